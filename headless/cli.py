@@ -1,0 +1,122 @@
+"""main(argv) -> return code: the only place where errors become codes and text.
+
+The outer function catches, the inner one does the work without knowing of codes. How a process ends for a code is in
+`end_process`, because Python's own way of ending can replace the code by another.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from headless import outcome
+from headless.console import Console, answer, complain
+from headless.options import CHALLENGE, PROGRAM, Answer, Options, parse
+from headless.outcome import HeadlessError, Interrupted, ParameterError, Submission
+from headless.waiting import Waiter
+
+TYPE_CHECKING = False  # as in typing, which is not worth its import for this
+if TYPE_CHECKING:
+    from headless.client import Client
+
+# Seconds that the last lines of -v may wait for a reader.
+_LAST_WORDS_SECONDS = 0.2
+
+
+def main(argv: Sequence[str]) -> int:
+    """The return code for a command line without the program's name: 0 to 3, or the negative number of the signal that
+    the process has to end by."""
+    try:
+        options = parse(argv)
+    except Answer as text:
+        answer(str(text))
+        return outcome.OK
+    except ParameterError as error:
+        complain(f"{error} (see {PROGRAM} --help)")
+        return outcome.PARAMETER_ERROR
+    return run(options)
+
+
+def run(options: Options) -> int:
+    """The return code for one call, as of `main`."""
+    try:
+        with Waiter() as waiter:
+            call = _Call(options, waiter)
+            try:
+                return call.to_its_end()
+            except Exception as error:
+                return call.failed(error)
+    except Exception as error:  # the machine has no descriptors left for the Waiter, say
+        return outcome.return_code(error)
+
+
+class _Call:
+    """One call while it lasts: what it takes to say how it failed."""
+
+    def __init__(self, options: Options, waiter: Waiter) -> None:
+        self._options = options
+        self._waiter = waiter
+        self._console = Console(options.verbosity, waiter)
+        self._client: Client | None = None
+
+    def to_its_end(self) -> int:
+        """OK. Raises for every other end."""
+        secret = self._read_secret() if self._options.auth_type == CHALLENGE else b""
+        self._client = _client_class()(self._options, secret, self._console, self._waiter)
+        return self._client.run()
+
+    def _read_secret(self) -> bytes:
+        from headless import secret  # only when asked for
+
+        assert self._options.secret_file is not None
+        found = secret.read(self._options.secret_file)
+        if found.remark:
+            self._console.info(found.remark)
+        return found.hash
+
+    def failed(self, error: Exception) -> int:
+        """Says what happened, as far as anybody listens, and returns the code for it."""
+        text = str(error) if isinstance(error, HeadlessError) else f"unforeseen: {error!r}"
+        submission = self._client.submission if self._client else Submission.NOT_SUBMITTED
+        self._waiter.allow(_LAST_WORDS_SECONDS)
+        try:
+            self._console.info(f"{text}; jobs: {submission.value}")
+        except Interrupted as second:
+            error = second
+        if isinstance(error, Interrupted):
+            return -error.signum
+        if isinstance(error, ParameterError):
+            complain(text)
+        return outcome.return_code(error)
+
+
+def _client_class() -> type[Client]:
+    """Imported at the first moment at which lxml is needed. Raises ParameterError if it is missing."""
+    try:
+        from headless.client import Client
+    except ImportError as error:
+        if (error.name or "").partition(".")[0] != "lxml":
+            raise
+        raise ParameterError(
+            f"the library lxml cannot be loaded ({error}); install it with: "
+            f"{sys.executable} -m pip install --force-reinstall lxml"
+        ) from None
+    return Client
+
+
+def end_process(code: int) -> NoReturn:
+    """Ends the process with exactly this code, or by this signal if it is negative.
+
+    sys.exit would flush stdout once more and end with 120 if that fails, and would wait for threads.
+    """
+    if code >= 0:
+        os._exit(code)
+    if os.name == "nt":  # where raising a signal ends with 3, which has a meaning here
+        os._exit(-1073741510)  # STATUS_CONTROL_C_EXIT
+    signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+    signal.pause()  # never longer than it takes the signal to arrive
+    os._exit(128 - code)

@@ -1,0 +1,243 @@
+"""argv -> checked, immutable Options. The names and texts are those of the page "Headless Client", oddities included.
+
+Nothing here opens a file or a connection, and lxml and bcrypt are not needed.
+"""
+
+from __future__ import annotations
+
+import optparse
+import os
+import re
+from collections.abc import Sequence
+from typing import NamedTuple, NoReturn, Optional
+
+from headless.outcome import ParameterError
+from headless.protocol.characters import carried_by_xml
+
+PROGRAM = "planta_headless.py"
+VERSION = "planta_headless.py 39 Mars"
+
+OSUSER = "osuser"
+CHALLENGE = "challenge"
+NO_TIMEOUT = -1
+# What the protocol carries.
+NAME_LENGTH_MAX = 256  # characters
+JOBS_MAX = 10_000
+
+
+class Service(NamedTuple):
+    host: str
+    port: int
+    tls: bool
+
+
+class Options(NamedTuple):
+    """One call. `timeout` is in seconds: 0 starts the jobs and leaves, NO_TIMEOUT waits for ever. A job is its kind
+    (`module`, `py_file`, `py_code`) and what belongs to it."""
+
+    service: Service
+    timeout: int
+    auth_type: str
+    user: Optional[str]
+    secret_file: Optional[str]
+    jobs: tuple[tuple[str, str], ...]
+    verbosity: int
+
+
+class Answer(Exception):
+    """`--help` or `--version` was asked for; the text is the answer."""
+
+
+def parse(argv: Sequence[str]) -> Options:
+    """The options of a command line without the program's name. Raises ParameterError or Answer."""
+    values, rest = _parser().parse_args(list(argv))
+    if rest:
+        raise ParameterError(f"{rest[0][:80]!r} belongs to no option; a value with spaces needs quotes")
+    for option, value in _given_texts(values):
+        if not value:
+            raise ParameterError(f"{option} has an empty value")
+    auth_type = values.auth_type or (CHALLENGE if values.secret_file else OSUSER)
+    return Options(
+        service=_service(values.service),
+        timeout=_timeout(values.timeout),
+        auth_type=_auth_type(auth_type, values.user, values.secret_file),
+        user=_user(values.user),
+        secret_file=values.secret_file,
+        jobs=_jobs(values.jobs),
+        verbosity=min(values.verbosity, 3),
+    )
+
+
+class _Parser(optparse.OptionParser):
+    """Raises instead of printing and ending the process."""
+
+    def error(self, msg: str) -> NoReturn:
+        raise ParameterError(msg)
+
+    def print_help(self, _file: object = None) -> NoReturn:
+        raise Answer(self.format_help())
+
+    def print_version(self, _file: object = None) -> NoReturn:
+        raise Answer(self.get_version() + "\n")
+
+
+def _parser() -> _Parser:
+    # 78 is what optparse leaves of 80 columns; it would ask COLUMNS otherwise.
+    parser = _Parser(prog=PROGRAM, version=VERSION, formatter=optparse.IndentedHelpFormatter(width=78))
+    parser.set_defaults(verbosity=0, jobs=[])
+    for flag, text in (
+        ("--version", "Shows the version number and closes the program"),
+        ("--help", "Shows this help message and closes the program"),
+    ):
+        option = parser.get_option(flag)
+        assert option is not None
+        option.help = text
+    parser.add_option(
+        "-q", "--quiet", action="store_const", const=0, dest="verbosity", help="Suppresses all output (default)"
+    )
+    parser.add_option(
+        "-v",
+        "--verbose",
+        action="count",
+        dest="verbosity",
+        help="Increases the verbosity level with each event: Info-Message, XML sent, XML received",
+    )
+
+    group = optparse.OptionGroup(parser, "Connection settings")
+    group.add_option("-s", "--service", metavar="HOST:PORT", help="Connection to server")
+    group.add_option("-t", "--timeout", help="Waiting time until job termination in seconds, -1 for no time out")
+    parser.add_option_group(group)
+
+    group = optparse.OptionGroup(parser, "Login options")
+    group.add_option("-u", "--user", metavar="USER_NAME", help="User name for the PLANTA system login")
+    # "login- System": so the page breaks it.
+    group.add_option(
+        "-a",
+        "--auth_type",
+        metavar="TYPE",
+        help='used authentification type for PLANTA login- System: "osuser" or "challenge"',
+    )
+    group.add_option(
+        "-p", "--secret", metavar="SECRET_FILE", dest="secret_file", help="File containing the password hash"
+    )
+    parser.add_option_group(group)
+
+    group = optparse.OptionGroup(parser, "Job specifications")
+    for flag, kind, metavar, text in (
+        ("-m", "module", "MOD_ID", "The job opens the module with the specified ID on the server."),
+        ("-f", "py_file", "PYTHON_FILE", "The job runs a python file on the server."),
+        ("-c", "py_code", "PYTHON_CODE", "The job runs a Python code snippet on the server."),
+    ):
+        group.add_option(
+            flag,
+            f"--{kind}",
+            metavar=metavar,
+            help=text,
+            type="string",
+            action="callback",
+            callback=_add_job,
+            callback_args=(kind,),
+        )
+    parser.add_option_group(group)
+    return parser
+
+
+def _add_job(_option: optparse.Option, _flag: str, value: str, parser: optparse.OptionParser, kind: str) -> None:
+    assert parser.values is not None
+    parser.values.jobs = [*parser.values.jobs, (kind, value)]
+
+
+def _given_texts(values: optparse.Values) -> list[tuple[str, str]]:
+    single = (
+        ("-s", values.service),
+        ("-t", values.timeout),
+        ("-u", values.user),
+        ("-a", values.auth_type),
+        ("-p", values.secret_file),
+    )
+    jobs = ((f"--{kind}", value) for kind, value in values.jobs)
+    return [(option, value) for option, value in (*single, *jobs) if value is not None]
+
+
+_SERVICE = re.compile(r"(tls://)?(?:\[([^][]+)\]|([^][:/@\s]+)):([0-9]{1,5})")
+
+
+def _service(value: str | None) -> Service:
+    if value is None:
+        raise ParameterError("-s HOST:PORT is missing")
+    match = _SERVICE.fullmatch(value)
+    if match is None or not 1 <= int(match[4]) <= 65535:
+        raise ParameterError(
+            f"-s {value!r} is not [tls://]HOST:PORT with a port from 1 to 65535, an IPv6 address in brackets"
+        )
+    host = _ipv6_address(match[2]) if match[2] else _host_name(match[3])
+    return Service(host, int(match[4]), tls=match[1] is not None)
+
+
+def _ipv6_address(text: str) -> str:
+    import socket  # only when there is one: --help should not pay for it
+
+    address, percent, zone = text.partition("%")
+    try:
+        socket.inet_pton(socket.AF_INET6, address)
+    except (OSError, ValueError):  # ValueError: not ASCII, or a NUL
+        raise ParameterError(f"-s: {text!r} in brackets is not an IPv6 address") from None
+    if percent and not re.fullmatch(r"[0-9A-Za-z_.-]+", zone):
+        raise ParameterError(f"-s: {text!r} in brackets names no network interface after the %")
+    return text
+
+
+def _host_name(text: str) -> str:
+    try:
+        name = text if text.isascii() else text.encode("idna").decode("ascii")
+    except UnicodeError:
+        name = ""
+    # RFC 1035, section 2.3.4: labels of 1 to 63 octets; names of 255, with the root's dot written or not.
+    if len(name) > 254 or not name.isprintable() or not re.fullmatch(r"[^.]{1,63}(\.[^.]{1,63})*\.?", name):
+        raise ParameterError(f"-s: {text!r} is not a host name")
+    return name
+
+
+def _timeout(value: str | None) -> int:
+    if value is None:
+        return 0
+    if value == str(NO_TIMEOUT):
+        return NO_TIMEOUT
+    if not re.fullmatch("[0-9]+", value):
+        raise ParameterError(f"-t {value!r} is not a whole number of seconds, nor -1 for no time out")
+    return int(value[-18:]) if not value[:-18].strip("0") else 10**18
+
+
+def _auth_type(value: str, user: str | None, secret_file: str | None) -> str:
+    if value not in (OSUSER, CHALLENGE):
+        raise ParameterError(f'-a {value!r} is neither "{OSUSER}" nor "{CHALLENGE}"')
+    if value == CHALLENGE and not (user and secret_file):
+        raise ParameterError("the challenge login needs both -u USER_NAME and -p SECRET_FILE")
+    return value
+
+
+def _user(value: str | None) -> str | None:
+    if value is None:
+        return None
+    if len(value) > NAME_LENGTH_MAX:
+        raise ParameterError(f"-u has {len(value)} characters, at most {NAME_LENGTH_MAX} are allowed")
+    return _text("-u", value)
+
+
+def _jobs(given: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    if not given:
+        raise ParameterError("there is no job: at least one -m, -f or -c is needed")
+    if len(given) > JOBS_MAX:
+        raise ParameterError(f"there are {len(given)} jobs, at most {JOBS_MAX} are allowed at a time")
+    return tuple((kind, _text(f"--{kind}", value)) for kind, value in given)
+
+
+def _text(option: str, value: str) -> str:
+    """The value as text that the wire can carry. In an ASCII locale Python hides UTF-8 bytes in surrogates."""
+    try:
+        text = os.fsencode(value).decode("utf-8") if re.search("[\udc80-\udcff]", value) else value
+    except UnicodeError:
+        raise ParameterError(f"{option} is not text in UTF-8") from None
+    if not carried_by_xml(text):
+        raise ParameterError(f"{option} has a control character, which XML cannot carry")
+    return text

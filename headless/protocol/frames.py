@@ -1,0 +1,58 @@
+"""Bytes <-> frames: a length of four bytes, unsigned and big-endian, and that many bytes of payload.
+
+What a payload means is the business of messages.py. A frame whose length is not allowed is refused as soon as its
+four bytes are there, so nobody can make this end store more than one frame of the allowed size.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from headless.outcome import ProtocolError
+
+_LENGTH = struct.Struct(">I")
+
+LIMIT_BEFORE_WELCOME = 4096
+LIMIT_AFTER_WELCOME = 16 * 1024 * 1024
+
+
+class FrameTooLong(ValueError):
+    """A payload of our own that the other side would not take."""
+
+
+def frame(payload: bytes, limit: int) -> bytes:
+    """The bytes that carry this payload. Raises FrameTooLong beyond the limit (in bytes)."""
+    if len(payload) > limit:
+        raise FrameTooLong(f"{len(payload)} bytes in one message, at most {limit} are allowed")
+    return _LENGTH.pack(len(payload)) + payload
+
+
+class FrameReader:
+    """Takes bytes as they come and gives payloads back, one at a time."""
+
+    def __init__(self) -> None:
+        self.limit = LIMIT_BEFORE_WELCOME
+        self._buffer = bytearray()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every byte that came has been given back."""
+        return not self._buffer
+
+    def feed(self, data: bytes) -> None:
+        self._buffer += data
+
+    def next_payload(self) -> bytes | None:
+        """The next payload, or None until more bytes come. Raises ProtocolError for a length that is not allowed."""
+        if len(self._buffer) < _LENGTH.size:
+            return None
+        (length,) = _LENGTH.unpack_from(self._buffer)
+        if not 0 < length <= self.limit:
+            raise ProtocolError(f"a frame of {length} bytes, 1 to {self.limit} are allowed here")
+        end = _LENGTH.size + length
+        if len(self._buffer) < end:
+            return None
+        with memoryview(self._buffer) as view:
+            payload = bytes(view[_LENGTH.size : end])
+        del self._buffer[:end]
+        return payload

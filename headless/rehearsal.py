@@ -1,0 +1,121 @@
+"""rehearse: the command line of a cron job against a server of its own, which lives as long as this call."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from headless import cli, outcome, secret
+from headless.console import answer, complain
+from headless.options import CHALLENGE, Answer, Options, Service, parse
+from headless.osuser import effective_user
+from headless.outcome import ParameterError
+from headless.server.accounts import Account, Accounts, keys_from_hash
+from headless.server.home import Home
+
+_ANY_SERVICE = ("-s", "127.0.0.1:1")  # stands in for one that is not given, and is replaced like one that is
+_LISTENING = "listening on "
+
+
+class ServerFailed(Exception):
+    """The server did not start. The text is what it said."""
+
+
+def main(argv: Sequence[str]) -> int:
+    """What `cli.main` returns for this command line with the rehearsal's server in the place of `-s`."""
+    try:
+        options = parse([*_ANY_SERVICE, *argv])
+        account = _account(options)
+    except Answer as text:
+        answer(str(text))
+        return outcome.OK
+    except ParameterError as error:
+        complain(str(error))
+        return outcome.PARAMETER_ERROR
+    try:
+        with tempfile.TemporaryDirectory(prefix="planta-rehearsal-") as folder:
+            return _rehearse(options, account, folder)
+    except (OSError, ServerFailed) as error:
+        complain(f"the server for the rehearsal cannot be had: {error}")
+        return outcome.CONNECTION_ERROR
+
+
+def _account(options: Options) -> Account:
+    os_user = effective_user()
+    if options.auth_type == CHALLENGE:
+        assert options.user is not None and options.secret_file is not None
+        return Account(options.user, None, keys_from_hash(secret.read(options.secret_file).hash))
+    return Account(options.user or os_user, os_user, None)
+
+
+def _rehearse(options: Options, account: Account, folder: str) -> int:
+    home = Home(folder)
+    home.create()
+    with closing(home.database()) as database:
+        Accounts(database).add(account)
+    # Jobs that the command line does not wait for are let run; what has outlived its time-out is not.
+    grace = 30 if options.timeout == 0 else 0
+    with _server(home, grace) as (server, service):
+        code = cli.run(options._replace(service=service))
+        if code < 0:
+            server.terminate()
+    return code
+
+
+@contextmanager
+def _server(home: Home, grace: int) -> Iterator[tuple[subprocess.Popen[str], Service]]:
+    """A server below this home, where it listens; it ends when this process lets go of its standard input, however
+    this process ends. Raises ServerFailed."""
+    command = [
+        sys.executable,
+        "-m",
+        "headless",
+        "serve",
+        "--listen",
+        "127.0.0.1:0",
+        "--home",
+        str(home.folder),
+        "--py",
+        os.getcwd(),
+        "--grace",
+        str(grace),
+        "--trust-osuser",
+        "--until-eof",
+        "--log-level",
+        "error",
+    ]
+    log = home.folder / "log"
+    # A group of its own: Ctrl-C is for the client, which says goodbye.
+    with (
+        open(log, "w", encoding="utf-8") as stderr,
+        subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            text=True,
+            env=_environment(),
+            start_new_session=True,
+        ) as server,
+    ):
+        assert server.stdin is not None and server.stdout is not None
+        line = server.stdout.readline()
+        if not line.startswith(_LISTENING):
+            raise ServerFailed(log.read_text(encoding="utf-8").strip() or "it ended without a word")
+        host, _, port = line[len(_LISTENING) :].strip().rpartition(":")
+        try:
+            yield server, Service(host, int(port), tls=False)
+        finally:
+            server.stdin.close()
+            server.wait()
+
+
+def _environment() -> dict[str, str]:
+    """This process's, in which the server finds this package, wherever that was found."""
+    places = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}

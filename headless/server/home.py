@@ -1,0 +1,96 @@
+"""The folder that a server lives in: where things are, who may read them, and that one server at a time uses them."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from pathlib import Path
+from typing import IO
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS accounts (
+    user TEXT PRIMARY KEY,
+    os_user TEXT,
+    salt TEXT,
+    stored_key BLOB,
+    server_key BLOB
+);
+CREATE TABLE IF NOT EXISTS made_up_salts (
+    key BLOB NOT NULL
+);
+CREATE TABLE IF NOT EXISTS batches (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    session TEXT NOT NULL UNIQUE,
+    user TEXT NOT NULL,
+    accepted REAL NOT NULL
+);
+CREATE TABLE IF NOT EXISTS jobs (
+    session TEXT NOT NULL REFERENCES batches (session),
+    job INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    text TEXT NOT NULL,
+    state TEXT NOT NULL,
+    started REAL,
+    ended REAL,
+    message TEXT NOT NULL DEFAULT '',
+    PRIMARY KEY (session, job)
+);
+"""
+
+
+class HomeError(Exception):
+    """The folder cannot be used. The text is for the administrator."""
+
+
+class Home:
+    """The folder of one server. `py` is where py_file jobs are, HOME/py if not given."""
+
+    def __init__(self, folder: str, py: str | None = None) -> None:
+        self.folder = Path(folder).absolute()
+        self.py = Path(py).absolute() if py else self.folder / "py"
+        self.modules = self.folder / "modules"
+
+    def create(self) -> None:
+        """Makes what is missing, for this user alone. Raises HomeError."""
+        try:
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            for part in (self.py, self.modules, self.folder / "output"):
+                part.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise HomeError(f"the folder {str(self.folder)!r} cannot be used: {error.strerror}") from None
+
+    def output(self, session: str, job: int, suffix: str) -> Path:
+        """Where a job's `stdout`, `stderr` or `py` (its code) is stored."""
+        return self.folder / "output" / session / f"{job}.{suffix}"
+
+    def database(self) -> sqlite3.Connection:
+        """The database with accounts and journal. What is committed there survives a crash. Raises HomeError."""
+        path = self.folder / "planta.sqlite"
+        try:
+            # SQLite gives its further files the mode of this one.
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            database = sqlite3.connect(path, timeout=10)
+            database.execute("PRAGMA journal_mode = WAL")
+            database.execute("PRAGMA synchronous = FULL")
+            database.executescript(_SCHEMA)
+        except (OSError, sqlite3.Error) as error:
+            raise HomeError(f"the database {str(path)!r} cannot be opened: {error}") from None
+        return database
+
+    def lock(self) -> IO[bytes]:
+        """What the one server of this home holds as long as it lives. Raises HomeError if another one does."""
+        file = open(self.folder / "lock", "ab")  # noqa: SIM115 (it stays open)
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.close()
+            raise HomeError(f"another server uses the folder {str(self.folder)!r}") from None
+        return file

@@ -1,0 +1,151 @@
+"""One job: whether it can be run, and running it in a process of its own.
+
+A job writes straight into the files that store its output. Whoever shows the output reads it from there, so a slow
+reader does not slow the job down, and a job that prints without end does not fill the server's memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from headless.protocol.characters import made_fit_for_xml
+from headless.protocol.messages import Job
+from headless.server import journal
+from headless.server.home import Home
+
+_MODULE_ID = re.compile(r"[0-9A-Za-z_]{1,64}")
+_LAST_LINE_BYTES = 4096
+_SECONDS_TO_CLEAN_UP = 1.0  # between asking a job to end and ending it
+# What a job gets of the server's environment.
+_ENVIRONMENT = re.compile(
+    r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_[A-Z]+|TZ|TMPDIR|TEMP|TMP|SYSTEMROOT|PATHEXT|COMSPEC|"
+    r"USERPROFILE|APPDATA|LOCALAPPDATA|PROGRAMDATA|PROGRAMFILES|NUMBER_OF_PROCESSORS"
+)
+
+
+class JobRefused(Exception):
+    """There is no such module or file. The text is for the caller."""
+
+
+def script_of(home: Home, session: str, number: int, job: Job) -> Path:
+    """The script that the job runs; for code, where `store_code` puts it. Raises JobRefused if there is none."""
+    if job.kind == "py_code":
+        return home.output(session, number, "py")
+    if job.kind == "module":
+        if not _MODULE_ID.fullmatch(job.text):
+            raise JobRefused(f"{job.text!r} is not the ID of a module")
+        script = home.modules / f"{job.text}.py"
+    else:
+        script = _inside(home.py, job.text)
+    if not script.is_file():
+        raise JobRefused(f"there is no {'module' if job.kind == 'module' else 'file'} {job.text!r} on this server")
+    return script
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The file of this name below the folder, whatever links lead to. Raises JobRefused for one outside."""
+    try:
+        path = (folder / name).resolve()
+        path.relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError):  # RuntimeError: links in a circle
+        raise JobRefused(f"{name!r} is no file below the folder for files of this server") from None
+    return path
+
+
+class RunningJob:
+    """A job from its start to its end."""
+
+    def __init__(self, process: asyncio.subprocess.Process, stderr: Path) -> None:
+        self._process = process
+        self._stderr = stderr
+        self._interruption = ""
+
+    @classmethod
+    async def start(cls, home: Home, batch: journal.AcceptedBatch, number: int) -> RunningJob:
+        """Raises OSError if no process can be had, JobRefused if the script has gone since the batch was accepted."""
+        job = batch.jobs[number - 1]
+        script = script_of(home, batch.session, number, job)
+        if job.kind == "py_code":
+            script.write_text(job.text, encoding="utf-8", newline="")
+        stdout, stderr = (home.output(batch.session, number, stream) for stream in ("stdout", "stderr"))
+        with open(stdout, "wb") as out, open(stderr, "wb") as err:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-u",
+                str(script),
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                cwd=home.py,
+                env=_environment(home, batch, number),
+                start_new_session=True,
+                creationflags=_OWN_GROUP,
+            )
+        return cls(process, stderr)
+
+    async def end(self) -> tuple[str, str]:
+        """How the job ended: OK, FAILED or INTERRUPTED, and why."""
+        status = await self._process.wait()
+        if self._interruption:
+            return journal.INTERRUPTED, self._interruption
+        if status == 0:
+            return journal.OK, ""
+        return journal.FAILED, _last_line(self._stderr) or _describe(status)
+
+    async def interrupt(self, reason: str) -> None:
+        """Ends the job and all that it has started."""
+        self._interruption = reason
+        _signal_group(self._process.pid, "SIGTERM")
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._process.wait(), _SECONDS_TO_CLEAN_UP)
+        _signal_group(self._process.pid, "SIGKILL")
+
+
+if sys.platform == "win32":
+    _OWN_GROUP = subprocess.CREATE_NEW_PROCESS_GROUP
+
+    def _signal_group(pid: int, name: str) -> None:
+        if name == "SIGKILL":
+            subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, check=False)
+
+else:
+    _OWN_GROUP = 0  # start_new_session is what makes one
+
+    def _signal_group(pid: int, name: str) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(pid, getattr(signal, name))
+
+
+def _environment(home: Home, batch: journal.AcceptedBatch, number: int) -> dict[str, str]:
+    environment = {name: value for name, value in os.environ.items() if _ENVIRONMENT.fullmatch(name.upper())}
+    return {
+        **environment,
+        "PYTHONPATH": str(home.py),
+        "PYTHONIOENCODING": "utf-8",
+        "PLANTA_SESSION": batch.session,
+        "PLANTA_USER": batch.user,
+        "PLANTA_JOB": str(number),
+    }
+
+
+def _last_line(stderr: Path) -> str:
+    with open(stderr, "rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_LINE_BYTES))
+        lines = file.read().decode("utf-8", "replace").split("\n")
+    return made_fit_for_xml(next((line.strip() for line in reversed(lines) if line.strip()), ""))
+
+
+def _describe(status: int) -> str:
+    if status > 0:
+        return f"exit status {status}"
+    try:
+        return f"ended by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"ended by signal {-status}"

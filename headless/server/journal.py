@@ -1,0 +1,117 @@
+"""What was accepted and what became of it. Every method is one transaction, on disk when it returns.
+
+A batch has not started, or one of its jobs is running, or it is over: there is no moment between two jobs, so that
+after a crash it is always clear what may still run.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterable
+from typing import NamedTuple, Optional
+
+from headless.protocol.messages import Job
+
+QUEUED = "queued"
+RUNNING = "running"
+OK = "ok"
+FAILED = "failed"
+SKIPPED = "skipped"
+INTERRUPTED = "interrupted"
+
+_REASON_OF_CRASH = "the server stopped while the job was running"
+
+
+class Entry(NamedTuple):
+    """One job of the journal. Times are seconds since the epoch, None for what has not happened."""
+
+    session: str
+    job: int
+    user: str
+    kind: str
+    state: str
+    accepted: float
+    started: Optional[float]
+    ended: Optional[float]
+    message: str
+
+
+class AcceptedBatch(NamedTuple):
+    session: str
+    user: str
+    jobs: tuple[Job, ...]
+
+
+class Journal:
+    def __init__(self, database: sqlite3.Connection) -> None:
+        self._database = database
+
+    def accept(self, batch: AcceptedBatch) -> None:
+        """Records the batch as queued."""
+        with self._database:
+            self._database.execute(
+                "INSERT INTO batches (session, user, accepted) VALUES (?, ?, ?)",
+                (batch.session, batch.user, time.time()),
+            )
+            self._database.executemany(
+                "INSERT INTO jobs (session, job, kind, text, state) VALUES (?, ?, ?, ?, ?)",
+                [(batch.session, number, job.kind, job.text, QUEUED) for number, job in enumerate(batch.jobs, 1)],
+            )
+
+    def begin(self, session: str) -> None:
+        """The first job runs."""
+        with self._database:
+            self._run(session, 1)
+
+    def finish(self, session: str, job: int, state: str, message: str) -> None:
+        """The running job has ended: OK, FAILED or INTERRUPTED. After OK the next one runs, else the rest is skipped."""
+        with self._database:
+            self._database.execute(
+                "UPDATE jobs SET state = ?, message = ?, ended = ? WHERE session = ? AND job = ?",
+                (state, message, time.time(), session, job),
+            )
+            if state == OK:
+                self._run(session, job + 1)
+            else:
+                self._skip_after(session, job)
+
+    def recover(self) -> list[AcceptedBatch]:
+        """After a crash: what was running is interrupted. Returns the batches that have not started, in their order."""
+        running = self._database.execute("SELECT session, job FROM jobs WHERE state = ?", (RUNNING,)).fetchall()
+        for session, job in running:
+            self.finish(session, job, INTERRUPTED, _REASON_OF_CRASH)
+        rows = self._database.execute(
+            "SELECT session, user, kind, text FROM jobs JOIN batches USING (session) WHERE state = ?"
+            " ORDER BY number, job",
+            (QUEUED,),
+        )
+        return _batches(rows)
+
+    def entries(self, session: Optional[str] = None) -> Iterable[Entry]:
+        """The jobs of one session, or all of them, the newest last."""
+        return (
+            Entry(*row)
+            for row in self._database.execute(
+                "SELECT session, job, user, kind, state, accepted, started, ended, message FROM jobs"
+                " JOIN batches USING (session) WHERE session = coalesce(?, session) ORDER BY number, job",
+                (session,),
+            )
+        )
+
+    def _run(self, session: str, job: int) -> None:
+        self._database.execute(
+            "UPDATE jobs SET state = ?, started = ? WHERE session = ? AND job = ?", (RUNNING, time.time(), session, job)
+        )
+
+    def _skip_after(self, session: str, job: int) -> None:
+        self._database.execute(
+            "UPDATE jobs SET state = ?, ended = ? WHERE session = ? AND job > ?", (SKIPPED, time.time(), session, job)
+        )
+
+
+def _batches(rows: Iterable[tuple[str, str, str, str]]) -> list[AcceptedBatch]:
+    jobs: dict[tuple[str, str], list[Job]] = {}
+    for session, user, kind, text in rows:
+        jobs.setdefault((session, user), []).append(Job(kind, text))
+    return [AcceptedBatch(session, user, tuple(batch)) for (session, user), batch in jobs.items()]

@@ -1,0 +1,29 @@
+#!/usr/bin/env python3
+# The command. Nothing but the checks that must come before the package is imported: a script's own code is
+# compiled again at every start, and this much even Python 2 can parse, to say which Python is needed.
+import os
+import signal
+import sys
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this process by the signal, not by a traceback
+
+
+def give_up(reason):
+    try:
+        sys.stderr.write("planta_headless.py: error: %s\n" % reason)
+        sys.stderr.flush()
+    except Exception:  # stderr may be closed or full, which changes no return code
+        pass
+    os._exit(2)
+
+
+if sys.version_info < (3, 9):
+    give_up("this is Python %d.%d, Python 3.9 or later is needed" % sys.version_info[:2])
+try:
+    from headless.cli import end_process, main
+except Exception as problem:
+    give_up("the folder 'headless', which must stand beside this script, cannot be loaded (%s)" % problem)
+
+if __name__ == "__main__":
+    end_process(main(sys.argv[1:]))
