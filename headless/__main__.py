@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -11,7 +12,7 @@ from headless.outcome import PARAMETER_ERROR
 
 
 def main(argv: Sequence[str]) -> int:
-    """The exit status of the command; as of cli.main for `rehearse`."""
+    """The exit status of the command, or the negative number of the signal that the process has to end by."""
     try:
         if argv[:1] == ["rehearse"]:
             from headless import rehearsal
@@ -20,6 +21,8 @@ def main(argv: Sequence[str]) -> int:
         from headless.server import commands
 
         return commands.main(argv)
+    except KeyboardInterrupt:
+        return -signal.SIGINT
     except ImportError as error:
         complain(f"{error}; install what is missing with: {sys.executable} -m pip install {error.name}")
         return PARAMETER_ERROR

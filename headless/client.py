@@ -13,7 +13,7 @@ from functools import partial
 from typing import Callable, Optional, TypeVar
 
 from headless.console import Console
-from headless.options import CHALLENGE, NO_TIMEOUT, VERSION, Options, Service
+from headless.options import CHALLENGE, NO_TIMEOUT, OSUSER, VERSION, Options, Service
 from headless.osuser import effective_user
 from headless.outcome import OK, JobFailed, ParameterError, SessionError, Submission, TimedOut
 from headless.protocol import login, messages
@@ -39,6 +39,7 @@ from headless.waiting import READ, WRITE, DeadlinePassed, Waiter
 ACCEPTANCE_SECONDS = 30  # for connecting, logging in and being accepted together
 _HEARTBEATS_MISSED_MAX = 3
 _RECEIVE_BYTES = 65536
+_LOST = "the connection was lost"
 _Result = TypeVar("_Result")
 
 
@@ -50,6 +51,7 @@ class Client:
         self._secret = secret
         self._console = console
         self._waiter = waiter
+        self._os_user = effective_user() if options.auth_type == OSUSER else ""
         self._conversation = ClientConversation(VERSION, self._show if console.shows_frames() else None)
         self._jobs = Jobs(tuple(Job(kind, text) for kind, text in options.jobs))
         self._connection: Optional[_Connection] = None
@@ -80,7 +82,6 @@ class Client:
     # The stages of a session
 
     def _log_in(self) -> None:
-        os_user = effective_user()
         self._console.info(f"connecting to {self._options.service.host} port {self._options.service.port}")
         connection = self._connection = connect(self._options.service, self._waiter)
         self._console.info(f"connected to {connection.peer}")
@@ -90,7 +91,7 @@ class Client:
             connection.send(self._conversation.login_with_challenge(self._options.user, nonce))
             self._answer_challenge(connection)
         else:
-            connection.send(self._conversation.login_as_osuser(os_user, self._options.user))
+            connection.send(self._conversation.login_as_osuser(self._os_user, self._options.user))
         welcome = self._hear()
         assert isinstance(welcome, Welcome)
         if welcome.heartbeat is not None:
@@ -169,12 +170,17 @@ class Client:
                 return message
 
     def _hear_what_is_here(self) -> None:
-        """Before something is said: what has come already was no answer to it, and only `alive` passes as that."""
-        message = self._conversation.next_message()
-        while message is not None:
-            if isinstance(message, Refused):
-                raise self._refusal(message)
-            message = self._conversation.next_message()
+        """Before something is said: what has come already is no answer to it, and only `alive` passes as that."""
+        assert self._connection is not None
+        data = b""
+        while True:
+            self._conversation.feed(data)
+            for message in iter(self._conversation.next_message, None):
+                if isinstance(message, Refused):
+                    raise self._refusal(message)
+            data = self._connection.receive_at_once()
+            if not data:
+                return
 
     def _refusal(self, refused: Refused) -> ParameterError | SessionError:
         if self.submission is Submission.UNKNOWN:  # a batch is refused as a whole, before anything of it has run
@@ -201,15 +207,15 @@ class _Connection:
         self._socket = sock
         self._waiter = waiter
         # What a TLS socket raises where a plain one raises BlockingIOError.
-        self._wants_read: tuple[type[Exception], ...] = ()
-        self._wants_write: tuple[type[Exception], ...] = ()
+        self._wants_read: tuple[type[OSError], ...] = ()
+        self._wants_write: tuple[type[OSError], ...] = ()
         self.is_between_frames = True
         host, port = sock.getpeername()[:2]
         self.peer = f"{host} port {port}"
 
     def start_tls(self, host: str) -> None:
         """Raises SessionError if the server's certificate is not one for this host that the system trusts."""
-        import ssl  # half as much again as all other imports together: only when asked for
+        import ssl  # costs more than all other imports together, so only when asked for
 
         self._wants_read, self._wants_write = (ssl.SSLWantReadError,), (ssl.SSLWantWriteError,)
         try:
@@ -219,30 +225,29 @@ class _Connection:
         except (OSError, ValueError) as error:
             raise SessionError(f"TLS cannot be used: {error}") from None
         self._socket = tls
-        try:
-            self._until_done(tls.do_handshake, READ)
-        except _Lost as lost:
-            raise SessionError(f"no TLS connection with {host}: {_tls_reason(lost.error)}") from None
+        self._until_done(tls.do_handshake, READ, failure=f"no TLS connection with {host}")
 
     def receive(self, silence: Optional[float]) -> bytes:
         """At least one byte. Silence longer than this many seconds is a lost connection, as its end is."""
+        return _not_empty(self._until_done(self._receive, READ, at_most=silence))
+
+    def receive_at_once(self) -> bytes:
+        """What has come already, b"" if that is nothing."""
+        nothing_yet: tuple[type[OSError], ...] = (BlockingIOError, *self._wants_read, *self._wants_write)
+        self._waiter.check()
         try:
-            data = self._until_done(partial(self._socket.recv, _RECEIVE_BYTES), READ, silence)
-        except _Lost as lost:
-            raise SessionError(f"the connection was lost: {_reason(lost.error)}") from None
-        if not data:
-            raise SessionError("the server closed the connection")
-        return data
+            return _not_empty(self._receive())
+        except nothing_yet:
+            return b""
+        except OSError as error:
+            raise SessionError(f"{_LOST}: {_reason(error)}") from None
 
     def send(self, frame: bytes) -> None:
         """All of the frame."""
         self.is_between_frames = False
         rest = memoryview(frame)
-        try:
-            while rest:
-                rest = rest[self._until_done(partial(self._socket.send, rest), WRITE) :]
-        except _Lost as lost:
-            raise SessionError(f"the connection was lost: {_reason(lost.error)}") from None
+        while rest:
+            rest = rest[self._until_done(partial(self._socket.send, rest), WRITE) :]
         self.is_between_frames = True
 
     def send_at_once(self, data: bytes) -> None:
@@ -253,7 +258,12 @@ class _Connection:
     def close(self) -> None:
         self._socket.close()
 
-    def _until_done(self, operation: Callable[[], _Result], event: int, at_most: Optional[float] = None) -> _Result:
+    def _receive(self) -> bytes:
+        return self._socket.recv(_RECEIVE_BYTES)
+
+    def _until_done(
+        self, operation: Callable[[], _Result], event: int, at_most: Optional[float] = None, failure: str = _LOST
+    ) -> _Result:
         while True:
             self._waiter.check()
             try:
@@ -265,16 +275,15 @@ class _Connection:
             except self._wants_write:
                 wanted = WRITE
             except OSError as error:
-                raise _Lost(error) from None
+                raise SessionError(f"{failure}: {_reason(error)}") from None
             if not self._waiter.wait(self._socket, wanted, at_most):
                 raise SessionError(f"the server has been silent for more than {at_most:.0f} s")
 
 
-class _Lost(Exception):
-    """The operating system, or TLS, could not go on."""
-
-    def __init__(self, error: OSError) -> None:
-        self.error = error
+def _not_empty(data: bytes) -> bytes:
+    if not data:
+        raise SessionError("the server closed the connection")
+    return data
 
 
 def connect(service: Service, waiter: Waiter) -> _Connection:
@@ -336,10 +345,7 @@ def _connect(sock: socket.socket, address: tuple[object, ...], waiter: Waiter, s
 
 
 def _reason(error: OSError) -> str:
+    certificate = getattr(error, "verify_message", "")  # of ssl.SSLCertVerificationError
+    if certificate:
+        return f"its certificate is not accepted: {certificate}"
     return error.strerror or str(error)
-
-
-def _tls_reason(error: OSError) -> str:
-    # ssl.SSLCertVerificationError says in verify_message what is wrong with the certificate.
-    reason = getattr(error, "verify_message", "")
-    return f"its certificate is not accepted: {reason}" if reason else _reason(error)

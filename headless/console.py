@@ -6,6 +6,7 @@ Nothing that fails here changes how a run ends: a closed, full or broken stream 
 from __future__ import annotations
 
 import os
+import select
 import sys
 import time
 from typing import Optional, TextIO
@@ -16,8 +17,8 @@ from headless.waiting import Waiter
 
 # Levels of -v.
 _INFO, _SENT, _RECEIVED = 1, 2, 3
-# Bytes that a pipe or a terminal takes at once if it takes any (POSIX, PIPE_BUF).
-_CHUNK = 512
+# Bytes that a pipe takes without blocking once it takes any.
+_CHUNK = getattr(select, "PIPE_BUF", 512)
 
 
 class Console:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from headless.osuser import effective_user
 from headless.outcome import ParameterError
 from headless.server.accounts import Account, Accounts, keys_from_hash
 from headless.server.home import Home
+from headless.waiting import ENDING_SIGNALS
 
 _ANY_SERVICE = ("-s", "127.0.0.1:1")  # stands in for one that is not given, and is replaced like one that is
 _LISTENING = "listening on "
@@ -24,6 +26,13 @@ _LISTENING = "listening on "
 
 class ServerFailed(Exception):
     """The server did not start. The text is what it said."""
+
+
+class _Interrupt(BaseException):
+    """A signal came while the server, and not the client, was at work. What was begun is cleared away."""
+
+    def __init__(self, signum: int) -> None:
+        self.signum = signum
 
 
 def main(argv: Sequence[str]) -> int:
@@ -38,11 +47,23 @@ def main(argv: Sequence[str]) -> int:
         complain(str(error))
         return outcome.PARAMETER_ERROR
     try:
+        _heed_signals()
         with tempfile.TemporaryDirectory(prefix="planta-rehearsal-") as folder:
             return _rehearse(options, account, folder)
+    except _Interrupt as interrupt:
+        return -interrupt.signum
     except (OSError, ServerFailed) as error:
         complain(f"the server for the rehearsal cannot be had: {error}")
         return outcome.CONNECTION_ERROR
+
+
+def _heed_signals() -> None:
+    def interrupt(signum: int, _frame: object) -> None:
+        raise _Interrupt(signum)
+
+    for signum in ENDING_SIGNALS:
+        if signal.getsignal(signum) is not signal.SIG_IGN:
+            signal.signal(signum, interrupt)
 
 
 def _account(options: Options) -> Account:
@@ -71,30 +92,14 @@ def _rehearse(options: Options, account: Account, folder: str) -> int:
 def _server(home: Home, grace: int) -> Iterator[tuple[subprocess.Popen[str], Service]]:
     """A server below this home, where it listens; it ends when this process lets go of its standard input, however
     this process ends. Raises ServerFailed."""
-    command = [
-        sys.executable,
-        "-m",
-        "headless",
-        "serve",
-        "--listen",
-        "127.0.0.1:0",
-        "--home",
-        str(home.folder),
-        "--py",
-        os.getcwd(),
-        "--grace",
-        str(grace),
-        "--trust-osuser",
-        "--until-eof",
-        "--log-level",
-        "error",
-    ]
+    serve = [sys.executable, "-m", "headless", "serve", "--until-eof", "--trust-osuser", "--log-level", "error"]
+    places = ["--listen", "127.0.0.1:0", "--home", str(home.folder), "--py", os.getcwd(), "--grace", str(grace)]
     log = home.folder / "log"
     # A group of its own: Ctrl-C is for the client, which says goodbye.
     with (
         open(log, "w", encoding="utf-8") as stderr,
         subprocess.Popen(
-            command,
+            [*serve, *places],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,
@@ -112,7 +117,11 @@ def _server(home: Home, grace: int) -> Iterator[tuple[subprocess.Popen[str], Ser
             yield server, Service(host, int(port), tls=False)
         finally:
             server.stdin.close()
-            server.wait()
+            try:
+                server.wait()
+            except _Interrupt:
+                server.terminate()
+                raise
 
 
 def _environment() -> dict[str, str]:

@@ -22,6 +22,7 @@ class Account(NamedTuple):
 class Accounts:
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
+        self._made_up_salts_key = self._fetch_made_up_salts_key()
 
     def add(self, account: Account) -> bool:
         """Whether the account was added: there may be one for this user already."""
@@ -49,18 +50,17 @@ class Accounts:
 
     def keys_of(self, user: str) -> login.Keys:
         """The user's keys; for one that has none, keys that fit no password, with a salt that is always the same."""
+        # Made up in any case, so that the time it takes does not tell who exists.
+        made_up = login.Keys(login.made_up_salt(self._made_up_salts_key, user, COST), os.urandom(32), os.urandom(32))
         account = self.of_user(user)
-        if account is not None and account.keys is not None:
-            return account.keys
-        salt = login.made_up_salt(self._made_up_salts_key(), user, COST)
-        return login.Keys(salt, os.urandom(32), os.urandom(32))
+        return account.keys if account is not None and account.keys is not None else made_up
 
     def _select(self, condition: str, *values: str) -> list[Account]:
         select = f"SELECT user, os_user, salt, stored_key, server_key FROM accounts {condition}"
         rows = self._database.execute(select, values)
         return [Account(user, os_user, login.Keys(*keys) if keys[0] else None) for user, os_user, *keys in rows]
 
-    def _made_up_salts_key(self) -> bytes:
+    def _fetch_made_up_salts_key(self) -> bytes:
         with self._database:
             self._database.execute(
                 "INSERT INTO made_up_salts SELECT ? WHERE NOT EXISTS (SELECT * FROM made_up_salts)", (os.urandom(32),)

@@ -183,9 +183,9 @@ class Batches:
                 batch.set(number, state, message)
                 if state != journal.OK:
                     break
-        except Exception:  # the journal cannot be written: whoever waits must not wait for ever
+        except Exception:  # a full disk, say: whoever waits must not wait for ever
             log.exception("session %s: given up at job %d", session, number)
-            batch.set(number, journal.FAILED, "the server cannot write its journal")
+            batch.set(number, journal.FAILED, "the server could not go on, its log says why")
         for rest in range(number + 1, len(batch.accepted.jobs) + 1):
             batch.set(rest, journal.SKIPPED)
 

@@ -38,7 +38,9 @@ def main(argv: Sequence[str]) -> int:
     """The exit status of one command."""
     arguments = _parser().parse_args(argv)
     try:
-        return int(arguments.command(arguments))
+        status = int(arguments.command(arguments))
+        sys.stdout.flush()
+        return status
     except (_Failure, HomeError, ValueError, OSError, sqlite3.Error) as error:
         print(f"{arguments.program}: error: {on_one_line(str(error))}", file=sys.stderr)
         return 1
@@ -237,8 +239,12 @@ def _password(from_stdin: bool) -> str:
             raise _Failure("the password on standard input is not text in UTF-8") from None
     if not sys.stdin.isatty():
         raise _Failure("there is no terminal to ask for the password at; give --password-stdin or --os-user")
-    password = getpass.getpass("Password: ")
-    if getpass.getpass("The same again: ") != password:
+    try:
+        password = getpass.getpass("Password: ")
+        again = getpass.getpass("The same again: ")
+    except EOFError:
+        raise _Failure("no password was given") from None
+    if again != password:
         raise _Failure("these were two different passwords")
     return password
 

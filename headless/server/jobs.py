@@ -73,7 +73,7 @@ class RunningJob:
         job = batch.jobs[number - 1]
         script = script_of(home, batch.session, number, job)
         if job.kind == "py_code":
-            script.write_text(job.text, encoding="utf-8", newline="")
+            script.write_bytes(job.text.encode("utf-8"))
         stdout, stderr = (home.output(batch.session, number, stream) for stream in ("stdout", "stderr"))
         with open(stdout, "wb") as out, open(stderr, "wb") as err:
             process = await asyncio.create_subprocess_exec(

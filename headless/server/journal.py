@@ -65,7 +65,7 @@ class Journal:
             self._run(session, 1)
 
     def finish(self, session: str, job: int, state: str, message: str) -> None:
-        """The running job has ended: OK, FAILED or INTERRUPTED. After OK the next one runs, else the rest is skipped."""
+        """The running job has ended: OK, FAILED or INTERRUPTED. Only after OK the next one runs."""
         with self._database:
             self._database.execute(
                 "UPDATE jobs SET state = ?, message = ?, ended = ? WHERE session = ? AND job = ?",

@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 LOGIN_SECONDS = 10.0
 HEARTBEAT_SECONDS = 30
-_LAST_WORDS_SECONDS = 1.0  # for telling the connections that the server stops
+_LAST_WORDS_SECONDS = 1.0  # for the last thing that is said to arrive
 _WRITE_BUFFER_BYTES = 65536
 _LOGIN_REFUSED = "user name or password is wrong, or this login is not allowed for the user"
 
@@ -60,10 +60,11 @@ class Settings(NamedTuple):
 
 
 class _Refuse(Exception):
-    """What the other side asked for is not given."""
+    """What the other side asked for is not given; it is told so after this many seconds."""
 
-    def __init__(self, reason: str, text: str) -> None:
+    def __init__(self, reason: str, text: str, delay: float = 0.0) -> None:
         self.message = Refused(reason, made_fit_for_xml(text))
+        self.delay = delay
 
 
 class _Link:
@@ -101,10 +102,18 @@ class _Link:
             self._writer.write(self.conversation.say(message))
 
     async def close(self) -> None:
+        """Lets what was said arrive: a connection that is closed with bytes unread takes back what it has sent."""
         with suppress(OSError, asyncio.TimeoutError):
+            if self._writer.can_write_eof():
+                self._writer.write_eof()
+                await asyncio.wait_for(self._discard(), _LAST_WORDS_SECONDS)
             self._writer.close()
             await asyncio.wait_for(self._writer.wait_closed(), _LAST_WORDS_SECONDS)
         self._writer.transport.abort()
+
+    async def _discard(self) -> None:
+        while await self._reader.read(_WRITE_BUFFER_BYTES):
+            pass
 
 
 class Server:
@@ -156,6 +165,7 @@ class Server:
         try:
             await self._session(link)
         except _Refuse as refusal:
+            await asyncio.sleep(refusal.delay)
             link.refuse(refusal.message)
         except VersionMismatch as error:
             link.refuse(Refused("version", str(error)))
@@ -210,9 +220,8 @@ class Server:
         assert isinstance(response, Response)
         signature = link.conversation.signature(keys)
         if signature is None:
-            await asyncio.sleep(self._throttle.failed(link.peer[0], user))
             log.warning("%s port %d: login of %s refused", *link.peer, on_one_line(user))
-            raise _Refuse("login", _LOGIN_REFUSED)
+            raise _Refuse("login", _LOGIN_REFUSED, delay=self._throttle.failed(link.peer[0], user))
         self._throttle.succeeded(link.peer[0], user)
         return _LoggedIn(user, signature)
 

@@ -1,0 +1,60 @@
+"""The documents say what the code does: README, PROTOCOL.md, and what is installed with the package."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+
+import bcrypt
+import pytest
+from support import HASH, PASSWORD, PATIENCE, ROOT
+
+from headless.protocol import login, messages
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROTOCOL = (ROOT / "headless" / "protocol" / "PROTOCOL.md").read_text(encoding="utf-8")
+
+
+def test_the_quick_start_is_two_blocks():
+    quick_start = README.partition("\n## Quick start\n")[2].partition("\n## ")[0]
+    assert len(re.findall(r"^```sh\n(.+?)^```$", quick_start, re.DOTALL | re.MULTILINE)) == 2
+
+
+def test_the_readme_names_every_option_of_the_command_and_the_server():
+    for argv in (["planta_headless.py", "--help"], ["-m", "headless", "serve", "--help"]):
+        done = subprocess.run(
+            [sys.executable, *argv], cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE
+        )
+        options = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", done.stdout)) - {"-m"}
+        assert len(options) > 8
+        assert not [option for option in options if f"`{option}" not in README and f"{option}`" not in README]
+
+
+def test_every_message_of_the_protocol_page_is_one():
+    block = PROTOCOL.partition("```\n<login")[2].partition("```")[0]
+    documents = re.findall(r"^<.+?>$(?=\n<|\n\n|\n$|\Z)", "<login" + block.replace("42\n<", "42<"), re.MULTILINE)
+    names = [messages.name_of(messages.decode(document.encode())) for document in documents]
+    assert sorted(set(names)) == sorted(messages._CLASSES)
+
+
+def test_the_login_of_the_protocol_page_is_right():
+    example = dict(re.findall(r'(user|proof|salt|signature)="([^"]+)"', PROTOCOL.partition("An example, with")[2]))
+    client_nonce, nonce = re.findall(r'nonce="([^"]+)"', PROTOCOL.partition("An example, with")[2])
+    assert bcrypt.hashpw(PASSWORD.encode(), example["salt"].encode()).decode() == HASH
+    assert HASH in PROTOCOL
+    message = login.auth_message(example["user"], client_nonce, nonce, example["salt"])
+    assert login.client_proof(HASH.encode(), message) == example["proof"]
+    assert login.server_signature(login.keys_from(HASH.encode())[1], message) == example["signature"]
+
+
+def test_the_installed_package_has_the_script_the_protocol_page_and_the_schema():
+    try:
+        files = {str(file) for file in importlib.metadata.files("planta-headless") or ()}
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("the package is not installed in this Python")
+    for name in ("headless/protocol/PROTOCOL.md", "headless/protocol/protocol.xsd", "headless/server/listener.py"):
+        assert name in files
+    assert any(file.endswith("planta_headless.py") and not file.startswith("headless") for file in files)
+    assert not any(file.startswith("tests") for file in files)

@@ -1,0 +1,208 @@
+"""What the command makes of its command line, before any connection: texts, parameter errors, values."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from headless.options import Service, parse
+from headless.outcome import ParameterError
+
+LINE = ("-s", "127.0.0.1:1", "-c", "pass")
+OPTIONS = ("-s", "-t", "-u", "-a", "-p", "-m", "-f", "-c")
+
+# The page "Headless Client"; its line breaks are not optparse's, so words are compared.
+HELP = """
+Usage: planta_headless.py [options]
+
+Options:
+  --version             Shows the version number and closes the program
+  -h, --help            Shows this help message and closes the program
+  -q, --quiet           Suppresses all output (default)
+  -v, --verbose         Increases the verbosity level with each event: Info-
+                        Message, XML sent, XML received
+  Connection settings:
+    -s HOST:PORT, --service=HOST:PORT
+                        Connection to server
+    -t TIMEOUT, --timeout=TIMEOUT
+                        Waiting time until job termination in seconds, -1 for
+                        no time out
+
+  Login options:
+    -u USER_NAME, --user=USER_NAME
+                        User name for the PLANTA system login
+    -a TYPE, --auth_type=TYPE
+                        used authentification type for PLANTA login-
+                        System: "osuser" or "challenge"
+    -p SECRET_FILE, --secret=SECRET_FILE
+                        File containing the password hash
+
+  Job specifications:
+    -m MOD_ID, --module=MOD_ID
+                        The job opens the module with the specified ID on the server.
+    -f PYTHON_FILE, --py_file=PYTHON_FILE
+                        The job runs a python file
+                        on the server.
+    -c PYTHON_CODE, --py_code=PYTHON_CODE
+                        The job runs a Python code snippet
+                        on the server.
+"""
+
+
+def assert_parameter_error(done, *words):
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert re.fullmatch(r"planta_headless\.py: error: [^\n]+\n", done.stderr)
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+@pytest.mark.parametrize("columns", ["20", "80", "300"])
+def test_the_help_is_word_for_word_that_of_the_documentation_at_80_columns(command, columns):
+    done = command("--help", env={"COLUMNS": columns})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.split() == HELP.split()
+    assert max(map(len, done.stdout.splitlines())) == max(map(len, command("-h").stdout.splitlines())) < 80
+
+
+def test_the_version_is_that_of_the_documentation(command):
+    done = command("--version")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "planta_headless.py 39 Mars\n", "")
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_option_without_a_value_is_a_parameter_error(command, option):
+    assert_parameter_error(command(*LINE, option), option, "argument")
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_an_empty_value_is_a_parameter_error(command, option):
+    assert_parameter_error(command(*LINE, option, ""), "empty")
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_bytes_that_are_not_utf8_are_a_parameter_error(command, option):
+    assert_parameter_error(command(*LINE, option, b"\xff\xfe"))
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_a_control_character_is_a_parameter_error(command, option):
+    assert_parameter_error(command(*LINE, option, "a\x1b[2Jb"))
+
+
+@pytest.mark.parametrize("value", ["x", "+1", "-2", "-0", "1.5", "1e3", "0x10", "1_0", " 1", "1 ", "٣", "१२", "--1"])
+def test_a_time_out_that_is_no_whole_number_is_a_parameter_error(value):
+    with pytest.raises(ParameterError, match="-t"):
+        parse([*LINE, f"-t{value}"])
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("0", 0), ("-1", -1), ("5", 5), ("007", 7), ("0" * 9000 + "3", 3), ("9" * 9000, 10**18)]
+)
+def test_a_time_out_may_have_any_number_of_digits(value, seconds):
+    assert parse([*LINE, "-t", value]).timeout == seconds
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["x", ":1", "h:", "h:0", "h:65536", "h:-1", "h:x", "h:٣", "h:1 ", " h:1", "h:1/", "a b:1", "a..b:1", ".:1", "::1:5",
+     "[::1]", "[::1]5", "[1.2.3.4]:5", "[x]:5", "[fe80::1%]:5", "TLS://h:1", "http://h:1", "tls://", "u@h:1",
+     "x" * 64 + ":1", "a." * 128 + "a:1", "ü" * 64 + ":1", "\udcff:1"],
+)  # fmt: skip
+def test_a_service_that_is_not_host_and_port_is_a_parameter_error(value):
+    with pytest.raises(ParameterError, match="-s"):
+        parse(["-s", value, "-c", "pass"])
+
+
+@pytest.mark.parametrize(
+    ("value", "service"),
+    [
+        ("h:1", Service("h", 1, False)),
+        ("a.b-c_d.:65535", Service("a.b-c_d.", 65535, False)),
+        ("tls://h:20000", Service("h", 20000, True)),
+        ("[::1]:5", Service("::1", 5, False)),
+        ("tls://[fe80::1%eth0]:5", Service("fe80::1%eth0", 5, True)),
+        ("bücher.example:5", Service("xn--bcher-kva.example", 5, False)),
+    ],
+)
+def test_a_service_is_host_and_port(value, service):
+    assert parse(["-s", value, "-c", "pass"]).service == service
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        ((), ["-s"]),
+        (("-c", "pass"), ["-s"]),
+        (("-s", "h:1"), ["job"]),
+        ((*LINE, "left", "over"), ["left"]),
+        ((*LINE, "--", "-v"), ["-v"]),
+        ((*LINE, "-x"), ["-x"]),
+        ((*LINE, "--ver"), ["ambiguous"]),
+        ((*LINE, "--verbose=3"), ["--verbose"]),
+        ((*LINE, "-a", "kerberos"), ["-a", "kerberos"]),
+        ((*LINE, "-a", "challenge"), ["-u", "-p"]),
+        ((*LINE, "-a", "challenge", "-u", "R41"), ["-p"]),
+        ((*LINE, "-p", "secret"), ["-u"]),
+        ((*LINE, "-u", "x" * 257), ["-u", "256"]),
+    ],
+)
+def test_what_is_missing_or_too_much_is_named(command, argv, words):
+    assert_parameter_error(command(*argv), *words)
+
+
+def test_an_error_stays_on_one_line_whatever_was_typed(command):
+    done = command(*LINE, "-a", "two\nlines\r\x1b[1m")
+    assert_parameter_error(done)
+    assert "\x1b" not in done.stderr
+    assert "\r" not in done.stderr
+
+
+def test_code_is_not_shown_when_it_is_wrong(command):
+    assert "hunter2" not in command(*LINE, "-c", "login('hunter2\x00'.strip())\x01".replace("\x00", "")).stderr
+
+
+def test_jobs_run_in_the_order_of_the_command_line():
+    jobs = parse(["-s", "h:1", "-c", "1", "-m", "009ABC", "--py_file=x.py", "-c2", "--module", "009DEF"]).jobs
+    assert jobs == (
+        ("py_code", "1"),
+        ("module", "009ABC"),
+        ("py_file", "x.py"),
+        ("py_code", "2"),
+        ("module", "009DEF"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("argv", "level"),
+    [((), 0), (("-v",), 1), (("-vv",), 2), (("-v", "--verbose", "-v"), 3), (("-vvvvv",), 3), (("-vvq",), 0),
+     (("-vvqv",), 1), (("-q",), 0)],
+)  # fmt: skip
+def test_each_v_is_a_level_and_q_sets_it_back(argv, level):
+    assert parse([*LINE, *argv]).verbosity == level
+
+
+@pytest.mark.parametrize(
+    ("argv", "auth_type"),
+    [((), "osuser"), (("-u", "R41"), "osuser"), (("-u", "R41", "-p", "f"), "challenge"),
+     (("-u", "R41", "-p", "f", "-a", "osuser"), "osuser"), (("-p", "f", "-a", "osuser"), "osuser")],
+)  # fmt: skip
+def test_the_login_is_challenge_if_there_is_a_password_file(argv, auth_type):
+    assert parse([*LINE, *argv]).auth_type == auth_type
+
+
+def test_the_last_of_two_values_counts_as_it_always_did():
+    options = parse([*LINE, "-s", "other:2", "-t", "1", "-t", "2"])
+    assert (options.service.host, options.timeout) == ("other", 2)
+
+
+def test_utf8_is_read_in_an_ascii_locale(command, scripted):
+    from dialogues import serving
+
+    server = scripted(serving())
+    env = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    assert command("-s", server.address, "-c", "print('ü€😀')", env=env).returncode == 0
+    server.close()
+    assert server.peers[0].heard[1] == "<jobs><py_code>print('ü€😀')</py_code></jobs>"

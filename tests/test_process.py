@@ -1,0 +1,286 @@
+"""The command as a process: signals, closed and full streams, missing libraries and Pythons, imports."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from dialogues import ACCEPTED, DONE, STARTED, WELCOME, answering_jobs, answering_login, challenging, serving
+from support import PATIENCE, ROOT, SCRIPT
+
+posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+
+# Signals
+
+
+@posix_only
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize(
+    ("stage", "submission"),
+    [
+        (answering_login(), "not submitted"),
+        (answering_jobs("<alive/>"), "unknown"),
+        (serving(STARTED), "submitted"),
+    ],
+)
+def test_a_signal_ends_the_process_by_that_signal_after_a_goodbye(command, scripted, signum, stage, submission):
+    server = scripted(stage)
+    with command.start("-s", server.address, "-vvv", "-t", "-1", "-c", "pass") as process:
+        expected = {"not submitted": "sent <login", "unknown": "received <alive", "submitted": "job 1 started"}
+        for line in process.stdout:
+            if expected[submission] in line:
+                break
+        sent_at = time.monotonic()
+        process.send_signal(signum)
+        rest = process.communicate(timeout=PATIENCE)[0]
+        assert time.monotonic() - sent_at < 1
+    assert process.returncode == -signum
+    assert rest.endswith(f"jobs: {submission}\n")
+    server.close()
+    assert server.peers[0].heard[-1] == "<logout/>"
+
+
+@posix_only
+def test_a_signal_that_nohup_ignores_stays_ignored(command, scripted):
+    server = scripted(serving(STARTED))
+    ignore = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}
+    with command.start("-s", server.address, "-v", "-t", "-1", "-c", "pass", **ignore) as process:
+        assert any("job 1 started" in line for line in iter(process.stdout.readline, ""))
+        process.send_signal(signal.SIGHUP)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == -signal.SIGTERM
+
+
+def printing_without_end(peer):
+    """A script: a job that prints as long as somebody listens."""
+    peer.hear()
+    peer.say(WELCOME)
+    peer.hear()
+    peer.say(ACCEPTED, STARTED)
+    while True:
+        peer.say('<output job="1" stream="stdout">' + "x" * 60000 + "</output>")
+
+
+@posix_only
+def test_a_signal_ends_a_process_that_nobody_reads_from(command, scripted):
+    with command.start("-s", scripted(printing_without_end).address, "-v", "-t", "-1", "-c", "pass") as process:
+        assert process.stdout.readline()
+        wait_until_blocked(process.pid)
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=PATIENCE)
+        assert process.returncode == -signal.SIGTERM
+        process.stdout.close()
+
+
+def wait_until_blocked(pid):
+    """Until the process has slept through 20 looks in a row: it waits for its full pipe."""
+    asleep = 0
+    deadline = time.monotonic() + PATIENCE
+    while asleep < 20 and time.monotonic() < deadline:
+        state = Path(f"/proc/{pid}/stat").read_text().rsplit(") ", 1)[1][0] if Path("/proc").is_dir() else "S"
+        asleep = asleep + 1 if state == "S" else 0
+        time.sleep(0.005)
+
+
+def test_the_deadline_holds_when_nobody_reads_the_output(command, scripted):
+    with command.start("-s", scripted(printing_without_end).address, "-v", "-t", "1", "-c", "pass") as process:
+        assert process.wait(timeout=PATIENCE) == 3
+        process.stdout.close()
+
+
+# Streams
+
+
+def full_stream():
+    if not Path("/dev/full").exists():
+        pytest.skip("there is no /dev/full here")
+    return open("/dev/full", "w")
+
+
+@posix_only
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        (("--help",), 0),
+        (("--version",), 0),
+        (("-x",), 2),
+        (("-vvv", "-t", "-1", "-c", "pass"), 0),
+        (("-vvv", "-t", "1", "-c", "pass", "-c", "pass"), 1),
+    ],
+)
+def test_no_stream_changes_a_return_code(command, scripted, stream, argv, code):
+    argv = argv if argv[0].startswith("--") or argv == ("-x",) else ("-s", scripted(serving(*DONE)).address, *argv)
+    other = {"stdout": "stderr", "stderr": "stdout"}[stream]
+    with full_stream() as full:
+        assert command(*argv, **{stream: full, other: subprocess.DEVNULL}).returncode == code
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        assert command(*argv, **{stream: writer, other: subprocess.DEVNULL}).returncode == code
+    finally:
+        os.close(writer)
+    closing = {"preexec_fn": lambda: os.close({"stdout": 1, "stderr": 2}[stream])}
+    assert command(*argv, **{stream: subprocess.DEVNULL}, **closing).returncode == code
+
+
+@posix_only
+def test_all_streams_may_be_closed(command, scripted):
+    server = scripted(serving(*DONE))
+    closing = {"preexec_fn": lambda: os.closerange(0, 3)}
+    assert command("-s", server.address, "-vvv", "-t", "-1", "-c", "pass", **closing).returncode == 0
+    server.close()
+    assert server.peers[0].heard[1:] == ["<jobs><py_code>pass</py_code></jobs>"]
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"PYTHONIOENCODING": "ascii"}],
+)
+def test_the_environment_changes_no_return_code(command, scripted, environment):
+    server = scripted(serving(STARTED, '<output job="1" stream="stdout">ü\u20ac</output>', *DONE[1:]))
+    done = command("-s", server.address, "-v", "-t", "-1", "-c", "pass", env=environment)
+    assert done.returncode == 0
+    assert "job 1 stdout: " in done.stdout
+
+
+@posix_only
+def test_a_current_folder_that_is_gone_changes_nothing(command, scripted, tmp_path):
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    leaving = {"preexec_fn": lambda: os.rmdir(gone), "cwd": gone}
+    assert command("-s", scripted(serving(*DONE)).address, "-t", "-1", "-c", "pass", **leaving).returncode == 0
+
+
+# Pythons and libraries
+
+
+def python_2():
+    with suppress(OSError, subprocess.CalledProcessError):
+        subprocess.run(["python2", "--version"], check=True, capture_output=True, timeout=PATIENCE)
+        return "python2"
+    return None
+
+
+def test_python_2_is_told_which_python_is_needed():
+    if python_2() is None:
+        pytest.skip("there is no Python 2 here")
+    done = subprocess.run(
+        ["python2", str(SCRIPT), "--version"], capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+    assert done.returncode == 2
+    assert "3.9" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def without(tmp_path, *libraries):
+    """An environment in which these libraries cannot be imported."""
+    for library in libraries:
+        (tmp_path / library).mkdir()
+        (tmp_path / library / "__init__.py").write_text(f"raise ImportError('no {library} here', name='{library}')")
+    return {**os.environ, "PYTHONPATH": str(tmp_path)}
+
+
+@pytest.mark.parametrize(("argv", "code"), [(("--help",), 0), (("--version",), 0), (("-t", "x"), 2)])
+def test_help_version_and_parameter_errors_work_without_libraries(command, tmp_path, argv, code):
+    done = command(*argv, env=without(tmp_path, "lxml", "bcrypt"))
+    assert done.returncode == code
+    assert "lxml" not in done.stderr
+
+
+def test_a_missing_library_is_a_2_that_says_how_to_install_it(command, tmp_path):
+    done = command("-s", "127.0.0.1:1", "-c", "pass", env=without(tmp_path, "lxml"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.count("\n") == 1
+    assert f"{sys.executable} -m pip install" in done.stderr
+    assert done.stderr.rstrip().endswith("lxml")
+
+
+def test_an_existing_password_file_needs_no_bcrypt(command, scripted, tmp_path):
+    server = scripted(challenging(*DONE))
+    done = command("-s", server.address, "-u", "R41", "-p", command.secret_file(), "-t", "-1", "-c", "pass",
+                   env=without(tmp_path, "bcrypt"))  # fmt: skip
+    assert done.returncode == 0
+
+
+def test_a_script_without_its_folder_is_a_2(tmp_path):
+    script = tmp_path / "planta_headless.py"
+    script.write_bytes(SCRIPT.read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-I", str(script), "--version"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+        cwd=tmp_path,
+    )
+    if done.returncode == 0:
+        pytest.skip("the package is installed here as well")
+    assert done.returncode == 2
+    assert "headless" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+# Imports
+
+PROBE = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from headless.cli import main
+code = main(sys.argv[1:])
+print(code, *sys.modules)
+"""
+
+
+def imported_by(*argv):
+    done = subprocess.run([sys.executable, "-c", PROBE, *argv], capture_output=True, text=True, check=True,
+                          timeout=PATIENCE)  # fmt: skip
+    code, *modules = done.stdout.splitlines()[-1].split()
+    return int(code), set(modules)
+
+
+@pytest.mark.parametrize("login", ["osuser", "challenge"])
+def test_a_job_costs_no_import_that_the_client_can_do_without(command, scripted, login):
+    server = scripted(serving(*DONE) if login == "osuser" else challenging(*DONE))
+    argv = [] if login == "osuser" else ["-u", "R41", "-p", command.secret_file()]
+    code, modules = imported_by("-s", server.address, "-t", "-1", "-c", "pass", *argv)
+    assert code == 0
+    assert not modules & {"asyncio", "dataclasses", "logging", "ssl", "importlib.metadata", "urllib", "bcrypt"}
+    assert "lxml.etree" in modules
+    assert not [module for module in modules if module.startswith("headless.server")]
+
+
+@pytest.mark.parametrize("argv", [["--help"], ["--version"], ["-x"]])
+def test_help_imports_neither_sockets_protocol_nor_libraries(argv):
+    _, modules = imported_by(*argv)
+    assert not modules & {"lxml", "bcrypt", "headless.client", "headless.protocol.messages"}
+
+
+def test_no_file_of_the_client_reaches_into_the_server():
+    server_only = {"__main__.py", "rehearsal.py"}
+    files = [path for path in (ROOT / "headless").glob("*.py") if path.name not in server_only]
+    files += (ROOT / "headless" / "protocol").glob("*.py")
+    assert len(files) > 10
+    for path in files:
+        assert "headless.server" not in path.read_text(encoding="utf-8"), path.name
+
+
+def test_no_import_goes_back_up():
+    """argv -> Options -> Client -> Conversation -> outcome: each may know only what comes after it."""
+    floors = [
+        ["cli"], ["client"], ["secret", "osuser", "console"], ["options", "waiting"],
+        ["protocol.conversation"], ["protocol.messages", "protocol.login", "protocol.frames"],
+        ["protocol.characters"], ["outcome"],
+    ]  # fmt: skip
+    for number, floor in enumerate(floors):
+        for module in floor:
+            text = (ROOT / "headless" / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8")
+            for above in [name for names in floors[: number + 1] for name in names if name != module]:
+                assert f"headless.{above} import" not in text, (module, above)

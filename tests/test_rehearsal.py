@@ -1,0 +1,102 @@
+"""`rehearse` in front of a cron line: the same return code, on a server of its own, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import PATIENCE, ROOT, manage
+
+
+@pytest.fixture
+def rehearse(tmp_path):
+    """Runs a rehearsal in the test's folder; fails if it leaves anything in the folder for temporary files."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    work = tmp_path / "work"
+    work.mkdir()
+    environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)}
+
+    def run(*argv):
+        done = manage("rehearse", *argv, check=False, cwd=work, env=environment)
+        assert list(temporary.iterdir()) == []
+        return done
+
+    run.folder = work
+    run.environment = environment
+    return run
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        (("-t", "-1", "-c", "print(42)"), 0),
+        (("-t", "30", "-c", "print(1)", "-c", "print(2)"), 0),
+        (("-s", "planta.example:20000", "-t", "-1", "-c", "print(42)"), 0),
+        (("-s", "tls://planta.example:20000", "-u", "R41", "-t", "-1", "-c", "print(42)"), 0),
+        (("-c", "print(42)"), 0),
+        (("-t", "-1", "-c", "1/0"), 1),
+        (("-t", "-1", "-m", "009ABC"), 2),
+        (("-t", "-1", "-f", "../outside.py"), 2),
+        (("-t", "1", "-c", "import time; time.sleep(600)"), 3),
+        (("-s", "nonsense", "-c", "pass"), 2),
+        (("-t", "x", "-c", "pass"), 2),
+        ((), 2),
+        (("-u", "R41", "-p", "missing", "-c", "pass"), 2),
+        (("--help",), 0),
+    ],
+)
+def test_the_return_code_is_that_of_the_command(rehearse, argv, code):
+    done = rehearse(*argv)
+    assert done.returncode == code
+    assert done.stderr.count("\n") == (1 if code == 2 else 0)
+
+
+def test_output_is_shown_as_the_command_shows_it(rehearse):
+    done = rehearse("-v", "-t", "-1", "-c", "print(42)")
+    assert "job 1 stdout: 42" in done.stdout
+
+
+def test_files_are_found_below_the_current_folder(rehearse):
+    (rehearse.folder / "nightly").mkdir()
+    (rehearse.folder / "nightly" / "close.py").write_text("print('closing', __import__('os').getcwd())")
+    done = rehearse("-v", "-t", "-1", "-f", "nightly/close.py")
+    assert done.returncode == 0
+    assert f"closing {rehearse.folder}" in done.stdout
+
+
+def test_an_existing_password_file_is_used_as_it_is(rehearse, command):
+    done = rehearse("-v", "-t", "-1", "-u", "R41", "-p", command.secret_file(), "-c", "print(42)")
+    assert done.returncode == 0
+    done = rehearse("-v", "-t", "-1", "-u", "R41", "-p", command.secret_file(mode=0o644, name="open"), "-c", "pass")
+    assert (done.returncode, "chmod" in done.stderr) == (2, True)
+
+
+def test_a_job_that_nobody_waits_for_is_run_all_the_same(rehearse):
+    assert rehearse("-c", "open('done', 'w').close()", "-f", "second.py").returncode == 2  # refused as a whole
+    assert not (rehearse.folder / "done").exists()
+    code = f"open({str(rehearse.folder / 'done')!r}, 'w').close()"
+    assert rehearse("-c", "import time; time.sleep(0.2)", "-c", code).returncode == 0
+    assert (rehearse.folder / "done").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_rehearsal_and_its_jobs(rehearse, signum):
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    with subprocess.Popen(
+        [sys.executable, "-m", "headless", "rehearse", "-v", "-t", "-1", "-c", code],
+        cwd=rehearse.folder, env=rehearse.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+    ) as process:  # fmt: skip
+        line = next(line for line in process.stdout if "stdout: " in line)
+        job = int(line.rpartition(" ")[2])
+        process.send_signal(signum)
+        process.communicate(timeout=PATIENCE)
+        assert process.returncode == -signum
+    with pytest.raises(ProcessLookupError):
+        os.kill(job, 0)
+    assert list(Path(rehearse.environment["TMPDIR"]).iterdir()) == []
