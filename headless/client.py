@@ -85,6 +85,7 @@ class Client:
         self._console.info(f"connecting to {self._options.service.host} port {self._options.service.port}")
         connection = self._connection = connect(self._options.service, self._waiter)
         self._console.info(f"connected to {connection.peer}")
+        self._hear_what_is_here()
         if self._options.auth_type == CHALLENGE:
             assert self._options.user is not None
             nonce = login.new_nonce(os.urandom(login.NONCE_BYTES))

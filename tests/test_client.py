@@ -16,7 +16,7 @@ from headless import client
 from headless.console import Console
 from headless.options import Service, parse
 from headless.outcome import SessionError, Submission, TimedOut
-from headless.waiting import DeadlinePassed, Waiter
+from headless.waiting import READ, DeadlinePassed, Waiter
 
 
 @pytest.fixture
@@ -104,6 +104,24 @@ def test_a_resolver_that_hangs_does_not_outlast_the_deadline(monkeypatch, waiter
     waiter.allow(0.1)
     with pytest.raises(DeadlinePassed):
         client.connect(Service("several.example", 1, False), waiter)
+
+
+def test_a_welcome_that_was_there_before_the_login_is_no_answer_to_it(monkeypatch, scripted, waiter):
+    def script(peer):
+        peer.say(WELCOME, ACCEPTED)
+        peer.wait_for_hangup()
+
+    waiter.allow(10)
+    connect = client.connect
+
+    def connect_and_wait_for_what_comes(service, waiter):
+        connection = connect(service, waiter)
+        assert waiter.wait(connection._socket, READ)
+        return connection
+
+    monkeypatch.setattr(client, "connect", connect_and_wait_for_what_comes)
+    with pytest.raises(SessionError, match="nothing has been said yet"):
+        session(scripted(script), waiter).run()
 
 
 # The deadline before acceptance

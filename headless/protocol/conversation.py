@@ -213,6 +213,10 @@ class _Conversation:
 
     def say(self, message: Message) -> bytes:
         """The bytes that say this. Raises ProtocolError if it may not be said now, FrameTooLong if it is too long."""
+        if isinstance(message, self._hears):
+            raise ProtocolError(f"'{messages.name_of(message)}' is what the other side says")
+        if self._is_broken and not isinstance(message, (Logout, Refused)):
+            raise ProtocolError(f"'{messages.name_of(message)}' is not allowed when the other side broke the protocol")
         payload = messages.encode(message)
         data = frames.frame(payload, self._frame_limit())
         self._order.advance(message)

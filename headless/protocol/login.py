@@ -126,16 +126,16 @@ def proof_is_right(stored_key: bytes, message: bytes, proof: str) -> bool:
         given = b64decode(proof.encode("ascii"), validate=True)
     except (UnicodeEncodeError, binascii.Error):
         given = b""
-    if len(given) != hashlib.sha256().digest_size:
-        given = bytes(hashlib.sha256().digest_size)
     client_key = _xor(given, _hmac(stored_key, message))
-    return hmac.compare_digest(_sha256(client_key), stored_key)
+    is_exact = len(given) == len(stored_key) and _base64(given) == proof
+    return hmac.compare_digest(_sha256(client_key), stored_key) and is_exact
 
 
 def signature_is_right(secret: bytes, message: bytes, signature: str) -> bool:
     """Whether whoever made the signature has the ServerKey of this SaltedPassword (RFC 5802, section 3)."""
     _, server_key = keys_from(secret)
-    return hmac.compare_digest(server_signature(server_key, message).encode("ascii"), signature.encode("utf-8"))
+    right = server_signature(server_key, message).encode("ascii")
+    return hmac.compare_digest(right, signature.encode("utf-8", "replace"))
 
 
 def _hmac(key: bytes, message: bytes) -> bytes:

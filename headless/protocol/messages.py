@@ -132,7 +132,7 @@ def encode(message: Message) -> bytes:
 
 def decode(payload: bytes) -> Message:
     """The message in this payload. Raises ProtocolError if it is none, VersionMismatch if it is a login of another
-    version, whatever else such a login may carry."""
+    version, whatever other words and attributes it has."""
     root = _parse(payload)
     if root.tag == "login" and root.get("version", str(VERSION)) != str(VERSION):
         raise VersionMismatch(f"this is protocol version {VERSION}")
@@ -152,27 +152,38 @@ def decode(payload: bytes) -> Message:
     return message
 
 
-_SECRET = re.compile(r"""\b(proof|signature)(\s*=\s*)("[^"]*"|'[^']*')""")
+_ATTRIBUTE = re.compile(r"""([^\s=<>"']+)(\s*=\s*)("[^"]*"|'[^']*')""")
+_SECRETS = ("proof", "signature")
 
 
 def for_display(payload: bytes) -> str:
     """The payload as text that may be shown to anybody: without what proves that somebody knows a password."""
-    text = payload.decode("utf-8", "backslashreplace")
-    tag, end, content = text.partition(">")
-    return _SECRET.sub(r'\1\2"(not shown)"', tag) + end + content
+    root = _ROOT.match(payload)
+    head = root.end() if root else len(payload)
+    # Attribute by attribute, so that a value that looks like one is not taken for it.
+    shown = _ATTRIBUTE.sub(_without_secret, payload[:head].decode("utf-8", "backslashreplace"))
+    return shown + payload[head:].decode("utf-8", "backslashreplace")
+
+
+def _without_secret(attribute: re.Match[str]) -> str:
+    name, equals, _ = attribute.groups()
+    return f'{name}{equals}"(not shown)"' if name in _SECRETS else attribute[0]
 
 
 # The lexical gate. An XML document in which only the root has attributes, and few of them, and in which no `<` begins
 # anything but a tag without attributes or a CDATA section: so a DTD, a comment, a processing instruction or a namespace
 # has no place to be in, and nothing that costs libxml2 more time than its length reaches it.
-_SPACE = rb"[ \t\r\n]"
 _ROOT = re.compile(
-    rb"(?:<\?xml" + _SPACE + rb"""+version=["']1\.0["'](?:""" + _SPACE + rb"""+encoding=["'][Uu][Tt][Ff]-8["'])?"""
-    rb"(?:" + _SPACE + rb"""+standalone=["'](?:yes|no)["'])?""" + _SPACE + rb"*\?>)?" + _SPACE + rb"*"
-    rb"<[a-z_]{1,32}(?:" + _SPACE + rb"+[a-z_]{1,32}" + _SPACE + rb"*=" + _SPACE + rb"""*(?:"[^"<]*"|'[^'<]*')){0,8}"""
-    + _SPACE + rb"*/?>"
-)  # fmt: skip
-_INNER = re.compile(rb"<(?:!\[CDATA\[.*?\]\]>|/?[a-z_]{1,32}" + _SPACE + rb"*/?>)", re.DOTALL)
+    rb"""
+    (?: <\?xml \s+ version=["']1\.0["'] (?: \s+ encoding=["'][Uu][Tt][Ff]-8["'] )?
+        (?: \s+ standalone=["'](?:yes|no)["'] )? \s* \?> )?
+    \s* < [a-z_]{1,32}
+    (?: \s+ (?!xmlns) [a-z_]{1,32} \s* = \s* (?: "[^"<]*" | '[^'<]*' ) ){0,8}
+    \s* /?>
+    """,
+    re.VERBOSE,
+)
+_INNER = re.compile(rb"<!\[CDATA\[.*?\]\]>|</?[a-z_]{1,32}\s*/?>", re.DOTALL)
 _MARKUP_MAX = 40_000
 
 

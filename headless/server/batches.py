@@ -43,6 +43,10 @@ class Batch:
         self._changed.set()
         self._changed = asyncio.Event()
 
+    @property
+    def is_over(self) -> bool:
+        return self.progress[-1].state not in (journal.QUEUED, journal.RUNNING)
+
     async def change(self, seconds: float) -> bool:
         """Whether something changed within this time."""
         try:
@@ -112,7 +116,7 @@ class _Tail:
         except FileNotFoundError:  # the process could not be started
             data = b""
         self._position += len(data)
-        return made_fit_for_xml(self._decoder.decode(data, final=is_complete and not data))
+        return made_fit_for_xml(self._decoder.decode(data, final=is_complete and len(data) < _OUTPUT_BYTES))
 
 
 class Batches:
@@ -154,10 +158,11 @@ class Batches:
             await asyncio.wait({hurried, ended}, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
             hurried.cancel()
             ended.cancel()
-        while self._running:
+        while self._running:  # again, if a job was about to start
+            running = set(self._running)
             for job in list(self._jobs.values()):
                 await job.interrupt(_STOPPING)
-            await asyncio.wait(self._running, timeout=0.1)
+            await asyncio.wait(running, timeout=0.1)
 
     def _start_what_fits(self) -> None:
         while self._waiting and len(self._running) < self._workers and not self._is_stopping:
@@ -179,7 +184,9 @@ class Batches:
                 log.info("session %s: job %d started", session, number)
                 state, message = await self._run_job(batch, number)
                 self._journal.finish(session, number, state, message)
-                log.info("session %s: job %d %s %s", session, number, state, on_one_line(message))
+                log.info(
+                    "session %s: job %d %s", session, number, on_one_line(f"{state}: {message}" if message else state)
+                )
                 batch.set(number, state, message)
                 if state != journal.OK:
                     break

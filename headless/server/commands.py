@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import getpass
+import io
 import json
 import logging
 import os
@@ -34,13 +35,22 @@ class _Failure(Exception):
     """The command cannot do what it is asked. The text is for the administrator."""
 
 
+class _Misuse(Exception):
+    """The command line must be corrected. The text is for the administrator."""
+
+
 def main(argv: Sequence[str]) -> int:
     """The exit status of one command."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = int(arguments.command(arguments))
         sys.stdout.flush()
         return status
+    except _Misuse as misuse:
+        parser.error(str(misuse))
     except (_Failure, HomeError, ValueError, OSError, sqlite3.Error) as error:
         print(f"{arguments.program}: error: {on_one_line(str(error))}", file=sys.stderr)
         return 1
@@ -175,7 +185,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _tls(certificate: Optional[str], key: Optional[str]) -> Optional[ssl.SSLContext]:
     if (certificate is None) != (key is None):
-        raise _Failure("--tls-cert and --tls-key belong together")
+        raise _Misuse("--tls-cert and --tls-key belong together")
     if certificate is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -264,8 +274,8 @@ def _user_remove(arguments: argparse.Namespace) -> int:
 
 def _existing(arguments: argparse.Namespace) -> Home:
     home = Home(arguments.home)
-    if not home.folder.is_dir():
-        raise _Failure(f"there is no folder {arguments.home!r}; --home says where the server lives")
+    if not home.is_used:
+        raise _Failure(f"no server has lived in {arguments.home!r}; --home says where it does")
     return home
 
 
@@ -306,6 +316,6 @@ def _time(seconds: Optional[float]) -> Optional[str]:
 
 def _output(home: Home, entry: Entry, stream: str) -> str:
     try:
-        return home.output(entry.session, entry.job, stream).read_text(encoding="utf-8", errors="replace")
+        return home.output(entry.session, entry.job, stream).read_bytes().decode("utf-8", "replace")
     except FileNotFoundError:
         return ""

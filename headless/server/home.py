@@ -50,6 +50,7 @@ class Home:
         self.folder = Path(folder).absolute()
         self.py = Path(py).absolute() if py else self.folder / "py"
         self.modules = self.folder / "modules"
+        self._database = self.folder / "planta.sqlite"
 
     def create(self) -> None:
         """Makes what is missing, for this user alone. Raises HomeError."""
@@ -64,9 +65,14 @@ class Home:
         """Where a job's `stdout`, `stderr` or `py` (its code) is stored."""
         return self.folder / "output" / session / f"{job}.{suffix}"
 
+    @property
+    def is_used(self) -> bool:
+        """Whether a server has lived here."""
+        return self._database.is_file()
+
     def database(self) -> sqlite3.Connection:
         """The database with accounts and journal. What is committed there survives a crash. Raises HomeError."""
-        path = self.folder / "planta.sqlite"
+        path = self._database
         try:
             # SQLite gives its further files the mode of this one.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))

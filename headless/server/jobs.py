@@ -44,9 +44,16 @@ def script_of(home: Home, session: str, number: int, job: Job) -> Path:
         script = home.modules / f"{job.text}.py"
     else:
         script = _inside(home.py, job.text)
-    if not script.is_file():
+    if not _is_file(script):
         raise JobRefused(f"there is no {'module' if job.kind == 'module' else 'file'} {job.text!r} on this server")
     return script
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _inside(folder: Path, name: str) -> Path:

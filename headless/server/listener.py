@@ -89,6 +89,11 @@ class _Link:
                 return Logout()
             self.conversation.feed(data)
 
+    async def hear_question(self) -> Message:
+        """The next message, which has to be answered before the client may go on. Raises ProtocolError if it does."""
+        message = await self.hear()
+        return self.conversation.next_message() or message
+
     async def say(self, message: Message) -> None:
         await self.send(self.conversation.say(message))
 
@@ -98,6 +103,7 @@ class _Link:
 
     def refuse(self, message: Refused) -> None:
         """Says why, if that is still possible."""
+        log.info("%s port %d: refused (%s): %s", *self.peer, message.reason, on_one_line(message.text))
         if not self.conversation.is_over:
             self._writer.write(self.conversation.say(message))
 
@@ -170,7 +176,6 @@ class Server:
         except VersionMismatch as error:
             link.refuse(Refused("version", str(error)))
         except ProtocolError as error:
-            log.info("%s port %d: %s", *link.peer, on_one_line(str(error)))
             link.refuse(Refused("protocol", made_fit_for_xml(str(error))))
         except asyncio.TimeoutError:
             log.info("%s port %d: no login within %d s", *link.peer, LOGIN_SECONDS)
@@ -196,10 +201,11 @@ class Server:
         batch = self._accept(AcceptedBatch(session, user.name, jobs.jobs))
         await link.say(Accepted())
         await self._tell(link, batch)
+        log.info("session %s: the client %s", session, "was told the end" if batch.is_over else "has left")
 
     async def _log_in(self, link: _Link) -> Optional[_LoggedIn]:
         """Who logged in; None if the client left. Raises _Refuse."""
-        first = await link.hear()
+        first = await link.hear_question()
         if isinstance(first, Logout):
             return None
         assert isinstance(first, Login)
@@ -214,13 +220,13 @@ class Server:
     async def _check_response(self, link: _Link, user: str) -> Optional[_LoggedIn]:
         keys = self._accounts.keys_of(user)
         await link.send(link.conversation.challenge(keys.salt, login.new_nonce(os.urandom(login.NONCE_BYTES))))
-        response = await link.hear()
+        response = await link.hear_question()
         if isinstance(response, Logout):
             return None
         assert isinstance(response, Response)
         signature = link.conversation.signature(keys)
         if signature is None:
-            log.warning("%s port %d: login of %s refused", *link.peer, on_one_line(user))
+            log.warning("%s port %d: wrong login of %s", *link.peer, on_one_line(user))
             raise _Refuse("login", _LOGIN_REFUSED, delay=self._throttle.failed(link.peer[0], user))
         self._throttle.succeeded(link.peer[0], user)
         return _LoggedIn(user, signature)
@@ -245,7 +251,7 @@ class Server:
             if self._settings.trust_osuser:
                 return
             raise _Refuse("login", f"{error}, so osuser logins cannot be checked") from None
-        log.warning("%s port %d: is not of %s", *link.peer, on_one_line(os_user))
+        log.warning("%s port %d: not a connection of the user %s", *link.peer, on_one_line(os_user))
         raise _Refuse("login", f"this connection is not one of the operating system's user {os_user!r}")
 
     async def _hear_jobs(self, link: _Link) -> Optional[Jobs]:
