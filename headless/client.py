@@ -177,6 +177,7 @@ class Client:
         while True:
             self._conversation.feed(data)
             for message in iter(self._conversation.next_message, None):
+                self._waiter.check()
                 if isinstance(message, Refused):
                     raise self._refusal(message)
             data = self._connection.receive_at_once()

@@ -6,6 +6,7 @@ import importlib.metadata
 import re
 import subprocess
 import sys
+import sysconfig
 
 import bcrypt
 import pytest
@@ -50,10 +51,12 @@ def test_the_login_of_the_protocol_page_is_right():
 
 
 def test_the_installed_package_has_the_script_the_protocol_page_and_the_schema():
-    try:
-        files = {str(file) for file in importlib.metadata.files("planta-headless") or ()}
-    except importlib.metadata.PackageNotFoundError:
+    # Where packages are installed, and not what a build has left in the checkout.
+    places = [sysconfig.get_path("purelib")]
+    found = list(importlib.metadata.distributions(name="planta-headless", path=places))
+    if not found:
         pytest.skip("the package is not installed in this Python")
+    files = {file.as_posix() for file in found[0].files or ()}
     for name in ("headless/protocol/PROTOCOL.md", "headless/protocol/protocol.xsd", "headless/server/listener.py"):
         assert name in files
     assert any(file.endswith("planta_headless.py") and not file.startswith("headless") for file in files)

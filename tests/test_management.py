@@ -17,6 +17,7 @@ from raw_client import (
     R41,
     Gate,
     QuickServer,
+    RawClient,
     connect,
     journal,
     make_home,
@@ -194,7 +195,9 @@ def test_a_home_that_is_a_file_cannot_be_used(tmp_path, argv):
 def test_a_database_that_is_none_cannot_be_used(home):
     with open(os.path.join(home, "planta.sqlite"), "wb") as file:
         file.write(b"no database" * 1000)
-    fails("planta.sqlite", "jobs", "--home", home)
+    done = manage("jobs", "--home", home, check=False)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "planta.sqlite" in done.stderr
 
 
 def test_the_home_is_planta_home_if_nothing_else_is_said(tmp_path, monkeypatch):
@@ -396,10 +399,13 @@ def test_the_log_is_on_stderr_as_detailed_as_wanted(tmp_path, level):
     assert ("logged in" in server.log) == (level == "info")
 
 
-def test_with_until_eof_the_server_ends_with_its_standard_input(home):
+def test_with_until_eof_the_server_ends_with_its_standard_input_which_no_job_shares(home):
     command = [sys.executable, "-m", "headless", "serve", "--listen", "127.0.0.1:0", "--home", home, "--until-eof"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout.readline().startswith("listening on ")
+        address = process.stdout.readline().removeprefix("listening on ").strip()
+        with RawClient(address).log_in() as client:
+            client.submit(py_code("import sys; print(repr(sys.stdin.read()))"))
+            assert client.story().output == {(1, "stdout"): "''\n"}
         assert process.communicate(timeout=PATIENCE) == ("", None)
         assert process.returncode == 0
 
