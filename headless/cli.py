@@ -21,6 +21,7 @@ from headless.waiting import Waiter
 TYPE_CHECKING = False  # as in typing, which is not worth its import for this
 if TYPE_CHECKING:
     from headless.client import Client
+    from headless.secret import Secret
 
 # Seconds that the last lines of -v may wait for a reader.
 _LAST_WORDS_SECONDS = 0.2
@@ -64,18 +65,24 @@ class _Call:
 
     def to_its_end(self) -> int:
         """OK. Raises for every other end."""
-        secret = self._read_secret() if self._options.auth_type == CHALLENGE else b""
+        secret = self._secret() if self._options.auth_type == CHALLENGE else None
         self._client = _client_class()(self._options, secret, self._console, self._waiter)
         return self._client.run()
 
-    def _read_secret(self) -> bytes:
+    def _secret(self) -> Secret:
         from headless import secret  # only when asked for
 
-        assert self._options.secret_file is not None
-        found = secret.read(self._options.secret_file)
+        path, user = self._options.secret_file, self._options.user
+        assert path is not None and user is not None
+        try:
+            found = secret.read(path)
+        except secret.Missing:
+            if not secret.is_at_terminal():
+                raise
+            return secret.ask(path, user, self._waiter)
         if found.remark:
             self._console.info(found.remark)
-        return found.hash
+        return found
 
     def failed(self, error: Exception) -> int:
         """Says what happened, as far as anybody listens, and returns the code for it."""

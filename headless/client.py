@@ -33,7 +33,8 @@ from headless.protocol.messages import (
     Refused,
     Started,
     Welcome,
-)  # fmt: skip
+)
+from headless.secret import Secret
 from headless.waiting import READ, WRITE, DeadlinePassed, Waiter
 
 ACCEPTANCE_SECONDS = 30  # for connecting, logging in and being accepted together
@@ -46,7 +47,7 @@ _Result = TypeVar("_Result")
 class Client:
     """One call of the command. `submission` says at any moment whether the server has the jobs."""
 
-    def __init__(self, options: Options, secret: bytes, console: Console, waiter: Waiter) -> None:
+    def __init__(self, options: Options, secret: Optional[Secret], console: Console, waiter: Waiter) -> None:
         self._options = options
         self._secret = secret
         self._console = console
@@ -98,17 +99,17 @@ class Client:
         if welcome.heartbeat is not None:
             self._silence = float(_HEARTBEATS_MISSED_MAX * welcome.heartbeat)
         self._console.info(f"logged in, session {welcome.session}")
+        kept = self._secret.keep() if self._secret else ""
+        if kept:
+            self._console.info(kept)
 
     def _answer_challenge(self, connection: _Connection) -> None:
         challenge = self._hear()
         assert isinstance(challenge, Challenge)
-        if challenge.salt != login.salt_of(self._secret):
-            raise ParameterError(
-                f"the password of {self._options.user} was changed since the password file "
-                f"{self._options.secret_file!r} was made: it belongs to another salt"
-            )
+        assert self._secret is not None
+        secret_hash = self._secret.hash_for(challenge.salt)
         self._hear_what_is_here()
-        connection.send(self._conversation.respond(self._secret))
+        connection.send(self._conversation.respond(secret_hash))
 
     def _submit(self) -> None:
         assert self._connection is not None

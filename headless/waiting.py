@@ -1,7 +1,7 @@
 """The one place where the client waits: for a socket, for a thread, for room in a pipe.
 
 Every wait ends at the one deadline of the run, or at a signal that asks the process to end, whichever comes first.
-Signals are noted by a handler that does nothing else, and turned into an exception only here and in `check`, so that
+Signals are noted by a handler that does nothing else, and turned into an exception only by a wait or a check, so that
 none strikes between two steps that belong together.
 """
 
@@ -13,6 +13,8 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, Callable, Optional, TypeVar
 
@@ -45,6 +47,7 @@ class Waiter:
         self.deadline: Optional[float] = None
         self._clock = clock
         self._caught: Optional[int] = None
+        self._is_interruptible = False
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> Waiter:
@@ -67,6 +70,18 @@ class Waiter:
 
     def _note(self, signum: int, _frame: Optional[FrameType]) -> None:
         self._caught = signum
+        if self._is_interruptible:
+            self.check()
+
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Inside it a signal raises Interrupted at once: for what waits by itself, as getpass does."""
+        self._is_interruptible = True
+        try:
+            self.check()
+            yield
+        finally:
+            self._is_interruptible = False
 
     def allow(self, seconds: Optional[float]) -> None:
         """Sets the deadline, counted from now; None takes it away."""
@@ -80,7 +95,8 @@ class Waiter:
         """Raises Interrupted or DeadlinePassed if it is time to. For loops that may find work without ever waiting."""
         if self._caught is not None:
             signum, self._caught = self._caught, None
-            self._wakeup.recv(64)
+            with suppress(BlockingIOError):
+                self._wakeup.recv(64)
             raise Interrupted(signum)
         if self.deadline is not None and self._clock() >= self.deadline:
             raise DeadlinePassed

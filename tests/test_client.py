@@ -39,7 +39,7 @@ class Clock:
 
 def session(server, waiter, *argv):
     options = parse(["-s", server.address, "-c", "pass", *argv])
-    return client.Client(options, b"", Console(0, waiter), waiter)
+    return client.Client(options, None, Console(0, waiter), waiter)
 
 
 # Addresses
@@ -224,7 +224,7 @@ def test_the_time_out_counts_from_acceptance(scripted, seconds, is_in_time):
 
     options = parse(["-s", scripted(script).address, "-c", "pass", "-t", "10"])
     with Waiter(clock) as waiter:
-        call = client.Client(options, b"", Watching(0, waiter), waiter)
+        call = client.Client(options, None, Watching(0, waiter), waiter)
         if is_in_time:
             assert call.run() == 0
         else:
@@ -260,7 +260,7 @@ def test_without_heartbeat_there_is_no_limit_to_silence(scripted):
 
     options = parse(["-s", scripted(serving(*DONE)).address, "-c", "pass", "-t", "-1"])
     with Waiter(clock) as waiter:
-        assert client.Client(options, b"", Watching(0, waiter), waiter).run() == 0
+        assert client.Client(options, None, Watching(0, waiter), waiter).run() == 0
 
 
 def test_tcp_keep_alive_is_on(scripted, waiter):

@@ -31,7 +31,7 @@ from headless.protocol.messages import (
     Response,
     Started,
     Welcome,
-)  # fmt: skip
+)
 
 
 class State(Enum):

@@ -160,8 +160,7 @@ class Batches:
             ended.cancel()
         while self._running:  # again, if a job was about to start
             running = set(self._running)
-            for job in list(self._jobs.values()):
-                await job.interrupt(_STOPPING)
+            await asyncio.gather(*(job.interrupt(_STOPPING) for job in self._jobs.values()))
             await asyncio.wait(running, timeout=0.1)
 
     def _start_what_fits(self) -> None:

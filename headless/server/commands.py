@@ -18,7 +18,7 @@ import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import closing, suppress
 from datetime import datetime, timezone
 from typing import Any, Optional
 
@@ -29,6 +29,7 @@ from headless.server.journal import Entry, Journal
 from headless.server.listener import Server, Settings
 
 _DEFAULT_HOME = "planta-home"
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class _Failure(Exception):
@@ -174,12 +175,8 @@ def _serve(arguments: argparse.Namespace) -> int:
     )
     home = Home(arguments.home, arguments.py)
     home.create()
-    with home.lock():
-        database = home.database()
-        try:
-            asyncio.run(_serve_until_told(Server(home, database, settings), arguments.until_eof))
-        finally:
-            database.close()
+    with home.lock(), closing(home.database()) as database:
+        asyncio.run(_serve_until_told(Server(home, database, settings), arguments.until_eof))
     return 0
 
 
@@ -204,7 +201,7 @@ async def _serve_until_told(server: Server, until_eof: bool) -> None:
         (hurry if stop.is_set() else stop).set()
 
     loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
+    for signum in _STOP_SIGNALS:
         try:
             loop.add_signal_handler(signum, told)
         except NotImplementedError:  # Windows
@@ -218,6 +215,10 @@ async def _serve_until_told(server: Server, until_eof: bool) -> None:
         threading.Thread(target=_wait_for_eof, args=(loop, told), daemon=True).start()
     await stop.wait()
     await server.stop(hurry)
+    for signum in _STOP_SIGNALS:  # what remains is the end of the process, and its exit status is 0
+        with suppress(NotImplementedError):  # Windows
+            loop.remove_signal_handler(signum)
+        signal.signal(signum, signal.SIG_IGN)
 
 
 def _wait_for_eof(loop: asyncio.AbstractEventLoop, told: Callable[[], None]) -> None:
@@ -236,7 +237,9 @@ def _user_add(arguments: argparse.Namespace) -> int:
         keys = keys_from_password(_password(arguments.password_stdin))
     home = Home(arguments.home)
     home.create()
-    if not Accounts(home.database()).add(Account(arguments.user, arguments.os_user, keys)):
+    with closing(home.database()) as database:
+        is_added = Accounts(database).add(Account(arguments.user, arguments.os_user, keys))
+    if not is_added:
         raise _Failure(f"there is an account {arguments.user!r} already; remove it first")
     return 0
 
@@ -260,14 +263,18 @@ def _password(from_stdin: bool) -> str:
 
 
 def _user_list(arguments: argparse.Namespace) -> int:
-    for account in Accounts(_existing(arguments).database()).all():
+    with closing(_existing(arguments).database()) as database:
+        accounts = Accounts(database).all()
+    for account in accounts:
         ways = (["challenge"] if account.keys else []) + ([f"osuser={account.os_user}"] if account.os_user else [])
         print(on_one_line(account.user), on_one_line(" ".join(ways)))
     return 0
 
 
 def _user_remove(arguments: argparse.Namespace) -> int:
-    if not Accounts(_existing(arguments).database()).remove(arguments.user):
+    with closing(_existing(arguments).database()) as database:
+        is_removed = Accounts(database).remove(arguments.user)
+    if not is_removed:
         raise _Failure(f"there is no account {arguments.user!r}")
     return 0
 
@@ -284,7 +291,8 @@ def _existing(arguments: argparse.Namespace) -> Home:
 
 def _jobs(arguments: argparse.Namespace) -> int:
     home = _existing(arguments)
-    entries = list(Journal(home.database()).entries(arguments.session))
+    with closing(home.database()) as database:
+        entries = list(Journal(database).entries(arguments.session))
     if arguments.session and not entries:
         raise _Failure(f"there is no session {arguments.session!r} in the journal")
     write = _write_json if arguments.json else _write_lines

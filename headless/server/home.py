@@ -77,11 +77,15 @@ class Home:
             # SQLite gives its further files the mode of this one.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             database = sqlite3.connect(path, timeout=10)
+        except (OSError, sqlite3.Error) as error:
+            raise HomeError(f"the database {str(path)!r} cannot be opened: {error}") from None
+        try:
             database.execute("PRAGMA journal_mode = WAL")
             database.execute("PRAGMA synchronous = FULL")
             database.executescript(_SCHEMA)
-        except (OSError, sqlite3.Error) as error:
-            raise HomeError(f"the database {str(path)!r} cannot be opened: {error}") from None
+        except sqlite3.Error as error:
+            database.close()
+            raise HomeError(f"the database {str(path)!r} cannot be used: {error}") from None
         return database
 
     def lock(self) -> IO[bytes]:

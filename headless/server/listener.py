@@ -29,7 +29,7 @@ from headless.protocol.messages import (
     Response,
     VersionMismatch,
     Welcome,
-)  # fmt: skip
+)
 from headless.server import peer
 from headless.server.accounts import Account, Accounts
 from headless.server.batches import Batch, Batches, follow
