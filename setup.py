@@ -13,7 +13,7 @@ setup(
     scripts=["planta_headless.py"],
     install_requires=["bcrypt>=4", "lxml>=5"],
     extras_require={
-        "test": ["pytest>=8", "pytest-timeout>=2", "hypothesis>=6", "trustme>=1"],
+        "test": ["pytest>=8", "pytest-timeout>=2", "pytest-xdist>=3", "hypothesis>=6", "trustme>=1"],
         "lint": ["mypy>=1.11", "ruff>=0.6", "lxml-stubs>=0.5"],
     },
 )
