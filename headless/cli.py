@@ -66,7 +66,7 @@ class _Call:
     def to_its_end(self) -> int:
         """OK. Raises for every other end."""
         secret = self._secret() if self._options.auth_type == CHALLENGE else None
-        self._client = _client_class()(self._options, secret, self._console, self._waiter)
+        self._client = client_class()(self._options, secret, self._console, self._waiter)
         return self._client.run()
 
     def _secret(self) -> Secret:
@@ -100,7 +100,7 @@ class _Call:
         return outcome.return_code(error)
 
 
-def _client_class() -> type[Client]:
+def client_class() -> type[Client]:
     """Imported at the first moment at which lxml is needed. Raises ParameterError if it is missing."""
     try:
         from headless.client import Client

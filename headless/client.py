@@ -191,6 +191,8 @@ class Client:
         reason = f": {refused.text}" if refused.text else ""
         if refused.reason in ("login", "jobs"):
             return ParameterError(f"the server refused the {refused.reason}{reason}")
+        if self.submission is Submission.SUBMITTED:
+            return SessionError(f"the server ended the session ({refused.reason}){reason}")
         return SessionError(f"the server refused the session ({refused.reason}){reason}")
 
     def _out_of_time(self) -> SessionError | TimedOut:
@@ -247,11 +249,10 @@ class _Connection:
 
     def send(self, frame: bytes) -> None:
         """All of the frame."""
-        self.is_between_frames = False
         rest = memoryview(frame)
         while rest:
             rest = rest[self._until_done(partial(self._socket.send, rest), WRITE) :]
-        self.is_between_frames = True
+            self.is_between_frames = not rest
 
     def send_at_once(self, data: bytes) -> None:
         """As much of the data as goes without waiting."""

@@ -40,6 +40,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         options = parse([*_ANY_SERVICE, *argv])
         account = _account(options)
+        cli.client_class()  # what is missing here would be missing in the server, too
     except Answer as text:
         answer(str(text))
         return outcome.OK

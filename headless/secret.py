@@ -17,7 +17,7 @@ import sys
 from contextlib import suppress
 from typing import Union
 
-from headless.outcome import Interrupted, ParameterError
+from headless.outcome import Interrupted, ParameterError, ProtocolError
 from headless.protocol import login
 from headless.protocol.characters import on_one_line
 from headless.waiting import Waiter
@@ -43,7 +43,7 @@ class KnownSecret:
         if salt != login.salt_of(self.hash):
             raise ParameterError(
                 f"the server has another salt for the user than the password file {self._path!r}: the password was "
-                "changed since the file was made, or there is no such user"
+                "changed since the file was made, or there is no such user with a password"
             )
         return self.hash
 
@@ -125,6 +125,10 @@ def _hash_in(path: str, content: bytes) -> bytes:
             f"the password file {path!r} does not hold one bcrypt hash ($2a$, $2b$ or $2y$, 60 characters) "
             "and nothing else"
         )
+    try:
+        login.check_salt(login.salt_of(text))
+    except ProtocolError as error:
+        raise ParameterError(f"the hash in the password file {path!r} cannot be used: {error}") from None
     return text
 
 

@@ -104,15 +104,19 @@ class ScriptedServer:
         self._listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         self._errors: list[BaseException] = []
         self.peers: list[Peer] = []
+        self._last: object = None
         self.port = self._listener.getsockname()[1]
         self.address = f"{host}:{self.port}"
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
 
     def _accept(self) -> None:
-        with suppress(OSError):
+        with self._listener:
             while True:
-                sock, _ = self._listener.accept()
+                sock, address = self._listener.accept()
+                if address == self._last:
+                    sock.close()
+                    return
                 sock.settimeout(PATIENCE)
                 self.peers.append(Peer(sock))
                 self._threads.append(threading.Thread(target=self._run, args=(self.peers[-1],), daemon=True))
@@ -128,9 +132,13 @@ class ScriptedServer:
             self._errors.append(error)
 
     def close(self) -> None:
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
+        if self._last is not None:
+            return
+        # Connections are accepted in order: after this one no client is left waiting.
+        with socket.socket(self._listener.family) as last:
+            last.bind((self._listener.getsockname()[0], 0))
+            self._last = last.getsockname()
+            last.connect((self._last[0], self.port))
         for thread in self._threads:
             thread.join(PATIENCE)
         for error in self._errors:

@@ -76,9 +76,9 @@ def check_salt(salt: str) -> None:
     """Raises ProtocolError for a salt that is malformed, or whose cost lies outside COST_MIN to COST_MAX."""
     match = _SALT.fullmatch(salt)
     if match is None:
-        raise ProtocolError("the server's salt is not a bcrypt salt")
+        raise ProtocolError("the salt is not a bcrypt salt")
     if not COST_MIN <= int(match[1]) <= COST_MAX:
-        raise ProtocolError(f"the server's salt has a cost of {int(match[1])}, {COST_MIN} to {COST_MAX} are allowed")
+        raise ProtocolError(f"the salt has a cost of {int(match[1])}, {COST_MIN} to {COST_MAX} are allowed")
 
 
 def is_hash(text: str) -> bool:

@@ -50,6 +50,8 @@ def main(argv: Sequence[str]) -> int:
         status = int(arguments.command(arguments))
         sys.stdout.flush()
         return status
+    except BrokenPipeError:  # whoever read has seen enough
+        return 1
     except _Misuse as misuse:
         parser.error(str(misuse))
     except (_Failure, HomeError, ValueError, OSError, sqlite3.Error) as error:
@@ -59,7 +61,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m headless", description=__doc__.partition("\n")[0])
-    commands = parser.add_subparsers(required=True, metavar="serve | user | jobs")
+    commands = parser.add_subparsers(required=True, metavar="rehearse | serve | user | jobs")
+    commands.add_parser("rehearse", help="run a command line of planta_headless.py on a server of its own")  # elsewhere
 
     serve = _command(commands, "serve", _serve, "run a job server")
     serve.add_argument(

@@ -56,10 +56,12 @@ class Home:
         """Makes what is missing, for this user alone. Raises HomeError."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for part in (self.py, self.modules, self.folder / "output"):
-                part.mkdir(mode=0o700, exist_ok=True)
+            for part in ("py", "modules", "output"):
+                (self.folder / part).mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise HomeError(f"the folder {str(self.folder)!r} cannot be used: {error.strerror}") from None
+        if not self.py.is_dir():
+            raise HomeError(f"there is no folder {str(self.py)!r}")
 
     def output(self, session: str, job: int, suffix: str) -> Path:
         """Where a job's `stdout`, `stderr` or `py` (its code) is stored."""

@@ -157,7 +157,7 @@ class Server:
         if self._links:
             await asyncio.wait(self._links.values(), timeout=_LAST_WORDS_SECONDS / 2)
         for link, task in list(self._links.items()):
-            link.refuse(Refused("busy", "the server is stopping"))
+            link.refuse(Refused("busy", "the server is stopping; what it has accepted runs when it is back"))
             task.cancel()
         if self._links:
             await asyncio.wait(self._links.values(), timeout=_LAST_WORDS_SECONDS)
