@@ -102,7 +102,9 @@ def read(path: str) -> KnownSecret:
 def _check(path: str, status: os.stat_result) -> str:
     """What should be remarked about the file. Raises ParameterError if somebody else could read or have written it."""
     if not stat.S_ISREG(status.st_mode):
-        raise ParameterError(f"the password file {path!r} is not a regular file")
+        raise ParameterError(
+            f"the password file {path!r} is not a regular file: give -p the name of one, or of none yet"
+        )
     if status.st_size > _SIZE_MAX:
         raise ParameterError(f"the password file {path!r} has {status.st_size} bytes, a hash has 60")
     if sys.platform == "win32":  # modes and owners mean nothing there
@@ -123,7 +125,7 @@ def _hash_in(path: str, content: bytes) -> bytes:
     if not login.is_hash(text.decode("ascii", "replace")):
         raise ParameterError(
             f"the password file {path!r} does not hold one bcrypt hash ($2a$, $2b$ or $2y$, 60 characters) "
-            "and nothing else"
+            f"and nothing else: rm {path!r}, and make a new one by calling this at a terminal"
         )
     try:
         login.check_salt(login.salt_of(text))

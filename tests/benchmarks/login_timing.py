@@ -1,0 +1,57 @@
+"""How long the server takes to refuse a wrong password and an unknown user. No test: it prints what a machine shows.
+
+    python tests/benchmarks/login_timing.py
+
+The two kinds of login take turns against one server, in random order. Timed is what a client sees: from its login to
+the challenge, and from its response to the refusal.
+"""
+
+from __future__ import annotations
+
+import random
+import socket
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from dialogues import attribute
+from support import JobServer, Peer
+
+ROUNDS = 400
+ATTEMPT = '<login version="1" client="x" auth_type="challenge" user="{}" nonce="{}"/>'
+
+
+def attempt(address: str, user: str, source: str) -> tuple[float, float]:
+    """Seconds to the challenge and to the refusal. Each comes from an address of its own: failures are slowed down."""
+    host, port = address.split(":")
+    with socket.create_connection((host, int(port)), timeout=20, source_address=(source, 0)) as sock:
+        peer = Peer(sock)
+        begun = time.perf_counter()
+        peer.say(ATTEMPT.format(user, "c" * 24))
+        nonce = attribute(peer.hear(), "nonce")
+        challenged = time.perf_counter()
+        peer.say(f'<response nonce="{nonce}" proof="{"A" * 43}="/>')
+        peer.hear()
+        return challenged - begun, time.perf_counter() - challenged
+
+
+def main() -> None:
+    times: dict[str, list[tuple[float, float]]] = {"R42": [], "R99": []}
+    with tempfile.TemporaryDirectory() as folder, JobServer(Path(folder) / "home", "--log-level", "error") as server:
+        turns = [user for user in times for _ in range(ROUNDS)]
+        random.shuffle(turns)
+        for number, user in enumerate(turns):
+            source = f"127.{1 + number // 65536}.{number // 256 % 256}.{1 + number % 255}"
+            times[user].append(attempt(server.address, user, source))
+    for step, what in enumerate(("to the challenge", "to the refusal")):
+        known, unknown = (statistics.median(pair[step] for pair in times[user]) for user in times)
+        spread = statistics.stdev(pair[step] for pair in times["R42"])
+        print(f"{what}: known user {known * 1e6:.0f} us, unknown {unknown * 1e6:.0f} us (medians of {ROUNDS}), "
+              f"ratio {unknown / known:.3f}, standard deviation {spread * 1e6:.0f} us")  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,159 @@
+"""Nobody gets in who should not, and nothing secret gets out: the login with every byte of it tampered with, and a scan
+of all that a full run prints and stores.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sqlite3
+from contextlib import closing, suppress
+
+import bcrypt
+import pytest
+from support import HASH, PASSWORD, JobServer
+
+from headless.outcome import HeadlessError
+from headless.protocol import login
+from headless.protocol.conversation import ClientConversation, ServerConversation
+from headless.protocol.frames import FrameReader
+from headless.protocol.messages import Challenge, Login, Response, Welcome, decode
+from headless.secret import KnownSecret
+
+SECRET = KnownSecret("file", HASH.encode(), "")
+SALT = HASH[:29]
+KEYS = login.Keys(SALT, *login.keys_from(HASH.encode()))
+CLIENT_NONCE, SERVER_NONCE = "c" * 24, "s" * 24
+MESSAGES = ["login", "challenge", "response", "welcome"]
+
+
+class Exchange:
+    """A challenge login in memory, step by step as the two ends make it; `tamper` changes one message on its way."""
+
+    def __init__(self, number=None, tamper=lambda data: data) -> None:
+        self._number = number
+        self._tamper = tamper
+        self.spoken: list[bytes] = []
+        self.proof_left = self.let_in = self.is_complete = False
+        with suppress(HeadlessError):
+            self._run(ClientConversation("client"), ServerConversation())
+
+    def _run(self, client, server):
+        if not self._pass(client.login_with_challenge("R41", CLIENT_NONCE), server, Login):
+            return
+        challenge = self._pass(server.challenge(SALT, SERVER_NONCE), client, Challenge)
+        if not challenge:
+            return
+        response = client.respond(SECRET.hash_for(challenge.salt))
+        self.proof_left = True
+        if not self._pass(response, server, Response):
+            return
+        signature = server.signature(KEYS)
+        if signature is None:
+            return
+        self.let_in = True
+        if self._pass(server.say(Welcome("s1", 30, signature)), client, Welcome):
+            self.is_complete = True
+
+    def _pass(self, data, hearer, kind):
+        hearer.feed(self._tamper(data) if len(self.spoken) == self._number else data)
+        self.spoken.append(data)
+        heard = list(iter(hearer.next_message, None))
+        return heard[0] if len(heard) == 1 and isinstance(heard[0], kind) else None
+
+
+def meaning(data):
+    """What these bytes say of what is to be proved; None if they are not one message, and at most the beginning of
+    another one, which nobody has heard yet."""
+    reader = FrameReader()
+    reader.feed(data)
+    with suppress(HeadlessError):
+        payload = reader.next_payload()
+        if payload is None or reader.next_payload() is not None:
+            return None
+        message = decode(payload)
+        if isinstance(message, Login):
+            return message._replace(client="")
+        return message._replace(session="", heartbeat=None) if isinstance(message, Welcome) else message
+    return None
+
+
+TAMPERING = {
+    "one bit changed": lambda data, at: data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :],
+    "another bit changed": lambda data, at: data[:at] + bytes([data[at] ^ 32]) + data[at + 1 :],
+    "a quote put in": lambda data, at: data[:at] + b'"' + data[at + 1 :],
+    "removed": lambda data, at: data[:at] + data[at + 1 :],
+    "repeated": lambda data, at: data[: at + 1] + data[at:],
+    "cut": lambda data, at: data[:at],
+    "begun again": lambda data, at: data + data[: at + 1],
+}
+
+
+@pytest.mark.parametrize("number", range(4), ids=MESSAGES)
+@pytest.mark.parametrize("tamper", TAMPERING.values(), ids=TAMPERING)
+def test_a_login_is_complete_only_if_all_that_is_proved_arrived_as_it_was_said(number, tamper):
+    untouched = Exchange()
+    assert untouched.is_complete
+    original = untouched.spoken[number]
+    for at in range(len(original)):
+        tampered = tamper(original, at)
+        exchange = Exchange(number, lambda _, tampered=tampered: tampered)
+        is_unchanged = meaning(tampered) == meaning(original)
+        assert is_unchanged or not exchange.is_complete, tampered
+        assert is_unchanged or number == 3 or not exchange.let_in, tampered
+        if number == 1 and exchange.proof_left:  # the client knows its own part of the nonce, and its salt
+            assert meaning(tampered).nonce.startswith(CLIENT_NONCE), tampered
+            assert meaning(tampered).salt == SALT, tampered
+
+
+def test_what_was_recorded_of_a_login_lets_nobody_in_again():
+    recorded = Exchange()
+    assert recorded.is_complete
+    server = ServerConversation()
+    server.feed(recorded.spoken[0])
+    assert isinstance(server.next_message(), Login)
+    server.challenge(SALT, "t" * 24)  # another nonce, as always
+    server.feed(recorded.spoken[2])
+    assert isinstance(server.next_message(), Response)
+    assert server.signature(KEYS) is None
+
+
+def test_nothing_secret_is_printed_stored_or_shown_to_ps(command, tmp_path):
+    with JobServer(tmp_path / "home", "--log-level", "debug") as server:
+        (salt,) = database_row(server.home, "SELECT salt FROM accounts WHERE user = 'R42'")
+        secret = bcrypt.hashpw(PASSWORD.encode(), salt.encode()).decode()
+        path = command.secret_file(secret)
+        line = ("-s", server.address, "-vvv", "-t", "-1", "-u", "R42", "-p", path)
+        show_ps = "import glob\nfor name in glob.glob('/proc/[0-9]*/cmdline'): print(open(name).read())"
+        right = command(*line, "-c", f"try:\n exec({show_ps!r})\nexcept OSError: pass", "-c", "print(2)")
+        wrong = command(*line[:-1], command.secret_file(secret[:-2] + "..", name="wrong"), "-c", "print(1)")
+        refused = command(*line, "-m", "009XXX")
+        listed = server.manage("jobs").stdout + server.manage("user", "list").stdout
+        server.stop()
+    assert (right.returncode, wrong.returncode, refused.returncode) == (0, 2, 2)
+    printed = "".join(done.stdout + done.stderr for done in (right, wrong, refused)) + listed + server.log
+    stored = b"".join(file.read_bytes() for file in server.home.rglob("*") if file.is_file())
+    assert b"R42" in stored
+    for text in (PASSWORD, secret, secret[29:]):
+        assert text not in printed
+        assert text.encode() not in stored
+    values = re.findall(r'(?:proof|signature)="([^"]*)"', printed)
+    assert values
+    assert set(values) == {"(not shown)"}
+
+
+def test_what_the_server_stores_is_not_enough_to_log_in(tmp_path):
+    with JobServer(tmp_path / "home") as server:
+        salt, stored_key, server_key = database_row(
+            server.home, "SELECT salt, stored_key, server_key FROM accounts WHERE user = 'R42'"
+        )
+    secret = bcrypt.hashpw(PASSWORD.encode(), salt.encode())
+    assert (stored_key, server_key) == login.keys_from(secret)
+    message = login.auth_message("R42", CLIENT_NONCE, CLIENT_NONCE + SERVER_NONCE, salt)
+    for key in (stored_key, server_key):
+        assert not login.proof_is_right(stored_key, message, login.client_proof(key, message))
+
+
+def database_row(home, query):
+    with closing(sqlite3.connect(os.path.join(home, "planta.sqlite"))) as database:
+        return database.execute(query).fetchone()
