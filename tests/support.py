@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import socket
+import sqlite3
 import struct
 import subprocess
 import sys
 import threading
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+
+import bcrypt
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "planta_headless.py"
@@ -184,6 +187,16 @@ class JobServer:
         self.log = self.process.communicate(timeout=PATIENCE)[1]
         assert "Traceback" not in self.log
         return self.process.returncode
+
+    def query(self, query: str) -> tuple:
+        """The first row of the answer of the server's database."""
+        with closing(sqlite3.connect(self.home / "planta.sqlite", timeout=PATIENCE)) as database:
+            return database.execute(query).fetchone()
+
+    def hash_of_password(self) -> str:
+        """What a password file for R42 holds: the hash of PASSWORD with the salt that the server has made for it."""
+        (salt,) = self.query("SELECT salt FROM accounts WHERE user = 'R42'")
+        return bcrypt.hashpw(PASSWORD.encode(), salt.encode()).decode()
 
     def manage(self, *argv: str, **options) -> subprocess.CompletedProcess[str]:
         """A command of `python -m headless` for this server's home."""

@@ -259,3 +259,20 @@ def test_a_server_may_keep_its_files_elsewhere(tmp_path):
     with QuickServer(tmp_path / "home", "--py", str(tmp_path / "files")) as server:
         story = run(server, "<py_file>here.py</py_file>")
     assert story.output == {(1, "stdout"): f"{os.path.realpath(tmp_path / 'files')}\n"}
+
+
+CHILD = """
+import os, sys, time
+end = time.monotonic() + 60
+while time.monotonic() < end and not os.path.exists(sys.argv[1]):
+    print("the child goes on", flush=True)
+"""
+
+
+def test_a_child_that_goes_on_printing_does_not_keep_the_job(command, job_server, tmp_path):
+    stop = tmp_path / "stop"
+    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {CHILD!r}, {str(stop)!r}])"
+    try:
+        assert command("-s", job_server.address, "-t", "-1", "-c", code).returncode == 0
+    finally:
+        stop.touch()

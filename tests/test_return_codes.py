@@ -5,10 +5,8 @@ what the test says. What `-v` tells of the jobs (submitted or not) is checked wi
 from __future__ import annotations
 
 import socket
-import sqlite3
 import struct
 
-import bcrypt
 import pytest
 from dialogues import (
     ACCEPTED,
@@ -26,7 +24,7 @@ from dialogues import (
     challenging,
     serving,
 )  # fmt: skip
-from support import HASH, PASSWORD, ScriptedServer, frame, own_user
+from support import HASH, ScriptedServer, frame, own_user
 
 NOT_SUBMITTED = "jobs: not submitted"
 SUBMITTED = "jobs: submitted"
@@ -339,7 +337,7 @@ def test_the_real_server_and_the_real_command_agree_on_every_code(command, job_s
     def code(*argv):
         return command("-s", job_server.address, *argv).returncode
 
-    secret = command.secret_file(real_hash(job_server))
+    secret = command.secret_file(job_server.hash_of_password())
     challenge = ("-u", "R42", "-p", secret)
     assert code("-t", "-1", "-c", "print(1)", "-c", "print(2)") == 0
     assert code(*challenge, "-t", "-1", "-c", "print(1)") == 0
@@ -349,16 +347,6 @@ def test_the_real_server_and_the_real_command_agree_on_every_code(command, job_s
     assert code("-u", "nobody", "-c", "print(1)") == 2
     assert code("-u", "R41", "-p", secret, "-c", "print(1)") == 2
     assert code("-t", "1", "-c", "import time; time.sleep(60)") == 3
-
-
-def real_hash(job_server):
-    """The hash of PASSWORD for the salt that the server has made for it."""
-    (salt,) = (
-        sqlite3.connect(job_server.home / "planta.sqlite")
-        .execute("SELECT salt FROM accounts WHERE user = 'R42'")
-        .fetchone()
-    )
-    return bcrypt.hashpw(PASSWORD.encode(), salt.encode()).decode()
 
 
 def test_the_name_of_an_osuser_login_does_not_come_from_the_environment(command, scripted):

@@ -4,12 +4,9 @@ of all that a full run prints and stores.
 
 from __future__ import annotations
 
-import os
 import re
-import sqlite3
-from contextlib import closing, suppress
+from contextlib import suppress
 
-import bcrypt
 import pytest
 from support import HASH, PASSWORD, JobServer
 
@@ -120,8 +117,7 @@ def test_what_was_recorded_of_a_login_lets_nobody_in_again():
 
 def test_nothing_secret_is_printed_stored_or_shown_to_ps(command, tmp_path):
     with JobServer(tmp_path / "home", "--log-level", "debug") as server:
-        (salt,) = database_row(server.home, "SELECT salt FROM accounts WHERE user = 'R42'")
-        secret = bcrypt.hashpw(PASSWORD.encode(), salt.encode()).decode()
+        secret = server.hash_of_password()
         path = command.secret_file(secret)
         line = ("-s", server.address, "-vvv", "-t", "-1", "-u", "R42", "-p", path)
         show_ps = "import glob\nfor name in glob.glob('/proc/[0-9]*/cmdline'): print(open(name).read())"
@@ -144,16 +140,11 @@ def test_nothing_secret_is_printed_stored_or_shown_to_ps(command, tmp_path):
 
 def test_what_the_server_stores_is_not_enough_to_log_in(tmp_path):
     with JobServer(tmp_path / "home") as server:
-        salt, stored_key, server_key = database_row(
-            server.home, "SELECT salt, stored_key, server_key FROM accounts WHERE user = 'R42'"
+        secret = server.hash_of_password().encode()
+        salt, stored_key, server_key = server.query(
+            "SELECT salt, stored_key, server_key FROM accounts WHERE user = 'R42'"
         )
-    secret = bcrypt.hashpw(PASSWORD.encode(), salt.encode())
     assert (stored_key, server_key) == login.keys_from(secret)
     message = login.auth_message("R42", CLIENT_NONCE, CLIENT_NONCE + SERVER_NONCE, salt)
     for key in (stored_key, server_key):
         assert not login.proof_is_right(stored_key, message, login.client_proof(key, message))
-
-
-def database_row(home, query):
-    with closing(sqlite3.connect(os.path.join(home, "planta.sqlite"))) as database:
-        return database.execute(query).fetchone()

@@ -7,6 +7,8 @@ from __future__ import annotations
 import asyncio
 import codecs
 import logging
+import os
+import sys
 from collections import deque
 from collections.abc import AsyncIterator
 from typing import NamedTuple
@@ -106,13 +108,17 @@ class _Tail:
         self.stream = stream
         self._path = home.output(session, number, stream)
         self._position = 0
+        self._end = sys.maxsize  # where the job's output ends, whatever a child of it still adds
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def read(self, is_complete: bool) -> str:
+        """At most _OUTPUT_BYTES of it; "" if there is nothing, for the time being or for good."""
         try:
             with open(self._path, "rb") as file:
+                if is_complete:
+                    self._end = min(self._end, file.seek(0, os.SEEK_END))
                 file.seek(self._position)
-                data = file.read(_OUTPUT_BYTES)
+                data = file.read(min(_OUTPUT_BYTES, self._end - self._position))
         except FileNotFoundError:  # the process could not be started
             data = b""
         self._position += len(data)

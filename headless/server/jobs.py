@@ -35,7 +35,7 @@ class JobRefused(Exception):
 
 
 def script_of(home: Home, session: str, number: int, job: Job) -> Path:
-    """The script that the job runs; for code, where `store_code` puts it. Raises JobRefused if there is none."""
+    """The script that the job runs; for code, where `RunningJob.start` puts it. Raises JobRefused if there is none."""
     if job.kind == "py_code":
         return home.output(session, number, "py")
     if job.kind == "module":

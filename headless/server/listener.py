@@ -181,6 +181,9 @@ class Server:
             log.info("%s port %d: no login within %d s", *link.peer, LOGIN_SECONDS)
         except (OSError, asyncio.CancelledError):
             pass  # the client is gone, or the server is going
+        except Exception:  # the database cannot be read, say
+            log.exception("%s port %d: given up", *link.peer)
+            link.refuse(Refused("busy", "the server could not go on, its log says why"))
         finally:
             with suppress(asyncio.CancelledError):
                 await link.close()
