@@ -84,9 +84,7 @@ def read(path: str) -> KnownSecret:
     try:
         descriptor = os.open(path, flags)
     except FileNotFoundError:
-        raise Missing(
-            f"the password file {path!r} does not exist, and there is no terminal to ask for the password at"
-        ) from None
+        raise Missing(f"the password file {path!r} does not exist: call this once at a terminal to make it") from None
     except (OSError, ValueError) as error:
         raise ParameterError(f"the password file {path!r} cannot be opened: {_reason(error)}") from None
     try:
