@@ -117,7 +117,8 @@ def client_class() -> type[Client]:
 def end_process(code: int) -> NoReturn:
     """Ends the process with exactly this code, or by this signal if it is negative.
 
-    sys.exit would flush stdout once more and end with 120 if that fails, and would wait for threads.
+    Nothing that sys.exit does first may come between: it flushes stdout and ends with 120 if that fails, and a thread
+    that still waits for the resolver has to be left behind.
     """
     if code >= 0:
         os._exit(code)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -86,17 +87,22 @@ def test_a_job_that_nobody_waits_for_is_run_all_the_same(rehearse):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_rehearsal_and_its_jobs(rehearse, signum):
-    code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+@pytest.mark.parametrize("timeout", [["-t", "-1"], []], ids=["while the command waits", "when it has left"])
+def test_a_signal_ends_the_rehearsal_and_its_jobs(rehearse, signum, timeout):
+    running = rehearse.folder / "running"
+    code = f"import os, time; os.rename(open({str(running)!r} + '~', 'x').name, {str(running)!r}); time.sleep(600)"
     with subprocess.Popen(
-        [sys.executable, "-m", "headless", "rehearse", "-v", "-t", "-1", "-c", code],
-        cwd=rehearse.folder, env=rehearse.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+        [sys.executable, "-m", "headless", "rehearse", *timeout, "-c", f"import os; print(os.getpid())\n{code}"],
+        cwd=rehearse.folder, env=rehearse.environment, stdin=subprocess.DEVNULL,
     ) as process:  # fmt: skip
-        line = next(line for line in process.stdout if "stdout: " in line)
-        job = int(line.rpartition(" ")[2])
+        deadline = time.monotonic() + PATIENCE
+        while not running.exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        (output,) = Path(rehearse.environment["TMPDIR"]).glob("*/output/*/1.stdout")
+        job = int(output.read_text())
         process.send_signal(signum)
-        process.communicate(timeout=PATIENCE)
-        assert process.returncode == -signum
+        assert process.wait(PATIENCE) == -signum
     with pytest.raises(ProcessLookupError):
         os.kill(job, 0)
     assert list(Path(rehearse.environment["TMPDIR"]).iterdir()) == []
