@@ -161,7 +161,9 @@ def test_an_error_stays_on_one_line_whatever_was_typed(command):
 
 
 def test_code_is_not_shown_when_it_is_wrong(command):
-    assert "hunter2" not in command(*LINE, "-c", "login('hunter2\x00'.strip())\x01".replace("\x00", "")).stderr
+    done = command(*LINE, "-c", "login('hunter2')\x01")
+    assert_parameter_error(done, "--py_code")
+    assert "hunter2" not in done.stderr
 
 
 def test_jobs_run_in_the_order_of_the_command_line():
