@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
 from typing import Callable, Optional, TypeVar
@@ -17,6 +18,7 @@ from headless.options import CHALLENGE, NO_TIMEOUT, OSUSER, VERSION, Options, Se
 from headless.osuser import effective_user
 from headless.outcome import OK, JobFailed, ParameterError, SessionError, Submission, TimedOut
 from headless.protocol import login, messages
+from headless.protocol.characters import shortened
 from headless.protocol.conversation import ClientConversation
 from headless.protocol.frames import FrameTooLong
 from headless.protocol.messages import (
@@ -140,10 +142,11 @@ class Client:
         if isinstance(message, Started):
             self._console.info(f"job {message.job} started: {self._options.jobs[message.job - 1][0]}")
         elif isinstance(message, Output):
-            for line in message.text.removesuffix("\n").split("\n"):
-                self._console.info(f"job {message.job} {message.stream}: {line.removesuffix(chr(13))}")
+            for line in _lines(message.text):
+                self._waiter.check()
+                self._console.info(f"job {message.job} {message.stream}: {line}")
         elif isinstance(message, Finished):
-            text = f"job {message.job} {message.status}" + (f": {message.text}" if message.text else "")
+            text = f"job {message.job} {message.status}" + (f": {shortened(message.text)}" if message.text else "")
             self._console.info(text)
             if message.status != "ok":
                 self._failure = self._failure or text
@@ -188,7 +191,7 @@ class Client:
     def _refusal(self, refused: Refused) -> ParameterError | SessionError:
         if self.submission is Submission.UNKNOWN:  # a batch is refused as a whole, before anything of it has run
             self.submission = Submission.NOT_SUBMITTED
-        reason = f": {refused.text}" if refused.text else ""
+        reason = f": {shortened(refused.text)}" if refused.text else ""
         if refused.reason in ("login", "jobs"):
             return ParameterError(f"the server refused the {refused.reason}{reason}")
         if self.submission is Submission.SUBMITTED:
@@ -203,6 +206,16 @@ class Client:
     def _show(self, direction: str, payload: bytes) -> None:
         show = self._console.sent if direction == "sent" else self._console.received
         show(messages.for_display(payload))
+
+
+def _lines(text: str) -> Iterator[str]:
+    """The lines of a text, one at a time: as a list they could take many times the text's memory."""
+    begin = 0
+    while begin < len(text):
+        end = text.find("\n", begin)
+        end = len(text) if end < 0 else end
+        yield text[begin:end].removesuffix("\r")
+        begin = end + 1
 
 
 class _Connection:

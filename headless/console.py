@@ -9,6 +9,7 @@ import os
 import select
 import sys
 import time
+from collections.abc import Iterator
 from typing import Optional, TextIO
 
 from headless.options import PROGRAM
@@ -19,6 +20,7 @@ from headless.waiting import Waiter
 _INFO, _SENT, _RECEIVED = 1, 2, 3
 # Bytes that a pipe takes without blocking once it takes any.
 _CHUNK = getattr(select, "PIPE_BUF", 512)
+_PIECE = 65536  # characters of a long line that are made ready at a time
 
 
 class Console:
@@ -29,6 +31,7 @@ class Console:
         self._waiter = waiter
         self._stdout: Optional[int] = _descriptor(sys.stdout) if verbosity else None
         self._encoding = (getattr(sys.stdout, "encoding", None) or "utf-8") if verbosity else "utf-8"
+        self._is_mid_line = False  # a line was begun, and then the deadline passed or a signal came
 
     def info(self, text: str) -> None:
         self._line(_INFO, "info", text)
@@ -47,15 +50,31 @@ class Console:
             return
         now = time.time()
         stamp = f"{time.strftime('%H:%M:%S', time.localtime(now))}.{int(now * 1000) % 1000:03d}"
-        line = f"{stamp} {kind} {on_one_line(text)}{os.linesep}"
-        self._write(self._stdout, line.encode(self._encoding, "backslashreplace"))
+        self._write(self._stdout, f"{stamp} {kind} ", text)
 
-    def _write(self, stdout: int, data: bytes) -> None:
+    def _write(self, stdout: int, head: str, text: str) -> None:
+        head = os.linesep + head if self._is_mid_line else head
         try:
-            while data and self._waiter.wait_to_write(stdout):
-                data = data[os.write(stdout, data[:_CHUNK]) :]
+            for piece in _pieces(head, text):
+                data = piece.encode(self._encoding, "backslashreplace")
+                while data:
+                    if not self._waiter.wait_to_write(stdout):
+                        return
+                    data = data[os.write(stdout, data[:_CHUNK]) :]
+                    self._is_mid_line = True
+            self._is_mid_line = False
         except OSError:
             self._stdout = None
+
+
+def _pieces(head: str, text: str) -> Iterator[str]:
+    """A line, made ready no faster than it is written: a long one could take many times the text's memory."""
+    begin = 0
+    while len(text) - begin > _PIECE:
+        yield head + on_one_line(text[begin : begin + _PIECE])
+        head = ""
+        begin += _PIECE
+    yield head + on_one_line(text[begin:]) + os.linesep
 
 
 def answer(text: str) -> None:

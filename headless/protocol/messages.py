@@ -158,8 +158,8 @@ _SECRETS = ("proof", "signature")
 
 def for_display(payload: bytes) -> str:
     """The payload as text that may be shown to anybody: without what proves that somebody knows a password."""
-    root = _ROOT.match(payload)
-    head = root.end() if root else len(payload)
+    root = _ROOT.match(payload, 0, _ROOT_END_MAX)
+    head = root.end() if root else _ROOT_END_MAX  # nothing secret is said in longer frames
     # Attribute by attribute, so that a value that looks like one is not taken for it.
     shown = _ATTRIBUTE.sub(_without_secret, payload[:head].decode("utf-8", "backslashreplace"))
     return shown + payload[head:].decode("utf-8", "backslashreplace")
@@ -183,6 +183,7 @@ _ROOT = re.compile(
     """,
     re.VERBOSE,
 )
+_ROOT_END_MAX = 4096  # libxml2 copies an attribute's value several times to complain of it
 _INNER = re.compile(rb"<!\[CDATA\[.*?\]\]>|</?[a-z_]{1,32}\s*/?>", re.DOTALL)
 _MARKUP_MAX = 40_000
 
@@ -198,7 +199,7 @@ def _parse(payload: bytes) -> etree._Element:
 
 
 def _check_markup(payload: bytes) -> None:
-    match = _ROOT.match(payload)
+    match = _ROOT.match(payload, 0, _ROOT_END_MAX)
     for _ in range(_MARKUP_MAX):
         if match is None:
             raise ProtocolError("a message that is not plain XML")
