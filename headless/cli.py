@@ -43,15 +43,15 @@ def main(argv: Sequence[str]) -> int:
 
 def run(options: Options) -> int:
     """The return code for one call, as of `main`."""
+    call = _Call(options, waiter := Waiter())
     try:
-        with Waiter() as waiter:
-            call = _Call(options, waiter)
+        with waiter:
             try:
                 return call.to_its_end()
             except Exception as error:
                 return call.failed(error)
     except Exception as error:  # the machine has no descriptors left for the Waiter, say
-        return outcome.return_code(error)
+        return call.failed(error)
 
 
 class _Call:
@@ -93,6 +93,8 @@ class _Call:
             self._console.info(f"{text}; jobs: {submission.value}")
         except Interrupted as second:
             error = second
+        except Exception:  # the machine has no memory left for the wait, say
+            pass
         if isinstance(error, Interrupted):
             return -error.signum
         if isinstance(error, ParameterError):

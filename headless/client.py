@@ -10,7 +10,6 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import suppress
-from functools import partial
 from typing import Callable, Optional, TypeVar
 
 from headless.console import Console
@@ -115,14 +114,14 @@ class Client:
 
     def _submit(self) -> None:
         assert self._connection is not None
-        self._hear_what_is_here()
         try:
-            batch = self._conversation.say(self._jobs)
+            batch = self._conversation.frame_of(self._jobs)
         except FrameTooLong as error:
             raise ParameterError(f"the jobs are too long for the server: {error}") from None
-        # Until its last byte has left, the server cannot have the batch.
-        self._connection.send(batch)
+        # Until its last byte has left, the server cannot have the batch, nor answer it.
+        self._connection.send(batch, self._hear_what_is_here, self._silence)
         self.submission = Submission.UNKNOWN
+        self._conversation.said(self._jobs)
         accepted = self._hear()
         assert isinstance(accepted, Accepted)
         self.submission = Submission.SUBMITTED
@@ -174,10 +173,11 @@ class Client:
             elif not isinstance(message, Alive):
                 return message
 
-    def _hear_what_is_here(self) -> None:
-        """Before something is said: what has come already is no answer to it, and only `alive` passes as that."""
+    def _hear_what_is_here(self) -> bool:
+        """Before something is said: what has come already is no answer to it, and only `alive` passes as that. Tells
+        whether anything has come."""
         assert self._connection is not None
-        data = b""
+        data, is_anything = b"", False
         while True:
             self._conversation.feed(data)
             for message in iter(self._conversation.next_message, None):
@@ -186,7 +186,8 @@ class Client:
                     raise self._refusal(message)
             data = self._connection.receive_at_once()
             if not data:
-                return
+                return is_anything
+            is_anything = True
 
     def _refusal(self, refused: Refused) -> ParameterError | SessionError:
         if self.submission is Submission.UNKNOWN:  # a batch is refused as a whole, before anything of it has run
@@ -216,6 +217,10 @@ def _lines(text: str) -> Iterator[str]:
         end = len(text) if end < 0 else end
         yield text[begin:end].removesuffix("\r")
         begin = end + 1
+
+
+class _Silence(SessionError):
+    pass
 
 
 class _Connection:
@@ -260,11 +265,21 @@ class _Connection:
         except OSError as error:
             raise SessionError(f"{_LOST}: {_reason(error)}") from None
 
-    def send(self, frame: bytes) -> None:
-        """All of the frame."""
+    def send(self, frame: bytes, listen: Callable[[], bool] = lambda: False, silence: Optional[float] = None) -> None:
+        """All of the frame. `listen` is called before each part leaves, and tells whether something has come: a server
+        that neither reads nor says anything for longer than `silence` (seconds) is a lost connection."""
         rest = memoryview(frame)
+
+        def send_part() -> int:
+            listen()
+            return self._socket.send(rest)
+
         while rest:
-            rest = rest[self._until_done(partial(self._socket.send, rest), WRITE) :]
+            try:
+                rest = rest[self._until_done(send_part, WRITE, at_most=silence) :]
+            except _Silence:
+                if not listen():
+                    raise
             self.is_between_frames = not rest
 
     def send_at_once(self, data: bytes) -> None:
@@ -294,7 +309,7 @@ class _Connection:
             except OSError as error:
                 raise SessionError(f"{failure}: {_reason(error)}") from None
             if not self._waiter.wait(self._socket, wanted, at_most):
-                raise SessionError(f"the server has been silent for more than {at_most:.0f} s")
+                raise _Silence(f"the server has been silent for more than {at_most:.0f} s")
 
 
 def _not_empty(data: bytes) -> bytes:

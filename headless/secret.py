@@ -148,6 +148,10 @@ def ask(path: str, user: str, waiter: Waiter) -> NewSecret:
         ) from None
     try:
         return NewSecret(login.password_bytes(_ask(f"Password for {on_one_line(user)}: ", waiter)), file, waiter)
+    except UnicodeError:  # whose text would show a byte of the password
+        raise ParameterError(
+            f"the password is not text in the terminal's encoding; the password file {path!r} was not made"
+        ) from None
     except ValueError as error:
         raise ParameterError(f"{error}; the password file {path!r} was not made") from None
 

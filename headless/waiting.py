@@ -37,8 +37,8 @@ class DeadlinePassed(Exception):
 
 
 class Waiter:
-    """Use it as a context manager, in the main thread: inside it the ending signals are noted, after it they have their
-    old meaning again. A signal that was ignored when the process began stays ignored (nohup).
+    """Use it as a context manager, in the main thread: inside it the ending signals are noted, outside they have their
+    old meaning. A signal that was ignored when the process began stays ignored (nohup).
 
     `deadline` is a time of `clock` in seconds, None for no deadline.
     """
@@ -49,11 +49,13 @@ class Waiter:
         self._caught: Optional[int] = None
         self._is_interruptible = False
         self._handlers: dict[int, Any] = {}
+        self._wakeup: Optional[socket.socket] = None
 
     def __enter__(self) -> Waiter:
         # The socket pair ends a select that a signal interrupts: PEP 475 would resume it.
-        self._wakeup, self._waker = socket.socketpair()
-        self._wakeup.setblocking(False)
+        wakeup, self._waker = socket.socketpair()
+        self._wakeup = wakeup
+        wakeup.setblocking(False)
         self._waker.setblocking(False)
         signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
         for signum in ENDING_SIGNALS:
@@ -65,7 +67,9 @@ class Waiter:
         for signum, handler in self._handlers.items():
             signal.signal(signum, handler)
         signal.set_wakeup_fd(-1)
-        self._wakeup.close()
+        if self._wakeup:
+            self._wakeup.close()
+            self._wakeup = None
         self._waker.close()
 
     def _note(self, signum: int, _frame: Optional[FrameType]) -> None:
@@ -96,7 +100,8 @@ class Waiter:
         if self._caught is not None:
             signum, self._caught = self._caught, None
             with suppress(BlockingIOError):
-                self._wakeup.recv(64)
+                if self._wakeup:
+                    self._wakeup.recv(64)
             raise Interrupted(signum)
         if self.deadline is not None and self._clock() >= self.deadline:
             raise DeadlinePassed
@@ -107,7 +112,8 @@ class Waiter:
         until = None if at_most is None else self._clock() + at_most
         with _Selector() as selector:
             selector.register(file, event)
-            selector.register(self._wakeup, READ)
+            if self._wakeup:
+                selector.register(self._wakeup, READ)
             while True:
                 self.check()
                 now = self._clock()

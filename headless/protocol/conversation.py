@@ -175,7 +175,7 @@ class _Conversation:
         self._order = _Order()
         self._reader = frames.FrameReader()
         self._is_broken = False
-        self._trace = trace or (lambda _direction, _payload: None)
+        self._trace = trace
 
     @property
     def state(self) -> State:
@@ -198,7 +198,8 @@ class _Conversation:
             payload = self._reader.next_payload()
             if payload is None:
                 return None
-            self._trace("received", payload)
+            if self._trace:
+                self._trace("received", payload)
             message = messages.decode(payload)
             if not isinstance(message, self._hears):
                 raise ProtocolError(f"'{messages.name_of(message)}' is what this side says itself")
@@ -213,15 +214,23 @@ class _Conversation:
 
     def say(self, message: Message) -> bytes:
         """The bytes that say this. Raises ProtocolError if it may not be said now, FrameTooLong if it is too long."""
+        data = self.frame_of(message)
+        self.said(message)
+        return data
+
+    def frame_of(self, message: Message) -> bytes:
+        """The same, without saying it yet: for what leaves in parts. Once the last has left it is `said`."""
         if isinstance(message, self._hears):
             raise ProtocolError(f"'{messages.name_of(message)}' is what the other side says")
         if self._is_broken and not isinstance(message, (Logout, Refused)):
             raise ProtocolError(f"'{messages.name_of(message)}' is not allowed when the other side broke the protocol")
-        payload = messages.encode(message)
-        data = frames.frame(payload, self._frame_limit())
+        return frames.frame(messages.encode(message), self._frame_limit())
+
+    def said(self, message: Message) -> None:
+        """Takes the message as said. Raises ProtocolError if it may not be said now."""
         self._order.advance(message)
-        self._trace("sent", payload)
-        return data
+        if self._trace:
+            self._trace("sent", messages.encode(message))
 
     def _frame_limit(self) -> int:
         return frames.LIMIT_BEFORE_WELCOME if self.state in _BEFORE_WELCOME else frames.LIMIT_AFTER_WELCOME
