@@ -23,7 +23,9 @@ from support import PATIENCE, Hangup, JobServer, Peer, own_user
 from headless.__main__ import main
 from headless.server.accounts import Account, Accounts
 from headless.server.home import Home
+from headless.server.jobs import environment
 from headless.server.listener import Server, Settings
+from headless.server.processes import processes
 
 R41 = Account("R41", own_user(), None)
 NONCE = "rOprNGfwEbeRWgbNEkqO1234"
@@ -205,7 +207,7 @@ def serve_here(folder: Path, talk, **settings) -> None:
     home = make_home(folder, R41)
 
     async def serve(database: sqlite3.Connection) -> None:
-        server = Server(home, database, Settings(port=0, **settings))
+        server = Server(home, database, processes(environment()), Settings(port=0, **settings))
         address = await server.start()
         hurry = asyncio.Event()
         hurry.set()

@@ -19,6 +19,7 @@ from headless.server import journal
 from headless.server.home import Home
 from headless.server.jobs import JobRefused, RunningJob
 from headless.server.journal import AcceptedBatch, Journal
+from headless.server.processes import Processes
 
 log = logging.getLogger(__name__)
 
@@ -128,9 +129,10 @@ class _Tail:
 class Batches:
     """All batches of a server that are not over."""
 
-    def __init__(self, home: Home, record: Journal, workers: int) -> None:
+    def __init__(self, home: Home, record: Journal, processes: Processes, workers: int) -> None:
         self._home = home
         self._journal = record
+        self._processes = processes
         self._workers = workers
         self._waiting: deque[Batch] = deque()
         self._running: set[asyncio.Future[None]] = set()
@@ -148,7 +150,8 @@ class Batches:
         """The batch, which is in the journal for good and will run. Raises OSError or sqlite3.Error if it is not."""
         self._home.output(accepted.session, 1, "py").parent.mkdir(mode=0o700)
         self._journal.accept(accepted)
-        log.info("session %s: accepted %d jobs of %s", accepted.session, len(accepted.jobs), accepted.user)
+        user = on_one_line(accepted.user)
+        log.info("session %s: accepted %d jobs of %s", accepted.session, len(accepted.jobs), user)
         batch = Batch(accepted)
         self._waiting.append(batch)
         self._start_what_fits()
@@ -203,7 +206,7 @@ class Batches:
 
     async def _run_job(self, batch: Batch, number: int) -> tuple[str, str]:
         try:
-            self._jobs[batch] = job = await RunningJob.start(self._home, batch.accepted, number)
+            self._jobs[batch] = job = await RunningJob.start(self._home, self._processes, batch.accepted, number)
             return await job.end()
         except (OSError, JobRefused) as error:
             return journal.FAILED, f"the job could not be run: {error}"

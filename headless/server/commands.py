@@ -25,8 +25,10 @@ from typing import Any, Optional
 from headless.protocol.characters import carried_by_xml, on_one_line
 from headless.server.accounts import Account, Accounts, keys_from_password
 from headless.server.home import Home, HomeError
+from headless.server.jobs import environment
 from headless.server.journal import Entry, Journal
 from headless.server.listener import Server, Settings
+from headless.server.processes import processes
 
 _DEFAULT_HOME = "planta-home"
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -178,8 +180,9 @@ def _serve(arguments: argparse.Namespace) -> int:
     )
     home = Home(arguments.home, arguments.py)
     home.create()
-    with home.lock(), closing(home.database()) as database:
-        asyncio.run(_serve_until_told(Server(home, database, settings), arguments.until_eof))
+    with home.lock() as lock, closing(home.database()) as database:
+        server = Server(home, database, processes(environment(), lock.fileno()), settings)
+        asyncio.run(_serve_until_told(server, arguments.until_eof))
     return 0
 
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+import time
 from pathlib import Path
 from typing import IO
+
+_SECONDS_FOR_JOBS_TO_END = 3.0  # longer than the fork server of a killed server lives
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS accounts (
@@ -91,18 +94,29 @@ class Home:
         return database
 
     def lock(self) -> IO[bytes]:
-        """What the one server of this home holds as long as it lives. Raises HomeError if another one does."""
+        """What the one server of this home holds as long as it or a job of it lives. Raises HomeError if another one
+        does; the jobs of a server that was killed get the time to end."""
         file = open(self.folder / "lock", "ab")  # noqa: SIM115 (it stays open)
-        try:
-            if sys.platform == "win32":
-                import msvcrt
+        end = time.monotonic() + _SECONDS_FOR_JOBS_TO_END
+        while True:
+            try:
+                _lock(file)
+                return file
+            except OSError:
+                if time.monotonic() >= end:
+                    file.close()
+                    raise HomeError(f"another server uses the folder {str(self.folder)!r}") from None
+            time.sleep(0.02)
 
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
 
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.close()
-            raise HomeError(f"another server uses the folder {str(self.folder)!r}") from None
-        return file
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(file: IO[bytes]) -> None:
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+
+else:
+    import fcntl
+
+    def _lock(file: IO[bytes]) -> None:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""One job: whether it can be run, and running it in a process of its own.
+"""One job: whether it can be run, how it is run, and how it has ended.
 
 A job writes straight into the files that store its output. Whoever shows the output reads it from there, so a slow
 reader does not slow the job down, and a job that prints without end does not fill the server's memory.
@@ -6,23 +6,19 @@ reader does not slow the job down, and a job that prints without end does not fi
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
 import signal
-import subprocess
-import sys
-from contextlib import suppress
 from pathlib import Path
 
 from headless.protocol.characters import made_fit_for_xml
 from headless.protocol.messages import Job
 from headless.server import journal
 from headless.server.home import Home
+from headless.server.processes import LOST, Order, Process, Processes
 
 _MODULE_ID = re.compile(r"[0-9A-Za-z_]{1,64}")
 _LAST_LINE_BYTES = 4096
-_SECONDS_TO_CLEAN_UP = 1.0  # between asking a job to end and ending it
 # What a job gets of the server's environment.
 _ENVIRONMENT = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_[A-Z]+|TZ|TMPDIR|TEMP|TMP|SYSTEMROOT|PATHEXT|COMSPEC|"
@@ -69,33 +65,27 @@ def _inside(folder: Path, name: str) -> Path:
 class RunningJob:
     """A job from its start to its end."""
 
-    def __init__(self, process: asyncio.subprocess.Process, stderr: Path) -> None:
+    def __init__(self, process: Process, stderr: Path) -> None:
         self._process = process
         self._stderr = stderr
         self._interruption = ""
 
     @classmethod
-    async def start(cls, home: Home, batch: journal.AcceptedBatch, number: int) -> RunningJob:
+    async def start(cls, home: Home, processes: Processes, batch: journal.AcceptedBatch, number: int) -> RunningJob:
         """Raises OSError if no process can be had, JobRefused if the script has gone since the batch was accepted."""
         job = batch.jobs[number - 1]
         script = script_of(home, batch.session, number, job)
         if job.kind == "py_code":
             script.write_bytes(job.text.encode("utf-8"))
         stdout, stderr = (home.output(batch.session, number, stream) for stream in ("stdout", "stderr"))
-        with open(stdout, "wb") as out, open(stderr, "wb") as err:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-u",
-                str(script),
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
-                cwd=home.py,
-                env=_environment(home, batch, number),
-                start_new_session=True,
-                creationflags=_OWN_GROUP,
-            )
-        return cls(process, stderr)
+        environment = {
+            "PYTHONPATH": str(home.py),
+            "PLANTA_SESSION": batch.session,
+            "PLANTA_USER": batch.user,
+            "PLANTA_JOB": str(number),
+        }
+        order = Order(str(script), str(home.py), str(stdout), str(stderr), environment)
+        return cls(await processes.start(order), stderr)
 
     async def end(self) -> tuple[str, str]:
         """How the job ended: OK, FAILED or INTERRUPTED, and why."""
@@ -109,37 +99,13 @@ class RunningJob:
     async def interrupt(self, reason: str) -> None:
         """Ends the job and all that it has started."""
         self._interruption = reason
-        _signal_group(self._process.pid, "SIGTERM")
-        with suppress(asyncio.TimeoutError):
-            await asyncio.wait_for(self._process.wait(), _SECONDS_TO_CLEAN_UP)
-        _signal_group(self._process.pid, "SIGKILL")
+        await self._process.end()
 
 
-if sys.platform == "win32":
-    _OWN_GROUP = subprocess.CREATE_NEW_PROCESS_GROUP
-
-    def _signal_group(pid: int, name: str) -> None:
-        if name == "SIGKILL":
-            subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, check=False)
-
-else:
-    _OWN_GROUP = 0  # start_new_session is what makes one
-
-    def _signal_group(pid: int, name: str) -> None:
-        with suppress(ProcessLookupError):
-            os.killpg(pid, getattr(signal, name))
-
-
-def _environment(home: Home, batch: journal.AcceptedBatch, number: int) -> dict[str, str]:
-    environment = {name: value for name, value in os.environ.items() if _ENVIRONMENT.fullmatch(name.upper())}
-    return {
-        **environment,
-        "PYTHONPATH": str(home.py),
-        "PYTHONIOENCODING": "utf-8",
-        "PLANTA_SESSION": batch.session,
-        "PLANTA_USER": batch.user,
-        "PLANTA_JOB": str(number),
-    }
+def environment() -> dict[str, str]:
+    """What every job gets of the server's environment."""
+    passed_on = {name: value for name, value in os.environ.items() if _ENVIRONMENT.fullmatch(name.upper())}
+    return {**passed_on, "PYTHONIOENCODING": "utf-8"}
 
 
 def _last_line(stderr: Path) -> str:
@@ -150,6 +116,8 @@ def _last_line(stderr: Path) -> str:
 
 
 def _describe(status: int) -> str:
+    if status == LOST:
+        return "the process that jobs are started from has ended, and the job with it"
     if status > 0:
         return f"exit status {status}"
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import sqlite3
 import ssl
 from contextlib import suppress
@@ -36,6 +37,7 @@ from headless.server.batches import Batch, Batches, follow
 from headless.server.home import Home
 from headless.server.jobs import JobRefused, script_of
 from headless.server.journal import AcceptedBatch, Journal
+from headless.server.processes import Processes
 from headless.server.throttle import Throttle
 
 log = logging.getLogger(__name__)
@@ -75,6 +77,7 @@ class _Link:
         self._writer = writer
         self.conversation = ServerConversation()
         writer.transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.peer: tuple[str, int] = writer.get_extra_info("peername")[:2]
         self.own: tuple[str, int] = writer.get_extra_info("sockname")[:2]
 
@@ -103,8 +106,8 @@ class _Link:
 
     def refuse(self, message: Refused) -> None:
         """Says why, if that is still possible."""
-        log.info("%s port %d: refused (%s): %s", *self.peer, message.reason, on_one_line(message.text))
         if not self.conversation.is_over:
+            log.info("%s port %d: refused (%s): %s", *self.peer, message.reason, on_one_line(message.text))
             self._writer.write(self.conversation.say(message))
 
     async def close(self) -> None:
@@ -125,11 +128,12 @@ class _Link:
 class Server:
     """A server from `start` to `stop`, in the running event loop."""
 
-    def __init__(self, home: Home, database: sqlite3.Connection, settings: Settings) -> None:
+    def __init__(self, home: Home, database: sqlite3.Connection, processes: Processes, settings: Settings) -> None:
         self._home = home
+        self._processes = processes
         self._settings = settings
         self._accounts = Accounts(database)
-        self._batches = Batches(home, Journal(database), settings.workers)
+        self._batches = Batches(home, Journal(database), processes, settings.workers)
         self._throttle = Throttle()
         self._links: dict[_Link, asyncio.Task[None]] = {}
         self._is_stopping = False
@@ -145,6 +149,7 @@ class Server:
             ssl=self._settings.tls,
             ssl_handshake_timeout=LOGIN_SECONDS if self._settings.tls else None,
         )
+        await self._processes.open()
         self._batches.recover()
         host, port = self._server.sockets[0].getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -162,6 +167,7 @@ class Server:
         if self._links:
             await asyncio.wait(self._links.values(), timeout=_LAST_WORDS_SECONDS)
         self._server.close()
+        await self._processes.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = _Link(reader, writer)

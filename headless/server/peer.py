@@ -11,6 +11,14 @@ from typing import Optional
 
 _ESTABLISHED = "01"  # a socket in another state may have lost its owner, and be shown as root's
 
+# netlink(7), sock_diag(7)
+_NETLINK_SOCK_DIAG = 4
+_SOCK_DIAG_BY_FAMILY = 20
+_NLM_F_REQUEST = 1
+_HEADER_BYTES = 16
+_NO_COOKIE = b"\xff" * 8
+_SOCKET_ID = struct.Struct("!HH16s16sI8s")
+
 
 class OwnerUnknown(Exception):
     """This platform does not tell, or the connection is gone."""
@@ -25,15 +33,10 @@ def owner(peer: tuple[str, int], own: tuple[str, int]) -> int:
     """The number of the user whose socket is the peer's end of this connection. Raises OwnerUnknown."""
     if not sys.platform.startswith("linux"):
         raise OwnerUnknown("this platform does not tell who owns a connection")
-    table = "/proc/net/tcp6" if ":" in peer[0] else "/proc/net/tcp"
     try:
-        with open(table, encoding="ascii") as rows:
-            uid = _owner_in(rows, _in_table(peer), _in_table(own))
-    except OSError as error:
-        raise OwnerUnknown(f"{table} cannot be read: {error.strerror}") from None
-    if uid is None:
-        raise OwnerUnknown("the connection is not in the kernel's table")
-    return uid
+        return _owner_by_question(peer, own)
+    except OSError:  # not every kernel answers, and the table takes longer the more connections there are
+        return _owner_by_table(peer, own)
 
 
 def is_user(uid: int, name: str) -> bool:
@@ -44,6 +47,36 @@ def is_user(uid: int, name: str) -> bool:
         return pwd.getpwnam(name).pw_uid == uid
     except KeyError:
         return False
+
+
+def _owner_by_question(peer: tuple[str, int], own: tuple[str, int]) -> int:
+    """Asks the kernel for this one socket: sock_diag(7), inet_diag_req_v2 and inet_diag_msg. Raises OSError."""
+    family, source = _packed(peer)
+    _, destination = _packed(own)
+    socket_id = _SOCKET_ID.pack(peer[1], own[1], source, destination, 0, _NO_COOKIE)
+    request = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF) + socket_id
+    header = struct.pack("=IHHII", _HEADER_BYTES + len(request), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 0, 0)
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG) as kernel:
+        kernel.settimeout(1.0)  # it answers at once, or never
+        kernel.sendto(header + request, (0, 0))
+        answer = kernel.recv(4096)
+    (kind,) = struct.unpack_from("=H", answer, 4)
+    if kind != _SOCK_DIAG_BY_FAMILY or answer[_HEADER_BYTES + 1] != int(_ESTABLISHED, 16):
+        raise OSError("no such connection")
+    (uid,) = struct.unpack_from("=I", answer, _HEADER_BYTES + 4 + _SOCKET_ID.size + 12)
+    return int(uid)
+
+
+def _owner_by_table(peer: tuple[str, int], own: tuple[str, int]) -> int:
+    table = "/proc/net/tcp6" if ":" in peer[0] else "/proc/net/tcp"
+    try:
+        with open(table, encoding="ascii") as rows:
+            uid = _owner_in(rows, _in_table(peer), _in_table(own))
+    except OSError as error:
+        raise OwnerUnknown(f"{table} cannot be read: {error.strerror}") from None
+    if uid is None:
+        raise OwnerUnknown("the connection is not in the kernel's table")
+    return uid
 
 
 def _owner_in(rows: Iterable[str], local: str, remote: str) -> Optional[int]:
@@ -57,7 +90,13 @@ def _owner_in(rows: Iterable[str], local: str, remote: str) -> Optional[int]:
 
 def _in_table(address: tuple[str, int]) -> str:
     """The address as the table writes it: words of four bytes, each as a number of this machine, in hexadecimal."""
-    host, port = address
-    packed = socket.inet_pton(socket.AF_INET6 if ":" in host else socket.AF_INET, host.partition("%")[0])
+    _, packed = _packed(address)
     words = struct.unpack(f"={len(packed) // 4}I", packed)
-    return "".join(f"{word:08X}" for word in words) + f":{port:04X}"
+    return "".join(f"{word:08X}" for word in words) + f":{address[1]:04X}"
+
+
+def _packed(address: tuple[str, int]) -> tuple[int, bytes]:
+    """The family and the bytes of an address."""
+    host = address[0].partition("%")[0]
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return family, socket.inet_pton(family, host)

@@ -1,0 +1,242 @@
+"""The process that jobs are forked from, where the platform can fork: a Python that has started already.
+
+A script of its own, run by processes.py and imported by nobody. It imports nothing of this package, and lets a job find
+an interpreter as good as new. Orders come and reports go over one socket, each a length of four bytes and a marshalled
+tuple:
+
+    ("start", number, (script, folder, stdout, stderr, environment))  run this script, with its output into these files
+    ("end", number, ())                                               end the job and all that it has started
+    (number, "pid", pid)  (number, "status", exit status)  (number, "error", text)
+
+When the socket closes, however the server has ended, every job is ended, and this process with them. Until then it
+holds the lock of the server's home, so that no other server begins there while jobs of this one run.
+"""
+
+from __future__ import annotations
+
+import sys
+
+_MODULES_AT_START = set(sys.modules)
+
+import builtins  # noqa: E402
+import marshal  # noqa: E402
+import os  # noqa: E402
+import select  # noqa: E402
+import signal  # noqa: E402
+import time  # noqa: E402
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    _Order = tuple[str, str, str, str, dict[str, str]]
+
+_SECONDS_TO_CLEAN_UP = 1.0  # between asking a job to end and ending it
+_POLL_SECONDS = 0.01  # how often the end of what a job has started is looked for
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+
+
+class _Job:
+    """A job whose process group is not known to be gone. `status` is None as long as its own process runs."""
+
+    def __init__(self, number: int, pid: int) -> None:
+        self.number = number
+        self.pid = pid
+        self.status: int | None = None
+        self._kill_at: float | None = None
+
+    def end(self) -> None:
+        """Asks the whole group to end, and takes care that it will."""
+        if self._kill_at is None:
+            self._kill_at = time.monotonic() + _SECONDS_TO_CLEAN_UP
+            self._signal(signal.SIGTERM)
+
+    @property
+    def is_ending(self) -> bool:
+        return self._kill_at is not None
+
+    def is_over(self) -> bool:
+        """Whether nothing is left of it. What has had its time to clean up is killed."""
+        if self._kill_at is not None and time.monotonic() >= self._kill_at:
+            self._signal(signal.SIGKILL)
+            return self.status is not None
+        return self.status is not None and not self._signal(0)
+
+    def _signal(self, signum: int) -> bool:
+        """Whether there was anybody to signal."""
+        try:
+            os.killpg(self.pid, signum)
+        except ProcessLookupError:
+            return False
+        except PermissionError:  # somebody who has become another user
+            pass
+        return True
+
+
+class _ForkServer:
+    def __init__(self, control: int, lock: int) -> None:
+        self._control = control
+        self._lock = lock
+        self._jobs: dict[int, _Job] = {}
+        self._received = b""
+        # The server's terminal or service manager may signal everybody: ending the jobs is the server's business.
+        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(signum, signal.SIG_IGN)
+        self._wakeup, self._waker = os.pipe()
+        for descriptor in (self._wakeup, self._waker):
+            os.set_blocking(descriptor, False)
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        self._die_with = _prctl()
+
+    def next_to_run(self) -> _Order | None:
+        """Returns in the process of each new job with what that has to do, and in this process at its end."""
+        poll = select.poll()
+        poll.register(self._control, select.POLLIN)
+        poll.register(self._wakeup, select.POLLIN)
+        while True:
+            is_ending = any(job.is_ending for job in self._jobs.values())
+            ready = {descriptor for descriptor, _ in poll.poll(_POLL_SECONDS * 1000 if is_ending else None)}
+            self._look_after_jobs()
+            if self._control in ready:
+                data = os.read(self._control, 65536)
+                if not data:
+                    self._end_all()
+                    return None
+                self._received += data
+            for what, number, order in self._orders():
+                if what == "end" and number in self._jobs:
+                    self._jobs[number].end()
+                elif what == "start" and self._start(number, order):
+                    return order
+
+    def _orders(self) -> Iterator[tuple[str, int, _Order]]:
+        while len(self._received) >= 4:
+            end = 4 + int.from_bytes(self._received[:4], "big")
+            if len(self._received) < end:
+                return
+            order, self._received = self._received[4:end], self._received[end:]
+            yield marshal.loads(order)
+
+    def _report(self, number: int, what: str, value: int | str) -> None:
+        data = marshal.dumps((number, what, value))
+        data = len(data).to_bytes(4, "big") + data
+        try:
+            while data:
+                data = data[os.write(self._control, data) :]
+        except OSError:
+            pass  # the server is gone, which the next read tells
+
+    def _start(self, number: int, order: _Order) -> bool:
+        """Whether this is the process of the job."""
+        _, _, stdout, stderr, _ = order
+        try:
+            files = [os.open(os.devnull, os.O_RDONLY)]
+            files += [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) for path in (stdout, stderr)]
+            pid = os.fork()
+        except OSError as error:
+            self._report(number, "error", str(error))
+            return False
+        if pid == 0:
+            self._become_a_job(files)
+            return True
+        for descriptor in files:
+            os.close(descriptor)
+        self._jobs[number] = _Job(number, pid)
+        self._report(number, "pid", pid)
+        return False
+
+    def _become_a_job(self, files: list[int]) -> None:
+        os.setsid()
+        self._die_with(signal.SIGKILL)
+        signal.set_wakeup_fd(-1)
+        for signum in (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
+            signal.signal(signum, signal.SIG_DFL)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for standard, descriptor in enumerate(files):
+            os.dup2(descriptor, standard)
+        for descriptor in (self._control, self._lock, self._wakeup, self._waker, *files):
+            os.close(descriptor)
+
+    def _look_after_jobs(self) -> None:
+        try:
+            while os.read(self._wakeup, 512):
+                pass
+        except BlockingIOError:
+            pass
+        by_pid = {job.pid: job for job in self._jobs.values()}
+        while any(job.status is None for job in self._jobs.values()):
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                break
+            by_pid[pid].status = os.waitstatus_to_exitcode(status)
+        for job in list(self._jobs.values()):
+            if job.is_over():
+                assert job.status is not None
+                del self._jobs[job.number]
+                self._report(job.number, "status", job.status)
+            elif job.status is not None:
+                job.end()  # what it has left behind ends with it
+
+    def _end_all(self) -> None:
+        for job in self._jobs.values():
+            job.end()
+        while self._jobs:
+            time.sleep(_POLL_SECONDS)
+            self._look_after_jobs()
+
+
+def _prctl() -> Callable[[int], None]:
+    """What lets a process die with its parent, where the kernel can do that: should this process be killed itself."""
+    if not sys.platform.startswith("linux"):
+        return lambda _signum: None
+    import ctypes
+
+    prctl, parent = ctypes.CDLL(None).prctl, os.getpid()
+
+    def die_with_parent(signum: int) -> None:
+        prctl(_PR_SET_PDEATHSIG, signum)
+        if os.getppid() != parent:
+            os._exit(1)
+
+    return die_with_parent
+
+
+def _run(order: _Order) -> None:
+    """What `python -u SCRIPT` does."""
+    script, folder, _, _, environment = order
+    os.environ.update(environment)
+    os.chdir(folder)
+    sys.argv[:] = [script]
+    path = environment.get("PYTHONPATH", "")
+    sys.path[:1] = [os.path.dirname(os.path.realpath(script)), *([path] if path else [])]
+    for name in set(sys.modules) - _MODULES_AT_START:
+        del sys.modules[name]
+    main = type(sys)("__main__")
+    main.__dict__.update(__file__=script, __builtins__=builtins, __cached__=None, __annotations__={})
+    sys.modules["__main__"] = main
+    with open(script, "rb") as file:
+        source = file.read()
+    exec(compile(source, script, "exec", dont_inherit=True), main.__dict__)
+
+
+def _run_as_main(order: _Order) -> None:
+    """Ends as a script does that the interpreter runs: its traceback shows nothing of this file."""
+    try:
+        _run(order)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        trace = error.__traceback__
+        while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+            trace = trace.tb_next
+        sys.excepthook(type(error), error.with_traceback(trace), trace)
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    _this = sys.modules["__main__"]  # which a job replaces, while its functions still run
+    _job = _ForkServer(int(sys.argv[1]), int(sys.argv[2])).next_to_run()
+    if _job is None:
+        os._exit(0)
+    _run_as_main(_job)

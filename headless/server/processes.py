@@ -1,0 +1,208 @@
+"""The processes of jobs: started, awaited, and ended with all that they have started. What they run, jobs.py says.
+
+Where the platform can fork, jobs are forked from a process kept ready (forkserver.py), which also ends them should the
+server be killed. Elsewhere each one is an interpreter of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import marshal
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple, Optional, Protocol
+
+_FORK_SERVER = str(Path(__file__).with_name("forkserver.py"))
+_SECONDS_TO_CLEAN_UP = 1.0  # between asking a job to end and ending it
+LOST = 256  # no exit status: the process that the job was forked from has ended
+
+
+class Order(NamedTuple):
+    """A script to run in this folder, with this environment besides `base`, and its output into these files."""
+
+    script: str
+    folder: str
+    stdout: str
+    stderr: str
+    environment: dict[str, str]
+
+
+class Process(Protocol):
+    async def wait(self) -> int:
+        """The exit status; the negative number of the signal that ended it; LOST."""
+
+    async def end(self) -> None:
+        """Ends it and all that it has started: SIGTERM, and what is left after a second is killed."""
+
+
+class Processes(Protocol):
+    async def open(self) -> None:
+        """Makes ready."""
+
+    async def start(self, order: Order) -> Process:
+        """Raises OSError if no process can be had."""
+
+    async def close(self) -> None:
+        """Ends what still runs."""
+
+
+def processes(environment: dict[str, str], lock: Optional[int] = None) -> Processes:
+    """The platform's way. `environment` is what every job has; `lock` is a descriptor that stays open as long as jobs
+    run, whatever becomes of the server."""
+    return ForkedProcesses(environment, lock) if hasattr(os, "fork") else SpawnedProcesses(environment)
+
+
+class _Forked:
+    def __init__(self, server: ForkedProcesses, number: int) -> None:
+        self._server = server
+        self._number = number
+        self.started: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.status: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self.status)
+
+    async def end(self) -> None:
+        self._server.send("end", self._number, ())
+        await self.wait()
+
+    def hear(self, what: str, value: int | str) -> None:
+        if what == "pid":
+            self.started.set_result(int(value))
+        elif what == "status":
+            self.status.set_result(int(value))
+        else:
+            self.started.set_exception(OSError(value))
+
+    def lose(self) -> None:
+        """The process that it was forked from has ended."""
+        if not self.started.done():
+            self.started.set_exception(OSError("the process that starts jobs has ended"))
+        elif not self.status.done():
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.started.result(), signal.SIGKILL)
+            self.status.set_result(LOST)
+
+
+class ForkedProcesses:
+    def __init__(self, environment: dict[str, str], lock: Optional[int]) -> None:
+        self._environment = environment
+        self._lock = lock
+        self._numbers = itertools.count(1)
+        self._running: dict[int, _Forked] = {}
+        self._writer: Optional[asyncio.StreamWriter] = None
+        self._listening: Optional[asyncio.Task[None]] = None
+
+    async def open(self) -> None:
+        ours, theirs = socket.socketpair()
+        with theirs, open(os.devnull, "rb") as nothing:
+            lock = nothing.fileno() if self._lock is None else self._lock
+            self._process = subprocess.Popen(
+                [sys.executable, "-u", _FORK_SERVER, str(theirs.fileno()), str(lock)],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), lock),
+                env=self._environment,
+                start_new_session=True,
+            )
+        reader, self._writer = await asyncio.open_connection(sock=ours)
+        self._listening = asyncio.ensure_future(self._listen(reader))
+
+    async def start(self, order: Order) -> _Forked:
+        if self._listening is None or self._listening.done():
+            await self.open()
+        number = next(self._numbers)
+        process = self._running[number] = _Forked(self, number)
+        self.send("start", number, tuple(order))
+        try:
+            await process.started
+        except OSError:
+            self._running.pop(number, None)
+            raise
+        return process
+
+    async def close(self) -> None:
+        if self._writer is not None and self._listening is not None:
+            self._writer.close()
+            await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+            await self._listening
+
+    def send(self, what: str, number: int, order: tuple[Any, ...]) -> None:
+        assert self._writer is not None
+        data = marshal.dumps((what, number, order))
+        self._writer.write(len(data).to_bytes(4, "big") + data)
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        try:
+            while True:
+                length = int.from_bytes(await reader.readexactly(4), "big")
+                number, what, value = marshal.loads(await reader.readexactly(length))
+                process = self._running.pop(number) if what == "status" else self._running[number]
+                process.hear(what, value)
+        except (OSError, asyncio.IncompleteReadError):
+            self._process.wait()
+            for process in self._running.values():
+                process.lose()
+            self._running.clear()
+
+
+class _Spawned:
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+
+    async def wait(self) -> int:
+        return await self._process.wait()
+
+    async def end(self) -> None:
+        _signal_group(self._process.pid, "SIGTERM")
+        with suppress(asyncio.TimeoutError):
+            await asyncio.wait_for(self._process.wait(), _SECONDS_TO_CLEAN_UP)
+        _signal_group(self._process.pid, "SIGKILL")
+
+
+class SpawnedProcesses:
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+
+    async def open(self) -> None:
+        pass
+
+    async def start(self, order: Order) -> _Spawned:
+        with open(order.stdout, "wb") as out, open(order.stderr, "wb") as err:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-u",
+                order.script,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=err,
+                cwd=order.folder,
+                env={**self._environment, **order.environment},
+                start_new_session=True,
+                creationflags=_OWN_GROUP,
+            )
+        return _Spawned(process)
+
+    async def close(self) -> None:
+        pass
+
+
+if sys.platform == "win32":
+    _OWN_GROUP = subprocess.CREATE_NEW_PROCESS_GROUP
+
+    def _signal_group(pid: int, name: str) -> None:
+        if name == "SIGKILL":
+            subprocess.run(["taskkill", "/F", "/T", "/PID", str(pid)], capture_output=True, check=False)
+
+else:
+    _OWN_GROUP = 0  # start_new_session is what makes one
+
+    def _signal_group(pid: int, name: str) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(pid, getattr(signal, name))
