@@ -2,11 +2,18 @@
 # The command. Nothing but the checks that must come before the package is imported: a script's own code is
 # compiled again at every start, and this much even Python 2 can parse, to say which Python is needed.
 import os
-import signal
 import sys
 
-if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this process by the signal, not by a traceback
+try:
+    import _signal as signal  # built in: `signal` itself is read from files, and Ctrl-C may come meanwhile
+except ImportError:
+    import signal
+
+try:
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends this process by the signal, not by a traceback
+except Exception:  # which only makes a Ctrl-C less quiet
+    pass
 
 
 def give_up(reason):

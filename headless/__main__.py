@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
-import signal
+# Built in: `signal` itself is read from files, and Ctrl-C may come meanwhile.
+import _signal as signal  # type: ignore[import-not-found]
 import sys
 from collections.abc import Sequence
 
-from headless.cli import end_process
-from headless.console import complain
-from headless.outcome import PARAMETER_ERROR
+# While the imports run, Ctrl-C ends the process by the signal and not by a traceback.
+_IS_HELD = __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+if _IS_HELD:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from headless.cli import end_process  # noqa: E402
+from headless.console import complain  # noqa: E402
+from headless.outcome import PARAMETER_ERROR  # noqa: E402
 
 
 def main(argv: Sequence[str]) -> int:
     """The exit status of the command, or the negative number of the signal that the process has to end by."""
     try:
+        if _IS_HELD:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         if argv[:1] == ["rehearse"]:
             from headless import rehearsal
 
@@ -22,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
 
         return commands.main(argv)
     except KeyboardInterrupt:
-        return -signal.SIGINT
+        return -int(signal.SIGINT)
     except ImportError as error:
         complain(f"{error}; install what is missing with: {sys.executable} -m pip install {error.name}")
         return PARAMETER_ERROR

@@ -136,6 +136,7 @@ class Client:
                     return OK
                 raise JobFailed(self._failure or "the server ended the session as failed")
             self._tell(message)
+            del message  # which may be large, and the next one, too
 
     def _tell(self, message: Message) -> None:
         if isinstance(message, Started):
@@ -173,11 +174,10 @@ class Client:
             elif not isinstance(message, Alive):
                 return message
 
-    def _hear_what_is_here(self) -> bool:
-        """Before something is said: what has come already is no answer to it, and only `alive` passes as that. Tells
-        whether anything has come."""
+    def _hear_what_is_here(self) -> None:
+        """Before something is said: what has come already is no answer to it, and only `alive` passes as that."""
         assert self._connection is not None
-        data, is_anything = b"", False
+        data = b""
         while True:
             self._conversation.feed(data)
             for message in iter(self._conversation.next_message, None):
@@ -186,8 +186,7 @@ class Client:
                     raise self._refusal(message)
             data = self._connection.receive_at_once()
             if not data:
-                return is_anything
-            is_anything = True
+                return
 
     def _refusal(self, refused: Refused) -> ParameterError | SessionError:
         if self.submission is Submission.UNKNOWN:  # a batch is refused as a whole, before anything of it has run
@@ -217,10 +216,6 @@ def _lines(text: str) -> Iterator[str]:
         end = len(text) if end < 0 else end
         yield text[begin:end].removesuffix("\r")
         begin = end + 1
-
-
-class _Silence(SessionError):
-    pass
 
 
 class _Connection:
@@ -265,21 +260,18 @@ class _Connection:
         except OSError as error:
             raise SessionError(f"{_LOST}: {_reason(error)}") from None
 
-    def send(self, frame: bytes, listen: Callable[[], bool] = lambda: False, silence: Optional[float] = None) -> None:
-        """All of the frame. `listen` is called before each part leaves, and tells whether something has come: a server
-        that neither reads nor says anything for longer than `silence` (seconds) is a lost connection."""
+    def send(self, frame: bytes, listen: Optional[Callable[[], None]] = None, silence: Optional[float] = None) -> None:
+        """All of the frame. `listen` is called before each part leaves, and whenever something comes; a server that
+        neither reads nor says anything for longer than `silence` (seconds) is a lost connection."""
         rest = memoryview(frame)
 
         def send_part() -> int:
-            listen()
+            if listen:
+                listen()
             return self._socket.send(rest)
 
         while rest:
-            try:
-                rest = rest[self._until_done(send_part, WRITE, at_most=silence) :]
-            except _Silence:
-                if not listen():
-                    raise
+            rest = rest[self._until_done(send_part, READ | WRITE if listen else WRITE, at_most=silence) :]
             self.is_between_frames = not rest
 
     def send_at_once(self, data: bytes) -> None:
@@ -288,7 +280,8 @@ class _Connection:
             self._socket.send(data)
 
     def close(self) -> None:
-        self._socket.close()
+        with suppress(OSError):  # what was proved stays proved
+            self._socket.close()
 
     def _receive(self) -> bytes:
         return self._socket.recv(_RECEIVE_BYTES)
@@ -309,7 +302,7 @@ class _Connection:
             except OSError as error:
                 raise SessionError(f"{failure}: {_reason(error)}") from None
             if not self._waiter.wait(self._socket, wanted, at_most):
-                raise _Silence(f"the server has been silent for more than {at_most:.0f} s")
+                raise SessionError(f"the server has been silent for more than {at_most:.0f} s")
 
 
 def _not_empty(data: bytes) -> bytes:

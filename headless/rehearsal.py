@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import tempfile
@@ -15,10 +14,10 @@ from headless import cli, outcome, secret
 from headless.console import answer, complain
 from headless.options import CHALLENGE, Answer, Options, Service, parse
 from headless.osuser import effective_user
-from headless.outcome import ParameterError
+from headless.outcome import Interrupted, ParameterError
 from headless.server.accounts import Account, Accounts, keys_from_hash
 from headless.server.home import Home
-from headless.waiting import ENDING_SIGNALS
+from headless.waiting import Waiter
 
 _ANY_SERVICE = ("-s", "127.0.0.1:1")  # stands in for one that is not given, and is replaced like one that is
 _LISTENING = "listening on "
@@ -26,13 +25,6 @@ _LISTENING = "listening on "
 
 class ServerFailed(Exception):
     """The server did not start. The text is what it said."""
-
-
-class _Interrupt(BaseException):
-    """A signal came while the server, and not the client, was at work. What was begun is cleared away."""
-
-    def __init__(self, signum: int) -> None:
-        self.signum = signum
 
 
 def main(argv: Sequence[str]) -> int:
@@ -48,23 +40,16 @@ def main(argv: Sequence[str]) -> int:
         complain(str(error))
         return outcome.PARAMETER_ERROR
     try:
-        _heed_signals()
-        with tempfile.TemporaryDirectory(prefix="planta-rehearsal-") as folder:
-            return _rehearse(options, account, folder)
-    except _Interrupt as interrupt:
-        return -interrupt.signum
+        with Waiter() as waiter:  # a signal waits while something is made or cleared away
+            with tempfile.TemporaryDirectory(prefix="planta-rehearsal-") as folder:
+                code = _rehearse(options, account, folder, waiter)
+            waiter.check()
+            return code
+    except Interrupted as interrupted:
+        return -interrupted.signum
     except (OSError, ServerFailed) as error:
         complain(f"the server for the rehearsal cannot be had: {error}")
         return outcome.CONNECTION_ERROR
-
-
-def _heed_signals() -> None:
-    def interrupt(signum: int, _frame: object) -> None:
-        raise _Interrupt(signum)
-
-    for signum in ENDING_SIGNALS:
-        if signal.getsignal(signum) is not signal.SIG_IGN:
-            signal.signal(signum, interrupt)
 
 
 def _account(options: Options) -> Account:
@@ -75,14 +60,14 @@ def _account(options: Options) -> Account:
     return Account(options.user or os_user, os_user, None)
 
 
-def _rehearse(options: Options, account: Account, folder: str) -> int:
+def _rehearse(options: Options, account: Account, folder: str, waiter: Waiter) -> int:
     home = Home(folder)
     home.create()
     with closing(home.database()) as database:
         Accounts(database).add(account)
     # Jobs that the command line does not wait for are let run; what has outlived its time-out is not.
     grace = 30 if options.timeout == 0 else 0
-    with _server(home, grace) as (server, service):
+    with _server(home, grace, waiter) as (server, service):
         code = cli.run(options._replace(service=service))
         if code < 0:
             server.terminate()
@@ -90,9 +75,9 @@ def _rehearse(options: Options, account: Account, folder: str) -> int:
 
 
 @contextmanager
-def _server(home: Home, grace: int) -> Iterator[tuple[subprocess.Popen[str], Service]]:
+def _server(home: Home, grace: int, waiter: Waiter) -> Iterator[tuple[subprocess.Popen[str], Service]]:
     """A server below this home, where it listens; it ends when this process lets go of its standard input, however
-    this process ends. Raises ServerFailed."""
+    this process ends. Raises ServerFailed, Interrupted."""
     serve = [sys.executable, "-m", "headless", "serve", "--until-eof", "--trust-osuser", "--log-level", "error"]
     places = ["--listen", "127.0.0.1:0", "--home", str(home.folder), "--py", os.getcwd(), "--grace", str(grace)]
     log = home.folder / "log"
@@ -110,7 +95,12 @@ def _server(home: Home, grace: int) -> Iterator[tuple[subprocess.Popen[str], Ser
         ) as server,
     ):
         assert server.stdin is not None and server.stdout is not None
-        line = server.stdout.readline()
+        try:
+            with waiter.interruptible():
+                line = server.stdout.readline()
+        except Interrupted:
+            server.kill()  # it has nothing to lose yet
+            raise
         if not line.startswith(_LISTENING):
             raise ServerFailed(log.read_text(encoding="utf-8").strip() or "it ended without a word")
         host, _, port = line[len(_LISTENING) :].strip().rpartition(":")
@@ -119,8 +109,9 @@ def _server(home: Home, grace: int) -> Iterator[tuple[subprocess.Popen[str], Ser
         finally:
             server.stdin.close()
             try:
-                server.wait()
-            except _Interrupt:
+                with waiter.interruptible():
+                    server.wait()
+            except Interrupted:
                 server.terminate()
                 raise
 

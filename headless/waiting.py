@@ -65,12 +65,16 @@ class Waiter:
 
     def __exit__(self, *_: object) -> None:
         for signum, handler in self._handlers.items():
-            signal.signal(signum, handler)
+            with suppress(OSError):  # how the run has ended stays as it is
+                signal.signal(signum, handler)
         signal.set_wakeup_fd(-1)
-        if self._wakeup:
-            self._wakeup.close()
-            self._wakeup = None
-        self._waker.close()
+        wakeup, self._wakeup = self._wakeup, None
+        for end in (wakeup, self._waker):
+            with suppress(OSError):
+                if end:
+                    end.close()
+        if self._caught is not None:  # too late for a check, and not to be lost
+            signal.raise_signal(self._caught)
 
     def _note(self, signum: int, _frame: Optional[FrameType]) -> None:
         self._caught = signum

@@ -7,11 +7,11 @@ SaltedPassword. What is said when is in conversation.py, where the password file
 from __future__ import annotations
 
 import binascii
-import hashlib
-import hmac
 import re
 from base64 import b64decode, b64encode
-from typing import NamedTuple
+from contextlib import redirect_stderr
+from functools import cache
+from typing import Any, NamedTuple
 
 from headless.outcome import ProtocolError
 
@@ -128,22 +128,42 @@ def proof_is_right(stored_key: bytes, message: bytes, proof: str) -> bool:
         given = b""
     client_key = _xor(given, _hmac(stored_key, message))
     is_exact = len(given) == len(stored_key) and _base64(given) == proof
-    return hmac.compare_digest(_sha256(client_key), stored_key) and is_exact
+    return _are_equal(_sha256(client_key), stored_key) and is_exact
 
 
 def signature_is_right(secret: bytes, message: bytes, signature: str) -> bool:
     """Whether whoever made the signature has the ServerKey of this SaltedPassword (RFC 5802, section 3)."""
     _, server_key = keys_from(secret)
     right = server_signature(server_key, message).encode("ascii")
-    return hmac.compare_digest(right, signature.encode("utf-8", "replace"))
+    return _are_equal(right, signature.encode("utf-8", "replace"))
 
 
 def _hmac(key: bytes, message: bytes) -> bytes:
-    return hmac.new(key, message, hashlib.sha256).digest()
+    hashlib, hmac = _libraries()
+    digest: bytes = hmac.new(key, message, hashlib.sha256).digest()
+    return digest
 
 
 def _sha256(data: bytes) -> bytes:
-    return hashlib.sha256(data).digest()
+    hashlib, _ = _libraries()
+    digest: bytes = hashlib.sha256(data).digest()
+    return digest
+
+
+def _are_equal(a: bytes, b: bytes) -> bool:
+    """In the same time, wherever they differ."""
+    _, hmac = _libraries()
+    return bool(hmac.compare_digest(a, b))
+
+
+@cache
+def _libraries() -> tuple[Any, Any]:
+    """hashlib and hmac. Imported when a hash is needed, as osuser needs none, and without a word: where one of its many
+    algorithms cannot be loaded, hashlib logs a traceback for each of them."""
+    with redirect_stderr(None):
+        import hashlib
+        import hmac
+    return hashlib, hmac
 
 
 def _xor(a: bytes, b: bytes) -> bytes:

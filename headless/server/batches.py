@@ -8,9 +8,12 @@ import asyncio
 import codecs
 import logging
 import os
+import shutil
 import sys
+import time
 from collections import deque
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import NamedTuple
 
 from headless.protocol.characters import made_fit_for_xml, on_one_line
@@ -126,6 +129,11 @@ class _Tail:
         return made_fit_for_xml(self._decoder.decode(data, final=is_complete and len(data) < _OUTPUT_BYTES))
 
 
+def _remove(folders: list[Path]) -> None:
+    for folder in folders:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
 class Batches:
     """All batches of a server that are not over."""
 
@@ -141,7 +149,9 @@ class Batches:
 
     def recover(self) -> None:
         """Takes up what an earlier server of this home accepted and did not start."""
-        for accepted in self._journal.recover():
+        for session, number in self._journal.interrupt_running():
+            log.warning("session %s: job %d interrupted: %s", session, number, journal.REASON_OF_CRASH)
+        for accepted in self._journal.queued():
             log.info("session %s: queued again, %d jobs", accepted.session, len(accepted.jobs))
             self._waiting.append(Batch(accepted))
         self._start_what_fits()
@@ -156,6 +166,14 @@ class Batches:
         self._waiting.append(batch)
         self._start_what_fits()
         return batch
+
+    async def forget(self, days: float) -> None:
+        """Removes what has been over for so many days from journal and disk, and output that no session has."""
+        for session in self._journal.forget(time.time() - days * 86400):
+            log.info("session %s: forgotten, it was over for %g days", session, days)
+        # Looked for here, where nobody accepts a batch meanwhile; removed where it holds up nobody.
+        doomed = self._home.outputs_but(self._journal.sessions())
+        await asyncio.get_running_loop().run_in_executor(None, _remove, doomed)
 
     async def stop(self, grace: float, hurry: asyncio.Event) -> None:
         """Starts no more batches, gives the running ones so many seconds, or until told to hurry, and ends what is left

@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import getpass
 import io
-import json
 import logging
 import os
 import signal
@@ -17,17 +16,17 @@ import sqlite3
 import ssl
 import sys
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
-from datetime import datetime, timezone
 from typing import Any, Optional
 
 from headless.protocol.characters import carried_by_xml, on_one_line
 from headless.server.accounts import Account, Accounts, keys_from_password
 from headless.server.home import Home, HomeError
 from headless.server.jobs import environment
-from headless.server.journal import Entry, Journal
+from headless.server.journal import Journal
 from headless.server.listener import Server, Settings
+from headless.server.listing import Listing
 from headless.server.processes import processes
 
 _DEFAULT_HOME = "planta-home"
@@ -84,10 +83,16 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument(
         "--grace",
-        type=_seconds,
+        type=_whole_number,
         default=30.0,
         metavar="SECONDS",
         help="what SIGTERM leaves running batches (default: 30)",
+    )
+    serve.add_argument(
+        "--keep",
+        type=_whole_number,
+        metavar="DAYS",
+        help="forget sessions, and remove their output, when they have been over for so many days (default: never)",
     )
     serve.add_argument("--tls-cert", metavar="FILE", help="certificate chain, for clients that say tls://HOST:PORT")
     serve.add_argument("--tls-key", metavar="FILE", help="the key of the certificate")
@@ -121,6 +126,12 @@ def _parser() -> argparse.ArgumentParser:
     jobs = _command(commands, "jobs", _jobs, "show the journal: one line a job, the newest last")
     jobs.add_argument("session", nargs="?", metavar="SESSION", help="this session alone, with the output of its jobs")
     jobs.add_argument("--json", action="store_true", help="one JSON object a line")
+    jobs.add_argument(
+        "--follow",
+        action="store_true",
+        help="go on: a job is shown again when its state changes, a session's output as it is written; with SESSION "
+        "until that is over",
+    )
     return parser
 
 
@@ -149,9 +160,9 @@ def _count(text: str) -> int:
     return int(text)
 
 
-def _seconds(text: str) -> float:
+def _whole_number(text: str) -> float:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of seconds")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return float(text)
 
 
@@ -175,6 +186,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         port,
         arguments.workers,
         arguments.grace,
+        keep_days=arguments.keep,
         trust_osuser=arguments.trust_osuser,
         tls=_tls(arguments.tls_cert, arguments.tls_key),
     )
@@ -298,38 +310,9 @@ def _existing(arguments: argparse.Namespace) -> Home:
 def _jobs(arguments: argparse.Namespace) -> int:
     home = _existing(arguments)
     with closing(home.database()) as database:
-        entries = list(Journal(database).entries(arguments.session))
-    if arguments.session and not entries:
-        raise _Failure(f"there is no session {arguments.session!r} in the journal")
-    write = _write_json if arguments.json else _write_lines
-    write(home, entries, with_output=arguments.session is not None)
+        listing = Listing(home, Journal(database), arguments.session, arguments.json)
+        if not listing.show() and arguments.session:
+            raise _Failure(f"there is no session {arguments.session!r} in the journal")
+        if arguments.follow:
+            listing.follow()
     return 0
-
-
-def _write_json(home: Home, entries: Iterable[Entry], with_output: bool) -> None:
-    for entry in entries:
-        times = {name: _time(getattr(entry, name)) for name in ("accepted", "started", "ended")}
-        outputs = {stream: _output(home, entry, stream) for stream in ("stdout", "stderr")} if with_output else {}
-        print(json.dumps({**entry._asdict(), **times, **outputs}))
-
-
-def _write_lines(home: Home, entries: Iterable[Entry], with_output: bool) -> None:
-    for entry in entries:
-        times = " ".join(_time(time) or "-" for time in (entry.accepted, entry.started, entry.ended))
-        line = f"{entry.session} {entry.job} {entry.state:11} {times} {entry.user} {entry.kind} {entry.message}"
-        print(on_one_line(line.rstrip()))
-        for stream in ("stdout", "stderr") if with_output else ():
-            for text in _output(home, entry, stream).splitlines():
-                print(f"  {stream}: {on_one_line(text)}")
-
-
-def _time(seconds: Optional[float]) -> Optional[str]:
-    """ISO 8601, in UTC, to the millisecond."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
-
-
-def _output(home: Home, entry: Entry, stream: str) -> str:
-    try:
-        return home.output(entry.session, entry.job, stream).read_bytes().decode("utf-8", "replace")
-    except FileNotFoundError:
-        return ""

@@ -70,6 +70,10 @@ class Home:
         """Where a job's `stdout`, `stderr` or `py` (its code) is stored."""
         return self.folder / "output" / session / f"{job}.{suffix}"
 
+    def outputs_but(self, sessions: set[str]) -> list[Path]:
+        """The folders with stored output of other sessions than these."""
+        return [folder for folder in (self.folder / "output").iterdir() if folder.name not in sessions]
+
     @property
     def is_used(self) -> bool:
         """Whether a server has lived here."""

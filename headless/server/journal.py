@@ -20,7 +20,7 @@ FAILED = "failed"
 SKIPPED = "skipped"
 INTERRUPTED = "interrupted"
 
-_REASON_OF_CRASH = "the server stopped while the job was running"
+REASON_OF_CRASH = "the server stopped while the job was running"
 
 
 class Entry(NamedTuple):
@@ -76,17 +76,36 @@ class Journal:
             else:
                 self._skip_after(session, job)
 
-    def recover(self) -> list[AcceptedBatch]:
-        """After a crash: what was running is interrupted. Returns the batches that have not started, in their order."""
+    def interrupt_running(self) -> list[tuple[str, int]]:
+        """After a crash: what was running is interrupted. Returns session and job of each."""
         running = self._database.execute("SELECT session, job FROM jobs WHERE state = ?", (RUNNING,)).fetchall()
         for session, job in running:
-            self.finish(session, job, INTERRUPTED, _REASON_OF_CRASH)
+            self.finish(session, job, INTERRUPTED, REASON_OF_CRASH)
+        return running
+
+    def queued(self) -> list[AcceptedBatch]:
+        """The batches that have not started, in their order."""
         rows = self._database.execute(
             "SELECT session, user, kind, text FROM jobs JOIN batches USING (session) WHERE state = ?"
             " ORDER BY number, job",
             (QUEUED,),
         )
         return _batches(rows)
+
+    def forget(self, before: float) -> list[str]:
+        """Removes the sessions that were over before this time (seconds since the epoch). Returns their names."""
+        with self._database:
+            rows = self._database.execute(
+                "SELECT session FROM jobs GROUP BY session"
+                " HAVING max(state IN (?, ?)) = 0 AND max(coalesce(ended, 0)) < ?",
+                (QUEUED, RUNNING, before),
+            ).fetchall()
+            self._database.executemany("DELETE FROM jobs WHERE session = ?", rows)
+            self._database.executemany("DELETE FROM batches WHERE session = ?", rows)
+        return [session for (session,) in rows]
+
+    def sessions(self) -> set[str]:
+        return {session for (session,) in self._database.execute("SELECT session FROM batches")}
 
     def entries(self, session: Optional[str] = None) -> Iterable[Entry]:
         """The jobs of one session, or all of them, the newest last."""

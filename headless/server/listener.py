@@ -46,17 +46,20 @@ LOGIN_SECONDS = 10.0
 HEARTBEAT_SECONDS = 30
 _LAST_WORDS_SECONDS = 1.0  # for the last thing that is said to arrive
 _WRITE_BUFFER_BYTES = 65536
+_SECONDS_BETWEEN_FORGETTING = 3600.0
 _LOGIN_REFUSED = "user name or password is wrong, or this login is not allowed for the user"
 
 
 class Settings(NamedTuple):
-    """`trust_osuser` lets anybody on this machine be who they say they are, where the platform does not tell."""
+    """`keep_days` is how long what is over stays in the journal, None for ever. `trust_osuser` lets
+    anybody on this machine be who they say they are, where the platform does not tell."""
 
     host: str = "127.0.0.1"
     port: int = 20000
     workers: int = os.cpu_count() or 1
     grace: float = 30.0
     heartbeat: int = HEARTBEAT_SECONDS
+    keep_days: Optional[float] = None
     trust_osuser: bool = False
     tls: Optional[ssl.SSLContext] = None
 
@@ -80,6 +83,8 @@ class _Link:
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.peer: tuple[str, int] = writer.get_extra_info("peername")[:2]
         self.own: tuple[str, int] = writer.get_extra_info("sockname")[:2]
+        self.name = f"{self.peer[0]} port {self.peer[1]}"  # in the log; a session's, once there is one
+        self._is_closing = False
 
     async def hear(self) -> Message:
         """The next message; leaving without a word is Logout. Raises ProtocolError."""
@@ -106,12 +111,13 @@ class _Link:
 
     def refuse(self, message: Refused) -> None:
         """Says why, if that is still possible."""
-        if not self.conversation.is_over:
-            log.info("%s port %d: refused (%s): %s", *self.peer, message.reason, on_one_line(message.text))
+        if not self.conversation.is_over and not self._is_closing:
+            log.info("%s: refused (%s): %s", self.name, message.reason, on_one_line(message.text))
             self._writer.write(self.conversation.say(message))
 
     async def close(self) -> None:
         """Lets what was said arrive: a connection that is closed with bytes unread takes back what it has sent."""
+        self._is_closing = True
         with suppress(OSError, asyncio.TimeoutError):
             if self._writer.can_write_eof():
                 self._writer.write_eof()
@@ -138,6 +144,7 @@ class Server:
         self._links: dict[_Link, asyncio.Task[None]] = {}
         self._is_stopping = False
         self._server: Optional[asyncio.AbstractServer] = None
+        self._forgetting: Optional[asyncio.Task[None]] = None
 
     async def start(self) -> str:
         """HOST:PORT where it listens. Raises OSError if it cannot."""
@@ -151,6 +158,8 @@ class Server:
         )
         await self._processes.open()
         self._batches.recover()
+        if self._settings.keep_days is not None:
+            self._forgetting = asyncio.ensure_future(self._forget(self._settings.keep_days))
         host, port = self._server.sockets[0].getsockname()[:2]
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -158,6 +167,8 @@ class Server:
         """No new sessions; the running batches get the grace, unless there is hurry, and their followers are told."""
         assert self._server is not None
         self._is_stopping = True
+        if self._forgetting:
+            self._forgetting.cancel()
         await self._batches.stop(self._settings.grace, hurry)
         if self._links:
             await asyncio.wait(self._links.values(), timeout=_LAST_WORDS_SECONDS / 2)
@@ -168,6 +179,14 @@ class Server:
             await asyncio.wait(self._links.values(), timeout=_LAST_WORDS_SECONDS)
         self._server.close()
         await self._processes.close()
+
+    async def _forget(self, days: float) -> None:
+        while True:
+            try:
+                await self._batches.forget(days)
+            except (OSError, sqlite3.Error) as error:
+                log.error("what is old cannot be forgotten: %s", error)
+            await asyncio.sleep(_SECONDS_BETWEEN_FORGETTING)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = _Link(reader, writer)
@@ -184,11 +203,11 @@ class Server:
         except ProtocolError as error:
             link.refuse(Refused("protocol", made_fit_for_xml(str(error))))
         except asyncio.TimeoutError:
-            log.info("%s port %d: no login within %d s", *link.peer, LOGIN_SECONDS)
+            log.info("%s: no login within %d s", link.name, LOGIN_SECONDS)
         except (OSError, asyncio.CancelledError):
             pass  # the client is gone, or the server is going
         except Exception:  # the database cannot be read, say
-            log.exception("%s port %d: given up", *link.peer)
+            log.exception("%s: given up", link.name)
             link.refuse(Refused("busy", "the server could not go on, its log says why"))
         finally:
             with suppress(asyncio.CancelledError):
@@ -202,7 +221,8 @@ class Server:
         if user is None:
             return
         session = os.urandom(8).hex()
-        log.info("session %s: %s logged in from %s port %d", session, on_one_line(user.name), *link.peer)
+        log.info("session %s: %s logged in from %s", session, on_one_line(user.name), link.name)
+        link.name = f"session {session}"
         await link.say(Welcome(session, self._settings.heartbeat, user.signature))
         jobs = await self._hear_jobs(link)
         if jobs is None:
@@ -210,7 +230,7 @@ class Server:
         batch = self._accept(AcceptedBatch(session, user.name, jobs.jobs))
         await link.say(Accepted())
         await self._tell(link, batch)
-        log.info("session %s: the client %s", session, "was told the end" if batch.is_over else "has left")
+        log.info("%s: the client %s", link.name, "was told the end" if batch.is_over else "has left")
 
     async def _log_in(self, link: _Link) -> Optional[_LoggedIn]:
         """Who logged in; None if the client left. Raises _Refuse."""
@@ -235,7 +255,7 @@ class Server:
         assert isinstance(response, Response)
         signature = link.conversation.signature(keys)
         if signature is None:
-            log.warning("%s port %d: wrong login of %s", *link.peer, on_one_line(user))
+            log.warning("%s: wrong login of %s", link.name, on_one_line(user))
             raise _Refuse("login", _LOGIN_REFUSED, delay=self._throttle.failed(link.peer[0], user))
         self._throttle.succeeded(link.peer[0], user)
         return _LoggedIn(user, signature)
@@ -260,7 +280,7 @@ class Server:
             if self._settings.trust_osuser:
                 return
             raise _Refuse("login", f"{error}, so osuser logins cannot be checked") from None
-        log.warning("%s port %d: not a connection of the user %s", *link.peer, on_one_line(os_user))
+        log.warning("%s: not a connection of the user %s", link.name, on_one_line(os_user))
         raise _Refuse("login", f"this connection is not one of the operating system's user {os_user!r}")
 
     async def _hear_jobs(self, link: _Link) -> Optional[Jobs]:

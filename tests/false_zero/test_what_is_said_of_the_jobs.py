@@ -159,15 +159,9 @@ def terminate(peer: Peer) -> None:
 def say(document: str):
     def fault(peer: Peer) -> None:
         peer.say(document)
-        read_on(peer)
+        wait(peer)
 
     return fault
-
-
-def read_on(peer: Peer) -> None:
-    with suppress(OSError):
-        while peer.sock.recv(65536):
-            pass
 
 
 def then(*steps: Callable[[Peer], None]):
@@ -362,7 +356,7 @@ def refusal(reason: str) -> str:
 def plain(peer: Peer) -> None:
     peer.sock.recv(4096)
     peer.say(refusal("protocol"))
-    read_on(peer)
+    wait(peer)
 
 
 def certificate_of_nobody(peer: Peer) -> None:
@@ -461,7 +455,7 @@ def more_than_memory_holds(peer: Peer) -> None:
 
 def long_frame(peer: Peer) -> None:
     peer.sock.sendall(struct.pack(">I", 16 * 1024 * 1024 + 1))
-    read_on(peer)
+    wait(peer)
 
 
 SAID_AFTER_THE_JOBS = [

@@ -1,0 +1,109 @@
+"""What `jobs` shows: the journal and the stored output, a line at a time, for people or for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from typing import Optional
+
+from headless.protocol.characters import on_one_line
+from headless.server.home import Home
+from headless.server.journal import QUEUED, RUNNING, Entry, Journal
+
+_STREAMS = ("stdout", "stderr")
+_POLL_SECONDS = 0.5
+_LINE_BYTES = 65536  # of a line of output that are read at a time
+
+
+class Listing:
+    """The jobs of one session, with their output, or all jobs. What has been shown once is not shown again."""
+
+    def __init__(self, home: Home, journal: Journal, session: Optional[str], as_json: bool) -> None:
+        self._home = home
+        self._journal = journal
+        self._session = session
+        self._as_json = as_json
+        self._shown: dict[tuple[str, int], str] = {}
+        self._positions: dict[tuple[int, str], int] = {}
+        self._widths = (0, 0)
+
+    def show(self) -> bool:
+        """Shows every job whose state is new. Whether there are any jobs."""
+        entries = list(self._journal.entries(self._session))
+        self._widths = (max([len(on_one_line(e.user)) for e in entries] or [0]), max([e.job for e in entries] or [0]))
+        for entry in entries:
+            if self._shown.get((entry.session, entry.job)) != entry.state:
+                self._shown[entry.session, entry.job] = entry.state
+                print(json.dumps(self._object(entry)) if self._as_json else self._line(entry))
+            if self._session and not self._as_json:
+                self._show_output(entry)
+        return bool(entries)
+
+    def follow(self) -> None:
+        """Goes on showing: until the session is over, or for ever."""
+        while self._session is None or {QUEUED, RUNNING} & set(self._shown.values()):
+            sys.stdout.flush()
+            time.sleep(_POLL_SECONDS)
+            self.show()
+
+    def _line(self, entry: Entry) -> str:
+        users, jobs = self._widths
+        job, user = str(entry.job).rjust(len(str(jobs))), on_one_line(entry.user).ljust(users)
+        times = f"{_local(entry.accepted)}  {_local(entry.started)}  {_duration(entry):>10}"
+        line = (
+            f"{entry.session}  {job}  {entry.state:11}  {times}  {user}  {entry.kind:7}  {on_one_line(entry.message)}"
+        )
+        return line.rstrip()
+
+    def _object(self, entry: Entry) -> dict[str, object]:
+        times = {name: _iso(getattr(entry, name)) for name in ("accepted", "started", "ended")}
+        outputs = {stream: self._output(entry, stream) for stream in _STREAMS} if self._session else {}
+        return {**entry._asdict(), **times, **outputs}
+
+    def _output(self, entry: Entry, stream: str) -> str:
+        try:
+            return self._home.output(entry.session, entry.job, stream).read_bytes().decode("utf-8", "replace")
+        except FileNotFoundError:
+            return ""
+
+    def _show_output(self, entry: Entry) -> None:
+        for stream in _STREAMS:
+            for line in self._new_lines(entry, stream):
+                print(f"  {entry.job} {stream}: {on_one_line(line.decode('utf-8', 'replace'))}")
+
+    def _new_lines(self, entry: Entry, stream: str) -> Iterator[bytes]:
+        position = self._positions.get((entry.job, stream), 0)
+        try:
+            with open(self._home.output(entry.session, entry.job, stream), "rb") as file:
+                file.seek(position)
+                while line := file.readline(_LINE_BYTES):
+                    is_whole = line.endswith(b"\n") or len(line) == _LINE_BYTES
+                    if not is_whole and entry.state == RUNNING:
+                        break
+                    position += len(line)
+                    yield line.removesuffix(b"\n").removesuffix(b"\r")
+        except FileNotFoundError:
+            pass
+        self._positions[entry.job, stream] = position
+
+
+def _iso(seconds: Optional[float]) -> Optional[str]:
+    """ISO 8601, in UTC, to the millisecond."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _local(seconds: Optional[float]) -> str:
+    """In this machine's time zone, to the second."""
+    return f"{'-':19}" if seconds is None else f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"
+
+
+def _duration(entry: Entry) -> str:
+    """Hours, minutes and seconds that the job has taken so far."""
+    if entry.started is None:
+        return "-"
+    seconds = max(0.0, (time.time() if entry.ended is None else entry.ended) - entry.started)
+    minutes, tenths = divmod(int(seconds * 10), 600)
+    return f"{minutes // 60}:{minutes % 60:02}:{tenths / 10:04.1f}"
