@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -31,6 +32,32 @@ def test_the_readme_names_every_option_of_the_command_and_the_server():
         options = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", done.stdout)) - {"-m"}
         assert len(options) > 8
         assert not [option for option in options if f"`{option}" not in README and f"{option}`" not in README]
+
+
+def service_unit() -> str:
+    return README.partition("```ini\n")[2].partition("```")[0]
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
+def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
+    unit = tmp_path / "planta.service"
+    unit.write_text(re.sub(r"(?<=ExecStart=)\S+", sys.executable, service_unit()))  # what it starts has to exist
+    command = ["systemd-analyze", "verify", "--man=no", str(unit)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    said = [line for line in (done.stdout + done.stderr).splitlines() if "planta.service" in line]
+    assert (done.returncode, said) == (0, [])
+
+
+def test_the_command_of_the_unit_is_one_that_the_server_understands(tmp_path):
+    (command,) = re.findall(r"^ExecStart=\S+ (.+)$", service_unit(), re.MULTILINE)
+    argv = command.replace("/var/lib/planta", str(tmp_path / "home")).replace(":20000", ":0").split()
+    with subprocess.Popen(
+        [sys.executable, *argv], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    ) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline().startswith(b"listening on 127.0.0.1:")
+        server.terminate()
+        assert server.wait(PATIENCE) == 0
 
 
 def test_every_message_of_the_protocol_page_is_one():

@@ -1,6 +1,6 @@
 """How long the server takes to refuse a wrong password and an unknown user. No test: it prints what a machine shows.
 
-    python tests/benchmarks/login_timing.py
+    python tests/benchmarks/login_timing.py     (or all benchmarks: python tests/benchmarks)
 
 The two kinds of login take turns against one server, in random order. Timed is what a client sees: from its login to
 the challenge, and from its response to the refusal.

@@ -1,0 +1,14 @@
+"""All benchmarks, one after the other: `python tests/benchmarks`. No tests: they print what a machine shows, as ratios
+of things that were measured in turns in one run. Each file of this folder is one of them, and can be run alone."""
+
+from __future__ import annotations
+
+import command_time
+import job_start
+import login_timing
+import sessions
+
+for benchmark in (command_time, job_start, sessions, login_timing):
+    print((benchmark.__doc__ or "").partition("\n")[0])
+    benchmark.main()
+    print()
