@@ -606,40 +606,7 @@ def test_a_server_that_runs_nothing_ends_at_once_whatever_the_grace(tmp_path):
         assert server.wait() == 0
 
 
-def test_after_a_crash_what_ran_is_interrupted_and_what_waited_runs_once(tmp_path):
-    trace, gate = tmp_path / "trace", Gate(tmp_path / "gate")
-
-    def leave_a_trace(text: str) -> str:
-        return f"with open({str(trace)!r}, 'a') as file: print({text!r}, file=file)\n"
-
-    with QuickServer(tmp_path / "home", "--workers", "1") as server:
-        with connect(server).log_in() as running, connect(server).log_in() as waiting:
-            running.submit(
-                py_code(leave_a_trace("running") + "print('.')\n" + gate.code), py_code(leave_a_trace("rest"))
-            )
-            running.expect("started")
-            running.expect("output")
-            waiting.submit(py_code(leave_a_trace("waiting")), py_code(leave_a_trace("waiting, too")))
-            server.crash()
-        server.start()
-        wait_until(lambda: states(server, waiting.session) == ["ok", "ok"])
-        assert states(server, running.session) == ["interrupted", "skipped"]
-        assert server.stop() == 0
-        server.start()
-        assert run(server, py_code(leave_a_trace("later"))).ended == "ok"
-        gate.open()
-    assert trace.read_text().splitlines() == ["running", "waiting", "waiting, too", "later"]
-
-
 # The home
-
-
-def test_a_home_is_for_one_server(own_server):
-    second = own_server.manage("serve", "--listen", "127.0.0.1:0", check=False)
-    assert second.returncode == 1
-    assert second.stdout == ""
-    assert "another server" in second.stderr.splitlines()[-1]
-    assert run(own_server, py_code("1")).ended == "ok"
 
 
 def test_a_home_is_its_owners_alone_whatever_the_umask(tmp_path):

@@ -207,9 +207,11 @@ class _Conversation:
             self._heard(message)
             if self.state is State.OVER and not self._reader.is_empty:
                 raise ProtocolError(f"something follows '{messages.name_of(message)}', which is the last message")
-        except ProtocolError:
+        except ProtocolError as error:
             self._is_broken = True
-            raise
+            # Whoever keeps the error must not keep what was wrong, too, which may be large.
+            self._reader, payload = frames.FrameReader(), None
+            raise error.with_traceback(None)  # noqa: B904 (it is the same one)
         return message
 
     def say(self, message: Message) -> bytes:

@@ -152,17 +152,21 @@ def decode(payload: bytes) -> Message:
     return message
 
 
-_ATTRIBUTE = re.compile(r"""([^\s=<>"']+)(\s*=\s*)("[^"]*"|'[^']*')""")
+# A name is tried at its beginning alone: within it, too, would take time by the square of its length.
+_ATTRIBUTE = re.compile(r"""(?<![^\s=<>"'])([^\s=<>"']+)(\s*=\s*)("[^"]*"|'[^']*')""")
 _SECRETS = ("proof", "signature")
+_SHOWN_MAX = 128 * 1024
 
 
 def for_display(payload: bytes) -> str:
-    """The payload as text that may be shown to anybody: without what proves that somebody knows a password."""
+    """The payload, or the beginning of a very long one, as text that may be shown to anybody: without what proves that
+    somebody knows a password."""
     root = _ROOT.match(payload, 0, _ROOT_END_MAX)
     head = root.end() if root else _ROOT_END_MAX  # nothing secret is said in longer frames
     # Attribute by attribute, so that a value that looks like one is not taken for it.
     shown = _ATTRIBUTE.sub(_without_secret, payload[:head].decode("utf-8", "backslashreplace"))
-    return shown + payload[head:].decode("utf-8", "backslashreplace")
+    shown += payload[head:_SHOWN_MAX].decode("utf-8", "backslashreplace")
+    return shown if len(payload) <= _SHOWN_MAX else f"{shown}... ({len(payload)} bytes)"
 
 
 def _without_secret(attribute: re.Match[str]) -> str:

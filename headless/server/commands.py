@@ -180,6 +180,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         stream=sys.stderr, level=arguments.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
     )
     logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what a connection does wrong is said here, once
+    _open_standard_files()
     host, port = arguments.listen
     settings = Settings(
         host,
@@ -196,6 +197,13 @@ def _serve(arguments: argparse.Namespace) -> int:
         server = Server(home, database, processes(environment(), lock.fileno()), settings)
         asyncio.run(_serve_until_told(server, arguments.until_eof))
     return 0
+
+
+def _open_standard_files() -> None:
+    """Whoever starts the server may have closed some of 0, 1 and 2, which must not become the numbers of others."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 def _tls(certificate: Optional[str], key: Optional[str]) -> Optional[ssl.SSLContext]:

@@ -12,13 +12,14 @@ When the socket closes, however the server has ended, every job is ended, and th
 holds the lock of the server's home, so that no other server begins there while jobs of this one run.
 """
 
-from __future__ import annotations
+# What a script finds in its module and among its modules, before this one changes that: no __future__ import is here,
+# and so the types of annotations stand in quotes.
+_MAIN = dict(globals())
 
-import sys
+import sys  # noqa: E402
 
 _MODULES_AT_START = set(sys.modules)
 
-import builtins  # noqa: E402
 import marshal  # noqa: E402
 import os  # noqa: E402
 import select  # noqa: E402
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     _Order = tuple[str, str, str, str, dict[str, str]]
 
 _SECONDS_TO_CLEAN_UP = 1.0  # between asking a job to end and ending it
+_SECONDS_TO_DIE = 1.0  # a process with much memory takes a while; one of another user, or a zombie, for ever
 _POLL_SECONDS = 0.01  # how often the end of what a job has started is looked for
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -56,11 +58,11 @@ class _Job:
         return self._kill_at is not None
 
     def is_over(self) -> bool:
-        """Whether nothing is left of it. What has had its time to clean up is killed."""
-        if self._kill_at is not None and time.monotonic() >= self._kill_at:
+        """Whether nothing is left of it, or nothing that a signal could end. What has had its time is killed."""
+        late = -1.0 if self._kill_at is None else time.monotonic() - self._kill_at
+        if late >= 0:
             self._signal(signal.SIGKILL)
-            return self.status is not None
-        return self.status is not None and not self._signal(0)
+        return self.status is not None and (late >= _SECONDS_TO_DIE or not self._signal(0))
 
     def _signal(self, signum: int) -> bool:
         """Whether there was anybody to signal."""
@@ -89,7 +91,7 @@ class _ForkServer:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._die_with = _prctl()
 
-    def next_to_run(self) -> _Order | None:
+    def next_to_run(self) -> "_Order | None":
         """Returns in the process of each new job with what that has to do, and in this process at its end."""
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
@@ -99,7 +101,7 @@ class _ForkServer:
             ready = {descriptor for descriptor, _ in poll.poll(_POLL_SECONDS * 1000 if is_ending else None)}
             self._look_after_jobs()
             if self._control in ready:
-                data = os.read(self._control, 65536)
+                data = self._read()
                 if not data:
                     self._end_all()
                     return None
@@ -110,7 +112,13 @@ class _ForkServer:
                 elif what == "start" and self._start(number, order):
                     return order
 
-    def _orders(self) -> Iterator[tuple[str, int, _Order]]:
+    def _read(self) -> bytes:
+        try:
+            return os.read(self._control, 65536)
+        except OSError:  # the server has ended with a report unread
+            return b""
+
+    def _orders(self) -> "Iterator[tuple[str, int, _Order]]":
         while len(self._received) >= 4:
             end = 4 + int.from_bytes(self._received[:4], "big")
             if len(self._received) < end:
@@ -118,7 +126,7 @@ class _ForkServer:
             order, self._received = self._received[4:end], self._received[end:]
             yield marshal.loads(order)
 
-    def _report(self, number: int, what: str, value: int | str) -> None:
+    def _report(self, number: int, what: str, value: "int | str") -> None:
         data = marshal.dumps((number, what, value))
         data = len(data).to_bytes(4, "big") + data
         try:
@@ -127,23 +135,24 @@ class _ForkServer:
         except OSError:
             pass  # the server is gone, which the next read tells
 
-    def _start(self, number: int, order: _Order) -> bool:
+    def _start(self, number: int, order: "_Order") -> bool:
         """Whether this is the process of the job."""
         _, _, stdout, stderr, _ = order
+        files: list[int] = []
         try:
-            files = [os.open(os.devnull, os.O_RDONLY)]
-            files += [os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600) for path in (stdout, stderr)]
+            files.append(os.open(os.devnull, os.O_RDONLY))
+            for path in (stdout, stderr):
+                files.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
             pid = os.fork()
+            if pid == 0:
+                self._become_a_job(files)
+                return True
+            self._jobs[number] = _Job(number, pid)
+            self._report(number, "pid", pid)
         except OSError as error:
             self._report(number, "error", str(error))
-            return False
-        if pid == 0:
-            self._become_a_job(files)
-            return True
         for descriptor in files:
             os.close(descriptor)
-        self._jobs[number] = _Job(number, pid)
-        self._report(number, "pid", pid)
         return False
 
     def _become_a_job(self, files: list[int]) -> None:
@@ -186,7 +195,7 @@ class _ForkServer:
             self._look_after_jobs()
 
 
-def _prctl() -> Callable[[int], None]:
+def _prctl() -> "Callable[[int], None]":
     """What lets a process die with its parent, where the kernel can do that: should this process be killed itself."""
     if not sys.platform.startswith("linux"):
         return lambda _signum: None
@@ -202,7 +211,7 @@ def _prctl() -> Callable[[int], None]:
     return die_with_parent
 
 
-def _run(order: _Order) -> None:
+def _run(order: "_Order") -> None:
     """What `python -u SCRIPT` does."""
     script, folder, _, _, environment = order
     os.environ.update(environment)
@@ -213,25 +222,26 @@ def _run(order: _Order) -> None:
     for name in set(sys.modules) - _MODULES_AT_START:
         del sys.modules[name]
     main = type(sys)("__main__")
-    main.__dict__.update(__file__=script, __builtins__=builtins, __cached__=None, __annotations__={})
+    loader = type(_MAIN["__loader__"])("__main__", script)
+    main.__dict__.update(_MAIN, __file__=script, __loader__=loader, __doc__=None)
     sys.modules["__main__"] = main
     with open(script, "rb") as file:
         source = file.read()
     exec(compile(source, script, "exec", dont_inherit=True), main.__dict__)
 
 
-def _run_as_main(order: _Order) -> None:
+def _run_as_main(order: "_Order") -> None:
     """Ends as a script does that the interpreter runs: its traceback shows nothing of this file."""
     try:
         _run(order)
     except SystemExit:
         raise
     except BaseException as error:
-        trace = error.__traceback__
+        hook, trace = sys.excepthook, error.__traceback__
         while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
             trace = trace.tb_next
-        sys.excepthook(type(error), error.with_traceback(trace), trace)
-        raise SystemExit(1) from None
+        sys.excepthook = lambda kind, error, _: hook(kind, error.with_traceback(trace), trace)
+        raise
 
 
 if __name__ == "__main__":

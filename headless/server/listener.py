@@ -17,7 +17,7 @@ from typing import NamedTuple, Optional
 
 from headless.outcome import ProtocolError
 from headless.protocol import login
-from headless.protocol.characters import made_fit_for_xml, on_one_line
+from headless.protocol.characters import made_fit_for_xml, on_one_line, shortened
 from headless.protocol.conversation import ServerConversation
 from headless.protocol.messages import (
     Accepted,
@@ -68,7 +68,7 @@ class _Refuse(Exception):
     """What the other side asked for is not given; it is told so after this many seconds."""
 
     def __init__(self, reason: str, text: str, delay: float = 0.0) -> None:
-        self.message = Refused(reason, made_fit_for_xml(text))
+        self.message = Refused(reason, made_fit_for_xml(shortened(text)))
         self.delay = delay
 
 

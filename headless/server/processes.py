@@ -96,11 +96,40 @@ class ForkedProcesses:
         self._lock = lock
         self._numbers = itertools.count(1)
         self._running: dict[int, _Forked] = {}
-        self._writer: Optional[asyncio.StreamWriter] = None
-        self._listening: Optional[asyncio.Task[None]] = None
+        self._socket: Optional[socket.socket] = None
+        self._received = b""
 
     async def open(self) -> None:
+        self._open()
+
+    async def start(self, order: Order) -> _Forked:
+        number = next(self._numbers)
+        process = self._running[number] = _Forked(self, number)
+        try:
+            self.send("start", number, tuple(order))
+            await process.started
+        except OSError:
+            self._running.pop(number, None)
+            raise
+        return process
+
+    async def close(self) -> None:
+        if self._socket is not None:
+            self._socket.shutdown(socket.SHUT_WR)
+            await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
+        self._lose()
+
+    def send(self, what: str, number: int, order: tuple[Any, ...]) -> None:
+        """Raises OSError."""
+        data = marshal.dumps((what, number, order))
+        if self._socket is None:
+            self._open()
+        assert self._socket is not None
+        self._socket.sendall(len(data).to_bytes(4, "big") + data)
+
+    def _open(self) -> None:
         ours, theirs = socket.socketpair()
+        ours.setblocking(False)
         with theirs, open(os.devnull, "rb") as nothing:
             lock = nothing.fileno() if self._lock is None else self._lock
             self._process = subprocess.Popen(
@@ -111,45 +140,40 @@ class ForkedProcesses:
                 env=self._environment,
                 start_new_session=True,
             )
-        reader, self._writer = await asyncio.open_connection(sock=ours)
-        self._listening = asyncio.ensure_future(self._listen(reader))
+        self._socket, self._received = ours, b""
+        asyncio.get_running_loop().add_reader(ours, self._hear)
 
-    async def start(self, order: Order) -> _Forked:
-        if self._listening is None or self._listening.done():
-            await self.open()
-        number = next(self._numbers)
-        process = self._running[number] = _Forked(self, number)
-        self.send("start", number, tuple(order))
+    def _hear(self) -> None:
+        assert self._socket is not None
         try:
-            await process.started
+            data = self._socket.recv(65536)
+        except BlockingIOError:
+            return
         except OSError:
-            self._running.pop(number, None)
-            raise
-        return process
+            data = b""
+        if not data:
+            self._lose()
+            return
+        self._received += data
+        while len(self._received) >= 4:
+            end = 4 + int.from_bytes(self._received[:4], "big")
+            if len(self._received) < end:
+                return
+            (number, what, value), self._received = marshal.loads(self._received[4:end]), self._received[end:]
+            process = self._running[number] if what == "pid" else self._running.pop(number)
+            process.hear(what, value)
 
-    async def close(self) -> None:
-        if self._writer is not None and self._listening is not None:
-            self._writer.close()
-            await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
-            await self._listening
-
-    def send(self, what: str, number: int, order: tuple[Any, ...]) -> None:
-        assert self._writer is not None
-        data = marshal.dumps((what, number, order))
-        self._writer.write(len(data).to_bytes(4, "big") + data)
-
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
-        try:
-            while True:
-                length = int.from_bytes(await reader.readexactly(4), "big")
-                number, what, value = marshal.loads(await reader.readexactly(length))
-                process = self._running.pop(number) if what == "status" else self._running[number]
-                process.hear(what, value)
-        except (OSError, asyncio.IncompleteReadError):
+    def _lose(self) -> None:
+        """The process that jobs are forked from has ended; the next job gets another."""
+        if self._socket is not None:
+            asyncio.get_running_loop().remove_reader(self._socket)
+            self._socket.close()
+            self._socket = None
             self._process.wait()
-            for process in self._running.values():
-                process.lose()
-            self._running.clear()
+        lost = list(self._running.values())
+        self._running.clear()
+        for process in lost:
+            process.lose()
 
 
 class _Spawned:

@@ -1,0 +1,165 @@
+"""What the fuzzer calls, and the test of its corpus: one input is what one end hears in one conversation."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from typing import Optional, Union
+
+from legal_story import is_a_good_end, parsed, split_at_last_frame
+from support import HASH, frame
+from wire import CLIENT_NONCE, KEYS, NONCE, PROOF, SALT, SERVER_NONCE, WORDS, ConnectionPair
+
+from headless.outcome import ProtocolError
+from headless.protocol.conversation import ClientConversation, ServerConversation, State
+from headless.protocol.messages import (
+    Accepted,
+    Challenge,
+    Ended,
+    Job,
+    Jobs,
+    Login,
+    Message,
+    Refused,
+    Response,
+    Welcome,
+    decode,
+    encode,
+    for_display,
+)
+
+BATCH = Jobs((Job("module", "009ABC"), Job("py_code", "print(1)")))
+# What has been said when the input comes. The first byte of the input is an index into the two lists together.
+CLIENT_STAGES = [
+    "login:osuser",
+    "login:challenge",
+    "login:challenge challenge response",
+    "login:osuser welcome",
+    "login:osuser welcome jobs",
+    "login:osuser welcome jobs accepted started:1",
+    "login:challenge challenge response welcome:signed jobs accepted started:1 finished:1:ok started:2",
+]
+SERVER_STAGES = ["", "login:challenge challenge", "login:osuser welcome", "login:osuser welcome jobs accepted"]
+
+
+def make_input(end: str, stage: str, *documents: Union[str, bytes], piece: int = 0, raw: bool = False) -> bytes:
+    """The input for these documents, or, with `raw`, for these bytes as they are."""
+    index = CLIENT_STAGES.index(stage) if end == "client" else len(CLIENT_STAGES) + SERVER_STAGES.index(stage)
+    parts = [part.encode() if isinstance(part, str) else part for part in documents]
+    return bytes([index, 2 * piece + raw]) + (b"".join(parts) if raw else b"\xff".join(parts))
+
+
+def one_input(data: bytes) -> None:
+    """Raises AssertionError, or whatever a conversation raises that is no ProtocolError, for a broken promise.
+
+    After the stage, the second byte: lowest bit set: the rest are the bytes that come; not set: they are documents with
+    \\xff, which is never in UTF-8, between them. The other bits: the bytes of a piece, 0 for all in one.
+    """
+    if len(data) < 2:
+        return
+    index, cut, rest = data[0] % (len(CLIENT_STAGES) + len(SERVER_STAGES)), data[1], data[2:]
+    for document in rest.split(b"\xff"):
+        check_what_is_shown(document)
+    stream = rest if cut & 1 else b"".join(map(frame, rest.split(b"\xff")))
+    size = cut >> 1 or len(stream) or 1
+    pieces = [stream[i : i + size] for i in range(0, len(stream), size)]
+    if index < len(CLIENT_STAGES):
+        talk_to_client(CLIENT_STAGES[index], pieces)
+    else:
+        talk_to_server(SERVER_STAGES[index - len(CLIENT_STAGES)], pieces)
+
+
+def check_what_is_shown(document: bytes) -> None:
+    """What is shown of any document is text, and of a plain one everything but proof and signature."""
+    shown = for_display(document)
+    root = parsed(document)
+    if root is None or len(document) > 4096:
+        return
+    told = ET.fromstring(shown)
+    secrets = {name: "(not shown)" for name in root.attrib if name in ("proof", "signature")}
+    assert (told.tag, told.text) == (root.tag, root.text)
+    assert told.attrib == {**root.attrib, **secrets}
+
+
+def check_round_trip(message: Message) -> None:
+    again = decode(encode(message))
+    assert (type(again), again) == (type(message), message)
+
+
+def heard_of(conversation: Union[ClientConversation, ServerConversation], piece: bytes) -> Optional[list[Message]]:
+    """The messages that this piece brings; None for a protocol error, after which nothing may be heard."""
+    conversation.feed(piece)
+    heard: list[Message] = []
+    try:
+        heard += iter(conversation.next_message, None)
+    except ProtocolError:
+        conversation.feed(frame("<alive/>"))
+        assert conversation.next_message() is None
+        return None
+    for message in heard:
+        check_round_trip(message)
+    return heard
+
+
+def talk_to_client(stage: str, pieces: list[bytes]) -> None:
+    """Goes on as the command does: hears all that is there, and only then says what comes next."""
+    words = stage.split()
+    client = ConnectionPair(*words).client
+    secret = HASH if "login:challenge" in words else ""
+    answers = answers_so_far(words)
+    for piece in [b"", *pieces]:
+        answers[-1] += piece
+        heard = heard_of(client, piece)
+        if heard is None:
+            return
+        if Ended("ok") in [message for message in heard if isinstance(message, Ended)]:
+            assert is_a_good_end(answers, len(BATCH.jobs), CLIENT_NONCE, secret), answers
+        if client.state is State.CHALLENGED:
+            client.respond(HASH.encode())
+            answers[-1:] = split_at_last_frame(answers[-1])
+        elif client.state is State.WELCOMED:
+            client.say(BATCH)
+            answers[-1:] = split_at_last_frame(answers[-1])
+
+
+def answers_so_far(words: list[str]) -> list[bytes]:
+    """What the server has said to each thing that the client has, in a stage."""
+    answers = []
+    for word in words:
+        if word in ("login:osuser", "login:challenge", "response", "jobs"):
+            answers.append(b"")
+        else:
+            answers[-1] += frame(WORDS[word])
+    return answers
+
+
+def talk_to_server(stage: str, pieces: list[bytes]) -> None:
+    """Answers as a server does that knows R41 alone. Nobody may submit jobs but after a login, nobody without proof."""
+    words = stage.split()
+    server = ConnectionPair(*words).server
+    is_let_in, has_submitted = "welcome" in words, "jobs" in words
+    for piece in pieces:
+        heard = heard_of(server, piece)
+        if heard is None:
+            break
+        for message in heard:
+            assert not isinstance(message, Challenge)
+            if isinstance(message, Jobs):
+                assert is_let_in
+                assert not has_submitted
+                assert len(message.jobs) >= 1
+                has_submitted = True
+                server.say(Accepted())
+            elif isinstance(message, Login) and not server.is_over:
+                if message.auth_type == "osuser":
+                    server.say(Welcome("S1"))
+                    is_let_in = True
+                else:
+                    server.challenge(SALT, SERVER_NONCE)
+            elif isinstance(message, Response) and not server.is_over:
+                signature = server.signature(KEYS)
+                is_let_in = signature is not None
+                assert not is_let_in or message == Response(NONCE, PROOF)
+                server.say(Welcome("S1", signature=signature) if signature else Refused("login", "no"))
+    if not server.is_over:
+        server.say(Refused("protocol", "what?"))
+    assert server.is_over

@@ -1,0 +1,298 @@
+"""What holds for any bytes, any pieces, any order of words and any damage: both conversations, judged by
+legal_story.py, which knows the order of talk from PROTOCOL.md alone. Frames and messages by themselves are in
+test_frames.py and test_messages.py."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from legal_story import is_a_good_end, is_a_good_story, split_at_last_frame, word_of
+from support import HASH, frame
+from wire import (
+    CLIENT,
+    CLIENT_NONCE,
+    KEYS,
+    SALT,
+    SERVER_NONCE,
+    SERVER_SAYS,
+    WORDS,
+    ConnectionPair,
+    examples,
+    hear,
+    typed,
+)
+
+from headless.outcome import ProtocolError
+from headless.protocol.characters import made_fit_for_xml
+from headless.protocol.conversation import ClientConversation, ServerConversation
+from headless.protocol.messages import (
+    Accepted,
+    Alive,
+    Challenge,
+    Ended,
+    Finished,
+    Job,
+    Jobs,
+    Login,
+    Logout,
+    Message,
+    Output,
+    Refused,
+    Response,
+    Started,
+    Welcome,
+    encode,
+)
+
+STAGES = [
+    "",
+    "login:osuser",
+    "login:challenge",
+    "login:challenge challenge",
+    "login:challenge challenge response",
+    "login:osuser welcome",
+    "login:osuser welcome jobs",
+    "login:osuser welcome jobs accepted",
+    "login:osuser welcome jobs accepted started:1",
+]
+JOBS = 2  # in the batch of wire.WORDS
+GOOD = ["accepted", "started:1", "output:1", "finished:1:ok", "alive", "started:2", "finished:2:ok", "ended:ok"]
+LAST = (Ended, Refused, Logout)
+
+a_word = st.sampled_from(sorted(WORDS))
+frames = st.lists(a_word.map(WORDS.get).map(frame) | st.binary(max_size=8).map(frame), max_size=6).map(b"".join)
+some_bytes = st.binary(max_size=40) | frames | st.tuples(frames, st.binary(max_size=5)).map(b"".join)
+
+
+def in_pieces(data: bytes, cuts: list[int]) -> list[bytes]:
+    bounds = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
+    return [data[begin:end] for begin, end in zip(bounds, bounds[1:])]
+
+
+def outcome(conversation, *pieces: bytes) -> tuple[list[Message], str]:
+    """What is heard, and what is wrong. Fails for any error but a protocol error, and for a second one."""
+    heard: list[Message] = []
+    for position, piece in enumerate(pieces):
+        try:
+            conversation.feed(piece)
+            for message in iter(conversation.next_message, None):
+                heard.append(message)
+        except ProtocolError as error:
+            assert hear(conversation, *pieces[position + 1 :]) == []
+            return heard, str(error)
+    return heard, ""
+
+
+@examples
+@given(st.sampled_from(STAGES), st.sampled_from(["client", "server"]), some_bytes, st.lists(st.integers(0, 999)))
+def test_any_bytes_are_messages_or_one_protocol_error_whatever_the_pieces(stage, end, data, cuts):
+    whole, error = outcome(getattr(ConnectionPair(*stage.split()), end), data)
+    again, error_again = outcome(getattr(ConnectionPair(*stage.split()), end), *in_pieces(data, cuts))
+    assert bool(error) == bool(error_again)
+    if again and isinstance(again[-1], LAST) and error:
+        # What comes with the last word, and what comes after it, is wrong: in one piece the word is not heard.
+        assert typed(whole) in (typed(again), typed(again[:-1]))
+    else:
+        assert (typed(whole), error) == (typed(again), error_again)
+
+
+def heard_of_the_batch(data: bytes, jobs: int = JOBS) -> list[Message]:
+    """What a client hears that has submitted a batch."""
+    pair = ConnectionPair("login:osuser", "welcome")
+    pair.exchange("<jobs>" + "<module>A</module>" * jobs + "</jobs>")
+    return outcome(pair.client, data)[0]
+
+
+def is_0(heard: list[Message]) -> bool:
+    return any(isinstance(message, Ended) and message.status == "ok" for message in heard)
+
+
+def assert_is_heard_as_it_is(said: list[str]) -> None:
+    """That the client hears a good end if, and only if, the oracle says that this is one."""
+    assert is_0(heard_of_the_batch(b"".join(frame(WORDS[word]) for word in said))) == is_a_good_story(said, JOBS), said
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_no_story_with_one_place_changed_is_heard_as_a_good_end_unless_it_still_is_one(count):
+    for begin in range(len(GOOD) + 1):
+        for instead in ([], *([word] for word in WORDS)):
+            assert_is_heard_as_it_is([*GOOD[:begin], *instead, *GOOD[begin + count :]])
+
+
+@settings(examples, max_examples=200)
+@given(st.lists(st.sampled_from(GOOD), max_size=4), st.permutations(GOOD), st.integers(0, len(GOOD)))
+def test_no_story_in_another_order_is_heard_as_a_good_end_unless_it_still_is_one(first, mixed, begin):
+    assert_is_heard_as_it_is([*first, *mixed])
+    assert_is_heard_as_it_is(GOOD[:begin] + [word for word in mixed if word not in GOOD[:begin]])
+
+
+def test_the_oracle_knows_a_good_story_and_these_words():
+    assert is_a_good_story(GOOD, JOBS)
+    assert not any(is_a_good_story(GOOD[:i] + GOOD[i + 1 :], JOBS) for i in range(len(GOOD)) if i not in (2, 4))
+    plain = {
+        word: word_of(xml.encode()) for word, xml in SERVER_SAYS.items() if not word.startswith(("refused", "w", "c"))
+    }
+    assert plain == {word: word for word in plain}
+
+
+def stories(jobs: int):
+    """Everything that may be said of a batch of so many jobs that end well."""
+    alive = st.lists(st.just(Alive()), max_size=1)
+    text = st.text(max_size=20).map(made_fit_for_xml)
+    parts = [alive, st.just([Accepted()]), alive]
+    for job in range(1, jobs + 1):
+        output = st.builds(Output, st.just(job), st.sampled_from(["stdout", "stderr"]), text)
+        parts += [
+            st.just([Started(job)]),
+            st.lists(output | st.just(Alive()), max_size=3),
+            st.builds(Finished, st.just(job), st.just("ok"), text).map(lambda message: [message]),
+            alive,
+        ]
+    return st.tuples(*parts, st.just([Ended("ok")])).map(lambda told: [message for part in told for message in part])
+
+
+@examples
+@given(st.integers(1, 4).flatmap(lambda jobs: st.tuples(st.just(jobs), stories(jobs))))
+def test_every_legal_story_told_by_the_server_is_heard_as_it_was_said(story):
+    jobs, said = story
+    pair = ConnectionPair("login:osuser", "welcome")
+    pair.exchange("<jobs>" + "<module>A</module>" * jobs + "</jobs>")
+    told = b"".join(pair.server.say(message) for message in said)
+    assert typed(hear(pair.client, told)) == typed(said)
+    assert pair.client.is_over
+
+
+def mutations(data: bytes):
+    """The data with one to three faults: a bit flipped, a stretch cut out, doubled or moved, random bytes put in."""
+    place = st.integers(0, len(data))
+    fault = st.tuples(st.sampled_from(["flip", "cut", "double", "move", "insert"]), place, place, st.binary(max_size=6))
+    return st.lists(fault, min_size=1, max_size=3).map(lambda faults: damaged(data, faults))
+
+
+def damaged(data: bytes, faults) -> bytes:
+    for kind, one, other, new in faults:
+        begin, end = sorted((one, other))
+        head, middle, tail = data[:begin], data[begin:end], data[end:]
+        if kind == "flip":
+            middle = bytes([middle[0] ^ 1 << other % 8]) + middle[1:] if middle else b""
+        elif kind == "cut":
+            middle = b""
+        elif kind == "double":
+            middle *= 2
+        elif kind == "move":
+            head, middle = middle, head
+        else:
+            middle = new
+        data = head + middle + tail
+    return data
+
+
+DIALOGUES = {
+    "osuser": (["welcome"], GOOD),
+    "challenge": (["challenge"], ["welcome:signed"], GOOD),
+}
+
+
+@pytest.mark.parametrize("dialogue", DIALOGUES)
+@settings(examples, max_examples=300)
+@given(data=st.data())
+def test_no_damage_makes_a_good_end_of_what_is_no_good_story(dialogue, data):
+    answers = [b"".join(frame(WORDS[word]) for word in part) for part in DIALOGUES[dialogue]]
+    number = data.draw(st.integers(0, len(answers) - 1))
+    answers[number] = data.draw(mutations(answers[number]))
+    client = ConnectionPair(f"login:{dialogue}").client
+    told: list[bytes] = []
+    begun = b""  # what is not there whole when the client goes on is part of what follows
+    for answer in answers:
+        heard, error = outcome(client, answer)
+        whole, begun = split_at_last_frame(begun + answer)
+        told.append(whole)
+        if error or client.is_over or not goes_on(client, heard):
+            break
+    told[-1] += begun
+    secret = HASH if dialogue == "challenge" else ""
+    assert is_0(heard) == is_a_good_end(told, JOBS, CLIENT_NONCE, secret)
+
+
+def goes_on(client: ClientConversation, heard: list[Message]) -> bool:
+    """Says what comes next, if it is time to."""
+    if any(isinstance(message, Welcome) for message in heard):
+        client.say(Jobs((Job("module", "A"),) * JOBS))
+    elif any(isinstance(message, Challenge) for message in heard):
+        client.respond(HASH.encode())
+    else:
+        return False
+    return True
+
+
+class Talk(RuleBasedStateMachine):
+    """Both ends say what they may, in any order, and everything arrives: neither is ever surprised, and both know that
+    it is over. What has been said is kept, for the oracle."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.client = ClientConversation(CLIENT)
+        self.server = ServerConversation()
+        self.said: list[str] = []
+        self.jobs = self.job = 0
+
+    def to_server(self, data: bytes) -> Message:
+        (heard,) = hear(self.server, data)
+        return heard
+
+    @initialize(is_osuser=st.booleans())
+    def log_in(self, is_osuser):
+        if is_osuser:
+            assert isinstance(self.to_server(self.client.login_as_osuser("jdoe", None)), Login)
+            hear(self.client, self.server.say(Welcome("S1", 30)))
+            return
+        self.to_server(self.client.login_with_challenge("R41", CLIENT_NONCE))
+        hear(self.client, self.server.challenge(SALT, SERVER_NONCE))
+        assert isinstance(self.to_server(self.client.respond(HASH.encode())), Response)
+        hear(self.client, self.server.say(Welcome("S1", 30, self.server.signature(KEYS))))
+
+    def is_on(self) -> bool:
+        return not self.client.is_over
+
+    @precondition(lambda self: self.is_on() and not self.jobs)
+    @rule(jobs=st.integers(1, 3))
+    def submit(self, jobs):
+        batch = Jobs((Job("module", "A"),) * jobs)
+        assert self.to_server(self.client.say(batch)) == batch
+        self.jobs, self.said = jobs, []
+
+    @rule(kind=st.sampled_from([Accepted, Started, Output, Finished, Finished, Ended, Alive]), is_ok=st.booleans())
+    def tell(self, kind, is_ok):
+        """A word for the job whose turn it is. What one end may not say, the other does not hear."""
+        status = "ok" if is_ok else "failed"
+        job = self.job + 1
+        values = {Started: (job,), Output: (job, "stdout", "x"), Finished: (job, status), Ended: (status,)}
+        message = kind(*values.get(kind, ()))
+        try:
+            data = self.server.say(message)
+        except ProtocolError:
+            with pytest.raises(ProtocolError):
+                hear(copy.deepcopy(self.client), frame(encode(message)))
+            return
+        assert typed(hear(self.client, data)) == typed([message])
+        self.said.append(word_of(data[4:]))
+        self.job += kind is Finished
+
+    @precondition(is_on)
+    @rule()
+    def leave(self):
+        assert isinstance(self.to_server(self.client.say(Logout())), Logout)
+
+    @invariant()
+    def both_ends_agree(self):
+        assert self.client.state is self.server.state
+        if self.said and self.said[-1] == "ended:ok":
+            assert is_a_good_story(self.said, self.jobs)
+
+
+TestTalk = Talk.TestCase
+TestTalk.settings = settings(examples, max_examples=60)

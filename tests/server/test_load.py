@@ -1,0 +1,113 @@
+"""What many clients, and bad ones, cost the server: measured on a server in a process of its own, by its memory and by
+how an honest client fares meanwhile. Each measured bound says what was measured when it was chosen."""
+
+from __future__ import annotations
+
+import resource
+import socket
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from raw_client import Gate, QuickServer, RawClient, connect, osuser_login, py_code, run, states, wait_until
+from support import PATIENCE, JobServer, frame
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+
+LOGIN_SECONDS = 10  # what the server leaves a connection to log in
+SESSIONS = 1000
+ROOM = 200  # descriptors that a process needs besides those of its sessions
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A server that may have SESSIONS connections, and so may the test."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY and hard < SESSIONS + ROOM:
+        pytest.skip(f"this user may open no more than {hard} files in a process")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    try:
+        with QuickServer(tmp_path / "home", "--workers", "1", "--log-level", "error") as server:
+            assert run(server, py_code("print('.' * 1_000_000)")).ended == "ok"  # so that all is loaded
+            yield server
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def memory(server: JobServer) -> int:
+    """Bytes of memory that the server occupies."""
+    status = Path(f"/proc/{server.process.pid}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
+    return int(line.split()[1]) * 1024
+
+
+def is_open(client: RawClient) -> bool:
+    client.sock.setblocking(False)
+    try:
+        return client.sock.recv(1, socket.MSG_PEEK) != b""
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    finally:
+        client.sock.settimeout(PATIENCE)
+
+
+def connected(stack: ExitStack, server: JobServer, count: int) -> list[RawClient]:
+    return [stack.enter_context(connect(server)) for _ in range(count)]
+
+
+def test_silent_connections_are_closed_in_time_and_disturb_nobody(server):
+    said = [b"", b"\x00\x00", frame(osuser_login())[:-1]]
+    with ExitStack() as stack:
+        silent = connected(stack, server, 500)
+        for number, client in enumerate(silent):
+            client.sock.sendall(said[number % len(said)])
+        before = time.monotonic()
+        for _ in range(5):
+            assert run(server, py_code("1")).ended == "ok"
+        assert time.monotonic() - before < LOGIN_SECONDS / 2  # one takes 0.05 s
+        assert all(map(is_open, silent))
+        for client in silent:
+            client.expect_end()
+        assert time.monotonic() - before > LOGIN_SECONDS / 2
+    assert run(server, py_code("1")).ended == "ok"
+
+
+def test_a_client_that_does_not_read_costs_the_server_no_memory(server):
+    with connect(server).log_in() as lazy:
+        before = memory(server)
+        lazy.submit(py_code("import os\nfor _ in range(50): os.write(1, b'x' * 1_000_000)"))
+        wait_until(lambda: states(server, lazy.session) == ["ok"])
+        assert run(server, py_code("1")).ended == "ok"
+        growth = memory(server) - before
+    assert growth < 4 * 1024 * 1024  # 0.1 to 0.4 MiB
+
+
+def test_a_session_that_waits_costs_little(server):
+    with ExitStack() as stack:
+        before = memory(server)
+        for client in connected(stack, server, SESSIONS):
+            client.log_in()
+        growth = (memory(server) - before) / SESSIONS
+        assert run(server, py_code("1")).ended == "ok"
+    assert growth < 20 * 1024  # 9 to 13 KiB
+
+
+def test_a_session_in_the_queue_costs_little(server, tmp_path):
+    gate = Gate(tmp_path / "gate")
+    with ExitStack() as stack:
+        running, *waiting = (client.log_in() for client in connected(stack, server, SESSIONS))
+        running.submit(py_code(gate.code))
+        running.expect("started")
+        before = memory(server)
+        for client in waiting:
+            client.submit(py_code("1"))
+        growth = (memory(server) - before) / len(waiting)
+        for client in waiting[1:]:
+            client.sock.close()
+        gate.open()
+        assert running.story().ended == waiting[0].story().ended == "ok"
+    assert growth < 20 * 1024  # 4 to 7 KiB, on top of what the session costs
