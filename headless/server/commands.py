@@ -90,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     serve.add_argument(
         "--keep",
-        type=_whole_number,
+        type=_count,
         metavar="DAYS",
         help="forget sessions, and remove their output, when they have been over for so many days (default: never)",
     )

@@ -13,7 +13,7 @@ from dialogues import ACCEPTED, ENDED, FINISHED, STARTED, WELCOME
 from support import PATIENCE, SCRIPT, frame
 
 KIB, MIB = 1024, 1024 * 1024
-PRINTED = 256 * MIB
+PRINTED = 128 * MIB
 LEEWAY = 32 * MIB  # what the client may take more than for one line
 LEEWAY_GREAT_MESSAGES = 64 * MIB  # four times the greatest message that there is
 
