@@ -11,8 +11,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from raw_client import Gate, QuickServer, RawClient, connect, osuser_login, py_code, run, states, wait_until
-from support import PATIENCE, JobServer, frame
+from raw_client import Gate, QuickServer, RawClient, connect, osuser_login, py_code, run, serve_here, states, wait_until
+from support import PATIENCE, Hangup, JobServer, frame
+
+from headless.server import listener
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 
@@ -55,14 +57,14 @@ def is_open(client: RawClient) -> bool:
         client.sock.settimeout(PATIENCE)
 
 
-def connected(stack: ExitStack, server: JobServer, count: int) -> list[RawClient]:
-    return [stack.enter_context(connect(server)) for _ in range(count)]
+def connected(stack: ExitStack, server: JobServer) -> RawClient:
+    return stack.enter_context(connect(server))
 
 
 def test_silent_connections_are_closed_in_time_and_disturb_nobody(server):
     said = [b"", b"\x00\x00", frame(osuser_login())[:-1]]
     with ExitStack() as stack:
-        silent = connected(stack, server, 500)
+        silent = [connected(stack, server) for _ in range(500)]
         for number, client in enumerate(silent):
             client.sock.sendall(said[number % len(said)])
         before = time.monotonic()
@@ -89,8 +91,8 @@ def test_a_client_that_does_not_read_costs_the_server_no_memory(server):
 def test_a_session_that_waits_costs_little(server):
     with ExitStack() as stack:
         before = memory(server)
-        for client in connected(stack, server, SESSIONS):
-            client.log_in()
+        for _ in range(SESSIONS):
+            connected(stack, server).log_in()
         growth = (memory(server) - before) / SESSIONS
         assert run(server, py_code("1")).ended == "ok"
     assert growth < 20 * 1024  # 9 to 13 KiB
@@ -99,7 +101,7 @@ def test_a_session_that_waits_costs_little(server):
 def test_a_session_in_the_queue_costs_little(server, tmp_path):
     gate = Gate(tmp_path / "gate")
     with ExitStack() as stack:
-        running, *waiting = (client.log_in() for client in connected(stack, server, SESSIONS))
+        running, *waiting = (connected(stack, server).log_in() for _ in range(SESSIONS))
         running.submit(py_code(gate.code))
         running.expect("started")
         before = memory(server)
@@ -111,3 +113,15 @@ def test_a_session_in_the_queue_costs_little(server, tmp_path):
         gate.open()
         assert running.story().ended == waiting[0].story().ended == "ok"
     assert growth < 20 * 1024  # 4 to 7 KiB, on top of what the session costs
+
+
+def test_a_server_can_stop_while_it_is_closing_a_connection(tmp_path, monkeypatch):
+    with ExitStack() as stack:
+
+        def talk(address: str) -> None:
+            client = stack.enter_context(RawClient(address))
+            with pytest.raises(Hangup):  # after which the server waits a second for the client to close, too
+                client.hear()
+
+        monkeypatch.setattr(listener, "LOGIN_SECONDS", 0.1)
+        serve_here(tmp_path / "home", talk)

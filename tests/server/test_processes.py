@@ -135,7 +135,8 @@ THE_INTERPRETER = {
         print(signal.pthread_sigmask(signal.SIG_BLOCK, []), signal.set_wakeup_fd(-1))
         """,
     "signals of the kernel": """
-        print([line for line in open('/proc/self/status') if line[:4] in ('SigB', 'SigI', 'SigC')])
+        for line in open("/proc/self/status"):
+            if line[:6] in ("SigBlk", "SigIgn", "SigCgt"): print(line)
         """,
     "limits": """
         import gc, resource, sys, threading
