@@ -118,13 +118,15 @@ class _Link:
     async def close(self) -> None:
         """Lets what was said arrive: a connection that is closed with bytes unread takes back what it has sent."""
         self._is_closing = True
-        with suppress(OSError, asyncio.TimeoutError):
-            if self._writer.can_write_eof():
-                self._writer.write_eof()
-                await asyncio.wait_for(self._discard(), _LAST_WORDS_SECONDS)
-            self._writer.close()
-            await asyncio.wait_for(self._writer.wait_closed(), _LAST_WORDS_SECONDS)
-        self._writer.transport.abort()
+        try:
+            with suppress(OSError, asyncio.TimeoutError):
+                if self._writer.can_write_eof():
+                    self._writer.write_eof()
+                    await asyncio.wait_for(self._discard(), _LAST_WORDS_SECONDS)
+                self._writer.close()
+                await asyncio.wait_for(self._writer.wait_closed(), _LAST_WORDS_SECONDS)
+        finally:
+            self._writer.transport.abort()
 
     async def _discard(self) -> None:
         while await self._reader.read(_WRITE_BUFFER_BYTES):
