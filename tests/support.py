@@ -121,6 +121,7 @@ class ScriptedServer:
                     sock.close()
                     return
                 sock.settimeout(PATIENCE)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # as the real one
                 self.peers.append(Peer(sock))
                 self._threads.append(threading.Thread(target=self._run, args=(self.peers[-1],), daemon=True))
                 self._threads[-1].start()
