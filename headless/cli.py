@@ -46,12 +46,18 @@ def run(options: Options) -> int:
     call = _Call(options, waiter := Waiter())
     try:
         with waiter:
-            try:
-                return call.to_its_end()
-            except Exception as error:
-                return call.failed(error)
+            return call.return_code()
     except Exception as error:  # the machine has no descriptors left for the Waiter, say
         return call.failed(error)
+
+
+def run_within(waiter: Waiter, options: Options) -> int:
+    """The same inside a Waiter that the caller has entered, and whose deadline is free. Two of them, one inside the
+    other, would leave a signal between them unheard."""
+    try:
+        return _Call(options, waiter).return_code()
+    finally:
+        waiter.allow(None)
 
 
 class _Call:
@@ -63,7 +69,13 @@ class _Call:
         self._console = Console(options.verbosity, waiter)
         self._client: Client | None = None
 
-    def to_its_end(self) -> int:
+    def return_code(self) -> int:
+        try:
+            return self._to_its_end()
+        except Exception as error:
+            return self.failed(error)
+
+    def _to_its_end(self) -> int:
         """OK. Raises for every other end."""
         secret = self._secret() if self._options.auth_type == CHALLENGE else None
         self._client = client_class()(self._options, secret, self._console, self._waiter)

@@ -68,7 +68,7 @@ def _rehearse(options: Options, account: Account, folder: str, waiter: Waiter) -
     # Jobs that the command line does not wait for are let run; what has outlived its time-out is not.
     grace = 30 if options.timeout == 0 else 0
     with _server(home, grace, waiter) as (server, service):
-        code = cli.run(options._replace(service=service))
+        code = cli.run_within(waiter, options._replace(service=service))
         if code < 0:
             server.terminate()
     return code

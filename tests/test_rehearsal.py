@@ -106,3 +106,29 @@ def test_a_signal_ends_the_rehearsal_and_its_jobs(rehearse, signum, timeout):
     with pytest.raises(ProcessLookupError):
         os.kill(job, 0)
     assert list(Path(rehearse.environment["TMPDIR"]).iterdir()) == []
+
+
+SIGNALLED_BEFORE_THE_COMMAND_BEGINS = """
+import os, signal, sys
+from headless import cli, rehearsal
+
+begin = cli._Call
+
+def signalled(*arguments):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return begin(*arguments)
+
+cli._Call = signalled
+cli.end_process(rehearsal.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_a_signal_between_the_start_of_the_server_and_the_command_is_not_lost(rehearse):
+    argv = [sys.executable, "-c", SIGNALLED_BEFORE_THE_COMMAND_BEGINS, "-t", "-1", "-c", "import time; time.sleep(600)"]
+    with subprocess.Popen(argv, cwd=rehearse.folder, env=rehearse.environment, stdin=subprocess.DEVNULL) as process:
+        try:
+            assert process.wait(PATIENCE) == -signal.SIGTERM
+        finally:
+            process.kill()
+    assert list(Path(rehearse.environment["TMPDIR"]).iterdir()) == []

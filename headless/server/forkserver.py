@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 _SECONDS_TO_CLEAN_UP = 1.0  # between asking a job to end and ending it
 _SECONDS_TO_DIE = 1.0  # a process with much memory takes a while; one of another user, or a zombie, for ever
 _POLL_SECONDS = 0.01  # how often the end of what a job has started is looked for
+_ENDING_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
 
@@ -69,7 +70,9 @@ class _Job:
         try:
             os.killpg(self.pid, signum)
         except ProcessLookupError:
-            return False
+            if self.status is not None:
+                return False
+            os.kill(self.pid, signum)  # it is so new that it leads no group yet
         except PermissionError:  # somebody who has become another user
             pass
         return True
@@ -82,8 +85,8 @@ class _ForkServer:
         self._jobs: dict[int, _Job] = {}
         self._received = b""
         # The server's terminal or service manager may signal everybody: ending the jobs is the server's business.
-        for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            signal.signal(signum, signal.SIG_IGN)
+        for signum in _ENDING_SIGNALS:
+            signal.signal(signum, lambda *_: None)
         self._wakeup, self._waker = os.pipe()
         for descriptor in (self._wakeup, self._waker):
             os.set_blocking(descriptor, False)
@@ -143,6 +146,8 @@ class _ForkServer:
             files.append(os.open(os.devnull, os.O_RDONLY))
             for path in (stdout, stderr):
                 files.append(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+            # Until a job is one, the signals that it is sent wait.
+            signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
             pid = os.fork()
             if pid == 0:
                 self._become_a_job(files)
@@ -151,6 +156,7 @@ class _ForkServer:
             self._report(number, "pid", pid)
         except OSError as error:
             self._report(number, "error", str(error))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING_SIGNALS)
         for descriptor in files:
             os.close(descriptor)
         return False
@@ -166,6 +172,7 @@ class _ForkServer:
             os.dup2(descriptor, standard)
         for descriptor in (self._control, self._lock, self._wakeup, self._waker, *files):
             os.close(descriptor)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING_SIGNALS)
 
     def _look_after_jobs(self) -> None:
         try:
