@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 from support import Command, JobServer, ScriptedServer
+
+
+def pytest_configure():
+    """In the background of a shell, and under nohup, signals are ignored that the tests send to processes. A handler,
+    even one that does nothing, is none of what a process inherits."""
+    for name in ("SIGINT", "SIGHUP"):
+        signum = getattr(signal, name, None)  # Windows has no SIGHUP
+        if signum is not None and signal.getsignal(signum) is signal.SIG_IGN:
+            signal.signal(signum, lambda *_: None)
 
 
 @pytest.fixture

@@ -95,14 +95,17 @@ def test_a_signal_ends_the_rehearsal_and_its_jobs(rehearse, signum, timeout):
         [sys.executable, "-m", "headless", "rehearse", *timeout, "-c", f"import os; print(os.getpid())\n{code}"],
         cwd=rehearse.folder, env=rehearse.environment, stdin=subprocess.DEVNULL,
     ) as process:  # fmt: skip
-        deadline = time.monotonic() + PATIENCE
-        while not running.exists():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        (output,) = Path(rehearse.environment["TMPDIR"]).glob("*/output/*/1.stdout")
-        job = int(output.read_text())
-        process.send_signal(signum)
-        assert process.wait(PATIENCE) == -signum
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while not running.exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            (output,) = Path(rehearse.environment["TMPDIR"]).glob("*/output/*/1.stdout")
+            job = int(output.read_text())
+            process.send_signal(signum)
+            assert process.wait(PATIENCE) == -signum
+        finally:
+            process.kill()
     with pytest.raises(ProcessLookupError):
         os.kill(job, 0)
     assert list(Path(rehearse.environment["TMPDIR"]).iterdir()) == []

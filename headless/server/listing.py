@@ -15,7 +15,8 @@ from headless.server.journal import QUEUED, RUNNING, Entry, Journal
 
 _STREAMS = ("stdout", "stderr")
 _POLL_SECONDS = 0.5
-_LINE_BYTES = 65536  # of a line of output that are read at a time
+_PIECE = 65536  # characters of output that are read at a time
+_LINE_BYTES = 65536  # the same, of a line
 
 
 class Listing:
@@ -37,7 +38,10 @@ class Listing:
         for entry in entries:
             if self._shown.get((entry.session, entry.job)) != entry.state:
                 self._shown[entry.session, entry.job] = entry.state
-                print(json.dumps(self._object(entry)) if self._as_json else self._line(entry))
+                if self._as_json:
+                    self._show_object(entry)
+                else:
+                    print(self._line(entry))
             if self._session and not self._as_json:
                 self._show_output(entry)
         return bool(entries)
@@ -58,16 +62,25 @@ class Listing:
         )
         return line.rstrip()
 
-    def _object(self, entry: Entry) -> dict[str, object]:
+    def _show_object(self, entry: Entry) -> None:
         times = {name: _iso(getattr(entry, name)) for name in ("accepted", "started", "ended")}
-        outputs = {stream: self._output(entry, stream) for stream in _STREAMS} if self._session else {}
-        return {**entry._asdict(), **times, **outputs}
+        sys.stdout.write(json.dumps({**entry._asdict(), **times}).removesuffix("}"))
+        for stream in _STREAMS if self._session else ():
+            sys.stdout.write(f', "{stream}": "')
+            for piece in self._output(entry, stream):
+                sys.stdout.write(json.dumps(piece)[1:-1])
+            sys.stdout.write('"')
+        print("}")
 
-    def _output(self, entry: Entry, stream: str) -> str:
+    def _output(self, entry: Entry, stream: str) -> Iterator[str]:
+        """The stored output in pieces: it may be larger than the memory."""
+        path = self._home.output(entry.session, entry.job, stream)
         try:
-            return self._home.output(entry.session, entry.job, stream).read_bytes().decode("utf-8", "replace")
+            with open(path, encoding="utf-8", errors="replace", newline="") as file:
+                while piece := file.read(_PIECE):
+                    yield piece
         except FileNotFoundError:
-            return ""
+            pass
 
     def _show_output(self, entry: Entry) -> None:
         for stream in _STREAMS:

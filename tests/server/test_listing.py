@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from contextlib import closing
 
 import pytest
@@ -229,3 +232,37 @@ def test_a_long_line_of_output_is_shown_in_pieces(home, record, capsys):
     assert Listing(home, record, "s", as_json=False).show()
     shown = capsys.readouterr().out.splitlines()[1:]
     assert [line.removeprefix("  1 stdout: ") for line in shown] == ["x" * 65536, "x" * 34464, "", "end"]
+
+
+def test_output_larger_than_what_is_read_at_a_time_is_the_same_in_json(home, record, capsys):
+    record.accept(batch("s"))
+    record.begin("s")
+    record.finish("s", 1, OK, "")
+    stdout = home.output("s", 1, "stdout")
+    stdout.parent.mkdir()
+    text = "a" + '\U0001f642é"\\\r\n\0' * 30_000
+    stdout.write_bytes(text.encode() + b"\xff")
+    assert Listing(home, record, "s", as_json=True).show()
+    (line,) = capsys.readouterr().out.splitlines()
+    entry = json.loads(line)
+    assert entry["stdout"] == text + "�"
+    assert entry["stderr"] == ""
+
+
+def test_output_in_json_takes_no_memory_of_its_size(home, record, monkeypatch):
+    record.accept(batch("s"))
+    record.begin("s")
+    record.finish("s", 1, OK, "")
+    stdout = home.output("s", 1, "stdout")
+    stdout.parent.mkdir()
+    with open(stdout, "wb") as file:
+        file.truncate(32 * 2**20)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        monkeypatch.setattr(sys, "stdout", nowhere)
+        tracemalloc.start()
+        try:
+            assert Listing(home, record, "s", as_json=True).show()
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+    assert peak < 4 * 2**20  # 0.9 MiB
