@@ -163,12 +163,15 @@ class Server:
         if self._settings.keep_days is not None:
             self._forgetting = asyncio.ensure_future(self._forget(self._settings.keep_days))
         host, port = self._server.sockets[0].getsockname()[:2]
-        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        log.info("listening on %s", address)
+        return address
 
     async def stop(self, hurry: asyncio.Event) -> None:
         """No new sessions; the running batches get the grace, unless there is hurry, and their followers are told."""
         assert self._server is not None
         self._is_stopping = True
+        log.info("stopping: running batches get %g s", self._settings.grace)
         if self._forgetting:
             self._forgetting.cancel()
         await self._batches.stop(self._settings.grace, hurry)
@@ -181,6 +184,7 @@ class Server:
             await asyncio.wait(self._links.values(), timeout=_LAST_WORDS_SECONDS)
         self._server.close()
         await self._processes.close()
+        log.info("stopped")
 
     async def _forget(self, days: float) -> None:
         while True:

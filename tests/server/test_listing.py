@@ -220,6 +220,8 @@ def test_every_event_of_a_session_is_one_line_with_its_name(tmp_path):
         "the client was told the end",
     ]  # fmt: skip
     assert any(f"session {nonsense.session}: refused (protocol): " in line for line in lines)
+    of_the_server = [line.partition(" INFO ")[2] for line in lines if "session" not in line and "port" not in line]
+    assert of_the_server == [f"listening on {server.address}", "stopping: running batches get 0 s", "stopped"]
 
 
 def test_a_long_line_of_output_is_shown_in_pieces(home, record, capsys):
