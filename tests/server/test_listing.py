@@ -224,26 +224,29 @@ def test_every_event_of_a_session_is_one_line_with_its_name(tmp_path):
     assert of_the_server == [f"listening on {server.address}", "stopping: running batches get 0 s", "stopped"]
 
 
-def test_a_long_line_of_output_is_shown_in_pieces(home, record, capsys):
+# Much output
+
+
+def ended_job(home, record):
+    """Where the output is of the one job of the session s, which is over."""
     record.accept(batch("s"))
     record.begin("s")
     record.finish("s", 1, OK, "")
     stdout = home.output("s", 1, "stdout")
     stdout.parent.mkdir()
-    stdout.write_bytes(b"x" * 100_000 + b"\r\n\nend")
+    return stdout
+
+
+def test_a_long_line_of_output_is_shown_in_pieces(home, record, capsys):
+    ended_job(home, record).write_bytes(b"x" * 100_000 + b"\r\n\nend")
     assert Listing(home, record, "s", as_json=False).show()
     shown = capsys.readouterr().out.splitlines()[1:]
     assert [line.removeprefix("  1 stdout: ") for line in shown] == ["x" * 65536, "x" * 34464, "", "end"]
 
 
 def test_output_larger_than_what_is_read_at_a_time_is_the_same_in_json(home, record, capsys):
-    record.accept(batch("s"))
-    record.begin("s")
-    record.finish("s", 1, OK, "")
-    stdout = home.output("s", 1, "stdout")
-    stdout.parent.mkdir()
     text = "a" + '\U0001f642é"\\\r\n\0' * 30_000
-    stdout.write_bytes(text.encode() + b"\xff")
+    ended_job(home, record).write_bytes(text.encode() + b"\xff")
     assert Listing(home, record, "s", as_json=True).show()
     (line,) = capsys.readouterr().out.splitlines()
     entry = json.loads(line)
@@ -252,12 +255,7 @@ def test_output_larger_than_what_is_read_at_a_time_is_the_same_in_json(home, rec
 
 
 def test_output_in_json_takes_no_memory_of_its_size(home, record, monkeypatch):
-    record.accept(batch("s"))
-    record.begin("s")
-    record.finish("s", 1, OK, "")
-    stdout = home.output("s", 1, "stdout")
-    stdout.parent.mkdir()
-    with open(stdout, "wb") as file:
+    with open(ended_job(home, record), "wb") as file:
         file.truncate(32 * 2**20)
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
         monkeypatch.setattr(sys, "stdout", nowhere)
