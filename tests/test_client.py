@@ -9,7 +9,7 @@ import time
 from contextlib import ExitStack
 
 import pytest
-from dialogues import ACCEPTED, DONE, WELCOME, answering_login, serving
+from dialogues import ACCEPTED, DONE, WELCOME, serving
 from support import frame
 
 from headless import client
@@ -188,20 +188,6 @@ def test_the_deadline_is_one_for_all_bytes_and_not_one_for_each(command, scripte
     assert time.monotonic() - started >= 1
 
 
-def test_a_server_that_accepts_no_connection_is_a_1_in_time(command):
-    with ExitStack() as stack:
-        full = stack.enter_context(socket.socket())
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        for _ in range(4):
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(full.getsockname())
-        done = command("-s", f"127.0.0.1:{full.getsockname()[1]}", "-t", "1", "-v", "-c", "pass")
-    assert done.returncode == 1
-    assert "not submitted" in done.stdout.splitlines()[-1]
-
-
 # The time out after acceptance
 
 
@@ -235,21 +221,6 @@ def test_the_time_out_counts_from_acceptance(scripted, seconds, is_in_time):
 # Heartbeats
 
 
-@pytest.mark.parametrize("stage", ["accepting", "running"])
-def test_silence_for_more_than_three_heartbeats_is_a_lost_connection(command, scripted, stage):
-    def script(peer):
-        peer.hear()
-        peer.say('<welcome session="s1" heartbeat="1"/>')
-        peer.hear()
-        if stage == "running":
-            peer.say(ACCEPTED, "<alive/>")
-        peer.wait_for_hangup()
-
-    done = command("-s", scripted(script).address, "-v", "-t", "-1", "-c", "pass")
-    assert done.returncode == 1
-    assert "silent for more than 3 s" in done.stdout.splitlines()[-1]
-
-
 def test_without_heartbeat_there_is_no_limit_to_silence(scripted):
     clock = Clock()
 
@@ -261,14 +232,6 @@ def test_without_heartbeat_there_is_no_limit_to_silence(scripted):
     options = parse(["-s", scripted(serving(*DONE)).address, "-c", "pass", "-t", "-1"])
     with Waiter(clock) as waiter:
         assert client.Client(options, None, Watching(0, waiter), waiter).run() == 0
-
-
-def test_tcp_keep_alive_is_on(scripted, waiter):
-    server = scripted(answering_login())
-    waiter.allow(10)
-    connection = client.connect(Service("127.0.0.1", server.port, False), waiter)
-    assert connection._socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-    connection.close()
 
 
 def test_nothing_is_sent_twice(command, scripted):

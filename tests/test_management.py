@@ -308,28 +308,6 @@ def test_the_journal_survives_and_the_newest_job_is_last(tmp_path):
 # What is printed
 
 
-NOISE = "\x1b[2J\r\x0b\x0c\x85\u2028\u202e\x07"
-
-
-def test_what_jobs_say_cannot_forge_lines_or_reach_the_terminal(server):
-    code = f"import sys\nprint({NOISE!r} + '\\n5f0c 1 ok')\nsys.exit({NOISE!r} + 'reason')"
-    with connect(server).log_in() as client:
-        client.submit(py_code(code))
-        client.story()
-    printed = tell("jobs", client.session, "--home", str(server.home)).stdout
-    first, *output = printed.rstrip("\n").split("\n")
-    assert first.startswith(client.session)
-    assert all(line.startswith(("  1 stdout: ", "  1 stderr: ")) for line in output)
-    assert all(line.isprintable() for line in (first, *output))
-
-
-def test_names_cannot_forge_lines(tmp_path):
-    name = "R41\nR42 challenge\u2028"
-    home = str(make_home(tmp_path / "home", Account(name, "jdoe\nR43", None)).folder)
-    (line,) = listed(home)
-    assert line.isprintable()
-
-
 PLAIN = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
 
 

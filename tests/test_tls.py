@@ -76,17 +76,6 @@ def test_plain_to_a_tls_server_is_a_1_that_submits_nothing(command, tls_server, 
     assert done.stdout.endswith("jobs: not submitted\n")
 
 
-def test_a_handshake_that_does_not_end_is_under_the_deadline(command, scripted):
-    def script(peer):
-        while peer.sock.recv(4096):
-            pass
-
-    server = scripted(script)
-    done = command("-s", f"tls://{server.address}", "-v", "-t", "1", "-c", "pass")
-    assert done.returncode == 1
-    assert done.stdout.endswith("jobs: not submitted\n")
-
-
 def test_ssl_is_imported_only_for_tls(command, tls_server, trusting):
     probe = {**trusting, "PYTHONVERBOSE": "1"}
     plain = command("-s", "127.0.0.1:1", "-c", "pass", env=probe)

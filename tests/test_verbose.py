@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from dialogues import ACCEPTED, DONE, ENDED, ENDED_FAILED, FINISHED, STARTED, WELCOME, challenging, serving
+from dialogues import ACCEPTED, DONE, ENDED, FINISHED, STARTED, WELCOME, challenging, serving
 from support import HASH
 
 LINE = re.compile(r"\d\d:\d\d:\d\d\.\d{3} (info|sent|received) (.+)")
@@ -50,26 +50,6 @@ def test_output_is_shown_line_by_line_while_the_job_runs(command, scripted):
     done = show(command, scripted(serving(STARTED, output, FINISHED, ENDED)), "-v")
     texts = [text for _, text in lines(done) if "stdout" in text]
     assert texts == ["job 1 stdout: one", "job 1 stdout: two", "job 1 stdout: ", "job 1 stdout: four"]
-
-
-HOSTILE = "a\x85b\u2028c\u202ed\x7fe\u200bf\x9b2Jg"
-
-
-@pytest.mark.parametrize(
-    "documents",
-    [
-        (STARTED, f'<output job="1" stream="stdout">12:00:00.000 info {HOSTILE}&#13;x</output>', *DONE[1:]),
-        (STARTED, f'<finished job="1" status="failed">{HOSTILE}&#10;12:00:00.000 info x</finished>', ENDED_FAILED),
-        (f'<refused reason="jobs">{HOSTILE}&#13;</refused>',),
-        (f"<{HOSTILE}",),
-        (f'<started job="{HOSTILE}"/>',),
-    ],
-)
-def test_no_text_of_the_server_ends_a_line_or_moves_the_cursor(command, scripted, documents):
-    done = show(command, scripted(serving(*documents)), "-vvv")
-    assert lines(done)
-    assert all(character.isprintable() for line in done.stdout.split("\n") for character in line)
-    assert all(character.isprintable() for line in done.stderr.split("\n") for character in line)
 
 
 def test_neither_proof_nor_hash_is_shown_at_any_level(command, scripted):
