@@ -1,6 +1,6 @@
 """Every system call of the client's run fails once, with every error: strace makes them fail, a scripted peer listens.
 
-A slice of all combinations is taken here; PLANTA_EXHAUSTIVE=1 takes them all, which lasts about half an hour.
+A slice of all combinations is taken here; PLANTA_EXHAUSTIVE=1 takes them all, which lasts about twenty minutes.
 """
 
 from __future__ import annotations
