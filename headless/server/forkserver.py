@@ -85,6 +85,7 @@ class _ForkServer:
         self._jobs: dict[int, _Job] = {}
         self._received = b""
         # The server's terminal or service manager may signal everybody: ending the jobs is the server's business.
+        # Not SIG_IGN: what is ignored may be lost while it is blocked, and a new job is to get it.
         for signum in _ENDING_SIGNALS:
             signal.signal(signum, lambda *_: None)
         self._wakeup, self._waker = os.pipe()
