@@ -169,6 +169,18 @@ def wait_until(condition) -> None:
         time.sleep(0.01)
 
 
+def is_free(lock: Path) -> bool:
+    """Whether no process holds the lock on this file, which a job has taken with flock."""
+    import fcntl  # not on Windows
+
+    with open(lock) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
 def make_home(folder: Path, *accounts: Account) -> Home:
     """A home with these accounts."""
     home = Home(str(folder))

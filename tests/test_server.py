@@ -5,7 +5,6 @@ What becomes of jobs is in test_jobs.py."""
 from __future__ import annotations
 
 import base64
-import fcntl
 import functools
 import hashlib
 import hmac
@@ -31,6 +30,7 @@ from raw_client import (
     challenge_login,
     connect,
     in_jobs,
+    is_free,
     osuser_login,
     py_code,
     run,
@@ -543,16 +543,7 @@ def test_sigterm_ends_what_the_jobs_have_started(own_server, tmp_path):
         client.expect("started")
         assert client.expect("output").text == "locked\n"
     assert own_server.stop() == 0
-    with open(lock) as file:
-        wait_until(lambda: is_lockable(file))
-
-
-def is_lockable(file) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
-    return True
+    wait_until(lambda: is_free(lock))
 
 
 def is_refused_as_busy(server: JobServer) -> bool:

@@ -13,12 +13,12 @@ import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 from dialogues import ACCEPTED, DONE, ENDED, SALT, STARTED, WELCOME, attribute, serving
 from raw_client import QuickServer, challenge_login, connect, py_code, run, wait_until
-from support import PATIENCE, SCRIPT, Command, ScriptedServer, frame
+from support import Command, ScriptedServer, frame
+from usage import Usage, usage_of
 from wire import ConnectionPair, hear
 
 from headless.outcome import ProtocolError
@@ -137,42 +137,16 @@ def test_each_end_refuses_hostile_frames_as_large_as_may_be(name):
 # The client as a process
 
 
-class Usage(NamedTuple):
-    code: int
-    seconds: float  # of the processor
-    peak: int  # bytes
-
-
-# A process as small as can be starts the client and measures it: what a child has used at most includes what its
-# parent had when it was started.
-MEASURE = """import os, sys
-pid = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
-_, status, used = os.wait4(pid, 0)
-with open(sys.argv[1], "w") as report:
-    print(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_maxrss * 1024, file=report)
-"""
-
-
-def call(folder: Path, server: ScriptedServer, *argv: str, stdout: int | object = subprocess.DEVNULL) -> Usage:
+def call(server: ScriptedServer, *argv: str, stdout: object = subprocess.DEVNULL) -> Usage:
     """Runs the command against this server, with one job."""
-    report = folder / "usage"
-    command = [sys.executable, str(SCRIPT), "-s", server.address, "-c", "pass", *argv]
-    subprocess.run(
-        [sys.executable, "-S", "-E", "-c", MEASURE, str(report), *command],
-        stdin=subprocess.DEVNULL,
-        stdout=stdout,
-        timeout=PATIENCE,
-        check=True,
-    )
-    code, seconds, peak = report.read_text().split()
-    return Usage(int(code), float(seconds), int(peak))
+    return usage_of("-s", server.address, "-c", "pass", *argv, stdout=stdout)
 
 
 @pytest.fixture(scope="module")
-def honest_peak(tmp_path_factory) -> int:
+def honest_peak() -> int:
     """What the client needs for a good run."""
     server = ScriptedServer(serving(*DONE))
-    usage = call(tmp_path_factory.mktemp("honest"), server, "-t", "-1")
+    usage = call(server, "-t", "-1")
     server.close()
     assert usage.code == 0
     return usage.peak
@@ -207,9 +181,9 @@ def assert_refused(usage: Usage, honest_peak: int, growth: int = GROWTH_MAX) -> 
 
 @pytest.mark.parametrize("stage", ["after the login", "while a job runs"])
 @pytest.mark.parametrize("name", FOR_THE_CLIENT)
-def test_the_client_ends_with_1(tmp_path, scripted, honest_peak, name, stage):
+def test_the_client_ends_with_1(scripted, honest_peak, name, stage):
     server = scripted(saying(stage, FOR_THE_CLIENT[name]))
-    assert_refused(call(tmp_path, server, "-t", "-1"), honest_peak)
+    assert_refused(call(server, "-t", "-1"), honest_peak)
 
 
 @pytest.mark.parametrize("stage", ["after the response", "after the jobs"])
@@ -217,20 +191,20 @@ def test_the_client_ends_with_1(tmp_path, scripted, honest_peak, name, stage):
 def test_the_client_ends_with_1_at_other_stages_too(tmp_path, scripted, honest_peak, name, stage):
     login = ("-u", "R41", "-p", Command(tmp_path).secret_file()) if stage == "after the response" else ()
     server = scripted(saying(stage, SMALL[name]))
-    assert_refused(call(tmp_path, server, "-t", "-1", *login), honest_peak)
+    assert_refused(call(server, "-t", "-1", *login), honest_peak)
 
 
 @large
-def test_the_client_ends_with_1_for_a_frame_as_large_as_may_be(tmp_path, scripted, honest_peak, name):
+def test_the_client_ends_with_1_for_a_frame_as_large_as_may_be(scripted, honest_peak, name):
     server = scripted(saying("while a job runs", frame(LARGE[name]())))
-    assert_refused(call(tmp_path, server, "-t", "-1"), honest_peak)
+    assert_refused(call(server, "-t", "-1"), honest_peak)
 
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_the_client_ends_with_1_even_if_it_shows_such_a_frame(tmp_path, scripted, honest_peak, name):
     server = scripted(saying("while a job runs", frame(LARGE[name]())))
     with (tmp_path / "shown").open("wb") as shown:
-        usage = call(tmp_path, server, "-t", "-1", "-vvv", stdout=shown)
+        usage = call(server, "-t", "-1", "-vvv", stdout=shown)
     assert_refused(usage, honest_peak, growth=GROWTH_MAX_SHOWN)
 
 
@@ -239,7 +213,7 @@ def test_the_client_ends_with_1_even_if_it_shows_such_a_frame(tmp_path, scripted
 def test_the_time_out_holds_whatever_a_job_prints(tmp_path, scripted, honest_peak, text, level):
     output = '<output job="1" stream="stdout">' + text * ((LIMIT - 50) // len(text.encode())) + "</output>"
     with (tmp_path / "shown").open("wb") as shown:
-        usage = call(tmp_path, scripted(serving(STARTED, output)), level, "-t", "1", stdout=shown)
+        usage = call(scripted(serving(STARTED, output)), level, "-t", "1", stdout=shown)
     assert usage.code == 3
     assert usage.peak - honest_peak < GROWTH_MAX_SHOWN
     # Never early by the clock of the wall, never late by the process's own.

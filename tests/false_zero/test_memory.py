@@ -4,45 +4,19 @@ the message that it has in hand."""
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
-from typing import NamedTuple
 
 import pytest
 from dialogues import ACCEPTED, ENDED, FINISHED, STARTED, WELCOME
-from support import PATIENCE, SCRIPT, frame
+from support import frame
+from usage import usage_of
 
 KIB, MIB = 1024, 1024 * 1024
 PRINTED = 128 * MIB
 LEEWAY = 32 * MIB  # what the client may take more than for one line
 LEEWAY_GREAT_MESSAGES = 64 * MIB  # four times the greatest message that there is
 
-# Starts the client and says how it ended, and its peak. A process of its own, and a small one: a peak is inherited.
-WATCHER = """
-import os, sys
-pid = os.posix_spawn(sys.executable, [sys.executable, *sys.argv[1:]], os.environ)
-_, status, usage = os.wait4(pid, 0)
-code = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-print(code, usage.ru_maxrss, file=sys.stderr)
-"""
-
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak has another unit, or none")
-
-
-class Ended(NamedTuple):
-    code: int
-    peak: int  # in bytes
-
-
-def watched(*argv, **options):
-    """How the client ended that was called so. Its stdout is thrown away, unless the options say otherwise."""
-    line = [sys.executable, "-c", WATCHER, str(SCRIPT), *argv]
-    defaults = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL}
-    done = subprocess.run(
-        line, **{**defaults, **options}, stderr=subprocess.PIPE, text=True, check=True, timeout=2 * PATIENCE
-    )
-    code, kib = done.stderr.split()
-    return Ended(int(code), int(kib) * KIB)
 
 
 def output(size, line):
@@ -76,7 +50,7 @@ class Printing:
 
 def peak_of(scripted, message, times, *options):
     printing = Printing(message, times)
-    ended = watched("-s", scripted(printing).address, "-t", "-1", *options, "-c", "pass")
+    ended = usage_of("-s", scripted(printing).address, "-t", "-1", *options, "-c", "pass")
     assert (ended.code, printing.sent) == (0, times)
     return ended.peak
 
@@ -101,7 +75,7 @@ def test_a_client_that_nobody_reads_from_takes_no_more_than_it_can_show(scripted
     printing = Printing(output(64 * KIB, 1000), 2**30)
     reader, writer = os.pipe()
     try:
-        ended = watched("-s", scripted(printing).address, "-t", "1", "-v", "-c", "pass", stdout=writer)
+        ended = usage_of("-s", scripted(printing).address, "-t", "1", "-v", "-c", "pass", stdout=writer)
     finally:
         os.close(reader)
         os.close(writer)

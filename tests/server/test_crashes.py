@@ -4,7 +4,6 @@ PLANTA_EXHAUSTIVE=1 tries 300 random moments, PLANTA_SEED=N those of an earlier 
 
 from __future__ import annotations
 
-import fcntl
 import functools
 import os
 import random
@@ -21,7 +20,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from raw_client import Gate, QuickServer, RawClient, connect, osuser_login, py_code, run, states, wait_until
+from raw_client import Gate, QuickServer, RawClient, connect, is_free, osuser_login, py_code, run, states, wait_until
 from support import PATIENCE, ROOT, Hangup
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork jobs")
@@ -284,15 +283,6 @@ def stubborn(lock: Path) -> str:
         f"if os.fork(): {PARENT}"
         "time.sleep(60)\n"
     )
-
-
-def is_free(lock: Path) -> bool:
-    with open(lock) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True
 
 
 def printed_by_job(client: RawClient) -> int:

@@ -4,7 +4,6 @@ started. Each script runs three times: as that command, forked and spawned. What
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import signal
 import subprocess
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from raw_client import R41, RawClient, make_home, py_code, wait_until
+from raw_client import R41, RawClient, is_free, make_home, py_code, wait_until
 from support import PATIENCE, ROOT
 
 from headless.server.jobs import environment
@@ -442,12 +441,7 @@ class Lock:
         return self._taken.exists()
 
     def is_free(self) -> bool:
-        with open(self._path, "a") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                return False
-            return True
+        return is_free(self._path)
 
 
 @pytest.fixture
