@@ -98,6 +98,7 @@ class ForkedProcesses:
         self._running: dict[int, _Forked] = {}
         self._socket: Optional[socket.socket] = None
         self._received = b""
+        self._unsent = b""
 
     async def open(self) -> None:
         self._open()
@@ -115,6 +116,7 @@ class ForkedProcesses:
 
     async def close(self) -> None:
         if self._socket is not None:
+            asyncio.get_running_loop().remove_writer(self._socket)
             self._socket.shutdown(socket.SHUT_WR)
             await asyncio.get_running_loop().run_in_executor(None, self._process.wait)
         self._lose()
@@ -124,8 +126,25 @@ class ForkedProcesses:
         data = marshal.dumps((what, number, order))
         if self._socket is None:
             self._open()
+        self._unsent += len(data).to_bytes(4, "big") + data
+        self._flush()
+
+    def _flush(self) -> None:
+        """Sends what fits; the rest waits until there is room: the other side may be waiting for this one to read."""
         assert self._socket is not None
-        self._socket.sendall(len(data).to_bytes(4, "big") + data)
+        with suppress(BlockingIOError):
+            self._unsent = self._unsent[self._socket.send(self._unsent) :]
+        loop = asyncio.get_running_loop()
+        if self._unsent:
+            loop.add_writer(self._socket, self._flush_later)
+        else:
+            loop.remove_writer(self._socket)
+
+    def _flush_later(self) -> None:
+        try:
+            self._flush()
+        except OSError:
+            self._lose()
 
     def _open(self) -> None:
         ours, theirs = socket.socketpair()
@@ -140,7 +159,7 @@ class ForkedProcesses:
                 env=self._environment,
                 start_new_session=True,
             )
-        self._socket, self._received = ours, b""
+        self._socket, self._received, self._unsent = ours, b"", b""
         asyncio.get_running_loop().add_reader(ours, self._hear)
 
     def _hear(self) -> None:
@@ -167,6 +186,7 @@ class ForkedProcesses:
         """The process that jobs are forked from has ended; the next job gets another."""
         if self._socket is not None:
             asyncio.get_running_loop().remove_reader(self._socket)
+            asyncio.get_running_loop().remove_writer(self._socket)
             self._socket.close()
             self._socket = None
             self._process.wait()

@@ -548,6 +548,21 @@ def test_a_job_may_be_ended_as_soon_as_it_is_started_and_again_when_it_is_over(f
 # The process that jobs are forked from
 
 
+def test_orders_wait_while_it_takes_none(folder):
+    """More of them than a socket holds: with hundreds of workers, after a restart, so many batches begin at once."""
+
+    async def start_many() -> list[int]:
+        async with opened("forked") as processes:
+            order = folder.order(folder.script(""), "forked")
+            os.kill(processes._process.pid, signal.SIGSTOP)
+            starting = [asyncio.ensure_future(processes.start(order)) for _ in range(500)]
+            await asyncio.sleep(0.1)
+            os.kill(processes._process.pid, signal.SIGCONT)
+            return await asyncio.gather(*[process.wait() for process in await asyncio.gather(*starting)])
+
+    assert asyncio.run(asyncio.wait_for(start_many(), PATIENCE)) == [0] * 500
+
+
 def test_closing_ends_what_still_runs(folder, lock):
     async def start_and_close() -> int:
         async with opened("forked") as processes:
