@@ -1,4 +1,4 @@
-"""What the tests share: the real command as a process, the real server as one, and a peer that says literal bytes."""
+"""What the tests share: the real command as a process, the real server as one, and a peer that sends literal bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a scripted server says, as literal XML, and the scripts that several tests follow."""
+"""What a scripted server sends, as literal XML, and the scripts that several tests follow."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ DONE = (STARTED, FINISHED, ENDED)
 
 
 def serving(*documents: str, welcome: str = WELCOME):
-    """A script: lets everybody in, accepts the batch, then says these documents and waits for the client to leave."""
+    """A script: lets everybody in, accepts the batch, then sends these documents and waits for the client to leave."""
 
     def script(peer: Peer) -> None:
-        peer.hear()
-        peer.say(welcome)
-        peer.hear()
-        peer.say(ACCEPTED)
+        peer.receive()
+        peer.send(welcome)
+        peer.receive()
+        peer.send(ACCEPTED)
         for document in documents:
-            peer.say(document)
-        peer.wait_for_hangup()
+            peer.send(document)
+        peer.wait_for_disconnect()
 
     return script
 
@@ -39,9 +39,9 @@ def answering_login(*documents: str | bytes):
     """A script: answers the login with these documents, in one piece, and waits for the client to leave."""
 
     def script(peer: Peer) -> None:
-        peer.hear()
-        peer.say(*documents)
-        peer.wait_for_hangup()
+        peer.receive()
+        peer.send(*documents)
+        peer.wait_for_disconnect()
 
     return script
 
@@ -50,11 +50,11 @@ def answering_jobs(*documents: str | bytes):
     """A script: lets everybody in, and answers the batch with these documents, in one piece."""
 
     def script(peer: Peer) -> None:
-        peer.hear()
-        peer.say(WELCOME)
-        peer.hear()
-        peer.say(*documents)
-        peer.wait_for_hangup()
+        peer.receive()
+        peer.send(WELCOME)
+        peer.receive()
+        peer.send(*documents)
+        peer.wait_for_disconnect()
 
     return script
 
@@ -63,17 +63,17 @@ def challenging(*documents: str, secret: str = HASH, salt: str = SALT, own_nonce
     """A script: the server's side of the challenge login by design, without a check of the proof."""
 
     def script(peer: Peer) -> None:
-        login = peer.hear()
+        login = peer.receive()
         client_nonce = attribute(login, "nonce")
         nonce = client_nonce + own_nonce
-        peer.say(f'<challenge nonce="{nonce}" salt="{salt}"/>')
-        peer.hear()
+        peer.send(f'<challenge nonce="{nonce}" salt="{salt}"/>')
+        peer.receive()
         message = f"n={attribute(login, 'user')},r={client_nonce},r={nonce},f={salt},c=biws,r={nonce}".encode()
         proved = signature or base64.b64encode(sign(sign(secret.encode(), b"Server Key"), message)).decode()
-        peer.say(f'<welcome session="s1" signature="{proved}"/>')
-        peer.hear()
-        peer.say(ACCEPTED, *documents)
-        peer.wait_for_hangup()
+        peer.send(f'<welcome session="s1" signature="{proved}"/>')
+        peer.receive()
+        peer.send(ACCEPTED, *documents)
+        peer.wait_for_disconnect()
 
     return script
 

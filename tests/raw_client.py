@@ -1,5 +1,5 @@
 """A client made of a socket and literal XML, and what else the tests of the server need around one. It talks to the
-package by the wire alone; what runs parts of it in this process, for speed or to change its times, is at the end."""
+package by the protocol alone; what runs parts of it in this process, for speed or for other times, is at the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from unittest.mock import patch
 from xml.sax.saxutils import escape, quoteattr
 
 import pytest
-from support import PATIENCE, Hangup, JobServer, Peer, own_user
+from support import PATIENCE, Disconnected, JobServer, Peer, current_user
 
 from headless.__main__ import main
 from headless.server.accounts import Account, Accounts
@@ -27,13 +27,13 @@ from headless.server.jobs import environment
 from headless.server.listener import Server, Settings
 from headless.server.processes import processes
 
-R41 = Account("R41", own_user(), None)
+R41 = Account("R41", current_user(), None)
 NONCE = "rOprNGfwEbeRWgbNEkqO1234"
 
 
 def osuser_login(os_user: str = "", user: str = "") -> str:
     name = f" user={quoteattr(user)}" if user else ""
-    return f'<login version="1" client="test" auth_type="osuser" os_user={quoteattr(os_user or own_user())}{name}/>'
+    return f'<login version="1" client="test" auth_type="osuser" os_user={quoteattr(os_user or current_user())}{name}/>'
 
 
 def challenge_login(user: str) -> str:
@@ -48,8 +48,8 @@ def in_jobs(*jobs: str) -> str:
     return f"<jobs>{''.join(jobs)}</jobs>"
 
 
-class Story(NamedTuple):
-    """What a client was told of its batch: output by job and stream, status and text of each job, and the end."""
+class Report(NamedTuple):
+    """What a client was done of its batch: output by job and stream, status and text of each job, and the end."""
 
     output: dict[tuple[int, str], str]
     finished: list[tuple[str, str]]
@@ -73,13 +73,13 @@ class RawClient(Peer):
     def element(self) -> ET.Element:
         """The next message but `alive`."""
         while True:
-            element = ET.fromstring(self.hear())
+            element = ET.fromstring(self.receive())
             if element.tag != "alive":
                 return element
 
     def ask(self, *documents: str | bytes) -> ET.Element:
         """What the server answers to this."""
-        self.say(*documents)
+        self.send(*documents)
         return self.element()
 
     def log_in(self) -> RawClient:
@@ -96,32 +96,32 @@ class RawClient(Peer):
         return element
 
     def expect_refusal(self, reason: str) -> str:
-        """Hears nothing but a refusal for this reason, and the end of the connection. Returns its text."""
+        """Receives nothing but a refusal for this reason, and the end of the connection. Returns its text."""
         refused = self.expect("refused")
         assert refused.attrib == {"reason": reason}
         self.expect_end()
         return refused.text or ""
 
     def expect_end(self) -> None:
-        """Hears that the server has closed, and closes."""
-        with pytest.raises((Hangup, ConnectionError)):  # not the socket's time-out
-            self.hear()
+        """Waits until the server has closed, and closes."""
+        with pytest.raises((Disconnected, ConnectionError)):  # not the socket's time-out
+            self.receive()
         self.sock.close()
 
-    def story(self) -> Story:
-        """All that the server says from here, up to `ended` and the end of the connection."""
-        story = Story({}, [], "")
+    def report(self) -> Report:
+        """All that the server sends from here, up to `ended` and the end of the connection."""
+        report = Report({}, [], "")
         while True:
             element = self.element()
             text = element.text or ""
             if element.tag == "output":
                 key = int(element.attrib["job"]), element.attrib["stream"]
-                story.output[key] = story.output.get(key, "") + text
+                report.output[key] = report.output.get(key, "") + text
             elif element.tag == "finished":
-                story.finished.append((element.attrib["status"], text))
+                report.finished.append((element.attrib["status"], text))
             elif element.tag == "ended":
                 self.expect_end()
-                return story._replace(ended=element.attrib["status"])
+                return report._replace(ended=element.attrib["status"])
             else:
                 assert element.tag == "started", ET.tostring(element)
 
@@ -130,11 +130,11 @@ def connect(server: JobServer) -> RawClient:
     return RawClient(server.address)
 
 
-def run(server: JobServer, *jobs: str) -> Story:
+def run(server: JobServer, *jobs: str) -> Report:
     """What becomes of this batch."""
     with connect(server).log_in() as client:
         client.submit(*jobs)
-        return client.story()
+        return client.report()
 
 
 class Gate:
@@ -204,7 +204,7 @@ class QuickServer(JobServer):
         return self
 
     def wait(self) -> int:
-        """The exit status of a server that has been told to end."""
+        """The exit status of a server that has been done to end."""
         self.process.wait(PATIENCE)
         return self.stop()
 
@@ -232,15 +232,15 @@ def serve_here(folder: Path, talk, **settings) -> None:
         asyncio.run(serve(database))
 
 
-class Told(NamedTuple):
-    """How a command of `python -m headless` ended, and what it said."""
+class Completed(NamedTuple):
+    """How a command of `python -m headless` ended, and what it printed."""
 
     status: int
     stdout: str
     stderr: str
 
 
-def tell(*argv: str, stdin: bytes = b"") -> Told:
+def run_here(*argv: str, stdin: bytes = b"") -> Completed:
     """What `python -m headless ...` does, in this process: a tenth of the time."""
     open_database = Home.database
     with ExitStack() as stack:  # which closes, too, what a command leaves to the end of its process
@@ -254,11 +254,11 @@ def tell(*argv: str, stdin: bytes = b"") -> Told:
             status = main(argv)
         except SystemExit as end:  # which is how argparse ends
             status = end.code
-    return Told(status, stdout.getvalue(), stderr.getvalue())
+    return Completed(status, stdout.getvalue(), stderr.getvalue())
 
 
 def journal(server: JobServer, *session: str) -> list[dict[str, object]]:
-    """What `jobs --json` says."""
-    told = tell("jobs", *session, "--json", "--home", str(server.home))
-    assert (told.status, told.stderr) == (0, "")
-    return [json.loads(line) for line in told.stdout.splitlines()]
+    """What `jobs --json` prints."""
+    done = run_here("jobs", *session, "--json", "--home", str(server.home))
+    assert (done.status, done.stderr) == (0, "")
+    return [json.loads(line) for line in done.stdout.splitlines()]

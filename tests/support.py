@@ -63,7 +63,7 @@ class Command:
         return str(path)
 
 
-class Hangup(Exception):
+class Disconnected(Exception):
     """The client has closed the connection."""
 
 
@@ -72,29 +72,29 @@ class Peer:
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self.heard: list[str] = []
+        self.received: list[str] = []
 
-    def hear(self) -> str:
-        """The payload of the next frame. Raises Hangup."""
+    def receive(self) -> str:
+        """The payload of the next frame. Raises Disconnected."""
         (length,) = struct.unpack(">I", self._exactly(4))
-        self.heard.append(self._exactly(length).decode())
-        return self.heard[-1]
+        self.received.append(self._exactly(length).decode())
+        return self.received[-1]
 
-    def say(self, *documents: str | bytes) -> None:
+    def send(self, *documents: str | bytes) -> None:
         """The frames of these documents, in one piece."""
         self.sock.sendall(b"".join(map(frame, documents)))
 
-    def wait_for_hangup(self) -> None:
-        with suppress(Hangup, OSError):
+    def wait_for_disconnect(self) -> None:
+        with suppress(Disconnected, OSError):
             while True:
-                self.hear()
+                self.receive()
 
     def _exactly(self, count: int) -> bytes:
         data = b""
         while len(data) < count:
             more = self.sock.recv(count - len(data))
             if not more:
-                raise Hangup
+                raise Disconnected
             data += more
         return data
 
@@ -130,7 +130,7 @@ class ScriptedServer:
         try:
             with peer.sock:
                 self._script(peer)
-        except (Hangup, ConnectionError):
+        except (Disconnected, ConnectionError):
             pass
         except BaseException as error:
             self._errors.append(error)
@@ -157,7 +157,7 @@ class JobServer:
         self.options = options
 
     def __enter__(self) -> JobServer:
-        self.manage("user", "add", "R41", "--os-user", own_user())
+        self.manage("user", "add", "R41", "--os-user", current_user())
         self.manage("user", "add", "R42", "--password-stdin", input=PASSWORD + "\n")
         self.start()
         return self
@@ -215,7 +215,7 @@ def manage(*argv: str, check: bool = True, **options) -> subprocess.CompletedPro
     return done
 
 
-def own_user() -> str:
+def current_user() -> str:
     """Who runs the tests, as the kernel knows it."""
     import pwd
 

@@ -26,7 +26,7 @@ def waiter():
 
 
 class Clock:
-    """Seconds that pass only when a test says so, or, with a step, a little at each look."""
+    """Seconds that pass only when a test wants it, or, with a step, a little at each look."""
 
     def __init__(self, step: float = 0.0) -> None:
         self.now = 1000.0
@@ -108,8 +108,8 @@ def test_a_resolver_that_hangs_does_not_outlast_the_deadline(monkeypatch, waiter
 
 def test_a_welcome_that_was_there_before_the_login_is_no_answer_to_it(monkeypatch, scripted, waiter):
     def script(peer):
-        peer.say(WELCOME, ACCEPTED)
-        peer.wait_for_hangup()
+        peer.send(WELCOME, ACCEPTED)
+        peer.wait_for_disconnect()
 
     waiter.allow(10)
     connect = client.connect
@@ -132,14 +132,14 @@ def test_acceptance_is_waited_for_30_seconds_at_most(scripted, argv):
     clock = Clock()
 
     def script(peer):
-        peer.hear()
-        peer.say(WELCOME)
-        peer.hear()
+        peer.receive()
+        peer.send(WELCOME)
+        peer.receive()
         clock.now += 29.9
-        peer.say("<alive/>")
+        peer.send("<alive/>")
         clock.now += 0.1
-        peer.say("<alive/>")
-        peer.wait_for_hangup()
+        peer.send("<alive/>")
+        peer.wait_for_disconnect()
 
     with Waiter(clock) as waiter:
         call = session(scripted(script), waiter, *argv)
@@ -152,10 +152,10 @@ def test_acceptance_is_waited_for_no_longer_than_the_time_out(scripted):
     clock = Clock()
 
     def script(peer):
-        peer.hear()
+        peer.receive()
         clock.now += 5
-        peer.say(WELCOME)
-        peer.wait_for_hangup()
+        peer.send(WELCOME)
+        peer.wait_for_disconnect()
 
     with Waiter(clock) as waiter:
         call = session(scripted(script), waiter, "-t", "5")
@@ -166,10 +166,10 @@ def test_acceptance_is_waited_for_no_longer_than_the_time_out(scripted):
 
 def test_the_deadline_holds_against_a_server_that_never_stops_talking(scripted):
     def script(peer):
-        peer.hear()
-        peer.say(WELCOME)
+        peer.receive()
+        peer.send(WELCOME)
         while True:
-            peer.say("<alive/>")
+            peer.send("<alive/>")
 
     with Waiter(Clock(step=0.1)) as waiter, pytest.raises(SessionError, match="not accepted"):
         session(scripted(script), waiter).run()
@@ -177,10 +177,10 @@ def test_the_deadline_holds_against_a_server_that_never_stops_talking(scripted):
 
 def test_the_deadline_is_one_for_all_bytes_and_not_one_for_each(command, scripted):
     def script(peer):
-        peer.hear()
+        peer.receive()
         for byte in frame(WELCOME):
             peer.sock.sendall(bytes([byte]))
-        peer.wait_for_hangup()
+        peer.wait_for_disconnect()
 
     started = time.monotonic()
     done = command("-s", scripted(script).address, "-t", "1", "-c", "pass")
@@ -196,12 +196,12 @@ def test_the_time_out_counts_from_acceptance(scripted, seconds, is_in_time):
     clock = Clock()
 
     def script(peer):
-        peer.hear()
+        peer.receive()
         clock.now += 9  # of 10 s, which count for nothing once the jobs are accepted
-        peer.say(WELCOME)
-        peer.hear()
-        peer.say(ACCEPTED, *DONE)
-        peer.wait_for_hangup()
+        peer.send(WELCOME)
+        peer.receive()
+        peer.send(ACCEPTED, *DONE)
+        peer.wait_for_disconnect()
 
     class Watching(Console):
         def info(self, text):
@@ -239,4 +239,7 @@ def test_nothing_is_sent_twice(command, scripted):
     assert command("-s", server.address, "-t", "-1", "-c", "pass").returncode == 0
     server.close()
     assert len(server.peers) == 1
-    assert [heard.split()[0] for heard in server.peers[0].heard] == ["<login", "<jobs><py_code>pass</py_code></jobs>"]
+    assert [received.split()[0] for received in server.peers[0].received] == [
+        "<login",
+        "<jobs><py_code>pass</py_code></jobs>",
+    ]

@@ -44,8 +44,8 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
     unit.write_text(re.sub(r"(?<=ExecStart=)\S+", sys.executable, service_unit()))  # what it starts has to exist
     command = ["systemd-analyze", "verify", "--man=no", str(unit)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
-    said = [line for line in (done.stdout + done.stderr).splitlines() if "planta.service" in line]
-    assert (done.returncode, said) == (0, [])
+    lines = [line for line in (done.stdout + done.stderr).splitlines() if "planta.service" in line]
+    assert (done.returncode, lines) == (0, [])
 
 
 def test_the_command_of_the_unit_is_one_that_the_server_understands(tmp_path):

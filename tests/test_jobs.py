@@ -1,4 +1,4 @@
-"""What becomes of jobs: how they are run, how they end, and what of their output arrives. Told by literal XML from the
+"""What becomes of jobs: how they are run, how they end, and what of their output arrives. Seen as literal XML from the
 real server, and where the return code matters by the real command."""
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ def server(tmp_path_factory):
 
 
 def test_a_job_that_ends_with_0_is_ok(server):
-    story = run(server, py_code("print(42)"))
-    assert story == ({(1, "stdout"): "42\n"}, [("ok", "")], "ok")
+    report = run(server, py_code("print(42)"))
+    assert report == ({(1, "stdout"): "42\n"}, [("ok", "")], "ok")
 
 
 @pytest.mark.parametrize(
@@ -42,39 +42,39 @@ def test_a_job_that_ends_with_0_is_ok(server):
         ),
     ],
 )
-def test_a_job_that_fails_says_why_by_the_last_line_of_its_stderr(server, code, reason):
+def test_a_job_that_fails_gives_the_reason_in_the_last_line_of_its_stderr(server, code, reason):
     if "never closed" in reason and sys.version_info < (3, 10):
         reason = "SyntaxError: unexpected EOF while parsing"
-    story = run(server, py_code(code))
-    assert (story.finished, story.ended) == ([("failed", reason)], "failed")
+    report = run(server, py_code(code))
+    assert (report.finished, report.ended) == ([("failed", reason)], "failed")
 
 
 def test_a_warning_on_stderr_is_no_failure(server):
-    story = run(server, py_code("import sys; print('careful', file=sys.stderr)"))
-    assert story == ({(1, "stderr"): "careful\n"}, [("ok", "")], "ok")
+    report = run(server, py_code("import sys; print('careful', file=sys.stderr)"))
+    assert report == ({(1, "stderr"): "careful\n"}, [("ok", "")], "ok")
 
 
 def test_jobs_of_all_kinds_run_in_order_one_after_the_other(server):
     (server.home / "modules" / "009ABC.py").write_text("print('module', open('trace').read())")
     (server.home / "py" / "nightly").mkdir()
     (server.home / "py" / "nightly" / "close.py").write_text("print('file'); open('trace', 'a').write('2')")
-    story = run(
+    report = run(
         server,
         py_code("print('code'); open('trace', 'w').write('1')"),
         "<py_file>nightly/close.py</py_file>",
         "<module>009ABC</module>",
     )
-    assert story.finished == [("ok", "")] * 3
-    assert story.output == {(1, "stdout"): "code\n", (2, "stdout"): "file\n", (3, "stdout"): "module 12\n"}
+    assert report.finished == [("ok", "")] * 3
+    assert report.output == {(1, "stdout"): "code\n", (2, "stdout"): "file\n", (3, "stdout"): "module 12\n"}
 
 
 def test_a_failed_job_ends_the_batch(server, tmp_path):
     marker = tmp_path / "marker"
     with connect(server).log_in() as client:
         client.submit(py_code("1"), py_code("raise SystemExit(1)"), *[py_code(f"open({str(marker)!r}, 'w')")] * 2)
-        story = client.story()
-    assert [status for status, _ in story.finished] == ["ok", "failed", "skipped", "skipped"]
-    assert story.ended == "failed"
+        report = client.report()
+    assert [status for status, _ in report.finished] == ["ok", "failed", "skipped", "skipped"]
+    assert report.ended == "failed"
     assert states(server, client.session) == ["ok", "failed", "skipped", "skipped"]
     assert not marker.exists()
 
@@ -86,9 +86,9 @@ def test_a_file_that_has_gone_since_the_batch_was_accepted_is_a_failed_job(serve
         client.submit(py_code(gate.code), "<py_file>soon_gone.py</py_file>", py_code("1"))
         (server.home / "py" / "soon_gone.py").unlink()
         gate.open()
-        story = client.story()
-    assert [status for status, _ in story.finished] == ["ok", "failed", "skipped"]
-    assert "soon_gone.py" in story.finished[1][1]
+        report = client.report()
+    assert [status for status, _ in report.finished] == ["ok", "failed", "skipped"]
+    assert "soon_gone.py" in report.finished[1][1]
 
 
 # Output
@@ -108,15 +108,15 @@ def test_a_file_that_has_gone_since_the_batch_was_accepted_is_a_failed_job(serve
 )  # fmt: skip
 @pytest.mark.parametrize(("descriptor", "stream"), [(1, "stdout"), (2, "stderr")])
 def test_output_arrives_as_it_was_written_as_far_as_xml_can_carry_it(server, written, arrives, descriptor, stream):
-    story = run(server, py_code(f"import os; os.write({descriptor}, {written!r})"))
-    assert story == ({(1, stream): arrives}, [("ok", "")], "ok")
+    report = run(server, py_code(f"import os; os.write({descriptor}, {written!r})"))
+    assert report == ({(1, stream): arrives}, [("ok", "")], "ok")
 
 
 def test_much_output_arrives_whole_and_in_order(server):
     code = "for n in range(100): print(''.join(f'{n:02} {m:04} €\\n' for m in range(3000)), end='')"
-    story = run(server, py_code(code))
-    assert story.ended == "ok"
-    assert story.output == {(1, "stdout"): "".join(f"{n:02} {m:04} €\n" for n in range(100) for m in range(3000))}
+    report = run(server, py_code(code))
+    assert report.ended == "ok"
+    assert report.output == {(1, "stdout"): "".join(f"{n:02} {m:04} €\n" for n in range(100) for m in range(3000))}
 
 
 def test_a_character_arrives_whole_that_is_written_in_two_parts(server, tmp_path):
@@ -126,7 +126,7 @@ def test_a_character_arrives_whole_that_is_written_in_two_parts(server, tmp_path
         client.expect("started")
         assert client.expect("output").text == "5 "
         gate.open()
-        assert client.story().output == {(1, "stdout"): "€"}
+        assert client.report().output == {(1, "stdout"): "€"}
 
 
 def test_output_is_not_held_back_until_a_buffer_is_full(server, tmp_path):
@@ -136,14 +136,14 @@ def test_output_is_not_held_back_until_a_buffer_is_full(server, tmp_path):
         client.expect("started")
         assert client.expect("output").text == "no flush\n"
         gate.open()
-        assert client.story().ended == "ok"
+        assert client.report().ended == "ok"
 
 
 def test_a_child_that_keeps_stdout_open_does_not_keep_the_job(server, tmp_path):
     gate = Gate(tmp_path / "gate")
-    story = run(server, py_code(f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {gate.code!r}])"))
+    report = run(server, py_code(f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {gate.code!r}])"))
     gate.open()
-    assert story.ended == "ok"
+    assert report.ended == "ok"
 
 
 # What a job finds
@@ -157,8 +157,8 @@ def test_a_job_knows_its_session_user_and_number(server):
     ask = py_code("import os; print(*(os.environ['PLANTA_' + name] for name in ('SESSION', 'USER', 'JOB')))")
     with connect(server).log_in() as client:
         client.submit(ask, ask)
-        story = client.story()
-    assert story.output == {
+        report = client.report()
+    assert report.output == {
         (1, "stdout"): f"{client.session} R41 1\n",
         (2, "stdout"): f"{client.session} R41 2\n",
     }
@@ -177,8 +177,8 @@ def test_every_kind_of_job_works_in_py_and_imports_from_there(server, kind):
     (server.home / "py" / "sub" / "importing.py").write_text(code)
     (server.home / "modules" / "IMPORTING.py").write_text(code)
     text = {"py_code": code, "py_file": "sub/importing.py", "module": "IMPORTING"}[kind]
-    story = run(server, f"<{kind}>{text}</{kind}>")
-    assert story.output == {(1, "stdout"): f"{os.path.realpath(server.home / 'py')} 42\n"}
+    report = run(server, f"<{kind}>{text}</{kind}>")
+    assert report.output == {(1, "stdout"): f"{os.path.realpath(server.home / 'py')} 42\n"}
 
 
 def test_code_arrives_as_it_was_sent(server):
@@ -198,7 +198,7 @@ def test_with_one_worker_the_second_batch_starts_after_the_first(tmp_path):
             first.expect("started")
             assert states(server, second.session) == ["queued"]
             gate.open()
-            assert first.story().ended == second.story().ended == "ok"
+            assert first.report().ended == second.report().ended == "ok"
         one, two, three = journal(server)
     assert one["started"] <= one["ended"] <= two["started"] <= two["ended"] <= three["started"] <= three["ended"]
 
@@ -211,7 +211,7 @@ def test_with_two_workers_two_batches_run_at_a_time(tmp_path):
     ):
         for client, own, others in ((one, "a", "b"), (other, "b", "a")):
             client.submit(py_code(f"open('{own}', 'w')\n" + Gate(server.home / "py" / others).code))
-        assert one.story().ended == other.story().ended == "ok"
+        assert one.report().ended == other.report().ended == "ok"
 
 
 # By the command
@@ -235,7 +235,7 @@ def start(server, command):
         (("-u", "R99", "-c", "print(1)"), 2),
     ],
 )
-def test_the_return_code_of_the_command_tells_what_became_of_the_jobs(start, argv, code):
+def test_the_return_code_of_the_command_shows_what_became_of_the_jobs(start, argv, code):
     assert start(*argv).returncode == code
 
 
@@ -257,8 +257,8 @@ def test_a_server_may_keep_its_files_elsewhere(tmp_path):
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "here.py").write_text("import os; print(os.getcwd())")
     with QuickServer(tmp_path / "home", "--py", str(tmp_path / "files")) as server:
-        story = run(server, "<py_file>here.py</py_file>")
-    assert story.output == {(1, "stdout"): f"{os.path.realpath(tmp_path / 'files')}\n"}
+        report = run(server, "<py_file>here.py</py_file>")
+    assert report.output == {(1, "stdout"): f"{os.path.realpath(tmp_path / 'files')}\n"}
 
 
 CHILD = """

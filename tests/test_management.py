@@ -24,9 +24,9 @@ from raw_client import (
     osuser_login,
     py_code,
     run,
-    tell,
+    run_here,
 )
-from support import PASSWORD, PATIENCE, ROOT, manage, own_user
+from support import PASSWORD, PATIENCE, ROOT, current_user, manage
 
 from headless.server.accounts import Account
 
@@ -44,24 +44,24 @@ def server(tmp_path_factory):
         yield server
 
 
-def says(*argv: str, stdin: bytes = b"") -> list[str]:
+def prints(*argv: str, stdin: bytes = b"") -> list[str]:
     """The lines on stdout of a command that succeeds."""
-    told = tell(*argv, stdin=stdin)
-    assert (told.status, told.stderr) == (0, "")
-    return told.stdout.splitlines()
+    done = run_here(*argv, stdin=stdin)
+    assert (done.status, done.stderr) == (0, "")
+    return done.stdout.splitlines()
 
 
 def fails(word: str, *argv: str, stdin: bytes = b"") -> None:
-    """The command ends with 1, says nothing on stdout, and one line with this word on stderr."""
-    told = tell(*argv, stdin=stdin)
-    assert (told.status, told.stdout) == (1, "")
-    (complaint,) = told.stderr.splitlines()
+    """The command ends with 1, prints nothing on stdout, and one line with this word on stderr."""
+    done = run_here(*argv, stdin=stdin)
+    assert (done.status, done.stdout) == (1, "")
+    (complaint,) = done.stderr.splitlines()
     assert " error: " in complaint
     assert word in complaint
 
 
 def listed(home: str) -> list[str]:
-    return says("user", "list", "--home", home)
+    return prints("user", "list", "--home", home)
 
 
 # user
@@ -69,28 +69,28 @@ def listed(home: str) -> list[str]:
 
 def test_accounts_are_listed_by_name_with_the_ways_to_log_in(home):
     stdin = f"{PASSWORD}\nnot this\n".encode()
-    says("user", "add", "R43", "--os-user", "jdoe", "--password-stdin", "--home", home, stdin=stdin)
-    says("user", "add", "R40", "--os-user", "jdoe", "--home", home)
-    assert listed(home) == ["R40 osuser=jdoe", f"R41 osuser={own_user()}", "R43 challenge osuser=jdoe"]
+    prints("user", "add", "R43", "--os-user", "jdoe", "--password-stdin", "--home", home, stdin=stdin)
+    prints("user", "add", "R40", "--os-user", "jdoe", "--home", home)
+    assert listed(home) == ["R40 osuser=jdoe", f"R41 osuser={current_user()}", "R43 challenge osuser=jdoe"]
 
 
 def test_the_first_account_makes_the_home(tmp_path):
     home = str(tmp_path / "new" / "home")
-    assert says("user", "add", "R41", "--os-user", "jdoe", "--home", home) == []
+    assert prints("user", "add", "R41", "--os-user", "jdoe", "--home", home) == []
     assert listed(home) == ["R41 osuser=jdoe"]
 
 
 def test_a_removed_account_is_gone_and_can_be_added_again(home):
-    says("user", "remove", "R41", "--home", home)
+    prints("user", "remove", "R41", "--home", home)
     assert listed(home) == []
     fails("R41", "user", "remove", "R41", "--home", home)
-    says("user", "add", "R41", "--os-user", "jdoe", "--home", home)
+    prints("user", "add", "R41", "--os-user", "jdoe", "--home", home)
     assert listed(home) == ["R41 osuser=jdoe"]
 
 
 def test_a_user_has_one_account_and_the_second_changes_nothing(home):
     fails("R41", "user", "add", "R41", "--os-user", "jdoe", "--home", home)
-    assert listed(home) == [f"R41 osuser={own_user()}"]
+    assert listed(home) == [f"R41 osuser={current_user()}"]
 
 
 def test_a_running_server_knows_a_change_at_once(server):
@@ -99,9 +99,9 @@ def test_a_running_server_knows_a_change_at_once(server):
             return client.ask(osuser_login(user="R60")).tag
 
     assert answer() == "refused"
-    says("user", "add", "R60", "--os-user", own_user(), "--home", str(server.home))
+    prints("user", "add", "R60", "--os-user", current_user(), "--home", str(server.home))
     assert answer() == "welcome"
-    says("user", "remove", "R60", "--home", str(server.home))
+    prints("user", "remove", "R60", "--home", str(server.home))
     assert answer() == "refused"
 
 
@@ -118,11 +118,11 @@ def test_a_running_server_knows_a_change_at_once(server):
 )
 def test_a_password_is_refused_that_is(home, password, word):
     fails(word, "user", "add", "R42", "--password-stdin", "--home", home, stdin=password)
-    assert listed(home) == [f"R41 osuser={own_user()}"]
+    assert listed(home) == [f"R41 osuser={current_user()}"]
 
 
 def test_a_password_of_72_bytes_is_the_longest(home):
-    says("user", "add", "R42", "--password-stdin", "--home", home, stdin="ü".encode() * 36 + b"\r\n")
+    prints("user", "add", "R42", "--password-stdin", "--home", home, stdin="ü".encode() * 36 + b"\r\n")
     assert "R42 challenge" in listed(home)
 
 
@@ -159,9 +159,9 @@ def test_without_a_terminal_nothing_is_asked(home):
     ],
 )
 def test_a_command_line_that_must_be_corrected_is_a_2(tmp_path, argv):
-    told = tell(*argv, *(("--home", str(tmp_path / "home")) if len(argv) > 1 else ()))
-    assert (told.status, told.stdout) == (2, "")
-    assert " error: " in told.stderr.splitlines()[-1]
+    done = run_here(*argv, *(("--home", str(tmp_path / "home")) if len(argv) > 1 else ()))
+    assert (done.status, done.stdout) == (2, "")
+    assert " error: " in done.stderr.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -179,7 +179,7 @@ def test_what_only_reads_makes_no_home(tmp_path, argv):
 
 @pytest.mark.parametrize("argv", READING, ids=" ".join)
 def test_what_only_reads_leaves_nothing_in_a_folder_that_is_no_home(tmp_path, argv):
-    tell(*argv, "--home", str(tmp_path))
+    run_here(*argv, "--home", str(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -200,10 +200,10 @@ def test_a_database_that_is_none_cannot_be_used(home):
     assert "planta.sqlite" in done.stderr
 
 
-def test_the_home_is_planta_home_if_nothing_else_is_said(tmp_path, monkeypatch):
+def test_the_home_is_planta_home_if_nothing_else_is_sent(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    says("user", "add", "R41", "--os-user", "jdoe")
-    assert says("user", "list") == listed(str(tmp_path / "planta-home")) == ["R41 osuser=jdoe"]
+    prints("user", "add", "R41", "--os-user", "jdoe")
+    assert prints("user", "list") == listed(str(tmp_path / "planta-home")) == ["R41 osuser=jdoe"]
 
 
 # jobs
@@ -214,11 +214,11 @@ KEYS = ["session", "job", "user", "kind", "state", "accepted", "started", "ended
 
 @pytest.fixture(scope="module")
 def failed(server):
-    """A session that has failed: its first job was ok and has said something."""
+    """A session that has failed: its first job was ok and has printed something."""
     (server.home / "modules" / "OK.py").write_text("import sys; print('one\\ntwo'); print('three', file=sys.stderr)")
     with connect(server).log_in() as client:
         client.submit("<module>OK</module>", py_code("raise SystemExit('no such table')"), py_code("1"))
-        assert client.story().ended == "failed"
+        assert client.report().ended == "failed"
     return client.session
 
 
@@ -242,20 +242,20 @@ def test_times_are_those_of_the_clock_with_their_time_zone(server):
 
 
 def test_without_json_it_is_one_line_a_job(server, failed):
-    lines = [line for line in says("jobs", "--home", str(server.home)) if line.startswith(failed)]
+    lines = [line for line in prints("jobs", "--home", str(server.home)) if line.startswith(failed)]
     entries = [entry for entry in journal(server) if entry["session"] == failed]
     assert len(lines) == 3
     for line, entry in zip(lines, entries):
         day, time = f"{datetime.fromisoformat(entry['accepted']).astimezone():%Y-%m-%d %H:%M:%S}".split()
-        words = line.split()
-        assert words[:5] == [failed, str(entry["job"]), entry["state"], day, time]
-        assert {entry["user"], entry["kind"]} <= set(words)
+        columns = line.split()
+        assert columns[:5] == [failed, str(entry["job"]), entry["state"], day, time]
+        assert {entry["user"], entry["kind"]} <= set(columns)
         assert line.endswith(entry["message"] or entry["kind"])
 
 
 def test_a_session_is_shown_alone_and_with_its_output(server, failed):
     run(server, py_code("print('another session')"))
-    lines = says("jobs", failed, "--home", str(server.home))
+    lines = prints("jobs", failed, "--home", str(server.home))
     assert [line.split()[:2] for line in lines if not line.startswith(" ")] == [
         [failed, "1"],
         [failed, "2"],
@@ -270,7 +270,7 @@ def test_a_session_is_shown_alone_and_with_its_output(server, failed):
 def test_the_stored_output_is_what_the_job_wrote(server):
     with connect(server).log_in() as client:
         client.submit(py_code("import os; os.write(1, b'10%\\r20%\\r\\n\\xff')"))
-        client.story()
+        client.report()
     assert journal(server, client.session)[0]["stdout"] == "10%\r20%\r\n\ufffd"
 
 
@@ -280,7 +280,7 @@ def test_a_session_that_is_not_there_is_a_1(server, json):
 
 
 def test_an_empty_journal_is_no_error(home):
-    assert says("jobs", "--home", home) == says("jobs", "--json", "--home", home) == []
+    assert prints("jobs", "--home", home) == prints("jobs", "--json", "--home", home) == []
 
 
 def test_the_journal_survives_and_the_newest_job_is_last(tmp_path):
@@ -293,7 +293,7 @@ def test_the_journal_survives_and_the_newest_job_is_last(tmp_path):
             running.expect("started")
             before = journal(server)
             gate.open()
-            waiting.story()
+            waiting.report()
         server.stop()
         server.start()
         run(server, py_code("1"))
@@ -314,7 +314,7 @@ PLAIN = {name: value for name, value in os.environ.items() if not name.startswit
 @pytest.mark.usefixtures("failed")
 @pytest.mark.parametrize("argv", [("jobs",), ("user", "list")], ids=" ".join)
 def test_everything_printed_reaches_a_pipe(server, argv):
-    expected = tell(*argv, "--home", str(server.home)).stdout
+    expected = run_here(*argv, "--home", str(server.home)).stdout
     assert server.manage(*argv, env=PLAIN).stdout == expected != ""
 
 
@@ -338,7 +338,7 @@ def test_a_character_that_stdout_does_not_know_is_no_error(tmp_path):
 def test_output_that_stdout_does_not_know_is_no_error(server):
     with connect(server).log_in() as client:
         client.submit(py_code("raise SystemExit('keine Tabelle für Zürich')"))
-        client.story()
+        client.report()
     shown = server.manage("jobs", client.session, env={**PLAIN, "PYTHONIOENCODING": "ascii"}).stdout
     assert shown.count("keine Tabelle") == 2
 
@@ -346,7 +346,7 @@ def test_output_that_stdout_does_not_know_is_no_error(server):
 # serve
 
 
-def test_serve_makes_its_home_and_says_where_it_listens(tmp_path):
+def test_serve_makes_its_home_and_prints_where_it_listens(tmp_path):
     server = QuickServer(tmp_path / "home")
     server.start()
     assert re.fullmatch(r"127\.0\.0\.1:[1-9][0-9]*", server.address)
@@ -354,7 +354,7 @@ def test_serve_makes_its_home_and_says_where_it_listens(tmp_path):
     assert server.stop() == 0
 
 
-def test_serve_speaks_ipv6(tmp_path):
+def test_serve_listens_on_ipv6(tmp_path):
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
@@ -384,7 +384,7 @@ def test_with_until_eof_the_server_ends_with_its_standard_input_which_no_job_sha
         address = process.stdout.readline().removeprefix("listening on ").strip()
         with RawClient(address).log_in() as client:
             client.submit(py_code("import sys; print(repr(sys.stdin.read()))"))
-            assert client.story().output == {(1, "stdout"): "''\n"}
+            assert client.report().output == {(1, "stdout"): "''\n"}
         assert process.communicate(timeout=PATIENCE) == ("", None)
         assert process.returncode == 0
 
@@ -408,11 +408,11 @@ def test_with_a_certificate_every_connection_is_tls_from_its_first_byte(tmp_path
         with connect(server) as client:
             client.sock = context.wrap_socket(client.sock, server_hostname="127.0.0.1")
             client.log_in().submit(py_code("print(1)"))
-            assert client.story().ended == "ok"
+            assert client.report().ended == "ok"
         with connect(server) as plain:
-            plain.say(osuser_login())
-            plain.wait_for_hangup()
-            assert plain.heard == []
+            plain.send(osuser_login())
+            plain.wait_for_disconnect()
+            assert plain.received == []
 
 
 @pytest.mark.parametrize(("cert", "key"), [("absent.pem", "key"), ("cert", "absent.pem"), ("key", "cert")])

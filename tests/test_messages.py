@@ -1,4 +1,4 @@
-"""Messages <-> XML, both ways against literal bytes; what is no message; what may be shown. Not: who says what when."""
+"""Messages <-> XML, both ways against literal bytes; what is no message; what may be shown. Not who sends what when."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ LITERAL = [
 
 
 @pytest.mark.parametrize(("message", "payload"), LITERAL)
-def test_every_message_is_written_and_read_as_the_protocol_says(message, payload):
+def test_every_message_is_written_and_read_as_the_protocol_wants(message, payload):
     assert encode(message) == payload
     assert decode(payload) == message
     assert type(decode(payload)) is type(message)
@@ -171,7 +171,7 @@ NO_PLAIN_XML = {
     "a processing instruction behind": b"<alive/><?x y?>",
     "a processing instruction in a text": output("a<?x y?>b"),
     "a default namespace": b'<alive xmlns="urn:x"/>',
-    "no default namespace, said aloud": b'<alive xmlns=""/>',
+    "no default namespace, written out": b'<alive xmlns=""/>',
     "a prefixed namespace": b'<x:alive xmlns:x="urn:x"/>',
     "an unused namespace": b'<alive xmlns:x="urn:x"/>',
     "a namespace within": b'<jobs><module xmlns="urn:x">A</module></jobs>',
@@ -221,7 +221,7 @@ UNKNOWN = {
     "white space where nothing belongs": b"<alive> </alive>",
     "an element where none belongs": b"<alive><alive/></alive>",
     "markup in a text": output("a<b>c</b>d"),
-    "a word in a text": output("<output/>"),
+    "a message in a text": output("<output/>"),
     "a message in a message": b"<jobs><alive/></jobs>",
     "a job alone": b"<module>A</module>",
     "text between jobs": b"<jobs>x<module>A</module></jobs>",
@@ -303,7 +303,7 @@ class TestWhatIsNoMessage:
         with pytest.raises(ProtocolError):
             decode(payload)
 
-    def test_what_is_wrong_is_said_in_a_text_of_bounded_length(self):
+    def test_what_is_wrong_is_sent_in_a_text_of_bounded_length(self):
         with pytest.raises(ProtocolError) as caught:
             decode(b'<ended status="' + b"x" * 100_000 + b'"/>')
         assert len(str(caught.value)) < 500
@@ -484,7 +484,7 @@ class TestWhatMayBeShown:
 
 
 class TestSchema:
-    """protocol.xsd and the classes in messages.py are two places that must say the same."""
+    """protocol.xsd and the classes in messages.py are two places that must be the same."""
 
     XS = "{http://www.w3.org/2001/XMLSchema}"
     ROOT = etree.parse(str(Path(messages.__file__).with_name("protocol.xsd"))).getroot()
@@ -494,8 +494,8 @@ class TestSchema:
         return self.ROOT.find(f"{self.XS}element[@name='{kind.__name__.lower()}']")
 
     def test_there_is_a_class_for_each_element_and_the_other_way_round(self):
-        words = {element.get("name") for element in self.ROOT.findall(f"{self.XS}element")}
-        assert words == {kind.__name__.lower() for kind in self.CLASSES}
+        names = {element.get("name") for element in self.ROOT.findall(f"{self.XS}element")}
+        assert names == {kind.__name__.lower() for kind in self.CLASSES}
 
     @pytest.mark.parametrize("message", [message for message, _ in LITERAL], ids=name_of)
     def test_the_name_of_a_message_is_its_element(self, message):

@@ -207,4 +207,4 @@ def test_utf8_is_read_in_an_ascii_locale(command, scripted):
     env = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     assert command("-s", server.address, "-c", "print('ü€😀')", env=env).returncode == 0
     server.close()
-    assert server.peers[0].heard[1] == "<jobs><py_code>print('ü€😀')</py_code></jobs>"
+    assert server.peers[0].received[1] == "<jobs><py_code>print('ü€😀')</py_code></jobs>"

@@ -44,7 +44,7 @@ def test_a_signal_ends_the_process_by_that_signal_after_a_goodbye(command, scrip
     assert process.returncode == -signum
     assert rest.endswith(f"jobs: {submission}\n")
     server.close()
-    assert server.peers[0].heard[-1] == "<logout/>"
+    assert server.peers[0].received[-1] == "<logout/>"
 
 
 @posix_only
@@ -52,13 +52,13 @@ def test_a_signal_that_nohup_ignores_stays_ignored(command, scripted):
     ignored = threading.Event()
 
     def script(peer):
-        peer.hear()
-        peer.say(WELCOME)
-        peer.hear()
-        peer.say(ACCEPTED, STARTED)
+        peer.receive()
+        peer.send(WELCOME)
+        peer.receive()
+        peer.send(ACCEPTED, STARTED)
         assert ignored.wait(PATIENCE)
-        peer.say(*DONE[1:])
-        peer.wait_for_hangup()
+        peer.send(*DONE[1:])
+        peer.wait_for_disconnect()
 
     line = ("-s", scripted(script).address, "-v", "-t", "-1", "-c", "pass")
     with command.start(*line, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)) as process:
@@ -71,12 +71,12 @@ def test_a_signal_that_nohup_ignores_stays_ignored(command, scripted):
 
 def printing_without_end(peer):
     """A script: a job that prints as long as somebody listens."""
-    peer.hear()
-    peer.say(WELCOME)
-    peer.hear()
-    peer.say(ACCEPTED, STARTED)
+    peer.receive()
+    peer.send(WELCOME)
+    peer.receive()
+    peer.send(ACCEPTED, STARTED)
     while True:
-        peer.say('<output job="1" stream="stdout">' + "x" * 60000 + "</output>")
+        peer.send('<output job="1" stream="stdout">' + "x" * 60000 + "</output>")
 
 
 @posix_only
@@ -148,7 +148,7 @@ def test_all_streams_may_be_closed(command, scripted):
     closing = {"preexec_fn": lambda: os.closerange(0, 3)}
     assert command("-s", server.address, "-vvv", "-t", "-1", "-c", "pass", **closing).returncode == 0
     server.close()
-    assert server.peers[0].heard[1:] == ["<jobs><py_code>pass</py_code></jobs>"]
+    assert server.peers[0].received[1:] == ["<jobs><py_code>pass</py_code></jobs>"]
 
 
 @pytest.mark.parametrize(

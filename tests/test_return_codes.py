@@ -1,5 +1,5 @@
-"""Every row of the table of return codes, by several causes each: the real command against a server that says exactly
-what the test says. What `-v` tells of the jobs (submitted or not) is checked with the code.
+"""Every row of the table of return codes, by several causes each: the real command against a server that sends exactly
+what the test gives it. What `-v` reports of the jobs (submitted or not) is checked with the code.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dialogues import (
     challenging,
     serving,
 )  # fmt: skip
-from support import HASH, ScriptedServer, frame, own_user
+from support import HASH, ScriptedServer, current_user, frame
 
 NOT_SUBMITTED = "jobs: not submitted"
 SUBMITTED = "jobs: submitted"
@@ -61,13 +61,13 @@ def test_0_when_the_end_comes_within_the_time_out(command, scripted):
 
 def test_0_whatever_the_size_of_the_pieces_in_which_it_comes(command, scripted):
     def script(peer):
-        peer.hear()
+        peer.receive()
         for byte in frame(WELCOME):
             peer.sock.sendall(bytes([byte]))
-        peer.hear()
+        peer.receive()
         for byte in b"".join(map(frame, (ACCEPTED, "<alive/>", *DONE))):
             peer.sock.sendall(bytes([byte]))
-        peer.wait_for_hangup()
+        peer.wait_for_disconnect()
 
     assert run(command, scripted(script)).returncode == 0
 
@@ -128,16 +128,16 @@ def test_1_when_the_server_refuses_what_it_has_accepted(command, scripted):
 
 
 @pytest.mark.parametrize(
-    ("spoken", "submission"), [(0, NOT_SUBMITTED), (1, UNKNOWN), (2, SUBMITTED), (3, SUBMITTED), (4, SUBMITTED)]
+    ("sent", "submission"), [(0, NOT_SUBMITTED), (1, UNKNOWN), (2, SUBMITTED), (3, SUBMITTED), (4, SUBMITTED)]
 )
-def test_1_when_the_connection_ends_early(command, scripted, spoken, submission):
+def test_1_when_the_connection_ends_early(command, scripted, sent, submission):
     def script(peer):
-        for say in [[WELCOME], [ACCEPTED], [STARTED], [FINISHED]][:spoken]:
-            if say[0] in (WELCOME, ACCEPTED):
-                peer.hear()
-            peer.say(*say)
-        if spoken < 2:
-            peer.hear()
+        for document in [WELCOME, ACCEPTED, STARTED, FINISHED][:sent]:
+            if document in (WELCOME, ACCEPTED):
+                peer.receive()
+            peer.send(document)
+        if sent < 2:
+            peer.receive()
 
     assert_failed(run(command, scripted(script)), 1, submission)
 
@@ -145,10 +145,10 @@ def test_1_when_the_connection_ends_early(command, scripted, spoken, submission)
 @pytest.mark.parametrize("answer", [(), (WELCOME,)])
 def test_1_when_the_connection_is_reset(command, scripted, answer):
     def script(peer):
-        peer.hear()
-        peer.say(*answer)
+        peer.receive()
+        peer.send(*answer)
         if answer:
-            peer.hear()
+            peer.receive()
         peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
     assert_failed(run(command, scripted(script), wait=False), 1, UNKNOWN if answer else NOT_SUBMITTED)
@@ -180,13 +180,13 @@ def test_1_when_the_connection_is_reset(command, scripted, answer):
 )
 def test_1_when_the_answer_to_the_login_is_nonsense(command, scripted, nonsense):
     def script(peer):
-        peer.hear()
+        peer.receive()
         peer.sock.sendall(nonsense)
-        peer.wait_for_hangup()
+        peer.wait_for_disconnect()
 
     server = scripted(script)
     assert_failed(run(command, server), 1, NOT_SUBMITTED)
-    assert not any("<jobs" in heard for heard in server.peers[0].heard)
+    assert not any("<jobs" in received for received in server.peers[0].received)
 
 
 @pytest.mark.parametrize(
@@ -224,7 +224,7 @@ def test_1_when_an_answer_comes_before_its_question(command, scripted, documents
         (STARTED, FINISHED, '<ended status="ok">all well</ended>'),
     ],
 )
-def test_1_when_the_story_of_the_jobs_is_not_told_in_order(command, scripted, documents):
+def test_1_when_the_report_of_the_jobs_is_not_in_order(command, scripted, documents):
     assert_failed(run(command, scripted(serving(*documents))), 1, SUBMITTED)
 
 
@@ -236,15 +236,15 @@ def test_1_when_something_follows_the_end(command, scripted):
 @pytest.mark.parametrize("documents", [(STARTED, FAILED, ENDED_FAILED), (STARTED, FAILED), (ENDED_FAILED,)])
 def test_1_when_a_job_failed(command, scripted, documents):
     def script(peer):
-        peer.hear()
-        peer.say(WELCOME)
-        peer.hear()
-        peer.say(ACCEPTED, *documents)
+        peer.receive()
+        peer.send(WELCOME)
+        peer.receive()
+        peer.send(ACCEPTED, *documents)
 
     assert_failed(run(command, scripted(script)), 1, SUBMITTED)
 
 
-def test_1_says_which_job_failed_and_why(command, scripted):
+def test_1_names_the_job_that_failed_and_why(command, scripted):
     done = run(command, scripted(serving(STARTED, FAILED, ENDED_FAILED)))
     assert "job 1 failed: no such table" in done.stdout.splitlines()[-1]
 
@@ -254,7 +254,7 @@ def test_1_when_the_server_cannot_prove_that_it_knows_the_password(command, scri
         server = scripted(challenging(*DONE, signature=signature))
         done = run(command, server, "-u", "R41", "-p", command.secret_file(name=f"secret-{len(signature)}"))
         assert_failed(done, 1, NOT_SUBMITTED)
-        assert not any("<jobs" in heard for heard in server.peers[0].heard)
+        assert not any("<jobs" in received for received in server.peers[0].received)
 
 
 @pytest.mark.parametrize(
@@ -272,14 +272,14 @@ def test_1_when_the_server_cannot_prove_that_it_knows_the_password(command, scri
 )
 def test_no_proof_leaves_for_a_challenge_that_is_not_right(command, scripted, documents):
     def script(peer):
-        nonce = attribute(peer.hear(), "nonce")
-        peer.say(*(document.format(nonce=nonce, salt=SALT) for document in documents))
-        peer.wait_for_hangup()
+        nonce = attribute(peer.receive(), "nonce")
+        peer.send(*(document.format(nonce=nonce, salt=SALT) for document in documents))
+        peer.wait_for_disconnect()
 
     server = scripted(script)
     done = run(command, server, "-u", "R41", "-p", command.secret_file())
     assert_failed(done, 1, NOT_SUBMITTED)
-    assert not any("proof" in heard for heard in server.peers[0].heard)
+    assert not any("proof" in received for received in server.peers[0].received)
 
 
 # 2: something must be corrected
@@ -318,14 +318,14 @@ def test_3_when_the_time_out_ran_out_after_acceptance(command, scripted):
     assert_failed(done, 3, SUBMITTED)
 
 
-def test_3_whatever_else_the_server_goes_on_saying(command, scripted):
+def test_3_whatever_else_the_server_goes_on_sending(command, scripted):
     def script(peer):
-        peer.hear()
-        peer.say(WELCOME)
-        peer.hear()
-        peer.say(ACCEPTED)
+        peer.receive()
+        peer.send(WELCOME)
+        peer.receive()
+        peer.send(ACCEPTED)
         while True:
-            peer.say("<alive/>")
+            peer.send("<alive/>")
 
     assert run(command, scripted(script), "-t", "1", wait=False).returncode == 3
 
@@ -353,10 +353,10 @@ def test_the_name_of_an_osuser_login_does_not_come_from_the_environment(command,
     server = scripted(serving())
     done = command("-s", server.address, "-c", "pass", env={"LOGNAME": "mallory", "USER": "mallory"})
     assert done.returncode == 0
-    assert f'os_user="{own_user()}"' in server.peers[0].heard[0]
+    assert f'os_user="{current_user()}"' in server.peers[0].received[0]
 
 
 def test_nothing_of_the_hash_is_sent(command, scripted):
     server = scripted(challenging(*DONE))
     assert run(command, server, "-u", "R41", "-p", command.secret_file()).returncode == 0
-    assert HASH[29:] not in "".join(server.peers[0].heard)
+    assert HASH[29:] not in "".join(server.peers[0].received)

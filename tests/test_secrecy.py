@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 from support import HASH, PASSWORD, JobServer
+from wire import send
 
 from headless.outcome import HeadlessError
 from headless.protocol import login
@@ -30,7 +31,7 @@ class Exchange:
     def __init__(self, number=None, tamper=lambda data: data) -> None:
         self._number = number
         self._tamper = tamper
-        self.spoken: list[bytes] = []
+        self.sent: list[bytes] = []
         self.proof_left = self.let_in = self.is_complete = False
         with suppress(HeadlessError):
             self._run(ClientConversation("client"), ServerConversation())
@@ -49,19 +50,19 @@ class Exchange:
         if signature is None:
             return
         self.let_in = True
-        if self._pass(server.say(Welcome("s1", 30, signature)), client, Welcome):
+        if self._pass(send(server, Welcome("s1", 30, signature)), client, Welcome):
             self.is_complete = True
 
-    def _pass(self, data, hearer, kind):
-        hearer.feed(self._tamper(data) if len(self.spoken) == self._number else data)
-        self.spoken.append(data)
-        heard = list(iter(hearer.next_message, None))
-        return heard[0] if len(heard) == 1 and isinstance(heard[0], kind) else None
+    def _pass(self, data, receiver, kind):
+        receiver.feed(self._tamper(data) if len(self.sent) == self._number else data)
+        self.sent.append(data)
+        received = list(iter(receiver.next_message, None))
+        return received[0] if len(received) == 1 and isinstance(received[0], kind) else None
 
 
 def meaning(data):
-    """What these bytes say of what is to be proved; None if they are not one message, and at most the beginning of
-    another one, which nobody has heard yet."""
+    """What these bytes contain of what is to be proved; None if they are not one message, and at most the beginning of
+    another one, which nobody has received yet."""
     reader = FrameReader()
     reader.feed(data)
     with suppress(HeadlessError):
@@ -88,10 +89,10 @@ TAMPERING = {
 
 @pytest.mark.parametrize("number", range(4), ids=MESSAGES)
 @pytest.mark.parametrize("tamper", TAMPERING.values(), ids=TAMPERING)
-def test_a_login_is_complete_only_if_all_that_is_proved_arrived_as_it_was_said(number, tamper):
+def test_a_login_is_complete_only_if_all_that_is_proved_arrived_as_it_was_sent(number, tamper):
     untouched = Exchange()
     assert untouched.is_complete
-    original = untouched.spoken[number]
+    original = untouched.sent[number]
     for at in range(len(original)):
         tampered = tamper(original, at)
         exchange = Exchange(number, lambda _, tampered=tampered: tampered)
@@ -107,10 +108,10 @@ def test_what_was_recorded_of_a_login_lets_nobody_in_again():
     recorded = Exchange()
     assert recorded.is_complete
     server = ServerConversation()
-    server.feed(recorded.spoken[0])
+    server.feed(recorded.sent[0])
     assert isinstance(server.next_message(), Login)
     server.challenge(SALT, "t" * 24)  # another nonce, as always
-    server.feed(recorded.spoken[2])
+    server.feed(recorded.sent[2])
     assert isinstance(server.next_message(), Response)
     assert server.signature(KEYS) is None
 

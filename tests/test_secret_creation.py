@@ -239,8 +239,8 @@ def test_a_file_that_somebody_else_made_meanwhile_stays_as_it_is(new_file, folde
 
 def test_six_at_once_make_one_file(new_file, folder):
     files = [new_file(folder / "r41") for _ in range(6)]
-    said = [file.write(HASH.encode() + b"\n") for file in files]
-    assert sum("was made by somebody else" in text for text in said) == 5
+    remarks = [file.write(HASH.encode() + b"\n") for file in files]
+    assert sum("was made by somebody else" in text for text in remarks) == 5
     assert_made(folder)
 
 

@@ -34,12 +34,12 @@ from raw_client import (
     osuser_login,
     py_code,
     run,
+    run_here,
     serve_here,
     states,
-    tell,
     wait_until,
 )
-from support import HASH, PASSWORD, Hangup, JobServer, frame, own_user
+from support import HASH, PASSWORD, Disconnected, JobServer, current_user, frame
 
 from headless.server import listener, peer
 from headless.server.accounts import Account, keys_from_hash
@@ -55,12 +55,12 @@ def server(tmp_path_factory):
     with an odd name by password, R50 of somebody else."""
     home = tmp_path_factory.mktemp("server") / "home"
     accounts = (
-        Account("R43", own_user(), None),
+        Account("R43", current_user(), None),
         Account("R50", STRANGER, None),
         Account(ODD_USER, None, keys_from_hash(HASH.encode())),
     )
     with QuickServer(home, "--workers", "8", accounts=accounts) as server:
-        tell("user", "add", "R42", "--password-stdin", "--home", str(home), stdin=PASSWORD.encode())
+        run_here("user", "add", "R42", "--password-stdin", "--home", str(home), stdin=PASSWORD.encode())
         yield server
 
 
@@ -97,16 +97,16 @@ def test_the_user_who_owns_the_connection_may_log_in(own_server):
 )
 def test_an_osuser_login_is_refused_for(server, login, word):
     with connect(server) as client:
-        client.say(login)
+        client.send(login)
         assert word in client.expect_refusal("login")
 
 
 @pytest.mark.parametrize("user", ["R41", "R43"])
-def test_of_several_accounts_the_login_says_which(server, user):
+def test_of_several_accounts_the_login_names_one(server, user):
     with connect(server) as client:
         client.session = client.ask(osuser_login(user=user)).attrib["session"]
         client.submit(py_code("import os; print(os.environ['PLANTA_USER'])"))
-        assert client.story().output == {(1, "stdout"): f"{user}\n"}
+        assert client.report().output == {(1, "stdout"): f"{user}\n"}
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_trust_is_for_connections_whose_owner_cannot_be_known(tmp_path, monkeypa
 def test_osuser_is_for_clients_on_the_same_machine(tmp_path, monkeypatch):
     def talk(address):
         with RawClient(address) as client:
-            client.say(osuser_login())
+            client.send(osuser_login())
             client.expect_refusal("login")
 
     monkeypatch.setattr(peer, "is_loopback", lambda _host: False)
@@ -213,21 +213,21 @@ WRONG_RESPONSES = {
 @pytest.mark.parametrize("make_response", WRONG_RESPONSES.values(), ids=WRONG_RESPONSES)
 def test_a_challenge_login_is_refused_for(server, make_response):
     with connect(server) as client:
-        client.say(make_response(*challenged(client, "R42")))
+        client.send(make_response(*challenged(client, "R42")))
         client.expect_refusal("login")
     with connect(server) as client:  # which also makes the server forget the failure
         nonce, salt = challenged(client, "R42")
         assert client.ask(response(nonce, proof_for(nonce, salt))).tag == "welcome"
 
 
-def test_an_unknown_user_looks_like_one_with_a_wrong_password(server):
+def test_an_unkncurrent_user_looks_like_one_with_a_wrong_password(server):
     def attempt(user: str) -> tuple[int, str]:
         with connect(server) as client:
             nonce, salt = challenged(client, user)
             assert re.fullmatch(r"\$2b\$12\$[./A-Za-z0-9]{21}[.Oeu]", salt)
-            client.say(response(nonce, WRONG))
+            client.send(response(nonce, WRONG))
             client.expect_refusal("login")
-            return len(client.heard[0]), client.heard[1]
+            return len(client.received[0]), client.received[1]
 
     assert attempt("R42") == attempt("R99") == attempt("R41")
 
@@ -247,7 +247,7 @@ def test_the_made_up_salt_of_a_user_stays_and_is_nobody_elses(own_server):
 def test_a_connection_is_for_one_login(server):
     with connect(server) as client:
         nonce, _ = challenged(client, "R99")
-        client.say(response(nonce, WRONG), osuser_login(user="R41"), in_jobs(py_code("1")))
+        client.send(response(nonce, WRONG), osuser_login(user="R41"), in_jobs(py_code("1")))
         refused = client.expect("refused")
         client.expect_end()
     assert refused.attrib["reason"] in ("login", "protocol")
@@ -258,7 +258,7 @@ def test_repeated_failures_are_answered_ever_later(own_server):
     for _ in range(3):
         with connect(own_server) as client:
             nonce, _ = challenged(client, "R96")
-            client.say(response(nonce, WRONG))
+            client.send(response(nonce, WRONG))
             client.expect_refusal("login")
     assert time.monotonic() - before > 0.2
 
@@ -269,11 +269,11 @@ def test_repeated_failures_are_answered_ever_later(own_server):
 @pytest.mark.parametrize("version", ["2", "11", "0"])
 def test_another_version_is_refused_as_that(server, version):
     with connect(server) as client:
-        client.say(f'<login version="{version}" client="test" auth_type="new" token="1"/>')
+        client.send(f'<login version="{version}" client="test" auth_type="new" token="1"/>')
         client.expect_refusal("version")
 
 
-NOT_SPOKEN = {
+NOT_THE_PROTOCOL = {
     "an empty frame": frame(b""),
     "a frame beyond 4096 bytes": struct.pack(">I", 4097),
     "a length beyond every limit": b"\xff\xff\xff\xff",
@@ -282,8 +282,8 @@ NOT_SPOKEN = {
     "broken XML": frame("<login"),
     "not UTF-8": frame(b'<login version="1" client="\xff" auth_type="osuser" os_user="x"/>'),
     "a document type": frame("<!DOCTYPE login><login/>"),
-    "an unknown word": frame("<shutdown/>"),
-    "a word of the server": frame('<welcome session="1"/>'),
+    "an unknown message": frame("<shutdown/>"),
+    "a message of the server": frame('<welcome session="1"/>'),
     "jobs before the login": frame(in_jobs(py_code("1"))),
     "a response without a challenge": frame(response(NONCE, WRONG)),
     "an unknown attribute": frame(osuser_login().replace("<login", '<login admin="yes"')),
@@ -294,7 +294,7 @@ NOT_SPOKEN = {
 }
 
 
-@pytest.mark.parametrize("data", NOT_SPOKEN.values(), ids=NOT_SPOKEN)
+@pytest.mark.parametrize("data", NOT_THE_PROTOCOL.values(), ids=NOT_THE_PROTOCOL)
 def test_a_connection_is_refused_that_begins_with(server, data):
     with connect(server) as client:
         client.sock.sendall(data)
@@ -323,7 +323,7 @@ def test_a_second_batch_is_refused_and_does_not_run(server, tmp_path):
     with connect(server).log_in() as client:
         client.submit(py_code(gate.code))
         client.expect("started")
-        client.say(in_jobs(py_code(f"open({str(marker)!r}, 'w')")))
+        client.send(in_jobs(py_code(f"open({str(marker)!r}, 'w')")))
         client.expect_refusal("protocol")
         gate.open()
         wait_until(lambda: states(server, client.session) == ["ok"])
@@ -362,7 +362,7 @@ def test_a_batch_with_a_job_that_cannot_be_is_refused_as_a_whole(server, tmp_pat
     marker = tmp_path / "marker"
     with connect(server).log_in() as client:
         first = py_code(f"open({str(marker)!r}, 'w')")
-        client.say(in_jobs(first, job.format(outside=files_outside)))
+        client.send(in_jobs(first, job.format(outside=files_outside)))
         client.expect_refusal("jobs")
     assert run(server, py_code("1")).ended == "ok"
     assert not marker.exists()
@@ -391,7 +391,7 @@ def test_a_link_to_another_file_below_py_is_a_file_like_others(server):
 def test_a_file_name_that_no_file_can_have_is_the_callers_to_correct(tmp_path):
     def talk(address):
         with RawClient(address).log_in() as client:
-            client.say(in_jobs(f"<py_file>{'x' * 300}</py_file>"))
+            client.send(in_jobs(f"<py_file>{'x' * 300}</py_file>"))
             client.expect_refusal("jobs")
 
     serve_here(tmp_path / "home", talk)
@@ -400,7 +400,7 @@ def test_a_file_name_that_no_file_can_have_is_the_callers_to_correct(tmp_path):
 # Batches that are accepted
 
 
-def test_accepted_is_said_when_the_batch_is_in_the_journal(server):
+def test_accepted_is_sent_when_the_batch_is_in_the_journal(server):
     with connect(server).log_in() as client:
         client.submit(py_code("1"), py_code("2"))
         with closing(sqlite3.connect(server.home / "planta.sqlite")) as database:
@@ -415,12 +415,12 @@ def test_a_batch_that_cannot_be_recorded_is_not_accepted_and_does_not_run(tmp_pa
         with closing(sqlite3.connect(tmp_path / "home" / "planta.sqlite")) as database:
             database.execute("CREATE TRIGGER full BEFORE INSERT ON jobs BEGIN SELECT RAISE(ABORT, 'full'); END")
             with RawClient(address).log_in() as client:
-                client.say(in_jobs(py_code(f"open({str(marker)!r}, 'w')")))
+                client.send(in_jobs(py_code(f"open({str(marker)!r}, 'w')")))
                 client.expect_refusal("busy")
             database.execute("DROP TRIGGER full")
         with RawClient(address).log_in() as client:
             client.submit(py_code("1"))
-            assert client.story().ended == "ok"
+            assert client.report().ended == "ok"
 
     serve_here(tmp_path / "home", talk, workers=1)
     assert not marker.exists()
@@ -431,7 +431,7 @@ def close(client: RawClient) -> None:
 
 
 def log_out(client: RawClient) -> None:
-    client.say("<logout/>")
+    client.send("<logout/>")
 
 
 def break_off(client: RawClient) -> None:
@@ -452,7 +452,7 @@ def test_the_jobs_of_a_client_that_leaves_run_to_their_end(server, tmp_path, lea
 
 def test_who_logs_out_without_jobs_leaves_no_trace(server):
     with connect(server).log_in() as client:
-        client.say("<logout/>")
+        client.send("<logout/>")
         client.expect_end()
     assert states(server, client.session) == []
 
@@ -465,7 +465,7 @@ def test_output_arrives_while_the_job_runs(server, tmp_path):
         output = client.expect("output")
         assert (output.attrib, output.text) == ({"job": "1", "stream": "stdout"}, "before")
         gate.open()
-        assert client.story().output == {(1, "stdout"): "after\n"}
+        assert client.report().output == {(1, "stdout"): "after\n"}
 
 
 def test_a_client_that_does_not_read_holds_up_neither_its_jobs_nor_others(server):
@@ -478,39 +478,39 @@ def test_a_client_that_does_not_read_holds_up_neither_its_jobs_nor_others(server
 # Time limits, inside a server whose times are short
 
 
-def test_a_session_lasts_and_says_so_whenever_there_is_nothing_else_to_say(tmp_path, monkeypatch):
+def test_a_session_lasts_and_shows_it_whenever_there_is_nothing_else_to_send(tmp_path, monkeypatch):
     gate = Gate(tmp_path / "gate")
 
     def talk(address):
         with RawClient(address).log_in() as running, RawClient(address).log_in() as waiting:
-            assert running.hear() == "<alive/>"
+            assert running.receive() == "<alive/>"
             running.submit(py_code(gate.code))
             running.expect("started")
             waiting.submit(py_code("1"))
-            heard = running.hear(), waiting.hear()
+            received = running.receive(), waiting.receive()
             gate.open()
-            assert heard == ("<alive/>", "<alive/>")
-            assert running.story().ended == waiting.story().ended == "ok"
+            assert received == ("<alive/>", "<alive/>")
+            assert running.report().ended == waiting.report().ended == "ok"
 
     monkeypatch.setattr(listener, "LOGIN_SECONDS", 1.5)  # which is over when the second `alive` comes
     serve_here(tmp_path / "home", talk, heartbeat=1, workers=1)
 
 
 @pytest.mark.parametrize(
-    "said",
+    "data",
     [
         pytest.param(b"", id="nothing"),
         pytest.param(frame(osuser_login())[:-1], id="half a login"),
         pytest.param(frame(challenge_login("R42")), id="no answer to the challenge"),
     ],
 )
-def test_a_connection_is_closed_that_says(tmp_path, monkeypatch, said):
+def test_a_connection_is_closed_that_sends(tmp_path, monkeypatch, data):
     def talk(address):
         with RawClient(address) as client:
-            client.sock.sendall(said)
-            with pytest.raises((Hangup, ConnectionError)):  # not the socket's time-out
+            client.sock.sendall(data)
+            with pytest.raises((Disconnected, ConnectionError)):  # not the socket's time-out
                 client.expect("challenge")
-                client.hear()
+                client.receive()
 
     monkeypatch.setattr(listener, "LOGIN_SECONDS", 0.1)
     serve_here(tmp_path / "home", talk)
@@ -524,10 +524,10 @@ def test_sigterm_interrupts_what_outlives_the_grace(own_server, tmp_path):
         client.submit(py_code(Gate(tmp_path / "never").code), py_code("2"))
         client.expect("started")
         own_server.process.terminate()
-        story = client.story()
+        report = client.report()
     assert own_server.wait() == 0
-    assert [status for status, _ in story.finished] == ["failed", "skipped"]
-    assert story.ended == "failed"
+    assert [status for status, _ in report.finished] == ["failed", "skipped"]
+    assert report.ended == "failed"
     assert states(own_server, client.session) == ["interrupted", "skipped"]
 
 
@@ -570,10 +570,10 @@ def test_during_the_grace_jobs_go_on_and_nothing_new_begins(patient_server, tmp_
         waiting.submit(py_code("1"))
         server.process.terminate()
         wait_until(lambda: is_refused_as_busy(server))
-        late.say(in_jobs(py_code("1")))
+        late.send(in_jobs(py_code("1")))
         late.expect_refusal("busy")
         Gate(tmp_path / "gate").open()
-        assert client.story().ended == "ok"
+        assert client.report().ended == "ok"
         waiting.expect_refusal("busy")
     assert server.wait() == 0
     assert [states(server, who.session) for who in (client, late, waiting)] == [["ok"], [], ["queued"]]
@@ -585,7 +585,7 @@ def test_a_second_signal_does_not_wait_for_the_grace(patient_server, first, seco
     server.process.send_signal(first)
     wait_until(lambda: is_refused_as_busy(server))
     server.process.send_signal(second)
-    assert client.story().ended == "failed"
+    assert client.report().ended == "failed"
     assert server.wait() == 0
     assert states(server, client.session) == ["interrupted"]
 
@@ -602,7 +602,7 @@ def test_a_server_that_runs_nothing_ends_at_once_whatever_the_grace(tmp_path):
 
 def test_a_home_is_its_owners_alone_whatever_the_umask(tmp_path):
     server = JobServer(tmp_path / "home")
-    server.manage("user", "add", "R41", "--os-user", own_user(), umask=0)
+    server.manage("user", "add", "R41", "--os-user", current_user(), umask=0)
     assert server.home.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in server.home.iterdir() if path.is_dir()} == {0o700}
     assert {path.stat().st_mode & 0o777 for path in server.home.glob("planta.sqlite*")} == {0o600}
@@ -745,6 +745,6 @@ def test_elsewhere_the_owner_is_unknown(monkeypatch):
 
 
 def test_a_number_belongs_to_the_user_of_that_name_alone():
-    assert peer.is_user(os.geteuid(), own_user())
+    assert peer.is_user(os.geteuid(), current_user())
     assert not peer.is_user(os.geteuid(), STRANGER)
     assert not peer.is_user(os.geteuid(), "nobody-has-this-name")

@@ -57,7 +57,7 @@ def test_neither_proof_nor_hash_is_shown_at_any_level(command, scripted):
     done = show(command, server, "-vvv", "-u", "R41", "-p", command.secret_file())
     server.close()
     assert done.returncode == 0
-    proof = re.search('proof="([^"]+)"', server.peers[0].heard[1])[1]
+    proof = re.search('proof="([^"]+)"', server.peers[0].received[1])[1]
     for secret in (proof, HASH, HASH[29:]):
         assert secret not in done.stdout + done.stderr
     assert 'proof="(not shown)"' in done.stdout

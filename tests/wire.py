@@ -1,4 +1,4 @@
-"""Helpers of the protocol's tests: literal words, and a client's and a server's conversation run against each other."""
+"""Helpers of the protocol's tests: literal messages, and the conversations of both ends run against each other."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ KEYS = Keys(
     b64decode("mSLKvkI+pO2QoGQ9BzRAoZxXho8h0IGm+ZHZPxYzjsA="),
 )
 
-CLIENT_SAYS = {
+CLIENT_MESSAGES = {
     "login:osuser": f'<login version="1" client="{CLIENT}" auth_type="osuser" os_user="jdoe"/>',
     "login:challenge": f'<login version="1" client="{CLIENT}" auth_type="challenge" user="R41" '
     f'nonce="{CLIENT_NONCE}"/>',
@@ -37,7 +37,7 @@ CLIENT_SAYS = {
     "jobs": "<jobs><module>009ABC</module><py_code>print(1)</py_code></jobs>",
     "logout": "<logout/>",
 }
-SERVER_SAYS = {
+SERVER_MESSAGES = {
     "challenge": f'<challenge nonce="{NONCE}" salt="{SALT}"/>',
     "welcome": '<welcome session="S1" heartbeat="30"/>',
     "welcome:signed": f'<welcome session="S1" heartbeat="30" signature="{SIGNATURE}"/>',
@@ -56,12 +56,12 @@ SERVER_SAYS = {
     },
     "alive": "<alive/>",
 }
-WORDS = {**CLIENT_SAYS, **SERVER_SAYS}
+MESSAGES = {**CLIENT_MESSAGES, **SERVER_MESSAGES}
 
 
-def frames_of(*words: str) -> bytes:
-    """The bytes of these words, in one piece."""
-    return b"".join(frame(WORDS[word]) for word in words)
+def frames_of(*labels: str) -> bytes:
+    """The frames of these messages, in one piece."""
+    return b"".join(frame(MESSAGES[label]) for label in labels)
 
 
 def whole(data: bytes) -> list[bytes]:
@@ -77,25 +77,30 @@ def typed(messages: Iterable[Message]) -> list[tuple[type, Message]]:
     return [(type(message), message) for message in messages]
 
 
-def hear(conversation: ClientConversation | ServerConversation, *pieces: bytes) -> list[Message]:
+def receive(conversation: ClientConversation | ServerConversation, *pieces: bytes) -> list[Message]:
     """Every message that these pieces bring. Raises ProtocolError."""
-    heard: list[Message] = []
+    received: list[Message] = []
     for piece in pieces:
         conversation.feed(piece)
-        heard += iter(conversation.next_message, None)
-    return heard
+        received += iter(conversation.next_message, None)
+    return received
+
+
+def send(conversation: ClientConversation | ServerConversation, message: Message) -> bytes:
+    """The bytes that this end sends for the message. Raises ProtocolError."""
+    return conversation.say(message)
 
 
 class ConnectionPair:
     """A client that knows R41's password and a server that knows its keys, with nothing in between."""
 
-    def __init__(self, *words: str) -> None:
+    def __init__(self, *labels: str) -> None:
         self.client = ClientConversation(CLIENT)
         self.server = ServerConversation()
-        self.exchange(*(WORDS[word] for word in words))
+        self.exchange(*(MESSAGES[label] for label in labels))
 
-    def say(self, xml: str) -> tuple[bytes, ClientConversation | ServerConversation]:
-        """What the end that this word belongs to sends to say it, and the end that is to hear it."""
+    def send(self, xml: str) -> tuple[bytes, ClientConversation | ServerConversation]:
+        """What the end that this message belongs to sends for it, and the end that is to receive it."""
         message = decode(xml.encode())
         if isinstance(message, Challenge):
             return self.server.challenge(SALT, SERVER_NONCE), self.client
@@ -106,11 +111,11 @@ class ConnectionPair:
         if isinstance(message, Login):
             return self.client.login_as_osuser(message.os_user, message.user), self.server
         if isinstance(message, (Jobs, Logout)):
-            return self.client.say(message), self.server
-        return self.server.say(message), self.client
+            return send(self.client, message), self.server
+        return send(self.server, message), self.client
 
-    def exchange(self, *said: str) -> None:
-        """Each of these documents is said, and heard."""
-        for xml in said:
-            sent, hearer = self.say(xml)
-            hear(hearer, sent)
+    def exchange(self, *documents: str) -> None:
+        """Each of these documents is sent, and received."""
+        for xml in documents:
+            sent, receiver = self.send(xml)
+            receive(receiver, sent)

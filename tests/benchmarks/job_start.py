@@ -1,6 +1,6 @@
 """How long a job takes to start, from the moment its batch is sent, against the start of an interpreter.
 
-Between the two lie the journal's two writes to the disk. A job tells when it runs by the clock that all processes
+Between the two lie the journal's two writes to the disk. A job prints when it runs by the clock that all processes
 share.
 """
 
@@ -17,20 +17,20 @@ from turns import in_turns
 from raw_client import QuickServer, connect, py_code  # isort: skip
 
 ROUNDS = 60
-TELL = "import time; print(time.monotonic_ns())"
+PRINT_THE_TIME = "import time; print(time.monotonic_ns())"
 
 
 def start_of_interpreter() -> float:
     begun = time.monotonic_ns()
-    done = subprocess.run([sys.executable, "-c", TELL], check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", PRINT_THE_TIME], check=True, capture_output=True, text=True)
     return (int(done.stdout) - begun) / 1e9
 
 
 def start_of_job(server: QuickServer) -> float:
     with connect(server).log_in() as client:
         begun = time.monotonic_ns()
-        client.submit(py_code(TELL))
-        return (int(client.story().output[1, "stdout"]) - begun) / 1e9
+        client.submit(py_code(PRINT_THE_TIME))
+        return (int(client.report().output[1, "stdout"]) - begun) / 1e9
 
 
 def main() -> None:

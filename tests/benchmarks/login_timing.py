@@ -30,11 +30,11 @@ def attempt(address: str, user: str, source: str) -> tuple[float, float]:
     with socket.create_connection((host, int(port)), timeout=20, source_address=(source, 0)) as sock:
         peer = Peer(sock)
         begun = time.perf_counter()
-        peer.say(ATTEMPT.format(user, "c" * 24))
-        nonce = attribute(peer.hear(), "nonce")
+        peer.send(ATTEMPT.format(user, "c" * 24))
+        nonce = attribute(peer.receive(), "nonce")
         challenged = time.perf_counter()
-        peer.say(f'<response nonce="{nonce}" proof="{"A" * 43}="/>')
-        peer.hear()
+        peer.send(f'<response nonce="{nonce}" proof="{"A" * 43}="/>')
+        peer.receive()
         return challenged - begun, time.perf_counter() - challenged
 
 

@@ -24,19 +24,19 @@ from support import PATIENCE, Command, Peer, ScriptedServer
 NOBODY = "192.0.2.2"  # goes to the loopback device, where nobody has this address: what is sent there gets no answer
 
 
-def ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, timeout=PATIENCE)
+def ip(*arguments: str) -> None:
+    subprocess.run(["ip", *arguments], check=True, timeout=PATIENCE)
 
 
 def running_a_job(peer: Peer) -> None:
     """A script: a job that never ends, and a server that keeps its promise to give signs of life."""
-    peer.hear()
-    peer.say('<welcome session="s1" heartbeat="1"/>')
-    peer.hear()
-    peer.say("<accepted/>", '<started job="1"/>')
+    peer.receive()
+    peer.send('<welcome session="s1" heartbeat="1"/>')
+    peer.receive()
+    peer.send("<accepted/>", '<started job="1"/>')
     while True:
         time.sleep(0.5)
-        peer.say("<alive/>")
+        peer.send("<alive/>")
 
 
 def main(folder: str, *argv: str) -> None:
@@ -58,7 +58,7 @@ def main(folder: str, *argv: str) -> None:
         watchdog.cancel()
     json.dump([code, lines, started, time.time()], sys.stdout)
     sys.stdout.flush()
-    os._exit(0)  # the server has nobody left to say goodbye to
+    os._exit(0)  # the server has nobody left to wait for
 
 
 if __name__ == "__main__":

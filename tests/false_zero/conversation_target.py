@@ -1,4 +1,4 @@
-"""What the fuzzer calls, and the test of its corpus: one input is what one end hears in one conversation."""
+"""What the fuzzer calls, and the test of its corpus: one input is what one end receives in one conversation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Optional, Union
 
 from legal_story import is_a_good_end, parsed, split_at_last_frame
 from support import HASH, frame
-from wire import CLIENT_NONCE, KEYS, NONCE, PROOF, SALT, SERVER_NONCE, WORDS, ConnectionPair
+from wire import CLIENT_NONCE, KEYS, MESSAGES, NONCE, PROOF, SALT, SERVER_NONCE, ConnectionPair, send
 
 from headless.outcome import ProtocolError
 from headless.protocol.conversation import ClientConversation, ServerConversation, State
@@ -28,7 +28,7 @@ from headless.protocol.messages import (
 )
 
 BATCH = Jobs((Job("module", "009ABC"), Job("py_code", "print(1)")))
-# What has been said when the input comes. The first byte of the input is an index into the two lists together.
+# What has been sent when the input comes. The first byte of the input is an index into the two lists together.
 CLIENT_STAGES = [
     "login:osuser",
     "login:challenge",
@@ -74,10 +74,10 @@ def check_what_is_shown(document: bytes) -> None:
     root = parsed(document)
     if root is None or len(document) > 4096:
         return
-    told = ET.fromstring(shown)
+    root_shown = ET.fromstring(shown)
     secrets = {name: "(not shown)" for name in root.attrib if name in ("proof", "signature")}
-    assert (told.tag, told.text) == (root.tag, root.text)
-    assert told.attrib == {**root.attrib, **secrets}
+    assert (root_shown.tag, root_shown.text) == (root.tag, root.text)
+    assert root_shown.attrib == {**root.attrib, **secrets}
 
 
 def check_round_trip(message: Message) -> None:
@@ -85,73 +85,73 @@ def check_round_trip(message: Message) -> None:
     assert (type(again), again) == (type(message), message)
 
 
-def heard_of(conversation: Union[ClientConversation, ServerConversation], piece: bytes) -> Optional[list[Message]]:
-    """The messages that this piece brings; None for a protocol error, after which nothing may be heard."""
+def received_from(conversation: Union[ClientConversation, ServerConversation], piece: bytes) -> Optional[list[Message]]:
+    """The messages that this piece brings; None for a protocol error, after which nothing may be received."""
     conversation.feed(piece)
-    heard: list[Message] = []
+    received: list[Message] = []
     try:
-        heard += iter(conversation.next_message, None)
+        received += iter(conversation.next_message, None)
     except ProtocolError:
         conversation.feed(frame("<alive/>"))
         assert conversation.next_message() is None
         return None
-    for message in heard:
+    for message in received:
         check_round_trip(message)
-    return heard
+    return received
 
 
 def talk_to_client(stage: str, pieces: list[bytes]) -> None:
-    """Goes on as the command does: hears all that is there, and only then says what comes next."""
-    words = stage.split()
-    client = ConnectionPair(*words).client
-    secret = HASH if "login:challenge" in words else ""
-    answers = answers_so_far(words)
+    """Goes on as the command does: receives all that is there, and only then sends what comes next."""
+    labels = stage.split()
+    client = ConnectionPair(*labels).client
+    secret = HASH if "login:challenge" in labels else ""
+    answers = answers_so_far(labels)
     for piece in [b"", *pieces]:
         answers[-1] += piece
-        heard = heard_of(client, piece)
-        if heard is None:
+        received = received_from(client, piece)
+        if received is None:
             return
-        if Ended("ok") in [message for message in heard if isinstance(message, Ended)]:
+        if Ended("ok") in [message for message in received if isinstance(message, Ended)]:
             assert is_a_good_end(answers, len(BATCH.jobs), CLIENT_NONCE, secret), answers
         if client.state is State.CHALLENGED:
             client.respond(HASH.encode())
             answers[-1:] = split_at_last_frame(answers[-1])
         elif client.state is State.WELCOMED:
-            client.say(BATCH)
+            send(client, BATCH)
             answers[-1:] = split_at_last_frame(answers[-1])
 
 
-def answers_so_far(words: list[str]) -> list[bytes]:
-    """What the server has said to each thing that the client has, in a stage."""
+def answers_so_far(labels: list[str]) -> list[bytes]:
+    """What the server has answered to each message of the client, in a stage."""
     answers = []
-    for word in words:
-        if word in ("login:osuser", "login:challenge", "response", "jobs"):
+    for label in labels:
+        if label in ("login:osuser", "login:challenge", "response", "jobs"):
             answers.append(b"")
         else:
-            answers[-1] += frame(WORDS[word])
+            answers[-1] += frame(MESSAGES[label])
     return answers
 
 
 def talk_to_server(stage: str, pieces: list[bytes]) -> None:
     """Answers as a server does that knows R41 alone. Nobody may submit jobs but after a login, nobody without proof."""
-    words = stage.split()
-    server = ConnectionPair(*words).server
-    is_let_in, has_submitted = "welcome" in words, "jobs" in words
+    labels = stage.split()
+    server = ConnectionPair(*labels).server
+    is_let_in, has_submitted = "welcome" in labels, "jobs" in labels
     for piece in pieces:
-        heard = heard_of(server, piece)
-        if heard is None:
+        received = received_from(server, piece)
+        if received is None:
             break
-        for message in heard:
+        for message in received:
             assert not isinstance(message, Challenge)
             if isinstance(message, Jobs):
                 assert is_let_in
                 assert not has_submitted
                 assert len(message.jobs) >= 1
                 has_submitted = True
-                server.say(Accepted())
+                send(server, Accepted())
             elif isinstance(message, Login) and not server.is_over:
                 if message.auth_type == "osuser":
-                    server.say(Welcome("S1"))
+                    send(server, Welcome("S1"))
                     is_let_in = True
                 else:
                     server.challenge(SALT, SERVER_NONCE)
@@ -159,7 +159,7 @@ def talk_to_server(stage: str, pieces: list[bytes]) -> None:
                 signature = server.signature(KEYS)
                 is_let_in = signature is not None
                 assert not is_let_in or message == Response(NONCE, PROOF)
-                server.say(Welcome("S1", signature=signature) if signature else Refused("login", "no"))
+                send(server, Welcome("S1", signature=signature) if signature else Refused("login", "no"))
     if not server.is_over:
-        server.say(Refused("protocol", "what?"))
+        send(server, Refused("protocol", "what?"))
     assert server.is_over

@@ -1,6 +1,6 @@
 """What a client may take for a good end, from PROTOCOL.md alone. This shares no code with the package, and no parser.
 
-The client's side is known (it says what is in wire.CLIENT_SAYS, as user R41 with support.HASH); what it hears is bytes.
+The client's side is known (it sends wire.CLIENT_MESSAGES, as user R41 with support.HASH); what it receives is bytes.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ def parsed(document: bytes) -> Optional[ET.Element]:
     return root if all(re.fullmatch("[a-z_]{1,32}", name) for name in names) and b"xmlns" not in markup else None
 
 
-# Of each word that belongs to a story: its attributes, those of them that matter, and whether it has a text.
-WORDS = {
+# Of each message that belongs to a transcript: its attributes, those of them that matter, and whether it has a text.
+MESSAGES = {
     "accepted": (set(), [], False),
     "alive": (set(), [], False),
     "started": ({"job"}, ["job"], False),
@@ -67,15 +67,15 @@ WORDS = {
 }
 
 
-def word_of(document: bytes) -> str:
-    """What this document says, with the values that matter: "finished:1:ok". "?" for everything that is no part of a
-    story with a good end."""
+def label_of(document: bytes) -> str:
+    """Which message this is, with the values that matter: "finished:1:ok". "?" for everything that is no part of a
+    transcript with a good end."""
     root = parsed(document)
-    if root is None or len(root) or root.tag not in WORDS:
+    if root is None or len(root) or root.tag not in MESSAGES:
         return "?"
-    attributes, telling, has_text = WORDS[root.tag]
+    attributes, decisive, has_text = MESSAGES[root.tag]
     is_known = set(root.attrib) == attributes and root.get("stream", "stdout") in STREAMS
-    return ":".join([root.tag, *map(root.attrib.get, telling)]) if is_known and (has_text or not root.text) else "?"
+    return ":".join([root.tag, *map(root.attrib.get, decisive)]) if is_known and (has_text or not root.text) else "?"
 
 
 def is_welcome(document: bytes, signature: Optional[str]) -> bool:
@@ -102,29 +102,29 @@ def signature_for(document: bytes, client_nonce: str, secret: str) -> Optional[s
     is_right = nonce.startswith(client_nonce) and NONCE.fullmatch(own) and len(nonce) <= 512 and SALT.fullmatch(salt)
     if not is_right or set(root.attrib) != {"nonce", "salt"}:
         return None
-    said = f"n=R41,r={client_nonce},r={nonce},f={salt},c=biws,r={nonce}"
+    message = f"n=R41,r={client_nonce},r={nonce},f={salt},c=biws,r={nonce}"
     key = hmac.new(secret.encode(), b"Server Key", hashlib.sha256).digest()
-    return base64.b64encode(hmac.new(key, said.encode(), hashlib.sha256).digest()).decode()
+    return base64.b64encode(hmac.new(key, message.encode(), hashlib.sha256).digest()).decode()
 
 
-def is_a_good_story(words: Sequence[str], jobs: int) -> bool:
-    """Whether these words, all that came after the batch was submitted, prove that its jobs have ended well."""
+def is_a_good_transcript(labels: Sequence[str], jobs: int) -> bool:
+    """Whether these messages, all that came after the batch was submitted, prove that its jobs have ended well."""
     each = (f"started:{job} ((output:{job}|alive) )*finished:{job}:ok (alive )*" for job in range(1, jobs + 1))
-    return re.fullmatch("(alive )*accepted (alive )*" + "".join(each) + "ended:ok", " ".join(words)) is not None
+    return re.fullmatch("(alive )*accepted (alive )*" + "".join(each) + "ended:ok", " ".join(labels)) is not None
 
 
 def is_a_good_end(answers: Sequence[bytes], jobs: int, client_nonce: str = "", secret: str = "") -> bool:
-    """Whether the answers to all that the client has said prove a good end: to its login, to its response if it has a
+    """Whether the answers to all that the client has sent prove a good end: to its login, to its response if it has a
     `secret` and so asks for a challenge, and to its batch."""
-    heard = [documents_of(answer) for answer in answers]
-    if len(heard) != (3 if secret else 2) or not all(heard):
+    received = [documents_of(answer) for answer in answers]
+    if len(received) != (3 if secret else 2) or not all(received):
         return False
-    *challenge, let_in, story = heard
+    *challenge, let_in, transcript = received
     signature = signature_for(challenge[0][0], client_nonce, secret) if secret else None
     if secret and (len(challenge[0]) != 1 or signature is None):
         return False
     return (
         is_welcome(let_in[0], signature)
-        and all(word_of(document) == "alive" for document in let_in[1:])
-        and is_a_good_story([word_of(document) for document in story], jobs)
+        and all(label_of(document) == "alive" for document in let_in[1:])
+        and is_a_good_transcript([label_of(document) for document in transcript], jobs)
     )

@@ -23,7 +23,7 @@ _PIECE = 65536
 class Frame(NamedTuple):
     """A whole frame in a stream of bytes, and where it lies there."""
 
-    word: str
+    name: str
     payload: str
     start: int
     end: int
@@ -37,9 +37,9 @@ def frames_in(stream: bytes) -> list[Frame]:
         if end > len(stream):
             break
         payload = stream[start + 4 : end].decode()
-        word = re.match("<([a-z_]+)", payload)
-        assert word, payload
-        found.append(Frame(word[1], payload, start, end))
+        name = re.match("<([a-z_]+)", payload)
+        assert name, payload
+        found.append(Frame(name[1], payload, start, end))
         start = end
     return found
 
@@ -62,12 +62,12 @@ class Cut(NamedTuple):
 
 class Line:
     """The connection of a client in this process, with a relay on the way to the server, which is
-    `hear(data) -> answer`. Each `move` is a step of relay and server."""
+    `answer_to(data) -> answer`. Each `move` is a step of relay and server."""
 
-    def __init__(self, sock: socket.socket, hear, cut: Cut) -> None:
+    def __init__(self, sock: socket.socket, answer_to, cut: Cut) -> None:
         self._sock = sock
         self._sock.settimeout(PATIENCE)
-        self._hear = hear
+        self._answer_to = answer_to
         self._cut = cut
         self.passed = {CLIENT: b"", SERVER: b""}
         self.is_open = True
@@ -79,12 +79,12 @@ class Line:
         return self._sock.fileno()
 
     def move(self) -> None:
-        """Takes what the client has said to the server, and the answer back, as far as the cut lets it."""
+        """Takes what the client has sent to the server, and the answer back, as far as the cut lets it."""
         if not self.is_due:
             data = self._sock.recv(_PIECE)
             self.is_open = bool(data)
-            answer = self._hear(self._pass(CLIENT, data))
-            if not self.is_due:  # else the answer to the last word that has passed comes too late
+            answer = self._answer_to(self._pass(CLIENT, data))
+            if not self.is_due:  # else the answer to the last message that has passed comes too late
                 self._sock.sendall(self._pass(SERVER, answer))
                 if self._cut.is_late:
                     return
@@ -92,7 +92,7 @@ class Line:
             self._end()
 
     def close(self) -> None:
-        """When the client has gone: the server hears its last words."""
+        """When the client has gone: the server receives its last bytes."""
         with suppress(OSError):
             while self.is_open:
                 self.move()
@@ -134,7 +134,7 @@ class LineWaiter(Waiter):
         if self.line.is_due:
             return bool(select.select([file], [], [], 0)[0])
         ready = select.select([file, self.line], [], [], PATIENCE)[0]
-        assert ready, "nobody says anything"
+        assert ready, "nobody sends anything"
         return file in ready
 
 
@@ -149,16 +149,16 @@ PLACES = {
 
 
 class Relay:
-    """A relay for one connection, in a thread, that ends it at this place of the first frame with this word, and of
+    """A relay for one connection, in a thread, that ends it at this place of the first frame with this message, and of
     that side. FIN ends the direction of that frame, the other goes on; RST ends both at once."""
 
-    def __init__(self, server: str, side: str, word: str, place: str, by: str) -> None:
+    def __init__(self, server: str, side: str, name: str, place: str, by: str) -> None:
         self._server = server
-        self._side, self._word, self._place, self._by = side, word, place, by
+        self._side, self._name, self._place, self._by = side, name, place, by
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(PATIENCE)
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self.said = {CLIENT: b"", SERVER: b""}  # what has come from each
+        self.sent = {CLIENT: b"", SERVER: b""}  # what has come from each
         self.passed = {CLIENT: b"", SERVER: b""}  # what of it the other was sent
         self.has_cut = False
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -185,15 +185,15 @@ class Relay:
         talking = list(ends)
         while talking:
             ready = select.select(talking, [], [], PATIENCE)[0]
-            assert ready, "nobody says anything"
+            assert ready, "nobody sends anything"
             for sock in ready:
                 side, other = ends[sock]
                 data = sock.recv(_PIECE)
                 if not data:
                     talking.remove(sock)
-                self.said[side] += data
+                self.sent[side] += data
                 if self.has_cut and side == self._side:
-                    continue  # nobody hears that any more
+                    continue  # nobody receives that any more
                 other.sendall(self._pass(side))
                 if self.has_cut and self._by == RST:
                     reset(sock)
@@ -203,14 +203,14 @@ class Relay:
                     other.shutdown(socket.SHUT_WR)
 
     def _pass(self, side: str) -> bytes:
-        """What may pass now of what this side has said: whole frames, and the cut one up to its cut."""
+        """What may pass now of what this side has sent: whole frames, and the cut one up to its cut."""
         end = 0
-        for frame in frames_in(self.said[side]):
+        for frame in frames_in(self.sent[side]):
             end = frame.end
-            if (side, frame.word) == (self._side, self._word):
+            if (side, frame.name) == (self._side, self._name):
                 self.has_cut = True
                 end = frame.start + PLACES[self._place](frame.end - frame.start)
                 break
-        passing = self.said[side][len(self.passed[side]) : end]
+        passing = self.sent[side][len(self.passed[side]) : end]
         self.passed[side] += passing
         return passing

@@ -12,7 +12,7 @@ from dialogues import attribute
 from raw_client import QuickServer, states, wait_until
 from relay import CLIENT, FIN, PLACES, RST, SERVER, Cut, Line, LineWaiter, Relay, frames_in
 from support import HASH, PATIENCE, frame
-from wire import KEYS, SALT, SERVER_NONCE, hear
+from wire import KEYS, SALT, SERVER_NONCE, receive, send
 
 from headless import outcome
 from headless.client import Client
@@ -42,7 +42,7 @@ NEVER = 10**9  # the offset of a cut that is not reached
 
 
 class Outcome(NamedTuple):
-    """The return code, and what the client says of the jobs."""
+    """The return code, and what the client reports of the jobs."""
 
     code: int
     jobs: str
@@ -64,14 +64,14 @@ class JobServer:
         self.has_jobs = False
 
     def answer(self, data: bytes) -> bytes:
-        return b"".join(self._answer_to(message) for message in hear(self._conversation, data))
+        return b"".join(self._answer_to(message) for message in receive(self._conversation, data))
 
     def _answer_to(self, message: Message) -> bytes:
         if isinstance(message, Login) and message.auth_type == "challenge":
             return _padded(self._conversation.challenge(SALT, SERVER_NONCE))
         if isinstance(message, (Login, Response)):
             signature = self._conversation.signature(KEYS) if isinstance(message, Response) else None
-            return _padded(self._conversation.say(Welcome("s1", 30, signature)))
+            return _padded(send(self._conversation, Welcome("s1", 30, signature)))
         if isinstance(message, Jobs):
             self.has_jobs = True
             return b"".join(frame(document + "\n") for document in STORY)
@@ -79,8 +79,8 @@ class JobServer:
         return b""
 
 
-def _padded(said: bytes) -> bytes:
-    return frame(said[4:] + b"\n")
+def _padded(sent: bytes) -> bytes:
+    return frame(sent[4:] + b"\n")
 
 
 class Calls:
@@ -117,10 +117,10 @@ def calling(login: str, wait: str):
 
 
 class Whole(NamedTuple):
-    """How many bytes of each side there are, and how many it takes until a word has been said whole."""
+    """How many bytes of each side there are, and how many it takes until a message has been sent whole."""
 
     sizes: dict[str, int]
-    words: dict[str, int]
+    ends: dict[str, int]
 
 
 def whole_conversation(calls: Calls) -> Whole:
@@ -131,29 +131,29 @@ def whole_conversation(calls: Calls) -> Whole:
         assert frames[-1].end == len(line.passed[side])
     return Whole(
         {side: len(data) for side, data in line.passed.items()},
-        {frame.word: frame.end for frames in streams.values() for frame in frames},
+        {frame.name: frame.end for frames in streams.values() for frame in frames},
     )
 
 
-def proven_by_the_server(words: dict[str, int], cut: Cut, proof: str) -> set[Outcome]:
+def proven_by_the_server(ends: dict[str, int], cut: Cut, proof: str) -> set[Outcome]:
     """What a client may conclude when so many bytes of the server came."""
-    if cut.offset < words["welcome"]:
+    if cut.offset < ends["welcome"]:
         return {NOT_SUBMITTED}
-    if cut.offset < words["accepted"]:
+    if cut.offset < ends["accepted"]:
         # A client that knows of the end with `welcome` sends no jobs.
-        return {UNKNOWN} if cut.offset > words["welcome"] or cut.is_late else {UNKNOWN, NOT_SUBMITTED}
-    proven = {GOOD} if cut.offset >= words[proof] else {SUBMITTED}
+        return {UNKNOWN} if cut.offset > ends["welcome"] or cut.is_late else {UNKNOWN, NOT_SUBMITTED}
+    proven = {GOOD} if cut.offset >= ends[proof] else {SUBMITTED}
     # What came just before a reset may be lost: with it the answer to the jobs.
     return proven | {UNKNOWN} if cut.by == RST and not cut.is_late else proven
 
 
-def proven_to_the_server(words: dict[str, int], cut: Cut) -> set[Outcome]:
+def proven_to_the_server(ends: dict[str, int], cut: Cut) -> set[Outcome]:
     """What a client may conclude when so many bytes of its own passed, and the answer to what they complete only if
     the cut is late."""
-    last_of_login = words.get("response", words["login"])
+    last_of_login = ends.get("response", ends["login"])
     if cut.offset < last_of_login + (not cut.is_late):
         return {NOT_SUBMITTED}
-    return {UNKNOWN} if cut.offset < words["jobs"] + (not cut.is_late) else {GOOD}
+    return {UNKNOWN} if cut.offset < ends["jobs"] + (not cut.is_late) else {GOOD}
 
 
 @pytest.mark.parametrize("login", LOGINS)
@@ -164,14 +164,14 @@ def proven_to_the_server(words: dict[str, int], cut: Cut) -> set[Outcome]:
 def test_the_return_code_is_what_arrived_wherever_the_connection_ends(login, wait, by, is_late, side):
     wrong = []
     with calling(login, wait) as calls:
-        sizes, words = whole_conversation(calls)
+        sizes, ends = whole_conversation(calls)
         proof = "accepted" if wait == "without -t" else "ended"
         for offset in range(sizes[side] + 1):
             cut = Cut(side, offset, by, is_late)
             result, server, line = calls.call(cut)
-            allowed = proven_by_the_server(words, cut, proof) if side == SERVER else proven_to_the_server(words, cut)
+            allowed = proven_by_the_server(ends, cut, proof) if side == SERVER else proven_to_the_server(ends, cut)
             # The server cannot have more than its relay, nor can the client deny or claim what the server has.
-            has_jobs = len(line.passed[CLIENT]) >= words["jobs"]
+            has_jobs = len(line.passed[CLIENT]) >= ends["jobs"]
             if (
                 result not in allowed
                 or server.has_jobs != has_jobs
@@ -195,7 +195,7 @@ class Case(NamedTuple):
     """A call, and the frame in which its connection ends."""
 
     side: str
-    word: str
+    message: str
     login: str
     wait: str
     by: str
@@ -219,26 +219,26 @@ CASES = [
 @pytest.mark.parametrize("case", CASES, ids=" ".join)
 def test_the_command_ends_with_what_arrived_of_the_real_server(command, server, case, place):
     who = ("-p", command.secret_file(), "-u", "R42") if case.login == "challenge" else ()
-    with Relay(server.address, case.side, case.word, place, case.by) as relay:
+    with Relay(server.address, case.side, case.message, place, case.by) as relay:
         done = command("-s", relay.address, "-v", *WAITS[case.wait], *who, "-c", "print(42)")
     assert relay.has_cut
     arrived = [frame.payload for frame in frames_in(relay.passed[SERVER])]
     is_proven = ("<accepted/>" if case.wait == "without -t" else '<ended status="ok"/>') in arrived
     # What came just before a reset may be lost.
     assert done.returncode in ({0, 1} if is_proven and case.by == RST else {0 if is_proven else 1})
-    said_of_jobs = done.stdout.splitlines()[-1].rpartition("jobs: ")[2] if done.returncode else "submitted"
+    reported_jobs = done.stdout.splitlines()[-1].rpartition("jobs: ")[2] if done.returncode else "submitted"
     if "<accepted/>" in arrived:
-        assert said_of_jobs in ({"submitted", "unknown"} if case.by == RST else {"submitted"})
+        assert reported_jobs in ({"submitted", "unknown"} if case.by == RST else {"submitted"})
     else:
-        assert said_of_jobs in ({"unknown", "not submitted"} if "<welcome" in "".join(arrived) else {"not submitted"})
-    check_against_the_journal(server, relay, said_of_jobs)
+        assert reported_jobs in ({"unknown", "not submitted"} if "<welcome" in "".join(arrived) else {"not submitted"})
+    check_against_the_journal(server, relay, reported_jobs)
 
 
-def check_against_the_journal(server: QuickServer, relay: Relay, said_of_jobs: str) -> None:
-    """A batch that the client says is submitted runs to its end, one that it says is not submitted is not there."""
-    welcomes = [frame.payload for frame in frames_in(relay.said[SERVER]) if frame.word == "welcome"]
+def check_against_the_journal(server: QuickServer, relay: Relay, reported_jobs: str) -> None:
+    """A batch that was submitted, as the client reports, runs to its end; one that was not is not there."""
+    welcomes = [frame.payload for frame in frames_in(relay.sent[SERVER]) if frame.name == "welcome"]
     session = attribute(welcomes[0], "session") if welcomes else ""
-    if said_of_jobs == "submitted":
+    if reported_jobs == "submitted":
         wait_until(lambda: states(server, session) == ["ok"])
-    elif said_of_jobs == "not submitted":
+    elif reported_jobs == "not submitted":
         assert states(server, session) == []

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from conversation_target import make_input, one_input
-from wire import WORDS
+from wire import MESSAGES
 
 CORPUS = sorted((Path(__file__).parent / "fuzz" / "corpus").iterdir())
 GOOD = ["accepted", "started:1", "finished:1:ok", "started:2", "finished:2:ok", "ended:ok"]
@@ -21,8 +21,8 @@ def test_no_input_that_the_fuzzer_has_found_breaks_a_promise(part):
 
 @pytest.mark.parametrize("piece", [0, 1, 40])
 def test_the_target_sees_a_false_0(monkeypatch, piece):
-    story = make_input("client", "login:osuser welcome jobs", *(WORDS[word] for word in GOOD), piece=piece)
-    one_input(story)
+    good = make_input("client", "login:osuser welcome jobs", *(MESSAGES[label] for label in GOOD), piece=piece)
+    one_input(good)
     monkeypatch.setattr("conversation_target.is_a_good_end", lambda *_: False)
     with pytest.raises(AssertionError):
-        one_input(story)
+        one_input(good)

@@ -1,5 +1,5 @@
 """Bytes that no honest peer sends, against the real client and the real server as processes and against both ends in
-memory: refused, soon, in little memory, and with no file or address touched that they name. What each word of the wire
+memory: refused, soon, in little memory, and with no file or address touched that they name. What each message
 may look like is in test_messages.py, which answers are a 1 in test_return_codes.py."""
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from dialogues import ACCEPTED, DONE, ENDED, SALT, STARTED, WELCOME, attribute, 
 from raw_client import QuickServer, challenge_login, connect, py_code, run, wait_until
 from support import Command, ScriptedServer, frame
 from usage import Usage, usage_of
-from wire import ConnectionPair, hear
+from wire import ConnectionPair, receive
 
 from headless.outcome import ProtocolError
 
@@ -52,7 +52,7 @@ SMALL = {
     "depth": frame("<a>" * 580 + "</a>" * 580),
     "attributes": frame("<alive " + " ".join(f'a{i}="1"' for i in range(450)) + "/>"),
     "two documents": frame("<alive/><alive/>"),
-    "an unknown word": frame("<shutdown/>"),
+    "an unknown message": frame("<shutdown/>"),
     "an unknown attribute": frame('<alive x="1"/>'),
     "CDATA where no text belongs": frame("<alive><![CDATA[x]]></alive>"),
     "a gzip file": frame(gzip.compress(b"<alive/>")),
@@ -80,10 +80,14 @@ LARGE = {
     ),
     "text after the end": lambda: b"<alive/>" + b"x" * (LIMIT - 8),
 }
-FOR_THE_CLIENT = {**SMALL, "a word of its own": frame("<jobs><module>A</module></jobs>"), "an early end": frame(ENDED)}
+FOR_THE_CLIENT = {
+    **SMALL,
+    "a message of its own": frame("<jobs><module>A</module></jobs>"),
+    "an early end": frame(ENDED),
+}
 FOR_THE_SERVER = {
     **SMALL,
-    "a word of its own": frame(ACCEPTED),
+    "a message of its own": frame(ACCEPTED),
     "a stray response": frame('<response nonce="" proof=""/>'),
 }
 # Those that cost most to show: quadratic patterns, characters that take more room as text.
@@ -117,21 +121,24 @@ AFTER_WELCOME = [
 
 
 @pytest.mark.parametrize("end", ["client", "server"])
-@pytest.mark.parametrize("said", [*BEFORE_WELCOME, *AFTER_WELCOME])
-def test_each_end_refuses_hostile_bytes_at_every_stage_and_hears_nothing_after_them(said, end):
+@pytest.mark.parametrize("history", [*BEFORE_WELCOME, *AFTER_WELCOME])
+def test_each_end_refuses_hostile_bytes_at_every_stage_and_receives_nothing_after_them(history, end):
     for name, data in SMALL.items():
-        conversation = getattr(ConnectionPair(*said.split()), end)
+        conversation = getattr(ConnectionPair(*history.split()), end)
         with pytest.raises(ProtocolError):
-            pytest.fail(f"{name}: {hear(conversation, data)}")
-        assert hear(conversation, frame("<alive/>"), frame("<logout/>")) == []
+            pytest.fail(f"{name}: {receive(conversation, data)}")
+        assert receive(conversation, frame("<alive/>"), frame("<logout/>")) == []
 
 
 @large
 def test_each_end_refuses_hostile_frames_as_large_as_may_be(name):
     data = frame(LARGE[name]())
-    for end, said in (("client", "login:osuser welcome jobs accepted started:1"), ("server", "login:osuser welcome")):
+    for end, history in (
+        ("client", "login:osuser welcome jobs accepted started:1"),
+        ("server", "login:osuser welcome"),
+    ):
         with pytest.raises(ProtocolError):
-            hear(getattr(ConnectionPair(*said.split()), end), data)
+            receive(getattr(ConnectionPair(*history.split()), end), data)
 
 
 # The client as a process
@@ -152,23 +159,23 @@ def honest_peak() -> int:
     return usage.peak
 
 
-def saying(stage: str, data: bytes):
-    """A script: says this at a stage, and at once all that would make a good end of what is left."""
+def sending(stage: str, data: bytes):
+    """A script: sends this at a stage, and at once all that would make a good end of what is left."""
 
     def script(peer):
-        login = peer.hear()
+        login = peer.receive()
         if stage == "after the login":
             peer.sock.sendall(data + frame(WELCOME))
         elif stage == "after the response":
-            peer.say(f'<challenge nonce="{attribute(login, "nonce")}{"x" * 24}" salt="{SALT}"/>')
-            peer.hear()
+            peer.send(f'<challenge nonce="{attribute(login, "nonce")}{"x" * 24}" salt="{SALT}"/>')
+            peer.receive()
             peer.sock.sendall(data)
         else:
-            peer.say(WELCOME)
-            peer.hear()
+            peer.send(WELCOME)
+            peer.receive()
             before, after = ([], [ACCEPTED, *DONE]) if stage == "after the jobs" else ([ACCEPTED, STARTED], DONE[1:])
             peer.sock.sendall(b"".join(map(frame, before)) + data + b"".join(map(frame, after)))
-        peer.wait_for_hangup()
+        peer.wait_for_disconnect()
 
     return script
 
@@ -182,7 +189,7 @@ def assert_refused(usage: Usage, honest_peak: int, growth: int = GROWTH_MAX) -> 
 @pytest.mark.parametrize("stage", ["after the login", "while a job runs"])
 @pytest.mark.parametrize("name", FOR_THE_CLIENT)
 def test_the_client_ends_with_1(scripted, honest_peak, name, stage):
-    server = scripted(saying(stage, FOR_THE_CLIENT[name]))
+    server = scripted(sending(stage, FOR_THE_CLIENT[name]))
     assert_refused(call(server, "-t", "-1"), honest_peak)
 
 
@@ -190,19 +197,19 @@ def test_the_client_ends_with_1(scripted, honest_peak, name, stage):
 @pytest.mark.parametrize("name", ["a length of 4 GiB", "not XML", "a billion laughs", "two documents", "a bomb"])
 def test_the_client_ends_with_1_at_other_stages_too(tmp_path, scripted, honest_peak, name, stage):
     login = ("-u", "R41", "-p", Command(tmp_path).secret_file()) if stage == "after the response" else ()
-    server = scripted(saying(stage, SMALL[name]))
+    server = scripted(sending(stage, SMALL[name]))
     assert_refused(call(server, "-t", "-1", *login), honest_peak)
 
 
 @large
 def test_the_client_ends_with_1_for_a_frame_as_large_as_may_be(scripted, honest_peak, name):
-    server = scripted(saying("while a job runs", frame(LARGE[name]())))
+    server = scripted(sending("while a job runs", frame(LARGE[name]())))
     assert_refused(call(server, "-t", "-1"), honest_peak)
 
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_the_client_ends_with_1_even_if_it_shows_such_a_frame(tmp_path, scripted, honest_peak, name):
-    server = scripted(saying("while a job runs", frame(LARGE[name]())))
+    server = scripted(sending("while a job runs", frame(LARGE[name]())))
     with (tmp_path / "shown").open("wb") as shown:
         usage = call(server, "-t", "-1", "-vvv", stdout=shown)
     assert_refused(usage, honest_peak, growth=GROWTH_MAX_SHOWN)
@@ -308,7 +315,7 @@ def test_the_server_keeps_nothing_of_the_frames_that_it_has_refused(own_server):
 
 def test_the_server_does_not_fill_its_log_with_what_it_refuses(own_server):
     with connect(own_server).log_in() as client:
-        client.say(f"<jobs><module>{'x' * 30_000}</module></jobs>")
+        client.send(f"<jobs><module>{'x' * 30_000}</module></jobs>")
         client.expect_refusal("jobs")
     own_server.stop()
     assert max(map(len, own_server.log.splitlines())) < 5000
@@ -317,14 +324,14 @@ def test_the_server_does_not_fill_its_log_with_what_it_refuses(own_server):
 # What the bytes name is not touched
 
 NAMING = {
-    "a DTD": '<!DOCTYPE {word} SYSTEM "{url}"><{word}/>',
-    "an external entity": '<!DOCTYPE {word} [<!ENTITY x SYSTEM "{url}">]><{word} session="1">&x;</{word}>',
-    "a parameter entity": '<!DOCTYPE {word} [<!ENTITY % x SYSTEM "{url}"> %x;]><{word}/>',
-    "XInclude": '<{word} xmlns:xi="http://www.w3.org/2001/XInclude"><xi:include href="{url}" parse="text"/></{word}>',
-    "a schema": '<{word} xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="urn:x {url}" '
+    "a DTD": '<!DOCTYPE {tag} SYSTEM "{url}"><{tag}/>',
+    "an external entity": '<!DOCTYPE {tag} [<!ENTITY x SYSTEM "{url}">]><{tag} session="1">&x;</{tag}>',
+    "a parameter entity": '<!DOCTYPE {tag} [<!ENTITY % x SYSTEM "{url}"> %x;]><{tag}/>',
+    "XInclude": '<{tag} xmlns:xi="http://www.w3.org/2001/XInclude"><xi:include href="{url}" parse="text"/></{tag}>',
+    "a schema": '<{tag} xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="urn:x {url}" '
     'xsi:noNamespaceSchemaLocation="{url}"/>',
-    "a style sheet": '<?xml-stylesheet type="text/xsl" href="{url}"?><{word}/>',
-    "a base": '<{word} xml:base="{url}"/>',
+    "a style sheet": '<?xml-stylesheet type="text/xsl" href="{url}"?><{tag}/>',
+    "a base": '<{tag} xml:base="{url}"/>',
 }
 
 
@@ -371,7 +378,7 @@ def bait(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", NAMING)
 def test_the_client_touches_nothing_that_the_bytes_name(command, scripted, bait, kind):
     for url in bait.urls:
-        server = scripted(saying("after the login", frame(NAMING[kind].format(word="welcome", url=url))))
+        server = scripted(sending("after the login", frame(NAMING[kind].format(tag="welcome", url=url))))
         assert command("-s", server.address, "-c", "pass").returncode == 1
         bait.assert_untouched()
 
@@ -381,6 +388,6 @@ def test_the_server_touches_nothing_that_the_bytes_name(tmp_path, bait):
         for document in NAMING.values():
             for url in bait.urls:
                 with connect(server) as client:
-                    client.say(document.format(word="login", url=url))
+                    client.send(document.format(tag="login", url=url))
                     client.expect_refusal("protocol")
     bait.assert_untouched()

@@ -37,15 +37,15 @@ class Printing:
         self.sent = 0
 
     def __call__(self, peer):
-        peer.hear()
-        peer.say(WELCOME)
-        peer.hear()
-        peer.say(ACCEPTED, STARTED)
+        peer.receive()
+        peer.send(WELCOME)
+        peer.receive()
+        peer.send(ACCEPTED, STARTED)
         while self.sent < self.times:
             peer.sock.sendall(self.message)
             self.sent += 1
-        peer.say(FINISHED, ENDED)
-        peer.wait_for_hangup()
+        peer.send(FINISHED, ENDED)
+        peer.wait_for_disconnect()
 
 
 def peak_of(scripted, message, times, *options):

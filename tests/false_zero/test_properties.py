@@ -1,5 +1,5 @@
-"""What holds for any bytes, any pieces, any order of words and any damage: both conversations, judged by
-legal_story.py, which knows the order of talk from PROTOCOL.md alone. Frames and messages by themselves are in
+"""What holds for any bytes, any pieces, any order of messages and any damage: both conversations, judged by
+legal_story.py, which knows the order of messages from PROTOCOL.md alone. Frames and messages by themselves are in
 test_frames.py and test_messages.py."""
 
 from __future__ import annotations
@@ -10,19 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from legal_story import is_a_good_end, is_a_good_story, split_at_last_frame, word_of
+from legal_story import is_a_good_end, is_a_good_transcript, label_of, split_at_last_frame
 from support import HASH, frame
 from wire import (
     CLIENT,
     CLIENT_NONCE,
     KEYS,
+    MESSAGES,
     SALT,
+    SERVER_MESSAGES,
     SERVER_NONCE,
-    SERVER_SAYS,
-    WORDS,
     ConnectionPair,
     examples,
-    hear,
+    frames_of,
+    receive,
+    send,
     typed,
 )
 
@@ -59,12 +61,12 @@ STAGES = [
     "login:osuser welcome jobs accepted",
     "login:osuser welcome jobs accepted started:1",
 ]
-JOBS = 2  # in the batch of wire.WORDS
+JOBS = 2  # in the batch of wire.MESSAGES
 GOOD = ["accepted", "started:1", "output:1", "finished:1:ok", "alive", "started:2", "finished:2:ok", "ended:ok"]
 LAST = (Ended, Refused, Logout)
 
-a_word = st.sampled_from(sorted(WORDS))
-frames = st.lists(a_word.map(WORDS.get).map(frame) | st.binary(max_size=8).map(frame), max_size=6).map(b"".join)
+a_message = st.sampled_from(sorted(MESSAGES))
+frames = st.lists(a_message.map(MESSAGES.get).map(frame) | st.binary(max_size=8).map(frame), max_size=6).map(b"".join)
 some_bytes = st.binary(max_size=40) | frames | st.tuples(frames, st.binary(max_size=5)).map(b"".join)
 
 
@@ -74,17 +76,17 @@ def in_pieces(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def outcome(conversation, *pieces: bytes) -> tuple[list[Message], str]:
-    """What is heard, and what is wrong. Fails for any error but a protocol error, and for a second one."""
-    heard: list[Message] = []
+    """What is received, and what is wrong. Fails for any error but a protocol error, and for a second one."""
+    received: list[Message] = []
     for position, piece in enumerate(pieces):
         try:
             conversation.feed(piece)
             for message in iter(conversation.next_message, None):
-                heard.append(message)
+                received.append(message)
         except ProtocolError as error:
-            assert hear(conversation, *pieces[position + 1 :]) == []
-            return heard, str(error)
-    return heard, ""
+            assert receive(conversation, *pieces[position + 1 :]) == []
+            return received, str(error)
+    return received, ""
 
 
 @examples
@@ -94,53 +96,57 @@ def test_any_bytes_are_messages_or_one_protocol_error_whatever_the_pieces(stage,
     again, error_again = outcome(getattr(ConnectionPair(*stage.split()), end), *in_pieces(data, cuts))
     assert bool(error) == bool(error_again)
     if again and isinstance(again[-1], LAST) and error:
-        # What comes with the last word, and what comes after it, is wrong: in one piece the word is not heard.
+        # What comes with the last message, and what comes after it, is wrong: in one piece the message is not received.
         assert typed(whole) in (typed(again), typed(again[:-1]))
     else:
         assert (typed(whole), error) == (typed(again), error_again)
 
 
-def heard_of_the_batch(data: bytes, jobs: int = JOBS) -> list[Message]:
-    """What a client hears that has submitted a batch."""
+def received_of_the_batch(data: bytes, jobs: int = JOBS) -> list[Message]:
+    """What a client receives that has submitted a batch."""
     pair = ConnectionPair("login:osuser", "welcome")
     pair.exchange("<jobs>" + "<module>A</module>" * jobs + "</jobs>")
     return outcome(pair.client, data)[0]
 
 
-def is_0(heard: list[Message]) -> bool:
-    return any(isinstance(message, Ended) and message.status == "ok" for message in heard)
+def is_0(received: list[Message]) -> bool:
+    return any(isinstance(message, Ended) and message.status == "ok" for message in received)
 
 
-def assert_is_heard_as_it_is(said: list[str]) -> None:
-    """That the client hears a good end if, and only if, the oracle says that this is one."""
-    assert is_0(heard_of_the_batch(b"".join(frame(WORDS[word]) for word in said))) == is_a_good_story(said, JOBS), said
+def assert_is_received_as_it_is(sent: list[str]) -> None:
+    """That the client receives a good end if, and only if, the oracle takes this for one."""
+    assert is_0(received_of_the_batch(b"".join(frame(MESSAGES[label]) for label in sent))) == is_a_good_transcript(
+        sent, JOBS
+    ), sent
 
 
 @pytest.mark.parametrize("count", [0, 1, 2])
-def test_no_story_with_one_place_changed_is_heard_as_a_good_end_unless_it_still_is_one(count):
+def test_no_transcript_with_one_place_changed_is_received_as_a_good_end_unless_it_still_is_one(count):
     for begin in range(len(GOOD) + 1):
-        for instead in ([], *([word] for word in WORDS)):
-            assert_is_heard_as_it_is([*GOOD[:begin], *instead, *GOOD[begin + count :]])
+        for instead in ([], *([label] for label in MESSAGES)):
+            assert_is_received_as_it_is([*GOOD[:begin], *instead, *GOOD[begin + count :]])
 
 
 @settings(examples, max_examples=200)
 @given(st.lists(st.sampled_from(GOOD), max_size=4), st.permutations(GOOD), st.integers(0, len(GOOD)))
-def test_no_story_in_another_order_is_heard_as_a_good_end_unless_it_still_is_one(first, mixed, begin):
-    assert_is_heard_as_it_is([*first, *mixed])
-    assert_is_heard_as_it_is(GOOD[:begin] + [word for word in mixed if word not in GOOD[:begin]])
+def test_no_transcript_in_another_order_is_received_as_a_good_end_unless_it_still_is_one(first, mixed, begin):
+    assert_is_received_as_it_is([*first, *mixed])
+    assert_is_received_as_it_is(GOOD[:begin] + [label for label in mixed if label not in GOOD[:begin]])
 
 
-def test_the_oracle_knows_a_good_story_and_these_words():
-    assert is_a_good_story(GOOD, JOBS)
-    assert not any(is_a_good_story(GOOD[:i] + GOOD[i + 1 :], JOBS) for i in range(len(GOOD)) if i not in (2, 4))
+def test_the_oracle_knows_a_good_transcript_and_these_messages():
+    assert is_a_good_transcript(GOOD, JOBS)
+    assert not any(is_a_good_transcript(GOOD[:i] + GOOD[i + 1 :], JOBS) for i in range(len(GOOD)) if i not in (2, 4))
     plain = {
-        word: word_of(xml.encode()) for word, xml in SERVER_SAYS.items() if not word.startswith(("refused", "w", "c"))
+        label: label_of(xml.encode())
+        for label, xml in SERVER_MESSAGES.items()
+        if not label.startswith(("refused", "w", "c"))
     }
-    assert plain == {word: word for word in plain}
+    assert plain == {label: label for label in plain}
 
 
-def stories(jobs: int):
-    """Everything that may be said of a batch of so many jobs that end well."""
+def good_transcripts(jobs: int):
+    """Everything that may be sent of a batch of so many jobs that end well."""
     alive = st.lists(st.just(Alive()), max_size=1)
     text = st.text(max_size=20).map(made_fit_for_xml)
     parts = [alive, st.just([Accepted()]), alive]
@@ -152,17 +158,17 @@ def stories(jobs: int):
             st.builds(Finished, st.just(job), st.just("ok"), text).map(lambda message: [message]),
             alive,
         ]
-    return st.tuples(*parts, st.just([Ended("ok")])).map(lambda told: [message for part in told for message in part])
+    return st.tuples(*parts, st.just([Ended("ok")])).map(lambda sent: [message for part in sent for message in part])
 
 
 @examples
-@given(st.integers(1, 4).flatmap(lambda jobs: st.tuples(st.just(jobs), stories(jobs))))
-def test_every_legal_story_told_by_the_server_is_heard_as_it_was_said(story):
-    jobs, said = story
+@given(st.integers(1, 4).flatmap(lambda jobs: st.tuples(st.just(jobs), good_transcripts(jobs))))
+def test_every_legal_transcript_is_received_as_it_was_sent(transcript):
+    jobs, messages = transcript
     pair = ConnectionPair("login:osuser", "welcome")
     pair.exchange("<jobs>" + "<module>A</module>" * jobs + "</jobs>")
-    told = b"".join(pair.server.say(message) for message in said)
-    assert typed(hear(pair.client, told)) == typed(said)
+    data = b"".join(send(pair.server, message) for message in messages)
+    assert typed(receive(pair.client, data)) == typed(messages)
     assert pair.client.is_over
 
 
@@ -200,60 +206,60 @@ DIALOGUES = {
 @pytest.mark.parametrize("dialogue", DIALOGUES)
 @settings(examples, max_examples=300)
 @given(data=st.data())
-def test_no_damage_makes_a_good_end_of_what_is_no_good_story(dialogue, data):
-    answers = [b"".join(frame(WORDS[word]) for word in part) for part in DIALOGUES[dialogue]]
+def test_no_damage_makes_a_good_end_of_what_is_no_good_transcript(dialogue, data):
+    answers = [frames_of(*part) for part in DIALOGUES[dialogue]]
     number = data.draw(st.integers(0, len(answers) - 1))
     answers[number] = data.draw(mutations(answers[number]))
     client = ConnectionPair(f"login:{dialogue}").client
-    told: list[bytes] = []
+    arrived: list[bytes] = []
     begun = b""  # what is not there whole when the client goes on is part of what follows
     for answer in answers:
-        heard, error = outcome(client, answer)
+        received, error = outcome(client, answer)
         whole, begun = split_at_last_frame(begun + answer)
-        told.append(whole)
-        if error or client.is_over or not goes_on(client, heard):
+        arrived.append(whole)
+        if error or client.is_over or not goes_on(client, received):
             break
-    told[-1] += begun
+    arrived[-1] += begun
     secret = HASH if dialogue == "challenge" else ""
-    assert is_0(heard) == is_a_good_end(told, JOBS, CLIENT_NONCE, secret)
+    assert is_0(received) == is_a_good_end(arrived, JOBS, CLIENT_NONCE, secret)
 
 
-def goes_on(client: ClientConversation, heard: list[Message]) -> bool:
-    """Says what comes next, if it is time to."""
-    if any(isinstance(message, Welcome) for message in heard):
-        client.say(Jobs((Job("module", "A"),) * JOBS))
-    elif any(isinstance(message, Challenge) for message in heard):
+def goes_on(client: ClientConversation, received: list[Message]) -> bool:
+    """Sends what comes next, if it is time to."""
+    if any(isinstance(message, Welcome) for message in received):
+        send(client, Jobs((Job("module", "A"),) * JOBS))
+    elif any(isinstance(message, Challenge) for message in received):
         client.respond(HASH.encode())
     else:
         return False
     return True
 
 
-class Talk(RuleBasedStateMachine):
-    """Both ends say what they may, in any order, and everything arrives: neither is ever surprised, and both know that
-    it is over. What has been said is kept, for the oracle."""
+class Conversations(RuleBasedStateMachine):
+    """Both ends send what they may, in any order, and everything arrives: neither is ever surprised, and both know that
+    it is over. What has been sent is kept, for the oracle."""
 
     def __init__(self) -> None:
         super().__init__()
         self.client = ClientConversation(CLIENT)
         self.server = ServerConversation()
-        self.said: list[str] = []
+        self.sent: list[str] = []
         self.jobs = self.job = 0
 
     def to_server(self, data: bytes) -> Message:
-        (heard,) = hear(self.server, data)
-        return heard
+        (received,) = receive(self.server, data)
+        return received
 
     @initialize(is_osuser=st.booleans())
     def log_in(self, is_osuser):
         if is_osuser:
             assert isinstance(self.to_server(self.client.login_as_osuser("jdoe", None)), Login)
-            hear(self.client, self.server.say(Welcome("S1", 30)))
+            receive(self.client, send(self.server, Welcome("S1", 30)))
             return
         self.to_server(self.client.login_with_challenge("R41", CLIENT_NONCE))
-        hear(self.client, self.server.challenge(SALT, SERVER_NONCE))
+        receive(self.client, self.server.challenge(SALT, SERVER_NONCE))
         assert isinstance(self.to_server(self.client.respond(HASH.encode())), Response)
-        hear(self.client, self.server.say(Welcome("S1", 30, self.server.signature(KEYS))))
+        receive(self.client, send(self.server, Welcome("S1", 30, self.server.signature(KEYS))))
 
     def is_on(self) -> bool:
         return not self.client.is_over
@@ -262,37 +268,37 @@ class Talk(RuleBasedStateMachine):
     @rule(jobs=st.integers(1, 3))
     def submit(self, jobs):
         batch = Jobs((Job("module", "A"),) * jobs)
-        assert self.to_server(self.client.say(batch)) == batch
-        self.jobs, self.said = jobs, []
+        assert self.to_server(send(self.client, batch)) == batch
+        self.jobs, self.sent = jobs, []
 
     @rule(kind=st.sampled_from([Accepted, Started, Output, Finished, Finished, Ended, Alive]), is_ok=st.booleans())
-    def tell(self, kind, is_ok):
-        """A word for the job whose turn it is. What one end may not say, the other does not hear."""
+    def report(self, kind, is_ok):
+        """A message for the job whose turn it is. What one end may not send, the other does not receive."""
         status = "ok" if is_ok else "failed"
         job = self.job + 1
         values = {Started: (job,), Output: (job, "stdout", "x"), Finished: (job, status), Ended: (status,)}
         message = kind(*values.get(kind, ()))
         try:
-            data = self.server.say(message)
+            data = send(self.server, message)
         except ProtocolError:
             with pytest.raises(ProtocolError):
-                hear(copy.deepcopy(self.client), frame(encode(message)))
+                receive(copy.deepcopy(self.client), frame(encode(message)))
             return
-        assert typed(hear(self.client, data)) == typed([message])
-        self.said.append(word_of(data[4:]))
+        assert typed(receive(self.client, data)) == typed([message])
+        self.sent.append(label_of(data[4:]))
         self.job += kind is Finished
 
     @precondition(is_on)
     @rule()
     def leave(self):
-        assert isinstance(self.to_server(self.client.say(Logout())), Logout)
+        assert isinstance(self.to_server(send(self.client, Logout())), Logout)
 
     @invariant()
     def both_ends_agree(self):
         assert self.client.state is self.server.state
-        if self.said and self.said[-1] == "ended:ok":
-            assert is_a_good_story(self.said, self.jobs)
+        if self.sent and self.sent[-1] == "ended:ok":
+            assert is_a_good_transcript(self.sent, self.jobs)
 
 
-TestTalk = Talk.TestCase
-TestTalk.settings = settings(examples, max_examples=60)
+TestConversations = Conversations.TestCase
+TestConversations.settings = settings(examples, max_examples=60)

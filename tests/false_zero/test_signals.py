@@ -39,16 +39,16 @@ class Session:
         self._signalled = threading.Event()
 
     def __call__(self, peer):
-        peer.hear()
-        peer.say(WELCOME)
-        peer.hear()
-        peer.say(ACCEPTED, STARTED)
+        peer.receive()
+        peer.send(WELCOME)
+        peer.receive()
+        peer.send(ACCEPTED, STARTED)
         self._signalled.wait(JOB_SECONDS)
         with self._one_at_a_time:
             if not self._signalled.is_set():
                 self.ended = True
-                peer.say(FINISHED, ENDED)
-        peer.wait_for_hangup()
+                peer.send(FINISHED, ENDED)
+        peer.wait_for_disconnect()
 
     def signal(self, process, signum):
         with self._one_at_a_time:
@@ -57,7 +57,7 @@ class Session:
 
 
 def wait_for_end(process, seconds):
-    """What it said on stderr, and whether it ended by itself in this time. It has ended in any case."""
+    """What it printed on stderr, and whether it ended by itself in this time. It has ended in any case."""
     try:
         return process.communicate(timeout=seconds)[1], True
     except subprocess.TimeoutExpired:
@@ -95,7 +95,7 @@ def moments(count, *salt):
 
 
 def strike(command, scripted, moment, *signals, apart=0.0):
-    """Runs the command and sends these signals; says what is wrong with how it ended, "" for nothing."""
+    """Runs the command and sends these signals; returns what is wrong with how it ended, "" for nothing."""
     session = Session()
     line = ("-s", scripted(session).address, "-t", "-1", "-v", "-c", "pass")
     with command.start(*line) as process:

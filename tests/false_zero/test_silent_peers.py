@@ -24,13 +24,13 @@ import pytest
 import trustme
 from dialogues import DONE, STARTED, WELCOME, challenging, serving
 from raw_client import QuickServer, connect, wait_until
-from support import PATIENCE, Hangup, Peer, frame
+from support import PATIENCE, Disconnected, Peer, frame
 from wire import KEYS
 
 from headless.server.accounts import Account
 
 LATE = 0.5  # seconds after the deadline at which a client has to have ended
-ANSWERS = [  # what the server says in turn, and how a -t ends that runs out before the last byte of it has come
+ANSWERS = [  # what the server sends in turn, and how a -t ends that runs out before the last byte of it has come
     ("challenge", (1, "not submitted")),
     ("welcome", (1, "not submitted")),
     ("accepted", (1, "unknown")),
@@ -53,7 +53,7 @@ class Timed(NamedTuple):
     ended: float
 
     def since(self, event: str) -> float:
-        """Seconds from the last line that says this to the end of the process."""
+        """Seconds from the last line that has this to the end of the process."""
         stamp = [line for line in self.lines if event in line][-1].split()[0]
         hours, minutes, seconds = stamp.split(":")
         now = time.localtime(self.ended)
@@ -96,28 +96,28 @@ def reluctant(answer: str, instead, heartbeat: int = 0):
     """A script: the challenge login and one job in good order, but `instead(peer, answer)` for this answer."""
 
     def script(peer: Peer) -> None:
-        say = peer.say
+        send = peer.send
 
-        def say_what_comes_before(*documents) -> None:
+        def send_what_comes_before(*documents) -> None:
             for document in documents:
                 if document.startswith(f"<{answer}"):
                     instead(peer, document)
-                    peer.wait_for_hangup()
-                    raise Hangup
-                say(document.replace("<welcome ", f'<welcome heartbeat="{heartbeat}" ') if heartbeat else document)
+                    peer.wait_for_disconnect()
+                    raise Disconnected
+                send(document.replace("<welcome ", f'<welcome heartbeat="{heartbeat}" ') if heartbeat else document)
 
-        peer.say = say_what_comes_before
+        peer.send = send_what_comes_before
         challenging(*DONE)(peer)
 
     return script
 
 
 def silence(_peer: Peer, _document: str) -> None:
-    """Says nothing."""
+    """Sends nothing."""
 
 
-def say_byte_by_byte(peer: Peer, data: bytes, pause: float = 0.1) -> None:
-    """Says nothing more once the client has said something or left."""
+def send_byte_by_byte(peer: Peer, data: bytes, pause: float = 0.1) -> None:
+    """Sends nothing more once the client has sent something or left."""
     with contextlib.suppress(OSError):
         for byte in data:
             peer.sock.sendall(bytes([byte]))
@@ -126,27 +126,27 @@ def say_byte_by_byte(peer: Peer, data: bytes, pause: float = 0.1) -> None:
 
 
 def trickle(pause: float = 0.1):
-    """Says the answer one byte at a time."""
+    """Sends the answer one byte at a time."""
 
-    def say_slowly(peer: Peer, document: str) -> None:
-        say_byte_by_byte(peer, frame(document), pause)
+    def send_slowly(peer: Peer, document: str) -> None:
+        send_byte_by_byte(peer, frame(document), pause)
 
-    return say_slowly
+    return send_slowly
 
 
 def shut_down(share: float):
-    """Says this share of the answer's bytes, and that nothing will follow. Goes on listening."""
+    """Sends this share of the answer's bytes, and that nothing will follow. Goes on reading."""
 
-    def say_the_end(peer: Peer, document: str) -> None:
+    def send_the_end(peer: Peer, document: str) -> None:
         data = frame(document)
         peer.sock.sendall(data[: int(len(data) * share)])
         peer.sock.shutdown(socket.SHUT_WR)
 
-    return say_the_end
+    return send_the_end
 
 
 def over_tls(script, context: ssl.SSLContext):
-    """The script for a client that says tls://."""
+    """The script for a client that uses tls://."""
 
     def with_tls(peer: Peer) -> None:
         with context.wrap_socket(peer.sock, server_side=True) as sock:
@@ -185,18 +185,18 @@ def test_tls_records_of_one_byte_do_not_outlast_the_deadline(command, scripted, 
 def test_a_tls_handshake_that_comes_byte_by_byte_does_not_outlast_the_deadline(command, scripted):
     def script(peer: Peer) -> None:
         peer.sock.recv(4096)
-        say_byte_by_byte(peer, b"\x16\x03\x03\x10\x00\x02\x00\x0f\xfc" + bytes(200))  # a ServerHello of 4 KiB begins
+        send_byte_by_byte(peer, b"\x16\x03\x03\x10\x00\x02\x00\x0f\xfc" + bytes(200))  # a ServerHello of 4 KiB begins
 
     done = timed(command, f"tls://{scripted(script).address}", "-t", "1")
     done.assert_ended_at_deadline(1, 1, "not submitted")
 
 
-# Not a word, or half of one
+# No message, or half of one
 
 
 @pytest.mark.parametrize("scheme", ["", "tls://"])
-def test_a_server_that_never_says_a_word_is_a_1_at_the_deadline(command, scripted, scheme):
-    done = timed(command, scheme + scripted(Peer.wait_for_hangup).address, "-t", "1")
+def test_a_server_that_never_sends_anything_is_a_1_at_the_deadline(command, scripted, scheme):
+    done = timed(command, scheme + scripted(Peer.wait_for_disconnect).address, "-t", "1")
     done.assert_ended_at_deadline(1, 1, "not submitted")
 
 
@@ -216,7 +216,7 @@ def test_a_server_that_never_accepts_the_connection_is_a_1_at_the_deadline(comma
 
 @pytest.mark.parametrize("share", [0, 0.5])
 @pytest.mark.parametrize(("answer", "ending"), ANSWERS)
-def test_a_peer_that_will_say_no_more_is_a_1_at_once(command, scripted, answer, ending, share):
+def test_a_peer_that_will_send_no_more_is_a_1_at_once(command, scripted, answer, ending, share):
     server = scripted(reluctant(answer, shut_down(share)))
     done = timed(command, server.address, "-t", "-1", challenge=True)
     done.assert_ended(1, ending[1])
@@ -224,7 +224,7 @@ def test_a_peer_that_will_say_no_more_is_a_1_at_once(command, scripted, answer, 
 
 
 # 12 times 120,000 characters, each of them five in XML: 7 MB. More than 128 KiB no option can have on Linux.
-BIG_BATCH = [word for _ in range(12) for word in ("-c", "&" * 120_000)]
+BIG_BATCH = [argument for _ in range(12) for argument in ("-c", "&" * 120_000)]
 
 
 @pytest.fixture
@@ -234,8 +234,8 @@ def never_reading(scripted):
 
     def make(welcome: str):
         def script(peer: Peer) -> None:
-            peer.hear()
-            peer.say(welcome)
+            peer.receive()
+            peer.send(welcome)
             assert left.wait(PATIENCE)
 
         return scripted(script)
@@ -293,13 +293,13 @@ class Relay:
             back.join(PATIENCE)
 
     def _pass_on(self, source: Peer, target: Peer) -> None:
-        with contextlib.suppress(Hangup, OSError):
+        with contextlib.suppress(Disconnected, OSError):
             while True:
-                document = source.hear()
+                document = source.receive()
                 if document.startswith(self._begin):
                     self._at_stage(self)
                 if not self.swallows:
-                    target.say(document)
+                    target.send(document)
 
 
 @pytest.fixture(scope="module")
@@ -348,7 +348,7 @@ def relay_to(request, scripted, real_server, stop_server):
 
 @posix_only
 @pytest.mark.parametrize(("stage", "ending"), STAGES)
-def test_the_deadline_holds_when_the_server_is_gone_without_a_word(command, relay_to, stage, ending):
+def test_the_deadline_holds_when_the_server_is_gone_without_notice(command, relay_to, stage, ending):
     secret = command.secret_file()
     done = timed(command, relay_to(stage).address, "-u", "R42", "-p", secret, "-t", "1", "-c", LONG_JOB)
     done.assert_ended_at_deadline(1, *ending)
@@ -360,17 +360,17 @@ def test_the_deadline_holds_when_the_server_is_gone_without_a_word(command, rela
 @pytest.fixture(scope="module")
 def namespace():
     """How to run something in a network of its own."""
-    said = []
+    complaints = []
     for rights in (("--user", "--map-root-user"), ()):
-        words = ["unshare", *rights, "--net"]
+        line = ["unshare", *rights, "--net"]
         try:
-            done = subprocess.run([*words, "ip", "link"], capture_output=True, text=True, check=False, timeout=PATIENCE)
+            done = subprocess.run([*line, "ip", "link"], capture_output=True, text=True, check=False, timeout=PATIENCE)
         except FileNotFoundError as error:
             pytest.skip(f"no network namespaces: {error}")
         if done.returncode == 0:
-            return words
-        said.append(done.stderr.strip())
-    return pytest.skip(f"no network namespaces: {'; '.join(said)}")
+            return line
+        complaints.append(done.stderr.strip())
+    return pytest.skip(f"no network namespaces: {'; '.join(complaints)}")
 
 
 @pytest.fixture
@@ -406,7 +406,7 @@ def test_a_network_that_goes_down_does_not_stop_the_deadline(black_holed):
     black_holed("-v", "-t", "2", "-c", "pass").assert_ended_at_deadline(2, 3, "submitted")
 
 
-# Keep-alive, as the kernel tells of it
+# Keep-alive, as the kernel shows it
 
 
 def keep_alive_is_on(local: tuple[str, int], remote: tuple[str, int]) -> bool:

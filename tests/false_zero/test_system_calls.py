@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pytest
 from dialogues import ACCEPTED, ENDED, FINISHED, STARTED, answering_jobs, challenging
-from support import HASH, PATIENCE, SCRIPT, Hangup, ScriptedServer
+from support import HASH, PATIENCE, SCRIPT, Disconnected, ScriptedServer
 
 # Which no kernel lets fail with these errors, so that libc takes the error for an address (brk), or ends the process.
 INFALLIBLE = {"brk", "futex", "exit_group"}
@@ -40,21 +40,21 @@ class Call(NamedTuple):
 
 
 def session(login, ended):
-    """A script: a good session, or one in which the peer closes where it should say how the session has ended."""
+    """A script: a good session, or one in which the peer closes where it should report how the session has ended."""
     documents = (*JOB, ENDED) if ended else JOB
     follow = answering_jobs(ACCEPTED, *documents) if login == "osuser" else challenging(*documents)
 
     def script(peer):
-        hear = peer.hear
+        receive = peer.receive
 
-        def hear_unless_goodbye():
-            if hear() == "<logout/>":
-                raise Hangup
-            return peer.heard[-1]
+        def receive_unless_logout():
+            if receive() == "<logout/>":
+                raise Disconnected
+            return peer.received[-1]
 
-        peer.hear = hear_unless_goodbye
+        peer.receive = receive_unless_logout
         if not ended:
-            peer.wait_for_hangup = lambda: None
+            peer.wait_for_disconnect = lambda: None
         follow(peer)
 
     return script
@@ -152,7 +152,7 @@ def what_is_wrong(done, ended, submitted):
     faults = {
         f"ended with {code}": code not in {0, 1, 2, 3},
         "a false 0": code == 0 and not (ended and submitted == 1),
-        f"a {code} after it said that the session ended well": code != 0 and "session ended: ok" in done.stdout,
+        f"a {code} after it printed that the session ended well": code != 0 and "session ended: ok" in done.stdout,
         "submitted twice": submitted > 1,
         "a traceback": "Traceback" in done.stderr,
         "stderr has not one line for a 2, and none otherwise": done.stderr.count("\n") != (code == 2),
@@ -178,7 +178,9 @@ def test_no_failing_system_call_brings_a_traceback_or_a_false_0(  # noqa: PLR091
         log = tmp_path / "log"
         done = traced(log, line, "--seccomp-bpf", "-e", f"trace={call.name}", "-e", inject)
         failed += "(INJECTED)" in log.read_text(errors="replace")
-        submitted = [word for peer in server.peers[before:] for word in peer.heard if word.startswith("<jobs")]
+        submitted = [
+            document for peer in server.peers[before:] for document in peer.received if document.startswith("<jobs")
+        ]
         fault = what_is_wrong(done, ended, len(submitted))
         if fault:
             faults.append(f"{inject}: {fault}: {done.stderr}")

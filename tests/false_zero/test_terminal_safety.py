@@ -26,9 +26,9 @@ from raw_client import (
     make_home,
     osuser_login,
     py_code,
-    tell,
+    run_here,
 )
-from support import Peer, ScriptedServer, own_user
+from support import Peer, ScriptedServer, current_user
 from wire import examples
 
 from headless import cli
@@ -99,7 +99,7 @@ def events(text: str) -> list[tuple[str, str]]:
 
 
 class Stage:
-    """A server to which the test gives its words, and the command in this process, with streams of any encoding."""
+    """A server to which the test gives the answers, and the command in this process, with streams of any encoding."""
 
     def __init__(self) -> None:
         self.answers: list[list[str | bytes]] = []
@@ -107,9 +107,9 @@ class Stage:
 
     def _play(self, peer: Peer) -> None:
         for answer in self.answers:
-            peer.hear()
-            peer.say(*answer)
-        peer.wait_for_hangup()
+            peer.receive()
+            peer.send(*answer)
+        peer.wait_for_disconnect()
 
     def __call__(self, *answers: list[str | bytes], level: str, encoding: str) -> tuple[int, str, str]:
         """The return code and what is printed when the server answers the login, and the jobs, with these."""
@@ -139,8 +139,8 @@ def stage():
 def test_every_message_is_one_line_and_every_line_of_output(stage, name, printed, why, encoding):
     """Whatever the session is called, a job prints, and it failed for."""
     welcome = f'<welcome session="{in_xml(name[:256])}"/>'
-    story = [ACCEPTED, STARTED, output(printed), failed(why), ENDED_FAILED]
-    code, shown, complaint = stage([welcome], story, level="-v", encoding=encoding)
+    answers = [ACCEPTED, STARTED, output(printed), failed(why), ENDED_FAILED]
+    code, shown, complaint = stage([welcome], answers, level="-v", encoding=encoding)
     assert (code, complaint) == (1, "")
     lines = [text for _, text in events(shown)]
     count = printed.count("\n") + (not printed.endswith("\n")) if printed else 0
@@ -195,7 +195,7 @@ def test_what_is_no_message_at_all_is_one_line_received(stage, payload, encoding
     ],
     ids=["output", "finished", "nonsense"],
 )
-def test_no_locale_lets_through_what_the_server_says(command, scripted, locale, documents, count):
+def test_no_locale_lets_through_what_the_server_sends(command, scripted, locale, documents, count):
     environment, encoding = locale
     line = ("-s", scripted(serving(*documents)).address, "-t", "-1", "-c", "pass", "-vvv")
     done = command(*line, env=environment, encoding=encoding, errors="strict")
@@ -208,9 +208,9 @@ def test_a_refused_login_is_one_line_on_stderr_in_every_locale(command, scripted
     environment = {"LC_ALL": language, "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
 
     def script(peer):
-        peer.hear()
-        peer.say(refused("login", HOSTILE))
-        peer.wait_for_hangup()
+        peer.receive()
+        peer.send(refused("login", HOSTILE))
+        peer.wait_for_disconnect()
 
     done = command("-s", scripted(script).address, "-c", "pass", env=environment)
     assert (done.returncode, done.stdout) == (2, "")
@@ -248,7 +248,7 @@ def attributes(document: str) -> str:
 
 
 LOG_IN = osuser_login(user="R41")
-SAID_TO_THE_SERVER = (
+SENT_TO_THE_SERVER = (
     [osuser_login(os_user=NAME)],
     [osuser_login(user=NAME)],
     [challenge_login(NAME), f"<response nonce={quoteattr(NAME)} proof='x'/>"],
@@ -261,23 +261,23 @@ SAID_TO_THE_SERVER = (
 
 
 def log_of(server: QuickServer) -> list[str]:
-    """The lines of the log of a server that is told to end. Fails if one of them is not an event."""
+    """The lines of the log of a server that is done to end. Fails if one of them is not an event."""
     server.stop()
     lines = printable_lines(server.log)
     assert [line for line in lines if not LOG_LINE.fullmatch(line)] == []
     return lines
 
 
-def test_what_clients_and_jobs_say_is_one_line_in_log_and_journal(tmp_path):
+def test_what_clients_and_jobs_send_is_one_line_in_log_and_journal(tmp_path):
     with QuickServer(tmp_path / "home") as server:
-        for documents in SAID_TO_THE_SERVER:
+        for documents in SENT_TO_THE_SERVER:
             with RawClient(server.address) as client:
                 for document in documents:
                     client.ask(attributes(document))
         with connect(server).log_in() as client:
             client.submit(py_code(f"raise SystemExit({HOSTILE!r})"))
-            client.story()
-        journal = printable_lines(tell("jobs", "--home", str(server.home)).stdout)
+            client.report()
+        journal = printable_lines(run_here("jobs", "--home", str(server.home)).stdout)
         log = log_of(server)
     assert len(journal) == 1
     for word, count in (("refused (login)", 3), ("wrong login", 1), ("refused (protocol)", 3), ("refused (jobs)", 2)):
@@ -286,11 +286,11 @@ def test_what_clients_and_jobs_say_is_one_line_in_log_and_journal(tmp_path):
 
 
 def test_an_account_of_any_name_is_one_line_in_the_log(tmp_path):
-    with QuickServer(tmp_path / "home", accounts=(Account(NAME, own_user(), None),)) as server:
+    with QuickServer(tmp_path / "home", accounts=(Account(NAME, current_user(), None),)) as server:
         with RawClient(server.address) as client:
             client.ask(attributes(osuser_login(user=NAME)))
             client.submit(py_code("pass"))
-            client.story()
+            client.report()
         assert any("logged in" in line for line in log_of(server))
 
 
@@ -308,10 +308,10 @@ def test_journal_and_accounts_show_one_line_for_each(tmp_path_factory, user, os_
     path = home.output("5f0c", 1, "stderr")
     path.parent.mkdir(parents=True)
     path.write_bytes(printed)
-    assert len(printable_lines(tell("user", "list", "--home", str(home.folder)).stdout)) == 1
-    (line,) = printable_lines(tell("jobs", "--home", str(home.folder)).stdout)
+    assert len(printable_lines(run_here("user", "list", "--home", str(home.folder)).stdout)) == 1
+    (line,) = printable_lines(run_here("jobs", "--home", str(home.folder)).stdout)
     assert line.split()[:3] == ["5f0c", "1", "failed"]
-    first, *rest = printable_lines(tell("jobs", "5f0c", "--home", str(home.folder)).stdout)
+    first, *rest = printable_lines(run_here("jobs", "5f0c", "--home", str(home.folder)).stdout)
     assert first == line
     assert all(line.startswith("  1 stderr: ") for line in rest)
-    assert len(printable_lines(tell("jobs", "5f0c", "--json", "--home", str(home.folder)).stdout)) == 1
+    assert len(printable_lines(run_here("jobs", "5f0c", "--json", "--home", str(home.folder)).stdout)) == 1

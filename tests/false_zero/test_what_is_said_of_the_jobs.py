@@ -1,4 +1,4 @@
-"""The complete list of the ways in which the command can fail. For each of them the last line of `-v` says whether the
+"""The complete list of the ways in which the command can fail. For each of them the last line of `-v` shows whether the
 jobs were not submitted, submitted, or that this is unknown; a code of 2 is one line on stderr as well. The real command
 as a process against a server that follows the row's script. The last tests hold this list to code and documents.
 """
@@ -62,8 +62,8 @@ def as_it_is(folder: Path) -> Path:
 
 
 class Way(NamedTuple):
-    """One way to fail. `reason` is an expression for what is said; the code's own words and values that it fills in are
-    divided by `.*`, so that the list can be held against the code."""
+    """One way to fail. `reason` is an expression for the text of the error: what is constant in the code, and `.*` for
+    the values that it fills in, so that the list can be held against the code."""
 
     name: str
     code: int
@@ -85,44 +85,44 @@ def before_the_login(peer: Peer) -> None:
 
 
 def after_the_login(peer: Peer) -> None:
-    peer.hear()
+    peer.receive()
 
 
 def after_the_challenge(peer: Peer) -> None:
-    peer.say(f'<challenge nonce="{attribute(peer.hear(), "nonce")}{"x" * 24}" salt="{SALT}"/>')
-    peer.hear()
+    peer.send(f'<challenge nonce="{attribute(peer.receive(), "nonce")}{"x" * 24}" salt="{SALT}"/>')
+    peer.receive()
 
 
 def with_half_of_the_jobs_sent(peer: Peer) -> None:
-    peer.hear()
-    peer.say(WELCOME)
+    peer.receive()
+    peer.send(WELCOME)
     assert peer.sock.recv(5)[4:] == b"<"  # the frame has begun; its rest has no room
 
 
 def after_the_jobs(peer: Peer) -> None:
-    peer.hear()
-    peer.say(WELCOME)
-    peer.hear()
+    peer.receive()
+    peer.send(WELCOME)
+    peer.receive()
 
 
 def after_accepted(peer: Peer) -> None:
     after_the_jobs(peer)
-    say_and_see(peer, ACCEPTED, "accepted the jobs")
+    send_and_see(peer, ACCEPTED, "accepted the jobs")
 
 
 def while_a_job_runs(peer: Peer) -> None:
     after_accepted(peer)
-    say_and_see(peer, STARTED, "job 1 started")
+    send_and_see(peer, STARTED, "job 1 started")
 
 
 def after_the_last_finished(peer: Peer) -> None:
     while_a_job_runs(peer)
-    say_and_see(peer, FINISHED, "job 1 ok")
+    send_and_see(peer, FINISHED, "job 1 ok")
 
 
-def say_and_see(peer: Peer, document: str, text: str) -> None:
-    """Says this, and returns when the command has shown that."""
-    peer.say(document)
+def send_and_see(peer: Peer, document: str, text: str) -> None:
+    """Sends this, and returns when the command has shown that."""
+    peer.send(document)
     wait_until(lambda: text in peer.shown.read_text())
 
 
@@ -147,7 +147,7 @@ def reset(peer: Peer) -> None:
 
 
 def wait(peer: Peer) -> None:
-    """Neither reads nor says anything."""
+    """Neither reads nor sends anything."""
     peer.client.result(PATIENCE).wait(PATIENCE)
 
 
@@ -156,9 +156,9 @@ def terminate(peer: Peer) -> None:
     wait(peer)
 
 
-def say(document: str):
+def send(document: str):
     def fault(peer: Peer) -> None:
-        peer.say(document)
+        peer.send(document)
         wait(peer)
 
     return fault
@@ -186,20 +186,20 @@ def at_every_stage() -> Iterator[Way]:
         seconds = "2" if jobs == UNKNOWN else "1"
         yield Way(f"out of time {when}", code, jobs, late, then(stage, wait), (*argv, "-t", seconds))
         busy = r"ended the session \(.*busy\): full|refused the session \(.*busy\): full"
-        refusal = then(stage, say('<refused reason="busy">full</refused>'))
+        refusal = then(stage, send('<refused reason="busy">full</refused>'))
         yield Way(f"refused {when}", 1, jobs if is_accepted else NOT, busy, refusal, argv)
-        wrong = then(stage, say('<started job="9"/>'))
+        wrong = then(stage, send('<started job="9"/>'))
         yield Way(f"nonsense {when}", 1, jobs, "is not allowed when|is out of turn", wrong, argv)
 
 
 def silent(*documents: str):
-    """A script: promises a sign of life every second, says this, and then nothing."""
+    """A script: promises a sign of life every second, sends this, and then nothing."""
 
     def script(peer: Peer) -> None:
-        peer.hear()
-        peer.say('<welcome session="s1" heartbeat="1"/>')
-        peer.hear()
-        peer.say(*documents)
+        peer.receive()
+        peer.send('<welcome session="s1" heartbeat="1"/>')
+        peer.receive()
+        peer.send(*documents)
         wait(peer)
 
     return script
@@ -355,7 +355,7 @@ def refusal(reason: str) -> str:
 
 def plain(peer: Peer) -> None:
     peer.sock.recv(4096)
-    peer.say(refusal("protocol"))
+    peer.send(refusal("protocol"))
     wait(peer)
 
 
@@ -378,7 +378,7 @@ OVER_TLS = [
 ]  # fmt: skip
 
 
-# What else a server can say
+# What else a server can send
 
 
 def at_once(document: str):
@@ -387,23 +387,23 @@ def at_once(document: str):
 
 
 def closing_with_welcome(peer: Peer) -> None:
-    peer.hear()
+    peer.receive()
     peer.sock.sendall(frame(WELCOME), socket.MSG_MORE)  # leaves in one packet with the end of the connection
 
 
 def raw(data: bytes):
     def script(peer: Peer) -> None:
-        peer.hear()
+        peer.receive()
         peer.sock.sendall(data)
-        peer.wait_for_hangup()
+        peer.wait_for_disconnect()
 
     return script
 
 
 def challenge(nonce: str, salt: str):
     def script(peer: Peer) -> None:
-        peer.say(f'<challenge nonce="{nonce.format(attribute(peer.hear(), "nonce"))}" salt="{salt}"/>')
-        peer.wait_for_hangup()
+        peer.send(f'<challenge nonce="{nonce.format(attribute(peer.receive(), "nonce"))}" salt="{salt}"/>')
+        peer.wait_for_disconnect()
 
     return script
 
@@ -411,9 +411,9 @@ def challenge(nonce: str, salt: str):
 MANY_TAGS = "<accepted>" + "<a/>" * 40_001 + "</accepted>"
 OTHER_SALT = "$2b$10$zbcdefghijklmnopqrstuu"
 
-SAID_BEFORE_THE_JOBS = [
+SENT_BEFORE_THE_JOBS = [
     Way("login refused", 2, NOT, "refused the .*login: not you", answering_login(refusal("login"))),
-    Way("response refused", 2, NOT, "refused the .*login: not you", then(after_the_challenge, say(refusal("login"))),
+    Way("response refused", 2, NOT, "refused the .*login: not you", then(after_the_challenge, send(refusal("login"))),
         CHALLENGE),
     Way("version refused", 1, NOT, r"\(version\): not you", answering_login(refusal("version"))),
     Way("protocol error refused", 1, NOT, r"\(protocol\): not you", answering_login(refusal("protocol"))),
@@ -422,8 +422,8 @@ SAID_BEFORE_THE_JOBS = [
     Way("no XML", 1, NOT, "that is not plain XML", answering_login("HTTP/1.1 400 Bad Request")),
     Way("bad XML", 1, NOT, "not well-formed XML", answering_login("<welcome>")),
     Way("no UTF-8", 1, NOT, "not well-formed XML", answering_login(b'<welcome session="\xff"/>')),
-    Way("unknown word", 1, NOT, "the protocol does not know", answering_login("<hello/>")),
-    Way("word of the client", 1, NOT, "is what this side says itself", answering_login("<logout/>")),
+    Way("unknown message", 1, NOT, "the protocol does not know", answering_login("<hello/>")),
+    Way("message of the client", 1, NOT, "is what this side says itself", answering_login("<logout/>")),
     Way("login of another version", 1, NOT, "this is protocol version", answering_login('<login version="2"/>')),
     Way("signature for nobody", 1, NOT, "signed a login that has no secret",
         answering_login('<welcome session="s1" signature="x"/>')),
@@ -446,7 +446,7 @@ SAID_BEFORE_THE_JOBS = [
 
 
 def more_than_memory_holds(peer: Peer) -> None:
-    """Leaves the command 2 MiB more than it has, and says something longer."""
+    """Leaves the command 2 MiB more than it has, and sends something longer."""
     pid = peer.client.result(PATIENCE).pid
     size = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize() + 2 * 1024 * 1024
     resource.prlimit(pid, resource.RLIMIT_AS, (size, size))
@@ -458,12 +458,12 @@ def long_frame(peer: Peer) -> None:
     wait(peer)
 
 
-SAID_AFTER_THE_JOBS = [
+SENT_AFTER_THE_JOBS = [
     Way("jobs refused", 2, NOT, "refused the .*jobs: not you", answering_jobs(refusal("jobs"))),
     Way("jobs refused as a protocol error", 1, NOT, r"refused the session \(.*protocol",
         answering_jobs(refusal("protocol"))),
     Way("accepted with half of the jobs sent", 1, NOT, "is not allowed when",
-        then(with_half_of_the_jobs_sent, say(ACCEPTED)), (*LARGE, "-t", "0")),
+        then(with_half_of_the_jobs_sent, send(ACCEPTED)), (*LARGE, "-t", "0")),
     Way("login refused after the jobs", 1, UNKNOWN, "is not allowed when", answering_jobs(refusal("login"))),
     Way("tags without end", 1, UNKNOWN, "a message with more than", answering_jobs(MANY_TAGS)),
     Way("long frame after the jobs", 1, UNKNOWN, "a frame of .*16777217", then(after_the_jobs, long_frame)),
@@ -480,23 +480,23 @@ SAID_AFTER_THE_JOBS = [
     Way("job skipped", 1, SUBMITTED, "job 1 skipped", serving('<finished job="1" status="skipped"/>', ENDED_FAILED)),
     Way("given up by the server", 1, SUBMITTED, "ended the session as failed", serving(ENDED_FAILED)),
     Way("closed after a job has failed", 1, SUBMITTED, "closed the connection",
-        then(after_the_jobs, lambda peer: peer.say(ACCEPTED, STARTED, FAILED))),
+        then(after_the_jobs, lambda peer: peer.send(ACCEPTED, STARTED, FAILED))),
     Way("ended ok with a job undone", 1, SUBMITTED, "the session ended ok with", serving(ENDED)),
     Way("something after the end", 1, SUBMITTED, "which is the last message",
         answering_jobs(ACCEPTED, STARTED, FINISHED, ENDED, "<alive/>")),
 ]  # fmt: skip
 
 WAYS = [
-    *BEFORE_A_CONNECTION, *AT_A_TERMINAL, *OVER_TLS, *SAID_BEFORE_THE_JOBS, *SAID_AFTER_THE_JOBS, *SILENCE,
+    *BEFORE_A_CONNECTION, *AT_A_TERMINAL, *OVER_TLS, *SENT_BEFORE_THE_JOBS, *SENT_AFTER_THE_JOBS, *SILENCE,
     *at_every_stage(),
 ]  # fmt: skip
 
 
 class Failure(NamedTuple):
     code: int
-    said: list[str]
+    shown: list[str]
     complaints: list[str]
-    heard: list[str]  # by the server
+    received: list[str]  # by the server
     connections: int
 
 
@@ -520,10 +520,10 @@ def fail(command, scripted, tmp_path):
             line += [word.replace("ADDRESS", server.address) for word in way.argv]
             environment = {**os.environ, "PYTHONPATH": str(tmp_path / "python")}
             run = at_terminal if way.types else without_terminal
-            code, said, complaints = run(command, way, line, environment, client)
+            code, shown, complaints = run(command, way, line, environment, client)
         server.close()
-        heard = [document for peer in server.peers for document in peer.heard]
-        return Failure(code, said, complaints, heard, len(server.peers))
+        received = [document for peer in server.peers for document in peer.received]
+        return Failure(code, shown, complaints, received, len(server.peers))
 
     return go
 
@@ -554,21 +554,21 @@ def at_terminal(command, way, line, environment, client) -> tuple[int, list[str]
 
 
 @pytest.mark.parametrize("way", [pytest.param(way, id=way.name) for way in WAYS])
-def test_the_last_line_says_what_became_of_the_jobs(fail, way):
+def test_the_last_line_shows_what_became_of_the_jobs(fail, way):
     failure = fail(way)
-    last = re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} info (.+); jobs: (.+)", failure.said[-1] if failure.said else "")
+    last = re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} info (.+); jobs: (.+)", failure.shown[-1] if failure.shown else "")
     assert last, failure
     assert (failure.code, last[2]) == (way.code, way.jobs), failure
     assert re.search(way.reason, last[1]), failure
     assert len(failure.complaints) == (1 if way.code == 2 else 0)
     assert all(last[1] in complaint for complaint in failure.complaints)
     assert way.script is not None or failure.connections == 0
-    has_jobs = any(document.startswith("<jobs") for document in failure.heard)
+    has_jobs = any(document.startswith("<jobs") for document in failure.received)
     assert has_jobs or way.jobs != SUBMITTED
     assert not has_jobs or way.jobs != NOT or "refused" in last[1]
 
 
-# Mistakes in the options come before there is anything that -v could tell of: one line on stderr, and no connection
+# Mistakes in the options come before there is anything that -v could show: one line on stderr, and no connection
 
 ADDRESS = ("-s", "ADDRESS")
 GOOD = (*ADDRESS, "-c", "pass")
@@ -604,7 +604,7 @@ def test_a_mistake_in_the_options_is_one_line_and_no_connection(command, scripte
     assert re.search(reason, complaint)
 
 
-# A rehearsal says it as the command does
+# A rehearsal shows it as the command does
 
 
 @pytest.mark.parametrize(
@@ -615,7 +615,7 @@ def test_a_mistake_in_the_options_is_one_line_and_no_connection(command, scripte
         (("-t", "1", "-c", "import time; time.sleep(60)"), 3, SUBMITTED),
     ],
 )
-def test_a_rehearsal_says_what_became_of_the_jobs(tmp_path, argv, code, jobs):
+def test_a_rehearsal_shows_what_became_of_the_jobs(tmp_path, argv, code, jobs):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = manage("rehearse", "-v", *argv, check=False, cwd=tmp_path, env=environment)
     assert done.returncode == code
@@ -625,11 +625,11 @@ def test_a_rehearsal_says_what_became_of_the_jobs(tmp_path, argv, code, jobs):
 # The list is complete
 
 
-# Errors that a call of the command cannot meet, by what they say.
+# Errors that a call of the command cannot meet, by their texts.
 NOT_MET = (
     "there is no folder for the password file",  # Windows
     "TLS cannot be used",  # an OpenSSL that is not fit for anything
-    "'' is what the other side says",  # a mistake of the caller of `say`
+    "'' is what the other side says",  # a mistake of the caller of `send`
     "'' is not allowed when the other side broke the protocol",  # likewise
     "the client's nonce is not",  # the server's view of a login
     "a challenge login has user",
@@ -646,22 +646,22 @@ ERRORS = names(HeadlessError) | {"FrameTooLong", "ValueError"}  # the last two e
 
 
 def texts_of_errors() -> Iterator[tuple[str, str]]:
-    """What each error in the client's code says, without the values in it, and the file that it is in."""
+    """The text of each error in the client's code, without the values in it, and the file that it is in."""
     for path in sorted([*(ROOT / "headless").glob("*.py"), *(ROOT / "headless" / "protocol").glob("*.py")]):
         for call in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id in ERRORS:
                 nodes = [node for argument in call.args for node in ast.walk(argument)]
                 text = "".join(str(node.value) for node in nodes if isinstance(node, ast.Constant))
-                if re.search("[a-z]{2}", text):  # else it passes on what another error says
+                if re.search("[a-z]{2}", text):  # else it passes on the text of another error
                     yield path.name, text
 
 
 def test_every_error_in_the_code_is_in_the_list():
     reasons = [*(way.reason for way in WAYS), *(reason for _, _, reason in OPTIONS)]
-    said = {part for reason in reasons for part in re.split(r"\||\.\*", reason) if len(part) > 6}
+    known = {part for reason in reasons for part in re.split(r"\||\.\*", reason) if len(part) > 6}
     texts = list(texts_of_errors())
     assert len(texts) > 50
-    listed = [text for _, text in texts if any(re.search(part, text) for part in said)]
+    listed = [text for _, text in texts if any(re.search(part, text) for part in known)]
     assert [error for error in texts if error[1] not in listed and not error[1].startswith(NOT_MET)] == []
 
 

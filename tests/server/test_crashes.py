@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 from raw_client import Gate, QuickServer, RawClient, connect, is_free, osuser_login, py_code, run, states, wait_until
-from support import PATIENCE, ROOT, Hangup
+from support import PATIENCE, ROOT, Disconnected
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork jobs")
 
@@ -67,9 +67,9 @@ def wait_until_quiet(server: QuickServer) -> None:
     wait_until(lambda: not {"queued", "running"} & {state for job in recorded(server).values() for state in job})
 
 
-def check(server: QuickServer, told: dict[str, list[str]], crashes: int = 1) -> None:
+def check(server: QuickServer, reported: dict[str, list[str]], crashes: int = 1) -> None:
     """Once all is quiet: nothing has run twice, nothing accepted is missing, and the journal agrees with what jobs did
-    and with what clients were told: by session, what became of the jobs that they heard of."""
+    and with what clients were told: by session, what became of the jobs of which they received something."""
     sessions, lines = recorded(server), traces(server)
     assert [line for line, count in lines.items() if count > 1] == []
     assert {line.split()[0] for line in lines} <= set(sessions)
@@ -78,8 +78,8 @@ def check(server: QuickServer, told: dict[str, list[str]], crashes: int = 1) -> 
         for number, state in enumerate(jobs, 1):
             trace = {mark for mark in ("starts", "ends") if f"{session} {number} {mark}" in lines}
             assert trace in TRACES[state], (session, number, state, trace)
-    for session, heard in told.items():
-        assert sessions[session][: len(heard)] == heard, session
+    for session, received in reported.items():
+        assert sessions[session][: len(received)] == received, session
     assert sum(jobs.count("interrupted") for jobs in sessions.values()) <= WORKERS * crashes
 
 
@@ -106,19 +106,19 @@ def kill_while_starting(server: QuickServer, seconds: float) -> None:
             process.kill()
 
 
-def submit_and_follow(address: str, told: dict[str, list[str]], chance: random.Random) -> None:
+def submit_and_follow(address: str, reported: dict[str, list[str]], chance: random.Random) -> None:
     """Submits a few batches, and follows some of them. Ends with the server."""
-    with suppress(Hangup, ConnectionError):
+    with suppress(Disconnected, ConnectionError):
         for _ in range(6):
             with RawClient(address) as client:
                 work = [f"time.sleep({chance.uniform(0, 0.05)})" for _ in range(chance.randint(1, 3))]
                 client.log_in().submit(*map(traced, work))
-                heard = told[client.session] = []
+                received = reported[client.session] = []
                 is_over = chance.random() < 0.5
                 while not is_over:
                     element = client.element()
                     if element.tag == "finished":
-                        heard.append(element.attrib["status"])
+                        received.append(element.attrib["status"])
                     is_over = element.tag == "ended"
 
 
@@ -127,10 +127,10 @@ def test_whenever_the_server_is_killed_what_was_accepted_runs_once_or_is_interru
     seed = int(os.environ.get("PLANTA_SEED", "0")) or random.SystemRandom().getrandbits(32)
     print(f"PLANTA_SEED={seed}, storm {storm}")  # which pytest shows if the test fails
     chance = random.Random(seed)
-    told: dict[str, list[str]] = {}
+    reported: dict[str, list[str]] = {}
     with QuickServer(tmp_path / "home", "--workers", str(WORKERS)) as server:
         for _ in range(CRASHES_A_STORM):
-            arguments = [(server.address, told, random.Random(chance.random())) for _ in range(2)]
+            arguments = [(server.address, reported, random.Random(chance.random())) for _ in range(2)]
             clients = [threading.Thread(target=submit_and_follow, args=each) for each in arguments]
             for client in clients:
                 client.start()
@@ -142,7 +142,7 @@ def test_whenever_the_server_is_killed_what_was_accepted_runs_once_or_is_interru
                 kill_while_starting(server, chance.uniform(0, 0.5))
             server.start()
         wait_until_quiet(server)
-        check(server, told, 2 * CRASHES_A_STORM)
+        check(server, reported, 2 * CRASHES_A_STORM)
 
 
 # Each stage
@@ -161,7 +161,7 @@ def submitted(client: RawClient, *jobs: str) -> RawClient:
     return client
 
 
-def test_killed_right_after_accepted_was_said(server):
+def test_killed_right_after_accepted_was_sent(server):
     with connect(server) as client:
         submitted(client, traced(), traced())
         kill(server)
@@ -170,15 +170,15 @@ def test_killed_right_after_accepted_was_said(server):
     check(server, {client.session: []})
 
 
-@pytest.mark.parametrize("is_told_to_end", [False, True], ids=["running", "in the grace of SIGTERM"])
-def test_killed_while_one_batch_runs_and_others_wait(server, tmp_path, is_told_to_end):
+@pytest.mark.parametrize("is_terminated", [False, True], ids=["running", "in the grace of SIGTERM"])
+def test_killed_while_one_batch_runs_and_others_wait(server, tmp_path, is_terminated):
     with connect(server) as running, connect(server) as waiting, connect(server) as last:
         submitted(running, traced(), traced("print('.')\n" + Gate(tmp_path / "never").code), traced())
         for tag in ("started", "finished", "started", "output"):
             running.expect(tag)
         submitted(waiting, traced(), traced())
         submitted(last, traced())
-        if is_told_to_end:
+        if is_terminated:
             server.process.terminate()
             wait_until(lambda: is_refused(server))
         kill(server)
@@ -199,7 +199,7 @@ def is_refused(server: QuickServer) -> bool:
 def test_killed_when_all_is_over(server):
     with connect(server) as client:
         submitted(client, traced(), traced())
-        assert client.story().ended == "ok"
+        assert client.report().ended == "ok"
     for _ in range(2):
         kill(server)
         server.start()
@@ -241,29 +241,29 @@ sqlite3.connect = connect_and_watch
 def test_killed_at_any_transaction_of_its_recovery_and_of_its_work(
     tmp_path, monkeypatch, crashed_home, transaction, inside
 ):
-    """Before one is after the one before it: so between two jobs, say, or when one has ended and nobody knows it."""
+    """Before one is after the one before it: between two jobs, for example, or when one has ended and nobody knows."""
     shutil.copytree(crashed_home, tmp_path / "home")
     (tmp_path / "sitecustomize.py").write_text(DIE_AT_A_TRANSACTION.format(transaction=transaction, inside=inside))
-    told: dict[str, list[str]] = {}
+    reported: dict[str, list[str]] = {}
     server = QuickServer(tmp_path / "home", "--workers", "1")
     try:
         with monkeypatch.context() as patch:
             patch.setenv("PYTHONPATH", str(tmp_path))
-            live_and_die(server, told)
+            live_and_die(server, reported)
         server.start()
         wait_until_quiet(server)
-        check(server, told, crashes=2)
+        check(server, reported, crashes=2)
     finally:
         server.stop()
 
 
-def live_and_die(server: QuickServer, told: dict[str, list[str]]) -> None:
-    with suppress(AssertionError, Hangup, ConnectionError):  # AssertionError: it was killed before it listened
+def live_and_die(server: QuickServer, reported: dict[str, list[str]]) -> None:
+    with suppress(AssertionError, Disconnected, ConnectionError):  # AssertionError: it was killed before it listened
         server.start()
         with connect(server) as client:
             client.log_in().submit(traced(), traced())
-            told[client.session] = []
-            told[client.session] += [status for status, _ in client.story().finished]
+            reported[client.session] = []
+            reported[client.session] += [status for status, _ in client.report().finished]
     assert server.process.wait(PATIENCE) == -signal.SIGKILL
     kill(server)  # which closes what is left of it
 
@@ -292,7 +292,7 @@ def printed_by_job(client: RawClient) -> int:
 
 
 def test_no_process_of_a_job_is_left_when_the_next_server_listens(server, tmp_path):
-    """Which waits for them: these have to be killed, a second after they were told to end."""
+    """Which waits for them: these have to be killed, a second after SIGTERM."""
     with connect(server) as client:
         printed_by_job(submitted(client, stubborn(tmp_path / "lock")))
         assert not is_free(tmp_path / "lock")
@@ -302,7 +302,7 @@ def test_no_process_of_a_job_is_left_when_the_next_server_listens(server, tmp_pa
     assert states(server, client.session) == ["interrupted"]
 
 
-def test_nor_if_the_killed_server_had_yet_to_hear_how_another_job_ended(tmp_path):
+def test_nor_if_the_killed_server_had_yet_to_learn_how_another_job_ended(tmp_path):
     gate = Gate(tmp_path / "gate")
     with (
         QuickServer(tmp_path / "home", "--workers", "2") as server,
@@ -356,7 +356,7 @@ def test_a_second_server_does_not_begin_where_one_lives(server, tmp_path):
         printed_by_job(submitted(client, py_code(PARENT + gate.code)))
         second = server.manage("serve", "--listen", "127.0.0.1:0", check=False)
         gate.open()
-        assert client.story().ended == "ok"
+        assert client.report().ended == "ok"
     assert (second.returncode, second.stdout, second.stderr.count("\n")) == (1, "", 1)
     assert "another server" in second.stderr
 
@@ -369,12 +369,12 @@ def test_a_job_is_failed_and_gone_when_the_process_it_was_forked_from_is_killed(
         parent = printed_by_job(submitted(client, stubborn(tmp_path / "lock"), traced()))
         submitted(waiting, py_code(PARENT))
         os.kill(parent, signal.SIGKILL)
-        story = client.story()
+        report = client.report()
         assert printed_by_job(waiting) != parent
-        assert waiting.story().ended == "ok"
-    assert [status for status, _ in story.finished] == ["failed", "skipped"]
-    assert "process" in story.finished[0][1]
-    assert story.ended == "failed"
+        assert waiting.report().ended == "ok"
+    assert [status for status, _ in report.finished] == ["failed", "skipped"]
+    assert "process" in report.finished[0][1]
+    assert report.ended == "failed"
     wait_until(lambda: is_free(tmp_path / "lock"))
     assert states(server, client.session) == ["failed", "skipped"]
     assert not traces(server)
@@ -392,8 +392,8 @@ def test_when_it_is_killed_with_several_jobs_all_that_wait_run(tmp_path):
             for client in waiting:
                 client.submit(traced())
             os.kill(parents.pop(), signal.SIGKILL)
-            assert [client.story().ended for client in running] == ["failed"] * WORKERS
-            assert [client.story().ended for client in waiting] == ["ok"] * WORKERS
+            assert [client.report().ended for client in running] == ["failed"] * WORKERS
+            assert [client.report().ended for client in waiting] == ["ok"] * WORKERS
             assert not parents
         finally:
             server.process.kill()  # which SIGTERM may not reach if this fails
@@ -422,8 +422,8 @@ def test_a_signal_to_it_changes_nothing(server, tmp_path, signum):
         parent = printed_by_job(submitted(client, py_code(PARENT + gate.code), py_code(PARENT)))
         os.kill(parent, signum)
         gate.open()
-        story = client.story()
-    assert (story.output, story.ended) == ({(2, "stdout"): f"{parent}\n"}, "ok")
+        report = client.report()
+    assert (report.output, report.ended) == ({(2, "stdout"): f"{parent}\n"}, "ok")
 
 
 def test_sigterm_to_the_whole_group_and_to_it_changes_nothing_for_jobs_in_the_grace(tmp_path, monkeypatch):
@@ -436,5 +436,5 @@ def test_sigterm_to_the_whole_group_and_to_it_changes_nothing_for_jobs_in_the_gr
         os.kill(parent, signal.SIGTERM)
         wait_until(lambda: is_refused(server))
         gate.open()
-        assert client.story().finished == [("ok", "")] * 2
+        assert client.report().finished == [("ok", "")] * 2
         assert server.wait() == 0

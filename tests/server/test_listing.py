@@ -12,7 +12,7 @@ import tracemalloc
 from contextlib import closing
 
 import pytest
-from raw_client import Gate, QuickServer, connect, journal, make_home, py_code, run, tell, wait_until
+from raw_client import Gate, QuickServer, connect, journal, make_home, py_code, run, run_here, wait_until
 from support import PATIENCE, ROOT
 
 from headless.protocol.messages import Job
@@ -38,9 +38,9 @@ def batch(session: str, user: str = "R41", jobs: int = 1) -> AcceptedBatch:
 
 
 def listed(home, *options: str) -> list[str]:
-    told = tell("jobs", "--home", str(home.folder), *options)
-    assert (told.status, told.stderr) == (0, "")
-    return told.stdout.splitlines()
+    done = run_here("jobs", "--home", str(home.folder), *options)
+    assert (done.status, done.stderr) == (0, "")
+    return done.stdout.splitlines()
 
 
 def test_columns_stand_under_each_other(home, record):
@@ -137,7 +137,7 @@ def test_the_journal_is_followed_and_nothing_is_shown_twice(tmp_path, options):
             assert session in line
 
 
-def test_following_ends_by_ctrl_c_without_a_word(tmp_path):
+def test_following_ends_by_ctrl_c_and_prints_nothing(tmp_path):
     with QuickServer(tmp_path / "home") as server:
         run(server, py_code("1"))
         with Follower(server) as follower:
@@ -207,9 +207,9 @@ def test_every_event_of_a_session_is_one_line_with_its_name(tmp_path):
     with QuickServer(tmp_path / "home") as server:
         with connect(server).log_in() as client:
             client.submit(py_code("1"), py_code("raise SystemExit('no\\nsuch table')"), py_code("1"))
-            client.story()
+            client.report()
         with connect(server).log_in() as nonsense:
-            nonsense.say("<nonsense/>")
+            nonsense.send("<nonsense/>")
             nonsense.expect_refusal("protocol")
         server.stop()
     lines = server.log.splitlines()

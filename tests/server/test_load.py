@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from raw_client import Gate, QuickServer, RawClient, connect, osuser_login, py_code, run, serve_here, states, wait_until
-from support import PATIENCE, Hangup, JobServer, frame
+from support import PATIENCE, Disconnected, JobServer, frame
 
 from headless.server import listener
 
@@ -63,11 +63,11 @@ def connected(stack: ExitStack, server: JobServer) -> RawClient:
 
 
 def test_silent_connections_are_closed_in_time_and_disturb_nobody(server):
-    said = [b"", b"\x00\x00", frame(osuser_login())[:-1]]
+    beginnings = [b"", b"\x00\x00", frame(osuser_login())[:-1]]
     with ExitStack() as stack:
         silent = [connected(stack, server) for _ in range(500)]
         for number, client in enumerate(silent):
-            client.sock.sendall(said[number % len(said)])
+            client.sock.sendall(beginnings[number % len(beginnings)])
         before = time.monotonic()
         for _ in range(5):
             assert run(server, py_code("1")).ended == "ok"
@@ -112,7 +112,7 @@ def test_a_session_in_the_queue_costs_little(server, tmp_path):
         for client in waiting[1:]:
             client.sock.close()
         gate.open()
-        assert running.story().ended == waiting[0].story().ended == "ok"
+        assert running.report().ended == waiting[0].report().ended == "ok"
     assert growth < 20 * 1024  # 4 to 7 KiB, on top of what the session costs
 
 
@@ -121,8 +121,8 @@ def test_a_server_can_stop_while_it_is_closing_a_connection(tmp_path, monkeypatc
 
         def talk(address: str) -> None:
             client = stack.enter_context(RawClient(address))
-            with pytest.raises(Hangup):  # after which the server waits a second for the client to close, too
-                client.hear()
+            with pytest.raises(Disconnected):  # after which the server waits a second for the client to close, too
+                client.receive()
 
         monkeypatch.setattr(listener, "LOGIN_SECONDS", 0.1)
         serve_here(tmp_path / "home", talk)

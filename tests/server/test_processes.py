@@ -1,5 +1,5 @@
 """Jobs as processes: a job finds what `python -u SCRIPT` finds, however it is started, and ends with all that it has
-started. Each script runs three times: as that command, forked and spawned. What is told of it must be the same."""
+started. Each script runs three times: as that command, forked and spawned. The results must be the same."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ WAYS = {
 }
 
 
-class Told(NamedTuple):
-    """What a process tells of itself."""
+class Result(NamedTuple):
+    """How a process ended, and what it has printed."""
 
     status: int
     stdout: bytes
@@ -55,11 +55,11 @@ class Folder:
         stdout, stderr = (str(self.path / f"{way}.{stream}") for stream in ("stdout", "stderr"))
         return Order(str(script), str(self.py), stdout, stderr, self.environment)
 
-    def told(self, order: Order, status: int) -> Told:
-        return Told(status, Path(order.stdout).read_bytes(), Path(order.stderr).read_bytes())
+    def result_of(self, order: Order, status: int) -> Result:
+        return Result(status, Path(order.stdout).read_bytes(), Path(order.stderr).read_bytes())
 
-    def by_hand(self, script: Path) -> Told:
-        """What `python -u SCRIPT` tells."""
+    def by_hand(self, script: Path) -> Result:
+        """What `python -u SCRIPT` results in."""
         order = self.order(script, "by hand")
         with open(order.stdout, "wb") as stdout, open(order.stderr, "wb") as stderr:
             done = subprocess.run(
@@ -73,16 +73,16 @@ class Folder:
                 timeout=PATIENCE,
                 check=False,
             )
-        return self.told(order, done.returncode)
+        return self.result_of(order, done.returncode)
 
-    async def as_job(self, script: Path, way: str) -> Told:
+    async def as_job(self, script: Path, way: str) -> Result:
         order = self.order(script, way)
         async with opened(way) as processes:
             process = await processes.start(order)
-            return self.told(order, await in_time(process.wait()))
+            return self.result_of(order, await in_time(process.wait()))
 
-    def in_every_way(self, script: Path) -> dict[str, Told]:
-        async def run_all() -> list[Told]:
+    def in_every_way(self, script: Path) -> dict[str, Result]:
+        async def run_all() -> list[Result]:
             by_hand = asyncio.get_running_loop().run_in_executor(None, self.by_hand, script)
             return await asyncio.gather(by_hand, *(self.as_job(script, way) for way in WAYS))
 
@@ -163,7 +163,7 @@ HOW_IT_ENDS = {
     "exit after an exception": "try: 1 / 0\nfinally: raise SystemExit('text')",
     "exit with what stderr cannot say": "raise SystemExit('Z\\xfcrich \\udc80')",
     "os._exit": "import os; print('.', end=''); os._exit(7)",
-    "KeyboardInterrupt": "import atexit; atexit.register(print, 'last words'); raise KeyboardInterrupt",
+    "KeyboardInterrupt": "import atexit; atexit.register(print, 'at exit'); raise KeyboardInterrupt",
     "SIGINT": "import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(10)",
     **{
         f"signal {number}": f"import os; os.kill(os.getpid(), {number})"
@@ -304,9 +304,9 @@ SCRIPTS = {**THE_INTERPRETER, **HOW_IT_ENDS, **WHAT_IT_USES}
 
 @pytest.mark.parametrize("source", SCRIPTS.values(), ids=SCRIPTS)
 def test_a_job_finds_what_a_script_finds(folder, source):
-    told = folder.in_every_way(folder.script(source))
-    assert told["forked"] == told["by hand"]
-    assert told["spawned"] == told["by hand"]
+    result = folder.in_every_way(folder.script(source))
+    assert result["forked"] == result["by hand"]
+    assert result["spawned"] == result["by hand"]
 
 
 @pytest.mark.parametrize(
@@ -337,22 +337,22 @@ def test_an_excepthook_that_fails_hides_neither_error(folder):
 def test_a_module_beside_the_script_hides_the_same_modules_as_elsewhere(folder, name):
     folder.script("found = 'beside the script'", f"{name}.py")
     script = folder.script(f"import {name}; print({name}, getattr({name}, 'found', None))")
-    told = folder.in_every_way(script)
-    assert told["forked"] == told["spawned"] == told["by hand"]
+    result = folder.in_every_way(script)
+    assert result["forked"] == result["spawned"] == result["by hand"]
 
 
 def test_a_module_that_is_the_servers_own_is_not_found(folder):
     script = folder.script("import accounts")
-    told = folder.in_every_way(script)
-    assert told["forked"] == told["spawned"] == told["by hand"]
-    assert told["forked"].stderr.endswith(b"ModuleNotFoundError: No module named 'accounts'\n")
+    result = folder.in_every_way(script)
+    assert result["forked"] == result["spawned"] == result["by hand"]
+    assert result["forked"].stderr.endswith(b"ModuleNotFoundError: No module named 'accounts'\n")
 
 
 def test_the_links_target_says_where_a_script_imports_from(folder):
     script = folder.script("import sys; print(__file__, sys.argv, sys.path[:2])")
     (folder.py / "link.py").symlink_to(script)
-    told = folder.in_every_way(folder.py / "link.py")
-    assert told["forked"] == told["spawned"] == told["by hand"]
+    result = folder.in_every_way(folder.py / "link.py")
+    assert result["forked"] == result["spawned"] == result["by hand"]
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -363,22 +363,22 @@ def test_no_secret_of_the_servers_environment_is_to_be_found(folder, monkeypatch
         if way == "forked"
         else "import os; print(open('/proc/self/environ').read(), os.environ)"
     )
-    told = asyncio.run(folder.as_job(script, way))
-    assert told.status == 0
-    assert b"PATH=" in told.stdout
-    assert b"hunter2" not in told.stdout
+    result = asyncio.run(folder.as_job(script, way))
+    assert result.status == 0
+    assert b"PATH=" in result.stdout
+    assert b"hunter2" not in result.stdout
 
 
 def test_jobs_leave_each_other_nothing(folder):
     """Not even what they forget: what one does to its interpreter is not in the next one's."""
 
-    async def two() -> list[Told]:
+    async def two() -> list[Result]:
         async with opened("forked") as processes:
-            told = []
+            result = []
             for source in ("import os, sys; sys.path.append('x'); os.environ['X'] = ''; os.umask(0o77)", LOOK):
                 order = folder.order(folder.script(source), "forked")
-                told.append(folder.told(order, await in_time((await processes.start(order)).wait())))
-            return told
+                result.append(folder.result_of(order, await in_time((await processes.start(order)).wait())))
+            return result
 
     assert asyncio.run(two())[1] == folder.by_hand(folder.script(LOOK))
 
@@ -390,27 +390,27 @@ LOOK = "import os, sys; print(sys.path, sorted(os.environ), os.umask(0), sorted(
 
 
 def test_many_jobs_start_at_once(folder):
-    async def run_one(processes, number: int) -> Told:
+    async def run_one(processes, number: int) -> Result:
         order = folder.order(folder.script(f"print({number})", f"{number}.py"), str(number))
-        return folder.told(order, await in_time((await processes.start(order)).wait()))
+        return folder.result_of(order, await in_time((await processes.start(order)).wait()))
 
-    async def run_all() -> list[Told]:
+    async def run_all() -> list[Result]:
         async with opened("forked") as processes:
             return await asyncio.gather(*(run_one(processes, number) for number in range(50)))
 
-    assert asyncio.run(run_all()) == [Told(0, b"%d\n" % number, b"") for number in range(50)]
+    assert asyncio.run(run_all()) == [Result(0, b"%d\n" % number, b"") for number in range(50)]
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 @pytest.mark.parametrize("way", WAYS)
 def test_without_files_for_its_output_no_job_starts_and_the_next_one_does(folder, way, stream):
-    async def start() -> Told:
+    async def start() -> Result:
         order = folder.order(folder.script(LOOK), way)
         async with opened(way) as processes:
             for _ in range(3):
                 with pytest.raises(OSError, match="absent"):
                     await in_time(processes.start(order._replace(**{stream: str(folder.path / "absent" / "file")})))
-            return folder.told(order, await in_time((await processes.start(order)).wait()))
+            return folder.result_of(order, await in_time((await processes.start(order)).wait()))
 
     assert asyncio.run(start()) == folder.by_hand(folder.script(LOOK))
 
@@ -419,7 +419,7 @@ def test_without_files_for_its_output_no_job_starts_and_the_next_one_does(folder
 
 
 class Lock:
-    """A lock that a process of a job holds as long as it lives. `code` takes it and says so, then goes on as told."""
+    """A lock that a process of a job holds as long as it lives. `code` takes it, makes that known, and goes on."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -459,25 +459,25 @@ def with_child(lock: Lock, code: str, **options) -> str:
     )
 
 
-def test_what_a_job_leaves_behind_is_gone_when_its_end_is_told(folder, lock):
-    told = asyncio.run(folder.as_job(folder.script(with_child(lock, lock.code())), "forked"))
+def test_what_a_job_leaves_behind_is_gone_when_its_end_is_known(folder, lock):
+    result = asyncio.run(folder.as_job(folder.script(with_child(lock, lock.code())), "forked"))
     assert lock.is_free()
-    assert told == (0, b"", b"")
+    assert result == (0, b"", b"")
 
 
 def test_what_a_job_leaves_behind_may_clean_up(folder, lock):
     clean_up = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('cleaned up')))\n"
     child = lock.code(clean_up + "time.sleep(60)").replace("open", clean_up + "open", 1)
-    told = asyncio.run(folder.as_job(folder.script(with_child(lock, child)), "forked"))
+    result = asyncio.run(folder.as_job(folder.script(with_child(lock, child)), "forked"))
     assert lock.is_free()
-    assert told == (0, b"cleaned up\n", b"")
+    assert result == (0, b"cleaned up\n", b"")
 
 
 def test_what_a_job_leaves_behind_is_killed_if_it_does_not_end(folder, lock):
     script = folder.script(with_child(lock, IGNORE_SIGTERM + lock.code()))
-    told = asyncio.run(folder.as_job(script, "forked"))  # whose patience ends long before the child's minute
+    result = asyncio.run(folder.as_job(script, "forked"))  # whose patience ends long before the child's minute
     wait_until(lock.is_free)
-    assert told == (0, b"", b"")
+    assert result == (0, b"", b"")
 
 
 def test_what_has_left_the_job_lives_on(folder, lock, tmp_path):
@@ -575,8 +575,8 @@ def test_closing_ends_what_still_runs(folder, lock):
     assert lock.is_free()
 
 
-async def kill_what_forks(folder: Folder, lock: Lock, code: str) -> tuple[int, Told]:
-    """The exit status of a job with this code, and what the next job tells."""
+async def kill_what_forks(folder: Folder, lock: Lock, code: str) -> tuple[int, Result]:
+    """The exit status of a job with this code, and the result of the next job."""
     async with opened("forked") as processes:
         process = await processes.start(folder.order(folder.script(code), "forked"))
         while not lock.is_taken:
@@ -584,13 +584,13 @@ async def kill_what_forks(folder: Folder, lock: Lock, code: str) -> tuple[int, T
         processes._process.kill()
         status = await in_time(process.wait())
         order = folder.order(folder.script("print(42)", "next.py"), "forked")
-        return status, folder.told(order, await in_time((await processes.start(order)).wait()))
+        return status, folder.result_of(order, await in_time((await processes.start(order)).wait()))
 
 
 def test_if_it_is_killed_its_jobs_are_lost_and_the_next_one_gets_another(folder, lock):
     code = with_child(lock, IGNORE_SIGTERM + lock.code()) + "time.sleep(60)"
-    told = asyncio.run(asyncio.wait_for(kill_what_forks(folder, lock, code), PATIENCE))
-    assert told == (LOST, (0, b"42\n", b""))
+    result = asyncio.run(asyncio.wait_for(kill_what_forks(folder, lock, code), PATIENCE))
+    assert result == (LOST, (0, b"42\n", b""))
     wait_until(lock.is_free)
 
 
@@ -634,7 +634,7 @@ def test_a_job_has_its_standard_files_whichever_of_them_the_server_lacks(tmp_pat
             address = server.stdout.readline().split()[-1]
             with RawClient(address).log_in() as client:
                 client.submit(py_code("import sys; print(sys.stdin.read() + 'out'); print('err', file=sys.stderr)"))
-                story = client.story()
+                report = client.report()
         finally:
             server.terminate()
-    assert story == ({(1, "stdout"): "out\n", (1, "stderr"): "err\n"}, [("ok", "")], "ok")
+    assert report == ({(1, "stdout"): "out\n", (1, "stderr"): "err\n"}, [("ok", "")], "ok")
