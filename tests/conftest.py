@@ -5,7 +5,10 @@ from __future__ import annotations
 import signal
 
 import pytest
-from support import Command, JobServer, ScriptedServer
+
+from support.job_server import JobServer
+from support.process import Command
+from support.scripted_server import ScriptedServer
 
 
 def pytest_configure():

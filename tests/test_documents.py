@@ -11,9 +11,10 @@ from pathlib import Path
 
 import bcrypt
 import pytest
-from support import HASH, PASSWORD, PATIENCE, ROOT
 
 from headless.protocol import login, messages
+from support.credentials import HASH, PASSWORD
+from support.process import PATIENCE, ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 PROTOCOL = (ROOT / "headless" / "protocol" / "PROTOCOL.md").read_text(encoding="utf-8")
@@ -84,4 +85,4 @@ def test_the_installed_package_has_the_script_the_protocol_page_and_the_schema()
     for name in ("protocol/PROTOCOL.md", "protocol/protocol.xsd", "server/listener.py", "rehearsal.py"):
         assert (packages / "headless" / name).read_bytes() == (ROOT / "headless" / name).read_bytes()
     assert (scripts / "planta_headless.py").is_file()
-    assert not (packages / "tests" / "support.py").exists()
+    assert not (packages / "tests" / "support").exists()

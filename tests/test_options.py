@@ -8,6 +8,7 @@ import pytest
 
 from headless.options import Service, parse
 from headless.outcome import ParameterError
+from support.dialogues import serving
 
 LINE = ("-s", "127.0.0.1:1", "-c", "pass")
 OPTIONS = ("-s", "-t", "-u", "-a", "-p", "-m", "-f", "-c")
@@ -201,8 +202,6 @@ def test_the_last_of_two_values_counts_as_it_always_did():
 
 
 def test_utf8_is_read_in_an_ascii_locale(command, scripted):
-    from dialogues import serving
-
     server = scripted(serving())
     env = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
     assert command("-s", server.address, "-c", "print('ü€😀')", env=env).returncode == 0

@@ -12,8 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from dialogues import ACCEPTED, DONE, STARTED, WELCOME, answering_jobs, answering_login, challenging, serving
-from support import PATIENCE, ROOT, SCRIPT
+
+from support.dialogues import ACCEPTED, DONE, STARTED, WELCOME, answering_jobs, answering_login, challenging, serving
+from support.process import PATIENCE, ROOT, SCRIPT
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 

@@ -10,7 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
-from support import PATIENCE, ROOT, manage
+
+from support.process import PATIENCE, ROOT, manage
 
 
 @pytest.fixture

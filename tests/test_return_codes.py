@@ -8,14 +8,15 @@ import socket
 import struct
 
 import pytest
-from dialogues import (
+
+from support.credentials import HASH, SALT
+from support.dialogues import (
     ACCEPTED,
     DONE,
     ENDED,
     ENDED_FAILED,
     FAILED,
     FINISHED,
-    SALT,
     STARTED,
     WELCOME,
     answering_jobs,
@@ -23,8 +24,10 @@ from dialogues import (
     attribute,
     challenging,
     serving,
-)  # fmt: skip
-from support import HASH, ScriptedServer, current_user, frame
+)
+from support.frames import frame
+from support.process import current_user
+from support.scripted_server import ScriptedServer
 
 NOT_SUBMITTED = "jobs: not submitted"
 SUBMITTED = "jobs: submitted"

@@ -8,8 +8,6 @@ import re
 from contextlib import suppress
 
 import pytest
-from support import HASH, PASSWORD, JobServer
-from wire import send
 
 from headless.outcome import HeadlessError
 from headless.protocol import login
@@ -17,6 +15,9 @@ from headless.protocol.conversation import ClientConversation, ServerConversatio
 from headless.protocol.frames import FrameReader
 from headless.protocol.messages import Challenge, Login, Response, Welcome, decode
 from headless.secret import KnownSecret
+from support.conversations import send
+from support.credentials import HASH, PASSWORD
+from support.job_server import JobServer
 
 SECRET = KnownSecret("file", HASH.encode(), "")
 SALT = HASH[:29]

@@ -3,10 +3,11 @@ of things that were measured in turns in one run. Each file of this folder is on
 
 from __future__ import annotations
 
-import command_time
-import job_start
-import login_timing
-import sessions
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from benchmarks import command_time, job_start, login_timing, sessions
 
 for benchmark in (command_time, job_start, sessions, login_timing):
     print((benchmark.__doc__ or "").partition("\n")[0])

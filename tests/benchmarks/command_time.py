@@ -11,10 +11,12 @@ import tempfile
 import time
 from pathlib import Path
 
-from turns import in_turns
-
-from dialogues import DONE, challenging, serving  # isort: skip
-from support import Command, ScriptedServer  # isort: skip
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from support.dialogues import DONE, challenging, serving
+from support.process import Command
+from support.scripted_server import ScriptedServer
+from support.turns import in_turns
 
 ROUNDS = 40
 

@@ -12,9 +12,11 @@ import tempfile
 import time
 from pathlib import Path
 
-from turns import in_turns
-
-from raw_client import QuickServer, connect, py_code  # isort: skip
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from support.job_server import QuickServer
+from support.raw_client import connect, py_code
+from support.turns import in_turns
 
 ROUNDS = 60
 PRINT_THE_TIME = "import time; print(time.monotonic_ns())"

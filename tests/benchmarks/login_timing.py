@@ -16,9 +16,11 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from dialogues import attribute
-from support import JobServer, Peer
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from support.dialogues import attribute
+from support.job_server import JobServer
+from support.scripted_server import Peer
 
 ROUNDS = 400
 ATTEMPT = '<login version="1" client="x" auth_type="challenge" user="{}" nonce="{}"/>'

@@ -6,14 +6,17 @@ One half of them has logged in, the other half has a batch in the queue besides.
 from __future__ import annotations
 
 import resource
+import sys
 import tempfile
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
-from turns import in_turns
-
-from raw_client import QuickServer, connect, py_code, run  # isort: skip
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+from support.job_server import QuickServer
+from support.raw_client import connect, py_code, run
+from support.turns import in_turns
 
 SESSIONS = 5000
 ENDLESS = py_code("import time; time.sleep(3600)")

@@ -20,8 +20,13 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
-from raw_client import Gate, QuickServer, RawClient, connect, is_free, osuser_login, py_code, run, states, wait_until
-from support import PATIENCE, ROOT, Disconnected
+
+from support.job_code import Gate, is_free
+from support.job_server import QuickServer, states
+from support.process import PATIENCE, ROOT
+from support.raw_client import RawClient, connect, osuser_login, py_code, run
+from support.scripted_server import Disconnected
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork jobs")
 

@@ -12,12 +12,17 @@ import tracemalloc
 from contextlib import closing
 
 import pytest
-from raw_client import Gate, QuickServer, connect, journal, make_home, py_code, run, run_here, wait_until
-from support import PATIENCE, ROOT
 
 from headless.protocol.messages import Job
 from headless.server.journal import FAILED, OK, AcceptedBatch, Journal
 from headless.server.listing import Listing
+from support.homes import make_home
+from support.in_process import run_here
+from support.job_code import Gate
+from support.job_server import QuickServer, journal
+from support.process import PATIENCE, ROOT
+from support.raw_client import connect, py_code, run
+from support.waiting import wait_until
 
 DAY = 86400.0
 

@@ -12,10 +12,16 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from raw_client import Gate, QuickServer, RawClient, connect, osuser_login, py_code, run, serve_here, states, wait_until
-from support import PATIENCE, Disconnected, JobServer, frame
 
 from headless.server import listener
+from support.frames import frame
+from support.in_process import serve_here
+from support.job_code import Gate
+from support.job_server import JobServer, QuickServer, states
+from support.process import PATIENCE
+from support.raw_client import RawClient, connect, osuser_login, py_code, run
+from support.scripted_server import Disconnected
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 

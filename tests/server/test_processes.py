@@ -14,11 +14,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from raw_client import R41, RawClient, is_free, make_home, py_code, wait_until
-from support import PATIENCE, ROOT
 
 from headless.server.jobs import environment
 from headless.server.processes import LOST, ForkedProcesses, Order, SpawnedProcesses
+from support.homes import R41, make_home
+from support.job_code import is_free
+from support.process import PATIENCE, ROOT
+from support.raw_client import RawClient, py_code
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="here jobs are not forked")
 

@@ -1,0 +1,245 @@
+"""The client's time and addresses: one deadline, heartbeats, every address of a name. In this process where a clock or
+a resolver has to be another one, as a process where the promise is about the process.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from headless import client
+from headless.console import Console
+from headless.options import Service, parse
+from headless.outcome import SessionError, Submission, TimedOut
+from headless.waiting import READ, DeadlinePassed, Waiter
+from support.dialogues import ACCEPTED, DONE, WELCOME, serving
+from support.frames import frame
+
+
+@pytest.fixture
+def waiter():
+    with Waiter() as waiter:
+        yield waiter
+
+
+class Clock:
+    """Seconds that pass only when a test wants it, or, with a step, a little at each look."""
+
+    def __init__(self, step: float = 0.0) -> None:
+        self.now = 1000.0
+        self.step = step
+
+    def __call__(self) -> float:
+        self.now += self.step
+        return self.now
+
+
+def session(server, waiter, *argv):
+    options = parse(["-s", server.address, "-c", "pass", *argv])
+    return client.Client(options, None, Console(0, waiter), waiter)
+
+
+# Addresses
+
+
+def resolving_to(monkeypatch, *addresses):
+    def look_up(host, port, **_):
+        if host == b"several.example":
+            return [(family, socket.SOCK_STREAM, 6, "", (address, port)) for family, address in addresses]
+        raise socket.gaierror(socket.EAI_NONAME, "no numbers")
+
+    def look_up_names_only(host, port, *, flags, **_):
+        if flags & socket.AI_NUMERICHOST:
+            raise socket.gaierror(socket.EAI_NONAME, "no numbers")
+        return look_up(host, port)
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up_names_only)
+
+
+def test_every_address_of_a_name_is_tried_until_one_answers(monkeypatch, scripted, waiter):
+    server = scripted(serving(*DONE))
+    resolving_to(monkeypatch, (socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.2"), (socket.AF_INET, "127.0.0.1"))
+    waiter.allow(10)
+    connection = client.connect(Service("several.example", server.port, False), waiter)
+    assert connection.peer.startswith("127.0.0.1 ")
+    connection.close()
+
+
+def test_when_no_address_answers_all_are_named(monkeypatch, waiter):
+    resolving_to(monkeypatch, (socket.AF_INET, "127.0.0.2"), (socket.AF_INET, "127.0.0.3"))
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        waiter.allow(10)
+        with pytest.raises(SessionError, match=r"127\.0\.0\.2.*127\.0\.0\.3"):
+            client.connect(Service("several.example", unused.getsockname()[1], False), waiter)
+
+
+def test_an_address_that_swallows_everything_leaves_time_for_the_next(monkeypatch, scripted, waiter):
+    server = scripted(serving(*DONE))
+    with ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.bind(("127.0.0.2", server.port))
+        full.listen(0)
+        for _ in range(4):  # fills the backlog: further connections get no answer
+            filler = stack.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(("127.0.0.2", server.port))
+        resolving_to(monkeypatch, (socket.AF_INET, "127.0.0.2"), (socket.AF_INET, "127.0.0.1"))
+        waiter.allow(2)
+        connection = client.connect(Service("several.example", server.port, False), waiter)
+        assert connection.peer.startswith("127.0.0.1 ")
+        connection.close()
+
+
+def test_a_resolver_that_hangs_does_not_outlast_the_deadline(monkeypatch, waiter):
+    def hang(*_, flags, **__):
+        if flags & socket.AI_NUMERICHOST:
+            raise socket.gaierror(socket.EAI_NONAME, "no numbers")
+        time.sleep(60)
+
+    monkeypatch.setattr(socket, "getaddrinfo", hang)
+    waiter.allow(0.1)
+    with pytest.raises(DeadlinePassed):
+        client.connect(Service("several.example", 1, False), waiter)
+
+
+def test_a_welcome_that_was_there_before_the_login_is_no_answer_to_it(monkeypatch, scripted, waiter):
+    def script(peer):
+        peer.send(WELCOME, ACCEPTED)
+        peer.wait_for_disconnect()
+
+    waiter.allow(10)
+    connect = client.connect
+
+    def connect_and_wait_for_what_comes(service, waiter):
+        connection = connect(service, waiter)
+        assert waiter.wait(connection._socket, READ)
+        return connection
+
+    monkeypatch.setattr(client, "connect", connect_and_wait_for_what_comes)
+    with pytest.raises(SessionError, match="nothing has been said yet"):
+        session(scripted(script), waiter).run()
+
+
+# The deadline before acceptance
+
+
+@pytest.mark.parametrize("argv", [(), ("-t", "0"), ("-t", "-1"), ("-t", "31"), ("-t", "3600")])
+def test_acceptance_is_waited_for_30_seconds_at_most(scripted, argv):
+    clock = Clock()
+
+    def script(peer):
+        peer.receive()
+        peer.send(WELCOME)
+        peer.receive()
+        clock.now += 29.9
+        peer.send("<alive/>")
+        clock.now += 0.1
+        peer.send("<alive/>")
+        peer.wait_for_disconnect()
+
+    with Waiter(clock) as waiter:
+        call = session(scripted(script), waiter, *argv)
+        with pytest.raises(SessionError, match="not accepted"):
+            call.run()
+    assert call.submission is Submission.UNKNOWN
+
+
+def test_acceptance_is_waited_for_no_longer_than_the_time_out(scripted):
+    clock = Clock()
+
+    def script(peer):
+        peer.receive()
+        clock.now += 5
+        peer.send(WELCOME)
+        peer.wait_for_disconnect()
+
+    with Waiter(clock) as waiter:
+        call = session(scripted(script), waiter, "-t", "5")
+        with pytest.raises(SessionError, match="not accepted"):
+            call.run()
+    assert call.submission is Submission.NOT_SUBMITTED
+
+
+def test_the_deadline_holds_against_a_server_that_never_stops_talking(scripted):
+    def script(peer):
+        peer.receive()
+        peer.send(WELCOME)
+        while True:
+            peer.send("<alive/>")
+
+    with Waiter(Clock(step=0.1)) as waiter, pytest.raises(SessionError, match="not accepted"):
+        session(scripted(script), waiter).run()
+
+
+def test_the_deadline_is_one_for_all_bytes_and_not_one_for_each(command, scripted):
+    def script(peer):
+        peer.receive()
+        for byte in frame(WELCOME):
+            peer.sock.sendall(bytes([byte]))
+        peer.wait_for_disconnect()
+
+    started = time.monotonic()
+    done = command("-s", scripted(script).address, "-t", "1", "-c", "pass")
+    assert done.returncode == 1
+    assert time.monotonic() - started >= 1
+
+
+# The time out after acceptance
+
+
+@pytest.mark.parametrize(("seconds", "is_in_time"), [(9.9, True), (10, False)])
+def test_the_time_out_counts_from_acceptance(scripted, seconds, is_in_time):
+    clock = Clock()
+
+    def script(peer):
+        peer.receive()
+        clock.now += 9  # of 10 s, which count for nothing once the jobs are accepted
+        peer.send(WELCOME)
+        peer.receive()
+        peer.send(ACCEPTED, *DONE)
+        peer.wait_for_disconnect()
+
+    class Watching(Console):
+        def info(self, text):
+            if "job 1 started" in text:
+                clock.now += seconds
+
+    options = parse(["-s", scripted(script).address, "-c", "pass", "-t", "10"])
+    with Waiter(clock) as waiter:
+        call = client.Client(options, None, Watching(0, waiter), waiter)
+        if is_in_time:
+            assert call.run() == 0
+        else:
+            with pytest.raises(TimedOut):
+                call.run()
+
+
+# Heartbeats
+
+
+def test_without_heartbeat_there_is_no_limit_to_silence(scripted):
+    clock = Clock()
+
+    class Watching(Console):
+        def info(self, text):
+            if "job 1 started" in text:
+                clock.now += 10_000_000
+
+    options = parse(["-s", scripted(serving(*DONE)).address, "-c", "pass", "-t", "-1"])
+    with Waiter(clock) as waiter:
+        assert client.Client(options, None, Watching(0, waiter), waiter).run() == 0
+
+
+def test_nothing_is_sent_twice(command, scripted):
+    server = scripted(serving(*DONE))
+    assert command("-s", server.address, "-t", "-1", "-c", "pass").returncode == 0
+    server.close()
+    assert len(server.peers) == 1
+    assert [received.split()[0] for received in server.peers[0].received] == [
+        "<login",
+        "<jobs><py_code>pass</py_code></jobs>",
+    ]

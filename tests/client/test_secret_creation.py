@@ -1,0 +1,315 @@
+"""Making the password file: asked for at a terminal alone, written only after the server has proved itself, whole, for
+its owner, never over another one, and with nothing left beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import unicodedata
+
+import bcrypt
+import pytest
+
+from headless import secret
+from headless.outcome import ParameterError
+from headless.waiting import DeadlinePassed, Waiter
+from support.credentials import HASH, PASSWORD, SALT
+from support.dialogues import challenging
+from support.job_server import JobServer
+from support.process import PATIENCE, ROOT
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="there are no pseudo-terminals on Windows")
+if os.name != "nt":
+    from support.terminal import Terminal
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where the password file is to be, and nothing else may stay."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def at_terminal(tmp_path, folder):
+    """Starts a challenge login of R41 with the missing file secrets/r41 at a terminal."""
+
+    def start(server, *argv, **options):
+        line = ("-s", server.address, "-u", "R41", "-p", str(folder / "r41"), "-c", "pass")
+        return Terminal(tmp_path, *line, *argv, **options)
+
+    return start
+
+
+def assert_made(folder, content=HASH):
+    path = folder / "r41"
+    assert [entry.name for entry in folder.iterdir()] == ["r41"]
+    assert path.read_text() == content + "\n"
+    status = path.lstat()
+    assert stat.S_ISREG(status.st_mode)
+    assert stat.S_IMODE(status.st_mode) == 0o400
+    assert status.st_nlink == 1
+
+
+def assert_nothing_made(folder):
+    assert list(folder.iterdir()) == []
+
+
+# It is made
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
+def test_the_first_use_asks_without_echo_and_makes_the_file(scripted, at_terminal, folder, umask):
+    with at_terminal(scripted(challenging()), umask=umask) as terminal:
+        terminal.answer(PASSWORD + "\n")
+        assert terminal.end() == 0
+        assert PASSWORD not in terminal.shown
+        assert terminal.echoes
+    assert_made(folder)
+
+
+def test_the_file_that_was_made_is_used_the_next_time(command, scripted, at_terminal, folder):
+    server = scripted(challenging())
+    with at_terminal(server) as terminal:
+        terminal.answer(PASSWORD + "\n")
+        assert terminal.end() == 0
+    assert command("-s", server.address, "-u", "R41", "-p", str(folder / "r41"), "-c", "pass").returncode == 0
+
+
+def test_composed_and_decomposed_forms_of_a_password_give_the_same_hash(scripted, at_terminal, folder):
+    wanted = bcrypt.hashpw("Zoë Ångström".encode(), SALT.encode()).decode()
+    for form in ("NFC", "NFD"):
+        with at_terminal(scripted(challenging(secret=wanted))) as terminal:
+            terminal.answer(unicodedata.normalize(form, "Zoë Ångström") + "\n")
+            assert terminal.end() == 0
+        assert_made(folder, wanted)
+        (folder / "r41").unlink()
+
+
+def test_the_real_server_is_satisfied(tmp_path, folder):
+    with JobServer(tmp_path / "home") as server:
+        line = ("-s", server.address, "-u", "R42", "-p", str(folder / "r41"), "-t", "-1", "-c", "pass")
+        with Terminal(tmp_path, *line) as terminal:
+            terminal.answer("wrong\n")
+            assert terminal.end() == 2
+        assert_nothing_made(folder)
+        with Terminal(tmp_path, *line) as terminal:
+            terminal.answer(PASSWORD + "\n")
+            assert terminal.end() == 0
+    assert (folder / "r41").exists()
+
+
+def test_a_batch_that_is_refused_does_not_undo_the_file(tmp_path, folder):
+    with JobServer(tmp_path / "home") as server:
+        line = ("-s", server.address, "-u", "R42", "-p", str(folder / "r41"), "-m", "009XXX")
+        with Terminal(tmp_path, *line) as terminal:
+            terminal.answer(PASSWORD + "\n")
+            assert terminal.end() == 2
+    assert (folder / "r41").exists()
+
+
+# It is not made
+
+
+@pytest.mark.parametrize(
+    ("typed", "word"),
+    [
+        ("\n", "0 bytes"),
+        ("x" * 73 + "\n", "73 bytes"),
+        ("ü" * 37 + "\n", "74 bytes"),
+        ("a\x00b\n", "NUL"),
+        ("\x04", "no password"),
+        ("\x03", "no password"),
+    ],
+)
+def test_what_is_no_password_is_a_2_before_any_connection(at_terminal, folder, scripted, typed, word):
+    server = scripted(challenging())
+    with at_terminal(server) as terminal:
+        terminal.answer(typed)
+        assert terminal.end() == 2
+        assert word in terminal.shown
+        assert terminal.echoes
+    assert server.peers == []
+    assert_nothing_made(folder)
+
+
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_at_the_prompt_ends_the_process_by_it_and_restores_the_echo(at_terminal, folder, scripted, signum):
+    with at_terminal(scripted(challenging())) as terminal:
+        terminal.answer("half a pass")
+        terminal.process.send_signal(signum)
+        assert terminal.end() == -signum
+        assert terminal.echoes
+    assert_nothing_made(folder)
+
+
+def test_a_server_that_cannot_prove_itself_makes_no_file(at_terminal, folder, scripted):
+    server = scripted(challenging(signature="A" * 43 + "="))
+    with at_terminal(server) as terminal:
+        terminal.answer(PASSWORD + "\n")
+        assert terminal.end() == 1
+    assert_nothing_made(folder)
+
+
+@pytest.mark.parametrize(
+    "salt", ["$2b$09$abcdefghijklmnopqrstuu", "$2b$16$abcdefghijklmnopqrstuu", "$2b$31$" + "u" * 22]
+)
+def test_a_cost_outside_the_window_is_not_computed(at_terminal, folder, scripted, salt):
+    server = scripted(challenging(salt=salt))
+    with at_terminal(server, "-v") as terminal:
+        terminal.answer(PASSWORD + "\n")
+        assert terminal.end() == 1
+        assert "cost" in terminal.shown
+    assert_nothing_made(folder)
+
+
+@pytest.mark.parametrize("stdin", ["null", "pipe", "closed"])
+def test_without_a_terminal_nobody_is_asked(command, folder, scripted, stdin):
+    server = scripted(challenging())
+    reader, writer = os.pipe()
+    os.write(writer, PASSWORD.encode() + b"\n")
+    options = {"null": {}, "pipe": {"stdin": reader}, "closed": {"preexec_fn": lambda: os.close(0)}}[stdin]
+    done = command("-s", server.address, "-u", "R41", "-p", str(folder / "r41"), "-c", "pass", **options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "terminal" in done.stderr
+    assert server.peers == []
+    os.close(reader)
+    os.close(writer)
+    assert_nothing_made(folder)
+
+
+@pytest.mark.parametrize("path", ["missing/r41", "file/r41", "secrets/", "secrets/link", "/proc/self/r41"])
+def test_a_place_where_no_file_can_be_is_found_before_the_password_is_asked_for(tmp_path, folder, scripted, path):
+    if path.startswith("/proc") and not os.path.isdir("/proc/self"):
+        pytest.skip("there is no /proc here")
+    (tmp_path / "file").touch()
+    (folder / "link").symlink_to("nowhere")
+    server = scripted(challenging())
+    line = ("-s", server.address, "-u", "R41", "-p", path, "-c", "pass")
+    with Terminal(tmp_path, *line) as terminal:
+        assert terminal.end() == 2
+        assert "Password" not in terminal.shown
+    assert server.peers == []
+
+
+def test_a_folder_that_may_not_be_written_to_is_found_before_the_password_is_asked_for(at_terminal, folder, scripted):
+    if os.geteuid() == 0:
+        pytest.skip("root may write everywhere")
+    folder.chmod(0o500)
+    server = scripted(challenging())
+    with at_terminal(server) as terminal:
+        assert terminal.end() == 2
+        assert "Password" not in terminal.shown
+    assert server.peers == []
+
+
+def test_a_missing_bcrypt_is_a_2_before_the_password_is_asked_for(at_terminal, folder, scripted, tmp_path):
+    (tmp_path / "bcrypt").mkdir()
+    (tmp_path / "bcrypt" / "__init__.py").write_text("raise ImportError('no bcrypt here', name='bcrypt')")
+    with at_terminal(scripted(challenging()), env={**os.environ, "PYTHONPATH": str(tmp_path)}) as terminal:
+        assert terminal.end() == 2
+        assert "pip install" in terminal.shown
+        assert "Password" not in terminal.shown
+    assert_nothing_made(folder)
+
+
+# Races, kills and full disks: the part that writes, as a process where it is killed
+
+
+@pytest.fixture(params=["without a name", "under another name"])
+def new_file(request, monkeypatch):
+    """Makes the file that is to be written, in both of the ways that platforms allow."""
+    if request.param == "under another name":
+        monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    elif not hasattr(os, "O_TMPFILE"):
+        pytest.skip("this platform has no files without a name")
+    return lambda path: secret._NewFile(str(path))
+
+
+def test_a_file_that_somebody_else_made_meanwhile_stays_as_it_is(new_file, folder):
+    file = new_file(folder / "r41")
+    (folder / "r41").write_text("theirs")
+    assert "left as it is" in file.write(HASH.encode() + b"\n")
+    assert (folder / "r41").read_text() == "theirs"
+    assert len(list(folder.iterdir())) == 1
+
+
+def test_six_at_once_make_one_file(new_file, folder):
+    files = [new_file(folder / "r41") for _ in range(6)]
+    remarks = [file.write(HASH.encode() + b"\n") for file in files]
+    assert sum("was made by somebody else" in text for text in remarks) == 5
+    assert_made(folder)
+
+
+def test_six_processes_at_once_make_one_file(at_terminal, folder, scripted):
+    server = scripted(challenging())
+    terminals = [at_terminal(server).__enter__() for _ in range(6)]
+    for terminal in terminals:
+        terminal.answer(PASSWORD)
+    for terminal in terminals:
+        terminal.type("\n")
+    assert [terminal.end() for terminal in terminals] == [0] * 6
+    for terminal in terminals:
+        terminal.__exit__()
+    assert_made(folder)
+
+
+@pytest.mark.parametrize("step", ["write", "fsync", "link"])
+def test_a_disk_that_is_full_or_broken_leaves_nothing(new_file, folder, monkeypatch, step):
+    def fail(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    file = new_file(folder / "r41")
+    monkeypatch.setattr(os, step, fail)
+    with pytest.raises(ParameterError, match="No space left"):
+        file.write(HASH.encode() + b"\n")
+    assert_nothing_made(folder)
+
+
+KILLED = """
+import os, signal, sys
+from headless.secret import _NewFile
+file = _NewFile(sys.argv[1])
+def killed(*arguments, **options):
+    os.kill(os.getpid(), signal.SIGKILL)
+setattr(os, sys.argv[2], killed)
+file.write(b"hash")
+"""
+
+
+@pytest.mark.parametrize("step", ["write", "fchmod", "fsync", "link"])
+def test_a_kill_at_any_step_leaves_nothing(folder, step):
+    if not hasattr(os, "O_TMPFILE"):
+        pytest.skip("this platform has no files without a name: a kill can leave one under another name")
+    line = [sys.executable, "-c", KILLED, str(folder / "r41"), step]
+    done = subprocess.run(line, timeout=PATIENCE, check=False, cwd=ROOT)
+    assert done.returncode == -signal.SIGKILL
+    assert_nothing_made(folder)
+
+
+def test_file_and_folder_are_on_disk_when_it_is_done(new_file, folder, monkeypatch):
+    synced = []
+    fsync = os.fsync
+
+    def noted(descriptor):
+        synced.append(os.fstat(descriptor).st_mode)
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    new_file(folder / "r41").write(HASH.encode() + b"\n")
+    assert [stat.S_ISREG(mode) for mode in synced] == [True, False]
+    assert stat.S_ISDIR(synced[-1])
+
+
+def test_the_hash_is_computed_under_the_deadline(folder):
+    with Waiter() as waiter:
+        new = secret.NewSecret(b"x", secret._NewFile(str(folder / "r41")), waiter)
+        assert new.hash_for("$2b$10$abcdefghijklmnopqrstuu") == bcrypt.hashpw(b"x", b"$2b$10$abcdefghijklmnopqrstuu")
+        waiter.allow(0)
+        with pytest.raises(DeadlinePassed):
+            new.hash_for("$2b$15$abcdefghijklmnopqrstuu")

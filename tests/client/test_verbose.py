@@ -1,0 +1,72 @@
+"""What `-v` shows, line by line, and that nothing which comes from the other side can spoil it."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from support.credentials import HASH
+from support.dialogues import ACCEPTED, DONE, ENDED, FINISHED, STARTED, WELCOME, challenging, serving
+
+LINE = re.compile(r"\d\d:\d\d:\d\d\.\d{3} (info|sent|received) (.+)")
+
+
+def lines(done):
+    """The lines as (kind, text); fails for one that is not of the form."""
+    matches = [LINE.fullmatch(line) for line in done.stdout.split("\n")[:-1]]
+    assert all(matches), done.stdout
+    return [match.groups() for match in matches]
+
+
+def show(command, server, *argv):
+    return command("-s", server.address, "-t", "-1", "-c", "pass", *argv)
+
+
+def test_without_v_there_is_no_output_at_all(command, scripted):
+    done = show(command, scripted(serving(STARTED, '<output job="1" stream="stderr">x</output>', FINISHED, ENDED)))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert command("-s", "127.0.0.1:1", "-c", "pass").stderr == ""
+
+
+@pytest.mark.parametrize(("flag", "kinds"), [("-v", {"info"}), ("-vv", {"info", "sent"}),
+                                             ("-vvv", {"info", "sent", "received"})])  # fmt: skip
+def test_each_v_adds_a_kind_of_line(command, scripted, flag, kinds):
+    done = show(command, scripted(serving(*DONE)), flag)
+    assert {kind for kind, _ in lines(done)} == kinds
+    assert done.stderr == ""
+
+
+def test_vvv_shows_the_xml_of_both_sides_in_the_order_of_talk(command, scripted):
+    shown = lines(show(command, scripted(serving(*DONE)), "-vvv"))
+    xml = [text for kind, text in shown if kind != "info"]
+    assert re.fullmatch(
+        '<login version="1" client="planta_headless.py 39 Mars" auth_type="osuser" os_user="[^"]+"/>', xml[0]
+    )
+    assert xml[1:] == [WELCOME, "<jobs><py_code>pass</py_code></jobs>", ACCEPTED, *DONE]
+
+
+def test_output_is_shown_line_by_line_while_the_job_runs(command, scripted):
+    output = '<output job="1" stream="stdout">one\r\ntwo\n\nfour</output>'
+    done = show(command, scripted(serving(STARTED, output, FINISHED, ENDED)), "-v")
+    texts = [text for _, text in lines(done) if "stdout" in text]
+    assert texts == ["job 1 stdout: one", "job 1 stdout: two", "job 1 stdout: ", "job 1 stdout: four"]
+
+
+def test_neither_proof_nor_hash_is_shown_at_any_level(command, scripted):
+    server = scripted(challenging(*DONE))
+    done = show(command, server, "-vvv", "-u", "R41", "-p", command.secret_file())
+    server.close()
+    assert done.returncode == 0
+    proof = re.search('proof="([^"]+)"', server.peers[0].received[1])[1]
+    for secret in (proof, HASH, HASH[29:]):
+        assert secret not in done.stdout + done.stderr
+    assert 'proof="(not shown)"' in done.stdout
+    assert 'signature="(not shown)"' in done.stdout
+
+
+def test_a_password_file_that_the_group_can_read_is_mentioned(command, scripted):
+    server = scripted(challenging(*DONE))
+    done = show(command, server, "-v", "-u", "R41", "-p", command.secret_file(mode=0o440))
+    assert done.returncode == 0
+    assert "group" in done.stdout.splitlines()[0]

@@ -1,0 +1,112 @@
+"""Bytes <-> frames, with literal lengths: what a frame is, how it may be cut, and how long it may be."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headless.outcome import ProtocolError
+from headless.protocol.frames import LIMIT_AFTER_WELCOME, LIMIT_BEFORE_WELCOME, FrameReader, FrameTooLong, frame
+from support.frames import byte_by_byte, whole
+from support.hypothesis_settings import examples
+
+ABC = b"\x00\x00\x00\x03abc"
+LONG = b"\x00\x00\x01\x02" + b"x" * 258
+
+
+def payloads(reader: FrameReader, *pieces: bytes) -> list[bytes]:
+    """Every payload that these pieces bring."""
+    found: list[bytes] = []
+    for piece in pieces:
+        reader.feed(piece)
+        found += iter(reader.next_payload, None)
+    return found
+
+
+def test_the_limits_are_those_of_the_protocol():
+    assert (LIMIT_BEFORE_WELCOME, LIMIT_AFTER_WELCOME) == (4096, 16777216)
+    assert FrameReader().limit == LIMIT_BEFORE_WELCOME
+
+
+def test_a_frame_is_four_bytes_of_length_and_the_payload():
+    assert frame(b"abc", 4096) == ABC
+    assert frame(b"x" * 258, 4096) == LONG
+
+
+def test_our_own_payload_may_be_as_long_as_the_limit_and_no_longer():
+    assert len(frame(b"x" * 4096, 4096)) == 4100
+    with pytest.raises(FrameTooLong, match=r"4097.*4096"):
+        frame(b"x" * 4097, 4096)
+
+
+@pytest.mark.parametrize("cut", [whole, byte_by_byte])
+def test_payloads_come_back_in_order_however_they_arrive(cut):
+    reader = FrameReader()
+    assert payloads(reader, *cut(ABC + LONG + ABC)) == [b"abc", b"x" * 258, b"abc"]
+    assert reader.is_empty
+
+
+@pytest.mark.parametrize("length", range(1, len(ABC)))
+def test_a_partial_frame_is_no_payload_and_is_not_lost(length):
+    reader = FrameReader()
+    assert payloads(reader, ABC, ABC[:length]) == [b"abc"]
+    assert not reader.is_empty
+    assert payloads(reader, ABC[length:]) == [b"abc"]
+
+
+def test_payloads_are_given_one_at_a_time():
+    reader = FrameReader()
+    reader.feed(ABC + LONG)
+    assert reader.next_payload() == b"abc"
+    assert not reader.is_empty
+    assert reader.next_payload() == b"x" * 258
+    assert reader.next_payload() is None
+
+
+def test_nothing_is_no_payload():
+    assert FrameReader().is_empty
+    assert payloads(FrameReader(), b"") == []
+
+
+@pytest.mark.parametrize("limit", [1, 4096, 16777216])
+@pytest.mark.parametrize("excess", [0, 1, 1 << 30])
+def test_a_length_beyond_the_limit_is_refused_once_its_four_bytes_are_there(limit, excess):
+    reader = FrameReader()
+    reader.limit = limit
+    length = (limit + excess).to_bytes(4, "big")
+    assert payloads(reader, *byte_by_byte(length[:3])) == []
+    if excess:
+        with pytest.raises(ProtocolError, match=str(limit + excess)):
+            payloads(reader, length[3:])
+    else:
+        assert payloads(reader, length[3:], b"x" * limit) == [b"x" * limit]
+
+
+@pytest.mark.parametrize(("length", "number"), [(b"\x00\x00\x00\x00", "0"), (b"\xff\xff\xff\xff", "4294967295")])
+def test_a_length_of_zero_is_refused_and_lengths_are_unsigned(length, number):
+    reader = FrameReader()
+    reader.limit = LIMIT_AFTER_WELCOME
+    with pytest.raises(ProtocolError, match=f" {number} "):
+        payloads(reader, length)
+
+
+def test_a_new_limit_holds_from_the_next_frame_on():
+    reader = FrameReader()
+    reader.limit = 3
+    reader.feed(ABC + LONG + LONG)
+    assert reader.next_payload() == b"abc"
+    reader.limit = 258
+    assert reader.next_payload() == b"x" * 258
+    reader.limit = 257
+    with pytest.raises(ProtocolError):
+        reader.next_payload()
+
+
+@examples
+@given(st.lists(st.binary(min_size=1, max_size=300), max_size=6), st.data())
+def test_any_split_of_any_frames_gives_the_same_payloads(sent, data):
+    stream = b"".join(len(payload).to_bytes(4, "big") + payload for payload in sent)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=20)))
+    pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)])]
+    assert payloads(FrameReader(), *pieces) == sent

@@ -1,0 +1,248 @@
+"""Connections that end in the middle, after every byte of a whole conversation: the return code is what the bytes that
+arrived at the client prove. What they prove is found here by counting bytes, without the package."""
+
+from __future__ import annotations
+
+import socket
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import pytest
+
+from headless import outcome
+from headless.client import Client
+from headless.console import Console
+from headless.options import parse
+from headless.outcome import HeadlessError
+from headless.protocol.conversation import ServerConversation
+from headless.protocol.messages import Jobs, Login, Logout, Message, Response, Welcome
+from headless.secret import KnownSecret
+from headless.server.accounts import Account
+from support.conversations import KEYS, receive, send
+from support.credentials import HASH, SALT
+from support.dialogues import attribute
+from support.frames import frame, frames_in
+from support.job_server import QuickServer, states
+from support.literal_messages import SERVER_NONCE
+from support.process import PATIENCE
+from support.relay import CLIENT, FIN, PLACES, RST, SERVER, Cut, Line, LineWaiter, Relay
+from support.waiting import wait_until
+
+LOGINS = {"osuser": (), "challenge": ("-u", "R41", "-p", "secret")}
+WAITS = {"without -t": (), "-t -1": ("-t", "-1"), "-t N": ("-t", "3600")}
+JOBS = ("-c", "print(42)", "-m", "009ABC")
+STORY = (
+    "<alive/>",
+    "<accepted/>",
+    '<started job="1"/>',
+    '<output job="1" stream="stdout">42</output>',
+    '<finished job="1" status="ok"/>',
+    '<started job="2"/>',
+    "<alive/>",
+    '<finished job="2" status="ok">done</finished>',
+    '<ended status="ok"/>',
+)
+NEVER = 10**9  # the offset of a cut that is not reached
+
+
+class Outcome(NamedTuple):
+    """The return code, and what the client reports of the jobs."""
+
+    code: int
+    jobs: str
+
+
+NOT_SUBMITTED, UNKNOWN, SUBMITTED = Outcome(1, "not submitted"), Outcome(1, "unknown"), Outcome(1, "submitted")
+GOOD = Outcome(0, "submitted")
+
+
+# In memory: every offset
+
+
+class JobServer:
+    """The package's server's side of the conversation, which runs all jobs well. White space follows each document of
+    its: that it came whole shows in the length of the frame alone."""
+
+    def __init__(self) -> None:
+        self._conversation = ServerConversation()
+        self.has_jobs = False
+
+    def answer(self, data: bytes) -> bytes:
+        return b"".join(self._answer_to(message) for message in receive(self._conversation, data))
+
+    def _answer_to(self, message: Message) -> bytes:
+        if isinstance(message, Login) and message.auth_type == "challenge":
+            return _padded(self._conversation.challenge(SALT, SERVER_NONCE))
+        if isinstance(message, (Login, Response)):
+            signature = self._conversation.signature(KEYS) if isinstance(message, Response) else None
+            return _padded(send(self._conversation, Welcome("s1", 30, signature)))
+        if isinstance(message, Jobs):
+            self.has_jobs = True
+            return b"".join(frame(document + "\n") for document in STORY)
+        assert isinstance(message, Logout)
+        return b""
+
+
+def _padded(sent: bytes) -> bytes:
+    return frame(sent[4:] + b"\n")
+
+
+class Calls:
+    """Calls of the command with these options, in this process, each over a connection of its own."""
+
+    def __init__(self, listener: socket.socket, waiter: LineWaiter, login: str, wait: str) -> None:
+        self._listener = listener
+        self._waiter = waiter
+        self._login = login
+        host, port = listener.getsockname()
+        self._options = parse(["-s", f"{host}:{port}", *LOGINS[login], *WAITS[wait], *JOBS])
+
+    def call(self, cut: Cut) -> tuple[Outcome, JobServer, Line]:
+        """What becomes of a call whose connection is cut there, and what the server and the relay saw of it."""
+        server = JobServer()
+        self._waiter.line = None
+        self._waiter.dial = lambda: Line(self._listener.accept()[0], server.answer, cut)
+        secret = KnownSecret("secret", HASH.encode(), "") if self._login == "challenge" else None
+        client = Client(self._options, secret, Console(0, self._waiter), self._waiter)
+        try:
+            code = client.run()
+        except HeadlessError as error:
+            code = outcome.return_code(error)
+        finally:
+            self._waiter.line.close()
+        return Outcome(code, client.submission.value), server, self._waiter.line
+
+
+@contextmanager
+def calling(login: str, wait: str):
+    with socket.create_server(("127.0.0.1", 0)) as listener, LineWaiter() as waiter:
+        listener.settimeout(PATIENCE)
+        yield Calls(listener, waiter, login, wait)
+
+
+class Whole(NamedTuple):
+    """How many bytes of each side there are, and how many it takes until a message has been sent whole."""
+
+    sizes: dict[str, int]
+    ends: dict[str, int]
+
+
+def whole_conversation(calls: Calls) -> Whole:
+    result, server, line = calls.call(Cut(SERVER, NEVER))
+    assert (result, server.has_jobs) == (GOOD, True)
+    streams = {side: frames_in(line.passed[side]) for side in (CLIENT, SERVER)}
+    for side, frames in streams.items():
+        assert frames[-1].end == len(line.passed[side])
+    return Whole(
+        {side: len(data) for side, data in line.passed.items()},
+        {frame.name: frame.end for frames in streams.values() for frame in frames},
+    )
+
+
+def proven_by_the_server(ends: dict[str, int], cut: Cut, proof: str) -> set[Outcome]:
+    """What a client may conclude when so many bytes of the server came."""
+    if cut.offset < ends["welcome"]:
+        return {NOT_SUBMITTED}
+    if cut.offset < ends["accepted"]:
+        # A client that knows of the end with `welcome` sends no jobs.
+        return {UNKNOWN} if cut.offset > ends["welcome"] or cut.is_late else {UNKNOWN, NOT_SUBMITTED}
+    proven = {GOOD} if cut.offset >= ends[proof] else {SUBMITTED}
+    # What came just before a reset may be lost: with it the answer to the jobs.
+    return proven | {UNKNOWN} if cut.by == RST and not cut.is_late else proven
+
+
+def proven_to_the_server(ends: dict[str, int], cut: Cut) -> set[Outcome]:
+    """What a client may conclude when so many bytes of its own passed, and the answer to what they complete only if
+    the cut is late."""
+    last_of_login = ends.get("response", ends["login"])
+    if cut.offset < last_of_login + (not cut.is_late):
+        return {NOT_SUBMITTED}
+    return {UNKNOWN} if cut.offset < ends["jobs"] + (not cut.is_late) else {GOOD}
+
+
+@pytest.mark.parametrize("login", LOGINS)
+@pytest.mark.parametrize("wait", WAITS)
+@pytest.mark.parametrize("by", [FIN, RST])
+@pytest.mark.parametrize("is_late", [False, True], ids=["at once", "late"])
+@pytest.mark.parametrize("side", [CLIENT, SERVER])
+def test_the_return_code_is_what_arrived_wherever_the_connection_ends(login, wait, by, is_late, side):
+    wrong = []
+    with calling(login, wait) as calls:
+        sizes, ends = whole_conversation(calls)
+        proof = "accepted" if wait == "without -t" else "ended"
+        for offset in range(sizes[side] + 1):
+            cut = Cut(side, offset, by, is_late)
+            result, server, line = calls.call(cut)
+            allowed = proven_by_the_server(ends, cut, proof) if side == SERVER else proven_to_the_server(ends, cut)
+            # The server cannot have more than its relay, nor can the client deny or claim what the server has.
+            has_jobs = len(line.passed[CLIENT]) >= ends["jobs"]
+            if (
+                result not in allowed
+                or server.has_jobs != has_jobs
+                or result.jobs == ("not submitted" if has_jobs else "submitted")
+            ):
+                wrong.append((offset, result, f"the server has {'the' if server.has_jobs else 'no'} jobs", allowed))
+    assert wrong == []
+
+
+# As processes: a spread of offsets
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The real server, with R41 for whoever runs the tests, and R42 for the password file."""
+    with QuickServer(tmp_path_factory.mktemp("cuts") / "home", accounts=(Account("R42", None, KEYS),)) as server:
+        yield server
+
+
+class Case(NamedTuple):
+    """A call, and the frame in which its connection ends."""
+
+    side: str
+    message: str
+    login: str
+    wait: str
+    by: str
+
+
+CASES = [
+    Case(CLIENT, "response", "challenge", "-t -1", FIN),
+    Case(CLIENT, "jobs", "osuser", "without -t", FIN),
+    Case(CLIENT, "jobs", "challenge", "-t N", RST),
+    Case(SERVER, "challenge", "challenge", "without -t", RST),
+    Case(SERVER, "welcome", "osuser", "-t -1", FIN),
+    Case(SERVER, "accepted", "osuser", "without -t", FIN),
+    Case(SERVER, "accepted", "challenge", "-t -1", RST),
+    Case(SERVER, "finished", "osuser", "-t N", FIN),
+    Case(SERVER, "ended", "osuser", "-t -1", FIN),
+    Case(SERVER, "ended", "challenge", "-t N", RST),
+]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("case", CASES, ids=" ".join)
+def test_the_command_ends_with_what_arrived_of_the_real_server(command, server, case, place):
+    who = ("-p", command.secret_file(), "-u", "R42") if case.login == "challenge" else ()
+    with Relay(server.address, case.side, case.message, place, case.by) as relay:
+        done = command("-s", relay.address, "-v", *WAITS[case.wait], *who, "-c", "print(42)")
+    assert relay.has_cut
+    arrived = [frame.payload for frame in frames_in(relay.passed[SERVER])]
+    is_proven = ("<accepted/>" if case.wait == "without -t" else '<ended status="ok"/>') in arrived
+    # What came just before a reset may be lost.
+    assert done.returncode in ({0, 1} if is_proven and case.by == RST else {0 if is_proven else 1})
+    reported_jobs = done.stdout.splitlines()[-1].rpartition("jobs: ")[2] if done.returncode else "submitted"
+    if "<accepted/>" in arrived:
+        assert reported_jobs in ({"submitted", "unknown"} if case.by == RST else {"submitted"})
+    else:
+        assert reported_jobs in ({"unknown", "not submitted"} if "<welcome" in "".join(arrived) else {"not submitted"})
+    check_against_the_journal(server, relay, reported_jobs)
+
+
+def check_against_the_journal(server: QuickServer, relay: Relay, reported_jobs: str) -> None:
+    """A batch that was submitted, as the client reports, runs to its end; one that was not is not there."""
+    welcomes = [frame.payload for frame in frames_in(relay.sent[SERVER]) if frame.name == "welcome"]
+    session = attribute(welcomes[0], "session") if welcomes else ""
+    if reported_jobs == "submitted":
+        wait_until(lambda: states(server, session) == ["ok"])
+    elif reported_jobs == "not submitted":
+        assert states(server, session) == []

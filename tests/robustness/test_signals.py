@@ -1,0 +1,192 @@
+"""SIGTERM, SIGINT and SIGHUP at random moments of a whole run, from the start of the interpreter to the end.
+
+PLANTA_SEED=N repeats the moments of a failure, which names its seed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from support.dialogues import ACCEPTED, ENDED, FINISHED, STARTED, WELCOME
+from support.process import PATIENCE, ROOT, SCRIPT
+from support.scripted_server import ScriptedServer
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+
+SEED = int(os.environ.get("PLANTA_SEED") or random.SystemRandom().randrange(10**9))
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+BEGINNINGS = {str(SCRIPT), str(ROOT / "headless" / "__init__.py"), str(ROOT / "headless" / "__main__.py")}
+JOB_SECONDS = 0.05
+REHEARSAL = ("-m", "headless", "rehearse", "-t", "-1", "-c")
+BRIEF, ENDLESS = "import time; time.sleep(0.3)", "import time; time.sleep(600)"
+
+
+class Session:
+    """A script: a good session whose job lasts a little. It ends well only if no signal has been sent before that."""
+
+    def __init__(self) -> None:
+        self.ended = False
+        self._one_at_a_time = threading.Lock()
+        self._signalled = threading.Event()
+
+    def __call__(self, peer):
+        peer.receive()
+        peer.send(WELCOME)
+        peer.receive()
+        peer.send(ACCEPTED, STARTED)
+        self._signalled.wait(JOB_SECONDS)
+        with self._one_at_a_time:
+            if not self._signalled.is_set():
+                self.ended = True
+                peer.send(FINISHED, ENDED)
+        peer.wait_for_disconnect()
+
+    def signal(self, process, signum):
+        with self._one_at_a_time:
+            self._signalled.set()
+            process.send_signal(signum)
+
+
+def wait_for_end(process, seconds):
+    """What it printed on stderr, and whether it ended by itself in this time. It has ended in any case."""
+    try:
+        return process.communicate(timeout=seconds)[1], True
+    except subprocess.TimeoutExpired:
+        process.kill()
+        return process.communicate(timeout=PATIENCE)[1], False
+
+
+def is_the_interpreters_own(stderr, signals):
+    """Whether SIGINT struck while the interpreter was starting, up to the first line of the file that it was told to
+    run: nothing of ours could do anything about it. Inside what that file imports, it could."""
+    if signal.SIGINT not in signals or not stderr or "planta_headless.py: error" in stderr:
+        return False
+    files = re.findall(r'^ *File "(.*?)", line', stderr, re.MULTILINE)
+    own = [file for file in files if file.startswith(str(ROOT))]
+    return not own or (own == files[-1:] and own[0] in BEGINNINGS)
+
+
+@cache
+def seconds_of_a_run(*line):
+    """How long a run lasts here that no signal ends."""
+    begin = time.monotonic()
+    server = None if line else ScriptedServer(Session())
+    line = line or ("planta_headless.py", "-s", server.address, "-t", "-1", "-v", "-c", "pass")
+    subprocess.run([sys.executable, *line], cwd=ROOT, check=True, capture_output=True, timeout=PATIENCE)
+    seconds = time.monotonic() - begin
+    if server:
+        server.close()
+    return seconds
+
+
+def moments(count, *salt):
+    """So many random moments of a run, another series for each salt, in seconds."""
+    chance = random.Random(f"{SEED} {salt}")
+    return [(chance.uniform(0, 1.05), chance.uniform(0.001, 0.020)) for _ in range(count)]
+
+
+def strike(command, scripted, moment, *signals, apart=0.0):
+    """Runs the command and sends these signals; returns what is wrong with how it ended, "" for nothing."""
+    session = Session()
+    line = ("-s", scripted(session).address, "-t", "-1", "-v", "-c", "pass")
+    with command.start(*line) as process:
+        time.sleep(moment)
+        for signum in signals:
+            session.signal(process, signum)
+            sent_at = time.monotonic()
+            time.sleep(apart)
+        stderr, by_itself = wait_for_end(process, 1 - (time.monotonic() - sent_at))
+    if is_the_interpreters_own(stderr, signals):
+        return "a false 0" if process.returncode == 0 and not session.ended else ""
+    allowed = {-signum for signum in signals} | ({0} if session.ended else set())
+    if stderr or not by_itself or process.returncode not in allowed:
+        ended = f"ended with {process.returncode}, in time: {by_itself}, stderr: {stderr}"
+        return f"{list(signals)} at {moment:.4f} s: {ended}"
+    return ""
+
+
+@pytest.mark.parametrize("series", range(2))
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_a_signal_at_any_moment_ends_the_process_by_that_signal(command, scripted, signum, series):
+    span = seconds_of_a_run()
+    faults = [strike(command, scripted, part * span, signum) for part, _ in moments(12, signum, series)]
+    assert not any(faults), f"PLANTA_SEED={SEED}: " + "\n".join(filter(None, faults))
+
+
+@pytest.mark.parametrize("first", SIGNALS)
+def test_two_signals_at_any_moment_end_the_process_by_one_of_them(command, scripted, first):
+    span = seconds_of_a_run()
+    faults = []
+    for second in set(SIGNALS) - {first}:
+        faults += [
+            strike(command, scripted, part * span, first, second, apart=apart)
+            for part, apart in moments(5, first, second)
+        ]
+    assert not any(faults), f"PLANTA_SEED={SEED}: " + "\n".join(filter(None, faults))
+
+
+# Rehearsals
+
+
+def processes_with(text):
+    """The processes in whose environment this text stands. None are found where there is no /proc."""
+    found = []
+    for environment in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if os.fsencode(text) in environment.read_bytes():
+                found.append(int(environment.parent.name))
+        except OSError:  # it has ended, or is not ours to look into
+            pass
+    return found
+
+
+def rehearse_and_strike(folder, moment, signum, job):
+    """What is wrong with how a rehearsal ended, and with what it left; "" for nothing."""
+    folder.mkdir()
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    with subprocess.Popen(
+        [sys.executable, *REHEARSAL, job],
+        cwd=ROOT,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        time.sleep(moment)
+        process.send_signal(signum)
+        stderr, by_itself = wait_for_end(process, 2)
+    until = time.monotonic() + 2
+    while (left := processes_with(str(folder))) and time.monotonic() < until:
+        time.sleep(0.01)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    if is_the_interpreters_own(stderr, [signum]):
+        return ""
+    allowed = {-signum} if job == ENDLESS else {-signum, 0}
+    files = [str(path) for path in folder.rglob("*")]
+    if stderr or not by_itself or process.returncode not in allowed or left or files:
+        ended = f"ended with {process.returncode}, in time: {by_itself}, stderr: {stderr}"
+        return f"{signum!r} at {moment:.4f} s of {job}: {ended}; left behind: {left} {files}"
+    return ""
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+def test_a_signal_at_any_moment_ends_a_rehearsal_and_leaves_nothing_behind(tmp_path, signum):
+    span = seconds_of_a_run(*REHEARSAL, BRIEF)
+    jobs = [ENDLESS, BRIEF, ENDLESS, BRIEF, ENDLESS]
+    faults = [
+        rehearse_and_strike(tmp_path / str(number), part * span, signum, jobs[number])
+        for number, (part, _) in enumerate(moments(len(jobs), "rehearsal", signum))
+    ]
+    assert not any(faults), f"PLANTA_SEED={SEED}: " + "\n".join(filter(None, faults))

@@ -1,0 +1,282 @@
+"""What becomes of jobs: how they are run, how they end, and what of their output arrives. Seen as literal XML from the
+real server, and where the return code matters by the real command."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from support.job_code import Gate
+from support.job_server import QuickServer, journal, states
+from support.raw_client import connect, py_code, run
+from support.waiting import wait_until
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """One server for all tests that leave it as it is. What its own environment holds is not for jobs."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SECRET_OF_THE_SERVER", "hunter2")
+        patch.setenv("PYTHONSTARTUP", "/nowhere")
+        with QuickServer(tmp_path_factory.mktemp("jobs") / "home", "--workers", "8") as server:
+            yield server
+
+
+# How a job ends
+
+
+def test_a_job_that_ends_with_0_is_ok(server):
+    report = run(server, py_code("print(42)"))
+    assert report == ({(1, "stdout"): "42\n"}, [("ok", "")], "ok")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        pytest.param("raise SystemExit(3)", "exit status 3", id="exit status"),
+        pytest.param("import sys; print(' \\n', file=sys.stderr); sys.exit(4)", "exit status 4", id="blank stderr"),
+        pytest.param("import sys; sys.exit('no such table')", "no such table", id="exit with a text"),
+        pytest.param("raise KeyError('R41')", "KeyError: 'R41'", id="exception"),
+        pytest.param("x = (", "SyntaxError: '(' was never closed", id="syntax error"),
+        pytest.param("import os; os.kill(os.getpid(), 9)", "ended by SIGKILL", id="signal"),
+        pytest.param(
+            "import os; os.write(2, b'\\xff\\x00\\x1b[2J\\n'); os._exit(1)", "\ufffd\ufffd\ufffd[2J", id="noise"
+        ),
+    ],
+)
+def test_a_job_that_fails_gives_the_reason_in_the_last_line_of_its_stderr(server, code, reason):
+    if "never closed" in reason and sys.version_info < (3, 10):
+        reason = "SyntaxError: unexpected EOF while parsing"
+    report = run(server, py_code(code))
+    assert (report.finished, report.ended) == ([("failed", reason)], "failed")
+
+
+def test_a_warning_on_stderr_is_no_failure(server):
+    report = run(server, py_code("import sys; print('careful', file=sys.stderr)"))
+    assert report == ({(1, "stderr"): "careful\n"}, [("ok", "")], "ok")
+
+
+def test_jobs_of_all_kinds_run_in_order_one_after_the_other(server):
+    (server.home / "modules" / "009ABC.py").write_text("print('module', open('trace').read())")
+    (server.home / "py" / "nightly").mkdir()
+    (server.home / "py" / "nightly" / "close.py").write_text("print('file'); open('trace', 'a').write('2')")
+    report = run(
+        server,
+        py_code("print('code'); open('trace', 'w').write('1')"),
+        "<py_file>nightly/close.py</py_file>",
+        "<module>009ABC</module>",
+    )
+    assert report.finished == [("ok", "")] * 3
+    assert report.output == {(1, "stdout"): "code\n", (2, "stdout"): "file\n", (3, "stdout"): "module 12\n"}
+
+
+def test_a_failed_job_ends_the_batch(server, tmp_path):
+    marker = tmp_path / "marker"
+    with connect(server).log_in() as client:
+        client.submit(py_code("1"), py_code("raise SystemExit(1)"), *[py_code(f"open({str(marker)!r}, 'w')")] * 2)
+        report = client.report()
+    assert [status for status, _ in report.finished] == ["ok", "failed", "skipped", "skipped"]
+    assert report.ended == "failed"
+    assert states(server, client.session) == ["ok", "failed", "skipped", "skipped"]
+    assert not marker.exists()
+
+
+def test_a_file_that_has_gone_since_the_batch_was_accepted_is_a_failed_job(server, tmp_path):
+    (server.home / "py" / "soon_gone.py").write_text("1")
+    gate = Gate(tmp_path / "gate")
+    with connect(server).log_in() as client:
+        client.submit(py_code(gate.code), "<py_file>soon_gone.py</py_file>", py_code("1"))
+        (server.home / "py" / "soon_gone.py").unlink()
+        gate.open()
+        report = client.report()
+    assert [status for status, _ in report.finished] == ["ok", "failed", "skipped"]
+    assert "soon_gone.py" in report.finished[1][1]
+
+
+# Output
+
+
+@pytest.mark.parametrize(
+    ("written", "arrives"),
+    [
+        pytest.param(b"no newline", "no newline", id="no newline"),
+        pytest.param("Zürich €\n".encode(), "Zürich €\n", id="UTF-8"),
+        pytest.param(b"Z\xfcrich", "Z\ufffdrich", id="not UTF-8"),
+        pytest.param("€".encode()[:2], "\ufffd", id="half a character"),
+        pytest.param(b"\x00\x1b[2J\x07\xef\xbf\xbe", "\ufffd\ufffd[2J\ufffd\ufffd", id="what XML cannot carry"),
+        pytest.param(b"10%\r20%\r\n\t.", "10%\r20%\r\n\t.", id="white space"),
+        pytest.param(b"]]><ended status=\"ok\"/>&amp;&#0;", "]]><ended status=\"ok\"/>&amp;&#0;", id="markup"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(("descriptor", "stream"), [(1, "stdout"), (2, "stderr")])
+def test_output_arrives_as_it_was_written_as_far_as_xml_can_carry_it(server, written, arrives, descriptor, stream):
+    report = run(server, py_code(f"import os; os.write({descriptor}, {written!r})"))
+    assert report == ({(1, stream): arrives}, [("ok", "")], "ok")
+
+
+def test_much_output_arrives_whole_and_in_order(server):
+    code = "for n in range(100): print(''.join(f'{n:02} {m:04} €\\n' for m in range(3000)), end='')"
+    report = run(server, py_code(code))
+    assert report.ended == "ok"
+    assert report.output == {(1, "stdout"): "".join(f"{n:02} {m:04} €\n" for n in range(100) for m in range(3000))}
+
+
+def test_a_character_arrives_whole_that_is_written_in_two_parts(server, tmp_path):
+    gate = Gate(tmp_path / "gate")
+    with connect(server).log_in() as client:
+        client.submit(py_code(f"import os\nos.write(1, b'5 \\xe2\\x82')\n{gate.code}os.write(1, b'\\xac')"))
+        client.expect("started")
+        assert client.expect("output").text == "5 "
+        gate.open()
+        assert client.report().output == {(1, "stdout"): "€"}
+
+
+def test_output_is_not_held_back_until_a_buffer_is_full(server, tmp_path):
+    gate = Gate(tmp_path / "gate")
+    with connect(server).log_in() as client:
+        client.submit(py_code(f"print('no flush')\n{gate.code}"))
+        client.expect("started")
+        assert client.expect("output").text == "no flush\n"
+        gate.open()
+        assert client.report().ended == "ok"
+
+
+def test_a_child_that_keeps_stdout_open_does_not_keep_the_job(server, tmp_path):
+    gate = Gate(tmp_path / "gate")
+    report = run(server, py_code(f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {gate.code!r}])"))
+    gate.open()
+    assert report.ended == "ok"
+
+
+# What a job finds
+
+
+def test_reading_standard_input_gets_its_end(server):
+    assert run(server, py_code("import sys; print(repr(sys.stdin.read()))")).output == {(1, "stdout"): "''\n"}
+
+
+def test_a_job_knows_its_session_user_and_number(server):
+    ask = py_code("import os; print(*(os.environ['PLANTA_' + name] for name in ('SESSION', 'USER', 'JOB')))")
+    with connect(server).log_in() as client:
+        client.submit(ask, ask)
+        report = client.report()
+    assert report.output == {
+        (1, "stdout"): f"{client.session} R41 1\n",
+        (2, "stdout"): f"{client.session} R41 2\n",
+    }
+
+
+def test_a_job_does_not_see_the_servers_environment(server):
+    look = "import os; print(*(name in os.environ for name in ('PATH', 'SECRET_OF_THE_SERVER', 'PYTHONSTARTUP')))"
+    assert run(server, py_code(look)).output == {(1, "stdout"): "True False False\n"}
+
+
+@pytest.mark.parametrize("kind", ["py_code", "py_file", "module"])
+def test_every_kind_of_job_works_in_py_and_imports_from_there(server, kind):
+    code = "import os, own_module; print(os.getcwd(), own_module.answer)"
+    (server.home / "py" / "own_module.py").write_text("answer = 42")
+    (server.home / "py" / "sub").mkdir(exist_ok=True)
+    (server.home / "py" / "sub" / "importing.py").write_text(code)
+    (server.home / "modules" / "IMPORTING.py").write_text(code)
+    text = {"py_code": code, "py_file": "sub/importing.py", "module": "IMPORTING"}[kind]
+    report = run(server, f"<{kind}>{text}</{kind}>")
+    assert report.output == {(1, "stdout"): f"{os.path.realpath(server.home / 'py')} 42\n"}
+
+
+def test_code_arrives_as_it_was_sent(server):
+    code = "text = '''a\tb\nc €<&>\"]]>'''\nprint(ascii(text))"
+    assert run(server, py_code(code)).output == {(1, "stdout"): "'a\\tb\\nc \\u20ac<&>\"]]>'\n"}
+
+
+# How many at a time
+
+
+def test_with_one_worker_the_second_batch_starts_after_the_first(tmp_path):
+    gate = Gate(tmp_path / "gate")
+    with QuickServer(tmp_path / "home", "--workers", "1") as server:
+        with connect(server).log_in() as first, connect(server).log_in() as second:
+            first.submit(py_code(gate.code), py_code("1"))
+            second.submit(py_code("2"))
+            first.expect("started")
+            assert states(server, second.session) == ["queued"]
+            gate.open()
+            assert first.report().ended == second.report().ended == "ok"
+        one, two, three = journal(server)
+    assert one["started"] <= one["ended"] <= two["started"] <= two["ended"] <= three["started"] <= three["ended"]
+
+
+def test_with_two_workers_two_batches_run_at_a_time(tmp_path):
+    with (
+        QuickServer(tmp_path / "home", "--workers", "2") as server,
+        connect(server).log_in() as one,
+        connect(server).log_in() as other,
+    ):
+        for client, own, others in ((one, "a", "b"), (other, "b", "a")):
+            client.submit(py_code(f"open('{own}', 'w')\n" + Gate(server.home / "py" / others).code))
+        assert one.report().ended == other.report().ended == "ok"
+
+
+# By the command
+
+
+@pytest.fixture
+def start(server, command):
+    """The command with this server, as the user who runs the tests."""
+    return lambda *argv: command("-s", server.address, *argv)
+
+
+@pytest.mark.parametrize(
+    ("argv", "code"),
+    [
+        (("-t", "-1", "-c", "print(1)"), 0),
+        (("-t", "60", "-c", "print(1)", "-c", "print(2)"), 0),
+        (("-t", "-1", "-c", "raise SystemExit(1)"), 1),
+        (("-t", "-1", "-c", "print(1)", "-c", "x = (", "-c", "print(3)"), 1),
+        (("-t", "-1", "-c", "print(1)", "-f", "absent.py"), 2),
+        (("-m", "ABSENT"), 2),
+        (("-u", "R99", "-c", "print(1)"), 2),
+    ],
+)
+def test_the_return_code_of_the_command_shows_what_became_of_the_jobs(start, argv, code):
+    assert start(*argv).returncode == code
+
+
+def test_the_jobs_go_on_when_the_command_does_not_wait_for_them(server, start, tmp_path):
+    gate, before = Gate(tmp_path / "gate"), len(journal(server))
+    assert start("-c", gate.code).returncode == 0
+    assert start("-t", "1", "-c", gate.code).returncode == 3
+    gate.open()
+    wait_until(lambda: [entry["state"] for entry in journal(server)[before:]] == ["ok", "ok"])
+
+
+def test_the_command_shows_the_output_of_the_jobs_on_single_lines(start):
+    shown = start("-v", "-t", "-1", "-c", "print('a\\x1bb\\u2028c'); print('d')").stdout
+    assert "job 1 stdout: a\ufffdb\\u2028c\n" in shown
+    assert "job 1 stdout: d\n" in shown
+
+
+def test_a_server_may_keep_its_files_elsewhere(tmp_path):
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "here.py").write_text("import os; print(os.getcwd())")
+    with QuickServer(tmp_path / "home", "--py", str(tmp_path / "files")) as server:
+        report = run(server, "<py_file>here.py</py_file>")
+    assert report.output == {(1, "stdout"): f"{os.path.realpath(tmp_path / 'files')}\n"}
+
+
+CHILD = """
+import os, sys, time
+end = time.monotonic() + 60
+while time.monotonic() < end and not os.path.exists(sys.argv[1]):
+    print("the child goes on", flush=True)
+"""
+
+
+def test_a_child_that_goes_on_printing_does_not_keep_the_job(command, job_server, tmp_path):
+    stop = tmp_path / "stop"
+    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {CHILD!r}, {str(stop)!r}])"
+    try:
+        assert command("-s", job_server.address, "-t", "-1", "-c", code).returncode == 0
+    finally:
+        stop.touch()

@@ -1,0 +1,1 @@
+"""The helpers of the tests, one module for each thing."""

@@ -1,0 +1,88 @@
+"""What a scripted server sends, as literal XML, and the scripts that several tests follow."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+
+from support.credentials import HASH, SALT
+from support.scripted_server import Peer
+
+WELCOME = '<welcome session="s1"/>'
+ACCEPTED = "<accepted/>"
+STARTED = '<started job="1"/>'
+FINISHED = '<finished job="1" status="ok"/>'
+FAILED = '<finished job="1" status="failed">no such table</finished>'
+ENDED = '<ended status="ok"/>'
+ENDED_FAILED = '<ended status="failed"/>'
+DONE = (STARTED, FINISHED, ENDED)
+
+
+def serving(*documents: str, welcome: str = WELCOME):
+    """A script: lets everybody in, accepts the batch, then sends these documents and waits for the client to leave."""
+
+    def script(peer: Peer) -> None:
+        peer.receive()
+        peer.send(welcome)
+        peer.receive()
+        peer.send(ACCEPTED)
+        for document in documents:
+            peer.send(document)
+        peer.wait_for_disconnect()
+
+    return script
+
+
+def answering_login(*documents: str | bytes):
+    """A script: answers the login with these documents, in one piece, and waits for the client to leave."""
+
+    def script(peer: Peer) -> None:
+        peer.receive()
+        peer.send(*documents)
+        peer.wait_for_disconnect()
+
+    return script
+
+
+def answering_jobs(*documents: str | bytes):
+    """A script: lets everybody in, and answers the batch with these documents, in one piece."""
+
+    def script(peer: Peer) -> None:
+        peer.receive()
+        peer.send(WELCOME)
+        peer.receive()
+        peer.send(*documents)
+        peer.wait_for_disconnect()
+
+    return script
+
+
+def challenging(*documents: str, secret: str = HASH, salt: str = SALT, own_nonce: str = "x" * 24, signature: str = ""):
+    """A script: the server's side of the challenge login by design, without a check of the proof."""
+
+    def script(peer: Peer) -> None:
+        login = peer.receive()
+        client_nonce = attribute(login, "nonce")
+        nonce = client_nonce + own_nonce
+        peer.send(f'<challenge nonce="{nonce}" salt="{salt}"/>')
+        peer.receive()
+        message = f"n={attribute(login, 'user')},r={client_nonce},r={nonce},f={salt},c=biws,r={nonce}".encode()
+        proved = signature or base64.b64encode(sign(sign(secret.encode(), b"Server Key"), message)).decode()
+        peer.send(f'<welcome session="s1" signature="{proved}"/>')
+        peer.receive()
+        peer.send(ACCEPTED, *documents)
+        peer.wait_for_disconnect()
+
+    return script
+
+
+def sign(key: bytes, message: bytes) -> bytes:
+    return hmac.new(key, message, hashlib.sha256).digest()
+
+
+def attribute(document: str, name: str) -> str:
+    match = re.search(rf'\b{name}="([^"]*)"', document)
+    assert match, f"no {name} in {document}"
+    return match[1]

@@ -1,0 +1,110 @@
+"""The package's server, `python -m headless serve`, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import bcrypt
+
+from headless.server.accounts import Account
+from support.credentials import PASSWORD
+from support.homes import R41, make_home
+from support.in_process import run_here
+from support.process import PATIENCE, ROOT, current_user, manage
+
+
+class JobServer:
+    """`python -m headless serve` in a process of its own."""
+
+    def __init__(self, home: Path, *options: str) -> None:
+        self.home = home
+        self.options = options
+
+    def __enter__(self) -> JobServer:
+        self.manage("user", "add", "R41", "--os-user", current_user())
+        self.manage("user", "add", "R42", "--password-stdin", input=PASSWORD + "\n")
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "headless", "serve", "--home", str(self.home), "--listen", "127.0.0.1:0"]
+        self.process = subprocess.Popen(
+            [*command, "--grace", "0", *self.options],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line.startswith("listening on "):
+            raise AssertionError(f"no server: {self.process.communicate(timeout=PATIENCE)}")
+        self.address = line.removeprefix("listening on ").strip()
+
+    def stop(self) -> int:
+        """The server's exit status after SIGTERM."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        self.log = self.process.communicate(timeout=PATIENCE)[1]
+        assert "Traceback" not in self.log
+        return self.process.returncode
+
+    def query(self, query: str) -> tuple:
+        """The first row of the answer of the server's database."""
+        with closing(sqlite3.connect(self.home / "planta.sqlite", timeout=PATIENCE)) as database:
+            return database.execute(query).fetchone()
+
+    def hash_of_password(self) -> str:
+        """What a password file for R42 holds: the hash of PASSWORD with the salt that the server has made for it."""
+        (salt,) = self.query("SELECT salt FROM accounts WHERE user = 'R42'")
+        return bcrypt.hashpw(PASSWORD.encode(), salt.encode()).decode()
+
+    def manage(self, *argv: str, **options) -> subprocess.CompletedProcess[str]:
+        """A command of `python -m headless` for this server's home."""
+        return manage(*argv, "--home", str(self.home), **options)
+
+
+def states(server: JobServer, session: str) -> list[str]:
+    """The states of a session's jobs. Quicker than `journal`, to wait with."""
+    with closing(sqlite3.connect(server.home / "planta.sqlite", timeout=PATIENCE)) as database:
+        rows = database.execute("SELECT state FROM jobs WHERE session = ? ORDER BY job", (session,))
+        return [state for (state,) in rows]
+
+
+class QuickServer(JobServer):
+    """A JobServer whose accounts are made here, which is quick: R41 for whoever runs the tests, and these."""
+
+    def __init__(self, home: Path, *options: str, accounts: tuple[Account, ...] = ()) -> None:
+        super().__init__(home, *options)
+        self.accounts = accounts
+
+    def __enter__(self) -> QuickServer:
+        make_home(self.home, R41, *self.accounts)
+        self.start()
+        return self
+
+    def wait(self) -> int:
+        """The exit status of a server that has been told to end."""
+        self.process.wait(PATIENCE)
+        return self.stop()
+
+    def crash(self) -> None:
+        """What kill -9 does."""
+        self.process.kill()
+        self.process.communicate(timeout=PATIENCE)
+
+
+def journal(server: JobServer, *session: str) -> list[dict[str, object]]:
+    """What `jobs --json` prints."""
+    done = run_here("jobs", *session, "--json", "--home", str(server.home))
+    assert (done.status, done.stderr) == (0, "")
+    return [json.loads(line) for line in done.stdout.splitlines()]

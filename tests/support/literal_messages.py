@@ -1,0 +1,48 @@
+"""Every message as literal XML, by a label such as "finished:1:ok": those of the client and those of the server."""
+
+from __future__ import annotations
+
+from support.credentials import SALT
+from support.frames import frame
+
+CLIENT_NAME = "planta_headless.py 39 Mars"
+CLIENT_NONCE = "rOprNGfwEbeRWgbNEkqO0123"
+SERVER_NONCE = "hvYDpWUa2RaTCAfuxFIlj)hN"
+NONCE = CLIENT_NONCE + SERVER_NONCE
+# What belongs to user R41, credentials.HASH and these nonces, computed without this project's code.
+PROOF = "fxfkv6RB+zhGGRrwzbgOFfFFCguSeLuWHO+hoBCAMnA="
+SIGNATURE = "vqIA+m8UZQkCnxykbeNpZSJWLTGf/U/i5HiPF56MYsc="
+
+CLIENT_MESSAGES = {
+    "login:osuser": f'<login version="1" client="{CLIENT_NAME}" auth_type="osuser" os_user="jdoe"/>',
+    "login:challenge": f'<login version="1" client="{CLIENT_NAME}" auth_type="challenge" user="R41" '
+    f'nonce="{CLIENT_NONCE}"/>',
+    "response": f'<response nonce="{NONCE}" proof="{PROOF}"/>',
+    "jobs": "<jobs><module>009ABC</module><py_code>print(1)</py_code></jobs>",
+    "logout": "<logout/>",
+}
+SERVER_MESSAGES = {
+    "challenge": f'<challenge nonce="{NONCE}" salt="{SALT}"/>',
+    "welcome": '<welcome session="S1" heartbeat="30"/>',
+    "welcome:signed": f'<welcome session="S1" heartbeat="30" signature="{SIGNATURE}"/>',
+    "accepted": "<accepted/>",
+    **{f"started:{job}": f'<started job="{job}"/>' for job in (1, 2, 3)},
+    **{f"output:{job}": f'<output job="{job}" stream="stdout">text</output>' for job in (1, 2, 3)},
+    **{
+        f"finished:{job}:{status}": f'<finished job="{job}" status="{status}"/>'
+        for job in (1, 2, 3)
+        for status in ("ok", "failed", "skipped")
+    },
+    **{f"ended:{status}": f'<ended status="{status}"/>' for status in ("ok", "failed")},
+    **{
+        f"refused:{reason}": f'<refused reason="{reason}">text</refused>'
+        for reason in ("login", "jobs", "version", "protocol", "busy")
+    },
+    "alive": "<alive/>",
+}
+MESSAGES = {**CLIENT_MESSAGES, **SERVER_MESSAGES}
+
+
+def frames_of(*labels: str) -> bytes:
+    """The frames of these messages, in one piece."""
+    return b"".join(frame(MESSAGES[label]) for label in labels)

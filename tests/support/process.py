@@ -1,0 +1,67 @@
+"""Commands as processes of their own: planta_headless.py, and `python -m headless`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from support.credentials import HASH
+
+ROOT = Path(__file__).parent.parent.parent
+SCRIPT = ROOT / "planta_headless.py"
+PATIENCE = 20  # seconds after which a test gives up on a process: far more than any needs
+
+
+class Command:
+    """planta_headless.py in a process of its own, as cron starts it: no terminal, nothing on standard input."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def start(self, *argv: str | bytes, **options) -> subprocess.Popen[str]:
+        defaults = {
+            "cwd": self.folder,
+            "stdin": subprocess.DEVNULL,
+            "stdout": subprocess.PIPE,
+            "stderr": subprocess.PIPE,
+            "text": True,
+            "errors": "surrogateescape",
+        }
+        return subprocess.Popen([sys.executable, str(SCRIPT), *argv], **{**defaults, **options})
+
+    def __call__(self, *argv: str | bytes, **options) -> subprocess.CompletedProcess[str]:
+        with self.start(*argv, **options) as process:
+            try:
+                stdout, stderr = process.communicate(timeout=PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        assert "Traceback" not in (stdout or "") + (stderr or "")
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    def secret_file(self, content: str = HASH + "\n", mode: int = 0o400, name: str = "secret") -> str:
+        """A password file in the test's folder."""
+        path = self.folder / name
+        path.write_text(content)
+        path.chmod(mode)
+        return str(path)
+
+
+def manage(*argv: str, check: bool = True, **options) -> subprocess.CompletedProcess[str]:
+    """`python -m headless ...`, with the checkout's package."""
+    defaults = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": PATIENCE}
+    if "input" not in options:
+        defaults["stdin"] = subprocess.DEVNULL
+    done = subprocess.run([sys.executable, "-m", "headless", *argv], **{**defaults, **options}, check=False)
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def current_user() -> str:
+    """Who runs the tests, as the kernel knows it."""
+    import pwd
+
+    return pwd.getpwuid(os.geteuid()).pw_name

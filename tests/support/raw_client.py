@@ -1,0 +1,122 @@
+"""A client made of a socket and literal XML, for the tests of the server. It shares no code with the package."""
+
+from __future__ import annotations
+
+import socket
+import xml.etree.ElementTree as ET
+from typing import NamedTuple
+from xml.sax.saxutils import escape, quoteattr
+
+import pytest
+
+from support.job_server import JobServer
+from support.process import PATIENCE, current_user
+from support.scripted_server import Disconnected, Peer
+
+RAW_NONCE = "rOprNGfwEbeRWgbNEkqO1234"
+
+
+def osuser_login(os_user: str = "", user: str = "") -> str:
+    name = f" user={quoteattr(user)}" if user else ""
+    return f'<login version="1" client="test" auth_type="osuser" os_user={quoteattr(os_user or current_user())}{name}/>'
+
+
+def challenge_login(user: str) -> str:
+    return f'<login version="1" client="test" auth_type="challenge" user={quoteattr(user)} nonce="{RAW_NONCE}"/>'
+
+
+def py_code(code: str) -> str:
+    return f"<py_code>{escape(code)}</py_code>"
+
+
+def in_jobs(*jobs: str) -> str:
+    return f"<jobs>{''.join(jobs)}</jobs>"
+
+
+class Report(NamedTuple):
+    """What a client was done of its batch: output by job and stream, status and text of each job, and the end."""
+
+    output: dict[tuple[int, str], str]
+    finished: list[tuple[str, str]]
+    ended: str
+
+
+class RawClient(Peer):
+    """The client's end of one connection. Use it as a context manager."""
+
+    def __init__(self, address: str) -> None:
+        host, _, port = address.rpartition(":")
+        super().__init__(socket.create_connection((host.strip("[]"), int(port)), PATIENCE))
+        self.session = ""
+
+    def __enter__(self) -> RawClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
+
+    def element(self) -> ET.Element:
+        """The next message but `alive`."""
+        while True:
+            element = ET.fromstring(self.receive())
+            if element.tag != "alive":
+                return element
+
+    def ask(self, *documents: str | bytes) -> ET.Element:
+        """What the server answers to this."""
+        self.send(*documents)
+        return self.element()
+
+    def log_in(self) -> RawClient:
+        """As the user that runs the tests."""
+        self.session = self.ask(osuser_login(user="R41")).attrib["session"]
+        return self
+
+    def submit(self, *jobs: str) -> None:
+        assert self.ask(in_jobs(*jobs)).tag == "accepted"
+
+    def expect(self, tag: str) -> ET.Element:
+        element = self.element()
+        assert element.tag == tag, ET.tostring(element)
+        return element
+
+    def expect_refusal(self, reason: str) -> str:
+        """Receives nothing but a refusal for this reason, and the end of the connection. Returns its text."""
+        refused = self.expect("refused")
+        assert refused.attrib == {"reason": reason}
+        self.expect_end()
+        return refused.text or ""
+
+    def expect_end(self) -> None:
+        """Waits until the server has closed, and closes."""
+        with pytest.raises((Disconnected, ConnectionError)):  # not the socket's time-out
+            self.receive()
+        self.sock.close()
+
+    def report(self) -> Report:
+        """All that the server sends from here, up to `ended` and the end of the connection."""
+        report = Report({}, [], "")
+        while True:
+            element = self.element()
+            text = element.text or ""
+            if element.tag == "output":
+                key = int(element.attrib["job"]), element.attrib["stream"]
+                report.output[key] = report.output.get(key, "") + text
+            elif element.tag == "finished":
+                report.finished.append((element.attrib["status"], text))
+            elif element.tag == "ended":
+                self.expect_end()
+                return report._replace(ended=element.attrib["status"])
+            else:
+                assert element.tag == "started", ET.tostring(element)
+
+
+def connect(server: JobServer) -> RawClient:
+    return RawClient(server.address)
+
+
+def run(server: JobServer, *jobs: str) -> Report:
+    """What becomes of this batch."""
+    with connect(server).log_in() as client:
+        client.submit(*jobs)
+        return client.report()

@@ -1,0 +1,185 @@
+"""Relays between client and server that end the connection in the middle: one that moves only while a client in this
+process waits, for every offset of a conversation, and one in a thread, for real processes."""
+
+from __future__ import annotations
+
+import select
+import socket
+import threading
+from contextlib import ExitStack, suppress
+from typing import NamedTuple
+
+from headless.waiting import READ, Waiter
+from support.frames import frames_in
+from support.process import PATIENCE
+from support.sockets import reset
+
+CLIENT, SERVER = "client", "server"  # whose bytes
+FIN, RST = "FIN", "RST"
+_PIECE = 65536
+
+
+class Cut(NamedTuple):
+    """Where a connection ends: when so many bytes of this side have passed. If it is late, not until they have been
+    read, and more of them should pass."""
+
+    side: str
+    offset: int
+    by: str = FIN
+    is_late: bool = False
+
+
+class Line:
+    """The connection of a client in this process, with a relay on the way to the server, which is
+    `answer_to(data) -> answer`. Each `move` is a step of relay and server."""
+
+    def __init__(self, sock: socket.socket, answer_to, cut: Cut) -> None:
+        self._sock = sock
+        self._sock.settimeout(PATIENCE)
+        self._answer_to = answer_to
+        self._cut = cut
+        self.passed = {CLIENT: b"", SERVER: b""}
+        self.is_open = True
+        self.is_due = False  # the cut is reached
+        if cut.offset == 0 and not cut.is_late:
+            self._end()
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    def move(self) -> None:
+        """Takes what the client has sent to the server, and the answer back, as far as the cut lets it."""
+        if not self.is_due:
+            data = self._sock.recv(_PIECE)
+            self.is_open = bool(data)
+            answer = self._answer_to(self._pass(CLIENT, data))
+            if not self.is_due:  # else the answer to the last message that has passed comes too late
+                self._sock.sendall(self._pass(SERVER, answer))
+                if self._cut.is_late:
+                    return
+        if self.is_due:
+            self._end()
+
+    def close(self) -> None:
+        """When the client has gone: the server receives its last bytes."""
+        with suppress(OSError):
+            while self.is_open:
+                self.move()
+        self._sock.close()
+
+    def _pass(self, side: str, data: bytes) -> bytes:
+        passing = data
+        if side == self._cut.side:
+            room = self._cut.offset - len(self.passed[side])
+            passing = data[:room]
+            self.is_due = len(data) > room if self._cut.is_late else len(data) >= room
+        self.passed[side] += passing
+        return passing
+
+    def _end(self) -> None:
+        self.is_open = False
+        if self._cut.by == RST:
+            reset(self._sock)
+        else:
+            self._sock.shutdown(socket.SHUT_WR)
+
+
+class LineWaiter(Waiter):
+    """While the client waits, the line moves: so client, relay and server take turns in one thread, over real TCP.
+    `dial` gives the line when the client has called."""
+
+    dial = None
+    line = None
+
+    def wait(self, file, event, at_most=None):
+        if self.line is None:
+            self.line = self.dial()
+        while event == READ and self.line.is_open and not self._is_there(file):
+            self.line.move()
+        return super().wait(file, event, at_most)
+
+    def _is_there(self, file) -> bool:
+        """Whether there is something to read for the client; if not, it is for the line to move."""
+        if self.line.is_due:
+            return bool(select.select([file], [], [], 0)[0])
+        ready = select.select([file, self.line], [], [], PATIENCE)[0]
+        assert ready, "nobody sends anything"
+        return file in ready
+
+
+# The place in a frame of so many bytes.
+PLACES = {
+    "before it": lambda _size: 0,
+    "in its length": lambda _size: 2,
+    "in its middle": lambda size: 4 + (size - 4) // 2,
+    "before its last byte": lambda size: size - 1,
+    "after it": lambda size: size,
+}
+
+
+class Relay:
+    """A relay for one connection, in a thread, that ends it at this place of the first frame with this message, and of
+    that side. FIN ends the direction of that frame, the other goes on; RST ends both at once."""
+
+    def __init__(self, server: str, side: str, name: str, place: str, by: str) -> None:
+        self._server = server
+        self._side, self._name, self._place, self._by = side, name, place, by
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(PATIENCE)
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self.sent = {CLIENT: b"", SERVER: b""}  # what has come from each
+        self.passed = {CLIENT: b"", SERVER: b""}  # what of it the other was sent
+        self.has_cut = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def __enter__(self) -> Relay:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join(PATIENCE)
+        assert not self._thread.is_alive()
+
+    def _run(self) -> None:
+        with ExitStack() as stack:
+            stack.enter_context(self._listener)
+            client = stack.enter_context(self._listener.accept()[0])
+            client.settimeout(PATIENCE)
+            host, port = self._server.split(":")
+            server = stack.enter_context(socket.create_connection((host, int(port)), PATIENCE))
+            with suppress(OSError):  # where one of them is gone, the other is left, too
+                self._relay({client: (CLIENT, server), server: (SERVER, client)})
+
+    def _relay(self, ends: dict[socket.socket, tuple[str, socket.socket]]) -> None:
+        talking = list(ends)
+        while talking:
+            ready = select.select(talking, [], [], PATIENCE)[0]
+            assert ready, "nobody sends anything"
+            for sock in ready:
+                side, other = ends[sock]
+                data = sock.recv(_PIECE)
+                if not data:
+                    talking.remove(sock)
+                self.sent[side] += data
+                if self.has_cut and side == self._side:
+                    continue  # nobody receives that any more
+                other.sendall(self._pass(side))
+                if self.has_cut and self._by == RST:
+                    reset(sock)
+                    reset(other)
+                    return
+                if not data or (self.has_cut and side == self._side):
+                    other.shutdown(socket.SHUT_WR)
+
+    def _pass(self, side: str) -> bytes:
+        """What may pass now of what this side has sent: whole frames, and the cut one up to its cut."""
+        end = 0
+        for frame in frames_in(self.sent[side]):
+            end = frame.end
+            if (side, frame.name) == (self._side, self._name):
+                self.has_cut = True
+                end = frame.start + PLACES[self._place](frame.end - frame.start)
+                break
+        passing = self.sent[side][len(self.passed[side]) : end]
+        self.passed[side] += passing
+        return passing

@@ -1,0 +1,81 @@
+"""A pseudo-terminal at which the real command runs, and somebody who types."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import subprocess
+import sys
+import termios
+import time
+
+from support.process import PATIENCE, SCRIPT
+
+
+class Terminal:
+    """Runs the command in a session that this terminal controls, with it as standard input, output and error."""
+
+    def __init__(self, folder, *argv: str, umask: int = 0o022, env=None) -> None:
+        self._own, theirs = pty.openpty()
+        self.shown = ""
+
+        def take_control() -> None:
+            os.umask(umask)
+            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+        self.process = subprocess.Popen(
+            [sys.executable, str(SCRIPT), *argv], cwd=folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs,
+            start_new_session=True, preexec_fn=take_control,  # noqa: PLW1509
+        )  # fmt: skip
+        self._theirs = theirs
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(PATIENCE)
+        os.close(self._theirs)
+        os.close(self._own)
+
+    @property
+    def echoes(self) -> bool:
+        """Whether the terminal shows what is typed."""
+        return bool(termios.tcgetattr(self._own)[3] & termios.ECHO)
+
+    def wait_for(self, text: str) -> None:
+        """Reads until the text has been shown."""
+        deadline = time.monotonic() + PATIENCE
+        while text not in self.shown:
+            assert self._read(deadline), f"{text!r} was not shown, but {self.shown!r}"
+
+    def type(self, text: str | bytes) -> None:
+        os.write(self._own, text.encode() if isinstance(text, str) else text)
+
+    def answer(self, text: str | bytes) -> None:
+        """Types this at the prompt for the password."""
+        self.wait_for("Password for ")
+        deadline = time.monotonic() + PATIENCE
+        while self.echoes:  # the prompt may be there a moment before the echo is off
+            assert time.monotonic() < deadline
+        self.type(text)
+
+    def end(self) -> int:
+        """The return code; what was shown until then is in `shown`."""
+        deadline = time.monotonic() + PATIENCE
+        while self.process.poll() is None:
+            self._read(min(deadline, time.monotonic() + 0.1))
+            assert time.monotonic() < deadline, f"it did not end: {self.shown!r}"
+        while self._read(time.monotonic()):
+            pass
+        assert "Traceback" not in self.shown
+        return self.process.returncode
+
+    def _read(self, deadline: float) -> bool:
+        if not select.select([self._own], [], [], max(0.0, deadline - time.monotonic()))[0]:
+            return False
+        self.shown += os.read(self._own, 65536).decode("utf-8", "replace")
+        return True
