@@ -15,13 +15,12 @@ from headless.protocol.conversation import ClientConversation, ServerConversatio
 from headless.protocol.frames import FrameReader
 from headless.protocol.messages import Challenge, Login, Response, Welcome, decode
 from headless.secret import KnownSecret
-from support.conversations import send
+from support.conversations import KEYS, send
 from support.credentials import HASH, PASSWORD
 from support.job_server import JobServer
 
 SECRET = KnownSecret("file", HASH.encode(), "")
 SALT = HASH[:29]
-KEYS = login.Keys(SALT, *login.keys_from(HASH.encode()))
 CLIENT_NONCE, SERVER_NONCE = "c" * 24, "s" * 24
 MESSAGES = ["login", "challenge", "response", "welcome"]
 

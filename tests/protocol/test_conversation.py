@@ -24,6 +24,7 @@ from headless.protocol.messages import (
     Welcome,
     decode,
 )
+from support import scram
 from support.conversations import KEYS, ConnectionPair, receive, send, typed
 from support.credentials import HASH, SALT
 from support.frames import byte_by_byte, frame, whole
@@ -410,7 +411,7 @@ class TestTheServersDoubts:
     def test_a_proof_for_a_nonce_of_the_clients_choice_proves_nothing(self):
         server = self.challenged()
         nonce = CLIENT_NONCE + SERVER_NONCE[::-1]
-        proof = login.client_proof(HASH.encode(), login.auth_message("R41", CLIENT_NONCE, nonce, SALT))
+        proof = scram.proof(HASH.encode(), scram.auth_message("R41", CLIENT_NONCE, nonce, SALT))
         receive(server, frame(f'<response nonce="{nonce}" proof="{proof}"/>'))
         assert server.signature(KEYS) is None
 

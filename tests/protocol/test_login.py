@@ -18,7 +18,7 @@ from headless.protocol import login
 from support.conversations import KEYS
 from support.credentials import HASH, PASSWORD, SALT
 from support.hypothesis_settings import examples
-from support.literal_messages import CLIENT_NONCE, NONCE, PROOF, SERVER_NONCE, SIGNATURE
+from support.literal_messages import AUTH_MESSAGE, CLIENT_NONCE, NONCE, PROOF, SERVER_NONCE, SIGNATURE
 
 # RFC 7677, section 3
 RFC_SECRET = hashlib.pbkdf2_hmac("sha256", b"pencil", b64decode("W22ZaJ0SNY7soEsUEjb6gQ=="), 4096)
@@ -30,7 +30,6 @@ RFC_MESSAGE = (
 RFC_PROOF = "dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
 RFC_SIGNATURE = "6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
 
-MESSAGE = f"n=R41,r={CLIENT_NONCE},r={NONCE},f={SALT},c=biws,r={NONCE}".encode()
 
 # The last one is right, but for a line's end.
 NO_BASE64 = ["", "=", "A", "====", "not base64", "\N{LATIN SMALL LETTER E WITH ACUTE}", "\x00", RFC_PROOF + "\n"]
@@ -51,9 +50,9 @@ class TestScram:
 
     def test_the_bcrypt_hash_takes_the_place_of_the_salted_password(self):
         secret = HASH.encode()
-        assert login.auth_message("R41", CLIENT_NONCE, NONCE, SALT) == MESSAGE
-        assert login.client_proof(secret, MESSAGE) == PROOF
-        assert login.server_signature(KEYS.server_key, MESSAGE) == SIGNATURE
+        assert login.auth_message("R41", CLIENT_NONCE, NONCE, SALT) == AUTH_MESSAGE
+        assert login.client_proof(secret, AUTH_MESSAGE) == PROOF
+        assert login.server_signature(KEYS.server_key, AUTH_MESSAGE) == SIGNATURE
         assert (login.salt_of(secret), *login.keys_from(secret)) == KEYS
 
     def test_the_example_of_the_protocols_page_is_right(self):

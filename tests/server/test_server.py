@@ -5,9 +5,6 @@ What becomes of jobs is in test_jobs.py."""
 from __future__ import annotations
 
 import base64
-import functools
-import hashlib
-import hmac
 import io
 import os
 import pwd
@@ -20,13 +17,13 @@ import sys
 import time
 from contextlib import closing
 
-import bcrypt
 import pytest
 
 from headless.server import listener, peer
 from headless.server.accounts import Account, keys_from_hash
 from headless.server.throttle import Throttle
-from support.credentials import HASH, PASSWORD
+from support import scram
+from support.credentials import HASH, PASSWORD, hash_of
 from support.frames import frame
 from support.in_process import run_here, serve_here
 from support.job_code import Gate, is_free
@@ -128,27 +125,7 @@ def test_osuser_is_for_clients_on_the_same_machine(tmp_path, monkeypatch):
     serve_here(tmp_path / "home", talk, trust_osuser=True)
 
 
-# challenge: SCRAM once more, from RFC 5802 and the design
-
-
-def sign(key: bytes, message: bytes) -> bytes:
-    return hmac.new(key, message, hashlib.sha256).digest()
-
-
-@functools.cache
-def hash_of(password: str, salt: str) -> bytes:
-    return bcrypt.hashpw(password.encode(), salt.encode())
-
-
-def auth_message(user: str, nonce: str, salt: str) -> bytes:
-    name = user.replace("=", "=3D").replace(",", "=2C")
-    return f"n={name},r={RAW_NONCE},r={nonce},f={salt},c=biws,r={nonce}".encode()
-
-
-def proof_of(secret: bytes, message: bytes) -> str:
-    client_key = sign(secret, b"Client Key")
-    signature = sign(hashlib.sha256(client_key).digest(), message)
-    return base64.b64encode(bytes(a ^ b for a, b in zip(client_key, signature))).decode()
+# challenge
 
 
 def challenged(client: RawClient, user: str) -> tuple[str, str]:
@@ -166,10 +143,10 @@ def response(nonce: str, proof: str) -> str:
 def test_who_proves_the_password_is_let_in_and_gets_proof_of_the_server(server, user):
     with connect(server) as client:
         nonce, salt = challenged(client, user)
-        secret, message = hash_of(PASSWORD, salt), auth_message(user, nonce, salt)
-        welcome = client.ask(response(nonce, proof_of(secret, message)))
+        secret, message = hash_of(PASSWORD, salt), scram.auth_message(user, RAW_NONCE, nonce, salt)
+        welcome = client.ask(response(nonce, scram.proof(secret, message)))
     assert welcome.tag == "welcome"
-    assert base64.b64decode(welcome.attrib["signature"]) == sign(sign(secret, b"Server Key"), message)
+    assert welcome.attrib["signature"] == scram.signature(secret, message)
 
 
 def test_the_servers_nonce_continues_the_clients_and_is_new_each_time(server):
@@ -182,8 +159,8 @@ def test_the_servers_nonce_continues_the_clients_and_is_new_each_time(server):
 WRONG = base64.b64encode(bytes(32)).decode()
 
 
-def proof_for(nonce: str, salt: str, user: str = "R42") -> str:
-    return proof_of(hash_of(PASSWORD, salt), auth_message(user, nonce, salt))
+def proof_for(nonce: str, salt: str, user: str = "R42", secret: bytes = b"") -> str:
+    return scram.proof(secret or hash_of(PASSWORD, salt), scram.auth_message(user, RAW_NONCE, nonce, salt))
 
 
 def other(nonce: str) -> str:
@@ -194,7 +171,7 @@ WRONG_RESPONSES = {
     "no proof": lambda nonce, _: response(nonce, WRONG),
     "an empty proof": lambda nonce, _: response(nonce, ""),
     "a proof that is not base64": lambda nonce, _: response(nonce, "ü"),
-    "another hash": lambda nonce, salt: response(nonce, proof_of(b"x" * 60, auth_message("R42", nonce, salt))),
+    "another hash": lambda nonce, salt: response(nonce, proof_for(nonce, salt, secret=b"x" * 60)),
     "another user": lambda nonce, salt: response(nonce, proof_for(nonce, salt, user="R41")),
     "another nonce": lambda nonce, salt: response(other(nonce), proof_for(nonce, salt)),
     "another nonce and its proof": lambda nonce, salt: response(other(nonce), proof_for(other(nonce), salt)),

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
 from collections.abc import Iterable
 
 from headless.protocol.conversation import ClientConversation, ServerConversation
 from headless.protocol.login import Keys
 from headless.protocol.messages import Challenge, Jobs, Login, Logout, Message, Response, decode
+from support import scram
 from support.credentials import HASH, SALT
 from support.literal_messages import CLIENT_NAME, MESSAGES, SERVER_NONCE
 
-KEYS = Keys(
-    SALT,
-    b64decode("pThFoNf/rFEHZJ7ieeGTl/8dcO+5BETU57wX6W8llyI="),
-    b64decode("mSLKvkI+pO2QoGQ9BzRAoZxXho8h0IGm+ZHZPxYzjsA="),
-)
+KEYS = Keys(SALT, scram.stored_key(HASH.encode()), scram.server_key(HASH.encode()))
 
 
 def typed(messages: Iterable[Message]) -> list[tuple[type, Message]]:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import re
 
+from support import scram
 from support.credentials import HASH, SALT
 from support.scripted_server import Peer
 
@@ -68,18 +66,14 @@ def challenging(*documents: str, secret: str = HASH, salt: str = SALT, own_nonce
         nonce = client_nonce + own_nonce
         peer.send(f'<challenge nonce="{nonce}" salt="{salt}"/>')
         peer.receive()
-        message = f"n={attribute(login, 'user')},r={client_nonce},r={nonce},f={salt},c=biws,r={nonce}".encode()
-        proved = signature or base64.b64encode(sign(sign(secret.encode(), b"Server Key"), message)).decode()
+        message = scram.auth_message(attribute(login, "user"), client_nonce, nonce, salt)
+        proved = signature or scram.signature(secret.encode(), message)
         peer.send(f'<welcome session="s1" signature="{proved}"/>')
         peer.receive()
         peer.send(ACCEPTED, *documents)
         peer.wait_for_disconnect()
 
     return script
-
-
-def sign(key: bytes, message: bytes) -> bytes:
-    return hmac.new(key, message, hashlib.sha256).digest()
 
 
 def attribute(document: str, name: str) -> str:

@@ -9,10 +9,8 @@ import sys
 from contextlib import closing
 from pathlib import Path
 
-import bcrypt
-
 from headless.server.accounts import Account
-from support.credentials import PASSWORD
+from support.credentials import PASSWORD, hash_of
 from support.homes import R41, make_home
 from support.in_process import run_here
 from support.process import PATIENCE, ROOT, current_user, manage
@@ -66,7 +64,7 @@ class JobServer:
     def hash_of_password(self) -> str:
         """What a password file for R42 holds: the hash of PASSWORD with the salt that the server has made for it."""
         (salt,) = self.query("SELECT salt FROM accounts WHERE user = 'R42'")
-        return bcrypt.hashpw(PASSWORD.encode(), salt.encode()).decode()
+        return hash_of(PASSWORD, salt).decode()
 
     def manage(self, *argv: str, **options) -> subprocess.CompletedProcess[str]:
         """A command of `python -m headless` for this server's home."""

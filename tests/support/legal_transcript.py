@@ -6,13 +6,12 @@ receives is bytes.
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from typing import Optional
+
+from support import scram
 
 _DECLARATION = re.compile(
     rb"""<\?xml\s+version=["']1\.0["'](\s+encoding=["']utf-8["'])?(\s+standalone=["'](yes|no)["'])?\s*\?>""", re.I
@@ -105,9 +104,7 @@ def signature_for(document: bytes, client_nonce: str, secret: str) -> Optional[s
     )
     if not is_right or set(root.attrib) != {"nonce", "salt"}:
         return None
-    message = f"n=R41,r={client_nonce},r={nonce},f={salt},c=biws,r={nonce}"
-    key = hmac.new(secret.encode(), b"Server Key", hashlib.sha256).digest()
-    return base64.b64encode(hmac.new(key, message.encode(), hashlib.sha256).digest()).decode()
+    return scram.signature(secret.encode(), scram.auth_message("R41", client_nonce, nonce, salt))
 
 
 def is_a_good_transcript(labels: Sequence[str], jobs: int) -> bool:

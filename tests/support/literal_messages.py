@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from support.credentials import SALT
+from support import scram
+from support.credentials import HASH, SALT
 from support.frames import frame
 
 CLIENT_NAME = "planta_headless.py 39 Mars"
 CLIENT_NONCE = "rOprNGfwEbeRWgbNEkqO0123"
 SERVER_NONCE = "hvYDpWUa2RaTCAfuxFIlj)hN"
 NONCE = CLIENT_NONCE + SERVER_NONCE
-# What belongs to user R41, credentials.HASH and these nonces, computed without this project's code.
-PROOF = "fxfkv6RB+zhGGRrwzbgOFfFFCguSeLuWHO+hoBCAMnA="
-SIGNATURE = "vqIA+m8UZQkCnxykbeNpZSJWLTGf/U/i5HiPF56MYsc="
+# What belongs to user R41, credentials.HASH and these nonces.
+AUTH_MESSAGE = scram.auth_message("R41", CLIENT_NONCE, NONCE, SALT)
+PROOF = scram.proof(HASH.encode(), AUTH_MESSAGE)
+SIGNATURE = scram.signature(HASH.encode(), AUTH_MESSAGE)
 
 CLIENT_MESSAGES = {
     "login:osuser": f'<login version="1" client="{CLIENT_NAME}" auth_type="osuser" os_user="jdoe"/>',
