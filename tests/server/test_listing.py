@@ -1,5 +1,5 @@
 """What an administrator sees of jobs: columns, durations, following, what --keep leaves, and the log. Other promises of
-`jobs` are in test_management.py."""
+`jobs` are in test_journal.py."""
 
 from __future__ import annotations
 

@@ -65,3 +65,10 @@ def current_user() -> str:
     import pwd
 
     return pwd.getpwuid(os.geteuid()).pw_name
+
+
+def other_user() -> str:
+    """Anybody else on this machine."""
+    import pwd
+
+    return next(entry.pw_name for entry in pwd.getpwall() if entry.pw_uid != os.geteuid())

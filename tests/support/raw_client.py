@@ -25,6 +25,10 @@ def challenge_login(user: str) -> str:
     return f'<login version="1" client="test" auth_type="challenge" user={quoteattr(user)} nonce="{RAW_NONCE}"/>'
 
 
+def response(nonce: str, proof: str) -> str:
+    return f'<response nonce="{nonce}" proof="{proof}"/>'
+
+
 def py_code(code: str) -> str:
     return f"<py_code>{escape(code)}</py_code>"
 

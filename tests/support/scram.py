@@ -6,6 +6,8 @@ import base64
 import hashlib
 import hmac
 
+WRONG_PROOF = base64.b64encode(bytes(32)).decode()
+
 
 def auth_message(user: str, client_nonce: str, nonce: str, salt: str) -> bytes:
     """What both ends sign."""

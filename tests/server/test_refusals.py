@@ -1,0 +1,159 @@
+"""What the server refuses, and closes the connection for: what is no conversation, and batches that cannot be run."""
+
+from __future__ import annotations
+
+import socket
+import struct
+
+import pytest
+
+from support.frames import frame
+from support.in_process import serve_here
+from support.job_code import Gate
+from support.job_server import states
+from support.raw_client import (
+    RAW_NONCE,
+    RawClient,
+    challenge_login,
+    connect,
+    in_jobs,
+    osuser_login,
+    py_code,
+    response,
+    run,
+)
+from support.scram import WRONG_PROOF
+from support.waiting import wait_until
+
+# What is no conversation
+
+
+@pytest.mark.parametrize("version", ["2", "11", "0"])
+def test_another_version_is_refused_as_that(server, version):
+    with connect(server) as client:
+        client.send(f'<login version="{version}" client="test" auth_type="new" token="1"/>')
+        client.expect_refusal("version")
+
+
+NOT_THE_PROTOCOL = {
+    "an empty frame": frame(b""),
+    "a frame beyond 4096 bytes": struct.pack(">I", 4097),
+    "a length beyond every limit": b"\xff\xff\xff\xff",
+    "another protocol": b"GET / HTTP/1.1\r\n\r\n",
+    "no XML": frame("hello"),
+    "broken XML": frame("<login"),
+    "not UTF-8": frame(b'<login version="1" client="\xff" auth_type="osuser" os_user="x"/>'),
+    "a document type": frame("<!DOCTYPE login><login/>"),
+    "an unknown message": frame("<shutdown/>"),
+    "a message of the server": frame('<welcome session="1"/>'),
+    "jobs before the login": frame(in_jobs(py_code("1"))),
+    "a response without a challenge": frame(response(RAW_NONCE, WRONG_PROOF)),
+    "an unknown attribute": frame(osuser_login().replace("<login", '<login admin="yes"')),
+    "no os_user": frame('<login version="1" client="test" auth_type="osuser"/>'),
+    "a nonce that is too short": frame(challenge_login("R42").replace(RAW_NONCE, RAW_NONCE[:-1])),
+    "a nonce with a comma": frame(challenge_login("R42").replace(RAW_NONCE, RAW_NONCE + ",")),
+    "a nonce for osuser": frame(osuser_login().replace("/>", f' nonce="{RAW_NONCE}"/>')),
+}
+
+
+@pytest.mark.parametrize("data", NOT_THE_PROTOCOL.values(), ids=NOT_THE_PROTOCOL)
+def test_a_connection_is_refused_that_begins_with(server, data):
+    with connect(server) as client:
+        client.sock.sendall(data)
+        client.expect_refusal("protocol")
+
+
+NOT_AFTER_WELCOME = {
+    "a second login": frame(osuser_login(user="R41")),
+    "no jobs in a batch": frame("<jobs/>"),
+    "an empty job": frame("<jobs><py_code/></jobs>"),
+    "an unknown kind of job": frame("<jobs><shell>rm</shell></jobs>"),
+    "a frame beyond 16 MiB": struct.pack(">I", 16 * 1024 * 1024 + 1),
+    "an empty frame": frame(b""),
+}
+
+
+@pytest.mark.parametrize("data", NOT_AFTER_WELCOME.values(), ids=NOT_AFTER_WELCOME)
+def test_a_session_is_refused_that_goes_on_with(server, data):
+    with connect(server).log_in() as client:
+        client.sock.sendall(data)
+        client.expect_refusal("protocol")
+
+
+def test_a_second_batch_is_refused_and_does_not_run(server, tmp_path):
+    gate, marker = Gate(tmp_path / "gate"), tmp_path / "marker"
+    with connect(server).log_in() as client:
+        client.submit(py_code(gate.code))
+        client.expect("started")
+        client.send(in_jobs(py_code(f"open({str(marker)!r}, 'w')")))
+        client.expect_refusal("protocol")
+        gate.open()
+        wait_until(lambda: states(server, client.session) == ["ok"])
+    assert not marker.exists()
+
+
+def test_a_message_may_come_byte_by_byte(server):
+    with connect(server) as client:
+        client.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for byte in frame(osuser_login(user="R41")):
+            client.sock.send(bytes([byte]))
+        client.expect("welcome")
+
+
+# Batches that are refused
+
+
+@pytest.mark.parametrize(
+    "job",
+    [
+        "<module>009ABC</module>",
+        "<module>../outside</module>",
+        "<module>..</module>",
+        "<py_file>absent.py</py_file>",
+        "<py_file>../outside.py</py_file>",
+        "<py_file>folder/../../outside.py</py_file>",
+        "<py_file>{outside}</py_file>",
+        "<py_file>link.py</py_file>",
+        "<py_file>linked/outside.py</py_file>",
+        "<py_file>circle</py_file>",
+        "<py_file>folder</py_file>",
+        "<py_file>.</py_file>",
+    ],
+)
+def test_a_batch_with_a_job_that_cannot_be_is_refused_as_a_whole(server, tmp_path, files_outside, job):
+    marker = tmp_path / "marker"
+    with connect(server).log_in() as client:
+        first = py_code(f"open({str(marker)!r}, 'w')")
+        client.send(in_jobs(first, job.format(outside=files_outside)))
+        client.expect_refusal("jobs")
+    assert run(server, py_code("1")).ended == "ok"
+    assert not marker.exists()
+    assert states(server, client.session) == []
+    assert not list(server.home.glob(f"output/{client.session}*"))
+
+
+@pytest.fixture(scope="module")
+def files_outside(server):
+    """A file that exists outside of py/, and the ways to it."""
+    outside = server.home / "outside.py"
+    outside.write_text("print('outside')")
+    (server.home / "py" / "folder").mkdir()
+    (server.home / "py" / "link.py").symlink_to(outside)
+    (server.home / "py" / "linked").symlink_to(server.home)
+    (server.home / "py" / "circle").symlink_to("circle")
+    return outside
+
+
+def test_a_link_to_another_file_below_py_is_a_file_like_others(server):
+    (server.home / "py" / "real.py").write_text("print('real')")
+    (server.home / "py" / "alias.py").symlink_to("real.py")
+    assert run(server, "<py_file>alias.py</py_file>").output == {(1, "stdout"): "real\n"}
+
+
+def test_a_file_name_that_no_file_can_have_is_the_callers_to_correct(tmp_path):
+    def talk(address):
+        with RawClient(address).log_in() as client:
+            client.send(in_jobs(f"<py_file>{'x' * 300}</py_file>"))
+            client.expect_refusal("jobs")
+
+    serve_here(tmp_path / "home", talk)

@@ -1,0 +1,95 @@
+"""`python -m headless serve`: where it listens, its log, its standard input, and TLS."""
+
+from __future__ import annotations
+
+import re
+import socket
+import ssl
+import subprocess
+import sys
+
+import pytest
+import trustme
+
+from support.job_server import QuickServer
+from support.management import fails
+from support.process import PATIENCE, ROOT
+from support.raw_client import RawClient, connect, osuser_login, py_code, run
+
+
+def test_serve_makes_its_home_and_prints_where_it_listens(tmp_path):
+    server = QuickServer(tmp_path / "home")
+    server.start()
+    assert re.fullmatch(r"127\.0\.0\.1:[1-9][0-9]*", server.address)
+    assert {"py", "modules"} <= {path.name for path in server.home.iterdir()}
+    assert server.stop() == 0
+
+
+def test_serve_listens_on_ipv6(tmp_path):
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("there is no ::1 here")
+    with QuickServer(tmp_path / "home", "--listen", "[::1]:0") as server:
+        assert server.address.startswith("[::1]:")
+        assert run(server, py_code("print(6)")).output == {(1, "stdout"): "6\n"}
+
+
+def test_serve_ends_with_a_1_where_somebody_else_listens(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        fails("listen", "serve", "--listen", address, "--home", str(tmp_path / "home"))
+
+
+@pytest.mark.parametrize("level", ["info", "warning"])
+def test_the_log_is_on_stderr_as_detailed_as_wanted(tmp_path, level):
+    with QuickServer(tmp_path / "home", "--log-level", level) as server:
+        run(server, py_code("1"))
+        server.stop()
+    assert ("logged in" in server.log) == (level == "info")
+
+
+def test_with_until_eof_the_server_ends_with_its_standard_input_which_no_job_shares(home):
+    command = [sys.executable, "-m", "headless", "serve", "--listen", "127.0.0.1:0", "--home", home, "--until-eof"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        address = process.stdout.readline().removeprefix("listening on ").strip()
+        with RawClient(address).log_in() as client:
+            client.submit(py_code("import sys; print(repr(sys.stdin.read()))"))
+            assert client.report().output == {(1, "stdout"): "''\n"}
+        assert process.communicate(timeout=PATIENCE) == ("", None)
+        assert process.returncode == 0
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """An authority, and the files of a certificate that it has issued for 127.0.0.1."""
+    authority, folder = trustme.CA(), tmp_path_factory.mktemp("tls")
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(folder / "key.pem")
+    for pem in issued.cert_chain_pems:
+        pem.write_to_path(folder / "cert.pem", append=True)
+    return authority, str(folder / "cert.pem"), str(folder / "key.pem")
+
+
+def test_with_a_certificate_every_connection_is_tls_from_its_first_byte(tmp_path, certificate):
+    authority, cert, key = certificate
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with QuickServer(tmp_path / "home", "--tls-cert", cert, "--tls-key", key) as server:
+        with connect(server) as client:
+            client.sock = context.wrap_socket(client.sock, server_hostname="127.0.0.1")
+            client.log_in().submit(py_code("print(1)"))
+            assert client.report().ended == "ok"
+        with connect(server) as plain:
+            plain.send(osuser_login())
+            plain.wait_for_disconnect()
+            assert plain.received == []
+
+
+@pytest.mark.parametrize(("cert", "key"), [("absent.pem", "key"), ("cert", "absent.pem"), ("key", "cert")])
+def test_serve_ends_with_a_1_for_a_certificate_that_cannot_be_used(home, certificate, cert, key):
+    names = {"cert": certificate[1], "key": certificate[2]}
+    fails(
+        "certificate", "serve", "--home", home, "--listen", "127.0.0.1:0",
+        "--tls-cert", names.get(cert, cert), "--tls-key", names.get(key, key),
+    )  # fmt: skip

@@ -1,0 +1,211 @@
+"""Who may log in at the server, by osuser and by challenge, and what the server answers to all others."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+
+import pytest
+
+from headless.server import peer
+from headless.server.accounts import Account, keys_from_hash
+from support import scram
+from support.credentials import HASH, PASSWORD, hash_of
+from support.in_process import run_here, serve_here
+from support.job_server import QuickServer
+from support.process import current_user, other_user
+from support.raw_client import RAW_NONCE, RawClient, challenge_login, connect, in_jobs, osuser_login, py_code, response
+from support.scram import WRONG_PROOF
+
+ODD_USER = "a=b,ü"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """One server for all tests that leave it as it is. Accounts: R41 and R43 of whoever runs the tests, R42 and one
+    with an odd name by password, R50 of somebody else."""
+    home = tmp_path_factory.mktemp("server") / "home"
+    accounts = (
+        Account("R43", current_user(), None),
+        Account("R50", other_user(), None),
+        Account(ODD_USER, None, keys_from_hash(HASH.encode())),
+    )
+    with QuickServer(home, "--workers", "8", accounts=accounts) as server:
+        run_here("user", "add", "R42", "--password-stdin", "--home", str(home), stdin=PASSWORD.encode())
+        yield server
+
+
+# osuser
+
+
+def test_the_user_who_owns_the_connection_may_log_in(own_server):
+    with connect(own_server) as client:
+        welcome = client.ask(osuser_login())
+    assert welcome.tag == "welcome"
+    assert set(welcome.attrib) == {"session", "heartbeat"}
+    assert welcome.attrib["heartbeat"] == "30"
+
+
+@pytest.mark.parametrize(
+    ("login", "word"),
+    [
+        pytest.param(osuser_login(other_user()), other_user(), id="a user who is not the owner of the connection"),
+        pytest.param(osuser_login(other_user(), "R50"), other_user(), id="the same, with the right account"),
+        pytest.param(osuser_login(other_user(), "R41"), other_user(), id="the same, with the account of the owner"),
+        pytest.param(osuser_login("nobody-has-this-name"), "nobody-has-this-name", id="a user that does not exist"),
+        pytest.param(osuser_login(user="R42"), "R42", id="an account that has a password"),
+        pytest.param(osuser_login(user="R50"), "R50", id="an account of another user"),
+        pytest.param(osuser_login(user="R99"), "R99", id="an account that does not exist"),
+        pytest.param(osuser_login(), "several", id="no account where there are several"),
+    ],
+)
+def test_an_osuser_login_is_refused_for(server, login, word):
+    with connect(server) as client:
+        client.send(login)
+        assert word in client.expect_refusal("login")
+
+
+@pytest.mark.parametrize("user", ["R41", "R43"])
+def test_of_several_accounts_the_login_names_one(server, user):
+    with connect(server) as client:
+        client.session = client.ask(osuser_login(user=user)).attrib["session"]
+        client.submit(py_code("import os; print(os.environ['PLANTA_USER'])"))
+        assert client.report().output == {(1, "stdout"): f"{user}\n"}
+
+
+@pytest.mark.parametrize(
+    ("owner", "trust", "answer"),
+    [(None, False, "refused"), (None, True, "welcome"), (os.geteuid() + 1, True, "refused")],
+)
+def test_trust_is_for_connections_whose_owner_cannot_be_known(tmp_path, monkeypatch, owner, trust, answer):
+    def owner_of(*_):
+        if owner is None:
+            raise peer.OwnerUnknown("this platform keeps it to itself")
+        return owner
+
+    def talk(address):
+        with RawClient(address) as client:
+            assert client.ask(osuser_login()).tag == answer
+
+    monkeypatch.setattr(peer, "owner", owner_of)
+    serve_here(tmp_path / "home", talk, trust_osuser=trust)
+
+
+def test_osuser_is_for_clients_on_the_same_machine(tmp_path, monkeypatch):
+    def talk(address):
+        with RawClient(address) as client:
+            client.send(osuser_login())
+            client.expect_refusal("login")
+
+    monkeypatch.setattr(peer, "is_loopback", lambda _host: False)
+    serve_here(tmp_path / "home", talk, trust_osuser=True)
+
+
+# challenge
+
+
+def challenged(client: RawClient, user: str) -> tuple[str, str]:
+    """Nonce and salt of the server's challenge to this user."""
+    challenge = client.ask(challenge_login(user))
+    assert challenge.tag == "challenge"
+    return challenge.attrib["nonce"], challenge.attrib["salt"]
+
+
+@pytest.mark.parametrize("user", ["R42", ODD_USER])
+def test_who_proves_the_password_is_let_in_and_gets_proof_of_the_server(server, user):
+    with connect(server) as client:
+        nonce, salt = challenged(client, user)
+        secret, message = hash_of(PASSWORD, salt), scram.auth_message(user, RAW_NONCE, nonce, salt)
+        welcome = client.ask(response(nonce, scram.proof(secret, message)))
+    assert welcome.tag == "welcome"
+    assert welcome.attrib["signature"] == scram.signature(secret, message)
+
+
+def test_the_servers_nonce_continues_the_clients_and_is_new_each_time(server):
+    with connect(server) as one, connect(server) as other:
+        nonces = {challenged(one, "R42")[0], challenged(other, "R42")[0]}
+    assert len(nonces) == 2
+    assert all(re.fullmatch(re.escape(RAW_NONCE) + r"[!-+\--~]{24,}", nonce) for nonce in nonces)
+
+
+def proof_for(nonce: str, salt: str, user: str = "R42", secret: bytes = b"") -> str:
+    return scram.proof(secret or hash_of(PASSWORD, salt), scram.auth_message(user, RAW_NONCE, nonce, salt))
+
+
+def other(nonce: str) -> str:
+    return nonce[:-1] + ("x" if nonce[-1] != "x" else "y")
+
+
+WRONG_RESPONSES = {
+    "no proof": lambda nonce, _: response(nonce, WRONG_PROOF),
+    "an empty proof": lambda nonce, _: response(nonce, ""),
+    "a proof that is not base64": lambda nonce, _: response(nonce, "ü"),
+    "another hash": lambda nonce, salt: response(nonce, proof_for(nonce, salt, secret=b"x" * 60)),
+    "another user": lambda nonce, salt: response(nonce, proof_for(nonce, salt, user="R41")),
+    "another nonce": lambda nonce, salt: response(other(nonce), proof_for(nonce, salt)),
+    "another nonce and its proof": lambda nonce, salt: response(other(nonce), proof_for(other(nonce), salt)),
+}
+
+
+@pytest.mark.parametrize("make_response", WRONG_RESPONSES.values(), ids=WRONG_RESPONSES)
+def test_a_challenge_login_is_refused_for(server, make_response):
+    with connect(server) as client:
+        client.send(make_response(*challenged(client, "R42")))
+        client.expect_refusal("login")
+    with connect(server) as client:  # which also makes the server forget the failure
+        nonce, salt = challenged(client, "R42")
+        assert client.ask(response(nonce, proof_for(nonce, salt))).tag == "welcome"
+
+
+def test_an_unknown_user_looks_like_one_with_a_wrong_password(server):
+    def attempt(user: str) -> tuple[int, str]:
+        with connect(server) as client:
+            nonce, salt = challenged(client, user)
+            assert re.fullmatch(r"\$2b\$12\$[./A-Za-z0-9]{21}[.Oeu]", salt)
+            client.send(response(nonce, WRONG_PROOF))
+            client.expect_refusal("login")
+            return len(client.received[0]), client.received[1]
+
+    assert attempt("R42") == attempt("R99") == attempt("R41")
+
+
+def test_the_made_up_salt_of_a_user_stays_and_is_nobody_elses(own_server):
+    def salt_of(user: str) -> str:
+        with connect(own_server) as client:
+            return challenged(client, user)[1]
+
+    before = [salt_of(user) for user in ("R97", "R98", "R99", "R41")]
+    assert len(set(before)) == 4
+    own_server.stop()
+    own_server.start()
+    assert [salt_of(user) for user in ("R97", "R98", "R99", "R41")] == before
+
+
+def test_a_connection_is_for_one_login(server):
+    with connect(server) as client:
+        nonce, _ = challenged(client, "R99")
+        client.send(response(nonce, WRONG_PROOF), osuser_login(user="R41"), in_jobs(py_code("1")))
+        refused = client.expect("refused")
+        client.expect_end()
+    assert refused.attrib["reason"] in ("login", "protocol")
+
+
+def test_repeated_failures_are_answered_ever_later(own_server):
+    before = time.monotonic()
+    for _ in range(3):
+        with connect(own_server) as client:
+            nonce, _ = challenged(client, "R96")
+            client.send(response(nonce, WRONG_PROOF))
+            client.expect_refusal("login")
+    assert time.monotonic() - before > 0.2
+
+
+def test_neither_password_nor_hash_is_in_the_home(server):
+    with connect(server) as client:
+        _, salt = challenged(client, "R42")
+    secret = hash_of(PASSWORD, salt)
+    contents = b"".join(path.read_bytes() for path in server.home.rglob("*") if path.is_file())
+    assert salt.encode() in contents
+    assert PASSWORD.encode() not in contents
+    assert secret[29:] not in contents
