@@ -1,0 +1,190 @@
+"""Who may send what when: both ends against each other in memory and against literal bytes, and a table of their own.
+
+What a message looks like is tested in test_messages.py, what a proof must be in test_login.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from headless.outcome import ProtocolError
+from headless.protocol.conversation import ClientConversation
+from headless.protocol.frames import FrameTooLong
+from headless.protocol.messages import Job, Jobs, Welcome, decode
+from support.conversations import ConnectionPair, receive, send, typed
+from support.credentials import SALT
+from support.frames import byte_by_byte, frame, whole
+from support.literal_messages import (
+    CLIENT_MESSAGES,
+    CLIENT_NAME,
+    CLIENT_NONCE,
+    MESSAGES,
+    NONCE,
+    PROOF,
+    SERVER_MESSAGES,
+    SIGNATURE,
+    frames_of,
+)
+from support.situations import ENDINGS, SITUATIONS
+
+EVERY_SITUATION = [*SITUATIONS, *((history, "", "") for history in ENDINGS)]
+everywhere = pytest.mark.parametrize(
+    ("history", "client_may", "server_may"), EVERY_SITUATION, ids=[situation[0] or "-" for situation in EVERY_SITUATION]
+)
+
+
+def passes(action) -> bool:
+    try:
+        action()
+    except ProtocolError:
+        return False
+    return True
+
+
+def received_by(end: str, history: str) -> set[str]:
+    """The messages, of both sides, that this end of a new pair receives after this history."""
+
+    def is_received(label):
+        conversation = getattr(ConnectionPair(*history.split()), end)
+        return passes(lambda: receive(conversation, frame(MESSAGES[label])))
+
+    return {label for label in MESSAGES if is_received(label)}
+
+
+def sent_by(end: str, history: str, messages: dict[str, str]) -> set[str]:
+    """Those of the messages that this end of a new pair sends after this history."""
+
+    def is_sent(label):
+        conversation = getattr(ConnectionPair(*history.split()), end)
+        return passes(lambda: send(conversation, decode(messages[label].encode())))
+
+    return {label for label in messages if is_sent(label)}
+
+
+class TestTheOrder:
+    @everywhere
+    def test_each_end_receives_what_the_other_may_send_now_and_nothing_else(self, history, client_may, server_may):
+        assert received_by("server", history) == set(client_may.split())
+        assert received_by("client", history) == set(server_may.split())
+
+    @everywhere
+    def test_each_end_sends_no_message_of_its_own_out_of_order(self, history, client_may, server_may):
+        assert sent_by("client", history, CLIENT_MESSAGES) == set(client_may.split())
+        # To sign or not to sign is the business of whoever knows the keys.
+        unsigned = {label: xml for label, xml in SERVER_MESSAGES.items() if label != "welcome:signed"}
+        assert sent_by("server", history, unsigned) == set(server_may.replace(":signed", "").split())
+
+    @pytest.mark.parametrize(("end", "messages"), [("client", SERVER_MESSAGES), ("server", CLIENT_MESSAGES)])
+    def test_no_end_sends_a_message_of_the_other(self, end, messages):
+        assert {label for history, _, _ in SITUATIONS for label in sent_by(end, history, messages)} == set()
+
+    def test_what_could_not_be_sent_has_not_been_sent(self):
+        pair = ConnectionPair("login:osuser")
+        state = pair.client.state
+        with pytest.raises(ProtocolError):
+            send(pair.client, Jobs((Job("module", "A"),)))
+        assert pair.client.state is state
+        assert receive(pair.client, frames_of("welcome")) == [Welcome("S1", 30)]
+
+    @pytest.mark.parametrize("history", ENDINGS)
+    def test_both_ends_know_that_it_is_over(self, history):
+        pair = ConnectionPair(*history.split()[:-1])
+        assert not pair.client.is_over
+        assert not pair.server.is_over
+        pair.exchange(MESSAGES[history.split()[-1]])
+        assert pair.client.is_over
+        assert pair.server.is_over
+
+    @pytest.mark.parametrize("count", [1, 3])
+    @pytest.mark.parametrize("finished", range(4))
+    def test_an_end_is_ok_only_after_every_job(self, count, finished):
+        pair = ConnectionPair("login:osuser", "welcome")
+        pair.exchange("<jobs>" + "<module>A</module>" * count + "</jobs>", "<accepted/>")
+        for job in range(1, min(finished, count) + 1):
+            pair.exchange(MESSAGES[f"started:{job}"], MESSAGES[f"finished:{job}:ok"])
+        ended = frames_of("ended:ok")
+        assert passes(lambda: receive(pair.client, ended)) == (finished >= count)
+
+
+LOGIN = f'<login version="1" client="{CLIENT_NAME}" auth_type="osuser" os_user="jdoe"/>'
+OSUSER = [
+    f'<login version="1" client="{CLIENT_NAME}" auth_type="osuser" user="R41" os_user="jdoe"/>',
+    '<welcome session="S1"/>',
+    "<alive/>",
+    "<jobs><module>009ABC</module><py_file>nightly/close.py</py_file><py_code>print(1)</py_code></jobs>",
+    "<alive/>",
+    "<accepted/>",
+    '<started job="1"/>',
+    "<alive/>",
+    '<output job="1" stream="stdout">one</output>',
+    '<output job="1" stream="stderr">two</output>',
+    '<finished job="1" status="ok"></finished>',
+    '<started job="2"/>',
+    '<finished job="2" status="ok">nothing to do</finished>',
+    "<alive/>",
+    '<started job="3"/>',
+    '<output job="3" stream="stdout">1</output>',
+    '<finished job="3" status="ok"></finished>',
+    '<ended status="ok"/>',
+]
+CHALLENGE = [
+    f'<login version="1" client="{CLIENT_NAME}" auth_type="challenge" user="R41" nonce="{CLIENT_NONCE}"/>',
+    f'<challenge nonce="{NONCE}" salt="{SALT}"/>',
+    f'<response nonce="{NONCE}" proof="{PROOF}"/>',
+    f'<welcome session="S1" heartbeat="30" signature="{SIGNATURE}"/>',
+    "<jobs><py_code>exit(1)</py_code><module>A</module><module>B</module></jobs>",
+    "<accepted/>",
+    '<started job="1"/>',
+    '<output job="1" stream="stderr">text</output>',
+    '<finished job="1" status="failed">exit status 1</finished>',
+    "<alive/>",
+    '<finished job="2" status="skipped"></finished>',
+    '<finished job="3" status="skipped"></finished>',
+    '<ended status="failed"/>',
+]
+DIALOGUES = {
+    "osuser": OSUSER,
+    "challenge": CHALLENGE,
+    "left at once": ["<logout/>"],
+    "left": [LOGIN, '<welcome session="S1"/>', "<jobs><module>A</module></jobs>", "<accepted/>", "<logout/>"],
+    "busy": [LOGIN, '<refused reason="busy">later</refused>'],
+    "wrong password": [*CHALLENGE[:3], '<refused reason="login">no</refused>'],
+    "wrong jobs": [*CHALLENGE[:5], '<refused reason="jobs">no</refused>'],
+}
+
+
+@pytest.mark.parametrize("cut", [whole, byte_by_byte])
+@pytest.mark.parametrize("dialogue", DIALOGUES.values(), ids=DIALOGUES)
+class TestDialogues:
+    def test_client_and_server_understand_each_other_in_these_very_bytes(self, dialogue, cut):
+        pair = ConnectionPair()
+        for xml in dialogue:
+            sent, receiver = pair.send(xml)
+            assert sent == frame(xml)
+            assert typed(receive(receiver, *cut(sent))) == typed([decode(xml.encode())])
+        assert pair.client.is_over
+        assert pair.server.is_over
+
+    def test_one_byte_less_is_not_yet_the_message(self, dialogue, cut):
+        pair = ConnectionPair()
+        for xml in dialogue:
+            sent, receiver = pair.send(xml)
+            assert receive(receiver, *cut(sent[:-1])) == []
+            assert len(receive(receiver, sent[-1:])) == 1
+
+
+class TestTrace:
+    def test_the_trace_gets_every_payload_in_its_order_and_before_it_is_judged(self):
+        traced = []
+        client = ClientConversation(CLIENT_NAME, lambda direction, payload: traced.append((direction, payload)))
+        client.login_as_osuser("jdoe", None)
+        receive(client, frames_of("welcome", "alive"))
+        with pytest.raises(FrameTooLong):
+            send(client, Jobs((Job("py_code", "x" * 16 * 1024 * 1024),)))
+        with pytest.raises(ProtocolError):
+            receive(client, frame("<x/>"))
+        assert traced == [
+            ("sent", MESSAGES["login:osuser"].encode()),
+            ("received", MESSAGES["welcome"].encode()),
+            ("received", b"<alive/>"),
+            ("received", b"<x/>"),
+        ]

@@ -1,0 +1,114 @@
+"""Messages that come too early, too late or too many, and what is left after an error of the protocol."""
+
+from __future__ import annotations
+
+import pytest
+
+from headless.outcome import ProtocolError
+from headless.protocol.conversation import ServerConversation
+from headless.protocol.messages import Accepted, Alive, Job, Jobs, Login, Refused, VersionMismatch, Welcome, decode
+from support.conversations import ConnectionPair, receive, send, typed
+from support.frames import byte_by_byte, frame, whole
+from support.literal_messages import MESSAGES, frames_of
+from support.situations import ENDINGS, UNTIL_ACCEPTED
+
+
+class TestBytesTooMany:
+    @pytest.mark.parametrize("history", ENDINGS)
+    @pytest.mark.parametrize("excess", [b"\x00", b"\x00\x00", frame("<alive/>"), frame("<logout/>"), frame("<ended")])
+    def test_nothing_may_follow_the_last_message(self, history, excess):
+        *before, last = history.split()
+        pair = ConnectionPair(*before)
+        conversation = pair.server if last == "logout" else pair.client
+        conversation.feed(frames_of(last) + excess)
+        with pytest.raises(ProtocolError):
+            conversation.next_message()
+        assert conversation.next_message() is None
+
+    @pytest.mark.parametrize("cut", [whole, byte_by_byte])
+    def test_what_follows_the_last_message_later_is_a_protocol_error_too(self, cut):
+        pair = ConnectionPair(*UNTIL_ACCEPTED.split(), "ended:failed")
+        with pytest.raises(ProtocolError):
+            receive(pair.client, *cut(frames_of("alive")))
+
+    @pytest.mark.parametrize(
+        ("history", "answer"),
+        [
+            ("login:osuser welcome", "accepted"),
+            ("login:osuser welcome", "refused:jobs"),
+            ("login:osuser welcome alive", "accepted"),
+            ("login:challenge challenge", "welcome:signed"),
+            ("login:challenge challenge", "refused:login"),
+            ("login:challenge challenge response welcome:signed", "accepted"),
+        ],
+    )
+    def test_an_answer_in_one_piece_with_what_comes_before_its_question_is_a_protocol_error(self, history, answer):
+        *before, last = history.split()
+        pair = ConnectionPair(*before)
+        pair.client.feed(frames_of(last, answer))
+        assert typed([pair.client.next_message()]) == typed([decode(MESSAGES[last].encode())])
+        with pytest.raises(ProtocolError):
+            pair.client.next_message()
+
+    def test_alive_in_one_piece_with_welcome_is_no_answer_to_anything(self):
+        pair = ConnectionPair("login:osuser")
+        received = receive(pair.client, frames_of("welcome", "alive", "alive"))
+        assert typed(received) == typed([Welcome("S1", 30), Alive(), Alive()])
+        send(pair.client, Jobs((Job("module", "A"),)))
+        assert typed(receive(pair.client, frames_of("accepted"))) == typed([Accepted()])
+
+    @pytest.mark.parametrize(
+        ("history", "too_early"),
+        [("login:osuser", "jobs"), ("login:challenge", "response"), ("login:osuser", "login:osuser")],
+    )
+    def test_a_client_that_does_not_wait_for_the_answer_is_a_protocol_error(self, history, too_early):
+        server = ServerConversation()
+        server.feed(frames_of(history, too_early))
+        assert isinstance(server.next_message(), Login)
+        with pytest.raises(ProtocolError):
+            server.next_message()
+
+    def test_everything_that_a_server_sends_of_a_batch_may_come_in_one_piece(self):
+        pair = ConnectionPair("login:osuser", "welcome", "jobs")
+        labels = ["accepted", "started:1", "output:1", "finished:1:ok", "started:2", "finished:2:ok", "ended:ok"]
+        assert len(receive(pair.client, frames_of(*labels))) == len(labels)
+
+
+class TestAfterAProtocolError:
+    @pytest.mark.parametrize(
+        "nonsense",
+        [b"\x00\x00\x00\x00", b"GET / HTTP/1.1\r\n\r\n", frame("<x/>"), frame("no XML"), frames_of("accepted")],
+    )
+    @pytest.mark.parametrize("history", ["", "login:osuser", "login:osuser welcome"])
+    def test_nothing_more_is_received(self, nonsense, history):
+        pair = ConnectionPair(*history.split())
+        for conversation, proper in ((pair.client, frames_of("alive")), (pair.server, frames_of("logout"))):
+            conversation.feed(nonsense + proper)
+            with pytest.raises(ProtocolError):
+                conversation.next_message()
+            assert receive(conversation, b"", proper, proper) == []
+
+    @pytest.mark.parametrize(
+        "history", ["", "login:osuser", "login:challenge challenge", UNTIL_ACCEPTED, f"{UNTIL_ACCEPTED} started:1"]
+    )
+    def test_the_server_can_still_refuse(self, history):
+        server = ConnectionPair(*history.split()).server
+        with pytest.raises(ProtocolError):
+            receive(server, frame("<x/>"))
+        assert send(server, Refused("protocol", "what?")) == frame('<refused reason="protocol">what?</refused>')
+        assert server.is_over
+
+    def test_the_server_can_refuse_a_login_whose_nonce_is_wrong(self):
+        server = ServerConversation()
+        with pytest.raises(ProtocolError):
+            receive(server, frame('<login version="1" client="c" auth_type="challenge" user="R41" nonce="x"/>'))
+        assert send(server, Refused("protocol")) == frame('<refused reason="protocol"></refused>')
+
+    def test_the_server_can_refuse_another_version_for_what_it_is(self):
+        server = ServerConversation()
+        with pytest.raises(VersionMismatch):
+            receive(server, frame('<login version="2" token="x"/>'))
+        refusal = send(server, Refused("version", "only 1 is known here"))
+        assert refusal == frame('<refused reason="version">only 1 is known here</refused>')
+        client = ConnectionPair("login:osuser").client
+        assert typed(receive(client, refusal)) == typed([Refused("version", "only 1 is known here")])

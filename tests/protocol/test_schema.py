@@ -1,0 +1,42 @@
+"""protocol.xsd and the classes in messages.py are two places that must be the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from lxml import etree
+
+from headless.protocol import messages
+from headless.protocol.messages import name_of
+from support.encoded_messages import ENCODED
+
+
+class TestSchema:
+    XS = "{http://www.w3.org/2001/XMLSchema}"
+    ROOT = etree.parse(str(Path(messages.__file__).with_name("protocol.xsd"))).getroot()
+    CLASSES = get_args(messages.Message)
+
+    def element(self, kind):
+        return self.ROOT.find(f"{self.XS}element[@name='{kind.__name__.lower()}']")
+
+    def test_there_is_a_class_for_each_element_and_the_other_way_round(self):
+        names = {element.get("name") for element in self.ROOT.findall(f"{self.XS}element")}
+        assert names == {kind.__name__.lower() for kind in self.CLASSES}
+
+    @pytest.mark.parametrize("message", [message for message, _ in ENCODED], ids=name_of)
+    def test_the_name_of_a_message_is_its_element(self, message):
+        assert self.element(type(message)).get("name") == name_of(message)
+
+    @pytest.mark.parametrize("kind", CLASSES)
+    def test_fields_and_attributes_are_the_same_and_equally_required(self, kind):
+        uses = {
+            attribute.get("name"): attribute.get("use") for attribute in self.element(kind).iter(f"{self.XS}attribute")
+        }
+        fields = set(kind._fields) - {"text", "jobs"}
+        assert uses == {field: None if field in kind._field_defaults else "required" for field in fields}
+
+    @pytest.mark.parametrize("kind", CLASSES)
+    def test_a_message_has_a_text_where_its_element_has_one(self, kind):
+        assert ("text" in kind._fields) == (self.element(kind).find(f".//{self.XS}simpleContent") is not None)

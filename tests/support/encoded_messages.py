@@ -1,0 +1,74 @@
+"""Every message of the package with its literal bytes."""
+
+from __future__ import annotations
+
+from headless.protocol.messages import (
+    Accepted,
+    Alive,
+    Challenge,
+    Ended,
+    Finished,
+    Job,
+    Jobs,
+    Login,
+    Logout,
+    Output,
+    Refused,
+    Response,
+    Started,
+    Welcome,
+)
+from support.credentials import SALT
+from support.literal_messages import CLIENT_NAME
+
+ENCODED = [
+    (
+        Login(1, CLIENT_NAME, "challenge", user="R41", nonce="abc"),
+        b'<login version="1" client="planta_headless.py 39 Mars" auth_type="challenge" user="R41" nonce="abc"/>',
+    ),
+    (
+        Login(1, CLIENT_NAME, "osuser", os_user="jdoe"),
+        b'<login version="1" client="planta_headless.py 39 Mars" auth_type="osuser" os_user="jdoe"/>',
+    ),
+    (
+        Login(1, CLIENT_NAME, "osuser", user="R41", os_user="jdoe"),
+        b'<login version="1" client="planta_headless.py 39 Mars" auth_type="osuser" user="R41" os_user="jdoe"/>',
+    ),
+    (Response("abc+/=", "cHJvb2Y="), b'<response nonce="abc+/=" proof="cHJvb2Y="/>'),
+    (
+        Jobs((Job("module", "009ABC"), Job("py_file", "nightly/close.py"), Job("py_code", "print(1)"))),
+        b"<jobs><module>009ABC</module><py_file>nightly/close.py</py_file><py_code>print(1)</py_code></jobs>",
+    ),
+    (
+        Jobs((Job("py_code", 'if a < 1 & b > 2:\n\tprint("]]>")'), Job("module", " x "))),
+        b'<jobs><py_code>if a &lt; 1 &amp; b &gt; 2:\n\tprint("]]&gt;")</py_code><module> x </module></jobs>',
+    ),
+    (Logout(), b"<logout/>"),
+    (Challenge("abcdef", SALT), b'<challenge nonce="abcdef" salt="$2b$10$abcdefghijklmnopqrstuu"/>'),
+    (Welcome("S1"), b'<welcome session="S1"/>'),
+    (Welcome("S1", 30), b'<welcome session="S1" heartbeat="30"/>'),
+    (Welcome("S1", 30, "c2ln"), b'<welcome session="S1" heartbeat="30" signature="c2ln"/>'),
+    (Welcome("S1", signature="c2ln"), b'<welcome session="S1" signature="c2ln"/>'),
+    (Accepted(), b"<accepted/>"),
+    (Started(1), b'<started job="1"/>'),
+    (Started(999999999), b'<started job="999999999"/>'),
+    (Output(1, "stdout", "text"), b'<output job="1" stream="stdout">text</output>'),
+    (Output(2, "stderr", "\u20ac\r\n"), b'<output job="2" stream="stderr">\xe2\x82\xac&#13;\n</output>'),
+    (Finished(1, "ok"), b'<finished job="1" status="ok"></finished>'),
+    (Finished(2, "failed", "why"), b'<finished job="2" status="failed">why</finished>'),
+    (Finished(3, "skipped", "<&"), b'<finished job="3" status="skipped">&lt;&amp;</finished>'),
+    (Ended("ok"), b'<ended status="ok"/>'),
+    (Ended("failed"), b'<ended status="failed"/>'),
+    *(
+        (Refused(reason, "text"), f'<refused reason="{reason}">text</refused>'.encode())
+        for reason in ("login", "jobs", "version", "protocol", "busy")
+    ),
+    (Refused("busy"), b'<refused reason="busy"></refused>'),
+    (Alive(), b"<alive/>"),
+]
+
+
+def output_document(content: str | bytes) -> bytes:
+    """An output message with this content, as it stands."""
+    content = content.encode() if isinstance(content, str) else content
+    return b'<output job="1" stream="stdout">' + content + b"</output>"

@@ -1,0 +1,63 @@
+"""The order of messages, as tables: what has been sent, and what each end may send then."""
+
+from __future__ import annotations
+
+# What has been sent (the batch has two jobs); what the client may send then, and what the server. `logout` and the two
+# refusals that have nothing to do with the question may come at any moment until the conversation is over. A login of
+# another version is no message, so the server refuses it as if nothing had been sent.
+MAY_SEND = [
+    ("", "login:osuser login:challenge", "refused:version"),
+    ("login:osuser", "", "welcome refused:login refused:version"),
+    ("login:challenge", "", "challenge refused:login refused:version"),
+    ("login:challenge challenge", "response", ""),
+    ("login:challenge challenge response", "", "welcome:signed refused:login"),
+    ("login:challenge challenge response welcome:signed", "jobs", "alive"),
+    ("login:osuser welcome", "jobs", "alive"),
+    ("login:osuser welcome alive", "jobs", "alive"),
+    ("login:osuser welcome jobs", "", "accepted refused:jobs alive"),
+    ("login:osuser welcome jobs alive", "", "accepted refused:jobs alive"),
+]
+# The same, after UNTIL_ACCEPTED. A job that is skipped, and an end that comes early, are never a good end.
+UNTIL_ACCEPTED = "login:osuser welcome jobs accepted"
+MAY_SEND_OF_JOBS = [
+    ("", "started:1 finished:1:skipped ended:failed"),
+    ("started:1", "output:1 finished:1:ok finished:1:failed finished:1:skipped ended:failed"),
+    ("started:1 output:1", "output:1 finished:1:ok finished:1:failed finished:1:skipped ended:failed"),
+    ("started:1 alive", "output:1 finished:1:ok finished:1:failed finished:1:skipped ended:failed"),
+    ("started:1 finished:1:ok", "started:2 finished:2:skipped ended:failed"),
+    (
+        "started:1 finished:1:ok started:2",
+        "output:2 finished:2:ok finished:2:failed finished:2:skipped ended:failed",
+    ),
+    ("started:1 finished:1:ok started:2 finished:2:ok", "ended:ok ended:failed"),
+    ("started:1 finished:1:failed", "finished:2:skipped ended:failed"),
+    ("started:1 finished:1:failed alive", "finished:2:skipped ended:failed"),
+    ("started:1 finished:1:failed finished:2:skipped", "ended:failed"),
+    ("started:1 finished:1:ok started:2 finished:2:failed", "ended:failed"),
+    ("finished:1:skipped", "finished:2:skipped ended:failed"),
+]
+SITUATIONS = [
+    *((history, client + " logout", server + " refused:protocol refused:busy") for history, client, server in MAY_SEND),
+    *(
+        (f"{UNTIL_ACCEPTED} {history}", "logout", server + " alive refused:protocol refused:busy")
+        for history, server in MAY_SEND_OF_JOBS
+    ),
+]
+# Each ends the conversation.
+ENDINGS = [
+    "logout",
+    "refused:version",
+    "login:osuser refused:login",
+    "login:challenge challenge logout",
+    "login:challenge challenge response refused:login",
+    "login:osuser welcome refused:busy",
+    "login:osuser welcome logout",
+    "login:osuser welcome jobs refused:jobs",
+    "login:osuser welcome jobs logout",
+    f"{UNTIL_ACCEPTED} logout",
+    f"{UNTIL_ACCEPTED} ended:failed",
+    f"{UNTIL_ACCEPTED} started:1 logout",
+    f"{UNTIL_ACCEPTED} started:1 refused:protocol",
+    f"{UNTIL_ACCEPTED} started:1 finished:1:ok started:2 finished:2:ok ended:ok",
+    f"{UNTIL_ACCEPTED} started:1 finished:1:failed finished:2:skipped ended:failed",
+]
