@@ -28,6 +28,7 @@ from support.dialogues import (
 from support.frames import frame
 from support.process import current_user
 from support.scripted_server import ScriptedServer
+from support.sockets import reset
 
 NOT_SUBMITTED = "jobs: not submitted"
 SUBMITTED = "jobs: submitted"
@@ -152,7 +153,7 @@ def test_1_when_the_connection_is_reset(command, scripted, answer):
         peer.send(*answer)
         if answer:
             peer.receive()
-        peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        reset(peer.sock)
 
     assert_failed(run(command, scripted(script), wait=False), 1, UNKNOWN if answer else NOT_SUBMITTED)
 

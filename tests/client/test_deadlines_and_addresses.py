@@ -17,6 +17,7 @@ from headless.outcome import SessionError, Submission, TimedOut
 from headless.waiting import READ, DeadlinePassed, Waiter
 from support.dialogues import ACCEPTED, DONE, WELCOME, serving
 from support.frames import frame
+from support.sockets import full_listener
 
 
 @pytest.fixture
@@ -80,13 +81,7 @@ def test_when_no_address_answers_all_are_named(monkeypatch, waiter):
 def test_an_address_that_swallows_everything_leaves_time_for_the_next(monkeypatch, scripted, waiter):
     server = scripted(serving(*DONE))
     with ExitStack() as stack:
-        full = stack.enter_context(socket.socket())
-        full.bind(("127.0.0.2", server.port))
-        full.listen(0)
-        for _ in range(4):  # fills the backlog: further connections get no answer
-            filler = stack.enter_context(socket.socket())
-            filler.setblocking(False)
-            filler.connect_ex(("127.0.0.2", server.port))
+        full_listener(stack, "127.0.0.2", server.port)
         resolving_to(monkeypatch, (socket.AF_INET, "127.0.0.2"), (socket.AF_INET, "127.0.0.1"))
         waiter.allow(2)
         connection = client.connect(Service("several.example", server.port, False), waiter)

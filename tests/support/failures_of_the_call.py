@@ -1,0 +1,166 @@
+"""The ways to fail that lie in the call: its options, its files, its machine, and somebody at a terminal."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from support.credentials import HASH, PASSWORD
+from support.dialogues import challenging
+from support.failures import CHALLENGE, NOT, WatchedPeer, Way
+from support.process import PATIENCE
+from support.sockets import full_listener
+
+if TYPE_CHECKING:
+    from support.terminal import Terminal  # not on Windows
+
+# Before there is a connection
+
+
+def secret(content: str | bytes = HASH, mode: int = 0o400):
+    """Makes the password file."""
+
+    def prepare(folder: Path) -> None:
+        path = folder / "secret"
+        path.unlink()
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        path.chmod(mode)
+
+    return prepare
+
+
+def no_secret(folder: Path) -> None:
+    (folder / "secret").unlink()
+
+
+def secret_of_another_user(folder: Path) -> None:
+    python("sitecustomize.py", "import os; os.geteuid = lambda: 4711")(folder)
+    if os.geteuid() == 0:  # root's files are everybody's
+        os.chown(folder / "secret", 4712, -1)
+
+
+def python(name: str, code: str):
+    """Puts a module where the command's Python finds it first. `sitecustomize` is run when Python starts."""
+
+    def prepare(folder: Path) -> None:
+        path = folder / "python" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(code)
+
+    return prepare
+
+
+def without(library: str):
+    return python(f"{library}/__init__.py", f"raise ImportError('no {library} here', name='{library}')")
+
+
+def descriptors(count: int):
+    return python(
+        "sitecustomize.py", f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({count}, {count}))"
+    )
+
+
+def nobody_listens(stack: ExitStack) -> str:
+    bound = stack.enter_context(socket.socket())
+    bound.bind(("127.0.0.1", 0))
+    return f"127.0.0.1:{bound.getsockname()[1]}"
+
+
+BEFORE_A_CONNECTION = [
+    Way("no password file", 2, NOT, "does not exist", None, CHALLENGE, no_secret),
+    Way("password file below a file", 2, NOT, "cannot be opened", None, ("-u", "R41", "-p", "secret/secret")),
+    Way("password file that cannot be read", 2, NOT, "cannot be read", None, ("-u", "R41", "-p", "/proc/self/mem")),
+    Way("password file that is a folder", 2, NOT, "is not a regular file", None, ("-u", "R41", "-p", "/")),
+    Way("password file too large", 2, NOT, "a hash has 60", None, CHALLENGE, secret(HASH * 100)),
+    Way("password file of another user", 2, NOT, "belongs to user number", None, CHALLENGE, secret_of_another_user),
+    Way("password file for others", 2, NOT, "is open to others", None, CHALLENGE, secret(mode=0o404)),
+    Way("password file without a hash", 2, NOT, "one bcrypt hash", None, CHALLENGE, secret("hunter2")),
+    Way("hash of a low cost", 2, NOT, "the hash in the password file .*cost of 9", None, CHALLENGE,
+        secret(HASH.replace("$10$", "$09$"))),
+    Way("user without a name", 2, NOT, "has no name here", None, (),
+        python("sitecustomize.py", "import os; os.geteuid = lambda: 4711")),
+    Way("no lxml", 2, NOT, "the library lxml cannot be loaded", None, (), without("lxml")),
+    Way("name not resolved", 1, NOT, "cannot be resolved", None, ("-s", "no-such-host.invalid:1")),
+    Way("connection refused", 1, NOT, "no connection to.*refused", service=nobody_listens),
+    Way("connection not accepted", 1, NOT, "in time", None, ("-t", "1"), service=full_listener),
+    Way("signal before there is a connection", -signal.SIGTERM, NOT, "ended by signal 15", None, CHALLENGE, no_secret,
+        lambda terminal: (terminal.answer("half a pass"), terminal.process.terminate())),
+    Way("unforeseen: no descriptor for a library", 1, NOT, "unforeseen.*Too many open files", None, (), descriptors(5)),
+    Way("unforeseen: no descriptor for a signal", 1, NOT, "Too many open files", None, (), descriptors(4)),
+]  # fmt: skip
+
+
+# Somebody at a terminal makes the password file
+
+
+def answer(text: str):
+    return lambda terminal: terminal.answer(text)
+
+
+def nothing(terminal: Terminal) -> None:
+    pass
+
+
+NEW = ("-u", "R41", "-p", "secrets/r41")
+
+
+def secrets(folder: Path) -> None:
+    (folder / "secrets").mkdir()
+
+
+def secrets_without_bcrypt(folder: Path) -> None:
+    secrets(folder)
+    without("bcrypt")(folder)
+
+
+def while_the_folder_goes_away(peer: WatchedPeer) -> None:
+    folder = Path(f"/proc/{peer.client.result(PATIENCE).pid}/cwd").resolve()
+    shutil.rmtree(folder / "secrets")
+    challenging()(peer)
+
+
+AT_A_TERMINAL = [
+    Way("name that no file can have", 2, NOT, "is not the name of a password file", None,
+        ("-u", "R41", "-p", "secrets/missing/.."), secrets, nothing),
+    Way("no folder for the password file", 2, NOT, "cannot be made in its folder", None, NEW, types=nothing),
+    Way("no bcrypt", 2, NOT, "the library bcrypt, which makes", None, NEW, secrets_without_bcrypt, nothing),
+    Way("end of file for a password", 2, NOT, "no password was given, or", None, NEW, secrets, answer("\x04")),
+    Way("Ctrl-C for a password", 2, NOT, "no password was given$", None, NEW, secrets, answer("\x03")),
+    Way("empty password", 2, NOT, "the password has .*0 bytes", None, NEW, secrets, answer("\n")),
+    Way("long password", 2, NOT, "the password has .*73 bytes", None, NEW, secrets, answer("x" * 73 + "\n")),
+    Way("password that is no text", 2, NOT, "the password is not text in", None, NEW, secrets, answer(b"\xff\n")),
+    Way("password with a NUL", 2, NOT, "the password has a NUL.*; the password file .*was not made", None, NEW, secrets,
+        answer("a\x00b\n")),
+    Way("password file cannot be made", 2, NOT, "cannot be made:", while_the_folder_goes_away, NEW, secrets,
+        answer(PASSWORD + "\n")),
+]  # fmt: skip
+
+
+# Mistakes in the options come before there is anything that -v could show: one line on stderr, and no connection
+
+ADDRESS = ("-s", "ADDRESS")
+GOOD = (*ADDRESS, "-c", "pass")
+OPTIONS = [
+    ("no value", (*GOOD, "-t"), "argument"),
+    ("unknown option", (*GOOD, "-x"), "no such option"),
+    ("word without an option", (*GOOD, "word"), "belongs to no option"),
+    ("empty value", (*GOOD, "-u", ""), "has an empty value"),
+    ("no service", ("-c", "pass"), "HOST:PORT is missing"),
+    ("no port", (*GOOD, "-s", "planta"), r"is not \[tls://\]HOST:PORT with a port"),
+    ("no IPv6 address", (*GOOD, "-s", "[::x]:1"), "is not an IPv6 address"),
+    ("no network interface", (*GOOD, "-s", "[::1%]:1"), "names no network interface"),
+    ("no host name", (*GOOD, "-s", "a..b:1"), "is not a host name"),
+    ("no number", (*GOOD, "-t", "x"), "is not a whole number"),
+    ("no kind of login", (*GOOD, "-a", "x"), "is neither"),
+    ("challenge without a file", (*GOOD, "-a", "challenge", "-u", "R41"), "needs both -u"),
+    ("long name", (*GOOD, "-u", "x" * 257), "-u has .*characters"),
+    ("no job", ADDRESS, "there is no job"),
+    ("many jobs", (*ADDRESS, *("-c", "pass") * 10_001), "there are .*jobs, at most"),
+    ("no UTF-8", (*GOOD, "-c", b"\xff"), "is not text in UTF-8"),
+    ("control character", (*GOOD, "-c", "\x01"), "has a control character"),
+]

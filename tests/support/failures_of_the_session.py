@@ -1,0 +1,295 @@
+"""The ways to fail that lie in the session: what the server sends, or does not, at every stage of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import ssl
+import struct
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import trustme
+
+from support.credentials import SALT
+from support.dialogues import (
+    ACCEPTED,
+    ENDED,
+    ENDED_FAILED,
+    FAILED,
+    FINISHED,
+    STARTED,
+    WELCOME,
+    answering_jobs,
+    answering_login,
+    attribute,
+    challenging,
+    serving,
+)
+from support.failures import (
+    CHALLENGE,
+    NOT,
+    SUBMITTED,
+    UNKNOWN,
+    WatchedPeer,
+    Way,
+    end_with_reset,
+    refusal,
+    send_and_see,
+    sending,
+    terminate,
+    then,
+    wait,
+)
+from support.failures_of_the_call import AT_A_TERMINAL, BEFORE_A_CONNECTION, python
+from support.frames import frame
+from support.process import PATIENCE
+
+if os.name != "nt":
+    import resource
+
+# On the wire, where it is `&amp;`: 6.5 MB, more than the kernel takes for a peer that does not read, and 17.5 MB.
+LARGE = ("-c", "&" * 130_000) * 10
+TOO_LARGE = ("-c", "&" * 130_000) * 27
+
+
+# Faults, each at every stage
+
+
+def before_the_login(peer: WatchedPeer) -> None:
+    pass
+
+
+def after_the_login(peer: WatchedPeer) -> None:
+    peer.receive()
+
+
+def after_the_challenge(peer: WatchedPeer) -> None:
+    peer.send(f'<challenge nonce="{attribute(peer.receive(), "nonce")}{"x" * 24}" salt="{SALT}"/>')
+    peer.receive()
+
+
+def with_half_of_the_jobs_sent(peer: WatchedPeer) -> None:
+    peer.receive()
+    peer.send(WELCOME)
+    assert peer.sock.recv(5)[4:] == b"<"  # the frame has begun; its rest has no room
+
+
+def after_the_jobs(peer: WatchedPeer) -> None:
+    peer.receive()
+    peer.send(WELCOME)
+    peer.receive()
+
+
+def after_accepted(peer: WatchedPeer) -> None:
+    after_the_jobs(peer)
+    send_and_see(peer, ACCEPTED, "accepted the jobs")
+
+
+def while_a_job_runs(peer: WatchedPeer) -> None:
+    after_accepted(peer)
+    send_and_see(peer, STARTED, "job 1 started")
+
+
+def after_the_last_finished(peer: WatchedPeer) -> None:
+    while_a_job_runs(peer)
+    send_and_see(peer, FINISHED, "job 1 ok")
+
+
+STAGES = (
+    (before_the_login, NOT, ()),
+    (after_the_login, NOT, ()),
+    (after_the_challenge, NOT, CHALLENGE),
+    (with_half_of_the_jobs_sent, NOT, LARGE),
+    (after_the_jobs, UNKNOWN, ()),
+    (after_accepted, SUBMITTED, ()),
+    (while_a_job_runs, SUBMITTED, ()),
+    (after_the_last_finished, SUBMITTED, ()),
+)
+
+
+def close(peer: WatchedPeer) -> None:
+    pass  # is what the end of a script does
+
+
+def at_every_stage() -> Iterator[Way]:
+    for stage, jobs, argv in STAGES:
+        when = stage.__name__.replace("_", " ")
+        is_accepted = jobs == SUBMITTED
+        lost = "no connection to|closed the connection|connection was lost"
+        yield Way(f"closed {when}", 1, jobs, lost, then(stage, close), argv)
+        yield Way(f"reset {when}", 1, jobs, lost, then(stage, end_with_reset), argv)
+        yield Way(f"signal {when}", -signal.SIGTERM, jobs, "ended by signal 15", then(stage, terminate), argv)
+        code, late = (
+            (3, "have not ended within .*1 s, and go on") if is_accepted else (1, "not accepted the jobs in time")
+        )
+        seconds = "2" if jobs == UNKNOWN else "1"
+        yield Way(f"out of time {when}", code, jobs, late, then(stage, wait), (*argv, "-t", seconds))
+        busy = r"ended the session \(.*busy\): full|refused the session \(.*busy\): full"
+        refusal = then(stage, sending('<refused reason="busy">full</refused>'))
+        yield Way(f"refused {when}", 1, jobs if is_accepted else NOT, busy, refusal, argv)
+        wrong = then(stage, sending('<started job="9"/>'))
+        yield Way(f"nonsense {when}", 1, jobs, "is not allowed when|is out of turn", wrong, argv)
+
+
+def silent(*documents: str):
+    """A script: promises a sign of life every second, sends this, and then nothing."""
+
+    def script(peer: WatchedPeer) -> None:
+        peer.receive()
+        peer.send('<welcome session="s1" heartbeat="1"/>')
+        peer.receive()
+        peer.send(*documents)
+        wait(peer)
+
+    return script
+
+
+SILENCE = [
+    Way("silence after the jobs", 1, UNKNOWN, "silent for more than", silent("<alive/>")),
+    Way("silence after accepted", 1, SUBMITTED, "silent for more than", silent(ACCEPTED)),
+    Way("silence while a job runs", 1, SUBMITTED, "silent for more than", silent(ACCEPTED, STARTED)),
+    Way("silence after the last finished", 1, SUBMITTED, "silent for more than", silent(ACCEPTED, STARTED, FINISHED)),
+]
+
+
+def plain(peer: WatchedPeer) -> None:
+    peer.sock.recv(4096)
+    peer.send(refusal("protocol"))
+    wait(peer)
+
+
+def certificate_of_nobody(peer: WatchedPeer) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
+    with suppress(OSError), context.wrap_socket(peer.sock, server_side=True):
+        pytest.fail("the client has taken this certificate")
+
+
+TLS = ("-s", "tls://ADDRESS")
+OVER_TLS = [
+    Way("certificate that nobody trusts", 1, NOT, "no TLS connection with.*certificate", certificate_of_nobody, TLS),
+    Way("plain server", 1, NOT, "no TLS connection with", plain, TLS),
+    Way("closed in the handshake", 1, NOT, "no TLS connection with", lambda peer: peer.sock.recv(4096), TLS),
+    Way("out of time in the handshake", 1, NOT, "in time", wait, (*TLS, "-t", "1")),
+    Way("signal in the handshake", -signal.SIGTERM, NOT, "ended by signal 15", terminate, TLS),
+    Way("unforeseen: broken ssl", 1, NOT, "unforeseen.*broken", wait, TLS,
+        python("ssl.py", "raise RuntimeError('broken')")),
+]  # fmt: skip
+
+
+# What else a server can send
+
+
+def at_once(document: str):
+    """A script: what follows `welcome` is there before the jobs can be sent."""
+    return answering_login(WELCOME, document)
+
+
+def closing_with_welcome(peer: WatchedPeer) -> None:
+    peer.receive()
+    peer.sock.sendall(frame(WELCOME), socket.MSG_MORE)  # leaves in one packet with the end of the connection
+
+
+def raw(data: bytes):
+    def script(peer: WatchedPeer) -> None:
+        peer.receive()
+        peer.sock.sendall(data)
+        peer.wait_for_disconnect()
+
+    return script
+
+
+def challenge(nonce: str, salt: str):
+    def script(peer: WatchedPeer) -> None:
+        peer.send(f'<challenge nonce="{nonce.format(attribute(peer.receive(), "nonce"))}" salt="{salt}"/>')
+        peer.wait_for_disconnect()
+
+    return script
+
+
+MANY_TAGS = "<accepted>" + "<a/>" * 40_001 + "</accepted>"
+OTHER_SALT = "$2b$10$zbcdefghijklmnopqrstuu"
+
+SENT_BEFORE_THE_JOBS = [
+    Way("login refused", 2, NOT, "refused the .*login: not you", answering_login(refusal("login"))),
+    Way("response refused", 2, NOT, "refused the .*login: not you",
+        then(after_the_challenge, sending(refusal("login"))), CHALLENGE),
+    Way("version refused", 1, NOT, r"\(version\): not you", answering_login(refusal("version"))),
+    Way("protocol error refused", 1, NOT, r"\(protocol\): not you", answering_login(refusal("protocol"))),
+    Way("empty frame", 1, NOT, "a frame of .*0 bytes", raw(b"\0\0\0\0")),
+    Way("frame too long", 1, NOT, "a frame of .*4097", raw(struct.pack(">I", 4097))),
+    Way("no XML", 1, NOT, "that is not plain XML", answering_login("HTTP/1.1 400 Bad Request")),
+    Way("bad XML", 1, NOT, "not well-formed XML", answering_login("<welcome>")),
+    Way("no UTF-8", 1, NOT, "not well-formed XML", answering_login(b'<welcome session="\xff"/>')),
+    Way("unknown message", 1, NOT, "the protocol does not know", answering_login("<hello/>")),
+    Way("message of the client", 1, NOT, "is what this side says itself", answering_login("<logout/>")),
+    Way("login of another version", 1, NOT, "this is protocol version", answering_login('<login version="2"/>')),
+    Way("signature for nobody", 1, NOT, "signed a login that has no secret",
+        answering_login('<welcome session="s1" signature="x"/>')),
+    Way("challenge to an osuser login", 1, NOT, "is not allowed when",
+        answering_login('<challenge nonce="n" salt="s"/>')),
+    Way("welcome without a challenge", 1, NOT, "is not allowed when", answering_login(WELCOME), CHALLENGE),
+    Way("nonce of another client", 1, NOT, "does not continue the client's", challenge("x" * 60, SALT), CHALLENGE),
+    Way("salt that is none", 1, NOT, "is not a bcrypt salt", challenge("{}" + "x" * 24, "salt"), CHALLENGE),
+    Way("salt of a high cost", 1, NOT, "the salt has a cost of", challenge("{}" + "x" * 24, SALT.replace("10", "16")),
+        CHALLENGE),
+    Way("password changed", 2, NOT, "has another salt.*changed", challenge("{}" + "x" * 24, OTHER_SALT), CHALLENGE),
+    Way("server does not know the password", 1, NOT, "cannot prove that it knows", challenging(signature="A" * 44),
+        CHALLENGE),
+    Way("closed with welcome", 1, NOT, "closed the connection", closing_with_welcome),
+    Way("refused with welcome", 1, NOT, "refused the session", at_once(refusal("busy"))),
+    Way("accepted with welcome", 1, NOT, "is not allowed when", at_once(ACCEPTED)),
+    Way("jobs too long for a frame", 2, NOT, "the jobs are too long for the server: .* bytes in one message",
+        answering_login(WELCOME), TOO_LARGE, stack=64 * 1024 * 1024),
+]  # fmt: skip
+
+
+def more_than_memory_holds(peer: WatchedPeer) -> None:
+    """Leaves the command 2 MiB more than it has, and sends something longer."""
+    pid = peer.client.result(PATIENCE).pid
+    size = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize() + 2 * 1024 * 1024
+    resource.prlimit(pid, resource.RLIMIT_AS, (size, size))
+    peer.sock.sendall(struct.pack(">I", 15_000_000) + bytes(15_000_000))
+
+
+def long_frame(peer: WatchedPeer) -> None:
+    peer.sock.sendall(struct.pack(">I", 16 * 1024 * 1024 + 1))
+    wait(peer)
+
+
+SENT_AFTER_THE_JOBS = [
+    Way("jobs refused", 2, NOT, "refused the .*jobs: not you", answering_jobs(refusal("jobs"))),
+    Way("jobs refused as a protocol error", 1, NOT, r"refused the session \(.*protocol",
+        answering_jobs(refusal("protocol"))),
+    Way("accepted with half of the jobs sent", 1, NOT, "is not allowed when",
+        then(with_half_of_the_jobs_sent, sending(ACCEPTED)), (*LARGE, "-t", "0")),
+    Way("login refused after the jobs", 1, UNKNOWN, "is not allowed when", answering_jobs(refusal("login"))),
+    Way("tags without end", 1, UNKNOWN, "a message with more than", answering_jobs(MANY_TAGS)),
+    Way("long frame after the jobs", 1, UNKNOWN, "a frame of .*16777217", then(after_the_jobs, long_frame)),
+    Way("unforeseen: no memory after the jobs", 1, UNKNOWN, "unforeseen.*MemoryError",
+        then(after_the_jobs, more_than_memory_holds)),
+    Way("jobs refused after accepted", 1, SUBMITTED, "is not allowed when", serving(refusal("jobs"))),
+    Way("protocol error refused after accepted", 1, SUBMITTED, r"ended the session \(.*protocol",
+        serving(STARTED, refusal("protocol"))),
+    Way("accepted twice", 1, SUBMITTED, "is not allowed when", serving(ACCEPTED)),
+    Way("long frame after accepted", 1, SUBMITTED, "a frame of .*16777217", then(while_a_job_runs, long_frame)),
+    Way("unforeseen: no memory after accepted", 1, SUBMITTED, "unforeseen.*MemoryError",
+        then(after_accepted, more_than_memory_holds)),
+    Way("job failed", 1, SUBMITTED, "job 1 failed: .*no such table", serving(STARTED, FAILED, ENDED_FAILED)),
+    Way("job skipped", 1, SUBMITTED, "job 1 skipped", serving('<finished job="1" status="skipped"/>', ENDED_FAILED)),
+    Way("given up by the server", 1, SUBMITTED, "ended the session as failed", serving(ENDED_FAILED)),
+    Way("closed after a job has failed", 1, SUBMITTED, "closed the connection",
+        then(after_the_jobs, lambda peer: peer.send(ACCEPTED, STARTED, FAILED))),
+    Way("ended ok with a job undone", 1, SUBMITTED, "the session ended ok with", serving(ENDED)),
+    Way("something after the end", 1, SUBMITTED, "which is the last message",
+        answering_jobs(ACCEPTED, STARTED, FINISHED, ENDED, "<alive/>")),
+]  # fmt: skip
+
+WAYS_TO_FAIL = [
+    *BEFORE_A_CONNECTION, *AT_A_TERMINAL, *OVER_TLS, *SENT_BEFORE_THE_JOBS, *SENT_AFTER_THE_JOBS, *SILENCE,
+    *at_every_stage(),
+]  # fmt: skip
