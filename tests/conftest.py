@@ -1,14 +1,22 @@
-"""What the tests share: the real command as a process, the real server as one, and a peer that sends literal bytes."""
+"""What the tests share: the real command as a process, the real server as one, and a peer that sends literal bytes.
+Helpers that are no fixtures are in support/."""
 
 from __future__ import annotations
 
 import signal
+from pathlib import Path
 
 import pytest
 
 from support.job_server import JobServer
 from support.process import Command
 from support.scripted_server import ScriptedServer
+
+HERE = Path(__file__).parent
+# What is marked as slow: it starts processes, or waits. The few others that do have the marker themselves.
+SLOW_FOLDERS = ("robustness", "server")
+SLOW_FIXTURES = {"command", "scripted", "job_server", "tls_server", "rehearse"}
+QUICK_FILES = ("test_peer.py", "test_throttle.py")  # of these folders
 
 
 def pytest_configure():
@@ -18,6 +26,13 @@ def pytest_configure():
         signum = getattr(signal, name, None)  # Windows has no SIGHUP
         if signum is not None and signal.getsignal(signum) is signal.SIG_IGN:
             signal.signal(signum, lambda *_: None)
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        is_in_slow_folder = item.path.relative_to(HERE).parts[0] in SLOW_FOLDERS and item.path.name not in QUICK_FILES
+        if is_in_slow_folder or SLOW_FIXTURES.intersection(item.fixturenames):
+            item.add_marker("slow")
 
 
 @pytest.fixture

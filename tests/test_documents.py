@@ -25,6 +25,7 @@ def test_the_quick_start_is_two_blocks():
     assert len(re.findall(r"^```sh\n(.+?)^```$", quick_start, re.DOTALL | re.MULTILINE)) == 2
 
 
+@pytest.mark.slow
 def test_the_readme_names_every_option_of_the_command_and_the_server():
     for argv in (["planta_headless.py", "--help"], ["-m", "headless", "serve", "--help"]):
         done = subprocess.run(
@@ -39,6 +40,7 @@ def service_unit() -> str:
     return README.partition("```ini\n")[2].partition("```")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
 def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
     unit = tmp_path / "planta.service"
@@ -49,6 +51,7 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
     assert (done.returncode, lines) == (0, [])
 
 
+@pytest.mark.slow
 def test_the_command_of_the_unit_is_one_that_the_server_understands(tmp_path):
     (command,) = re.findall(r"^ExecStart=\S+ (.+)$", service_unit(), re.MULTILINE)
     argv = command.replace("/var/lib/planta", str(tmp_path / "home")).replace(":20000", ":0").split()

@@ -181,6 +181,7 @@ def python_2():
     return None
 
 
+@pytest.mark.slow
 def test_python_2_is_told_which_python_is_needed():
     if python_2() is None:
         pytest.skip("there is no Python 2 here")
@@ -222,6 +223,7 @@ def test_an_existing_password_file_needs_no_bcrypt(command, scripted, tmp_path):
     assert done.returncode == 0
 
 
+@pytest.mark.slow
 def test_a_script_without_its_folder_is_a_2(tmp_path):
     script = tmp_path / "planta_headless.py"
     script.write_bytes(SCRIPT.read_bytes())
@@ -269,6 +271,7 @@ def test_a_job_costs_no_import_that_the_client_can_do_without(command, scripted,
     assert not [module for module in modules if module.startswith("headless.server")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("argv", [["--help"], ["--version"], ["-x"]])
 def test_help_imports_neither_sockets_protocol_nor_libraries(argv):
     _, modules = imported_by(*argv)

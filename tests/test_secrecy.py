@@ -139,6 +139,7 @@ def test_nothing_secret_is_printed_stored_or_shown_to_ps(command, tmp_path):
     assert set(values) == {"(not shown)"}
 
 
+@pytest.mark.slow
 def test_what_the_server_stores_is_not_enough_to_log_in(tmp_path):
     with JobServer(tmp_path / "home") as server:
         secret = server.hash_of_password().encode()

@@ -17,15 +17,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from support.job_server import QuickServer
 from support.raw_client import connect, py_code, run
 from support.turns import in_turns
+from support.usage import memory_of
 
 SESSIONS = 5000
 ENDLESS = py_code("import time; time.sleep(3600)")
-
-
-def memory(server: QuickServer) -> int:
-    """KiB of the server's process that are in memory: proc(5), VmRSS."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0])
 
 
 def session(server: QuickServer) -> float:
@@ -42,17 +37,17 @@ def main() -> None:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         server = stack.enter_context(QuickServer(Path(folder) / "home", *options))
         (alone,) = in_turns(20, lambda: session(server))
-        before = memory(server)
+        before = memory_of(server.process)
         for _ in range(SESSIONS):
             stack.enter_context(connect(server).log_in())
         (in_company,) = in_turns(20, lambda: session(server))
-        each = (memory(server) - before) / SESSIONS
+        each = (memory_of(server.process) - before) / 1024 / SESSIONS
         print(f"logged in: {each:.1f} KiB each ({SESSIONS} sessions); a session beside them {in_company * 1e3:.0f} ms, "
               f"alone {alone * 1e3:.0f} ms, ratio {in_company / alone:.2f}")  # fmt: skip
-        before = memory(server)
+        before = memory_of(server.process)
         for _ in range(SESSIONS // 5):
             stack.enter_context(connect(server).log_in()).submit(ENDLESS)
-        each = (memory(server) - before) / (SESSIONS // 5)
+        each = (memory_of(server.process) - before) / 1024 / (SESSIONS // 5)
         print(f"with a batch that waits: {each:.1f} KiB each ({SESSIONS // 5} sessions)")
 
 

@@ -91,6 +91,7 @@ def test_composed_and_decomposed_forms_of_a_password_give_the_same_hash(scripted
         (folder / "r41").unlink()
 
 
+@pytest.mark.slow
 def test_the_real_server_is_satisfied(tmp_path, folder):
     with JobServer(tmp_path / "home") as server:
         line = ("-s", server.address, "-u", "R42", "-p", str(folder / "r41"), "-t", "-1", "-c", "pass")
@@ -104,6 +105,7 @@ def test_the_real_server_is_satisfied(tmp_path, folder):
     assert (folder / "r41").exists()
 
 
+@pytest.mark.slow
 def test_a_batch_that_is_refused_does_not_undo_the_file(tmp_path, folder):
     with JobServer(tmp_path / "home") as server:
         line = ("-s", server.address, "-u", "R42", "-p", str(folder / "r41"), "-m", "009XXX")
@@ -282,6 +284,7 @@ file.write(b"hash")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["write", "fchmod", "fsync", "link"])
 def test_a_kill_at_any_step_leaves_nothing(folder, step):
     if not hasattr(os, "O_TMPFILE"):

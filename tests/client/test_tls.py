@@ -86,6 +86,7 @@ def test_ssl_is_imported_only_for_tls(command, tls_server, trusting):
     assert "import 'ssl'" in tls.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["--tls-key", "--tls-cert"])
 def test_a_certificate_without_its_key_does_not_start_a_server(tmp_path, missing):
     given = "--tls-cert" if missing == "--tls-key" else "--tls-key"

@@ -1,14 +1,11 @@
 """Bytes that no honest peer sends, against the real client and the real server as processes and against both ends in
-memory: refused, soon, in little memory, and with no file or address touched that they name. What each message
-may look like is in test_messages.py, which answers are a 1 in test_return_codes.py."""
+memory: refused, soon, in little memory, and with no file or address touched that they name. What each message may look
+like is in test_malformed_messages.py, which answers are a 1 in test_return_codes.py."""
 
 from __future__ import annotations
 
-import gzip
-import re
 import shutil
 import socket
-import struct
 import subprocess
 import sys
 from datetime import datetime
@@ -19,90 +16,19 @@ import pytest
 from headless.outcome import ProtocolError
 from support.conversations import ConnectionPair, receive
 from support.credentials import SALT
-from support.dialogues import ACCEPTED, DONE, ENDED, STARTED, WELCOME, attribute, serving
+from support.dialogues import ACCEPTED, DONE, STARTED, WELCOME, attribute, serving
 from support.frames import frame
+from support.hostile_bytes import FOR_THE_CLIENT, FOR_THE_SERVER, LARGE, LIMIT, MIB, NAMING, SHOWN, SMALL
 from support.job_server import QuickServer
 from support.process import Command
 from support.raw_client import challenge_login, connect, py_code, run
 from support.scripted_server import ScriptedServer
-from support.usage import Usage, usage_of
+from support.usage import Usage, memory_of, usage_of
 from support.waiting import wait_until
 
-MIB = 1024 * 1024
-LIMIT = 16 * MIB
 GROWTH_MAX = 64 * MIB
 GROWTH_MAX_SHOWN = 128 * MIB  # with -vvv, and for a message in order whose text fills a frame
 SECONDS_MAX = 1.0  # of the process's own time: how busy the machine is proves nothing
-
-SMALL = {
-    "a length of 0": struct.pack(">I", 0),
-    "a length of 4 GiB": b"\xff\xff\xff\xff",
-    "a length beyond every limit": struct.pack(">I", LIMIT + 1) + b"<alive/>",
-    "another protocol": b"HTTP/1.1 400 Bad Request\r\n\r\n",
-    "not XML": frame("x" * 4096),
-    "only the beginning": frame("<alive"),
-    "not UTF-8": frame(b"<alive>\xff</alive>"),
-    "UTF-16": frame('<?xml version="1.0" encoding="UTF-16"?><alive/>'.encode("utf-16")),
-    "a DTD": frame("<!DOCTYPE alive><alive/>"),
-    "a billion laughs": frame(
-        '<!DOCTYPE alive [<!ENTITY a0 "ha">'
-        + "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 10))
-        + "]><alive>&a9;</alive>"
-    ),
-    "an external entity": frame('<!DOCTYPE alive [<!ENTITY x SYSTEM "file:///dev/zero">]><alive>&x;</alive>'),
-    "a parameter entity": frame('<!DOCTYPE alive [<!ENTITY % x SYSTEM "file:///dev/zero"> %x;]><alive/>'),
-    "a comment": frame("<!-- --><alive/>"),
-    "a processing instruction": frame("<alive/><?python print(1)?>"),
-    "a namespace": frame('<alive xmlns="urn:x"/>'),
-    "depth": frame("<a>" * 580 + "</a>" * 580),
-    "attributes": frame("<alive " + " ".join(f'a{i}="1"' for i in range(450)) + "/>"),
-    "two documents": frame("<alive/><alive/>"),
-    "an unknown message": frame("<shutdown/>"),
-    "an unknown attribute": frame('<alive x="1"/>'),
-    "CDATA where no text belongs": frame("<alive><![CDATA[x]]></alive>"),
-    "a gzip file": frame(gzip.compress(b"<alive/>")),
-    "a bomb": frame(gzip.compress(b" " * 3 * MIB)),
-}
-# Frames that are allowed only after `welcome`. Made when they are used: together they are a quarter of a gigabyte.
-LARGE = {
-    "letters": lambda: b"x" * LIMIT,
-    "letters and one of four bytes": lambda: b"x" * (LIMIT - 4) + "\U0010ffff".encode(),
-    "bytes that are no UTF-8": lambda: b"\xff" * LIMIT,
-    "brackets": lambda: b"<" * LIMIT,
-    "white space": lambda: b" " * LIMIT,
-    "much depth": lambda: b"<a>" * (LIMIT // 3),
-    "depth that ends": lambda: b"<a>" * 20_000 + b"x" * 12 * MIB + b"</a>" * 20_000,
-    "a million attributes": lambda: b"<alive " + b" ".join(b'a%d="1"' % number for number in range(1_000_000)) + b"/>",
-    "a name of 10 MB": lambda: b"<" + b"a" * 10_000_000 + b"/>",
-    "an attribute of 10 MB": lambda: b'<ended status="' + b"x" * 10_000_000 + b'"/>',
-    "an attribute that never ends": lambda: b'<ended status="' + b"x=" * (LIMIT // 2 - 8),
-    "a text where none belongs": lambda: b"<alive>" + b"x" * (LIMIT - 15) + b"</alive>",
-    "many jobs too many": lambda: b"<jobs>" + b"<module>A</module>" * 19_000 + b"</jobs>",
-    "CDATA without end": lambda: b"<alive>" + b"<![CDATA[" * (LIMIT // 9 - 1),
-    "references": lambda: b"<alive>" + b"&#65;" * (LIMIT // 5 - 3) + b"</alive>",
-    "a large DTD": lambda: (
-        b"<!DOCTYPE a [" + b"".join(b'<!ENTITY a%d "x">' % number for number in range(500_000)) + b"]><alive/>"
-    ),
-    "text after the end": lambda: b"<alive/>" + b"x" * (LIMIT - 8),
-}
-FOR_THE_CLIENT = {
-    **SMALL,
-    "a message of its own": frame("<jobs><module>A</module></jobs>"),
-    "an early end": frame(ENDED),
-}
-FOR_THE_SERVER = {
-    **SMALL,
-    "a message of its own": frame(ACCEPTED),
-    "a stray response": frame('<response nonce="" proof=""/>'),
-}
-# Those that cost most to show: quadratic patterns, characters that take more room as text.
-SHOWN = [
-    "letters",
-    "letters and one of four bytes",
-    "bytes that are no UTF-8",
-    "brackets",
-    "an attribute that never ends",
-]
 large = pytest.mark.parametrize("name", LARGE)
 
 
@@ -269,13 +195,11 @@ def own_server(tmp_path):
 
 
 def used_by(process: subprocess.Popen) -> Usage:
-    status = Path(f"/proc/{process.pid}/status")
-    if not status.exists():
-        pytest.skip("this machine does not tell what a process uses")
-    peak = re.search(r"VmHWM:\s*(\d+) kB", status.read_text())
-    assert peak
+    if not Path(f"/proc/{process.pid}/status").exists():
+        pytest.skip("this machine does not show what a process uses")
+    peak = memory_of(process, "VmHWM")
     utime, stime = Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return Usage(0, (int(utime) + int(stime)) / 100, int(peak[1]) * 1024)
+    return Usage(0, (int(utime) + int(stime)) / 100, peak)
 
 
 def assert_refuses(server: MeasuredServer, client, data: bytes) -> None:
@@ -327,17 +251,6 @@ def test_the_server_does_not_fill_its_log_with_what_it_refuses(own_server):
 
 
 # What the bytes name is not touched
-
-NAMING = {
-    "a DTD": '<!DOCTYPE {tag} SYSTEM "{url}"><{tag}/>',
-    "an external entity": '<!DOCTYPE {tag} [<!ENTITY x SYSTEM "{url}">]><{tag} session="1">&x;</{tag}>',
-    "a parameter entity": '<!DOCTYPE {tag} [<!ENTITY % x SYSTEM "{url}"> %x;]><{tag}/>',
-    "XInclude": '<{tag} xmlns:xi="http://www.w3.org/2001/XInclude"><xi:include href="{url}" parse="text"/></{tag}>',
-    "a schema": '<{tag} xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="urn:x {url}" '
-    'xsi:noNamespaceSchemaLocation="{url}"/>',
-    "a style sheet": '<?xml-stylesheet type="text/xsl" href="{url}"?><{tag}/>',
-    "a base": '<{tag} xml:base="{url}"/>',
-}
 
 
 class Bait:

@@ -9,7 +9,6 @@ import socket
 import sys
 import time
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -21,6 +20,7 @@ from support.job_server import JobServer, QuickServer, states
 from support.process import PATIENCE
 from support.raw_client import RawClient, connect, osuser_login, py_code, run
 from support.scripted_server import Disconnected
+from support.usage import memory_of
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
@@ -43,13 +43,6 @@ def server(tmp_path):
             yield server
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def memory(server: JobServer) -> int:
-    """Bytes of memory that the server occupies."""
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
-    (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
-    return int(line.split()[1]) * 1024
 
 
 def is_open(client: RawClient) -> bool:
@@ -87,20 +80,20 @@ def test_silent_connections_are_closed_in_time_and_disturb_nobody(server):
 
 def test_a_client_that_does_not_read_costs_the_server_no_memory(server):
     with connect(server).log_in() as lazy:
-        before = memory(server)
+        before = memory_of(server.process)
         lazy.submit(py_code("import os\nfor _ in range(50): os.write(1, b'x' * 1_000_000)"))
         wait_until(lambda: states(server, lazy.session) == ["ok"])
         assert run(server, py_code("1")).ended == "ok"
-        growth = memory(server) - before
+        growth = memory_of(server.process) - before
     assert growth < 4 * 1024 * 1024  # 0.1 to 0.4 MiB
 
 
 def test_a_session_that_waits_costs_little(server):
     with ExitStack() as stack:
-        before = memory(server)
+        before = memory_of(server.process)
         for _ in range(SESSIONS):
             connected(stack, server).log_in()
-        growth = (memory(server) - before) / SESSIONS
+        growth = (memory_of(server.process) - before) / SESSIONS
         assert run(server, py_code("1")).ended == "ok"
     assert growth < 20 * 1024  # 9 to 13 KiB
 
@@ -111,10 +104,10 @@ def test_a_session_in_the_queue_costs_little(server, tmp_path):
         running, *waiting = (connected(stack, server).log_in() for _ in range(SESSIONS))
         running.submit(py_code(gate.code))
         running.expect("started")
-        before = memory(server)
+        before = memory_of(server.process)
         for client in waiting:
             client.submit(py_code("1"))
-        growth = (memory(server) - before) / len(waiting)
+        growth = (memory_of(server.process) - before) / len(waiting)
         for client in waiting[1:]:
             client.sock.close()
         gate.open()

@@ -1,9 +1,10 @@
-"""What a call of the command takes of processor and memory."""
+"""What a call of the command takes of processor and memory, and what a process that runs does."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 from support.process import PATIENCE, SCRIPT
@@ -37,3 +38,10 @@ def usage_of(*argv: str, stdout: object = subprocess.DEVNULL) -> Usage:
     )
     code, seconds, peak = done.stderr.split()
     return Usage(int(code), float(seconds), int(peak))
+
+
+def memory_of(process: subprocess.Popen[str], field: str = "VmRSS") -> int:
+    """Bytes of memory that a process occupies; with "VmHWM" at most so far. proc(5). Linux alone."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (line,) = (line for line in status.splitlines() if line.startswith(f"{field}:"))
+    return int(line.split()[1]) * 1024
