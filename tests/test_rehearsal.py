@@ -14,23 +14,28 @@ import pytest
 from support.process import PATIENCE, ROOT, manage
 
 
-@pytest.fixture
-def rehearse(tmp_path):
-    """Runs a rehearsal in the test's folder; fails if it leaves anything in the folder for temporary files."""
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    work = tmp_path / "work"
-    work.mkdir()
-    environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)}
+class Rehearse:
+    """Runs a rehearsal in a folder; fails if it leaves anything in the folder for temporary files."""
 
-    def run(*argv):
-        done = manage("rehearse", *argv, check=False, cwd=work, env=environment)
-        assert list(temporary.iterdir()) == []
+    def __init__(self, folder: Path, temporary: Path) -> None:
+        self.folder = folder
+        self.temporary = temporary
+        self.environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)}
+
+    def __call__(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        done = manage("rehearse", *argv, check=False, cwd=self.folder, env=self.environment)
+        self.assert_nothing_left()
         return done
 
-    run.folder = work
-    run.environment = environment
-    return run
+    def assert_nothing_left(self) -> None:
+        assert list(self.temporary.iterdir()) == []
+
+
+@pytest.fixture
+def rehearse(tmp_path):
+    (tmp_path / "work").mkdir()
+    (tmp_path / "temporary").mkdir()
+    return Rehearse(tmp_path / "work", tmp_path / "temporary")
 
 
 @pytest.mark.parametrize(
@@ -101,7 +106,7 @@ def test_a_signal_ends_the_rehearsal_and_its_jobs(rehearse, signum, timeout):
             while not running.exists():
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
-            (output,) = Path(rehearse.environment["TMPDIR"]).glob("*/output/*/1.stdout")
+            (output,) = rehearse.temporary.glob("*/output/*/1.stdout")
             job = int(output.read_text())
             process.send_signal(signum)
             assert process.wait(PATIENCE) == -signum
@@ -109,7 +114,7 @@ def test_a_signal_ends_the_rehearsal_and_its_jobs(rehearse, signum, timeout):
             process.kill()
     with pytest.raises(ProcessLookupError):
         os.kill(job, 0)
-    assert list(Path(rehearse.environment["TMPDIR"]).iterdir()) == []
+    rehearse.assert_nothing_left()
 
 
 SIGNALLED_BEFORE_THE_COMMAND_BEGINS = """
@@ -135,4 +140,4 @@ def test_a_signal_between_the_start_of_the_server_and_the_command_is_not_lost(re
             assert process.wait(PATIENCE) == -signal.SIGTERM
         finally:
             process.kill()
-    assert list(Path(rehearse.environment["TMPDIR"]).iterdir()) == []
+    rehearse.assert_nothing_left()

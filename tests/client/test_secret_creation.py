@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import unicodedata
+from typing import Any
 
 import bcrypt
 import pytest
@@ -175,8 +176,12 @@ def test_without_a_terminal_nobody_is_asked(command, folder, scripted, stdin):
     server = scripted(challenging())
     reader, writer = os.pipe()
     os.write(writer, PASSWORD.encode() + b"\n")
-    options = {"null": {}, "pipe": {"stdin": reader}, "closed": {"preexec_fn": lambda: os.close(0)}}[stdin]
-    done = command("-s", server.address, "-u", "R41", "-p", str(folder / "r41"), "-c", "pass", **options)
+    options: dict[str, dict[str, Any]] = {
+        "null": {},
+        "pipe": {"stdin": reader},
+        "closed": {"preexec_fn": lambda: os.close(0)},
+    }
+    done = command("-s", server.address, "-u", "R41", "-p", str(folder / "r41"), "-c", "pass", **options[stdin])
     assert (done.returncode, done.stdout) == (2, "")
     assert "terminal" in done.stderr
     assert server.peers == []

@@ -7,7 +7,7 @@ import re
 import pytest
 
 from support.credentials import HASH
-from support.dialogues import ACCEPTED, DONE, ENDED, FINISHED, STARTED, WELCOME, challenging, serving
+from support.dialogues import ACCEPTED, DONE, ENDED, FINISHED, STARTED, WELCOME, attribute, challenging, serving
 
 LINE = re.compile(r"\d\d:\d\d:\d\d\.\d{3} (info|sent|received) (.+)")
 
@@ -16,7 +16,7 @@ def lines(done):
     """The lines as (kind, text); fails for one that is not of the form."""
     matches = [LINE.fullmatch(line) for line in done.stdout.split("\n")[:-1]]
     assert all(matches), done.stdout
-    return [match.groups() for match in matches]
+    return [(match[1], match[2]) for match in matches if match]
 
 
 def show(command, server, *argv):
@@ -58,7 +58,7 @@ def test_neither_proof_nor_hash_is_shown_at_any_level(command, scripted):
     done = show(command, server, "-vvv", "-u", "R41", "-p", command.secret_file())
     server.close()
     assert done.returncode == 0
-    proof = re.search('proof="([^"]+)"', server.peers[0].received[1])[1]
+    proof = attribute(server.peers[0].received[1], "proof")
     for secret in (proof, HASH, HASH[29:]):
         assert secret not in done.stdout + done.stderr
     assert 'proof="(not shown)"' in done.stdout

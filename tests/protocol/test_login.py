@@ -57,9 +57,9 @@ class TestScram:
 
     def test_the_example_of_the_protocols_page_is_right(self):
         page = Path(login.__file__).with_name("PROTOCOL.md").read_text(encoding="utf-8")
-        user, client_nonce = re.search(r'^login +user="(.*)" nonce="(.*)"$', page, re.MULTILINE).groups()
-        nonce, salt = re.search(r'^challenge +nonce="(.*)" salt="(.*)"$', page, re.MULTILINE).groups()
-        secret = re.search(r"^hash +(\S+)$", page, re.MULTILINE)[1].encode()
+        ((user, client_nonce),) = re.findall(r'^login +user="(.*)" nonce="(.*)"$', page, re.MULTILINE)
+        ((nonce, salt),) = re.findall(r'^challenge +nonce="(.*)" salt="(.*)"$', page, re.MULTILINE)
+        (secret,) = (found.encode() for found in re.findall(r"^hash +(\S+)$", page, re.MULTILINE))
         login.check_client_nonce(client_nonce)
         login.check_server_nonce(nonce, client_nonce)
         message = login.auth_message(user, client_nonce, nonce, salt)

@@ -109,8 +109,10 @@ class Calls:
         except HeadlessError as error:
             code = outcome.return_code(error)
         finally:
-            self._waiter.line.close()
-        return Outcome(code, client.submission.value), server, self._waiter.line
+            line = self._waiter.line
+            assert line is not None
+            line.close()
+        return Outcome(code, client.submission.value), server, line
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -75,7 +76,7 @@ def test_each_end_refuses_hostile_frames_as_large_as_may_be(name):
 # The client as a process
 
 
-def call(server: ScriptedServer, *argv: str, stdout: object = subprocess.DEVNULL) -> Usage:
+def call(server: ScriptedServer, *argv: str, stdout: int | IO[bytes] = subprocess.DEVNULL) -> Usage:
     """Runs the command against this server, with one job."""
     return usage_of("-s", server.address, "-c", "pass", *argv, stdout=stdout)
 
@@ -194,7 +195,7 @@ def own_server(tmp_path):
         yield server
 
 
-def used_by(process: subprocess.Popen) -> Usage:
+def used_by(process: subprocess.Popen[str]) -> Usage:
     if not Path(f"/proc/{process.pid}/status").exists():
         pytest.skip("this machine does not show what a process uses")
     peak = memory_of(process, "VmHWM")

@@ -55,7 +55,9 @@ GOOD = ["accepted", "started:1", "output:1", "finished:1:ok", "alive", "started:
 LAST = (Ended, Refused, Logout)
 
 a_message = st.sampled_from(sorted(MESSAGES))
-frames = st.lists(a_message.map(MESSAGES.get).map(frame) | st.binary(max_size=8).map(frame), max_size=6).map(b"".join)
+frames = st.lists(a_message.map(MESSAGES.__getitem__).map(frame) | st.binary(max_size=8).map(frame), max_size=6).map(
+    b"".join
+)
 some_bytes = st.binary(max_size=40) | frames | st.tuples(frames, st.binary(max_size=5)).map(b"".join)
 
 

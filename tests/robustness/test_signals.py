@@ -13,6 +13,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack, closing
 from functools import cache
 from pathlib import Path
 
@@ -81,13 +82,12 @@ def is_the_interpreters_own(stderr, signals):
 def seconds_of_a_run(*line):
     """How long a run lasts here that no signal ends."""
     begin = time.monotonic()
-    server = None if line else ScriptedServer(Session())
-    line = line or ("planta_headless.py", "-s", server.address, "-t", "-1", "-v", "-c", "pass")
-    subprocess.run([sys.executable, *line], cwd=ROOT, check=True, capture_output=True, timeout=PATIENCE)
-    seconds = time.monotonic() - begin
-    if server:
-        server.close()
-    return seconds
+    with ExitStack() as stack:
+        if not line:
+            server = stack.enter_context(closing(ScriptedServer(Session())))
+            line = ("planta_headless.py", "-s", server.address, "-t", "-1", "-v", "-c", "pass")
+        subprocess.run([sys.executable, *line], cwd=ROOT, check=True, capture_output=True, timeout=PATIENCE)
+        return time.monotonic() - begin
 
 
 def moments(count, *salt):

@@ -9,6 +9,7 @@ import select
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 
 import pytest
 import trustme
@@ -16,7 +17,7 @@ import trustme
 from support.dialogues import DONE, WELCOME, challenging
 from support.frames import frame
 from support.process import PATIENCE
-from support.scripted_server import Disconnected, Peer
+from support.scripted_server import Disconnected, Peer, Script
 from support.sockets import full_listener
 from support.timed_call import LATE, timed
 
@@ -30,25 +31,33 @@ ANSWERS = [  # what the server sends in turn, and how a -t ends that runs out be
 
 # Peers
 
+Instead = Callable[[Peer, str], None]
 
-def reluctant(answer: str, instead, heartbeat: int = 0):
+
+class ReluctantPeer(Peer):
+    """A peer that does `instead(peer, answer)` where it should send this answer."""
+
+    def __init__(self, peer: Peer, answer: str, instead: Instead, heartbeat: int) -> None:
+        super().__init__(peer.sock)
+        self._beginning = f"<{answer}"
+        self._instead = instead
+        self._heartbeat = heartbeat
+
+    def send(self, *documents: str | bytes) -> None:
+        for document in documents:
+            assert isinstance(document, str)
+            if document.startswith(self._beginning):
+                self._instead(self, document)
+                self.wait_for_disconnect()
+                raise Disconnected
+            if self._heartbeat:
+                document = document.replace("<welcome ", f'<welcome heartbeat="{self._heartbeat}" ')  # noqa: PLW2901
+            super().send(document)
+
+
+def reluctant(answer: str, instead: Instead, heartbeat: int = 0) -> Script:
     """A script: the challenge login and one job in good order, but `instead(peer, answer)` for this answer."""
-
-    def script(peer: Peer) -> None:
-        send = peer.send
-
-        def send_what_comes_before(*documents) -> None:
-            for document in documents:
-                if document.startswith(f"<{answer}"):
-                    instead(peer, document)
-                    peer.wait_for_disconnect()
-                    raise Disconnected
-                send(document.replace("<welcome ", f'<welcome heartbeat="{heartbeat}" ') if heartbeat else document)
-
-        peer.send = send_what_comes_before
-        challenging(*DONE)(peer)
-
-    return script
+    return lambda peer: challenging(*DONE)(ReluctantPeer(peer, answer, instead, heartbeat))
 
 
 def silence(_peer: Peer, _document: str) -> None:

@@ -72,6 +72,14 @@ def command_line(login, folder, address):
     return [sys.executable, str(SCRIPT), "-s", address, *who, "-t", "-1", "-v", "-c", "pass"]
 
 
+class Ended(NamedTuple):
+    """How a run has ended; "a hang" is no return code."""
+
+    returncode: int | str
+    stdout: str
+    stderr: str
+
+
 def traced(log, line, *options):
     """The line's end under strace. A run that hangs is ended with all that belongs to it, and fails the test."""
     strace = ["strace", "-f", "-o", str(log), *options, *line]
@@ -88,8 +96,8 @@ def traced(log, line, *options):
             stdout, stderr = process.communicate(timeout=PATIENCE)
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
-            return subprocess.CompletedProcess(strace, "a hang", *process.communicate())
-    return subprocess.CompletedProcess(strace, process.returncode, stdout, stderr)
+            return Ended("a hang", *process.communicate())
+    return Ended(process.returncode, stdout, stderr)
 
 
 def own_calls(log):
@@ -98,7 +106,7 @@ def own_calls(log):
     opened = max(number for number, line in enumerate(lines) if line.startswith("openat(") and str(SCRIPT) in line)
     begin = next(number for number in range(opened, len(lines)) if lines[number].startswith("close(")) + 1
     counts: dict[str, int] = {}
-    calls = []
+    calls: list[Call] = []
     on_the_way = False
     for number, line in enumerate(lines):
         name = re.match(r"(\w+)\(", line)

@@ -47,7 +47,7 @@ FORGED = "12:00:00.000 info session ended: ok; jobs: submitted"
 HOSTILE = f"a\n{FORGED}\r\n\r{NASTY}[2J"
 XML_CHARACTERS = st.one_of(
     st.sampled_from(NASTY),
-    st.characters(exclude_categories=("Cs",)).filter(lambda c: c in "\t\n\r" or " " <= c not in "\ufffe\uffff"),
+    st.characters(exclude_categories=["Cs"]).filter(lambda c: c in "\t\n\r" or " " <= c not in "\ufffe\uffff"),
 )
 TEXTS = st.lists(st.one_of(st.text(XML_CHARACTERS), st.just(FORGED)), max_size=4).map("".join)
 NAMES = st.text(XML_CHARACTERS, min_size=1, max_size=40)
@@ -86,7 +86,7 @@ def events(text: str) -> list[tuple[str, str]]:
     """The lines of -v as (kind, text). Fails if one of them is not of that form."""
     matches = [LINE.fullmatch(line) for line in printable_lines(text)]
     assert all(matches), text
-    return [match.groups() for match in matches]
+    return [(match[1], match[2]) for match in matches if match]
 
 
 # What the command prints

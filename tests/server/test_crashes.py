@@ -32,8 +32,13 @@ TRANSACTIONS = 9  # in the life, below, of a server that is to die at one of the
 def kill_while_starting(server: QuickServer, seconds: float) -> None:
     """Starts the server and kills it after this time, wherever it is then. It does not end before that by itself."""
     command = [sys.executable, "-m", "headless", "serve", "--home", str(server.home), "--listen", "127.0.0.1:0"]
-    nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
-    with subprocess.Popen([*command, *server.options], cwd=ROOT, **nothing) as process:
+    with subprocess.Popen(
+        [*command, *server.options],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as process:
         try:
             with pytest.raises(subprocess.TimeoutExpired):
                 process.wait(seconds)

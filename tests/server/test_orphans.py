@@ -49,7 +49,7 @@ def stubborn(lock: Path) -> str:
 def printed_by_job(client: RawClient) -> int:
     """The number that the first job of a batch prints."""
     client.expect("started")
-    return int(client.expect("output").text)
+    return int(client.expect("output").text or "")
 
 
 def test_no_process_of_a_job_is_left_when_the_next_server_listens(server, tmp_path):

@@ -13,7 +13,18 @@ import pytest
 
 from headless.server.processes import LOST
 from support.homes import R41, make_home
-from support.job_processes import IGNORE_SIGTERM, LOOK, WAYS, Folder, Lock, Result, in_time, opened, with_child
+from support.job_processes import (
+    IGNORE_SIGTERM,
+    LOOK,
+    WAYS,
+    Folder,
+    Lock,
+    Result,
+    fork_server,
+    in_time,
+    opened,
+    with_child,
+)
 from support.process import PATIENCE, ROOT
 from support.raw_client import RawClient, py_code
 from support.waiting import wait_until
@@ -158,10 +169,10 @@ def test_orders_wait_while_it_takes_none(folder):
     async def start_many() -> list[int]:
         async with opened("forked") as processes:
             order = folder.order(folder.script(""), "forked")
-            os.kill(processes._process.pid, signal.SIGSTOP)
+            os.kill(fork_server(processes).pid, signal.SIGSTOP)
             starting = [asyncio.ensure_future(processes.start(order)) for _ in range(500)]
             await asyncio.sleep(0.1)
-            os.kill(processes._process.pid, signal.SIGCONT)
+            os.kill(fork_server(processes).pid, signal.SIGCONT)
             return await asyncio.gather(*[process.wait() for process in await asyncio.gather(*starting)])
 
     assert asyncio.run(asyncio.wait_for(start_many(), PATIENCE)) == [0] * 500
@@ -185,7 +196,7 @@ async def kill_what_forks(folder: Folder, lock: Lock, code: str) -> tuple[int, R
         process = await processes.start(folder.order(folder.script(code), "forked"))
         while not lock.is_taken:
             await asyncio.sleep(0.01)
-        processes._process.kill()
+        fork_server(processes).kill()
         status = await in_time(process.wait())
         order = folder.order(folder.script("print(42)", "next.py"), "forked")
         return status, folder.result_of(order, await in_time((await processes.start(order)).wait()))
@@ -214,7 +225,7 @@ def test_a_signal_to_everybody_is_no_signal_to_the_jobs(folder, tmp_path, signum
             gate = tmp_path / "gate"
             code = f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)"
             process = await processes.start(folder.order(folder.script(code), "forked"))
-            processes._process.send_signal(signum)
+            fork_server(processes).send_signal(signum)
             second = await processes.start(folder.order(folder.script("", "second.py"), "second"))
             assert await in_time(second.wait()) == 0
             gate.touch()
@@ -235,6 +246,7 @@ def test_a_job_has_its_standard_files_whichever_of_them_the_server_lacks(tmp_pat
         text=True,
     ) as server:
         try:
+            assert server.stdout is not None
             address = server.stdout.readline().split()[-1]
             with RawClient(address).log_in() as client:
                 client.submit(py_code("import sys; print(sys.stdin.read() + 'out'); print('err', file=sys.stderr)"))

@@ -52,11 +52,12 @@ def test_the_log_is_on_stderr_as_detailed_as_wanted(tmp_path, level):
 def test_with_until_eof_the_server_ends_with_its_standard_input_which_no_job_shares(home):
     command = [sys.executable, "-m", "headless", "serve", "--listen", "127.0.0.1:0", "--home", home, "--until-eof"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
         address = process.stdout.readline().removeprefix("listening on ").strip()
         with RawClient(address).log_in() as client:
             client.submit(py_code("import sys; print(repr(sys.stdin.read()))"))
             assert client.report().output == {(1, "stdout"): "''\n"}
-        assert process.communicate(timeout=PATIENCE) == ("", None)
+        assert process.communicate(timeout=PATIENCE)[0] == ""
         assert process.returncode == 0
 
 

@@ -48,6 +48,7 @@ def main(folder: str, *argv: str) -> None:
     with Command(Path(folder)).start(*argv) as process:
         watchdog = threading.Timer(PATIENCE / 2, process.kill)
         watchdog.start()
+        assert process.stdout is not None
         for line in process.stdout:
             lines.append(line.rstrip("\n"))
             if network_goes_down and "job 1 started" in line:

@@ -49,9 +49,9 @@ class ConnectionPair:
         if isinstance(message, Response):
             return self.client.respond(HASH.encode()), self.server
         if isinstance(message, Login) and message.auth_type == "challenge":
-            return self.client.login_with_challenge(message.user, message.nonce), self.server
+            return self.client.login_with_challenge(message.user or "", message.nonce or ""), self.server
         if isinstance(message, Login):
-            return self.client.login_as_osuser(message.os_user, message.user), self.server
+            return self.client.login_as_osuser(message.os_user or "", message.user), self.server
         if isinstance(message, (Jobs, Logout)):
             return send(self.client, message), self.server
         return send(self.server, message), self.client

@@ -22,7 +22,7 @@ def traced(work: str = "") -> str:
     return py_code(f"{opened}{leave % 'starts'}{work}\n{leave % 'ends'}")
 
 
-TRACES = {
+TRACES: dict[str, list[set[str]]] = {
     "ok": [{"starts", "ends"}],
     "interrupted": [set(), {"starts"}, {"starts", "ends"}],
     "skipped": [set()],
@@ -68,8 +68,9 @@ def kill(server: QuickServer) -> None:
     """kill -9. Does not wait, as `crash` does, for the process that jobs are forked from."""
     server.process.kill()
     server.process.wait(PATIENCE)
-    server.process.stdout.close()
-    server.process.stderr.close()
+    for stream in (server.process.stdout, server.process.stderr):
+        assert stream is not None
+        stream.close()
 
 
 def submitted(client: RawClient, *jobs: str) -> RawClient:

@@ -6,7 +6,7 @@ import re
 
 from support import scram
 from support.credentials import HASH, SALT
-from support.scripted_server import Peer
+from support.scripted_server import Peer, Script
 
 WELCOME = '<welcome session="s1"/>'
 ACCEPTED = "<accepted/>"
@@ -18,7 +18,7 @@ ENDED_FAILED = '<ended status="failed"/>'
 DONE = (STARTED, FINISHED, ENDED)
 
 
-def serving(*documents: str, welcome: str = WELCOME):
+def serving(*documents: str, welcome: str = WELCOME) -> Script:
     """A script: lets everybody in, accepts the batch, then sends these documents and waits for the client to leave."""
 
     def script(peer: Peer) -> None:
@@ -33,7 +33,7 @@ def serving(*documents: str, welcome: str = WELCOME):
     return script
 
 
-def answering_login(*documents: str | bytes):
+def answering_login(*documents: str | bytes) -> Script:
     """A script: answers the login with these documents, in one piece, and waits for the client to leave."""
 
     def script(peer: Peer) -> None:
@@ -44,7 +44,7 @@ def answering_login(*documents: str | bytes):
     return script
 
 
-def answering_jobs(*documents: str | bytes):
+def answering_jobs(*documents: str | bytes) -> Script:
     """A script: lets everybody in, and answers the batch with these documents, in one piece."""
 
     def script(peer: Peer) -> None:
@@ -57,7 +57,9 @@ def answering_jobs(*documents: str | bytes):
     return script
 
 
-def challenging(*documents: str, secret: str = HASH, salt: str = SALT, own_nonce: str = "x" * 24, signature: str = ""):
+def challenging(
+    *documents: str, secret: str = HASH, salt: str = SALT, own_nonce: str = "x" * 24, signature: str = ""
+) -> Script:
     """A script: the server's side of the challenge login by design, without a check of the proof."""
 
     def script(peer: Peer) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import ExitStack
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from support.process import PATIENCE, Command
 from support.scripted_server import Peer, ScriptedServer
@@ -35,7 +35,7 @@ def as_it_is(folder: Path) -> Path:
 class WatchedPeer(Peer):
     """A peer whose script knows the client: its process, once it has started, and the file that it prints to."""
 
-    def __init__(self, peer: Peer, client: Future[subprocess.Popen[str]], shown: Path) -> None:
+    def __init__(self, peer: Peer, client: Future[subprocess.Popen[Any]], shown: Path) -> None:
         super().__init__(peer.sock)
         self.received = peer.received
         self.client = client
@@ -78,7 +78,7 @@ def terminate(peer: WatchedPeer) -> None:
     wait(peer)
 
 
-def sending(document: str):
+def sending(document: str) -> Callable[[WatchedPeer], None]:
     def fault(peer: WatchedPeer) -> None:
         peer.send(document)
         wait(peer)
@@ -86,7 +86,7 @@ def sending(document: str):
     return fault
 
 
-def then(*steps: Callable[[WatchedPeer], None]):
+def then(*steps: Callable[[WatchedPeer], object]) -> Callable[[WatchedPeer], None]:
     def script(peer: WatchedPeer) -> None:
         for step in steps:
             step(peer)
@@ -112,7 +112,7 @@ def go(way: Way, command: Command, scripted: Callable[..., ScriptedServer]) -> F
     """Goes one way, in the command's folder."""
     command.secret_file()
     way.prepare(command.folder)
-    client: Future[subprocess.Popen[str]] = Future()
+    client: Future[subprocess.Popen[Any]] = Future()
     server = scripted(lambda peer: (way.script or wait)(WatchedPeer(peer, client, command.folder / "stdout")))
     with ExitStack() as stack:
         service = way.service(stack) if way.service else server.address
@@ -127,7 +127,7 @@ def go(way: Way, command: Command, scripted: Callable[..., ScriptedServer]) -> F
 
 
 def _without_terminal(
-    command: Command, way: Way, line: list[str], environment: dict[str, str], client: Future[subprocess.Popen[str]]
+    command: Command, way: Way, line: list[str], environment: dict[str, str], client: Future[subprocess.Popen[Any]]
 ) -> tuple[int, list[str], list[str]]:
     def limit() -> None:
         if way.stack is not None:
@@ -144,7 +144,7 @@ def _without_terminal(
 
 
 def _at_terminal(
-    command: Command, way: Way, line: list[str], environment: dict[str, str], client: Future[subprocess.Popen[str]]
+    command: Command, way: Way, line: list[str], environment: dict[str, str], client: Future[subprocess.Popen[Any]]
 ) -> tuple[int, list[str], list[str]]:
     with Terminal(command.folder, *line, env=environment) as terminal:
         client.set_result(terminal.process)

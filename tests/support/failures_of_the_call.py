@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,10 +20,13 @@ from support.sockets import full_listener
 if TYPE_CHECKING:
     from support.terminal import Terminal  # not on Windows
 
+Prepare = Callable[[Path], None]  # makes files in the folder in which the command runs
+
+
 # Before there is a connection
 
 
-def secret(content: str | bytes = HASH, mode: int = 0o400):
+def secret(content: str | bytes = HASH, mode: int = 0o400) -> Prepare:
     """Makes the password file."""
 
     def prepare(folder: Path) -> None:
@@ -44,7 +48,7 @@ def secret_of_another_user(folder: Path) -> None:
         os.chown(folder / "secret", 4712, -1)
 
 
-def python(name: str, code: str):
+def python(name: str, code: str) -> Prepare:
     """Puts a module where the command's Python finds it first. `sitecustomize` is run when Python starts."""
 
     def prepare(folder: Path) -> None:
@@ -55,11 +59,11 @@ def python(name: str, code: str):
     return prepare
 
 
-def without(library: str):
+def without(library: str) -> Prepare:
     return python(f"{library}/__init__.py", f"raise ImportError('no {library} here', name='{library}')")
 
 
-def descriptors(count: int):
+def descriptors(count: int) -> Prepare:
     return python(
         "sitecustomize.py", f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({count}, {count}))"
     )
@@ -69,6 +73,11 @@ def nobody_listens(stack: ExitStack) -> str:
     bound = stack.enter_context(socket.socket())
     bound.bind(("127.0.0.1", 0))
     return f"127.0.0.1:{bound.getsockname()[1]}"
+
+
+def terminated_at_the_prompt(terminal: Terminal) -> None:
+    terminal.answer("half a pass")
+    terminal.process.terminate()
 
 
 BEFORE_A_CONNECTION = [
@@ -89,7 +98,7 @@ BEFORE_A_CONNECTION = [
     Way("connection refused", 1, NOT, "no connection to.*refused", service=nobody_listens),
     Way("connection not accepted", 1, NOT, "in time", None, ("-t", "1"), service=full_listener),
     Way("signal before there is a connection", -signal.SIGTERM, NOT, "ended by signal 15", None, CHALLENGE, no_secret,
-        lambda terminal: (terminal.answer("half a pass"), terminal.process.terminate())),
+        terminated_at_the_prompt),
     Way("unforeseen: no descriptor for a library", 1, NOT, "unforeseen.*Too many open files", None, (), descriptors(5)),
     Way("unforeseen: no descriptor for a signal", 1, NOT, "Too many open files", None, (), descriptors(4)),
 ]  # fmt: skip
@@ -98,7 +107,7 @@ BEFORE_A_CONNECTION = [
 # Somebody at a terminal makes the password file
 
 
-def answer(text: str):
+def answer(text: str | bytes) -> Callable[[Terminal], object]:
     return lambda terminal: terminal.answer(text)
 
 

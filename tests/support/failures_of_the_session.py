@@ -7,7 +7,7 @@ import signal
 import socket
 import ssl
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -47,6 +47,7 @@ from support.failures import (
 from support.failures_of_the_call import AT_A_TERMINAL, BEFORE_A_CONNECTION, python
 from support.frames import frame
 from support.process import PATIENCE
+from support.scripted_server import Script
 
 if os.name != "nt":
     import resource
@@ -135,7 +136,7 @@ def at_every_stage() -> Iterator[Way]:
         yield Way(f"nonsense {when}", 1, jobs, "is not allowed when|is out of turn", wrong, argv)
 
 
-def silent(*documents: str):
+def silent(*documents: str) -> Callable[[WatchedPeer], None]:
     """A script: promises a sign of life every second, sends this, and then nothing."""
 
     def script(peer: WatchedPeer) -> None:
@@ -184,7 +185,7 @@ OVER_TLS = [
 # What else a server can send
 
 
-def at_once(document: str):
+def at_once(document: str) -> Script:
     """A script: what follows `welcome` is there before the jobs can be sent."""
     return answering_login(WELCOME, document)
 
@@ -194,7 +195,7 @@ def closing_with_welcome(peer: WatchedPeer) -> None:
     peer.sock.sendall(frame(WELCOME), socket.MSG_MORE)  # leaves in one packet with the end of the connection
 
 
-def raw(data: bytes):
+def raw(data: bytes) -> Callable[[WatchedPeer], None]:
     def script(peer: WatchedPeer) -> None:
         peer.receive()
         peer.sock.sendall(data)
@@ -203,7 +204,7 @@ def raw(data: bytes):
     return script
 
 
-def challenge(nonce: str, salt: str):
+def challenge(nonce: str, salt: str) -> Callable[[WatchedPeer], None]:
     def script(peer: WatchedPeer) -> None:
         peer.send(f'<challenge nonce="{nonce.format(attribute(peer.receive(), "nonce"))}" salt="{salt}"/>')
         peer.wait_for_disconnect()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import xml.etree.ElementTree as ET
-from typing import Optional, Union
 
 from headless.outcome import ProtocolError
 from headless.protocol.conversation import ClientConversation, ServerConversation, State
@@ -42,7 +41,7 @@ CLIENT_STAGES = [
 SERVER_STAGES = ["", "login:challenge challenge", "login:osuser welcome", "login:osuser welcome jobs accepted"]
 
 
-def make_input(end: str, stage: str, *documents: Union[str, bytes], piece: int = 0, raw: bool = False) -> bytes:
+def make_input(end: str, stage: str, *documents: str | bytes, piece: int = 0, raw: bool = False) -> bytes:
     """The input for these documents, or, with `raw`, for these bytes as they are."""
     index = CLIENT_STAGES.index(stage) if end == "client" else len(CLIENT_STAGES) + SERVER_STAGES.index(stage)
     parts = [part.encode() if isinstance(part, str) else part for part in documents]
@@ -86,7 +85,7 @@ def check_round_trip(message: Message) -> None:
     assert (type(again), again) == (type(message), message)
 
 
-def received_from(conversation: Union[ClientConversation, ServerConversation], piece: bytes) -> Optional[list[Message]]:
+def received_from(conversation: ClientConversation | ServerConversation, piece: bytes) -> list[Message] | None:
     """The messages that this piece brings; None for a protocol error, after which nothing may be received."""
     conversation.feed(piece)
     received: list[Message] = []

@@ -6,9 +6,10 @@ import asyncio
 import io
 import sqlite3
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack, closing, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from headless.__main__ import main
@@ -19,7 +20,7 @@ from headless.server.processes import processes
 from support.homes import R41, make_home
 
 
-def serve_here(folder: Path, talk, **settings) -> None:
+def serve_here(folder: Path, talk: Callable[[str], object], **settings: Any) -> None:
     """Runs a server with the account R41 in this process as long as `talk(address)` runs in a thread."""
     home = make_home(folder, R41)
 
@@ -58,5 +59,6 @@ def run_here(*argv: str, stdin: bytes = b"") -> Completed:
         try:
             status = main(argv)
         except SystemExit as end:  # which is how argparse ends
+            assert isinstance(end.code, int)
             status = end.code
     return Completed(status, stdout.getvalue(), stderr.getvalue())

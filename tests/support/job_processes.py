@@ -6,19 +6,23 @@ import asyncio
 import subprocess
 import sys
 import textwrap
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from headless.server.jobs import environment
-from headless.server.processes import ForkedProcesses, Order, SpawnedProcesses
+from headless.server.processes import ForkedProcesses, Order, Processes, SpawnedProcesses
 from support.job_code import is_free
 from support.process import PATIENCE
 
-WAYS = {
+WAYS: dict[str, Callable[[], Processes]] = {
     "forked": lambda: ForkedProcesses(environment(), None),
     "spawned": lambda: SpawnedProcesses(environment()),
 }
+
+
+_T = TypeVar("_T")
 
 
 class Result(NamedTuple):
@@ -83,7 +87,7 @@ class Folder:
 
 
 @asynccontextmanager
-async def opened(way: str):
+async def opened(way: str) -> AsyncIterator[Processes]:
     """Processes of this kind, closed in the end."""
     processes = WAYS[way]()
     await processes.open()
@@ -93,7 +97,14 @@ async def opened(way: str):
         await in_time(processes.close())
 
 
-async def in_time(awaitable):
+def fork_server(processes: Processes) -> subprocess.Popen[bytes]:
+    """The process that jobs are forked from."""
+    assert isinstance(processes, ForkedProcesses)
+    assert processes._process is not None
+    return processes._process
+
+
+async def in_time(awaitable: Awaitable[_T]) -> _T:
     return await asyncio.wait_for(awaitable, PATIENCE)
 
 
@@ -129,7 +140,7 @@ class Lock:
 IGNORE_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
 
 
-def with_child(lock: Lock, code: str, **options) -> str:
+def with_child(lock: Lock, code: str, **options: object) -> str:
     """A job that starts a child which holds the lock, and then ends."""
     return (
         f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {code!r}], **{options!r})\n{lock.wait_for()}"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from headless.server.accounts import Account
 from support.credentials import PASSWORD, hash_of
@@ -56,17 +57,18 @@ class JobServer:
         assert "Traceback" not in self.log
         return self.process.returncode
 
-    def query(self, query: str) -> tuple:
+    def query(self, query: str) -> tuple[Any, ...]:
         """The first row of the answer of the server's database."""
         with closing(sqlite3.connect(self.home / "planta.sqlite", timeout=PATIENCE)) as database:
-            return database.execute(query).fetchone()
+            row: tuple[Any, ...] = database.execute(query).fetchone()
+            return row
 
     def hash_of_password(self) -> str:
         """What a password file for R42 holds: the hash of PASSWORD with the salt that the server has made for it."""
         (salt,) = self.query("SELECT salt FROM accounts WHERE user = 'R42'")
         return hash_of(PASSWORD, salt).decode()
 
-    def manage(self, *argv: str, **options) -> subprocess.CompletedProcess[str]:
+    def manage(self, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
         """A command of `python -m headless` for this server's home."""
         return manage(*argv, "--home", str(self.home), **options)
 
@@ -101,7 +103,7 @@ class QuickServer(JobServer):
         self.process.communicate(timeout=PATIENCE)
 
 
-def journal(server: JobServer, *session: str) -> list[dict[str, object]]:
+def journal(server: JobServer, *session: str) -> list[dict[str, Any]]:
     """What `jobs --json` prints."""
     done = run_here("jobs", *session, "--json", "--home", str(server.home))
     assert (done.status, done.stderr) == (0, "")

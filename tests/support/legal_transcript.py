@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
-from typing import Optional
 
 from support import scram
 
@@ -22,7 +21,7 @@ _SALT = re.compile(r"\$2[aby]\$1[0-5]\$[./A-Za-z0-9]{21}[.Oeu]")
 _STREAMS = ("stdout", "stderr")
 
 
-def documents_of(data: bytes) -> Optional[list[bytes]]:
+def documents_of(data: bytes) -> list[bytes] | None:
     """The payloads of these frames; None if they are not whole, or of a length that is never allowed."""
     documents = []
     while data:
@@ -42,7 +41,7 @@ def split_at_last_frame(data: bytes) -> tuple[bytes, bytes]:
     return data[:end], data[end:]
 
 
-def parsed(document: bytes) -> Optional[ET.Element]:
+def parsed(document: bytes) -> ET.Element | None:
     """The root of a plain document; None for any other."""
     markup = _CDATA.sub(b"", _DECLARATION.sub(b"", document, count=1))
     if any(banned in markup for banned in (b"<!", b"<?", b"\0")) or document.startswith(b"\xef\xbb\xbf"):
@@ -57,7 +56,7 @@ def parsed(document: bytes) -> Optional[ET.Element]:
 
 
 # Of each message that belongs to a transcript: its attributes, those of them that matter, and whether it has a text.
-_MESSAGES = {
+_MESSAGES: dict[str, tuple[set[str], list[str], bool]] = {
     "accepted": (set(), [], False),
     "alive": (set(), [], False),
     "started": ({"job"}, ["job"], False),
@@ -75,10 +74,14 @@ def label_of(document: bytes) -> str:
         return "?"
     attributes, decisive, has_text = _MESSAGES[root.tag]
     is_known = set(root.attrib) == attributes and root.get("stream", "stdout") in _STREAMS
-    return ":".join([root.tag, *map(root.attrib.get, decisive)]) if is_known and (has_text or not root.text) else "?"
+    return (
+        ":".join([root.tag, *(root.attrib.get(name, "") for name in decisive)])
+        if is_known and (has_text or not root.text)
+        else "?"
+    )
 
 
-def is_welcome(document: bytes, signature: Optional[str]) -> bool:
+def is_welcome(document: bytes, signature: str | None) -> bool:
     """Whether this lets the client in, with this signature (None: with none)."""
     root = parsed(document)
     if root is None or root.tag != "welcome" or len(root) or root.text or len(document) > 4096:
@@ -92,7 +95,7 @@ def is_welcome(document: bytes, signature: Optional[str]) -> bool:
     )
 
 
-def signature_for(document: bytes, client_nonce: str, secret: str) -> Optional[str]:
+def signature_for(document: bytes, client_nonce: str, secret: str) -> str | None:
     """What the server has to sign with if its challenge is this one; None if that is no challenge to answer."""
     root = parsed(document)
     if root is None or root.tag != "challenge" or len(root) or root.text or len(document) > 4096:
@@ -116,7 +119,7 @@ def is_a_good_transcript(labels: Sequence[str], jobs: int) -> bool:
 def is_a_good_end(answers: Sequence[bytes], jobs: int, client_nonce: str = "", secret: str = "") -> bool:
     """Whether the answers to all that the client has sent prove a good end: to its login, to its response if it has a
     `secret` and so asks for a challenge, and to its batch."""
-    received = [documents_of(answer) for answer in answers]
+    received = [documents_of(answer) or [] for answer in answers]
     if len(received) != (3 if secret else 2) or not all(received):
         return False
     *challenge, let_in, transcript = received

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from support.credentials import HASH
 
@@ -20,8 +21,8 @@ class Command:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def start(self, *argv: str | bytes, **options) -> subprocess.Popen[str]:
-        defaults = {
+    def start(self, *argv: str | bytes, **options: Any) -> subprocess.Popen[str]:
+        defaults: dict[str, Any] = {
             "cwd": self.folder,
             "stdin": subprocess.DEVNULL,
             "stdout": subprocess.PIPE,
@@ -31,7 +32,7 @@ class Command:
         }
         return subprocess.Popen([sys.executable, str(SCRIPT), *argv], **{**defaults, **options})
 
-    def __call__(self, *argv: str | bytes, **options) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *argv: str | bytes, **options: Any) -> subprocess.CompletedProcess[str]:
         with self.start(*argv, **options) as process:
             try:
                 stdout, stderr = process.communicate(timeout=PATIENCE)
@@ -49,9 +50,9 @@ class Command:
         return str(path)
 
 
-def manage(*argv: str, check: bool = True, **options) -> subprocess.CompletedProcess[str]:
+def manage(*argv: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
     """`python -m headless ...`, with the checkout's package."""
-    defaults = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": PATIENCE}
+    defaults: dict[str, Any] = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": PATIENCE}
     if "input" not in options:
         defaults["stdin"] = subprocess.DEVNULL
     done = subprocess.run([sys.executable, "-m", "headless", *argv], **{**defaults, **options}, check=False)

@@ -6,8 +6,9 @@ from __future__ import annotations
 import select
 import socket
 import threading
+from collections.abc import Callable
 from contextlib import ExitStack, suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from headless.waiting import READ, Waiter
 from support.frames import frames_in
@@ -33,7 +34,7 @@ class Line:
     """The connection of a client in this process, with a relay on the way to the server, which is
     `answer_to(data) -> answer`. Each `move` is a step of relay and server."""
 
-    def __init__(self, sock: socket.socket, answer_to, cut: Cut) -> None:
+    def __init__(self, sock: socket.socket, answer_to: Callable[[bytes], bytes], cut: Cut) -> None:
         self._sock = sock
         self._sock.settimeout(PATIENCE)
         self._answer_to = answer_to
@@ -88,27 +89,32 @@ class LineWaiter(Waiter):
     """While the client waits, the line moves: so client, relay and server take turns in one thread, over real TCP.
     `dial` gives the line when the client has called."""
 
-    dial = None
-    line = None
+    dial: Callable[[], Line]
+    line: Line | None = None
 
-    def wait(self, file, event, at_most=None):
+    def __enter__(self) -> LineWaiter:
+        super().__enter__()
+        return self
+
+    def wait(self, file: Any, event: int, at_most: float | None = None) -> bool:
         if self.line is None:
             self.line = self.dial()
-        while event == READ and self.line.is_open and not self._is_there(file):
+        while event == READ and self.line.is_open and not self._is_there(file, self.line):
             self.line.move()
         return super().wait(file, event, at_most)
 
-    def _is_there(self, file) -> bool:
+    @staticmethod
+    def _is_there(file: Any, line: Line) -> bool:
         """Whether there is something to read for the client; if not, it is for the line to move."""
-        if self.line.is_due:
+        if line.is_due:
             return bool(select.select([file], [], [], 0)[0])
-        ready = select.select([file, self.line], [], [], PATIENCE)[0]
+        ready = select.select([file, line], [], [], PATIENCE)[0]
         assert ready, "nobody sends anything"
         return file in ready
 
 
 # The place in a frame of so many bytes.
-PLACES = {
+PLACES: dict[str, Callable[[int], int]] = {
     "before it": lambda _size: 0,
     "in its length": lambda _size: 2,
     "in its middle": lambda size: 4 + (size - 4) // 2,

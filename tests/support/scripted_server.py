@@ -6,6 +6,7 @@ from __future__ import annotations
 import socket
 import struct
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 
 from support.frames import frame
@@ -48,15 +49,18 @@ class Peer:
         return data
 
 
+Script = Callable[[Peer], object]  # what a server does with one connection
+
+
 class ScriptedServer:
     """A server whose every connection is handled by `script(peer)`. What a script raises is raised again by `close`."""
 
-    def __init__(self, script, host: str = "127.0.0.1") -> None:
+    def __init__(self, script: Script, host: str = "127.0.0.1") -> None:
         self._script = script
         self._listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
         self._errors: list[BaseException] = []
         self.peers: list[Peer] = []
-        self._last: object = None
+        self._last: tuple[str, int] | None = None  # from where the last connection comes
         self.port = self._listener.getsockname()[1]
         self.address = f"{host}:{self.port}"
         self._threads = [threading.Thread(target=self._accept, daemon=True)]

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 import time
+from pathlib import Path
 
 from support.process import PATIENCE, SCRIPT
 
@@ -17,7 +18,7 @@ from support.process import PATIENCE, SCRIPT
 class Terminal:
     """Runs the command in a session that this terminal controls, with it as standard input, output and error."""
 
-    def __init__(self, folder, *argv: str, umask: int = 0o022, env=None) -> None:
+    def __init__(self, folder: Path, *argv: str, umask: int = 0o022, env: dict[str, str] | None = None) -> None:
         self._own, theirs = pty.openpty()
         self.shown = ""
 

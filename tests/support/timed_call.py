@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import time
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from support.process import PATIENCE
+from support.process import PATIENCE, Command
 
 LATE = 0.5  # seconds after the deadline at which a client has to have ended
 
@@ -43,7 +43,7 @@ class Timed(NamedTuple):
             assert self.since("info connecting") <= seconds + LATE
 
 
-def timed(command, address: str, *argv: str, challenge: bool = False, **options) -> Timed:
+def timed(command: Command, address: str, *argv: str, challenge: bool = False, **options: Any) -> Timed:
     """The call with -v, or more of it, and one short job unless argv has another. It is killed after ten seconds."""
     login = ("-u", "R41", "-p", command.secret_file()) if challenge else ()
     jobs = () if "-c" in argv else ("-c", "pass")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, Any, NamedTuple
 
 from support.process import PATIENCE, SCRIPT
 
@@ -25,7 +25,7 @@ print(os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime, used.ru_
 """
 
 
-def usage_of(*argv: str, stdout: object = subprocess.DEVNULL) -> Usage:
+def usage_of(*argv: str, stdout: int | IO[bytes] = subprocess.DEVNULL) -> Usage:
     """Runs the command, whose stderr has to stay empty. Linux alone: elsewhere the peak has another unit, or none."""
     done = subprocess.run(
         [sys.executable, "-S", "-E", "-c", _MEASURE, str(SCRIPT), *argv],
@@ -40,7 +40,7 @@ def usage_of(*argv: str, stdout: object = subprocess.DEVNULL) -> Usage:
     return Usage(int(code), float(seconds), int(peak))
 
 
-def memory_of(process: subprocess.Popen[str], field: str = "VmRSS") -> int:
+def memory_of(process: subprocess.Popen[Any], field: str = "VmRSS") -> int:
     """Bytes of memory that a process occupies; with "VmHWM" at most so far. proc(5). Linux alone."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith(f"{field}:"))
