@@ -31,7 +31,7 @@ posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows has no such sig
         (serving(STARTED), "submitted"),
     ],
 )
-def test_a_signal_ends_the_process_by_that_signal_after_a_goodbye(command, scripted, signum, stage, submission):
+def test_a_signal_ends_the_process_by_that_signal_after_a_logout(command, scripted, signum, stage, submission):
     server = scripted(stage)
     with command.start("-s", server.address, "-vvv", "-t", "-1", "-c", "pass") as process:
         expected = {"not submitted": "sent <login", "unknown": "received <alive", "submitted": "job 1 started"}

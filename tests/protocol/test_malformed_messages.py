@@ -167,7 +167,7 @@ class TestWhatIsNoMessage:
         with pytest.raises(ProtocolError):
             decode(payload)
 
-    def test_what_is_wrong_is_sent_in_a_text_of_bounded_length(self):
+    def test_what_is_wrong_is_explained_in_a_text_of_bounded_length(self):
         with pytest.raises(ProtocolError) as caught:
             decode(b'<ended status="' + b"x" * 100_000 + b'"/>')
         assert len(str(caught.value)) < 500

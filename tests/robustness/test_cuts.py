@@ -31,7 +31,7 @@ from support.waiting import wait_until
 LOGINS = {"osuser": (), "challenge": ("-u", "R41", "-p", "secret")}
 WAITS = {"without -t": (), "-t -1": ("-t", "-1"), "-t N": ("-t", "3600")}
 JOBS = ("-c", "print(42)", "-m", "009ABC")
-STORY = (
+ANSWER_TO_THE_JOBS = (
     "<alive/>",
     "<accepted/>",
     '<started job="1"/>',
@@ -78,7 +78,7 @@ class JobServer:
             return _padded(send(self._conversation, Welcome("s1", 30, signature)))
         if isinstance(message, Jobs):
             self.has_jobs = True
-            return b"".join(frame(document + "\n") for document in STORY)
+            return b"".join(frame(document + "\n") for document in ANSWER_TO_THE_JOBS)
         assert isinstance(message, Logout)
         return b""
 

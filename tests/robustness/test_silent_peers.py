@@ -50,9 +50,8 @@ class ReluctantPeer(Peer):
                 self._instead(self, document)
                 self.wait_for_disconnect()
                 raise Disconnected
-            if self._heartbeat:
-                document = document.replace("<welcome ", f'<welcome heartbeat="{self._heartbeat}" ')  # noqa: PLW2901
-            super().send(document)
+            promise = f'<welcome heartbeat="{self._heartbeat}" ' if self._heartbeat else "<welcome "
+            super().send(document.replace("<welcome ", promise))
 
 
 def reluctant(answer: str, instead: Instead, heartbeat: int = 0) -> Script:

@@ -93,7 +93,7 @@ class QuickServer(JobServer):
         return self
 
     def wait(self) -> int:
-        """The exit status of a server that has been told to end."""
+        """The exit status of a server that has got its signal to end."""
         self.process.wait(PATIENCE)
         return self.stop()
 
