@@ -169,10 +169,10 @@ class Batches:
 
     async def forget(self, days: float) -> None:
         """Removes what has been over for so many days from journal and disk, and output that no session has."""
-        for session in self._journal.forget(time.time() - days * 86400):
+        for session in self._journal.prune(time.time() - days * 86400):
             log.info("session %s: forgotten, it was over for %g days", session, days)
         # Looked for here, where nobody accepts a batch meanwhile; removed where it holds up nobody.
-        doomed = self._home.outputs_but(self._journal.sessions())
+        doomed = self._home.orphaned_outputs(self._journal.sessions())
         await asyncio.get_running_loop().run_in_executor(None, _remove, doomed)
 
     async def stop(self, grace: float, hurry: asyncio.Event) -> None:

@@ -22,7 +22,8 @@ from typing import Any, Optional
 
 from headless.protocol.characters import carried_by_xml, on_one_line
 from headless.server.accounts import Account, Accounts, keys_from_password
-from headless.server.home import Home, HomeError
+from headless.server.errors import HomeError
+from headless.server.home import Home
 from headless.server.jobs import environment
 from headless.server.journal import Journal
 from headless.server.listener import Server, Settings

@@ -166,7 +166,7 @@ def test_what_is_forgotten_is_what_was_over_before_that_time(home, record):
         age(home, session, 2 * DAY if session == "old" else 0)
     record.finish("running", 1, OK, "")
     age(home, "running", 2 * DAY)
-    assert record.forget(time.time() - DAY) == ["old"]
+    assert record.prune(time.time() - DAY) == ["old"]
     assert record.sessions() == {"young", "running", "queued"}
     assert [entry.session for entry in record.entries()] == ["young", "young", "running", "running", "queued", "queued"]
 
