@@ -22,7 +22,7 @@ from headless.server import journal
 from headless.server.home import Home
 from headless.server.jobs import JobRefused, RunningJob
 from headless.server.journal import AcceptedBatch, Journal
-from headless.server.processes import Processes
+from headless.server.process import Processes
 
 log = logging.getLogger(__name__)
 

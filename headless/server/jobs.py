@@ -15,7 +15,7 @@ from headless.protocol.characters import made_fit_for_xml
 from headless.protocol.messages import Job
 from headless.server import journal
 from headless.server.home import Home
-from headless.server.processes import LOST, Order, Process, Processes
+from headless.server.process import LOST, Process, Processes, ProcessSpec
 
 _MODULE_ID = re.compile(r"[0-9A-Za-z_]{1,64}")
 _LAST_LINE_BYTES = 4096
@@ -84,8 +84,8 @@ class RunningJob:
             "PLANTA_USER": batch.user,
             "PLANTA_JOB": str(number),
         }
-        order = Order(str(script), str(home.py), str(stdout), str(stderr), environment)
-        return cls(await processes.start(order), stderr)
+        spec = ProcessSpec(str(script), str(home.py), str(stdout), str(stderr), environment)
+        return cls(await processes.start(spec), stderr)
 
     async def end(self) -> tuple[str, str]:
         """How the job ended: OK, FAILED or INTERRUPTED, and why."""

@@ -37,7 +37,7 @@ from headless.server.batches import Batch, Batches, follow
 from headless.server.home import Home
 from headless.server.jobs import JobRefused, script_of
 from headless.server.journal import AcceptedBatch, Journal
-from headless.server.processes import Processes
+from headless.server.process import Processes
 from headless.server.throttle import Throttle
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,10 @@ import pytest
 from raw_client import R41, RawClient, is_free, make_home, py_code, wait_until
 from support import PATIENCE, ROOT
 
+from headless.server.forked import ForkedProcesses
 from headless.server.jobs import environment
-from headless.server.processes import LOST, ForkedProcesses, Order, SpawnedProcesses
+from headless.server.process import LOST, ProcessSpec
+from headless.server.spawned import SpawnedProcesses
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="here jobs are not forked")
 
@@ -51,11 +53,11 @@ class Folder:
         script.write_bytes(textwrap.dedent(source).encode() if isinstance(source, str) else source)
         return script
 
-    def order(self, script: Path, way: str) -> Order:
+    def order(self, script: Path, way: str) -> ProcessSpec:
         stdout, stderr = (str(self.path / f"{way}.{stream}") for stream in ("stdout", "stderr"))
-        return Order(str(script), str(self.py), stdout, stderr, self.environment)
+        return ProcessSpec(str(script), str(self.py), stdout, stderr, self.environment)
 
-    def told(self, order: Order, status: int) -> Told:
+    def told(self, order: ProcessSpec, status: int) -> Told:
         return Told(status, Path(order.stdout).read_bytes(), Path(order.stderr).read_bytes())
 
     def by_hand(self, script: Path) -> Told:
