@@ -1,6 +1,6 @@
 """Connections: each one logs in, submits one batch, and is told what becomes of it. The only room of asyncio's streams.
 
-What may be said when is in protocol/conversation.py, what a batch does in batches.py. A connection costs the others
+What may be said when is in protocol/conversation.py, what a batch does in batch_queue.py. A connection costs the others
 nothing: it is read with a bound, written to no faster than it reads, and closed if it does not log in in time.
 """
 
@@ -33,11 +33,14 @@ from headless.protocol.messages import (
 )
 from headless.server import peer
 from headless.server.accounts import Account, Accounts
-from headless.server.batches import Batch, Batches, follow
+from headless.server.batch import Batch
+from headless.server.batch_queue import BatchQueue
 from headless.server.home import Home
 from headless.server.jobs import JobRefused, script_of
 from headless.server.journal import AcceptedBatch, Journal
 from headless.server.process import Processes
+from headless.server.reporter import report
+from headless.server.retention import Retention
 from headless.server.throttle import Throttle
 
 log = logging.getLogger(__name__)
@@ -46,7 +49,6 @@ LOGIN_SECONDS = 10.0
 HEARTBEAT_SECONDS = 30
 _LAST_WORDS_SECONDS = 1.0  # for the last thing that is said to arrive
 _WRITE_BUFFER_BYTES = 65536
-_SECONDS_BETWEEN_FORGETTING = 3600.0
 _LOGIN_REFUSED = "user name or password is wrong, or this login is not allowed for the user"
 
 
@@ -141,12 +143,14 @@ class Server:
         self._processes = processes
         self._settings = settings
         self._accounts = Accounts(database)
-        self._batches = Batches(home, Journal(database), processes, settings.workers)
+        journal = Journal(database)
+        self._queue = BatchQueue(home, journal, processes, settings.workers)
+        self._retention = None if settings.keep_days is None else Retention(home, journal, settings.keep_days)
         self._throttle = Throttle()
         self._links: dict[_Link, asyncio.Task[None]] = {}
         self._is_stopping = False
         self._server: Optional[asyncio.AbstractServer] = None
-        self._forgetting: Optional[asyncio.Task[None]] = None
+        self._pruning: Optional[asyncio.Task[None]] = None
 
     async def start(self) -> str:
         """HOST:PORT where it listens. Raises OSError if it cannot."""
@@ -159,9 +163,9 @@ class Server:
             ssl_handshake_timeout=LOGIN_SECONDS if self._settings.tls else None,
         )
         await self._processes.open()
-        self._batches.recover()
-        if self._settings.keep_days is not None:
-            self._forgetting = asyncio.ensure_future(self._forget(self._settings.keep_days))
+        self._queue.recover()
+        if self._retention:
+            self._pruning = asyncio.ensure_future(self._retention.run())
         host, port = self._server.sockets[0].getsockname()[:2]
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         log.info("listening on %s", address)
@@ -172,9 +176,9 @@ class Server:
         assert self._server is not None
         self._is_stopping = True
         log.info("stopping: running batches get %g s", self._settings.grace)
-        if self._forgetting:
-            self._forgetting.cancel()
-        await self._batches.stop(self._settings.grace, hurry)
+        if self._pruning:
+            self._pruning.cancel()
+        await self._queue.stop(self._settings.grace, hurry)
         if self._links:
             await asyncio.wait(self._links.values(), timeout=_LAST_WORDS_SECONDS / 2)
         for link, task in list(self._links.items()):
@@ -185,14 +189,6 @@ class Server:
         self._server.close()
         await self._processes.close()
         log.info("stopped")
-
-    async def _forget(self, days: float) -> None:
-        while True:
-            try:
-                await self._batches.forget(days)
-            except (OSError, sqlite3.Error) as error:
-                log.error("what is old cannot be forgotten: %s", error)
-            await asyncio.sleep(_SECONDS_BETWEEN_FORGETTING)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         link = _Link(reader, writer)
@@ -307,7 +303,7 @@ class Server:
         try:
             for number, job in enumerate(accepted.jobs, 1):
                 script_of(self._home, accepted.session, number, job)
-            return self._batches.accept(accepted)
+            return self._queue.accept(accepted)
         except JobRefused as error:
             raise _Refuse("jobs", str(error)) from None
         except (OSError, sqlite3.Error):
@@ -328,7 +324,7 @@ class Server:
             hearing.cancel()
 
     async def _tell_all(self, link: _Link, batch: Batch) -> None:
-        async for message in follow(batch, self._home, self._settings.heartbeat):
+        async for message in report(batch, self._home, self._settings.heartbeat):
             await link.say(message)
 
 
