@@ -84,7 +84,7 @@ class _Link:
         writer.transport.set_write_buffer_limits(high=_WRITE_BUFFER_BYTES)
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.peer: tuple[str, int] = writer.get_extra_info("peername")[:2]
-        self.own: tuple[str, int] = writer.get_extra_info("sockname")[:2]
+        self.local: tuple[str, int] = writer.get_extra_info("sockname")[:2]
         self.name = f"{self.peer[0]} port {self.peer[1]}"  # in the log; a session's, once there is one
         self._is_closing = False
 
@@ -276,7 +276,7 @@ class Server:
 
     def _check_owner(self, link: _Link, os_user: str) -> None:
         try:
-            if peer.is_user(peer.owner(link.peer, link.own), os_user):
+            if peer.is_user(peer.owner_uid(link.peer, link.local), os_user):
                 return
         except peer.OwnerUnknown as error:
             if self._settings.trust_osuser:
