@@ -24,8 +24,9 @@ from headless.__main__ import main
 from headless.server.accounts import Account, Accounts
 from headless.server.home import Home
 from headless.server.jobs import environment
-from headless.server.listener import Server, Settings
 from headless.server.processes import processes
+from headless.server.server import Server
+from headless.server.settings import Settings
 
 R41 = Account("R41", own_user(), None)
 NONCE = "rOprNGfwEbeRWgbNEkqO1234"
@@ -221,12 +222,12 @@ def serve_here(folder: Path, talk, **settings) -> None:
     async def serve(database: sqlite3.Connection) -> None:
         server = Server(home, database, processes(environment()), Settings(port=0, **settings))
         address = await server.start()
-        hurry = asyncio.Event()
-        hurry.set()
+        force_stop = asyncio.Event()
+        force_stop.set()
         try:
             await asyncio.get_running_loop().run_in_executor(None, talk, address)
         finally:
-            await server.stop(hurry)
+            await server.stop(force_stop)
 
     with closing(home.database()) as database:
         asyncio.run(serve(database))

@@ -41,8 +41,9 @@ from raw_client import (
 )
 from support import HASH, PASSWORD, Hangup, JobServer, frame, own_user
 
-from headless.server import listener, peer
+from headless.server import peer
 from headless.server.accounts import Account, keys_from_hash
+from headless.server.settings import LOGIN_SECONDS
 from headless.server.throttle import Throttle
 
 STRANGER = next(entry.pw_name for entry in pwd.getpwall() if entry.pw_uid != os.geteuid())
@@ -478,7 +479,7 @@ def test_a_client_that_does_not_read_holds_up_neither_its_jobs_nor_others(server
 # Time limits, inside a server whose times are short
 
 
-def test_a_session_lasts_and_says_so_whenever_there_is_nothing_else_to_say(tmp_path, monkeypatch):
+def test_a_session_lasts_and_says_so_whenever_there_is_nothing_else_to_say(tmp_path):
     gate = Gate(tmp_path / "gate")
 
     def talk(address):
@@ -492,8 +493,8 @@ def test_a_session_lasts_and_says_so_whenever_there_is_nothing_else_to_say(tmp_p
             assert heard == ("<alive/>", "<alive/>")
             assert running.story().ended == waiting.story().ended == "ok"
 
-    monkeypatch.setattr(listener, "LOGIN_SECONDS", 1.5)  # which is over when the second `alive` comes
-    serve_here(tmp_path / "home", talk, heartbeat=1, workers=1)
+    # The time to log in is over when the second `alive` comes.
+    serve_here(tmp_path / "home", talk, heartbeat=1, workers=1, login_timeout=1.5)
 
 
 @pytest.mark.parametrize(
@@ -504,7 +505,7 @@ def test_a_session_lasts_and_says_so_whenever_there_is_nothing_else_to_say(tmp_p
         pytest.param(frame(challenge_login("R42")), id="no answer to the challenge"),
     ],
 )
-def test_a_connection_is_closed_that_says(tmp_path, monkeypatch, said):
+def test_a_connection_is_closed_that_says(tmp_path, said):
     def talk(address):
         with RawClient(address) as client:
             client.sock.sendall(said)
@@ -512,8 +513,7 @@ def test_a_connection_is_closed_that_says(tmp_path, monkeypatch, said):
                 client.expect("challenge")
                 client.hear()
 
-    monkeypatch.setattr(listener, "LOGIN_SECONDS", 0.1)
-    serve_here(tmp_path / "home", talk)
+    serve_here(tmp_path / "home", talk, login_timeout=0.1)
 
 
 # The end of a server
@@ -642,7 +642,7 @@ def test_a_first_mistake_costs_nothing_and_each_further_one_more_up_to_a_limit(c
     assert delays[0] == 0
     assert delays == sorted(delays)
     assert 0 < delays[4] < delays[5]
-    assert delays[-2] == delays[-1] < listener.LOGIN_SECONDS
+    assert delays[-2] == delays[-1] < LOGIN_SECONDS
 
 
 def test_failures_from_one_address_slow_down_no_other(clock):

@@ -26,9 +26,10 @@ from headless.server.errors import HomeError
 from headless.server.home import Home
 from headless.server.jobs import environment
 from headless.server.journal import Journal
-from headless.server.listener import Server, Settings
 from headless.server.listing import Listing
 from headless.server.processes import processes
+from headless.server.server import Server
+from headless.server.settings import Settings
 
 _DEFAULT_HOME = "planta-home"
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -188,7 +189,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         port,
         arguments.workers,
         arguments.grace,
-        keep_days=arguments.keep,
+        retention_days=arguments.keep,
         trust_osuser=arguments.trust_osuser,
         tls=_tls(arguments.tls_cert, arguments.tls_key),
     )

@@ -6,6 +6,18 @@ a command is in commands/main.py, and how it ends a connection in session.py.
 
 from __future__ import annotations
 
+from headless.protocol.characters import made_fit_for_xml, shortened
+from headless.protocol.messages import Refused
+
 
 class HomeError(Exception):
     """The folder of the server cannot be used. The text is one sentence for the administrator."""
+
+
+class Refusal(Exception):
+    """A client does not get what it has asked for. `message` tells it so, `delay` seconds later."""
+
+    def __init__(self, reason: str, text: str, delay: float = 0.0) -> None:
+        super().__init__(text)
+        self.message = Refused(reason, made_fit_for_xml(shortened(text)))
+        self.delay = delay

@@ -15,8 +15,6 @@ import pytest
 from raw_client import Gate, QuickServer, RawClient, connect, osuser_login, py_code, run, serve_here, states, wait_until
 from support import PATIENCE, Hangup, JobServer, frame
 
-from headless.server import listener
-
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 
 LOGIN_SECONDS = 10  # what the server leaves a connection to log in
@@ -116,7 +114,7 @@ def test_a_session_in_the_queue_costs_little(server, tmp_path):
     assert growth < 20 * 1024  # 4 to 7 KiB, on top of what the session costs
 
 
-def test_a_server_can_stop_while_it_is_closing_a_connection(tmp_path, monkeypatch):
+def test_a_server_can_stop_while_it_is_closing_a_connection(tmp_path):
     with ExitStack() as stack:
 
         def talk(address: str) -> None:
@@ -124,6 +122,5 @@ def test_a_server_can_stop_while_it_is_closing_a_connection(tmp_path, monkeypatc
             with pytest.raises(Hangup):  # after which the server waits a second for the client to close, too
                 client.hear()
 
-        monkeypatch.setattr(listener, "LOGIN_SECONDS", 0.1)
-        serve_here(tmp_path / "home", talk)
+        serve_here(tmp_path / "home", talk, login_timeout=0.1)
     gc.collect()  # which is when asyncio warns of a connection that was left open
