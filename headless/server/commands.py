@@ -181,7 +181,6 @@ def _serve(arguments: argparse.Namespace) -> int:
     logging.basicConfig(
         stream=sys.stderr, level=arguments.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
     )
-    logging.getLogger("asyncio").setLevel(logging.CRITICAL)  # what a connection does wrong is said here, once
     _open_standard_files()
     host, port = arguments.listen
     settings = Settings(

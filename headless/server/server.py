@@ -15,17 +15,17 @@ from headless.protocol.messages import Refused
 from headless.server.accounts import Accounts
 from headless.server.authentication import Authenticator
 from headless.server.batch_queue import BatchQueue
+from headless.server.exception_handler import ExceptionHandler
 from headless.server.home import Home
 from headless.server.journal import Journal
 from headless.server.link import LINGER_SECONDS, Link
+from headless.server.listener import listen
 from headless.server.process import Processes
 from headless.server.retention import Retention
 from headless.server.session import Session
 from headless.server.settings import Settings
 
 log = logging.getLogger(__name__)
-
-_BACKLOG = 1024  # connections that wait to be accepted
 
 
 class Server:
@@ -42,19 +42,14 @@ class Server:
         if settings.retention_days is not None:
             self._retention = Retention(home, journal, settings.retention_days)
         self._links: dict[Link, asyncio.Task[None]] = {}
-        self._listener: asyncio.AbstractServer | None = None
+        self._listener: asyncio.Server | None = None
         self._pruning: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
         """HOST:PORT where it listens. Raises OSError if it cannot."""
-        self._listener = await asyncio.start_server(
-            self._serve,
-            self._settings.host,
-            self._settings.port,
-            backlog=_BACKLOG,
-            ssl=self._settings.tls,
-            ssl_handshake_timeout=self._settings.login_timeout if self._settings.tls else None,
-        )
+        settings = self._settings
+        asyncio.get_running_loop().set_exception_handler(ExceptionHandler())
+        self._listener = await listen(settings.host, settings.port, settings.tls, settings.login_timeout, self._serve)
         await self._processes.open()
         self._queue.recover()
         if self._retention is not None:
