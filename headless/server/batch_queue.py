@@ -116,7 +116,7 @@ class BatchQueue:
         """How the job ended, as a state of the journal, and why."""
         try:
             self._jobs[batch] = job = await RunningJob.start(self._home, self._processes, batch.accepted, number)
-            return await job.end()
+            return await job.wait()
         except (OSError, JobRefused) as error:
             return journal.FAILED, f"the job could not be run: {error}"
         finally:

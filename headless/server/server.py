@@ -72,7 +72,7 @@ class Server:
         log.info("stopped")
 
     async def _close_links(self) -> None:
-        """Lets the clients hear how their batches ended, and refuses those that wait for more."""
+        """Lets the clients read how their batches ended, and refuses those that wait for more."""
         if self._links:
             await asyncio.wait(self._links.values(), timeout=LINGER_SECONDS / 2)
         for link, task in list(self._links.items()):
