@@ -43,10 +43,9 @@ class _Handshake(asyncio.Protocol):
         self._serve = serve
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        plain = cast(asyncio.Transport, transport)
-        plain.pause_reading()  # what comes is for TLS
-        # The loop alone keeps no task alive.
-        self._task = asyncio.ensure_future(self._run(plain))
+        # Nothing is read before the task has begun, and there start_tls() stops reading first. To stop it here would be
+        # too early: Python 3.9 begins to read after this, whatever was said.
+        self._task = asyncio.ensure_future(self._run(cast(asyncio.Transport, transport)))
 
     async def _run(self, plain: asyncio.Transport) -> None:
         loop = asyncio.get_running_loop()

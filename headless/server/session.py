@@ -97,7 +97,7 @@ class Session:
                 await self._link.send(Alive())
             message = receiving.result()
         finally:
-            _abandon(receiving)
+            await _cancel(receiving)
         return message if isinstance(message, Jobs) else None
 
     def _accept(self, accepted: AcceptedBatch) -> Batch:
@@ -123,7 +123,7 @@ class Session:
                 if ended.done():
                     ended.result()
         finally:
-            _abandon(reporting, receiving)
+            await _cancel(reporting, receiving)
 
     async def _report(self, batch: Batch) -> None:
         async for message in report(batch, self._home, self._settings.heartbeat):
@@ -134,13 +134,11 @@ class Session:
             raise Refusal("busy", "the server is stopping")
 
 
-def _abandon(*tasks: asyncio.Future[Any]) -> None:
-    """Cancels these. What they raise no longer matters: a lost connection may fail both to read and to write."""
+async def _cancel(*tasks: asyncio.Future[Any]) -> None:
+    """Returns when these have ended: nobody else can read the connection before that.
+
+    What they raise no longer matters: a lost connection may fail both to read and to write.
+    """
     for task in tasks:
         task.cancel()
-        task.add_done_callback(_retrieve)
-
-
-def _retrieve(task: asyncio.Future[Any]) -> None:
-    if not task.cancelled():
-        task.exception()
+    await asyncio.gather(*tasks, return_exceptions=True)
