@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
             from headless import rehearsal
 
             return rehearsal.main(argv[1:])
-        from headless.server import commands
+        from headless.server.commands import main as commands
 
         return commands.main(argv)
     except KeyboardInterrupt:

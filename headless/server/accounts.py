@@ -1,28 +1,52 @@
-"""Who may log in. Of a password only what checks a proof is kept: salt, StoredKey and ServerKey, never the hash."""
+"""The accounts: who may log in. Their tables, their queries, and the keys of a new account.
+
+Of a password the server keeps only what checks a proof: salt, StoredKey and ServerKey, never the hash. How somebody
+logs in is in authentication.py, and how the proof is computed in protocol/login.py.
+"""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from headless.protocol import login
 
-COST = 12  # of the salts for new accounts, and so of the made-up ones
+COST = 12  # bcrypt's cost, of the salts for new accounts and so of the decoy salts
+
+SCHEMA = (
+    """
+    CREATE TABLE IF NOT EXISTS accounts (
+        user TEXT PRIMARY KEY,
+        os_user TEXT,
+        salt TEXT,
+        stored_key BLOB,
+        server_key BLOB
+    )
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS decoy_salts (
+        key BLOB NOT NULL
+    )
+    """,
+)
 
 
 class Account(NamedTuple):
-    """`os_user` may log in with osuser, if there is one; `keys` check the challenge login, if there are any."""
+    """Who may log in, and how: `os_user` with osuser, and whoever proves to have the password of `keys` with
+    challenge. None: not that way."""
 
     user: str
-    os_user: Optional[str]
-    keys: Optional[login.Keys]
+    os_user: str | None
+    keys: login.Keys | None
 
 
 class Accounts:
+    """The accounts of one database. Every method may raise sqlite3.Error."""
+
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
-        self._made_up_salts_key = self._fetch_made_up_salts_key()
+        self._decoy_salts_key = self._fetch_decoy_salts_key()
 
     def add(self, account: Account) -> bool:
         """Whether the account was added: there may be one for this user already."""
@@ -46,31 +70,32 @@ class Accounts:
         return next(iter(self._select("WHERE user = ?", user)), None)
 
     def of_os_user(self, os_user: str) -> list[Account]:
+        """The accounts that this user of the operating system may log in to, by user."""
         return self._select("WHERE os_user = ? ORDER BY user", os_user)
 
     def keys_of(self, user: str) -> login.Keys:
         """The user's keys; for one that has none, keys that fit no password, with a salt that is always the same."""
-        # Made up in any case, so that the time it takes does not tell who exists.
-        made_up = login.Keys(login.made_up_salt(self._made_up_salts_key, user, COST), os.urandom(32), os.urandom(32))
+        # The decoy is computed in any case, so that the time it takes does not tell who exists.
+        decoy = login.Keys(login.made_up_salt(self._decoy_salts_key, user, COST), os.urandom(32), os.urandom(32))
         account = self.of_user(user)
-        return account.keys if account is not None and account.keys is not None else made_up
+        return account.keys if account is not None and account.keys is not None else decoy
 
     def _select(self, condition: str, *values: str) -> list[Account]:
         select = f"SELECT user, os_user, salt, stored_key, server_key FROM accounts {condition}"
         rows = self._database.execute(select, values)
         return [Account(user, os_user, login.Keys(*keys) if keys[0] else None) for user, os_user, *keys in rows]
 
-    def _fetch_made_up_salts_key(self) -> bytes:
+    def _fetch_decoy_salts_key(self) -> bytes:
         with self._database:
             self._database.execute(
-                "INSERT INTO made_up_salts SELECT ? WHERE NOT EXISTS (SELECT * FROM made_up_salts)", (os.urandom(32),)
+                "INSERT INTO decoy_salts SELECT ? WHERE NOT EXISTS (SELECT * FROM decoy_salts)", (os.urandom(32),)
             )
-        (key,) = self._database.execute("SELECT key FROM made_up_salts").fetchone()
+        (key,) = self._database.execute("SELECT key FROM decoy_salts").fetchone()
         return bytes(key)
 
 
 def keys_from_hash(secret: bytes) -> login.Keys:
-    """The keys for a bcrypt hash, as a password file holds it."""
+    """The keys for a bcrypt hash of 60 bytes, as a password file holds it."""
     return login.Keys(login.salt_of(secret), *login.keys_from(secret))
 
 

@@ -1,8 +1,9 @@
 """The process that jobs are forked from, where the platform can fork: a Python that has started already.
 
-A script of its own, run by processes.py and imported by nobody. It imports nothing of this package, and lets a job find
-an interpreter as good as new. Orders come and reports go over one socket, each a length of four bytes and a marshalled
-tuple:
+A script of its own, run by forked.py and imported by nobody. It imports nothing of this package, and lets a job find an
+interpreter as good as new. What a job runs and what its end means is decided by the server, not here.
+
+Requests come and reports go over one socket, each a length of four bytes and a marshalled tuple:
 
     ("start", number, (script, folder, stdout, stderr, environment))  run this script, with its output into these files
     ("end", number, ())                                               end the job and all that it has started
@@ -30,7 +31,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    _Order = tuple[str, str, str, str, dict[str, str]]
+    _Spec = tuple[str, str, str, str, dict[str, str]]
 
 _SECONDS_TO_CLEAN_UP = 1.0  # between asking a job to end and ending it
 _SECONDS_TO_DIE = 1.0  # a process with much memory takes a while; one of another user, or a zombie, for ever
@@ -95,7 +96,7 @@ class _ForkServer:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._die_with = _prctl()
 
-    def next_to_run(self) -> "_Order | None":
+    def serve(self) -> "_Spec | None":
         """Returns in the process of each new job with what that has to do, and in this process at its end."""
         poll = select.poll()
         poll.register(self._control, select.POLLIN)
@@ -103,18 +104,18 @@ class _ForkServer:
         while True:
             is_ending = any(job.is_ending for job in self._jobs.values())
             ready = {descriptor for descriptor, _ in poll.poll(_POLL_SECONDS * 1000 if is_ending else None)}
-            self._look_after_jobs()
+            self._reap_jobs()
             if self._control in ready:
                 data = self._read()
                 if not data:
                     self._end_all()
                     return None
                 self._received += data
-            for what, number, order in self._orders():
-                if what == "end" and number in self._jobs:
+            for kind, number, spec in self._requests():
+                if kind == "end" and number in self._jobs:
                     self._jobs[number].end()
-                elif what == "start" and self._start(number, order):
-                    return order
+                elif kind == "start" and self._start(number, spec):
+                    return spec
 
     def _read(self) -> bytes:
         try:
@@ -122,16 +123,16 @@ class _ForkServer:
         except OSError:  # the server has ended with a report unread
             return b""
 
-    def _orders(self) -> "Iterator[tuple[str, int, _Order]]":
+    def _requests(self) -> "Iterator[tuple[str, int, _Spec]]":
         while len(self._received) >= 4:
             end = 4 + int.from_bytes(self._received[:4], "big")
             if len(self._received) < end:
                 return
-            order, self._received = self._received[4:end], self._received[end:]
-            yield marshal.loads(order)
+            request, self._received = self._received[4:end], self._received[end:]
+            yield marshal.loads(request)
 
-    def _report(self, number: int, what: str, value: "int | str") -> None:
-        data = marshal.dumps((number, what, value))
+    def _report(self, number: int, kind: str, value: "int | str") -> None:
+        data = marshal.dumps((number, kind, value))
         data = len(data).to_bytes(4, "big") + data
         try:
             while data:
@@ -139,9 +140,9 @@ class _ForkServer:
         except OSError:
             pass  # the server is gone, which the next read tells
 
-    def _start(self, number: int, order: "_Order") -> bool:
+    def _start(self, number: int, spec: "_Spec") -> bool:
         """Whether this is the process of the job."""
-        _, _, stdout, stderr, _ = order
+        _, _, stdout, stderr, _ = spec
         files: list[int] = []
         try:
             files.append(os.open(os.devnull, os.O_RDONLY))
@@ -151,7 +152,7 @@ class _ForkServer:
             signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
             pid = os.fork()
             if pid == 0:
-                self._become_a_job(files)
+                self._become_job(files)
                 return True
             self._jobs[number] = _Job(number, pid)
             self._report(number, "pid", pid)
@@ -162,7 +163,7 @@ class _ForkServer:
             os.close(descriptor)
         return False
 
-    def _become_a_job(self, files: list[int]) -> None:
+    def _become_job(self, files: list[int]) -> None:
         os.setsid()
         self._die_with(signal.SIGKILL)
         signal.set_wakeup_fd(-1)
@@ -175,7 +176,7 @@ class _ForkServer:
             os.close(descriptor)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING_SIGNALS)
 
-    def _look_after_jobs(self) -> None:
+    def _reap_jobs(self) -> None:
         try:
             while os.read(self._wakeup, 512):
                 pass
@@ -200,7 +201,7 @@ class _ForkServer:
             job.end()
         while self._jobs:
             time.sleep(_POLL_SECONDS)
-            self._look_after_jobs()
+            self._reap_jobs()
 
 
 def _prctl() -> "Callable[[int], None]":
@@ -219,9 +220,9 @@ def _prctl() -> "Callable[[int], None]":
     return die_with_parent
 
 
-def _run(order: "_Order") -> None:
+def _run(spec: "_Spec") -> None:
     """What `python -u SCRIPT` does."""
-    script, folder, _, _, environment = order
+    script, folder, _, _, environment = spec
     os.environ.update(environment)
     os.chdir(folder)
     sys.argv[:] = [script]
@@ -238,10 +239,10 @@ def _run(order: "_Order") -> None:
     exec(compile(source, script, "exec", dont_inherit=True), main.__dict__)
 
 
-def _run_as_main(order: "_Order") -> None:
+def _run_as_main(spec: "_Spec") -> None:
     """Ends as a script does that the interpreter runs: its traceback shows nothing of this file."""
     try:
-        _run(order)
+        _run(spec)
     except SystemExit:
         raise
     except BaseException as error:
@@ -254,7 +255,7 @@ def _run_as_main(order: "_Order") -> None:
 
 if __name__ == "__main__":
     _this = sys.modules["__main__"]  # which a job replaces, while its functions still run
-    _job = _ForkServer(int(sys.argv[1]), int(sys.argv[2])).next_to_run()
+    _job = _ForkServer(int(sys.argv[1]), int(sys.argv[2])).serve()
     if _job is None:
         os._exit(0)
     _run_as_main(_job)

@@ -1,7 +1,8 @@
 """One job: whether it can be run, how it is run, and how it has ended.
 
 A job writes straight into the files that store its output. Whoever shows the output reads it from there, so a slow
-reader does not slow the job down, and a job that prints without end does not fill the server's memory.
+reader does not slow the job down, and a job that prints without end does not fill the server's memory. Which job runs
+when is in batch_queue.py, and how a process is started and ended in process.py and the files that it names.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from headless.protocol.characters import made_fit_for_xml
 from headless.protocol.messages import Job
 from headless.server import journal
 from headless.server.home import Home
-from headless.server.processes import LOST, Order, Process, Processes
+from headless.server.process import LOST, Process, Processes, ProcessSpec
 
 _MODULE_ID = re.compile(r"[0-9A-Za-z_]{1,64}")
-_LAST_LINE_BYTES = 4096
+_LAST_LINE_BYTES = 4096  # of stderr, in which its last line is looked for
 # What a job gets of the server's environment.
 _ENVIRONMENT = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_[A-Z]+|TZ|TMPDIR|TEMP|TMP|SYSTEMROOT|PATHEXT|COMSPEC|"
@@ -84,11 +85,11 @@ class RunningJob:
             "PLANTA_USER": batch.user,
             "PLANTA_JOB": str(number),
         }
-        order = Order(str(script), str(home.py), str(stdout), str(stderr), environment)
-        return cls(await processes.start(order), stderr)
+        spec = ProcessSpec(str(script), str(home.py), str(stdout), str(stderr), environment)
+        return cls(await processes.start(spec), stderr)
 
-    async def end(self) -> tuple[str, str]:
-        """How the job ended: OK, FAILED or INTERRUPTED, and why."""
+    async def wait(self) -> tuple[str, str]:
+        """Waits for the end. How the job ended, which is OK, FAILED or INTERRUPTED, and why. Raises OSError."""
         status = await self._process.wait()
         if self._interruption:
             return journal.INTERRUPTED, self._interruption

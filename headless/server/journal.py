@@ -1,7 +1,8 @@
-"""What was accepted and what became of it. Every method is one transaction, on disk when it returns.
+"""The journal: which batches were accepted, and what became of their jobs. Its tables and its queries.
 
-A batch has not started, or one of its jobs is running, or it is over: there is no moment between two jobs, so that
-after a crash it is always clear what may still run.
+A batch has not started, or one of its jobs is running, or it is over. There is no moment between two jobs, so that
+after a crash it is always clear what may still run. Who writes here is in batch_queue.py and retention.py, and how the
+journal is shown in listing.py. What jobs print is not in the database: home.py says where it is.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Iterable
-from typing import NamedTuple, Optional
+from typing import NamedTuple
 
 from headless.protocol.messages import Job
 
@@ -22,6 +23,30 @@ INTERRUPTED = "interrupted"
 
 REASON_OF_CRASH = "the server stopped while the job was running"
 
+SCHEMA = (
+    """
+    CREATE TABLE IF NOT EXISTS batches (
+        number INTEGER PRIMARY KEY AUTOINCREMENT,
+        session TEXT NOT NULL UNIQUE,
+        user TEXT NOT NULL,
+        accepted REAL NOT NULL
+    )
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS jobs (
+        session TEXT NOT NULL REFERENCES batches (session),
+        job INTEGER NOT NULL,
+        kind TEXT NOT NULL,
+        text TEXT NOT NULL,
+        state TEXT NOT NULL,
+        started REAL,
+        ended REAL,
+        message TEXT NOT NULL DEFAULT '',
+        PRIMARY KEY (session, job)
+    )
+    """,
+)
+
 
 class Entry(NamedTuple):
     """One job of the journal. Times are seconds since the epoch, None for what has not happened."""
@@ -32,18 +57,23 @@ class Entry(NamedTuple):
     kind: str
     state: str
     accepted: float
-    started: Optional[float]
-    ended: Optional[float]
+    started: float | None
+    ended: float | None
     message: str
 
 
 class AcceptedBatch(NamedTuple):
+    """The jobs that one session has submitted, in the order in which they run."""
+
     session: str
     user: str
     jobs: tuple[Job, ...]
 
 
 class Journal:
+    """The journal of one database. A method that changes something is one transaction, which is on disk when the method
+    returns. Every method may raise sqlite3.Error. The first job of a batch has the number 1."""
+
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
 
@@ -92,7 +122,7 @@ class Journal:
         )
         return _batches(rows)
 
-    def forget(self, before: float) -> list[str]:
+    def prune(self, before: float) -> list[str]:
         """Removes the sessions that were over before this time (seconds since the epoch). Returns their names."""
         with self._database:
             rows = self._database.execute(
@@ -105,9 +135,10 @@ class Journal:
         return [session for (session,) in rows]
 
     def sessions(self) -> set[str]:
+        """The names of all sessions in the journal."""
         return {session for (session,) in self._database.execute("SELECT session FROM batches")}
 
-    def entries(self, session: Optional[str] = None) -> Iterable[Entry]:
+    def entries(self, session: str | None = None) -> Iterable[Entry]:
         """The jobs of one session, or all of them, the newest last."""
         return (
             Entry(*row)

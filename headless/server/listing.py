@@ -1,4 +1,8 @@
-"""What `jobs` shows: the journal and the stored output, a line at a time, for people or for programs."""
+"""What the command `jobs` shows: the journal and the stored output, a line at a time, for people or for programs.
+
+Here is how it looks, and what is new since the last look. What the journal is asked is in journal.py, and the
+arguments of the command are in commands/jobs.py.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,6 @@ import sys
 import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from typing import Optional
 
 from headless.protocol.characters import on_one_line
 from headless.server.home import Home
@@ -15,14 +18,14 @@ from headless.server.journal import QUEUED, RUNNING, Entry, Journal
 
 _STREAMS = ("stdout", "stderr")
 _POLL_SECONDS = 0.5
-_PIECE = 65536  # characters of output that are read at a time
-_LINE_BYTES = 65536  # the same, of a line
+_PIECE_LENGTH = 65536  # characters of output that are read at a time
+_LINE_BYTES = 65536  # the most that is shown as one line
 
 
 class Listing:
     """The jobs of one session, with their output, or all jobs. What has been shown once is not shown again."""
 
-    def __init__(self, home: Home, journal: Journal, session: Optional[str], as_json: bool) -> None:
+    def __init__(self, home: Home, journal: Journal, session: str | None, as_json: bool) -> None:
         self._home = home
         self._journal = journal
         self._session = session
@@ -32,7 +35,7 @@ class Listing:
         self._widths = (0, 0)
 
     def show(self) -> bool:
-        """Shows every job whose state is new. Whether there are any jobs."""
+        """Shows every job whose state is new. Returns whether there are any jobs. Raises OSError, sqlite3.Error."""
         entries = list(self._journal.entries(self._session))
         self._widths = (max([len(on_one_line(e.user)) for e in entries] or [0]), max([e.job for e in entries] or [0]))
         for entry in entries:
@@ -47,7 +50,7 @@ class Listing:
         return bool(entries)
 
     def follow(self) -> None:
-        """Goes on showing: until the session is over, or for ever."""
+        """Goes on showing: until the session is over, or for ever. Raises OSError, sqlite3.Error."""
         while self._session is None or {QUEUED, RUNNING} & set(self._shown.values()):
             sys.stdout.flush()
             time.sleep(_POLL_SECONDS)
@@ -77,7 +80,7 @@ class Listing:
         path = self._home.output(entry.session, entry.job, stream)
         try:
             with open(path, encoding="utf-8", errors="replace", newline="") as file:
-                while piece := file.read(_PIECE):
+                while piece := file.read(_PIECE_LENGTH):
                     yield piece
         except FileNotFoundError:
             pass
@@ -103,12 +106,12 @@ class Listing:
         self._positions[entry.job, stream] = position
 
 
-def _iso(seconds: Optional[float]) -> Optional[str]:
+def _iso(seconds: float | None) -> str | None:
     """ISO 8601, in UTC, to the millisecond."""
     return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
 
 
-def _local(seconds: Optional[float]) -> str:
+def _local(seconds: float | None) -> str:
     """In this machine's time zone, to the second."""
     return f"{'-':19}" if seconds is None else f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"
 

@@ -1,4 +1,8 @@
-"""Who is at the other end of a loopback connection, as the kernel knows it. Only Linux tells."""
+"""Who is at the other end of a loopback connection, as the kernel knows it. Only Linux tells.
+
+Here is what the kernel is asked, in two ways: by netlink, and by the table in /proc. What a login makes of the answer
+is in authentication.py.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,6 @@ import socket
 import struct
 import sys
 from collections.abc import Iterable
-from typing import Optional
 
 _ESTABLISHED = "01"  # a socket in another state may have lost its owner, and be shown as root's
 
@@ -29,18 +32,19 @@ def is_loopback(host: str) -> bool:
     return ipaddress.ip_address(host.partition("%")[0]).is_loopback
 
 
-def owner(peer: tuple[str, int], own: tuple[str, int]) -> int:
-    """The number of the user whose socket is the peer's end of this connection. Raises OwnerUnknown."""
+def owner_uid(peer: tuple[str, int], local: tuple[str, int]) -> int:
+    """The uid of the user whose socket is the peer's end of this connection, for the addresses of both ends as this end
+    sees them. Raises OwnerUnknown."""
     if not sys.platform.startswith("linux"):
         raise OwnerUnknown("this platform does not tell who owns a connection")
     try:
-        return _owner_by_question(peer, own)
+        return _uid_via_netlink(peer, local)
     except OSError:  # not every kernel answers, and the table takes longer the more connections there are
-        return _owner_by_table(peer, own)
+        return _uid_via_proc_net_tcp(peer, local)
 
 
 def is_user(uid: int, name: str) -> bool:
-    """Whether the user of this name has this number."""
+    """Whether the user of this name has this uid. Not on Windows."""
     import pwd
 
     try:
@@ -49,11 +53,11 @@ def is_user(uid: int, name: str) -> bool:
         return False
 
 
-def _owner_by_question(peer: tuple[str, int], own: tuple[str, int]) -> int:
+def _uid_via_netlink(peer: tuple[str, int], local: tuple[str, int]) -> int:
     """Asks the kernel for this one socket: sock_diag(7), inet_diag_req_v2 and inet_diag_msg. Raises OSError."""
     family, source = _packed(peer)
-    _, destination = _packed(own)
-    socket_id = _SOCKET_ID.pack(peer[1], own[1], source, destination, 0, _NO_COOKIE)
+    _, destination = _packed(local)
+    socket_id = _SOCKET_ID.pack(peer[1], local[1], source, destination, 0, _NO_COOKIE)
     request = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF) + socket_id
     header = struct.pack("=IHHII", _HEADER_BYTES + len(request), _SOCK_DIAG_BY_FAMILY, _NLM_F_REQUEST, 0, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, _NETLINK_SOCK_DIAG) as kernel:
@@ -67,11 +71,12 @@ def _owner_by_question(peer: tuple[str, int], own: tuple[str, int]) -> int:
     return int(uid)
 
 
-def _owner_by_table(peer: tuple[str, int], own: tuple[str, int]) -> int:
+def _uid_via_proc_net_tcp(peer: tuple[str, int], local: tuple[str, int]) -> int:
+    """Looks for the socket in the kernel's table of all connections. Raises OwnerUnknown."""
     table = "/proc/net/tcp6" if ":" in peer[0] else "/proc/net/tcp"
     try:
         with open(table, encoding="ascii") as rows:
-            uid = _owner_in(rows, _in_table(peer), _in_table(own))
+            uid = _uid_in(rows, _proc_format(peer), _proc_format(local))
     except OSError as error:
         raise OwnerUnknown(f"{table} cannot be read: {error.strerror}") from None
     if uid is None:
@@ -79,7 +84,7 @@ def _owner_by_table(peer: tuple[str, int], own: tuple[str, int]) -> int:
     return uid
 
 
-def _owner_in(rows: Iterable[str], local: str, remote: str) -> Optional[int]:
+def _uid_in(rows: Iterable[str], local: str, remote: str) -> int | None:
     # proc(5), /proc/net/tcp: sl, local_address, rem_address, st, queues, timer, retrnsmt, uid, ...
     for row in rows:
         fields = row.split(maxsplit=8)
@@ -88,7 +93,7 @@ def _owner_in(rows: Iterable[str], local: str, remote: str) -> Optional[int]:
     return None
 
 
-def _in_table(address: tuple[str, int]) -> str:
+def _proc_format(address: tuple[str, int]) -> str:
     """The address as the table writes it: words of four bytes, each as a number of this machine, in hexadecimal."""
     _, packed = _packed(address)
     words = struct.unpack(f"={len(packed) // 4}I", packed)

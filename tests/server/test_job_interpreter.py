@@ -189,7 +189,7 @@ def test_jobs_leave_each_other_nothing(folder):
         async with opened("forked") as processes:
             result = []
             for source in ("import os, sys; sys.path.append('x'); os.environ['X'] = ''; os.umask(0o77)", LOOK):
-                order = folder.order(folder.script(source), "forked")
+                order = folder.spec_of(folder.script(source), "forked")
                 result.append(folder.result_of(order, await in_time((await processes.start(order)).wait())))
             return result
 

@@ -152,7 +152,7 @@ def test_following_ends_by_ctrl_c_and_prints_nothing(tmp_path):
             assert follower.process.returncode == -2
 
 
-# Keeping
+# Retention
 
 
 def age(home, session: str, seconds: float) -> None:
@@ -161,7 +161,7 @@ def age(home, session: str, seconds: float) -> None:
         database.execute("UPDATE jobs SET ended = ended - ? WHERE session = ?", (seconds, session))
 
 
-def test_what_is_forgotten_is_what_was_over_before_that_time(home, record):
+def test_what_is_pruned_is_what_was_over_before_that_time(home, record):
     for session in ("old", "young", "running", "queued"):
         record.accept(batch(session, jobs=2))
         if session != "queued":
@@ -171,12 +171,12 @@ def test_what_is_forgotten_is_what_was_over_before_that_time(home, record):
         age(home, session, 2 * DAY if session == "old" else 0)
     record.finish("running", 1, OK, "")
     age(home, "running", 2 * DAY)
-    assert record.forget(time.time() - DAY) == ["old"]
+    assert record.prune(time.time() - DAY) == ["old"]
     assert record.sessions() == {"young", "running", "queued"}
     assert [entry.session for entry in record.entries()] == ["young", "young", "running", "running", "queued", "queued"]
 
 
-def test_a_server_forgets_old_sessions_and_their_output_and_keeps_the_others(tmp_path):
+def test_a_server_prunes_old_sessions_and_their_output_and_keeps_the_others(tmp_path):
     with QuickServer(tmp_path / "home") as server:
         for _ in range(2):
             run(server, py_code("print(1)"))
@@ -191,10 +191,10 @@ def test_a_server_forgets_old_sessions_and_their_output_and_keeps_the_others(tmp
         assert [entry["session"] for entry in journal(server)] == [young]
         assert journal(server, young)[0]["stdout"] == "1\n"
         server.stop()
-        assert f"session {old}: forgotten" in server.log
+        assert f"session {old}: pruned" in server.log
 
 
-def test_without_keep_nothing_is_forgotten(tmp_path):
+def test_without_keep_nothing_is_pruned(tmp_path):
     with QuickServer(tmp_path / "home") as server:
         run(server, py_code("1"))
         session = journal(server)[0]["session"]

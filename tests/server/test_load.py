@@ -12,7 +12,6 @@ from contextlib import ExitStack
 
 import pytest
 
-from headless.server import listener
 from support.frames import frame
 from support.in_process import serve_here
 from support.job_code import Gate
@@ -115,7 +114,7 @@ def test_a_session_in_the_queue_costs_little(server, tmp_path):
     assert growth < 20 * 1024  # 4 to 7 KiB, on top of what the session costs
 
 
-def test_a_server_can_stop_while_it_is_closing_a_connection(tmp_path, monkeypatch):
+def test_a_server_can_stop_while_it_is_closing_a_connection(tmp_path):
     with ExitStack() as stack:
 
         def talk(address: str) -> None:
@@ -123,6 +122,5 @@ def test_a_server_can_stop_while_it_is_closing_a_connection(tmp_path, monkeypatc
             with pytest.raises(Disconnected):  # after which the server waits a second for the client to close, too
                 client.receive()
 
-        monkeypatch.setattr(listener, "LOGIN_SECONDS", 0.1)
-        serve_here(tmp_path / "home", talk)
+        serve_here(tmp_path / "home", talk, login_timeout=0.1)
     gc.collect()  # which is when asyncio warns of a connection that was left open

@@ -42,10 +42,10 @@ def test_the_kernel_knows_the_owner_as_long_as_the_connection_is_there(host):
         pytest.skip(f"there is no {host} here")
     with listening, socket.create_connection(listening.getsockname()[:2]) as client:
         theirs, ours = client.getsockname()[:2], client.getpeername()[:2]
-        assert peer.owner(theirs, ours) == os.geteuid()
+        assert peer.owner_uid(theirs, ours) == os.geteuid()
         client.close()
         with pytest.raises(peer.OwnerUnknown):
-            peer.owner(theirs, ours)
+            peer.owner_uid(theirs, ours)
 
 
 # /proc/net/tcp: 20000 listens; a connection from 40000, with its other end; one from 40001 that is being closed.
@@ -63,15 +63,15 @@ TABLE = """\
 @pytest.mark.skipif(sys.byteorder != "little", reason="the table above was written by a little-endian machine")
 def test_the_owner_is_that_of_the_peers_end_of_an_open_connection(monkeypatch):
     monkeypatch.setattr(peer, "open", lambda *_, **__: io.StringIO(TABLE), raising=False)
-    assert peer.owner(("127.0.0.1", 40000), ("127.0.0.1", 20000)) == 1001
+    assert peer.owner_uid(("127.0.0.1", 40000), ("127.0.0.1", 20000)) == 1001
     with pytest.raises(peer.OwnerUnknown):
-        peer.owner(("127.0.0.1", 40001), ("127.0.0.1", 20000))
+        peer.owner_uid(("127.0.0.1", 40001), ("127.0.0.1", 20000))
 
 
 def test_elsewhere_the_owner_is_unknown(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
     with pytest.raises(peer.OwnerUnknown):
-        peer.owner(("127.0.0.1", 1), ("127.0.0.1", 2))
+        peer.owner_uid(("127.0.0.1", 1), ("127.0.0.1", 2))
 
 
 def test_a_number_belongs_to_the_user_of_that_name_alone():

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from headless.server.processes import LOST
+from headless.server.process import LOST
 from support.homes import R41, make_home
 from support.job_processes import (
     IGNORE_SIGTERM,
@@ -42,7 +42,7 @@ def folder(tmp_path):
 
 def test_many_jobs_start_at_once(folder):
     async def run_one(processes, number: int) -> Result:
-        order = folder.order(folder.script(f"print({number})", f"{number}.py"), str(number))
+        order = folder.spec_of(folder.script(f"print({number})", f"{number}.py"), str(number))
         return folder.result_of(order, await in_time((await processes.start(order)).wait()))
 
     async def run_all() -> list[Result]:
@@ -56,7 +56,7 @@ def test_many_jobs_start_at_once(folder):
 @pytest.mark.parametrize("way", WAYS)
 def test_without_files_for_its_output_no_job_starts_and_the_next_one_does(folder, way, stream):
     async def start() -> Result:
-        order = folder.order(folder.script(LOOK), way)
+        order = folder.spec_of(folder.script(LOOK), way)
         async with opened(way) as processes:
             for _ in range(3):
                 with pytest.raises(OSError, match="absent"):
@@ -120,7 +120,7 @@ def test_what_has_left_the_job_lives_on(folder, lock, tmp_path):
 def test_a_job_that_is_ended_gets_sigterm(folder, lock, way, before, status):
     async def start_and_end() -> int:
         async with opened(way) as processes:
-            process = await processes.start(folder.order(folder.script(before + lock.code()), way))
+            process = await processes.start(folder.spec_of(folder.script(before + lock.code()), way))
             while not lock.is_taken:
                 await asyncio.sleep(0.01)
             await in_time(process.end())
@@ -135,7 +135,7 @@ def test_ending_a_job_ends_its_children(folder, lock, way):
     async def start_and_end() -> None:
         async with opened(way) as processes:
             code = with_child(lock, IGNORE_SIGTERM + lock.code()) + "time.sleep(60)"
-            process = await processes.start(folder.order(folder.script(code), way))
+            process = await processes.start(folder.spec_of(folder.script(code), way))
             while not lock.is_taken:
                 await asyncio.sleep(0.01)
             await in_time(process.end())
@@ -148,7 +148,7 @@ def test_ending_a_job_ends_its_children(folder, lock, way):
 def test_a_job_may_be_ended_as_soon_as_it_is_started_and_again_when_it_is_over(folder, way):
     async def start_and_end() -> set[int]:
         async with opened(way) as processes:
-            order = folder.order(folder.script("import time; time.sleep(60)"), way)
+            order = folder.spec_of(folder.script("import time; time.sleep(60)"), way)
             statuses = set()
             for _ in range(20):  # the process may be anywhere between its first instruction and the script
                 process = await processes.start(order)
@@ -168,7 +168,7 @@ def test_orders_wait_while_it_takes_none(folder):
 
     async def start_many() -> list[int]:
         async with opened("forked") as processes:
-            order = folder.order(folder.script(""), "forked")
+            order = folder.spec_of(folder.script(""), "forked")
             os.kill(fork_server(processes).pid, signal.SIGSTOP)
             starting = [asyncio.ensure_future(processes.start(order)) for _ in range(500)]
             await asyncio.sleep(0.1)
@@ -181,7 +181,7 @@ def test_orders_wait_while_it_takes_none(folder):
 def test_closing_ends_what_still_runs(folder, lock):
     async def start_and_close() -> int:
         async with opened("forked") as processes:
-            process = await processes.start(folder.order(folder.script(lock.code()), "forked"))
+            process = await processes.start(folder.spec_of(folder.script(lock.code()), "forked"))
             while not lock.is_taken:
                 await asyncio.sleep(0.01)
         return await in_time(process.wait())
@@ -193,12 +193,12 @@ def test_closing_ends_what_still_runs(folder, lock):
 async def kill_what_forks(folder: Folder, lock: Lock, code: str) -> tuple[int, Result]:
     """The exit status of a job with this code, and the result of the next job."""
     async with opened("forked") as processes:
-        process = await processes.start(folder.order(folder.script(code), "forked"))
+        process = await processes.start(folder.spec_of(folder.script(code), "forked"))
         while not lock.is_taken:
             await asyncio.sleep(0.01)
         fork_server(processes).kill()
         status = await in_time(process.wait())
-        order = folder.order(folder.script("print(42)", "next.py"), "forked")
+        order = folder.spec_of(folder.script("print(42)", "next.py"), "forked")
         return status, folder.result_of(order, await in_time((await processes.start(order)).wait()))
 
 
@@ -224,9 +224,9 @@ def test_a_signal_to_everybody_is_no_signal_to_the_jobs(folder, tmp_path, signum
         async with opened("forked") as processes:
             gate = tmp_path / "gate"
             code = f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)"
-            process = await processes.start(folder.order(folder.script(code), "forked"))
+            process = await processes.start(folder.spec_of(folder.script(code), "forked"))
             fork_server(processes).send_signal(signum)
-            second = await processes.start(folder.order(folder.script("", "second.py"), "second"))
+            second = await processes.start(folder.spec_of(folder.script("", "second.py"), "second"))
             assert await in_time(second.wait()) == 0
             gate.touch()
             return await in_time(process.wait())

@@ -88,7 +88,7 @@ def test_trust_is_for_connections_whose_owner_cannot_be_known(tmp_path, monkeypa
         with RawClient(address) as client:
             assert client.ask(osuser_login()).tag == answer
 
-    monkeypatch.setattr(peer, "owner", owner_of)
+    monkeypatch.setattr(peer, "owner_uid", owner_of)
     serve_here(tmp_path / "home", talk, trust_osuser=trust)
 
 

@@ -7,7 +7,6 @@ from contextlib import closing
 
 import pytest
 
-from headless.server import listener
 from support.frames import frame
 from support.in_process import serve_here
 from support.job_code import Gate
@@ -97,7 +96,7 @@ def test_a_client_that_does_not_read_holds_up_neither_its_jobs_nor_others(server
 # Time limits, inside a server whose times are short
 
 
-def test_a_session_lasts_and_shows_it_whenever_there_is_nothing_else_to_send(tmp_path, monkeypatch):
+def test_a_session_lasts_and_shows_it_whenever_there_is_nothing_else_to_send(tmp_path):
     gate = Gate(tmp_path / "gate")
 
     def talk(address):
@@ -111,8 +110,8 @@ def test_a_session_lasts_and_shows_it_whenever_there_is_nothing_else_to_send(tmp
             assert received == ("<alive/>", "<alive/>")
             assert running.report().ended == waiting.report().ended == "ok"
 
-    monkeypatch.setattr(listener, "LOGIN_SECONDS", 1.5)  # which is over when the second `alive` comes
-    serve_here(tmp_path / "home", talk, heartbeat=1, workers=1)
+    # The time to log in is over when the second `alive` comes.
+    serve_here(tmp_path / "home", talk, heartbeat=1, workers=1, login_timeout=1.5)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +122,7 @@ def test_a_session_lasts_and_shows_it_whenever_there_is_nothing_else_to_send(tmp
         pytest.param(frame(challenge_login("R42")), id="no answer to the challenge"),
     ],
 )
-def test_a_connection_is_closed_that_sends(tmp_path, monkeypatch, data):
+def test_a_connection_is_closed_that_sends(tmp_path, data):
     def talk(address):
         with RawClient(address) as client:
             client.sock.sendall(data)
@@ -131,5 +130,4 @@ def test_a_connection_is_closed_that_sends(tmp_path, monkeypatch, data):
                 client.expect("challenge")
                 client.receive()
 
-    monkeypatch.setattr(listener, "LOGIN_SECONDS", 0.1)
-    serve_here(tmp_path / "home", talk)
+    serve_here(tmp_path / "home", talk, login_timeout=0.1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headless.server import listener
+from headless.server.settings import LOGIN_SECONDS
 from headless.server.throttle import Throttle
 
 
@@ -29,7 +29,7 @@ def test_a_first_mistake_costs_nothing_and_each_further_one_more_up_to_a_limit(c
     assert delays[0] == 0
     assert delays == sorted(delays)
     assert 0 < delays[4] < delays[5]
-    assert delays[-2] == delays[-1] < listener.LOGIN_SECONDS
+    assert delays[-2] == delays[-1] < LOGIN_SECONDS
 
 
 def test_failures_from_one_address_slow_down_no_other(clock):

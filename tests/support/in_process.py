@@ -15,8 +15,9 @@ from unittest.mock import patch
 from headless.__main__ import main
 from headless.server.home import Home
 from headless.server.jobs import environment
-from headless.server.listener import Server, Settings
 from headless.server.processes import processes
+from headless.server.server import Server
+from headless.server.settings import Settings
 from support.homes import R41, make_home
 
 
@@ -27,12 +28,12 @@ def serve_here(folder: Path, talk: Callable[[str], object], **settings: Any) -> 
     async def serve(database: sqlite3.Connection) -> None:
         server = Server(home, database, processes(environment()), Settings(port=0, **settings))
         address = await server.start()
-        hurry = asyncio.Event()
-        hurry.set()
+        force_stop = asyncio.Event()
+        force_stop.set()
         try:
             await asyncio.get_running_loop().run_in_executor(None, talk, address)
         finally:
-            await server.stop(hurry)
+            await server.stop(force_stop)
 
     with closing(home.database()) as database:
         asyncio.run(serve(database))

@@ -11,8 +11,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from headless.server.forked import ForkedProcesses
 from headless.server.jobs import environment
-from headless.server.processes import ForkedProcesses, Order, Processes, SpawnedProcesses
+from headless.server.process import Processes, ProcessSpec
+from headless.server.spawned import SpawnedProcesses
 from support.job_code import is_free
 from support.process import PATIENCE
 
@@ -48,21 +50,21 @@ class Folder:
         script.write_bytes(textwrap.dedent(source).encode() if isinstance(source, str) else source)
         return script
 
-    def order(self, script: Path, way: str) -> Order:
+    def spec_of(self, script: Path, way: str) -> ProcessSpec:
         stdout, stderr = (str(self.path / f"{way}.{stream}") for stream in ("stdout", "stderr"))
-        return Order(str(script), str(self.py), stdout, stderr, self.environment)
+        return ProcessSpec(str(script), str(self.py), stdout, stderr, self.environment)
 
-    def result_of(self, order: Order, status: int) -> Result:
-        return Result(status, Path(order.stdout).read_bytes(), Path(order.stderr).read_bytes())
+    def result_of(self, spec: ProcessSpec, status: int) -> Result:
+        return Result(status, Path(spec.stdout).read_bytes(), Path(spec.stderr).read_bytes())
 
     def by_hand(self, script: Path) -> Result:
         """What `python -u SCRIPT` results in."""
-        order = self.order(script, "by hand")
-        with open(order.stdout, "wb") as stdout, open(order.stderr, "wb") as stderr:
+        spec = self.spec_of(script, "by hand")
+        with open(spec.stdout, "wb") as stdout, open(spec.stderr, "wb") as stderr:
             done = subprocess.run(
-                [sys.executable, "-u", order.script],
-                cwd=order.folder,
-                env={**environment(), **order.environment},
+                [sys.executable, "-u", spec.script],
+                cwd=spec.folder,
+                env={**environment(), **spec.environment},
                 stdin=subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
@@ -70,13 +72,13 @@ class Folder:
                 timeout=PATIENCE,
                 check=False,
             )
-        return self.result_of(order, done.returncode)
+        return self.result_of(spec, done.returncode)
 
     async def as_job(self, script: Path, way: str) -> Result:
-        order = self.order(script, way)
+        spec = self.spec_of(script, way)
         async with opened(way) as processes:
-            process = await processes.start(order)
-            return self.result_of(order, await in_time(process.wait()))
+            process = await processes.start(spec)
+            return self.result_of(spec, await in_time(process.wait()))
 
     def in_every_way(self, script: Path) -> dict[str, Result]:
         async def run_all() -> list[Result]:

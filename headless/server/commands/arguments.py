@@ -1,0 +1,69 @@
+"""What the commands have in common: --home, and the types of their arguments.
+
+A type takes the text of an argument and returns its value. It raises argparse.ArgumentTypeError for what is none. The
+arguments of one command alone stand with that command.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any
+
+from headless.protocol.characters import carried_by_xml
+from headless.server.commands.errors import Failure
+from headless.server.home import Home
+
+_DEFAULT_HOME = "planta-home"
+
+
+def add_command(
+    commands: Any, name: str, function: Callable[[argparse.Namespace], None], text: str
+) -> argparse.ArgumentParser:
+    """Adds a command, which runs this function, with --home. Its further arguments are added to what is returned.
+
+    `commands` is what `argparse.ArgumentParser.add_subparsers` returns: its class has no public name.
+    """
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    parser.set_defaults(command=function, program=parser.prog)
+    parser.add_argument(
+        "--home", default=_DEFAULT_HOME, metavar="DIR", help=f"the folder of the server (default: {_DEFAULT_HOME})"
+    )
+    return parser
+
+
+def existing_home(arguments: argparse.Namespace) -> Home:
+    """The home that --home names. Raises Failure if no server has lived there."""
+    home = Home(arguments.home)
+    if not home.is_used:
+        raise Failure(f"no server has lived in {arguments.home!r}; --home says where it does")
+    return home
+
+
+def address(text: str) -> tuple[str, int]:
+    """HOST:PORT. An IPv6 address may stand in brackets, which are not returned."""
+    host, colon, port = text.rpartition(":")
+    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= 65535):
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT with a port from 0 to 65535")
+    return host[1:-1] if host.startswith("[") and host.endswith("]") else host, int(port)
+
+
+def count(text: str) -> int:
+    """A number from 1 to 10000."""
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 10_000):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 10000")
+    return int(text)
+
+
+def seconds(text: str) -> float:
+    """A whole number of seconds, from 0."""
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
+    return float(text)
+
+
+def name(text: str) -> str:
+    """The name of a user, of an account or of the operating system."""
+    if not 1 <= len(text) <= 256 or not carried_by_xml(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a name of 1 to 256 characters that XML can carry")
+    return text

@@ -1,0 +1,23 @@
+"""Errors that pass from one room of the server to another.
+
+Here is what several rooms raise or catch. An error that one room alone raises stands in that room. How an error ends
+a command is in commands/main.py, and how it ends a connection in session.py.
+"""
+
+from __future__ import annotations
+
+from headless.protocol.characters import made_fit_for_xml, shortened
+from headless.protocol.messages import Refused
+
+
+class HomeError(Exception):
+    """The folder of the server cannot be used. The text is one sentence for the administrator."""
+
+
+class Refusal(Exception):
+    """A client does not get what it has asked for. `message` tells it so, `delay` seconds later."""
+
+    def __init__(self, reason: str, text: str, delay: float = 0.0) -> None:
+        super().__init__(text)
+        self.message = Refused(reason, made_fit_for_xml(shortened(text)))
+        self.delay = delay
