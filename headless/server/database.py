@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from pathlib import Path
 
 from headless.server import accounts, journal
@@ -30,7 +31,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         raise HomeError(f"the database {str(path)!r} cannot be opened: {error}") from None
     try:
         _check_version(database, path)
-        database.execute("PRAGMA journal_mode = WAL")
+        _use_write_ahead_log(database)
         database.execute("PRAGMA synchronous = FULL")
         if _version(database) < VERSION:
             _migrate(database)
@@ -41,6 +42,18 @@ def open_database(path: Path) -> sqlite3.Connection:
         database.close()
         raise
     return database
+
+
+def _use_write_ahead_log(database: sqlite3.Connection) -> None:
+    end = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            database.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError:  # here, unlike elsewhere, SQLite does not wait for others itself
+            if time.monotonic() >= end:
+                raise
+        time.sleep(0.01)
 
 
 def _version(database: sqlite3.Connection) -> int:
