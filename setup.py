@@ -1,15 +1,38 @@
 """How the package is built and installed. Everything else that has settings has them in a dotfile."""
 
+from pathlib import Path
+
 from setuptools import find_packages, setup
 
 setup(
     name="planta-headless",
     version="39.0",
     description="A batch-job client for PLANTA project servers, and a server to rehearse with",
+    long_description=Path(__file__).with_name("README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
     license="MIT",
+    keywords=["PLANTA", "planta_headless", "headless client", "batch jobs", "cron", "task scheduler", "job server"],
+    classifiers=[
+        "Environment :: Console",
+        "Intended Audience :: System Administrators",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3",
+        "Programming Language :: Python :: 3 :: Only",
+        "Programming Language :: Python :: 3.9",
+        "Programming Language :: Python :: 3.10",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: System :: Systems Administration",
+        "Typing :: Typed",
+    ],
     python_requires=">=3.9",
     packages=find_packages(include=["headless", "headless.*"]),
-    package_data={"headless": ["py.typed"], "headless.protocol": ["PROTOCOL.md", "protocol.xsd"]},
+    package_data={
+        "headless": ["py.typed", "README.md"],
+        "headless.protocol": ["PROTOCOL.md", "PORTING.md", "protocol.xsd"],
+        "headless.server": ["SERVER.md"],
+    },
     scripts=["planta_headless.py"],
     install_requires=["bcrypt>=4", "lxml>=5"],
     extras_require={

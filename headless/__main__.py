@@ -13,8 +13,9 @@ if _IS_HELD:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 from headless.cli import end_process  # noqa: E402
-from headless.console import complain  # noqa: E402
-from headless.outcome import PARAMETER_ERROR  # noqa: E402
+from headless.report import report  # noqa: E402
+
+_PROGRAM = "python -m headless"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -31,9 +32,8 @@ def main(argv: Sequence[str]) -> int:
         return commands.main(argv)
     except KeyboardInterrupt:
         return -int(signal.SIGINT)
-    except ImportError as error:
-        complain(f"{error}; install what is missing with: {sys.executable} -m pip install {error.name}")
-        return PARAMETER_ERROR
+    except Exception as error:  # a library that is missing, say
+        return report(_PROGRAM, error)
 
 
 if __name__ == "__main__":

@@ -1,30 +1,18 @@
-"""main(argv) -> return code: the only place where errors become codes and text.
-
-The outer function catches, the inner one does the work without knowing of codes. How a process ends for a code is in
-`end_process`, because Python's own way of ending can replace the code by another.
-"""
+"""main(argv) -> return code, for the command line of planta_headless.py; and how a process ends with exactly that
+code."""
 
 from __future__ import annotations
 
 import os
-import signal
-import sys
-from collections.abc import Sequence
-from typing import NoReturn
 
-from headless import outcome
-from headless.console import Console, answer, complain
-from headless.options import CHALLENGE, PROGRAM, Answer, Options, parse
-from headless.outcome import HeadlessError, Interrupted, ParameterError, Submission
-from headless.waiting import Waiter
+from headless.options import PROGRAM, Answer, parse
+from headless.outcome import OK, PARAMETER_ERROR, ParameterError, explain
+from headless.terminal import print_answer, print_error
 
-TYPE_CHECKING = False  # as in typing, which is not worth its import for this
+TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from headless.client import Client
-    from headless.secret import Secret
-
-# Seconds that the last lines of -v may wait for a reader.
-_LAST_WORDS_SECONDS = 0.2
+    from collections.abc import Sequence
+    from typing import NoReturn
 
 
 def main(argv: Sequence[str]) -> int:
@@ -32,100 +20,21 @@ def main(argv: Sequence[str]) -> int:
     the process has to end by."""
     try:
         options = parse(argv)
-    except Answer as text:
-        answer(str(text))
-        return outcome.OK
+    except Answer as answer:
+        print_answer(str(answer))
+        return OK
     except ParameterError as error:
-        complain(f"{error} (see {PROGRAM} --help)")
-        return outcome.PARAMETER_ERROR
-    return run(options)
-
-
-def run(options: Options) -> int:
-    """The return code for one call, as of `main`."""
-    call = _Call(options, waiter := Waiter())
+        print_error(PROGRAM, f"{error} (see {PROGRAM} --help)")
+        return PARAMETER_ERROR
     try:
-        with waiter:
-            return call.return_code()
-    except Exception as error:  # the machine has no descriptors left for the Waiter, say
-        return call.failed(error)
+        from headless.client import call  # --help and mistakes in the options need none of it
 
-
-def run_within(waiter: Waiter, options: Options) -> int:
-    """The same inside a Waiter that the caller has entered, and whose deadline is free. Two of them, one inside the
-    other, would leave a signal between them unheard."""
-    try:
-        return _Call(options, waiter).return_code()
-    finally:
-        waiter.allow(None)
-
-
-class _Call:
-    """One call while it lasts: what it takes to say how it failed."""
-
-    def __init__(self, options: Options, waiter: Waiter) -> None:
-        self._options = options
-        self._waiter = waiter
-        self._console = Console(options.verbosity, waiter)
-        self._client: Client | None = None
-
-    def return_code(self) -> int:
-        try:
-            return self._to_its_end()
-        except Exception as error:
-            return self.failed(error)
-
-    def _to_its_end(self) -> int:
-        """OK. Raises for every other end."""
-        secret = self._secret() if self._options.auth_type == CHALLENGE else None
-        self._client = client_class()(self._options, secret, self._console, self._waiter)
-        return self._client.run()
-
-    def _secret(self) -> Secret:
-        from headless import secret  # only when asked for
-
-        path, user = self._options.secret_file, self._options.user
-        assert path is not None and user is not None
-        try:
-            found = secret.read(path)
-        except secret.Missing:
-            if not secret.is_at_terminal():
-                raise
-            return secret.ask(path, user, self._waiter)
-        if found.remark:
-            self._console.info(found.remark)
-        return found
-
-    def failed(self, error: Exception) -> int:
-        """Says what happened, as far as anybody listens, and returns the code for it."""
-        text = str(error) if isinstance(error, HeadlessError) else f"unforeseen: {error!r}"
-        submission = self._client.submission if self._client else Submission.NOT_SUBMITTED
-        self._waiter.allow(_LAST_WORDS_SECONDS)
-        try:
-            self._console.info(f"{text}; jobs: {submission.value}")
-        except Interrupted as second:
-            error = second
-        except Exception:  # the machine has no memory left for the wait, say
-            pass
-        if isinstance(error, Interrupted):
-            return -error.signum
-        if isinstance(error, ParameterError):
-            complain(text)
-        return outcome.return_code(error)
-
-
-def client_class() -> type[Client]:
-    """Imported at the first moment at which lxml is needed. Raises ParameterError if it is missing."""
-    try:
-        from headless.client import Client
-    except ImportError as error:
-        if (error.name or "").partition(".")[0] != "lxml":
-            raise
-        raise ParameterError(
-            f"the library lxml cannot be loaded ({error}); install it with: "
-            f"{sys.executable} -m pip install --force-reinstall lxml"
-        ) from None
-    return Client
+        return call.run(options, os.environ.get("PLANTA_WIRE", ""))
+    except Exception as error:  # a client that cannot be loaded
+        code, text = explain(error)
+        if code == PARAMETER_ERROR:
+            print_error(PROGRAM, text)
+        return code
 
 
 def end_process(code: int) -> NoReturn:
@@ -138,6 +47,8 @@ def end_process(code: int) -> NoReturn:
         os._exit(code)
     if os.name == "nt":  # where raising a signal ends with 3, which has a meaning here
         os._exit(-1073741510)  # STATUS_CONTROL_C_EXIT
+    import signal
+
     signal.signal(-code, signal.SIG_DFL)
     os.kill(os.getpid(), -code)
     signal.pause()  # never longer than it takes the signal to arrive

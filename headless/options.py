@@ -8,39 +8,50 @@ from __future__ import annotations
 import optparse
 import os
 import re
-from collections.abc import Sequence
-from typing import NamedTuple, NoReturn, Optional
 
 from headless.outcome import ParameterError
-from headless.protocol.characters import carried_by_xml
+from headless.protocol.values import Value
+from headless.protocol.vocabulary import CHALLENGE, MODULE, OSUSER, PY_CODE, PY_FILE, Job
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import NoReturn
 
 PROGRAM = "planta_headless.py"
 VERSION = "planta_headless.py 39 Mars"
-
-OSUSER = "osuser"
-CHALLENGE = "challenge"
 NO_TIMEOUT = -1
-# What the protocol carries.
-NAME_LENGTH_MAX = 256  # characters
-JOBS_MAX = 10_000
 
 
-class Service(NamedTuple):
+class Service(Value):
+    """Where the server is."""
+
     host: str
     port: int
     tls: bool
 
 
-class Options(NamedTuple):
-    """One call. `timeout` is in seconds: 0 starts the jobs and leaves, NO_TIMEOUT waits for ever. A job is its kind
-    (`module`, `py_file`, `py_code`) and what belongs to it."""
+class OsUserLogin(Value):
+    """As whoever runs this process; `user` is the PLANTA user, if that has to be said."""
+
+    user: str | None
+
+
+class ChallengeLogin(Value):
+    """As a PLANTA user, by the hash in a password file."""
+
+    user: str
+    secret_file: str
+
+
+class Options(Value):
+    """One call. `timeout` is in seconds: 0 starts the jobs and leaves, NO_TIMEOUT waits for ever. `verbosity` is how
+    often -v was given, at most 3."""
 
     service: Service
     timeout: int
-    auth_type: str
-    user: Optional[str]
-    secret_file: Optional[str]
-    jobs: tuple[tuple[str, str], ...]
+    login: OsUserLogin | ChallengeLogin
+    jobs: tuple[Job, ...]
     verbosity: int
 
 
@@ -56,13 +67,10 @@ def parse(argv: Sequence[str]) -> Options:
     for option, value in _given_texts(values):
         if not value:
             raise ParameterError(f"{option} has an empty value")
-    auth_type = values.auth_type or (CHALLENGE if values.secret_file else OSUSER)
     return Options(
         service=_service(values.service),
         timeout=_timeout(values.timeout),
-        auth_type=_auth_type(auth_type, values.user, values.secret_file),
-        user=_user(values.user),
-        secret_file=values.secret_file,
+        login=_login(values.auth_type, values.user, values.secret_file),
         jobs=_jobs(values.jobs),
         verbosity=min(values.verbosity, 3),
     )
@@ -124,9 +132,9 @@ def _parser() -> _Parser:
 
     group = optparse.OptionGroup(parser, "Job specifications")
     for flag, kind, metavar, text in (
-        ("-m", "module", "MOD_ID", "The job opens the module with the specified ID on the server."),
-        ("-f", "py_file", "PYTHON_FILE", "The job runs a python file on the server."),
-        ("-c", "py_code", "PYTHON_CODE", "The job runs a Python code snippet on the server."),
+        ("-m", MODULE, "MOD_ID", "The job opens the module with the specified ID on the server."),
+        ("-f", PY_FILE, "PYTHON_FILE", "The job runs a python file on the server."),
+        ("-c", PY_CODE, "PYTHON_CODE", "The job runs a Python code snippet on the server."),
     ):
         group.add_option(
             flag,
@@ -159,13 +167,10 @@ def _given_texts(values: optparse.Values) -> list[tuple[str, str]]:
     return [(option, value) for option, value in (*single, *jobs) if value is not None]
 
 
-_SERVICE = re.compile(r"(tls://)?(?:\[([^][]+)\]|([^][:/@\s]+)):([0-9]{1,5})")
-
-
 def _service(value: str | None) -> Service:
     if value is None:
         raise ParameterError("-s HOST:PORT is missing")
-    match = _SERVICE.fullmatch(value)
+    match = re.fullmatch(r"(tls://)?(?:\[([^][]+)\]|([^][:/@\s]+)):([0-9]{1,5})", value)
     if match is None or not 1 <= int(match[4]) <= 65535:
         raise ParameterError(
             f"-s {value!r} is not [tls://]HOST:PORT with a port from 1 to 65535, an IPv6 address in brackets"
@@ -208,36 +213,28 @@ def _timeout(value: str | None) -> int:
     return int(value[-18:]) if not value[:-18].strip("0") else 10**18
 
 
-def _auth_type(value: str, user: str | None, secret_file: str | None) -> str:
-    if value not in (OSUSER, CHALLENGE):
-        raise ParameterError(f'-a {value!r} is neither "{OSUSER}" nor "{CHALLENGE}"')
-    if value == CHALLENGE and not (user and secret_file):
+def _login(auth_type: str | None, user: str | None, secret_file: str | None) -> OsUserLogin | ChallengeLogin:
+    auth_type = auth_type or (CHALLENGE if secret_file else OSUSER)
+    if auth_type not in (OSUSER, CHALLENGE):
+        raise ParameterError(f'-a {auth_type!r} is neither "{OSUSER}" nor "{CHALLENGE}"')
+    if auth_type == OSUSER:
+        return OsUserLogin(None if user is None else _text("-u", user))
+    if user is None or secret_file is None:
         raise ParameterError("the challenge login needs both -u USER_NAME and -p SECRET_FILE")
-    return value
+    return ChallengeLogin(_text("-u", user), secret_file)
 
 
-def _user(value: str | None) -> str | None:
-    if value is None:
-        return None
-    if len(value) > NAME_LENGTH_MAX:
-        raise ParameterError(f"-u has {len(value)} characters, at most {NAME_LENGTH_MAX} are allowed")
-    return _text("-u", value)
-
-
-def _jobs(given: list[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+def _jobs(given: list[tuple[str, str]]) -> tuple[Job, ...]:
     if not given:
         raise ParameterError("there is no job: at least one -m, -f or -c is needed")
-    if len(given) > JOBS_MAX:
-        raise ParameterError(f"there are {len(given)} jobs, at most {JOBS_MAX} are allowed at a time")
-    return tuple((kind, _text(f"--{kind}", value)) for kind, value in given)
+    return tuple(Job(kind, _text(f"--{kind}", value)) for kind, value in given)
 
 
 def _text(option: str, value: str) -> str:
-    """The value as text that the wire can carry. In an ASCII locale Python hides UTF-8 bytes in surrogates."""
+    """The value as text. In an ASCII locale Python hides bytes of UTF-8 in surrogates."""
+    if value.isascii() or not re.search("[\udc80-\udcff]", value):
+        return value
     try:
-        text = os.fsencode(value).decode("utf-8") if re.search("[\udc80-\udcff]", value) else value
+        return os.fsencode(value).decode("utf-8")
     except UnicodeError:
         raise ParameterError(f"{option} is not text in UTF-8") from None
-    if not carried_by_xml(text):
-        raise ParameterError(f"{option} has a control character, which XML cannot carry")
-    return text

@@ -1,12 +1,16 @@
-"""How a run can end: the return codes, the family of errors, and the one table that leads from error to code.
+"""How a call can end: the return codes, the errors behind them, and the one table that leads from error to code.
 
-Nothing here prints, exits or knows a socket. An error says by its class whose fault it is, by its text what
-happened, and the client adds how far the jobs had come (`Submission`).
+Nothing here prints, exits or knows a socket. An error says by its class whose fault it is, by its text what happened;
+how far the jobs had come is a `Submission`.
 """
 
 from __future__ import annotations
 
+import sys
 from enum import Enum
+
+from headless.protocol.errors import LocalProtocolError, ProtocolError
+from headless.protocol.wire import UnsupportedCall
 
 # Page "Headless Client", section "Return Codes".
 OK = 0
@@ -24,7 +28,7 @@ class Submission(Enum):
 
 
 class HeadlessError(Exception):
-    """A run that did not end well. The text is one sentence for the administrator."""
+    """A call that did not end well. The text is one sentence for the administrator."""
 
 
 class ParameterError(HeadlessError):
@@ -35,16 +39,16 @@ class SessionError(HeadlessError):
     """The session could not be had, or did not end as it should."""
 
 
-class ProtocolError(SessionError):
-    """The other side said what the protocol does not allow it to say."""
-
-
 class JobFailed(SessionError):
     """The session ended in order, and the server reported a job that failed."""
 
 
 class TimedOut(HeadlessError):
     """`-t` ran out after the server had accepted the jobs, which go on."""
+
+
+class CommandFailed(HeadlessError):
+    """A command of `python -m headless` cannot do what it is asked."""
 
 
 class Interrupted(HeadlessError):
@@ -59,12 +63,29 @@ class Interrupted(HeadlessError):
 # nothing that the caller could correct.
 _RETURN_CODES = (
     (ParameterError, PARAMETER_ERROR),
+    (UnsupportedCall, PARAMETER_ERROR),
     (TimedOut, TIMED_OUT),
-    (SessionError, CONNECTION_ERROR),
     (Exception, CONNECTION_ERROR),
 )
 
 
-def return_code(error: Exception) -> int:
-    """The return code for a run that ended with this error: 1, 2 or 3, never 0."""
-    return next(code for kind, code in _RETURN_CODES if isinstance(error, kind))
+def explain(error: Exception) -> tuple[int, str]:
+    """The return code for a call that ended with this error, and the sentence for the administrator. The code is 1, 2
+    or 3, never 0; for Interrupted it is the negative number of the signal."""
+    if isinstance(error, ImportError) and error.name:
+        return PARAMETER_ERROR, _missing(error.name.partition(".")[0], error)
+    if isinstance(error, Interrupted):
+        return -error.signum, str(error)
+    code = next(code for kind, code in _RETURN_CODES if isinstance(error, kind))
+    if isinstance(error, LocalProtocolError):
+        return code, f"{error} (this is a fault of the client or its wire, not of the server)"
+    if isinstance(error, (HeadlessError, ProtocolError, UnsupportedCall)):
+        return code, str(error)
+    return code, f"unforeseen: {error!r}"
+
+
+def _missing(package: str, error: ImportError) -> str:
+    if package == "headless":
+        return f"the folder 'headless', which must stand beside the script, is not whole ({error})"
+    install = f"{sys.executable} -m pip install --force-reinstall {package}"
+    return f"the library {package} cannot be loaded ({error}); install it with: {install}"

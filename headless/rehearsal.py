@@ -10,54 +10,47 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 
-from headless import cli, outcome, secret
-from headless.console import answer, complain
-from headless.options import CHALLENGE, Answer, Options, Service, parse
-from headless.osuser import effective_user
-from headless.outcome import Interrupted, ParameterError
+from headless.client import call, password_file
+from headless.client.osuser import effective_user
+from headless.client.waiting import Waiter
+from headless.options import Answer, ChallengeLogin, Options, Service, parse
+from headless.outcome import OK, Interrupted, SessionError
+from headless.report import report
 from headless.server.accounts import Account, Accounts, keys_from_hash
 from headless.server.home import Home
-from headless.waiting import Waiter
+from headless.terminal import print_answer
 
+_PROGRAM = "python -m headless rehearse"
 _ANY_SERVICE = ("-s", "127.0.0.1:1")  # stands in for one that is not given, and is replaced like one that is
 _LISTENING = "listening on "
 
 
-class ServerFailed(Exception):
-    """The server did not start. The text is what it said."""
-
-
 def main(argv: Sequence[str]) -> int:
-    """What `cli.main` returns for this command line with the rehearsal's server in the place of `-s`."""
+    """What the command returns for this command line with the rehearsal's server in the place of `-s`."""
     try:
         options = parse([*_ANY_SERVICE, *argv])
+        import lxml.etree  # noqa: F401 (what is missing here would be missing in the server, too)
+
         account = _account(options)
-        cli.client_class()  # what is missing here would be missing in the server, too
-    except Answer as text:
-        answer(str(text))
-        return outcome.OK
-    except ParameterError as error:
-        complain(str(error))
-        return outcome.PARAMETER_ERROR
-    try:
         with Waiter() as waiter:  # a signal waits while something is made or cleared away
             with tempfile.TemporaryDirectory(prefix="planta-rehearsal-") as folder:
                 code = _rehearse(options, account, folder, waiter)
             waiter.check()
             return code
-    except Interrupted as interrupted:
-        return -interrupted.signum
-    except (OSError, ServerFailed) as error:
-        complain(f"the server for the rehearsal cannot be had: {error}")
-        return outcome.CONNECTION_ERROR
+    except Answer as answer:
+        print_answer(str(answer))
+        return OK
+    except OSError as error:
+        return report(_PROGRAM, SessionError(f"the server for the rehearsal cannot be had: {error}"))
+    except Exception as error:
+        return report(_PROGRAM, error)
 
 
 def _account(options: Options) -> Account:
-    os_user = effective_user()
-    if options.auth_type == CHALLENGE:
-        assert options.user is not None and options.secret_file is not None
-        return Account(options.user, None, keys_from_hash(secret.read(options.secret_file).hash))
-    return Account(options.user or os_user, os_user, None)
+    login = options.login
+    if isinstance(login, ChallengeLogin):
+        return Account(login.user, None, keys_from_hash(password_file.read(login.secret_file).hash))
+    return Account(login.user or effective_user(), effective_user(), None)
 
 
 def _rehearse(options: Options, account: Account, folder: str, waiter: Waiter) -> int:
@@ -68,7 +61,7 @@ def _rehearse(options: Options, account: Account, folder: str, waiter: Waiter) -
     # Jobs that the command line does not wait for are let run; what has outlived its time-out is not.
     grace = 30 if options.timeout == 0 else 0
     with _server(home, grace, waiter) as (server, service):
-        code = cli.run_within(waiter, options._replace(service=service))
+        code = call.run_within(waiter, options.replace(service=service))
         if code < 0:
             server.terminate()
     return code
@@ -77,7 +70,7 @@ def _rehearse(options: Options, account: Account, folder: str, waiter: Waiter) -
 @contextmanager
 def _server(home: Home, grace: int, waiter: Waiter) -> Iterator[tuple[subprocess.Popen[str], Service]]:
     """A server below this home, where it listens; it ends when this process lets go of its standard input, however
-    this process ends. Raises ServerFailed, Interrupted."""
+    this process ends. Raises SessionError if it does not start, Interrupted."""
     serve = [sys.executable, "-m", "headless", "serve", "--until-eof", "--trust-osuser", "--log-level", "error"]
     places = ["--listen", "127.0.0.1:0", "--home", str(home.folder), "--py", os.getcwd(), "--grace", str(grace)]
     log = home.folder / "log"
@@ -102,7 +95,8 @@ def _server(home: Home, grace: int, waiter: Waiter) -> Iterator[tuple[subprocess
             server.kill()  # it has nothing to lose yet
             raise
         if not line.startswith(_LISTENING):
-            raise ServerFailed(log.read_text(encoding="utf-8").strip() or "it ended without a word")
+            said = log.read_text(encoding="utf-8").strip()
+            raise SessionError(f"the server for the rehearsal cannot be had: {said or 'it ended without a word'}")
         host, _, port = line[len(_LISTENING) :].strip().rpartition(":")
         try:
             yield server, Service(host, int(port), tls=False)

@@ -1,4 +1,4 @@
-"""The documents say what the code does: README, PROTOCOL.md, and what is installed with the package."""
+"""The documents say what the code does: README, SERVER.md, PROTOCOL.md, and what is installed with the package."""
 
 from __future__ import annotations
 
@@ -12,32 +12,38 @@ from pathlib import Path
 import bcrypt
 import pytest
 
-from headless.protocol import login, messages
+from headless.protocol import codec, messages, scram
 from support.credentials import HASH, PASSWORD
 from support.process import PATIENCE, ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+SERVER = (ROOT / "headless" / "server" / "SERVER.md").read_text(encoding="utf-8")
 PROTOCOL = (ROOT / "headless" / "protocol" / "PROTOCOL.md").read_text(encoding="utf-8")
 
 
-def test_the_quick_start_is_two_blocks():
+def test_the_quick_start_is_two_commands_of_one_line():
     quick_start = README.partition("\n## Quick start\n")[2].partition("\n## ")[0]
-    assert len(re.findall(r"^```sh\n(.+?)^```$", quick_start, re.DOTALL | re.MULTILINE)) == 2
+    blocks = re.findall(r"^```sh\n(.+?)^```$", quick_start, re.DOTALL | re.MULTILINE)
+    assert [block.count("\n") for block in blocks] == [1, 1]
 
 
 @pytest.mark.slow
-def test_the_readme_names_every_option_of_the_command_and_the_server():
-    for argv in (["planta_headless.py", "--help"], ["-m", "headless", "serve", "--help"]):
-        done = subprocess.run(
-            [sys.executable, *argv], cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE
-        )
-        options = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", done.stdout)) - {"-m"}
-        assert len(options) > 8
-        assert not [option for option in options if f"`{option}" not in README and f"{option}`" not in README]
+@pytest.mark.parametrize(
+    ("argv", "page"),
+    [(["planta_headless.py", "--help"], README), (["-m", "headless", "serve", "--help"], SERVER)],
+    ids=["README.md", "SERVER.md"],
+)
+def test_the_page_names_every_option_of_the_command_or_the_server(argv, page):
+    done = subprocess.run(
+        [sys.executable, *argv], cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE
+    )
+    options = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", done.stdout)) - {argv[0]}
+    assert len(options) > 8
+    assert not [option for option in options if f"`{option}" not in page and f"{option}`" not in page]
 
 
 def service_unit() -> str:
-    return README.partition("```ini\n")[2].partition("```")[0]
+    return SERVER.partition("```ini\n")[2].partition("```")[0]
 
 
 @pytest.mark.slow
@@ -67,8 +73,8 @@ def test_the_command_of_the_unit_is_one_that_the_server_understands(tmp_path):
 def test_every_message_of_the_protocol_page_is_one():
     block = PROTOCOL.partition("```\n<login")[2].partition("```")[0]
     documents = re.findall(r"^<.+?>$(?=\n<|\n\n|\n$|\Z)", "<login" + block.replace("42\n<", "42<"), re.MULTILINE)
-    names = [messages.name_of(messages.decode(document.encode())) for document in documents]
-    assert sorted(set(names)) == sorted(messages._CLASSES)
+    names = [messages.name_of(codec.decode(document.encode())) for document in documents]
+    assert sorted(set(names)) == sorted(codec._CLASSES)
 
 
 def test_the_login_of_the_protocol_page_is_right():
@@ -76,16 +82,26 @@ def test_the_login_of_the_protocol_page_is_right():
     client_nonce, nonce = re.findall(r'nonce="([^"]+)"', PROTOCOL.partition("An example, with")[2])
     assert bcrypt.hashpw(PASSWORD.encode(), example["salt"].encode()).decode() == HASH
     assert HASH in PROTOCOL
-    message = login.auth_message(example["user"], client_nonce, nonce, example["salt"])
-    assert login.client_proof(HASH.encode(), message) == example["proof"]
-    assert login.server_signature(login.keys_from(HASH.encode())[1], message) == example["signature"]
+    message = scram.auth_message(example["user"], client_nonce, nonce, example["salt"])
+    assert scram.client_proof(HASH.encode(), message) == example["proof"]
+    assert scram.server_signature(scram.keys_from(HASH.encode())[1], message) == example["signature"]
 
 
-def test_the_installed_package_has_the_script_the_protocol_page_and_the_schema():
+DOCUMENTS = [
+    "README.md", "protocol/PORTING.md", "protocol/PROTOCOL.md", "protocol/protocol.xsd", "server/SERVER.md"
+]  # fmt: skip
+
+
+def test_every_document_of_the_package_is_one_that_is_installed():
+    folder = ROOT / "headless"
+    assert sorted(str(path.relative_to(folder)) for path in folder.rglob("*.[mx][ds]*")) == DOCUMENTS
+
+
+def test_the_installed_package_has_the_script_the_documents_and_the_schema():
     packages, scripts = Path(sysconfig.get_path("purelib")), Path(sysconfig.get_path("scripts"))
     if not (packages / "headless").is_dir():
         pytest.skip("the package is not installed in this Python")
-    for name in ("protocol/PROTOCOL.md", "protocol/protocol.xsd", "server/server.py", "rehearsal.py"):
+    for name in (*DOCUMENTS, "client/session.py", "server/server.py", "rehearsal.py"):
         assert (packages / "headless" / name).read_bytes() == (ROOT / "headless" / name).read_bytes()
     assert (scripts / "planta_headless.py").is_file()
     assert not (packages / "tests" / "support").exists()

@@ -1,4 +1,5 @@
-"""What the command makes of its command line, before any connection: texts, parameter errors, values."""
+"""What the command makes of its command line, before any connection: texts, parameter errors, values. What a wire
+cannot carry is in client/test_unsupported_calls.py."""
 
 from __future__ import annotations
 
@@ -6,8 +7,9 @@ import re
 
 import pytest
 
-from headless.options import Service, parse
+from headless.options import ChallengeLogin, Options, OsUserLogin, Service, parse
 from headless.outcome import ParameterError
+from headless.protocol.vocabulary import Job
 from support.dialogues import serving
 
 LINE = ("-s", "127.0.0.1:1", "-c", "pass")
@@ -147,7 +149,6 @@ def test_a_service_is_host_and_port(value, service):
         ((*LINE, "-a", "challenge"), ["-u", "-p"]),
         ((*LINE, "-a", "challenge", "-u", "R41"), ["-p"]),
         ((*LINE, "-p", "secret"), ["-u"]),
-        ((*LINE, "-u", "x" * 257), ["-u", "256"]),
     ],
 )
 def test_what_is_missing_or_too_much_is_named(command, argv, words):
@@ -161,20 +162,21 @@ def test_an_error_stays_on_one_line_whatever_was_typed(command):
     assert "\r" not in done.stderr
 
 
-def test_code_is_not_shown_when_it_is_wrong(command):
-    done = command(*LINE, "-c", "login('hunter2')\x01")
-    assert_parameter_error(done, "--py_code")
-    assert "hunter2" not in done.stderr
+@pytest.mark.parametrize("value", ["x" * 257, "a\x01b", "\ufffe"])
+def test_what_only_a_wire_may_find_too_much_is_left_to_it(value):
+    options = parse(["-s", "h:1", "-u", value, *("-c", value) * 10_001])
+    assert options.login == OsUserLogin(value)
+    assert options.jobs == (Job("py_code", value),) * 10_001
 
 
 def test_jobs_run_in_the_order_of_the_command_line():
     jobs = parse(["-s", "h:1", "-c", "1", "-m", "009ABC", "--py_file=x.py", "-c2", "--module", "009DEF"]).jobs
     assert jobs == (
-        ("py_code", "1"),
-        ("module", "009ABC"),
-        ("py_file", "x.py"),
-        ("py_code", "2"),
-        ("module", "009DEF"),
+        Job("py_code", "1"),
+        Job("module", "009ABC"),
+        Job("py_file", "x.py"),
+        Job("py_code", "2"),
+        Job("module", "009DEF"),
     )
 
 
@@ -188,12 +190,26 @@ def test_each_v_is_a_level_and_q_sets_it_back(argv, level):
 
 
 @pytest.mark.parametrize(
-    ("argv", "auth_type"),
-    [((), "osuser"), (("-u", "R41"), "osuser"), (("-u", "R41", "-p", "f"), "challenge"),
-     (("-u", "R41", "-p", "f", "-a", "osuser"), "osuser"), (("-p", "f", "-a", "osuser"), "osuser")],
-)  # fmt: skip
-def test_the_login_is_challenge_if_there_is_a_password_file(argv, auth_type):
-    assert parse([*LINE, *argv]).auth_type == auth_type
+    ("argv", "login"),
+    [
+        ((), OsUserLogin(None)),
+        (("-u", "R41"), OsUserLogin("R41")),
+        (("-u", "R41", "-p", "f"), ChallengeLogin("R41", "f")),
+        (("-u", "R41", "-p", "f", "-a", "challenge"), ChallengeLogin("R41", "f")),
+        (("-u", "R41", "-p", "f", "-a", "osuser"), OsUserLogin("R41")),
+        (("-p", "f", "-a", "osuser"), OsUserLogin(None)),
+    ],
+)
+def test_the_login_is_challenge_if_there_is_a_password_file(argv, login):
+    assert parse([*LINE, *argv]).login == login
+
+
+def test_options_are_values_that_never_change():
+    options = parse([*LINE, "-t", "5", "-v"])
+    assert options == Options(Service("127.0.0.1", 1, False), 5, OsUserLogin(None), (Job("py_code", "pass"),), 1)
+    assert options != options.replace(timeout=6)
+    with pytest.raises(AttributeError):
+        options.timeout = 6  # type: ignore[misc]
 
 
 def test_the_last_of_two_values_counts_as_it_always_did():

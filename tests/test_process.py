@@ -260,42 +260,43 @@ def imported_by(*argv):
     return int(code), set(modules)
 
 
+NEVER_NEEDED = {
+    "asyncio", "dataclasses", "getpass", "importlib.metadata", "logging", "signal", "ssl", "subprocess", "threading",
+    "typing_extensions", "urllib", "bcrypt",
+    "headless.client.alarm", "headless.client.foreign_wire", "headless.client.password_creation",
+    "headless.client.password_prompt", "headless.protocol.example_wire", "headless.protocol.server_connection",
+    "headless.rehearsal", "headless.server",
+}  # fmt: skip
+ONLY_FOR_A_CHALLENGE = {
+    "hashlib", "hmac", "headless.client.password_file", "headless.protocol.bcrypt_hash", "headless.protocol.scram",
+}  # fmt: skip
+
+
 @pytest.mark.parametrize("login", ["osuser", "challenge"])
 def test_a_job_costs_no_import_that_the_client_can_do_without(command, scripted, login):
     server = scripted(serving(*DONE) if login == "osuser" else challenging(*DONE))
     argv = [] if login == "osuser" else ["-u", "R41", "-p", command.secret_file()]
     code, modules = imported_by("-s", server.address, "-t", "-1", "-c", "pass", *argv)
     assert code == 0
-    assert not modules & {"asyncio", "dataclasses", "logging", "ssl", "importlib.metadata", "urllib", "bcrypt"}
-    assert "lxml.etree" in modules
+    assert not modules & NEVER_NEEDED
+    assert modules & ONLY_FOR_A_CHALLENGE == (set() if login == "osuser" else ONLY_FOR_A_CHALLENGE)
+    assert {"lxml.etree", "headless.client.session", "headless.protocol.version1"} <= modules
     assert not [module for module in modules if module.startswith("headless.server")]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("argv", [["--help"], ["--version"], ["-x"]])
-def test_help_imports_neither_sockets_protocol_nor_libraries(argv):
+def test_help_imports_neither_sockets_client_protocol_nor_libraries(argv):
     _, modules = imported_by(*argv)
-    assert not modules & {"lxml", "bcrypt", "headless.client", "headless.protocol.messages"}
+    assert "headless.options" in modules
+    assert not modules & {"socket", "_socket", "selectors", "lxml", "bcrypt", "headless.client"}
+    assert not modules & {"headless.protocol.messages", "headless.protocol.version1"}
 
 
-def test_no_file_of_the_client_reaches_into_the_server():
-    server_only = {"__main__.py", "rehearsal.py"}
-    files = [path for path in (ROOT / "headless").glob("*.py") if path.name not in server_only]
-    files += (ROOT / "headless" / "protocol").glob("*.py")
-    assert len(files) > 10
-    for path in files:
-        assert "headless.server" not in path.read_text(encoding="utf-8"), path.name
-
-
-def test_no_import_goes_back_up():
-    """argv -> Options -> Client -> Conversation -> outcome: each may know only what comes after it."""
-    floors = [
-        ["cli"], ["client"], ["secret", "osuser", "console"], ["options", "waiting"],
-        ["protocol.conversation"], ["protocol.messages", "protocol.login", "protocol.frames"],
-        ["protocol.characters"], ["outcome"],
-    ]  # fmt: skip
-    for number, floor in enumerate(floors):
-        for module in floor:
-            text = (ROOT / "headless" / (module.replace(".", "/") + ".py")).read_text(encoding="utf-8")
-            for above in [name for names in floors[: number + 1] for name in names if name != module]:
-                assert f"headless.{above} import" not in text, (module, above)
+@pytest.mark.slow
+@pytest.mark.parametrize("argv", [["-u", "x" * 257], ["-u", "a\x01b"], ["-p", "missing", "-u", "R41"]])
+def test_a_call_that_cannot_be_made_imports_neither_session_nor_libraries(argv):
+    code, modules = imported_by("-s", "127.0.0.1:1", "-c", "pass", *argv)
+    assert code == 2
+    assert "headless.protocol.version1" in modules
+    assert not modules & {"lxml", "bcrypt", "headless.client.session", "headless.client.stream"}

@@ -91,6 +91,35 @@ def test_a_job_that_nobody_waits_for_is_run_all_the_same(rehearse):
     assert (rehearse.folder / "done").exists()
 
 
+@pytest.mark.parametrize(
+    ("argv", "beginning"),
+    [
+        (("-t", "x", "-c", "pass"), "python -m headless rehearse: error: -t 'x' is not a whole number"),
+        (
+            ("-u", "R41", "-p", "missing", "-c", "pass"),
+            "python -m headless rehearse: error: the password file 'missing'",
+        ),
+        (("-u", "x" * 257, "-c", "pass"), "planta_headless.py: error: -u has 257 characters"),
+        (("-m", "009ABC"), "planta_headless.py: error: the server refused the jobs"),
+    ],
+)
+def test_an_error_begins_with_the_program_that_found_it(rehearse, argv, beginning):
+    done = rehearse(*argv)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(beginning)
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_server_that_cannot_be_had_is_a_1_that_says_why(rehearse, tmp_path):
+    (tmp_path / "asyncio.py").write_text("raise RuntimeError('no asyncio here')")
+    rehearse.environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{ROOT}"
+    done = rehearse("-c", "pass")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("python -m headless rehearse: error: the server for the rehearsal cannot be had: ")
+    assert "no asyncio here" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("timeout", [["-t", "-1"], []], ids=["while the command waits", "when it has left"])
@@ -120,14 +149,15 @@ def test_a_signal_ends_the_rehearsal_and_its_jobs(rehearse, signum, timeout):
 SIGNALLED_BEFORE_THE_COMMAND_BEGINS = """
 import os, signal, sys
 from headless import cli, rehearsal
+from headless.client import call
 
-begin = cli._Call
+begin = call._Call
 
 def signalled(*arguments):
     os.kill(os.getpid(), signal.SIGTERM)
     return begin(*arguments)
 
-cli._Call = signalled
+call._Call = signalled
 cli.end_process(rehearsal.main(sys.argv[1:]))
 """
 

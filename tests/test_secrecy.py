@@ -9,13 +9,16 @@ from contextlib import suppress
 
 import pytest
 
-from headless.outcome import HeadlessError
-from headless.protocol import login
-from headless.protocol.conversation import ClientConversation, ServerConversation
+from headless.client.password_file import KnownSecret
+from headless.outcome import ParameterError
+from headless.protocol import scram
+from headless.protocol.client_connection import ClientConnection
+from headless.protocol.codec import decode
+from headless.protocol.errors import RemoteProtocolError
 from headless.protocol.frames import FrameReader
-from headless.protocol.messages import Challenge, Login, Response, Welcome, decode
-from headless.secret import KnownSecret
-from support.conversations import KEYS, send
+from headless.protocol.messages import Challenge, Login, Response, Welcome
+from headless.protocol.server_connection import ServerConnection
+from support.conversations import KEYS
 from support.credentials import HASH, PASSWORD
 from support.job_server import JobServer
 
@@ -33,16 +36,16 @@ class Exchange:
         self._tamper = tamper
         self.sent: list[bytes] = []
         self.proof_left = self.let_in = self.is_complete = False
-        with suppress(HeadlessError):
-            self._run(ClientConversation("client"), ServerConversation())
+        with suppress(ParameterError, RemoteProtocolError):
+            self._run(ClientConnection("client"), ServerConnection())
 
     def _run(self, client, server):
-        if not self._pass(client.login_with_challenge("R41", CLIENT_NONCE), server, Login):
+        if not self._pass(client.send(client.challenge_login("R41", CLIENT_NONCE)), server, Login):
             return
-        challenge = self._pass(server.challenge(SALT, SERVER_NONCE), client, Challenge)
+        challenge = self._pass(server.send_challenge(SALT, SERVER_NONCE), client, Challenge)
         if not challenge:
             return
-        response = client.respond(SECRET.hash_for(challenge.salt))
+        response = client.send(client.response(SECRET.hash_for(challenge.salt)))
         self.proof_left = True
         if not self._pass(response, server, Response):
             return
@@ -50,12 +53,14 @@ class Exchange:
         if signature is None:
             return
         self.let_in = True
-        if self._pass(send(server, Welcome("s1", 30, signature)), client, Welcome):
+        if self._pass(server.send(Welcome("s1", 30, signature)), client, Welcome):
             self.is_complete = True
 
     def _pass(self, data, receiver, kind):
-        receiver.feed(self._tamper(data) if len(self.sent) == self._number else data)
+        arriving = self._tamper(data) if len(self.sent) == self._number else data
         self.sent.append(data)
+        if arriving:  # nothing would be the end of the stream
+            receiver.receive(arriving)
         received = list(iter(receiver.next_message, None))
         return received[0] if len(received) == 1 and isinstance(received[0], kind) else None
 
@@ -64,15 +69,15 @@ def meaning(data):
     """What these bytes contain of what is to be proved; None if they are not one message, and at most the beginning of
     another one, which nobody has received yet."""
     reader = FrameReader()
-    reader.feed(data)
-    with suppress(HeadlessError):
-        payload = reader.next_payload()
-        if payload is None or reader.next_payload() is not None:
+    reader.receive(data)
+    with suppress(RemoteProtocolError):
+        payload = reader.next_payload(4096)
+        if payload is None or reader.next_payload(4096) is not None:
             return None
         message = decode(payload)
         if isinstance(message, Login):
-            return message._replace(client="")
-        return message._replace(session="", heartbeat=None) if isinstance(message, Welcome) else message
+            return message.replace(client="")
+        return message.replace(session="", heartbeat=None) if isinstance(message, Welcome) else message
     return None
 
 
@@ -107,11 +112,11 @@ def test_a_login_is_complete_only_if_all_that_is_proved_arrived_as_it_was_sent(n
 def test_what_was_recorded_of_a_login_lets_nobody_in_again():
     recorded = Exchange()
     assert recorded.is_complete
-    server = ServerConversation()
-    server.feed(recorded.sent[0])
+    server = ServerConnection()
+    server.receive(recorded.sent[0])
     assert isinstance(server.next_message(), Login)
-    server.challenge(SALT, "t" * 24)  # another nonce, as always
-    server.feed(recorded.sent[2])
+    server.send_challenge(SALT, "t" * 24)  # another nonce, as always
+    server.receive(recorded.sent[2])
     assert isinstance(server.next_message(), Response)
     assert server.signature(KEYS) is None
 
@@ -146,7 +151,7 @@ def test_what_the_server_stores_is_not_enough_to_log_in(tmp_path):
         salt, stored_key, server_key = server.query(
             "SELECT salt, stored_key, server_key FROM accounts WHERE user = 'R42'"
         )
-    assert (stored_key, server_key) == login.keys_from(secret)
-    message = login.auth_message("R42", CLIENT_NONCE, CLIENT_NONCE + SERVER_NONCE, salt)
+    assert (stored_key, server_key) == scram.keys_from(secret)
+    message = scram.auth_message("R42", CLIENT_NONCE, CLIENT_NONCE + SERVER_NONCE, salt)
     for key in (stored_key, server_key):
-        assert not login.proof_is_right(stored_key, message, login.client_proof(key, message))
+        assert not scram.proof_is_right(stored_key, message, scram.client_proof(key, message))

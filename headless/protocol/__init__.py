@@ -1,1 +1,3 @@
-"""Everything that knows the wire, and nothing else: no socket, no clock, no file. The wire itself: PROTOCOL.md."""
+"""Everything that knows the wire, and the seam that every wire fits. No socket, clock, file or randomness is touched
+here, and nothing outside of this folder is imported.
+"""

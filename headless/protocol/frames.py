@@ -1,6 +1,6 @@
 """Bytes <-> frames: a length of four bytes, unsigned and big-endian, and that many bytes of payload.
 
-What a payload means is the business of messages.py. A frame whose length is not allowed is refused as soon as its
+What a payload means is the business of codec.py. A frame whose length is not allowed is refused as soon as its
 four bytes are there, so nobody can make this end store more than one frame of the allowed size.
 """
 
@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import struct
 
-from headless.outcome import ProtocolError
+from headless.protocol.errors import RemoteProtocolError
 
 _LENGTH = struct.Struct(">I")
-
-LIMIT_BEFORE_WELCOME = 4096
-LIMIT_AFTER_WELCOME = 16 * 1024 * 1024
 
 
 class FrameTooLong(ValueError):
@@ -31,7 +28,6 @@ class FrameReader:
     """Takes bytes as they come and gives payloads back, one at a time."""
 
     def __init__(self) -> None:
-        self.limit = LIMIT_BEFORE_WELCOME
         self._buffer = bytearray()
 
     @property
@@ -39,16 +35,17 @@ class FrameReader:
         """Whether every byte that came has been given back."""
         return not self._buffer
 
-    def feed(self, data: bytes) -> None:
+    def receive(self, data: bytes) -> None:
         self._buffer += data
 
-    def next_payload(self) -> bytes | None:
-        """The next payload, or None until more bytes come. Raises ProtocolError for a length that is not allowed."""
+    def next_payload(self, limit: int) -> bytes | None:
+        """The next payload, or None until more bytes come. Raises RemoteProtocolError for an empty one, or one of more
+        bytes than the limit."""
         if len(self._buffer) < _LENGTH.size:
             return None
         (length,) = _LENGTH.unpack_from(self._buffer)
-        if not 0 < length <= self.limit:
-            raise ProtocolError(f"a frame of {length} bytes, 1 to {self.limit} are allowed here")
+        if not 0 < length <= limit:
+            raise RemoteProtocolError(f"a frame of {length} bytes, 1 to {limit} are allowed here")
         end = _LENGTH.size + length
         if len(self._buffer) < end:
             return None

@@ -1,16 +1,17 @@
 """The accounts: who may log in. Their tables, their queries, and the keys of a new account.
 
 Of a password the server keeps only what checks a proof: salt, StoredKey and ServerKey, never the hash. How somebody
-logs in is in authentication.py, and how the proof is computed in protocol/login.py.
+logs in is in authentication.py, and how the proof is computed in protocol/scram.py.
 """
 
 from __future__ import annotations
 
+import hmac
 import os
 import sqlite3
 from typing import NamedTuple
 
-from headless.protocol import login
+from headless.protocol import bcrypt_hash, scram
 
 COST = 12  # bcrypt's cost, of the salts for new accounts and so of the decoy salts
 
@@ -38,7 +39,7 @@ class Account(NamedTuple):
 
     user: str
     os_user: str | None
-    keys: login.Keys | None
+    keys: scram.Keys | None
 
 
 class Accounts:
@@ -50,7 +51,7 @@ class Accounts:
 
     def add(self, account: Account) -> bool:
         """Whether the account was added: there may be one for this user already."""
-        keys = account.keys or (None, None, None)
+        keys = (account.keys.salt, account.keys.stored_key, account.keys.server_key) if account.keys else (None,) * 3
         with self._database:
             added = self._database.execute(
                 "INSERT OR IGNORE INTO accounts VALUES (?, ?, ?, ?, ?)", (account.user, account.os_user, *keys)
@@ -73,17 +74,17 @@ class Accounts:
         """The accounts that this user of the operating system may log in to, by user."""
         return self._select("WHERE os_user = ? ORDER BY user", os_user)
 
-    def keys_of(self, user: str) -> login.Keys:
+    def keys_of(self, user: str) -> scram.Keys:
         """The user's keys; for one that has none, keys that fit no password, with a salt that is always the same."""
         # The decoy is computed in any case, so that the time it takes does not tell who exists.
-        decoy = login.Keys(login.made_up_salt(self._decoy_salts_key, user, COST), os.urandom(32), os.urandom(32))
+        decoy = scram.Keys(decoy_salt(self._decoy_salts_key, user), os.urandom(32), os.urandom(32))
         account = self.of_user(user)
         return account.keys if account is not None and account.keys is not None else decoy
 
     def _select(self, condition: str, *values: str) -> list[Account]:
         select = f"SELECT user, os_user, salt, stored_key, server_key FROM accounts {condition}"
         rows = self._database.execute(select, values)
-        return [Account(user, os_user, login.Keys(*keys) if keys[0] else None) for user, os_user, *keys in rows]
+        return [Account(user, os_user, scram.Keys(*keys) if keys[0] else None) for user, os_user, *keys in rows]
 
     def _fetch_decoy_salts_key(self) -> bytes:
         with self._database:
@@ -94,13 +95,18 @@ class Accounts:
         return bytes(key)
 
 
-def keys_from_hash(secret: bytes) -> login.Keys:
+def decoy_salt(key: bytes, user: str) -> str:
+    """The salt for a user that does not exist: always the same, and of the same looks as a real one."""
+    return bcrypt_hash.salt_from(hmac.digest(key, user.encode("utf-8"), "sha256")[:16], COST)
+
+
+def keys_from_hash(secret: bytes) -> scram.Keys:
     """The keys for a bcrypt hash of 60 bytes, as a password file holds it."""
-    return login.Keys(login.salt_of(secret), *login.keys_from(secret))
+    return scram.Keys(bcrypt_hash.salt_of(secret), *scram.keys_from(secret))
 
 
-def keys_from_password(password: str) -> login.Keys:
+def keys_from_password(password: str) -> scram.Keys:
     """The keys for a password, with a new salt. Raises ValueError for a password that is not allowed."""
     import bcrypt
 
-    return keys_from_hash(bcrypt.hashpw(login.password_bytes(password), bcrypt.gensalt(COST)))
+    return keys_from_hash(bcrypt.hashpw(bcrypt_hash.password_bytes(password), bcrypt.gensalt(COST)))

@@ -1,7 +1,7 @@
 """Authentication: whether the client is who it says it is.
 
 Here are the two logins, osuser and challenge, and why one is refused. The accounts are in accounts.py, who owns a
-connection in peer.py, the computation of proofs in protocol/login.py. How much time a login has is in session.py.
+connection in peer.py, the computation of proofs in protocol/scram.py. How much time a login has is in session.py.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import logging
 import os
 from typing import NamedTuple
 
-from headless.protocol import login
-from headless.protocol.characters import on_one_line
-from headless.protocol.messages import Login, Logout, Response
+from headless.protocol import scram
+from headless.protocol.messages import Login, Response
+from headless.protocol.vocabulary import LOGIN, OSUSER
 from headless.server import peer
 from headless.server.accounts import Account, Accounts
 from headless.server.errors import Refusal
 from headless.server.link import Link
 from headless.server.throttle import Throttle
+from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ class Authenticator:
     async def authenticate(self, link: Link, request: Login) -> Identity | None:
         """Who logs in with this message; None if the client leaves. Raises Refusal, ProtocolError, OSError,
         sqlite3.Error."""
-        if request.auth_type == "osuser":
+        if request.auth_type == OSUSER:
             assert request.os_user is not None
             return Identity(self._account_of(link, request.os_user, request.user).user, None)
         assert request.user is not None
@@ -50,29 +51,28 @@ class Authenticator:
 
     async def _challenge(self, link: Link, user: str) -> Identity | None:
         keys = self._accounts.keys_of(user)
-        nonce = login.new_nonce(os.urandom(login.NONCE_BYTES))
-        await link.send_bytes(link.conversation.challenge(keys.salt, nonce))
+        nonce = scram.new_nonce(os.urandom(scram.NONCE_BYTES))
+        await link.send_bytes(link.connection.send_challenge(keys.salt, nonce))
         response = await link.receive_request()
-        if isinstance(response, Logout):
+        if not isinstance(response, Response):
             return None
-        assert isinstance(response, Response)
-        signature = link.conversation.signature(keys)
+        signature = link.connection.signature(keys)
         if signature is None:
-            log.warning("%s: wrong login of %s", link.name, on_one_line(user))
-            raise Refusal("login", _LOGIN_REFUSED, delay=self._throttle.failed(link.peer[0], user))
+            log.warning("%s: wrong login of %s", link.name, escape_control_chars(user))
+            raise Refusal(LOGIN, _LOGIN_REFUSED, delay=self._throttle.failed(link.peer[0], user))
         self._throttle.succeeded(link.peer[0], user)
         return Identity(user, signature)
 
     def _account_of(self, link: Link, os_user: str, user: str | None) -> Account:
         """The account that an osuser login is for. Raises Refusal."""
         if not peer.is_loopback(link.peer[0]):
-            raise Refusal("login", "osuser is for clients on the server's own machine, use challenge")
+            raise Refusal(LOGIN, "osuser is for clients on the server's own machine, use challenge")
         self._check_owner(link, os_user)
         accounts = [account for account in self._accounts.of_os_user(os_user) if user in (None, account.user)]
         if not accounts:
-            raise Refusal("login", f"no account {user or ''} allows the osuser login of {os_user!r}".replace("  ", " "))
+            raise Refusal(LOGIN, f"no account {user or ''} allows the osuser login of {os_user!r}".replace("  ", " "))
         if len(accounts) > 1:
-            raise Refusal("login", f"several accounts allow the osuser login of {os_user!r}: say with -u which")
+            raise Refusal(LOGIN, f"several accounts allow the osuser login of {os_user!r}: say with -u which")
         return accounts[0]
 
     def _check_owner(self, link: Link, os_user: str) -> None:
@@ -83,6 +83,6 @@ class Authenticator:
         except peer.OwnerUnknown as error:
             if self._trust_osuser:
                 return
-            raise Refusal("login", f"{error}, so osuser logins cannot be checked") from None
-        log.warning("%s: not a connection of the user %s", link.name, on_one_line(os_user))
-        raise Refusal("login", f"this connection is not one of the operating system's user {os_user!r}")
+            raise Refusal(LOGIN, f"{error}, so osuser logins cannot be checked") from None
+        log.warning("%s: not a connection of the user %s", link.name, escape_control_chars(os_user))
+        raise Refusal(LOGIN, f"this connection is not one of the operating system's user {os_user!r}")

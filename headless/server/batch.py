@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from headless.server import journal
-from headless.server.journal import AcceptedBatch
+from headless.server.journal import QUEUED, RUNNING, AcceptedBatch
 
 
 class JobProgress(NamedTuple):
@@ -25,7 +24,7 @@ class Batch:
 
     def __init__(self, accepted: AcceptedBatch) -> None:
         self.accepted = accepted
-        self.progress = [JobProgress(journal.QUEUED)] * len(accepted.jobs)
+        self.progress = [JobProgress(QUEUED)] * len(accepted.jobs)
         self._changed = asyncio.Event()
 
     def set_progress(self, number: int, state: str, message: str = "") -> None:
@@ -36,7 +35,7 @@ class Batch:
 
     @property
     def is_over(self) -> bool:
-        return self.progress[-1].state not in (journal.QUEUED, journal.RUNNING)
+        return self.progress[-1].state not in (QUEUED, RUNNING)
 
     async def wait_for_change(self, timeout: float) -> bool:
         """Whether something changed within this time, in seconds."""

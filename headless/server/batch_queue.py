@@ -13,13 +13,13 @@ import asyncio
 import logging
 from collections import deque
 
-from headless.protocol.characters import on_one_line
-from headless.server import journal
+from headless.protocol.vocabulary import FAILED, OK, SKIPPED
 from headless.server.batch import Batch
 from headless.server.home import Home
 from headless.server.jobs import JobRefused, RunningJob
-from headless.server.journal import AcceptedBatch, Journal
+from headless.server.journal import REASON_OF_CRASH, RUNNING, AcceptedBatch, Journal
 from headless.server.process import Processes
+from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class BatchQueue:
     def recover(self) -> None:
         """Takes up what an earlier server of this home accepted and did not start. Raises sqlite3.Error."""
         for session, number in self._journal.interrupt_running():
-            log.warning("session %s: job %d interrupted: %s", session, number, journal.REASON_OF_CRASH)
+            log.warning("session %s: job %d interrupted: %s", session, number, REASON_OF_CRASH)
         for accepted in self._journal.queued():
             log.info("session %s: queued again, %d jobs", accepted.session, len(accepted.jobs))
             self._waiting.append(Batch(accepted))
@@ -53,7 +53,7 @@ class BatchQueue:
         """The batch, which is in the journal for good and will run. Raises OSError or sqlite3.Error if it is not."""
         self._home.output(accepted.session, 1, "py").parent.mkdir(mode=0o700)
         self._journal.accept(accepted)
-        user = on_one_line(accepted.user)
+        user = escape_control_chars(accepted.user)
         log.info("session %s: accepted %d jobs of %s", accepted.session, len(accepted.jobs), user)
         batch = Batch(accepted)
         self._waiting.append(batch)
@@ -97,20 +97,21 @@ class BatchQueue:
                     break
         except Exception:  # a full disk, say: whoever waits must not wait for ever
             log.exception("session %s: given up at job %d", session, number)
-            batch.set_progress(number, journal.FAILED, "the server could not go on, its log says why")
+            batch.set_progress(number, FAILED, "the server could not go on, its log says why")
         for rest in range(number + 1, len(batch.accepted.jobs) + 1):
-            batch.set_progress(rest, journal.SKIPPED)
+            batch.set_progress(rest, SKIPPED)
 
     async def _run_and_record(self, batch: Batch, number: int) -> bool:
         """Whether the job ended well, and the next one is to run. Raises sqlite3.Error."""
         session = batch.accepted.session
-        batch.set_progress(number, journal.RUNNING)
+        batch.set_progress(number, RUNNING)
         log.info("session %s: job %d started", session, number)
         state, message = await self._run_job(batch, number)
         self._journal.finish(session, number, state, message)
-        log.info("session %s: job %d %s", session, number, on_one_line(f"{state}: {message}" if message else state))
+        reason = f": {escape_control_chars(message)}" if message else ""
+        log.info("session %s: job %d %s%s", session, number, state, reason)
         batch.set_progress(number, state, message)
-        return state == journal.OK
+        return state == OK
 
     async def _run_job(self, batch: Batch, number: int) -> tuple[str, str]:
         """How the job ended, as a state of the journal, and why."""
@@ -118,6 +119,6 @@ class BatchQueue:
             self._jobs[batch] = job = await RunningJob.start(self._home, self._processes, batch.accepted, number)
             return await job.wait()
         except (OSError, JobRefused) as error:
-            return journal.FAILED, f"the job could not be run: {error}"
+            return FAILED, f"the job could not be run: {error}"
         finally:
             self._jobs.pop(batch, None)

@@ -6,11 +6,12 @@ a command is in commands/main.py, and how it ends a connection in session.py.
 
 from __future__ import annotations
 
-from headless.protocol.characters import made_fit_for_xml, shortened
+from headless.outcome import HeadlessError
 from headless.protocol.messages import Refused
+from headless.protocol.text import replace_invalid_xml_chars, shorten
 
 
-class HomeError(Exception):
+class HomeError(HeadlessError):
     """The folder of the server cannot be used. The text is one sentence for the administrator."""
 
 
@@ -19,5 +20,5 @@ class Refusal(Exception):
 
     def __init__(self, reason: str, text: str, delay: float = 0.0) -> None:
         super().__init__(text)
-        self.message = Refused(reason, made_fit_for_xml(shortened(text)))
+        self.message = Refused(reason, replace_invalid_xml_chars(shorten(text)))
         self.delay = delay

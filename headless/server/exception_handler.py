@@ -11,7 +11,7 @@ import logging
 import time
 from typing import Any
 
-from headless.protocol.characters import on_one_line
+from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)
 
@@ -34,10 +34,10 @@ class ExceptionHandler:
     def __call__(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """For `loop.set_exception_handler`."""
         error = context.get("exception")
-        message = on_one_line(str(context["message"]))
+        message = escape_control_chars(str(context["message"]))
         # ssl.SSLError is an OSError. Out of a connection's reach it may as well be a file that a bug did not expect.
         if isinstance(error, ConnectionError) or (isinstance(error, OSError) and _AT_A_CONNECTION & context.keys()):
-            self._log_once(f"{message}: {on_one_line(str(error))}")
+            self._log_once(f"{message}: {escape_control_chars(str(error))}")
         elif error is not None:
             log.error("internal error: %s", message, exc_info=error)
         else:

@@ -12,10 +12,10 @@ import re
 import signal
 from pathlib import Path
 
-from headless.protocol.characters import made_fit_for_xml
-from headless.protocol.messages import Job
-from headless.server import journal
+from headless.protocol.text import replace_invalid_xml_chars
+from headless.protocol.vocabulary import FAILED, MODULE, OK, PY_CODE, STDERR, STDOUT, Job
 from headless.server.home import Home
+from headless.server.journal import INTERRUPTED, AcceptedBatch
 from headless.server.process import LOST, Process, Processes, ProcessSpec
 
 _MODULE_ID = re.compile(r"[0-9A-Za-z_]{1,64}")
@@ -33,16 +33,16 @@ class JobRefused(Exception):
 
 def script_of(home: Home, session: str, number: int, job: Job) -> Path:
     """The script that the job runs; for code, where `RunningJob.start` puts it. Raises JobRefused if there is none."""
-    if job.kind == "py_code":
+    if job.kind == PY_CODE:
         return home.output(session, number, "py")
-    if job.kind == "module":
+    if job.kind == MODULE:
         if not _MODULE_ID.fullmatch(job.text):
             raise JobRefused(f"{job.text!r} is not the ID of a module")
         script = home.modules / f"{job.text}.py"
     else:
         script = _inside(home.py, job.text)
     if not _is_file(script):
-        raise JobRefused(f"there is no {'module' if job.kind == 'module' else 'file'} {job.text!r} on this server")
+        raise JobRefused(f"there is no {'module' if job.kind == MODULE else 'file'} {job.text!r} on this server")
     return script
 
 
@@ -72,13 +72,13 @@ class RunningJob:
         self._interruption = ""
 
     @classmethod
-    async def start(cls, home: Home, processes: Processes, batch: journal.AcceptedBatch, number: int) -> RunningJob:
+    async def start(cls, home: Home, processes: Processes, batch: AcceptedBatch, number: int) -> RunningJob:
         """Raises OSError if no process can be had, JobRefused if the script has gone since the batch was accepted."""
         job = batch.jobs[number - 1]
         script = script_of(home, batch.session, number, job)
-        if job.kind == "py_code":
+        if job.kind == PY_CODE:
             script.write_bytes(job.text.encode("utf-8"))
-        stdout, stderr = (home.output(batch.session, number, stream) for stream in ("stdout", "stderr"))
+        stdout, stderr = (home.output(batch.session, number, stream) for stream in (STDOUT, STDERR))
         environment = {
             "PYTHONPATH": str(home.py),
             "PLANTA_SESSION": batch.session,
@@ -92,10 +92,10 @@ class RunningJob:
         """Waits for the end. How the job ended, which is OK, FAILED or INTERRUPTED, and why. Raises OSError."""
         status = await self._process.wait()
         if self._interruption:
-            return journal.INTERRUPTED, self._interruption
+            return INTERRUPTED, self._interruption
         if status == 0:
-            return journal.OK, ""
-        return journal.FAILED, _last_line(self._stderr) or _describe(status)
+            return OK, ""
+        return FAILED, _last_line(self._stderr) or _describe(status)
 
     async def interrupt(self, reason: str) -> None:
         """Ends the job and all that it has started."""
@@ -113,7 +113,7 @@ def _last_line(stderr: Path) -> str:
     with open(stderr, "rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_LINE_BYTES))
         lines = file.read().decode("utf-8", "replace").split("\n")
-    return made_fit_for_xml(next((line.strip() for line in reversed(lines) if line.strip()), ""))
+    return replace_invalid_xml_chars(next((line.strip() for line in reversed(lines) if line.strip()), ""))
 
 
 def _describe(status: int) -> str:

@@ -12,13 +12,11 @@ import time
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from headless.protocol.messages import Job
+from headless.protocol.vocabulary import OK, SKIPPED, Job
 
+# States of a job, besides OK, FAILED and SKIPPED.
 QUEUED = "queued"
 RUNNING = "running"
-OK = "ok"
-FAILED = "failed"
-SKIPPED = "skipped"
 INTERRUPTED = "interrupted"
 
 REASON_OF_CRASH = "the server stopped while the job was running"

@@ -1,7 +1,7 @@
 """One connection: whole messages in, whole messages out.
 
 Here is what reads and writes a connection: with a bound, no faster than the other side, and so that the last message
-arrives. Which message may come when is in protocol/conversation.py, what is answered in session.py, and how a
+arrives. Which message may come when is in protocol/order.py, what is answered in session.py, and how a
 connection is accepted in listener.py.
 """
 
@@ -12,9 +12,10 @@ import logging
 import socket
 from contextlib import suppress
 
-from headless.protocol.characters import on_one_line
-from headless.protocol.conversation import ServerConversation
-from headless.protocol.messages import Logout, Message, Refused
+from headless.protocol.connection import ConnectionClosed
+from headless.protocol.messages import Message, Refused
+from headless.protocol.server_connection import ServerConnection
+from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)
 
@@ -23,8 +24,8 @@ _BUFFER_BYTES = 65536
 
 
 class Link:
-    """A connection and its conversation. `peer` and `local` are the addresses of its two ends, `name` is what the log
-    calls it.
+    """A connection to a client. `connection` is the server's end of the protocol, `peer` and `local` are the addresses
+    of the two ends, `name` is what the log calls it.
 
     Raises OSError if the client has gone already.
     """
@@ -32,7 +33,7 @@ class Link:
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
-        self.conversation = ServerConversation()
+        self.connection = ServerConnection()
         writer.transport.set_write_buffer_limits(high=_BUFFER_BYTES)
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.peer = _address(writer, "peername")
@@ -40,37 +41,36 @@ class Link:
         self.name = f"{self.peer[0]} port {self.peer[1]}"  # until there is a session
         self._is_closing = False
 
-    async def receive(self) -> Message:
-        """The next message. A client that leaves without a word has said Logout. Raises ProtocolError, OSError."""
+    async def receive(self) -> Message | ConnectionClosed:
+        """The next message, or that the client has closed. Raises RemoteProtocolError, OSError."""
         while True:
-            message = self.conversation.next_message()
+            message = self.connection.next_message()
             if message is not None:
                 return message
-            data = await self._reader.read(_BUFFER_BYTES)
-            if not data:
-                return Logout()
-            self.conversation.feed(data)
+            self.connection.receive(await self._reader.read(_BUFFER_BYTES))
 
-    async def receive_request(self) -> Message:
-        """The next message, which has to be answered before the client may go on. Raises ProtocolError if the client
-        does not wait for that, OSError."""
+    async def receive_request(self) -> Message | ConnectionClosed:
+        """The next message, which has to be answered before the client may go on. Raises RemoteProtocolError
+        if the client does not wait for that, OSError."""
         message = await self.receive()
-        return self.conversation.next_message() or message
+        return self.connection.next_message() or message
 
     async def send(self, message: Message) -> None:
         """Returns when the client has taken so much that a further message may be sent. Raises OSError."""
-        await self.send_bytes(self.conversation.say(message))
+        await self.send_bytes(self.connection.send(message))
 
     async def send_bytes(self, data: bytes) -> None:
-        """The same for what the conversation has made of a message. Raises OSError."""
+        """The same for the bytes of a message. Raises OSError."""
         self._writer.write(data)
         await self._writer.drain()
 
     def refuse(self, message: Refused) -> None:
-        """Sends a last message, if that is still possible."""
-        if not self.conversation.is_over and not self._is_closing:
-            log.info("%s: refused (%s): %s", self.name, message.reason, on_one_line(message.text))
-            self._writer.write(self.conversation.say(message))
+        """Sends a last message, unless the conversation is over. Raises LocalProtocolError where this refusal has no
+        place."""
+        if not self.connection.is_over and not self._is_closing:
+            data = self.connection.send(message)
+            log.info("%s: refused (%s): %s", self.name, message.reason, escape_control_chars(message.text))
+            self._writer.write(data)
 
     async def close(self) -> None:
         """Closes, within two seconds, and raises nothing for what the client does meanwhile.

@@ -12,7 +12,7 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import cast
 
-from headless.protocol.characters import on_one_line
+from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +59,7 @@ class _Handshake(asyncio.Protocol):
                 raise ConnectionResetError("the client has gone already")
         except OSError as error:  # which an ssl.SSLError is
             host, port = (plain.get_extra_info("peername") or ("unknown", 0))[:2]
-            log.info("%s port %s: the TLS handshake failed: %s", host, port, on_one_line(str(error)))
+            log.info("%s port %s: the TLS handshake failed: %s", host, port, escape_control_chars(str(error)))
             plain.abort()
             return
         protocol.connection_made(encrypted)

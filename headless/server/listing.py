@@ -12,11 +12,12 @@ import time
 from collections.abc import Iterator
 from datetime import datetime, timezone
 
-from headless.protocol.characters import on_one_line
+from headless.protocol.vocabulary import STDERR, STDOUT
 from headless.server.home import Home
 from headless.server.journal import QUEUED, RUNNING, Entry, Journal
+from headless.terminal import escape_control_chars
 
-_STREAMS = ("stdout", "stderr")
+_STREAMS = (STDOUT, STDERR)
 _POLL_SECONDS = 0.5
 _PIECE_LENGTH = 65536  # characters of output that are read at a time
 _LINE_BYTES = 65536  # the most that is shown as one line
@@ -37,7 +38,8 @@ class Listing:
     def show(self) -> bool:
         """Shows every job whose state is new. Returns whether there are any jobs. Raises OSError, sqlite3.Error."""
         entries = list(self._journal.entries(self._session))
-        self._widths = (max([len(on_one_line(e.user)) for e in entries] or [0]), max([e.job for e in entries] or [0]))
+        users = [len(escape_control_chars(entry.user)) for entry in entries]
+        self._widths = (max(users, default=0), max((entry.job for entry in entries), default=0))
         for entry in entries:
             if self._shown.get((entry.session, entry.job)) != entry.state:
                 self._shown[entry.session, entry.job] = entry.state
@@ -58,12 +60,10 @@ class Listing:
 
     def _line(self, entry: Entry) -> str:
         users, jobs = self._widths
-        job, user = str(entry.job).rjust(len(str(jobs))), on_one_line(entry.user).ljust(users)
+        job, user = str(entry.job).rjust(len(str(jobs))), escape_control_chars(entry.user).ljust(users)
         times = f"{_local(entry.accepted)}  {_local(entry.started)}  {_duration(entry):>10}"
-        line = (
-            f"{entry.session}  {job}  {entry.state:11}  {times}  {user}  {entry.kind:7}  {on_one_line(entry.message)}"
-        )
-        return line.rstrip()
+        message = escape_control_chars(entry.message)
+        return f"{entry.session}  {job}  {entry.state:11}  {times}  {user}  {entry.kind:7}  {message}".rstrip()
 
     def _show_object(self, entry: Entry) -> None:
         times = {name: _iso(getattr(entry, name)) for name in ("accepted", "started", "ended")}
@@ -88,7 +88,7 @@ class Listing:
     def _show_output(self, entry: Entry) -> None:
         for stream in _STREAMS:
             for line in self._new_lines(entry, stream):
-                print(f"  {entry.job} {stream}: {on_one_line(line.decode('utf-8', 'replace'))}")
+                print(f"  {entry.job} {stream}: {escape_control_chars(line.decode('utf-8', 'replace'))}")
 
     def _new_lines(self, entry: Entry, stream: str) -> Iterator[bytes]:
         position = self._positions.get((entry.job, stream), 0)

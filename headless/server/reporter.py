@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from headless.protocol.messages import Alive, Ended, Finished, Message, Output, Started
-from headless.server import journal
+from headless.protocol.vocabulary import FAILED, OK, SKIPPED, STDERR, STDOUT
 from headless.server.batch import Batch
 from headless.server.home import Home
+from headless.server.journal import INTERRUPTED, QUEUED, RUNNING
 from headless.server.tail import Tail
 
 _OUTPUT_POLL_SECONDS = 0.05
-_STREAMS = ("stdout", "stderr")
+_STREAMS = (STDOUT, STDERR)
 
 
 async def report(batch: Batch, home: Home, heartbeat: float) -> AsyncIterator[Message]:
@@ -26,18 +27,18 @@ async def report(batch: Batch, home: Home, heartbeat: float) -> AsyncIterator[Me
     """
     failed = False
     for number in range(1, len(batch.accepted.jobs) + 1):
-        while batch.progress[number - 1].state == journal.QUEUED:
+        while batch.progress[number - 1].state == QUEUED:
             if not await batch.wait_for_change(heartbeat):
                 yield Alive()
-        if batch.progress[number - 1].state != journal.SKIPPED:
+        if batch.progress[number - 1].state != SKIPPED:
             yield Started(number)
             async for message in _report_output(batch, number, home, heartbeat):
                 yield message
         state, text = batch.progress[number - 1]
-        status = "failed" if state == journal.INTERRUPTED else state
-        failed = failed or status != "ok"
+        status = FAILED if state == INTERRUPTED else state
+        failed = failed or status != OK
         yield Finished(number, status, text)
-    yield Ended("failed" if failed else "ok")
+    yield Ended(FAILED if failed else OK)
 
 
 async def _report_output(batch: Batch, number: int, home: Home, heartbeat: float) -> AsyncIterator[Message]:
@@ -45,7 +46,7 @@ async def _report_output(batch: Batch, number: int, home: Home, heartbeat: float
     tails = {stream: Tail(home.output(batch.accepted.session, number, stream)) for stream in _STREAMS}
     idle = 0.0
     while True:
-        is_running = batch.progress[number - 1].state == journal.RUNNING
+        is_running = batch.progress[number - 1].state == RUNNING
         found = False
         for stream, tail in tails.items():
             text = tail.read(is_complete=not is_running)

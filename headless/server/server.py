@@ -12,6 +12,7 @@ import sqlite3
 from contextlib import suppress
 
 from headless.protocol.messages import Refused
+from headless.protocol.vocabulary import BUSY
 from headless.server.accounts import Accounts
 from headless.server.authentication import Authenticator
 from headless.server.batch_queue import BatchQueue
@@ -76,7 +77,7 @@ class Server:
         if self._links:
             await asyncio.wait(self._links.values(), timeout=LINGER_SECONDS / 2)
         for link, task in list(self._links.items()):
-            link.refuse(Refused("busy", "the server is stopping; what it has accepted runs when it is back"))
+            link.refuse(Refused(BUSY, "the server is stopping; what it has accepted runs when it is back"))
             task.cancel()
         if self._links:
             await asyncio.wait(self._links.values(), timeout=LINGER_SECONDS)

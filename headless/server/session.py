@@ -12,9 +12,20 @@ import os
 import sqlite3
 from typing import Any
 
-from headless.outcome import ProtocolError
-from headless.protocol.characters import made_fit_for_xml, on_one_line
-from headless.protocol.messages import Accepted, Alive, Jobs, Login, Logout, Refused, VersionMismatch, Welcome
+from headless.protocol.errors import LocalProtocolError, RemoteProtocolError
+from headless.protocol.messages import (
+    VERSION_NUMBER,
+    Accepted,
+    Alive,
+    Jobs,
+    Login,
+    Message,
+    Refused,
+    UnsupportedLogin,
+    Welcome,
+)
+from headless.protocol.text import replace_invalid_xml_chars
+from headless.protocol.vocabulary import BUSY, JOBS, PROTOCOL, VERSION
 from headless.server.authentication import Authenticator, Identity
 from headless.server.batch import Batch
 from headless.server.batch_queue import BatchQueue
@@ -25,6 +36,7 @@ from headless.server.journal import AcceptedBatch
 from headless.server.link import Link
 from headless.server.reporter import report
 from headless.server.settings import Settings
+from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)
 
@@ -45,19 +57,24 @@ class Session:
         """Returns when there is nothing more to send. The link is still open then, for the last message to arrive."""
         link = self._link
         try:
+            await self._run_stages_or_refuse()
+        except OSError as error:
+            log.info("%s: the connection was lost: %s", link.name, escape_control_chars(str(error)))
+        except LocalProtocolError:
+            log.exception("%s: internal error: the server was about to break the protocol", link.name)
+            link.refuse(Refused(BUSY, "the server could not go on, its log says why"))
+        except Exception:  # the database cannot be read, say
+            log.exception("%s: given up", link.name)
+            link.refuse(Refused(BUSY, "the server could not go on, its log says why"))
+
+    async def _run_stages_or_refuse(self) -> None:
+        try:
             await self._run_stages()
         except Refusal as refusal:
             await asyncio.sleep(refusal.delay)
-            link.refuse(refusal.message)
-        except VersionMismatch as error:
-            link.refuse(Refused("version", str(error)))
-        except ProtocolError as error:
-            link.refuse(Refused("protocol", made_fit_for_xml(str(error))))
-        except OSError as error:
-            log.info("%s: the connection was lost: %s", link.name, on_one_line(str(error)))
-        except Exception:  # the database cannot be read, say
-            log.exception("%s: given up", link.name)
-            link.refuse(Refused("busy", "the server could not go on, its log says why"))
+            self._link.refuse(refusal.message)
+        except RemoteProtocolError as error:
+            self._link.refuse(Refused(PROTOCOL, replace_invalid_xml_chars(str(error))))
 
     async def _run_stages(self) -> None:
         link = self._link
@@ -69,7 +86,7 @@ class Session:
         if identity is None:
             return
         session = os.urandom(8).hex()
-        log.info("session %s: %s logged in from %s", session, on_one_line(identity.user), link.name)
+        log.info("session %s: %s logged in from %s", session, escape_control_chars(identity.user), link.name)
         link.name = f"session {session}"
         await link.send(Welcome(session, self._settings.heartbeat, identity.signature))
         jobs = await self._receive_jobs()
@@ -83,9 +100,10 @@ class Session:
     async def _log_in(self) -> Identity | None:
         """Who has logged in; None if the client has left. Raises Refusal."""
         request = await self._link.receive_request()
-        if isinstance(request, Logout):
+        if isinstance(request, UnsupportedLogin):
+            raise Refusal(VERSION, f"this is protocol version {VERSION_NUMBER}")
+        if not isinstance(request, Login):
             return None
-        assert isinstance(request, Login)
         self._check_not_stopping()
         return await self._authenticator.authenticate(self._link, request)
 
@@ -94,7 +112,7 @@ class Session:
         receiving = asyncio.ensure_future(self._link.receive())
         try:
             while not (await asyncio.wait({receiving}, timeout=self._settings.heartbeat))[0]:
-                await self._link.send(Alive())
+                await self._send(Alive())
             message = receiving.result()
         finally:
             await _cancel(receiving)
@@ -108,10 +126,10 @@ class Session:
                 script_of(self._home, accepted.session, number, job)
             return self._queue.accept(accepted)
         except JobRefused as error:
-            raise Refusal("jobs", str(error)) from None
+            raise Refusal(JOBS, str(error)) from None
         except (OSError, sqlite3.Error):
             log.exception("session %s: cannot be recorded", accepted.session)
-            raise Refusal("busy", "the server cannot record the jobs") from None
+            raise Refusal(BUSY, "the server cannot record the jobs") from None
 
     async def _follow(self, batch: Batch) -> None:
         """Reports what becomes of the batch, until that is known or the client leaves. The jobs go on either way."""
@@ -127,11 +145,16 @@ class Session:
 
     async def _report(self, batch: Batch) -> None:
         async for message in report(batch, self._home, self._settings.heartbeat):
+            await self._send(message)
+
+    async def _send(self, message: Message) -> None:
+        """Sends what the client has not asked for, unless it has just said that it leaves."""
+        if not self._link.connection.is_over:
             await self._link.send(message)
 
     def _check_not_stopping(self) -> None:
         if self._queue.is_stopping:
-            raise Refusal("busy", "the server is stopping")
+            raise Refusal(BUSY, "the server is stopping")
 
 
 async def _cancel(*tasks: asyncio.Future[Any]) -> None:

@@ -10,7 +10,7 @@ import os
 import sys
 from pathlib import Path
 
-from headless.protocol.characters import made_fit_for_xml
+from headless.protocol.text import replace_invalid_xml_chars
 
 _READ_BYTES = 65536
 
@@ -36,4 +36,4 @@ class Tail:
         except FileNotFoundError:  # the process could not be started
             data = b""
         self._position += len(data)
-        return made_fit_for_xml(self._decoder.decode(data, final=is_complete and len(data) < _READ_BYTES))
+        return replace_invalid_xml_chars(self._decoder.decode(data, final=is_complete and len(data) < _READ_BYTES))

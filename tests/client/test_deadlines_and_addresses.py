@@ -10,13 +10,17 @@ from contextlib import ExitStack
 
 import pytest
 
-from headless import client
-from headless.console import Console
+from headless.client import session
+from headless.client.console import Console
+from headless.client.deadline import DeadlinePassed
+from headless.client.stream import connect
+from headless.client.waiting import READ, Waiter
 from headless.options import Service, parse
 from headless.outcome import SessionError, Submission, TimedOut
-from headless.waiting import READ, DeadlinePassed, Waiter
+from headless.protocol.errors import RemoteProtocolError
 from support.dialogues import ACCEPTED, DONE, WELCOME, serving
 from support.frames import frame
+from support.sessions import session_for
 from support.sockets import full_listener
 
 
@@ -38,9 +42,9 @@ class Clock:
         return self.now
 
 
-def session(server, waiter, *argv):
+def session_with(server, waiter, *argv, console=Console):
     options = parse(["-s", server.address, "-c", "pass", *argv])
-    return client.Client(options, None, Console(0, waiter), waiter)
+    return session_for(options, None, console(0, waiter), waiter)
 
 
 # Addresses
@@ -63,19 +67,19 @@ def resolving_to(monkeypatch, *addresses):
 def test_every_address_of_a_name_is_tried_until_one_answers(monkeypatch, scripted, waiter):
     server = scripted(serving(*DONE))
     resolving_to(monkeypatch, (socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.2"), (socket.AF_INET, "127.0.0.1"))
-    waiter.allow(10)
-    connection = client.connect(Service("several.example", server.port, False), waiter)
-    assert connection.peer.startswith("127.0.0.1 ")
-    connection.close()
+    waiter.set_deadline(10)
+    stream = connect(Service("several.example", server.port, False), waiter)
+    assert stream.peer.startswith("127.0.0.1 ")
+    stream.close()
 
 
 def test_when_no_address_answers_all_are_named(monkeypatch, waiter):
     resolving_to(monkeypatch, (socket.AF_INET, "127.0.0.2"), (socket.AF_INET, "127.0.0.3"))
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
-        waiter.allow(10)
+        waiter.set_deadline(10)
         with pytest.raises(SessionError, match=r"127\.0\.0\.2.*127\.0\.0\.3"):
-            client.connect(Service("several.example", unused.getsockname()[1], False), waiter)
+            connect(Service("several.example", unused.getsockname()[1], False), waiter)
 
 
 def test_an_address_that_swallows_everything_leaves_time_for_the_next(monkeypatch, scripted, waiter):
@@ -83,10 +87,10 @@ def test_an_address_that_swallows_everything_leaves_time_for_the_next(monkeypatc
     with ExitStack() as stack:
         full_listener(stack, "127.0.0.2", server.port)
         resolving_to(monkeypatch, (socket.AF_INET, "127.0.0.2"), (socket.AF_INET, "127.0.0.1"))
-        waiter.allow(2)
-        connection = client.connect(Service("several.example", server.port, False), waiter)
-        assert connection.peer.startswith("127.0.0.1 ")
-        connection.close()
+        waiter.set_deadline(2)
+        stream = connect(Service("several.example", server.port, False), waiter)
+        assert stream.peer.startswith("127.0.0.1 ")
+        stream.close()
 
 
 def test_a_resolver_that_hangs_does_not_outlast_the_deadline(monkeypatch, waiter):
@@ -96,9 +100,9 @@ def test_a_resolver_that_hangs_does_not_outlast_the_deadline(monkeypatch, waiter
         time.sleep(60)
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
-    waiter.allow(0.1)
+    waiter.set_deadline(0.1)
     with pytest.raises(DeadlinePassed):
-        client.connect(Service("several.example", 1, False), waiter)
+        connect(Service("several.example", 1, False), waiter)
 
 
 def test_a_welcome_that_was_there_before_the_login_is_no_answer_to_it(monkeypatch, scripted, waiter):
@@ -106,17 +110,16 @@ def test_a_welcome_that_was_there_before_the_login_is_no_answer_to_it(monkeypatc
         peer.send(WELCOME, ACCEPTED)
         peer.wait_for_disconnect()
 
-    waiter.allow(10)
-    connect = client.connect
+    waiter.set_deadline(10)
 
     def connect_and_wait_for_what_comes(service, waiter):
-        connection = connect(service, waiter)
-        assert waiter.wait(connection._socket, READ)
-        return connection
+        stream = connect(service, waiter)
+        assert waiter.wait(stream._socket, READ)
+        return stream
 
-    monkeypatch.setattr(client, "connect", connect_and_wait_for_what_comes)
-    with pytest.raises(SessionError, match="nothing has been said yet"):
-        session(scripted(script), waiter).run()
+    monkeypatch.setattr(session, "connect", connect_and_wait_for_what_comes)
+    with pytest.raises(RemoteProtocolError, match="nothing has been sent yet"):
+        session_with(scripted(script), waiter).run()
 
 
 # The deadline before acceptance
@@ -137,10 +140,10 @@ def test_acceptance_is_waited_for_30_seconds_at_most(scripted, argv):
         peer.wait_for_disconnect()
 
     with Waiter(clock) as waiter:
-        call = session(scripted(script), waiter, *argv)
+        call = session_with(scripted(script), waiter, *argv)
         with pytest.raises(SessionError, match="not accepted"):
             call.run()
-    assert call.submission is Submission.UNKNOWN
+    assert call.verdict.submission is Submission.UNKNOWN
 
 
 def test_acceptance_is_waited_for_no_longer_than_the_time_out(scripted):
@@ -153,13 +156,13 @@ def test_acceptance_is_waited_for_no_longer_than_the_time_out(scripted):
         peer.wait_for_disconnect()
 
     with Waiter(clock) as waiter:
-        call = session(scripted(script), waiter, "-t", "5")
+        call = session_with(scripted(script), waiter, "-t", "5")
         with pytest.raises(SessionError, match="not accepted"):
             call.run()
-    assert call.submission is Submission.NOT_SUBMITTED
+    assert call.verdict.submission is Submission.NOT_SUBMITTED
 
 
-def test_the_deadline_holds_against_a_server_that_never_stops_talking(scripted):
+def test_the_deadline_holds_against_a_server_that_never_stops_sending(scripted):
     def script(peer):
         peer.receive()
         peer.send(WELCOME)
@@ -167,7 +170,7 @@ def test_the_deadline_holds_against_a_server_that_never_stops_talking(scripted):
             peer.send("<alive/>")
 
     with Waiter(Clock(step=0.1)) as waiter, pytest.raises(SessionError, match="not accepted"):
-        session(scripted(script), waiter).run()
+        session_with(scripted(script), waiter).run()
 
 
 def test_the_deadline_is_one_for_all_bytes_and_not_one_for_each(command, scripted):
@@ -203,11 +206,11 @@ def test_the_time_out_counts_from_acceptance(scripted, seconds, is_in_time):
             if "job 1 started" in text:
                 clock.now += seconds
 
-    options = parse(["-s", scripted(script).address, "-c", "pass", "-t", "10"])
     with Waiter(clock) as waiter:
-        call = client.Client(options, None, Watching(0, waiter), waiter)
+        call = session_with(scripted(script), waiter, "-t", "10", console=Watching)
         if is_in_time:
-            assert call.run() == 0
+            call.run()
+            assert call.verdict.is_over
         else:
             with pytest.raises(TimedOut):
                 call.run()
@@ -224,9 +227,10 @@ def test_without_heartbeat_there_is_no_limit_to_silence(scripted):
             if "job 1 started" in text:
                 clock.now += 10_000_000
 
-    options = parse(["-s", scripted(serving(*DONE)).address, "-c", "pass", "-t", "-1"])
     with Waiter(clock) as waiter:
-        assert client.Client(options, None, Watching(0, waiter), waiter).run() == 0
+        call = session_with(scripted(serving(*DONE)), waiter, "-t", "-1", console=Watching)
+        call.run()
+    assert call.verdict.is_over
 
 
 def test_nothing_is_sent_twice(command, scripted):

@@ -37,7 +37,7 @@ def test_each_v_adds_a_kind_of_line(command, scripted, flag, kinds):
     assert done.stderr == ""
 
 
-def test_vvv_shows_the_xml_of_both_sides_in_the_order_of_talk(command, scripted):
+def test_vvv_shows_the_xml_of_both_sides_in_the_order_in_which_it_was_sent(command, scripted):
     shown = lines(show(command, scripted(serving(*DONE)), "-vvv"))
     xml = [text for kind, text in shown if kind != "info"]
     assert re.fullmatch(

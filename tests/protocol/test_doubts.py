@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from headless.outcome import ProtocolError
-from headless.protocol import login
-from headless.protocol.conversation import ClientConversation, ServerConversation
-from headless.protocol.messages import Job, Jobs, Logout, Refused, Response
+from headless.protocol import scram as package_scram
+from headless.protocol.client_connection import ClientConnection
+from headless.protocol.errors import LocalProtocolError, RemoteProtocolError
+from headless.protocol.messages import Jobs, Logout, Refused, Response
+from headless.protocol.server_connection import ServerConnection
+from headless.protocol.vocabulary import Job
 from support import scram
-from support.conversations import KEYS, ConnectionPair, receive, send
+from support.conversations import KEYS, ConnectionPair, receive
 from support.credentials import HASH, SALT
 from support.frames import frame
 from support.literal_messages import CLIENT_NAME, CLIENT_NONCE, NONCE, PROOF, SERVER_NONCE, SIGNATURE, frames_of
@@ -30,20 +32,20 @@ class TestTheClientsDoubts:
     )
     def test_a_server_that_does_not_prove_itself_is_not_welcomed(self, welcome):
         pair = ConnectionPair("login:challenge", "challenge", "response")
-        with pytest.raises(ProtocolError, match="password"):
+        with pytest.raises(RemoteProtocolError, match="password"):
             receive(pair.client, frame(welcome))
 
     def test_the_signature_of_an_earlier_session_proves_nothing(self):
-        client = ClientConversation(CLIENT_NAME)
-        client.login_with_challenge("R41", CLIENT_NONCE[::-1])
+        client = ClientConnection(CLIENT_NAME)
+        client.send(client.challenge_login("R41", CLIENT_NONCE[::-1]))
         receive(client, frame(f'<challenge nonce="{CLIENT_NONCE[::-1]}{SERVER_NONCE}" salt="{SALT}"/>'))
-        client.respond(HASH.encode())
-        with pytest.raises(ProtocolError, match="password"):
+        client.send(client.response(HASH.encode()))
+        with pytest.raises(RemoteProtocolError, match="password"):
             receive(client, frames_of("welcome:signed"))
 
     def test_a_signature_where_there_is_no_secret_is_a_protocol_error(self):
         pair = ConnectionPair("login:osuser")
-        with pytest.raises(ProtocolError, match="signed"):
+        with pytest.raises(RemoteProtocolError, match="signed"):
             receive(pair.client, frames_of("welcome:signed"))
 
     @pytest.mark.parametrize(
@@ -64,16 +66,16 @@ class TestTheClientsDoubts:
     )
     def test_a_challenge_with_a_wrong_nonce_or_salt_is_a_protocol_error(self, nonce, salt, reason):
         pair = ConnectionPair("login:challenge")
-        with pytest.raises(ProtocolError, match=reason):
+        with pytest.raises(RemoteProtocolError, match=reason):
             receive(pair.client, frame(f'<challenge nonce="{nonce}" salt="{salt}"/>'))
 
     def test_the_client_sends_nothing_to_a_server_that_it_does_not_believe_but_that_it_leaves(self):
         pair = ConnectionPair("login:challenge", "challenge", "response")
-        with pytest.raises(ProtocolError):
+        with pytest.raises(RemoteProtocolError):
             receive(pair.client, frames_of("welcome"))
-        with pytest.raises(ProtocolError):
-            send(pair.client, Jobs((Job("module", "A"),)))
-        assert send(pair.client, Logout()) == frame("<logout/>")
+        with pytest.raises(LocalProtocolError):
+            pair.client.send(Jobs((Job("module", "A"),)))
+        assert pair.client.send(Logout()) == frame("<logout/>")
 
 
 class TestTheServersDoubts:
@@ -93,10 +95,10 @@ class TestTheServersDoubts:
         ],
     )
     def test_a_login_that_its_kind_does_not_allow_is_a_protocol_error(self, attributes):
-        with pytest.raises(ProtocolError):
-            receive(ServerConversation(), frame(f'<login version="1" client="c" {attributes}/>'))
+        with pytest.raises(RemoteProtocolError):
+            receive(ServerConnection(), frame(f'<login version="1" client="c" {attributes}/>'))
 
-    def challenged(self) -> ServerConversation:
+    def challenged(self) -> ServerConnection:
         return ConnectionPair("login:challenge", "challenge").server
 
     def test_a_right_proof_is_answered_with_the_servers_own(self):
@@ -107,8 +109,8 @@ class TestTheServersDoubts:
     def test_a_proof_proves_nothing_for_other_keys(self):
         server = self.challenged()
         receive(server, frames_of("response"))
-        other = login.keys_from(HASH.replace("Xu", "Xy").encode())
-        assert server.signature(login.Keys(SALT, *other)) is None
+        other = package_scram.keys_from(HASH.replace("Xu", "Xy").encode())
+        assert server.signature(package_scram.Keys(SALT, *other)) is None
 
     @pytest.mark.parametrize("nonce", [CLIENT_NONCE, SERVER_NONCE, NONCE + "x", NONCE[::-1], ""])
     def test_a_right_proof_with_another_nonce_proves_nothing(self, nonce):
@@ -128,4 +130,4 @@ class TestTheServersDoubts:
         server = self.challenged()
         assert isinstance(receive(server, frame(f'<response nonce="{NONCE}" proof="{proof}"/>'))[0], Response)
         assert server.signature(KEYS) is None
-        assert send(server, Refused("login", "no")) == frame('<refused reason="login">no</refused>')
+        assert server.send(Refused("login", "no")) == frame('<refused reason="login">no</refused>')

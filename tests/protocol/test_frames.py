@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headless.outcome import ProtocolError
-from headless.protocol.frames import LIMIT_AFTER_WELCOME, LIMIT_BEFORE_WELCOME, FrameReader, FrameTooLong, frame
+from headless.protocol.errors import RemoteProtocolError
+from headless.protocol.frames import FrameReader, FrameTooLong, frame
+from headless.protocol.vocabulary import MAX_CLIENT_FRAME, MAX_LOGIN_FRAME, MAX_SERVER_FRAME
 from support.frames import byte_by_byte, whole
 from support.hypothesis_settings import examples
 
@@ -15,18 +16,17 @@ ABC = b"\x00\x00\x00\x03abc"
 LONG = b"\x00\x00\x01\x02" + b"x" * 258
 
 
-def payloads(reader: FrameReader, *pieces: bytes) -> list[bytes]:
+def payloads(reader: FrameReader, *pieces: bytes, limit: int = 4096) -> list[bytes]:
     """Every payload that these pieces bring."""
     found: list[bytes] = []
     for piece in pieces:
-        reader.feed(piece)
-        found += iter(reader.next_payload, None)
+        reader.receive(piece)
+        found += iter(lambda: reader.next_payload(limit), None)
     return found
 
 
 def test_the_limits_are_those_of_the_protocol():
-    assert (LIMIT_BEFORE_WELCOME, LIMIT_AFTER_WELCOME) == (4096, 16777216)
-    assert FrameReader().limit == LIMIT_BEFORE_WELCOME
+    assert (MAX_LOGIN_FRAME, MAX_CLIENT_FRAME, MAX_SERVER_FRAME) == (4096, 16777216, 1048576)
 
 
 def test_a_frame_is_four_bytes_of_length_and_the_payload():
@@ -57,11 +57,11 @@ def test_a_partial_frame_is_no_payload_and_is_not_lost(length):
 
 def test_payloads_are_given_one_at_a_time():
     reader = FrameReader()
-    reader.feed(ABC + LONG)
-    assert reader.next_payload() == b"abc"
+    reader.receive(ABC + LONG)
+    assert reader.next_payload(4096) == b"abc"
     assert not reader.is_empty
-    assert reader.next_payload() == b"x" * 258
-    assert reader.next_payload() is None
+    assert reader.next_payload(4096) == b"x" * 258
+    assert reader.next_payload(4096) is None
 
 
 def test_nothing_is_no_payload():
@@ -69,38 +69,32 @@ def test_nothing_is_no_payload():
     assert payloads(FrameReader(), b"") == []
 
 
-@pytest.mark.parametrize("limit", [1, 4096, 16777216])
+@pytest.mark.parametrize("limit", [1, 4096, 1048576, 16777216])
 @pytest.mark.parametrize("excess", [0, 1, 1 << 30])
 def test_a_length_beyond_the_limit_is_refused_once_its_four_bytes_are_there(limit, excess):
     reader = FrameReader()
-    reader.limit = limit
     length = (limit + excess).to_bytes(4, "big")
-    assert payloads(reader, *byte_by_byte(length[:3])) == []
+    assert payloads(reader, *byte_by_byte(length[:3]), limit=limit) == []
     if excess:
-        with pytest.raises(ProtocolError, match=str(limit + excess)):
-            payloads(reader, length[3:])
+        with pytest.raises(RemoteProtocolError, match=str(limit + excess)):
+            payloads(reader, length[3:], limit=limit)
     else:
-        assert payloads(reader, length[3:], b"x" * limit) == [b"x" * limit]
+        assert payloads(reader, length[3:], b"x" * limit, limit=limit) == [b"x" * limit]
 
 
 @pytest.mark.parametrize(("length", "number"), [(b"\x00\x00\x00\x00", "0"), (b"\xff\xff\xff\xff", "4294967295")])
 def test_a_length_of_zero_is_refused_and_lengths_are_unsigned(length, number):
-    reader = FrameReader()
-    reader.limit = LIMIT_AFTER_WELCOME
-    with pytest.raises(ProtocolError, match=f" {number} "):
-        payloads(reader, length)
+    with pytest.raises(RemoteProtocolError, match=f" {number} "):
+        payloads(FrameReader(), length, limit=MAX_CLIENT_FRAME)
 
 
 def test_a_new_limit_holds_from_the_next_frame_on():
     reader = FrameReader()
-    reader.limit = 3
-    reader.feed(ABC + LONG + LONG)
-    assert reader.next_payload() == b"abc"
-    reader.limit = 258
-    assert reader.next_payload() == b"x" * 258
-    reader.limit = 257
-    with pytest.raises(ProtocolError):
-        reader.next_payload()
+    reader.receive(ABC + LONG + LONG)
+    assert reader.next_payload(3) == b"abc"
+    assert reader.next_payload(258) == b"x" * 258
+    with pytest.raises(RemoteProtocolError):
+        reader.next_payload(257)
 
 
 @examples

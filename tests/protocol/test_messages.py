@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from typing import get_args
-
 import pytest
 
-from headless.protocol import messages
-from headless.protocol.messages import Alive, Ended, Job, Jobs, Output, Welcome, decode, encode
-from support.encoded_messages import ENCODED, output_document
+from headless.protocol.codec import decode, encode
+from headless.protocol.messages import Alive, Ended, Jobs, Output, Welcome
+from headless.protocol.vocabulary import Job
+from support.encoded_messages import ENCODED, MESSAGE_TYPES, output_document
 
 
 @pytest.mark.parametrize(("message", "payload"), ENCODED)
 def test_every_message_is_written_and_read_as_the_protocol_wants(message, payload):
     assert encode(message) == payload
     assert decode(payload) == message
-    assert type(decode(payload)) is type(message)
 
 
 def test_every_message_has_its_literal_bytes_here():
-    assert {type(message) for message, _ in ENCODED} == set(get_args(messages.Message))
+    assert {type(message) for message, _ in ENCODED} == set(MESSAGE_TYPES)
 
 
 class TestOtherWaysToWriteAMessage:

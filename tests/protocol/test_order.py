@@ -6,11 +6,12 @@ from __future__ import annotations
 
 import pytest
 
-from headless.outcome import ProtocolError
-from headless.protocol.conversation import ClientConversation
-from headless.protocol.frames import FrameTooLong
-from headless.protocol.messages import Job, Jobs, Welcome, decode
-from support.conversations import ConnectionPair, receive, send, typed
+from headless.protocol.codec import decode
+from headless.protocol.connection import ConnectionClosed
+from headless.protocol.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
+from headless.protocol.messages import Jobs, Logout, Welcome
+from headless.protocol.vocabulary import Job
+from support.conversations import ConnectionPair, receive
 from support.credentials import SALT
 from support.frames import byte_by_byte, frame, whole
 from support.literal_messages import (
@@ -32,10 +33,11 @@ everywhere = pytest.mark.parametrize(
 )
 
 
-def passes(action) -> bool:
+def passes(action, error: type[ProtocolError]) -> bool:
+    """Whether the action does not raise this error."""
     try:
         action()
-    except ProtocolError:
+    except error:
         return False
     return True
 
@@ -45,7 +47,7 @@ def received_by(end: str, history: str) -> set[str]:
 
     def is_received(label):
         conversation = getattr(ConnectionPair(*history.split()), end)
-        return passes(lambda: receive(conversation, frame(MESSAGES[label])))
+        return passes(lambda: receive(conversation, frame(MESSAGES[label])), RemoteProtocolError)
 
     return {label for label in MESSAGES if is_received(label)}
 
@@ -55,7 +57,7 @@ def sent_by(end: str, history: str, messages: dict[str, str]) -> set[str]:
 
     def is_sent(label):
         conversation = getattr(ConnectionPair(*history.split()), end)
-        return passes(lambda: send(conversation, decode(messages[label].encode())))
+        return passes(lambda: conversation.send(decode(messages[label].encode())), LocalProtocolError)
 
     return {label for label in messages if is_sent(label)}
 
@@ -80,8 +82,8 @@ class TestTheOrder:
     def test_what_could_not_be_sent_has_not_been_sent(self):
         pair = ConnectionPair("login:osuser")
         state = pair.client.state
-        with pytest.raises(ProtocolError):
-            send(pair.client, Jobs((Job("module", "A"),)))
+        with pytest.raises(LocalProtocolError):
+            pair.client.send(Jobs((Job("module", "A"),)))
         assert pair.client.state is state
         assert receive(pair.client, frames_of("welcome")) == [Welcome("S1", 30)]
 
@@ -102,7 +104,7 @@ class TestTheOrder:
         for job in range(1, min(finished, count) + 1):
             pair.exchange(MESSAGES[f"started:{job}"], MESSAGES[f"finished:{job}:ok"])
         ended = frames_of("ended:ok")
-        assert passes(lambda: receive(pair.client, ended)) == (finished >= count)
+        assert passes(lambda: receive(pair.client, ended), RemoteProtocolError) == (finished >= count)
 
 
 LOGIN = f'<login version="1" client="{CLIENT_NAME}" auth_type="osuser" os_user="jdoe"/>'
@@ -160,7 +162,7 @@ class TestDialogues:
         for xml in dialogue:
             sent, receiver = pair.send(xml)
             assert sent == frame(xml)
-            assert typed(receive(receiver, *cut(sent))) == typed([decode(xml.encode())])
+            assert receive(receiver, *cut(sent)) == [decode(xml.encode())]
         assert pair.client.is_over
         assert pair.server.is_over
 
@@ -172,19 +174,29 @@ class TestDialogues:
             assert len(receive(receiver, sent[-1:])) == 1
 
 
-class TestTrace:
-    def test_the_trace_gets_every_payload_in_its_order_and_before_it_is_judged(self):
-        traced = []
-        client = ClientConversation(CLIENT_NAME, lambda direction, payload: traced.append((direction, payload)))
-        client.login_as_osuser("jdoe", None)
-        receive(client, frames_of("welcome", "alive"))
-        with pytest.raises(FrameTooLong):
-            send(client, Jobs((Job("py_code", "x" * 16 * 1024 * 1024),)))
-        with pytest.raises(ProtocolError):
-            receive(client, frame("<x/>"))
-        assert traced == [
-            ("sent", MESSAGES["login:osuser"].encode()),
-            ("received", MESSAGES["welcome"].encode()),
-            ("received", b"<alive/>"),
-            ("received", b"<x/>"),
-        ]
+class TestParts:
+    def test_a_message_counts_as_sent_only_when_it_is_marked(self):
+        pair = ConnectionPair("login:osuser", "welcome")
+        jobs = Jobs((Job("module", "A"),))
+        assert pair.client.frame_of(jobs) == frame("<jobs><module>A</module></jobs>")
+        with pytest.raises(RemoteProtocolError):  # the answer was there before the question
+            receive(pair.client, frames_of("accepted"))
+
+    def test_when_it_is_marked_it_is_answered(self):
+        pair = ConnectionPair("login:osuser", "welcome")
+        pair.client.mark_sent(Jobs((Job("module", "A"),)))
+        assert len(receive(pair.client, frames_of("accepted"))) == 1
+
+    def test_the_end_of_the_stream_comes_after_all_messages(self):
+        server = ConnectionPair("login:osuser", "welcome").server
+        server.receive(frame("<logout/>"))
+        server.receive(b"")
+        assert server.next_message() == Logout()
+        assert server.next_message() == ConnectionClosed()
+
+    @pytest.mark.parametrize("rest", [b"", frame("<logout/>")[:-1]])
+    def test_a_message_that_was_broken_off_is_none(self, rest):
+        server = ConnectionPair("login:osuser").server
+        server.receive(rest)
+        server.receive(b"")
+        assert server.next_message() == ConnectionClosed()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from headless.outcome import ProtocolError
-from headless.protocol.conversation import ServerConversation
-from headless.protocol.messages import Accepted, Alive, Job, Jobs, Login, Refused, VersionMismatch, Welcome, decode
-from support.conversations import ConnectionPair, receive, send, typed
+from headless.protocol.codec import decode
+from headless.protocol.errors import LocalProtocolError, RemoteProtocolError
+from headless.protocol.messages import Accepted, Alive, Jobs, Login, Refused, UnsupportedLogin, Welcome
+from headless.protocol.server_connection import ServerConnection
+from headless.protocol.vocabulary import Job
+from support.conversations import ConnectionPair, receive
 from support.frames import byte_by_byte, frame, whole
 from support.literal_messages import MESSAGES, frames_of
 from support.situations import ENDINGS, UNTIL_ACCEPTED
@@ -20,15 +22,15 @@ class TestBytesTooMany:
         *before, last = history.split()
         pair = ConnectionPair(*before)
         conversation = pair.server if last == "logout" else pair.client
-        conversation.feed(frames_of(last) + excess)
-        with pytest.raises(ProtocolError):
+        conversation.receive(frames_of(last) + excess)
+        with pytest.raises(RemoteProtocolError):
             conversation.next_message()
         assert conversation.next_message() is None
 
     @pytest.mark.parametrize("cut", [whole, byte_by_byte])
     def test_what_follows_the_last_message_later_is_a_protocol_error_too(self, cut):
         pair = ConnectionPair(*UNTIL_ACCEPTED.split(), "ended:failed")
-        with pytest.raises(ProtocolError):
+        with pytest.raises(RemoteProtocolError):
             receive(pair.client, *cut(frames_of("alive")))
 
     @pytest.mark.parametrize(
@@ -45,29 +47,29 @@ class TestBytesTooMany:
     def test_an_answer_in_one_piece_with_what_comes_before_its_question_is_a_protocol_error(self, history, answer):
         *before, last = history.split()
         pair = ConnectionPair(*before)
-        pair.client.feed(frames_of(last, answer))
+        pair.client.receive(frames_of(last, answer))
         first = pair.client.next_message()
         assert first is not None
-        assert typed([first]) == typed([decode(MESSAGES[last].encode())])
-        with pytest.raises(ProtocolError):
+        assert [first] == [decode(MESSAGES[last].encode())]
+        with pytest.raises(RemoteProtocolError):
             pair.client.next_message()
 
     def test_alive_in_one_piece_with_welcome_is_no_answer_to_anything(self):
         pair = ConnectionPair("login:osuser")
         received = receive(pair.client, frames_of("welcome", "alive", "alive"))
-        assert typed(received) == typed([Welcome("S1", 30), Alive(), Alive()])
-        send(pair.client, Jobs((Job("module", "A"),)))
-        assert typed(receive(pair.client, frames_of("accepted"))) == typed([Accepted()])
+        assert received == [Welcome("S1", 30), Alive(), Alive()]
+        pair.client.send(Jobs((Job("module", "A"),)))
+        assert receive(pair.client, frames_of("accepted")) == [Accepted()]
 
     @pytest.mark.parametrize(
         ("history", "too_early"),
         [("login:osuser", "jobs"), ("login:challenge", "response"), ("login:osuser", "login:osuser")],
     )
     def test_a_client_that_does_not_wait_for_the_answer_is_a_protocol_error(self, history, too_early):
-        server = ServerConversation()
-        server.feed(frames_of(history, too_early))
+        server = ServerConnection()
+        server.receive(frames_of(history, too_early))
         assert isinstance(server.next_message(), Login)
-        with pytest.raises(ProtocolError):
+        with pytest.raises(RemoteProtocolError):
             server.next_message()
 
     def test_everything_that_a_server_sends_of_a_batch_may_come_in_one_piece(self):
@@ -85,8 +87,8 @@ class TestAfterAProtocolError:
     def test_nothing_more_is_received(self, nonsense, history):
         pair = ConnectionPair(*history.split())
         for conversation, proper in ((pair.client, frames_of("alive")), (pair.server, frames_of("logout"))):
-            conversation.feed(nonsense + proper)
-            with pytest.raises(ProtocolError):
+            conversation.receive(nonsense + proper)
+            with pytest.raises(RemoteProtocolError):
                 conversation.next_message()
             assert receive(conversation, b"", proper, proper) == []
 
@@ -95,22 +97,30 @@ class TestAfterAProtocolError:
     )
     def test_the_server_can_still_refuse(self, history):
         server = ConnectionPair(*history.split()).server
-        with pytest.raises(ProtocolError):
+        with pytest.raises(RemoteProtocolError):
             receive(server, frame("<x/>"))
-        assert send(server, Refused("protocol", "what?")) == frame('<refused reason="protocol">what?</refused>')
+        assert server.send(Refused("protocol", "what?")) == frame('<refused reason="protocol">what?</refused>')
         assert server.is_over
 
     def test_the_server_can_refuse_a_login_whose_nonce_is_wrong(self):
-        server = ServerConversation()
-        with pytest.raises(ProtocolError):
+        server = ServerConnection()
+        with pytest.raises(RemoteProtocolError):
             receive(server, frame('<login version="1" client="c" auth_type="challenge" user="R41" nonce="x"/>'))
-        assert send(server, Refused("protocol")) == frame('<refused reason="protocol"></refused>')
+        assert server.send(Refused("protocol")) == frame('<refused reason="protocol"></refused>')
 
     def test_the_server_can_refuse_another_version_for_what_it_is(self):
-        server = ServerConversation()
-        with pytest.raises(VersionMismatch):
-            receive(server, frame('<login version="2" token="x"/>'))
-        refusal = send(server, Refused("version", "only 1 is known here"))
+        server = ServerConnection()
+        assert receive(server, frame('<login version="2" token="x"/>')) == [UnsupportedLogin()]
+        refusal = server.send(Refused("version", "only 1 is known here"))
         assert refusal == frame('<refused reason="version">only 1 is known here</refused>')
         client = ConnectionPair("login:osuser").client
-        assert typed(receive(client, refusal)) == typed([Refused("version", "only 1 is known here")])
+        assert receive(client, refusal) == [Refused("version", "only 1 is known here")]
+
+    @pytest.mark.parametrize("history", ["login:challenge challenge", "login:osuser welcome", UNTIL_ACCEPTED])
+    def test_another_version_where_no_login_may_come_is_a_protocol_error_like_any_message(self, history):
+        server = ConnectionPair(*history.split()).server
+        with pytest.raises(RemoteProtocolError):
+            receive(server, frame('<login version="2"/>'))
+        with pytest.raises(LocalProtocolError):
+            server.send(Refused("version"))
+        assert server.send(Refused("protocol")) == frame('<refused reason="protocol"></refused>')

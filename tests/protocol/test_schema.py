@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 from lxml import etree
 
 from headless.protocol import messages
 from headless.protocol.messages import name_of
-from support.encoded_messages import ENCODED
+from support.encoded_messages import ENCODED, MESSAGE_TYPES
 
 
 class TestSchema:
     XS = "{http://www.w3.org/2001/XMLSchema}"
     ROOT = etree.parse(str(Path(messages.__file__).with_name("protocol.xsd"))).getroot()
-    CLASSES = get_args(messages.Message)
+    CLASSES = MESSAGE_TYPES
 
     def element(self, kind):
         return self.ROOT.find(f"{self.XS}element[@name='{kind.__name__.lower()}']")
@@ -34,9 +33,9 @@ class TestSchema:
         uses = {
             attribute.get("name"): attribute.get("use") for attribute in self.element(kind).iter(f"{self.XS}attribute")
         }
-        fields = set(kind._fields) - {"text", "jobs"}
-        assert uses == {field: None if field in kind._field_defaults else "required" for field in fields}
+        fields = set(kind.field_names) - {"text", "jobs"}
+        assert uses == {field: None if hasattr(kind, field) else "required" for field in fields}
 
     @pytest.mark.parametrize("kind", CLASSES)
     def test_a_message_has_a_text_where_its_element_has_one(self, kind):
-        assert ("text" in kind._fields) == (self.element(kind).find(f".//{self.XS}simpleContent") is not None)
+        assert ("text" in kind.field_names) == (self.element(kind).find(f".//{self.XS}simpleContent") is not None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from headless.protocol.messages import for_display
+from headless.protocol.codec import for_display
 
 SECRET = "c2VjcmV0+/="
 

@@ -6,20 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headless.protocol.characters import carried_by_xml, made_fit_for_xml, on_one_line
-from headless.protocol.messages import (
-    Challenge,
-    Finished,
-    Job,
-    Jobs,
-    Login,
-    Output,
-    Refused,
-    Response,
-    Welcome,
-    decode,
-    encode,
-)
+from headless.protocol.codec import decode, encode
+from headless.protocol.messages import Challenge, Finished, Jobs, Login, Output, Refused, Response, Welcome
+from headless.protocol.text import is_xml_text, replace_invalid_xml_chars
+from headless.protocol.vocabulary import Job
+from headless.terminal import escape_control_chars
 from support.hypothesis_settings import examples
 
 # Every character of XML 1.0, with those that are rare, and dangerous, more often.
@@ -70,28 +61,28 @@ class TestText:
     @examples
     @given(any_text)
     def test_a_text_that_xml_cannot_carry_is_a_value_error_and_known_beforehand(self, text):
-        if carried_by_xml(text):
-            assert arrived(text) == text == made_fit_for_xml(text)
+        if is_xml_text(text):
+            assert arrived(text) == text == replace_invalid_xml_chars(text)
         else:
             with pytest.raises(ValueError):
                 encode(Output(1, "stdout", text))
 
     @examples
     @given(any_text)
-    def test_a_text_made_fit_for_xml_arrives(self, text):
-        fit = made_fit_for_xml(text)
+    def test_a_text_replace_invalid_xml_chars_arrives(self, text):
+        fit = replace_invalid_xml_chars(text)
         assert arrived(fit) == fit
         assert len(fit) == len(text)
 
     def test_only_what_xml_cannot_carry_is_replaced(self):
-        assert made_fit_for_xml("a\x00\x1b\ud800\ufffe\uffff\t\n\r\x7f\x9f\ud7ff\ue000\U0001fffe") == (
+        assert replace_invalid_xml_chars("a\x00\x1b\ud800\ufffe\uffff\t\n\r\x7f\x9f\ud7ff\ue000\U0001fffe") == (
             "a\ufffd\ufffd\ufffd\ufffd\ufffd\t\n\r\x7f\x9f\ud7ff\ue000\U0001fffe"
         )
 
     @examples
     @given(any_text)
     def test_what_is_shown_on_one_line_moves_no_cursor(self, text):
-        assert on_one_line(text).isprintable()
+        assert escape_control_chars(text).isprintable()
 
     @pytest.mark.parametrize(
         ("text", "shown"),
@@ -103,4 +94,4 @@ class TestText:
         ],
     )
     def test_what_could_end_a_line_or_reorder_it_is_shown_escaped(self, text, shown):
-        assert on_one_line(text) == shown
+        assert escape_control_chars(text) == shown

@@ -9,16 +9,13 @@ from typing import NamedTuple
 
 import pytest
 
-from headless import outcome
-from headless.client import Client
-from headless.console import Console
+from headless.client.console import Console
+from headless.client.password_file import KnownSecret
 from headless.options import parse
-from headless.outcome import HeadlessError
-from headless.protocol.conversation import ServerConversation
 from headless.protocol.messages import Jobs, Login, Logout, Message, Response, Welcome
-from headless.secret import KnownSecret
+from headless.protocol.server_connection import ServerConnection
 from headless.server.accounts import Account
-from support.conversations import KEYS, receive, send
+from support.conversations import KEYS, receive
 from support.credentials import HASH, SALT
 from support.dialogues import attribute
 from support.frames import frame, frames_in
@@ -26,6 +23,7 @@ from support.job_server import QuickServer, states
 from support.literal_messages import SERVER_NONCE
 from support.process import PATIENCE
 from support.relay import CLIENT, FIN, PLACES, RST, SERVER, Cut, Line, LineWaiter, Relay
+from support.sessions import end_of, session_for
 from support.waiting import wait_until
 
 LOGINS = {"osuser": (), "challenge": ("-u", "R41", "-p", "secret")}
@@ -64,7 +62,7 @@ class JobServer:
     its: that it came whole shows in the length of the frame alone."""
 
     def __init__(self) -> None:
-        self._conversation = ServerConversation()
+        self._conversation = ServerConnection()
         self.has_jobs = False
 
     def answer(self, data: bytes) -> bytes:
@@ -72,10 +70,10 @@ class JobServer:
 
     def _answer_to(self, message: Message) -> bytes:
         if isinstance(message, Login) and message.auth_type == "challenge":
-            return _padded(self._conversation.challenge(SALT, SERVER_NONCE))
+            return _padded(self._conversation.send_challenge(SALT, SERVER_NONCE))
         if isinstance(message, (Login, Response)):
             signature = self._conversation.signature(KEYS) if isinstance(message, Response) else None
-            return _padded(send(self._conversation, Welcome("s1", 30, signature)))
+            return _padded(self._conversation.send(Welcome("s1", 30, signature)))
         if isinstance(message, Jobs):
             self.has_jobs = True
             return b"".join(frame(document + "\n") for document in ANSWER_TO_THE_JOBS)
@@ -103,16 +101,12 @@ class Calls:
         self._waiter.line = None
         self._waiter.dial = lambda: Line(self._listener.accept()[0], server.answer, cut)
         secret = KnownSecret("secret", HASH.encode(), "") if self._login == "challenge" else None
-        client = Client(self._options, secret, Console(0, self._waiter), self._waiter)
-        try:
-            code = client.run()
-        except HeadlessError as error:
-            code = outcome.return_code(error)
-        finally:
-            line = self._waiter.line
-            assert line is not None
-            line.close()
-        return Outcome(code, client.submission.value), server, line
+        session = session_for(self._options, secret, Console(0, self._waiter), self._waiter)
+        result = Outcome(*end_of(session))
+        line = self._waiter.line
+        assert line is not None
+        line.close()
+        return result, server, line
 
 
 @contextmanager

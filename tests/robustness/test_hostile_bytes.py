@@ -14,12 +14,22 @@ from typing import IO
 
 import pytest
 
-from headless.outcome import ProtocolError
+from headless.protocol.errors import RemoteProtocolError
 from support.conversations import ConnectionPair, receive
 from support.credentials import SALT
 from support.dialogues import ACCEPTED, DONE, STARTED, WELCOME, attribute, serving
 from support.frames import frame
-from support.hostile_bytes import FOR_THE_CLIENT, FOR_THE_SERVER, LARGE, LIMIT, MIB, NAMING, SHOWN, SMALL
+from support.hostile_bytes import (
+    FOR_THE_CLIENT,
+    FOR_THE_SERVER,
+    LARGE,
+    LIMIT_OF_CLIENT,
+    LIMIT_OF_SERVER,
+    MIB,
+    NAMING,
+    SHOWN,
+    SMALL,
+)
 from support.job_server import QuickServer
 from support.process import Command
 from support.raw_client import challenge_login, connect, py_code, run
@@ -27,8 +37,8 @@ from support.scripted_server import ScriptedServer
 from support.usage import Usage, memory_of, usage_of
 from support.waiting import wait_until
 
-GROWTH_MAX = 64 * MIB
-GROWTH_MAX_SHOWN = 128 * MIB  # with -vvv, and for a message in order whose text fills a frame
+GROWTH_MAX_SERVER = 64 * MIB
+GROWTH_MAX_CLIENT = 16 * MIB  # also with -vvv, and for a message in order whose text fills a frame
 SECONDS_MAX = 1.0  # of the process's own time: how busy the machine is proves nothing
 large = pytest.mark.parametrize("name", LARGE)
 
@@ -57,20 +67,19 @@ AFTER_WELCOME = [
 def test_each_end_refuses_hostile_bytes_at_every_stage_and_receives_nothing_after_them(history, end):
     for name, data in SMALL.items():
         conversation = getattr(ConnectionPair(*history.split()), end)
-        with pytest.raises(ProtocolError):
+        with pytest.raises(RemoteProtocolError):
             pytest.fail(f"{name}: {receive(conversation, data)}")
         assert receive(conversation, frame("<alive/>"), frame("<logout/>")) == []
 
 
 @large
 def test_each_end_refuses_hostile_frames_as_large_as_may_be(name):
-    data = frame(LARGE[name]())
-    for end, history in (
-        ("client", "login:osuser welcome jobs accepted started:1"),
-        ("server", "login:osuser welcome"),
+    for end, history, limit in (
+        ("client", "login:osuser welcome jobs accepted started:1", LIMIT_OF_SERVER),
+        ("server", "login:osuser welcome", LIMIT_OF_CLIENT),
     ):
-        with pytest.raises(ProtocolError):
-            receive(getattr(ConnectionPair(*history.split()), end), data)
+        with pytest.raises(RemoteProtocolError):
+            receive(getattr(ConnectionPair(*history.split()), end), frame(LARGE[name](limit)))
 
 
 # The client as a process
@@ -112,10 +121,10 @@ def sending(stage: str, data: bytes):
     return script
 
 
-def assert_refused(usage: Usage, honest_peak: int, growth: int = GROWTH_MAX) -> None:
+def assert_refused(usage: Usage, honest_peak: int) -> None:
     assert usage.code == 1
     assert usage.seconds < SECONDS_MAX
-    assert usage.peak - honest_peak < growth
+    assert usage.peak - honest_peak < GROWTH_MAX_CLIENT
 
 
 @pytest.mark.parametrize("stage", ["after the login", "while a job runs"])
@@ -135,26 +144,26 @@ def test_the_client_ends_with_1_at_other_stages_too(tmp_path, scripted, honest_p
 
 @large
 def test_the_client_ends_with_1_for_a_frame_as_large_as_may_be(scripted, honest_peak, name):
-    server = scripted(sending("while a job runs", frame(LARGE[name]())))
+    server = scripted(sending("while a job runs", frame(LARGE[name](LIMIT_OF_SERVER))))
     assert_refused(call(server, "-t", "-1"), honest_peak)
 
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_the_client_ends_with_1_even_if_it_shows_such_a_frame(tmp_path, scripted, honest_peak, name):
-    server = scripted(sending("while a job runs", frame(LARGE[name]())))
+    server = scripted(sending("while a job runs", frame(LARGE[name](LIMIT_OF_SERVER))))
     with (tmp_path / "shown").open("wb") as shown:
         usage = call(server, "-t", "-1", "-vvv", stdout=shown)
-    assert_refused(usage, honest_peak, growth=GROWTH_MAX_SHOWN)
+    assert_refused(usage, honest_peak)
 
 
 @pytest.mark.parametrize("level", ["-v", "-vvv"])
 @pytest.mark.parametrize("text", ["\n", "\x85", "x", "\U0010ffff"], ids=ascii)
 def test_the_time_out_holds_whatever_a_job_prints(tmp_path, scripted, honest_peak, text, level):
-    output = '<output job="1" stream="stdout">' + text * ((LIMIT - 50) // len(text.encode())) + "</output>"
+    output = '<output job="1" stream="stdout">' + text * ((LIMIT_OF_SERVER - 50) // len(text.encode())) + "</output>"
     with (tmp_path / "shown").open("wb") as shown:
         usage = call(scripted(serving(STARTED, output)), level, "-t", "1", stdout=shown)
     assert usage.code == 3
-    assert usage.peak - honest_peak < GROWTH_MAX_SHOWN
+    assert usage.peak - honest_peak < GROWTH_MAX_CLIENT
     # Never early by the clock of the wall, never late by the process's own.
     with (tmp_path / "shown").open("rb") as shown:
         accepted = next(line for line in shown if b"accepted the jobs" in line)
@@ -211,7 +220,7 @@ def assert_refuses(server: MeasuredServer, client, data: bytes) -> None:
         client.expect_refusal("protocol")
     after = used_by(server.process)
     assert after.seconds - before.seconds < SECONDS_MAX
-    assert after.peak - server.honest_peak < GROWTH_MAX
+    assert after.peak - server.honest_peak < GROWTH_MAX_SERVER
     assert run(server, py_code("1")).ended == "ok"
 
 
@@ -234,11 +243,11 @@ def test_the_server_refuses_in_the_place_of_a_response(server, name):
 
 @large
 def test_the_server_refuses_a_frame_as_large_as_may_be(own_server, name):
-    assert_refuses(own_server, connect(own_server).log_in(), frame(LARGE[name]()))
+    assert_refuses(own_server, connect(own_server).log_in(), frame(LARGE[name](LIMIT_OF_CLIENT)))
 
 
 def test_the_server_keeps_nothing_of_the_frames_that_it_has_refused(own_server):
-    data = frame(LARGE["white space"]())
+    data = frame(LARGE["white space"](LIMIT_OF_CLIENT))
     for _ in range(8):
         assert_refuses(own_server, connect(own_server).log_in(), data)
 

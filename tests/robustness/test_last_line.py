@@ -11,6 +11,7 @@ import pytest
 
 from support.dialogues import answering_login
 from support.failures import NOT, SUBMITTED, go
+from support.failures_of_a_wire import OUR_FAULT, WAYS_OF_A_WIRE
 from support.failures_of_the_call import OPTIONS
 from support.failures_of_the_session import WAYS_TO_FAIL
 from support.process import ROOT, manage
@@ -18,13 +19,14 @@ from support.process import ROOT, manage
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals, limits and pseudo-terminals")
 
 
-@pytest.mark.parametrize("way", [pytest.param(way, id=way.name) for way in WAYS_TO_FAIL])
+@pytest.mark.parametrize("way", [pytest.param(way, id=way.name) for way in (*WAYS_TO_FAIL, *WAYS_OF_A_WIRE)])
 def test_the_last_line_shows_what_became_of_the_jobs(command, scripted, way):
     failure = go(way, command, scripted)
     last = re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} info (.+); jobs: (.+)", failure.shown[-1] if failure.shown else "")
     assert last, failure
     assert (failure.code, last[2]) == (way.code, way.jobs), failure
     assert re.search(way.reason, last[1]), failure
+    assert (OUR_FAULT in last[1]) == (OUR_FAULT in way.reason), failure
     assert len(failure.complaints) == (1 if way.code == 2 else 0)
     assert all(last[1] in complaint for complaint in failure.complaints)
     assert way.script is not None or failure.connections == 0

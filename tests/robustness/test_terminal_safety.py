@@ -18,11 +18,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headless import cli
-from headless.console import Console
-from headless.protocol.messages import Job
+from headless.client.console import Console
+from headless.client.waiting import Waiter
+from headless.protocol.vocabulary import FAILED, Job
 from headless.server.accounts import Account, Accounts
-from headless.server.journal import FAILED, AcceptedBatch, Journal
-from headless.waiting import Waiter
+from headless.server.journal import AcceptedBatch, Journal
 from support.dialogues import ACCEPTED, DONE, ENDED_FAILED, STARTED, serving
 from support.homes import make_home
 from support.hypothesis_settings import examples
@@ -221,10 +221,10 @@ def test_a_line_that_nobody_reads_in_time_does_not_run_into_the_next():
     with open(reader, "rb", buffering=0) as pipe, open(writer, "w") as stdout, Waiter(clock) as waiter:
         with patch.object(sys, "stdout", stdout):
             console = Console(1, waiter)
-        waiter.allow(5)
+        waiter.set_deadline(5)
         console.info("x" * 1_000_000)
         shown = pipe.read(1_000_000)
-        waiter.allow(5)
+        waiter.set_deadline(5)
         console.info("the last words")
         shown += pipe.read(1_000_000)
     assert events(shown.decode())[-1] == ("info", "the last words")

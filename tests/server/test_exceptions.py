@@ -13,8 +13,12 @@ from typing import Any
 import pytest
 import trustme
 
+from headless.protocol.errors import LocalProtocolError
+from headless.protocol.vocabulary import LOGIN
+from headless.server.errors import Refusal
 from headless.server.exception_handler import ExceptionHandler
 from headless.server.server import Server
+from headless.server.session import Session
 from support.in_process import serve_here
 from support.job_server import QuickServer
 from support.process import PATIENCE
@@ -179,3 +183,22 @@ def test_a_message_without_an_exception_is_an_error(caplog):
     assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
         (logging.ERROR, "internal error: a task was destroyed")
     ]
+
+
+def test_a_refusal_that_the_protocol_does_not_allow_is_said_to_be_a_bug_and_is_not_lost(tmp_path, caplog, monkeypatch):
+    async def refuse_the_login(_session: Session) -> None:
+        raise Refusal(LOGIN, "too late")
+
+    def talk(address: str) -> None:
+        with RawClient(address).log_in() as client:
+            assert "its log says why" in client.expect_refusal("busy")
+
+    monkeypatch.setattr(Session, "_receive_jobs", refuse_the_login)  # after `welcome`, where it has no place
+    with caplog.at_level(logging.INFO):
+        serve_here(tmp_path / "home", talk)
+    (error,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "internal error: the server was about to break the protocol" in error.getMessage()
+    assert error.exc_info and error.exc_info[0] is LocalProtocolError
+    refusals = [record.getMessage() for record in caplog.records if ": refused (" in record.getMessage()]
+    assert len(refusals) == 1
+    assert ": refused (busy): " in refusals[0]

@@ -13,8 +13,8 @@ from contextlib import closing
 
 import pytest
 
-from headless.protocol.messages import Job
-from headless.server.journal import FAILED, OK, AcceptedBatch, Journal
+from headless.protocol.vocabulary import FAILED, OK, Job
+from headless.server.journal import AcceptedBatch, Journal
 from headless.server.listing import Listing
 from support.homes import make_home
 from support.in_process import run_here

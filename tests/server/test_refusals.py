@@ -35,6 +35,22 @@ def test_another_version_is_refused_as_that(server, version):
         client.expect_refusal("version")
 
 
+def test_another_version_where_no_login_may_come_is_a_protocol_error(server):
+    with connect(server) as client:
+        assert client.ask(challenge_login("R42")).tag == "challenge"
+        client.send('<login version="2"/>')
+        client.expect_refusal("protocol")
+    with connect(server).log_in() as client:
+        client.send('<login version="2"/>')
+        client.expect_refusal("protocol")
+
+
+def test_a_login_with_a_logout_behind_it_in_one_piece_is_no_login(server):
+    with connect(server) as client:
+        client.send(osuser_login(user="R41"), "<logout/>")
+        client.expect_end()
+
+
 NOT_THE_PROTOCOL = {
     "an empty frame": frame(b""),
     "a frame beyond 4096 bytes": struct.pack(">I", 4097),

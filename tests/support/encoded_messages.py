@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from headless.protocol.messages import (
+    FROM_CLIENT,
+    FROM_SERVER,
     Accepted,
     Alive,
     Challenge,
     Ended,
     Finished,
-    Job,
     Jobs,
     Login,
     Logout,
@@ -16,11 +17,15 @@ from headless.protocol.messages import (
     Refused,
     Response,
     Started,
+    UnsupportedLogin,
     Welcome,
 )
+from headless.protocol.vocabulary import Job
 from support.credentials import SALT
 from support.literal_messages import CLIENT_NAME
 
+# Those that are encoded: a login that is not supported is only ever received.
+MESSAGE_TYPES = tuple(kind for kind in (*FROM_CLIENT, *FROM_SERVER) if kind is not UnsupportedLogin)
 ENCODED = [
     (
         Login(1, CLIENT_NAME, "challenge", user="R41", nonce="abc"),

@@ -27,6 +27,8 @@ UNKNOWN = "unknown"
 
 CHALLENGE = ("-u", "R41", "-p", "secret")
 
+Prepare = Callable[[Path], object]  # makes files in the folder in which the command runs
+
 
 def as_it_is(folder: Path) -> Path:
     return folder
@@ -52,10 +54,11 @@ class Way(NamedTuple):
     reason: str
     script: Callable[[WatchedPeer], object] | None = None  # None: the server sees no connection
     argv: tuple[str, ...] = ()  # added to a good line; ADDRESS in it is that of the server
-    prepare: Callable[[Path], object] = as_it_is  # makes files in the folder in which the command runs
+    prepare: Prepare = as_it_is
     types: Callable[[Terminal], object] | None = None  # somebody at a terminal
     service: Callable[[ExitStack], str] | None = None  # another -s than the scripted server
     stack: int | None = None  # bytes: a quarter of it is what a command line may have
+    wire: str = ""  # PLANTA_WIRE
 
 
 def send_and_see(peer: WatchedPeer, document: str, text: str) -> None:
@@ -94,6 +97,16 @@ def then(*steps: Callable[[WatchedPeer], object]) -> Callable[[WatchedPeer], Non
     return script
 
 
+def answer(text: str | bytes) -> Callable[[Terminal], object]:
+    """Somebody at a terminal, who types this at the prompt."""
+    return lambda terminal: terminal.answer(text)
+
+
+def secrets(folder: Path) -> None:
+    """Makes the folder for a new password file."""
+    (folder / "secrets").mkdir()
+
+
 def refusal(reason: str) -> str:
     return f'<refused reason="{reason}">not you</refused>'
 
@@ -118,7 +131,7 @@ def go(way: Way, command: Command, scripted: Callable[..., ScriptedServer]) -> F
         service = way.service(stack) if way.service else server.address
         line = ["-s", service, "-v", "-t", "-1", "-c", "pass"]
         line += [argument.replace("ADDRESS", server.address) for argument in way.argv]
-        environment = {**os.environ, "PYTHONPATH": str(command.folder / "python")}
+        environment = {**os.environ, "PYTHONPATH": str(command.folder / "python"), "PLANTA_WIRE": way.wire}
         run = _at_terminal if way.types else _without_terminal
         code, shown, complaints = run(command, way, line, environment, client)
     server.close()

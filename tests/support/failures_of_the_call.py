@@ -6,22 +6,18 @@ import os
 import shutil
 import signal
 import socket
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from support.credentials import HASH, PASSWORD
 from support.dialogues import challenging
-from support.failures import CHALLENGE, NOT, WatchedPeer, Way
+from support.failures import CHALLENGE, NOT, Prepare, WatchedPeer, Way, answer, secrets
 from support.process import PATIENCE
 from support.sockets import full_listener
 
 if TYPE_CHECKING:
     from support.terminal import Terminal  # not on Windows
-
-Prepare = Callable[[Path], None]  # makes files in the folder in which the command runs
-
 
 # Before there is a connection
 
@@ -81,6 +77,9 @@ def terminated_at_the_prompt(terminal: Terminal) -> None:
 
 
 BEFORE_A_CONNECTION = [
+    Way("long name", 2, NOT, "-u has .*characters, at most", None, ("-u", "x" * 257)),
+    Way("many jobs", 2, NOT, "there are .*jobs, at most", None, ("-c", "pass") * 10_000),
+    Way("control character", 2, NOT, "has a control character", None, ("-c", "\x01")),
     Way("no password file", 2, NOT, "does not exist", None, CHALLENGE, no_secret),
     Way("password file below a file", 2, NOT, "cannot be opened", None, ("-u", "R41", "-p", "secret/secret")),
     Way("password file that cannot be read", 2, NOT, "cannot be read", None, ("-u", "R41", "-p", "/proc/self/mem")),
@@ -107,19 +106,11 @@ BEFORE_A_CONNECTION = [
 # Somebody at a terminal makes the password file
 
 
-def answer(text: str | bytes) -> Callable[[Terminal], object]:
-    return lambda terminal: terminal.answer(text)
-
-
 def nothing(terminal: Terminal) -> None:
     pass
 
 
 NEW = ("-u", "R41", "-p", "secrets/r41")
-
-
-def secrets(folder: Path) -> None:
-    (folder / "secrets").mkdir()
 
 
 def secrets_without_bcrypt(folder: Path) -> None:
@@ -167,9 +158,6 @@ OPTIONS = [
     ("no number", (*GOOD, "-t", "x"), "is not a whole number"),
     ("no kind of login", (*GOOD, "-a", "x"), "is neither"),
     ("challenge without a file", (*GOOD, "-a", "challenge", "-u", "R41"), "needs both -u"),
-    ("long name", (*GOOD, "-u", "x" * 257), "-u has .*characters"),
     ("no job", ADDRESS, "there is no job"),
-    ("many jobs", (*ADDRESS, *("-c", "pass") * 10_001), "there are .*jobs, at most"),
     ("no UTF-8", (*GOOD, "-c", b"\xff"), "is not text in UTF-8"),
-    ("control character", (*GOOD, "-c", "\x01"), "has a control character"),
 ]

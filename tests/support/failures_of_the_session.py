@@ -212,6 +212,17 @@ def challenge(nonce: str, salt: str) -> Callable[[WatchedPeer], None]:
     return script
 
 
+def with_the_challenge(document: str) -> Callable[[WatchedPeer], None]:
+    """A script: what follows the challenge is there before it can be answered."""
+
+    def script(peer: WatchedPeer) -> None:
+        nonce = attribute(peer.receive(), "nonce") + "x" * 24
+        peer.send(f'<challenge nonce="{nonce}" salt="{SALT}"/>', document)
+        peer.wait_for_disconnect()
+
+    return script
+
+
 MANY_TAGS = "<accepted>" + "<a/>" * 40_001 + "</accepted>"
 OTHER_SALT = "$2b$10$zbcdefghijklmnopqrstuu"
 
@@ -227,8 +238,9 @@ SENT_BEFORE_THE_JOBS = [
     Way("bad XML", 1, NOT, "not well-formed XML", answering_login("<welcome>")),
     Way("no UTF-8", 1, NOT, "not well-formed XML", answering_login(b'<welcome session="\xff"/>')),
     Way("unknown message", 1, NOT, "the protocol does not know", answering_login("<hello/>")),
-    Way("message of the client", 1, NOT, "is what this side says itself", answering_login("<logout/>")),
-    Way("login of another version", 1, NOT, "this is protocol version", answering_login('<login version="2"/>')),
+    Way("message of the client", 1, NOT, "is what this side sends itself", answering_login("<logout/>")),
+    Way("login of another version", 1, NOT, "is what this side sends itself",
+        answering_login('<login version="2"/>')),
     Way("signature for nobody", 1, NOT, "signed a login that has no secret",
         answering_login('<welcome session="s1" signature="x"/>')),
     Way("challenge to an osuser login", 1, NOT, "is not allowed when",
@@ -241,24 +253,27 @@ SENT_BEFORE_THE_JOBS = [
     Way("password changed", 2, NOT, "has another salt.*changed", challenge("{}" + "x" * 24, OTHER_SALT), CHALLENGE),
     Way("server does not know the password", 1, NOT, "cannot prove that it knows", challenging(signature="A" * 44),
         CHALLENGE),
+    Way("refused with the challenge", 1, NOT, "refused the session", with_the_challenge(refusal("busy")), CHALLENGE),
+    Way("welcome with the challenge", 1, NOT, "is not allowed when the client has to answer",
+        with_the_challenge(WELCOME), CHALLENGE),
     Way("closed with welcome", 1, NOT, "closed the connection", closing_with_welcome),
     Way("refused with welcome", 1, NOT, "refused the session", at_once(refusal("busy"))),
-    Way("accepted with welcome", 1, NOT, "is not allowed when", at_once(ACCEPTED)),
+    Way("accepted with welcome", 1, NOT, "is not allowed when the client may submit", at_once(ACCEPTED)),
     Way("jobs too long for a frame", 2, NOT, "the jobs are too long for the server: .* bytes in one message",
         answering_login(WELCOME), TOO_LARGE_BATCH, stack=64 * 1024 * 1024),
 ]  # fmt: skip
 
 
 def more_than_memory_holds(peer: WatchedPeer) -> None:
-    """Leaves the command 2 MiB more than it has, and sends something longer."""
+    """Leaves the command 256 KiB more than it has, and sends something longer."""
     pid = peer.client.result(PATIENCE).pid
-    size = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize() + 2 * 1024 * 1024
+    size = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize() + 256 * 1024
     resource.prlimit(pid, resource.RLIMIT_AS, (size, size))
-    peer.sock.sendall(struct.pack(">I", 15_000_000) + bytes(15_000_000))
+    peer.sock.sendall(struct.pack(">I", 1_000_000) + bytes(1_000_000))
 
 
 def long_frame(peer: WatchedPeer) -> None:
-    peer.sock.sendall(struct.pack(">I", 16 * 1024 * 1024 + 1))
+    peer.sock.sendall(struct.pack(">I", 1024 * 1024 + 1))
     wait(peer)
 
 
@@ -270,14 +285,14 @@ SENT_AFTER_THE_JOBS = [
         then(with_half_of_the_jobs_sent, sending(ACCEPTED)), (*LARGE_BATCH, "-t", "0")),
     Way("login refused after the jobs", 1, UNKNOWN, "is not allowed when", answering_jobs(refusal("login"))),
     Way("tags without end", 1, UNKNOWN, "a message with more than", answering_jobs(MANY_TAGS)),
-    Way("long frame after the jobs", 1, UNKNOWN, "a frame of .*16777217", then(after_the_jobs, long_frame)),
+    Way("long frame after the jobs", 1, UNKNOWN, "a frame of .*1048577", then(after_the_jobs, long_frame)),
     Way("unforeseen: no memory after the jobs", 1, UNKNOWN, "unforeseen.*MemoryError",
         then(after_the_jobs, more_than_memory_holds)),
     Way("jobs refused after accepted", 1, SUBMITTED, "is not allowed when", serving(refusal("jobs"))),
     Way("protocol error refused after accepted", 1, SUBMITTED, r"ended the session \(.*protocol",
         serving(STARTED, refusal("protocol"))),
     Way("accepted twice", 1, SUBMITTED, "is not allowed when", serving(ACCEPTED)),
-    Way("long frame after accepted", 1, SUBMITTED, "a frame of .*16777217", then(while_a_job_runs, long_frame)),
+    Way("long frame after accepted", 1, SUBMITTED, "a frame of .*1048577", then(while_a_job_runs, long_frame)),
     Way("unforeseen: no memory after accepted", 1, SUBMITTED, "unforeseen.*MemoryError",
         then(after_accepted, more_than_memory_holds)),
     Way("job failed", 1, SUBMITTED, "job 1 failed: .*no such table", serving(STARTED, FAILED, ENDED_FAILED)),

@@ -9,12 +9,12 @@ from support.dialogues import ACCEPTED, ENDED
 from support.frames import frame
 
 MIB = 1024 * 1024
-LIMIT = 16 * MIB
+LIMIT_OF_CLIENT, LIMIT_OF_SERVER = 16 * MIB, MIB  # bytes of what each of them may send after `welcome`
 
 SMALL = {
     "a length of 0": struct.pack(">I", 0),
     "a length of 4 GiB": b"\xff\xff\xff\xff",
-    "a length beyond every limit": struct.pack(">I", LIMIT + 1) + b"<alive/>",
+    "a length beyond every limit": struct.pack(">I", LIMIT_OF_CLIENT + 1) + b"<alive/>",
     "another protocol": b"HTTP/1.1 400 Bad Request\r\n\r\n",
     "not XML": frame("x" * 4096),
     "only the beginning": frame("<alive"),
@@ -40,27 +40,29 @@ SMALL = {
     "a gzip file": frame(gzip.compress(b"<alive/>")),
     "a bomb": frame(gzip.compress(b" " * 3 * MIB)),
 }
-# Frames that are allowed only after `welcome`. Made when they are used: together they are a quarter of a gigabyte.
+# Payloads that are about as large as the limit. Made when they are used: together they are a quarter of a gigabyte.
 LARGE = {
-    "letters": lambda: b"x" * LIMIT,
-    "letters and one of four bytes": lambda: b"x" * (LIMIT - 4) + "\U0010ffff".encode(),
-    "bytes that are no UTF-8": lambda: b"\xff" * LIMIT,
-    "brackets": lambda: b"<" * LIMIT,
-    "white space": lambda: b" " * LIMIT,
-    "much depth": lambda: b"<a>" * (LIMIT // 3),
-    "depth that ends": lambda: b"<a>" * 20_000 + b"x" * 12 * MIB + b"</a>" * 20_000,
-    "a million attributes": lambda: b"<alive " + b" ".join(b'a%d="1"' % number for number in range(1_000_000)) + b"/>",
-    "a name of 10 MB": lambda: b"<" + b"a" * 10_000_000 + b"/>",
-    "an attribute of 10 MB": lambda: b'<ended status="' + b"x" * 10_000_000 + b'"/>',
-    "an attribute that never ends": lambda: b'<ended status="' + b"x=" * (LIMIT // 2 - 8),
-    "a text where none belongs": lambda: b"<alive>" + b"x" * (LIMIT - 15) + b"</alive>",
-    "many jobs too many": lambda: b"<jobs>" + b"<module>A</module>" * 19_000 + b"</jobs>",
-    "CDATA without end": lambda: b"<alive>" + b"<![CDATA[" * (LIMIT // 9 - 1),
-    "references": lambda: b"<alive>" + b"&#65;" * (LIMIT // 5 - 3) + b"</alive>",
-    "a large DTD": lambda: (
-        b"<!DOCTYPE a [" + b"".join(b'<!ENTITY a%d "x">' % number for number in range(500_000)) + b"]><alive/>"
+    "letters": lambda limit: b"x" * limit,
+    "letters and one of four bytes": lambda limit: b"x" * (limit - 4) + "\U0010ffff".encode(),
+    "bytes that are no UTF-8": lambda limit: b"\xff" * limit,
+    "brackets": lambda limit: b"<" * limit,
+    "white space": lambda limit: b" " * limit,
+    "much depth": lambda limit: b"<a>" * (limit // 3),
+    "depth that ends": lambda limit: b"<a>" * 20_000 + b"x" * (limit * 3 // 4) + b"</a>" * 20_000,
+    "many attributes": lambda limit: (
+        b"<alive " + b" ".join(b'a%d="1"' % number for number in range(limit // 16)) + b"/>"
     ),
-    "text after the end": lambda: b"<alive/>" + b"x" * (LIMIT - 8),
+    "a long name": lambda limit: b"<" + b"a" * (limit * 5 // 8) + b"/>",
+    "a long attribute": lambda limit: b'<ended status="' + b"x" * (limit * 5 // 8) + b'"/>',
+    "an attribute that never ends": lambda limit: b'<ended status="' + b"x=" * (limit // 2 - 8),
+    "a text where none belongs": lambda limit: b"<alive>" + b"x" * (limit - 15) + b"</alive>",
+    "many jobs too many": lambda _limit: b"<jobs>" + b"<module>A</module>" * 19_000 + b"</jobs>",
+    "CDATA without end": lambda limit: b"<alive>" + b"<![CDATA[" * (limit // 9 - 1),
+    "references": lambda limit: b"<alive>" + b"&#65;" * (limit // 5 - 3) + b"</alive>",
+    "a large DTD": lambda limit: (
+        b"<!DOCTYPE a [" + b"".join(b'<!ENTITY a%d "x">' % number for number in range(limit // 33)) + b"]><alive/>"
+    ),
+    "text after the end": lambda limit: b"<alive/>" + b"x" * (limit - 8),
 }
 FOR_THE_CLIENT = {
     **SMALL,

@@ -54,7 +54,7 @@ class JobServer:
         if self.process.poll() is None:
             self.process.terminate()
         self.log = self.process.communicate(timeout=PATIENCE)[1]
-        assert "Traceback" not in self.log
+        assert "Traceback" not in self.log, self.log
         return self.process.returncode
 
     def query(self, query: str) -> tuple[Any, ...]:

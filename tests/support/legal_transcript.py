@@ -26,7 +26,7 @@ def documents_of(data: bytes) -> list[bytes] | None:
     documents = []
     while data:
         length = int.from_bytes(data[:4], "big")
-        if len(data) < 4 + length or not 0 < length <= 1 << 24:
+        if len(data) < 4 + length or not 0 < length <= 1 << 20:
             return None
         documents.append(data[4 : 4 + length])
         data = data[4 + length :]

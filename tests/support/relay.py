@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from typing import Any, NamedTuple
 
-from headless.waiting import READ, Waiter
+from headless.client.waiting import READ, Waiter
 from support.frames import frames_in
 from support.process import PATIENCE
 from support.sockets import reset
@@ -96,12 +96,12 @@ class LineWaiter(Waiter):
         super().__enter__()
         return self
 
-    def wait(self, file: Any, event: int, at_most: float | None = None) -> bool:
+    def wait(self, file: Any, event: int, timeout: float | None = None) -> bool:
         if self.line is None:
             self.line = self.dial()
         while event == READ and self.line.is_open and not self._is_there(file, self.line):
             self.line.move()
-        return super().wait(file, event, at_most)
+        return super().wait(file, event, timeout)
 
     @staticmethod
     def _is_there(file: Any, line: Line) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 # What has been sent (the batch has two jobs); what the client may send then, and what the server. `logout` and the two
-# refusals that have nothing to do with the question may come at any moment until the conversation is over. A login of
-# another version is no message, so the server refuses it as if nothing had been sent.
+# refusals that have nothing to do with the question may come at any moment until the conversation is over. What follows
+# a login of another version is in test_protocol_errors.py.
 MAY_SEND = [
-    ("", "login:osuser login:challenge", "refused:version"),
+    ("", "login:osuser login:challenge", ""),
     ("login:osuser", "", "welcome refused:login refused:version"),
     ("login:challenge", "", "challenge refused:login refused:version"),
     ("login:challenge challenge", "response", ""),
@@ -46,7 +46,7 @@ SITUATIONS = [
 # Each ends the conversation.
 ENDINGS = [
     "logout",
-    "refused:version",
+    "login:osuser refused:version",
     "login:osuser refused:login",
     "login:challenge challenge logout",
     "login:challenge challenge response refused:login",

@@ -10,8 +10,9 @@ import argparse
 from collections.abc import Callable
 from typing import Any
 
-from headless.protocol.characters import carried_by_xml
-from headless.server.commands.errors import Failure
+from headless.outcome import CommandFailed
+from headless.protocol.text import is_xml_text
+from headless.protocol.vocabulary import MAX_NAME_LENGTH
 from headless.server.home import Home
 
 _DEFAULT_HOME = "planta-home"
@@ -33,10 +34,10 @@ def add_command(
 
 
 def existing_home(arguments: argparse.Namespace) -> Home:
-    """The home that --home names. Raises Failure if no server has lived there."""
+    """The home that --home names. Raises CommandFailed if no server has lived there."""
     home = Home(arguments.home)
     if not home.is_used:
-        raise Failure(f"no server has lived in {arguments.home!r}; --home says where it does")
+        raise CommandFailed(f"no server has lived in {arguments.home!r}; --home says where it does")
     return home
 
 
@@ -64,6 +65,8 @@ def seconds(text: str) -> float:
 
 def name(text: str) -> str:
     """The name of a user, of an account or of the operating system."""
-    if not 1 <= len(text) <= 256 or not carried_by_xml(text):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a name of 1 to 256 characters that XML can carry")
+    if not 1 <= len(text) <= MAX_NAME_LENGTH or not is_xml_text(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a name of 1 to {MAX_NAME_LENGTH} characters that XML can carry"
+        )
     return text

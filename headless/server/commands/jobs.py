@@ -6,8 +6,8 @@ import argparse
 from contextlib import closing
 from typing import Any
 
+from headless.outcome import CommandFailed
 from headless.server.commands.arguments import add_command, existing_home
-from headless.server.commands.errors import Failure
 from headless.server.journal import Journal
 from headless.server.listing import Listing
 
@@ -30,6 +30,6 @@ def _jobs(arguments: argparse.Namespace) -> None:
     with closing(home.database()) as database:
         listing = Listing(home, Journal(database), arguments.session, arguments.json)
         if not listing.show() and arguments.session:
-            raise Failure(f"there is no session {arguments.session!r} in the journal")
+            raise CommandFailed(f"there is no session {arguments.session!r} in the journal")
         if arguments.follow:
             listing.follow()

@@ -12,10 +12,9 @@ import sqlite3
 import sys
 from collections.abc import Sequence
 
-from headless.protocol.characters import on_one_line
+from headless.outcome import CommandFailed, HeadlessError
+from headless.report import report
 from headless.server.commands import jobs, serve, user
-from headless.server.commands.errors import Failure, Misuse
-from headless.server.errors import HomeError
 
 _DESCRIPTION = "serve, user and jobs: the server's commands, from their arguments to their exit status."
 
@@ -31,11 +30,10 @@ def main(argv: Sequence[str]) -> int:
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read has seen enough
         return 1
-    except Misuse as misuse:
-        parser.error(str(misuse))
-    except (Failure, HomeError, ValueError, OSError, sqlite3.Error) as error:  # ValueError: no path can be such a text
-        print(f"{arguments.program}: error: {on_one_line(str(error))}", file=sys.stderr)
-        return 1
+    except (ValueError, OSError, sqlite3.Error) as error:  # ValueError: no path can be such a text
+        return report(arguments.program, CommandFailed(str(error)))
+    except HeadlessError as error:
+        return report(arguments.program, error)
     return 0
 
 

@@ -16,8 +16,8 @@ import threading
 from contextlib import closing, suppress
 from typing import Any
 
+from headless.outcome import CommandFailed, ParameterError
 from headless.server.commands.arguments import add_command, address, count, seconds
-from headless.server.commands.errors import Failure, Misuse
 from headless.server.home import Home
 from headless.server.jobs import environment
 from headless.server.processes import processes
@@ -89,7 +89,7 @@ def _serve(arguments: argparse.Namespace) -> None:
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
-    """Raises Misuse, Failure."""
+    """Raises ParameterError, CommandFailed."""
     host, port = arguments.listen
     return Settings(
         host,
@@ -103,9 +103,9 @@ def _settings(arguments: argparse.Namespace) -> Settings:
 
 
 def _tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
-    """Raises Misuse, Failure."""
+    """Raises ParameterError, CommandFailed."""
     if (certificate is None) != (key is None):
-        raise Misuse("--tls-cert and --tls-key belong together")
+        raise ParameterError("--tls-cert and --tls-key belong together")
     if certificate is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -113,7 +113,7 @@ def _tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
     try:
         context.load_cert_chain(certificate, key)
     except OSError as error:
-        raise Failure(f"the certificate {certificate!r} cannot be used with the key {key!r}: {error}") from None
+        raise CommandFailed(f"the certificate {certificate!r} cannot be used with the key {key!r}: {error}") from None
     return context
 
 
@@ -168,7 +168,7 @@ async def _run_until_stopped(server: Server, until_eof: bool) -> None:
     try:
         address = await server.start()
     except OSError as error:
-        raise Failure(f"cannot listen: {error.strerror or error}") from None
+        raise CommandFailed(f"cannot listen: {error.strerror or error}") from None
     print(f"listening on {address}", flush=True)
     if until_eof:
         requests.watch_stdin()

@@ -8,11 +8,11 @@ import sys
 from contextlib import closing
 from typing import Any
 
-from headless.protocol.characters import on_one_line
+from headless.outcome import CommandFailed
 from headless.server.accounts import Account, Accounts, keys_from_password
 from headless.server.commands.arguments import add_command, existing_home, name
-from headless.server.commands.errors import Failure
 from headless.server.home import Home
+from headless.terminal import escape_control_chars
 
 
 def add(commands: Any) -> None:
@@ -38,34 +38,34 @@ def _add(arguments: argparse.Namespace) -> None:
         try:
             keys = keys_from_password(password)
         except ValueError as error:
-            raise Failure(str(error)) from None
+            raise CommandFailed(str(error)) from None
     home = Home(arguments.home)
     home.create()
     with closing(home.database()) as database:
         is_added = Accounts(database).add(Account(arguments.user, arguments.os_user, keys))
     if not is_added:
-        raise Failure(f"there is an account {arguments.user!r} already; remove it first")
+        raise CommandFailed(f"there is an account {arguments.user!r} already; remove it first")
 
 
 def _read_password() -> str:
-    """The first line of standard input. Raises Failure."""
+    """The first line of standard input. Raises CommandFailed."""
     try:
         return sys.stdin.buffer.readline().decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
-        raise Failure("the password on standard input is not text in UTF-8") from None
+        raise CommandFailed("the password on standard input is not text in UTF-8") from None
 
 
 def _ask_for_password() -> str:
-    """What is typed at the terminal, twice. Raises Failure."""
+    """What is typed at the terminal, twice. Raises CommandFailed."""
     if not sys.stdin.isatty():
-        raise Failure("there is no terminal to ask for the password at; give --password-stdin or --os-user")
+        raise CommandFailed("there is no terminal to ask for the password at; give --password-stdin or --os-user")
     try:
         password = getpass.getpass("Password: ")
         again = getpass.getpass("The same again: ")
     except EOFError:
-        raise Failure("no password was given") from None
+        raise CommandFailed("no password was given") from None
     if again != password:
-        raise Failure("these were two different passwords")
+        raise CommandFailed("these were two different passwords")
     return password
 
 
@@ -74,11 +74,11 @@ def _list(arguments: argparse.Namespace) -> None:
         accounts = Accounts(database).all()
     for account in accounts:
         ways = (["challenge"] if account.keys else []) + ([f"osuser={account.os_user}"] if account.os_user else [])
-        print(on_one_line(account.user), on_one_line(" ".join(ways)))
+        print(escape_control_chars(account.user), escape_control_chars(" ".join(ways)))
 
 
 def _remove(arguments: argparse.Namespace) -> None:
     with closing(existing_home(arguments).database()) as database:
         is_removed = Accounts(database).remove(arguments.user)
     if not is_removed:
-        raise Failure(f"there is no account {arguments.user!r}")
+        raise CommandFailed(f"there is no account {arguments.user!r}")

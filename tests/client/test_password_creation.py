@@ -15,9 +15,11 @@ from typing import Any
 import bcrypt
 import pytest
 
-from headless import secret
+from headless.client.deadline import DeadlinePassed
+from headless.client.password_creation import NewFile
+from headless.client.password_prompt import NewSecret
+from headless.client.waiting import Waiter
 from headless.outcome import ParameterError
-from headless.waiting import DeadlinePassed, Waiter
 from support.credentials import HASH, PASSWORD, SALT
 from support.dialogues import challenging
 from support.job_server import JobServer
@@ -235,7 +237,7 @@ def new_file(request, monkeypatch):
         monkeypatch.delattr(os, "O_TMPFILE", raising=False)
     elif not hasattr(os, "O_TMPFILE"):
         pytest.skip("this platform has no files without a name")
-    return lambda path: secret._NewFile(str(path))
+    return lambda path: NewFile(str(path))
 
 
 def test_a_file_that_somebody_else_made_meanwhile_stays_as_it_is(new_file, folder):
@@ -280,8 +282,8 @@ def test_a_disk_that_is_full_or_broken_leaves_nothing(new_file, folder, monkeypa
 
 KILLED = """
 import os, signal, sys
-from headless.secret import _NewFile
-file = _NewFile(sys.argv[1])
+from headless.client.password_creation import NewFile
+file = NewFile(sys.argv[1])
 def killed(*arguments, **options):
     os.kill(os.getpid(), signal.SIGKILL)
 setattr(os, sys.argv[2], killed)
@@ -316,8 +318,8 @@ def test_file_and_folder_are_on_disk_when_it_is_done(new_file, folder, monkeypat
 
 def test_the_hash_is_computed_under_the_deadline(folder):
     with Waiter() as waiter:
-        new = secret.NewSecret(b"x", secret._NewFile(str(folder / "r41")), waiter)
+        new = NewSecret(b"x", NewFile(str(folder / "r41")), waiter)
         assert new.hash_for("$2b$10$abcdefghijklmnopqrstuu") == bcrypt.hashpw(b"x", b"$2b$10$abcdefghijklmnopqrstuu")
-        waiter.allow(0)
+        waiter.set_deadline(0)
         with pytest.raises(DeadlinePassed):
             new.hash_for("$2b$15$abcdefghijklmnopqrstuu")

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from headless import secret
+from headless.client import password_file
 from headless.outcome import ParameterError
 from support.credentials import HASH
 from support.dialogues import challenging, serving
@@ -38,7 +38,7 @@ def refused(command, listener, path):
 @pytest.mark.parametrize("space", ["", "\n", "\r\n", " \t\n\n"])
 def test_a_hash_is_read_with_white_space_around_it(command, algorithm, space):
     wanted = f"${algorithm}{HASH[3:]}"
-    assert secret.read(command.secret_file(space + wanted + space)).hash == wanted.encode()
+    assert password_file.read(command.secret_file(space + wanted + space)).hash == wanted.encode()
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_file_that_is_open_to_others_is_refused_with_the_mode_and_the_mend(com
 @posix_only
 @pytest.mark.parametrize(("mode", "is_remarked"), [(0o400, False), (0o600, False), (0o440, True), (0o640, True)])
 def test_a_file_for_its_owner_and_at_most_its_group_is_fine(command, mode, is_remarked):
-    found = secret.read(command.secret_file(mode=mode))
+    found = password_file.read(command.secret_file(mode=mode))
     assert found.hash == HASH.encode()
     assert ("group" in found.remark) == is_remarked
 
@@ -76,21 +76,21 @@ def test_a_file_of_another_user_is_refused(command, monkeypatch):
     own = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: own + 1)
     if own == 0:
-        assert secret.read(path).hash  # root's file is as good as one's own
+        assert password_file.read(path).hash  # root's file is as good as one's own
     else:
         with pytest.raises(ParameterError, match="chown"):
-            secret.read(path)
+            password_file.read(path)
 
 
 @posix_only
 def test_a_link_is_followed_and_what_it_leads_to_is_checked(command, tmp_path):
     link = tmp_path / "link"
     link.symlink_to(command.secret_file())
-    assert secret.read(str(link)).hash == HASH.encode()
+    assert password_file.read(str(link)).hash == HASH.encode()
     link.unlink()
     link.symlink_to(command.secret_file(mode=0o444, name="open"))
     with pytest.raises(ParameterError, match="0444"):
-        secret.read(str(link))
+        password_file.read(str(link))
 
 
 @posix_only
@@ -120,7 +120,7 @@ def test_an_osuser_login_does_not_look_at_the_file(command, scripted):
     assert done.returncode == 0
 
 
-def test_an_error_names_the_file_on_one_line(command, listener):
+def test_an_error_names_the_file_with_control_characters_escaped(command, listener):
     error = refused(command, listener, "two\nlines\x1b[2J")
     assert "\x1b" not in error
 

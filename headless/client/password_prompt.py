@@ -1,0 +1,99 @@
+"""The first call with a password file that does not exist: somebody at the terminal is asked for the password.
+
+What comes out of a pipe is never taken for one. The file is made in password_creation.py, when the server has let us
+in.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from headless.client.password_creation import NewFile
+from headless.outcome import Interrupted, ParameterError
+from headless.protocol import bcrypt_hash
+from headless.protocol.errors import RemoteProtocolError
+from headless.terminal import escape_control_chars
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from headless.client.waiting import Waiter
+
+
+class NewSecret:
+    """A password from which a file is to be made, as soon as the server has let us in with it."""
+
+    def __init__(self, password: bytes, file: NewFile, waiter: Waiter) -> None:
+        self._password = password
+        self._file = file
+        self._waiter = waiter
+        self._hash = b""
+
+    def hash_for(self, salt: str | None) -> bytes:
+        """The hash of the password with this salt. Takes up to seconds, which count against the deadline. Raises
+        ParameterError without a salt, RemoteProtocolError for one that a proof must not be made for."""
+        if salt is None:
+            raise ParameterError("this wire gives no salt, so no password file can be made: copy one that there is")
+        try:
+            bcrypt_hash.check_salt(salt)
+        except ValueError as error:
+            raise RemoteProtocolError(str(error)) from None
+        self._hash = self._waiter.run_in_thread(_bcrypt_hash, self._password, salt.encode("ascii"))
+        return self._hash
+
+    def save(self) -> str:
+        """Makes the file, and says so. Raises ParameterError if that is not possible."""
+        return self._file.write(self._hash + b"\n")
+
+
+def ask(path: str, user: str, waiter: Waiter) -> NewSecret:
+    """The secret that somebody at the terminal gives, for a password file that does not exist. Raises ParameterError if
+    there is nobody, no place for the file or no allowed password, Interrupted."""
+    file = NewFile(path)
+    try:
+        import bcrypt  # noqa: F401 (before the password is asked for)
+    except ImportError as error:
+        raise ParameterError(
+            f"the library bcrypt, which makes the password file {path!r}, cannot be loaded ({error}); install it with: "
+            f"{sys.executable} -m pip install --force-reinstall bcrypt"
+        ) from None
+    try:
+        return NewSecret(
+            bcrypt_hash.password_bytes(_ask(f"Password for {escape_control_chars(user)}: ", waiter)), file, waiter
+        )
+    except UnicodeError:  # whose text would show a byte of the password
+        raise ParameterError(
+            f"the password is not text in the terminal's encoding; the password file {path!r} was not made"
+        ) from None
+    except ValueError as error:
+        raise ParameterError(f"{error}; the password file {path!r} was not made") from None
+
+
+def is_at_terminal() -> bool:
+    """Whether standard input is one. What comes out of a pipe is never taken for a password."""
+    try:
+        return sys.stdin is not None and sys.stdin.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def _ask(prompt: str, waiter: Waiter) -> str:
+    import getpass
+    import warnings
+
+    try:
+        with warnings.catch_warnings(), waiter.interruptible():
+            warnings.simplefilter("error", getpass.GetPassWarning)  # it would go on with an echo
+            return getpass.getpass(prompt)
+    except (EOFError, getpass.GetPassWarning):
+        raise ParameterError("no password was given, or the terminal cannot hide it") from None
+    except Interrupted as interrupted:
+        if interrupted.signum == signal.SIGINT:
+            raise ParameterError("no password was given") from None
+        raise
+
+
+def _bcrypt_hash(password: bytes, salt: bytes) -> bytes:
+    import bcrypt
+
+    return bcrypt.hashpw(password, salt)

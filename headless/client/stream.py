@@ -1,0 +1,154 @@
+"""A stream of bytes to the server, over TCP or TLS. Every wait ends at the deadline, every error is a SessionError."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+
+from headless.client.waiting import READ, WRITE
+from headless.outcome import SessionError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from headless.client.waiting import Waiter
+    from headless.options import Service
+
+    Address = tuple[int, tuple[Any, ...]]  # the family, and what socket.connect takes
+
+_RECEIVE_BYTES = 65536
+_LOST = "the connection was lost"
+_BLOCKED = object()
+
+
+class Stream:
+    """An open connection. `peer` says with whom."""
+
+    def __init__(self, sock: socket.socket, waiter: Waiter) -> None:
+        self._socket = sock
+        self._waiter = waiter
+        # What a TLS socket raises where a plain one raises BlockingIOError.
+        self._wants_read: tuple[type[OSError], ...] = ()
+        self._wants_write: tuple[type[OSError], ...] = ()
+        self._wanted = 0  # READ and WRITE: what the last operations could not be done without
+        host, port = sock.getpeername()[:2]
+        self.peer = f"{host} port {port}"
+
+    def start_tls(self, host: str) -> None:
+        """Raises SessionError if the server's certificate is not one for this host that the system trusts."""
+        import ssl  # costs more than all other imports together, so only when asked for
+
+        self._wants_read, self._wants_write = (ssl.SSLWantReadError,), (ssl.SSLWantWriteError,)
+        try:
+            context = ssl.create_default_context()
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            tls = context.wrap_socket(self._socket, server_hostname=host, do_handshake_on_connect=False)
+        except (OSError, ValueError) as error:
+            raise SessionError(f"TLS cannot be used: {error}") from None
+        self._socket = tls
+        while self._try(tls.do_handshake, READ, f"no TLS connection with {host}") is _BLOCKED:
+            self._waiter.wait(self._socket, self._wanted)
+            self._wanted = 0
+
+    def receive_now(self) -> bytes | None:
+        """What has come already: b"" if the server has closed, None if there is nothing. Raises SessionError."""
+        self._wanted = 0
+        data = self._try(lambda: self._socket.recv(_RECEIVE_BYTES), READ, _LOST)
+        return None if data is _BLOCKED else data
+
+    def send_now(self, data: memoryview) -> int:
+        """How many bytes went without waiting. Raises SessionError."""
+        count = self._try(lambda: self._socket.send(data), WRITE, _LOST)
+        return 0 if count is _BLOCKED else count
+
+    def wait(self, silence: float | None) -> None:
+        """Returns when it is worth another try at what could not be done since the last `receive_now`, which is the
+        first of them. Raises SessionError after so many seconds of silence."""
+        if not self._waiter.wait(self._socket, self._wanted, silence):
+            raise SessionError(f"the server has been silent for more than {silence:.0f} s")
+
+    def close(self) -> None:
+        with suppress(OSError):  # what was proved stays proved
+            self._socket.close()
+
+    def _try(self, operation: Callable[[], Any], event: int, failure: str) -> Any:
+        """What the operation gives; _BLOCKED if it has to wait, with what it waits for noted."""
+        try:
+            return operation()
+        except BlockingIOError:
+            self._wanted |= event
+        except self._wants_read:
+            self._wanted |= READ
+        except self._wants_write:
+            self._wanted |= WRITE
+        except OSError as error:
+            raise SessionError(f"{failure}: {_reason(error)}") from None
+        return _BLOCKED
+
+
+def connect(service: Service, waiter: Waiter) -> Stream:
+    """A stream to the first address of the service that answers; each of them gets an equal part of what is left of the
+    time. Raises SessionError if there is none, DeadlinePassed, Interrupted."""
+    addresses = _resolve(service, waiter)
+    failures = []
+    for position, (family, address) in enumerate(addresses):
+        try:
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            stream = _connect(sock, address, waiter, waiter.remaining() / (len(addresses) - position))
+        except OSError as error:
+            failures.append(f"{address[0]}: {_reason(error)}")
+            continue
+        try:
+            if service.tls:
+                stream.start_tls(service.host)
+        except BaseException:
+            stream.close()
+            raise
+        return stream
+    raise SessionError(f"no connection to {service.host} port {service.port} ({'; '.join(failures)})")
+
+
+def _resolve(service: Service, waiter: Waiter) -> list[Address]:
+    def look_up(flags: int) -> list[Address]:
+        # As bytes: a str would be encoded as IDNA once more, with a codec that costs milliseconds to load.
+        found = socket.getaddrinfo(service.host.encode("ascii"), service.port, type=socket.SOCK_STREAM, flags=flags)
+        return [(family, address) for family, _, _, _, address in found]
+
+    try:
+        return look_up(socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        pass  # a name, and the resolver knows no deadline
+    try:
+        return waiter.run_in_thread(look_up, 0)
+    except OSError as error:
+        raise SessionError(f"the host name {service.host} cannot be resolved: {_reason(error)}") from None
+
+
+def _connect(sock: socket.socket, address: tuple[Any, ...], waiter: Waiter, seconds: float) -> Stream:
+    """Raises OSError if there is no connection within this many seconds."""
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        try:
+            sock.connect(address)
+        except BlockingIOError:
+            if not waiter.wait(sock, WRITE, seconds):
+                raise TimeoutError(None, "no answer") from None
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                raise OSError(error, os.strerror(error)) from None
+        return Stream(sock, waiter)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _reason(error: OSError) -> str:
+    certificate = getattr(error, "verify_message", "")  # of ssl.SSLCertVerificationError
+    if certificate:
+        return f"its certificate is not accepted: {certificate}"
+    return error.strerror or str(error)

@@ -1,0 +1,146 @@
+"""What the events of a call prove: the one table over them, whatever wire tells them.
+
+A wire may be sloppy, or the server hostile. Ended ok is believed only in the state in which it can be true, and no
+event counts that came before what it answers had left this side whole. So nothing that a wire tells can make a false
+success.
+"""
+
+from __future__ import annotations
+
+from headless.outcome import Submission
+from headless.protocol.errors import RemoteProtocolError
+from headless.protocol.vocabulary import FAILED, OK, SKIPPED, STDERR, STDOUT
+from headless.protocol.wire import (
+    Accepted,
+    Ended,
+    Event,
+    JobFinished,
+    JobStarted,
+    LoggedIn,
+    Output,
+    Part,
+    Refused,
+    SaltReceived,
+)
+
+# States. Each one completes a sentence that begins with "when".
+CONNECTED = "the login has not begun"
+SALT_RECEIVED = "the server has to judge the proof of the password"
+LOGGED_IN = "the jobs are not accepted"
+ACCEPTED = "the jobs are accepted"
+OVER = "the session is over"
+
+# The state after each event. What is not listed is not allowed. What is said of single jobs is checked besides.
+_TABLE: dict[str, dict[type[Event], str]] = {
+    CONNECTED: {SaltReceived: SALT_RECEIVED, LoggedIn: LOGGED_IN, Refused: OVER},
+    SALT_RECEIVED: {LoggedIn: LOGGED_IN, Refused: OVER},
+    LOGGED_IN: {
+        Accepted: ACCEPTED,
+        JobStarted: LOGGED_IN,
+        Output: LOGGED_IN,
+        JobFinished: LOGGED_IN,
+        Ended: OVER,
+        Refused: OVER,
+    },
+    ACCEPTED: {JobStarted: ACCEPTED, Output: ACCEPTED, JobFinished: ACCEPTED, Ended: OVER, Refused: OVER},
+    OVER: {},
+}
+
+
+class Verdict:
+    """How far a call has come. It is told of each part that has left, of bytes that came, and of each event, as they
+    happen.
+
+    `submission` says whether the server has the jobs, `was_accepted` whether it has said that it will run them all.
+    `failure` is why the first job that failed did, "" if none has.
+    """
+
+    def __init__(self, jobs: int, has_secret: bool) -> None:
+        self._jobs = jobs
+        self._has_secret = has_secret
+        self._state = CONNECTED
+        self._handed_over = 0  # jobs whose part has left
+        self._answerable = 0  # the same, when bytes came for the last time: what an event may be about
+        self._last_part = 0  # jobs of the last part that handed over any
+        self._running = 0  # the job that was told to have started, and not yet to have finished
+        self._finished = 0
+        self.is_told_of_jobs = False  # which of them has started or finished
+        self.was_accepted = False  # the server has said that the whole batch will run
+        self.submission = Submission.NOT_SUBMITTED
+        self.failure = ""
+
+    @property
+    def is_over(self) -> bool:
+        return self._state == OVER
+
+    def part_left(self, part: Part) -> None:
+        self._handed_over += part.jobs
+        if part.jobs:
+            self._last_part = part.jobs
+            self.submission = Submission.UNKNOWN
+
+    def bytes_came(self) -> None:
+        self._answerable = self._handed_over
+
+    def judge(self, event: Event) -> None:
+        """Takes the event as a fact. Raises RemoteProtocolError if it cannot be one."""
+        following = _TABLE[self._state].get(type(event))
+        if following is None:
+            raise RemoteProtocolError(f"'{type(event).__name__}' is not allowed when {self._state}")
+        if isinstance(event, SaltReceived) and not self._has_secret:
+            raise RemoteProtocolError("the server wants a proof of a password, and the login has none")
+        if isinstance(event, LoggedIn) and self._has_secret and self._state == CONNECTED:
+            raise RemoteProtocolError("the server wants no proof of the password")
+        if isinstance(event, (JobStarted, Output, JobFinished)):
+            self._judge_job(event)
+        elif isinstance(event, Accepted):
+            self._judge_acceptance()
+        elif isinstance(event, Ended):
+            self._judge_end(event)
+        elif isinstance(event, Refused) and not self.is_told_of_jobs and self._handed_over == self._last_part:
+            # What was handed over at once is refused as a whole, before anything of it has run.
+            self.submission = self.submission if self.was_accepted else Submission.NOT_SUBMITTED
+        self._state = following
+
+    def _judge_acceptance(self) -> None:
+        if self._answerable != self._jobs:
+            self.submission = Submission.UNKNOWN  # the server may have them, and the wire be wrong of what left
+            raise RemoteProtocolError(
+                f"the jobs were accepted when {self._answerable} of {self._jobs} had been handed over"
+            )
+        self.was_accepted = True
+        self.submission = Submission.SUBMITTED
+
+    def _judge_job(self, event: JobStarted | Output | JobFinished) -> None:
+        turn = self._finished + 1
+        if isinstance(event, Output) and event.stream not in (STDOUT, STDERR):
+            raise RemoteProtocolError(f"output of an unknown stream {event.stream!r}")
+        if isinstance(event, Output) and event.job is None:
+            return
+        if event.job != turn or turn > self._answerable or (isinstance(event, JobStarted) and self._running == turn):
+            raise RemoteProtocolError(f"'{type(event).__name__}' of job {event.job} is out of turn")
+        if isinstance(event, Output):
+            return
+        self.is_told_of_jobs = True
+        self.submission = Submission.SUBMITTED
+        if isinstance(event, JobStarted):
+            self._running = event.job
+            return
+        self._finished += 1
+        if event.status not in (OK, FAILED, SKIPPED):
+            raise RemoteProtocolError(f"a job with an unknown status {event.status!r}")
+        if event.status != OK and not self.failure:
+            self.failure = f"job {event.job} {event.status}" + (f": {event.text}" if event.text else "")
+
+    def _judge_end(self, event: Ended) -> None:
+        if event.status not in (OK, FAILED):
+            raise RemoteProtocolError(f"a session with an unknown status {event.status!r}")
+        if event.status == FAILED:
+            self.failure = self.failure or event.text or "the server ended the session as failed"
+            return
+        if self.failure:
+            return  # a session that ended in order, with a job that failed
+        if not self.was_accepted:
+            raise RemoteProtocolError("the session ended ok before the jobs were accepted")
+        if self.is_told_of_jobs and self._finished < self._jobs:
+            raise RemoteProtocolError(f"the session ended ok with {self._finished} of {self._jobs} jobs done")

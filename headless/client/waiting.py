@@ -1,0 +1,114 @@
+"""Every wait of the client: for a socket, for room in a pipe, for a thread.
+
+Each one ends at the deadline of the call, or at a signal that asks the process to end, whichever comes first.
+"""
+
+from __future__ import annotations
+
+import os
+import selectors
+import socket
+import time
+
+from headless.client.deadline import Deadline, DeadlinePassed
+from headless.client.signals import SignalCatcher
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeVar
+
+    Result = TypeVar("Result")
+
+READ = selectors.EVENT_READ
+WRITE = selectors.EVENT_WRITE
+_HOUR = 3600.0  # seconds: what every platform's select takes
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
+
+class Waiter:
+    """One call's deadline and signals. Use it as a context manager, in the main thread."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._deadline = Deadline(clock)
+        self._signals = SignalCatcher()
+
+    def __enter__(self) -> Waiter:
+        self._signals.__enter__()
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self._signals.__exit__(*details)
+
+    def set_deadline(self, seconds: float | None) -> None:
+        """So many seconds from now; None takes the deadline away."""
+        self._deadline.set(seconds)
+
+    def remaining(self) -> float:
+        """Seconds until the deadline; an hour without one."""
+        remaining = self._deadline.remaining()
+        return _HOUR if remaining is None else remaining
+
+    def check(self) -> None:
+        """Raises Interrupted or DeadlinePassed if it is time to. For loops that may find work without ever waiting."""
+        self._signals.check()
+        self._deadline.check()
+
+    def interruptible(self) -> Any:
+        """A context manager: inside it a signal raises Interrupted at once."""
+        return self._signals.interruptible()
+
+    def wait(self, file: Any, event: int, timeout: float | None = None) -> bool:
+        """Whether the file (a socket or a descriptor) became ready for READ or WRITE within `timeout` seconds. Raises
+        Interrupted and DeadlinePassed."""
+        end = None if timeout is None else self._clock() + timeout
+        with _Selector() as selector:
+            selector.register(file, event)
+            if self._signals.wakeup:
+                selector.register(self._signals.wakeup, READ)
+            while True:
+                self.check()
+                pause = self.remaining() if end is None else min(self.remaining(), end - self._clock())
+                ready = {key.fileobj for key, _ in selector.select(min(pause, _HOUR))}
+                self.check()
+                if file in ready:
+                    return True
+                if end is not None and self._clock() >= end:
+                    return False
+
+    def wait_to_write(self, descriptor: int) -> bool:
+        """Whether a short write to a pipe or a terminal would not block; False if the deadline passes before that.
+        Raises Interrupted. Windows cannot tell and says yes."""
+        if os.name == "nt":
+            return True
+        try:
+            return self.wait(descriptor, WRITE)
+        except DeadlinePassed:
+            return False
+
+    def run_in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
+        """The function's result, or the exception that it raises. For what cannot be interrupted: the deadline and
+        signals end the waiting, and the thread is left to itself."""
+        import threading
+
+        done, finish = socket.socketpair()
+        outcome: list[Callable[[], Result]] = []
+
+        def work() -> None:
+            try:
+                result = function(*arguments)
+                outcome.append(lambda: result)
+            except Exception as error:
+                outcome.append(lambda error=error: _raise(error))  # type: ignore[misc]
+            finally:
+                finish.close()
+
+        with done:
+            threading.Thread(target=work, daemon=True).start()
+            self.wait(done, READ)
+        return outcome[0]()
+
+
+def _raise(error: Exception) -> Any:
+    raise error

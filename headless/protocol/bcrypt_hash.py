@@ -1,0 +1,70 @@
+"""What a bcrypt hash and its salt look like, and which passwords may be hashed. Nothing is hashed here."""
+
+from __future__ import annotations
+
+SALT_LENGTH = 29
+MIN_COST, MAX_COST = 10, 15
+MAX_PASSWORD_LENGTH = 72  # bytes
+
+_BASE64_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+_BCRYPT_ALPHABET = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+# bcrypt writes 16 bytes of salt as 22 characters and 23 bytes of digest as 31. The last character of each has bits to
+# spare, which are zero in what a bcrypt library writes.
+_LAST_OF_SALT = ".Oeu"
+_LAST_OF_DIGEST = ".CGKOSWaeimquy26"
+_DIGEST_LENGTH = 31
+
+
+def is_hash(text: str) -> bool:
+    """Whether the text is one complete bcrypt hash, as a bcrypt library writes it."""
+    digest = text[SALT_LENGTH:]
+    return _is_salt(text[:SALT_LENGTH]) and len(digest) == _DIGEST_LENGTH and _is_encoded(digest, _LAST_OF_DIGEST)
+
+
+def salt_of(hash_: bytes) -> str:
+    """Algorithm, cost and salt of a bcrypt hash."""
+    return hash_[:SALT_LENGTH].decode("ascii")
+
+
+def check_salt(salt: str) -> None:
+    """Raises ValueError for a salt that is malformed, or whose cost lies outside MIN_COST to MAX_COST."""
+    if not _is_salt(salt):
+        raise ValueError("the salt is not a bcrypt salt")
+    cost = int(salt[4:6])
+    if not MIN_COST <= cost <= MAX_COST:
+        raise ValueError(f"the salt has a cost of {cost}, {MIN_COST} to {MAX_COST} are allowed")
+
+
+def salt_from(random: bytes, cost: int) -> str:
+    """The salt that 16 random bytes make."""
+    from base64 import b64encode  # the client needs no salt of its own
+
+    letters = b64encode(random).decode("ascii").rstrip("=")
+    return f"$2b${cost:02d}$" + letters.translate(str.maketrans(_BASE64_ALPHABET, _BCRYPT_ALPHABET))
+
+
+def password_bytes(password: str) -> bytes:
+    """What bcrypt gets: NFC-normalised UTF-8, so that every way to type a password gives one hash. Raises ValueError,
+    with a text that does not show it, for a password that bcrypt would not look at as a whole."""
+    import unicodedata  # most logins begin with a hash
+
+    try:
+        data = unicodedata.normalize("NFC", password).encode("utf-8")
+    except UnicodeEncodeError:
+        raise ValueError("the password is not text in UTF-8") from None
+    if not 1 <= len(data) <= MAX_PASSWORD_LENGTH:
+        raise ValueError(f"the password has {len(data)} bytes, 1 to {MAX_PASSWORD_LENGTH} are allowed")
+    if 0 in data:
+        raise ValueError("the password has a NUL character, which is not allowed")
+    return data
+
+
+def _is_salt(text: str) -> bool:
+    """Whether the text is `$2b$`, two digits of cost, `$`, and the encoded salt. `$2a$` and `$2y$` are older names."""
+    algorithm, cost, encoded = text[:4], text[4:6], text[7:]
+    is_headed = algorithm in ("$2a$", "$2b$", "$2y$") and cost.isascii() and cost.isdigit() and text[6:7] == "$"
+    return is_headed and len(text) == SALT_LENGTH and _is_encoded(encoded, _LAST_OF_SALT)
+
+
+def _is_encoded(text: str, allowed_last: str) -> bool:
+    return not text.strip(_BCRYPT_ALPHABET) and text[-1] in allowed_last

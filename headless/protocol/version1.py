@@ -1,0 +1,118 @@
+"""The wire of this project, version 1, as a plug: commands to messages, and messages to events. PROTOCOL.md describes
+it.
+
+What is sent and checked is in client_connection.py. It is imported when it is needed, so that a mistake in the call is
+found without lxml.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from headless.protocol import messages, wire
+from headless.protocol.messages import Message
+from headless.protocol.text import is_xml_text
+from headless.protocol.vocabulary import CHALLENGE, MAX_JOBS, MAX_NAME_LENGTH
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from headless.protocol.client_connection import ClientConnection
+
+
+class Wire(wire.Wire):
+    """Raises UnsupportedCall for a call that XML, or the schema, cannot carry."""
+
+    def __init__(self, call: wire.Call) -> None:
+        super().__init__(call)
+        _check(call)
+        self._unsent: deque[Message] = deque()  # the messages of the parts that have not left
+
+    # Commands
+
+    def log_in(self) -> None:
+        from headless.protocol.client_connection import ClientConnection
+
+        call = self.call
+        self._connection: ClientConnection = ClientConnection(call.client)
+        if call.login == CHALLENGE:
+            from headless.protocol import scram
+
+            assert call.user is not None
+            nonce = scram.new_nonce(call.random[: scram.NONCE_BYTES])
+            self._send(self._connection.challenge_login(call.user, nonce))
+        else:
+            self._send(self._connection.osuser_login(call.os_user, call.user))
+
+    def answer_salt(self, hash_: bytes) -> None:
+        self._send(self._connection.response(hash_))
+
+    def submit(self) -> None:
+        from headless.protocol.frames import FrameTooLong
+
+        try:
+            self._send(messages.Jobs(self.call.jobs), len(self.call.jobs))
+        except FrameTooLong as error:
+            raise wire.UnsupportedCall(f"the jobs are too long for the server: {error}") from None
+
+    def leave(self) -> None:
+        if not self._connection.is_over:
+            self._send(messages.Logout())
+
+    def _send(self, message: Message, jobs: int = 0) -> None:
+        data = self._connection.frame_of(message)
+        self.send(data, self._for_display(data[4:]), jobs)
+        self._unsent.append(message)
+
+    def part_left(self) -> None:
+        super().part_left()
+        self._connection.mark_sent(self._unsent.popleft())
+
+    # Events
+
+    def receive(self, data: bytes) -> None:
+        if not data:
+            return
+        self._connection.receive(data)
+        while (payload := self._connection.next_payload()) is not None:
+            if self.call.is_traced:
+                self.tell(wire.Received(self._for_display(payload)))
+            event = self._event_of(self._connection.message_of(payload))
+            if event is not None:
+                self.tell(event)
+
+    @staticmethod
+    def _event_of(message: Message) -> wire.Event | None:  # noqa: PLR0911 (one for each message)
+        if isinstance(message, messages.Challenge):
+            return wire.SaltReceived(message.salt)
+        if isinstance(message, messages.Welcome):
+            return wire.LoggedIn(message.session, message.heartbeat, is_proved=message.signature is not None)
+        if isinstance(message, messages.Accepted):
+            return wire.Accepted()
+        if isinstance(message, messages.Started):
+            return wire.JobStarted(message.job)
+        if isinstance(message, messages.Output):
+            return wire.Output(message.job, message.stream, message.text)
+        if isinstance(message, messages.Finished):
+            return wire.JobFinished(message.job, message.status, message.text)
+        if isinstance(message, messages.Ended):
+            return wire.Ended(message.status)
+        if isinstance(message, messages.Refused):
+            return wire.Refused(message.reason, message.text)
+        return None  # alive
+
+    def _for_display(self, payload: bytes) -> str:
+        if not self.call.is_traced:
+            return ""
+        from headless.protocol import codec
+
+        return codec.for_display(payload)
+
+
+def _check(call: wire.Call) -> None:
+    if len(call.jobs) > MAX_JOBS:
+        raise wire.UnsupportedCall(f"there are {len(call.jobs)} jobs, at most {MAX_JOBS} are allowed at a time")
+    if call.user is not None and len(call.user) > MAX_NAME_LENGTH:
+        raise wire.UnsupportedCall(f"-u has {len(call.user)} characters, at most {MAX_NAME_LENGTH} are allowed")
+    for option, text in (("-u", call.user or ""), *((f"--{job.kind}", job.text) for job in call.jobs)):
+        if not is_xml_text(text):
+            raise wire.UnsupportedCall(f"{option} has a control character, which XML cannot carry")

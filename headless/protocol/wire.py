@@ -1,0 +1,185 @@
+"""The seam: what a wire is, seen from the client. PORTING.md tells how to write one.
+
+The client drives a wire by commands and is told events. It names no message, knows no order of talk, and moves bytes
+without looking at them. What an event proves is not decided here, nor by a wire, but in the client's verdict.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from headless.protocol.values import Value
+from headless.protocol.vocabulary import Job
+
+RANDOM_BYTES = 32  # of a Call
+
+
+class Call(Value):
+    """All that a wire is told of one call of the command.
+
+    `login` is OSUSER or CHALLENGE, `user` the PLANTA user (always given for CHALLENGE), `os_user` the name of the
+    operating system's user who runs the client ("" for CHALLENGE). `random` has RANDOM_BYTES bytes, new for each call.
+    Unless `is_traced`, nobody is shown what is sent and received, and a wire need not prepare it.
+    """
+
+    client: str
+    login: str
+    user: str | None
+    os_user: str
+    jobs: tuple[Job, ...]
+    random: bytes
+    is_traced: bool = False
+
+
+class UnsupportedCall(ValueError):
+    """A wire cannot carry this call, whatever the server says: the caller must change it. The text says what."""
+
+
+# What is sent
+
+
+class Part(Value):
+    """Bytes that the server can act upon only when it has them all.
+
+    `jobs` is how many jobs of the batch the server has, and may run, once this part has left. `shown` is what the user
+    sees of it at -vv: text without anything that proves a password.
+    """
+
+    data: bytes
+    jobs: int = 0
+    shown: str = ""
+
+
+# What is told
+
+
+class Event(Value):
+    """Something that the server has said."""
+
+
+class Received(Event):
+    """Shown at -vvv: the text of something that came, before it is judged. It has no other meaning."""
+
+    text: str
+
+
+class SaltReceived(Event):
+    """The server wants a proof of the password. `salt` is the one of the user's bcrypt hash (29 characters), None where
+    the wire has none. The answer is the command `answer_salt`."""
+
+    salt: str | None
+
+
+class LoggedIn(Event):
+    """The session may begin. `session` names it for people. `heartbeat`: seconds within which the server promises to
+    send something, None if it does not promise that. `is_proved`: the server has proved that it knows the password."""
+
+    session: str
+    heartbeat: int | None = None
+    is_proved: bool = False
+
+
+class Accepted(Event):
+    """The server has recorded the whole batch: it will run, whether or not anybody waits."""
+
+
+class JobStarted(Event):
+    """Optional. Jobs are counted from 1, in the order of the batch."""
+
+    job: int
+
+
+class Output(Event):
+    """Optional. `job` as above, None where the server does not tell whose output it is; `stream` is "stdout" or
+    "stderr"; the text may be any piece of what was printed."""
+
+    job: int | None
+    stream: str
+    text: str
+
+
+class JobFinished(Event):
+    """Optional. `status` is "ok", "failed" or "skipped", `text` says why. A wire that tells this of one job has to tell
+    it of all: otherwise `Ended` "ok" is not believed."""
+
+    job: int
+    status: str
+    text: str = ""
+
+
+class Ended(Event):
+    """The session is over, and so are its jobs. `status` is "ok" if all of them ended well, else "failed"."""
+
+    status: str
+    text: str = ""
+
+
+class Refused(Event):
+    """The server will not go on. `reason` says whose fault it is: "login" or "jobs" for what the caller has to
+    correct; "version", "protocol" or "busy" for everything else. The jobs that it had been handed in the last Part
+    will not run."""
+
+    reason: str
+    text: str = ""
+
+
+# The wire
+
+
+class Wire:
+    """One connection's worth of a wire, the client's side of it. Subclass it, and write the methods of the first half.
+
+    A wire touches neither socket, clock, file nor randomness. Raise RemoteProtocolError for what the server may not
+    send, UnsupportedCall (best in `__init__`) for a call that this wire cannot carry.
+    """
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+        self._events: deque[Event] = deque()
+        self._parts: deque[Part] = deque()
+
+    # What a wire has to do. The commands come in this order, each when the event before it was told.
+
+    def log_in(self) -> None:
+        """The call begins. There may be no connection yet."""
+        raise NotImplementedError
+
+    def answer_salt(self, hash_: bytes) -> None:
+        """The user's bcrypt hash, 60 bytes, for the salt of SaltReceived. Not called if there was none."""
+        raise NotImplementedError
+
+    def submit(self) -> None:
+        """After LoggedIn: the jobs are to be handed over, if they have not been."""
+        raise NotImplementedError
+
+    def leave(self) -> None:
+        """The client closes after this. What is sent now is sent only if that takes no waiting."""
+
+    def receive(self, data: bytes) -> None:
+        """Bytes that have come, in pieces of any size; b"" when the server has closed. A wire tells at once all events
+        that it can tell, or raises RemoteProtocolError."""
+        raise NotImplementedError
+
+    # What a wire uses for that
+
+    def send(self, data: bytes, shown: str, jobs: int = 0) -> None:
+        """Keeps a Part, until it has left."""
+        self._parts.append(Part(data, jobs, shown))
+
+    def tell(self, event: Event) -> None:
+        """The client takes the events in this order."""
+        self._events.append(event)
+
+    # What the client uses
+
+    def next_event(self) -> Event | None:
+        """The next event that was told, which is taken away; None if there is none."""
+        return self._events.popleft() if self._events else None
+
+    def next_part(self) -> Part | None:
+        """What is to be sent next. It stays until it has left; None if there is nothing."""
+        return self._parts[0] if self._parts else None
+
+    def part_left(self) -> None:
+        """The last byte of `next_part` was handed to the system."""
+        self._parts.popleft()

@@ -1,0 +1,56 @@
+"""What people are shown, and what it must not do to their terminal. Client and server have it in common.
+
+Nothing that fails here changes how a process ends: a closed, full or broken stream is written to no more.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import TextIO
+
+
+def escape_control_chars(text: str) -> str:
+    """The text with everything escaped that could end a line, move a cursor, or hide or reorder what is shown."""
+    return text if text.isprintable() else re.sub("[^\x20-\x7e]+", _escape, text)
+
+
+def _escape(run: re.Match[str]) -> str:
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in run[0])
+
+
+def print_answer(text: str) -> None:
+    """Writes the answer to --help or --version to stdout."""
+    _write(sys.stdout, text)
+
+
+def print_error(program: str, text: str) -> None:
+    """Writes one line to stderr that says what is wrong."""
+    _write(sys.stderr, f"{program}: error: {escape_control_chars(text)}\n")
+
+
+def descriptor_of(stream: TextIO | None) -> int | None:
+    """The stream's descriptor; None where there is none: a closed one may by now belong to something else."""
+    try:
+        return None if stream is None else stream.fileno()
+    except (OSError, ValueError):
+        return None
+
+
+def _write(stream: TextIO | None, text: str) -> None:
+    if stream is None:
+        return
+    try:
+        descriptor = descriptor_of(stream)
+        if descriptor is None:  # closed, or not a file at all
+            stream.write(text)
+            return
+        data = text.replace("\n", os.linesep).encode(stream.encoding or "utf-8", "backslashreplace")
+        while data:
+            data = data[os.write(descriptor, data) :]
+    except (OSError, ValueError):
+        pass

@@ -1,0 +1,158 @@
+"""Imports go in one direction, and lxml and bcrypt are imported late. This is read from the syntax tree of every file,
+imports inside functions and under TYPE_CHECKING included; planted faults show that it would be found."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.imports import Sources, all_imports, circles, imports_of, is_in, sources_below
+from support.process import ROOT
+
+# What each file, or folder, of the package may import of the package.
+MAY_IMPORT = {
+    "headless": set(),
+    "headless.terminal": set(),
+    "headless.protocol": {"headless.protocol"},
+    "headless.outcome": {"headless.protocol"},
+    "headless.report": {"headless.outcome", "headless.terminal"},
+    "headless.options": {"headless.outcome", "headless.protocol"},
+    "headless.client": {
+        "headless.client", "headless.protocol", "headless.options", "headless.outcome", "headless.terminal",
+    },
+    "headless.server": {
+        "headless.server", "headless.protocol", "headless.outcome", "headless.report", "headless.terminal",
+    },
+    "headless.cli": {"headless.client", "headless.options", "headless.outcome", "headless.terminal"},
+    "headless.rehearsal": {
+        "headless.client", "headless.server", "headless.options", "headless.outcome", "headless.report",
+        "headless.terminal",
+    },
+    "headless.__main__": {"headless.cli", "headless.rehearsal", "headless.report", "headless.server"},
+}  # fmt: skip
+LIBRARIES = {"lxml", "bcrypt"}
+MAY_IMPORT_LIBRARIES_AT_ONCE = {"headless.protocol.codec", "headless.protocol.example_wire"}
+
+PACKAGE = sources_below(ROOT / "headless")
+
+
+def rule_for(module: str) -> set[str]:
+    """Of the folder that the file is in, or of the file itself. A new file at the top needs a rule of its own."""
+    place = module if module in MAY_IMPORT else ".".join(module.split(".")[:2])
+    return MAY_IMPORT[place]
+
+
+def faults(sources: Sources) -> list[str]:
+    """Each import that the layout forbids, and each circle."""
+    found = []
+    for each in all_imports(sources):
+        is_ours = is_in(each.target, {"headless"})
+        if is_ours and not is_in(each.target, rule_for(each.module)):
+            found.append(f"{each.module}, line {each.line}: imports {each.target}")
+        is_late = each.is_late or each.is_for_types or each.module in MAY_IMPORT_LIBRARIES_AT_ONCE
+        if is_in(each.target, LIBRARIES) and not is_late:
+            found.append(f"{each.module}, line {each.line}: imports {each.target} at once")
+    return found + [f"a circle: {' -> '.join(circle)}" for circle in circles(sources)]
+
+
+def test_every_import_goes_in_the_direction_of_the_layout():
+    assert faults(PACKAGE) == []
+
+
+def test_every_file_is_looked_at_and_every_rule_is_of_use():
+    assert len(PACKAGE) == len(list((ROOT / "headless").rglob("*.py"))) > 50
+    for module in PACKAGE:
+        rule_for(module)
+    assert set(MAY_IMPORT) <= set(PACKAGE)
+    used = {(each.module, each.target) for each in all_imports(PACKAGE) if is_in(each.target, {"headless"})}
+    assert len(used) > 100
+    for place, targets in MAY_IMPORT.items():
+        for target in targets:
+            assert any(is_in(module, {place}) and is_in(name, {target}) for module, name in used), (place, target)
+
+
+@pytest.mark.parametrize(
+    ("module", "code", "target"),
+    [
+        ("headless.protocol.frames", "from headless.cli import main", "headless.cli"),
+        ("headless.protocol.frames", "from headless import terminal", "headless.terminal"),
+        ("headless.protocol.frames", "import headless.outcome", "headless.outcome"),
+        ("headless.protocol.frames", "import headless", "headless"),
+        ("headless.protocol.frames", "import os, headless.options as o", "headless.options"),
+        ("headless.protocol.frames", "from ..client import waiting", "headless.client.waiting"),
+        ("headless.protocol", "from ..client import waiting", "headless.client.waiting"),
+        ("headless.protocol.new", "def f():\n    if x:\n        from headless.cli import main", "headless.cli"),
+        ("headless.protocol.new", "class A:\n    async def f(self):\n        import headless.cli", "headless.cli"),
+        ("headless.client.new", "import headless.server.home", "headless.server.home"),
+        ("headless.client.new", "def f():\n    import headless.server.home", "headless.server.home"),
+        ("headless.client.new", "from headless.server import home", "headless.server.home"),
+        ("headless.client.new", "TYPE_CHECKING = False\nif TYPE_CHECKING:\n    from headless.server.home import Home",
+         "headless.server.home"),
+        ("headless.client.new", "from headless import rehearsal", "headless.rehearsal"),
+        ("headless.client.new", "from headless.__main__ import main", "headless.__main__"),
+        ("headless.client.new", "try:\n    pass\nexcept E:\n    from headless.cli import report", "headless.cli"),
+        ("headless.server.new", "from headless.client.waiting import Waiter", "headless.client.waiting"),
+        ("headless.server.new", "from headless.options import parse", "headless.options"),
+        ("headless.server.commands.new", "from headless.rehearsal import main", "headless.rehearsal"),
+        ("headless.server.commands.new", "from ...rehearsal import main", "headless.rehearsal"),
+        ("headless.server.new", "import importlib\nimportlib.import_module('headless.cli')", "headless.cli"),
+        ("headless.server.new", "f = lambda: __import__('headless.cli')", "headless.cli"),
+        ("headless.outcome", "from headless.terminal import print_error", "headless.terminal"),
+        ("headless.options", "from headless.terminal import print_error", "headless.terminal"),
+        ("headless.options", "from headless.client.osuser import effective_user", "headless.client.osuser"),
+        ("headless.terminal", "from headless.protocol.text import shorten", "headless.protocol.text"),
+        ("headless.cli", "def f():\n    from headless.server.home import Home", "headless.server.home"),
+        ("headless.cli", "import headless.rehearsal", "headless.rehearsal"),
+        ("headless.__main__", "import headless.client.call", "headless.client.call"),
+    ],
+)  # fmt: skip
+def test_an_import_in_a_wrong_direction_is_found(module, code, target):
+    planted = {**PACKAGE, module: code}
+    line = code.count("\n") + 1
+    assert f"{module}, line {line}: imports {target}" in faults(planted)
+
+
+@pytest.mark.parametrize("library", ["lxml", "bcrypt"])
+@pytest.mark.parametrize(
+    "code",
+    ["import {}", "import os, {}.x", "from {} import etree", "from {}.x import y", "try:\n import {}\nfinally: pass",
+     "class A:\n import {}", "if not TYPE_CHECKING:\n import {}", "if TYPE_CHECKING: pass\nelse:\n import {}"],
+)  # fmt: skip
+def test_a_library_that_is_imported_at_once_is_found(code, library):
+    for module in ("headless.outcome", "headless.server.accounts", "headless.protocol.frames"):
+        (fault,) = faults({module: code.format(library)})
+        assert fault.endswith("at once")
+    assert faults({"headless.protocol.codec": code.format(library)}) == []
+
+
+@pytest.mark.parametrize("code", ["def f():\n import lxml.etree, bcrypt", "if TYPE_CHECKING:\n from lxml import etree"])
+def test_a_library_that_is_imported_late_is_none(code):
+    assert faults({"headless.server.new": code}) == []
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "c"),
+    [
+        ("import headless.client.b", "import headless.client.c", "import headless.client.a"),
+        ("from headless.client import b", "from headless.client.c import x", "from . import a"),
+        ("def f():\n from .b import x", "class X:\n from .c import x", "def f():\n from headless.client import a"),
+        ("from .b import x", "from .a import x", ""),
+        ("import headless.client.a", "", ""),
+    ],
+)
+def test_a_circle_is_found(a, b, c):
+    package = {"headless.client": "", "headless.client.a": a, "headless.client.b": b, "headless.client.c": c}
+    assert any(fault.startswith("a circle: headless.client.a -> ") for fault in faults(package))
+
+
+def test_a_circle_in_the_package_is_found():
+    text = PACKAGE["headless.protocol.values"]
+    planted = {**PACKAGE, "headless.protocol.values": f"{text}\ndef late():\n    from headless.protocol import wire\n"}
+    assert "a circle: headless.protocol.values -> headless.protocol.wire -> headless.protocol.values" in faults(planted)
+
+
+def test_what_is_imported_for_types_alone_makes_no_circle():
+    for_types = "if TYPE_CHECKING:\n from headless.client.b import B"
+    package = {"headless.client.a": for_types, "headless.client.b": "from headless.client.a import A"}
+    assert faults(package) == []
+    (found,) = imports_of("headless.client.a", package)
+    assert (found.target, found.line, found.is_for_types, found.is_late) == ("headless.client.b", 2, True, False)

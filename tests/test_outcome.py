@@ -1,0 +1,65 @@
+"""The one table from an error to a return code, and to the sentence for the administrator."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from headless.client.password_file import Missing
+from headless.outcome import (
+    CommandFailed,
+    HeadlessError,
+    Interrupted,
+    JobFailed,
+    ParameterError,
+    SessionError,
+    TimedOut,
+    explain,
+)
+from headless.protocol.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
+from headless.protocol.wire import UnsupportedCall
+from headless.server.errors import HomeError
+
+OUR_FAULT = "why (this is a fault of the client or its wire, not of the server)"
+INSTALL = f"{sys.executable} -m pip install --force-reinstall"
+CODES = [
+    (SessionError("why"), 1, "why"),
+    (JobFailed("why"), 1, "why"),
+    (RemoteProtocolError("why"), 1, "why"),
+    (CommandFailed("why"), 1, "why"),
+    (HomeError("why"), 1, "why"),
+    (LocalProtocolError("why"), 1, OUR_FAULT),
+    (ParameterError("why"), 2, "why"),
+    (Missing("why"), 2, "why"),
+    (UnsupportedCall("why"), 2, "why"),
+    (TimedOut("why"), 3, "why"),
+    (ValueError("why"), 1, "unforeseen: ValueError('why')"),
+    (MemoryError(), 1, "unforeseen: MemoryError()"),
+    (ImportError("why"), 1, "unforeseen: ImportError('why')"),
+    (ImportError("why", name="lxml.etree"), 2,
+     f"the library lxml cannot be loaded (why); install it with: {INSTALL} lxml"),
+    (ModuleNotFoundError("why", name="bcrypt"), 2,
+     f"the library bcrypt cannot be loaded (why); install it with: {INSTALL} bcrypt"),
+    (ModuleNotFoundError("why", name="headless.client"), 2,
+     "the folder 'headless', which must stand beside the script, is not whole (why)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "code", "text"), CODES, ids=lambda value: value if isinstance(value, int) else None)
+def test_every_error_has_a_code_and_a_sentence(error: Exception, code: int, text: str) -> None:
+    assert explain(error) == (code, text)
+
+
+def test_a_signal_has_its_own_number() -> None:
+    assert explain(Interrupted(15)) == (-15, "ended by signal 15")
+
+
+def test_every_class_of_ours_is_in_this_table() -> None:
+    def classes(kind: type) -> set[type]:
+        return {kind}.union(*map(classes, kind.__subclasses__()))
+
+    ours = (classes(HeadlessError) | classes(ProtocolError) | classes(UnsupportedCall)) - {HeadlessError, ProtocolError}
+    assert {kind for kind in ours if kind.__module__.startswith("headless.")} == (
+        {type(error) for error, _, _ in CODES} & ours | {Interrupted}
+    )
