@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 # The command. Nothing but the checks that must come before the package is imported: a script's own code is
 # compiled again at every start, and this much even Python 2 can parse, to say which Python is needed.
+import gc
 import os
 import sys
+
+gc.set_threshold(10000)  # else it looks for garbage while modules are loaded, some forty times: 2 ms of each call
 
 try:
     import _signal as signal  # built in: `signal` itself is read from files, and Ctrl-C may come meanwhile

@@ -1,48 +1,60 @@
-"""How long the command takes as a whole process, against an interpreter that does nothing.
+"""How long the command takes as a whole process, as a ratio to an interpreter that imports what it needs anyway.
 
-The server is a script that answers at once, so the time is that of the command.
+The server is a script that answers at once, so the time is that of the command. Every command is started in turn with
+what it is compared to, with compiled files, as an installed one has them.
 """
 
 from __future__ import annotations
 
+import compileall
+import os
 import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from support.dialogues import DONE, challenging, serving
-from support.process import Command
-from support.scripted_server import ScriptedServer
-from support.turns import in_turns
+sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent.parent.parent)]
+
+from support.dialogues import DONE, challenging, serving  # noqa: E402
+from support.process import ROOT, SCRIPT, Command  # noqa: E402
+from support.scripted_server import ScriptedServer  # noqa: E402
+from support.turns import in_turns  # noqa: E402
 
 ROUNDS = 40
+IMPORTS = "import optparse, socket; from lxml import etree"
+# With it Python would compile the command again at each start.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 def seconds_of(*argv: str) -> float:
     begun = time.perf_counter()
-    subprocess.run([sys.executable, *argv], check=True, stdin=subprocess.DEVNULL)
+    subprocess.run(
+        [sys.executable, *argv], check=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=ENVIRONMENT
+    )
     return time.perf_counter() - begun
 
 
 def main() -> None:
+    compileall.compile_dir(ROOT / "headless", quiet=1)
     with tempfile.TemporaryDirectory() as folder:
         secret = Command(Path(folder)).secret_file()
-        script = str(Path(__file__).parent.parent.parent / "planta_headless.py")
         servers = ScriptedServer(serving(*DONE)), ScriptedServer(challenging(*DONE))
         job = ("-t", "-1", "-c", "pass")
-        nothing, osuser, challenge = in_turns(
+        imports, osuser, challenge, optparse, help_ = in_turns(
             ROUNDS,
-            lambda: seconds_of("-c", "pass"),
-            lambda: seconds_of(script, "-s", servers[0].address, *job),
-            lambda: seconds_of(script, "-s", servers[1].address, "-u", "R41", "-p", secret, *job),
+            lambda: seconds_of("-c", IMPORTS),
+            lambda: seconds_of(str(SCRIPT), "-s", servers[0].address, *job),
+            lambda: seconds_of(str(SCRIPT), "-s", servers[1].address, "-u", "R41", "-p", secret, *job),
+            lambda: seconds_of("-c", "import optparse"),
+            lambda: seconds_of(str(SCRIPT), "--help"),
         )
         for server in servers:
             server.close()
-    print(f"python -c pass {nothing * 1e3:.1f} ms; osuser {osuser * 1e3:.1f} ms, ratio {osuser / nothing:.2f}; "
-          f"challenge {challenge * 1e3:.1f} ms, ratio {challenge / nothing:.2f} (medians of {ROUNDS})")  # fmt: skip
+    print(f"{IMPORTS}: {imports * 1e3:.1f} ms (medians of {ROUNDS})")
+    for name, seconds in (("osuser", osuser), ("challenge", challenge)):
+        print(f"the command, {name}: {seconds * 1e3:.1f} ms, ratio {seconds / imports:.2f}")
+    print(f"--help: {help_ * 1e3:.1f} ms, ratio to import optparse {help_ / optparse:.2f} ({optparse * 1e3:.1f} ms)")
 
 
 if __name__ == "__main__":
