@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 VARIABLE = "PLANTA_WIRE"
 _NAME = "Wire"  # of the class
-_OUR_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+# Where an error is raised that is none of the wire's own lines.
+_NOT_THEIRS = (
+    "<frozen",
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+    os.path.join(os.path.dirname(os.__file__), "importlib"),
+)
 _EVENTS = (
     wire.Received,
     wire.SaltReceived,
@@ -151,12 +156,12 @@ def _describe(error: BaseException) -> str:
 
 
 def _place_of(error: BaseException) -> str:
-    """The last line of code that is not ours, if any."""
+    """The last line of the wire's that the error came through, if any."""
     place = ""
     trace = error.__traceback__
     while trace is not None:
         file = trace.tb_frame.f_code.co_filename
-        if not file.startswith(("<frozen", _OUR_FOLDER)):
+        if not file.startswith(_NOT_THEIRS):
             place = f" (line {trace.tb_lineno} of {file})"
         trace = trace.tb_next
     return place

@@ -136,7 +136,7 @@ class Session:
     def _show_login(self, event: LoggedIn) -> None:
         if event.heartbeat is not None:
             self._silence = float(_MAX_MISSED_HEARTBEATS * event.heartbeat)
-        self._console.info(f"logged in, session {event.session}")
+        self._console.info(f"logged in, session {event.session}" if event.session else "logged in")
         if self._secret is not None:
             if not event.is_proved:
                 self._console.info("the server has not proved that it knows the password")
@@ -233,7 +233,7 @@ class Session:
         if stream is None:
             return
         try:
-            if not self.verdict.is_over and self._wire.next_part() is None:
+            if self._part is None:  # nothing may stand in the middle of a part
                 self._say_goodbye(stream)
         except Interrupted:
             raise
@@ -243,7 +243,11 @@ class Session:
             stream.close()
 
     def _say_goodbye(self, stream: Stream) -> None:
-        self._wire.leave()
+        """Sends what the wire wants to be sent at the end, if that takes no waiting, but no more jobs."""
+        if not self.verdict.is_over:
+            if self._wire.next_part() is not None:  # which has not been sent, and is not to be now
+                return
+            self._wire.leave()
         while (part := self._wire.next_part()) is not None and not part.jobs:
             if stream.send_now(memoryview(part.data)) < len(part.data):
                 return

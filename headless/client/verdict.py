@@ -77,7 +77,8 @@ class Verdict:
         self._handed_over += part.jobs
         if part.jobs:
             self._last_part = part.jobs
-            self.submission = Submission.UNKNOWN
+            if self.submission is Submission.NOT_SUBMITTED:
+                self.submission = Submission.UNKNOWN
 
     def bytes_came(self) -> None:
         self._answerable = self._handed_over

@@ -265,6 +265,26 @@ def test_nothing_may_follow_the_end():
         assert code == 1
 
 
+def test_what_is_sent_with_the_end_still_leaves():
+    script = copy_of_good()
+    script["receive"][-1].insert(0, Part(b"bye"))
+    with Waiter() as waiter:
+        code, log = run_session(waiter, script, JOBS, WAITING, receipts=9)
+    assert code == 0
+    assert Part(b"bye") in log
+
+
+@pytest.mark.parametrize("argv", [NEVER, WAITING])
+def test_what_is_sent_at_the_end_hands_over_no_jobs(argv):
+    script = copy_of_good()
+    script["leave"] = [[Part(b"bye"), Part(b"job", 1), Part(b"more")]]
+    script["receive"] = [[LoggedIn("s", 30)], [Accepted()]]
+    with Waiter() as waiter:
+        code, log = run_session(waiter, script, JOBS, argv, receipts=2)
+    assert code == (1 if argv else 0)
+    assert [part for part in log if isinstance(part, Part)][-1] == Part(b"bye")
+
+
 def test_a_wire_that_is_late_to_tell_an_early_acceptance_makes_a_1():
     """The bytes came before the jobs had left: telling it afterwards does not make it an answer."""
     script = copy_of_good()

@@ -88,6 +88,7 @@ def test_a_failed_job_is_the_failure_of_the_call_whatever_the_end_says():
         ((SENT,), Submission.UNKNOWN),
         ((IN, SENT, REFUSED), Submission.NOT_SUBMITTED),
         ((IN, SENT, STARTED), Submission.SUBMITTED),
+        ((IN, SENT, OK, SENT), Submission.SUBMITTED),  # one by one: a job that ran stays submitted
         ((IN, SENT, ACCEPTED), Submission.SUBMITTED),
         ((IN, SENT, ACCEPTED, REFUSED), Submission.SUBMITTED),
     ],
