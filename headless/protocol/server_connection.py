@@ -5,7 +5,7 @@ from __future__ import annotations
 from headless.protocol import scram
 from headless.protocol.connection import Connection
 from headless.protocol.errors import RemoteProtocolError
-from headless.protocol.messages import Challenge, Login, Message, Response
+from headless.protocol.messages import Challenge, Login, Message, Response, Welcome
 from headless.protocol.vocabulary import CHALLENGE
 
 
@@ -21,6 +21,11 @@ class ServerConnection(Connection):
         assert self._login is not None
         self._challenge = Challenge(f"{self._login.nonce}{nonce}", salt)
         return self.send(self._challenge)
+
+    def mark_sent(self, message: Message) -> None:
+        super().mark_sent(message)
+        if isinstance(message, Welcome):  # what the login needed is not kept as long as the session lasts
+            self._login = self._challenge = self._response = None
 
     def signature(self, keys: scram.Keys) -> str | None:
         """What proves to the client that the server has these keys; None if the response does not prove the client."""
