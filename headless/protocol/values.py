@@ -4,7 +4,7 @@ cost every cron job milliseconds, most of them for making the classes.
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
+TYPE_CHECKING = False  # as in typing, which --help does not need
 if TYPE_CHECKING:
     from typing_extensions import Self, dataclass_transform
 else:
