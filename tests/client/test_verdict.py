@@ -42,6 +42,8 @@ def judge(*steps: object, has_secret: bool = False) -> Verdict:
 # What led to a state, and the events that are allowed next.
 TABLE = {
     (): {IN, REFUSED},
+    (SENT,): {IN, REFUSED},  # jobs that went with the login
+    (SENT, IN): {ACCEPTED, STARTED, PRINTED, OK, FAILED, REFUSED, ENDED_FAILED},
     (IN,): {REFUSED, ENDED_FAILED},
     (IN, SENT): {ACCEPTED, STARTED, PRINTED, OK, FAILED, REFUSED, ENDED_FAILED},
     (IN, SENT, ACCEPTED): {STARTED, PRINTED, OK, FAILED, REFUSED, ENDED, ENDED_FAILED},
