@@ -92,7 +92,9 @@ class _Call:
 
         self._console.info(f"speaking the wire of {self._wire_name}")
         self._waiter.set_deadline(acceptance_seconds(self._options.timeout))
-        return GuardedWire(load(self._wire_name, self._waiter), call, self._waiter)
+        wire = GuardedWire(load(self._wire_name, self._waiter), call, self._waiter)
+        self._waiter.set_deadline(None)  # the password may be asked for now, which has no limit
+        return wire
 
     def _as_told_to_the_wire(self) -> WireCall:
         login = self._options.login

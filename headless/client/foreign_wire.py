@@ -127,8 +127,6 @@ class GuardedWire(wire.Wire):
             if type(part) is not wire.Part:
                 raise LocalProtocolError(f"the wire wants to send what is no Part: a value of {type(part).__name__}")
             _check(part)
-            if part.jobs < 0:
-                raise LocalProtocolError(f"the wire wants to send a Part with {part.jobs} jobs")
         return part  # type: ignore[no-any-return]
 
     def _run(self, function: Callable[..., Any], *arguments: object) -> Any:

@@ -48,15 +48,10 @@ class NewSecret:
 
 def ask(path: str, user: str, waiter: Waiter) -> NewSecret:
     """The secret that somebody at the terminal gives, for a password file that does not exist. Raises ParameterError if
-    there is nobody, no place for the file or no allowed password, Interrupted."""
+    there is nobody, no place for the file or no allowed password, ImportError without bcrypt, Interrupted."""
     file = NewFile(path)
-    try:
-        import bcrypt  # noqa: F401 (before the password is asked for)
-    except ImportError as error:
-        raise ParameterError(
-            f"the library bcrypt, which makes the password file {path!r}, cannot be loaded ({error}); install it with: "
-            f"{sys.executable} -m pip install --force-reinstall bcrypt"
-        ) from None
+    import bcrypt  # noqa: F401 (it is missing before the password is asked for, or not at all)
+
     try:
         return NewSecret(
             bcrypt_hash.password_bytes(_ask(f"Password for {escape_control_chars(user)}: ", waiter)), file, waiter

@@ -8,7 +8,7 @@ success.
 from __future__ import annotations
 
 from headless.outcome import Submission
-from headless.protocol.errors import RemoteProtocolError
+from headless.protocol.errors import LocalProtocolError, RemoteProtocolError
 from headless.protocol.vocabulary import FAILED, OK, SKIPPED, STDERR, STDOUT
 from headless.protocol.wire import (
     Accepted,
@@ -74,6 +74,9 @@ class Verdict:
         return self._state == OVER
 
     def part_left(self, part: Part) -> None:
+        """Raises LocalProtocolError for a part that cannot have handed over so many jobs."""
+        if part.jobs < 0 or (part.jobs and not part.data):
+            raise LocalProtocolError(f"the wire sent a Part of {len(part.data)} bytes that hands over {part.jobs} jobs")
         self._handed_over += part.jobs
         if part.jobs:
             self._last_part = part.jobs

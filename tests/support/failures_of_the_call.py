@@ -128,7 +128,7 @@ AT_A_TERMINAL = [
     Way("name that no file can have", 2, NOT, "is not the name of a password file", None,
         ("-u", "R41", "-p", "secrets/missing/.."), secrets, nothing),
     Way("no folder for the password file", 2, NOT, "cannot be made in its folder", None, NEW, types=nothing),
-    Way("no bcrypt", 2, NOT, "the library bcrypt, which makes", None, NEW, secrets_without_bcrypt, nothing),
+    Way("no bcrypt", 2, NOT, "the library bcrypt cannot be loaded", None, NEW, secrets_without_bcrypt, nothing),
     Way("end of file for a password", 2, NOT, "no password was given, or", None, NEW, secrets, answer("\x04")),
     Way("Ctrl-C for a password", 2, NOT, "no password was given$", None, NEW, secrets, answer("\x03")),
     Way("empty password", 2, NOT, "the password has .*0 bytes", None, NEW, secrets, answer("\n")),

@@ -1,7 +1,7 @@
 """The server's commands, from their arguments to their exit status.
 
 The exit status: 0 done, 1 the machine or the data did not allow it, 2 the command line must be corrected. Commands
-raise, and here is the only place where that becomes a status and a line on stderr.
+raise; what that means is in outcome.py, and the line on stderr comes from report.py.
 """
 
 from __future__ import annotations
