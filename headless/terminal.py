@@ -33,6 +33,11 @@ def print_error(program: str, text: str) -> None:
     _write(sys.stderr, f"{program}: error: {escape_control_chars(text)}\n")
 
 
+def print_warning(program: str, text: str) -> None:
+    """Writes one line to stderr that says what may not be meant so, though it is done."""
+    _write(sys.stderr, f"{program}: warning: {escape_control_chars(text)}\n")
+
+
 def descriptor_of(stream: TextIO | None) -> int | None:
     """The stream's descriptor; None where there is none: a closed one may by now belong to something else."""
     try:

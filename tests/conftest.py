@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 # What is marked as slow: it starts processes, or waits. The few others that do have the marker themselves.
 SLOW_FOLDERS = ("robustness", "server")
 SLOW_FIXTURES = {"command", "scripted", "job_server", "tls_server", "rehearse"}
-QUICK_FILES = ("test_peer.py", "test_throttle.py")  # of these folders
+QUICK_FILES = ("test_notify.py", "test_peer.py", "test_throttle.py")  # of these folders
 
 
 def pytest_configure():

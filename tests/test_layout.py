@@ -3,6 +3,8 @@ imports inside functions and under TYPE_CHECKING included; planted faults show t
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from support.imports import Sources, all_imports, circles, imports_of, is_in, sources_below
@@ -24,8 +26,8 @@ MAY_IMPORT = {
     },
     "headless.cli": {"headless.client", "headless.options", "headless.outcome", "headless.terminal"},
     "headless.rehearsal": {
-        "headless.client", "headless.server", "headless.options", "headless.outcome", "headless.report",
-        "headless.terminal",
+        "headless.client", "headless.server", "headless.options", "headless.outcome", "headless.protocol",
+        "headless.report", "headless.terminal",
     },
     "headless.__main__": {"headless.cli", "headless.rehearsal", "headless.report", "headless.server"},
 }  # fmt: skip
@@ -156,3 +158,20 @@ def test_what_is_imported_for_types_alone_makes_no_circle():
     assert faults(package) == []
     (found,) = imports_of("headless.client.a", package)
     assert (found.target, found.line, found.is_for_types, found.is_late) == ("headless.client.b", 2, True, False)
+
+
+def listed_files() -> dict[str, int]:
+    """The files and folders of the server in the order of the list that its docstring gives: the line of each."""
+    lines = [line[:43] for line in PACKAGE["headless.server"].splitlines() if line.startswith("    ")]
+    return {name: number for number, line in enumerate(lines) for name in re.findall(r"(\w+)(?:\.py|/)", line)}
+
+
+def test_the_servers_list_of_files_is_complete_and_every_import_leads_down_it():
+    listed = listed_files()
+    assert set(listed) == {module.split(".")[2] for module in PACKAGE if is_in(module, {"headless.server"}) and
+                           module != "headless.server"}  # fmt: skip
+    imports = [each for each in all_imports(PACKAGE) if is_in(each.module, {"headless.server"})]
+    edges = {(each.module.split(".")[2], each.target.split(".")[2]) for each in imports
+             if is_in(each.target, {"headless.server"}) and each.target.count(".") > 1}  # fmt: skip
+    assert len(edges) > 80
+    assert [edge for edge in sorted(edges) if listed[edge[1]] < listed[edge[0]]] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,7 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from support.process import PATIENCE, ROOT, manage
+from headless.protocol import bcrypt_hash
+from support.credentials import HASH
+from support.impostor import impose
+from support.process import PATIENCE, ROOT, current_user, manage, other_user
+from support.raw_client import RawClient, osuser_login
 
 
 class Rehearse:
@@ -34,7 +39,7 @@ class Rehearse:
 @pytest.fixture
 def rehearse(tmp_path):
     (tmp_path / "work").mkdir()
-    (tmp_path / "temporary").mkdir()
+    (tmp_path / "temporary").mkdir(mode=0o700)
     return Rehearse(tmp_path / "work", tmp_path / "temporary")
 
 
@@ -81,6 +86,74 @@ def test_an_existing_password_file_is_used_as_it_is(rehearse, command):
     assert done.returncode == 0
     done = rehearse("-v", "-t", "-1", "-u", "R41", "-p", command.secret_file(mode=0o644, name="open"), "-c", "pass")
     assert (done.returncode, "chmod" in done.stderr) == (2, True)
+
+
+def test_what_should_be_known_of_a_password_file_is_said(rehearse, command):
+    done = rehearse("-v", "-t", "-1", "-u", "R41", "-p", command.secret_file(mode=0o440), "-c", "pass")
+    assert (done.returncode, done.stdout.count("the group can read the password file")) == (0, 1)
+
+
+LOGINS = {
+    "osuser": (),
+    "osuser with -u": ("-u", "R41"),
+    "osuser, said": ("-a", "osuser", "-u", "R41", "-p", "missing"),
+    "challenge": ("-u", "R41", "-p", "SECRET"),
+}
+
+
+@pytest.mark.parametrize("login", LOGINS.values(), ids=LOGINS)
+def test_every_login_is_by_a_secret_of_its_own_that_is_shown_nowhere(rehearse, command, login):
+    secret = command.secret_file()
+    user = "R41" if login else current_user()
+    code = (
+        "import glob, os, sys\n"
+        "home = max(glob.glob(os.environ['TMPDIR'] + '/planta-rehearsal-*'))\n"
+        "secret = open(home + '/secret').read().strip()\n"
+        "assert os.stat(home + '/secret').st_mode & 0o777 == 0o400\n"
+        "assert os.environ['PLANTA_USER'] == " + repr(user) + "\n"
+        "print(secret[:29], secret[29:][::-1])\n"  # backwards, so that it is found where it should not be alone
+    )
+    argv = [secret if argument == "SECRET" else argument for argument in login]
+    first, second = (rehearse("-vvv", "-t", "-1", *argv, "-c", code) for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0)
+    assert ' auth_type="challenge"' in first.stdout
+    made = [re.findall(r"job 1 stdout: (\S{29}) (\S{31})", done.stdout)[0] for done in (first, second)]
+    assert made[0] != made[1]
+    for (_, digest), done in zip(made, (first, second)):
+        assert bcrypt_hash.is_hash(HASH[:29] + digest[::-1])
+        assert digest[::-1] not in done.stdout
+        assert HASH[29:] not in done.stdout
+
+
+REHEARSED = "import os, time\nprint('.', flush=True)\nwhile not os.path.exists('gate'): time.sleep(0.01)"
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere nobody gets in by osuser anyway")
+def test_nobody_else_runs_jobs_on_the_server_of_a_rehearsal(rehearse, tmp_path):
+    """Not even who is the same user for the kernel, and so nobody who makes the kernel say nothing."""
+    argv = [sys.executable, "-m", "headless", "rehearse", "-v", "-t", "-1", "-c", REHEARSED]
+    with subprocess.Popen(
+        argv, cwd=rehearse.folder, env=rehearse.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            assert process.stdout is not None
+            port = re.search(r" port (\d+)$", process.stdout.readline().strip())
+            assert port
+            while "job 1 stdout" not in process.stdout.readline():
+                pass
+            for os_user in (current_user(), other_user()):
+                answers = impose(f"127.0.0.1:{port[1]}", os_user, f"open({str(tmp_path / 'trace')!r}, 'w')")
+                assert [answer for answer in answers if b"<welcome" in answer or b"<accepted" in answer] == []
+            with RawClient(f"127.0.0.1:{port[1]}") as client:
+                client.send(osuser_login())
+                client.expect_refusal("login")
+            (rehearse.folder / "gate").touch()
+            process.communicate(timeout=PATIENCE)
+        finally:
+            process.kill()
+    assert process.returncode == 0
+    assert not (tmp_path / "trace").exists()
+    rehearse.assert_nothing_left()
 
 
 def test_a_job_that_nobody_waits_for_is_run_all_the_same(rehearse):

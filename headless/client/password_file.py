@@ -100,17 +100,12 @@ def _check(path: str, status: os.stat_result) -> str:
 
 
 def _hash_in(path: str, content: bytes) -> bytes:
-    text = content.strip()
-    if not bcrypt_hash.is_hash(text.decode("ascii", "replace")):
-        raise ParameterError(
-            f"the password file {path!r} does not hold one bcrypt hash ($2a$, $2b$ or $2y$, 60 characters) "
-            f"and nothing else: rm {path!r}, and make a new one by calling this at a terminal"
-        )
     try:
-        bcrypt_hash.check_salt(bcrypt_hash.salt_of(text))
+        return bcrypt_hash.hash_in(content)
     except ValueError as error:
-        raise ParameterError(f"the hash in the password file {path!r} cannot be used: {error}") from None
-    return text
+        raise ParameterError(
+            f"the password file {path!r} {error}: rm {path!r}, and make a new one by calling this at a terminal"
+        ) from None
 
 
 def reason_of(error: Exception) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 SALT_LENGTH = 29
+RANDOM_BYTES = 16 + 23  # of salt and digest together
 MIN_COST, MAX_COST = 10, 15
 MAX_PASSWORD_LENGTH = 72  # bytes
 
@@ -13,12 +14,28 @@ _BCRYPT_ALPHABET = "./ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz012345
 _LAST_OF_SALT = ".Oeu"
 _LAST_OF_DIGEST = ".CGKOSWaeimquy26"
 _DIGEST_LENGTH = 31
+_BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
 
 
 def is_hash(text: str) -> bool:
     """Whether the text is one complete bcrypt hash, as a bcrypt library writes it."""
     digest = text[SALT_LENGTH:]
     return _is_salt(text[:SALT_LENGTH]) and len(digest) == _DIGEST_LENGTH and _is_encoded(digest, _LAST_OF_DIGEST)
+
+
+def hash_in(content: bytes) -> bytes:
+    """The hash in the content of a password file. Raises ValueError, with the end of a sentence about the file that
+    does not show what it holds."""
+    hash_ = content.strip()
+    if hash_.startswith(_BYTE_ORDER_MARKS):
+        raise ValueError("begins with a byte order mark (BOM), which an editor has put there, and not with a hash")
+    if not is_hash(hash_.decode("ascii", "replace")):
+        raise ValueError("does not hold one bcrypt hash ($2a$, $2b$ or $2y$, 60 characters) and nothing else")
+    try:
+        check_salt(salt_of(hash_))
+    except ValueError as error:
+        raise ValueError(f"holds a hash that cannot be used: {error}") from None
+    return hash_
 
 
 def salt_of(hash_: bytes) -> str:
@@ -37,10 +54,12 @@ def check_salt(salt: str) -> None:
 
 def salt_from(random: bytes, cost: int) -> str:
     """The salt that 16 random bytes make."""
-    from base64 import b64encode  # the client needs no salt of its own
+    return f"$2b${cost:02d}$" + _encode(random)
 
-    letters = b64encode(random).decode("ascii").rstrip("=")
-    return f"$2b${cost:02d}$" + letters.translate(str.maketrans(_BASE64_ALPHABET, _BCRYPT_ALPHABET))
+
+def hash_from(random: bytes, cost: int) -> str:
+    """What looks like a hash, from RANDOM_BYTES random bytes: a secret that no password leads to."""
+    return salt_from(random[:16], cost) + _encode(random[16:])
 
 
 def password_bytes(password: str) -> bytes:
@@ -57,6 +76,13 @@ def password_bytes(password: str) -> bytes:
     if 0 in data:
         raise ValueError("the password has a NUL character, which is not allowed")
     return data
+
+
+def _encode(data: bytes) -> str:
+    from base64 import b64encode  # the client needs no salt of its own
+
+    letters = b64encode(data).decode("ascii").rstrip("=")
+    return letters.translate(str.maketrans(_BASE64_ALPHABET, _BCRYPT_ALPHABET))
 
 
 def _is_salt(text: str) -> bool:

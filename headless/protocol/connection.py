@@ -40,10 +40,19 @@ class Connection:
     def is_over(self) -> bool:
         return self.state is State.OVER
 
+    @property
+    def unread(self) -> int:
+        """How many bytes have come that are no whole message yet, or have not been taken as one."""
+        return self._reader.unread
+
     def receive(self, data: bytes) -> None:
         """Takes bytes that have come, b"" for the end of the stream. They are judged by `next_message`."""
         self._is_closed = self._is_closed or not data
         self._reader.receive(data)
+
+    def drop_unread(self) -> None:
+        """Forgets what has come and was not taken: the owner wants nothing more of the other side."""
+        self._reader = frames.FrameReader()
 
     def next_payload(self) -> bytes | None:
         """The XML of the next message, as it came. `message_of` has to judge it before the next one is taken."""
@@ -63,7 +72,7 @@ class Connection:
                 raise RemoteProtocolError(f"'{messages.name_of(message)}' is what this side sends itself")
             self._order.advance(message, RemoteProtocolError)
             self._check(message)
-            if self.is_over and not self._reader.is_empty:
+            if self.is_over and self.unread:
                 raise RemoteProtocolError(f"something follows '{messages.name_of(message)}', which is the last message")
         except RemoteProtocolError as error:
             self._break()
@@ -115,4 +124,4 @@ class Connection:
 
     def _break(self) -> None:
         self._is_broken = True
-        self._reader = frames.FrameReader()
+        self.drop_unread()

@@ -31,9 +31,9 @@ class FrameReader:
         self._buffer = bytearray()
 
     @property
-    def is_empty(self) -> bool:
-        """Whether every byte that came has been given back."""
-        return not self._buffer
+    def unread(self) -> int:
+        """How many bytes have come that have not been given back."""
+        return len(self._buffer)
 
     def receive(self, data: bytes) -> None:
         self._buffer += data

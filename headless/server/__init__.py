@@ -2,22 +2,31 @@
 
 What is where. An import leads down this list or stays on a line, never up.
 
-    commands/                              serve, user and jobs: from arguments to exit status
-    server.py, settings.py                 start and stop; what can be chosen
+    commands/                              serve, user, jobs, status: from arguments to exit status
+    server.py                              start and stop
+    log_writer.py, notify.py               the log; what the service manager is told
     listener.py, exception_handler.py      accepting and encrypting connections; what nobody has caught
     session.py                             one session, from login to end
     authentication.py, throttle.py         whether the client is who it says it is
     peer.py                                who owns a connection, as the kernel knows it
+    entrance.py                            which batches come in
     link.py                                one connection: whole messages in and out
+    admission.py                           how many connections and bytes come in
     reporter.py, tail.py                   what a client is told of its batch; output that grows
     batch_queue.py, batch.py               which batch runs when; how far one has come
     retention.py                           what is pruned, and when
-    listing.py                             what `jobs` shows
+    listing.py, appearance.py              what `jobs` shows, and how a job looks there
+    stored_output.py                       output that is stored, for people
     jobs.py                                one job: whether it can be run, and how it ended
-    processes.py, forked.py, spawned.py    how processes are started and ended
+    processes.py, shims.py, spawned.py     how processes are started, found again and ended
+    shim.py                                the process that watches over one job, a program of its own
     process.py                             what the server needs of a process
-    forkserver.py                          the process that jobs are forked from, a script of its own
-    home.py, home_lock.py, database.py     the folder of a server, its lock, its database
-    accounts.py, journal.py                the tables and the queries
+    store.py                               the way to journal and accounts, for everything above
+    disk.py, descriptors.py, threads.py    what is scarce: room, open files, threads
+    home.py, home_trust.py, home_lock.py   the folder of a server, whose it is, its lock
+    database.py                            the database file and its version
+    accounts.py, account_limits.py         who may log in, and run what
+    journal.py                             the tables and the queries of batches and jobs
+    settings.py                            what can be chosen, and the limits
     errors.py                              errors that pass from one file to another
 """

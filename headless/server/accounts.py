@@ -1,7 +1,8 @@
 """The accounts: who may log in. Their tables, their queries, and the keys of a new account.
 
 Of a password the server keeps only what checks a proof: salt, StoredKey and ServerKey, never the hash. How somebody
-logs in is in authentication.py, and how the proof is computed in protocol/scram.py.
+logs in is in authentication.py, how the proof is computed in protocol/scram.py, and what the limits of an account mean
+in account_limits.py.
 """
 
 from __future__ import annotations
@@ -12,56 +13,82 @@ import sqlite3
 from typing import NamedTuple
 
 from headless.protocol import bcrypt_hash, scram
+from headless.protocol.vocabulary import Job
+from headless.server import account_limits
+from headless.server.account_limits import Limits
 
 COST = 12  # bcrypt's cost, of the salts for new accounts and so of the decoy salts
 
 SCHEMA = (
     """
-    CREATE TABLE IF NOT EXISTS accounts (
+    CREATE TABLE accounts (
         user TEXT PRIMARY KEY,
         os_user TEXT,
         salt TEXT,
         stored_key BLOB,
-        server_key BLOB
+        server_key BLOB,
+        limits TEXT
     )
     """,
-    """
-    CREATE TABLE IF NOT EXISTS decoy_salts (
-        key BLOB NOT NULL
-    )
-    """,
+    "CREATE TABLE IF NOT EXISTS decoy_salts (key BLOB NOT NULL)",
 )
 
 
 class Account(NamedTuple):
     """Who may log in, and how: `os_user` with osuser, and whoever proves to have the password of `keys` with
-    challenge. None: not that way."""
+    challenge. None: not that way. `limits` is what the account may run, None is everything."""
 
     user: str
     os_user: str | None
     keys: scram.Keys | None
+    limits: Limits | None = None
+
+    def refuses(self, job: Job, path: str = "") -> str:
+        """Why the account may not run this job, as a sentence for the caller; "" for one that it may run. `path` is as
+        in Limits.refuses."""
+        refused = self.limits.refuses(job, path) if self.limits is not None else ""
+        return f"the account {self.user} may not {refused}" if refused else ""
+
+
+def initialize(database: sqlite3.Connection) -> None:
+    """Makes the key of the decoy salts, if there is none yet. It belongs to the transaction that makes the tables."""
+    database.execute("INSERT INTO decoy_salts SELECT ? WHERE NOT EXISTS (SELECT * FROM decoy_salts)", (os.urandom(32),))
 
 
 class Accounts:
-    """The accounts of one database. Every method may raise sqlite3.Error."""
+    """The accounts of one database. No method commits: what is written belongs to the transaction of the caller. Every
+    method may raise sqlite3.Error."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
-        self._decoy_salts_key = self._fetch_decoy_salts_key()
+        (self._decoy_salts_key,) = database.execute("SELECT key FROM decoy_salts").fetchone()
 
     def add(self, account: Account) -> bool:
         """Whether the account was added: there may be one for this user already."""
-        keys = (account.keys.salt, account.keys.stored_key, account.keys.server_key) if account.keys else (None,) * 3
-        with self._database:
-            added = self._database.execute(
-                "INSERT OR IGNORE INTO accounts VALUES (?, ?, ?, ?, ?)", (account.user, account.os_user, *keys)
-            )
+        added = self._database.execute(
+            "INSERT OR IGNORE INTO accounts (user, os_user, salt, stored_key, server_key, limits)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            (account.user, account.os_user, *_columns(account.keys), account_limits.to_json(account.limits)),
+        )
         return added.rowcount == 1
 
     def remove(self, user: str) -> bool:
         """Whether there was an account to remove."""
-        with self._database:
-            return self._database.execute("DELETE FROM accounts WHERE user = ?", (user,)).rowcount == 1
+        return self._database.execute("DELETE FROM accounts WHERE user = ?", (user,)).rowcount == 1
+
+    def set_keys(self, user: str, keys: scram.Keys) -> bool:
+        """Gives the account another password. Whether there is such an account."""
+        changed = self._database.execute(
+            "UPDATE accounts SET salt = ?, stored_key = ?, server_key = ? WHERE user = ?", (*_columns(keys), user)
+        )
+        return changed.rowcount == 1
+
+    def set_limits(self, user: str, limits: Limits | None) -> bool:
+        """Gives the account other limits, None for no limits. Whether there is such an account."""
+        changed = self._database.execute(
+            "UPDATE accounts SET limits = ? WHERE user = ?", (account_limits.to_json(limits), user)
+        )
+        return changed.rowcount == 1
 
     def all(self) -> list[Account]:
         """Every account, by user."""
@@ -78,21 +105,22 @@ class Accounts:
         """The user's keys; for one that has none, keys that fit no password, with a salt that is always the same."""
         # The decoy is computed in any case, so that the time it takes does not tell who exists.
         decoy = scram.Keys(decoy_salt(self._decoy_salts_key, user), os.urandom(32), os.urandom(32))
-        account = self.of_user(user)
-        return account.keys if account is not None and account.keys is not None else decoy
+        row = self._database.execute(
+            "SELECT salt, stored_key, server_key FROM accounts WHERE user = ? AND salt IS NOT NULL", (user,)
+        ).fetchone()
+        return decoy if row is None else scram.Keys(*row)
 
     def _select(self, condition: str, *values: str) -> list[Account]:
-        select = f"SELECT user, os_user, salt, stored_key, server_key FROM accounts {condition}"
+        select = f"SELECT user, os_user, salt, stored_key, server_key, limits FROM accounts {condition}"
         rows = self._database.execute(select, values)
-        return [Account(user, os_user, scram.Keys(*keys) if keys[0] else None) for user, os_user, *keys in rows]
+        return [
+            Account(user, os_user, scram.Keys(*keys) if keys[0] else None, account_limits.from_json(limits))
+            for user, os_user, *keys, limits in rows
+        ]
 
-    def _fetch_decoy_salts_key(self) -> bytes:
-        with self._database:
-            self._database.execute(
-                "INSERT INTO decoy_salts SELECT ? WHERE NOT EXISTS (SELECT * FROM decoy_salts)", (os.urandom(32),)
-            )
-        (key,) = self._database.execute("SELECT key FROM decoy_salts").fetchone()
-        return bytes(key)
+
+def _columns(keys: scram.Keys | None) -> tuple[str | bytes | None, ...]:
+    return (keys.salt, keys.stored_key, keys.server_key) if keys else (None, None, None)
 
 
 def decoy_salt(key: bytes, user: str) -> str:

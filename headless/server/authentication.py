@@ -1,11 +1,12 @@
 """Authentication: whether the client is who it says it is.
 
 Here are the two logins, osuser and challenge, and why one is refused. The accounts are in accounts.py, who owns a
-connection in peer.py, the computation of proofs in protocol/scram.py. How much time a login has is in session.py.
+connection in peer.py, the computation of proofs in protocol/scram.py, how often somebody may guess in throttle.py.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from typing import NamedTuple
@@ -14,75 +15,111 @@ from headless.protocol import scram
 from headless.protocol.messages import Login, Response
 from headless.protocol.vocabulary import LOGIN, OSUSER
 from headless.server import peer
-from headless.server.accounts import Account, Accounts
-from headless.server.errors import Refusal
-from headless.server.link import Link
-from headless.server.throttle import Throttle
+from headless.server.accounts import Account
+from headless.server.errors import Busy, Refusal
+from headless.server.link import ClientLeft, Link
+from headless.server.settings import Settings
+from headless.server.store import Store
+from headless.server.threads import Overloaded, Threads
+from headless.server.throttle import Throttle, TooManyGuesses
 from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)
 
 _LOGIN_REFUSED = "user name or password is wrong, or this login is not allowed for the user"
+_NAME_SECONDS = 5.0  # for the name service to answer
+_NAME_VALID_SECONDS = 10.0  # of an answer
+_NAME_THREADS, _NAME_BACKLOG = 4, 200
 
 
 class Identity(NamedTuple):
     """Who has logged in. `signature` proves to the client that the server knows the password; None for osuser."""
 
-    user: str
+    account: Account
     signature: str | None
 
 
 class Authenticator:
-    """Checks logins. `trust_osuser`: believe what a client on this machine says, where the platform does not tell."""
+    """Checks logins."""
 
-    def __init__(self, accounts: Accounts, trust_osuser: bool) -> None:
-        self._accounts = accounts
-        self._trust_osuser = trust_osuser
+    def __init__(self, store: Store, settings: Settings) -> None:
+        self._store = store
+        self._settings = settings
         self._throttle = Throttle()
+        self._known_names: dict[tuple[int, str], float] = {}  # and until when: as many as there are accounts
+        self._names = Threads("the name service", _NAME_THREADS, _NAME_BACKLOG)
 
-    async def authenticate(self, link: Link, request: Login) -> Identity | None:
-        """Who logs in with this message; None if the client leaves. Raises Refusal, ProtocolError, OSError,
-        sqlite3.Error."""
+    async def authenticate(self, link: Link, request: Login) -> Identity:
+        """Who logs in with this message. Raises Refusal, Busy, StoreUnavailable, ClientLeft, asyncio.TimeoutError,
+        ProtocolError, OSError."""
         if request.auth_type == OSUSER:
             assert request.os_user is not None
-            return Identity(self._account_of(link, request.os_user, request.user).user, None)
+            account = await link.work(self._account_of(link, request.os_user, request.user))
+            return Identity(account, None)
         assert request.user is not None
         return await self._challenge(link, request.user)
 
-    async def _challenge(self, link: Link, user: str) -> Identity | None:
-        keys = self._accounts.keys_of(user)
+    async def _challenge(self, link: Link, user: str) -> Identity:
+        keys = await link.work(self._store.keys_of(user))
         nonce = scram.new_nonce(os.urandom(scram.NONCE_BYTES))
         await link.send_bytes(link.connection.send_challenge(keys.salt, nonce))
-        response = await link.receive_request()
+        response = await link.receive_request(self._settings.login_timeout)
         if not isinstance(response, Response):
-            return None
-        signature = link.connection.signature(keys)
+            raise ClientLeft
+        try:
+            with self._throttle.guess(link.peer[0], user) as guess:
+                if guess.delay:  # before the proof is looked at: who does not wait has not guessed
+                    await link.work(asyncio.sleep(guess.delay))
+                signature = link.connection.signature(keys)
+                if signature is not None:
+                    guess.succeeded()
+        except TooManyGuesses as error:
+            raise Busy(str(error)) from None
         if signature is None:
             log.warning("%s: wrong login of %s", link.name, escape_control_chars(user))
-            raise Refusal(LOGIN, _LOGIN_REFUSED, delay=self._throttle.failed(link.peer[0], user))
-        self._throttle.succeeded(link.peer[0], user)
-        return Identity(user, signature)
+            raise Refusal(LOGIN, _LOGIN_REFUSED)
+        account = await link.work(self._store.account(user))
+        if account is None:
+            raise Refusal(LOGIN, _LOGIN_REFUSED)
+        return Identity(account, signature)
 
-    def _account_of(self, link: Link, os_user: str, user: str | None) -> Account:
-        """The account that an osuser login is for. Raises Refusal."""
+    async def _account_of(self, link: Link, os_user: str, user: str | None) -> Account:
+        """The account that an osuser login is for. Raises Refusal, Busy, StoreUnavailable."""
         if not peer.is_loopback(link.peer[0]):
             raise Refusal(LOGIN, "osuser is for clients on the server's own machine, use challenge")
-        self._check_owner(link, os_user)
-        accounts = [account for account in self._accounts.of_os_user(os_user) if user in (None, account.user)]
+        accounts = [each for each in await self._store.accounts_of(os_user) if user in (None, each.user)]
         if not accounts:
             raise Refusal(LOGIN, f"no account {user or ''} allows the osuser login of {os_user!r}".replace("  ", " "))
+        await self._check_owner(link, os_user)
         if len(accounts) > 1:
             raise Refusal(LOGIN, f"several accounts allow the osuser login of {os_user!r}: say with -u which")
         return accounts[0]
 
-    def _check_owner(self, link: Link, os_user: str) -> None:
-        """Raises Refusal unless the connection belongs to this user of the operating system."""
+    async def _check_owner(self, link: Link, os_user: str) -> None:
+        """Raises Refusal unless the connection belongs to this user of the operating system, Busy if nobody says so
+        in time."""
         try:
-            if peer.is_user(peer.owner_uid(link.peer, link.local), os_user):
-                return
+            is_owner = await self._is_user(peer.owner_uid(link.peer, link.local), os_user)
         except peer.OwnerUnknown as error:
-            if self._trust_osuser:
+            if self._settings.trust_osuser:
                 return
             raise Refusal(LOGIN, f"{error}, so osuser logins cannot be checked") from None
-        log.warning("%s: not a connection of the user %s", link.name, escape_control_chars(os_user))
-        raise Refusal(LOGIN, f"this connection is not one of the operating system's user {os_user!r}")
+        except peer.KernelSilent as error:
+            raise Busy(str(error)) from None
+        except peer.NotConnected as error:
+            raise Refusal(LOGIN, str(error)) from None
+        except (asyncio.TimeoutError, Overloaded):
+            raise Busy("the name service of the server does not answer") from None
+        if not is_owner:
+            log.warning("%s: not a connection of the user %s", link.name, escape_control_chars(os_user))
+            raise Refusal(LOGIN, f"this connection is not one of the operating system's user {os_user!r}")
+
+    async def _is_user(self, uid: int, name: str) -> bool:
+        """Whether the user of this name has this uid. What the name service has confirmed is believed for a while."""
+        now = asyncio.get_running_loop().time()
+        if self._known_names.get((uid, name), now) > now:
+            return True
+        is_user = await self._names.call(peer.is_user, uid, name, timeout=_NAME_SECONDS)
+        if is_user:
+            self._known_names[uid, name] = now + _NAME_VALID_SECONDS
+        return is_user

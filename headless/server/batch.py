@@ -1,7 +1,7 @@
 """A batch and how far it has come, for whoever follows it.
 
 Here is the state in memory. It is set by batch_queue.py, once the journal has it, and read by reporter.py. What is on
-disk is in journal.py.
+disk is in journal.py: what the jobs are, too, for they may be large, and many batches may wait.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
+from headless.protocol.vocabulary import OK
 from headless.server.journal import QUEUED, RUNNING, AcceptedBatch
 
 
@@ -19,19 +20,26 @@ class JobProgress(NamedTuple):
     message: str = ""
 
 
+_QUEUED, _OK = JobProgress(QUEUED), JobProgress(OK)
+
+
 class Batch:
     """A batch and how far it has come, for any number of followers. The first job has the number 1."""
 
     def __init__(self, accepted: AcceptedBatch) -> None:
-        self.accepted = accepted
-        self.progress = [JobProgress(QUEUED)] * len(accepted.jobs)
-        self._changed = asyncio.Event()
+        self.session = accepted.session
+        self.user = accepted.user
+        self.job_count = accepted.job_count
+        self.progress = [_QUEUED] * accepted.job_count
+        if accepted.running:  # what was before the job that runs has ended well
+            self.progress[: accepted.running] = [_OK] * (accepted.running - 1) + [JobProgress(RUNNING)]
+        self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def set_progress(self, number: int, state: str, message: str = "") -> None:
         """Sets how far this job has come, and wakes the followers."""
         self.progress[number - 1] = JobProgress(state, message)
-        self._changed.set()
-        self._changed = asyncio.Event()
+        self._changed.set_result(None)
+        self._changed = asyncio.get_running_loop().create_future()
 
     @property
     def is_over(self) -> bool:
@@ -39,8 +47,4 @@ class Batch:
 
     async def wait_for_change(self, timeout: float) -> bool:
         """Whether something changed within this time, in seconds."""
-        try:
-            await asyncio.wait_for(self._changed.wait(), timeout)
-        except asyncio.TimeoutError:
-            return False
-        return True
+        return bool((await asyncio.wait({self._changed}, timeout=timeout))[0])

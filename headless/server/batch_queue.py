@@ -1,124 +1,366 @@
 """The queue of accepted batches: so many run at a time, the others wait in their order.
 
-Here is which batch runs when, and that the jobs of a batch run one after the other. What happens to a job is written
-to the journal first, and then made known to the followers of its batch. How one job runs is in jobs.py, what followers
-are told in reporter.py.
+Here is which batch runs when, that the jobs of a batch run one after the other, and why one is ended. What happens to
+a job is in the journal first, and is then made known to the followers of its batch. How one job runs is in jobs.py,
+what followers are told in reporter.py.
 
-(Not queue.py: forkserver.py is run as a script, and finds this folder before the standard library.)
+Wanting means are no outcome: a job that cannot be started now, or whose end cannot be journaled now, waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import TypeVar
 
 from headless.protocol.vocabulary import FAILED, OK, SKIPPED
+from headless.server.accounts import Account
 from headless.server.batch import Batch
-from headless.server.home import Home
-from headless.server.jobs import JobRefused, RunningJob
-from headless.server.journal import REASON_OF_CRASH, RUNNING, AcceptedBatch, Journal
-from headless.server.process import Processes
+from headless.server.errors import Busy
+from headless.server.jobs import REASON_OF_LOSS, JobRefused, Jobs
+from headless.server.journal import (
+    CANCELLED,
+    INTERRUPTED,
+    RUNNING,
+    AcceptedBatch,
+    Cancellation,
+    JobEnd,
+    SubmittedBatch,
+    title_of,
+)
+from headless.server.process import NotStarted, Process
+from headless.server.settings import Settings
+from headless.server.store import Store, StoreUnavailable
+from headless.server.threads import Overloaded
 from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)
 
 _REASON_OF_STOP = "the server was stopped"
-_STOP_POLL_SECONDS = 0.1
+_FIRST_PAUSE, _PAUSE_MAX = 0.1, 5.0  # seconds between attempts
+_LOG_AGAIN_ATTEMPTS = 12
+_SECONDS_TO_CANCEL = 1.0
+_SECONDS_TO_END = 8.0  # for jobs that are ended; longer than the processes take
+_REQUESTS_SECONDS = 0.5  # how often the journal is asked for requests
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # random(4)
+
+_T = TypeVar("_T")
+
+
+class _Running:
+    """A batch that runs, the process of its job if there is one, and why that is being ended."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.number = 0
+        self.seconds = 0.0  # for which the job ran under an earlier server
+        self.process: Process | None = None
+        self.ending: JobEnd | None = None
+        self.task: asyncio.Future[None] | None = None
+
+    async def end(self, state: str, reason: str) -> None:
+        """Ends the job, if one runs."""
+        if self.process is not None and self.ending is None:
+            self.ending = JobEnd(state, reason)
+            await self.process.end()
 
 
 class BatchQueue:
-    """All batches of a server that are not over. `workers` is how many run at a time."""
+    """All batches of a server that are not over."""
 
-    def __init__(self, home: Home, record: Journal, processes: Processes, workers: int) -> None:
-        self._home = home
-        self._journal = record
-        self._processes = processes
-        self._workers = workers
+    def __init__(self, store: Store, jobs: Jobs, settings: Settings) -> None:
+        self._store = store
+        self._jobs = jobs
+        self._settings = settings
         self._waiting: deque[Batch] = deque()
-        self._running: set[asyncio.Future[None]] = set()
-        self._jobs: dict[Batch, RunningJob] = {}
+        self._accepting = 0  # batches that are being journaled
+        self._running: dict[Batch, _Running] = {}
+        self._requests: list[Cancellation] = []
+        self._background: set[asyncio.Future[None]] = set()
+        self._may_start = False
         self.is_stopping = False
 
-    def recover(self) -> None:
-        """Takes up what an earlier server of this home accepted and did not start. Raises sqlite3.Error."""
-        for session, number in self._journal.interrupt_running():
-            log.warning("session %s: job %d interrupted: %s", session, number, REASON_OF_CRASH)
-        for accepted in self._journal.queued():
-            log.info("session %s: queued again, %d jobs", accepted.session, len(accepted.jobs))
-            self._waiting.append(Batch(accepted))
-        self._start_next()
+    async def recover(self) -> None:
+        """Takes up what an earlier server of this home has left. Raises StoreUnavailable."""
+        boot = _boot_id()
+        is_same_boot = boot != "" and boot == await self._store.fact("boot")
+        self._may_start = is_same_boot
+        self._requests = await self._store.cancellations()
+        found = list[Awaitable[None]]()
+        for accepted in await self._store.unfinished():
+            batch = Batch(accepted)
+            if accepted.running:
+                self._running[batch] = running = _Running(batch)  # from now on, whoever else comes
+                found.append(self._recover_running(running, accepted, is_same_boot))
+            else:
+                log.info("session %s: queued again, %d jobs", accepted.session, accepted.job_count)
+                self._waiting.append(batch)
+        self._start_in_background(self._finish_recovery(found, boot))
+        self._start_in_background(self._watch_requests())
 
-    def accept(self, accepted: AcceptedBatch) -> Batch:
-        """The batch, which is in the journal for good and will run. Raises OSError or sqlite3.Error if it is not."""
-        self._home.output(accepted.session, 1, "py").parent.mkdir(mode=0o700)
-        self._journal.accept(accepted)
-        user = escape_control_chars(accepted.user)
-        log.info("session %s: accepted %d jobs of %s", accepted.session, len(accepted.jobs), user)
-        batch = Batch(accepted)
+    async def accept(self, account: Account, submitted: SubmittedBatch) -> Batch:
+        """The batch, which is in the journal for good and will run. Raises Busy, AccountChanged, StoreUnavailable,
+        StoreUncertain, or sqlite3.Error if it is not."""
+        waiting = len(self._waiting) + self._accepting
+        if waiting >= self._settings.max_waiting:
+            raise Busy(f"{waiting} batches wait already")
+        self._accepting += 1
+        return await asyncio.shield(asyncio.ensure_future(self._accept(account, submitted)))
+
+    async def stop(self, force_stop: asyncio.Event) -> None:
+        """Starts no more batches. The running ones have the grace, or until `force_stop` is set, to end. What still
+        runs then goes on without this server, or is ended if the settings say so."""
+        self.is_stopping = True
+        tasks = [running.task for running in self._running.values() if running.task is not None]
+        if tasks:
+            forced = asyncio.ensure_future(force_stop.wait())
+            ended = asyncio.ensure_future(asyncio.wait(tasks))
+            await asyncio.wait({forced, ended}, timeout=self._settings.grace, return_when=asyncio.FIRST_COMPLETED)
+            forced.cancel()
+            ended.cancel()
+        if self._settings.end_jobs:
+            await self._end_all()
+        for running in list(self._running.values()):
+            log.info("session %s: job %d goes on without the server", running.batch.session, running.number)
+        await _cancel([*(running.task for running in self._running.values()), *self._background])
+
+    # Starting and recovering
+
+    async def _accept(self, account: Account, submitted: SubmittedBatch) -> Batch:
+        """Runs on even if the session that asked for it is over: what is in the journal is in the queue."""
+        try:
+            await self._store.accept(account, submitted)
+        finally:
+            self._accepting -= 1
+        batch = Batch(AcceptedBatch(submitted.session, submitted.user, len(submitted.jobs)))
+        log.info("session %s: accepted %d jobs of %s", batch.session, batch.job_count, escape_control_chars(batch.user))
         self._waiting.append(batch)
         self._start_next()
         return batch
 
-    async def stop(self, grace: float, force_stop: asyncio.Event) -> None:
-        """Starts no more batches. The running ones have `grace` seconds, or until `force_stop` is set, to end; what is
-        left of them then is ended."""
-        self.is_stopping = True
-        if self._running:
-            forced = asyncio.ensure_future(force_stop.wait())
-            ended = asyncio.ensure_future(asyncio.wait(self._running))
-            await asyncio.wait({forced, ended}, timeout=grace, return_when=asyncio.FIRST_COMPLETED)
-            forced.cancel()
-            ended.cancel()
-        while self._running:  # again, if a job was about to start
-            running = set(self._running)
-            await asyncio.gather(*(job.interrupt(_REASON_OF_STOP) for job in self._jobs.values()))
-            await asyncio.wait(running, timeout=_STOP_POLL_SECONDS)
-
     def _start_next(self) -> None:
         """Starts as many waiting batches as there are free workers."""
-        while self._waiting and len(self._running) < self._workers and not self.is_stopping:
-            running = asyncio.ensure_future(self._run(self._waiting.popleft()))
-            self._running.add(running)
-            running.add_done_callback(self._on_batch_over)
+        may_start = self._may_start and not self.is_stopping
+        while may_start and self._waiting and len(self._running) < self._settings.workers:
+            batch = self._waiting.popleft()
+            self._start(_Running(batch), self._begin_and_run)
 
-    def _on_batch_over(self, running: asyncio.Future[None]) -> None:
-        self._running.discard(running)
+    def _start(self, running: _Running, run: Callable[[_Running], Awaitable[None]]) -> None:
+        self._running[running.batch] = running
+        running.task = asyncio.ensure_future(self._guard(running, run))
+
+    async def _guard(self, running: _Running, run: Callable[[_Running], Awaitable[None]]) -> None:
+        try:
+            await run(running)
+        except Exception:  # a bug: whoever follows must not take that for an end
+            log.exception("session %s: internal error at job %d", running.batch.session, running.number)
+        finally:
+            del self._running[running.batch]
+            self._start_next()
+
+    async def _recover_running(self, running: _Running, accepted: AcceptedBatch, is_same_boot: bool) -> None:
+        """Returns when it is clear what has become of the job that ran."""
+        batch, session, number = running.batch, accepted.session, accepted.running
+        found = await self._persist(f"session {session}: job {number}", lambda: self._jobs.find(session, number))
+        if isinstance(found, NotStarted) and not is_same_boot:
+            found = None  # what was not on disk when the machine was switched off tells nothing
+        if found is None:
+            await self._store.finish(session, number, JobEnd(INTERRUPTED, REASON_OF_LOSS))
+            self._make_known(batch, number, JobEnd(INTERRUPTED, REASON_OF_LOSS))
+            del self._running[batch]
+            return
+        if isinstance(found, NotStarted):
+            log.info("session %s: job %d had not started", session, number)
+        else:
+            log.info("session %s: job %d is found again", session, number)
+            running.process = found
+            running.seconds = max(0.0, time.time() - (accepted.started or time.time()))
+        running.number = number
+        self._start(running, self._run)
+
+    async def _finish_recovery(self, found: list[Awaitable[None]], boot: str) -> None:
+        await asyncio.gather(*found)
+        await self._store.set_fact("boot", boot)
+        self._may_start = True  # not before: the next server could not tell what has not started from what was lost
         self._start_next()
 
-    async def _run(self, batch: Batch) -> None:
-        """Runs the jobs of a batch, one after the other, up to the first that fails."""
-        session = batch.accepted.session
-        number = 1
-        try:
-            self._journal.begin(session)
-            for number in range(1, len(batch.accepted.jobs) + 1):
-                if not await self._run_and_record(batch, number):
-                    break
-        except Exception:  # a full disk, say: whoever waits must not wait for ever
-            log.exception("session %s: given up at job %d", session, number)
-            batch.set_progress(number, FAILED, "the server could not go on, its log says why")
-        for rest in range(number + 1, len(batch.accepted.jobs) + 1):
-            batch.set_progress(rest, SKIPPED)
+    # Running
 
-    async def _run_and_record(self, batch: Batch, number: int) -> bool:
-        """Whether the job ended well, and the next one is to run. Raises sqlite3.Error."""
-        session = batch.accepted.session
-        batch.set_progress(number, RUNNING)
-        log.info("session %s: job %d started", session, number)
-        state, message = await self._run_job(batch, number)
-        self._journal.finish(session, number, state, message)
-        reason = f": {escape_control_chars(message)}" if message else ""
-        log.info("session %s: job %d %s%s", session, number, state, reason)
-        batch.set_progress(number, state, message)
-        return state == OK
+    async def _begin_and_run(self, running: _Running) -> None:
+        batch = running.batch
+        request = self._request_for(batch.session, 1)
+        if request is not None:
+            await self._finish(batch, 1, _cancelled(request))
+        elif await self._store.begin(batch.session):
+            running.number = 1
+            batch.set_progress(1, RUNNING)
+            await self._run(running)
+        else:
+            self._make_known(batch, 1, JobEnd(FAILED, "not started: the account has been removed"))
 
-    async def _run_job(self, batch: Batch, number: int) -> tuple[str, str]:
-        """How the job ended, as a state of the journal, and why."""
-        try:
-            self._jobs[batch] = job = await RunningJob.start(self._home, self._processes, batch.accepted, number)
-            return await job.wait()
-        except (OSError, JobRefused) as error:
-            return FAILED, f"the job could not be run: {error}"
-        finally:
-            self._jobs.pop(batch, None)
+    async def _run(self, running: _Running) -> None:
+        """Runs the jobs of a batch, one after the other, from the one that runs up to the first that fails."""
+        batch = running.batch
+        for number in range(running.number, batch.job_count + 1):
+            running.number = number
+            batch.set_progress(number, RUNNING)
+            end = await self._run_job(running)
+            running.process = running.ending = None
+            running.seconds = 0.0
+            if not await self._finish(batch, number, end):
+                break
+
+    async def _run_job(self, running: _Running) -> JobEnd:
+        """Starts the job, if it does not run yet, and waits for its end."""
+        session, number = running.batch.session, running.number
+        what = f"session {session}: job {number}"
+        if running.process is None:
+            request = self._request_for(session, number)
+            if request is not None:
+                return _cancelled(request)
+            try:
+                running.process = await self._persist(what, lambda: self._start_job(running))
+            except JobRefused as error:
+                return JobEnd(FAILED, f"the job could not be run: {error}")
+        with self._time_limit(running):
+            ended = await running.process.wait()
+        end = await self._persist(what, lambda: self._jobs.end_of(session, number, ended))
+        if ended is not None and ended.lost:
+            log.warning("%s: %d bytes of its output were not stored", what, ended.lost)
+        if ended is not None and not ended.was_asked:
+            return end
+        request = self._request_for(session, number)
+        ending = running.ending or (_cancelled(request) if request is not None else end)
+        return end._replace(state=ending.state, message=ending.message)
+
+    async def _start_job(self, running: _Running) -> Process:
+        """Raises JobRefused, or what `_persist` tries again after."""
+        session, number = running.batch.session, running.number
+        job = await self._store.job(session, number)
+        process = await self._jobs.start(session, running.batch.user, number, job)
+        title = escape_control_chars(title_of(job.kind, job.text))
+        log.info("session %s: job %d started: %s %s", session, number, job.kind, title)
+        return process
+
+    def _time_limit(self, running: _Running) -> _Timer:
+        limit = self._settings.time_limit
+        return _Timer(None if limit is None else max(0.0, limit - running.seconds), lambda: self._end_late(running))
+
+    async def _finish(self, batch: Batch, number: int, end: JobEnd) -> bool:
+        """Journals the end of a job, and then makes it known. Whether the next job is to run."""
+        await self._store.finish(batch.session, number, end)
+        self._make_known(batch, number, end)
+        self._start_in_background(self._forget(batch.session, number))
+        return end.state == OK
+
+    def _make_known(self, batch: Batch, number: int, end: JobEnd) -> None:
+        reason = f": {escape_control_chars(end.message)}" if end.message else ""
+        log.info("session %s: job %d %s%s", batch.session, number, end.state, reason)
+        batch.set_progress(number, end.state, end.message)
+        if end.state != OK:
+            for rest in range(number + 1, batch.job_count + 1):
+                batch.set_progress(rest, SKIPPED)
+
+    async def _forget(self, session: str, number: int) -> None:
+        with suppress(OSError, Overloaded):  # it goes with the session
+            await self._jobs.forget(session, number)
+
+    async def _persist(self, what: str, attempt: Callable[[], Awaitable[_T]]) -> _T:
+        """The result of the attempt, which is made again as long as means are wanting."""
+        pause, attempts = _FIRST_PAUSE, 0
+        while True:
+            try:
+                return await attempt()
+            except (OSError, MemoryError, StoreUnavailable, Overloaded) as error:
+                if attempts % _LOG_AGAIN_ATTEMPTS == 0:
+                    log.warning("%s has to wait, and is tried again: %s", what, escape_control_chars(str(error)))
+            attempts += 1
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _PAUSE_MAX)
+
+    # Ending
+
+    def _end_late(self, running: _Running) -> None:
+        reason = f"ended after {self._settings.time_limit:g} s, the limit of this server"
+        self._start_in_background(running.end(FAILED, reason))
+
+    async def _end_all(self) -> None:
+        """Ends what runs, and waits until that is journaled, but not for ever."""
+        end = asyncio.get_running_loop().time() + _SECONDS_TO_END
+        while self._running and asyncio.get_running_loop().time() < end:
+            ending = [running.end(INTERRUPTED, _REASON_OF_STOP) for running in self._running.values()]
+            await asyncio.wait([asyncio.ensure_future(each) for each in ending], timeout=_SECONDS_TO_END)
+            tasks = [running.task for running in self._running.values() if running.task is not None]
+            if tasks:
+                await asyncio.wait(tasks, timeout=0.1)
+            else:  # what an earlier server has left is still being looked for
+                await asyncio.sleep(0.1)
+
+    async def _watch_requests(self) -> None:
+        """Sees to the requests to cancel, until it is cancelled itself."""
+        while True:
+            with suppress(StoreUnavailable):  # it is asked again
+                self._requests = await self._store.cancellations()
+            for request in self._requests:
+                await self._see_to(request)
+            await asyncio.sleep(_REQUESTS_SECONDS)
+
+    async def _see_to(self, request: Cancellation) -> None:
+        """Ends what runs, and takes back what waits. A request for a later job stays until its turn has come."""
+        batch = next((each for each in self._waiting if each.session == request.session), None)
+        running = next((each for each in self._running.values() if each.batch.session == request.session), None)
+        if batch is not None and request.job in (0, 1):
+            self._waiting.remove(batch)
+            self._start(_Running(batch), self._begin_and_run)
+        elif running is not None and request.job in (0, running.number):
+            self._start_in_background(running.end(CANCELLED, _cancelled(request).message))
+        elif batch is None and (running is None or request.job < running.number):
+            await self._store.drop_cancellation(request)
+
+    def _request_for(self, session: str, number: int) -> Cancellation | None:
+        return next((each for each in self._requests if each.session == session and each.job in (0, number)), None)
+
+    def _start_in_background(self, coroutine: Awaitable[None]) -> None:
+        task = asyncio.ensure_future(coroutine)
+        self._background.add(task)
+        task.add_done_callback(self._background.discard)
+
+
+class _Timer:
+    """Calls the function after so many seconds, unless the block has ended by then; None is never."""
+
+    def __init__(self, seconds: float | None, function: Callable[[], None]) -> None:
+        self._handle = None if seconds is None else asyncio.get_running_loop().call_later(seconds, function)
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        if self._handle is not None:
+            self._handle.cancel()
+
+
+def _cancelled(request: Cancellation) -> JobEnd:
+    return JobEnd(CANCELLED, f"cancelled by {request.requester}")
+
+
+def _boot_id() -> str:
+    """What changes whenever the machine is started; "" where nothing tells that."""
+    try:
+        return _BOOT_ID.read_text("ascii").strip()
+    except OSError:
+        return ""
+
+
+async def _cancel(tasks: list[asyncio.Future[None] | None]) -> None:
+    """Returns when these have ended, or after a while."""
+    ours = [task for task in tasks if task is not None]
+    for task in ours:
+        task.cancel()
+    if ours:
+        await asyncio.wait(ours, timeout=_SECONDS_TO_CANCEL)

@@ -15,10 +15,13 @@ class HomeError(HeadlessError):
     """The folder of the server cannot be used. The text is one sentence for the administrator."""
 
 
-class Refusal(Exception):
-    """A client does not get what it has asked for. `message` tells it so, `delay` seconds later."""
+class Busy(Exception):
+    """A limit of the server is reached, or something that it needs does not answer. The text is for the caller."""
 
-    def __init__(self, reason: str, text: str, delay: float = 0.0) -> None:
+
+class Refusal(Exception):
+    """A client does not get what it has asked for. `message` tells it so."""
+
+    def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)
         self.message = Refused(reason, replace_invalid_xml_chars(shorten(text)))
-        self.delay = delay

@@ -1,7 +1,8 @@
 """The folder that a server lives in: what is where, and who may read it.
 
 Here are the names of files and folders. What is in the database is in accounts.py and journal.py, how the database is
-opened in database.py, how the folder is locked in home_lock.py, and what is removed with time in retention.py.
+opened in database.py, how the folder is locked in home_lock.py, who else must not have a hand in
+it in home_trust.py, and what is removed with time in retention.py.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import sqlite3
 from pathlib import Path
 from typing import IO
 
-from headless.server import home_lock
+from headless.server import home_lock, home_trust
 from headless.server.database import open_database
 from headless.server.errors import HomeError
 
@@ -23,11 +24,14 @@ class Home:
         self.py = Path(py).absolute() if py else self.folder / "py"
         self.modules = self.folder / "modules"
         self._database = self.folder / "planta.sqlite"
+        self._lock = self.folder / "lock"
+        self._is_locked = False
 
     def create(self) -> None:
-        """Makes what is missing, readable for this user alone. Raises HomeError if that cannot be done."""
+        """Makes what is missing, readable for this user alone. Raises HomeError if that cannot be done, or if others
+        could write to the home."""
+        home_trust.make_home(self.folder)
         try:
-            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             for part in ("py", "modules", "output"):
                 (self.folder / part).mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
@@ -35,13 +39,17 @@ class Home:
         if not self.py.is_dir():
             raise HomeError(f"there is no folder {str(self.py)!r}")
 
+    def check_trust(self) -> None:
+        """Raises HomeError if others could have made the home or can write to it."""
+        home_trust.check_home(self.folder)
+
     def output(self, session: str, job: int, suffix: str) -> Path:
         """Where a job's `stdout`, `stderr` or `py` (its code) is stored. The first job has the number 1."""
         return self.folder / "output" / session / f"{job}.{suffix}"
 
-    def orphaned_outputs(self, sessions: set[str]) -> list[Path]:
-        """The folders with stored output that belong to none of these sessions. Raises OSError."""
-        return [folder for folder in (self.folder / "output").iterdir() if folder.name not in sessions]
+    def outputs(self) -> list[Path]:
+        """The folders with stored output, each of one session. Raises OSError."""
+        return list((self.folder / "output").iterdir())
 
     @property
     def is_used(self) -> bool:
@@ -50,9 +58,16 @@ class Home:
 
     def database(self) -> sqlite3.Connection:
         """The database with accounts and journal. Whoever calls this closes it. Raises HomeError."""
-        return open_database(self._database)
+        return open_database(self._database, may_convert=self._is_locked or not self.is_served)
 
     def lock(self) -> IO[bytes]:
-        """What the one server of this home holds as long as it or a job of it lives. Raises HomeError if another server
-        holds it, OSError if the file of the lock cannot be opened."""
-        return home_lock.acquire(self.folder / "lock")
+        """What the one server of this home holds as long as it lives. Raises HomeError if another server holds it,
+        OSError if the file of the lock cannot be opened."""
+        file = home_lock.acquire(self._lock)
+        self._is_locked = True  # by us
+        return file
+
+    @property
+    def is_served(self) -> bool:
+        """Whether a server lives here now. Raises OSError."""
+        return home_lock.is_held(self._lock)

@@ -1,7 +1,7 @@
 """The lock on the folder of a server: one server at a time uses it.
 
-Here is how the lock is taken, on each platform. Which file is locked, home.py says. Who else keeps the lock open is
-said in forked.py and forkserver.py.
+Here is how the lock is taken, and how others see that it is, on each platform. Which file is locked, home.py says. The
+jobs of a server do not hold it: they outlive their server.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from typing import IO
 
 from headless.server.errors import HomeError
 
-_SECONDS_FOR_JOBS_TO_END = 3.0  # longer than the fork server of a killed server lives
+_SECONDS_TO_WAIT = 3.0  # for a server that is just ending, and for whoever looks at the lock
 _POLL_SECONDS = 0.02
 
 
 def acquire(path: Path) -> IO[bytes]:
     """The open and locked file. The lock lasts as long as this file, or a copy of its descriptor, is open.
 
-    Waits up to three seconds, so that the jobs of a server that was killed have the time to end. Raises HomeError if
-    somebody else still holds the lock then, OSError if the file cannot be opened.
+    Waits up to three seconds. Raises HomeError if somebody else still holds the lock then, OSError if the file cannot
+    be opened.
     """
     file = open(path, "ab")  # noqa: SIM115 (it stays open)
-    deadline = time.monotonic() + _SECONDS_FOR_JOBS_TO_END
+    deadline = time.monotonic() + _SECONDS_TO_WAIT
     while True:
         try:
             _lock(file)
@@ -36,14 +36,42 @@ def acquire(path: Path) -> IO[bytes]:
         time.sleep(_POLL_SECONDS)
 
 
+def is_held(path: Path) -> bool:
+    """Whether a server lives. Raises OSError.
+
+    This takes the lock for some microseconds, which a server that starts meanwhile does not mind: it tries again.
+    """
+    try:
+        with open(path, "rb") as file:
+            return not _try_shared_lock(file)
+    except FileNotFoundError:
+        return False
+
+
 if sys.platform == "win32":
     import msvcrt
 
     def _lock(file: IO[bytes]) -> None:
         msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
 
+    def _try_shared_lock(file: IO[bytes]) -> bool:
+        try:
+            _lock(file)
+        except OSError:
+            return False
+        msvcrt.locking(file.fileno(), msvcrt.LK_UNLCK, 1)
+        return True
+
 else:
     import fcntl
 
     def _lock(file: IO[bytes]) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _try_shared_lock(file: IO[bytes]) -> bool:
+        """Shared, so that those who ask do not take each other for a server."""
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True

@@ -1,8 +1,8 @@
-"""One job: whether it can be run, how it is run, and how it has ended.
+"""One job: whether it can be run, what runs, and what its end means.
 
-A job writes straight into the files that store its output. Whoever shows the output reads it from there, so a slow
-reader does not slow the job down, and a job that prints without end does not fill the server's memory. Which job runs
-when is in batch_queue.py, and how a process is started and ended in process.py and the files that it names.
+What touches a disk runs in threads. Whoever shows output reads it from the files in which it is stored, so a slow
+reader does not slow the job down. Which job runs when is in batch_queue.py, and how a process is started and ended in
+process.py and the files that it names.
 """
 
 from __future__ import annotations
@@ -10,29 +10,36 @@ from __future__ import annotations
 import os
 import re
 import signal
+import time
+from collections.abc import Iterable
 from pathlib import Path
 
 from headless.protocol.text import replace_invalid_xml_chars
-from headless.protocol.vocabulary import FAILED, MODULE, OK, PY_CODE, STDERR, STDOUT, Job
+from headless.protocol.vocabulary import FAILED, MODULE, OK, PY_CODE, PY_FILE, STDERR, Job
+from headless.server.accounts import Account
 from headless.server.home import Home
-from headless.server.journal import INTERRUPTED, AcceptedBatch
-from headless.server.process import LOST, Process, Processes, ProcessSpec
+from headless.server.journal import INTERRUPTED, JobEnd
+from headless.server.process import NotStarted, Process, ProcessEnd, Processes, ProcessSpec
+from headless.server.settings import Settings
+from headless.server.threads import Threads
 
 _MODULE_ID = re.compile(r"[0-9A-Za-z_]{1,64}")
+_PATH_LENGTH_MAX = 4096  # characters
 _LAST_LINE_BYTES = 4096  # of stderr, in which its last line is looked for
 # What a job gets of the server's environment.
 _ENVIRONMENT = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_[A-Z]+|TZ|TMPDIR|TEMP|TMP|SYSTEMROOT|PATHEXT|COMSPEC|"
     r"USERPROFILE|APPDATA|LOCALAPPDATA|PROGRAMDATA|PROGRAMFILES|NUMBER_OF_PROCESSORS"
 )
+REASON_OF_LOSS = "what watched over the job was killed, or the machine was switched off"
 
 
 class JobRefused(Exception):
-    """There is no such module or file. The text is for the caller."""
+    """There is no such module or file, or the account may not run it. The text is for the caller."""
 
 
 def script_of(home: Home, session: str, number: int, job: Job) -> Path:
-    """The script that the job runs; for code, where `RunningJob.start` puts it. Raises JobRefused if there is none."""
+    """The script that the job runs; for code, where `Jobs.start` puts it. Raises JobRefused if there is none."""
     if job.kind == PY_CODE:
         return home.output(session, number, "py")
     if job.kind == MODULE:
@@ -46,6 +53,20 @@ def script_of(home: Home, session: str, number: int, job: Job) -> Path:
     return script
 
 
+def check_scripts(home: Home, account: Account, jobs: Iterable[Job], seconds: float) -> None:
+    """Raises JobRefused for the first job that cannot be run, or that the account may not run, TimeoutError if that
+    takes longer than so many seconds."""
+    end = time.monotonic() + seconds
+    for number, job in enumerate(jobs, 1):
+        path = _path_below(home.py, job.text) if job.kind == PY_FILE else ""
+        refusal = account.refuses(job, path)  # first: a limited account does not learn what else there is
+        if refusal:
+            raise JobRefused(refusal)
+        script_of(home, "", number, job)
+        if time.monotonic() > end:
+            raise TimeoutError
+
+
 def _is_file(path: Path) -> bool:
     try:
         return path.is_file()
@@ -56,6 +77,8 @@ def _is_file(path: Path) -> bool:
 def _inside(folder: Path, name: str) -> Path:
     """The file of this name below the folder, whatever links lead to. Raises JobRefused for one outside."""
     try:
+        if len(name) > _PATH_LENGTH_MAX:
+            raise ValueError
         path = (folder / name).resolve()
         path.relative_to(folder.resolve())
     except (OSError, ValueError, RuntimeError):  # RuntimeError: links in a circle
@@ -63,62 +86,91 @@ def _inside(folder: Path, name: str) -> Path:
     return path
 
 
-class RunningJob:
-    """A job from its start to its end."""
+def _path_below(folder: Path, name: str) -> str:
+    """The path of this file below the folder, with all links followed. Raises JobRefused for one outside."""
+    return _inside(folder, name).relative_to(folder.resolve()).as_posix()
 
-    def __init__(self, process: Process, stderr: Path) -> None:
-        self._process = process
-        self._stderr = stderr
-        self._interruption = ""
 
-    @classmethod
-    async def start(cls, home: Home, processes: Processes, batch: AcceptedBatch, number: int) -> RunningJob:
-        """Raises OSError if no process can be had, JobRefused if the script has gone since the batch was accepted."""
-        job = batch.jobs[number - 1]
-        script = script_of(home, batch.session, number, job)
+class Jobs:
+    """Starts jobs, finds those that an earlier server has started, and says how they have ended."""
+
+    def __init__(self, home: Home, processes: Processes, threads: Threads, settings: Settings) -> None:
+        self._home = home
+        self._processes = processes
+        self._threads = threads
+        self._settings = settings
+
+    async def start(self, session: str, user: str, number: int, job: Job) -> Process:
+        """Raises JobRefused if the script has gone since the batch was accepted. Raises OSError or Overloaded
+        if the job cannot be started now: then nothing has run."""
+        spec = await self._threads.call(self._prepare, session, user, number, job)
+        return await self._processes.start(spec)
+
+    async def find(self, session: str, number: int) -> Process | NotStarted | None:
+        """What has become of a job that an earlier server was about to start; None: nobody knows. Raises OSError."""
+        return await self._processes.find(self._output(session, number))
+
+    async def end_of(self, session: str, number: int, end: ProcessEnd | None) -> JobEnd:
+        """What the end of its process means. Raises OSError if the reason for that cannot be read now."""
+        if end is None:
+            return JobEnd(INTERRUPTED, REASON_OF_LOSS)
+        exit_status, signum = (end.status, None) if end.status >= 0 else (None, -end.status)
+        state, message = OK, ""
+        if end.was_asked:
+            state, message = INTERRUPTED, "it was ended from outside"
+        elif end.status:
+            last_line = await self._threads.call(_last_line, self._home.output(session, number, STDERR))
+            state, message = FAILED, last_line or _describe(end.status)
+        return JobEnd(state, message, end.ended, end.seconds, exit_status, signum)
+
+    async def forget(self, session: str, number: int) -> None:
+        """The end of the job is in the journal: what only served to find it again may go."""
+        await self._threads.call(_remove, self._home.output(session, number, "shim"))
+
+    def _output(self, session: str, number: int) -> str:
+        return str(self._home.output(session, number, "")).rstrip(".")
+
+    def _prepare(self, session: str, user: str, number: int, job: Job) -> ProcessSpec:
+        """Raises OSError, JobRefused."""
+        script = script_of(self._home, session, number, job)
+        self._home.output(session, number, "").parent.mkdir(mode=0o700, exist_ok=True)
         if job.kind == PY_CODE:
             script.write_bytes(job.text.encode("utf-8"))
-        stdout, stderr = (home.output(batch.session, number, stream) for stream in (STDOUT, STDERR))
         environment = {
-            "PYTHONPATH": str(home.py),
-            "PLANTA_SESSION": batch.session,
-            "PLANTA_USER": batch.user,
+            **_environment(),
+            "PYTHONPATH": str(self._home.py),
+            "PLANTA_SESSION": session,
+            "PLANTA_USER": user,
             "PLANTA_JOB": str(number),
         }
-        spec = ProcessSpec(str(script), str(home.py), str(stdout), str(stderr), environment)
-        return cls(await processes.start(spec), stderr)
-
-    async def wait(self) -> tuple[str, str]:
-        """Waits for the end. How the job ended, which is OK, FAILED or INTERRUPTED, and why. Raises OSError."""
-        status = await self._process.wait()
-        if self._interruption:
-            return INTERRUPTED, self._interruption
-        if status == 0:
-            return OK, ""
-        return FAILED, _last_line(self._stderr) or _describe(status)
-
-    async def interrupt(self, reason: str) -> None:
-        """Ends the job and all that it has started."""
-        self._interruption = reason
-        await self._process.end()
+        settings = self._settings
+        output = self._output(session, number)
+        return ProcessSpec(
+            str(script), str(self._home.py), output, environment, settings.output_limit, settings.disk_floor
+        )
 
 
-def environment() -> dict[str, str]:
+def _environment() -> dict[str, str]:
     """What every job gets of the server's environment."""
     passed_on = {name: value for name, value in os.environ.items() if _ENVIRONMENT.fullmatch(name.upper())}
     return {**passed_on, "PYTHONIOENCODING": "utf-8"}
 
 
 def _last_line(stderr: Path) -> str:
-    with open(stderr, "rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_LINE_BYTES))
-        lines = file.read().decode("utf-8", "replace").split("\n")
+    try:
+        with open(stderr, "rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LAST_LINE_BYTES))
+            lines = file.read().decode("utf-8", "replace").split("\n")
+    except FileNotFoundError:
+        return ""
     return replace_invalid_xml_chars(next((line.strip() for line in reversed(lines) if line.strip()), ""))
 
 
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
 def _describe(status: int) -> str:
-    if status == LOST:
-        return "the process that jobs are started from has ended, and the job with it"
     if status > 0:
         return f"exit status {status}"
     try:

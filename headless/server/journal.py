@@ -1,66 +1,76 @@
 """The journal: which batches were accepted, and what became of their jobs. Its tables and its queries.
 
 A batch has not started, or one of its jobs is running, or it is over. There is no moment between two jobs, so that
-after a crash it is always clear what may still run. Who writes here is in batch_queue.py and retention.py, and how the
-journal is shown in listing.py. What jobs print is not in the database: home.py says where it is.
+after a crash it is always clear what may still run. Who writes here is in store.py, which also says when what is
+written is on disk; how the journal is shown is in listing.py. What jobs print is not in the database: home.py says
+where it is.
 """
 
 from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Iterable
+from collections.abc import Iterator
 from typing import NamedTuple
 
-from headless.protocol.vocabulary import OK, SKIPPED, Job
+from headless.protocol.vocabulary import FAILED, OK, PY_CODE, SKIPPED, Job
 
 # States of a job, besides OK, FAILED and SKIPPED.
 QUEUED = "queued"
 RUNNING = "running"
 INTERRUPTED = "interrupted"
+CANCELLED = "cancelled"
+STATES = (QUEUED, RUNNING, OK, FAILED, SKIPPED, INTERRUPTED, CANCELLED)
 
-REASON_OF_CRASH = "the server stopped while the job was running"
+CALENDAR = "calendar"  # the fact that says how late it is at least, in seconds since the epoch
+TITLE_LENGTH = 60  # characters of a job's code that are shown and logged
 
 SCHEMA = (
     """
-    CREATE TABLE IF NOT EXISTS batches (
+    CREATE TABLE batches (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
         session TEXT NOT NULL UNIQUE,
         user TEXT NOT NULL,
-        accepted REAL NOT NULL
+        accepted REAL NOT NULL,
+        over REAL
     )
     """,
     """
-    CREATE TABLE IF NOT EXISTS jobs (
+    CREATE TABLE jobs (
         session TEXT NOT NULL REFERENCES batches (session),
         job INTEGER NOT NULL,
         kind TEXT NOT NULL,
-        text TEXT NOT NULL,
+        title TEXT NOT NULL,
         state TEXT NOT NULL,
         started REAL,
         ended REAL,
+        seconds REAL,
+        exit_status INTEGER,
+        signal INTEGER,
         message TEXT NOT NULL DEFAULT '',
+        text TEXT NOT NULL,  -- the last one: it may be large, and is seldom read
         PRIMARY KEY (session, job)
     )
     """,
+    # What is not over is found, and what did not end well, without looking at all the rest.
+    "CREATE INDEX batches_over ON batches (over)",
+    "CREATE INDEX batches_of_user ON batches (user)",
+    "CREATE INDEX jobs_not_ok ON jobs (state) WHERE state NOT IN ('ok', 'skipped')",
+    """
+    CREATE TABLE cancellations (
+        session TEXT NOT NULL,
+        job INTEGER NOT NULL,
+        requester TEXT NOT NULL,
+        PRIMARY KEY (session, job)
+    )
+    """,
+    "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
 )
 
-
-class Entry(NamedTuple):
-    """One job of the journal. Times are seconds since the epoch, None for what has not happened."""
-
-    session: str
-    job: int
-    user: str
-    kind: str
-    state: str
-    accepted: float
-    started: float | None
-    ended: float | None
-    message: str
+_NOT_OK = "state NOT IN ('ok', 'skipped')"  # word for word as in the index
 
 
-class AcceptedBatch(NamedTuple):
+class SubmittedBatch(NamedTuple):
     """The jobs that one session has submitted, in the order in which they run."""
 
     session: str
@@ -68,98 +78,306 @@ class AcceptedBatch(NamedTuple):
     jobs: tuple[Job, ...]
 
 
+class AcceptedBatch(NamedTuple):
+    """A batch of the journal that is not over. `running` is the number of the job that runs, 0 if none has started, and
+    `started` when it was, in seconds since the epoch."""
+
+    session: str
+    user: str
+    job_count: int
+    running: int = 0
+    started: float | None = None
+
+
+class JobEnd(NamedTuple):
+    """How a job ended: its state, and why. Times are None where nobody saw it.
+
+    ended         seconds since the epoch
+    seconds       how long it ran
+    exit_status   of its process; None if a signal ended it, or if there was none
+    signal        the number of the signal that ended its process
+    """
+
+    state: str
+    message: str = ""
+    ended: float | None = None
+    seconds: float | None = None
+    exit_status: int | None = None
+    signal: int | None = None
+
+
+class Entry(NamedTuple):
+    """One job of the journal. Times are seconds since the epoch, None for what has not happened, or nobody saw."""
+
+    session: str
+    job: int
+    user: str
+    kind: str
+    title: str
+    state: str
+    accepted: float
+    started: float | None
+    ended: float | None
+    seconds: float | None
+    exit_status: int | None
+    signal: int | None
+    message: str
+
+
+class Selection(NamedTuple):
+    """Which jobs are asked for; "", None and 0 are all. `since` is the time of acceptance, in seconds since the
+    epoch."""
+
+    session: str = ""
+    user: str = ""
+    state: str = ""
+    since: float | None = None
+    job: int = 0
+
+
+class Position(NamedTuple):
+    """Where a job stands in the journal: the number of its batch, and its row among the jobs. Both grow with time."""
+
+    number: int
+    row: int
+
+
+BEGINNING = Position(0, 0)
+
+
+class Counts(NamedTuple):
+    """What the journal has to say to a monitor. Times are seconds since the epoch."""
+
+    queued: int
+    running: int
+    failed: int
+    oldest_queued: float | None
+
+
+class Cancellation(NamedTuple):
+    """Somebody wants this job, or with 0 every job of this session, not to run on."""
+
+    session: str
+    job: int
+    requester: str
+
+
 class Journal:
-    """The journal of one database. A method that changes something is one transaction, which is on disk when the method
-    returns. Every method may raise sqlite3.Error. The first job of a batch has the number 1."""
+    """The journal of one database. No method begins or ends a transaction. Every one may raise sqlite3.Error. The first
+    job of a batch has the number 1."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
 
-    def accept(self, batch: AcceptedBatch) -> None:
+    # What happens to a batch
+
+    def accept(self, batch: SubmittedBatch) -> None:
         """Records the batch as queued."""
-        with self._database:
-            self._database.execute(
-                "INSERT INTO batches (session, user, accepted) VALUES (?, ?, ?)",
-                (batch.session, batch.user, time.time()),
-            )
-            self._database.executemany(
-                "INSERT INTO jobs (session, job, kind, text, state) VALUES (?, ?, ?, ?, ?)",
-                [(batch.session, number, job.kind, job.text, QUEUED) for number, job in enumerate(batch.jobs, 1)],
-            )
-
-    def begin(self, session: str) -> None:
-        """The first job runs."""
-        with self._database:
-            self._run(session, 1)
-
-    def finish(self, session: str, job: int, state: str, message: str) -> None:
-        """The running job has ended: OK, FAILED or INTERRUPTED. Only after OK the next one runs."""
-        with self._database:
-            self._database.execute(
-                "UPDATE jobs SET state = ?, message = ?, ended = ? WHERE session = ? AND job = ?",
-                (state, message, time.time(), session, job),
-            )
-            if state == OK:
-                self._run(session, job + 1)
-            else:
-                self._skip_after(session, job)
-
-    def interrupt_running(self) -> list[tuple[str, int]]:
-        """After a crash: what was running is interrupted. Returns session and job of each."""
-        running = self._database.execute("SELECT session, job FROM jobs WHERE state = ?", (RUNNING,)).fetchall()
-        for session, job in running:
-            self.finish(session, job, INTERRUPTED, REASON_OF_CRASH)
-        return running
-
-    def queued(self) -> list[AcceptedBatch]:
-        """The batches that have not started, in their order."""
-        rows = self._database.execute(
-            "SELECT session, user, kind, text FROM jobs JOIN batches USING (session) WHERE state = ?"
-            " ORDER BY number, job",
-            (QUEUED,),
+        self._database.execute(
+            "INSERT INTO batches (session, user, accepted) VALUES (?, ?, ?)", (batch.session, batch.user, time.time())
         )
-        return _batches(rows)
+        self._database.executemany(
+            "INSERT INTO jobs (session, job, kind, text, title, state) VALUES (?, ?, ?, ?, ?, ?)",
+            [
+                (batch.session, number, job.kind, job.text, title_of(job.kind, job.text), QUEUED)
+                for number, job in enumerate(batch.jobs, 1)
+            ],
+        )
 
-    def prune(self, before: float) -> list[str]:
-        """Removes the sessions that were over before this time (seconds since the epoch). Returns their names."""
-        with self._database:
-            rows = self._database.execute(
-                "SELECT session FROM jobs GROUP BY session"
-                " HAVING max(state IN (?, ?)) = 0 AND max(coalesce(ended, 0)) < ?",
-                (QUEUED, RUNNING, before),
-            ).fetchall()
-            self._database.executemany("DELETE FROM jobs WHERE session = ?", rows)
-            self._database.executemany("DELETE FROM batches WHERE session = ?", rows)
+    def withdraw(self, session: str) -> None:
+        """Forgets a batch that nobody was told of."""
+        for table in ("jobs", "batches"):
+            self._database.execute(f"DELETE FROM {table} WHERE session = ?", (session,))
+
+    def begin(self, session: str) -> bool:
+        """The first job runs. Not if the account has been removed since: then the batch is over, and False returned."""
+        if not self._database.execute(
+            "SELECT 1 FROM batches JOIN accounts USING (user) WHERE session = ?", (session,)
+        ).fetchone():
+            self.finish(session, 1, JobEnd(FAILED, "not started: the account has been removed"))
+            return False
+        self._run(session, 1)
+        return True
+
+    def finish(self, session: str, job: int, end: JobEnd) -> None:
+        """The job has ended. Only after OK the next one runs."""
+        self._database.execute(
+            "UPDATE jobs SET state = ?, message = ?, ended = ?, seconds = ?, exit_status = ?, signal = ?"
+            " WHERE session = ? AND job = ?",
+            (*end, session, job),
+        )
+        if end.state == OK and self._run(session, job + 1):
+            return
+        self._database.execute("UPDATE jobs SET state = ? WHERE session = ? AND job > ?", (SKIPPED, session, job))
+        # A clock that was late for a while must not make it look old: the calendar is never ahead of the true time.
+        self._database.execute(
+            "UPDATE batches SET over = max(?, coalesce((SELECT CAST(value AS REAL) FROM facts WHERE name = ?), 0))"
+            " WHERE session = ?",
+            (time.time(), CALENDAR, session),
+        )
+
+    def unfinished(self) -> list[AcceptedBatch]:
+        """The batches that are not over, in their order."""
+        rows = self._database.execute(
+            "SELECT session, user, (SELECT max(job) FROM jobs WHERE session = batches.session),"
+            " CASE state WHEN ? THEN job ELSE 0 END, started FROM batches JOIN jobs USING (session)"
+            " WHERE over IS NULL AND (state = ? OR job = 1 AND state = ?) ORDER BY number",
+            (RUNNING, RUNNING, QUEUED),
+        )
+        return [AcceptedBatch(*row) for row in rows]
+
+    def job(self, session: str, job: int) -> Job:
+        """What this job is."""
+        row = self._database.execute("SELECT kind, text FROM jobs WHERE session = ? AND job = ?", (session, job))
+        return Job(*row.fetchone())
+
+    # What people ask for
+
+    def entries(self, selection: Selection, last: int | None = None) -> Iterator[Entry]:
+        """The jobs that are asked for, the newest first; only so many of them. They are read one by one."""
+        rows = self._select(selection, self.start(selection), "DESC", -1 if last is None else last)
+        return (Entry(*row) for _, _, *row in rows)
+
+    def page(self, selection: Selection, after: Position, count: int) -> list[tuple[Position, Entry]]:
+        """At most so many of the jobs that are asked for, the oldest first: those that follow this position."""
+        rows = self._select(selection, after, "ASC", count)
+        return [(Position(number, row), Entry(*entry)) for number, row, *entry in rows]
+
+    def start(self, selection: Selection, last: int | None = None) -> Position:
+        """After which position the jobs that are asked for begin, or the last so many of them."""
+        start = BEGINNING
+        if selection.since is not None:
+            row = self._database.execute(
+                "SELECT number, jobs.rowid - 1 FROM batches JOIN jobs USING (session)"
+                " WHERE number = (SELECT min(number) FROM batches WHERE accepted >= ?) AND job = 1",
+                (selection.since,),
+            ).fetchone()
+            start = Position(*row) if row else Position(self.newest() + 1, 0)
+        if last is None:
+            return start
+        one_more = self._select(selection, start, "DESC", 1, last).fetchone()
+        return Position(*one_more[:2]) if one_more else start
+
+    def _select(
+        self, selection: Selection, after: Position, direction: str, count: int, offset: int = 0
+    ) -> sqlite3.Cursor:
+        """Number, row and fields of jobs. The tables are joined in an order in which nothing has to be sorted."""
+        conditions: list[str] = ["number >= ?", "jobs.rowid > ?"]
+        values: list[object] = [*after]
+        for condition, value in (
+            ("session = ?", selection.session or None),
+            ("job = ?", selection.job or None),
+            ("user = ?", selection.user or None),
+            (_condition_on(selection.state), selection.state or None),
+            ("accepted >= ?", selection.since),
+        ):
+            if value is not None:
+                conditions.append(condition)
+                values.append(value)
+        is_all_of_few = selection.session or (selection.user and selection.state in (OK, SKIPPED))
+        if selection.state and not is_all_of_few:
+            tables, order = "jobs CROSS JOIN batches", f"jobs.rowid {direction}"
+        else:
+            tables, order = "batches CROSS JOIN jobs", f"number {direction}, job {direction}"
+        return self._database.execute(
+            "SELECT number, jobs.rowid, session, job, user, kind, title, state, accepted, started, ended, seconds,"
+            f" exit_status, signal, message FROM {tables} USING (session) WHERE {' AND '.join(conditions)}"
+            f" ORDER BY {order} LIMIT ? OFFSET ?",
+            (*values, count, offset),
+        )
+
+    def unfinished_jobs(self, selection: Selection) -> dict[tuple[str, int], str]:
+        """The states of the jobs that wait or run, by session and job, the oldest first. The state that is asked for
+        does not matter."""
+        rows = self._database.execute(
+            "SELECT session, job, state FROM jobs CROSS JOIN batches USING (session)"
+            f" WHERE {_NOT_OK} AND state IN (?, ?)"
+            " AND ? IN ('', session) AND ? IN ('', user) AND (? IS NULL OR accepted >= ?) ORDER BY jobs.rowid",
+            (QUEUED, RUNNING, selection.session, selection.user, selection.since, selection.since),
+        )
+        return {(session, job): state for session, job, state in rows}
+
+    def newest(self) -> int:
+        """The number of the batch that was accepted last; 0 if there is none."""
+        (number,) = self._database.execute("SELECT coalesce(max(number), 0) FROM batches").fetchone()
+        return int(number)
+
+    def version(self) -> int:
+        """Another number whenever another process has written something. To ask costs next to nothing."""
+        (version,) = self._database.execute("PRAGMA data_version").fetchone()
+        return int(version)
+
+    def counts(self, since: float) -> Counts:
+        """How much waits and runs, and how much is known since this time not to have ended well."""
+
+        def number_of(state: str, condition: str = "1", *values: float) -> int:
+            query = f"SELECT count(*) FROM jobs JOIN batches USING (session) WHERE {_NOT_OK} AND state = ?"
+            (number,) = self._database.execute(f"{query} AND {condition}", (state, *values)).fetchone()
+            return int(number)
+
+        # A batch is over when its failure is recorded, which for an end that nobody saw is the one known time.
+        failed = sum(number_of(state, "over >= ?", since) for state in (FAILED, INTERRUPTED))
+        (oldest,) = self._database.execute(
+            f"SELECT min(accepted) FROM jobs JOIN batches USING (session) WHERE {_NOT_OK} AND state = ? AND job = 1",
+            (QUEUED,),
+        ).fetchone()
+        return Counts(number_of(QUEUED), number_of(RUNNING), failed, oldest)
+
+    # Cancelling
+
+    def request_cancellation(self, cancellation: Cancellation) -> None:
+        self._database.execute("INSERT OR REPLACE INTO cancellations VALUES (?, ?, ?)", cancellation)
+
+    def cancellations(self) -> list[Cancellation]:
+        """What has been requested and not been seen to."""
+        return [Cancellation(*row) for row in self._database.execute("SELECT * FROM cancellations")]
+
+    def drop_cancellation(self, session: str, job: int) -> None:
+        """It has been seen to."""
+        self._database.execute("DELETE FROM cancellations WHERE session = ? AND job = ?", (session, job))
+
+    # Retention, and what a server leaves to the next one
+
+    def prune(self, before: float, count: int) -> list[str]:
+        """Removes at most so many of the sessions that were over before this time (seconds since the epoch). Returns
+        their names."""
+        rows = self._database.execute(
+            "SELECT session FROM batches WHERE over < ? ORDER BY over LIMIT ?", (before, count)
+        ).fetchall()
+        for table in ("jobs", "batches", "cancellations"):
+            self._database.executemany(f"DELETE FROM {table} WHERE session = ?", rows)
         return [session for (session,) in rows]
 
-    def sessions(self) -> set[str]:
-        """The names of all sessions in the journal."""
-        return {session for (session,) in self._database.execute("SELECT session FROM batches")}
+    def last_acceptance(self) -> float | None:
+        """When the newest batch was accepted, in seconds since the epoch."""
+        row = self._database.execute("SELECT accepted FROM batches ORDER BY number DESC LIMIT 1").fetchone()
+        return None if row is None else float(row[0])
 
-    def entries(self, session: str | None = None) -> Iterable[Entry]:
-        """The jobs of one session, or all of them, the newest last."""
-        return (
-            Entry(*row)
-            for row in self._database.execute(
-                "SELECT session, job, user, kind, state, accepted, started, ended, message FROM jobs"
-                " JOIN batches USING (session) WHERE session = coalesce(?, session) ORDER BY number, job",
-                (session,),
-            )
-        )
+    def has_session(self, session: str) -> bool:
+        return self._database.execute("SELECT 1 FROM batches WHERE session = ?", (session,)).fetchone() is not None
 
-    def _run(self, session: str, job: int) -> None:
-        self._database.execute(
+    def fact(self, name: str) -> str | None:
+        """What an earlier server has left under this name."""
+        row = self._database.execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_fact(self, name: str, value: str) -> None:
+        self._database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
+
+    def _run(self, session: str, job: int) -> bool:
+        """Whether there is such a job to run."""
+        running = self._database.execute(
             "UPDATE jobs SET state = ?, started = ? WHERE session = ? AND job = ?", (RUNNING, time.time(), session, job)
         )
-
-    def _skip_after(self, session: str, job: int) -> None:
-        self._database.execute(
-            "UPDATE jobs SET state = ?, ended = ? WHERE session = ? AND job > ?", (SKIPPED, time.time(), session, job)
-        )
+        return running.rowcount == 1
 
 
-def _batches(rows: Iterable[tuple[str, str, str, str]]) -> list[AcceptedBatch]:
-    jobs: dict[tuple[str, str], list[Job]] = {}
-    for session, user, kind, text in rows:
-        jobs.setdefault((session, user), []).append(Job(kind, text))
-    return [AcceptedBatch(session, user, tuple(batch)) for (session, user), batch in jobs.items()]
+def _condition_on(state: str) -> str:
+    return "state = ?" if state in (OK, SKIPPED) else f"{_NOT_OK} AND state = ?"
+
+
+def title_of(kind: str, text: str) -> str:
+    """How people are told which job it is: the module, the file, or the beginning of the code."""
+    if kind != PY_CODE:
+        return text
+    return next(iter(text.lstrip()[:TITLE_LENGTH].splitlines()), "").rstrip()

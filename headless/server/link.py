@@ -10,17 +10,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from collections.abc import Awaitable
 from contextlib import suppress
+from typing import Any, TypeVar
 
 from headless.protocol.connection import ConnectionClosed
+from headless.protocol.errors import RemoteProtocolError
 from headless.protocol.messages import Message, Refused
 from headless.protocol.server_connection import ServerConnection
+from headless.server.admission import BytesInFlight
 from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)
 
 LINGER_SECONDS = 1.0  # for the last message to arrive
 _BUFFER_BYTES = 65536
+_FREE_BYTES = 4096  # of an unfinished message that are not counted; no login is longer
+
+_T = TypeVar("_T")
+
+
+class ClientLeft(Exception):
+    """The client has closed the connection, or said that it leaves."""
 
 
 class Link:
@@ -30,9 +41,13 @@ class Link:
     Raises OSError if the client has gone already.
     """
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bytes_in_flight: BytesInFlight
+    ) -> None:
         self._reader = reader
         self._writer = writer
+        self._bytes_in_flight = bytes_in_flight
+        self._held = 0
         self.connection = ServerConnection()
         writer.transport.set_write_buffer_limits(high=_BUFFER_BYTES)
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -42,18 +57,50 @@ class Link:
         self._is_closing = False
 
     async def receive(self) -> Message | ConnectionClosed:
-        """The next message, or that the client has closed. Raises RemoteProtocolError, OSError."""
+        """The next message, or that the client has closed. Raises RemoteProtocolError, Busy, OSError."""
         while True:
             message = self.connection.next_message()
             if message is not None:
                 return message
             self.connection.receive(await self._reader.read(_BUFFER_BYTES))
+            self._hold(self.connection.unread)
 
-    async def receive_request(self) -> Message | ConnectionClosed:
-        """The next message, which has to be answered before the client may go on. Raises RemoteProtocolError
-        if the client does not wait for that, OSError."""
-        message = await self.receive()
-        return self.connection.next_message() or message
+    async def receive_request(self, timeout: float) -> Message | ConnectionClosed:
+        """The next message, which has to be answered before the client may go on. `timeout` is in seconds. Raises
+        RemoteProtocolError if the client does not wait for that, asyncio.TimeoutError, Busy, OSError."""
+        receiving = asyncio.ensure_future(self.receive())
+        try:
+            if not (await asyncio.wait({receiving}, timeout=timeout))[0]:
+                raise asyncio.TimeoutError
+            message = receiving.result()
+        finally:
+            await cancel(receiving)
+        another = self.connection.next_message()
+        if another is None:
+            self._check_nothing_unread()
+        return another or message
+
+    async def work(self, work: Awaitable[_T]) -> _T:
+        """The result of what has to be done before the client is answered. Until then it has nothing to say.
+
+        Raises what the work raises, RemoteProtocolError if the client speaks, ClientLeft, OSError.
+        """
+        working = asyncio.ensure_future(work)
+        receiving = asyncio.ensure_future(self.receive())
+        try:
+            await asyncio.wait({working, receiving}, return_when=asyncio.FIRST_COMPLETED)
+            if receiving.done():
+                receiving.result()
+                raise ClientLeft
+            self._check_nothing_unread()
+            return working.result()
+        finally:
+            await cancel(working, receiving)
+
+    def release(self) -> None:
+        """What has been received is no longer held."""
+        self._bytes_in_flight.release(self._held)
+        self._held = 0
 
     async def send(self, message: Message) -> None:
         """Returns when the client has taken so much that a further message may be sent. Raises OSError."""
@@ -78,6 +125,8 @@ class Link:
         It waits until the client closes, too: a connection that is closed with bytes unread takes back what it sent.
         """
         self._is_closing = True
+        self.connection.drop_unread()
+        self.release()
         try:
             with suppress(OSError, asyncio.TimeoutError):
                 if self._writer.can_write_eof():
@@ -88,9 +137,30 @@ class Link:
         finally:
             self._writer.transport.abort()
 
+    def _check_nothing_unread(self) -> None:
+        """Raises RemoteProtocolError for the beginning of a message that is not due yet."""
+        if self.connection.unread:
+            raise RemoteProtocolError("the client speaks before its turn")
+
+    def _hold(self, unread: int) -> None:
+        """Raises Busy."""
+        if unread > max(self._held, _FREE_BYTES):
+            self._bytes_in_flight.hold(unread - self._held)
+            self._held = unread
+
     async def _discard_input(self) -> None:
         while await self._reader.read(_BUFFER_BYTES):
             pass
+
+
+async def cancel(*tasks: asyncio.Future[Any]) -> None:
+    """Returns when these have ended: nobody else can read the connection before that.
+
+    What they raise no longer matters: a lost connection may fail both to read and to write.
+    """
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _address(writer: asyncio.StreamWriter, end: str) -> tuple[str, int]:

@@ -1,125 +1,127 @@
-"""What the command `jobs` shows: the journal and the stored output, a line at a time, for people or for programs.
+"""What the command `jobs` shows: which jobs of the journal, and with one session the stored output.
 
-Here is how it looks, and what is new since the last look. What the journal is asked is in journal.py, and the
-arguments of the command are in commands/jobs.py.
+Here is in which order that is shown, and what is new since the last look. How one job looks is in appearance.py, what
+the journal is asked is in journal.py, and the arguments of the command are in commands/jobs.py.
 """
 
 from __future__ import annotations
 
 import json
+import sqlite3
 import sys
 import time
 from collections.abc import Iterator
-from datetime import datetime, timezone
 
-from headless.protocol.vocabulary import STDERR, STDOUT
+from headless.server import appearance
+from headless.server.appearance import Widths
 from headless.server.home import Home
-from headless.server.journal import QUEUED, RUNNING, Entry, Journal
+from headless.server.journal import BEGINNING, QUEUED, RUNNING, Entry, Journal, Position, Selection
+from headless.server.stored_output import STREAMS, NewLines, pieces
 from headless.terminal import escape_control_chars
 
-_STREAMS = (STDOUT, STDERR)
 _POLL_SECONDS = 0.5
-_PIECE_LENGTH = 65536  # characters of output that are read at a time
-_LINE_BYTES = 65536  # the most that is shown as one line
+_PAGE_LENGTH = 500  # jobs that are read, and held, at a time
 
 
 class Listing:
-    """The jobs of one session, with their output, or all jobs. What has been shown once is not shown again."""
+    """The jobs that are asked for; of one session with their output. What has been shown once is not shown again.
 
-    def __init__(self, home: Home, journal: Journal, session: str | None, as_json: bool) -> None:
+    However long the journal is, only the jobs are kept in memory that are not over.
+    """
+
+    def __init__(self, home: Home, journal: Journal, selection: Selection, as_json: bool) -> None:
         self._home = home
         self._journal = journal
-        self._session = session
+        self._selection = selection
         self._as_json = as_json
-        self._shown: dict[tuple[str, int], str] = {}
-        self._positions: dict[tuple[int, str], int] = {}
-        self._widths = (0, 0)
+        self._widths = Widths()
+        self._version = 0  # of the journal when it was last looked at
+        self._newest = 0  # the number of the last batch that has been looked at
+        self._unfinished: dict[tuple[str, int], str] = {}  # the states that have been seen
+        self._output = NewLines(home, selection.session) if selection.session and not as_json else None
 
-    def show(self) -> bool:
-        """Shows every job whose state is new. Returns whether there are any jobs. Raises OSError, sqlite3.Error."""
-        entries = list(self._journal.entries(self._session))
-        users = [len(escape_control_chars(entry.user)) for entry in entries]
-        self._widths = (max(users, default=0), max((entry.job for entry in entries), default=0))
-        for entry in entries:
-            if self._shown.get((entry.session, entry.job)) != entry.state:
-                self._shown[entry.session, entry.job] = entry.state
-                if self._as_json:
-                    self._show_object(entry)
-                else:
-                    print(self._line(entry))
-            if self._session and not self._as_json:
-                self._show_output(entry)
-        return bool(entries)
+    def show(self, last: int | None) -> None:
+        """Shows the jobs that are there, or the last so many. Raises OSError, sqlite3.Error."""
+        self._version = self._journal.version()
+        self._newest = self._journal.newest()
+        self._unfinished = self._journal.unfinished_jobs(self._selection)
+        for entries in self._pages(self._selection, self._journal.start(self._selection, last), self._newest):
+            self._show(entries)
 
     def follow(self) -> None:
         """Goes on showing: until the session is over, or for ever. Raises OSError, sqlite3.Error."""
-        while self._session is None or {QUEUED, RUNNING} & set(self._shown.values()):
+        while self._unfinished or not self._selection.session:
             sys.stdout.flush()
             time.sleep(_POLL_SECONDS)
-            self.show()
+            try:
+                self._show_news()
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error):
+                    raise
 
-    def _line(self, entry: Entry) -> str:
-        users, jobs = self._widths
-        job, user = str(entry.job).rjust(len(str(jobs))), escape_control_chars(entry.user).ljust(users)
-        times = f"{_local(entry.accepted)}  {_local(entry.started)}  {_duration(entry):>10}"
-        message = escape_control_chars(entry.message)
-        return f"{entry.session}  {job}  {entry.state:11}  {times}  {user}  {entry.kind:7}  {message}".rstrip()
+    def _show_news(self) -> None:
+        """Looks no further if neither the journal nor an output has changed."""
+        version = self._journal.version()
+        if version != self._version:
+            self._show_changes()
+            self._version = version
+        elif self._output:
+            for (_, job), state in self._unfinished.items():
+                if state == RUNNING and self._output.have_come(job):
+                    self._show_output(job, is_over=False)
 
-    def _show_object(self, entry: Entry) -> None:
-        times = {name: _iso(getattr(entry, name)) for name in ("accepted", "started", "ended")}
-        sys.stdout.write(json.dumps({**entry._asdict(), **times}).removesuffix("}"))
-        for stream in _STREAMS if self._session else ():
+    def _show_changes(self) -> None:
+        """What has another state than before, and then what has been accepted."""
+        now = self._journal.unfinished_jobs(self._selection)
+        for key, state in list(self._unfinished.items()):
+            if now.get(key) != state:
+                found = self._journal.page(Selection(key[0], job=key[1]), BEGINNING, 1)
+                self._show([entry for _, entry in found])
+                if not found:
+                    del self._unfinished[key]  # it has been pruned
+            elif state == RUNNING:
+                self._show_output(key[1], is_over=False)
+        newest = self._journal.newest()
+        for entries in self._pages(self._selection._replace(state=""), Position(self._newest + 1, 0), newest):
+            self._show(entries)
+        self._newest = newest
+
+    def _pages(self, selection: Selection, after: Position, newest: int) -> Iterator[list[Entry]]:
+        """A few jobs at a time, up to the batch with this number. Between two pages, no read holds up the database: a
+        reader may be slow."""
+        while page := self._journal.page(selection, after, _PAGE_LENGTH):
+            yield [entry for position, entry in page if position.number <= newest]
+            after = page[-1][0]
+            if after.number > newest:
+                return
+
+    def _show(self, entries: list[Entry]) -> None:
+        """Shows these jobs, if their states are asked for, and keeps in mind what may change."""
+        shown = [entry for entry in entries if self._selection.state in ("", entry.state)]
+        self._widths = appearance.widths(shown, self._widths)
+        for entry in entries:
+            is_over = entry.state not in (QUEUED, RUNNING)
+            if is_over:
+                self._unfinished.pop((entry.session, entry.job), None)
+            else:
+                self._unfinished[entry.session, entry.job] = entry.state
+            if self._selection.state in ("", entry.state):
+                self._show_entry(entry)
+                self._show_output(entry.job, is_over)
+
+    def _show_entry(self, entry: Entry) -> None:
+        now = appearance.appearance(self._home, entry)
+        if not self._as_json:
+            print(appearance.line(entry, now, self._widths))
+            return
+        sys.stdout.write(json.dumps(appearance.fields(entry, now)).removesuffix("}"))
+        for stream in STREAMS if self._selection.session else ():
             sys.stdout.write(f', "{stream}": "')
-            for piece in self._output(entry, stream):
+            for piece in pieces(self._home.output(entry.session, entry.job, stream)):
                 sys.stdout.write(json.dumps(piece)[1:-1])
             sys.stdout.write('"')
         print("}")
 
-    def _output(self, entry: Entry, stream: str) -> Iterator[str]:
-        """The stored output in pieces: it may be larger than the memory."""
-        path = self._home.output(entry.session, entry.job, stream)
-        try:
-            with open(path, encoding="utf-8", errors="replace", newline="") as file:
-                while piece := file.read(_PIECE_LENGTH):
-                    yield piece
-        except FileNotFoundError:
-            pass
-
-    def _show_output(self, entry: Entry) -> None:
-        for stream in _STREAMS:
-            for line in self._new_lines(entry, stream):
-                print(f"  {entry.job} {stream}: {escape_control_chars(line.decode('utf-8', 'replace'))}")
-
-    def _new_lines(self, entry: Entry, stream: str) -> Iterator[bytes]:
-        position = self._positions.get((entry.job, stream), 0)
-        try:
-            with open(self._home.output(entry.session, entry.job, stream), "rb") as file:
-                file.seek(position)
-                while line := file.readline(_LINE_BYTES):
-                    is_whole = line.endswith(b"\n") or len(line) == _LINE_BYTES
-                    if not is_whole and entry.state == RUNNING:
-                        break
-                    position += len(line)
-                    yield line.removesuffix(b"\n").removesuffix(b"\r")
-        except FileNotFoundError:
-            pass
-        self._positions[entry.job, stream] = position
-
-
-def _iso(seconds: float | None) -> str | None:
-    """ISO 8601, in UTC, to the millisecond."""
-    return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
-
-
-def _local(seconds: float | None) -> str:
-    """In this machine's time zone, to the second."""
-    return f"{'-':19}" if seconds is None else f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"
-
-
-def _duration(entry: Entry) -> str:
-    """Hours, minutes and seconds that the job has taken so far."""
-    if entry.started is None:
-        return "-"
-    seconds = max(0.0, (time.time() if entry.ended is None else entry.ended) - entry.started)
-    minutes, tenths = divmod(int(seconds * 10), 600)
-    return f"{minutes // 60}:{minutes % 60:02}:{tenths / 10:04.1f}"
+    def _show_output(self, job: int, is_over: bool) -> None:
+        for stream, text in self._output.of(job, is_over) if self._output else ():
+            print(f"  {job} {stream}: {escape_control_chars(text)}")

@@ -10,8 +10,10 @@ import ipaddress
 import socket
 import struct
 import sys
+import threading
 from collections.abc import Iterable
 
+_IS_CLOSED = "the client has closed the connection, so the kernel does not tell who owns it"
 _ESTABLISHED = "01"  # a socket in another state may have lost its owner, and be shown as root's
 
 # netlink(7), sock_diag(7)
@@ -21,10 +23,21 @@ _NLM_F_REQUEST = 1
 _HEADER_BYTES = 16
 _NO_COOKIE = b"\xff" * 8
 _SOCKET_ID = struct.Struct("!HH16s16sI8s")
+# Set once netlink has shown a connection. From then on "no such socket" means just that, and not that the kernel was
+# built without the part that looks for it.
+_netlink_answers = threading.Event()
 
 
 class OwnerUnknown(Exception):
-    """This platform does not tell, or the connection is gone."""
+    """This platform never tells."""
+
+
+class NotConnected(Exception):
+    """The kernel could tell, and does not for this connection: the peer's end is closed, or being closed."""
+
+
+class KernelSilent(NotConnected):
+    """The kernel could tell, and could not be asked now: there is no descriptor left, say."""
 
 
 def is_loopback(host: str) -> bool:
@@ -32,10 +45,15 @@ def is_loopback(host: str) -> bool:
     return ipaddress.ip_address(host.partition("%")[0]).is_loopback
 
 
+def can_tell() -> bool:
+    """Whether this platform tells who owns a connection."""
+    return sys.platform.startswith("linux")
+
+
 def owner_uid(peer: tuple[str, int], local: tuple[str, int]) -> int:
     """The uid of the user whose socket is the peer's end of this connection, for the addresses of both ends as this end
-    sees them. Raises OwnerUnknown."""
-    if not sys.platform.startswith("linux"):
+    sees them. Raises OwnerUnknown, NotConnected, KernelSilent."""
+    if not can_tell():
         raise OwnerUnknown("this platform does not tell who owns a connection")
     try:
         return _uid_via_netlink(peer, local)
@@ -44,7 +62,7 @@ def owner_uid(peer: tuple[str, int], local: tuple[str, int]) -> int:
 
 
 def is_user(uid: int, name: str) -> bool:
-    """Whether the user of this name has this uid. Not on Windows."""
+    """Whether the user of this name has this uid. Asks the name service, which may take its time. Not on Windows."""
     import pwd
 
     try:
@@ -54,7 +72,10 @@ def is_user(uid: int, name: str) -> bool:
 
 
 def _uid_via_netlink(peer: tuple[str, int], local: tuple[str, int]) -> int:
-    """Asks the kernel for this one socket: sock_diag(7), inet_diag_req_v2 and inet_diag_msg. Raises OSError."""
+    """Asks the kernel for this one socket: sock_diag(7), inet_diag_req_v2 and inet_diag_msg.
+
+    Raises NotConnected, and OSError if the kernel gives no answer of that kind.
+    """
     family, source = _packed(peer)
     _, destination = _packed(local)
     socket_id = _SOCKET_ID.pack(peer[1], local[1], source, destination, 0, _NO_COOKIE)
@@ -65,22 +86,25 @@ def _uid_via_netlink(peer: tuple[str, int], local: tuple[str, int]) -> int:
         kernel.sendto(header + request, (0, 0))
         answer = kernel.recv(4096)
     (kind,) = struct.unpack_from("=H", answer, 4)
+    if kind != _SOCK_DIAG_BY_FAMILY and not _netlink_answers.is_set():
+        raise OSError("no such socket, or no such service")
     if kind != _SOCK_DIAG_BY_FAMILY or answer[_HEADER_BYTES + 1] != int(_ESTABLISHED, 16):
-        raise OSError("no such connection")
+        raise NotConnected(_IS_CLOSED)
+    _netlink_answers.set()
     (uid,) = struct.unpack_from("=I", answer, _HEADER_BYTES + 4 + _SOCKET_ID.size + 12)
     return int(uid)
 
 
 def _uid_via_proc_net_tcp(peer: tuple[str, int], local: tuple[str, int]) -> int:
-    """Looks for the socket in the kernel's table of all connections. Raises OwnerUnknown."""
+    """Looks for the socket in the kernel's table of all connections. Raises NotConnected, KernelSilent."""
     table = "/proc/net/tcp6" if ":" in peer[0] else "/proc/net/tcp"
     try:
         with open(table, encoding="ascii") as rows:
             uid = _uid_in(rows, _proc_format(peer), _proc_format(local))
     except OSError as error:
-        raise OwnerUnknown(f"{table} cannot be read: {error.strerror}") from None
+        raise KernelSilent(f"the kernel cannot be asked who owns the connection: {table}: {error.strerror}") from None
     if uid is None:
-        raise OwnerUnknown("the connection is not in the kernel's table")
+        raise NotConnected(_IS_CLOSED)
     return uid
 
 

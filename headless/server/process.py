@@ -1,7 +1,7 @@
 """What the server needs of the processes of jobs, whichever way they are started.
 
-Here are the types that jobs.py uses: what to run, a process, and what starts processes. The two ways are in
-forked.py and spawned.py, and which of them this platform has is in processes.py. What a job runs, jobs.py says.
+Here are the types that jobs.py uses: what to run, how it ended, a process, and what starts processes. The two ways are
+in shims.py and spawned.py, and which of them this platform has is in processes.py. What a job runs, jobs.py says.
 """
 
 from __future__ import annotations
@@ -9,38 +9,64 @@ from __future__ import annotations
 from typing import NamedTuple, Protocol
 
 SECONDS_TO_CLEAN_UP = 1.0  # between SIGTERM and SIGKILL, where a job is ended
-LOST = 256  # no exit status: the process that the job was forked from has ended
 
 
 class ProcessSpec(NamedTuple):
-    """A script to run in this folder, with its output in these files. `environment` is what it has besides what every
-    job has."""
+    """A script to run.
+
+    script, folder   what runs, and its working directory
+    output           where its files are, without their suffix: OUTPUT.stdout, OUTPUT.stderr, OUTPUT.shim
+    environment      all of its environment variables
+    output_limit     bytes of each stream that are stored
+    disk_floor       bytes that the output leaves free on the disk
+    """
 
     script: str
     folder: str
-    stdout: str
-    stderr: str
+    output: str
     environment: dict[str, str]
+    output_limit: int
+    disk_floor: int
+
+
+class ProcessEnd(NamedTuple):
+    """How a process ended.
+
+    status      the exit status, or the negative number of the signal that ended it
+    was_asked   whether somebody had it ended before it ended by itself
+    ended       when, in seconds since the epoch
+    seconds     how long it ran, by a clock that is never set
+    lost        bytes of its output that were not stored, whose place a line in the output takes where it could
+    """
+
+    status: int
+    was_asked: bool
+    ended: float
+    seconds: float
+    lost: int = 0
 
 
 class Process(Protocol):
-    """A process that was started."""
+    """A process that was started, by this server or an earlier one."""
 
-    async def wait(self) -> int:
-        """The exit status; the negative number of the signal that ended it; LOST."""
+    async def wait(self) -> ProcessEnd | None:
+        """How it ended; None if nobody knows: what has watched over it was killed, and what was left of it is."""
 
     async def end(self) -> None:
-        """Ends it and all that it has started: SIGTERM, and what is left after a second is killed."""
+        """Ends it and all that it has started: SIGTERM, and what is left after a second is killed. Returns when that is
+        done, within a few seconds whatever the process does. It does nothing to a process that has ended."""
+
+
+class NotStarted(NamedTuple):
+    """Nothing was started for this output, and nothing will be by whoever was about to."""
 
 
 class Processes(Protocol):
-    """What starts processes, from `open` to `close`."""
-
-    async def open(self) -> None:
-        """Makes ready. Raises OSError if that cannot be done."""
+    """What starts processes."""
 
     async def start(self, spec: ProcessSpec) -> Process:
-        """Raises OSError if no process can be had."""
+        """Raises OSError if no process can be had: then nothing has run, and it may be tried again."""
 
-    async def close(self) -> None:
-        """Ends what still runs."""
+    async def find(self, output: str) -> Process | NotStarted | None:
+        """What an earlier server has started for this output: a process, whose `wait` tells how it ends or has ended;
+        None where nobody can know any more. Raises OSError if that cannot be found out now."""

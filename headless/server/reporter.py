@@ -6,59 +6,79 @@ batch.py, how output is read in tail.py, and how a message is sent in link.py.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 
 from headless.protocol.messages import Alive, Ended, Finished, Message, Output, Started
 from headless.protocol.vocabulary import FAILED, OK, SKIPPED, STDERR, STDOUT
 from headless.server.batch import Batch
 from headless.server.home import Home
-from headless.server.journal import INTERRUPTED, QUEUED, RUNNING
+from headless.server.journal import CANCELLED, INTERRUPTED, QUEUED, RUNNING
 from headless.server.tail import Tail
+from headless.server.threads import Overloaded, Threads
 
 _OUTPUT_POLL_SECONDS = 0.05
 _STREAMS = (STDOUT, STDERR)
+_STATUS = {INTERRUPTED: FAILED, CANCELLED: FAILED}  # of a job, where the protocol has no word for its state
 
 
-async def report(batch: Batch, home: Home, heartbeat: float) -> AsyncIterator[Message]:
-    """The messages about this batch, as it goes on, up to `ended`; `alive` after `heartbeat` seconds without any.
+class Reporter:
+    """Reports on the batches of one server. `heartbeat` is the longest silence, in seconds. Output is read in the
+    threads."""
 
-    They are made no faster than the client takes them, so nothing piles up here. Raises OSError if stored output cannot
-    be read.
-    """
-    failed = False
-    for number in range(1, len(batch.accepted.jobs) + 1):
-        while batch.progress[number - 1].state == QUEUED:
-            if not await batch.wait_for_change(heartbeat):
+    def __init__(self, home: Home, threads: Threads, heartbeat: float) -> None:
+        self._home = home
+        self._threads = threads
+        self._heartbeat = heartbeat
+
+    async def report(self, batch: Batch) -> AsyncIterator[Message]:
+        """The messages about this batch, as it goes on, up to `ended`.
+
+        They are made no faster than the client takes them, so nothing piles up here. Raises OSError if stored output
+        cannot be read.
+        """
+        failed = False
+        for number in range(1, batch.job_count + 1):
+            while batch.progress[number - 1].state == QUEUED:
+                if not await batch.wait_for_change(self._heartbeat):
+                    yield Alive()
+            if batch.progress[number - 1].state != SKIPPED:
+                yield Started(number)
+                async for message in self._report_output(batch, number):
+                    yield message
+            state, text = batch.progress[number - 1]
+            status = _STATUS.get(state, state)
+            failed = failed or status != OK
+            yield Finished(number, status, text)
+        yield Ended(FAILED if failed else OK)
+
+    async def _report_output(self, batch: Batch, number: int) -> AsyncIterator[Message]:
+        """The output of one job, until the job has ended and all of it has been read."""
+        loop = asyncio.get_running_loop()
+        tails = {stream: Tail(self._home.output(batch.session, number, stream)) for stream in _STREAMS}
+        told = loop.time()
+        while True:
+            is_running = batch.progress[number - 1].state == RUNNING
+            found = False
+            for stream, tail in tails.items():
+                text = await self._read(tail, not is_running)
+                if text:
+                    found = True
+                    yield Output(number, stream, text)
+            if found:
+                told = loop.time()
+            elif not is_running:
+                return
+            elif loop.time() - told >= self._heartbeat:
+                told = loop.time()
                 yield Alive()
-        if batch.progress[number - 1].state != SKIPPED:
-            yield Started(number)
-            async for message in _report_output(batch, number, home, heartbeat):
-                yield message
-        state, text = batch.progress[number - 1]
-        status = FAILED if state == INTERRUPTED else state
-        failed = failed or status != OK
-        yield Finished(number, status, text)
-    yield Ended(FAILED if failed else OK)
+            else:
+                await batch.wait_for_change(_OUTPUT_POLL_SECONDS)
 
-
-async def _report_output(batch: Batch, number: int, home: Home, heartbeat: float) -> AsyncIterator[Message]:
-    """The output of one job, until the job has ended and all of it has been read."""
-    tails = {stream: Tail(home.output(batch.accepted.session, number, stream)) for stream in _STREAMS}
-    idle = 0.0
-    while True:
-        is_running = batch.progress[number - 1].state == RUNNING
-        found = False
-        for stream, tail in tails.items():
-            text = tail.read(is_complete=not is_running)
-            if text:
-                found = True
-                yield Output(number, stream, text)
-        if found:
-            idle = 0.0
-        elif not is_running:
-            return
-        elif not await batch.wait_for_change(_OUTPUT_POLL_SECONDS):
-            idle += _OUTPUT_POLL_SECONDS
-            if idle >= heartbeat:
-                idle = 0.0
-                yield Alive()
+    async def _read(self, tail: Tail, is_complete: bool) -> str:
+        """Raises OSError, too, if the disk does not answer: that ends the connection, and nothing is said of the
+        job."""
+        try:
+            return await self._threads.call(tail.read, is_complete, timeout=self._heartbeat)
+        except (asyncio.TimeoutError, Overloaded) as error:
+            raise OSError(f"the stored output cannot be read: {error or 'the disk does not answer'}") from None

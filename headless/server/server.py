@@ -7,69 +7,96 @@ session.py. The command that runs a server, and the signals that stop it, are in
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
-import sqlite3
+import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from headless.protocol.messages import Refused
 from headless.protocol.vocabulary import BUSY
-from headless.server.accounts import Accounts
+from headless.server.admission import Admission
 from headless.server.authentication import Authenticator
 from headless.server.batch_queue import BatchQueue
+from headless.server.disk import Disk
+from headless.server.entrance import Entrance
+from headless.server.errors import Busy
 from headless.server.exception_handler import ExceptionHandler
 from headless.server.home import Home
-from headless.server.journal import Journal
+from headless.server.jobs import Jobs
 from headless.server.link import LINGER_SECONDS, Link
 from headless.server.listener import listen
-from headless.server.process import Processes
+from headless.server.processes import processes
+from headless.server.reporter import Reporter
 from headless.server.retention import Retention
-from headless.server.session import Session
+from headless.server.session import Parts, Session
 from headless.server.settings import Settings
+from headless.server.store import Store, StoreUnavailable
+from headless.server.threads import Overloaded, Threads
 
 log = logging.getLogger(__name__)
 
+_STORE_SECONDS = 5.0  # for the last changes to be journaled
+_TURNED_AWAY_MAX = 50  # connections that are told why at a time
+_STATUS_SECONDS = 10.0
+_FILE_THREADS, _FILE_BACKLOG = 8, 20_000
+
 
 class Server:
-    """A server from `start` to `stop`, in the running event loop."""
+    """A server from `open` to `stop`, in the running event loop. `lost_log_lines` says how many lines the log has
+    lost."""
 
-    def __init__(self, home: Home, database: sqlite3.Connection, processes: Processes, settings: Settings) -> None:
-        journal = Journal(database)
-        self._home = home
-        self._processes = processes
+    def __init__(self, home: Home, settings: Settings, lost_log_lines: Callable[[], int] = lambda: 0) -> None:
         self._settings = settings
-        self._authenticator = Authenticator(Accounts(database), settings.trust_osuser)
-        self._queue = BatchQueue(home, journal, processes, settings.workers)
-        self._retention = None
-        if settings.retention_days is not None:
-            self._retention = Retention(home, journal, settings.retention_days)
+        self._lost_log_lines = lost_log_lines
+        self._disk = Disk(home.folder, settings.disk_floor)
+        self._store = Store(home.database, self._disk.make_room)
+        self._files = Threads("the files of jobs", _FILE_THREADS, _FILE_BACKLOG)
+        self._admission = Admission(settings)
+        started = processes(self._files, ends_unwanted=settings.end_jobs)
+        self._queue = BatchQueue(self._store, Jobs(home, started, self._files, settings), settings)
+        self._parts = Parts(
+            settings,
+            self._admission,
+            Authenticator(self._store, settings),
+            Entrance(home, self._disk),
+            self._queue,
+            Reporter(home, self._files, settings.heartbeat),
+        )
+        self._retention = Retention(home, self._store, self._files, settings.retention_days)
         self._links: dict[Link, asyncio.Task[None]] = {}
-        self._listener: asyncio.Server | None = None
-        self._pruning: asyncio.Task[None] | None = None
+        self._turned_away = 0
+        self._has_begun = asyncio.Event()
+        self._background: list[asyncio.Task[None]] = []
 
-    async def start(self) -> str:
-        """HOST:PORT where it listens. Raises OSError if it cannot."""
+    async def open(self) -> str:
+        """HOST:PORT where it listens from now on. Clients wait until `begin`. Raises OSError if it cannot."""
         settings = self._settings
         asyncio.get_running_loop().set_exception_handler(ExceptionHandler())
-        self._listener = await listen(settings.host, settings.port, settings.tls, settings.login_timeout, self._serve)
-        await self._processes.open()
-        self._queue.recover()
-        if self._retention is not None:
-            self._pruning = asyncio.ensure_future(self._retention.run())
+        self._listener = await listen(settings, self._admission, self._serve)
         host, port = self._listener.sockets[0].getsockname()[:2]
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         log.info("listening on %s", address)
         return address
 
+    async def begin(self) -> None:
+        """Takes up what an earlier server has left, and serves. Raises StoreUnavailable."""
+        await self._queue.recover()
+        self._background += [
+            asyncio.create_task(self._retention.run()),
+            asyncio.create_task(self._publish_status()),
+        ]
+        self._has_begun.set()
+
     async def stop(self, force_stop: asyncio.Event) -> None:
         """Begins no session. Running batches have the grace, unless `force_stop` is set. Their clients are told."""
-        assert self._listener is not None
         log.info("stopping: running batches get %g s", self._settings.grace)
-        if self._pruning is not None:
-            self._pruning.cancel()
-        await self._queue.stop(self._settings.grace, force_stop)
+        for task in self._background:
+            task.cancel()
+        await self._queue.stop(force_stop)
         await self._close_links()
         self._listener.close()
-        await self._processes.close()
+        self._store.close(0.0 if force_stop.is_set() else _STORE_SECONDS)
         log.info("stopped")
 
     async def _close_links(self) -> None:
@@ -77,7 +104,7 @@ class Server:
         if self._links:
             await asyncio.wait(self._links.values(), timeout=LINGER_SECONDS / 2)
         for link, task in list(self._links.items()):
-            link.refuse(Refused(BUSY, "the server is stopping; what it has accepted runs when it is back"))
+            link.refuse(Refused(BUSY, "the server is stopping; what it has accepted runs on, or when it is back"))
             task.cancel()
         if self._links:
             await asyncio.wait(self._links.values(), timeout=LINGER_SECONDS)
@@ -85,18 +112,53 @@ class Server:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from its first byte to its last."""
         try:
-            link = Link(reader, writer)
+            link = Link(reader, writer, self._admission.bytes_in_flight)
         except OSError as error:
             log.info("a connection was lost before it began: %s", error)
             writer.transport.abort()
             return
+        try:
+            self._admission.enter(link.peer[0])
+        except Busy as error:
+            await self._turn_away(link, writer, str(error))
+            return
         task = asyncio.current_task()
         assert task is not None
         self._links[link] = task
+        session = Session(link, self._parts)
         try:
             with suppress(asyncio.CancelledError):  # the server is stopping
-                await Session(link, self._authenticator, self._queue, self._home, self._settings).run()
+                await self._has_begun.wait()
+                await session.run()
         finally:
             with suppress(asyncio.CancelledError):
                 await link.close()
             del self._links[link]
+            self._admission.leave(link.peer[0], session.is_logged_in)
+
+    async def _turn_away(self, link: Link, writer: asyncio.StreamWriter, reason: str) -> None:
+        """Tells the client why, unless so many are being told that this would be too much in itself."""
+        if self._turned_away >= _TURNED_AWAY_MAX:
+            writer.transport.abort()
+            return
+        self._turned_away += 1
+        link.refuse(Refused(BUSY, reason))
+        try:
+            with suppress(asyncio.CancelledError):  # the server has stopped
+                await link.close()
+        finally:
+            self._turned_away -= 1
+
+    async def _publish_status(self) -> None:
+        """Leaves in the journal what only this process knows, for whoever monitors it."""
+        published = None
+        while True:
+            status = (self._admission.session_count, self._lost_log_lines())
+            if status != published:
+                published = status
+                figures = {"sessions": status[0], "dropped_log_lines": status[1], "time": time.time()}
+                with suppress(StoreUnavailable):
+                    await self._store.set_fact("status", json.dumps(figures))
+            with suppress(Overloaded):  # and room for the journal, which may have used what there was
+                await self._files.call(self._disk.set_aside)
+            await asyncio.sleep(_STATUS_SECONDS)

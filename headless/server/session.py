@@ -10,7 +10,7 @@ import asyncio
 import logging
 import os
 import sqlite3
-from typing import Any
+from typing import NamedTuple
 
 from headless.protocol.errors import LocalProtocolError, RemoteProtocolError
 from headless.protocol.messages import (
@@ -26,110 +26,132 @@ from headless.protocol.messages import (
 )
 from headless.protocol.text import replace_invalid_xml_chars
 from headless.protocol.vocabulary import BUSY, JOBS, PROTOCOL, VERSION
+from headless.server.accounts import Account
+from headless.server.admission import Admission
 from headless.server.authentication import Authenticator, Identity
 from headless.server.batch import Batch
 from headless.server.batch_queue import BatchQueue
-from headless.server.errors import Refusal
-from headless.server.home import Home
-from headless.server.jobs import JobRefused, script_of
-from headless.server.journal import AcceptedBatch
-from headless.server.link import Link
-from headless.server.reporter import report
+from headless.server.entrance import Entrance
+from headless.server.errors import Busy, Refusal
+from headless.server.jobs import JobRefused
+from headless.server.journal import SubmittedBatch
+from headless.server.link import ClientLeft, Link, cancel
+from headless.server.reporter import Reporter
 from headless.server.settings import Settings
+from headless.server.store import AccountChanged, StoreUnavailable, StoreUncertain
 from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)
 
 
+class Parts(NamedTuple):
+    """What all sessions of a server have in common."""
+
+    settings: Settings
+    admission: Admission
+    authenticator: Authenticator
+    entrance: Entrance
+    queue: BatchQueue
+    reporter: Reporter
+
+
 class Session:
     """What happens on one connection, from the first message to the last."""
 
-    def __init__(
-        self, link: Link, authenticator: Authenticator, queue: BatchQueue, home: Home, settings: Settings
-    ) -> None:
+    def __init__(self, link: Link, parts: Parts) -> None:
         self._link = link
-        self._authenticator = authenticator
-        self._queue = queue
-        self._home = home
-        self._settings = settings
+        self._parts = parts
+        self.is_logged_in = False
 
     async def run(self) -> None:
         """Returns when there is nothing more to send. The link is still open then, for the last message to arrive."""
-        link = self._link
         try:
-            await self._run_stages_or_refuse()
-        except OSError as error:
-            log.info("%s: the connection was lost: %s", link.name, escape_control_chars(str(error)))
+            await self._run_stages()
+        except Exception as error:
+            self._end_by(error)
+
+    def _end_by(self, error: Exception) -> None:
+        """What the log and the client are told of a session that this has ended."""
+        link = self._link
+        refusal = _refusal_for(error)
+        try:
+            if refusal is not None:
+                link.refuse(refusal)
+            elif isinstance(error, (ClientLeft, asyncio.TimeoutError)):
+                log.info("%s: no login", link.name)
+            elif isinstance(error, StoreUncertain):
+                log.error("%s: closed without a word, nobody knows whether its batch is recorded: %s", link.name, error)
+            elif isinstance(error, OSError):
+                log.info("%s: the connection was lost: %s", link.name, escape_control_chars(str(error)))
+            else:
+                raise error
         except LocalProtocolError:
             log.exception("%s: internal error: the server was about to break the protocol", link.name)
             link.refuse(Refused(BUSY, "the server could not go on, its log says why"))
-        except Exception:  # the database cannot be read, say
-            log.exception("%s: given up", link.name)
+        except Exception:
+            log.exception("%s: internal error", link.name)
             link.refuse(Refused(BUSY, "the server could not go on, its log says why"))
-
-    async def _run_stages_or_refuse(self) -> None:
-        try:
-            await self._run_stages()
-        except Refusal as refusal:
-            await asyncio.sleep(refusal.delay)
-            self._link.refuse(refusal.message)
-        except RemoteProtocolError as error:
-            self._link.refuse(Refused(PROTOCOL, replace_invalid_xml_chars(str(error))))
 
     async def _run_stages(self) -> None:
         link = self._link
-        try:
-            identity = await asyncio.wait_for(self._log_in(), self._settings.login_timeout)
-        except asyncio.TimeoutError:
-            log.info("%s: no login within %g s", link.name, self._settings.login_timeout)
-            return
-        if identity is None:
-            return
+        identity = await self._log_in()
+        self.is_logged_in = True
+        self._parts.admission.log_in(link.peer[0])
         session = os.urandom(8).hex()
-        log.info("session %s: %s logged in from %s", session, escape_control_chars(identity.user), link.name)
+        log.info("session %s: %s logged in from %s", session, escape_control_chars(identity.account.user), link.name)
         link.name = f"session {session}"
-        await link.send(Welcome(session, self._settings.heartbeat, identity.signature))
+        await link.send(Welcome(session, self._parts.settings.heartbeat, identity.signature))
         jobs = await self._receive_jobs()
         if jobs is None:
             return
-        batch = self._accept(AcceptedBatch(session, identity.user, jobs.jobs))
+        batch = await self._accept(identity.account, SubmittedBatch(session, identity.account.user, jobs.jobs))
+        del jobs  # they may be large, and this goes on as long as they do
+        link.release()
         await link.send(Accepted())
         await self._follow(batch)
         log.info("%s: the client %s", link.name, "was told the end" if batch.is_over else "has left")
 
-    async def _log_in(self) -> Identity | None:
-        """Who has logged in; None if the client has left. Raises Refusal."""
-        request = await self._link.receive_request()
+    async def _log_in(self) -> Identity:
+        """Who has logged in. Raises Refusal, Busy, ClientLeft, asyncio.TimeoutError."""
+        request = await self._link.receive_request(self._parts.settings.login_timeout)
         if isinstance(request, UnsupportedLogin):
             raise Refusal(VERSION, f"this is protocol version {VERSION_NUMBER}")
         if not isinstance(request, Login):
-            return None
+            raise ClientLeft
         self._check_not_stopping()
-        return await self._authenticator.authenticate(self._link, request)
+        return await self._parts.authenticator.authenticate(self._link, request)
 
     async def _receive_jobs(self) -> Jobs | None:
-        """The batch; None if the client has left. Until it comes, the client is told that the server is alive."""
+        """The batch; None if the client has left. Until it comes, the client is told that the server is alive. Raises
+        Busy if it has begun and takes too long."""
+        settings = self._parts.settings
         receiving = asyncio.ensure_future(self._link.receive())
+        waited = 0.0
         try:
-            while not (await asyncio.wait({receiving}, timeout=self._settings.heartbeat))[0]:
+            while not (await asyncio.wait({receiving}, timeout=settings.heartbeat))[0]:
+                waited = waited + settings.heartbeat if self._link.connection.unread else 0.0
+                if waited >= settings.message_timeout:
+                    raise Busy(f"the message was not complete within {settings.message_timeout:g} s")
                 await self._send(Alive())
             message = receiving.result()
         finally:
-            await _cancel(receiving)
+            await cancel(receiving)
         return message if isinstance(message, Jobs) else None
 
-    def _accept(self, accepted: AcceptedBatch) -> Batch:
-        """Raises Refusal, with nothing recorded and nothing run."""
+    async def _accept(self, account: Account, submitted: SubmittedBatch) -> Batch:
+        """Raises Refusal, Busy or StoreUnavailable, with nothing recorded and nothing run; StoreUncertain."""
         self._check_not_stopping()
         try:
-            for number, job in enumerate(accepted.jobs, 1):
-                script_of(self._home, accepted.session, number, job)
-            return self._queue.accept(accepted)
+            await self._parts.entrance.check(account, submitted)
+            self._check_not_stopping()
+            return await self._parts.queue.accept(account, submitted)
         except JobRefused as error:
             raise Refusal(JOBS, str(error)) from None
-        except (OSError, sqlite3.Error):
-            log.exception("session %s: cannot be recorded", accepted.session)
-            raise Refusal(BUSY, "the server cannot record the jobs") from None
+        except AccountChanged:
+            raise Busy("the account has been changed or removed since the login") from None
+        except sqlite3.Error as error:
+            log.exception("session %s: cannot be recorded", submitted.session)
+            raise Busy(f"the server cannot record the jobs: {error}") from None
 
     async def _follow(self, batch: Batch) -> None:
         """Reports what becomes of the batch, until that is known or the client leaves. The jobs go on either way."""
@@ -141,10 +163,10 @@ class Session:
                 if ended.done():
                     ended.result()
         finally:
-            await _cancel(reporting, receiving)
+            await cancel(reporting, receiving)
 
     async def _report(self, batch: Batch) -> None:
-        async for message in report(batch, self._home, self._settings.heartbeat):
+        async for message in self._parts.reporter.report(batch):
             await self._send(message)
 
     async def _send(self, message: Message) -> None:
@@ -153,15 +175,18 @@ class Session:
             await self._link.send(message)
 
     def _check_not_stopping(self) -> None:
-        if self._queue.is_stopping:
+        if self._parts.queue.is_stopping:
             raise Refusal(BUSY, "the server is stopping")
 
 
-async def _cancel(*tasks: asyncio.Future[Any]) -> None:
-    """Returns when these have ended: nobody else can read the connection before that.
-
-    What they raise no longer matters: a lost connection may fail both to read and to write.
-    """
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+def _refusal_for(error: Exception) -> Refused | None:
+    """What the client is told where it has not got what it has asked for."""
+    if isinstance(error, Refusal):
+        return error.message
+    if isinstance(error, RemoteProtocolError):
+        return Refused(PROTOCOL, replace_invalid_xml_chars(str(error)))
+    if isinstance(error, Busy):
+        return Refused(BUSY, replace_invalid_xml_chars(str(error)))
+    if isinstance(error, StoreUnavailable):
+        return Refused(BUSY, replace_invalid_xml_chars(f"the journal cannot be used: {error}"))
+    return None

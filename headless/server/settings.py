@@ -1,6 +1,7 @@
-"""The settings of a server: what can be chosen, and what it is if nothing is. No rule that uses them is here.
+"""The settings of a server: what can be chosen, its limits, and what they are if nothing is chosen. No rule that uses
+them is here.
 
-How they come from a command line is in commands/serve.py.
+How they come from a command line is in commands/serve.py. SERVER.md, section "Limits", names them for administrators.
 """
 
 from __future__ import annotations
@@ -9,29 +10,53 @@ import os
 import ssl
 from typing import NamedTuple
 
+MIB = 1024 * 1024
+
 LOGIN_SECONDS = 10.0
+MESSAGE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 30
+DESCRIPTORS_SET_ASIDE = 128  # for the journal, files and connections that are not counted yet, or are being refused
+DESCRIPTORS_PER_WORKER = 8  # for a job that starts, and for one that runs
 
 
 class Settings(NamedTuple):
-    """What can be chosen for a server. Times are in seconds.
+    """What can be chosen for a server, and its limits. Times are in seconds, sizes in bytes.
 
-    host, port       where it listens; port 0 is a free one
-    workers          batches that run at a time
-    grace            what running batches have left when the server stops
-    heartbeat        a client is told something at least this often
-    retention_days   how long what is over stays, None for ever
-    trust_osuser     believe anybody on this machine who they say they are, where the platform does not tell
-    tls              how connections are encrypted, None not at all
-    login_timeout    what a connection has to log in
+    host, port           where it listens; port 0 is a free one
+    workers              batches that run at a time
+    grace                what running batches have left when the server stops
+    end_jobs             whether jobs that still run then are ended; otherwise they go on
+    heartbeat            a client is told something at least this often
+    retention_days       how long what is over stays, None for ever
+    time_limit           how long a job may run, None for ever
+    trust_osuser         believe anybody on this machine who they say they are, where the platform does not tell
+    tls                  how connections are encrypted, None not at all
+    login_timeout        what a client has for each message of its login
+    message_timeout      what a client has from the first byte of a message to its last
+    max_connections      in all, and from one address; and the same for those that have not logged in
+    max_waiting          batches that wait
+    max_bytes_in_flight  of messages that are not whole, or not journaled yet
+    output_limit         of a job's stdout or stderr that is stored
+    disk_floor           of the disk that accepted batches and stored output leave free
     """
 
     host: str = "127.0.0.1"
     port: int = 20000
     workers: int = os.cpu_count() or 1
     grace: float = 30.0
+    end_jobs: bool = False
     heartbeat: int = HEARTBEAT_SECONDS
     retention_days: float | None = None
+    time_limit: float | None = None
     trust_osuser: bool = False
     tls: ssl.SSLContext | None = None
     login_timeout: float = LOGIN_SECONDS
+    message_timeout: float = MESSAGE_SECONDS
+    max_connections: int = 10_000
+    max_connections_per_address: int = 8_000
+    max_strangers: int = 2_000
+    max_strangers_per_address: int = 1_000
+    max_waiting: int = 20_000
+    max_bytes_in_flight: int = 64 * MIB
+    output_limit: int = 64 * MIB
+    disk_floor: int = 8 * MIB

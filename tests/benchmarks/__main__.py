@@ -7,9 +7,9 @@ import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks import command_time, job_start, login_timing, sessions
+from benchmarks import acceptance, command_time, job_start, login_timing, sessions
 
-for benchmark in (command_time, job_start, sessions, login_timing):
+for benchmark in (command_time, job_start, acceptance, sessions, login_timing):
     print((benchmark.__doc__ or "").partition("\n")[0])
     benchmark.main()
     print()

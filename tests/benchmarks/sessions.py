@@ -32,7 +32,7 @@ def session(server: QuickServer) -> float:
 def main() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    options = ("--log-level", "error", "--workers", "2")
+    options = ("--log-level", "error", "--workers", "2", "--max-connections-per-address", "10000")
     with ExitStack() as stack:
         folder = stack.enter_context(tempfile.TemporaryDirectory())
         server = stack.enter_context(QuickServer(Path(folder) / "home", *options))

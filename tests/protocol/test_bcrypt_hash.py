@@ -74,6 +74,14 @@ class TestSaltsAndHashes:
     def test_what_a_bcrypt_library_would_not_write_is_no_hash(self, text):
         assert not bcrypt_hash.is_hash(text)
 
+    @given(st.binary(min_size=bcrypt_hash.RANDOM_BYTES, max_size=bcrypt_hash.RANDOM_BYTES))
+    def test_what_random_bytes_make_looks_like_a_hash_and_has_all_of_them(self, random):
+        made = bcrypt_hash.hash_from(random, 12)
+        assert bcrypt_hash.is_hash(made)
+        bcrypt_hash.check_salt(made[:29])
+        other = bcrypt_hash.hash_from(bytes(byte ^ 1 for byte in random), 12)
+        assert sum(one != another for one, another in zip(made, other)) == bcrypt_hash.RANDOM_BYTES
+
     def test_what_bcrypt_writes_is_a_hash_with_a_salt_that_is_taken(self):
         secret = bcrypt.hashpw(bcrypt_hash.password_bytes(PASSWORD), SALT.encode())
         assert secret == HASH.encode()

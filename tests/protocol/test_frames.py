@@ -44,14 +44,14 @@ def test_our_own_payload_may_be_as_long_as_the_limit_and_no_longer():
 def test_payloads_come_back_in_order_however_they_arrive(cut):
     reader = FrameReader()
     assert payloads(reader, *cut(ABC + LONG + ABC)) == [b"abc", b"x" * 258, b"abc"]
-    assert reader.is_empty
+    assert reader.unread == 0
 
 
 @pytest.mark.parametrize("length", range(1, len(ABC)))
 def test_a_partial_frame_is_no_payload_and_is_not_lost(length):
     reader = FrameReader()
     assert payloads(reader, ABC, ABC[:length]) == [b"abc"]
-    assert not reader.is_empty
+    assert reader.unread > 0
     assert payloads(reader, ABC[length:]) == [b"abc"]
 
 
@@ -59,13 +59,13 @@ def test_payloads_are_given_one_at_a_time():
     reader = FrameReader()
     reader.receive(ABC + LONG)
     assert reader.next_payload(4096) == b"abc"
-    assert not reader.is_empty
+    assert reader.unread > 0
     assert reader.next_payload(4096) == b"x" * 258
     assert reader.next_payload(4096) is None
 
 
 def test_nothing_is_no_payload():
-    assert FrameReader().is_empty
+    assert FrameReader().unread == 0
     assert payloads(FrameReader(), b"") == []
 
 

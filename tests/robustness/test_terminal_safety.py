@@ -22,7 +22,7 @@ from headless.client.console import Console
 from headless.client.waiting import Waiter
 from headless.protocol.vocabulary import FAILED, Job
 from headless.server.accounts import Account, Accounts
-from headless.server.journal import AcceptedBatch, Journal
+from headless.server.journal import JobEnd, Journal, SubmittedBatch
 from support.dialogues import ACCEPTED, DONE, ENDED_FAILED, STARTED, serving
 from support.homes import make_home
 from support.hypothesis_settings import examples
@@ -293,12 +293,12 @@ def test_an_account_of_any_name_is_one_line_in_the_log(tmp_path):
 @example(user=NAME, os_user=NAME, message=HOSTILE, printed=HOSTILE.encode() + b"\x1b[2J\xff")
 def test_journal_and_accounts_show_one_line_for_each(tmp_path_factory, user, os_user, message, printed):
     home = make_home(tmp_path_factory.mktemp("home"))
-    with closing(home.database()) as database:
+    with closing(home.database()) as database, database:
         Accounts(database).add(Account(user, os_user, None))
         journal = Journal(database)
-        journal.accept(AcceptedBatch("5f0c", user, (Job("module", "009ABC"),)))
+        journal.accept(SubmittedBatch("5f0c", user, (Job("module", "009ABC"),)))
         journal.begin("5f0c")
-        journal.finish("5f0c", 1, FAILED, message)
+        journal.finish("5f0c", 1, JobEnd(FAILED, message))
     path = home.output("5f0c", 1, "stderr")
     path.parent.mkdir(parents=True)
     path.write_bytes(printed)

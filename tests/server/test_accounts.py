@@ -1,14 +1,26 @@
 """`python -m headless user`: what is printed, and the exit status. Then the command lines of all commands that must be
-corrected."""
+corrected. Passwords are in test_new_keys.py, limits in test_user_limit.py."""
 
 from __future__ import annotations
 
-import pytest
+import os
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
-from support.credentials import PASSWORD
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from headless.protocol.text import is_xml_text
+from headless.protocol.vocabulary import MAX_NAME_LENGTH
+from headless.server.account_limits import Limits
+from headless.server.accounts import Account, Accounts, keys_from_hash
+from support.credentials import HASH, PASSWORD
+from support.homes import R41, make_home
+from support.hypothesis_settings import examples
 from support.in_process import run_here
 from support.management import fails, prints
-from support.process import current_user
+from support.process import current_user, manage, other_user
 from support.raw_client import connect, osuser_login
 
 
@@ -16,30 +28,96 @@ def listed(home: str) -> list[str]:
     return prints("user", "list", "--home", home)
 
 
-def test_accounts_are_listed_by_name_with_the_ways_to_log_in(home):
+def test_accounts_are_listed_by_name_with_the_ways_to_log_in_and_the_limits(home):
     stdin = f"{PASSWORD}\nnot this\n".encode()
-    prints("user", "add", "R43", "--os-user", "jdoe", "--password-stdin", "--home", home, stdin=stdin)
-    prints("user", "add", "R40", "--os-user", "jdoe", "--home", home)
-    assert listed(home) == ["R40 osuser=jdoe", f"R41 osuser={current_user()}", "R43 challenge osuser=jdoe"]
+    prints("user", "add", "R43", "--os-user", other_user(), "--password-stdin", "--home", home, stdin=stdin)
+    prints("user", "add", "R40", "--os-user", other_user(), "--home", home)
+    prints("user", "limit", "R43", "--module", "009A*", "--no-code", "--home", home)
+    assert listed(home) == [
+        f"R40 osuser={other_user()}",
+        f"R41 osuser={current_user()}",
+        f"R43 challenge osuser={other_user()} module=009A* no-code",
+    ]
 
 
 def test_the_first_account_makes_the_home(tmp_path):
     home = str(tmp_path / "new" / "home")
-    assert prints("user", "add", "R41", "--os-user", "jdoe", "--home", home) == []
-    assert listed(home) == ["R41 osuser=jdoe"]
+    assert prints("user", "add", "R41", "--os-user", current_user(), "--home", home) == []
+    assert listed(home) == [f"R41 osuser={current_user()}"]
 
 
 def test_a_removed_account_is_gone_and_can_be_added_again(home):
-    prints("user", "remove", "R41", "--home", home)
+    assert prints("user", "remove", "R41", "--home", home) == []
     assert listed(home) == []
     fails("R41", "user", "remove", "R41", "--home", home)
-    prints("user", "add", "R41", "--os-user", "jdoe", "--home", home)
-    assert listed(home) == ["R41 osuser=jdoe"]
+    prints("user", "add", "R41", "--os-user", other_user(), "--home", home)
+    assert listed(home) == [f"R41 osuser={other_user()}"]
 
 
 def test_a_user_has_one_account_and_the_second_changes_nothing(home):
-    fails("R41", "user", "add", "R41", "--os-user", "jdoe", "--home", home)
+    fails("R41", "user", "add", "R41", "--os-user", other_user(), "--home", home)
     assert listed(home) == [f"R41 osuser={current_user()}"]
+
+
+def test_of_many_that_add_the_same_account_at_once_one_does(home):
+    def add(_: int) -> tuple[int, str]:
+        done = manage("user", "add", "R50", "--os-user", current_user(), "--home", home, check=False)
+        return done.returncode, done.stderr
+
+    with ThreadPoolExecutor(5) as pool:
+        (status, stderr), *others = sorted(pool.map(add, range(5)))
+    assert (status, stderr) == (0, "")
+    assert [status for status, _ in others] == [1] * 4
+    assert all("already" in stderr for _, stderr in others)
+    assert listed(home) == [f"R41 osuser={current_user()}", f"R50 osuser={current_user()}"]
+
+
+def test_many_that_add_the_first_accounts_at_once_all_do(tmp_path):
+    home = str(tmp_path / "home")
+    names = [f"R5{number}" for number in range(5)]
+    with ThreadPoolExecutor(5) as pool:
+        list(pool.map(lambda name: manage("user", "add", name, "--os-user", current_user(), "--home", home), names))
+    assert listed(home) == [f"{name} osuser={current_user()}" for name in names]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot be asked")
+@pytest.mark.parametrize("os_user", ["no-such-user", "two\nlines", "ü" * 256])
+def test_an_os_user_that_the_machine_does_not_know_is_warned_of_in_one_line_and_added(home, os_user):
+    done = run_here("user", "add", "R40", "--os-user", os_user, "--home", home)
+    assert (done.status, done.stdout) == (0, "")
+    (line,) = done.stderr.splitlines()
+    assert "warning: this machine knows no user" in line
+    assert listed(home)[0].startswith("R40 osuser=")
+
+
+def test_an_account_that_is_not_added_is_not_warned_of(home):
+    fails("already", "user", "add", "R41", "--os-user", "no-such-user", "--home", home)
+
+
+NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=MAX_NAME_LENGTH).filter(
+    lambda name: is_xml_text(name) and not name.startswith("-")
+)
+
+
+@settings(examples, max_examples=20)
+@given(NAMES)
+@example("a b=c")
+@example("R4%")
+@example("'; DROP TABLE accounts; --")
+@example("two\nlines")
+@example("\u202e\u200b")
+def test_an_account_of_any_name_can_be_added_changed_and_removed(tmp_path_factory, name):
+    home = make_home(tmp_path_factory.mktemp("home"), R41)
+    place = ("--home", str(home.folder))
+    prints("user", "add", name, "--secret-file", "-", *place, stdin=HASH.encode())
+    prints("user", "limit", name, "--no-code", *place)
+    prints("user", "passwd", name, "--secret-file", "-", *place, stdin=HASH.encode())
+    with closing(home.database()) as database:
+        account = Accounts(database).of_user(name)
+    assert account == Account(name, None, keys_from_hash(HASH.encode()), Limits(code=False))
+    assert len(listed(str(home.folder))) == 2
+    prints("user", "remove", name, *place)
+    assert listed(str(home.folder)) == [f"R41 osuser={current_user()}"]
 
 
 def test_a_running_server_knows_a_change_at_once(server):
@@ -52,31 +130,6 @@ def test_a_running_server_knows_a_change_at_once(server):
     assert answer() == "welcome"
     prints("user", "remove", "R60", "--home", str(server.home))
     assert answer() == "refused"
-
-
-@pytest.mark.parametrize(
-    ("password", "word"),
-    [
-        pytest.param(b"x" * 73 + b"\n", "73 bytes", id="73 bytes"),
-        pytest.param("ü".encode() * 37 + b"\n", "74 bytes", id="37 characters in 74 bytes"),
-        pytest.param(b"\n", "0 bytes", id="an empty line"),
-        pytest.param(b"", "0 bytes", id="nothing"),
-        pytest.param(b"a\0b\n", "NUL", id="with a NUL"),
-        pytest.param(b"\xff\n", "UTF-8", id="not UTF-8"),
-    ],
-)
-def test_a_password_is_refused_that_is(home, password, word):
-    fails(word, "user", "add", "R42", "--password-stdin", "--home", home, stdin=password)
-    assert listed(home) == [f"R41 osuser={current_user()}"]
-
-
-def test_a_password_of_72_bytes_is_the_longest(home):
-    prints("user", "add", "R42", "--password-stdin", "--home", home, stdin="ü".encode() * 36 + b"\r\n")
-    assert "R42 challenge" in listed(home)
-
-
-def test_without_a_terminal_nothing_is_asked(home):
-    fails("--password-stdin", "user", "add", "R42", "--home", home)
 
 
 @pytest.mark.parametrize(
@@ -93,6 +146,10 @@ def test_without_a_terminal_nothing_is_asked(home):
         ("user", "add", "R42", "--os-user", ""),
         ("user", "add", "R42", "--password", "secret"),
         ("user", "remove"),
+        ("user", "passwd"),
+        ("user", "passwd", ""),
+        ("user", "limit"),
+        ("user", "limit", "a\x1bb"),
         ("user", "list", "R41"),
         ("jobs", "one", "two"),
         ("serve", "--listen", "nonsense"),

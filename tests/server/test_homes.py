@@ -1,11 +1,15 @@
-"""The folder of a server: who may read it, what makes one, and what cannot be one."""
+"""The folder of a server: who may read it, what makes one, what cannot be one, and whose hands it must not have been
+in."""
 
 from __future__ import annotations
 
 import os
+import sys
 
 import pytest
 
+from headless.server.home import Home
+from support.homes import R41, make_home
 from support.in_process import run_here
 from support.job_server import JobServer
 from support.management import fails, prints
@@ -50,8 +54,8 @@ def test_a_database_that_is_none_cannot_be_used(home):
 
 def test_the_home_is_planta_home_if_nothing_else_is_given(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    prints("user", "add", "R41", "--os-user", "jdoe")
-    assert prints("user", "list") == listed(str(tmp_path / "planta-home")) == ["R41 osuser=jdoe"]
+    prints("user", "add", "R41", "--os-user", current_user())
+    assert prints("user", "list") == listed(str(tmp_path / "planta-home")) == [f"R41 osuser={current_user()}"]
 
 
 def test_a_home_is_its_owners_alone_whatever_the_umask(tmp_path):
@@ -60,3 +64,195 @@ def test_a_home_is_its_owners_alone_whatever_the_umask(tmp_path):
     assert server.home.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in server.home.iterdir() if path.is_dir()} == {0o700}
     assert {path.stat().st_mode & 0o777 for path in server.home.glob("planta.sqlite*")} == {0o600}
+
+
+# What others could have made, or can write to
+
+posix = pytest.mark.skipif(os.name == "nt", reason="owners and modes mean little on Windows")
+by_root = pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can give something away")
+OTHER = 54321  # the number of another user
+
+OPENING = [("user", "add", "R50", "--os-user", "jdoe"), ("serve", "--listen", "127.0.0.1:0"), *READING]
+each_command = pytest.mark.parametrize("argv", OPENING, ids=" ".join)
+
+
+def give_away(path):
+    os.chown(path, OTHER, -1, follow_symlinks=False)
+
+
+def refuses(path, home, *argv: str) -> None:
+    """The command refuses this home, names the path, and says what can be done."""
+    fails(repr(str(path)), *(argv or ("user", "list")), "--home", str(home))
+    done = run_here(*(argv or ("user", "list")), "--home", str(home))
+    assert any(word in done.stderr for word in ("chmod", "chown", "rm ", "another --home"))
+
+
+@pytest.fixture
+def above(tmp_path):
+    """A folder with a home in it, which is at above / "home"."""
+    folder = tmp_path / "above"
+    folder.mkdir(mode=0o755)
+    make_home(folder / "home", R41)
+    assert listed(str(folder / "home"))
+    return folder
+
+
+@by_root
+@each_command
+def test_a_home_of_somebody_else_is_not_used(above, argv):
+    give_away(above / "home")
+    refuses(above / "home", above / "home", *argv)
+
+
+@by_root
+def test_a_home_that_somebody_else_has_made_in_a_sticky_folder_is_not_used(above):
+    above.chmod(0o1777)
+    (above / "bait").mkdir()
+    give_away(above / "bait")
+    refuses(above / "bait", above / "bait", "user", "add", "R50", "--os-user", "jdoe")
+    assert list((above / "bait").iterdir()) == []
+
+
+@posix
+@each_command
+@pytest.mark.parametrize("mode", [0o720, 0o702, 0o777, 0o1777])
+def test_a_home_that_others_can_write_to_is_not_used(above, argv, mode):
+    (above / "home").chmod(mode)
+    refuses(above / "home", above / "home", *argv)
+    assert (above / "home").stat().st_mode & 0o7777 == mode
+
+
+@posix
+@pytest.mark.parametrize("argv", [("user", "add", "R50", "--os-user", "jdoe"), *READING], ids=" ".join)
+def test_a_home_that_others_can_only_read_is_closed_to_them(above, argv):
+    (above / "home").chmod(0o755)
+    run_here(*argv, "--home", str(above / "home"))
+    assert (above / "home").stat().st_mode & 0o777 == 0o700
+
+
+@by_root
+@each_command
+@pytest.mark.parametrize("part", ["planta.sqlite", "planta.sqlite-wal", "lock", "output", "modules", "py"])
+def test_a_home_with_a_part_of_somebody_else_is_not_used(above, argv, part):
+    path = above / "home" / part
+    if not path.exists():
+        path.touch()
+    give_away(path)
+    refuses(path, above / "home", *argv)
+
+
+@posix
+@pytest.mark.parametrize("part", ["planta.sqlite", "planta.sqlite-wal", "planta.sqlite-shm", "lock", "output"])
+def test_what_the_server_writes_is_behind_no_link(above, tmp_path, part):
+    path = above / "home" / part
+    if path.exists():
+        path.rename(tmp_path / "elsewhere")
+    else:
+        (tmp_path / "elsewhere").touch()
+    path.symlink_to(tmp_path / "elsewhere")
+    refuses(path, above / "home")
+
+
+@posix
+@pytest.mark.parametrize("part", ["modules", "py"])
+def test_the_folders_of_code_may_be_behind_a_link_if_not_everybody_can_write_there(above, tmp_path, part):
+    path = above / "home" / part
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert listed(str(above / "home"))
+    (tmp_path / "elsewhere").chmod(0o777)
+    refuses(path, above / "home")
+
+
+@by_root
+def test_a_folder_of_code_behind_a_link_belongs_to_nobody_else(above, tmp_path):
+    path = above / "home" / "py"
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    give_away(tmp_path / "elsewhere")
+    refuses(path, above / "home")
+
+
+@posix
+@each_command
+@pytest.mark.parametrize("mode", [0o775, 0o757])
+def test_a_home_below_a_folder_that_others_can_write_to_is_not_used(above, argv, mode):
+    above.chmod(mode)
+    refuses(above, above / "home", *argv)
+
+
+@posix
+def test_a_sticky_folder_above_is_none_where_others_can_replace_the_home(above):
+    above.chmod(0o1777)
+    assert listed(str(above / "home"))
+
+
+@by_root
+@each_command
+def test_a_home_below_a_folder_of_somebody_else_is_not_used(above, argv):
+    give_away(above)
+    refuses(above, above / "home", *argv)
+
+
+@posix
+@pytest.mark.parametrize("place", ["link", "absolute", "way/home", "way/../above/home", "link/../home", "home/py/.."])
+def test_a_link_of_our_own_leads_to_a_home(above, place):
+    (above / "link").symlink_to("./home/.")
+    (above / "absolute").symlink_to(above / "home")
+    (above / "way").symlink_to("../above")
+    prints("user", "add", "R50", "--os-user", current_user(), "--home", str(above / place))
+    assert listed(str(above / place))[1:] == [f"R50 osuser={current_user()}"]
+
+
+@by_root
+@pytest.mark.parametrize("place", ["link", "link/home"])
+def test_no_link_of_somebody_else_leads_to_a_home(above, place):
+    (above / "link").symlink_to(above / "home" if place == "link" else above)
+    give_away(above / "link")
+    refuses(above / "link", above / place)
+    refuses(above / "link", above / place, "user", "add", "R50", "--os-user", "jdoe")
+
+
+@posix
+def test_what_a_link_leads_through_is_asked_as_well(above, tmp_path):
+    (tmp_path / "link").symlink_to("above/home")
+    above.chmod(0o777)
+    refuses(above, tmp_path / "link")
+
+
+@posix
+def test_links_in_a_circle_are_no_home(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    fails("links", "user", "add", "R41", "--os-user", "jdoe", "--home", str(tmp_path / "a"))
+
+
+@posix
+def test_nothing_is_made_behind_what_is_not_to_be_trusted(above):
+    above.chmod(0o777)
+    refuses(above, above / "new" / "home", "user", "add", "R50", "--os-user", "jdoe")
+    assert not (above / "new").exists()
+
+
+@posix
+def test_folders_that_are_made_above_a_home_can_be_trusted_whatever_the_umask(tmp_path):
+    home = str(tmp_path / "new" / "newer" / "home")
+    manage("user", "add", "R41", "--os-user", "jdoe", "--home", home, umask=0)
+    assert listed(home) == ["R41 osuser=jdoe"]
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o755
+
+
+@posix
+def test_where_the_files_of_jobs_are_by_option_is_no_part_of_the_home(above, tmp_path):
+    (tmp_path / "py").mkdir()
+    (tmp_path / "py").chmod(0o777)
+    Home(str(above / "home"), str(tmp_path / "py")).create()
+
+
+def test_on_windows_owners_and_modes_are_not_asked_for(above, monkeypatch):
+    (above / "home").chmod(0o777)
+    monkeypatch.setattr(sys, "platform", "win32")
+    Home(str(above / "home")).create()
+    Home(str(above / "home")).check_trust()
+    Home(str(above / "new" / "home")).create()
+    assert (above / "new" / "home").is_dir()

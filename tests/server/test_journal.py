@@ -1,118 +1,205 @@
-"""`python -m headless jobs`: what it prints of the journal, as lines and as JSON. Columns, following and forgetting are
-in test_listing.py."""
+"""`python -m headless jobs`: what it prints of the journal, as lines and as JSON. Which jobs it shows, columns and
+following are in test_listing.py."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
+import time
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
+from headless.protocol.vocabulary import FAILED, OK, Job
+from headless.server import shims
 from headless.server.accounts import Account
-from support.homes import make_home
+from headless.server.journal import INTERRUPTED, JobEnd, Journal, SubmittedBatch
+from support.homes import R41, make_home
 from support.in_process import run_here
-from support.job_code import Gate
-from support.job_server import QuickServer, journal
+from support.journals import batch, end, over, write
 from support.management import fails, prints
 from support.process import ROOT, manage
-from support.raw_client import connect, py_code, run
 
-KEYS = ["session", "job", "user", "kind", "state", "accepted", "started", "ended", "message"]
+KEYS = [
+    "session", "job", "user", "kind", "title", "state", "accepted", "started", "ended", "seconds", "exit_status",
+    "signal", "message", "pid",
+]  # fmt: skip
+FAILED_SESSION = "5f0c" * 4
 
 
-@pytest.fixture(scope="module")
-def failed(server):
+@pytest.fixture
+def place(tmp_path):
+    return make_home(tmp_path / "home", R41)
+
+
+@pytest.fixture
+def record(place):
+    """The journal. Each change is on disk at once, as another process has to see it."""
+    with closing(place.database()) as database:
+        database.isolation_level = None
+        yield Journal(database)
+
+
+@pytest.fixture
+def failed(place, record):
     """A session that has failed: its first job was ok and has printed something."""
-    (server.home / "modules" / "OK.py").write_text("import sys; print('one\\ntwo'); print('three', file=sys.stderr)")
-    with connect(server).log_in() as client:
-        client.submit("<module>OK</module>", py_code("raise SystemExit('no such table')"), py_code("1"))
-        assert client.report().ended == "failed"
-    return client.session
+    jobs = (Job("module", "009ABC"), Job("py_file", "nightly/close.py"), Job("py_code", "\n  import os\nprint(1)"))
+    record.accept(SubmittedBatch(FAILED_SESSION, "R41", jobs))
+    record.begin(FAILED_SESSION)
+    record.finish(FAILED_SESSION, 1, JobEnd(OK, "", time.time(), 1.25, 0))
+    record.finish(FAILED_SESSION, 2, JobEnd(FAILED, "no such table", time.time(), 0.5, None, 9))
+    write(place, FAILED_SESSION, 1, "stdout", b"one\ntwo\n")
+    write(place, FAILED_SESSION, 1, "stderr", b"three\n")
+    return FAILED_SESSION
 
 
-def test_json_is_one_object_a_job(server, failed):
-    entries = [entry for entry in journal(server) if entry["session"] == failed]
+def objects(home, *argv: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in prints("jobs", *argv, "--json", "--home", str(home.folder))]
+
+
+@pytest.mark.usefixtures("failed")
+def test_json_is_one_object_a_job(place):
+    entries = objects(place)
     assert [list(entry) for entry in entries] == [KEYS] * 3
-    fixed = [[entry[key] for key in ("job", "user", "kind", "state", "message")] for entry in entries]
-    assert fixed == [
-        [1, "R41", "module", "ok", ""],
-        [2, "R41", "py_code", "failed", "no such table"],
-        [3, "R41", "py_code", "skipped", ""],
+    fixed = [
+        [entry[key] for key in ("job", "user", "kind", "title", "state", "seconds", "exit_status", "signal", "message")]
+        for entry in entries
     ]
+    assert fixed == [
+        [1, "R41", "module", "009ABC", "ok", 1.25, 0, None, ""],
+        [2, "R41", "py_file", "nightly/close.py", "failed", 0.5, None, 9, "no such table"],
+        [3, "R41", "py_code", "import os", "skipped", None, None, None, ""],
+    ]
+    assert {entry["pid"] for entry in entries} == {None}
 
 
-def test_times_are_those_of_the_clock_with_their_time_zone(server):
+def test_times_are_those_of_the_clock_with_their_time_zone(place, record):
     before = datetime.now(timezone.utc) - timedelta(milliseconds=1)  # the journal shows no more
-    run(server, py_code("1"))
-    entry = journal(server)[-1]
+    over(record, "s")
+    (entry,) = objects(place)
     accepted, started, ended = (datetime.fromisoformat(entry[key]) for key in ("accepted", "started", "ended"))
     assert before <= accepted <= started <= ended <= datetime.now(timezone.utc)
 
 
-def test_without_json_it_is_one_line_a_job(server, failed):
-    lines = [line for line in prints("jobs", "--home", str(server.home)) if line.startswith(failed)]
-    entries = [entry for entry in journal(server) if entry["session"] == failed]
+def test_without_json_it_is_one_line_a_job_that_says_which_job_it_is(place, failed):
+    lines, entries = prints("jobs", "--home", str(place.folder)), objects(place)
     assert len(lines) == 3
     for line, entry in zip(lines, entries):
-        day, time = f"{datetime.fromisoformat(entry['accepted']).astimezone():%Y-%m-%d %H:%M:%S}".split()
-        columns = line.split()
-        assert columns[:5] == [failed, str(entry["job"]), entry["state"], day, time]
-        assert {entry["user"], entry["kind"]} <= set(columns)
-        assert line.endswith(entry["message"] or entry["kind"])
+        day, clock = f"{datetime.fromisoformat(entry['accepted']).astimezone():%Y-%m-%d %H:%M:%S}".split()
+        assert line.split()[:5] == [failed, str(entry["job"]), entry["state"], day, clock]
+        user, kind, *title = line.split()[8 if entry["started"] else 7 :]
+        assert (user, kind) == (entry["user"], entry["kind"])
+        assert " ".join(title) == f"{entry['title']} {entry['message']}".strip()
 
 
-def test_a_session_is_shown_alone_and_with_its_output(server, failed):
-    run(server, py_code("print('another session')"))
-    lines = prints("jobs", failed, "--home", str(server.home))
+def test_of_code_no_more_than_60_characters_of_its_first_line_are_shown(place, record):
+    record.accept(batch("s", text="\n\n" + "x" * 100 + "\nsecret = 1"))
+    (line,) = prints("jobs", "--home", str(place.folder))
+    assert line.endswith(" " + "x" * 60)
+    assert objects(place)[0]["title"] == "x" * 60
+
+
+def test_a_title_cannot_move_the_cursor(place, record):
+    record.accept(batch("s", kind="py_file", text="a\x1b[2J\u202eb.py"))
+    (line,) = prints("jobs", "--home", str(place.folder))
+    assert line.endswith("py_file  a\\x1b[2J\\u202eb.py")
+
+
+def test_a_session_is_shown_alone_and_with_its_output(place, record, failed):
+    over(record, "another")
+    lines = prints("jobs", failed, "--home", str(place.folder))
     assert [line.split()[:2] for line in lines if not line.startswith(" ")] == [
         [failed, "1"],
         [failed, "2"],
         [failed, "3"],
     ]
     assert lines[1:4] == ["  1 stdout: one", "  1 stdout: two", "  1 stderr: three"]
-    first = journal(server, failed)[0]
+    first = objects(place, failed)[0]
     assert list(first) == [*KEYS, "stdout", "stderr"]
     assert (first["stdout"], first["stderr"]) == ("one\ntwo\n", "three\n")
 
 
-def test_the_stored_output_is_what_the_job_wrote(server):
-    with connect(server).log_in() as client:
-        client.submit(py_code("import os; os.write(1, b'10%\\r20%\\r\\n\\xff')"))
-        client.report()
-    assert journal(server, client.session)[0]["stdout"] == "10%\r20%\r\n\ufffd"
+def test_the_stored_output_is_what_the_job_wrote(place, record):
+    over(record, "s")
+    write(place, "s", 1, "stdout", b"10%\r20%\r\n\xff")
+    assert objects(place, "s")[0]["stdout"] == "10%\r20%\r\n\ufffd"
 
 
 @pytest.mark.parametrize("json", [(), ("--json",)])
-def test_a_session_that_is_not_there_is_a_1(server, json):
-    fails("5f0c", "jobs", "5f0c", *json, "--home", str(server.home))
+def test_a_session_that_is_not_there_is_a_1(home, json):
+    fails("5f0c", "jobs", "5f0c", *json, "--home", home)
 
 
 def test_an_empty_journal_is_no_error(home):
     assert prints("jobs", "--home", home) == prints("jobs", "--json", "--home", home) == []
 
 
-def test_the_journal_survives_and_the_newest_job_is_last(tmp_path):
-    gate = Gate(tmp_path / "gate")
-    with QuickServer(tmp_path / "home", "--workers", "1") as server:
-        run(server, py_code("raise SystemExit(1)"), py_code("2"))
-        with connect(server).log_in() as running, connect(server).log_in() as waiting:
-            running.submit(py_code(gate.code))
-            waiting.submit(py_code("1"))
-            running.expect("started")
-            before = journal(server)
-            gate.open()
-            waiting.report()
-        server.stop()
-        server.start()
-        run(server, py_code("1"))
-        after = journal(server)
-    assert [entry["state"] for entry in before] == ["failed", "skipped", "running", "queued"]
-    assert [entry["state"] for entry in after] == ["failed", "skipped", "ok", "ok", "ok"]
-    assert [entry["session"] for entry in after[:4]] == [entry["session"] for entry in before]
-    assert before[:2] == after[:2]
-    assert (before[2]["ended"], before[3]["started"], before[3]["ended"]) == (None, None, None)
+def test_the_newest_job_is_last(place, record):
+    over(record, "b", FAILED, jobs=2)
+    over(record, "a")
+    record.accept(batch("c"))
+    assert [(entry["session"], entry["job"]) for entry in objects(place)] == [("b", 1), ("b", 2), ("a", 1), ("c", 1)]
+
+
+# What only seems to run
+
+
+@pytest.fixture
+def running(record):
+    """The journal says of this job, which began an hour ago, that it runs."""
+    record.accept(batch("s"))
+    record.begin("s")
+    record._database.execute("UPDATE jobs SET started = started - 3600")
+
+
+def shown(home) -> tuple[str, dict[str, Any]]:
+    (line,) = prints("jobs", "--home", str(home.folder))
+    return line, objects(home)[0]
+
+
+@pytest.mark.usefixtures("running")
+def test_a_job_whose_shim_lives_runs_and_its_duration_grows(place, monkeypatch):
+    pids = {str(place.folder / "output" / "s" / "1"): 4711}
+    monkeypatch.setattr(shims, "running_pid", lambda output: pids[output])
+    line, entry = shown(place)
+    assert " running " in line and "  1:00:0" in line
+    assert (entry["state"], entry["pid"], entry["ended"]) == ("running", 4711, None)
+    assert 3600 <= entry["seconds"] < 3660
+
+
+@pytest.mark.usefixtures("running")
+@pytest.mark.parametrize(("is_served", "state"), [(True, "running"), (False, "unknown")])
+def test_a_job_whose_shim_is_gone_has_no_growing_duration(place, is_served, state):
+    lock = place.lock() if is_served else None
+    line, entry = shown(place)
+    if lock:
+        lock.close()
+    assert line.split()[2] == entry["state"] == state
+    assert line.split()[7] == "-"
+    assert (entry["seconds"], entry["pid"], entry["ended"]) == (None, None, None)
+    assert ("no server runs" in line) == ("no server runs" in entry["message"]) == (not is_served)
+
+
+@pytest.mark.usefixtures("running")
+def test_an_end_that_nobody_saw_has_no_time(place, record):
+    record.finish("s", 1, JobEnd(INTERRUPTED, "the machine was switched off"))
+    line, entry = shown(place)
+    assert line.split()[2] == "interrupted" and line.split()[7] == "-"
+    assert (entry["ended"], entry["seconds"]) == (None, None)
+
+
+@pytest.mark.parametrize(("seconds", "shown_as"), [(None, "0:00:00.0"), (2.5, "0:00:02.5")])
+def test_a_clock_that_was_set_back_makes_no_negative_duration(place, record, seconds, shown_as):
+    record.accept(batch("s"))
+    record.begin("s")
+    record.finish("s", 1, JobEnd(OK, "", time.time() - 3600, seconds, 0))
+    line, entry = shown(place)
+    assert line.split()[7] == shown_as
+    assert entry["seconds"] == (seconds or 0)
 
 
 # What is printed
@@ -123,9 +210,9 @@ PLAIN = {name: value for name, value in os.environ.items() if not name.startswit
 
 @pytest.mark.usefixtures("failed")
 @pytest.mark.parametrize("argv", [("jobs",), ("user", "list")], ids=" ".join)
-def test_everything_printed_reaches_a_pipe(server, argv):
-    expected = run_here(*argv, "--home", str(server.home)).stdout
-    assert server.manage(*argv, env=PLAIN).stdout == expected != ""
+def test_everything_printed_reaches_a_pipe(place, argv):
+    command = (*argv, "--home", str(place.folder))
+    assert manage(*command, env=PLAIN).stdout == run_here(*command).stdout != ""
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
@@ -145,9 +232,11 @@ def test_a_character_that_stdout_does_not_know_is_no_error(tmp_path):
     assert lines[0].endswith("rgen osuser=jdoe")
 
 
-def test_output_that_stdout_does_not_know_is_no_error(server):
-    with connect(server).log_in() as client:
-        client.submit(py_code("raise SystemExit('keine Tabelle für Zürich')"))
-        client.report()
-    shown = server.manage("jobs", client.session, env={**PLAIN, "PYTHONIOENCODING": "ascii"}).stdout
-    assert shown.count("keine Tabelle") == 2
+def test_output_that_stdout_does_not_know_is_no_error(place, record):
+    record.accept(batch("s", text="'für Zürich'"))
+    record.begin("s")
+    record.finish("s", 1, end(FAILED, "keine Tabelle für Zürich"))
+    write(place, "s", 1, "stderr", "keine Tabelle für Zürich\n".encode())
+    argv = ("jobs", "s", "--home", str(place.folder))
+    printed = manage(*argv, env={**PLAIN, "PYTHONIOENCODING": "ascii"}).stdout
+    assert printed.count("keine Tabelle") == 2

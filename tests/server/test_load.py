@@ -124,3 +124,14 @@ def test_a_server_can_stop_while_it_is_closing_a_connection(tmp_path):
 
         serve_here(tmp_path / "home", talk, login_timeout=0.1)
     gc.collect()  # which is when asyncio warns of a connection that was left open
+
+
+def test_jobs_may_open_as_many_files_as_the_server_was_allowed_when_it_started(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (600, hard))
+    try:
+        with QuickServer(tmp_path / "home") as server:
+            report = run(server, py_code("import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE)[0])"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert report.output == {(1, "stdout"): "600\n"}

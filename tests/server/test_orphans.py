@@ -1,120 +1,202 @@
-"""kill -9 of the server, and of the process that jobs are forked from: no process of a job outlives them for long. Then
-signals to that process."""
+"""Jobs outlive the server: after kill -9 and after an upgrade they go on as if nothing had been, and the next server
+takes them up. What is left of a job whose shim was killed is ended."""
 
 from __future__ import annotations
 
-import functools
 import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from support.crashes import WORKERS, is_refused, kill, submitted, traced, traces
+from support.crashes import check, kill, kill_shims, printed, recorded, shim_of, submitted, traced, wait_until_quiet
 from support.job_code import Gate, is_free
-from support.job_server import QuickServer, states
-from support.raw_client import RawClient, connect, py_code
+from support.job_processes import IGNORE_SIGTERM, Lock, is_running, with_child
+from support.job_server import QuickServer, journal, states
+from support.process import PATIENCE, ROOT
+from support.raw_client import connect, py_code
+from support.shims_of import WatchedJob, send, shims_of
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform does not fork jobs")
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="shims are found by /proc")
+
+WATCHED = """
+import os, signal, sys
+def note(signum, _): print("signal", signum)
+for signum in set(signal.Signals) - {signal.SIGKILL, signal.SIGSTOP, signal.SIGCHLD}: signal.signal(signum, note)
+before = os.getppid(), os.getsid(0), os.getpgrp(), os.getcwd()
+print("begins")
+"""
+UNHARMED = "print(before == (os.getppid(), os.getsid(0), os.getpgrp(), os.getcwd()))\n"
 
 
 @pytest.fixture
 def server(tmp_path):
-    """A server with one worker, which SIGTERM leaves ten minutes. It is killed in the end if it still lives."""
-    with QuickServer(tmp_path / "home", "--workers", "1", "--grace", "600") as server:
+    """A server with one worker, which leaves its jobs running."""
+    with QuickServer(tmp_path / "home", "--workers", "1", ends_jobs=False) as server:
         yield server
-        server.process.kill()
 
 
-# The processes of jobs
-
-PARENT = "import os; print(os.getppid())\n"  # the process that jobs are forked from
-
-
-def stubborn(lock: Path) -> str:
-    """A job that holds this lock together with a child, for a minute. Both ignore SIGTERM."""
-    return py_code(
-        "import fcntl, os, signal, time\n"
-        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        f"lock = open({str(lock)!r}, 'w')\n"
-        "fcntl.flock(lock, fcntl.LOCK_EX)\n"
-        f"if os.fork(): {PARENT}"
-        "time.sleep(60)\n"
-    )
+def counting(gate: Path) -> str:
+    """Prints numbers until the gate is there."""
+    loop = f"for n in range(9000):\n    if os.path.exists({str(gate)!r}): break\n    print(n); time.sleep(0.002)\n"
+    return f"import os, time\n{loop}"
 
 
-def printed_by_job(client: RawClient) -> int:
-    """The number that the first job of a batch prints."""
-    client.expect("started")
-    return int(client.expect("output").text or "")
+def kill_it(server: QuickServer) -> None:
+    kill(server)
 
 
-def test_no_process_of_a_job_is_left_when_the_next_server_listens(server, tmp_path):
-    """Which waits for them: these have to be killed, a second after SIGTERM."""
+def stop_it(server: QuickServer) -> None:
+    assert server.stop() == 0
+
+
+either_way = pytest.mark.parametrize("end", [kill_it, stop_it], ids=["kill -9", "SIGTERM"])
+
+
+# What goes on
+
+
+@either_way
+def test_a_job_goes_on_without_a_server_and_under_the_next_and_its_whole_output_is_there_once(server, tmp_path, end):
+    gate = tmp_path / "gate"
     with connect(server) as client:
-        printed_by_job(submitted(client, stubborn(tmp_path / "lock")))
-        assert not is_free(tmp_path / "lock")
-        kill(server)
-    server.start()
-    assert is_free(tmp_path / "lock")
-    assert states(server, client.session) == ["interrupted"]
-
-
-def test_nor_if_the_killed_server_had_yet_to_learn_how_another_job_ended(tmp_path):
-    gate = Gate(tmp_path / "gate")
-    with (
-        QuickServer(tmp_path / "home", "--workers", "2") as server,
-        connect(server) as client,
-        connect(server) as other,
-    ):
-        printed_by_job(submitted(client, stubborn(tmp_path / "lock")))
-        job = printed_by_job(submitted(other, py_code("import os; print(os.getpid())\n" + gate.code)))
-        server.process.send_signal(signal.SIGSTOP)
-        gate.open()
-        wait_until(lambda: not is_alive(job))
-        kill(server)
-        server.start()
-        assert is_free(tmp_path / "lock")
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
-
-
-def test_without_a_next_server_no_process_of_a_job_is_left_either(server, tmp_path):
-    with connect(server) as client:
-        printed_by_job(submitted(client, stubborn(tmp_path / "lock")))
-        kill(server)
-    wait_until(lambda: is_free(tmp_path / "lock"))
-
-
-def test_a_job_of_a_killed_server_gets_the_time_to_clean_up(server, tmp_path):
-    code = (
-        "import signal, sys, time\n"
-        f"signal.signal(signal.SIGTERM, lambda *_: sys.exit(open({str(tmp_path / 'clean')!r}, 'w').close()))\n"
-        "print('.')\n"
-        "time.sleep(60)\n"
-    )
-    with connect(server) as client:
-        submitted(client, py_code(code))
+        submitted(client, py_code(counting(gate)), traced())
         client.expect("started")
         client.expect("output")
-        kill(server)
+    output = server.home / "output" / client.session / "1.stdout"
+    with subprocess.Popen(
+        [sys.executable, "-m", "headless", "jobs", client.session, "--follow", "--home", str(server.home)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as follower:
+        try:
+            for _ in range(2):
+                end(server)
+                wait_until_it_grows(output)
+                server.start()
+                wait_until_it_grows(output)
+            gate.touch()
+            shown = follower.communicate(timeout=PATIENCE)[0]
+        finally:
+            follower.kill()
+    lines = output.read_text().splitlines()
+    assert lines == [str(number) for number in range(len(lines))]
+    assert [line.split(": ")[1] for line in shown.splitlines() if "1 stdout: " in line] == lines
+    assert follower.returncode == 0
+    assert states(server, client.session) == ["ok", "ok"]
+    check_untraced(server, client.session)
+
+
+def wait_until_it_grows(output: Path) -> None:
+    size = output.stat().st_size
+    wait_until(lambda: output.stat().st_size > size + 50)
+
+
+def check_untraced(server: QuickServer, session: str) -> None:
+    """The second job of this session has run once."""
+    lines = (server.home / "py" / "trace").read_text().splitlines()
+    assert [line for line in lines if session in line] == [f"{session} 2 starts", f"{session} 2 ends"]
+
+
+@either_way
+def test_no_job_notices_that_the_server_has_ended(server, tmp_path, end):
+    gate = Gate(tmp_path / "gate")
+    with connect(server) as client:
+        assert printed(submitted(client, py_code(WATCHED + gate.code + UNHARMED))) == "begins\n"
+    shim = shim_of(server, client.session)
+    for _ in range(2):
+        end(server)
+        server.start()
+    assert shim_of(server, client.session) == shim
+    gate.open()
+    wait_until_quiet(server)
+    assert (server.home / "output" / client.session / "1.stdout").read_text() == "begins\nTrue\n"
+    assert states(server, client.session) == ["ok"]
+
+
+@either_way
+def test_how_a_job_ended_without_a_server_is_journaled_by_the_next_and_the_rest_of_the_batch_runs(
+    server, tmp_path, end
+):
+    gate = Gate(tmp_path / "gate")
+    with connect(server) as client:
+        printed(submitted(client, traced("print('.')\n" + gate.code), traced()))
+    end(server)
+    gate.open()
+    wait_until(lambda: not shims_of(server.home))
+    over = time.time()
+    time.sleep(0.3)
     server.start()
-    assert (tmp_path / "clean").exists()
+    wait_until_quiet(server)
+    check(server)
+    job = journal(server, client.session)[0]
+    assert job["state"] == "ok"
+    ended = recorded(server)[client.session][0].ended
+    assert ended is not None
+    assert ended <= over
+    kill(server)
+    server.start()
+    assert recorded(server)[client.session][0].ended == ended
+
+
+@either_way
+def test_a_job_that_fails_without_a_server_is_failed_with_its_reason(server, tmp_path, end):
+    gate = Gate(tmp_path / "gate")
+    with connect(server) as client:
+        printed(submitted(client, py_code("print('.')\n" + gate.code + "raise SystemExit('no such table')"), traced()))
+    end(server)
+    gate.open()
+    wait_until(lambda: not shims_of(server.home))
+    server.start()
+    wait_until_quiet(server)
+    assert [(job.state, job.message) for job in recorded(server)[client.session]] == [
+        ("failed", "no such table"),
+        ("skipped", ""),
+    ]
+
+
+def test_a_job_that_is_being_started_goes_on_when_the_server_stops(tmp_path):
+    with QuickServer(tmp_path / "home", "--workers", "4", ends_jobs=False) as server:
+        for number in range(12):
+            with connect(server) as one, connect(server) as other:
+                for client in (one, other):
+                    submitted(client, traced("time.sleep(0.05)"), traced())
+                time.sleep(number / 1000)
+                assert server.stop() == 0
+            server.start()
+        wait_until_quiet(server)
+        check(server)
+
+
+@either_way
+def test_as_many_batches_as_there_are_workers_run_also_when_some_were_taken_up(tmp_path, end):
+    gate = Gate(tmp_path / "gate")
+    with QuickServer(tmp_path / "home", "--workers", "2", ends_jobs=False) as server:
+        with connect(server) as first, connect(server) as second, connect(server) as third:
+            printed(submitted(first, traced("print('.')\n" + gate.code)))
+            printed(submitted(second, traced("print('.')\n" + gate.code)))
+            submitted(third, traced())
+            end(server)
+        server.start()
+        with connect(server) as fourth:
+            submitted(fourth, traced())
+            time.sleep(0.3)
+            assert [states(server, each.session) for each in (third, fourth)] == [["queued"]] * 2
+            gate.open()
+            assert fourth.report().ended == "ok"
+        wait_until_quiet(server)
+        check(server)
 
 
 def test_a_second_server_does_not_begin_where_one_lives(server, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server) as client:
-        printed_by_job(submitted(client, py_code(PARENT + gate.code)))
+        printed(submitted(client, py_code("print('.')\n" + gate.code)))
         second = server.manage("serve", "--listen", "127.0.0.1:0", check=False)
         gate.open()
         assert client.report().ended == "ok"
@@ -122,80 +204,112 @@ def test_a_second_server_does_not_begin_where_one_lives(server, tmp_path):
     assert "another server" in second.stderr
 
 
-# The process that jobs are forked from
+# What ends
 
 
-def test_a_job_is_failed_and_gone_when_the_process_it_was_forked_from_is_killed(server, tmp_path):
+@pytest.mark.parametrize("order", ["shim", "shim and server", "server and shim", "server, shim, next server"])
+@pytest.mark.parametrize("options", [{}, {"start_new_session": True}], ids=["child", "child of another group"])
+def test_nothing_is_left_of_a_job_whose_shim_was_killed(server, tmp_path, order, options):
+    lock = Lock(tmp_path / "lock")
+    child = IGNORE_SIGTERM + lock.code()
     with connect(server) as client, connect(server) as waiting:
-        parent = printed_by_job(submitted(client, stubborn(tmp_path / "lock"), traced()))
-        submitted(waiting, py_code(PARENT))
-        os.kill(parent, signal.SIGKILL)
-        report = client.report()
-        assert printed_by_job(waiting) != parent
-        assert waiting.report().ended == "ok"
-    assert [status for status, _ in report.finished] == ["failed", "skipped"]
-    assert "process" in report.finished[0][1]
-    assert report.ended == "failed"
-    wait_until(lambda: is_free(tmp_path / "lock"))
-    assert states(server, client.session) == ["failed", "skipped"]
-    assert not traces(server)
+        printed(submitted(client, py_code(with_child(lock, child, "print('.')\ntime.sleep(60)", **options)), traced()))
+        submitted(waiting, traced())
+        shim = shim_of(server, client.session)
+        if order == "server and shim":
+            kill(server)
+        if order == "server, shim, next server":
+            kill(server)
+            server.start()
+        send(shim, signal.SIGKILL)
+        if order == "shim and server":
+            kill(server)
+        if order == "shim":
+            report = client.report()
+            assert [status for status, _ in report.finished] == ["failed", "skipped"]
+            assert "killed" in report.finished[0][1]
+            assert report.ended == "failed"
+        elif order != "server, shim, next server":
+            server.start()
+    wait_until_quiet(server)
+    assert is_free(tmp_path / "lock")
+    assert states(server, client.session) == ["interrupted", "skipped"]
+    check(server, killed={WatchedJob(client.session, 1)})
+    job = journal(server, client.session)[0]
+    assert job["ended"] is None
 
 
-def test_when_it_is_killed_with_several_jobs_all_that_wait_run(tmp_path):
+def test_a_machine_that_was_switched_off_leaves_interrupted_jobs(server):
+    """Then no process is left. What has the number of one is another, which is not ended."""
+    with connect(server) as client:
+        printed(submitted(client, traced("print('.')\ntime.sleep(60)"), traced()))
+    kill(server)
+    killed = kill_shims(server)
+    record = server.home / "output" / client.session / "1.shim"
+    text = record.read_text()
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+        words = text.split()
+        record.write_text(text.replace(f" {words[1]} ", f" {other.pid} ", 1))
+        server.start()
+        wait_until_quiet(server)
+        assert other.poll() is None
+        other.communicate(timeout=PATIENCE)
+    check(server, killed=killed)
+
+
+def test_several_shims_that_are_killed_cost_no_other_batch(tmp_path):
     gate = Gate(tmp_path / "never")
-    with QuickServer(tmp_path / "home", "--workers", str(WORKERS)) as server:
-        clients = [connect(server).log_in() for _ in range(2 * WORKERS)]
-        try:
-            running, waiting = clients[:WORKERS], clients[WORKERS:]
-            for client in running:
-                client.submit(py_code(PARENT + gate.code))
-            parents = {printed_by_job(client) for client in running}
-            for client in waiting:
-                client.submit(traced())
-            os.kill(parents.pop(), signal.SIGKILL)
-            assert [client.report().ended for client in running] == ["failed"] * WORKERS
-            assert [client.report().ended for client in waiting] == ["ok"] * WORKERS
-            assert not parents
-        finally:
-            server.process.kill()  # which SIGTERM may not reach if this fails
-            for client in clients:
-                client.sock.close()
+    with QuickServer(tmp_path / "home", "--workers", "2", ends_jobs=False) as server:
+        clients = [connect(server).log_in() for _ in range(5)]
+        for client in clients[:2]:
+            client.submit(py_code("print('.')\n" + gate.code))
+            printed(client)
+        for client in clients[2:]:
+            client.submit(traced())
+        killed = kill_shims(server)
+        assert len(killed) == 2
+        assert [client.report().ended for client in clients] == ["failed"] * 2 + ["ok"] * 3
+        check(server, killed=killed)
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux lets a process die with its parent")
-def test_a_jobs_own_process_is_gone_when_server_and_fork_server_are_killed_at_once(server, tmp_path):
-    code = f"import fcntl\nlock = open({str(tmp_path / 'lock')!r}, 'w')\nfcntl.flock(lock, fcntl.LOCK_EX)\n"
-    with connect(server) as client:
-        parent = printed_by_job(submitted(client, py_code(code + PARENT + Gate(tmp_path / "never").code)))
-        assert not is_free(tmp_path / "lock")
-        os.kill(parent, signal.SIGSTOP)  # so that it cannot see to it itself
-        kill(server)
-        os.kill(parent, signal.SIGKILL)
-    wait_until(lambda: is_free(tmp_path / "lock"))
-    server.start()
-    assert states(server, client.session) == ["interrupted"]
-
-
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_to_it_changes_nothing(server, tmp_path, signum):
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGHUP, signal.SIGPIPE])
+def test_what_a_terminal_may_send_to_a_shim_does_not_cost_the_job(server, tmp_path, signum):
     gate = Gate(tmp_path / "gate")
     with connect(server) as client:
-        parent = printed_by_job(submitted(client, py_code(PARENT + gate.code), py_code(PARENT)))
-        os.kill(parent, signum)
+        printed(submitted(client, py_code("print('.')\n" + gate.code), traced()))
+        send(shim_of(server, client.session), signum)
         gate.open()
         report = client.report()
-    assert (report.output, report.ended) == ({(2, "stdout"): f"{parent}\n"}, "ok")
+    assert report.ended == "ok"
 
 
-def test_sigterm_to_the_whole_group_and_to_it_changes_nothing_for_jobs_in_the_grace(tmp_path, monkeypatch):
-    """Which is what service managers do."""
+def test_sigterm_to_a_shim_ends_its_job_which_is_interrupted(server):
+    with connect(server) as client:
+        printed(submitted(client, py_code("print('.')\nimport time; time.sleep(60)"), traced()))
+        send(shim_of(server, client.session), signal.SIGTERM)
+        report = client.report()
+    assert [status for status, _ in report.finished] == ["failed", "skipped"]
+    assert states(server, client.session) == ["interrupted", "skipped"]
+
+
+def test_sigterm_to_the_whole_group_of_the_server_changes_nothing_for_jobs(tmp_path):
+    """Which is what service managers and terminals do."""
     gate = Gate(tmp_path / "gate")
-    monkeypatch.setattr(subprocess, "Popen", functools.partial(subprocess.Popen, start_new_session=True))
-    with QuickServer(tmp_path / "home", "--grace", "600") as server, connect(server) as client:
-        parent = printed_by_job(submitted(client, py_code(PARENT + gate.code), traced()))
-        os.killpg(server.process.pid, signal.SIGTERM)
-        os.kill(parent, signal.SIGTERM)
-        wait_until(lambda: is_refused(server))
+    with QuickServer(tmp_path / "home", ends_jobs=False) as server:
+        with connect(server) as client:
+            printed(submitted(client, py_code(WATCHED + "print(os.getpid())\n" + gate.code + UNHARMED), traced()))
+        groups = {os.getpgid(pid) for pid in shims_of(server.home)}
+        assert os.getpgid(server.process.pid) not in groups
+        assert os.getsid(server.process.pid) not in {os.getsid(pid) for pid in shims_of(server.home)}
+        server.stop()
+        server.start()
         gate.open()
-        assert client.report().finished == [("ok", "")] * 2
-        assert server.wait() == 0
+        wait_until_quiet(server)
+        assert states(server, client.session) == ["ok", "ok"]
+
+
+def test_a_shim_is_gone_soon_after_its_job(server):
+    with connect(server) as client:
+        submitted(client, traced())
+        assert client.report().ended == "ok"
+    assert not [pid for pid in shims_of(server.home) if is_running(pid)]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import socket
 import sys
+import threading
 
 import pytest
 
@@ -32,20 +34,81 @@ def test_loopback_is_this_machine_alone(host, is_loopback):
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells who owns a connection")
 
 
-@on_linux
-@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
-def test_the_kernel_knows_the_owner_as_long_as_the_connection_is_there(host):
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+@pytest.fixture(params=["127.0.0.1", "::1"])
+def connection(request):
+    """A client's socket, and its address and the server's."""
+    host = request.param
     try:
-        listening = socket.create_server((host, 0), family=family)
+        listening = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError:
         pytest.skip(f"there is no {host} here")
     with listening, socket.create_connection(listening.getsockname()[:2]) as client:
-        theirs, ours = client.getsockname()[:2], client.getpeername()[:2]
-        assert peer.owner_uid(theirs, ours) == os.geteuid()
-        client.close()
-        with pytest.raises(peer.OwnerUnknown):
-            peer.owner_uid(theirs, ours)
+        server, _ = listening.accept()
+        with server:
+            yield client, client.getsockname()[:2], client.getpeername()[:2]
+
+
+@pytest.fixture(params=["netlink", "the table"])
+def way(request, monkeypatch):
+    """How the kernel is asked."""
+    monkeypatch.setattr(peer, "_netlink_answers", threading.Event())
+    if request.param == "the table":
+        monkeypatch.setattr(peer, "_uid_via_netlink", unanswered)
+
+
+def unanswered(*_: object, **__: object) -> None:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+@on_linux
+@pytest.mark.usefixtures("way")
+def test_the_kernel_knows_the_owner_as_long_as_the_connection_is_there(connection):
+    client, theirs, ours = connection
+    assert peer.can_tell()
+    assert peer.owner_uid(theirs, ours) == os.geteuid()
+    client.close()
+    with pytest.raises(peer.NotConnected):
+        peer.owner_uid(theirs, ours)
+
+
+@on_linux
+@pytest.mark.usefixtures("way")
+def test_a_client_that_has_said_its_last_word_is_nobodys(connection):
+    client, theirs, ours = connection
+    client.shutdown(socket.SHUT_WR)
+    with pytest.raises(peer.NotConnected):
+        peer.owner_uid(theirs, ours)
+
+
+@on_linux
+def test_a_kernel_that_cannot_be_asked_now_is_no_platform_that_never_tells(connection, monkeypatch):
+    """One who uses up all descriptors must not become somebody else by that."""
+    _, theirs, ours = connection
+    monkeypatch.setattr(socket, "socket", unanswered)
+    monkeypatch.setattr(peer, "open", unanswered, raising=False)
+    with pytest.raises(peer.KernelSilent, match="Too many open files"):
+        peer.owner_uid(theirs, ours)
+
+
+def test_no_error_but_that_of_the_platform_says_that_the_owner_is_unknown():
+    assert not issubclass(peer.NotConnected, peer.OwnerUnknown)
+    assert issubclass(peer.KernelSilent, peer.NotConnected)
+
+
+@on_linux
+def test_the_table_is_not_read_for_a_connection_that_netlink_does_not_know(connection, monkeypatch):
+    client, theirs, ours = connection
+    monkeypatch.setattr(peer, "_netlink_answers", threading.Event())
+    try:
+        peer._uid_via_netlink(theirs, ours)
+    except OSError:
+        pytest.skip("this kernel has the table alone")
+    client.close()
+    monkeypatch.setattr(peer, "_uid_via_proc_net_tcp", lambda *_: pytest.fail("the table takes long"))
+    with pytest.raises(peer.NotConnected):
+        peer.owner_uid(theirs, ours)
+    with pytest.raises(peer.NotConnected):
+        peer.owner_uid(("127.0.0.1", 1), ("127.0.0.1", 2))
 
 
 # /proc/net/tcp: 20000 listens; a connection from 40000, with its other end; one from 40001 that is being closed.
@@ -62,14 +125,16 @@ TABLE = """\
 @on_linux
 @pytest.mark.skipif(sys.byteorder != "little", reason="the table above was written by a little-endian machine")
 def test_the_owner_is_that_of_the_peers_end_of_an_open_connection(monkeypatch):
+    monkeypatch.setattr(peer, "_netlink_answers", threading.Event())
     monkeypatch.setattr(peer, "open", lambda *_, **__: io.StringIO(TABLE), raising=False)
     assert peer.owner_uid(("127.0.0.1", 40000), ("127.0.0.1", 20000)) == 1001
-    with pytest.raises(peer.OwnerUnknown):
+    with pytest.raises(peer.NotConnected):
         peer.owner_uid(("127.0.0.1", 40001), ("127.0.0.1", 20000))
 
 
 def test_elsewhere_the_owner_is_unknown(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
+    assert not peer.can_tell()
     with pytest.raises(peer.OwnerUnknown):
         peer.owner_uid(("127.0.0.1", 1), ("127.0.0.1", 2))
 

@@ -1,35 +1,35 @@
-"""The processes of jobs: how they start, how they end with all that they have started, and the process that they are
-forked from."""
+"""The processes of jobs, in both ways in which they can be started: how they start, and how they end with all that they
+have started. What only shims do is in test_shims.py."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import signal
-import subprocess
-import sys
+import time
 
 import pytest
 
-from headless.server.process import LOST
-from support.homes import R41, make_home
+from headless.server.processes import processes
+from headless.server.shims import Shims
+from headless.server.spawned import SpawnedProcesses
+from headless.server.threads import Threads
 from support.job_processes import (
     IGNORE_SIGTERM,
-    LOOK,
     WAYS,
     Folder,
     Lock,
     Result,
-    fork_server,
     in_time,
-    opened,
+    result_of,
+    stored,
+    until,
     with_child,
 )
-from support.process import PATIENCE, ROOT
-from support.raw_client import RawClient, py_code
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="here jobs are not forked")
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="these jobs use signals")
+in_both_ways = pytest.mark.parametrize("way", WAYS)
 
 
 @pytest.fixture
@@ -37,76 +37,99 @@ def folder(tmp_path):
     return Folder(tmp_path)
 
 
-# Starting
-
-
-def test_many_jobs_start_at_once(folder):
-    async def run_one(processes, number: int) -> Result:
-        order = folder.spec_of(folder.script(f"print({number})", f"{number}.py"), str(number))
-        return folder.result_of(order, await in_time((await processes.start(order)).wait()))
-
-    async def run_all() -> list[Result]:
-        async with opened("forked") as processes:
-            return await asyncio.gather(*(run_one(processes, number) for number in range(50)))
-
-    assert asyncio.run(run_all()) == [Result(0, b"%d\n" % number, b"") for number in range(50)]
-
-
-@pytest.mark.parametrize("stream", ["stdout", "stderr"])
-@pytest.mark.parametrize("way", WAYS)
-def test_without_files_for_its_output_no_job_starts_and_the_next_one_does(folder, way, stream):
-    async def start() -> Result:
-        order = folder.spec_of(folder.script(LOOK), way)
-        async with opened(way) as processes:
-            for _ in range(3):
-                with pytest.raises(OSError, match="absent"):
-                    await in_time(processes.start(order._replace(**{stream: str(folder.path / "absent" / "file")})))
-            return folder.result_of(order, await in_time((await processes.start(order)).wait()))
-
-    assert asyncio.run(start()) == folder.by_hand(folder.script(LOOK))
-
-
-# The end of a job and of all that it has started
-
-
 @pytest.fixture
 def lock(tmp_path):
     return Lock(tmp_path / "lock")
 
 
-def test_what_a_job_leaves_behind_is_gone_when_its_end_is_known(folder, lock):
-    result = asyncio.run(folder.as_job(folder.script(with_child(lock, lock.code())), "forked"))
-    assert lock.is_free()
-    assert result == (0, b"", b"")
+def test_what_can_fork_has_shims(monkeypatch):
+    assert isinstance(processes(Threads("test", 1, 1)), Shims)
+    monkeypatch.delattr(os, "fork")
+    assert isinstance(processes(Threads("test", 1, 1)), SpawnedProcesses)
 
 
-def test_what_a_job_leaves_behind_may_clean_up(folder, lock):
-    clean_up = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('cleaned up')))\n"
-    child = lock.code(clean_up + "time.sleep(60)").replace("open", clean_up + "open", 1)
-    result = asyncio.run(folder.as_job(folder.script(with_child(lock, child)), "forked"))
-    assert lock.is_free()
-    assert result == (0, b"cleaned up\n", b"")
+# Starting
 
 
-def test_what_a_job_leaves_behind_is_killed_if_it_does_not_end(folder, lock):
-    script = folder.script(with_child(lock, IGNORE_SIGTERM + lock.code()))
-    result = asyncio.run(folder.as_job(script, "forked"))  # whose patience ends long before the child's minute
-    wait_until(lock.is_free)
-    assert result == (0, b"", b"")
+@in_both_ways
+def test_many_jobs_start_at_once(folder, way):
+    async def run_all() -> list[Result]:
+        jobs = WAYS[way]()
+        specs = [folder.spec(f"print({number})", number) for number in range(50)]
+        started = await asyncio.gather(*map(jobs.start, specs))
+        return [result_of(spec, await process.wait()) for spec, process in zip(specs, started)]
+
+    assert asyncio.run(in_time(run_all())) == [Result(0, b"%d\n" % number, b"") for number in range(50)]
 
 
-def test_what_has_left_the_job_lives_on(folder, lock, tmp_path):
-    gate = tmp_path / "gate"
-    then = f"while not os.path.exists({str(gate)!r}): time.sleep(0.01)"
-    try:
-        asyncio.run(folder.as_job(folder.script(with_child(lock, lock.code(then), start_new_session=True)), "forked"))
-        assert not lock.is_free()
-    finally:
-        gate.touch()
-    wait_until(lock.is_free)
+@in_both_ways
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_without_a_file_for_its_output_no_job_starts_and_the_next_one_does(folder, way, stream):
+    async def start() -> Result:
+        jobs = WAYS[way]()
+        for _ in range(3):
+            spec = folder.spec(f"open({str(folder.path / 'has_run')!r}, 'w')", 1)
+            os.makedirs(f"{spec.output}.{stream}", exist_ok=True)
+            with pytest.raises(OSError, match=rf"directory.*1\.{stream}"):
+                await jobs.start(spec)
+        spec = folder.spec("print(42)", 2)
+        return result_of(spec, await (await jobs.start(spec)).wait())
+
+    assert asyncio.run(in_time(start())) == (0, b"42\n", b"")
+    assert not (folder.path / "has_run").exists()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@in_both_ways
+@pytest.mark.parametrize("change", [{"folder": "/absent/folder"}, {"output": "/absent/5f0c/1"}])
+def test_what_is_not_there_is_named(folder, way, change):
+    async def start() -> None:
+        with pytest.raises(OSError, match="/absent/"):
+            await WAYS[way]().start(folder.spec("")._replace(**change))
+
+    asyncio.run(in_time(start()))
+
+
+@in_both_ways
+def test_what_an_earlier_try_has_printed_is_not_there_any_more(folder, way):
+    script = folder.script("print('new')")
+    folder.output.joinpath("1.stdout").write_text("old, and longer than the new one")
+    assert folder.as_job(script, way).stdout == b"new\n"
+
+
+# The end
+
+
+@in_both_ways
+def test_the_end_says_when_it_was_and_how_long_it_took(folder, way):
+    async def run() -> None:
+        spec = folder.spec("import time; time.sleep(0.2); raise SystemExit(3)")
+        before = time.time()
+        end = await (await WAYS[way]().start(spec)).wait()
+        assert end is not None
+        assert (end.status, end.was_asked, end.lost) == (3, False, 0)
+        assert 0.2 <= end.seconds <= time.time() - before
+        assert before + 0.2 <= end.ended <= time.time()
+
+    asyncio.run(in_time(run()))
+
+
+@in_both_ways
+def test_many_may_wait_for_it_and_leave_and_come_late(folder, way, lock):
+    async def run() -> None:
+        process = await WAYS[way]().start(folder.spec(lock.code("time.sleep(0.2)")))
+        waiting = [asyncio.ensure_future(process.wait()) for _ in range(5)]
+        await until(lambda: lock.is_taken)
+        for each in waiting[:3]:
+            each.cancel()
+        ends = [await process.wait(), *await asyncio.gather(*waiting[3:]), await process.wait()]
+        assert all(each.cancelled() for each in waiting[:3])
+        assert ends[0] is not None
+        assert (ends[0].status, set(ends)) == (0, {ends[0]})
+
+    asyncio.run(in_time(run()))
+
+
+@in_both_ways
 @pytest.mark.parametrize(
     ("before", "status"),
     [
@@ -118,139 +141,71 @@ def test_what_has_left_the_job_lives_on(folder, lock, tmp_path):
     ],
 )
 def test_a_job_that_is_ended_gets_sigterm(folder, lock, way, before, status):
-    async def start_and_end() -> int:
-        async with opened(way) as processes:
-            process = await processes.start(folder.spec_of(folder.script(before + lock.code()), way))
-            while not lock.is_taken:
-                await asyncio.sleep(0.01)
-            await in_time(process.end())
-            return await in_time(process.wait())
+    async def start_and_end() -> tuple[int, bool]:
+        process = await WAYS[way]().start(folder.spec(before + lock.code()))
+        await until(lambda: lock.is_taken)
+        await process.end()
+        end = await process.wait()
+        assert end is not None
+        return end.status, end.was_asked
 
-    assert asyncio.run(asyncio.wait_for(start_and_end(), PATIENCE)) == status
+    assert asyncio.run(in_time(start_and_end())) == (status, True)
     assert lock.is_free()
 
 
-@pytest.mark.parametrize("way", WAYS)
+@in_both_ways
 def test_ending_a_job_ends_its_children(folder, lock, way):
     async def start_and_end() -> None:
-        async with opened(way) as processes:
-            code = with_child(lock, IGNORE_SIGTERM + lock.code()) + "time.sleep(60)"
-            process = await processes.start(folder.spec_of(folder.script(code), way))
-            while not lock.is_taken:
-                await asyncio.sleep(0.01)
-            await in_time(process.end())
+        code = with_child(lock, IGNORE_SIGTERM + lock.code(), "time.sleep(60)")
+        process = await WAYS[way]().start(folder.spec(code))
+        await until(lambda: lock.is_taken)
+        await process.end()
 
-    asyncio.run(asyncio.wait_for(start_and_end(), PATIENCE))
+    asyncio.run(in_time(start_and_end()))
     wait_until(lock.is_free)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@in_both_ways
 def test_a_job_may_be_ended_as_soon_as_it_is_started_and_again_when_it_is_over(folder, way):
     async def start_and_end() -> set[int]:
-        async with opened(way) as processes:
-            order = folder.spec_of(folder.script("import time; time.sleep(60)"), way)
-            statuses = set()
-            for _ in range(20):  # the process may be anywhere between its first instruction and the script
-                process = await processes.start(order)
-                await in_time(asyncio.gather(process.end(), process.end()))
-                await in_time(process.end())
-                statuses.add(await in_time(process.wait()))
-            return statuses
+        jobs, statuses = WAYS[way](), set()
+        for _ in range(20):  # the process may be anywhere between its first instruction and the script
+            process = await jobs.start(folder.spec("import time; time.sleep(60)"))
+            await asyncio.gather(process.end(), process.end())
+            await process.end()
+            end = await process.wait()
+            assert end is not None
+            assert end.was_asked
+            statuses.add(end.status)
+        return statuses
 
-    assert asyncio.run(start_and_end()) == {-signal.SIGTERM}
-
-
-# The process that jobs are forked from
+    assert asyncio.run(in_time(start_and_end())) == {-signal.SIGTERM}
 
 
-def test_orders_wait_while_it_takes_none(folder):
-    """More of them than a socket holds: with hundreds of workers, after a restart, so many batches begin at once."""
+@in_both_ways
+def test_ending_what_has_ended_does_nothing(folder, way):
+    async def run() -> None:
+        process = await WAYS[way]().start(folder.spec("print(1)"))
+        end = await process.wait()
+        begun = time.monotonic()
+        await process.end()
+        assert time.monotonic() - begun < 0.5
+        assert (await process.wait(), end and end.was_asked) == (end, False)
 
-    async def start_many() -> list[int]:
-        async with opened("forked") as processes:
-            order = folder.spec_of(folder.script(""), "forked")
-            os.kill(fork_server(processes).pid, signal.SIGSTOP)
-            starting = [asyncio.ensure_future(processes.start(order)) for _ in range(500)]
-            await asyncio.sleep(0.1)
-            os.kill(fork_server(processes).pid, signal.SIGCONT)
-            return await asyncio.gather(*[process.wait() for process in await asyncio.gather(*starting)])
-
-    assert asyncio.run(asyncio.wait_for(start_many(), PATIENCE)) == [0] * 500
+    asyncio.run(in_time(run()))
 
 
-def test_closing_ends_what_still_runs(folder, lock):
-    async def start_and_close() -> int:
-        async with opened("forked") as processes:
-            process = await processes.start(folder.spec_of(folder.script(lock.code()), "forked"))
-            while not lock.is_taken:
-                await asyncio.sleep(0.01)
-        return await in_time(process.wait())
-
-    assert asyncio.run(asyncio.wait_for(start_and_close(), PATIENCE)) != 0
-    assert lock.is_free()
+def test_nobody_knows_what_has_become_of_a_job_without_a_shim(folder):
+    assert asyncio.run(SpawnedProcesses().find(str(folder.output / "1"))) is None
 
 
-async def kill_what_forks(folder: Folder, lock: Lock, code: str) -> tuple[int, Result]:
-    """The exit status of a job with this code, and the result of the next job."""
-    async with opened("forked") as processes:
-        process = await processes.start(folder.spec_of(folder.script(code), "forked"))
-        while not lock.is_taken:
-            await asyncio.sleep(0.01)
-        fork_server(processes).kill()
-        status = await in_time(process.wait())
-        order = folder.spec_of(folder.script("print(42)", "next.py"), "forked")
-        return status, folder.result_of(order, await in_time((await processes.start(order)).wait()))
-
-
-def test_if_it_is_killed_its_jobs_are_lost_and_the_next_one_gets_another(folder, lock):
-    code = with_child(lock, IGNORE_SIGTERM + lock.code()) + "time.sleep(60)"
-    result = asyncio.run(asyncio.wait_for(kill_what_forks(folder, lock, code), PATIENCE))
-    assert result == (LOST, (0, b"42\n", b""))
-    wait_until(lock.is_free)
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere the kernel does not end the jobs")
-def test_if_the_server_is_killed_as_well_the_kernel_ends_the_jobs(folder, lock, monkeypatch):
-    monkeypatch.setattr(os, "killpg", lambda *_: None)
-    asyncio.run(asyncio.wait_for(kill_what_forks(folder, lock, IGNORE_SIGTERM + lock.code()), PATIENCE))
-    wait_until(lock.is_free)
-
-
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_a_signal_to_everybody_is_no_signal_to_the_jobs(folder, tmp_path, signum):
-    """Ending them is the server's business, whose terminal or service manager signals all its processes."""
-
-    async def signal_it() -> int:
-        async with opened("forked") as processes:
-            gate = tmp_path / "gate"
-            code = f"import os, time\nwhile not os.path.exists({str(gate)!r}): time.sleep(0.01)"
-            process = await processes.start(folder.spec_of(folder.script(code), "forked"))
-            fork_server(processes).send_signal(signum)
-            second = await processes.start(folder.spec_of(folder.script("", "second.py"), "second"))
-            assert await in_time(second.wait()) == 0
-            gate.touch()
-            return await in_time(process.wait())
-
-    assert asyncio.run(signal_it()) == 0
-
-
-@pytest.mark.parametrize("closed", ["<&-", "2>&-"])
-def test_a_job_has_its_standard_files_whichever_of_them_the_server_lacks(tmp_path, closed):
-    home = make_home(tmp_path / "home", R41).folder
-    serve = [sys.executable, "-m", "headless", "serve", "--home", str(home), "--listen", "127.0.0.1:0", "--grace", "0"]
-    with subprocess.Popen(
-        ["/bin/sh", "-c", f'exec "$@" {closed}', "sh", *serve],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as server:
-        try:
-            assert server.stdout is not None
-            address = server.stdout.readline().split()[-1]
-            with RawClient(address).log_in() as client:
-                client.submit(py_code("import sys; print(sys.stdin.read() + 'out'); print('err', file=sys.stderr)"))
-                report = client.report()
-        finally:
-            server.terminate()
-    assert report == ({(1, "stdout"): "out\n", (1, "stderr"): "err\n"}, [("ok", "")], "ok")
+@in_both_ways
+def test_a_job_writes_behind_what_is_there_already(folder, way):
+    """Whoever opens its standard files again does not lose what it has printed."""
+    script = folder.script(
+        "import os\nprint('first'); os.system('echo second > /dev/stdout'); open('/dev/stdout', 'w').write('third')"
+    )
+    spec = folder.spec_of(script)
+    folder.as_job(script, way)
+    expected = b"first\nsecond\nthird" if way == "shim" else b"third"  # without a shim it is a file, as by hand
+    assert stored(spec) == expected

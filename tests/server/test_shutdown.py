@@ -1,57 +1,156 @@
-"""How a server ends: what SIGTERM and SIGINT leave running, for how long, and what becomes of the rest."""
+"""How a server ends: what its first signal leaves running and for how long, and that the second one ends it within
+seconds, whatever hangs. And the signals that do not end it."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing, contextmanager
 
 import pytest
 
+from support.crashes import (
+    check,
+    check_told,
+    is_refused,
+    kill,
+    kill_shims,
+    printed,
+    recorded,
+    shim_of,
+    submitted,
+    told_until_the_end,
+    traced,
+    wait_until_quiet,
+)
 from support.job_code import Gate, is_free
-from support.job_server import JobServer, QuickServer, states
-from support.raw_client import connect, in_jobs, osuser_login, py_code
+from support.job_processes import IGNORE_SIGTERM, Lock
+from support.job_server import QuickServer, states
+from support.process import PATIENCE, ROOT
+from support.raw_client import connect, in_jobs, py_code, run
+from support.shims_of import send, shims_of
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="shims are found by /proc")
+SECONDS_TO_STOP_AT_ONCE = 3.0
+SECONDS_TO_END_JOBS = 10.0
+LEEWAY = 1.0  # of a machine that is busy
+_F_SETPIPE_SZ = 1031  # fcntl(2)
 
-def test_sigterm_interrupts_what_outlives_the_grace(own_server, tmp_path):
-    with connect(own_server).log_in() as client:
-        client.submit(py_code(Gate(tmp_path / "never").code), py_code("2"))
+SIGTERM_AND_SIGINT = pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
+
+
+# With --end-jobs
+
+
+def test_with_end_jobs_sigterm_interrupts_what_outlives_the_grace(own_server, tmp_path):
+    with connect(own_server) as client:
+        submitted(client, py_code(Gate(tmp_path / "never").code), py_code("2"))
         client.expect("started")
         own_server.process.terminate()
         report = client.report()
     assert own_server.wait() == 0
-    assert [status for status, _ in report.finished] == ["failed", "skipped"]
+    assert report.finished == [("failed", "the server was stopped"), ("skipped", "")]
     assert report.ended == "failed"
     assert states(own_server, client.session) == ["interrupted", "skipped"]
 
 
-def test_sigterm_ends_what_the_jobs_have_started(own_server, tmp_path):
-    lock = tmp_path / "lock"
-    child = (
-        "import fcntl, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
-        f"file = open({str(lock)!r}, 'w'); fcntl.flock(file, fcntl.LOCK_EX); print('locked', flush=True); "
-        "time.sleep(60)"
-    )
-    with connect(own_server).log_in() as client:
-        client.submit(py_code(f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {child!r}])"))
-        client.expect("started")
-        assert client.expect("output").text == "locked\n"
+def test_and_what_the_jobs_have_started(own_server, tmp_path):
+    lock = Lock(tmp_path / "lock")
+    child = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {IGNORE_SIGTERM + lock.code()!r}])"
+    with connect(own_server) as client:
+        submitted(client, py_code(child))
+        wait_until(lambda: lock.is_taken)
     assert own_server.stop() == 0
-    wait_until(lambda: is_free(lock))
+    assert is_free(tmp_path / "lock")
 
 
-def is_refused_as_busy(server: JobServer) -> bool:
-    """Whether a new login is. Anything but that or a welcome is an error."""
-    with connect(server) as client:
-        answer = client.ask(osuser_login())
-        assert answer.tag == "welcome" or answer.attrib == {"reason": "busy"}
-        return answer.tag == "refused"
+def test_and_a_job_gets_the_time_to_clean_up(own_server, tmp_path):
+    clean_up = f"sys.exit(open({str(tmp_path / 'clean')!r}, 'w').close())"
+    code = f"import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: {clean_up})\nprint('.')\ntime.sleep(60)"
+    with connect(own_server) as client:
+        printed(submitted(client, py_code(code)))
+        own_server.stop()
+    assert (tmp_path / "clean").exists()
+    assert states(own_server, client.session) == ["interrupted"]
+
+
+def test_and_what_it_has_just_taken_up(tmp_path):
+    with QuickServer(tmp_path / "home", ends_jobs=False) as server:
+        with connect(server) as client:
+            printed(submitted(client, traced("print('.')\ntime.sleep(60)"), traced()))
+        kill(server)
+        server.ends_jobs = True
+        server.start()
+        assert server.stop() == 0
+        assert not shims_of(server.home)
+        assert states(server, client.session) == ["interrupted", "skipped"]
+
+
+def test_and_what_it_still_looks_for_does_not_keep_it(tmp_path):
+    """A shim of which nobody knows yet whether it has started its job."""
+    with QuickServer(tmp_path / "home", ends_jobs=False) as server:
+        with connect(server) as client:
+            printed(submitted(client, traced("print('.')\ntime.sleep(60)")))
+        kill(server)
+        kill_shims(server)
+        with open(server.home / "output" / client.session / "1.shim", "r+") as record:
+            fcntl.flock(record, fcntl.LOCK_EX)
+            record.truncate(0)
+            server.ends_jobs = True
+            server.start()
+            assert server.stop() == 0
+        assert states(server, client.session) == ["running"]
+
+
+def test_and_no_more_than_that(tmp_path):
+    """What waits runs at the next start."""
+    with QuickServer(tmp_path / "home", "--workers", "1") as server:
+        with connect(server) as running, connect(server) as waiting:
+            printed(submitted(running, py_code("print('.')\nimport time; time.sleep(60)")))
+            submitted(waiting, traced(), traced())
+            server.process.terminate()
+            assert running.report().ended == "failed"
+            waiting.expect_refusal("busy")
+        assert server.wait() == 0
+        server.start()
+        wait_until_quiet(server)
+        assert states(server, waiting.session) == ["ok", "ok"]
+
+
+# Without
+
+
+def test_without_it_sigterm_leaves_jobs_running_and_refuses_those_that_wait_for_them(tmp_path):
+    gate = Gate(tmp_path / "gate")
+    with QuickServer(tmp_path / "home", "--workers", "1", ends_jobs=False) as server:
+        with connect(server) as running, connect(server) as waiting, connect(server) as idle:
+            printed(submitted(running, traced("print('.')\n" + gate.code), traced()))
+            submitted(waiting, traced())
+            idle.log_in()
+            server.process.terminate()
+            assert "runs on" in running.expect_refusal("busy")
+            waiting.expect_refusal("busy")
+            idle.expect_refusal("busy")
+        assert server.wait() == 0
+        assert states(server, running.session) == ["running", "queued"]
+        gate.open()
+        server.start()
+        wait_until_quiet(server)
+        check(server)
 
 
 @pytest.fixture
 def patient_server(tmp_path):
     """A server whose SIGTERM waits for ten minutes, and a batch that it runs."""
     with QuickServer(tmp_path / "home", "--grace", "600", "--workers", "1") as server, connect(server) as client:
-        client.log_in().submit(py_code(Gate(tmp_path / "gate").code))
+        submitted(client, py_code(Gate(tmp_path / "gate").code))
         client.expect("started")
         yield server, client
         server.process.kill()
@@ -59,10 +158,10 @@ def patient_server(tmp_path):
 
 def test_during_the_grace_jobs_go_on_and_nothing_new_begins(patient_server, tmp_path):
     server, client = patient_server
-    with connect(server).log_in() as late, connect(server).log_in() as waiting:
-        waiting.submit(py_code("1"))
+    with connect(server).log_in() as late, connect(server) as waiting:
+        submitted(waiting, py_code("1"))
         server.process.terminate()
-        wait_until(lambda: is_refused_as_busy(server))
+        wait_until(lambda: is_refused(server))
         late.send(in_jobs(py_code("1")))
         late.expect_refusal("busy")
         Gate(tmp_path / "gate").open()
@@ -72,19 +171,202 @@ def test_during_the_grace_jobs_go_on_and_nothing_new_begins(patient_server, tmp_
     assert [states(server, who.session) for who in (client, late, waiting)] == [["ok"], [], ["queued"]]
 
 
-@pytest.mark.parametrize(("first", "second"), [(signal.SIGTERM, signal.SIGTERM), (signal.SIGINT, signal.SIGINT)])
-def test_a_second_signal_does_not_wait_for_the_grace(patient_server, first, second):
-    server, client = patient_server
-    server.process.send_signal(first)
-    wait_until(lambda: is_refused_as_busy(server))
-    server.process.send_signal(second)
-    assert client.report().ended == "failed"
-    assert server.wait() == 0
-    assert states(server, client.session) == ["interrupted"]
-
-
 def test_a_server_that_runs_nothing_ends_at_once_whatever_the_grace(tmp_path):
     with QuickServer(tmp_path / "home", "--grace", "600") as server, connect(server).log_in() as client:
         server.process.terminate()
         client.expect_refusal("busy")
         assert server.wait() == 0
+
+
+# The second signal
+
+
+@SIGTERM_AND_SIGINT
+def test_a_second_signal_does_not_wait_for_the_grace(patient_server, signum):
+    server, client = patient_server
+    server.process.send_signal(signum)
+    wait_until(lambda: is_refused(server))
+    server.process.send_signal(signum)
+    assert client.report().ended == "failed"
+    assert server.wait() == 0
+    assert states(server, client.session) == ["interrupted"]
+
+
+@contextmanager
+def locked_journal(server, _session):
+    with closing(sqlite3.connect(server.home / "planta.sqlite", timeout=PATIENCE)) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        yield
+
+
+@contextmanager
+def stopped_shim(server, session):
+    shim = shim_of(server, session)
+    send(shim, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        send(shim, signal.SIGCONT)
+
+
+@contextmanager
+def unread_log(server, _session):
+    fcntl.fcntl(server.process.stderr, _F_SETPIPE_SZ, 4096)
+    host, _, port = server.address.rpartition(":")
+    for _ in range(200):
+        socket.create_connection((host, int(port)), PATIENCE).close()
+    yield
+
+
+HANGS = pytest.mark.parametrize("hang", [locked_journal, stopped_shim, unread_log])
+
+
+@HANGS
+@pytest.mark.parametrize(
+    ("ends_jobs", "seconds"), [(False, SECONDS_TO_STOP_AT_ONCE), (True, SECONDS_TO_END_JOBS)], ids=["", "--end-jobs"]
+)
+def test_a_second_signal_ends_the_server_within_seconds_whatever_hangs(tmp_path, hang, ends_jobs, seconds):
+    gate = Gate(tmp_path / "gate")
+    with QuickServer(tmp_path / "home", "--workers", "1", "--grace", "600", ends_jobs=ends_jobs) as server:
+        with connect(server) as client, connect(server) as waiting:
+            printed(submitted(client, traced("print('.')\n" + gate.code), traced()))
+            submitted(waiting, traced())
+            with hang(server, client.session):
+                server.process.terminate()
+                time.sleep(0.3)
+                server.process.terminate()
+                server.process.wait(seconds + LEEWAY)
+                told = told_until_the_end(client)
+        if ends_jobs:
+            assert not shims_of(server.home)
+        else:
+            assert len(shims_of(server.home)) == 1
+        gate.open()
+        kill(server)
+        server.start()
+        wait_until_quiet(server)
+        (before, after), other = states(server, client.session), states(server, waiting.session)
+        assert (before, after) in ([("interrupted", "skipped")] if ends_jobs else [("ok", "ok")])
+        assert other == ["ok"]
+        check_told(recorded(server)[client.session], told)
+        assert hang is not locked_journal or not told.finished
+
+
+HANG = """
+import time
+from headless.server.batch_queue import BatchQueue
+async def stop(*_): time.sleep(60)
+BatchQueue.stop = stop
+"""
+
+
+def test_and_if_it_is_the_event_loop_itself_that_hangs(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(HANG)
+    with monkeypatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join((str(tmp_path), str(ROOT))))
+        server = QuickServer(tmp_path / "home", ends_jobs=False)
+        server.start()
+    server.process.terminate()
+    with pytest.raises(subprocess.TimeoutExpired):
+        server.process.wait(0.5)
+    server.process.terminate()
+    try:
+        server.process.wait(SECONDS_TO_STOP_AT_ONCE + LEEWAY)
+    finally:
+        kill(server)
+
+
+@HANGS
+def test_the_first_signal_does_not_hang_either(tmp_path, hang):
+    with QuickServer(tmp_path / "home", ends_jobs=False) as server:
+        with connect(server) as client:
+            printed(submitted(client, traced("print('.')\ntime.sleep(60)")))
+            with hang(server, client.session):
+                server.process.terminate()
+                server.process.wait(PATIENCE)
+        kill(server)
+
+
+def test_two_signals_at_once_end_a_server_that_began_beside_a_locked_journal(tmp_path):
+    with QuickServer(tmp_path / "home") as server:
+        kill(server)
+        with locked_journal(server, ""):
+            server.start()
+            server.process.terminate()
+            server.process.terminate()
+            server.process.wait(SECONDS_TO_END_JOBS + LEEWAY)
+
+
+# What does not end it
+
+
+def test_sighup_sigusr1_and_sigusr2_change_nothing_for_it_and_its_jobs(own_server, tmp_path):
+    gate = Gate(tmp_path / "gate")
+    with connect(own_server) as client:
+        printed(submitted(client, py_code("print('.')\n" + gate.code), traced()))
+        for signum in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2) * 3:
+            own_server.process.send_signal(signum)
+        assert run_beside(own_server)
+        gate.open()
+        assert client.report().ended == "ok"
+    assert own_server.stop() == 0
+
+
+def run_beside(server: QuickServer) -> bool:
+    """Whether the server still talks."""
+    return not is_refused(server)
+
+
+def test_after_sighup_the_log_goes_on_in_a_new_file(tmp_path):
+    log, moved = tmp_path / "log", tmp_path / "log.1"
+    with QuickServer(tmp_path / "home", "--log", str(log)) as server:
+        first = logged_in(server)
+        wait_until(lambda: first in log.read_text())
+        log.rename(moved)
+        server.process.send_signal(signal.SIGHUP)
+        wait_until(log.exists)
+        second = logged_in(server)
+        wait_until(lambda: second in log.read_text())
+        server.stop()
+        assert server.log == ""
+    assert first not in log.read_text()
+    assert second not in moved.read_text()
+
+
+def logged_in(server: QuickServer) -> str:
+    with connect(server).log_in() as client:
+        return client.session
+
+
+# What never begins
+
+
+def test_a_server_that_cannot_say_where_it_listens_starts_nothing(tmp_path):
+    """What waits runs at the next start."""
+    with QuickServer(tmp_path / "home", "--workers", "1", ends_jobs=False) as server:
+        with connect(server) as running, connect(server) as waiting:
+            printed(submitted(running, traced("print('.')\ntime.sleep(60)")))
+            submitted(waiting, traced(), traced())
+            kill(server)
+        killed = kill_shims(server)
+        listen, log = ("--listen", "127.0.0.1:0"), ("--log", str(tmp_path / "log"))
+        with open("/dev/full", "w") as full:
+            done = subprocess.run(
+                [sys.executable, "-m", "headless", "serve", *listen, *log, "--home", str(server.home)],
+                cwd=ROOT,
+                stdin=subprocess.DEVNULL,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
+            )
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
+        assert "No space left" in done.stderr
+        assert states(server, running.session) == ["running"]
+        assert states(server, waiting.session) == ["queued", "queued"]
+        server.start()
+        wait_until_quiet(server)
+        check(server, killed=killed)
+        assert states(server, waiting.session) == ["ok", "ok"]
+        assert run(server, traced()).ended == "ok"

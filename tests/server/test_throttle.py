@@ -1,11 +1,16 @@
-"""How repeated failures of a login are slowed down, with a clock in the test's hand."""
+"""How guesses at a password are slowed down, with a clock in the test's hand."""
 
 from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from contextlib import ExitStack
 
 import pytest
 
 from headless.server.settings import LOGIN_SECONDS
-from headless.server.throttle import Throttle
+from headless.server.throttle import Throttle, TooManyGuesses
 
 
 class Clock:
@@ -20,48 +25,191 @@ def clock():
     return Clock()
 
 
+@pytest.fixture
+def throttle(clock):
+    return Throttle(clock)
+
+
 def fail(throttle: Throttle, times: int, address: str = "192.0.2.1", user: str = "R42") -> list[float]:
-    return [throttle.failed(address, user) for _ in range(times)]
+    """What wrong guesses, one after the other, have to wait."""
+    delays = []
+    for _ in range(times):
+        with throttle.guess(address, user) as guess:
+            delays.append(guess.delay)
+    return delays
 
 
-def test_a_first_mistake_costs_nothing_and_each_further_one_more_up_to_a_limit(clock):
-    delays = fail(Throttle(clock), 50)
-    assert delays[0] == 0
-    assert delays == sorted(delays)
-    assert 0 < delays[4] < delays[5]
-    assert delays[-2] == delays[-1] < LOGIN_SECONDS
+def begin(throttle: Throttle, stack: ExitStack, times: int, user: str = "R42") -> list[float]:
+    """The same for guesses that go on waiting."""
+    return [stack.enter_context(throttle.guess("192.0.2.1", user)).delay for _ in range(times)]
 
 
-def test_failures_from_one_address_slow_down_no_other(clock):
-    throttle = Throttle(clock)
+# One user from one address
+
+
+def test_a_first_mistake_costs_nothing_and_each_further_one_more_up_to_a_limit(throttle):
+    assert fail(throttle, 10) == [0, 0, 0.25, 0.5, 1, 2, 4, 8, 8, 8]
+    assert fail(throttle, 1)[0] < LOGIN_SECONDS
+
+
+def test_a_guess_counts_before_it_is_known_to_be_wrong(throttle):
+    with ExitStack() as stack:
+        assert begin(throttle, stack, 5) == [0, 0, 0.25, 0.5, 1]
+
+
+def test_whoever_hangs_up_has_used_up_a_guess(throttle):
+    for _ in range(5):
+        with pytest.raises(ConnectionError), throttle.guess("192.0.2.1", "R42"):
+            raise ConnectionError
+    assert fail(throttle, 1) == [2]
+
+
+def test_of_guesses_at_a_time_there_are_at_most_eight(throttle):
+    with ExitStack() as stack:
+        begin(throttle, stack, 7)
+        with throttle.guess("192.0.2.1", "R42"), pytest.raises(TooManyGuesses):
+            begin(throttle, stack, 1)
+        begin(throttle, stack, 1)  # the eighth has left
+        with pytest.raises(TooManyGuesses):
+            begin(throttle, stack, 1)
+        begin(throttle, stack, 1, user="R43")  # nobody else waits for that
+    assert fail(throttle, 1) == [8]
+
+
+def verified_in_five_minutes(throttle: Throttle, clock: Clock, patience: float) -> int:
+    """How many guesses are verified if everything is tried that can be, on as many connections as one likes. Whoever
+    has to wait longer than the patience hangs up then."""
+    order = itertools.count()
+    waiting: list[tuple[float, int, ExitStack, bool]] = []
+    verified, end = 0, clock.now + 300
+    while clock.now < end:
+        try:
+            while True:
+                stack = ExitStack()
+                delay = stack.enter_context(throttle.guess("192.0.2.1", "R42")).delay
+                ready = clock.now + min(delay, patience)
+                heapq.heappush(waiting, (ready, next(order), stack, delay <= patience))
+        except TooManyGuesses:
+            clock.now, _, stack, is_verified = heapq.heappop(waiting)
+            stack.close()
+            verified += is_verified
+    for _, _, stack, _ in waiting:
+        stack.close()
+    return verified
+
+
+@pytest.mark.parametrize("patience", [0.02, 0.3, 1, 5, 10])
+def test_neither_many_connections_nor_hanging_up_give_more_than_one_guess_a_second(throttle, clock, patience):
+    assert 2 <= verified_in_five_minutes(throttle, clock, patience) <= 300 + 10
+
+
+def test_of_many_who_are_right_at_once_nobody_waits(throttle):
+    delays = []
+
+    async def log_in() -> None:
+        with throttle.guess("192.0.2.1", "R42") as guess:
+            if guess.delay:
+                await asyncio.sleep(guess.delay)
+            guess.succeeded()
+            delays.append(guess.delay)
+
+    async def log_in_300_times() -> None:
+        await asyncio.gather(*(log_in() for _ in range(300)))
+
+    asyncio.run(log_in_300_times())
+    assert delays == [0] * 300
+
+
+def test_a_login_makes_earlier_failures_forgotten(throttle):
     fail(throttle, 20)
-    assert throttle.failed("192.0.2.2", "R42") == 0
-
-
-def test_failures_of_one_user_slow_down_no_other(clock):
-    throttle = Throttle(clock)
-    fail(throttle, 20)
-    assert throttle.failed("192.0.2.1", "R43") == 0
-
-
-def test_a_login_makes_earlier_failures_forgotten(clock):
-    throttle = Throttle(clock)
-    fail(throttle, 20)
-    throttle.succeeded("192.0.2.1", "R42")
+    with throttle.guess("192.0.2.1", "R42") as guess:
+        guess.succeeded()
     assert fail(throttle, 1) == [0]
 
 
 @pytest.mark.parametrize(("seconds", "is_forgotten"), [(299, False), (301, True)])
-def test_failures_are_forgotten_after_five_minutes(clock, seconds, is_forgotten):
-    throttle = Throttle(clock)
+def test_failures_are_forgotten_after_five_minutes(throttle, clock, seconds, is_forgotten):
     fail(throttle, 20)
     clock.now += seconds
     assert (fail(throttle, 1) == [0]) == is_forgotten
 
 
-def test_the_memory_for_failures_is_bounded(clock):
-    throttle = Throttle(clock)
+# Others
+
+
+def test_failures_from_one_address_slow_down_no_other(throttle):
+    fail(throttle, 20)
+    assert fail(throttle, 1, address="192.0.2.2") == [0]
+
+
+def test_failures_of_one_user_slow_down_no_other(throttle):
+    fail(throttle, 20)
+    assert fail(throttle, 1, user="R43") == [0]
+
+
+@pytest.mark.parametrize(
+    ("address", "other", "are_one"),
+    [
+        ("127.0.0.1", "127.8.9.10", True),
+        ("127.0.0.1", "::1", True),
+        ("127.0.0.1", "::ffff:127.0.0.2", True),
+        ("192.0.2.1", "::ffff:192.0.2.1", True),
+        ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", True),
+        ("fe80::1%eth0", "fe80::2", True),
+        ("2001:db8::1", "2001:db8:0:1::1", False),
+        ("192.0.2.1", "192.0.2.2", False),
+        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+        ("a name", "another", False),
+    ],
+)
+def test_whoever_has_one_address_of_an_origin_has_all_of_them(throttle, address, other, are_one):
+    fail(throttle, 20, address=address)
+    assert (fail(throttle, 1, address=other) == [8]) == are_one
+
+
+# What is remembered
+
+
+def test_the_memory_for_failures_is_bounded(throttle):
     for number in range(20_000):
-        throttle.failed(f"2001:db8::{number:x}", "R42")
-    assert len(throttle._failures) <= 10_000
-    assert throttle.failed("2001:db8::4e1f", "R42") >= 0
+        fail(throttle, 1, user=str(number))
+    assert len(throttle._failures) == 10_000
+    assert not throttle._waiting
+
+
+def test_what_has_expired_takes_no_memory(throttle, clock):
+    for number in range(1000):
+        fail(throttle, 3, user=str(number))
+    clock.now += 301
+    fail(throttle, 1)
+    assert len(throttle._failures) == 1
+
+
+@pytest.mark.parametrize("guesses", [1, 2, 8])
+def test_whoever_tries_many_other_names_is_slowed_down_as_before(throttle, guesses):
+    fail(throttle, 20)
+    for number in range(20_000):
+        fail(throttle, guesses, user=str(number))
+    assert fail(throttle, 1) == [8]
+
+
+def test_in_a_full_memory_a_new_name_is_slowed_down_no_more_than_the_names_with_the_fewest_failures(throttle):
+    fail(throttle, 20)
+    for number in range(10_000):
+        fail(throttle, 1, user=str(number))
+    assert fail(throttle, 3, user="R43") == [0, 0.25, 0.5]
+
+
+@pytest.mark.parametrize("guesses", [2, 4])
+def test_in_a_full_memory_guesses_at_names_in_turn_are_slowed_down_too(throttle, guesses):
+    for number in range(10_000):
+        fail(throttle, guesses, user=str(number))
+    delays = [fail(throttle, 1, user=user)[0] for _ in range(10) for user in ("R42", "R43", "R44")]
+    assert min(delays) > 0
+    assert sum(delays) > 100
+
+
+def test_in_a_full_memory_who_is_right_still_gets_in_before_the_login_times_out(throttle):
+    for number in range(10_000):
+        fail(throttle, 7, user=str(number))
+    assert fail(throttle, 1)[0] < LOGIN_SECONDS

@@ -1,18 +1,21 @@
-"""Servers that die by kill -9, jobs that leave a trace of what they did, and what must be true of it afterwards."""
+"""Servers and shims that die by kill -9, jobs that leave a trace of what they did, and what must be true afterwards."""
 
 from __future__ import annotations
 
 import re
+import signal
 import sqlite3
 from collections import Counter
-from contextlib import closing
+from collections.abc import Collection
+from contextlib import closing, suppress
+from typing import NamedTuple
 
 from support.job_server import QuickServer
 from support.process import PATIENCE
-from support.raw_client import RawClient, connect, osuser_login, py_code
+from support.raw_client import RawClient, Report, connect, osuser_login, py_code
+from support.scripted_server import Disconnected
+from support.shims_of import WatchedJob, send, shims_of
 from support.waiting import wait_until
-
-WORKERS = 2
 
 
 def traced(work: str = "") -> str:
@@ -29,13 +32,29 @@ TRACES: dict[str, list[set[str]]] = {
 }
 
 
-def recorded(server: QuickServer) -> dict[str, list[str]]:
-    """The states of every session's jobs."""
-    sessions: dict[str, list[str]] = {}
+class Told(NamedTuple):
+    """What a client was told of a batch that was accepted: status and text of each job, as far as it heard of them,
+    and the end."""
+
+    finished: list[tuple[str, str]]
+    ended: list[str]
+
+
+class Recorded(NamedTuple):
+    """What the journal says of a job."""
+
+    state: str
+    message: str
+    ended: float | None
+
+
+def recorded(server: QuickServer) -> dict[str, list[Recorded]]:
+    """The jobs of every session."""
+    sessions: dict[str, list[Recorded]] = {}
     with closing(sqlite3.connect(server.home / "planta.sqlite", timeout=PATIENCE)) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        for session, state in database.execute("SELECT session, state FROM jobs ORDER BY session, job"):
-            sessions.setdefault(session, []).append(state)
+        for session, *job in database.execute("SELECT session, state, message, ended FROM jobs ORDER BY session, job"):
+            sessions.setdefault(session, []).append(Recorded(*job))
     return sessions
 
 
@@ -45,27 +64,58 @@ def traces(server: QuickServer) -> Counter[str]:
 
 
 def wait_until_quiet(server: QuickServer) -> None:
-    wait_until(lambda: not {"queued", "running"} & {state for job in recorded(server).values() for state in job})
+    """Until no batch waits or runs."""
+    wait_until(lambda: server.query("SELECT count(*) FROM jobs WHERE state IN ('queued', 'running')") == (0,))
 
 
-def check(server: QuickServer, reported: dict[str, list[str]], crashes: int = 1) -> None:
-    """Once all is quiet: nothing has run twice, nothing accepted is missing, and the journal agrees with what jobs did
-    and with what clients were told: by session, what became of the jobs of which they received something."""
+def check(server: QuickServer, told: dict[str, Told] | None = None, killed: Collection[WatchedJob] = ()) -> None:
+    """Once all is quiet: nothing has run twice, nothing accepted is missing, only a job whose shim was killed is
+    interrupted, and the journal agrees with what jobs did and with what clients were told. Nothing is left running."""
     sessions, lines = recorded(server), traces(server)
     assert [line for line, count in lines.items() if count > 1] == []
     assert {line.split()[0] for line in lines} <= set(sessions)
     for session, jobs in sessions.items():
-        assert re.fullmatch("(ok )*(interrupted (skipped )*)?", " ".join([*jobs, ""])), (session, jobs)
-        for number, state in enumerate(jobs, 1):
+        assert re.fullmatch("(ok )*(interrupted (skipped )*)?", "".join(f"{job.state} " for job in jobs)), jobs
+        for number, job in enumerate(jobs, 1):
             trace = {mark for mark in ("starts", "ends") if f"{session} {number} {mark}" in lines}
-            assert trace in TRACES[state], (session, number, state, trace)
-    for session, received in reported.items():
-        assert sessions[session][: len(received)] == received, session
-    assert sum(jobs.count("interrupted") for jobs in sessions.values()) <= WORKERS * crashes
+            assert trace in TRACES[job.state], (session, number, job, trace)
+            if job.state == "interrupted":
+                assert (session, number) in killed, (session, number, job)
+                assert job.ended is None
+    for session, client in (told or {}).items():
+        check_told(sessions[session], client)
+    assert not shims_of(server.home)
+
+
+def check_told(jobs: list[Recorded], told: Told) -> None:
+    """What a client was told is what the journal says: `failed` for an interruption, for which there is no word."""
+    told_states = {"interrupted": "failed", "cancelled": "failed"}
+    said = [(told_states.get(job.state, job.state), job.message) for job in jobs]
+    assert told.finished == said[: len(told.finished)]
+    if told.ended:
+        assert len(told.finished) == len(jobs)
+        assert told.ended == ["ok" if all(job.state == "ok" for job in jobs) else "failed"]
+
+
+def told_until_the_end(client: RawClient, told: Told | None = None) -> Told:
+    """All that the client is told from here to the end of the batch, or of the connection."""
+    told = told or Told([], [])
+    with suppress(Disconnected, ConnectionError):
+        while not told.ended:
+            element = client.element()
+            if element.tag == "finished":
+                told.finished.append((element.attrib["status"], element.text or ""))
+            elif element.tag == "ended":
+                told.ended.append(element.attrib["status"])
+    return told
+
+
+def told_by(report: Report) -> Told:
+    return Told(report.finished, [report.ended])
 
 
 def kill(server: QuickServer) -> None:
-    """kill -9. Does not wait, as `crash` does, for the process that jobs are forked from."""
+    """kill -9 of the server alone."""
     server.process.kill()
     server.process.wait(PATIENCE)
     for stream in (server.process.stdout, server.process.stderr):
@@ -73,11 +123,36 @@ def kill(server: QuickServer) -> None:
         stream.close()
 
 
+def kill_shims(server: QuickServer) -> set[WatchedJob]:
+    """kill -9 of all shims there are. Which jobs they have watched over."""
+    shims = shims_of(server.home)
+    for pid in shims:
+        send(pid, signal.SIGKILL)
+    return set(shims.values())
+
+
+def shim_of(server: QuickServer, session: str, number: int = 1) -> int:
+    """The number of the shim of a job that runs."""
+    return next(pid for pid, job in shims_of(server.home).items() if job == (session, number))
+
+
 def submitted(client: RawClient, *jobs: str) -> RawClient:
     client.log_in().submit(*jobs)
     return client
 
 
+def printed(client: RawClient) -> str:
+    """The first line that the next job prints. It may come in pieces."""
+    client.expect("started")
+    line = ""
+    while not line.endswith("\n"):
+        line += client.expect("output").text or ""
+    return line
+
+
 def is_refused(server: QuickServer) -> bool:
+    """Whether a new login is, because the server stops."""
     with connect(server) as client:
-        return client.ask(osuser_login(user="R41")).tag == "refused"
+        answer = client.ask(osuser_login(user="R41"))
+        assert answer.tag == "welcome" or answer.attrib == {"reason": "busy"}
+        return answer.tag == "refused"

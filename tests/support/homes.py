@@ -16,7 +16,7 @@ def make_home(folder: Path, *accounts: Account) -> Home:
     """A home with these accounts."""
     home = Home(str(folder))
     home.create()
-    with closing(home.database()) as database:
+    with closing(home.database()) as database, database:
         for account in accounts:
             Accounts(database).add(account)
     return home

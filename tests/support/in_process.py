@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
-import sqlite3
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import ExitStack, closing, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -14,20 +15,23 @@ from unittest.mock import patch
 
 from headless.__main__ import main
 from headless.server.home import Home
-from headless.server.jobs import environment
-from headless.server.processes import processes
 from headless.server.server import Server
 from headless.server.settings import Settings
 from support.homes import R41, make_home
+
+# What a server handles, and whoever runs it here would go on handling: it would take the children of other tests.
+_NAMES = ("SIGTERM", "SIGINT", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGCHLD")
+_SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
 
 def serve_here(folder: Path, talk: Callable[[str], object], **settings: Any) -> None:
     """Runs a server with the account R41 in this process as long as `talk(address)` runs in a thread."""
     home = make_home(folder, R41)
 
-    async def serve(database: sqlite3.Connection) -> None:
-        server = Server(home, database, processes(environment()), Settings(port=0, **settings))
-        address = await server.start()
+    async def serve() -> None:
+        server = Server(home, Settings(port=0, end_jobs=True, **settings))
+        address = await server.open()
+        await server.begin()
         force_stop = asyncio.Event()
         force_stop.set()
         try:
@@ -35,8 +39,12 @@ def serve_here(folder: Path, talk: Callable[[str], object], **settings: Any) -> 
         finally:
             await server.stop(force_stop)
 
-    with closing(home.database()) as database:
-        asyncio.run(serve(database))
+    asyncio.run(serve())
+
+
+def _restore(handlers: dict[int, Any]) -> None:
+    for signum, handler in handlers.items():
+        signal.signal(signum, handler)
 
 
 class Completed(NamedTuple):
@@ -54,6 +62,8 @@ def run_here(*argv: str, stdin: bytes = b"") -> Completed:
         stack.enter_context(
             patch.object(Home, "database", lambda home: stack.enter_context(closing(open_database(home))))
         )
+        if threading.current_thread() is threading.main_thread():
+            stack.callback(_restore, {signum: signal.getsignal(signum) for signum in _SIGNALS})
         stack.enter_context(patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")))
         stdout = stack.enter_context(redirect_stdout(io.StringIO()))
         stderr = stack.enter_context(redirect_stderr(io.StringIO()))

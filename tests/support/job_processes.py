@@ -1,28 +1,31 @@
-"""Scripts run in every way in which a job can be started, without a server: by hand, forked and spawned."""
+"""Scripts run in every way in which a job can be started, without a server: by hand, under a shim, and spawned."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
+from uuid import uuid4
 
-from headless.server.forked import ForkedProcesses
-from headless.server.jobs import environment
-from headless.server.process import Processes, ProcessSpec
+from headless.server import shim
+from headless.server.process import Process, ProcessEnd, Processes, ProcessSpec
+from headless.server.shims import EndedProcess, ShimProcess, Shims
 from headless.server.spawned import SpawnedProcesses
+from headless.server.threads import Threads
 from support.job_code import is_free
 from support.process import PATIENCE
+from support.waiting import wait_until
 
 WAYS: dict[str, Callable[[], Processes]] = {
-    "forked": lambda: ForkedProcesses(environment(), None),
-    "spawned": lambda: SpawnedProcesses(environment()),
+    "shim": lambda: Shims(Threads("shims", 4, 10000)),
+    "spawned": SpawnedProcesses,
 }
-
 
 _T = TypeVar("_T")
 
@@ -41,76 +44,102 @@ class Folder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.py = path / "py"
-        self.py.mkdir()
-        self.environment = {"PYTHONPATH": str(self.py), "PLANTA_SESSION": "5f0c"}
+        self.scripts = path / "scripts"
+        self.session = uuid4().hex  # what is swept is found by this
+        self.output = path / "output" / self.session
+        for folder in (self.py, self.scripts, self.output):
+            folder.mkdir(parents=True)
 
     def script(self, source: str | bytes, name: str = "script.py") -> Path:
-        (self.path / "scripts").mkdir(exist_ok=True)
-        script = self.path / "scripts" / name
+        script = self.scripts / name
         script.write_bytes(textwrap.dedent(source).encode() if isinstance(source, str) else source)
         return script
 
-    def spec_of(self, script: Path, way: str) -> ProcessSpec:
-        stdout, stderr = (str(self.path / f"{way}.{stream}") for stream in ("stdout", "stderr"))
-        return ProcessSpec(str(script), str(self.py), stdout, stderr, self.environment)
+    def spec_of(self, script: Path, number: int = 1, **changes: Any) -> ProcessSpec:
+        passed_on = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        environment = {
+            **passed_on,
+            "PYTHONPATH": str(self.py),
+            "PYTHONIOENCODING": "utf-8",
+            "PLANTA_SESSION": self.session,
+            "PLANTA_JOB": str(number),
+        }
+        spec = ProcessSpec(str(script), str(self.py), str(self.output / str(number)), environment, 1 << 26, 0)
+        return spec._replace(**changes)
 
-    def result_of(self, spec: ProcessSpec, status: int) -> Result:
-        return Result(status, Path(spec.stdout).read_bytes(), Path(spec.stderr).read_bytes())
+    def spec(self, source: str, number: int = 1, **changes: Any) -> ProcessSpec:
+        """Of a script of its own."""
+        return self.spec_of(self.script(source, f"{number}.py"), number, **changes)
 
-    def by_hand(self, script: Path) -> Result:
-        """What `python -u SCRIPT` results in."""
-        spec = self.spec_of(script, "by hand")
-        with open(spec.stdout, "wb") as stdout, open(spec.stderr, "wb") as stderr:
-            done = subprocess.run(
-                [sys.executable, "-u", spec.script],
-                cwd=spec.folder,
-                env={**environment(), **spec.environment},
-                stdin=subprocess.DEVNULL,
-                stdout=stdout,
-                stderr=stderr,
-                start_new_session=True,
-                timeout=PATIENCE,
-                check=False,
-            )
-        return self.result_of(spec, done.returncode)
+    def as_job(self, script: Path, way: str = "shim", **changes: Any) -> Result:
+        async def run() -> Result:
+            spec = self.spec_of(script, **changes)
+            return result_of(spec, await (await WAYS[way]().start(spec)).wait())
 
-    async def as_job(self, script: Path, way: str) -> Result:
-        spec = self.spec_of(script, way)
-        async with opened(way) as processes:
-            process = await processes.start(spec)
-            return self.result_of(spec, await in_time(process.wait()))
-
-    def in_every_way(self, script: Path) -> dict[str, Result]:
-        async def run_all() -> list[Result]:
-            by_hand = asyncio.get_running_loop().run_in_executor(None, self.by_hand, script)
-            return await asyncio.gather(by_hand, *(self.as_job(script, way) for way in WAYS))
-
-        return dict(zip(["by hand", *WAYS], asyncio.run(run_all())))
+        return asyncio.run(in_time(run()))
 
 
-@asynccontextmanager
-async def opened(way: str) -> AsyncIterator[Processes]:
-    """Processes of this kind, closed in the end."""
-    processes = WAYS[way]()
-    await processes.open()
-    try:
-        yield processes
-    finally:
-        await in_time(processes.close())
+def by_hand(spec: ProcessSpec) -> Result:
+    """What `python -u SCRIPT` results in, where somebody reads what it prints."""
+    done = subprocess.run(
+        [sys.executable, "-u", spec.script],
+        cwd=spec.folder,
+        env=spec.environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        start_new_session=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
 
 
-def fork_server(processes: Processes) -> subprocess.Popen[bytes]:
-    """The process that jobs are forked from."""
-    assert isinstance(processes, ForkedProcesses)
-    assert processes._process is not None
-    return processes._process
+def stored(spec: ProcessSpec, stream: str = "stdout") -> bytes:
+    return Path(f"{spec.output}.{stream}").read_bytes()
+
+
+def result_of(spec: ProcessSpec, end: ProcessEnd | None) -> Result:
+    assert end is not None
+    return Result(end.status, stored(spec), stored(spec, "stderr"))
 
 
 async def in_time(awaitable: Awaitable[_T]) -> _T:
     return await asyncio.wait_for(awaitable, PATIENCE)
 
 
-LOOK = "import os, sys; print(sys.path, sorted(os.environ), os.umask(0), sorted(os.listdir('/dev/fd')))"
+async def until(condition: Callable[[], object]) -> None:
+    await asyncio.to_thread(wait_until, condition)
+
+
+async def found(output: str) -> ShimProcess | EndedProcess:
+    """The process that a server that has just started finds."""
+    process = await Shims(Threads("found", 4, 10000)).find(output)
+    assert isinstance(process, (ShimProcess, EndedProcess))
+    return process
+
+
+def shim_of(process: Process) -> int:
+    """The number of the shim's process."""
+    assert isinstance(process, ShimProcess)
+    return process._shim.pid
+
+
+def is_running(pid: int) -> bool:
+    """Whether there is such a process that is no zombie."""
+    try:
+        return shim.stat_of(pid)[0] != b"Z"
+    except (OSError, IndexError):
+        return False
+
+
+def private_memory(pid: int) -> int:
+    """What a process has written to and shares with no other, in KiB."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith("Private_Dirty")).split()[1])
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
 
 
 class Lock:
@@ -142,8 +171,7 @@ class Lock:
 IGNORE_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
 
 
-def with_child(lock: Lock, code: str, **options: object) -> str:
+def with_child(lock: Lock, code: str, then: str = "", **options: object) -> str:
     """A job that starts a child which holds the lock, and then ends."""
-    return (
-        f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {code!r}], **{options!r})\n{lock.wait_for()}"
-    )
+    child = f"subprocess.Popen([sys.executable, '-c', {code!r}], **{options!r})"
+    return f"import subprocess, sys\nprocess = {child}\n{lock.wait_for()}process.returncode = 0\n{then}"

@@ -15,14 +15,16 @@ from support.credentials import PASSWORD, hash_of
 from support.homes import R41, make_home
 from support.in_process import run_here
 from support.process import PATIENCE, ROOT, current_user, manage
+from support.shims_of import end_shims
 
 
 class JobServer:
-    """`python -m headless serve` in a process of its own."""
+    """`python -m headless serve` in a process of its own. With `ends_jobs` a server that is stopped ends its jobs."""
 
-    def __init__(self, home: Path, *options: str) -> None:
+    def __init__(self, home: Path, *options: str, ends_jobs: bool = True) -> None:
         self.home = home
         self.options = options
+        self.ends_jobs = ends_jobs
 
     def __enter__(self) -> JobServer:
         self.manage("user", "add", "R41", "--os-user", current_user())
@@ -36,7 +38,7 @@ class JobServer:
     def start(self) -> None:
         command = [sys.executable, "-m", "headless", "serve", "--home", str(self.home), "--listen", "127.0.0.1:0"]
         self.process = subprocess.Popen(
-            [*command, "--grace", "0", *self.options],
+            [*command, "--grace", "0", *(["--end-jobs"] if self.ends_jobs else []), *self.options],
             cwd=ROOT,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -81,16 +83,23 @@ def states(server: JobServer, session: str) -> list[str]:
 
 
 class QuickServer(JobServer):
-    """A JobServer whose accounts are made here, which is quick: R41 for whoever runs the tests, and these."""
+    """A JobServer whose accounts are made here, which is quick: R41 for whoever runs the tests, and these. In the end
+    nothing of its jobs is left, however it ended."""
 
-    def __init__(self, home: Path, *options: str, accounts: tuple[Account, ...] = ()) -> None:
-        super().__init__(home, *options)
+    def __init__(self, home: Path, *options: str, accounts: tuple[Account, ...] = (), ends_jobs: bool = True) -> None:
+        super().__init__(home, *options, ends_jobs=ends_jobs)
         self.accounts = accounts
 
     def __enter__(self) -> QuickServer:
         make_home(self.home, R41, *self.accounts)
         self.start()
         return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            super().__exit__()
+        finally:
+            end_shims(self.home)
 
     def wait(self) -> int:
         """The exit status of a server that has got its signal to end."""
@@ -104,7 +113,7 @@ class QuickServer(JobServer):
 
 
 def journal(server: JobServer, *session: str) -> list[dict[str, Any]]:
-    """What `jobs --json` prints."""
-    done = run_here("jobs", *session, "--json", "--home", str(server.home))
+    """What `jobs --all --json` prints."""
+    done = run_here("jobs", *session, "--all", "--json", "--home", str(server.home))
     assert (done.status, done.stderr) == (0, "")
     return [json.loads(line) for line in done.stdout.splitlines()]

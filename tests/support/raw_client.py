@@ -46,11 +46,11 @@ class Report(NamedTuple):
 
 
 class RawClient(Peer):
-    """The client's end of one connection. Use it as a context manager."""
+    """The client's end of one connection, from this address of the machine. Use it as a context manager."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, source: str = "") -> None:
         host, _, port = address.rpartition(":")
-        super().__init__(socket.create_connection((host.strip("[]"), int(port)), PATIENCE))
+        super().__init__(socket.create_connection((host.strip("[]"), int(port)), PATIENCE, (source, 0)))
         self.session = ""
 
     def __enter__(self) -> RawClient:

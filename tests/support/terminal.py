@@ -16,9 +16,17 @@ from support.process import PATIENCE, SCRIPT
 
 
 class Terminal:
-    """Runs the command in a session that this terminal controls, with it as standard input, output and error."""
+    """Runs the command, or another `program` of Python, in a session that this terminal controls, with it as standard
+    input, output and error."""
 
-    def __init__(self, folder: Path, *argv: str, umask: int = 0o022, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *argv: str,
+        program: tuple[str, ...] = (str(SCRIPT),),
+        umask: int = 0o022,
+        env: dict[str, str] | None = None,
+    ) -> None:
         self._own, theirs = pty.openpty()
         self.shown = ""
 
@@ -27,7 +35,7 @@ class Terminal:
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
         self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT), *argv], cwd=folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs,
+            [sys.executable, *program, *argv], cwd=folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs,
             start_new_session=True, preexec_fn=take_control,  # noqa: PLW1509
         )  # fmt: skip
         self._theirs = theirs
@@ -56,9 +64,9 @@ class Terminal:
     def type(self, text: str | bytes) -> None:
         os.write(self._own, text.encode() if isinstance(text, str) else text)
 
-    def answer(self, text: str | bytes) -> None:
+    def answer(self, text: str | bytes, prompt: str = "Password for ") -> None:
         """Types this at the prompt for the password."""
-        self.wait_for("Password for ")
+        self.wait_for(prompt)
         deadline = time.monotonic() + PATIENCE
         while self.echoes:  # the prompt may be there a moment before the echo is off
             assert time.monotonic() < deadline

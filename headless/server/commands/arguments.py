@@ -1,4 +1,4 @@
-"""What the commands have in common: --home, and the types of their arguments.
+"""What the commands have in common: --home, the account that is named, and the types of their arguments.
 
 A type takes the text of an argument and returns its value. It raises argparse.ArgumentTypeError for what is none. The
 arguments of one command alone stand with that command.
@@ -7,21 +7,26 @@ arguments of one command alone stand with that command.
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from typing import Any
 
 from headless.outcome import CommandFailed
 from headless.protocol.text import is_xml_text
 from headless.protocol.vocabulary import MAX_NAME_LENGTH
+from headless.server.accounts import Account, Accounts
 from headless.server.home import Home
 
 _DEFAULT_HOME = "planta-home"
+_SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0}  # of the units of a duration
 
 
 def add_command(
-    commands: Any, name: str, function: Callable[[argparse.Namespace], None], text: str
+    commands: Any, name: str, function: Callable[[argparse.Namespace], int | None], text: str
 ) -> argparse.ArgumentParser:
-    """Adds a command, which runs this function, with --home. Its further arguments are added to what is returned.
+    """Adds a command, which runs this function, with --home. Its further arguments are added to what is returned. What
+    the function returns is the exit status; None is 0.
 
     `commands` is what `argparse.ArgumentParser.add_subparsers` returns: its class has no public name.
     """
@@ -34,11 +39,21 @@ def add_command(
 
 
 def existing_home(arguments: argparse.Namespace) -> Home:
-    """The home that --home names. Raises CommandFailed if no server has lived there."""
+    """The home that --home names. Raises CommandFailed if no server has lived there, HomeError if it is not to be
+    trusted."""
     home = Home(arguments.home)
     if not home.is_used:
         raise CommandFailed(f"no server has lived in {arguments.home!r}; --home says where it does")
+    home.check_trust()
     return home
+
+
+def existing_account(accounts: Accounts, user: str) -> Account:
+    """The account of this user. Raises CommandFailed if there is none, sqlite3.Error."""
+    account = accounts.of_user(user)
+    if account is None:
+        raise CommandFailed(f"there is no account {user!r}")
+    return account
 
 
 def address(text: str) -> tuple[str, int]:
@@ -70,3 +85,24 @@ def name(text: str) -> str:
             f"{text!r} is not a name of 1 to {MAX_NAME_LENGTH} characters that XML can carry"
         )
     return text
+
+
+def moment(text: str) -> float:
+    """A time of the past, in seconds since the epoch: a day, a day and a time, or how long ago it is."""
+    try:
+        return _moment(text)
+    except (ValueError, OverflowError, OSError):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not YYYY-MM-DD, 'YYYY-MM-DD HH:MM', today, yesterday, or a duration such as 90m, 12h or 7d"
+        ) from None
+
+
+def _moment(text: str) -> float:
+    now = time.time()
+    midnight = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
+    if text in ("today", "yesterday"):
+        return (midnight - timedelta(days=text == "yesterday")).timestamp()
+    number, unit = text[:-1], text[-1:]
+    if unit in _SECONDS and number.isascii() and number.isdigit():
+        return now - float(number) * _SECONDS[unit]
+    return datetime.strptime(text, "%Y-%m-%d %H:%M" if " " in text else "%Y-%m-%d").timestamp()

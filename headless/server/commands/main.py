@@ -14,19 +14,21 @@ from collections.abc import Sequence
 
 from headless.outcome import CommandFailed, HeadlessError
 from headless.report import report
-from headless.server.commands import jobs, serve, user
+from headless.server.commands import cancel, jobs, serve, status, user
 
-_DESCRIPTION = "serve, user and jobs: the server's commands, from their arguments to their exit status."
+_DESCRIPTION = "serve, user, jobs and status: the server's commands, from their arguments to their exit status."
 
 
 def main(argv: Sequence[str]) -> int:
     """The exit status of one command. Raises SystemExit: 0 after --help, 2 for what must be corrected."""
     parser = _parser()
+    if list(argv[:2]) == ["jobs", "cancel"]:  # a command of its own, since no session can have this name
+        argv = [cancel.NAME, *argv[2:]]
     arguments = parser.parse_args(argv)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
-        arguments.command(arguments)
+        exit_status: int | None = arguments.command(arguments)
         sys.stdout.flush()
     except BrokenPipeError:  # whoever read has seen enough
         return 1
@@ -34,13 +36,13 @@ def main(argv: Sequence[str]) -> int:
         return report(arguments.program, CommandFailed(str(error)))
     except HeadlessError as error:
         return report(arguments.program, error)
-    return 0
+    return exit_status or 0
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m headless", description=_DESCRIPTION)
-    commands = parser.add_subparsers(required=True, metavar="rehearse | serve | user | jobs")
+    commands = parser.add_subparsers(required=True, metavar="rehearse | serve | user | jobs | status")
     commands.add_parser("rehearse", help="run a command line of planta_headless.py on a server of its own")  # elsewhere
-    for command in (serve, user, jobs):
+    for command in (serve, user, jobs, cancel, status):
         command.add(commands)
     return parser

@@ -13,18 +13,29 @@ import signal
 import ssl
 import sys
 import threading
-from contextlib import closing, suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from headless.outcome import CommandFailed, ParameterError
 from headless.server.commands.arguments import add_command, address, count, seconds
+from headless.server.descriptors import raise_limit
 from headless.server.home import Home
-from headless.server.jobs import environment
-from headless.server.processes import processes
+from headless.server.log_writer import LogWriter
+from headless.server.notify import notify
 from headless.server.server import Server
-from headless.server.settings import Settings
+from headless.server.settings import DESCRIPTORS_PER_WORKER, DESCRIPTORS_SET_ASIDE, MIB, Settings
+from headless.server.store import StoreUnavailable
 
+log = logging.getLogger(__name__)
+
+_STDERR = 2
+_SWITCH_SECONDS = 0.0005  # a thread that has written or read something for a session is let on with it soon
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SECONDS_TO_STOP_AT_ONCE = 3.0
+_SECONDS_TO_END_JOBS = 10.0
+_LOG_SECONDS = 1.0  # for the last lines to be written
 
 
 def add(commands: Any) -> None:
@@ -53,10 +64,42 @@ def add(commands: Any) -> None:
         help="what SIGTERM leaves running batches (default: 30)",
     )
     serve.add_argument(
+        "--end-jobs",
+        action="store_true",
+        help="end the jobs that still run then; without this they go on, and the next server takes them up",
+    )
+    serve.add_argument(
         "--keep",
         type=count,
         metavar="DAYS",
         help="forget sessions, and remove their output, when they have been over for so many days (default: never)",
+    )
+    serve.add_argument(
+        "--limit",
+        type=seconds,
+        metavar="SECONDS",
+        help="end a job that runs longer, which is then failed (default: no limit)",
+    )
+    serve.add_argument(
+        "--max-output",
+        type=count,
+        default=64,
+        metavar="MIB",
+        help="store so much of a job's stdout, and of its stderr (default: 64 MiB)",
+    )
+    serve.add_argument(
+        "--max-connections",
+        type=count,
+        default=Settings().max_connections,
+        metavar="N",
+        help="refuse further ones as busy (default: %(default)s)",
+    )
+    serve.add_argument(
+        "--max-connections-per-address",
+        type=count,
+        default=Settings().max_connections_per_address,
+        metavar="N",
+        help="the same for the connections of one address (default: %(default)s)",
     )
     serve.add_argument("--tls-cert", metavar="FILE", help="certificate chain, for clients that say tls://HOST:PORT")
     serve.add_argument("--tls-key", metavar="FILE", help="the key of the certificate")
@@ -68,24 +111,25 @@ def add(commands: Any) -> None:
     )
     serve.add_argument("--until-eof", action="store_true", help="stop, too, when standard input ends")
     serve.add_argument(
+        "--log", metavar="FILE", help="append the log to this file instead of stderr; SIGHUP opens it again"
+    )
+    serve.add_argument(
         "--log-level",
         choices=("debug", "info", "warning", "error"),
         default="info",
-        help="what is logged to stderr (default: info)",
+        help="what is logged (default: info)",
     )
 
 
 def _serve(arguments: argparse.Namespace) -> None:
-    logging.basicConfig(
-        stream=sys.stderr, level=arguments.log_level.upper(), format="%(asctime)s %(levelname)s %(message)s"
-    )
     _open_standard_files()
-    settings = _settings(arguments)
-    home = Home(arguments.home, arguments.py)
-    home.create()
-    with home.lock() as lock, closing(home.database()) as database:
-        server = Server(home, database, processes(environment(), lock.fileno()), settings)
-        asyncio.run(_run_until_stopped(server, arguments.until_eof))
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    with _log_to(arguments.log, arguments.log_level) as writer:
+        settings = _settings(arguments)
+        home = Home(arguments.home, arguments.py)
+        home.create()
+        with home.lock():
+            asyncio.run(_run_until_stopped(home, settings, writer, arguments.until_eof))
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -96,10 +140,23 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         port,
         arguments.workers,
         arguments.grace,
+        end_jobs=arguments.end_jobs,
         retention_days=arguments.keep,
+        time_limit=arguments.limit,
         trust_osuser=arguments.trust_osuser,
         tls=_tls(arguments.tls_cert, arguments.tls_key),
+        max_connections=_possible_connections(arguments.max_connections, arguments.workers),
+        max_connections_per_address=arguments.max_connections_per_address,
+        output_limit=arguments.max_output * MIB,
     )
+
+
+def _possible_connections(wanted: int, workers: int) -> int:
+    """So many, or as many as there are descriptors for, when those for jobs and journal are set aside."""
+    possible = raise_limit() - DESCRIPTORS_SET_ASIDE - workers * DESCRIPTORS_PER_WORKER
+    if possible < wanted:
+        log.warning("the limit of open files allows %d connections, not %d (ulimit -n)", max(possible, 1), wanted)
+    return max(1, min(wanted, possible))
 
 
 def _tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
@@ -124,32 +181,57 @@ def _open_standard_files() -> None:
     os.close(descriptor)
 
 
-class _StopRequests:
-    """What has asked the server to stop: the first request lets it stop, a second one forces it to."""
+@contextmanager
+def _log_to(path: str | None, level: str) -> Iterator[LogWriter]:
+    """Everything that is logged goes to this file, or to stderr. Raises CommandFailed if it cannot be opened."""
+    try:
+        writer = LogWriter(_STDERR if path is None else path)
+    except OSError as error:
+        raise CommandFailed(f"the log {path!r} cannot be opened: {error.strerror}") from None
+    writer.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    root = logging.getLogger()
+    root.addHandler(writer)
+    root.setLevel(level.upper())
+    try:
+        yield writer
+    finally:
+        root.removeHandler(writer)
+        writer.close(_LOG_SECONDS)
 
-    def __init__(self) -> None:
+
+class _Signals:
+    """What has asked the server to stop: the first request lets it stop, a second one forces it to, within seconds,
+    whatever hangs. And the other signals."""
+
+    def __init__(self, settings: Settings, writer: LogWriter) -> None:
         self._loop = asyncio.get_running_loop()
+        self._seconds_to_stop = _SECONDS_TO_END_JOBS if settings.end_jobs else _SECONDS_TO_STOP_AT_ONCE
+        self._writer = writer
+        self._requests = 0
         self.stop = asyncio.Event()
         self.force_stop = asyncio.Event()
 
-    def request_stop(self) -> None:
-        (self.force_stop if self.stop.is_set() else self.stop).set()
+    def handle(self) -> None:
+        # Not loop.add_signal_handler: should the loop hang one day, a second signal must still end the process.
+        for signum in _STOP_SIGNALS:
+            signal.signal(signum, self.request_stop)
+        if sys.platform != "win32":
+            signal.signal(signal.SIGHUP, lambda *_: self._loop.call_soon_threadsafe(self._writer.reopen))
+            signal.signal(signal.SIGUSR1, _do_nothing)
+            signal.signal(signal.SIGUSR2, _do_nothing)
+            signal.signal(signal.SIGCHLD, _reap)
 
-    def request_stop_from_thread(self) -> None:
+    def request_stop(self, *_: object) -> None:
+        """Runs in any thread, and as a signal handler."""
+        self._requests += 1
         with suppress(RuntimeError):  # the loop may be closed by then
-            self._loop.call_soon_threadsafe(self.request_stop)
+            self._loop.call_soon_threadsafe((self.stop if self._requests == 1 else self.force_stop).set)
+        if self._requests == 2:
+            _end_process_after(self._seconds_to_stop)
 
-    def handle_signals(self) -> None:
+    def ignore(self) -> None:
+        """What remains is the end of the process, and its exit status is 0."""
         for signum in _STOP_SIGNALS:
-            try:
-                self._loop.add_signal_handler(signum, self.request_stop)
-            except NotImplementedError:  # Windows
-                signal.signal(signum, lambda *_: self.request_stop_from_thread())
-
-    def ignore_signals(self) -> None:
-        for signum in _STOP_SIGNALS:
-            with suppress(NotImplementedError):  # Windows
-                self._loop.remove_signal_handler(signum)
             signal.signal(signum, signal.SIG_IGN)
 
     def watch_stdin(self) -> None:
@@ -159,19 +241,49 @@ class _StopRequests:
     def _wait_for_eof(self) -> None:
         while os.read(0, 4096):
             pass
-        self.request_stop_from_thread()
+        self.request_stop()
 
 
-async def _run_until_stopped(server: Server, until_eof: bool) -> None:
-    requests = _StopRequests()
-    requests.handle_signals()
+def _do_nothing(*_: object) -> None:
+    """A handler: what is ignored would be ignored by the jobs, too."""
+
+
+def _reap(*_: object) -> None:
+    """Takes note of every child that has ended: as the first process of a container this one has foreign ones, too."""
+    with suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _end_process_after(seconds: float) -> None:
+    """Ends the process if it still lives then, whatever its threads wait for."""
+    if sys.platform == "win32":
+        threading.Thread(target=lambda: (time.sleep(seconds), os._exit(1)), daemon=True).start()
+    else:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+async def _run_until_stopped(home: Home, settings: Settings, writer: LogWriter, until_eof: bool) -> None:
+    """Raises CommandFailed, OSError."""
+    signals = _Signals(settings, writer)
+    signals.handle()
+    server = Server(home, settings, lambda: writer.dropped)
     try:
-        address = await server.start()
+        address = await server.open()
     except OSError as error:
         raise CommandFailed(f"cannot listen: {error.strerror or error}") from None
-    print(f"listening on {address}", flush=True)
+    print(f"listening on {address}", flush=True)  # before anything runs: where this fails the server ends
+    try:
+        await server.begin()
+    except StoreUnavailable as error:
+        raise CommandFailed(f"the journal cannot be read: {error}") from None
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        log.warning("this server runs as root: so do all jobs, and every account can do anything on this machine")
+    notify("READY=1")
     if until_eof:
-        requests.watch_stdin()
-    await requests.stop.wait()
-    await server.stop(requests.force_stop)
-    requests.ignore_signals()  # what remains is the end of the process, and its exit status is 0
+        signals.watch_stdin()
+    await signals.stop.wait()
+    notify("STOPPING=1")
+    await server.stop(signals.force_stop)
+    signals.ignore()

@@ -1,0 +1,333 @@
+"""The store: all that the event loop knows of journal and accounts, and the only way to them.
+
+Here is when something is written and read, in which thread, and what happens while that fails. What is written and
+read is in journal.py and accounts.py. Another kind of store needs the methods of `Store`, and nothing else of a server
+changes; only what shows a journal, the commands, reads the database itself.
+
+One thread writes. It takes what has come meanwhile and writes it in one transaction, so that many sessions share one
+wait for the disk. A transaction that fails is tried again until it succeeds: what has happened to a job stays true,
+and nobody is told of it before it is on disk. Only a new batch has a time limit, after which it is refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from headless.protocol import scram
+from headless.protocol.vocabulary import Job
+from headless.server.accounts import Account, Accounts
+from headless.server.journal import AcceptedBatch, Cancellation, JobEnd, Journal, SubmittedBatch
+from headless.server.threads import Overloaded, Threads
+
+log = logging.getLogger(__name__)
+
+_ACCEPT_SECONDS = 10.0  # a new batch has to be written; the client gives up after thirty
+_READ_SECONDS = 5.0
+_READS_MAX = 5000  # that may wait
+_WRITES_AT_ONCE = 500  # that share a transaction
+_FIRST_PAUSE, _PAUSE_MAX = 0.05, 1.0  # seconds between attempts
+_LOG_AGAIN_SECONDS = 60.0
+# Errors of one statement, which trying again does not mend, and which others in the transaction do not share.
+_ERRORS_OF_ONE = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.InterfaceError)
+
+_T = TypeVar("_T")
+
+
+class StoreUnavailable(Exception):
+    """Nothing has been written or read, and nothing will be. The text is the cause."""
+
+
+class AccountChanged(Exception):
+    """The account of a batch is not what it was at the login, or is gone: nothing has been written."""
+
+
+class StoreUncertain(Exception):
+    """A batch was not accepted, but its write may have reached the disk: it will be withdrawn as soon as that is
+    possible. Until then nobody can say whether it runs."""
+
+
+class Store:
+    """Journal and accounts of one server. `open_database` opens another connection to its database; `make_room` is
+    called when the disk is full, in the thread that writes."""
+
+    def __init__(self, open_database: Callable[[], sqlite3.Connection], make_room: Callable[[], None]) -> None:
+        writing = open_database()
+        self._writing_accounts = Accounts(writing)  # for what the writer does
+        self._writer = _Writer(writing, make_room)
+        self._reading = open_database()
+        self._reading.execute("PRAGMA query_only = ON")
+        self._readers = Threads("reading the journal", 1, _READS_MAX)
+        self._journal = Journal(self._reading)
+        self._accounts = Accounts(self._reading)
+
+    def close(self, timeout: float) -> None:
+        """Writes what waits to be written, but no longer than `timeout` seconds. It does not hang."""
+        if self._readers.is_idle:  # otherwise the end of the process closes it
+            self._reading.close()
+        self._writer.close(timeout)
+
+    # What happens to batches. All of it is on disk when the method returns.
+
+    async def accept(self, account: Account, batch: SubmittedBatch) -> None:
+        """Raises AccountChanged if that is not the account any more, StoreUnavailable, StoreUncertain, or sqlite3.Error
+        for what can never be written."""
+
+        def accept(journal: Journal) -> None:
+            if self._writing_accounts.of_user(account.user) != account:
+                raise AccountChanged
+            journal.accept(batch)
+
+        def withdraw(journal: Journal) -> None:
+            journal.withdraw(batch.session)
+
+        await self._writer.write(accept, _ACCEPT_SECONDS, withdraw)
+
+    async def begin(self, session: str) -> bool:
+        """The first job runs; False if the account has been removed, and the batch is over."""
+        return await self._writer.write(lambda journal: journal.begin(session))
+
+    async def finish(self, session: str, job: int, end: JobEnd) -> None:
+        """The job has ended, and after OK the next one runs."""
+        await self._writer.write(lambda journal: journal.finish(session, job, end))
+
+    async def drop_cancellation(self, request: Cancellation) -> None:
+        await self._writer.write(lambda journal: journal.drop_cancellation(request.session, request.job))
+
+    async def prune(self, before: float, count: int) -> list[str]:
+        """Removes so many of the sessions that were over before this time. Returns their names."""
+        return await self._writer.write(lambda journal: journal.prune(before, count))
+
+    async def set_fact(self, name: str, value: str) -> None:
+        await self._writer.write(lambda journal: journal.set_fact(name, value))
+
+    # What is read. Each may raise StoreUnavailable.
+
+    async def unfinished(self) -> list[AcceptedBatch]:
+        return await self._read(self._journal.unfinished)
+
+    async def job(self, session: str, job: int) -> Job:
+        return await self._read(self._journal.job, session, job)
+
+    async def cancellations(self) -> list[Cancellation]:
+        return await self._read(self._journal.cancellations)
+
+    async def unknown_sessions(self, sessions: Iterable[str]) -> list[str]:
+        """Those that are not in the journal."""
+        return await self._read(lambda: [each for each in sessions if not self._journal.has_session(each)])
+
+    async def last_acceptance(self) -> float | None:
+        """When the newest batch was accepted, in seconds since the epoch."""
+        return await self._read(self._journal.last_acceptance)
+
+    async def fact(self, name: str) -> str | None:
+        return await self._read(self._journal.fact, name)
+
+    async def account(self, user: str) -> Account | None:
+        return await self._read(self._accounts.of_user, user)
+
+    async def accounts_of(self, os_user: str) -> list[Account]:
+        """The accounts that this user of the operating system may log in to."""
+        return await self._read(self._accounts.of_os_user, os_user)
+
+    async def keys_of(self, user: str) -> scram.Keys:
+        """The user's keys, or decoys."""
+        return await self._read(self._accounts.keys_of, user)
+
+    async def _read(self, function: Callable[..., _T], *args: Any) -> _T:
+        try:
+            return await self._readers.call(function, *args, timeout=_READ_SECONDS)
+        except asyncio.TimeoutError:
+            raise StoreUnavailable("the disk of the journal does not answer") from None
+        except (Overloaded, sqlite3.Error) as error:
+            raise StoreUnavailable(cause_of(error)) from None
+
+
+class _Write:
+    """One change, and who waits for it: None if nobody does."""
+
+    def __init__(
+        self,
+        function: Callable[[Journal], Any],
+        waiting: asyncio.Future[Any] | None = None,
+        deadline: float | None = None,
+        undo: Callable[[Journal], None] | None = None,
+    ) -> None:
+        self.function = function
+        self.waiting = waiting
+        self.deadline = deadline
+        self.undo = undo
+        self.is_uncertain = False  # whether it may have reached the disk
+
+
+class _Writer:
+    """The thread that writes. What it is given first is on disk first."""
+
+    def __init__(self, database: sqlite3.Connection, make_room: Callable[[], None]) -> None:
+        database.isolation_level = None  # transactions begin and end here
+        database.execute("PRAGMA busy_timeout = 200")
+        self._database = database
+        self._journal = Journal(database)
+        self._make_room = make_room
+        self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._is_closing = threading.Event()
+        self._is_last = False  # nothing will follow what has been taken
+        self._give_up_at = float("inf")
+        self._failing_since = self._logged = 0.0
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread.start()
+
+    async def write(
+        self,
+        function: Callable[[Journal], _T],
+        patience: float | None = None,
+        undo: Callable[[Journal], None] | None = None,
+    ) -> _T:
+        """The result of the function, when what it did is on disk. `patience` is in seconds; `undo` takes back what may
+        have been written when that is over. Raises StoreUnavailable, StoreUncertain, or what the function raises."""
+        waiting: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
+        deadline = None if patience is None else time.monotonic() + patience
+        self._writes.put(_Write(function, waiting, deadline, undo))
+        return await waiting
+
+    def close(self, timeout: float) -> None:
+        self._give_up_at = time.monotonic() + timeout
+        self._is_closing.set()
+        self._writes.put(None)
+        self._thread.join(timeout + 1)
+
+    def _run(self) -> None:
+        while not self._is_last:
+            self._commit(self._take())
+        with suppress(sqlite3.Error):
+            self._database.close()
+
+    def _take(self, wait: bool = True) -> list[_Write]:
+        """What has come. With `wait` it waits until something comes."""
+        writes: list[_Write] = []
+        with suppress(queue.Empty):
+            while len(writes) < _WRITES_AT_ONCE:
+                write = self._writes.get(block=wait and not writes)
+                if write is None:
+                    self._is_last = True
+                    break
+                writes.append(write)
+        return writes
+
+    def _commit(self, writes: list[_Write]) -> None:
+        """Writes these, and what comes while that fails, however long it takes."""
+        pause = _FIRST_PAUSE
+        while writes:
+            try:
+                outcomes = self._transaction(writes)
+            except Exception as error:  # of SQLite; or of Python, for want of memory
+                self._on_failure(error)
+                time.sleep(_FIRST_PAUSE if self._is_closing.wait(pause) else 0)
+                pause = min(2 * pause, _PAUSE_MAX)
+                if not self._is_closing.is_set():
+                    writes += self._take(wait=False)
+                writes = self._without_late_ones(writes, error)
+            else:
+                self._on_success()
+                _deliver(list(zip(writes, outcomes)))
+                return
+
+    def _transaction(self, writes: list[_Write]) -> list[tuple[Any, Exception | None]]:
+        """Result or error of each, if they are on disk. Raises sqlite3.Error if they are not."""
+        database = self._database
+        if database.in_transaction:  # it could not even be rolled back
+            database.execute("ROLLBACK")
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            outcomes = [self._apply(write) for write in writes]
+            for write in writes:
+                write.is_uncertain = True
+            database.execute("COMMIT")
+        except BaseException:
+            if database.in_transaction:
+                database.execute("ROLLBACK")
+            raise
+        return outcomes
+
+    def _apply(self, write: _Write) -> tuple[Any, Exception | None]:
+        """What one of them results in. An error of its own is no error of the others."""
+        database = self._database
+        database.execute("SAVEPOINT one")
+        try:
+            if write.undo and write.is_uncertain:
+                write.undo(self._journal)
+            result = write.function(self._journal)
+        except Exception as error:
+            if isinstance(error, sqlite3.Error) and not isinstance(error, _ERRORS_OF_ONE):
+                raise
+            database.execute("ROLLBACK TO one")
+            database.execute("RELEASE one")
+            return None, error
+        database.execute("RELEASE one")
+        return result, None
+
+    def _without_late_ones(self, writes: list[_Write], error: Exception) -> list[_Write]:
+        """What is still to be tried. The others are told that there is no hope."""
+        now = time.monotonic()
+        gives_up = now >= self._give_up_at
+        if gives_up:
+            log.error("%d changes could not be journaled, the next server finds out: %s", len(writes), cause_of(error))
+        late, rest = list[_Write](), list[_Write]()
+        for write in writes:
+            (late if gives_up or (write.deadline is not None and now >= write.deadline) else rest).append(write)
+        _deliver([(write, (None, _refusal_of(write, error))) for write in late])
+        if not gives_up:
+            rest += [_Write(write.undo) for write in late if write.undo and write.is_uncertain]
+        return rest
+
+    def _on_failure(self, error: Exception) -> None:
+        now = time.monotonic()
+        self._failing_since = self._failing_since or now
+        if not self._logged or now - self._logged >= _LOG_AGAIN_SECONDS:
+            self._logged = now
+            log.error("the journal cannot be written, which is tried again: %s", cause_of(error))
+        if "full" in str(error):
+            self._make_room()
+
+    def _on_success(self) -> None:
+        if self._failing_since:
+            log.warning("the journal is written again, after %.1f s", time.monotonic() - self._failing_since)
+            self._failing_since = self._logged = 0.0
+
+
+def cause_of(error: Exception) -> str:
+    """What is wrong with the journal, for people."""
+    text = str(error)
+    if "locked" in text:
+        return "another process has locked the journal"
+    return "the disk is full" if "full" in text else text
+
+
+def _refusal_of(write: _Write, error: Exception) -> Exception:
+    cause = cause_of(error)
+    return StoreUncertain(cause) if write.undo and write.is_uncertain else StoreUnavailable(cause)
+
+
+def _deliver(outcomes: list[tuple[_Write, tuple[Any, Exception | None]]]) -> None:
+    """Tells those who wait, all at once."""
+
+    def set_results() -> None:
+        for write, (result, error) in outcomes:
+            if write.waiting is None or write.waiting.done():
+                continue
+            if error is None:
+                write.waiting.set_result(result)
+            else:
+                write.waiting.set_exception(error)
+
+    loop = next((write.waiting.get_loop() for write, _ in outcomes if write.waiting is not None), None)
+    if loop is not None:
+        with suppress(RuntimeError):  # it is closed: nobody waits any more
+            loop.call_soon_threadsafe(set_results)

@@ -1,0 +1,182 @@
+"""The class Accounts: what it stores, whose transaction that is, and what it says of users that do not exist."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from contextlib import closing
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from headless.protocol import scram
+from headless.protocol.bcrypt_hash import check_salt
+from headless.server.account_limits import NOTHING, UNLIMITED, Limits
+from headless.server.accounts import Account, Accounts, initialize, keys_from_hash
+from headless.server.database import open_database
+from support.credentials import HASH, SALT
+from support.hypothesis_settings import examples
+
+KEYS = keys_from_hash(HASH.encode())
+OTHER_KEYS = scram.Keys(f"$2b$12${SALT[7:]}", b"stored", b"server")
+LIMITS = Limits(("009A*",), ("nightly", "month end"), code=False)
+R41 = Account("R41", "jdoe", None)
+R42 = Account("R42", None, KEYS, LIMITS)
+
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+SOME = st.none() | st.lists(TEXTS, max_size=3).map(tuple)
+ACCOUNTS = st.builds(
+    Account,
+    TEXTS,
+    st.none() | TEXTS,
+    st.none() | st.builds(scram.Keys, TEXTS, st.binary(), st.binary()),
+    st.none() | st.builds(Limits, SOME, SOME, st.booleans()).filter(lambda limits: limits != UNLIMITED),
+)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "planta.sqlite"
+
+
+@pytest.fixture
+def database(path):
+    """A database with the accounts R41 and R42."""
+    with closing(open_database(path)) as database:
+        with database:
+            for account in (R41, R42):
+                assert Accounts(database).add(account)
+        yield database
+
+
+CHANGES = [
+    pytest.param(lambda accounts: accounts.add(Account("R43", "jdoe", KEYS)), id="add"),
+    pytest.param(lambda accounts: accounts.remove("R41"), id="remove"),
+    pytest.param(lambda accounts: accounts.set_keys("R41", KEYS), id="set_keys"),
+    pytest.param(lambda accounts: accounts.set_limits("R41", NOTHING), id="set_limits"),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_neither_begins_nor_ends_the_transaction_of_its_caller(path, database, change):
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        accounts = Accounts(connection)
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("UPDATE accounts SET os_user = 'other' WHERE user = 'R42'")
+        assert change(accounts)
+        assert connection.in_transaction
+        assert accounts.all() != [R41, R42]
+        assert Accounts(database).all() == [R41, R42]  # others do not see it yet
+        connection.execute("ROLLBACK")
+    assert Accounts(database).all() == [R41, R42]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_is_there_once_its_caller_has_committed(path, database, change):
+    with closing(open_database(path)) as connection:
+        with connection:
+            change(Accounts(connection))
+        after = Accounts(connection).all()
+    assert Accounts(database).all() == after != [R41, R42]
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_may_come_from_another_thread(path, database, change):
+    errors = []
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as connection:
+        accounts = Accounts(connection)
+
+        def run() -> None:
+            try:
+                assert change(accounts)
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    assert errors == []
+    assert Accounts(database).all() != [R41, R42]
+
+
+def test_to_read_nothing_is_written(path, database):
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)) as connection:
+        database.execute("BEGIN IMMEDIATE")  # nor is a lock waited for
+        accounts = Accounts(connection)
+        assert accounts.all() == [R41, R42]
+        assert accounts.of_user("R42") == R42
+        assert accounts.of_os_user("jdoe") == [R41]
+        assert accounts.keys_of("R42") == KEYS
+        assert accounts.keys_of("nobody").salt == Accounts(database).keys_of("nobody").salt
+        assert not connection.in_transaction
+        database.rollback()
+
+
+def test_an_account_that_is_there_is_not_added_again_nor_changed(database):
+    assert not Accounts(database).add(Account("R42", "mallory", OTHER_KEYS))
+    assert Accounts(database).of_user("R42") == R42
+
+
+def test_what_is_changed_of_one_account_is_not_changed_of_others_nor_else(database):
+    accounts = Accounts(database)
+    assert accounts.set_keys("R42", OTHER_KEYS)
+    assert accounts.set_limits("R41", NOTHING)
+    assert accounts.all() == [R41._replace(limits=NOTHING), R42._replace(keys=OTHER_KEYS)]
+    assert accounts.keys_of("R42") == OTHER_KEYS
+    assert accounts.set_limits("R42", None)
+    assert accounts.of_user("R42") == R42._replace(keys=OTHER_KEYS, limits=None)
+
+
+def test_a_user_without_an_account_cannot_be_changed(database):
+    accounts = Accounts(database)
+    assert not accounts.set_keys("r42", KEYS)
+    assert not accounts.set_limits("R4%", None)
+    assert not accounts.remove("R4")
+    assert accounts.of_user("") is None
+    assert accounts.all() == [R41, R42]
+
+
+@examples
+@given(st.lists(ACCOUNTS, max_size=4, unique_by=lambda account: account.user))
+def test_accounts_of_all_names_are_read_as_they_were_added(accounts):
+    with closing(open_in_memory()) as database:
+        table = Accounts(database)
+        assert all(table.add(account) for account in accounts)
+        assert sorted(table.all()) == sorted(accounts)
+        for account in accounts:
+            assert table.of_user(account.user) == account
+            assert table.keys_of(account.user) == account.keys or account.keys is None
+            assert table.remove(account.user)
+        assert table.all() == []
+
+
+def open_in_memory() -> sqlite3.Connection:
+    from headless.server.accounts import SCHEMA
+
+    database = sqlite3.connect(":memory:", isolation_level=None)
+    for statement in SCHEMA:
+        database.execute(statement)
+    initialize(database)
+    return database
+
+
+@pytest.mark.parametrize("user", ["nobody", "R41", "r42", "R4_", "%", "", "ü" * 256])
+def test_a_user_without_a_password_has_decoy_keys_whose_salt_stays(path, database, user):
+    with closing(open_database(path)) as connection:
+        decoys = [Accounts(each).keys_of(user) for each in (database, database, connection)]
+    assert len({decoy.salt for decoy in decoys}) == 1
+    assert len({decoy.stored_key for decoy in decoys}) == 3
+    check_salt(decoys[0].salt)
+
+
+def test_the_key_of_the_decoy_salts_is_made_once(database):
+    (key,) = database.execute("SELECT key FROM decoy_salts")
+    assert len(key[0]) == 32
+    initialize(database)
+    assert database.execute("SELECT key FROM decoy_salts").fetchall() == [key]
+
+
+def test_limits_that_cannot_be_read_concern_their_account_alone(database):
+    database.execute("UPDATE accounts SET limits = '{' WHERE user = 'R42'")
+    assert Accounts(database).all() == [R41, R42._replace(limits=NOTHING)]

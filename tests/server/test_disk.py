@@ -1,0 +1,188 @@
+"""A full disk: what was accepted runs and is journaled, output is cut, new batches are refused until there is room."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from headless.server import disk as disk_module
+from headless.server.disk import Disk
+from headless.server.errors import Busy
+from support.in_process import run_here, serve_here
+from support.job_code import Gate
+from support.job_server import QuickServer, journal, states
+from support.raw_client import RawClient, connect, in_jobs, py_code, run
+from support.small_disk import MIB, small_disk
+from support.waiting import wait_until
+
+SET_ASIDE = 4 * MIB
+FLOOR = 8 * MIB  # that accepted batches leave
+ENDLESS = "import os\nwhile True: os.write(1, b'x' * 65536)\n"
+
+
+@pytest.fixture
+def disk(tmp_path):
+    with small_disk(tmp_path / "disk", 32 * MIB) as disk:
+        yield disk
+
+
+@pytest.fixture
+def server(disk):
+    with QuickServer(disk.folder / "home", "--workers", "2") as server:
+        wait_until(lambda: reserve(server) == SET_ASIDE)
+        yield server
+
+
+def reserve(server: QuickServer) -> int:
+    path = server.home / "reserve"
+    return path.stat().st_size if path.exists() else 0
+
+
+def submit_refused(server: QuickServer) -> str:
+    with connect(server).log_in() as client:
+        client.send(in_jobs(py_code("1")))
+        return client.expect_refusal("busy")
+
+
+# A server on a small disk
+
+
+def test_on_a_full_disk_a_new_batch_is_refused_and_with_room_again_accepted(server, disk):
+    disk.fill(leaving=FLOOR - MIB)
+    assert submit_refused(server) == "the disk of the server is full"
+    disk.make_room()
+    assert run(server, py_code("print(1)")).ended == "ok"
+    assert len(journal(server)) == 1
+
+
+def test_what_was_accepted_is_journaled_and_told_although_no_byte_is_left(server, disk, tmp_path):
+    gate = Gate(tmp_path / "gate")
+    with connect(server).log_in() as good, connect(server).log_in() as bad:
+        good.submit(py_code(gate.code))
+        bad.submit(py_code(f"{gate.code}raise SystemExit(3)"), py_code("1"))
+        good.expect("started")
+        bad.expect("started")
+        disk.fill()
+        gate.open()
+        assert [status for status, _ in good.report().finished] == ["ok"]
+        assert [status for status, _ in bad.report().finished] == ["failed", "skipped"]
+    assert states(server, good.session) == ["ok"]
+    assert states(server, bad.session) == ["failed", "skipped"]
+
+
+def test_a_batch_that_begins_on_a_full_disk_runs_without_a_restart_with_its_output_or_a_line_instead(
+    server, disk, tmp_path
+):
+    gate = Gate(tmp_path / "gate")
+    clients = [connect(server).log_in() for _ in range(5)]
+    for client in clients[:2]:
+        client.submit(py_code(gate.code))
+        client.expect("started")
+    for client in clients[2:]:
+        client.submit(py_code("print(1)"))
+    disk.fill()
+    gate.open()
+    for client in clients[:2]:
+        assert client.report().ended == "ok"
+    disk.fill()  # what was set aside, too
+    assert "disk" in submit_refused(server)
+    disk.make_room()
+    for client in clients[2:]:
+        report = client.report()
+        assert report.ended == "ok"
+        assert re.fullmatch(
+            r"1\n|.*2 bytes of output were not stored: the disk is full.*\n", report.output[1, "stdout"]
+        )
+
+
+def test_what_the_journal_has_used_is_set_aside_again_when_there_is_room(server, disk, tmp_path):
+    gate = Gate(tmp_path / "gate")
+    with connect(server).log_in() as client:
+        client.submit(py_code(gate.code), *[py_code("1")] * 20)
+        client.expect("started")
+        disk.fill()
+        gate.open()
+        wait_until(lambda: reserve(server) == 0)
+        disk.make_room()
+        assert client.report().ended == "ok"
+    wait_until(lambda: reserve(server) == SET_ASIDE)
+
+
+def test_output_without_end_is_cut_and_leaves_room_for_the_journal_and_for_nobody_else(server, disk):
+    with connect(server).log_in() as endless:
+        endless.submit(py_code(ENDLESS))
+        endless.expect("started")
+        wait_until(lambda: disk.free < FLOOR + MIB)
+        with connect(server).log_in() as client:
+            wait_until(lambda: disk.free < FLOOR + 65536)
+            client.send(in_jobs(py_code("x" * 65536)))
+            assert client.expect_refusal("busy") == "the disk of the server is full"
+        assert disk.free > FLOOR - MIB
+        assert run_here("jobs", "cancel", endless.session, "--home", str(server.home)).status == 0
+        report = endless.report()
+    assert report.ended == "failed"
+    assert "the disk is full" in report.output[1, "stdout"].splitlines()[-1]
+    assert states(server, endless.session) == ["cancelled"]
+
+
+def test_the_output_of_a_job_is_stored_up_to_a_limit_and_a_line_says_so(tmp_path):
+    with QuickServer(tmp_path / "home", "--max-output", "1") as server:
+        report = run(server, py_code("print('x' * 5_000_000, flush=True)\nimport sys; print('end', file=sys.stderr)"))
+    assert report.ended == "ok"
+    assert report.output[1, "stderr"] == "end\n"
+    text = report.output[1, "stdout"]
+    assert text.startswith("x" * MIB)
+    assert len(text) < MIB + 200
+    assert f"the limit is {MIB} bytes" in text.splitlines()[-1]
+
+
+def test_a_disk_that_cannot_be_read_is_busy_and_not_a_lost_connection(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    def talk(address: str) -> None:
+        with RawClient(address).log_in() as client:
+            client.send(in_jobs(py_code("1")))
+            assert "Input/output error" in client.expect_refusal("busy")
+
+    monkeypatch.setattr(disk_module.Disk, "check_room", fail)
+    serve_here(tmp_path / "home", talk)
+
+
+# What is set aside
+
+
+@pytest.fixture
+def free(monkeypatch):
+    """How much a disk has left, in the test's hand."""
+    free = [100 * MIB]
+    monkeypatch.setattr(disk_module.Disk, "free", lambda _: free[0])
+    return free
+
+
+def test_a_batch_needs_room_twice_above_the_floor(tmp_path, free):
+    disk = Disk(tmp_path, FLOOR)
+    free[0] = FLOOR + 2000
+    disk.check_room(1000)
+    with pytest.raises(Busy):
+        disk.check_room(1001)
+
+
+def test_nothing_is_set_aside_where_it_would_take_what_batches_leave(tmp_path, free):
+    disk = Disk(tmp_path, FLOOR)
+    free[0] = FLOOR + SET_ASIDE - 1
+    disk.set_aside()
+    assert not (tmp_path / "reserve").exists()
+    free[0] += 1
+    disk.set_aside()
+    assert (tmp_path / "reserve").stat().st_size == SET_ASIDE
+    assert (tmp_path / "reserve").stat().st_blocks * 512 >= SET_ASIDE  # no hole
+    disk.make_room()
+    assert (tmp_path / "reserve").stat().st_size == 0
+
+
+def test_a_folder_that_has_gone_raises_nothing(tmp_path):
+    disk = Disk(tmp_path / "gone", FLOOR)
+    disk.set_aside()
+    disk.make_room()

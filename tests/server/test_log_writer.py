@@ -1,0 +1,388 @@
+"""The log's own thread: nobody waits for it, whatever is at the other end, and what is lost is counted."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import re
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from headless.server.log_writer import LogWriter
+from support.process import PATIENCE, ROOT
+from support.waiting import wait_until
+
+posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes and pipes")
+
+
+@contextmanager
+def logging_to(target):
+    """A logger whose lines go there, and its handler."""
+    writer = LogWriter(target)
+    writer.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    logger = logging.Logger("test")  # one that nobody else knows
+    logger.addHandler(writer)
+    try:
+        yield logger, writer
+    finally:
+        writer.close(PATIENCE)
+
+
+class Pipe:
+    """A pipe, which is read when the test says so."""
+
+    def __init__(self) -> None:
+        self.reading, self.writing = os.pipe()
+        self._data = b""
+        self._reader = threading.Thread(target=self._read, daemon=True)
+
+    def read_from_now_on(self) -> None:
+        self._reader.start()
+
+    def read_to_end(self) -> list[str]:
+        """All lines. Nobody may be writing any more."""
+        self.close()
+        return self.lines()
+
+    def lines(self) -> list[str]:
+        """What was read so far."""
+        return self._data.decode().splitlines()
+
+    def close(self) -> None:
+        """The reader has ended when this returns: the number of the descriptor may be that of another pipe then."""
+        if self.writing >= 0:
+            os.close(self.writing)
+            self.writing = -1
+            if not self._reader.ident:
+                self.read_from_now_on()
+            self._reader.join(PATIENCE)
+            os.close(self.reading)
+
+    def _read(self) -> None:
+        while data := os.read(self.reading, 65536):
+            self._data += data
+
+
+@pytest.fixture
+def pipe():
+    pipe = Pipe()
+    yield pipe
+    pipe.close()
+
+
+def told_as_lost(lines: list[str]) -> int:
+    """How many lines are lost, by what the log itself says."""
+    told = (re.fullmatch(r"ERROR (\d+) lines? of the log (?:was|were) lost: .+", line) for line in lines)
+    return sum(int(match[1]) for match in told if match)
+
+
+def is_logged(path: Path, text: str) -> bool:
+    return text in path.read_text()
+
+
+# What is written
+
+
+def test_lines_come_in_order_in_the_format_of_the_handler(tmp_path):
+    with logging_to(str(tmp_path / "log")) as (log, writer):
+        for number in range(1000):
+            log.info("line %d", number)
+    assert (tmp_path / "log").read_text().splitlines() == [f"INFO line {number}" for number in range(1000)]
+    assert writer.dropped == 0
+
+
+def test_a_file_is_appended_to(tmp_path):
+    (tmp_path / "log").write_text("before\n")
+    with logging_to(str(tmp_path / "log")) as (log, _):
+        log.info("after")
+    assert (tmp_path / "log").read_text() == "before\nINFO after\n"
+
+
+@posix
+def test_a_new_file_is_for_us_alone_and_no_job_inherits_it(tmp_path):
+    before = os.umask(0)
+    try:
+        with logging_to(str(tmp_path / "log")) as (_, writer):
+            assert not os.get_inheritable(writer._descriptor)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_traceback_has_all_its_lines(tmp_path):
+    with logging_to(str(tmp_path / "log")) as (log, _):
+        try:
+            raise KeyError("fünf")
+        except KeyError:
+            log.exception("given up")
+    lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
+    assert lines[:2] == ["ERROR given up", "Traceback (most recent call last):"]
+    assert lines[-1] == "KeyError: 'fünf'"
+
+
+def test_what_no_encoding_can_write_is_escaped(tmp_path):
+    with logging_to(str(tmp_path / "log")) as (log, _):
+        log.info("a lone surrogate: \udcff")
+    assert (tmp_path / "log").read_text() == "INFO a lone surrogate: \\udcff\n"
+
+
+def test_a_line_that_cannot_be_made_is_told_and_printed_nowhere_else(tmp_path, capfd):
+    with logging_to(str(tmp_path / "log")) as (log, _):
+        log.info("%d", "no number\n")
+    assert re.fullmatch(r"a line of the log cannot be made: TypeError\(.*\)\n", (tmp_path / "log").read_text())
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_file_that_cannot_be_opened_is_an_error_at_once(tmp_path):
+    with pytest.raises(OSError, match="directory"):
+        LogWriter(str(tmp_path / "missing" / "log"))
+
+
+@posix
+def test_a_fifo_that_nobody_reads_is_an_error_at_once(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="No such device"):
+        LogWriter(str(tmp_path / "fifo"))
+
+
+# A log that nobody reads
+
+
+@posix
+def test_nobody_waits_for_a_log_that_nobody_reads_and_what_is_lost_is_counted(pipe):
+    with logging_to(pipe.writing) as (log, writer):
+        slowest = 0.0
+        for number in range(30_000):
+            before = time.monotonic()
+            log.info("line %d %s", number, "x" * 80)
+            slowest = max(slowest, time.monotonic() - before)
+        assert slowest < 1
+        assert 15_000 < writer.dropped < 30_000
+        assert len(writer._lines) <= 10_000
+        pipe.read_from_now_on()
+        wait_until(lambda: told_as_lost(pipe.lines()) == writer.dropped)
+        log.info("the last one")
+    lines = pipe.read_to_end()
+    assert lines[-1] == "INFO the last one"
+    assert re.fullmatch(r"ERROR \d+ lines of the log were lost: nobody read them fast enough", lines[-2])
+    assert len([line for line in lines if " line " in line]) + writer.dropped == 30_000
+
+
+@posix
+def test_what_waits_has_a_limit_in_bytes_too(pipe):
+    with logging_to(pipe.writing) as (log, writer):
+        for _ in range(100):
+            log.info("x" * 100_000)
+        assert sum(len(line.data) for line in list(writer._lines)) <= writer._bytes <= 4 * 1024 * 1024
+        assert 50 < writer.dropped < 70
+        log.info("x" * 5_000_000)
+        pipe.read_from_now_on()
+
+
+@posix
+def test_a_slow_reader_is_not_told_of_each_line_that_is_lost(pipe):
+    with logging_to(pipe.writing) as (log, writer):
+        for _ in range(20):
+            for _ in range(1500):
+                log.info("line %s", "x" * 50)
+            os.read(pipe.reading, 10_000)
+        pipe.read_from_now_on()
+    lines = pipe.read_to_end()
+    assert told_as_lost(lines) == writer.dropped > 0
+    assert len([line for line in lines if "lost" in line]) == 1
+
+
+@posix
+@pytest.mark.parametrize("seconds", [0, 0.01, 0.1])
+def test_what_was_lost_is_told_before_the_end(pipe, seconds):
+    with logging_to(pipe.writing) as (log, writer):
+        while writer.dropped < 100:
+            log.info("line %s", "x" * 50)
+        pipe.read_from_now_on()
+        time.sleep(seconds)
+    assert told_as_lost(pipe.read_to_end()) == writer.dropped == 100
+
+
+@posix
+def test_of_many_threads_no_line_is_lost_uncounted(pipe):
+    with logging_to(pipe.writing) as (log, writer):
+        threads = [
+            threading.Thread(target=lambda: [log.info("line %s", "x" * 50) for _ in range(5000)]) for _ in range(8)
+        ]
+        for thread in threads:
+            thread.start()
+        time.sleep(0.1)
+        pipe.read_from_now_on()
+        for thread in threads:
+            thread.join()
+    lines = pipe.read_to_end()
+    assert len([line for line in lines if " line x" in line]) + told_as_lost(lines) == 40_000
+    assert told_as_lost(lines) == writer.dropped
+
+
+@posix
+def test_a_pipe_that_others_have_made_non_blocking_is_waited_for(pipe):
+    os.set_blocking(pipe.writing, False)
+    with logging_to(pipe.writing) as (log, writer):
+        for number in range(3000):
+            log.info("line %d %s", number, "x" * 50)
+        time.sleep(0.1)
+        pipe.read_from_now_on()
+    assert [int(line.split()[2]) for line in pipe.read_to_end()] == list(range(3000))
+    assert writer.dropped == 0
+
+
+# A log that cannot be written
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
+def test_what_a_full_disk_does_not_take_is_told_when_there_is_room_again(tmp_path):
+    path = tmp_path / "log"
+    path.symlink_to("/dev/full")
+    with logging_to(str(path)) as (log, writer):
+        log.info("lost")
+        wait_until(lambda: writer.dropped == 1)
+        for _ in range(99):
+            log.info("lost, and with it the line that tells of the first one")
+        wait_until(lambda: writer.dropped == 100)
+        path.unlink()
+        writer.reopen()
+        log.info("written")
+    assert path.read_text() == (
+        "ERROR 100 lines of the log were lost: they cannot be written: No space left on device\nINFO written\n"
+    )
+    assert writer.dropped == 100
+
+
+@posix
+def test_a_pipe_whose_reader_has_gone_only_loses_lines():
+    reading, writing = os.pipe()
+    os.close(reading)
+    with logging_to(writing) as (log, writer):
+        log.info("one")
+        wait_until(lambda: writer.dropped == 1)
+        log.info("two")
+        wait_until(lambda: writer.dropped == 2)
+        used = time.process_time()
+        time.sleep(0.3)
+        assert time.process_time() - used < 0.1  # what was lost is not tried again and again
+    os.close(writing)
+
+
+def test_after_half_a_line_the_next_one_begins_on_its_own(tmp_path, monkeypatch):
+    write = os.write
+    sizes = [8, 0]  # that a disk takes which is full after that
+
+    def full_disk(descriptor: int, data: bytes) -> int:
+        size = sizes.pop(0) if sizes else len(data)
+        if not size:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(descriptor, data[:size])
+
+    monkeypatch.setattr(os, "write", full_disk)
+    with logging_to(str(tmp_path / "log")) as (log, writer):
+        log.info("first")
+        wait_until(lambda: writer.dropped == 1)
+        log.info("second")
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert lines[0] == "INFO fir"
+    assert (told_as_lost(lines[1:2]), lines[2:]) == (1, ["INFO second"])
+
+
+# Opened again
+
+
+def test_reopen_goes_on_in_a_new_file(tmp_path):
+    path = tmp_path / "log"
+    with logging_to(str(path)) as (log, writer):
+        log.info("old")
+        wait_until(lambda: is_logged(path, "old"))
+        path.rename(tmp_path / "log.1")
+        writer.reopen()
+        wait_until(path.exists)
+        log.info("new")
+    assert (tmp_path / "log.1").read_text() == "INFO old\n"
+    assert path.read_text() == "INFO new\n"
+
+
+def test_what_cannot_be_opened_again_goes_on_as_it_was_and_says_so(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with logging_to(str(folder / "log")) as (log, writer):
+        folder.rename(tmp_path / "moved")
+        writer.reopen()
+        wait_until(lambda: is_logged(tmp_path / "moved" / "log", "cannot be opened again: No such file"))
+        log.info("on")
+    assert is_logged(tmp_path / "moved" / "log", "INFO on")
+
+
+@posix
+def test_opening_again_leaves_no_descriptor_behind(tmp_path):
+    with logging_to(str(tmp_path / "log")) as (_, writer):
+        numbers = set()
+        for number in range(20):
+            (tmp_path / "log").rename(tmp_path / f"log.{number}")
+            writer.reopen()
+            wait_until((tmp_path / "log").exists)
+            numbers.add(writer._descriptor)
+        descriptor = writer._descriptor
+    assert len(numbers) <= 3
+    with pytest.raises(OSError, match="descriptor"):
+        os.fstat(descriptor)
+
+
+@posix
+def test_a_descriptor_is_neither_opened_again_nor_closed(pipe):
+    with logging_to(pipe.writing) as (log, writer):
+        writer.reopen()
+        log.info("on")
+    assert pipe.read_to_end() == ["INFO on"]
+
+
+# The end
+
+
+@posix
+def test_close_waits_for_a_log_that_nobody_reads_only_as_long_as_it_is_told(pipe):
+    with logging_to(pipe.writing) as (log, writer):
+        for _ in range(5000):
+            log.info("x" * 100)
+        before = time.monotonic()
+        writer.close(0.3)
+        assert 0.3 <= time.monotonic() - before < 3
+        log.info("too late")
+        assert writer.dropped == 1
+        pipe.read_from_now_on()
+
+
+SCRIPT = """
+import logging, os, sys
+from headless.server.log_writer import LogWriter
+logging.getLogger().addHandler(LogWriter())
+for _ in range(int(sys.argv[1])):
+    logging.error("x" * 100)
+"""
+
+
+@posix
+@pytest.mark.parametrize("lines", [0, 10, 5000, 20_000])
+def test_the_interpreter_ends_although_nobody_reads_its_log(pipe, lines):
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(lines)],
+        cwd=ROOT, stderr=pipe.writing, stdin=subprocess.DEVNULL, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0
+
+
+def test_what_was_logged_last_is_written_before_the_interpreter_ends():
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT, "5000"], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=True
+    )
+    assert done.stderr == ("x" * 100 + "\n") * 5000

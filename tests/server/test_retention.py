@@ -1,0 +1,111 @@
+"""Retention, which is what --keep leaves, and the log."""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import closing
+
+import pytest
+
+from headless.protocol.vocabulary import FAILED, OK
+from headless.server.journal import Journal, Selection
+from support.homes import R41, make_home
+from support.job_server import QuickServer, journal
+from support.journals import batch, end
+from support.raw_client import connect, py_code, run
+from support.waiting import wait_until
+
+DAY = 86400.0
+
+
+@pytest.fixture
+def home(tmp_path):
+    return make_home(tmp_path / "home", R41)
+
+
+@pytest.fixture
+def record(home):
+    with closing(home.database()) as database:
+        yield Journal(database)
+
+
+# Retention
+
+
+def age(home, session: str, seconds: float) -> None:
+    """Makes a session that is over so old."""
+    with closing(home.database()) as database, database:
+        database.execute("UPDATE batches SET over = over - ? WHERE session = ?", (seconds, session))
+
+
+def test_what_is_pruned_is_what_was_over_before_that_time(home, record):
+    with record._database:
+        for session in ("old", "young", "running", "queued"):
+            record.accept(batch(session, jobs=2))
+            if session != "queued":
+                record.begin(session)
+        for session in ("old", "young"):
+            record.finish(session, 1, end(FAILED))
+        record.finish("running", 1, end(OK))
+    age(home, "old", 2 * DAY)
+    age(home, "running", 2 * DAY)
+    with record._database:
+        assert record.prune(time.time() - DAY, 100) == ["old"]
+    assert not record.has_session("old")
+    sessions = [entry.session for entry in record.entries(Selection())]
+    assert sessions == ["queued", "queued", "running", "running", "young", "young"]
+
+
+def test_a_server_prunes_old_sessions_and_their_output_and_keeps_the_others(tmp_path):
+    with QuickServer(tmp_path / "home") as server:
+        for _ in range(2):
+            run(server, py_code("print(1)"))
+        old, young = (entry["session"] for entry in journal(server))
+        server.stop()
+        age(make_home(server.home), old, 4 * DAY)
+        output = server.home / "output"
+        (output / "of no session").mkdir()
+        server.options = ("--keep", "3")
+        server.start()
+        wait_until(lambda: [path.name for path in output.iterdir()] == [young])
+        assert [entry["session"] for entry in journal(server)] == [young]
+        assert journal(server, young)[0]["stdout"] == "1\n"
+        server.stop()
+        assert f"session {old}: pruned" in server.log
+
+
+def test_without_keep_nothing_is_pruned(tmp_path):
+    with QuickServer(tmp_path / "home") as server:
+        run(server, py_code("1"))
+        session = journal(server)[0]["session"]
+        server.stop()
+        age(make_home(server.home), session, 10_000 * DAY)
+        server.start()
+        run(server, py_code("1"))
+        assert journal(server)[0]["session"] == session
+
+
+# The log
+
+
+def test_every_event_of_a_session_is_one_line_with_its_name(tmp_path):
+    with QuickServer(tmp_path / "home") as server:
+        with connect(server).log_in() as client:
+            client.submit(py_code("1"), py_code("raise SystemExit('no\\nsuch table')"), py_code("1"))
+            client.report()
+        with connect(server).log_in() as nonsense:
+            nonsense.send("<nonsense/>")
+            nonsense.expect_refusal("protocol")
+        server.stop()
+    lines = server.log.splitlines()
+    events = [line.partition(f"session {client.session}: ")[2] for line in lines if client.session in line]
+    assert events[0].startswith("R41 logged in from 127.0.0.1 port ")
+    assert events[1:] == [
+        "accepted 3 jobs of R41", "job 1 started: py_code 1", "job 1 ok",
+        "job 2 started: py_code raise SystemExit('no\\nsuch table')", "job 2 failed: such table",
+        "the client was told the end",
+    ]  # fmt: skip
+    assert any(f"session {nonsense.session}: refused (protocol): " in line for line in lines)
+    of_the_server = [line.partition(" INFO ")[2] for line in lines if not re.search("session|port|runs as root", line)]
+    assert of_the_server == [f"listening on {server.address}", "stopping: running batches get 0 s", "stopped"]

@@ -1,0 +1,314 @@
+"""Each limit of a server is reached. What is over one is refused as busy, and what is below goes on."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+import struct
+import sys
+import time
+from contextlib import ExitStack
+
+import pytest
+import trustme
+
+from headless.server import authentication, entrance, peer
+from headless.server.admission import Admission
+from headless.server.errors import Busy
+from headless.server.settings import Settings
+from support.in_process import serve_here
+from support.job_code import Gate
+from support.job_server import QuickServer, journal
+from support.process import PATIENCE, Command
+from support.raw_client import RawClient, connect, in_jobs, osuser_login, py_code, run
+from support.usage import memory_of
+from support.waiting import wait_until
+
+MIB = 1024 * 1024
+LARGE_BATCHES = 30 if os.environ.get("PLANTA_EXHAUSTIVE") else 10
+OTHER = "127.0.0.2"  # another address of this machine
+
+
+def serve(tmp_path, talk, **settings) -> None:
+    """Runs `talk(enter)`, in which `enter()` is a new connection."""
+
+    def run_talk(address: str) -> None:
+        with ExitStack() as stack:
+            talk(lambda source="": stack.enter_context(RawClient(address, source)))
+
+    serve_here(tmp_path / "home", run_talk, **settings)
+
+
+def is_let_in(enter, source: str = "") -> bool:
+    client = enter(source)
+    answer = client.ask(osuser_login(user="R41"))
+    assert answer.tag == "welcome" or answer.attrib == {"reason": "busy"}
+    client.sock.close()
+    return answer.tag == "welcome"
+
+
+# Connections
+
+
+def test_connections_in_all(tmp_path):
+    def talk(enter):
+        clients = [enter(source).log_in() for source in ("", "", OTHER)]
+        assert "3 connections" in enter().expect_refusal("busy")
+        clients[0].sock.close()
+        wait_until(lambda: is_let_in(enter))
+
+    serve(tmp_path, talk, max_connections=3)
+
+
+def test_connections_of_one_address(tmp_path):
+    def talk(enter):
+        clients = [enter().log_in() for _ in range(2)]
+        assert "2 connections from this address" in enter().expect_refusal("busy")
+        assert is_let_in(enter, OTHER)
+        clients[0].sock.close()
+        wait_until(lambda: is_let_in(enter))
+
+    serve(tmp_path, talk, max_connections_per_address=2)
+
+
+def test_connections_without_a_login_in_all(tmp_path):
+    def talk(enter):
+        strangers = [enter(source) for source in ("", OTHER)]
+        assert "2 connections without a login" in enter().expect_refusal("busy")
+        strangers[0].log_in()  # and is no stranger any more
+        assert is_let_in(enter)
+
+    serve(tmp_path, talk, max_strangers=2)
+
+
+def test_connections_without_a_login_of_one_address(tmp_path):
+    def talk(enter):
+        strangers = [enter() for _ in range(2)]
+        assert "2 connections without a login from this address" in enter().expect_refusal("busy")
+        assert is_let_in(enter, OTHER)
+        strangers[0].log_in()
+        assert is_let_in(enter)
+
+    serve(tmp_path, talk, max_strangers_per_address=2)
+
+
+@pytest.mark.parametrize("limit", ["max_strangers", "max_strangers_per_address", "max_connections"])
+def test_tls_handshakes_that_are_not_finished(tmp_path, limit):
+    authority, context = trustme.CA(), ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+
+    def is_encrypted(enter) -> bool:
+        client = enter()
+        try:
+            client.sock = trusting.wrap_socket(client.sock, server_hostname="127.0.0.1")
+        except OSError:
+            return False
+        with client.sock:
+            return client.ask(osuser_login()).tag == "welcome"
+
+    def talk(enter):
+        assert is_encrypted(enter)
+        silent = [enter() for _ in range(2)]
+        wait_until(lambda: not is_encrypted(enter))
+        silent[0].sock.close()
+        wait_until(lambda: is_encrypted(enter))
+
+    serve(tmp_path, talk, tls=context, **{limit: 2})
+
+
+def test_a_handshake_counts_as_a_connection_until_it_enters():
+    admission = Admission(Settings(max_connections=1))
+    admission.begin_handshake("a")
+    with pytest.raises(Busy):
+        admission.enter("b")
+    admission.end_handshake("a")
+    admission.enter("b")
+
+
+# Messages
+
+
+def test_bytes_in_flight_are_bounded_and_so_is_the_memory(own_server):
+    """Sixty unfinished messages of 16 MiB each."""
+    announced = struct.pack(">I", 16 * MIB)
+    with ExitStack() as stack:
+        assert run(own_server, py_code("1")).ended == "ok"
+        before = memory_of(own_server.process)
+        refused = 0
+        for _ in range(60):
+            client = stack.enter_context(connect(own_server).log_in())
+            client.sock.setblocking(False)
+            refused += sends_all_or_is_refused(client, announced + b"x" * (16 * MIB - 1))
+        assert refused >= 56
+        assert memory_of(own_server.process, "VmHWM") - before < 150 * MIB  # 64 to 90; 961 without a limit
+        assert run(own_server, py_code("1")).ended == "ok"
+    with connect(own_server).log_in() as client:  # those who held them have left
+        wait_until(lambda: memory_of(own_server.process) - before < 64 * MIB)
+        client.submit(py_code("#" * (15 * MIB)))
+
+
+def sends_all_or_is_refused(client: RawClient, data: bytes) -> bool:
+    """Whether the client is refused as busy before it has sent all."""
+    view, end = memoryview(data), time.monotonic() + PATIENCE
+    while view and time.monotonic() < end:
+        try:
+            view = view[client.sock.send(view) :]
+        except BlockingIOError:
+            time.sleep(0.001)
+        except OSError:
+            return True
+        try:
+            answer = client.sock.recv(1000)
+        except OSError:
+            continue
+        assert b'reason="busy"' in answer
+        return True
+    client.sock.settimeout(0.3)
+    try:
+        return b'reason="busy"' in client.sock.recv(1000)
+    except OSError:
+        return False
+
+
+def test_the_time_of_a_message_that_has_begun(tmp_path):
+    def talk(enter):
+        with enter().log_in() as slow, enter().log_in() as silent:
+            slow.sock.sendall(b"\0")
+            before = time.monotonic()
+            assert "not complete within 2 s" in slow.expect_refusal("busy")
+            assert 1.5 < time.monotonic() - before < 6
+            silent.submit(py_code("1"))  # who has not begun is waited for
+
+    serve(tmp_path, talk, heartbeat=1, message_timeout=2)
+
+
+# Batches and jobs
+
+
+def test_batches_that_wait(tmp_path):
+    gate = Gate(tmp_path / "gate")
+
+    def talk(enter):
+        running, waiting = enter().log_in(), enter().log_in()
+        running.submit(py_code(gate.code))
+        running.expect("started")
+        waiting.submit(py_code("1"))
+        with enter().log_in() as client:
+            client.send(in_jobs(py_code("1")))
+            assert "1 batches wait already" in client.expect_refusal("busy")
+        gate.open()
+        assert waiting.report().ended == "ok"
+        with enter().log_in() as client:
+            client.submit(py_code("1"))
+
+    serve(tmp_path, talk, workers=1, max_waiting=1)
+
+
+def test_batches_that_come_at_once_and_wait(tmp_path):
+    gate = Gate(tmp_path / "gate")
+
+    def talk(enter):
+        running = enter().log_in()
+        running.submit(py_code(gate.code))
+        running.expect("started")
+        clients = [enter().log_in() for _ in range(20)]
+        for client in clients:
+            client.send(in_jobs(py_code("1")))
+        assert [client.element().tag for client in clients].count("accepted") == 3
+        gate.open()
+
+    serve(tmp_path, talk, workers=1, max_waiting=3)
+
+
+def test_the_time_of_a_job(tmp_path):
+    with QuickServer(tmp_path / "home", "--limit", "1") as server:
+        report = run(server, py_code("import time; time.sleep(60)"), py_code("1"))
+    assert report.finished == [("failed", "ended after 1 s, the limit of this server"), ("skipped", "")]
+
+
+def test_the_time_for_the_scripts_of_a_batch(tmp_path, monkeypatch):
+    def talk(enter):
+        with enter().log_in() as client:
+            client.send(in_jobs(*["<py_file>x.py</py_file>"] * 3))
+            assert "takes too long" in client.expect_refusal("busy")
+
+    monkeypatch.setattr(entrance, "_SECONDS", 0.3)
+    monkeypatch.setattr(entrance, "check_scripts", lambda *_: time.sleep(2))
+    serve(tmp_path, talk)
+
+
+def test_the_time_of_the_name_service(tmp_path, monkeypatch):
+    def talk(enter):
+        with enter() as client:
+            client.send(osuser_login())
+            assert "name service" in client.expect_refusal("busy")
+
+    monkeypatch.setattr(authentication, "_NAME_SECONDS", 0.3)
+    monkeypatch.setattr(peer, "is_user", lambda *_: time.sleep(2))
+    serve(tmp_path, talk)
+
+
+# The whole
+
+
+def test_batches_that_wait_cost_little_memory_however_large_they_are(own_server, tmp_path):
+    gate = Gate(tmp_path / "gate")
+    text = py_code(f"print(1)\n#{'x' * (15 * MIB)}")
+    with connect(own_server).log_in() as running:
+        running.submit(py_code(gate.code))
+        running.expect("started")
+        before = memory_of(own_server.process)
+        for _ in range(LARGE_BATCHES):
+            with connect(own_server).log_in() as client:
+                client.submit(text)
+        assert memory_of(own_server.process) - before < 64 * MIB  # 532 for thirty, if they are kept
+        own_server.crash()
+        own_server.start()
+        assert memory_of(own_server.process, "VmHWM") - before < 64 * MIB
+        gate.open()
+    wait_until(lambda: sum(entry["state"] == "ok" for entry in journal(own_server)) >= 3)
+
+
+@pytest.fixture
+def few_descriptors(tmp_path, monkeypatch):
+    """Whatever Python is started meanwhile may open 256 files."""
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nulimit -n 256\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o700)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(python))
+        server = QuickServer(tmp_path / "home", "--workers", "2")
+        server.__enter__()
+    yield server
+    server.stop()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_where_descriptors_are_few_silent_connections_disturb_no_job_and_no_login_is_in_doubt(
+    few_descriptors, tmp_path
+):
+    server = few_descriptors
+    gate, command = Gate(tmp_path / "gate"), Command(tmp_path)
+    call = ("-s", server.address, "-a", "osuser", "-u", "R41", "-c", "1")
+    clients = [connect(server).log_in() for _ in range(6)]
+    for client in clients:
+        client.submit(py_code(gate.code), py_code("import os; os.system('true')"), py_code("print(1)"))
+    with ExitStack() as stack:
+        for _ in range(400):
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", int(server.address.rpartition(":")[2])))
+        gate.open()
+        codes = [command(*call).returncode for _ in range(5)]
+        assert set(codes) <= {0, 1}
+        for client in clients:
+            report = client.report()
+            assert (report.ended, report.output[3, "stdout"]) == ("ok", "1\n")
+    wait_until(lambda: command(*call).returncode == 0)
+    server.stop()
+    assert "open files, not" not in server.log.split("listening")[1]
+    assert "oo many open files" not in server.log
+    assert "out of system resource" not in server.log

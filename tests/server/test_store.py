@@ -1,0 +1,283 @@
+"""The store while its database fails: what is told is on disk, what is not on disk is not told, and nothing hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import time
+from contextlib import closing
+
+import pytest
+
+from headless.protocol.vocabulary import FAILED, OK
+from headless.server import store as store_module
+from headless.server.account_limits import Limits
+from headless.server.accounts import Accounts
+from headless.server.journal import Journal, Selection
+from headless.server.store import AccountChanged, Store, StoreUnavailable, StoreUncertain
+from support.faulty_database import BROKEN, ERRORS, FULL, LOCKED, FaultyDatabase
+from support.homes import R41, make_home
+from support.job_processes import in_time, until
+from support.journals import batch, end
+
+PLACES = ("BEGIN", "INSERT", "COMMIT")
+
+
+class Bench:
+    """A store, the connection that it writes with, and how often it has asked for room."""
+
+    def __init__(self, folder) -> None:
+        self.home = make_home(folder, R41)
+        self.rooms = 0
+        self._opened: list[FaultyDatabase] = []
+        self.store = Store(self._open, self._make_room)
+        self.database = self._opened[0]
+
+    def _open(self):
+        self._opened.append(FaultyDatabase(self.home.database()))
+        return self._opened[-1]
+
+    def _make_room(self) -> None:
+        self.rooms += 1
+
+    def states(self) -> dict[str, list[str]]:
+        """What is on disk, as another process sees it: the states of the jobs of each session."""
+        with closing(self.home.database()) as database:
+            found: dict[str, list[str]] = {}
+            for entry in Journal(database).entries(Selection()):
+                found.setdefault(entry.session, []).append(entry.state)
+            return found
+
+    def run(self, test) -> None:
+        asyncio.run(in_time(test()))
+
+
+@pytest.fixture
+def bench(tmp_path):
+    bench = Bench(tmp_path / "home")
+    yield bench
+    bench.database.heal()
+    bench.store.close(5)
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """New batches are given up after a moment."""
+    monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", 0.3)
+
+
+# What is told
+
+
+def test_what_the_store_has_told_is_on_disk(bench):
+    async def test():
+        await bench.store.accept(R41, batch("s1", jobs=2))
+        assert bench.states() == {"s1": ["queued", "queued"]}
+        assert await bench.store.begin("s1")
+        assert bench.states() == {"s1": ["queued", "running"]}
+        await bench.store.finish("s1", 1, end(FAILED))
+        assert bench.states() == {"s1": ["skipped", "failed"]}
+
+    bench.run(test)
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("place", ["BEGIN", "UPDATE", "COMMIT"])
+def test_the_end_of_a_job_is_told_when_it_is_on_disk_and_not_before(bench, place, error):
+    async def test():
+        await bench.store.accept(R41, batch("s1"))
+        await bench.store.begin("s1")
+        bench.database.break_down(place, error)
+        finishing = asyncio.ensure_future(bench.store.finish("s1", 1, end(OK)))
+        await until(lambda: bench.database.failures >= 3)
+        assert not finishing.done()
+        assert bench.states() == {"s1": ["running"]}
+        bench.database.heal()
+        await finishing
+        assert bench.states() == {"s1": ["ok"]}
+
+    bench.run(test)
+
+
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("place", PLACES)
+def test_a_batch_is_accepted_once_if_the_failure_passes(bench, place, error):
+    async def test():
+        bench.database.break_down(place, error, times=3)
+        await bench.store.accept(R41, batch("s1"))
+        assert bench.database.failures == 3
+        assert bench.states() == {"s1": ["queued"]}
+
+    bench.run(test)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("error", ERRORS)
+@pytest.mark.parametrize("place", ["BEGIN", "INSERT"])
+def test_a_batch_that_cannot_be_written_is_refused_and_is_never_on_disk(bench, place, error):
+    async def test():
+        bench.database.break_down(place, error)
+        with pytest.raises(StoreUnavailable, match="locked the journal" if error == LOCKED else error[-5:]):
+            await bench.store.accept(R41, batch("s1"))
+        bench.database.heal()
+        await bench.store.set_fact("name", "value")
+        assert bench.states() == {}
+
+    bench.run(test)
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("late", [False, True], ids=["not written", "written"])
+def test_a_batch_whose_commit_failed_is_uncertain_and_is_withdrawn(bench, late):
+    async def test():
+        bench.database.break_down("COMMIT", BROKEN, times=1, late=late)
+        accepting = asyncio.ensure_future(bench.store.accept(R41, batch("s1")))
+        await until(lambda: bench.database.failures)
+        bench.database.break_down("BEGIN", BROKEN)
+        with pytest.raises(StoreUncertain):
+            await accepting
+        assert bench.states() == ({"s1": ["queued"]} if late else {})
+        bench.database.heal()
+        await bench.store.set_fact("name", "value")  # what is journaled later is journaled after that
+        assert bench.states() == {}
+
+    bench.run(test)
+
+
+def test_a_batch_whose_commit_failed_but_was_written_is_accepted_once(bench):
+    async def test():
+        bench.database.break_down("COMMIT", BROKEN, times=1, late=True)
+        await bench.store.accept(R41, batch("s1", jobs=2))
+        assert bench.states() == {"s1": ["queued", "queued"]}
+
+    bench.run(test)
+
+
+def test_a_transaction_that_cannot_be_rolled_back_is_rolled_back_later(bench):
+    async def test():
+        bench.database.break_down("INSERT", BROKEN, times=1)
+        execute = bench.database.execute
+        refused: list[str] = []
+
+        def execute_but_one(statement, *values):
+            if statement == "ROLLBACK" and not refused:
+                refused.append(statement)
+                raise sqlite3.OperationalError(BROKEN)
+            return execute(statement, *values)
+
+        bench.database.execute = execute_but_one
+        await bench.store.accept(R41, batch("s1"))
+        assert refused
+        assert bench.states() == {"s1": ["queued"]}
+
+    bench.run(test)
+
+
+# Together
+
+
+def test_many_who_write_at_once_share_transactions_and_keep_their_order(bench):
+    async def test():
+        await asyncio.gather(*(bench.store.accept(R41, batch(f"s{number}")) for number in range(200)))
+        assert bench.database.begun.count("COMMIT") < 50  # 2 to 5
+        unfinished = await bench.store.unfinished()
+        assert [each.session for each in unfinished] == [f"s{number}" for number in range(200)]
+
+    bench.run(test)
+
+
+def test_the_error_of_one_is_no_error_of_the_others(bench):
+    async def test():
+        sessions = ["s1", "s2", "s1", "s3"]
+        errors = await asyncio.gather(
+            *(bench.store.accept(R41, batch(each)) for each in sessions), return_exceptions=True
+        )
+        assert [type(error) for error in errors] == [type(None), type(None), sqlite3.IntegrityError, type(None)]
+        assert sorted(bench.states()) == ["s1", "s2", "s3"]
+
+    bench.run(test)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_one_that_is_given_up_leaves_the_others_waiting(bench):
+    async def test():
+        await bench.store.accept(R41, batch("s1"))
+        await bench.store.begin("s1")
+        bench.database.break_down("BEGIN", FULL)
+        finishing = asyncio.ensure_future(bench.store.finish("s1", 1, end(OK)))
+        with pytest.raises(StoreUnavailable):
+            await bench.store.accept(R41, batch("s2"))
+        assert not finishing.done()
+        bench.database.heal()
+        await finishing
+        assert bench.states() == {"s1": ["ok"]}
+
+    bench.run(test)
+
+
+def test_only_a_full_disk_makes_it_ask_for_room(bench):
+    async def test():
+        for error, asks in ((BROKEN, False), (LOCKED, False), (FULL, True)):
+            bench.database.break_down("BEGIN", error, times=bench.database.failures + 1)
+            await bench.store.set_fact("name", error)
+            assert (bench.rooms > 0) == asks
+
+    bench.run(test)
+
+
+def test_what_is_read_is_read_while_nothing_can_be_written(bench):
+    async def test():
+        await bench.store.accept(R41, batch("s1"))
+        bench.database.break_down("BEGIN", LOCKED)
+        beginning = asyncio.ensure_future(bench.store.begin("s1"))
+        await until(lambda: bench.database.failures)
+        assert (await bench.store.account("R41")) == R41
+        assert (await bench.store.job("s1", 1)).text == "1"
+        bench.database.heal()
+        assert await beginning
+
+    bench.run(test)
+
+
+# The end
+
+
+def test_what_waits_to_be_written_is_written_before_the_store_is_closed(bench):
+    async def test():
+        await bench.store.accept(R41, batch("s1"))
+        await bench.store.begin("s1")
+        bench.database.break_down("BEGIN", LOCKED, times=4)
+        finishing = asyncio.ensure_future(bench.store.finish("s1", 1, end(OK)))
+        await until(lambda: bench.database.failures)
+        bench.store.close(10)
+        await finishing
+
+    bench.run(test)
+    assert bench.states() == {"s1": ["ok"]}
+
+
+def test_a_store_that_cannot_write_is_closed_in_time_all_the_same(bench):
+    async def test():
+        await bench.store.accept(R41, batch("s1"))
+        bench.database.break_down("BEGIN", LOCKED)
+        with pytest.raises(StoreUnavailable):
+            await asyncio.gather(bench.store.begin("s1"), asyncio.to_thread(bench.store.close, 0.3))
+
+    before = time.monotonic()
+    bench.run(test)
+    assert time.monotonic() - before < 5  # 0.4
+    assert not bench.store._writer._thread.is_alive()
+    assert bench.states() == {"s1": ["queued"]}
+
+
+@pytest.mark.parametrize("change", ["remove", "limit"])
+def test_a_batch_is_not_accepted_if_its_account_has_changed_since_the_login(bench, change):
+    async def test():
+        with closing(bench.home.database()) as database, database:
+            accounts = Accounts(database)
+            assert accounts.remove("R41") if change == "remove" else accounts.set_limits("R41", Limits(code=False))
+        with pytest.raises(AccountChanged):
+            await bench.store.accept(R41, batch("s1"))
+        assert bench.states() == {}
+
+    bench.run(test)

@@ -1,0 +1,49 @@
+"""The threads for what may block: that a call comes to an end also where the machine has no thread left."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+
+import pytest
+
+from headless.server.threads import Overloaded, Threads
+from support.job_processes import in_time
+
+
+@pytest.fixture
+def exhausted(monkeypatch):
+    """Makes the start of a thread fail, as long as the list is not empty."""
+    start = threading.Thread.start
+    failing = [True]
+
+    def start_or_fail(thread):
+        if failing and thread.name.startswith("tests-"):
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_or_fail)
+    return failing
+
+
+def test_without_a_thread_a_call_is_refused_and_a_later_one_is_not(exhausted):
+    async def call() -> None:
+        threads = Threads("tests", 2, 10)
+        for _ in range(30):
+            with pytest.raises(Overloaded):
+                await in_time(threads.call(int))
+        exhausted.clear()
+        assert await in_time(threads.call(int, "3")) == 3
+
+    asyncio.run(call())
+
+
+def test_with_one_thread_of_many_all_calls_are_made_by_that(exhausted):
+    async def call() -> None:
+        threads = Threads("tests", 8, 10)
+        exhausted.clear()
+        await threads.call(int)
+        exhausted.append(True)
+        assert await in_time(asyncio.gather(*(threads.call(int, str(number)) for number in range(10)))) == [*range(10)]
+
+    asyncio.run(call())

@@ -1,0 +1,155 @@
+"""Clients that speak before their turn, that hang up before the answer, and many honest ones at once."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from headless.server import peer
+from headless.server.accounts import Account, keys_from_hash
+from support import scram
+from support.credentials import HASH
+from support.frames import frame
+from support.in_process import serve_here
+from support.job_server import QuickServer
+from support.raw_client import RAW_NONCE, RawClient, challenge_login, connect, in_jobs, osuser_login, py_code, response
+from support.scram import WRONG_PROOF
+
+JOBS = frame(in_jobs(py_code("open('/nonexistent/x')")))
+EARLY = [pytest.param(JOBS, id="a batch"), pytest.param(JOBS[:3], id="the beginning of a batch")]
+HONEST = 300
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """One server for all tests. The account R42 has a password, as have R1 to R19."""
+    keys = keys_from_hash(HASH.encode())
+    accounts = [Account(name, None, keys) for name in ("R42", *(f"R{number}" for number in range(1, 20)))]
+    with QuickServer(tmp_path_factory.mktemp("server") / "home", accounts=tuple(accounts)) as server:
+        yield server
+
+
+def right_answer(client: RawClient, user: str) -> str:
+    """To the challenge that this login gets."""
+    challenge = client.ask(challenge_login(user))
+    nonce, salt = challenge.attrib["nonce"], challenge.attrib["salt"]
+    return response(nonce, scram.proof(HASH.encode(), scram.auth_message(user, RAW_NONCE, nonce, salt)))
+
+
+def guess(client: RawClient, user: str) -> None:
+    """Sends a wrong proof."""
+    client.send(response(client.ask(challenge_login(user)).attrib["nonce"], WRONG_PROOF))
+
+
+# Out of turn
+
+
+@pytest.mark.parametrize("early", EARLY)
+@pytest.mark.parametrize("login", [osuser_login(user="R41"), challenge_login("R42")], ids=["osuser", "challenge"])
+def test_what_comes_together_with_the_login_is_refused(server, login, early):
+    with connect(server) as client:
+        client.sock.sendall(frame(login) + early)
+        client.expect_refusal("protocol")
+
+
+@pytest.mark.parametrize("length", [3, None], ids=["the beginning", "all"])
+def test_a_response_that_comes_before_the_challenge_is_refused(server, length):
+    with connect(server) as client:
+        client.sock.sendall(frame(challenge_login("R42")) + frame(response(RAW_NONCE * 2, WRONG_PROOF))[:length])
+        client.expect_refusal("protocol")
+
+
+@pytest.mark.parametrize("early", EARLY)
+def test_what_comes_together_with_the_right_response_is_refused(server, early):
+    with connect(server) as client:
+        client.sock.sendall(frame(right_answer(client, "R1")) + early)
+        client.expect_refusal("protocol")
+
+
+@pytest.mark.parametrize("early", EARLY)
+def test_what_comes_while_a_guess_has_to_wait_is_refused(server, early):
+    user = "R2" if len(early) > 3 else "R3"
+    for _ in range(4):
+        with connect(server) as client:
+            guess(client, user)
+            client.expect_refusal("login")
+    with connect(server) as client:
+        client.send(right_answer(client, user))
+        time.sleep(0.2)  # of the second that it has to wait
+        client.sock.sendall(early)
+        client.expect_refusal("protocol")
+
+
+@pytest.mark.parametrize("early", EARLY)
+def test_what_comes_while_the_name_service_is_asked_is_refused(tmp_path, monkeypatch, early):
+    asked = threading.Event()
+
+    def is_user(*_):
+        asked.set()
+        time.sleep(1)
+        return True
+
+    def talk(address: str) -> None:
+        with RawClient(address) as client:
+            client.send(osuser_login())
+            assert asked.wait(10)
+            client.sock.sendall(early)
+            client.expect_refusal("protocol")
+
+    monkeypatch.setattr(peer, "is_user", is_user)
+    serve_here(tmp_path / "home", talk)
+
+
+# Guesses
+
+
+def guesses_of_one_who_hangs_up(server: QuickServer, user: str, seconds: float) -> tuple[int, int]:
+    """How many guesses are made on ten connections at a time by somebody who waits 20 ms for each answer, and how many
+    of them are answered."""
+    end = time.monotonic() + seconds
+    made, answered = [0] * 10, [0] * 10
+
+    def attack(number: int) -> None:
+        while time.monotonic() < end:
+            with connect(server) as client:
+                guess(client, user)
+                made[number] += 1
+                client.sock.settimeout(0.02)
+                with suppress(socket.timeout):
+                    answered[number] += 'reason="login"' in client.receive()
+
+    threads = [threading.Thread(target=attack, args=(number,)) for number in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(made), sum(answered)
+
+
+def test_who_hangs_up_before_the_answer_gets_no_more_guesses(server):
+    made, answered = guesses_of_one_who_hangs_up(server, "R4", 3)
+    assert made > 50  # 400 to 1500
+    assert answered <= 2  # those that are free
+
+
+def test_the_right_password_after_many_guesses_is_let_in_in_time(server):
+    guesses_of_one_who_hangs_up(server, "R5", 1)
+    with connect(server) as client:
+        before = time.monotonic()
+        assert client.ask(right_answer(client, "R5")).tag == "welcome"
+        assert 1 < time.monotonic() - before < 10
+
+
+def test_many_who_know_the_password_are_all_let_in_at_once(server):
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(server)) for _ in range(HONEST)]
+        before = time.monotonic()
+        answers = [right_answer(client, "R42") for client in clients]
+        for client, answer in zip(clients, answers):
+            client.send(answer)
+        assert [client.element().tag for client in clients] == ["welcome"] * HONEST
+        assert time.monotonic() - before < 10  # 0.5

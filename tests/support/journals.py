@@ -1,0 +1,35 @@
+"""Journals that tests write themselves, without a server."""
+
+from __future__ import annotations
+
+import time
+
+from headless.protocol.vocabulary import OK, Job
+from headless.server.home import Home
+from headless.server.journal import JobEnd, Journal, SubmittedBatch
+
+
+def batch(session: str, user: str = "R41", jobs: int = 1, kind: str = "py_code", text: str = "1") -> SubmittedBatch:
+    return SubmittedBatch(session, user, (Job(kind, text),) * jobs)
+
+
+def end(state: str, message: str = "", seconds: float = 0.0) -> JobEnd:
+    """How a job has ended just now."""
+    return JobEnd(state, message, time.time(), seconds, 0 if state == OK else 1)
+
+
+def write(home: Home, session: str, job: int, stream: str, output: bytes) -> None:
+    """Appends to what a job has printed."""
+    path = home.output(session, job, stream)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "ab") as file:
+        file.write(output)
+
+
+def over(record: Journal, session: str, state: str = OK, user: str = "R41", jobs: int = 1) -> None:
+    """A batch whose jobs have all ended, the last one in this state. The account R41 has to be there."""
+    record.accept(batch(session, user, jobs))
+    record.begin(session)
+    for job in range(1, jobs):
+        record.finish(session, job, end(OK))
+    record.finish(session, jobs, end(state))
