@@ -10,6 +10,7 @@ What is where. An import leads down this list or stays on a line, never up.
     authentication.py, throttle.py         whether the client is who it says it is
     peer.py                                who owns a connection, as the kernel knows it
     entrance.py                            which batches come in
+    heartbeat.py                           signs of life for a session that waits
     link.py                                one connection: whole messages in and out
     admission.py                           how many connections and bytes come in
     reporter.py, tail.py                   what a client is told of its batch; output that grows

@@ -111,6 +111,11 @@ class Link:
         self._writer.write(data)
         await self._writer.drain()
 
+    def send_soon(self, message: Message) -> None:
+        """Sends what may as well be left out: it is, if the client does not read or the conversation is over."""
+        if not self.connection.is_over and not self._writer.transport.get_write_buffer_size():
+            self._writer.write(self.connection.send(message))
+
     def refuse(self, message: Refused) -> None:
         """Sends a last message, unless the conversation is over. Raises LocalProtocolError where this refusal has no
         place."""

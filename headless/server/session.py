@@ -16,7 +16,6 @@ from headless.protocol.errors import LocalProtocolError, RemoteProtocolError
 from headless.protocol.messages import (
     VERSION_NUMBER,
     Accepted,
-    Alive,
     Jobs,
     Login,
     Message,
@@ -33,6 +32,7 @@ from headless.server.batch import Batch
 from headless.server.batch_queue import BatchQueue
 from headless.server.entrance import Entrance
 from headless.server.errors import Busy, Refusal
+from headless.server.heartbeat import Heartbeat
 from headless.server.jobs import JobRefused
 from headless.server.journal import SubmittedBatch
 from headless.server.link import ClientLeft, Link, cancel
@@ -125,17 +125,8 @@ class Session:
         """The batch; None if the client has left. Until it comes, the client is told that the server is alive. Raises
         Busy if it has begun and takes too long."""
         settings = self._parts.settings
-        receiving = asyncio.ensure_future(self._link.receive())
-        waited = 0.0
-        try:
-            while not (await asyncio.wait({receiving}, timeout=settings.heartbeat))[0]:
-                waited = waited + settings.heartbeat if self._link.connection.unread else 0.0
-                if waited >= settings.message_timeout:
-                    raise Busy(f"the message was not complete within {settings.message_timeout:g} s")
-                await self._send(Alive())
-            message = receiving.result()
-        finally:
-            await cancel(receiving)
+        with Heartbeat(self._link, settings.heartbeat, settings.message_timeout):
+            message = await self._link.receive()
         return message if isinstance(message, Jobs) else None
 
     async def _accept(self, account: Account, submitted: SubmittedBatch) -> Batch:
