@@ -7,6 +7,7 @@ batch.py, how output is read in tail.py, and how a message is sent in link.py.
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator
 
 from headless.protocol.messages import Alive, Ended, Finished, Message, Output, Started
@@ -18,6 +19,7 @@ from headless.server.tail import Tail
 from headless.server.threads import Overloaded, Threads
 
 _OUTPUT_POLL_SECONDS = 0.05
+_WANTING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)  # what may be there a moment later
 _STREAMS = (STDOUT, STDERR)
 _STATUS = {INTERRUPTED: FAILED, CANCELLED: FAILED}  # of a job, where the protocol has no word for its state
 
@@ -59,15 +61,16 @@ class Reporter:
         told = loop.time()
         while True:
             is_running = batch.progress[number - 1].state == RUNNING
-            found = False
+            found, is_all = False, True
             for stream, tail in tails.items():
                 text = await self._read(tail, not is_running)
+                is_all = is_all and text is not None
                 if text:
                     found = True
                     yield Output(number, stream, text)
             if found:
                 told = loop.time()
-            elif not is_running:
+            elif is_all and not is_running:
                 return
             elif loop.time() - told >= self._heartbeat:
                 told = loop.time()
@@ -75,10 +78,16 @@ class Reporter:
             else:
                 await batch.wait_for_change(_OUTPUT_POLL_SECONDS)
 
-    async def _read(self, tail: Tail, is_complete: bool) -> str:
-        """Raises OSError, too, if the disk does not answer: that ends the connection, and nothing is said of the
-        job."""
+    async def _read(self, tail: Tail, is_complete: bool) -> str | None:
+        """What the tail has to give; None if it has to be asked again, because means are wanting. Raises OSError, too,
+        if the disk does not answer: that ends the connection, and nothing is said of the job."""
         try:
             return await self._threads.call(tail.read, is_complete, timeout=self._heartbeat)
-        except (asyncio.TimeoutError, Overloaded) as error:
-            raise OSError(f"the stored output cannot be read: {error or 'the disk does not answer'}") from None
+        except asyncio.TimeoutError:
+            raise OSError("the disk with the stored output does not answer") from None
+        except Overloaded:
+            return None
+        except OSError as error:
+            if error.errno in _WANTING:
+                return None
+            raise

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
 from contextlib import closing
 
 import pytest
 
+from headless.server.tail import Tail
 from support.frames import frame
 from support.in_process import serve_here
 from support.job_code import Gate
@@ -131,3 +133,24 @@ def test_a_connection_is_closed_that_sends(tmp_path, data):
                 client.receive()
 
     serve_here(tmp_path / "home", talk, login_timeout=0.1)
+
+
+def test_output_is_told_whole_when_there_is_no_descriptor_to_read_it_with_for_a_while(tmp_path, monkeypatch):
+    read, left = Tail.read, 20
+
+    def read_later(tail: Tail, is_complete: bool) -> str:
+        nonlocal left
+        left -= 1
+        if left > 0:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return read(tail, is_complete)
+
+    monkeypatch.setattr(Tail, "read", read_later)
+
+    def talk(address):
+        with RawClient(address).log_in() as client:
+            client.submit(py_code("print(42)"))
+            assert client.report() == ({(1, "stdout"): "42\n"}, [("ok", "")], "ok")
+
+    serve_here(tmp_path / "home", talk)
+    assert left <= 0
