@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import ssl
@@ -94,3 +95,25 @@ def test_serve_ends_with_a_1_for_a_certificate_that_cannot_be_used(home, certifi
         "certificate", "serve", "--home", home, "--listen", "127.0.0.1:0",
         "--tls-cert", names.get(cert, cert), "--tls-key", names.get(key, key),
     )  # fmt: skip
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no service manager of this kind")
+def test_the_service_manager_is_told_when_the_server_is_ready_and_when_it_stops(tmp_path, monkeypatch):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("")  # a name that the kernel makes, and that is in no folder
+        manager.settimeout(PATIENCE)
+        monkeypatch.setenv("NOTIFY_SOCKET", manager.getsockname().decode().replace("\0", "@"))
+        with QuickServer(tmp_path / "home") as server:
+            assert manager.recv(100) == b"READY=1"
+            report = run(server, py_code("import os; print('NOTIFY_SOCKET' in os.environ)"))
+            assert report.output == {(1, "stdout"): "False\n"}
+            server.stop()
+            assert manager.recv(100) == b"STOPPING=1"
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="there is no root")
+def test_a_server_that_runs_as_root_warns_once_and_no_other_does(tmp_path):
+    with QuickServer(tmp_path / "home") as server:
+        assert run(server, py_code("1")).ended == "ok"
+        server.stop()
+    assert server.log.count("runs as root") == (1 if os.geteuid() == 0 else 0)
