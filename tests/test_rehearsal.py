@@ -75,7 +75,7 @@ def test_output_is_shown_as_the_command_shows_it(rehearse):
 
 def test_files_are_found_below_the_current_folder(rehearse):
     (rehearse.folder / "nightly").mkdir()
-    (rehearse.folder / "nightly" / "close.py").write_text("print('closing', __import__('os').getcwd())")
+    (rehearse.folder / "nightly" / "close.py").write_text("import os; print(f'closing {os.getcwd()}')")
     done = rehearse("-v", "-t", "-1", "-f", "nightly/close.py")
     assert done.returncode == 0
     assert f"closing {rehearse.folder}" in done.stdout
