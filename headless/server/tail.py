@@ -22,6 +22,7 @@ class Tail:
         self._path = path
         self._position = 0
         self._end = sys.maxsize  # where the job's output ends, whatever a child of it still adds
+        self._begun_line = ""
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def read(self, is_complete: bool) -> str:
@@ -36,4 +37,15 @@ class Tail:
         except FileNotFoundError:  # the process could not be started
             data = b""
         self._position += len(data)
-        return replace_invalid_xml_chars(self._decoder.decode(data, final=is_complete and len(data) < _READ_BYTES))
+        text = self._decoder.decode(data, final=is_complete and len(data) < _READ_BYTES)
+        return self._whole_lines(replace_invalid_xml_chars(text), is_complete)
+
+    def _whole_lines(self, text: str, is_complete: bool) -> str:
+        """What is to be given out. The beginning of a line waits for the next read, once: a job may write a line in
+        several pieces, and whoever reads a log would rather have it in one."""
+        text, waited = self._begun_line + text, bool(self._begun_line)
+        end = text.rfind("\n") + 1
+        if is_complete or len(text) - end > _READ_BYTES or (waited and not end):
+            end = len(text)
+        self._begun_line = text[end:]
+        return text[:end]
