@@ -209,7 +209,10 @@ def test_a_signal_ends_the_rehearsal_and_its_jobs(rehearse, signum, timeout):
                 assert time.monotonic() < deadline
                 time.sleep(0.01)
             (output,) = rehearse.temporary.glob("*/output/*/1.stdout")
-            job = int(output.read_text())
+            while not (printed := output.read_text()).endswith("\n"):  # its shim is about to store it
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            job = int(printed)
             process.send_signal(signum)
             assert process.wait(PATIENCE) == -signum
         finally:
