@@ -26,6 +26,7 @@ from headless.server.jobs import REASON_OF_LOSS, JobRefused, Jobs
 from headless.server.journal import (
     CANCELLED,
     INTERRUPTED,
+    REASON_OF_REMOVAL,
     RUNNING,
     AcceptedBatch,
     Cancellation,
@@ -201,7 +202,7 @@ class BatchQueue:
             batch.set_progress(1, RUNNING)
             await self._run(running)
         else:
-            self._make_known(batch, 1, JobEnd(FAILED, "not started: the account has been removed"))
+            self._make_known(batch, 1, JobEnd(FAILED, REASON_OF_REMOVAL))
 
     async def _run(self, running: _Running) -> None:
         """Runs the jobs of a batch, one after the other, from the one that runs up to the first that fails."""

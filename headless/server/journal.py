@@ -22,6 +22,7 @@ INTERRUPTED = "interrupted"
 CANCELLED = "cancelled"
 STATES = (QUEUED, RUNNING, OK, FAILED, SKIPPED, INTERRUPTED, CANCELLED)
 
+REASON_OF_REMOVAL = "not started: the account has been removed"
 CALENDAR = "calendar"  # the fact that says how late it is at least, in seconds since the epoch
 TITLE_LENGTH = 60  # characters of a job's code that are shown and logged
 
@@ -194,7 +195,7 @@ class Journal:
         if not self._database.execute(
             "SELECT 1 FROM batches JOIN accounts USING (user) WHERE session = ?", (session,)
         ).fetchone():
-            self.finish(session, 1, JobEnd(FAILED, "not started: the account has been removed"))
+            self.finish(session, 1, JobEnd(FAILED, REASON_OF_REMOVAL))
             return False
         self._run(session, 1)
         return True

@@ -77,7 +77,7 @@ class Session:
         try:
             if refusal is not None:
                 link.refuse(refusal)
-            elif isinstance(error, (ClientLeft, asyncio.TimeoutError)):
+            elif isinstance(error, (ClientLeft, asyncio.TimeoutError)) and not self.is_logged_in:
                 log.info("%s: no login", link.name)
             elif isinstance(error, StoreUncertain):
                 log.error("%s: closed without a word, nobody knows whether its batch is recorded: %s", link.name, error)
@@ -85,11 +85,9 @@ class Session:
                 log.info("%s: the connection was lost: %s", link.name, escape_control_chars(str(error)))
             else:
                 raise error
-        except LocalProtocolError:
-            log.exception("%s: internal error: the server was about to break the protocol", link.name)
-            link.refuse(Refused(BUSY, "the server could not go on, its log says why"))
-        except Exception:
-            log.exception("%s: internal error", link.name)
+        except Exception as bug:
+            what = ": the server was about to break the protocol" if isinstance(bug, LocalProtocolError) else ""
+            log.exception("%s: internal error%s", link.name, what)
             link.refuse(Refused(BUSY, "the server could not go on, its log says why"))
 
     async def _run_stages(self) -> None:

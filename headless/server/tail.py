@@ -26,7 +26,7 @@ class Tail:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def read(self, is_complete: bool) -> str:
-        """The next piece, of at most 65536 bytes; "" if there is nothing for the time being, or, once the output
+        """The next piece, of at most twice 65536 bytes; "" if there is nothing for the time being, or, once the output
         `is_complete`, nothing more at all. Raises OSError, but not for a file that is missing."""
         try:
             with open(self._path, "rb") as file:
@@ -45,7 +45,7 @@ class Tail:
         several pieces, and whoever reads a log would rather have it in one."""
         text, waited = self._begun_line + text, bool(self._begun_line)
         end = text.rfind("\n") + 1
-        if is_complete or len(text) - end > _READ_BYTES or (waited and not end):
+        if is_complete or (waited and not end):
             end = len(text)
         self._begun_line = text[end:]
         return text[:end]
