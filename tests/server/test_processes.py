@@ -189,7 +189,7 @@ def test_ending_what_has_ended_does_nothing(folder, way):
         end = await process.wait()
         begun = time.monotonic()
         await process.end()
-        assert time.monotonic() - begun < 0.5
+        assert time.monotonic() - begun < 1  # what a job that runs is given to clean up
         assert (await process.wait(), end and end.was_asked) == (end, False)
 
     asyncio.run(in_time(run()))
