@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 _ACCEPT_SECONDS = 10.0  # a new batch has to be written; the client gives up after thirty
 _READ_SECONDS = 5.0
 _READS_MAX = 5000  # that may wait
+_CLOSE_SECONDS = 0.5  # for a read that is not over when a server stops
 _WRITES_AT_ONCE = 500  # that share a transaction
 _FIRST_PAUSE, _PAUSE_MAX = 0.05, 1.0  # seconds between attempts
 _LOG_AGAIN_SECONDS = 60.0
@@ -70,9 +71,8 @@ class Store:
 
     def close(self, timeout: float) -> None:
         """Writes what waits to be written, but no longer than `timeout` seconds. It does not hang."""
-        if self._readers.is_idle:  # otherwise the end of the process closes it
-            self._reading.close()
         self._writer.close(timeout)
+        self._readers.end(self._reading.close, _CLOSE_SECONDS)
 
     # What happens to batches. All of it is on disk when the method returns.
 

@@ -30,7 +30,7 @@ class Threads:
         self._name = name
         self._count = count
         self._backlog = backlog
-        self._calls: queue.SimpleQueue[_Call] = queue.SimpleQueue()
+        self._calls: queue.SimpleQueue[_Call | _LastCall] = queue.SimpleQueue()
         self._started = 0
         self._unfinished = 0
 
@@ -53,10 +53,15 @@ class Threads:
             raise asyncio.TimeoutError
         return future.result()
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no call runs or waits."""
-        return not self._unfinished
+    def end(self, function: Callable[[], object], timeout: float) -> None:
+        """Calls the function when all that the one thread has to do is done. Does not wait for that longer than
+        `timeout` seconds: a call that hangs is left to the end of the process."""
+        if not self._started:
+            function()
+            return
+        last = _LastCall(function)
+        self._calls.put(last)
+        last.is_done.wait(timeout)
 
     def _start_thread(self) -> None:
         """Raises Overloaded if the machine has no thread left, and there is none that could do the work."""
@@ -74,6 +79,19 @@ class Threads:
     def _run(self) -> None:
         while True:
             self._calls.get().run()
+
+
+class _LastCall:
+    """One that is made when no event loop runs any more."""
+
+    def __init__(self, function: Callable[[], object]) -> None:
+        self._function = function
+        self.is_done = threading.Event()
+
+    def run(self) -> None:
+        """Runs in the thread."""
+        self._function()
+        self.is_done.set()
 
 
 class _Call:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 import time
 from contextlib import closing
 
@@ -268,6 +269,35 @@ def test_a_store_that_cannot_write_is_closed_in_time_all_the_same(bench):
     assert time.monotonic() - before < 5  # 0.4
     assert not bench.store._writer._thread.is_alive()
     assert bench.states() == {"s1": ["queued"]}
+
+
+def test_a_store_that_is_closed_while_it_reads_leaves_no_connection_open(bench):
+    """Not one that the collector of garbage finds later, with a warning."""
+
+    async def test():
+        reading = asyncio.ensure_future(bench.store._read(time.sleep, 0.2))
+        await asyncio.sleep(0.05)
+        reading.cancel()  # which ends the waiting, not the thread
+
+    bench.run(test)
+    bench.store.close(5)
+    with pytest.raises(sqlite3.ProgrammingError):
+        bench.store._reading.execute("SELECT 1")
+
+
+def test_a_read_that_hangs_does_not_keep_a_store_from_closing(bench):
+    hangs = threading.Event()
+
+    async def test():
+        reading = asyncio.ensure_future(bench.store._read(hangs.wait, 30))
+        await asyncio.sleep(0.05)
+        reading.cancel()
+
+    bench.run(test)
+    before = time.monotonic()
+    bench.store.close(5)
+    assert time.monotonic() - before < 5  # 0.5
+    hangs.set()
 
 
 @pytest.mark.parametrize("change", ["remove", "limit"])
