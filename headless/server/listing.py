@@ -72,6 +72,7 @@ class Listing:
 
     def _show_changes(self) -> None:
         """What has another state than before, and then what has been accepted."""
+        newest = self._journal.newest()  # first: what is accepted from here on is shown after what happens meanwhile
         now = self._journal.unfinished_jobs(self._selection)
         for key, state in list(self._unfinished.items()):
             if now.get(key) != state:
@@ -81,7 +82,6 @@ class Listing:
                     del self._unfinished[key]  # it has been pruned
             elif state == RUNNING:
                 self._show_output(key[1], is_over=False)
-        newest = self._journal.newest()
         for entries in self._pages(self._selection._replace(state=""), Position(self._newest + 1, 0), newest):
             self._show(entries)
         self._newest = newest

@@ -296,6 +296,27 @@ def test_the_journal_is_followed_and_nothing_is_shown_twice(home, record):
         assert {line[0] for line in lines} == {"e"}
 
 
+def test_what_happens_while_it_looks_is_shown_in_its_order(home, record, monkeypatch, capsys):
+    record.accept(batch("a"))
+    listing = Listing(home, record, Selection(), as_json=False)
+    listing.show(None)
+    look = record.unfinished_jobs
+
+    def look_and_see_it_happen(selection):
+        monkeypatch.setattr(record, "unfinished_jobs", look)
+        found = look(selection)
+        record.begin("a")
+        over(record, "b")
+        return found
+
+    monkeypatch.setattr(record, "unfinished_jobs", look_and_see_it_happen)
+    with home.lock():
+        listing._show_changes()
+        listing._show_changes()
+    lines = [line.split()[:3] for line in capsys.readouterr().out.splitlines()]
+    assert lines == [["a", "1", "queued"], ["a", "1", "running"], ["b", "1", "ok"]]
+
+
 def test_only_what_is_asked_for_is_followed(home, record):
     record.accept(batch("older"))
     record.accept(batch("other"))
