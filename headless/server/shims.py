@@ -28,6 +28,7 @@ _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 _PROGRAM = "import sys; sys.path.append(sys.argv.pop(1)); from headless.server import shim; shim.main()"
 _DESCRIPTORS = AT_START  # what a job may open
 _IS_LINUX = sys.platform.startswith("linux")
+_DEAD = (b"Z", b"X")  # states of a process that has released all it had
 
 _SECONDS_TO_END = 4.0  # what a shim needs to end a job that does not want to, and a bit
 _SECONDS_TO_DIE = 3.0  # and what is needed after that to kill both
@@ -378,17 +379,27 @@ def _sweep(output: str, record: Record | None) -> None:
     if not _IS_LINUX or (record is not None and record.machine != shim.machine()):
         return
     late = time.monotonic() + _SECONDS_TO_SWEEP
+    found = set[Identity]()  # one that dies loses its environment before its locks
     while time.monotonic() < late:
-        left = list(_left(output, record))
+        found.update(_left(output, record))
+        left = [process for process in found if _is_alive(process)]
         if not left:
             return
-        for pid in left:
+        for process in left:
             with suppress(ProcessLookupError, PermissionError):
-                os.kill(pid, signal.SIGKILL)
+                os.kill(process.pid, signal.SIGKILL)
         time.sleep(0.01)
 
 
-def _left(output: str, record: Record | None) -> Iterator[int]:
+def _is_alive(process: Identity) -> bool:
+    try:
+        stat = shim.stat_of(process.pid)
+    except OSError:
+        return False
+    return int(stat[19]) == process.start and stat[0] not in _DEAD
+
+
+def _left(output: str, record: Record | None) -> Iterator[Identity]:
     """The processes of the job: its own, those of its session, and those that have its name in their environment."""
     session, number = Path(output).parts[-2:]
     name = {f"PLANTA_SESSION={session}".encode(), f"PLANTA_JOB={number}".encode()}
@@ -398,11 +409,11 @@ def _left(output: str, record: Record | None) -> Iterator[int]:
     for pid in [int(entry) for entry in os.listdir("/proc") if entry.isdigit() and int(entry) != os.getpid()]:
         with suppress(OSError, IndexError):
             stat = shim.stat_of(pid)
-            if stat[0] not in (b"Z", b"X") and (
+            if stat[0] not in _DEAD and (
                 (job is not None and int(stat[3]) == job.pid and int(stat[19]) >= job.start)
                 or name <= set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
             ):
-                yield pid
+                yield Identity(pid, int(stat[19]))
 
 
 def _open_pidfd(process: Identity) -> int | None:
