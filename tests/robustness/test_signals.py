@@ -70,12 +70,16 @@ def wait_for_end(process, seconds):
 
 def is_the_interpreters_own(stderr, signals):
     """Whether SIGINT struck while the interpreter was starting, up to the first line of the file that it was told to
-    run: nothing of ours could do anything about it. Inside what that file imports, it could."""
+    run, where a module of site-packages may take part in imports: nothing of ours could do anything about it. Inside
+    what that file imports, it could."""
     if signal.SIGINT not in signals or not stderr or "planta_headless.py: error" in stderr:
         return False
     files = re.findall(r'^ *File "(.*?)", line', stderr, re.MULTILINE)
-    own = [file for file in files if file.startswith(str(ROOT))]
-    return not own or (own == files[-1:] and own[0] in BEGINNINGS)
+    own = [file for file in files if file.startswith(str(ROOT)) and "site-packages" not in file]
+    if not own:
+        return True
+    inside = files[files.index(own[0]) + 1 :]
+    return own[0] in BEGINNINGS and all(file.startswith("<frozen") or "site-packages" in file for file in inside)
 
 
 @cache
