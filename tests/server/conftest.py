@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
 import pytest
 
+from headless.server.journal import Journal
 from support.homes import R41, make_home
 from support.job_server import QuickServer
 
@@ -23,7 +26,36 @@ def own_server(tmp_path):
 
 
 @pytest.fixture
-def home(tmp_path):
+def place(tmp_path):
     """A home with the account R41, and no server."""
-    make_home(tmp_path / "home", R41)
-    return str(tmp_path / "home")
+    return make_home(tmp_path / "home", R41)
+
+
+@pytest.fixture
+def home(place):
+    """The same, as a command is told of it."""
+    return str(place.folder)
+
+
+@pytest.fixture
+def record(place):
+    """The journal. Each change is on disk at once, as another process has to see it."""
+    with closing(place.database()) as database:
+        database.isolation_level = None
+        yield Journal(database)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Where a job runs and prints that no server has started."""
+    from support.job_processes import Folder  # not on Windows
+
+    return Folder(tmp_path)
+
+
+@pytest.fixture
+def lock(tmp_path):
+    """A lock that such a job may hold."""
+    from support.job_processes import Lock
+
+    return Lock(tmp_path / "lock")

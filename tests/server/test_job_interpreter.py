@@ -14,14 +14,9 @@ import zipfile
 import pytest
 
 from headless.server import shims
-from support.job_processes import WAYS, Folder, by_hand, in_time, result_of
+from support.job_processes import WAYS, by_hand, in_time, result_of
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="here jobs have no shim")
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return Folder(tmp_path)
 
 
 @pytest.fixture(autouse=True)

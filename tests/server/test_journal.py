@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import time
-from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -17,8 +16,8 @@ import pytest
 from headless.protocol.vocabulary import FAILED, OK, Job
 from headless.server import shims
 from headless.server.accounts import Account
-from headless.server.journal import INTERRUPTED, JobEnd, Journal, SubmittedBatch
-from support.homes import R41, make_home
+from headless.server.journal import INTERRUPTED, JobEnd, SubmittedBatch
+from support.homes import make_home
 from support.in_process import run_here
 from support.journals import batch, end, over, write
 from support.management import fails, prints
@@ -29,19 +28,6 @@ KEYS = [
     "signal", "message", "pid",
 ]  # fmt: skip
 FAILED_SESSION = "5f0c" * 4
-
-
-@pytest.fixture
-def place(tmp_path):
-    return make_home(tmp_path / "home", R41)
-
-
-@pytest.fixture
-def record(place):
-    """The journal. Each change is on disk at once, as another process has to see it."""
-    with closing(place.database()) as database:
-        database.isolation_level = None
-        yield Journal(database)
 
 
 @pytest.fixture

@@ -17,8 +17,6 @@ from headless.server.threads import Threads
 from support.job_processes import (
     IGNORE_SIGTERM,
     WAYS,
-    Folder,
-    Lock,
     Result,
     in_time,
     result_of,
@@ -30,16 +28,6 @@ from support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="these jobs use signals")
 in_both_ways = pytest.mark.parametrize("way", WAYS)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return Folder(tmp_path)
-
-
-@pytest.fixture
-def lock(tmp_path):
-    return Lock(tmp_path / "lock")
 
 
 def test_what_can_fork_has_shims(monkeypatch):

@@ -6,11 +6,9 @@ import re
 import time
 from contextlib import closing
 
-import pytest
-
 from headless.protocol.vocabulary import FAILED, OK
-from headless.server.journal import Journal, Selection
-from support.homes import R41, make_home
+from headless.server.journal import Selection
+from support.homes import make_home
 from support.job_server import QuickServer, journal
 from support.journals import batch, end
 from support.raw_client import connect, py_code, run
@@ -19,27 +17,16 @@ from support.waiting import wait_until
 DAY = 86400.0
 
 
-@pytest.fixture
-def home(tmp_path):
-    return make_home(tmp_path / "home", R41)
-
-
-@pytest.fixture
-def record(home):
-    with closing(home.database()) as database:
-        yield Journal(database)
-
-
 # Retention
 
 
-def age(home, session: str, seconds: float) -> None:
+def age(place, session: str, seconds: float) -> None:
     """Makes a session that is over so old."""
-    with closing(home.database()) as database, database:
+    with closing(place.database()) as database, database:
         database.execute("UPDATE batches SET over = over - ? WHERE session = ?", (seconds, session))
 
 
-def test_what_is_pruned_is_what_was_over_before_that_time(home, record):
+def test_what_is_pruned_is_what_was_over_before_that_time(place, record):
     with record._database:
         for session in ("old", "young", "running", "queued"):
             record.accept(batch(session, jobs=2))
@@ -48,8 +35,8 @@ def test_what_is_pruned_is_what_was_over_before_that_time(home, record):
         for session in ("old", "young"):
             record.finish(session, 1, end(FAILED))
         record.finish("running", 1, end(OK))
-    age(home, "old", 2 * DAY)
-    age(home, "running", 2 * DAY)
+    age(place, "old", 2 * DAY)
+    age(place, "running", 2 * DAY)
     with record._database:
         assert record.prune(time.time() - DAY, 100) == ["old"]
     assert not record.has_session("old")

@@ -28,8 +28,6 @@ from headless.server.threads import Threads
 from support.job_processes import (
     IGNORE_SIGTERM,
     WAYS,
-    Folder,
-    Lock,
     found,
     in_time,
     is_running,
@@ -47,16 +45,6 @@ from support.waiting import wait_until
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is tested here needs /proc")
 EXHAUSTIVE = bool(os.environ.get("PLANTA_EXHAUSTIVE"))
 SLEEP = "import time; time.sleep(60)"
-
-
-@pytest.fixture
-def folder(tmp_path):
-    return Folder(tmp_path)
-
-
-@pytest.fixture
-def lock(tmp_path):
-    return Lock(tmp_path / "lock")
 
 
 def with_fault(code):

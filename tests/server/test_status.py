@@ -17,7 +17,6 @@ from headless.protocol.vocabulary import FAILED, OK
 from headless.server import home_lock, shims
 from headless.server.home import Home
 from headless.server.journal import BEGINNING, CANCELLED, INTERRUPTED, Cancellation, JobEnd, Journal, Selection
-from support.homes import R41, make_home
 from support.in_process import Completed, run_here
 from support.journals import batch, end, over
 from support.management import fails, prints
@@ -25,19 +24,6 @@ from support.process import PATIENCE, current_user
 from support.waiting import wait_until
 
 HOUR = 3600.0
-
-
-@pytest.fixture
-def place(tmp_path):
-    return make_home(tmp_path / "home", R41)
-
-
-@pytest.fixture
-def record(place):
-    """The journal. Each change is on disk at once."""
-    with closing(place.database()) as database:
-        database.isolation_level = None
-        yield Journal(database)
 
 
 def status(home: Home, *options: str) -> Completed:
