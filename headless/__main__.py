@@ -7,7 +7,8 @@ import _signal as signal  # type: ignore[import-not-found]
 import sys
 from collections.abc import Sequence
 
-# While the imports run, Ctrl-C ends the process by the signal and not by a traceback.
+# While the imports run, Ctrl-C ends the process by the signal, and not by an exception: that would be a traceback, or
+# be lost in a module that takes every exception for the absence of another one.
 _IS_HELD = __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 if _IS_HELD:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -21,14 +22,14 @@ _PROGRAM = "python -m headless"
 def main(argv: Sequence[str]) -> int:
     """The exit status of the command, or the negative number of the signal that the process has to end by."""
     try:
-        if _IS_HELD:
-            signal.signal(signal.SIGINT, signal.default_int_handler)
         if argv[:1] == ["rehearse"]:
             from headless import rehearsal
 
             return rehearsal.main(argv[1:])
         from headless.server.commands import main as commands
 
+        if _IS_HELD:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         return commands.main(argv)
     except KeyboardInterrupt:
         return -int(signal.SIGINT)

@@ -222,6 +222,29 @@ def test_a_signal_ends_the_rehearsal_and_its_jobs(rehearse, signum, timeout):
     rehearse.assert_nothing_left()
 
 
+# What a module in C does that looks for another one, and takes every exception for its absence.
+SIGNALLED_IMPORT = """
+import os, signal, time
+try:
+    os.kill(os.getpid(), signal.SIGINT)
+    time.sleep(0.1)
+except BaseException:
+    pass
+raise ImportError("Ctrl-C was not noticed")
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_ctrl_c_in_an_import_that_takes_every_exception_is_not_lost(rehearse):
+    package = rehearse.folder / "libraries" / "lxml"
+    package.mkdir(parents=True)
+    (package / "__init__.py").touch()
+    (package / "etree.py").write_text(SIGNALLED_IMPORT)
+    rehearse.environment["PYTHONPATH"] = os.pathsep.join([str(package.parent), str(ROOT)])
+    done = rehearse("-t", "-1", "-c", "1")
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
 SIGNALLED_BEFORE_THE_COMMAND_BEGINS = """
 import os, signal, sys
 from headless import cli, rehearsal
