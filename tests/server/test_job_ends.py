@@ -59,15 +59,15 @@ def test_the_limit_is_one_of_each_job(tmp_path):
 
 
 def test_the_limit_counts_what_a_job_ran_under_an_earlier_server(tmp_path):
-    with QuickServer(tmp_path / "home", "--limit", "3", ends_jobs=False) as server:
+    with QuickServer(tmp_path / "home", "--limit", "10", ends_jobs=False) as server:
         with connect(server) as client:
             printed(submitted(client, py_code(FOR_A_MINUTE), traced()))
-        for _ in range(2):
-            time.sleep(1)
+        for _ in range(2):  # long before the limit
+            time.sleep(2)
             kill(server)
             server.start()
         wait_until(lambda: states(server, client.session) == ["failed", "skipped"])
-        assert journal(server, client.session)[0]["seconds"] < 6
+        assert journal(server, client.session)[0]["seconds"] < 10 + 2 * 2
 
 
 # Cancelling
