@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from headless.client.waiting import Waiter
+    from headless.protocol.vocabulary import Offset
 
 VARIABLE = "PLANTA_WIRE"
 _NAME = "Wire"  # of the class
@@ -36,10 +37,13 @@ _EVENTS = (
     wire.SaltReceived,
     wire.LoggedIn,
     wire.Accepted,
+    wire.Attached,
     wire.JobStarted,
     wire.Output,
     wire.JobFinished,
     wire.Ended,
+    wire.Cancelled,
+    wire.Listed,
     wire.Refused,
 )
 
@@ -103,6 +107,15 @@ class GuardedWire(wire.Wire):
 
     def submit(self) -> None:
         self._run(self._wire.submit)
+
+    def attach(self, session: str, offset: Offset | None) -> None:
+        self._run(self._wire.attach, session, offset)
+
+    def cancel(self, session: str) -> None:
+        self._run(self._wire.cancel, session)
+
+    def list_sessions(self) -> None:
+        self._run(self._wire.list_sessions)
 
     def leave(self) -> None:
         self._run(self._wire.leave)

@@ -24,13 +24,15 @@ _CLASSES: dict[str, type[Message]] = {
     for kind in (*messages.FROM_CLIENT, *messages.FROM_SERVER)
     if kind is not UnsupportedLogin
 }
-_NUMBERS = {"version", "heartbeat", "job"}
+_NUMBERS = {"version", "heartbeat", "job", "jobs", "stdout", "stderr"}
 
 
 def encode(message: Message) -> bytes:
     """The payload that carries this message. Raises ValueError for characters that XML cannot carry."""
     element = etree.Element(name_of(message))
     if isinstance(message, Jobs):
+        if message.key is not None:
+            element.set("key", message.key)
         for job in message.jobs:
             etree.SubElement(element, job.kind).text = job.text
     else:
@@ -53,7 +55,7 @@ def decode(payload: bytes) -> Message:
     except etree.DocumentInvalid as error:
         raise RemoteProtocolError(f"a message that the protocol does not know: {str(error)[:200]}") from None
     if root.tag == "jobs":
-        return Jobs(tuple(Job(child.tag, child.text or "") for child in root))
+        return Jobs(tuple(Job(child.tag, child.text or "") for child in root), root.get("key"))
     kind: Any = _CLASSES[root.tag]
     fields: dict[str, Any] = {
         str(name): int(value) if name in _NUMBERS else value for name, value in root.attrib.items()

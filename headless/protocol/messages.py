@@ -39,6 +39,24 @@ class Response(Message):
 
 class Jobs(Message):
     jobs: tuple[Job, ...]
+    key: str | None = None
+
+
+class Attach(Message):
+    """Without the last three, which come together, the client wants to hear what happens from now on."""
+
+    session: str
+    job: int | None = None
+    stdout: int | None = None
+    stderr: int | None = None
+
+
+class Cancel(Message):
+    session: str
+
+
+class Sessions(Message):
+    pass
 
 
 class Logout(Message):
@@ -57,10 +75,31 @@ class Welcome(Message):
     session: str
     heartbeat: int | None = None
     signature: str | None = None
+    attach: str | None = None
 
 
 class Accepted(Message):
-    pass
+    session: str | None = None
+
+
+class Attached(Message):
+    jobs: int
+    job: int
+    stdout: int
+    stderr: int
+
+
+class Cancelled(Message):
+    state: str
+
+
+class Listed(Message):
+    session: str
+    state: str
+    accepted: str
+    job: int
+    jobs: int
+    text: str = ""
 
 
 class Started(Message):
@@ -92,9 +131,11 @@ class Alive(Message):
     pass
 
 
-FROM_CLIENT: tuple[type[Message], ...] = (Login, UnsupportedLogin, Response, Jobs, Logout)
+FROM_CLIENT: tuple[type[Message], ...] = (
+    Login, UnsupportedLogin, Response, Jobs, Attach, Cancel, Sessions, Logout,
+)  # fmt: skip
 FROM_SERVER: tuple[type[Message], ...] = (
-    Challenge, Welcome, Accepted, Started, Output, Finished, Ended, Refused, Alive,
+    Challenge, Welcome, Accepted, Attached, Started, Output, Finished, Ended, Cancelled, Listed, Refused, Alive,
 )  # fmt: skip
 
 

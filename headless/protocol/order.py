@@ -14,21 +14,39 @@ from headless.protocol.errors import ProtocolError
 from headless.protocol.messages import (
     Accepted,
     Alive,
+    Attach,
+    Attached,
+    Cancel,
+    Cancelled,
     Challenge,
     Ended,
     Finished,
     Jobs,
+    Listed,
     Login,
     Logout,
     Message,
     Output,
     Refused,
     Response,
+    Sessions,
     Started,
     UnsupportedLogin,
     Welcome,
 )
-from headless.protocol.vocabulary import BUSY, CHALLENGE, FAILED, JOBS, LOGIN, OK, OSUSER, PROTOCOL, SKIPPED, VERSION
+from headless.protocol.vocabulary import (
+    BUSY,
+    CHALLENGE,
+    FAILED,
+    JOBS,
+    LOGIN,
+    OK,
+    OSUSER,
+    PROTOCOL,
+    SESSION,
+    SKIPPED,
+    VERSION,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +66,9 @@ class State(Enum):
     RESPONDED = "the server has to judge the response"
     WELCOMED = "the client may submit its jobs"
     SUBMITTED = "the server has to accept or refuse the jobs"
+    ATTACHING = "the server has to find the session"
+    CANCELLING = "the server has to cancel the session"
+    LISTING = "the server has to list the sessions"
     ACCEPTED = "the next job may start"
     RUNNING = "a job is running"
     FAILED = "a job has failed"
@@ -66,7 +87,12 @@ CLIENT_MAY_SEND: Table = {
         UnsupportedLogin: State.UNSUPPORTED_LOGIN,
     },
     State.CHALLENGED: {Response: State.RESPONDED},
-    State.WELCOMED: {Jobs: State.SUBMITTED},
+    State.WELCOMED: {
+        Jobs: State.SUBMITTED,
+        Attach: State.ATTACHING,
+        Cancel: State.CANCELLING,
+        Sessions: State.LISTING,
+    },
 }
 
 SERVER_MAY_SEND: Table = {
@@ -90,6 +116,21 @@ SERVER_MAY_SEND: Table = {
         Accepted: State.ACCEPTED,
         (Refused, JOBS): State.OVER,
         Alive: State.SUBMITTED,
+    },
+    State.ATTACHING: {
+        Attached: State.ACCEPTED,
+        (Refused, SESSION): State.OVER,
+        Alive: State.ATTACHING,
+    },
+    State.CANCELLING: {
+        Cancelled: State.OVER,
+        (Refused, SESSION): State.OVER,
+        Alive: State.CANCELLING,
+    },
+    State.LISTING: {
+        Listed: State.LISTING,
+        (Ended, OK): State.OVER,
+        Alive: State.LISTING,
     },
     State.ACCEPTED: {
         Started: State.RUNNING,
@@ -128,6 +169,9 @@ class Order:
         self.state = State.CONNECTED
         self._jobs = 0
         self._finished = 0
+        self._may_attach = False  # the server has said so
+        self._has_key = False  # the jobs had one
+        self._asked: Attach | None = None
 
     def check(self, message: Message, error: type[ProtocolError]) -> State:
         """The state after this message. Raises `error` if it may not be sent now."""
@@ -141,15 +185,34 @@ class Order:
             raise error(f"'{name}' of job {message.job} is out of turn")
         if isinstance(message, Ended) and message.status == OK and self._finished < self._jobs:
             raise error(f"the session ended ok with {self._finished} of {self._jobs} jobs done")
+        problem = self._problem_of_attaching(message)
+        if problem:
+            raise error(problem)
         return following
 
     def advance(self, message: Message, error: type[ProtocolError]) -> None:
         """Takes the message as sent. Raises `error` if it may not be sent now."""
         self.state = self.check(message, error)
         if isinstance(message, Jobs):
-            self._jobs = len(message.jobs)
+            self._jobs, self._has_key = len(message.jobs), message.key is not None
+        elif isinstance(message, Attach):
+            self._asked = message
+        elif isinstance(message, Attached):
+            self._jobs, self._finished = message.jobs, message.job - 1
+        elif isinstance(message, Welcome):
+            self._may_attach = message.attach is not None
         elif isinstance(message, Finished):
             self._finished += 1
+
+    def _problem_of_attaching(self, message: Message) -> str:
+        """What is wrong with a message that keys and attaching are about; "" if nothing is."""
+        if isinstance(message, (Attach, Cancel, Sessions)) or (isinstance(message, Jobs) and message.key is not None):
+            return "" if self._may_attach else "the server has not said that sessions can be attached to"
+        if isinstance(message, Accepted) and (message.session is not None) != self._has_key:
+            return "'accepted' names a session if the jobs have a key, and only then"
+        if isinstance(message, Attached) and self._asked is not None:
+            return _problem_of(message, self._asked)
+        return ""
 
 
 def _next_state(state: State, message: Message) -> State | None:
@@ -157,6 +220,13 @@ def _next_state(state: State, message: Message) -> State | None:
     kind = _kind_of(message)
     tables = (CLIENT_MAY_SEND.get(state, {}), SERVER_MAY_SEND.get(state, {}), _ALWAYS)
     return next((may_send[kind] for may_send in tables if kind in may_send), None)
+
+
+def _problem_of(attached: Attached, asked: Attach) -> str:
+    if attached.job > attached.jobs + 1:
+        return f"'attached' at job {attached.job} of {attached.jobs}"
+    is_asked = (attached.job, attached.stdout, attached.stderr) == (asked.job, asked.stdout, asked.stderr)
+    return "" if asked.job is None or is_asked else "'attached' at another place than the client has asked for"
 
 
 def _kind_of(message: Message) -> Kind:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from headless.protocol import scram
 from headless.protocol.connection import Connection
 from headless.protocol.errors import RemoteProtocolError
-from headless.protocol.messages import Challenge, Login, Message, Response, Welcome
+from headless.protocol.messages import Attach, Challenge, Login, Message, Response, Welcome
 from headless.protocol.vocabulary import CHALLENGE
 
 
@@ -43,6 +43,10 @@ class ServerConnection(Connection):
             self._login = message
         elif isinstance(message, Response):
             self._response = message
+        elif isinstance(message, Attach):
+            given = (message.job, message.stdout, message.stderr)
+            if None in given and given != (None, None, None):
+                raise RemoteProtocolError("'attach' has job, stdout and stderr, or none of them")
 
 
 def _check_login(message: Login) -> None:

@@ -12,7 +12,7 @@ from collections import deque
 from headless.protocol import messages, wire
 from headless.protocol.messages import Message
 from headless.protocol.text import is_xml_text
-from headless.protocol.vocabulary import CHALLENGE, MAX_JOBS, MAX_NAME_LENGTH
+from headless.protocol.vocabulary import CHALLENGE, MAX_JOBS, MAX_NAME_LENGTH, Offset
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class Wire(wire.Wire):
         super().__init__(call)
         _check(call)
         self._unsent: deque[Message] = deque()  # the messages of the parts that have not left
+        self._can_attach = False
 
     # Commands
 
@@ -50,9 +51,20 @@ class Wire(wire.Wire):
         from headless.protocol.frames import FrameTooLong
 
         try:
-            self._send(messages.Jobs(self.call.jobs), len(self.call.jobs))
+            key = self.call.key if self._can_attach else ""
+            self._send(messages.Jobs(self.call.jobs, key or None), len(self.call.jobs))
         except FrameTooLong as error:
             raise wire.UnsupportedCall(f"the jobs are too long for the server: {error}") from None
+
+    def attach(self, session: str, offset: Offset | None) -> None:
+        places = () if offset is None else (offset.job, offset.stdout, offset.stderr)
+        self._send(messages.Attach(session, *places))
+
+    def cancel(self, session: str) -> None:
+        self._send(messages.Cancel(session))
+
+    def list_sessions(self) -> None:
+        self._send(messages.Sessions())
 
     def leave(self) -> None:
         if not self._connection.is_over:
@@ -76,29 +88,12 @@ class Wire(wire.Wire):
         while (payload := self._connection.next_payload()) is not None:
             if self.call.is_traced:
                 self.tell(wire.Received(self._for_display(payload)))
-            event = self._event_of(self._connection.message_of(payload))
+            message = self._connection.message_of(payload)
+            if isinstance(message, messages.Welcome):
+                self._can_attach = message.attach is not None
+            event = _event_of(message)
             if event is not None:
                 self.tell(event)
-
-    @staticmethod
-    def _event_of(message: Message) -> wire.Event | None:  # noqa: PLR0911 (one for each message)
-        if isinstance(message, messages.Challenge):
-            return wire.SaltReceived(message.salt)
-        if isinstance(message, messages.Welcome):
-            return wire.LoggedIn(message.session, message.heartbeat, is_proved=message.signature is not None)
-        if isinstance(message, messages.Accepted):
-            return wire.Accepted()
-        if isinstance(message, messages.Started):
-            return wire.JobStarted(message.job)
-        if isinstance(message, messages.Output):
-            return wire.Output(message.job, message.stream, message.text)
-        if isinstance(message, messages.Finished):
-            return wire.JobFinished(message.job, message.status, message.text)
-        if isinstance(message, messages.Ended):
-            return wire.Ended(message.status)
-        if isinstance(message, messages.Refused):
-            return wire.Refused(message.reason, message.text)
-        return None  # alive
 
     def _for_display(self, payload: bytes) -> str:
         if not self.call.is_traced:
@@ -106,6 +101,33 @@ class Wire(wire.Wire):
         from headless.protocol import codec
 
         return codec.for_display(payload)
+
+
+def _event_of(message: Message) -> wire.Event | None:  # noqa: C901, PLR0911 (one for each message)
+    if isinstance(message, messages.Challenge):
+        return wire.SaltReceived(message.salt)
+    if isinstance(message, messages.Welcome):
+        is_proved, can_attach = message.signature is not None, message.attach is not None
+        return wire.LoggedIn(message.session, message.heartbeat, is_proved, can_attach)
+    if isinstance(message, messages.Accepted):
+        return wire.Accepted(message.session or "")
+    if isinstance(message, messages.Attached):
+        return wire.Attached(message.jobs, Offset(message.job, message.stdout, message.stderr))
+    if isinstance(message, messages.Started):
+        return wire.JobStarted(message.job)
+    if isinstance(message, messages.Output):
+        return wire.Output(message.job, message.stream, message.text)
+    if isinstance(message, messages.Finished):
+        return wire.JobFinished(message.job, message.status, message.text)
+    if isinstance(message, messages.Ended):
+        return wire.Ended(message.status)
+    if isinstance(message, messages.Cancelled):
+        return wire.Cancelled(message.state)
+    if isinstance(message, messages.Listed):
+        return wire.Listed(message.session, message.state, message.accepted, message.job, message.jobs, message.text)
+    if isinstance(message, messages.Refused):
+        return wire.Refused(message.reason, message.text)
+    return None  # alive
 
 
 def _check(call: wire.Call) -> None:

@@ -30,6 +30,12 @@ JOBS = "jobs"
 VERSION = "version"
 PROTOCOL = "protocol"
 BUSY = "busy"
+SESSION = "session"
+
+# How far a batch has come, where it is not one of the ends above
+QUEUED = "queued"
+RUNNING = "running"
+OVER = "over"
 
 # Limits
 MAX_NAME_LENGTH = 256  # characters
@@ -37,6 +43,7 @@ MAX_JOBS = 10_000  # of one batch
 MAX_LOGIN_FRAME = 4096  # bytes, in both directions, up to and including `welcome`
 MAX_SERVER_FRAME = 1024 * 1024  # bytes, after `welcome`
 MAX_CLIENT_FRAME = 16 * 1024 * 1024  # bytes, after `welcome`: a batch is one frame
+KEY_BYTES = 16  # of randomness in the key of a batch, at least
 
 
 class Job(Value):
@@ -44,3 +51,12 @@ class Job(Value):
 
     kind: str
     text: str
+
+
+class Offset(Value):
+    """How far somebody has heard of a batch: `job` is the first job whose end is not known, `stdout` and `stderr` count
+    the characters of its output that are."""
+
+    job: int = 1
+    stdout: int = 0
+    stderr: int = 0

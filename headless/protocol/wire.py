@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 
 from headless.protocol.values import Value
-from headless.protocol.vocabulary import Job
+from headless.protocol.vocabulary import Job, Offset
 
 RANDOM_BYTES = 32  # of a Call
 
@@ -18,8 +18,9 @@ class Call(Value):
     """All that a wire is told of one call of the command.
 
     `login` is OSUSER or CHALLENGE, `user` the PLANTA user (always given for CHALLENGE), `os_user` the name of the
-    operating system's user who runs the client ("" for CHALLENGE). `random` has RANDOM_BYTES bytes, new for each call.
-    Unless `is_traced`, nobody is shown what is sent and received, and a wire need not prepare it.
+    operating system's user who runs the client ("" for CHALLENGE). `random` has RANDOM_BYTES bytes, new for each
+    connection. `key` names the batch: it is the same on every connection of one call of the command, and no other call
+    has it. Unless `is_traced`, nobody is shown what is sent and received, and a wire need not prepare it.
     """
 
     client: str
@@ -29,6 +30,7 @@ class Call(Value):
     jobs: tuple[Job, ...]
     random: bytes
     is_traced: bool = False
+    key: str = ""
 
 
 class UnsupportedCall(ValueError):
@@ -72,15 +74,28 @@ class SaltReceived(Event):
 
 class LoggedIn(Event):
     """The session may begin. `session` names it for people. `heartbeat`: seconds within which the server promises to
-    send something, None if it does not promise that. `is_proved`: the server has proved that it knows the password."""
+    send something, None if it does not promise that. `is_proved`: the server has proved that it knows the password.
+    `can_attach`: the wire has the command `attach`, and the server takes the same key for the same batch."""
 
     session: str
     heartbeat: int | None = None
     is_proved: bool = False
+    can_attach: bool = False
 
 
 class Accepted(Event):
-    """The server has recorded the whole batch: it will run, whether or not anybody waits."""
+    """The server has recorded the whole batch: it will run, whether or not anybody waits. `session` is what `attach`
+    needs: the one that the batch has, which another connection may have begun."""
+
+    session: str = ""
+
+
+class Attached(Event):
+    """The server goes on to tell of a batch of `jobs` jobs, from this offset on. What comes before has ended well,
+    unless the client has heard otherwise."""
+
+    jobs: int
+    offset: Offset
 
 
 class JobStarted(Event):
@@ -114,9 +129,28 @@ class Ended(Event):
     text: str = ""
 
 
+class Cancelled(Event):
+    """The batch will not run on. `state` is what it was before: "queued", so that nothing of it has run, "running", or
+    "over": then nothing was cancelled."""
+
+    state: str
+
+
+class Listed(Event):
+    """A session of the user's. `state` is a word for people, `accepted` a time (ISO 8601), `job` the job that says
+    most of it, of so many `jobs`, and `title` says which job that is."""
+
+    session: str
+    state: str
+    accepted: str
+    job: int
+    jobs: int
+    title: str
+
+
 class Refused(Event):
-    """The server will not go on. `reason` says whose fault it is: "login" or "jobs" for what the caller has to
-    correct; "version", "protocol" or "busy" for everything else. The jobs that it had been handed in the last Part
+    """The server will not go on. `reason` says whose fault it is: "login", "jobs" or "session" for what the caller has
+    to correct; "version", "protocol" or "busy" for everything else. The jobs that it had been handed in the last Part
     will not run."""
 
     reason: str
@@ -151,6 +185,19 @@ class Wire:
     def submit(self) -> None:
         """After LoggedIn: the jobs are to be handed over, if they have not been."""
         raise NotImplementedError
+
+    def attach(self, session: str, offset: Offset | None) -> None:
+        """After LoggedIn, if that had `can_attach`, in the place of `submit`: what follows is to be told of this
+        session, from this offset on, None for from now on."""
+        raise UnsupportedCall(f"this wire cannot attach to the session {session}, from {offset or 'now'} on")
+
+    def cancel(self, session: str) -> None:
+        """The same, to end this session."""
+        raise UnsupportedCall(f"this wire cannot cancel the session {session}")
+
+    def list_sessions(self) -> None:
+        """The same, to be told of the user's sessions."""
+        raise UnsupportedCall("this wire cannot list sessions")
 
     def leave(self) -> None:
         """The client closes after this. What is sent now is sent only if that takes no waiting."""

@@ -7,9 +7,10 @@ What is where. An import leads down this list or stays on a line, never up.
     log_writer.py, notify.py               the log; what the service manager is told
     listener.py, exception_handler.py      accepting and encrypting connections; what nobody has caught
     session.py                             one session, from login to end
+    requests.py                            what a client that is logged in asks for
     authentication.py, throttle.py         whether the client is who it says it is
     peer.py                                who owns a connection, as the kernel knows it
-    entrance.py                            which batches come in
+    entrance.py, keys.py                   which batches come in; who waits for whom
     heartbeat.py                           signs of life for a session that waits
     link.py                                one connection: whole messages in and out
     admission.py                           how many connections and bytes come in

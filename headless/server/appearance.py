@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import NamedTuple
 
+from headless.protocol.vocabulary import RUNNING
 from headless.server.home import Home
-from headless.server.journal import RUNNING, Entry
+from headless.server.journal import Entry
 from headless.server.processes import running_pid
 from headless.terminal import escape_control_chars
 
@@ -87,6 +88,7 @@ def fields(entry: Entry, now: Appearance) -> dict[str, object]:
         "signal": entry.signal,
         "message": now.message,
         "pid": now.pid,
+        "key": entry.key,
     }
 
 

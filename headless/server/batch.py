@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from headless.protocol.vocabulary import OK
-from headless.server.journal import QUEUED, RUNNING, AcceptedBatch
+from headless.protocol.vocabulary import OK, QUEUED, RUNNING
+from headless.server.journal import AcceptedBatch, KnownBatch
 
 
 class JobProgress(NamedTuple):
@@ -34,6 +34,13 @@ class Batch:
         if accepted.running:  # what was before the job that runs has ended well
             self.progress[: accepted.running] = [_OK] * (accepted.running - 1) + [JobProgress(RUNNING)]
         self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    @classmethod
+    def over(cls, known: KnownBatch) -> Batch:
+        """One that nothing will happen to any more."""
+        batch = cls(AcceptedBatch(known.session, known.user, len(known.jobs)))
+        batch.progress = [JobProgress(state, message) for state, message in known.jobs]
+        return batch
 
     def set_progress(self, number: int, state: str, message: str = "") -> None:
         """Sets how far this job has come, and wakes the followers."""

@@ -18,16 +18,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from headless.protocol.vocabulary import FAILED, OK, SKIPPED
+from headless.protocol.vocabulary import FAILED, OK, OVER, QUEUED, RUNNING, SKIPPED
 from headless.server.accounts import Account
 from headless.server.batch import Batch
-from headless.server.errors import Busy
+from headless.server.errors import Busy, UnknownSession
 from headless.server.jobs import REASON_OF_LOSS, JobRefused, Jobs
 from headless.server.journal import (
     CANCELLED,
     INTERRUPTED,
     REASON_OF_REMOVAL,
-    RUNNING,
     AcceptedBatch,
     Cancellation,
     JobEnd,
@@ -81,6 +80,7 @@ class BatchQueue:
         self._waiting: deque[Batch] = deque()
         self._accepting = 0  # batches that are being journaled
         self._running: dict[Batch, _Running] = {}
+        self._by_session: dict[str, Batch] = {}  # those that wait or run
         self._requests: list[Cancellation] = []
         self._background: set[asyncio.Future[None]] = set()
         self._may_start = False
@@ -94,7 +94,7 @@ class BatchQueue:
         self._requests = await self._store.cancellations()
         found = list[Awaitable[None]]()
         for accepted in await self._store.unfinished():
-            batch = Batch(accepted)
+            batch = self._by_session[accepted.session] = Batch(accepted)
             if accepted.running:
                 self._running[batch] = running = _Running(batch)  # from now on, whoever else comes
                 found.append(self._recover_running(running, accepted, is_same_boot))
@@ -105,13 +105,45 @@ class BatchQueue:
         self._start_in_background(self._watch_requests())
 
     async def accept(self, account: Account, submitted: SubmittedBatch) -> Batch:
-        """The batch, which is in the journal for good and will run. Raises Busy, AccountChanged, StoreUnavailable,
-        StoreUncertain, or sqlite3.Error if it is not."""
+        """The batch, which is in the journal for good and will run; one that has the same key, if there is one. Raises
+        Busy, AccountChanged, KeyTaken, StoreUnavailable, StoreUncertain, or sqlite3.Error if it is not."""
         waiting = len(self._waiting) + self._accepting
         if waiting >= self._settings.max_waiting:
             raise Busy(f"{waiting} batches wait already")
         self._accepting += 1
         return await asyncio.shield(asyncio.ensure_future(self._accept(account, submitted)))
+
+    async def find(self, user: str, session: str) -> Batch:
+        """The batch of this session. Raises UnknownSession if it is not one of the user's, Busy, StoreUnavailable."""
+        batch = self._by_session.get(session)
+        if batch is None:
+            known = await self._store.known(session)
+            if known is None:
+                raise UnknownSession
+            batch = self._by_session.get(session)  # it may have come since
+            if batch is None and not known.is_over:
+                raise Busy("the server has not taken up this session yet")
+            batch = batch or Batch.over(known)
+        if batch.user != user:
+            raise UnknownSession
+        return batch
+
+    async def cancel(self, user: str, session: str) -> str:
+        """Ends a batch, or does not let it start, and returns what it was before: QUEUED, RUNNING or OVER. Raises
+        UnknownSession, Busy, StoreUnavailable."""
+        batch = await self.find(user, session)
+        if batch.is_over:
+            return OVER
+        request = Cancellation(session, 0, f"the account {user}")
+        await self._store.request_cancellation(request)
+        self._requests.append(request)
+        await self._see_to(request)
+        while not batch.is_over:
+            await batch.wait_for_change(_REQUESTS_SECONDS)
+        if all(job.state != CANCELLED for job in batch.progress):
+            return OVER
+        known = await self._store.known(session)
+        return RUNNING if known is None or known.was_begun else QUEUED
 
     async def stop(self, force_stop: asyncio.Event) -> None:
         """Starts no more batches. The running ones have the grace, or until `force_stop` is set, to end. What still
@@ -135,10 +167,13 @@ class BatchQueue:
     async def _accept(self, account: Account, submitted: SubmittedBatch) -> Batch:
         """Runs on even if the session that asked for it is over: what is in the journal is in the queue."""
         try:
-            await self._store.accept(account, submitted)
+            session = await self._store.accept(account, submitted)
         finally:
             self._accepting -= 1
-        batch = Batch(AcceptedBatch(submitted.session, submitted.user, len(submitted.jobs)))
+        if session != submitted.session:
+            return await self.find(submitted.user, session)
+        batch = Batch(AcceptedBatch(session, submitted.user, len(submitted.jobs)))
+        self._by_session[session] = batch
         log.info("session %s: accepted %d jobs of %s", batch.session, batch.job_count, escape_control_chars(batch.user))
         self._waiting.append(batch)
         self._start_next()
@@ -161,8 +196,13 @@ class BatchQueue:
         except Exception:  # a bug: whoever follows must not take that for an end
             log.exception("session %s: internal error at job %d", running.batch.session, running.number)
         finally:
-            del self._running[running.batch]
+            self._drop(running.batch)
             self._start_next()
+
+    def _drop(self, batch: Batch) -> None:
+        """It is over, or nobody knows how to go on with it."""
+        del self._running[batch]
+        del self._by_session[batch.session]
 
     async def _recover_running(self, running: _Running, accepted: AcceptedBatch, is_same_boot: bool) -> None:
         """Returns when it is clear what has become of the job that ran."""
@@ -173,7 +213,7 @@ class BatchQueue:
         if found is None:
             await self._store.finish(session, number, JobEnd(INTERRUPTED, REASON_OF_LOSS))
             self._make_known(batch, number, JobEnd(INTERRUPTED, REASON_OF_LOSS))
-            del self._running[batch]
+            self._drop(batch)
             return
         if isinstance(found, NotStarted):
             log.info("session %s: job %d had not started", session, number)

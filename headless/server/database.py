@@ -12,10 +12,11 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from headless.protocol.vocabulary import QUEUED, RUNNING, Job
 from headless.server import accounts, journal
 from headless.server.errors import HomeError
 
-VERSION = 2  # of the tables; it is stored in the file as `PRAGMA user_version`
+VERSION = 3  # of the tables; it is stored in the file as `PRAGMA user_version`
 _BUSY_SECONDS = 10.0  # how long a command waits for another one that writes
 
 
@@ -84,20 +85,28 @@ def _migrate(database: sqlite3.Connection) -> None:
         version = _version(database)
         if version >= VERSION:  # another process was quicker
             return
-        tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
-        if "made_up_salts" in tables:  # version 0: as version 1, and one table with another name
-            database.execute("ALTER TABLE made_up_salts RENAME TO decoy_salts")
-        old = sorted({"accounts", "batches", "jobs"} & tables)
-        for table in old:
-            database.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
-        for statement in (*accounts.SCHEMA, *journal.SCHEMA):
-            database.execute(statement)
-        if old:
-            _copy_version_1(database)
-        for table in reversed(old):
-            database.execute(f"DROP TABLE old_{table}")
+        if version == 2:
+            _convert_version_2(database)
+        else:
+            _make_tables(database)
         accounts.initialize(database)
         database.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _make_tables(database: sqlite3.Connection) -> None:
+    """All tables, with what an earlier version than 2 has left in those of the same name."""
+    tables = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if "made_up_salts" in tables:  # version 0: as version 1, and one table with another name
+        database.execute("ALTER TABLE made_up_salts RENAME TO decoy_salts")
+    old = sorted({"accounts", "batches", "jobs"} & tables)
+    for table in old:
+        database.execute(f"ALTER TABLE {table} RENAME TO old_{table}")
+    for statement in (*accounts.SCHEMA, *journal.SCHEMA):
+        database.execute(statement)
+    if old:
+        _copy_version_1(database)
+    for table in reversed(old):
+        database.execute(f"DROP TABLE old_{table}")
 
 
 def _copy_version_1(database: sqlite3.Connection) -> None:
@@ -106,10 +115,28 @@ def _copy_version_1(database: sqlite3.Connection) -> None:
     database.execute("INSERT INTO accounts SELECT user, os_user, salt, stored_key, server_key, NULL FROM old_accounts")
     database.execute(
         "INSERT INTO batches SELECT number, session, user, accepted, (SELECT CASE WHEN max(state IN (?, ?)) THEN NULL"
-        " ELSE coalesce(max(ended), accepted) END FROM old_jobs WHERE session = old_batches.session) FROM old_batches",
-        (journal.QUEUED, journal.RUNNING),
+        " ELSE coalesce(max(ended), accepted) END FROM old_jobs WHERE session = old_batches.session), NULL, NULL"
+        " FROM old_batches",
+        (QUEUED, RUNNING),
     )
     database.execute(
         "INSERT INTO jobs SELECT session, job, kind, title_of(kind, text), state, started, ended, NULL, NULL, NULL,"
         " message, text FROM old_jobs"
     )
+    _add_digests(database)
+
+
+def _convert_version_2(database: sqlite3.Connection) -> None:
+    """Batches had neither keys nor digests."""
+    database.execute("ALTER TABLE batches ADD COLUMN key TEXT")
+    database.execute("ALTER TABLE batches ADD COLUMN digest BLOB")
+    database.execute(journal.INDEX_OF_KEYS)
+    _add_digests(database)
+
+
+def _add_digests(database: sqlite3.Connection) -> None:
+    """To the batches that are not over: nothing else is compared with a new one."""
+    for (session,) in database.execute("SELECT session FROM batches WHERE over IS NULL").fetchall():
+        jobs = database.execute("SELECT kind, text FROM jobs WHERE session = ? ORDER BY job", (session,))
+        digest = journal.digest_of(tuple(Job(*row) for row in jobs))
+        database.execute("UPDATE batches SET digest = ? WHERE session = ?", (digest, session))

@@ -19,6 +19,10 @@ class Busy(Exception):
     """A limit of the server is reached, or something that it needs does not answer. The text is for the caller."""
 
 
+class UnknownSession(Exception):
+    """There is no such session, or it is not for this account to know of."""
+
+
 class Refusal(Exception):
     """A client does not get what it has asked for. `message` tells it so."""
 

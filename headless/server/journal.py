@@ -8,16 +8,15 @@ where it is.
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from headless.protocol.vocabulary import FAILED, OK, PY_CODE, SKIPPED, Job
+from headless.protocol.vocabulary import FAILED, OK, PY_CODE, QUEUED, RUNNING, SKIPPED, Job
 
-# States of a job, besides OK, FAILED and SKIPPED.
-QUEUED = "queued"
-RUNNING = "running"
+# States of a job, besides those that the protocol has a word for.
 INTERRUPTED = "interrupted"
 CANCELLED = "cancelled"
 STATES = (QUEUED, RUNNING, OK, FAILED, SKIPPED, INTERRUPTED, CANCELLED)
@@ -26,6 +25,9 @@ REASON_OF_REMOVAL = "not started: the account has been removed"
 CALENDAR = "calendar"  # the fact that says how late it is at least, in seconds since the epoch
 TITLE_LENGTH = 60  # characters of a job's code that are shown and logged
 
+# A key is the client's: the same one from the same user is the same batch. A digest is of the jobs; a batch that was
+# over before there were digests has none.
+INDEX_OF_KEYS = "CREATE UNIQUE INDEX batches_of_key ON batches (user, key) WHERE key IS NOT NULL"
 SCHEMA = (
     """
     CREATE TABLE batches (
@@ -33,7 +35,9 @@ SCHEMA = (
         session TEXT NOT NULL UNIQUE,
         user TEXT NOT NULL,
         accepted REAL NOT NULL,
-        over REAL
+        over REAL,
+        key TEXT,
+        digest BLOB
     )
     """,
     """
@@ -56,6 +60,7 @@ SCHEMA = (
     # What is not over is found, and what did not end well, without looking at all the rest.
     "CREATE INDEX batches_over ON batches (over)",
     "CREATE INDEX batches_of_user ON batches (user)",
+    INDEX_OF_KEYS,
     "CREATE INDEX jobs_not_ok ON jobs (state) WHERE state NOT IN ('ok', 'skipped')",
     """
     CREATE TABLE cancellations (
@@ -72,11 +77,13 @@ _NOT_OK = "state NOT IN ('ok', 'skipped')"  # word for word as in the index
 
 
 class SubmittedBatch(NamedTuple):
-    """The jobs that one session has submitted, in the order in which they run."""
+    """The jobs that one session has submitted, in the order in which they run, and the client's key for them, if it has
+    made one."""
 
     session: str
     user: str
     jobs: tuple[Job, ...]
+    key: str | None = None
 
 
 class AcceptedBatch(NamedTuple):
@@ -88,6 +95,28 @@ class AcceptedBatch(NamedTuple):
     job_count: int
     running: int = 0
     started: float | None = None
+
+
+class KnownBatch(NamedTuple):
+    """What the journal has of a batch. `jobs` are state and message of each; `was_begun` is whether one has started."""
+
+    session: str
+    user: str
+    is_over: bool
+    was_begun: bool
+    jobs: list[tuple[str, str]]
+
+
+class BatchEntry(NamedTuple):
+    """A batch in one line: the first of its jobs that has not ended well, or the last one. `accepted` is in seconds
+    since the epoch."""
+
+    session: str
+    state: str
+    accepted: float
+    job: int
+    job_count: int
+    title: str
 
 
 class JobEnd(NamedTuple):
@@ -123,6 +152,7 @@ class Entry(NamedTuple):
     exit_status: int | None
     signal: int | None
     message: str
+    key: str | None
 
 
 class Selection(NamedTuple):
@@ -175,7 +205,8 @@ class Journal:
     def accept(self, batch: SubmittedBatch) -> None:
         """Records the batch as queued."""
         self._database.execute(
-            "INSERT INTO batches (session, user, accepted) VALUES (?, ?, ?)", (batch.session, batch.user, time.time())
+            "INSERT INTO batches (session, user, accepted, key, digest) VALUES (?, ?, ?, ?, ?)",
+            (batch.session, batch.user, time.time(), batch.key, digest_of(batch.jobs)),
         )
         self._database.executemany(
             "INSERT INTO jobs (session, job, kind, text, title, state) VALUES (?, ?, ?, ?, ?, ?)",
@@ -226,6 +257,37 @@ class Journal:
             (RUNNING, RUNNING, QUEUED),
         )
         return [AcceptedBatch(*row) for row in rows]
+
+    def of_key(self, user: str, key: str) -> tuple[str, bytes] | None:
+        """Session and digest of the batch that this user has submitted with this key."""
+        row = self._database.execute("SELECT session, digest FROM batches WHERE user = ? AND key = ?", (user, key))
+        found: tuple[str, bytes] | None = row.fetchone()
+        return found
+
+    def known(self, session: str) -> KnownBatch | None:
+        """What is recorded of this session."""
+        row = self._database.execute(
+            "SELECT user, over IS NOT NULL, started IS NOT NULL FROM batches JOIN jobs USING (session)"
+            " WHERE session = ? AND job = 1",
+            (session,),
+        ).fetchone()
+        if row is None:
+            return None
+        jobs = self._database.execute("SELECT state, message FROM jobs WHERE session = ? ORDER BY job", (session,))
+        return KnownBatch(session, row[0], bool(row[1]), bool(row[2]), jobs.fetchall())
+
+    def batches_of(self, user: str, count: int) -> list[BatchEntry]:
+        """The user's batches, the oldest first: those that are not over, and the last so many of the others."""
+        rows = self._database.execute(
+            "WITH chosen AS (SELECT number, session, accepted FROM batches WHERE user = ? AND over IS NULL UNION"
+            " SELECT * FROM (SELECT number, session, accepted FROM batches WHERE user = ? AND over IS NOT NULL"
+            " ORDER BY number DESC LIMIT ?)), telling AS (SELECT number, session, accepted, coalesce((SELECT min(job)"
+            " FROM jobs WHERE session = chosen.session AND state != ?), (SELECT max(job) FROM jobs WHERE session ="
+            " chosen.session)) AS job FROM chosen) SELECT session, state, accepted, job, (SELECT max(job) FROM jobs"
+            " WHERE session = telling.session), title FROM telling JOIN jobs USING (session, job) ORDER BY number",
+            (user, user, count, OK),
+        )
+        return [BatchEntry(*row) for row in rows]
 
     def job(self, session: str, job: int) -> Job:
         """What this job is."""
@@ -282,7 +344,7 @@ class Journal:
             tables, order = "batches CROSS JOIN jobs", f"number {direction}, job {direction}"
         return self._database.execute(
             "SELECT number, jobs.rowid, session, job, user, kind, title, state, accepted, started, ended, seconds,"
-            f" exit_status, signal, message FROM {tables} USING (session) WHERE {' AND '.join(conditions)}"
+            f" exit_status, signal, message, key FROM {tables} USING (session) WHERE {' AND '.join(conditions)}"
             f" ORDER BY {order} LIMIT ? OFFSET ?",
             (*values, count, offset),
         )
@@ -375,6 +437,15 @@ class Journal:
 
 def _condition_on(state: str) -> str:
     return "state = ?" if state in (OK, SKIPPED) else f"{_NOT_OK} AND state = ?"
+
+
+def digest_of(jobs: tuple[Job, ...]) -> bytes:
+    """What is the same for the same jobs in the same order, and for no others."""
+    digest = hashlib.sha256()
+    for job in jobs:
+        text = job.text.encode("utf-8")
+        digest.update(f"{job.kind} {len(text)} ".encode("ascii") + text)
+    return digest.digest()
 
 
 def title_of(kind: str, text: str) -> str:

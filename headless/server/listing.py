@@ -12,10 +12,11 @@ import sys
 import time
 from collections.abc import Iterator
 
+from headless.protocol.vocabulary import QUEUED, RUNNING
 from headless.server import appearance
 from headless.server.appearance import Widths
 from headless.server.home import Home
-from headless.server.journal import BEGINNING, QUEUED, RUNNING, Entry, Journal, Position, Selection
+from headless.server.journal import BEGINNING, Entry, Journal, Position, Selection
 from headless.server.stored_output import STREAMS, NewLines, pieces
 from headless.terminal import escape_control_chars
 

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from typing import TypeVar
 
 from headless.protocol.messages import Alive, Ended, Finished, Message, Output, Started
-from headless.protocol.vocabulary import FAILED, OK, SKIPPED, STDERR, STDOUT
+from headless.protocol.vocabulary import FAILED, OK, QUEUED, RUNNING, SKIPPED, STDERR, STDOUT, Offset
 from headless.server.batch import Batch
 from headless.server.home import Home
-from headless.server.journal import CANCELLED, INTERRUPTED, QUEUED, RUNNING
+from headless.server.journal import CANCELLED, INTERRUPTED
 from headless.server.tail import Tail
 from headless.server.threads import Overloaded, Threads
 
 _OUTPUT_POLL_SECONDS = 0.05
 _WANTING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN)  # what may be there a moment later
-_STREAMS = (STDOUT, STDERR)
 _STATUS = {INTERRUPTED: FAILED, CANCELLED: FAILED}  # of a job, where the protocol has no word for its state
+
+
+_T = TypeVar("_T")
 
 
 class Reporter:
@@ -33,20 +36,28 @@ class Reporter:
         self._threads = threads
         self._heartbeat = heartbeat
 
-    async def report(self, batch: Batch) -> AsyncIterator[Message]:
-        """The messages about this batch, as it goes on, up to `ended`.
+    async def now(self, batch: Batch) -> Offset:
+        """Where somebody begins who does not want to hear what has been. Raises OSError."""
+        number = next((n for n, job in enumerate(batch.progress, 1) if job.state != OK), batch.job_count + 1)
+        if number > batch.job_count:
+            return Offset(number)
+        counts = {stream: await self._call(tail.skip) for stream, tail in self._tails(batch, Offset(number)).items()}
+        return Offset(number, counts[STDOUT], counts[STDERR])
+
+    async def report(self, batch: Batch, offset: Offset) -> AsyncIterator[Message]:
+        """The messages about this batch, from this offset on, as it goes on, up to `ended`.
 
         They are made no faster than the client takes them, so nothing piles up here. Raises OSError if stored output
         cannot be read.
         """
-        failed = False
-        for number in range(1, batch.job_count + 1):
+        failed = any(job.state != OK for job in batch.progress[: offset.job - 1])
+        for number in range(offset.job, batch.job_count + 1):
             while batch.progress[number - 1].state == QUEUED:
                 if not await batch.wait_for_change(self._heartbeat):
                     yield Alive()
             if batch.progress[number - 1].state != SKIPPED:
                 yield Started(number)
-                async for message in self._report_output(batch, number):
+                async for message in self._report_output(batch, offset if number == offset.job else Offset(number)):
                     yield message
             state, text = batch.progress[number - 1]
             status = _STATUS.get(state, state)
@@ -54,10 +65,10 @@ class Reporter:
             yield Finished(number, status, text)
         yield Ended(FAILED if failed else OK)
 
-    async def _report_output(self, batch: Batch, number: int) -> AsyncIterator[Message]:
-        """The output of one job, until the job has ended and all of it has been read."""
+    async def _report_output(self, batch: Batch, offset: Offset) -> AsyncIterator[Message]:
+        """The output of one job from there on, until the job has ended and all of it has been read."""
         loop = asyncio.get_running_loop()
-        tails = {stream: Tail(self._home.output(batch.session, number, stream)) for stream in _STREAMS}
+        number, tails = offset.job, self._tails(batch, offset)
         told = loop.time()
         while True:
             is_running = batch.progress[number - 1].state == RUNNING
@@ -78,16 +89,28 @@ class Reporter:
             else:
                 await batch.wait_for_change(_OUTPUT_POLL_SECONDS)
 
+    def _tails(self, batch: Batch, offset: Offset) -> dict[str, Tail]:
+        """Of both streams of a job, without what comes before the offset."""
+        skipped = {STDOUT: offset.stdout, STDERR: offset.stderr}
+        return {
+            stream: Tail(self._home.output(batch.session, offset.job, stream), skipped[stream]) for stream in skipped
+        }
+
     async def _read(self, tail: Tail, is_complete: bool) -> str | None:
-        """What the tail has to give; None if it has to be asked again, because means are wanting. Raises OSError, too,
-        if the disk does not answer: that ends the connection, and nothing is said of the job."""
+        """What the tail has to give; None if it has to be asked again, because means are wanting. Raises OSError."""
         try:
-            return await self._threads.call(tail.read, is_complete, timeout=self._heartbeat)
-        except asyncio.TimeoutError:
-            raise OSError("the disk with the stored output does not answer") from None
+            return await self._call(tail.read, is_complete)
         except Overloaded:
             return None
         except OSError as error:
             if error.errno in _WANTING:
                 return None
             raise
+
+    async def _call(self, function: Callable[..., _T], *arguments: object) -> _T:
+        """What the function returns in a thread. Raises Overloaded, OSError. If the disk does not answer, that ends the
+        connection, and nothing is said of the job."""
+        try:
+            return await self._threads.call(function, *arguments, timeout=self._heartbeat)
+        except asyncio.TimeoutError:
+            raise OSError("the disk with the stored output does not answer") from None

@@ -24,12 +24,14 @@ from headless.server.errors import Busy
 from headless.server.exception_handler import ExceptionHandler
 from headless.server.home import Home
 from headless.server.jobs import Jobs
+from headless.server.keys import Keys
 from headless.server.link import LINGER_SECONDS, Link
 from headless.server.listener import listen
 from headless.server.processes import processes
 from headless.server.reporter import Reporter
+from headless.server.requests import Parts
 from headless.server.retention import Retention
-from headless.server.session import Parts, Session
+from headless.server.session import Session
 from headless.server.settings import Settings
 from headless.server.store import Store, StoreUnavailable
 from headless.server.threads import Overloaded, Threads
@@ -62,6 +64,8 @@ class Server:
             Entrance(home, self._disk),
             self._queue,
             Reporter(home, self._files, settings.heartbeat),
+            self._store,
+            Keys(),
         )
         self._retention = Retention(home, self._store, self._files, settings.retention_days)
         self._links: dict[Link, asyncio.Task[None]] = {}

@@ -24,7 +24,16 @@ from typing import Any, TypeVar
 from headless.protocol import scram
 from headless.protocol.vocabulary import Job
 from headless.server.accounts import Account, Accounts
-from headless.server.journal import AcceptedBatch, Cancellation, JobEnd, Journal, SubmittedBatch
+from headless.server.journal import (
+    AcceptedBatch,
+    BatchEntry,
+    Cancellation,
+    JobEnd,
+    Journal,
+    KnownBatch,
+    SubmittedBatch,
+    digest_of,
+)
 from headless.server.threads import Overloaded, Threads
 
 log = logging.getLogger(__name__)
@@ -48,6 +57,10 @@ class StoreUnavailable(Exception):
 
 class AccountChanged(Exception):
     """The account of a batch is not what it was at the login, or is gone: nothing has been written."""
+
+
+class KeyTaken(Exception):
+    """The key of a batch belongs to one with other jobs: nothing has been written."""
 
 
 class StoreUncertain(Exception):
@@ -76,19 +89,25 @@ class Store:
 
     # What happens to batches. All of it is on disk when the method returns.
 
-    async def accept(self, account: Account, batch: SubmittedBatch) -> None:
-        """Raises AccountChanged if that is not the account any more, StoreUnavailable, StoreUncertain, or sqlite3.Error
-        for what can never be written."""
+    async def accept(self, account: Account, batch: SubmittedBatch) -> str:
+        """The session of the batch: an earlier one, if it has the same key. Raises AccountChanged if that is not the
+        account any more, KeyTaken, StoreUnavailable, StoreUncertain, or sqlite3.Error for what can never be
+        written."""
+        digest = digest_of(batch.jobs)
 
-        def accept(journal: Journal) -> None:
+        def accept(journal: Journal) -> str:
             if self._writing_accounts.of_user(account.user) != account:
                 raise AccountChanged
+            known = journal.of_key(account.user, batch.key) if batch.key else None
+            if known is not None:
+                return _session_of(known, digest)
             journal.accept(batch)
+            return batch.session
 
         def withdraw(journal: Journal) -> None:
             journal.withdraw(batch.session)
 
-        await self._writer.write(accept, _ACCEPT_SECONDS, withdraw)
+        return await self._writer.write(accept, _ACCEPT_SECONDS, withdraw)
 
     async def begin(self, session: str) -> bool:
         """The first job runs; False if the account has been removed, and the batch is over."""
@@ -97,6 +116,9 @@ class Store:
     async def finish(self, session: str, job: int, end: JobEnd) -> None:
         """The job has ended, and after OK the next one runs."""
         await self._writer.write(lambda journal: journal.finish(session, job, end))
+
+    async def request_cancellation(self, request: Cancellation) -> None:
+        await self._writer.write(lambda journal: journal.request_cancellation(request), _ACCEPT_SECONDS)
 
     async def drop_cancellation(self, request: Cancellation) -> None:
         await self._writer.write(lambda journal: journal.drop_cancellation(request.session, request.job))
@@ -112,6 +134,18 @@ class Store:
 
     async def unfinished(self) -> list[AcceptedBatch]:
         return await self._read(self._journal.unfinished)
+
+    async def of_key(self, user: str, key: str, jobs: tuple[Job, ...]) -> str | None:
+        """The session of the batch that has this key. Raises KeyTaken if it has other jobs."""
+        known = await self._read(self._journal.of_key, user, key)
+        return None if known is None else _session_of(known, digest_of(jobs))
+
+    async def known(self, session: str) -> KnownBatch | None:
+        return await self._read(self._journal.known, session)
+
+    async def batches_of(self, user: str, count: int) -> list[BatchEntry]:
+        """The user's batches that are not over, and the last so many of the others."""
+        return await self._read(self._journal.batches_of, user, count)
 
     async def job(self, session: str, job: int) -> Job:
         return await self._read(self._journal.job, session, job)
@@ -148,6 +182,13 @@ class Store:
             raise StoreUnavailable("the disk of the journal does not answer") from None
         except (Overloaded, sqlite3.Error) as error:
             raise StoreUnavailable(cause_of(error)) from None
+
+
+def _session_of(known: tuple[str, bytes], digest: bytes) -> str:
+    session, its_digest = known
+    if its_digest != digest:
+        raise KeyTaken
+    return session
 
 
 class _Write:

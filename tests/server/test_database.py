@@ -10,10 +10,12 @@ from contextlib import closing
 import pytest
 
 from headless.protocol.scram import Keys
+from headless.protocol.vocabulary import Job
 from headless.server import database
 from headless.server.account_limits import Limits
 from headless.server.accounts import Account, Accounts, decoy_salt, keys_from_hash
 from headless.server.errors import HomeError
+from headless.server.journal import digest_of
 from support.credentials import HASH
 from support.homes import make_home
 from support.in_process import run_here
@@ -74,6 +76,74 @@ os.abort()', 'failed', 4.0, 9.0, 'no'),
 """
 # The same, and one table with another name.
 VERSION_1 = VERSION_0.replace("made_up_salts", "decoy_salts") + "PRAGMA user_version = 1;"
+# Accounts have limits, batches know when they were over, and jobs more of how they ended.
+VERSION_2 = """
+CREATE TABLE accounts (
+    user TEXT PRIMARY KEY,
+    os_user TEXT,
+    salt TEXT,
+    stored_key BLOB,
+    server_key BLOB,
+    limits TEXT
+);
+CREATE TABLE decoy_salts (
+    key BLOB NOT NULL
+);
+CREATE TABLE batches (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    session TEXT NOT NULL UNIQUE,
+    user TEXT NOT NULL,
+    accepted REAL NOT NULL,
+    over REAL
+);
+CREATE TABLE jobs (
+    session TEXT NOT NULL REFERENCES batches (session),
+    job INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    title TEXT NOT NULL,
+    state TEXT NOT NULL,
+    started REAL,
+    ended REAL,
+    seconds REAL,
+    exit_status INTEGER,
+    signal INTEGER,
+    message TEXT NOT NULL DEFAULT '',
+    text TEXT NOT NULL,  -- the last one: it may be large, and is seldom read
+    PRIMARY KEY (session, job)
+);
+CREATE TABLE cancellations (
+    session TEXT NOT NULL,
+    job INTEGER NOT NULL,
+    requester TEXT NOT NULL,
+    PRIMARY KEY (session, job)
+);
+CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE INDEX batches_over ON batches (over);
+CREATE INDEX batches_of_user ON batches (user);
+CREATE INDEX jobs_not_ok ON jobs (state) WHERE state NOT IN ('ok', 'skipped');
+INSERT INTO decoy_salts VALUES (x'0123456789abcdef');
+INSERT INTO accounts VALUES ('R40', 'jdoe', NULL, NULL, NULL, NULL), ('R42', NULL, 'salt', x'01', x'02', NULL),
+    ('Jürgen', 'jürgen', 'other salt', x'03', x'04', NULL);
+INSERT INTO batches VALUES (3, 'done', 'R40', 1.0, 9.0), (5, 'waiting', 'R40', 2.0, NULL), (6, 'torn', 'R42', 2.5, 6.0),
+    (8, 'running', 'gone', 3.0, NULL);
+INSERT INTO jobs VALUES
+    ('done', 1, 'module', '009ABC', 'ok', 3.0, 4.0, NULL, NULL, NULL, '', '009ABC'),
+    ('done', 2, 'py_code', 'import os', 'failed', 4.0, 9.0, NULL, NULL, NULL, 'no', '
+
+  import os
+
+os.abort()'),
+    ('done', 3, 'py_file', 'a/b.py', 'skipped', NULL, NULL, NULL, NULL, NULL, '', 'a/b.py'),
+    ('waiting', 1, 'py_code', 'print(42)', 'queued', NULL, NULL, NULL, NULL, NULL, '', 'print(42)'),
+    ('waiting', 2, 'py_code', '', 'queued', NULL, NULL, NULL, NULL, NULL, '', ''),
+    ('torn', 1, 'py_code', 'pass', 'interrupted', 5.0, 6.0, NULL, NULL, NULL,
+        'the server stopped while the job was running', 'pass'),
+    ('torn', 2, 'py_code', 'pass', 'skipped', NULL, NULL, NULL, NULL, NULL, '', 'pass'),
+    ('running', 1, 'module', '009ABC', 'ok', 5.0, 6.0, NULL, NULL, NULL, '', '009ABC'),
+    ('running', 2, 'py_code', 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx', 'running', 6.0, NULL,
+        NULL, NULL, NULL, '', 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx');
+PRAGMA user_version = 2;
+"""
 # An earlier version made this key when it first looked at accounts.
 VERSION_1_WITHOUT_ACCOUNTS = VERSION_1.partition("INSERT INTO")[0] + "PRAGMA user_version = 1;"
 
@@ -84,12 +154,12 @@ TAKEN_OVER = {
         ("R42", None, "salt", b"\x01", b"\x02", None),
     ],
     "decoy_salts": [(b"\x01\x23\x45\x67\x89\xab\xcd\xef",)],
-    # The last column says when a batch was over.
+    # Number, session, user, when it was accepted and over, the key, and the digest of what is not over.
     "batches": [
-        (3, "done", "R40", 1.0, 9.0),
-        (5, "waiting", "R40", 2.0, None),
-        (6, "torn", "R42", 2.5, 6.0),
-        (8, "running", "gone", 3.0, None),
+        (3, "done", "R40", 1.0, 9.0, None, None),
+        (5, "waiting", "R40", 2.0, None, None, digest_of((Job("py_code", "print(42)"), Job("py_code", "")))),
+        (6, "torn", "R42", 2.5, 6.0, None, None),
+        (8, "running", "gone", 3.0, None, None, digest_of((Job("module", "009ABC"), Job("py_code", "x" * 70)))),
     ],
 }
 # Title, state, start, end and reason of each job. Nobody knows more of it.
@@ -104,7 +174,9 @@ TAKEN_OVER_JOBS = {
     ("waiting", 1): ("print(42)", "queued", None, None, ""),
     ("waiting", 2): ("", "queued", None, None, ""),
 }
-versions = pytest.mark.parametrize("old", [VERSION_0, VERSION_1], ids=["version 0", "version 1"])
+versions = pytest.mark.parametrize(
+    "old", [VERSION_0, VERSION_1, VERSION_2], ids=["version 0", "version 1", "version 2"]
+)
 
 
 def version_of(path) -> int:
@@ -152,7 +224,9 @@ def test_an_old_database_is_taken_over_with_all_accounts_and_batches(path, old):
 @versions
 def test_an_old_database_is_taken_over_with_all_jobs(path, old):
     write(path, old)
-    before = {(session, job): (kind, text) for session, job, kind, text, *_ in tables(path)["jobs"]}
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT session, job, kind, text FROM jobs").fetchall()
+        before = {row[:2]: row[2:] for row in rows}
     with closing(database.open_database(path)) as connection:
         rows = connection.execute(
             "SELECT session, job, title, state, started, ended, message, kind, text FROM jobs"

@@ -193,7 +193,7 @@ def test_a_refusal_that_the_protocol_does_not_allow_is_said_to_be_a_bug_and_is_n
         with RawClient(address).log_in() as client:
             assert "its log says why" in client.expect_refusal("busy")
 
-    monkeypatch.setattr(Session, "_receive_jobs", refuse_the_login)  # after `welcome`, where it has no place
+    monkeypatch.setattr(Session, "_receive_request", refuse_the_login)  # after `welcome`, where it has no place
     with caplog.at_level(logging.INFO):
         serve_here(tmp_path / "home", talk)
     (error,) = [record for record in caplog.records if record.levelno == logging.ERROR]

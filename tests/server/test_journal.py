@@ -25,7 +25,7 @@ from support.process import ROOT, manage
 
 KEYS = [
     "session", "job", "user", "kind", "title", "state", "accepted", "started", "ended", "seconds", "exit_status",
-    "signal", "message", "pid",
+    "signal", "message", "pid", "key",
 ]  # fmt: skip
 FAILED_SESSION = "5f0c" * 4
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from headless.protocol.client_connection import ClientConnection
 from headless.protocol.codec import decode
 from headless.protocol.connection import Connection, ConnectionClosed
-from headless.protocol.messages import Challenge, Jobs, Login, Logout, Message, Response
+from headless.protocol.messages import FROM_CLIENT, Challenge, Login, Message, Response
 from headless.protocol.scram import Keys
 from headless.protocol.server_connection import ServerConnection
 from support import scram
@@ -45,7 +45,7 @@ class ConnectionPair:
             message = self.client.challenge_login(message.user or "", message.nonce or "")
         elif isinstance(message, Login):
             message = self.client.osuser_login(message.os_user or "", message.user)
-        if isinstance(message, (Login, Response, Jobs, Logout)):
+        if isinstance(message, FROM_CLIENT):
             return self.client.send(message), self.server
         return self.server.send(message), self.client
 

@@ -13,6 +13,7 @@ NONCE = CLIENT_NONCE + SERVER_NONCE
 # What belongs to user R41, credentials.HASH and these nonces.
 AUTH_MESSAGE = scram.auth_message("R41", CLIENT_NONCE, NONCE, SALT)
 PROOF = scram.proof(HASH.encode(), AUTH_MESSAGE)
+KEY = "0123456789abcdef" * 2
 SIGNATURE = scram.signature(HASH.encode(), AUTH_MESSAGE)
 
 CLIENT_MESSAGES = {
@@ -21,13 +22,26 @@ CLIENT_MESSAGES = {
     f'nonce="{CLIENT_NONCE}"/>',
     "response": f'<response nonce="{NONCE}" proof="{PROOF}"/>',
     "jobs": "<jobs><module>009ABC</module><py_code>print(1)</py_code></jobs>",
+    "jobs:key": f'<jobs key="{KEY}"><module>009ABC</module><py_code>print(1)</py_code></jobs>',
+    "attach": '<attach session="S0" job="2" stdout="12" stderr="0"/>',
+    "attach:now": '<attach session="S0"/>',
+    "cancel": '<cancel session="S0"/>',
+    "sessions": "<sessions/>",
     "logout": "<logout/>",
 }
 SERVER_MESSAGES = {
     "challenge": f'<challenge nonce="{NONCE}" salt="{SALT}"/>',
     "welcome": '<welcome session="S1" heartbeat="30"/>',
     "welcome:signed": f'<welcome session="S1" heartbeat="30" signature="{SIGNATURE}"/>',
+    "welcome:attach": '<welcome session="S1" heartbeat="30" attach="yes"/>',
     "accepted": "<accepted/>",
+    "accepted:session": '<accepted session="S0"/>',
+    "attached:1": '<attached jobs="2" job="1" stdout="0" stderr="0"/>',
+    "attached:2": '<attached jobs="2" job="2" stdout="12" stderr="0"/>',
+    "attached:3": '<attached jobs="2" job="3" stdout="0" stderr="0"/>',
+    "attached:4": '<attached jobs="2" job="4" stdout="0" stderr="0"/>',
+    "cancelled": '<cancelled state="running"/>',
+    "listed": '<listed session="S0" state="ok" accepted="2026-11-25T02:00:00+00:00" job="1" jobs="2">009ABC</listed>',
     **{f"started:{job}": f'<started job="{job}"/>' for job in (1, 2, 3)},
     **{f"output:{job}": f'<output job="{job}" stream="stdout">text</output>' for job in (1, 2, 3)},
     **{
@@ -38,7 +52,7 @@ SERVER_MESSAGES = {
     **{f"ended:{status}": f'<ended status="{status}"/>' for status in ("ok", "failed")},
     **{
         f"refused:{reason}": f'<refused reason="{reason}">text</refused>'
-        for reason in ("login", "jobs", "version", "protocol", "busy")
+        for reason in ("login", "jobs", "version", "protocol", "busy", "session")
     },
     "alive": "<alive/>",
 }

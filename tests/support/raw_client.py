@@ -33,8 +33,14 @@ def py_code(code: str) -> str:
     return f"<py_code>{escape(code)}</py_code>"
 
 
-def in_jobs(*jobs: str) -> str:
-    return f"<jobs>{''.join(jobs)}</jobs>"
+def in_jobs(*jobs: str, key: str = "") -> str:
+    return f"<jobs{f' key={quoteattr(key)}' if key else ''}>{''.join(jobs)}</jobs>"
+
+
+def attach(session: str, *offset: int) -> str:
+    """From now on, or from this job and these characters of its stdout and stderr."""
+    named = zip(("job", "stdout", "stderr"), offset)
+    return f"<attach session={quoteattr(session)}{''.join(f' {name}={quoteattr(str(n))}' for name, n in named)}/>"
 
 
 class Report(NamedTuple):
@@ -71,13 +77,23 @@ class RawClient(Peer):
         self.send(*documents)
         return self.element()
 
-    def log_in(self) -> RawClient:
+    def log_in(self, user: str = "R41") -> RawClient:
         """As the user that runs the tests."""
-        self.session = self.ask(osuser_login(user="R41")).attrib["session"]
+        self.session = self.ask(osuser_login(user=user)).attrib["session"]
         return self
 
-    def submit(self, *jobs: str) -> None:
-        assert self.ask(in_jobs(*jobs)).tag == "accepted"
+    def submit(self, *jobs: str, key: str = "") -> str:
+        """The session of the batch, which is accepted."""
+        accepted = self.ask(in_jobs(*jobs, key=key))
+        assert accepted.tag == "accepted", ET.tostring(accepted)
+        assert set(accepted.attrib) == ({"session"} if key else set())
+        return accepted.attrib.get("session", self.session)
+
+    def attach(self, session: str, *offset: int) -> tuple[int, ...]:
+        """Number of jobs, and the offset from which the server goes on."""
+        attached = self.ask(attach(session, *offset))
+        assert attached.tag == "attached", ET.tostring(attached)
+        return tuple(int(attached.attrib[name]) for name in ("jobs", "job", "stdout", "stderr"))
 
     def expect(self, tag: str) -> ET.Element:
         element = self.element()

@@ -13,9 +13,10 @@ from contextlib import closing
 from typing import Any
 
 from headless.outcome import CommandFailed
+from headless.protocol.vocabulary import QUEUED, RUNNING
 from headless.server.commands.arguments import add_command, count, existing_home
 from headless.server.home import Home
-from headless.server.journal import BEGINNING, CANCELLED, QUEUED, RUNNING, Cancellation, Entry, Journal, Selection
+from headless.server.journal import BEGINNING, CANCELLED, Cancellation, Entry, Journal, Selection
 
 NAME = "jobs cancel"
 _WAIT_SECONDS = 10.0

@@ -10,10 +10,11 @@ import time
 from contextlib import closing
 from typing import Any, NamedTuple
 
+from headless.protocol.vocabulary import RUNNING
 from headless.server.appearance import appearance, iso
 from headless.server.commands.arguments import add_command, existing_home, moment
 from headless.server.home import Home
-from headless.server.journal import RUNNING, Journal, Selection
+from headless.server.journal import Journal, Selection
 
 FACT = "status"
 _DEFAULT_SINCE = "24h"

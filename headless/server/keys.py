@@ -1,0 +1,27 @@
+"""The keys of batches: whoever comes with the same key waits until the first one has its answer.
+
+Here is the waiting. Which batch a key belongs to is in journal.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
+
+
+class Keys:
+    """The keys that are being looked at."""
+
+    def __init__(self) -> None:
+        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+
+    @asynccontextmanager
+    async def hold(self, user: str, key: str | None) -> AsyncIterator[None]:
+        """Inside it nobody else has this key of this user; None is no key."""
+        if key is None:
+            yield
+            return
+        async with self._locks.setdefault((user, key), asyncio.Lock()):
+            yield

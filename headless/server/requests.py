@@ -1,0 +1,195 @@
+"""What a client that is logged in asks for: to run its jobs, to attach to a session, to cancel one, or to list them.
+
+Here is how each request is answered, up to the last message. A connection has one request. How it comes to that is in
+session.py, which also says how a request that fails ends the connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Awaitable
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import NamedTuple, TypeVar
+
+from headless.protocol.connection import ConnectionClosed
+from headless.protocol.messages import (
+    Accepted,
+    Attach,
+    Attached,
+    Cancel,
+    Cancelled,
+    Ended,
+    Jobs,
+    Listed,
+    Message,
+    Sessions,
+)
+from headless.protocol.text import replace_invalid_xml_chars
+from headless.protocol.vocabulary import BUSY, JOBS, OK, PROTOCOL, SESSION, Offset
+from headless.server.accounts import Account
+from headless.server.admission import Admission
+from headless.server.authentication import Authenticator
+from headless.server.batch import Batch
+from headless.server.batch_queue import BatchQueue
+from headless.server.entrance import Entrance
+from headless.server.errors import Busy, Refusal, UnknownSession
+from headless.server.heartbeat import Heartbeat
+from headless.server.jobs import JobRefused
+from headless.server.journal import SubmittedBatch
+from headless.server.keys import Keys
+from headless.server.link import Link, cancel
+from headless.server.reporter import Reporter
+from headless.server.settings import Settings
+from headless.server.store import AccountChanged, KeyTaken, Store
+from headless.terminal import escape_control_chars
+
+log = logging.getLogger(__name__)
+
+_LISTED = 20  # sessions that are over
+
+_T = TypeVar("_T")
+
+
+class Parts(NamedTuple):
+    """What all sessions of a server have in common."""
+
+    settings: Settings
+    admission: Admission
+    authenticator: Authenticator
+    entrance: Entrance
+    queue: BatchQueue
+    reporter: Reporter
+    store: Store
+    keys: Keys
+
+
+class Requests:
+    """The requests of one connection, of this account."""
+
+    def __init__(self, link: Link, parts: Parts, account: Account) -> None:
+        self._link = link
+        self._parts = parts
+        self._account = account
+
+    async def answer(self, session: str, request: Message | ConnectionClosed) -> None:
+        """Returns when the last message is sent, or the client has left. `session` is the name of the batch, if this is
+        one.
+
+        Raises Refusal, Busy, StoreUnavailable, StoreUncertain, ClientLeft, ProtocolError, OSError.
+        """
+        if isinstance(request, Jobs):
+            submitted = SubmittedBatch(session, self._account.user, request.jobs, request.key)
+            has_key = request.key is not None
+            del request  # it may be large, and this goes on as long as the jobs do
+            batch = await self._accept(submitted)
+            del submitted
+            self._link.release()
+            await self._link.send(Accepted(batch.session if has_key else None))
+            await self._follow(batch, Offset())
+        elif isinstance(request, Attach):
+            await self._attach(request)
+        elif isinstance(request, Cancel):
+            await self._cancel(request.session)
+        elif isinstance(request, Sessions):
+            await self._list()
+
+    async def _attach(self, request: Attach) -> None:
+        batch = await self._while_alive(self._find(request.session))
+        if request.job is None or request.stdout is None or request.stderr is None:
+            offset = await self._while_alive(self._parts.reporter.now(batch))
+        else:
+            offset = Offset(request.job, request.stdout, request.stderr)
+        if offset.job > batch.job_count + 1:
+            raise Refusal(PROTOCOL, f"there is no job {offset.job} in this session")
+        log.info("%s: attached to session %s, from job %d on", self._link.name, batch.session, offset.job)
+        await self._link.send(Attached(batch.job_count, offset.job, offset.stdout, offset.stderr))
+        await self._follow(batch, offset)
+
+    async def _find(self, session: str) -> Batch:
+        """Raises Refusal, Busy, StoreUnavailable."""
+        try:
+            return await self._parts.queue.find(self._account.user, session)
+        except UnknownSession:
+            raise Refusal(
+                SESSION, f"the account {self._account.user} has no session {session!r} on this server"
+            ) from None
+
+    async def _cancel(self, session: str) -> None:
+        await self._while_alive(self._find(session))
+        state = await self._while_alive(self._parts.queue.cancel(self._account.user, session))
+        log.info("%s: session %s cancelled, it was %s", self._link.name, escape_control_chars(session), state)
+        await self._link.send(Cancelled(state))
+
+    async def _list(self) -> None:
+        for entry in await self._while_alive(self._parts.store.batches_of(self._account.user, _LISTED)):
+            title = replace_invalid_xml_chars(entry.title)
+            accepted = datetime.fromtimestamp(entry.accepted, timezone.utc).isoformat(timespec="milliseconds")
+            await self._link.send(Listed(entry.session, entry.state, accepted, entry.job, entry.job_count, title))
+        await self._link.send(Ended(OK))
+
+    async def _accept(self, submitted: SubmittedBatch) -> Batch:
+        """Raises Refusal, Busy or StoreUnavailable, with nothing recorded and nothing run; StoreUncertain."""
+        check_not_stopping(self._parts.queue)
+        try:
+            async with self._parts.keys.hold(submitted.user, submitted.key):
+                return await self._known(submitted) or await self._accept_new(submitted)
+        except JobRefused as error:
+            raise Refusal(JOBS, str(error)) from None
+        except KeyTaken:
+            raise Refusal(JOBS, "the key of these jobs belongs to other jobs") from None
+        except AccountChanged:
+            raise Busy("the account has been changed or removed since the login") from None
+        except sqlite3.Error as error:
+            log.exception("session %s: cannot be recorded", submitted.session)
+            raise Busy(f"the server cannot record the jobs: {error}") from None
+
+    async def _known(self, submitted: SubmittedBatch) -> Batch | None:
+        """The batch, if it has been submitted before. What it needed then need not be there any more."""
+        key = submitted.key
+        session = await self._parts.store.of_key(submitted.user, key, submitted.jobs) if key else None
+        if session is not None:
+            with suppress(UnknownSession):  # it has been pruned just now
+                return await self._parts.queue.find(submitted.user, session)
+        return None
+
+    async def _accept_new(self, submitted: SubmittedBatch) -> Batch:
+        await self._parts.entrance.check(self._account, submitted)
+        check_not_stopping(self._parts.queue)
+        return await self._parts.queue.accept(self._account, submitted)
+
+    async def _follow(self, batch: Batch, offset: Offset) -> None:
+        """Reports what becomes of the batch, until that is known or the client leaves. The jobs go on either way."""
+        reporting = asyncio.ensure_future(self._report(batch, offset))
+        receiving = asyncio.ensure_future(self._link.receive())
+        try:
+            await asyncio.wait({reporting, receiving}, return_when=asyncio.FIRST_COMPLETED)
+            for ended in (reporting, receiving):
+                if ended.done():
+                    ended.result()
+        finally:
+            await cancel(reporting, receiving)
+        log.info("%s: the client %s", self._link.name, "was told the end" if batch.is_over else "has left")
+
+    async def _report(self, batch: Batch, offset: Offset) -> None:
+        async for message in self._parts.reporter.report(batch, offset):
+            await self._send(message)
+
+    async def _while_alive(self, work: Awaitable[_T]) -> _T:
+        """The result of the work, before which the client has nothing to say but that it leaves."""
+        settings = self._parts.settings
+        with Heartbeat(self._link, settings.heartbeat, settings.message_timeout):
+            return await self._link.work(work)
+
+    async def _send(self, message: Message) -> None:
+        """Sends what the client has not asked for, unless it has just said that it leaves."""
+        if not self._link.connection.is_over:
+            await self._link.send(message)
+
+
+def check_not_stopping(queue: BatchQueue) -> None:
+    """Raises Refusal."""
+    if queue.is_stopping:
+        raise Refusal(BUSY, "the server is stopping")

@@ -1,0 +1,225 @@
+"""Attaching to a session over another connection: the rest of what is to be told, without a gap or a repetition."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+
+import pytest
+
+from headless.server.accounts import Account
+from support.job_code import Gate
+from support.job_server import QuickServer, states
+from support.process import current_user
+from support.raw_client import Report, attach, connect, osuser_login, py_code, run
+from support.waiting import wait_until
+
+# What two jobs print: more than is read at a time, characters of several bytes, and some that XML cannot carry.
+PRINTED = {
+    (1, "stdout"): "one\r\n\x00\ud7ff\u20ac\U0001f600" + "x" * 70_000 + "\u00fc" * 70_000 + "\nlast",
+    (1, "stderr"): "\u00e9\n\n",
+    (2, "stdout"): "two\n",
+}
+TOLD = {place: text.replace("\x00", "\ufffd") for place, text in PRINTED.items()}
+JOBS = tuple(
+    py_code(
+        "import sys\n"
+        + "".join(
+            f"sys.{stream}.buffer.write({text.encode()!r})\n"
+            for (job, stream), text in PRINTED.items()
+            if job == number
+        )
+    )
+    for number in (1, 2)
+)
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    accounts = (Account("R43", current_user(), None),)
+    with QuickServer(tmp_path_factory.mktemp("attach") / "home", "--workers", "4", accounts=accounts) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def over(server):
+    """A session that has ended well."""
+    with connect(server).log_in() as client:
+        client.submit(*JOBS)
+        assert client.report() == Report(TOLD, [("ok", ""), ("ok", "")], "ok")
+        return client.session
+
+
+def follow(server, session: str, *offset: int) -> tuple[tuple[int, ...], Report]:
+    """The answer to `attach`, and what follows it."""
+    with connect(server).log_in() as client:
+        return client.attach(session, *offset), client.report()
+
+
+def rest_of_output(job: int, stdout: int, stderr: int) -> dict[tuple[int, str], str]:
+    """What is still to be told of TOLD."""
+    rest = {}
+    for (number, stream), text in TOLD.items():
+        left = text[{"stdout": stdout, "stderr": stderr}[stream] if number == job else 0 :]
+        if number >= job and left:
+            rest[number, stream] = left
+    return rest
+
+
+@pytest.mark.parametrize(
+    "offset",
+    [(1, 0, 0), (1, 1, 0), (1, 5, 1), (1, 6, 2), (1, 7, 3), (1, 8, 0), (1, 65_536, 3), (1, 70_009, 3), (1, 100_000, 1),
+     (1, 140_013, 3), (2, 0, 0), (2, 3, 0), (2, 4, 0), (3, 0, 0)],
+    ids=str,
+)  # fmt: skip
+def test_the_server_goes_on_at_every_place(server, over, offset):
+    attached, report = follow(server, over, *offset)
+    assert attached == (2, *offset)
+    assert report == Report(rest_of_output(*offset), [("ok", "")] * (3 - offset[0]), "ok")
+
+
+def test_a_place_behind_the_output_tells_no_more_of_it(server, over):
+    """A machine that was switched off may have lost what it had told."""
+    _, report = follow(server, over, 2, 1000, 10**14)
+    assert report == Report({}, [("ok", "")], "ok")
+
+
+def test_what_a_job_prints_after_that_place(server, tmp_path):
+    gate = Gate(tmp_path / "gate")
+    with connect(server).log_in() as first:
+        first.submit(py_code(f"print('abc', flush=True)\n{gate.code}print('def')"))
+        first.expect("started")
+        assert first.expect("output").text == "abc\n"
+    with connect(server).log_in() as client:
+        assert client.attach(first.session, 1, 4, 0) == (1, 1, 4, 0)
+        client.expect("started")
+        gate.open()
+        assert client.report() == Report({(1, "stdout"): "def\n"}, [("ok", "")], "ok")
+
+
+def test_from_now_on_is_from_the_job_that_runs_without_what_it_has_printed(server, tmp_path):
+    gate = Gate(tmp_path / "gate")
+    with connect(server).log_in() as first:
+        first.submit(py_code("print(1)"), py_code(f"print('\u20acb', flush=True)\n{gate.code}print('c')"))
+        while first.element().text != "\u20acb\n":
+            pass
+        with connect(server).log_in() as client:
+            assert client.attach(first.session) == (2, 2, 3, 0)
+            gate.open()
+            assert client.report() == Report({(2, "stdout"): "c\n"}, [("ok", "")], "ok")
+
+
+def test_from_now_on_of_a_batch_that_waits_or_is_over(server, own_server, over, tmp_path):
+    assert follow(server, over) == ((2, 3, 0, 0), Report({}, [], "ok"))
+    gate = Gate(tmp_path / "gate")
+    with connect(own_server).log_in() as running, connect(own_server).log_in() as waiting:
+        running.submit(py_code(gate.code))
+        waiting.submit(py_code("print(1)"))
+        with connect(own_server).log_in() as client:
+            assert client.attach(waiting.session) == (1, 1, 0, 0)
+            gate.open()
+            assert client.report() == Report({(1, "stdout"): "1\n"}, [("ok", "")], "ok")
+
+
+def test_from_now_on_of_a_batch_that_has_failed_tells_why(server):
+    with connect(server).log_in() as client:
+        client.submit(py_code("print(1)"), py_code("print(22); raise SystemExit('no such table')"), py_code("3"))
+        client.report()
+    attached, report = follow(server, client.session)
+    assert attached == (3, 2, 3, len("no such table\n"))
+    assert report == Report({}, [("failed", "no such table"), ("skipped", "")], "failed")
+
+
+@pytest.mark.parametrize("job", [1, 2, 3, 4])
+def test_a_failed_batch_ends_as_failed_wherever_the_client_goes_on(server, job):
+    with connect(server).log_in() as client:
+        client.submit(py_code("1"), py_code("raise SystemExit(3)"), py_code("3"))
+        client.report()
+    _, report = follow(server, client.session, job, 0, 0)
+    assert report.ended == "failed"
+    assert report.finished == [("ok", ""), ("failed", "exit status 3"), ("skipped", "")][job - 1 :]
+
+
+def test_a_session_that_ended_while_nobody_was_there_tells_its_whole_end(server, tmp_path):
+    gate = Gate(tmp_path / "gate")
+    with connect(server).log_in() as first:
+        first.submit(py_code(f"{gate.code}print(1)"), py_code("print(2)"))
+        first.expect("started")
+    gate.open()
+    wait_until(lambda: states(server, first.session) == ["ok", "ok"])
+    _, report = follow(server, first.session, 1, 0, 0)
+    assert report == Report({(1, "stdout"): "1\n", (2, "stdout"): "2\n"}, [("ok", ""), ("ok", "")], "ok")
+
+
+def test_several_connections_follow_one_session(server, tmp_path):
+    gate = Gate(tmp_path / "gate")
+    with connect(server).log_in() as first, connect(server).log_in() as second, connect(server).log_in() as third:
+        first.submit(py_code(f"{gate.code}print(1)"))
+        for client in (second, third):
+            client.attach(first.session, 1, 0, 0)
+        gate.open()
+        assert first.report() == second.report() == third.report() == Report({(1, "stdout"): "1\n"}, [("ok", "")], "ok")
+
+
+@pytest.mark.parametrize("end", ["crash", "stop"])
+def test_the_next_server_goes_on(tmp_path, end):
+    gate = Gate(tmp_path / "gate")
+    with QuickServer(tmp_path / "home", "--workers", "1", ends_jobs=False) as server:
+        with connect(server).log_in() as client:
+            client.submit(py_code(f"print('abc', flush=True)\n{gate.code}print('def')"), py_code("print(2)"))
+            client.expect("started")
+            assert client.expect("output").text == "abc\n"
+            getattr(server, end)()
+        server.start()
+        with connect(server).log_in() as again:
+            again.attach(client.session, 1, 4, 0)
+            gate.open()
+            expected = {(1, "stdout"): "def\n", (2, "stdout"): "2\n"}
+            assert again.report() == Report(expected, [("ok", ""), ("ok", "")], "ok")
+
+
+# Who may not
+
+
+def refusal(server, *documents: str, user: str = "R41") -> ET.Element:
+    with connect(server).log_in(user) as client:
+        refused = client.ask(*documents)
+        assert refused.tag == "refused"
+        client.expect_end()
+        return refused
+
+
+@pytest.mark.parametrize("what", [attach("{}"), attach("{}", 1, 0, 0), '<cancel session="{}"/>'])
+def test_the_session_of_another_account_is_as_unknown_as_one_that_does_not_exist(server, over, what):
+    for session in (over, "0" * 16, "x", over.upper(), f" {over}"):
+        refused = refusal(server, what.format(session), user="R43")
+        assert refused.attrib == {"reason": "session"}
+        assert refused.text == f"the account R43 has no session {session!r} on this server"
+
+
+def test_a_session_without_jobs_is_unknown(server):
+    with connect(server).log_in() as client, connect(server).log_in() as other:
+        other.send(attach(client.session, 1, 0, 0))
+        other.expect_refusal("session")
+
+
+@pytest.mark.parametrize(
+    "document",
+    [attach("{}", 4, 0, 0), attach("{}", 999_999_999, 0, 0), attach("{}", 1), attach("{}", 1, 0), attach("{}", 0, 0, 0),
+     attach("{}", 1, -1, 0), attach("{}", 1, 10**15, 0), "<attach/>", "<cancel/>", '<sessions session="{}"/>'],
+)  # fmt: skip
+def test_what_cannot_be_asked_for_is_a_protocol_error(server, over, document):
+    assert refusal(server, document.format(over)).attrib == {"reason": "protocol"}
+
+
+@pytest.mark.parametrize("document", [attach("x", 1, 0, 0), "<sessions/>", '<cancel session="x"/>'])
+def test_nobody_asks_before_the_login(server, document):
+    with connect(server) as client:
+        client.send(document)
+        client.expect_refusal("protocol")
+
+
+def test_a_client_that_does_not_want_to_attach_is_served_as_ever(server):
+    """Its `accepted` has no session, which it would not know."""
+    assert run(server, py_code("print(42)")) == Report({(1, "stdout"): "42\n"}, [("ok", "")], "ok")
+    with connect(server) as client:
+        assert client.ask(osuser_login(user="R41")).attrib["attach"] == "yes"
