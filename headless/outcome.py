@@ -39,6 +39,10 @@ class SessionError(HeadlessError):
     """The session could not be had, or did not end as it should."""
 
 
+class ConnectionLost(SessionError):
+    """The connection ended, or there was none, before all was told. Another one may bring the rest."""
+
+
 class JobFailed(SessionError):
     """The session ended in order, and the server reported a job that failed."""
 

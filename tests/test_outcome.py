@@ -9,6 +9,7 @@ import pytest
 from headless.client.password_file import Missing
 from headless.outcome import (
     CommandFailed,
+    ConnectionLost,
     HeadlessError,
     Interrupted,
     JobFailed,
@@ -34,6 +35,7 @@ CODES = [
     (Missing("why"), 2, "why"),
     (UnsupportedCall("why"), 2, "why"),
     (TimedOut("why"), 3, "why"),
+    (ConnectionLost("why"), 1, "why"),
     (ValueError("why"), 1, "unforeseen: ValueError('why')"),
     (MemoryError(), 1, "unforeseen: MemoryError()"),
     (ImportError("why"), 1, "unforeseen: ImportError('why')"),

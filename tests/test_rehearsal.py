@@ -252,9 +252,9 @@ from headless.client import call
 
 begin = call._Call
 
-def signalled(*arguments):
+def signalled(*arguments, **named):
     os.kill(os.getpid(), signal.SIGTERM)
-    return begin(*arguments)
+    return begin(*arguments, **named)
 
 call._Call = signalled
 cli.end_process(rehearsal.main(sys.argv[1:]))

@@ -18,17 +18,17 @@ class Deadline:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._end: float | None = None
+        self.end: float | None = None  # by the clock
 
     def set(self, seconds: float | None) -> None:
         """So many seconds from now; None takes it away."""
-        self._end = None if seconds is None else self._clock() + seconds
+        self.end = None if seconds is None else self._clock() + seconds
 
     def remaining(self) -> float | None:
         """Seconds, not less than 0; None without a deadline."""
-        return None if self._end is None else max(0.0, self._end - self._clock())
+        return None if self.end is None else max(0.0, self.end - self._clock())
 
     def check(self) -> None:
         """Raises DeadlinePassed if it is time to."""
-        if self._end is not None and self._clock() >= self._end:
+        if self.end is not None and self._clock() >= self.end:
             raise DeadlinePassed

@@ -1,31 +1,39 @@
-"""One session: drives a wire over a stream, from the login to the end of the jobs, and shows what happens.
+"""One session: hands the jobs over, follows them to their end, and shows what happens.
 
-It knows the commands and events of the seam, and nothing of what travels. What the events prove is in verdict.py, how
-long things may take is decided here.
+Here is what a call asks of a server, and how long things may take. How bytes travel is in connection.py, what the
+events prove in verdict.py. A call may need several connections: how it comes to the next one is in reconnection.py.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
+from headless.client.connection import Connection
 from headless.client.deadline import DeadlinePassed
-from headless.client.stream import Stream, connect
 from headless.client.verdict import Verdict
 from headless.options import NO_TIMEOUT
-from headless.outcome import Interrupted, JobFailed, ParameterError, SessionError, TimedOut
-from headless.protocol.errors import LocalProtocolError, RemoteProtocolError
+from headless.outcome import (
+    ConnectionLost,
+    HeadlessError,
+    JobFailed,
+    ParameterError,
+    SessionError,
+    Submission,
+    TimedOut,
+)
 from headless.protocol.text import shorten
-from headless.protocol.vocabulary import JOBS, LOGIN
+from headless.protocol.vocabulary import BUSY, JOBS, LOGIN
 from headless.protocol.wire import (
     Accepted,
+    Attached,
     Ended,
     Event,
     JobFinished,
     JobStarted,
     LoggedIn,
     Output,
-    Part,
-    Received,
     Refused,
-    SaltReceived,
+    UnsupportedCall,
 )
 
 TYPE_CHECKING = False
@@ -38,8 +46,6 @@ if TYPE_CHECKING:
     from headless.options import Options
     from headless.protocol.wire import Wire
 
-_MAX_MISSED_HEARTBEATS = 3
-
 
 def acceptance_seconds(timeout: int) -> int:
     """How long connecting, logging in and being accepted may take together, with this -t."""
@@ -47,26 +53,29 @@ def acceptance_seconds(timeout: int) -> int:
 
 
 class Session:
-    """One session of the command. `verdict` says at any moment how far it has come.
+    """One session of the command. `verdict` says at any moment how far it has come, `name` is what the server calls it,
+    "" until it has, and `can_attach` whether another connection can take it up.
 
-    `secret` is None where no password is asked for.
+    `secret` is None where no password is asked for. `make_wire` gives the wire of each connection, and `observe` is
+    told each event that the verdict has taken as a fact.
     """
 
-    def __init__(self, options: Options, secret: Secret | None, wire: Wire, console: Console, waiter: Waiter) -> None:
+    def __init__(
+        self, options: Options, secret: Secret | None, make_wire: Callable[[], Wire], console: Console, waiter: Waiter
+    ) -> None:
         self._options = options
         self._secret = secret
-        self._wire = wire
+        self._make_wire = make_wire
         self._console = console
         self._waiter = waiter
+        self.observe: Callable[[Event], None] = lambda _event: None
         self.verdict = Verdict(len(options.jobs), has_secret=secret is not None)
-        self._stream: Stream | None = None
-        self._silence: float | None = None  # seconds without a byte that mean a lost connection
+        self.name = ""
+        self.can_attach = False
+        self.connections = 0  # that have been tried
+        self._connection: Connection | None = None
         self._is_timed = False  # -t counts
-        self._is_closed = False  # by the server
-        self._failure: RemoteProtocolError | None = None  # what the wire raised, behind the events that it told before
-        self._command: Callable[[], None] | None = None  # the next one that the wire is due
-        self._part: Part | None = None  # which is being sent
-        self._rest = memoryview(b"")  # what has not left of it
+        self._shown = 0  # the last job that was shown to have started
 
     def run(self) -> None:
         """Returns when the server has said that all jobs ended well or, without a time-out, that it will run them.
@@ -75,46 +84,73 @@ class Session:
         """
         self._waiter.set_deadline(acceptance_seconds(self._options.timeout))
         try:
-            self._begin()
-            while not self._is_done():
-                self._handle(self._next_event())
+            self._run()
         except DeadlinePassed:
             raise self._out_of_time() from None
+        except (ParameterError, UnsupportedCall) as error:
+            if self._may_be_known():  # nothing in the call was wrong; it is now
+                raise SessionError(str(error)) from None
+            raise
         finally:
             self._leave()
 
-    def _begin(self) -> None:
+    def _run(self) -> None:
+        try:
+            self.begin()
+            self.follow()
+        except ConnectionLost as lost:
+            if not self.can_attach:
+                raise
+            from headless.client.reconnection import go_on  # most calls need none
+
+            go_on(self, lost, self._console, self._waiter)
+
+    def begin(self) -> None:
+        """Connects, and returns when the server has begun to tell what becomes of the jobs. Raises ConnectionLost,
+        DeadlinePassed, Interrupted, ProtocolError, HeadlessError."""
+        self.connections += 1
         service = self._options.service
-        self._console.info(f"connecting to {service.host} port {service.port}")
-        self._wire.log_in()
-        self._stream = connect(service, self._waiter)
-        self._console.info(f"connected to {self._stream.peer}")
+        self._connection = Connection(service, self._make_wire(), self.verdict, self._console, self._waiter)
+        self._handle(self._connection.log_in(self._secret))
+        while not (self.verdict.is_attached or self._is_done()):
+            self._handle(self._connection.next_event())
+
+    def let_go(self) -> None:
+        """Of a connection that is lost: from now on nobody tells of the jobs."""
+        self._leave()
+        self.verdict.connect()
+
+    def follow(self) -> None:
+        """Returns when all was told that the caller waits for. Raises the same as `begin`."""
+        assert self._connection is not None
+        while not self._is_done():
+            self._handle(self._connection.next_event())
 
     def _is_done(self) -> bool:
         """Raises RemoteProtocolError if something follows the end."""
+        assert self._connection is not None
         if not self.verdict.is_over:
             return self.verdict.was_accepted and self._options.timeout == 0
-        if self._failure is not None:
-            raise self._failure
-        if self._wire.next_event() is not None:
-            raise RemoteProtocolError("something follows the end of the session")
+        self._connection.check_end()
         return True
+
+    def _leave(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.leave(is_over=self.verdict.is_over)
 
     # Events
 
     def _handle(self, event: Event) -> None:
-        if isinstance(event, Received):
-            self._console.received(event.text)
-            return
-        self.verdict.judge(event)
         self._start_time_out()
-        if isinstance(event, SaltReceived):
-            self._command = lambda: self._answer_salt(event)
-        elif isinstance(event, LoggedIn):
-            self._show_login(event)
-            self._command = self._wire.submit
+        self.observe(event)
+        if isinstance(event, LoggedIn):
+            self._take_up(event)
         elif isinstance(event, Accepted):
+            self.name = event.session or self.name
             self._console.info("the server has accepted the jobs")
+        elif isinstance(event, Attached):
+            self._console.info(f"attached to session {self.name}, from job {event.offset.job} on")
         elif isinstance(event, Refused):
             raise self._refusal(event)
         elif isinstance(event, Ended):
@@ -129,20 +165,27 @@ class Session:
             self._is_timed = True
             self._waiter.set_deadline(None if self._options.timeout == NO_TIMEOUT else self._options.timeout)
 
-    def _answer_salt(self, event: SaltReceived) -> None:
-        assert self._secret is not None  # the verdict has seen to that
-        self._wire.answer_salt(self._secret.hash_for(event.salt))
+    def _take_up(self, event: LoggedIn) -> None:
+        """Hands the jobs over, or goes on where an earlier connection has ended."""
+        assert self._connection is not None
+        self.can_attach = event.can_attach
+        if self.connections == 1 and self._secret is not None:
+            self._save(self._secret, event)
+        if not event.can_attach and self.connections > 1:
+            raise SessionError("this server cannot go on with a session that another connection has begun")
+        wire = self._connection.wire
+        if self.verdict.was_accepted:
+            self._connection.start(partial(wire.attach, self.name, self.verdict.offset))
+        else:
+            self.name = event.session
+            self._connection.start(wire.submit)
 
-    def _show_login(self, event: LoggedIn) -> None:
-        if event.heartbeat is not None:
-            self._silence = float(_MAX_MISSED_HEARTBEATS * event.heartbeat)
-        self._console.info(f"logged in, session {event.session}" if event.session else "logged in")
-        if self._secret is not None:
-            if not event.is_proved:
-                self._console.info("the server has not proved that it knows the password")
-            made = self._secret.save()
-            if made:
-                self._console.info(made)
+    def _save(self, secret: Secret, event: LoggedIn) -> None:
+        if not event.is_proved:
+            self._console.info("the server has not proved that it knows the password")
+        made = secret.save()
+        if made:
+            self._console.info(made)
 
     def _end(self, event: Ended) -> None:
         self._console.info(f"session ended: {event.status}")
@@ -151,7 +194,7 @@ class Session:
 
     def _show_job(self, event: Event) -> None:
         if isinstance(event, JobStarted):
-            self._console.info(f"job {event.job} started: {self._options.jobs[event.job - 1].kind}")
+            self._show_start(event.job)
         elif isinstance(event, Output):
             whose = event.stream if event.job is None else f"job {event.job} {event.stream}"
             self._console.output(whose, event.text)
@@ -159,97 +202,30 @@ class Session:
             reason = f": {shorten(event.text)}" if event.text else ""
             self._console.info(f"job {event.job} {event.status}{reason}")
 
-    def _refusal(self, refused: Refused) -> ParameterError | SessionError:
+    def _show_start(self, job: int) -> None:
+        """Once: the server says it again to who attaches while the job runs."""
+        if job > self._shown:
+            self._shown = job
+            self._console.info(f"job {job} started: {self._options.jobs[job - 1].kind}")
+
+    def _refusal(self, refused: Refused) -> HeadlessError:
         text = f": {shorten(refused.text)}" if refused.text else ""
+        is_begun = self.verdict.was_accepted or self.connections > 1
+        if refused.reason == BUSY and self.can_attach and is_begun:
+            return ConnectionLost(f"the server ended the session (busy){text}")
         if self.verdict.was_accepted:
             return SessionError(f"the server ended the session ({refused.reason}){text}")
-        if refused.reason in (LOGIN, JOBS):
+        if refused.reason in (LOGIN, JOBS) and not self._may_be_known():
             return ParameterError(f"the server refused the {refused.reason}{text}")
         return SessionError(f"the server refused the session ({refused.reason}){text}")
 
+    def _may_be_known(self) -> bool:
+        """Whether the server may have the jobs from an earlier connection: then it is too late to correct the call."""
+        return self.connections > 1 and self.verdict.submission is not Submission.NOT_SUBMITTED
+
     def _out_of_time(self) -> SessionError | TimedOut:
-        if self.verdict.was_accepted:
+        if self.verdict.is_attached:
             return TimedOut(f"the jobs have not ended within {self._options.timeout} s, and go on")
+        if self.verdict.was_accepted:
+            return SessionError("the connection was lost, and no other one could be had in time")
         return SessionError("the server has not accepted the jobs in time")
-
-    # Bytes
-
-    def _next_event(self) -> Event:
-        """The next event, of those that were told; without any, bytes are moved until there is one."""
-        assert self._stream is not None
-        while True:
-            self._waiter.check()
-            event = self._wire.next_event()
-            if event is not None:
-                return event
-            if self._failure is not None:
-                raise self._failure
-            if self._is_closed:
-                raise SessionError("the server closed the connection")
-            if self._command is not None:  # only now: what came with the question may have ended the session
-                command, self._command = self._command, None
-                command()
-            # What is here already comes first: it is no answer to what has not left yet.
-            if not self._receive() and not self._send():
-                self._stream.wait(self._silence)
-
-    def _receive(self) -> bool:
-        """Whether anything had come, the end of the stream included."""
-        assert self._stream is not None
-        data = self._stream.receive_now()
-        if data is None:
-            return False
-        self._is_closed = not data
-        self.verdict.bytes_came()
-        try:
-            self._wire.receive(data)
-        except RemoteProtocolError as error:
-            self._failure = error.with_traceback(None)  # in which there may be what was wrong, and large
-        return True
-
-    def _send(self) -> bool:
-        """Whether anything has left."""
-        assert self._stream is not None
-        part = self._wire.next_part()
-        if part is None:
-            return False
-        if self._part is None:
-            self._part, self._rest = part, memoryview(part.data)
-        if part is not self._part:
-            raise LocalProtocolError("the wire has changed its mind in the middle of a part")
-        count = self._stream.send_now(self._rest)
-        self._rest = self._rest[count:]
-        if not self._rest:
-            self._part = None
-            self.verdict.part_left(part)
-            self._wire.part_left()
-            self._console.sent(part.shown)
-            return True
-        return count > 0
-
-    def _leave(self) -> None:
-        """Says goodbye if that is still possible, and closes. Accepted jobs go on."""
-        stream, self._stream = self._stream, None
-        if stream is None:
-            return
-        try:
-            if self._part is None:  # nothing may stand in the middle of a part
-                self._say_goodbye(stream)
-        except Interrupted:
-            raise
-        except Exception:  # a goodbye that nobody receives changes nothing
-            pass
-        finally:
-            stream.close()
-
-    def _say_goodbye(self, stream: Stream) -> None:
-        """Sends what the wire wants to be sent at the end, if that takes no waiting, but no more jobs."""
-        if not self.verdict.is_over:
-            if self._wire.next_part() is not None:  # which has not been sent, and is not to be now
-                return
-            self._wire.leave()
-        while (part := self._wire.next_part()) is not None and not part.jobs:
-            if stream.send_now(memoryview(part.data)) < len(part.data):
-                return
-            self._wire.part_left()
-            self._console.sent(part.shown)

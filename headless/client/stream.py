@@ -1,4 +1,5 @@
-"""A stream of bytes to the server, over TCP or TLS. Every wait ends at the deadline, every error is a SessionError."""
+"""A stream of bytes to the server, over TCP or TLS. Every wait ends at the deadline. An error is a ConnectionLost where
+another connection may be a better one, else a SessionError."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ import socket
 from contextlib import suppress
 
 from headless.client.waiting import READ, WRITE
-from headless.outcome import SessionError
+from headless.outcome import ConnectionLost, SessionError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -38,7 +39,8 @@ class Stream:
         self.peer = f"{host} port {port}"
 
     def start_tls(self, host: str) -> None:
-        """Raises SessionError if the server's certificate is not one for this host that the system trusts."""
+        """Raises SessionError if the server's certificate is not one for this host that the system trusts,
+        ConnectionLost."""
         import ssl  # costs more than all other imports together, so only when asked for
 
         self._wants_read, self._wants_write = (ssl.SSLWantReadError,), (ssl.SSLWantWriteError,)
@@ -54,21 +56,21 @@ class Stream:
             self._wanted = 0
 
     def receive_now(self) -> bytes | None:
-        """What has come already: b"" if the server has closed, None if there is nothing. Raises SessionError."""
+        """What has come already: b"" if the server has closed, None if there is nothing. Raises ConnectionLost."""
         self._wanted = 0
         data = self._try(lambda: self._socket.recv(_RECEIVE_BYTES), READ, _LOST)
         return None if data is _BLOCKED else data
 
     def send_now(self, data: memoryview) -> int:
-        """How many bytes went without waiting. Raises SessionError."""
+        """How many bytes went without waiting. Raises ConnectionLost."""
         count = self._try(lambda: self._socket.send(data), WRITE, _LOST)
         return 0 if count is _BLOCKED else count
 
     def wait(self, silence: float | None) -> None:
         """Returns when it is worth another try at what could not be done since the last `receive_now`, which is the
-        first of them. Raises SessionError after so many seconds of silence."""
+        first of them. Raises ConnectionLost after so many seconds of silence."""
         if not self._waiter.wait(self._socket, self._wanted, silence):
-            raise SessionError(f"the server has been silent for more than {silence:.0f} s")
+            raise ConnectionLost(f"the server has been silent for more than {silence:.0f} s")
 
     def close(self) -> None:
         with suppress(OSError):  # what was proved stays proved
@@ -85,13 +87,14 @@ class Stream:
         except self._wants_write:
             self._wanted |= WRITE
         except OSError as error:
-            raise SessionError(f"{failure}: {_reason(error)}") from None
+            kind = SessionError if _is_of_certificate(error) else ConnectionLost
+            raise kind(f"{failure}: {_reason(error)}") from None
         return _BLOCKED
 
 
 def connect(service: Service, waiter: Waiter) -> Stream:
     """A stream to the first address of the service that answers; each of them gets an equal part of what is left of the
-    time. Raises SessionError if there is none, DeadlinePassed, Interrupted."""
+    time. Raises ConnectionLost if there is none, SessionError, DeadlinePassed, Interrupted."""
     addresses = _resolve(service, waiter)
     failures = []
     for position, (family, address) in enumerate(addresses):
@@ -108,7 +111,7 @@ def connect(service: Service, waiter: Waiter) -> Stream:
             stream.close()
             raise
         return stream
-    raise SessionError(f"no connection to {service.host} port {service.port} ({'; '.join(failures)})")
+    raise ConnectionLost(f"no connection to {service.host} port {service.port} ({'; '.join(failures)})")
 
 
 def _resolve(service: Service, waiter: Waiter) -> list[Address]:
@@ -124,7 +127,7 @@ def _resolve(service: Service, waiter: Waiter) -> list[Address]:
     try:
         return waiter.run_in_thread(look_up, 0)
     except OSError as error:
-        raise SessionError(f"the host name {service.host} cannot be resolved: {_reason(error)}") from None
+        raise ConnectionLost(f"the host name {service.host} cannot be resolved: {_reason(error)}") from None
 
 
 def _connect(sock: socket.socket, address: tuple[Any, ...], waiter: Waiter, seconds: float) -> Stream:
@@ -147,8 +150,11 @@ def _connect(sock: socket.socket, address: tuple[Any, ...], waiter: Waiter, seco
         raise
 
 
+def _is_of_certificate(error: OSError) -> bool:
+    return hasattr(error, "verify_message")  # of ssl.SSLCertVerificationError
+
+
 def _reason(error: OSError) -> str:
-    certificate = getattr(error, "verify_message", "")  # of ssl.SSLCertVerificationError
-    if certificate:
-        return f"its certificate is not accepted: {certificate}"
+    if _is_of_certificate(error):
+        return f"its certificate is not accepted: {error.verify_message}"  # type: ignore[attr-defined]
     return error.strerror or str(error)

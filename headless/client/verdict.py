@@ -3,15 +3,18 @@
 A wire may be sloppy, or the server hostile. Ended ok is believed only in the state in which it can be true, and no
 event counts that came before what it answers had left this side whole. So nothing that a wire tells can make a false
 success.
+
+A call may have several connections, one after the other: what was proved on one of them stays proved.
 """
 
 from __future__ import annotations
 
 from headless.outcome import Submission
 from headless.protocol.errors import LocalProtocolError, RemoteProtocolError
-from headless.protocol.vocabulary import FAILED, OK, SKIPPED, STDERR, STDOUT
+from headless.protocol.vocabulary import FAILED, JOBS, OK, SKIPPED, STDERR, STDOUT, Offset
 from headless.protocol.wire import (
     Accepted,
+    Attached,
     Ended,
     Event,
     JobFinished,
@@ -36,6 +39,7 @@ _TABLE: dict[str, dict[type[Event], str]] = {
     SALT_RECEIVED: {LoggedIn: LOGGED_IN, Refused: OVER},
     LOGGED_IN: {
         Accepted: ACCEPTED,
+        Attached: ACCEPTED,
         JobStarted: LOGGED_IN,
         Output: LOGGED_IN,
         JobFinished: LOGGED_IN,
@@ -48,36 +52,57 @@ _TABLE: dict[str, dict[type[Event], str]] = {
 
 
 class Verdict:
-    """How far a call has come. It is told of each part that has left, of bytes that came, and of each event, as they
-    happen.
+    """How far a call has come. It is told of each connection that begins, of each part that has left, of bytes that
+    came, and of each event, as they happen.
 
     `submission` says whether the server has the jobs, `was_accepted` whether it has said that it will run them all.
-    `failure` is why the first job that failed did, "" if none has.
+    `failure` is why the first job that failed did, "" if none has. `jobs` is their number.
     """
 
     def __init__(self, jobs: int, has_secret: bool) -> None:
         self._jobs = jobs
         self._has_secret = has_secret
-        self._state = CONNECTED
         self._handed_over = 0  # jobs whose part has left
-        self._answerable = 0  # the same, when bytes came for the last time: what an event may be about
-        self._last_part = 0  # jobs of the last part that handed over any
-        self._running = 0  # the job that was told to have started, and not yet to have finished
-        self._finished = 0
+        self._may_be_known = False  # the jobs, from an earlier connection
         self.is_told_of_jobs = False  # which of them has started or finished
         self.was_accepted = False  # the server has said that the whole batch will run
         self.submission = Submission.NOT_SUBMITTED
         self.failure = ""
+        self.connect()
+
+    def connect(self) -> None:
+        """Another connection begins."""
+        self._state = CONNECTED
+        self._may_be_known = self._may_be_known or self._handed_over > 0
+        self._handed_over = 0
+        self._answerable = 0  # the same, when bytes came for the last time: what an event may be about
+        self._last_part = 0  # jobs of the last part that handed over any
+        self._parts = self._answerable_parts = self._parts_of_login = 0
+        self._running = 0  # the job that was told to have started, and not yet to have finished
+        if not self.was_accepted:
+            self._finished = 0
+            self._characters = {STDOUT: 0, STDERR: 0}  # that the job has printed whose turn it is
 
     @property
     def is_over(self) -> bool:
         return self._state == OVER
+
+    @property
+    def is_attached(self) -> bool:
+        """Whether this connection tells what becomes of the jobs."""
+        return self._state == ACCEPTED
+
+    @property
+    def offset(self) -> Offset:
+        """How far the server has told of the jobs."""
+        return Offset(self._finished + 1, self._characters[STDOUT], self._characters[STDERR])
 
     def part_left(self, part: Part) -> None:
         """Raises LocalProtocolError for a part that cannot have handed over so many jobs."""
         if part.jobs < 0 or (part.jobs and not part.data):
             raise LocalProtocolError(f"the wire sent a Part of {len(part.data)} bytes that hands over {part.jobs} jobs")
         self._handed_over += part.jobs
+        self._parts += 1
         if part.jobs:
             self._last_part = part.jobs
             if self.submission is Submission.NOT_SUBMITTED:
@@ -85,6 +110,7 @@ class Verdict:
 
     def bytes_came(self) -> None:
         self._answerable = self._handed_over
+        self._answerable_parts = self._parts
 
     def judge(self, event: Event) -> None:
         """Takes the event as a fact. Raises RemoteProtocolError if it cannot be one."""
@@ -95,25 +121,46 @@ class Verdict:
             raise RemoteProtocolError("the server wants a proof of a password, and the login has none")
         if isinstance(event, LoggedIn) and self._has_secret and self._state == CONNECTED:
             raise RemoteProtocolError("the server wants no proof of the password")
-        if isinstance(event, (JobStarted, Output, JobFinished)):
+        if isinstance(event, LoggedIn):
+            self._parts_of_login = self._parts
+        elif isinstance(event, (JobStarted, Output, JobFinished)):
             self._judge_job(event)
         elif isinstance(event, Accepted):
             self._judge_acceptance()
+        elif isinstance(event, Attached):
+            self._judge_attachment(event)
         elif isinstance(event, Ended):
             self._judge_end(event)
-        elif isinstance(event, Refused) and not self.is_told_of_jobs and self._handed_over == self._last_part:
-            # What was handed over at once is refused as a whole, before anything of it has run.
-            self.submission = self.submission if self.was_accepted else Submission.NOT_SUBMITTED
+        elif isinstance(event, Refused) and self._is_refused_as_a_whole(event):
+            self.submission = Submission.NOT_SUBMITTED
         self._state = following
+
+    def _is_refused_as_a_whole(self, event: Refused) -> bool:
+        """Whether nothing of the batch has run, nor will. What was handed over at once is refused as a whole, before
+        anything of it has run; what an earlier connection has handed over, only if the jobs are what is wrong."""
+        if self.was_accepted or self.is_told_of_jobs:
+            return False
+        if self._may_be_known:
+            return event.reason == JOBS and 0 < self._handed_over == self._last_part
+        return self._handed_over == self._last_part
 
     def _judge_acceptance(self) -> None:
         if self._answerable != self._jobs:
-            self.submission = Submission.UNKNOWN  # the server may have them, and the wire be wrong of what left
+            if not self.was_accepted:
+                self.submission = Submission.UNKNOWN  # the server may have them, and the wire be wrong of what left
             raise RemoteProtocolError(
                 f"the jobs were accepted when {self._answerable} of {self._jobs} had been handed over"
             )
         self.was_accepted = True
         self.submission = Submission.SUBMITTED
+
+    def _judge_attachment(self, event: Attached) -> None:
+        offset = event.offset
+        if not self.was_accepted or self._answerable_parts <= self._parts_of_login:
+            raise RemoteProtocolError("the server goes on with a session that it was not asked for")
+        if (event.jobs, offset) != (self._jobs, self.offset):
+            raise RemoteProtocolError("the server goes on with other jobs, or at another place, than it was asked for")
+        self._handed_over = self._answerable = event.jobs
 
     def _judge_job(self, event: JobStarted | Output | JobFinished) -> None:
         turn = self._finished + 1
@@ -124,6 +171,7 @@ class Verdict:
         if event.job != turn or turn > self._answerable or (isinstance(event, JobStarted) and self._running == turn):
             raise RemoteProtocolError(f"'{type(event).__name__}' of job {event.job} is out of turn")
         if isinstance(event, Output):
+            self._characters[event.stream] += len(event.text)
             return
         self.is_told_of_jobs = True
         self.submission = Submission.SUBMITTED
@@ -131,6 +179,7 @@ class Verdict:
             self._running = event.job
             return
         self._finished += 1
+        self._characters = {STDOUT: 0, STDERR: 0}
         if event.status not in (OK, FAILED, SKIPPED):
             raise RemoteProtocolError(f"a job with an unknown status {event.status!r}")
         if event.status != OK and not self.failure:
@@ -144,7 +193,7 @@ class Verdict:
             return
         if self.failure:
             return  # a session that ended in order, with a job that failed
-        if not self.was_accepted:
+        if self._state != ACCEPTED:
             raise RemoteProtocolError("the session ended ok before the jobs were accepted")
         if self.is_told_of_jobs and self._finished < self._jobs:
             raise RemoteProtocolError(f"the session ended ok with {self._finished} of {self._jobs} jobs done")

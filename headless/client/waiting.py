@@ -9,13 +9,14 @@ import os
 import selectors
 import socket
 import time
+from contextlib import contextmanager
 
 from headless.client.deadline import Deadline, DeadlinePassed
 from headless.client.signals import SignalCatcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any, TypeVar
 
     Result = TypeVar("Result")
@@ -44,6 +45,22 @@ class Waiter:
     def set_deadline(self, seconds: float | None) -> None:
         """So many seconds from now; None takes the deadline away."""
         self._deadline.set(seconds)
+
+    @contextmanager
+    def at_most(self, seconds: float | None) -> Iterator[None]:
+        """Inside it the deadline is no later than so many seconds from now, unless it is set anew there."""
+        before = self._deadline.end
+        if seconds is not None and (before is None or seconds < self.remaining()):
+            self._deadline.set(seconds)
+        ours = self._deadline.end
+        try:
+            yield
+        finally:
+            if self._deadline.end == ours:
+                self._deadline.end = before
+
+    def has_deadline(self) -> bool:
+        return self._deadline.end is not None
 
     def remaining(self) -> float:
         """Seconds until the deadline; an hour without one."""
@@ -76,6 +93,16 @@ class Waiter:
                     return True
                 if end is not None and self._clock() >= end:
                     return False
+
+    def sleep(self, seconds: float) -> None:
+        """Raises Interrupted and DeadlinePassed."""
+        end = self._clock() + seconds
+        with _Selector() as selector:
+            if self._signals.wakeup:
+                selector.register(self._signals.wakeup, READ)
+            while (rest := end - self._clock()) > 0:
+                selector.select(max(0.0, min(rest, self.remaining())))
+                self.check()
 
     def wait_to_write(self, descriptor: int) -> bool:
         """Whether a short write to a pipe or a terminal would not block; False if the deadline passes before that.

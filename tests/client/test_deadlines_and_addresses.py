@@ -10,7 +10,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from headless.client import session
+from headless.client import connection
 from headless.client.console import Console
 from headless.client.deadline import DeadlinePassed
 from headless.client.stream import connect
@@ -117,7 +117,7 @@ def test_a_welcome_that_was_there_before_the_login_is_no_answer_to_it(monkeypatc
         assert waiter.wait(stream._socket, READ)
         return stream
 
-    monkeypatch.setattr(session, "connect", connect_and_wait_for_what_comes)
+    monkeypatch.setattr(connection, "connect", connect_and_wait_for_what_comes)
     with pytest.raises(RemoteProtocolError, match="nothing has been sent yet"):
         session_with(scripted(script), waiter).run()
 

@@ -7,8 +7,11 @@ import pytest
 from headless.client.verdict import Verdict
 from headless.outcome import Submission
 from headless.protocol.errors import RemoteProtocolError
+from headless.protocol.vocabulary import Offset
 from headless.protocol.wire import (
     Accepted,
+    Attached,
+    Cancelled,
     Ended,
     Event,
     JobFinished,
@@ -24,14 +27,19 @@ SALT, IN, ACCEPTED = SaltReceived(None), LoggedIn("s"), Accepted()
 STARTED, PRINTED, OK, FAILED = JobStarted(1), Output(1, "stdout", "x"), JobFinished(1, "ok"), JobFinished(1, "failed")
 REFUSED, ENDED, ENDED_FAILED = Refused("busy"), Ended("ok"), Ended("failed")
 SENT = Part(b"job", 1)  # of one job
+ASKED = Part(b"attach")
+LOST = "the connection is lost, and there is another one"
+BEGINNING, PRINTED_ONE, BEHIND = Offset(), Offset(1, 1, 0), Offset(2)
 
 
-def judge(*steps: object, has_secret: bool = False) -> Verdict:
-    """The verdict after these steps: events, which come with bytes, and parts, which leave."""
-    verdict = Verdict(1, has_secret)
+def judge(*steps: object, has_secret: bool = False, jobs: int = 1) -> Verdict:
+    """The verdict after these steps: events, which come with bytes, parts, which leave, and losses."""
+    verdict = Verdict(jobs, has_secret)
     for step in steps:
         if isinstance(step, Part):
             verdict.part_left(step)
+        elif step == LOST:
+            verdict.connect()
         else:
             assert isinstance(step, Event)
             verdict.bytes_came()
@@ -53,8 +61,35 @@ TABLE = {
     (IN, SENT, ACCEPTED, FAILED): {REFUSED, ENDED, ENDED_FAILED},
     (IN, SENT, ACCEPTED, ENDED): set(),
     (REFUSED,): set(),
-}
-EVENTS = (SALT, IN, ACCEPTED, STARTED, PRINTED, OK, FAILED, REFUSED, ENDED, ENDED_FAILED)
+    # Another connection before the jobs were accepted: they are handed over again.
+    (IN, SENT, LOST): {IN, REFUSED},
+    (IN, SENT, LOST, IN): {REFUSED, ENDED_FAILED},
+    (IN, SENT, LOST, IN, ASKED): {REFUSED, ENDED_FAILED},
+    (IN, SENT, LOST, IN, SENT): {ACCEPTED, STARTED, PRINTED, OK, FAILED, REFUSED, ENDED_FAILED},
+    # After that: it attaches, and nothing counts before that is answered, nor at another place.
+    (IN, SENT, ACCEPTED, LOST): {IN, REFUSED},
+    (IN, SENT, ACCEPTED, LOST, IN): {REFUSED, ENDED_FAILED},
+    (IN, SENT, ACCEPTED, LOST, ASKED, IN): {REFUSED, ENDED_FAILED},
+    (IN, SENT, ACCEPTED, LOST, IN, ASKED): {Attached(1, BEGINNING), REFUSED, ENDED_FAILED},
+    (IN, SENT, ACCEPTED, STARTED, LOST, IN, ASKED): {Attached(1, BEGINNING), REFUSED, ENDED_FAILED},
+    (IN, SENT, ACCEPTED, STARTED, PRINTED, LOST, IN, ASKED): {Attached(1, PRINTED_ONE), REFUSED, ENDED_FAILED},
+    (IN, SENT, ACCEPTED, OK, LOST, IN, ASKED): {Attached(1, BEHIND), REFUSED, ENDED_FAILED},
+    (IN, SENT, ACCEPTED, LOST, IN, ASKED, Attached(1, BEGINNING)): {
+        STARTED, PRINTED, OK, FAILED, REFUSED, ENDED, ENDED_FAILED,
+    },
+    # The server says again that the job has started, once.
+    (IN, SENT, ACCEPTED, STARTED, LOST, IN, ASKED, Attached(1, BEGINNING)): {
+        STARTED, PRINTED, OK, FAILED, REFUSED, ENDED_FAILED,
+    },
+    (IN, SENT, ACCEPTED, STARTED, LOST, IN, ASKED, Attached(1, BEGINNING), STARTED): {
+        PRINTED, OK, FAILED, REFUSED, ENDED_FAILED,
+    },
+    (IN, SENT, ACCEPTED, OK, LOST, IN, ASKED, Attached(1, BEHIND)): {REFUSED, ENDED, ENDED_FAILED},
+}  # fmt: skip
+EVENTS = (
+    SALT, IN, ACCEPTED, STARTED, PRINTED, OK, FAILED, REFUSED, ENDED, ENDED_FAILED, Cancelled("running"),
+    *(Attached(jobs, offset) for jobs in (1, 2) for offset in (BEGINNING, PRINTED_ONE, BEHIND, Offset(3))),
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("steps", TABLE, ids=str)
@@ -93,6 +128,14 @@ def test_a_failed_job_is_the_failure_of_the_call_whatever_the_end_says():
         ((IN, SENT, OK, SENT), Submission.SUBMITTED),  # one by one: a job that ran stays submitted
         ((IN, SENT, ACCEPTED), Submission.SUBMITTED),
         ((IN, SENT, ACCEPTED, REFUSED), Submission.SUBMITTED),
+        ((IN, SENT, LOST), Submission.UNKNOWN),
+        ((IN, SENT, LOST, REFUSED), Submission.UNKNOWN),  # busy: an earlier connection may have handed them over
+        ((IN, SENT, LOST, Refused("login")), Submission.UNKNOWN),
+        ((IN, SENT, LOST, IN, SENT, REFUSED), Submission.UNKNOWN),
+        ((IN, SENT, LOST, IN, SENT, Refused("jobs")), Submission.NOT_SUBMITTED),
+        ((IN, SENT, LOST, IN, Refused("jobs")), Submission.UNKNOWN),  # of nothing that has left
+        ((IN, LOST, IN, SENT, REFUSED), Submission.NOT_SUBMITTED),
+        ((IN, SENT, ACCEPTED, LOST, IN, ASKED, Refused("session")), Submission.SUBMITTED),
     ],
     ids=str,
 )
@@ -104,3 +147,15 @@ def test_what_is_said_of_the_jobs(steps, submission):
 def test_an_unknown_word_is_an_error(event):
     with pytest.raises(RemoteProtocolError):
         judge(IN, SENT, ACCEPTED, event)
+
+
+def test_a_job_that_failed_before_the_loss_stays_the_failure():
+    steps = (IN, SENT, ACCEPTED, JobFinished(1, "failed", "why"), LOST, IN, ASKED, Attached(1, BEHIND), ENDED)
+    assert judge(*steps).failure == "job 1 failed: why"
+
+
+def test_what_was_printed_is_counted_for_each_stream_and_from_the_beginning_for_each_job():
+    printed = [Output(1, "stdout", "\u20ac\U0001f600"), Output(1, "stderr", "x"), Output(1, "stdout", "")]
+    verdict = judge(IN, Part(b"jobs", 2), ACCEPTED, STARTED, *printed, jobs=2)
+    assert verdict.offset == Offset(1, 2, 1)
+    assert judge(IN, Part(b"jobs", 2), ACCEPTED, STARTED, *printed, OK, jobs=2).offset == Offset(2)

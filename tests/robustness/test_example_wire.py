@@ -60,7 +60,7 @@ class Calls:
         self._waiter.line = None
         self._waiter.dial = lambda: Line(self._listener.accept()[0], answer, cut)
         wire = GuardedWire(load(EXAMPLE, self._waiter), call_for(self._options), self._waiter)
-        session = Session(self._options, self._secret, wire, Console(0, self._waiter), self._waiter)
+        session = Session(self._options, self._secret, lambda: wire, Console(0, self._waiter), self._waiter)
         result = end_of(session)
         line = self._waiter.line
         assert line is not None

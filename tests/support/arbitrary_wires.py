@@ -7,7 +7,7 @@ from typing import ClassVar
 from unittest.mock import patch
 
 from headless import outcome
-from headless.client import session
+from headless.client import connection
 from headless.client.console import Console
 from headless.client.foreign_wire import GuardedWire
 from headless.client.session import Session
@@ -133,9 +133,9 @@ def run_session(  # noqa: PLR0917
     wire_class = type("Wire", (ScriptedWire,), {"script": script, "log": log})
     guarded = GuardedWire(wire_class, make_call(jobs), waiter)
     secret = KnownHash() if has_secret else None
-    call = Session(options, secret, guarded, Console(0, waiter), waiter)
+    call = Session(options, secret, lambda: guarded, Console(0, waiter), waiter)
     try:
-        with patch.object(session, "connect", lambda *_: FakeStream(receipts, room, is_eager)):
+        with patch.object(connection, "connect", lambda *_: FakeStream(receipts, room, is_eager)):
             call.run()
         code = outcome.OK
     except Exception as error:

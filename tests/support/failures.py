@@ -97,6 +97,17 @@ def then(*steps: Callable[[WatchedPeer], object]) -> Callable[[WatchedPeer], Non
     return script
 
 
+def on_another_connection(
+    first: Callable[[WatchedPeer], object], second: Callable[[WatchedPeer], object]
+) -> Callable[[WatchedPeer], None]:
+    """A script: the first connection is lost after `first`, and the command connects again."""
+
+    def script(peer: WatchedPeer) -> None:
+        (second if "connecting again" in peer.shown.read_text() else first)(peer)
+
+    return script
+
+
 def answer(text: str | bytes) -> Callable[[Terminal], object]:
     """Somebody at a terminal, who types this at the prompt."""
     return lambda terminal: terminal.answer(text)

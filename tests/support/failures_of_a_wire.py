@@ -17,6 +17,7 @@ from support.failures import (
     WatchedPeer,
     Way,
     answer,
+    on_another_connection,
     secrets,
     terminate,
     wait,
@@ -30,6 +31,7 @@ OUR_FAULT = "this is a fault of the client"
 # Tells the first list of events when the server has answered the login, the second one when it has answered the jobs.
 _CODE = """
 from headless.protocol.errors import *
+from headless.protocol.vocabulary import Offset
 from headless.protocol.wire import *
 
 TOLD = [{}]
@@ -130,6 +132,48 @@ NOT_LOADED = [
         ("-t", "1")),
     way("call that the wire cannot carry", 2, NOT, "no more than one, please",
         telling("", more="def __init__(self, call): raise UnsupportedCall('no more than one, please')")),
+]  # fmt: skip
+
+
+def lose_after_the_jobs(peer: WatchedPeer) -> None:
+    """The first connection."""
+    for _ in range(2):
+        peer.receive()
+        peer.send("<answer/>")
+
+
+# After the second answer the connection is lost; the third and the fourth one come on another one.
+LOST = on_another_connection(lose_after_the_jobs, answer_the_jobs)
+ATTACH = """def attach(self, session, offset):
+        self.send(frame(b"<attach/>"), "attach")"""
+
+
+def telling_again(of_jobs: str, at_login: str, of_attaching: str, more: str = ATTACH) -> Prepare:
+    told = f"[LoggedIn('s', can_attach=True)], [{of_jobs}], [{at_login}], [{of_attaching}]"
+    return file_with(_CODE.format(told) + f"\n    {more}\n")
+
+
+AGAIN = "LoggedIn('s', can_attach=True)"
+
+ATTACHED = [
+    way("attached before it has asked", 1, SUBMITTED, "the server goes on with a session that it was not asked for",
+        telling_again("Accepted()", f"{AGAIN}, Attached(1, Offset())", ""), LOST),
+    way("attached where it submits", 1, UNKNOWN, "the server goes on with a session that it was not asked for",
+        telling_again("", AGAIN, "Attached(1, Offset())"), LOST),
+    way("attached to other jobs", 1, SUBMITTED, "the server goes on with other jobs, or at another place",
+        telling_again("Accepted()", AGAIN, "Attached(2, Offset())"), LOST),
+    way("attached at another place", 1, SUBMITTED, "the server goes on with other jobs, or at another place",
+        telling_again("Accepted()", AGAIN, "Attached(1, Offset(2))"), LOST),
+    way("ended ok before it has attached", 1, SUBMITTED, "ended ok before the jobs were accepted",
+        telling_again("Accepted()", AGAIN, "Ended('ok')"), LOST),
+    way("accepted where it attaches", 1, SUBMITTED, "the jobs were accepted when .*0 of 1 .*had been handed over",
+        telling_again("Accepted()", AGAIN, "Accepted(), Ended('ok')"), LOST),
+    way("attached with a wrong type", 1, SUBMITTED, f"the wire is wrong: .*Attached.offset has to be.*{OUR_FAULT}",
+        telling_again("Accepted()", AGAIN, "Attached(1, 1)"), LOST),
+    way("wire that cannot attach after all", 1, SUBMITTED, "this wire cannot attach to the session",
+        telling_again("Accepted()", AGAIN, "", more=""), LOST),
+    way("wire that fails to attach", 1, SUBMITTED, f"the wire failed: .*KeyError.*{OUR_FAULT}",
+        telling_again("Accepted()", AGAIN, "", "def attach(self, session, offset): {}['x']"), LOST),
 ]  # fmt: skip
 
 AGAINST_THE_RULES = [
@@ -240,4 +284,4 @@ AT_A_TERMINAL_WITHOUT_SALT = [
         answer("secret\n"), wire=WIRE),
 ]  # fmt: skip
 
-WAYS_OF_A_WIRE = [*NOT_LOADED, *AGAINST_THE_RULES, *NOT_TRUE, *AT_A_TERMINAL_WITHOUT_SALT]
+WAYS_OF_A_WIRE = [*NOT_LOADED, *AGAINST_THE_RULES, *ATTACHED, *NOT_TRUE, *AT_A_TERMINAL_WITHOUT_SALT]

@@ -37,6 +37,7 @@ from support.failures import (
     WatchedPeer,
     Way,
     end_with_reset,
+    on_another_connection,
     refusal,
     send_and_see,
     sending,
@@ -56,6 +57,8 @@ if os.name != "nt":
 LARGE_BATCH = ("-c", "&" * 130_000) * 10
 TOO_LARGE_BATCH = ("-c", "&" * 130_000) * 27
 
+
+Step = Callable[[WatchedPeer], object]  # of a script, or all of it
 
 # Faults, each at every stage
 
@@ -305,7 +308,80 @@ SENT_AFTER_THE_JOBS = [
         answering_jobs(ACCEPTED, STARTED, FINISHED, ENDED, "<alive/>")),
 ]  # fmt: skip
 
+ATTACH = '<welcome session="s1" attach="yes"/>'
+ATTACHED = '<attached jobs="1" job="1" stdout="0" stderr="0"/>'
+
+
+def accepting_and_losing(*documents: str) -> Callable[[WatchedPeer], None]:
+    """A script: can attach, accepts the jobs, sends these, and closes."""
+
+    def script(peer: WatchedPeer) -> None:
+        peer.receive()
+        peer.send(ATTACH)
+        peer.receive()
+        peer.send('<accepted session="s1"/>', *documents)
+
+    return script
+
+
+def losing_the_jobs(peer: WatchedPeer) -> None:
+    peer.receive()
+    peer.send(ATTACH)
+    peer.receive()
+
+
+def answering(*documents: str, welcome: str = ATTACH) -> Callable[[WatchedPeer], None]:
+    """A script: lets the client in, and answers what it asks for."""
+
+    def script(peer: WatchedPeer) -> None:
+        peer.receive()
+        peer.send(welcome)
+        if documents:
+            peer.receive()
+            peer.send(*documents)
+        wait(peer)
+
+    return script
+
+
+def lost(  # noqa: PLR0917
+    name: str, code: int, jobs: str, reason: str, first: Step, second: Step, *argv: str
+) -> Way:
+    return Way(f"lost, then {name}", code, jobs, reason, on_another_connection(first, second), argv)
+
+
+LOST = [
+    lost("out of time", 1, SUBMITTED, "the connection was lost, and no other one could be had in time",
+         accepting_and_losing(STARTED), wait, "-t", "1"),
+    lost("out of time again", 3, SUBMITTED, "have not ended within .*1 s, and go on",
+         accepting_and_losing(STARTED), answering(ATTACHED, STARTED), "-t", "1"),
+    lost("signal", -signal.SIGTERM, SUBMITTED, "ended by signal 15", accepting_and_losing(STARTED), terminate),
+    lost("login refused", 1, SUBMITTED, r"ended the session \(.*login.*\): not you",
+         accepting_and_losing(STARTED), then(after_the_login, sending(refusal("login")))),
+    lost("session unknown", 1, SUBMITTED, r"ended the session \(.*session.*\): not you",
+         accepting_and_losing(STARTED), answering(refusal("session"))),
+    lost("another place", 1, SUBMITTED, "at another place than",
+         accepting_and_losing(STARTED), answering(ATTACHED.replace('job="1"', 'job="2"'))),
+    lost("other jobs", 1, SUBMITTED, "with other jobs, or at another place",
+         accepting_and_losing(STARTED), answering(ATTACHED.replace('jobs="1"', 'jobs="2"'))),
+    lost("a server that cannot attach", 1, SUBMITTED, "cannot go on with a session that another connection has begun",
+         accepting_and_losing(STARTED), answering(welcome=WELCOME)),
+    lost("job failed", 1, SUBMITTED, "job 1 failed: .*no such table",
+         accepting_and_losing(STARTED), answering(ATTACHED, STARTED, FAILED, ENDED_FAILED)),
+    lost("accepted where it was to attach", 1, SUBMITTED, "is not allowed when", accepting_and_losing(STARTED),
+         answering('<accepted session="s1"/>')),
+    lost("ended where it was to attach", 1, SUBMITTED, "is not allowed when", accepting_and_losing(), answering(ENDED)),
+    lost("out of time before accepted", 1, UNKNOWN, "not accepted the jobs in time", losing_the_jobs, wait, "-t", "2"),
+    lost("busy until out of time", 1, UNKNOWN, "not accepted the jobs in time", losing_the_jobs,
+         answering(refusal("busy")), "-t", "2"),
+    lost("jobs refused", 2, NOT, "refused the .*jobs: not you", losing_the_jobs, answering(refusal("jobs"))),
+    lost("login refused before accepted", 1, UNKNOWN, r"refused the session \(.*login.*\): not you", losing_the_jobs,
+         then(after_the_login, sending(refusal("login")))),
+    lost("a server that would run them twice", 1, UNKNOWN,
+         "cannot go on with a session that another connection has begun", losing_the_jobs, answering(welcome=WELCOME)),
+]  # fmt: skip
+
 WAYS_TO_FAIL = [
     *BEFORE_A_CONNECTION, *AT_A_TERMINAL, *OVER_TLS, *SENT_BEFORE_THE_JOBS, *SENT_AFTER_THE_JOBS, *SILENCE,
-    *at_every_stage(),
+    *at_every_stage(), *LOST,
 ]  # fmt: skip

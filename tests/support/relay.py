@@ -1,17 +1,15 @@
-"""Relays between client and server that end the connection in the middle: one that moves only while a client in this
-process waits, for every offset of a conversation, and one in a thread, for real processes."""
+"""A relay between client and server that ends the connection in the middle, and moves only while a client in this
+process waits: for every offset of a conversation. One for real processes is in unreliable_relay.py."""
 
 from __future__ import annotations
 
 import select
 import socket
-import threading
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from headless.client.waiting import READ, Waiter
-from support.frames import frames_in
 from support.process import PATIENCE
 from support.sockets import reset
 
@@ -121,71 +119,3 @@ PLACES: dict[str, Callable[[int], int]] = {
     "before its last byte": lambda size: size - 1,
     "after it": lambda size: size,
 }
-
-
-class Relay:
-    """A relay for one connection, in a thread, that ends it at this place of the first frame with this message, and of
-    that side. FIN ends the direction of that frame, the other goes on; RST ends both at once."""
-
-    def __init__(self, server: str, side: str, name: str, place: str, by: str) -> None:
-        self._server = server
-        self._side, self._name, self._place, self._by = side, name, place, by
-        self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(PATIENCE)
-        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
-        self.sent = {CLIENT: b"", SERVER: b""}  # what has come from each
-        self.passed = {CLIENT: b"", SERVER: b""}  # what of it the other was sent
-        self.has_cut = False
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def __enter__(self) -> Relay:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._thread.join(PATIENCE)
-        assert not self._thread.is_alive()
-
-    def _run(self) -> None:
-        with ExitStack() as stack:
-            stack.enter_context(self._listener)
-            client = stack.enter_context(self._listener.accept()[0])
-            client.settimeout(PATIENCE)
-            host, port = self._server.split(":")
-            server = stack.enter_context(socket.create_connection((host, int(port)), PATIENCE))
-            with suppress(OSError):  # where one of them is gone, the other is left, too
-                self._relay({client: (CLIENT, server), server: (SERVER, client)})
-
-    def _relay(self, ends: dict[socket.socket, tuple[str, socket.socket]]) -> None:
-        talking = list(ends)
-        while talking:
-            ready = select.select(talking, [], [], PATIENCE)[0]
-            assert ready, "nobody sends anything"
-            for sock in ready:
-                side, other = ends[sock]
-                data = sock.recv(_PIECE)
-                if not data:
-                    talking.remove(sock)
-                self.sent[side] += data
-                if self.has_cut and side == self._side:
-                    continue  # nobody receives that any more
-                other.sendall(self._pass(side))
-                if self.has_cut and self._by == RST:
-                    reset(sock)
-                    reset(other)
-                    return
-                if not data or (self.has_cut and side == self._side):
-                    other.shutdown(socket.SHUT_WR)
-
-    def _pass(self, side: str) -> bytes:
-        """What may pass now of what this side has sent: whole frames, and the cut one up to its cut."""
-        end = 0
-        for frame in frames_in(self.sent[side]):
-            end = frame.end
-            if (side, frame.name) == (self._side, self._name):
-                self.has_cut = True
-                end = frame.start + PLACES[self._place](frame.end - frame.start)
-                break
-        passing = self.sent[side][len(self.passed[side]) : end]
-        self.passed[side] += passing
-        return passing

@@ -22,7 +22,7 @@ def call_for(options: Options) -> Call:
 
 
 def session_for(options: Options, secret: KnownSecret | None, console: Console, waiter: Waiter) -> Session:
-    return Session(options, secret, Wire(call_for(options)), console, waiter)
+    return Session(options, secret, lambda: Wire(call_for(options)), console, waiter)
 
 
 def end_of(session: Session) -> tuple[int, str]:
