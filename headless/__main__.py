@@ -13,10 +13,9 @@ _IS_HELD = __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.
 if _IS_HELD:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from headless.cli import end_process  # noqa: E402
+from headless.cli import end_process, run_command  # noqa: E402
+from headless.options import PACKAGE, PURPOSES  # noqa: E402
 from headless.report import report  # noqa: E402
-
-_PROGRAM = "python -m headless"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -26,6 +25,8 @@ def main(argv: Sequence[str]) -> int:
             from headless import rehearsal
 
             return rehearsal.main(argv[1:])
+        if argv and argv[0] in PURPOSES:
+            return _talk_to_server(argv[0], argv[1:])
         from headless.server.commands import main as commands
 
         if _IS_HELD:
@@ -34,7 +35,14 @@ def main(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return -int(signal.SIGINT)
     except Exception as error:  # a library that is missing, say
-        return report(_PROGRAM, error)
+        return report(PACKAGE, error)
+
+
+def _talk_to_server(command: str, argv: Sequence[str]) -> int:
+    try:
+        return run_command(command, argv)
+    except Exception as error:
+        return report(f"{PACKAGE} {command}", error)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""main(argv) -> return code, for the command line of planta_headless.py; and how a process ends with exactly that
-code."""
+"""main(argv) -> return code, for the command line of planta_headless.py; the same for the commands of `python -m
+headless` that talk to a server; and how a process ends with exactly that code."""
 
 from __future__ import annotations
 
 import os
 
-from headless.options import PROGRAM, Answer, parse
+from headless.options import CANCEL, PROGRAM, SESSIONS, Answer, parse, parse_command
 from headless.outcome import OK, PARAMETER_ERROR, ParameterError, explain
 from headless.terminal import print_answer, print_error
 
@@ -29,12 +29,33 @@ def main(argv: Sequence[str]) -> int:
     try:
         from headless.client import call  # --help and mistakes in the options need none of it
 
-        return call.run(options, os.environ.get("PLANTA_WIRE", ""))
+        return call.run(options, _wire_name())
     except Exception as error:  # a client that cannot be loaded
         code, text = explain(error)
         if code == PARAMETER_ERROR:
             print_error(PROGRAM, text)
         return code
+
+
+def run_command(command: str, argv: Sequence[str]) -> int:
+    """The same for WAIT, CANCEL and SESSIONS. Raises HeadlessError or ProtocolError."""
+    try:
+        options = parse_command(command, argv)
+    except Answer as answer:
+        print_answer(str(answer))
+        return OK
+    if command in (CANCEL, SESSIONS):
+        from headless.client import enquiry
+
+        enquiry.run(options, _wire_name())
+        return OK
+    from headless.client import call
+
+    return call.run(options, _wire_name())
+
+
+def _wire_name() -> str:
+    return os.environ.get("PLANTA_WIRE", "")
 
 
 def end_process(code: int) -> NoReturn:

@@ -1,4 +1,5 @@
 """argv -> checked, immutable Options. The names and texts are those of the page "Headless Client", oddities included.
+`wait`, `cancel` and `sessions` have some of them.
 
 Nothing here opens a file or a connection, and lxml and bcrypt are not needed.
 """
@@ -10,8 +11,9 @@ import os
 import re
 
 from headless.outcome import ParameterError
+from headless.protocol.text import is_xml_text
 from headless.protocol.values import Value
-from headless.protocol.vocabulary import CHALLENGE, MODULE, OSUSER, PY_CODE, PY_FILE, Job
+from headless.protocol.vocabulary import CHALLENGE, MAX_NAME_LENGTH, MODULE, OSUSER, PY_CODE, PY_FILE, Job
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,8 +21,16 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 PROGRAM = "planta_headless.py"
+PACKAGE = "python -m headless"
 VERSION = "planta_headless.py 39 Mars"
 NO_TIMEOUT = -1
+# Commands of `python -m headless` that talk to a server, and what they are for.
+WAIT, CANCEL, SESSIONS = "wait", "cancel", "sessions"
+PURPOSES = {
+    WAIT: "Waits for the end of a session's jobs, with the return codes of planta_headless.py",
+    CANCEL: "Ends the jobs of a session, or does not let them start",
+    SESSIONS: "Lists the sessions of the user that wait or run, and the last ones that are over",
+}
 
 
 class Service(Value):
@@ -46,13 +56,25 @@ class ChallengeLogin(Value):
 
 class Options(Value):
     """One call. `timeout` is in seconds: 0 starts the jobs and leaves, NO_TIMEOUT waits for ever. `verbosity` is how
-    often -v was given, at most 3."""
+    often -v was given, at most 3.
+
+    `command` is "" for planta_headless.py, which has `jobs`; else WAIT, CANCEL or SESSIONS. WAIT and CANCEL are about
+    `session`, and WAIT leaves out what has been if it is `from_now` on.
+    """
 
     service: Service
     timeout: int
     login: OsUserLogin | ChallengeLogin
     jobs: tuple[Job, ...]
     verbosity: int
+    command: str = ""
+    session: str = ""
+    from_now: bool = False
+
+    @property
+    def program(self) -> str:
+        """How a message about the call begins."""
+        return f"{PACKAGE} {self.command}" if self.command else PROGRAM
 
 
 class Answer(Exception):
@@ -64,15 +86,34 @@ def parse(argv: Sequence[str]) -> Options:
     values, rest = _parser().parse_args(list(argv))
     if rest:
         raise ParameterError(f"{rest[0][:80]!r} belongs to no option; a value with spaces needs quotes")
-    for option, value in _given_texts(values):
-        if not value:
-            raise ParameterError(f"{option} has an empty value")
+    _check_not_empty(values)
     return Options(
         service=_service(values.service),
         timeout=_timeout(values.timeout),
         login=_login(values.auth_type, values.user, values.secret_file),
         jobs=_jobs(values.jobs),
         verbosity=min(values.verbosity, 3),
+    )
+
+
+def parse_command(command: str, argv: Sequence[str]) -> Options:
+    """The same for WAIT, CANCEL or SESSIONS. `timeout` is never 0 then: there are no jobs to start."""
+    values, rest = _parser_of_command(command).parse_args(list(argv))
+    if len(rest) != (command != SESSIONS):
+        raise ParameterError(f"{command} needs {'no argument' if command == SESSIONS else 'one SESSION'}")
+    _check_not_empty(values)
+    session = _text("SESSION", rest[0]) if rest else ""
+    if rest and not (0 < len(session) <= MAX_NAME_LENGTH and is_xml_text(session)):
+        raise ParameterError(f"{session[:80]!r} is not the name of a session")
+    return Options(
+        service=_service(values.service),
+        timeout=_timeout(values.timeout) or NO_TIMEOUT,
+        login=_login(values.auth_type, values.user, values.secret_file),
+        jobs=(),
+        verbosity=min(values.verbosity, 3),
+        command=command,
+        session=session,
+        from_now=values.from_now,
     )
 
 
@@ -92,7 +133,32 @@ class _Parser(optparse.OptionParser):
 def _parser() -> _Parser:
     # 78 is what optparse leaves of 80 columns; it would ask COLUMNS otherwise.
     parser = _Parser(prog=PROGRAM, version=VERSION, formatter=optparse.IndentedHelpFormatter(width=78))
-    parser.set_defaults(verbosity=0, jobs=[])
+    parser.set_defaults(jobs=[])
+    _add_general_options(parser)
+    _add_job_options(parser)
+    return parser
+
+
+def _parser_of_command(command: str) -> _Parser:
+    parser = _Parser(
+        prog=f"{PACKAGE} {command}",
+        usage="%prog [options]" + ("" if command == SESSIONS else " SESSION"),
+        version=VERSION,
+        description=PURPOSES[command],
+        formatter=optparse.IndentedHelpFormatter(width=78),
+    )
+    parser.set_defaults(from_now=False)
+    if command == WAIT:
+        parser.add_option(
+            "--new", action="store_true", dest="from_now", help="Leaves out what the jobs have printed by now"
+        )
+    _add_general_options(parser)
+    return parser
+
+
+def _add_general_options(parser: _Parser) -> None:
+    """All but those of the jobs."""
+    parser.set_defaults(verbosity=0)
     for flag, text in (
         ("--version", "Shows the version number and closes the program"),
         ("--help", "Shows this help message and closes the program"),
@@ -130,6 +196,8 @@ def _parser() -> _Parser:
     )
     parser.add_option_group(group)
 
+
+def _add_job_options(parser: _Parser) -> None:
     group = optparse.OptionGroup(parser, "Job specifications")
     for flag, kind, metavar, text in (
         ("-m", MODULE, "MOD_ID", "The job opens the module with the specified ID on the server."),
@@ -147,7 +215,6 @@ def _parser() -> _Parser:
             callback_args=(kind,),
         )
     parser.add_option_group(group)
-    return parser
 
 
 def _add_job(_option: optparse.Option, _flag: str, value: str, parser: optparse.OptionParser, kind: str) -> None:
@@ -155,7 +222,8 @@ def _add_job(_option: optparse.Option, _flag: str, value: str, parser: optparse.
     parser.values.jobs = [*parser.values.jobs, (kind, value)]
 
 
-def _given_texts(values: optparse.Values) -> list[tuple[str, str]]:
+def _check_not_empty(values: optparse.Values) -> None:
+    """Raises ParameterError for an option that was given nothing: a variable of a script was empty, say."""
     single = (
         ("-s", values.service),
         ("-t", values.timeout),
@@ -163,8 +231,10 @@ def _given_texts(values: optparse.Values) -> list[tuple[str, str]]:
         ("-a", values.auth_type),
         ("-p", values.secret_file),
     )
-    jobs = ((f"--{kind}", value) for kind, value in values.jobs)
-    return [(option, value) for option, value in (*single, *jobs) if value is not None]
+    jobs = ((f"--{kind}", value) for kind, value in getattr(values, "jobs", []))
+    for option, value in (*single, *jobs):
+        if value == "":
+            raise ParameterError(f"{option} has an empty value")
 
 
 def _service(value: str | None) -> Service:

@@ -29,7 +29,9 @@ MAY_IMPORT = {
         "headless.client", "headless.server", "headless.options", "headless.outcome", "headless.protocol",
         "headless.report", "headless.terminal",
     },
-    "headless.__main__": {"headless.cli", "headless.rehearsal", "headless.report", "headless.server"},
+    "headless.__main__": {
+        "headless.cli", "headless.options", "headless.rehearsal", "headless.report", "headless.server",
+    },
 }  # fmt: skip
 LIBRARIES = {"lxml", "bcrypt"}
 MAY_IMPORT_LIBRARIES_AT_ONCE = {"headless.protocol.codec", "headless.protocol.example_wire"}

@@ -7,7 +7,7 @@ import os
 from headless.client.console import Console
 from headless.client.preparation import Preparation
 from headless.client.waiting import Waiter
-from headless.options import PROGRAM
+from headless.options import WAIT
 from headless.outcome import OK, PARAMETER_ERROR, Interrupted, Submission, explain
 from headless.protocol.vocabulary import KEY_BYTES
 from headless.terminal import print_error
@@ -33,17 +33,18 @@ def run(options: Options, wire_name: str = "") -> int:
 
 def run_within(waiter: Waiter, options: Options) -> int:
     """The same inside a Waiter that the caller has entered and whose deadline is free: two of them, one inside the
-    other, would leave a signal between them unnoticed."""
+    other, would leave a signal between them unnoticed. The server goes with the call: nobody can take it up again."""
     try:
-        return _Call(options, "", waiter).return_code()
+        return _Call(options, "", waiter, can_be_taken_up=False).return_code()
     finally:
         waiter.set_deadline(None)
 
 
 class _Call:
-    def __init__(self, options: Options, wire_name: str, waiter: Waiter) -> None:
+    def __init__(self, options: Options, wire_name: str, waiter: Waiter, can_be_taken_up: bool = True) -> None:
         self._options = options
         self._waiter = waiter
+        self._can_be_taken_up = can_be_taken_up
         self._console = Console(options.verbosity, waiter)
         key = os.urandom(KEY_BYTES).hex()
         self._preparation = Preparation(options, wire_name, key, self._console, waiter)
@@ -66,14 +67,25 @@ class _Call:
         code, text = explain(error)
         self._waiter.set_deadline(_LAST_LINE_SECONDS)
         try:
-            self._console.info(f"{text}; jobs: {self._submission().value}")
+            self._console.info(f"{text}{self._way_on()}; jobs: {self._submission().value}")
         except Interrupted as second:
             return -second.signum
         except Exception:  # the machine has no memory left for the wait, say
             pass
         if code == PARAMETER_ERROR:
-            print_error(PROGRAM, text)
+            print_error(self._options.program, text)
         return code
 
     def _submission(self) -> Submission:
-        return Submission.NOT_SUBMITTED if self._session is None else self._session.verdict.submission
+        if self._session is not None:
+            return self._session.verdict.submission
+        return Submission.SUBMITTED if self._options.command == WAIT else Submission.NOT_SUBMITTED
+
+    def _way_on(self) -> str:
+        """How somebody can take up the session that this call leaves, if there is one."""
+        session = self._session
+        if session is None or not (self._can_be_taken_up and session.can_be_taken_up and self._options.verbosity):
+            return ""
+        from headless.client.take_up import wait_command
+
+        return f"; to go on: {wait_command(self._options, session.name)}"

@@ -22,7 +22,7 @@ from headless.outcome import (
     TimedOut,
 )
 from headless.protocol.text import shorten
-from headless.protocol.vocabulary import BUSY, JOBS, LOGIN
+from headless.protocol.vocabulary import BUSY, JOBS, LOGIN, SESSION, Offset
 from headless.protocol.wire import (
     Accepted,
     Attached,
@@ -69,13 +69,19 @@ class Session:
         self._console = console
         self._waiter = waiter
         self.observe: Callable[[Event], None] = lambda _event: None
-        self.verdict = Verdict(len(options.jobs), has_secret=secret is not None)
-        self.name = ""
+        self.verdict = Verdict(len(options.jobs) if options.jobs else None, has_secret=secret is not None)
+        self.name = options.session
         self.can_attach = False
         self.connections = 0  # that have been tried
         self._connection: Connection | None = None
         self._is_timed = False  # -t counts
         self._shown = 0  # the last job that was shown to have started
+
+    @property
+    def can_be_taken_up(self) -> bool:
+        """Whether somebody else can follow the jobs from here."""
+        is_submitted = self.verdict.submission is Submission.SUBMITTED
+        return self.can_attach and is_submitted and not self.verdict.is_over
 
     def run(self) -> None:
         """Returns when the server has said that all jobs ended well or, without a time-out, that it will run them.
@@ -171,11 +177,14 @@ class Session:
         self.can_attach = event.can_attach
         if self.connections == 1 and self._secret is not None:
             self._save(self._secret, event)
-        if not event.can_attach and self.connections > 1:
-            raise SessionError("this server cannot go on with a session that another connection has begun")
+        if not event.can_attach and (self.connections > 1 or self._options.session):
+            kind = ParameterError if self.connections == 1 else SessionError
+            raise kind("this server cannot go on with a session that another connection has begun")
         wire = self._connection.wire
         if self.verdict.was_accepted:
             self._connection.start(partial(wire.attach, self.name, self.verdict.offset))
+        elif self._options.session:
+            self._connection.start(partial(wire.attach, self.name, None if self._options.from_now else Offset()))
         else:
             self.name = event.session
             self._connection.start(wire.submit)
@@ -206,7 +215,8 @@ class Session:
         """Once: the server says it again to who attaches while the job runs."""
         if job > self._shown:
             self._shown = job
-            self._console.info(f"job {job} started: {self._options.jobs[job - 1].kind}")
+            kind = f": {self._options.jobs[job - 1].kind}" if self._options.jobs else ""
+            self._console.info(f"job {job} started{kind}")
 
     def _refusal(self, refused: Refused) -> HeadlessError:
         text = f": {shorten(refused.text)}" if refused.text else ""
@@ -215,7 +225,7 @@ class Session:
             return ConnectionLost(f"the server ended the session (busy){text}")
         if self.verdict.was_accepted:
             return SessionError(f"the server ended the session ({refused.reason}){text}")
-        if refused.reason in (LOGIN, JOBS) and not self._may_be_known():
+        if refused.reason in (LOGIN, JOBS, SESSION) and not self._may_be_known():
             return ParameterError(f"the server refused the {refused.reason}{text}")
         return SessionError(f"the server refused the session ({refused.reason}){text}")
 

@@ -56,17 +56,18 @@ class Verdict:
     came, and of each event, as they happen.
 
     `submission` says whether the server has the jobs, `was_accepted` whether it has said that it will run them all.
-    `failure` is why the first job that failed did, "" if none has. `jobs` is their number.
+    `failure` is why the first job that failed did, "" if none has. `jobs` is their number, None as long as only the
+    server knows it.
     """
 
-    def __init__(self, jobs: int, has_secret: bool) -> None:
+    def __init__(self, jobs: int | None, has_secret: bool) -> None:
         self._jobs = jobs
         self._has_secret = has_secret
         self._handed_over = 0  # jobs whose part has left
         self._may_be_known = False  # the jobs, from an earlier connection
         self.is_told_of_jobs = False  # which of them has started or finished
         self.was_accepted = False  # the server has said that the whole batch will run
-        self.submission = Submission.NOT_SUBMITTED
+        self.submission = Submission.NOT_SUBMITTED if jobs is not None else Submission.SUBMITTED
         self.failure = ""
         self.connect()
 
@@ -138,7 +139,7 @@ class Verdict:
     def _is_refused_as_a_whole(self, event: Refused) -> bool:
         """Whether nothing of the batch has run, nor will. What was handed over at once is refused as a whole, before
         anything of it has run; what an earlier connection has handed over, only if the jobs are what is wrong."""
-        if self.was_accepted or self.is_told_of_jobs:
+        if self._jobs is None or self.was_accepted or self.is_told_of_jobs:
             return False
         if self._may_be_known:
             return event.reason == JOBS and 0 < self._handed_over == self._last_part
@@ -156,11 +157,16 @@ class Verdict:
 
     def _judge_attachment(self, event: Attached) -> None:
         offset = event.offset
-        if not self.was_accepted or self._answerable_parts <= self._parts_of_login:
+        if not (self.was_accepted or self._jobs is None) or self._answerable_parts <= self._parts_of_login:
             raise RemoteProtocolError("the server goes on with a session that it was not asked for")
-        if (event.jobs, offset) != (self._jobs, self.offset):
+        if self._jobs is None and event.jobs > 0:
+            self._jobs = event.jobs
+            self._finished, self._characters = offset.job - 1, {STDOUT: offset.stdout, STDERR: offset.stderr}
+        if (event.jobs, offset) != (self._jobs, self.offset) or not 1 <= offset.job <= event.jobs + 1:
             raise RemoteProtocolError("the server goes on with other jobs, or at another place, than it was asked for")
         self._handed_over = self._answerable = event.jobs
+        self.is_told_of_jobs = self.is_told_of_jobs or offset.job > 1
+        self.was_accepted = True
 
     def _judge_job(self, event: JobStarted | Output | JobFinished) -> None:
         turn = self._finished + 1
@@ -195,5 +201,6 @@ class Verdict:
             return  # a session that ended in order, with a job that failed
         if self._state != ACCEPTED:
             raise RemoteProtocolError("the session ended ok before the jobs were accepted")
+        assert self._jobs is not None
         if self.is_told_of_jobs and self._finished < self._jobs:
             raise RemoteProtocolError(f"the session ended ok with {self._finished} of {self._jobs} jobs done")

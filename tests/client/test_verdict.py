@@ -32,7 +32,7 @@ LOST = "the connection is lost, and there is another one"
 BEGINNING, PRINTED_ONE, BEHIND = Offset(), Offset(1, 1, 0), Offset(2)
 
 
-def judge(*steps: object, has_secret: bool = False, jobs: int = 1) -> Verdict:
+def judge(*steps: object, has_secret: bool = False, jobs: int | None = 1) -> Verdict:
     """The verdict after these steps: events, which come with bytes, parts, which leave, and losses."""
     verdict = Verdict(jobs, has_secret)
     for step in steps:
@@ -147,6 +147,22 @@ def test_what_is_said_of_the_jobs(steps, submission):
 def test_an_unknown_word_is_an_error(event):
     with pytest.raises(RemoteProtocolError):
         judge(IN, SENT, ACCEPTED, event)
+
+
+def test_whoever_knows_only_the_session_learns_of_the_jobs_when_it_attaches():
+    verdict = judge(IN, ASKED, Attached(3, Offset(2, 5, 0)), jobs=None)
+    assert (verdict.offset, verdict.was_accepted, verdict.submission) == (Offset(2, 5, 0), True, Submission.SUBMITTED)
+    finished = [JobStarted(2), JobFinished(2, "ok"), JobStarted(3), JobFinished(3, "ok")]
+    assert judge(IN, ASKED, Attached(3, Offset(2)), *finished, ENDED, jobs=None).failure == ""
+    for steps in ((IN, SENT, ACCEPTED), (IN, ASKED, ENDED), (IN, ASKED, Attached(3, Offset(2)), ENDED),
+                  (IN, ASKED, Attached(0, Offset(1))), (IN, ASKED, Attached(3, Offset(5))),
+                  (IN, ASKED, Attached(3, Offset(0))), (IN, Attached(3, Offset(2)))):  # fmt: skip
+        with pytest.raises(RemoteProtocolError):
+            judge(*steps, jobs=None)
+
+
+def test_a_refusal_says_nothing_of_the_jobs_of_a_session_that_is_waited_for():
+    assert judge(Refused("session"), jobs=None).submission is Submission.SUBMITTED
 
 
 def test_a_job_that_failed_before_the_loss_stays_the_failure():

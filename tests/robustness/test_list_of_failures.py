@@ -29,6 +29,13 @@ NOT_MET = (
     "an osuser login has os_user",
     "'attach' has job",  # likewise
     "the server for the rehearsal cannot be had",  # the command has none; see test_rehearsal.py
+    # Of `wait`, `cancel` and `sessions`; see test_wait_and_cancel.py.
+    "this server has no such command",
+    " is not a time",
+    "'' is no answer to what was asked",
+    "the server has not answered in time",
+    " needs no argument",
+    " is not the name of a session",
     "this wire cannot",
     "the server has not answered within",  # a line of -v: another connection is tried after that
 )

@@ -16,7 +16,13 @@ from headless.outcome import CommandFailed, HeadlessError
 from headless.report import report
 from headless.server.commands import cancel, jobs, serve, status, user
 
-_DESCRIPTION = "serve, user, jobs and status: the server's commands, from their arguments to their exit status."
+_DESCRIPTION = "The server's commands, and those that talk to a server."
+_ELSEWHERE = {  # what __main__.py hands on
+    "rehearse": "run a command line of planta_headless.py on a server of its own",
+    "wait": "wait for the end of a session's jobs, at a server",
+    "cancel": "end the jobs of a session, at a server",
+    "sessions": "list the sessions of a user, at a server",
+}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -41,8 +47,9 @@ def main(argv: Sequence[str]) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m headless", description=_DESCRIPTION)
-    commands = parser.add_subparsers(required=True, metavar="rehearse | serve | user | jobs | status")
-    commands.add_parser("rehearse", help="run a command line of planta_headless.py on a server of its own")  # elsewhere
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, purpose in _ELSEWHERE.items():
+        commands.add_parser(name, help=purpose)
     for command in (serve, user, jobs, cancel, status):
         command.add(commands)
     return parser

@@ -1,0 +1,137 @@
+"""cancel and sessions: what is asked of a server besides jobs, and what is printed of the answer.
+
+Who asks is in call.py. How the jobs of a session are followed is in session.py.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from headless.client.connection import Connection
+from headless.client.console import Console
+from headless.client.deadline import DeadlinePassed
+from headless.client.preparation import Preparation
+from headless.client.session import acceptance_seconds
+from headless.client.waiting import Waiter
+from headless.options import CANCEL, NO_TIMEOUT
+from headless.outcome import ParameterError, SessionError
+from headless.protocol.errors import RemoteProtocolError
+from headless.protocol.text import shorten
+from headless.protocol.vocabulary import LOGIN, OK, OVER, QUEUED, RUNNING, SESSION
+from headless.protocol.wire import Cancelled, Ended, Listed, LoggedIn, Refused, SaltReceived
+from headless.terminal import escape_control_chars, print_answer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from headless.options import Options
+    from headless.protocol.wire import Event, Part
+
+_CANCELLED = {
+    QUEUED: "cancelled: nothing of it has run",
+    RUNNING: "cancelled: it was running, and has been ended",
+    OVER: "it was over already",
+}
+
+
+def run(options: Options, wire_name: str) -> None:
+    """Asks, and prints the answer. Raises HeadlessError or ProtocolError if there is none, or if there was nothing to
+    cancel."""
+    with Waiter() as waiter:
+        _Enquiry(options, wire_name, waiter).run()
+
+
+class _Enquiry:
+    """One question to a server, and its answer."""
+
+    def __init__(self, options: Options, wire_name: str, waiter: Waiter) -> None:
+        console = Console(options.verbosity, waiter)
+        preparation = Preparation(options, wire_name, "", console, waiter)
+        wire = preparation.wire_maker()()
+        self._secret = preparation.find_secret()
+        self._options = options
+        self._waiter = waiter
+        self._judge = _Judge(options.command, has_secret=self._secret is not None)
+        self._connection = Connection(options.service, wire, self._judge, console, waiter)
+
+    def run(self) -> None:
+        timeout = self._options.timeout
+        self._waiter.set_deadline(acceptance_seconds(0) if timeout == NO_TIMEOUT else timeout)
+        try:
+            self._ask(self._connection.log_in(self._secret))
+            while not self._judge.is_over:
+                self._take(self._connection.next_event())
+            self._connection.check_end()
+        except DeadlinePassed:
+            raise SessionError("the server has not answered in time") from None
+        finally:
+            self._connection.leave(is_over=self._judge.is_over)
+
+    def _ask(self, event: Event) -> None:
+        if not isinstance(event, LoggedIn):
+            self._take(event)
+            return
+        if not event.can_attach:
+            raise ParameterError("this server has no such command")
+        wire = self._connection.wire
+        is_cancel = self._options.command == CANCEL
+        self._connection.start((lambda: wire.cancel(self._options.session)) if is_cancel else wire.list_sessions)
+
+    def _take(self, event: Event) -> None:
+        if isinstance(event, Refused):
+            text = f"the server refused the {event.reason}: {shorten(event.text)}"
+            raise ParameterError(text) if event.reason in (LOGIN, SESSION) else SessionError(text)
+        if isinstance(event, Listed):
+            print_answer(escape_control_chars(_line(event)) + "\n")
+        elif isinstance(event, Cancelled):
+            text = f"session {self._options.session}: {_CANCELLED[event.state]}"
+            if event.state == OVER:
+                raise SessionError(text)
+            print_answer(f"{escape_control_chars(text)}\n")
+
+
+def _line(listed: Listed) -> str:
+    """Raises RemoteProtocolError."""
+    try:
+        accepted = f"{datetime.fromisoformat(listed.accepted).astimezone():%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError):
+        raise RemoteProtocolError(f"{listed.accepted!r} is not a time") from None
+    return f"{listed.session}  {listed.state:11}  {accepted}  job {listed.job} of {listed.jobs}  {listed.title}"
+
+
+class _Judge:
+    """What may come in answer to the question. `is_over`: it has."""
+
+    def __init__(self, command: str, has_secret: bool) -> None:
+        self._answers = (Cancelled,) if command == CANCEL else (Listed, Ended)
+        self._has_secret = has_secret
+        self._is_logged_in = self._was_salted = self.is_over = False
+        self._parts = self._parts_of_login = self._answerable = 0
+
+    def part_left(self, _part: Part) -> None:
+        self._parts += 1
+
+    def bytes_came(self) -> None:
+        self._answerable = self._parts
+
+    def judge(self, event: Event) -> None:
+        """Raises RemoteProtocolError for an event that cannot be."""
+        if isinstance(event, SaltReceived):
+            is_allowed = self._has_secret and not self._is_logged_in and not self._was_salted
+            self._was_salted = True
+        elif isinstance(event, LoggedIn):
+            is_allowed = not self._is_logged_in and self._was_salted == self._has_secret
+            self._is_logged_in, self._parts_of_login = True, self._parts
+        elif isinstance(event, Refused):
+            is_allowed = True
+        else:
+            is_asked = self._is_logged_in and self._answerable > self._parts_of_login
+            is_allowed = is_asked and isinstance(event, self._answers) and _is_sound(event)
+        if self.is_over or not is_allowed:
+            raise RemoteProtocolError(f"'{type(event).__name__}' is no answer to what was asked")
+        self.is_over = isinstance(event, (Refused, Cancelled, Ended))
+
+
+def _is_sound(event: Event) -> bool:
+    if isinstance(event, Cancelled):
+        return event.state in _CANCELLED
+    return not isinstance(event, Ended) or event.status == OK

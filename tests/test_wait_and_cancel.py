@@ -1,0 +1,282 @@
+"""wait, cancel and sessions of `python -m headless`, and the last line of a call that says how to go on."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from headless.client.take_up import wait_command
+from headless.options import parse
+from headless.server.accounts import Account
+from support.conversations import KEYS
+from support.dialogues import STARTED, serving
+from support.job_code import Gate
+from support.job_server import QuickServer, states
+from support.process import ROOT, manage
+from support.raw_client import connect, py_code
+from support.waiting import wait_until
+
+PYTHON = (sys.executable, "-m", "headless")
+TIME_OF_DAY = r"\d\d:\d\d:\d\d\.\d\d\d "
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    accounts = (Account("R42", None, KEYS),)
+    with QuickServer(tmp_path_factory.mktemp("wait") / "home", "--workers", "4", accounts=accounts) as server:
+        yield server
+
+
+@pytest.fixture
+def gate(tmp_path):
+    gate = Gate(tmp_path / "gate")
+    yield gate
+    gate.open()
+
+
+def at(server, *argv: str, check: bool = False) -> subprocess.CompletedProcess[str]:
+    return manage(*argv, "-s", server.address, check=check)
+
+
+def submit(server, *codes: str) -> str:
+    """The session of jobs that nobody waits for, when the first one runs."""
+    with connect(server).log_in() as client:
+        client.submit(*map(py_code, codes))
+        client.expect("started")
+        return client.session
+
+
+def shown(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """The lines on stdout, without time and level."""
+    return [re.sub(f"^{TIME_OF_DAY}info ", "", line) for line in done.stdout.splitlines()]
+
+
+# wait
+
+
+def test_wait_has_the_output_and_the_code_of_the_jobs(server):
+    session = submit(server, "print(42)", "print('\\u00e4')")
+    done = at(server, "wait", session, "-v")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert shown(done)[3:] == [
+        f"attached to session {session}, from job 1 on",
+        "job 1 started",
+        "job 1 stdout: 42",
+        "job 1 ok",
+        "job 2 started",
+        "job 2 stdout: \u00e4",
+        "job 2 ok",
+        "session ended: ok",
+    ]
+
+
+def test_wait_says_nothing_without_v(server):
+    done = at(server, "wait", submit(server, "print(42)"))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_wait_ends_with_1_if_a_job_has_failed(server):
+    done = at(server, "wait", submit(server, "raise SystemExit('no such table')"), "-v")
+    assert done.returncode == 1
+    assert shown(done)[-1] == "job 1 failed: no such table; jobs: submitted"
+
+
+def test_wait_ends_with_3_when_its_time_is_over(server, gate):
+    session = submit(server, gate.code)
+    done = at(server, "wait", session, "-v", "-t", "1")
+    assert done.returncode == 3
+    assert shown(done)[-1].endswith(
+        f"; to go on: python -m headless wait {session} -s {server.address} -v; jobs: submitted"
+    )
+
+
+@pytest.mark.parametrize("argv", [(), ("-t", "0"), ("-t", "-1")], ids=" ".join)
+def test_wait_has_no_limit_of_its_own(server, tmp_path, argv):
+    gate = Gate(tmp_path / "gate")
+    session = submit(server, gate.code)
+    with subprocess.Popen([*PYTHON, "wait", session, "-s", server.address, *argv], cwd=ROOT) as process:
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.5)
+        gate.open()
+        assert process.wait(10) == 0
+
+
+def test_wait_new_leaves_out_what_has_been(server, gate):
+    with connect(server).log_in() as client:
+        client.submit(py_code("print('before')"), py_code(f"print('old', flush=True)\n{gate.code}print('new')"))
+        while client.element().text != "old\n":
+            pass
+    with subprocess.Popen(
+        [*PYTHON, "wait", "--new", client.session, "-s", server.address, "-v"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(4)]
+        gate.open()
+        rest = process.stdout.read()
+    assert lines[-1].endswith(f"attached to session {client.session}, from job 2 on\n")
+    assert ("old" in rest, "before" in rest, "job 2 stdout: new\n" in rest) == (False, False, True)
+    assert process.returncode == 0
+
+
+def test_wait_logs_in_with_a_password_file(server, command):
+    secret = command.secret_file()
+    done = command("-s", server.address, "-u", "R42", "-p", secret, "-v", "-t", "1", "-c", "import time; time.sleep(2)")
+    way_on = re.search("to go on: (.*); jobs: submitted\n$", done.stdout)
+    assert way_on
+    words = shlex.split(way_on[1])
+    assert words[:4] == ["python", "-m", "headless", "wait"]
+    assert manage(*words[3:]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (("wait",), "wait needs one SESSION"),
+        (("wait", "a", "b"), "wait needs one SESSION"),
+        (("cancel",), "cancel needs one SESSION"),
+        (("sessions", "a"), "sessions needs no argument"),
+        (("wait", ""), "'' is not the name of a session"),
+        (("wait", "x" * 257), f"{'x' * 80!r} is not the name of a session"),
+        (("wait", "a\x01"), "'a\\x01' is not the name of a session"),
+        (("wait", "a", "-u", ""), "-u has an empty value"),
+        (("wait", "a", "-t", "soon"), "-t 'soon' is not a whole number of seconds, nor -1 for no time out"),
+        (("wait", "a", "-c", "1"), "no such option: -c"),
+        (("sessions", "--new"), "no such option: --new"),
+    ],
+    ids=str,
+)
+def test_what_must_be_corrected_is_a_2_in_one_line(server, argv, text):
+    done = at(server, *argv)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"python -m headless {argv[0]}: error: {text}\n"
+
+
+@pytest.mark.parametrize("argv", [("wait", "a"), ("cancel", "a"), ("sessions",)], ids=str)
+def test_without_a_server_s_address_nothing_is_done(argv):
+    done = manage(*argv, check=False)
+    assert (done.returncode, done.stderr) == (2, f"python -m headless {argv[0]}: error: -s HOST:PORT is missing\n")
+
+
+@pytest.mark.parametrize("command_name", ["wait", "cancel"])
+def test_a_session_that_is_not_there_is_a_2(server, command_name):
+    done = at(server, command_name, "5f0c")
+    expected = "the server refused the session: the account R41 has no session '5f0c' on this server"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"python -m headless {command_name}: error: {expected}\n"
+
+
+@pytest.mark.parametrize("argv", [("wait", "a"), ("cancel", "a"), ("sessions",)], ids=str)
+def test_a_server_that_cannot_attach_is_a_2_that_says_so(scripted, argv):
+    server = scripted(serving())
+    done = at(server, *argv)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"python -m headless {argv[0]}: error: this server ")
+
+
+@pytest.mark.parametrize(
+    ("argv", "is_silent"), [(("wait", "a"), True), (("cancel", "a"), False), (("sessions",), False)]
+)
+def test_a_server_that_is_not_there_is_a_1(argv, is_silent):
+    """`wait` is as silent as the command; of the others somebody reads the answer."""
+    done = manage(*argv, "-s", "127.0.0.1:1", check=False)
+    assert done.returncode == 1
+    assert (done.stderr == "") == is_silent
+
+
+@pytest.mark.parametrize("name", ["wait", "cancel", "sessions"])
+def test_help_names_the_options_and_no_job(name):
+    done = manage(name, "--help")
+    assert done.stdout.startswith(f"Usage: python -m headless {name} [options]")
+    assert "--service" in done.stdout
+    assert "--py_code" not in done.stdout
+    assert name in manage("--help").stdout
+
+
+# cancel and sessions
+
+
+def test_cancel_says_what_it_has_met_with(server, gate):
+    session = submit(server, gate.code)
+    done = at(server, "cancel", session)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"session {session}: cancelled: it was running, and has been ended\n"
+    done = at(server, "cancel", session)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"python -m headless cancel: error: session {session}: it was over already\n"
+    assert states(server, session) == ["cancelled"]
+
+
+def test_sessions_are_listed_one_a_line(server):
+    session = submit(server, "print(1)", "print(2)")
+    wait_until(lambda: states(server, session) == ["ok", "ok"])
+    done = at(server, "sessions")
+    assert (done.returncode, done.stderr) == (0, "")
+    pattern = rf"{session}  ok           \d{{4}}-\d\d-\d\d \d\d:\d\d:\d\d  job 2 of 2  print\(2\)"
+    assert re.fullmatch(pattern, done.stdout.splitlines()[-1])
+
+
+# The last line of a call
+
+
+def test_a_call_that_is_ended_says_how_to_go_on(server, command, gate):
+    with command.start("-s", server.address, "-v", "-t", "-1", "-c", gate.code) as process:
+        for line in process.stdout:
+            if "started" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        last = process.communicate(timeout=10)[0].splitlines()[-1]
+    assert process.returncode == -signal.SIGTERM
+    pattern = (
+        rf"{TIME_OF_DAY}info ended by signal 15; to go on: (python -m headless wait \w+ -s \S+ -v); jobs: submitted"
+    )
+    match = re.fullmatch(pattern, last)
+    assert match
+    gate.open()
+    assert manage(*match[1].split()[3:]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    "argv",
+    [("-c", "raise SystemExit(3)", "-t", "-1"), ("-m", "NOT_THERE"), ("-t", "soon", "-c", "1")],
+    ids=str,
+)
+def test_what_is_over_or_was_never_begun_is_not_gone_on_with(server, command, argv):
+    done = command("-s", server.address, "-v", *argv)
+    assert done.returncode in (1, 2)
+    assert "to go on" not in done.stdout
+
+
+def test_a_session_of_a_server_that_cannot_attach_is_not_gone_on_with(command, scripted):
+    done = command("-s", scripted(serving(STARTED)).address, "-v", "-t", "1", "-c", "1")
+    assert done.returncode == 3
+    assert done.stdout.endswith("go on; jobs: submitted\n")
+
+
+def test_a_rehearsal_leaves_nothing_to_go_on_with():
+    done = manage("rehearse", "-v", "-t", "1", "-c", "import time; time.sleep(5)", check=False)
+    assert done.returncode == 3
+    assert "to go on" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("argv", "expected"),
+    [
+        ((), "python -m headless wait 5f0c -s planta:20000 -v"),
+        (("-s", "tls://[::1]:1"), "python -m headless wait 5f0c -s 'tls://[::1]:1' -v"),
+        (("-u", "R 41"), "python -m headless wait 5f0c -s planta:20000 -u 'R 41' -v"),
+        (("-u", "R41", "-p", "/a b/c"), "python -m headless wait 5f0c -s planta:20000 -u R41 -p '/a b/c' -v"),
+        (("-u", "R41", "-p", "c", "-a", "osuser"), "python -m headless wait 5f0c -s planta:20000 -u R41 -v"),
+    ],
+    ids=str,
+)
+def test_the_command_line_that_goes_on_is_one_for_a_shell(argv, expected):
+    options = parse(["-s", "planta:20000", "-c", "1", *argv])
+    assert wait_command(options, "5f0c") == expected
