@@ -18,14 +18,16 @@ _MAX_QUOTED_LENGTH = 200  # characters of what a caller has sent, and of a list 
 class Limits(NamedTuple):
     """What an account may run.
 
-    modules   IDs, and patterns with `*`, which stands for any characters; None is every module
-    folders   paths below the folder for files, without `.` and `..`, with `/` between; None is every file
-    code      whether it may send code, which can do what any file and module can do
+    modules         IDs, and patterns with `*`, which stands for any characters; None is every module
+    folders         paths below the folder for files, without `.` and `..`, with `/` between; None is every file
+    code            whether it may send code, which can do what any file and module can do
+    one_at_a_time   whether a batch is refused as long as one with the same jobs waits or runs
     """
 
     modules: tuple[str, ...] | None = None
     folders: tuple[str, ...] | None = None
     code: bool = True
+    one_at_a_time: bool = False
 
     def refuses(self, job: Job, path: str = "") -> str:
         """What the account may not do, if this job is that; "" for a job that it may run.
@@ -66,10 +68,12 @@ def from_json(text: str | None) -> Limits | None:
         return None
     try:
         stored = json.loads(text)
-        limits = Limits(_tuple(stored.pop("modules")), _tuple(stored.pop("folders")), stored.pop("code"))
+        lists = _tuple(stored.pop("modules")), _tuple(stored.pop("folders"))
+        limits = Limits(*lists, stored.pop("code"), stored.pop("one_at_a_time", False))  # which is younger
     except (ValueError, TypeError, AttributeError, KeyError, RecursionError):
         return NOTHING
-    return limits if not stored and isinstance(limits.code, bool) else NOTHING
+    are_bool = isinstance(limits.code, bool) and isinstance(limits.one_at_a_time, bool)
+    return limits if not stored and are_bool else NOTHING
 
 
 def _tuple(stored: Any) -> tuple[str, ...] | None:

@@ -43,6 +43,11 @@ class Account(NamedTuple):
     keys: scram.Keys | None
     limits: Limits | None = None
 
+    @property
+    def is_one_at_a_time(self) -> bool:
+        """Whether a batch is refused as long as one with the same jobs waits or runs."""
+        return self.limits is not None and self.limits.one_at_a_time
+
     def refuses(self, job: Job, path: str = "") -> str:
         """Why the account may not run this job, as a sentence for the caller; "" for one that it may run. `path` is as
         in Limits.refuses."""

@@ -106,7 +106,7 @@ class BatchQueue:
 
     async def accept(self, account: Account, submitted: SubmittedBatch) -> Batch:
         """The batch, which is in the journal for good and will run; one that has the same key, if there is one. Raises
-        Busy, AccountChanged, KeyTaken, StoreUnavailable, StoreUncertain, or sqlite3.Error if it is not."""
+        Busy, AccountChanged, KeyTaken, SameJobs, StoreUnavailable, StoreUncertain, or sqlite3.Error if it is not."""
         waiting = len(self._waiting) + self._accepting
         if waiting >= self._settings.max_waiting:
             raise Busy(f"{waiting} batches wait already")

@@ -264,6 +264,14 @@ class Journal:
         found: tuple[str, bytes] | None = row.fetchone()
         return found
 
+    def unfinished_like(self, user: str, digest: bytes) -> str | None:
+        """The session of a batch of this user that has these jobs and is not over."""
+        row = self._database.execute(
+            "SELECT session FROM batches WHERE over IS NULL AND user = ? AND digest = ? ORDER BY number LIMIT 1",
+            (user, digest),
+        ).fetchone()
+        return None if row is None else str(row[0])
+
     def known(self, session: str) -> KnownBatch | None:
         """What is recorded of this session."""
         row = self._database.execute(

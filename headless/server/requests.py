@@ -43,7 +43,7 @@ from headless.server.keys import Keys
 from headless.server.link import Link, cancel
 from headless.server.reporter import Reporter
 from headless.server.settings import Settings
-from headless.server.store import AccountChanged, KeyTaken, Store
+from headless.server.store import AccountChanged, KeyTaken, SameJobs, Store
 from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)
@@ -140,6 +140,8 @@ class Requests:
             raise Refusal(JOBS, str(error)) from None
         except KeyTaken:
             raise Refusal(JOBS, "the key of these jobs belongs to other jobs") from None
+        except SameJobs as error:
+            raise Busy(f"the session {error} of this account has the same jobs, and is not over") from None
         except AccountChanged:
             raise Busy("the account has been changed or removed since the login") from None
         except sqlite3.Error as error:

@@ -63,6 +63,11 @@ class KeyTaken(Exception):
     """The key of a batch belongs to one with other jobs: nothing has been written."""
 
 
+class SameJobs(Exception):
+    """The account may not have the same jobs twice at a time: nothing has been written. The text is the session that
+    has them."""
+
+
 class StoreUncertain(Exception):
     """A batch was not accepted, but its write may have reached the disk: it will be withdrawn as soon as that is
     possible. Until then nobody can say whether it runs."""
@@ -91,7 +96,7 @@ class Store:
 
     async def accept(self, account: Account, batch: SubmittedBatch) -> str:
         """The session of the batch: an earlier one, if it has the same key. Raises AccountChanged if that is not the
-        account any more, KeyTaken, StoreUnavailable, StoreUncertain, or sqlite3.Error for what can never be
+        account any more, KeyTaken, SameJobs, StoreUnavailable, StoreUncertain, or sqlite3.Error for what can never be
         written."""
         digest = digest_of(batch.jobs)
 
@@ -101,6 +106,9 @@ class Store:
             known = journal.of_key(account.user, batch.key) if batch.key else None
             if known is not None:
                 return _session_of(known, digest)
+            twin = journal.unfinished_like(account.user, digest) if account.is_one_at_a_time else None
+            if twin is not None:
+                raise SameJobs(twin)
             journal.accept(batch)
             return batch.session
 

@@ -53,16 +53,27 @@ def add(commands: Any) -> None:
     code = limit.add_mutually_exclusive_group()
     code.add_argument("--code", action="store_true", default=None, help="allow code")
     code.add_argument("--no-code", dest="code", action="store_false", help="allow no code")
+    times = limit.add_mutually_exclusive_group()
+    times.add_argument(
+        "--one-at-a-time",
+        action="store_true",
+        default=None,
+        help="refuse a batch as busy as long as one with the same jobs waits or runs",
+    )
+    times.add_argument(
+        "--many-at-a-time", dest="one_at_a_time", action="store_false", help="allow the same jobs at the same time"
+    )
     limit.add_argument("--none", action="store_true", help="remove all limits")
 
 
 def words(limits: Limits | None) -> list[str]:
     """The limits as they are printed. There are none for an account without limits."""
-    modules, folders, code = limits or UNLIMITED
+    modules, folders, code, one_at_a_time = limits or UNLIMITED
     return [
         *(["no-modules"] if modules == () else [f"module={module}" for module in modules or ()]),
         *(["no-files"] if folders == () else [f"folder={shlex.quote(folder)}" for folder in folders or ()]),
         *([] if code else ["no-code"]),
+        *(["one-at-a-time"] if one_at_a_time else []),
     ]
 
 
@@ -85,8 +96,8 @@ def _folder(text: str) -> str:
 
 
 def _limit(arguments: argparse.Namespace) -> None:
-    given = (arguments.modules, arguments.folders, arguments.code)
-    is_change = given != (None, None, None)
+    given = (arguments.modules, arguments.folders, arguments.code, arguments.one_at_a_time)
+    is_change = given != (None, None, None, None)
     if arguments.none and is_change:
         raise ParameterError("--none removes all limits and goes with no other option")
     with closing(existing_home(arguments).database()) as database:
@@ -103,13 +114,17 @@ def _limit(arguments: argparse.Namespace) -> None:
     _warn_of_code(arguments, limits)
 
 
-def _changed(limits: Limits, modules: list[str] | None, folders: list[str] | None, code: bool | None) -> Limits:
+def _changed(
+    limits: Limits, modules: list[str] | None, folders: list[str] | None, code: bool | None, one_at_a_time: bool | None
+) -> Limits:
     """These limits, with what is given in the place of what was there."""
     if modules is not None:
         limits = limits._replace(modules=_unless_all(modules, _EVERY_MODULE))
     if folders is not None:
         limits = limits._replace(folders=_unless_all(folders, _EVERY_FOLDER))
-    return limits if code is None else limits._replace(code=code)
+    if code is not None:
+        limits = limits._replace(code=code)
+    return limits if one_at_a_time is None else limits._replace(one_at_a_time=one_at_a_time)
 
 
 def _unless_all(given: list[str], every: str) -> tuple[str, ...] | None:
@@ -118,7 +133,7 @@ def _unless_all(given: list[str], every: str) -> tuple[str, ...] | None:
 
 
 def _warn_of_code(arguments: argparse.Namespace, limits: Limits | None) -> None:
-    if limits is not None and limits.code and limits != UNLIMITED:
+    if limits is not None and limits.code and (limits.modules, limits.folders) != (None, None):
         print_warning(
             arguments.program,
             f"the account {arguments.user!r} may run code, which can open every module and file: see --no-code",

@@ -1,0 +1,136 @@
+"""--one-at-a-time: a batch of an account is refused as busy as long as one with the same jobs waits or runs."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+
+import pytest
+
+from headless.server.account_limits import Limits
+from headless.server.accounts import Account, Accounts
+from headless.server.home import Home
+from support.in_process import run_here
+from support.job_code import Gate
+from support.job_server import QuickServer, states
+from support.process import current_user
+from support.raw_client import connect, in_jobs, py_code
+from support.waiting import wait_until
+
+ONE = Account("R50", current_user(), None, Limits(one_at_a_time=True))
+OTHER = Account("R51", current_user(), None, Limits(one_at_a_time=True))
+
+
+@pytest.fixture
+def server(tmp_path):
+    with QuickServer(tmp_path / "home", "--workers", "1", accounts=(ONE, OTHER)) as server:
+        yield server
+
+
+@pytest.fixture
+def gate(tmp_path):
+    gate = Gate(tmp_path / "gate")
+    yield gate
+    gate.open()
+
+
+def refusal(server, *jobs: str, key: str = "") -> str:
+    with connect(server).log_in("R50") as client:
+        client.send(in_jobs(*jobs, key=key))
+        return client.expect_refusal("busy")
+
+
+def accept(server, *jobs: str, key: str = "", user: str = "R50") -> str:
+    """The session, which runs on without its client."""
+    with connect(server).log_in(user) as client:
+        return client.submit(*jobs, key=key)
+
+
+def wait_for(server, session: str, state: str) -> None:
+    wait_until(lambda: states(server, session) == [state])
+
+
+def test_the_same_jobs_are_refused_while_they_run_and_while_they_wait(server, gate):
+    running, waiting = py_code(gate.code), py_code("print(1)")
+    sessions = [accept(server, running), accept(server, waiting)]
+    wait_for(server, sessions[0], "running")
+    for session, job in zip(sessions, (running, waiting)):
+        expected = f"the session {session} of this account has the same jobs, and is not over"
+        assert refusal(server, job) == refusal(server, job, key=os.urandom(16).hex()) == expected
+    gate.open()
+    for session, job in zip(sessions, (running, waiting)):
+        wait_for(server, session, "ok")
+        accept(server, job)
+
+
+def test_other_jobs_and_other_accounts_are_not_refused(server, gate):
+    job = py_code(gate.code)
+    accept(server, job)
+    accept(server, job, job)
+    accept(server, py_code("1"), job)
+    accept(server, job, user="R51")
+    accept(server, job, user="R41")
+    accept(server, job, user="R41")  # which has no such limit
+
+
+def test_the_same_key_is_the_same_batch_and_no_other_one(server, gate):
+    key = os.urandom(16).hex()
+    assert accept(server, py_code(gate.code), key=key) == accept(server, py_code(gate.code), key=key)
+
+
+def test_the_limit_holds_when_a_server_has_started_again(server, gate):
+    server.ends_jobs = False
+    session = accept(server, py_code(gate.code))
+    wait_for(server, session, "running")
+    server.crash()
+    server.start()
+    assert session in refusal(server, py_code(gate.code))
+
+
+def test_a_batch_that_was_accepted_before_the_limit_counts(server, gate):
+    session = accept(server, py_code(gate.code), user="R41")
+    done = run_here("user", "limit", "R41", "--one-at-a-time", "--home", str(server.home))
+    assert (done.status, done.stderr) == (0, "")
+    with connect(server).log_in("R41") as client:
+        client.send(in_jobs(py_code(gate.code)))
+        assert session in client.expect_refusal("busy")
+
+
+def test_the_command_is_told_which_session_runs(command, server, gate):
+    session = accept(server, py_code(gate.code))
+    done = command("-s", server.address, "-u", "R50", "-v", "-t", "-1", "-c", gate.code)
+    assert done.returncode == 1
+    last = done.stdout.splitlines()[-1]
+    assert f"the server refused the session (busy): the session {session} of this account" in last
+    assert last.endswith("jobs: not submitted")
+
+
+@pytest.mark.parametrize(
+    ("argv", "limits", "printed"),
+    [
+        (["--one-at-a-time"], Limits(one_at_a_time=True), "one-at-a-time"),
+        (["--one-at-a-time", "--no-code"], Limits(code=False, one_at_a_time=True), "no-code one-at-a-time"),
+        (["--many-at-a-time"], None, "no limits"),
+    ],
+    ids=str,
+)
+def test_the_limit_is_set_and_printed(home, argv, limits, printed):
+    done = run_here("user", "limit", "R41", *argv, "--home", home)
+    assert (done.status, done.stdout, done.stderr) == (0, "", "")
+    assert run_here("user", "limit", "R41", "--home", home).stdout == f"{printed}\n"
+    with closing(Home(home).database()) as database:
+        account = Accounts(database).of_user("R41")
+    assert account is not None
+    assert account.limits == limits
+
+
+def test_the_limit_is_taken_away_alone(home):
+    run_here("user", "limit", "R41", "--one-at-a-time", "--no-code", "--home", home)
+    run_here("user", "limit", "R41", "--many-at-a-time", "--home", home)
+    assert run_here("user", "limit", "R41", "--home", home).stdout == "no-code\n"
+
+
+def test_an_account_cannot_have_it_both_ways(home):
+    done = run_here("user", "limit", "R41", "--one-at-a-time", "--many-at-a-time", "--home", home)
+    assert done.status == 2
+    assert "not allowed with" in done.stderr
