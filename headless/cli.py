@@ -7,29 +7,34 @@ import os
 
 from headless.options import CANCEL, PROGRAM, SESSIONS, Answer, parse, parse_command
 from headless.outcome import OK, PARAMETER_ERROR, ParameterError, explain
-from headless.terminal import print_answer, print_error
+from headless.terminal import print_answer, print_error, print_warning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import NoReturn
 
+    from headless.client.receipt import Receipt
+
 
 def main(argv: Sequence[str]) -> int:
     """The return code for a command line without the program's name: 0 to 3, or the negative number of the signal that
     the process has to end by."""
+    receipt = _receipt()
     try:
         options = parse(argv)
     except Answer as answer:
         print_answer(str(answer))
         return OK
     except ParameterError as error:
+        if receipt is not None:
+            receipt.end(PARAMETER_ERROR, str(error))
         print_error(PROGRAM, f"{error} (see {PROGRAM} --help)")
         return PARAMETER_ERROR
     try:
         from headless.client import call  # --help and mistakes in the options need none of it
 
-        return call.run(options, _wire_name())
+        return call.run(options, _wire_name(), receipt)
     except Exception as error:  # a client that cannot be loaded
         code, text = explain(error)
         if code == PARAMETER_ERROR:
@@ -56,6 +61,19 @@ def run_command(command: str, argv: Sequence[str]) -> int:
 
 def _wire_name() -> str:
     return os.environ.get("PLANTA_WIRE", "")
+
+
+def _receipt() -> Receipt | None:
+    path = os.environ.get("PLANTA_RECEIPT", "")
+    if not path:
+        return None
+    try:
+        from headless.client.receipt import Receipt
+
+        return Receipt(path)
+    except Exception as error:  # a library that is missing, say: the call needs no receipt
+        print_warning(PROGRAM, f"PLANTA_RECEIPT: there is none of this call: {error}")
+        return None
 
 
 def end_process(code: int) -> NoReturn:

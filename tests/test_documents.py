@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import bcrypt
@@ -25,6 +27,29 @@ def test_the_quick_start_is_two_commands_of_one_line():
     quick_start = README.partition("\n## Quick start\n")[2].partition("\n## ")[0]
     blocks = re.findall(r"^```sh\n(.+?)^```$", quick_start, re.DOTALL | re.MULTILINE)
     assert [block.count("\n") for block in blocks] == [1, 1]
+
+
+@pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not here")
+def test_the_line_that_finds_last_night_s_failures_finds_them(tmp_path):
+    line = next(each for each in README.splitlines() if each.startswith("jq "))
+    receipts = tmp_path / "receipts"
+    now = datetime.now(timezone.utc)
+
+    def receipt(hours: int, code: int | None, *jobs: dict[str, str]) -> str:
+        when = (now - timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%S.123Z")
+        return json.dumps({"when": when, "code": code, "jobs": list(jobs), "message": f"{code}"}) + "\n"
+
+    module, code = {"kind": "module", "name": "009ABC"}, {"kind": "py_code", "sha256": "0"}
+    receipts.write_text(
+        receipt(30, 1, module)
+        + receipt(3, 0, module)
+        + receipt(2, 1, module, code)
+        + receipt(1, None, code)
+        + receipt(1, 2)
+    )
+    done = subprocess.run(["sh", "-c", line.replace("FILE", str(receipts))], capture_output=True, text=True, check=True)
+    found = [each.split("\t")[1:] for each in done.stdout.splitlines()]
+    assert found == [["1", "009ABC py_code", "1"], ["", "py_code", "None"], ["2", "", "2"]]
 
 
 @pytest.mark.slow

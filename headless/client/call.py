@@ -14,16 +14,17 @@ from headless.terminal import print_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from headless.client.receipt import Receipt
     from headless.client.session import Session
     from headless.options import Options
 
 _LAST_LINE_SECONDS = 0.2  # that the last line of -v may wait for a reader
 
 
-def run(options: Options, wire_name: str = "") -> int:
+def run(options: Options, wire_name: str = "", receipt: Receipt | None = None) -> int:
     """The return code: 0 to 3, or the negative number of the signal that the process has to end by. `wire_name` is the
-    value of PLANTA_WIRE, "" for our own wire."""
-    call = _Call(options, wire_name, waiter := Waiter())
+    value of PLANTA_WIRE, "" for our own wire. What happens is noted in the `receipt`."""
+    call = _Call(options, wire_name, waiter := Waiter(), receipt)
     try:
         with waiter:
             return call.return_code()
@@ -35,20 +36,25 @@ def run_within(waiter: Waiter, options: Options) -> int:
     """The same inside a Waiter that the caller has entered and whose deadline is free: two of them, one inside the
     other, would leave a signal between them unnoticed. The server goes with the call: nobody can take it up again."""
     try:
-        return _Call(options, "", waiter, can_be_taken_up=False).return_code()
+        return _Call(options, "", waiter, None, can_be_taken_up=False).return_code()
     finally:
         waiter.set_deadline(None)
 
 
 class _Call:
-    def __init__(self, options: Options, wire_name: str, waiter: Waiter, can_be_taken_up: bool = True) -> None:
+    def __init__(
+        self, options: Options, wire_name: str, waiter: Waiter, receipt: Receipt | None, can_be_taken_up: bool = True
+    ) -> None:
         self._options = options
         self._waiter = waiter
+        self._receipt = receipt
         self._can_be_taken_up = can_be_taken_up
         self._console = Console(options.verbosity, waiter)
         key = os.urandom(KEY_BYTES).hex()
         self._preparation = Preparation(options, wire_name, key, self._console, waiter)
         self._session: Session | None = None
+        if receipt is not None:
+            receipt.begin(options, key)
 
     def return_code(self) -> int:
         try:
@@ -57,14 +63,20 @@ class _Call:
             from headless.client.session import Session
 
             self._session = Session(self._options, secret, make_wire, self._console, self._waiter)
+            if self._receipt is not None:
+                self._session.observe = self._receipt.observe
             self._session.run()
         except Exception as error:
             return self.failed(error)
+        if self._receipt is not None:
+            self._receipt.end(OK, "", self._session)
         return OK
 
     def failed(self, error: Exception) -> int:
         """Says what happened, as far as anybody reads it, and returns the code for it."""
         code, text = explain(error)
+        if self._receipt is not None:
+            self._receipt.end(code, text, self._session)
         self._waiter.set_deadline(_LAST_LINE_SECONDS)
         try:
             self._console.info(f"{text}{self._way_on()}; jobs: {self._submission().value}")

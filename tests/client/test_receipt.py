@@ -1,0 +1,275 @@
+"""PLANTA_RECEIPT: one line of JSON for each call, whole, that says what is known of it; and nothing that fails there
+changes a return code."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from headless import cli
+from headless.client import osuser
+from headless.client import receipt as receipt_module
+from headless.client.receipt import Receipt
+from headless.outcome import ParameterError
+from support.dialogues import ENDED, FAILED, FINISHED, STARTED, answering_jobs, answering_login, serving
+from support.job_server import QuickServer, journal
+from support.process import Command, current_user
+from support.unreliable_relay import Ends, UnreliableRelay
+
+FIELDS = [
+    "when", "host", "user", "server", "session", "key", "jobs", "accepted", "ended", "code", "signal", "attached",
+    "proof", "submission", "message",
+]  # fmt: skip
+CODE = "print('\u00e4')"
+JOBS = ("-m", "009ABC", "-f", "nightly/close.py", "-c", CODE)
+GOOD = [
+    document.format(job)
+    for job in (1, 2, 3)
+    for document in (
+        '<started job="{}"/>',
+        '<output job="{}" stream="stdout">x</output>',
+        '<finished job="{}" status="ok"/>',
+    )
+]
+
+
+@pytest.fixture
+def call(command, tmp_path):
+    """Calls the command with a receipt, and returns what it did and what its line says."""
+
+    def call(*argv, **options):
+        file = tmp_path / "receipts"
+        done = command(*argv, env={**os.environ, "PLANTA_RECEIPT": str(file)}, **options)
+        lines = file.read_text(encoding="ascii").splitlines()
+        return done, json.loads(lines[-1])
+
+    return call
+
+
+def test_a_call_that_ended_well(call, scripted):
+    server = scripted(serving(*GOOD, ENDED))
+    before = datetime.now(timezone.utc) - timedelta(seconds=1)
+    done, said = call("-s", server.address, "-u", "R41", "-t", "-1", *JOBS)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert list(said) == FIELDS
+    times = [datetime.strptime(said.pop(name), "%Y-%m-%dT%H:%M:%S.%fZ") for name in ("when", "accepted", "ended")]
+    times = [each.replace(tzinfo=timezone.utc) for each in times]
+    assert before < times[0] <= times[1] <= times[2] <= datetime.now(timezone.utc)
+    assert len(bytes.fromhex(said.pop("key"))) == 16
+    assert said == {
+        "host": socket.gethostname(),
+        "user": "R41",
+        "server": server.address,
+        "session": "s1",
+        "jobs": [
+            {"kind": "module", "name": "009ABC", "status": "ok"},
+            {"kind": "py_file", "name": "nightly/close.py", "status": "ok"},
+            {"kind": "py_code", "sha256": hashlib.sha256(CODE.encode()).hexdigest(), "status": "ok"},
+        ],
+        "code": 0,
+        "signal": None,
+        "attached": 0,
+        "proof": "ended",
+        "submission": "submitted",
+        "message": "",
+    }
+
+
+def test_a_call_without_t_is_proved_by_the_acceptance(call, scripted):
+    done, said = call("-s", scripted(serving()).address, "-c", "1")
+    assert done.returncode == 0
+    assert (said["code"], said["proof"], said["ended"], said["user"]) == (0, "accepted", None, current_user())
+    assert [job["status"] for job in said["jobs"]] == [None]
+
+
+@pytest.mark.parametrize(
+    ("script", "argv", "expected"),
+    [
+        (serving(STARTED, FAILED, '<ended status="failed"/>'), ("-c", "1", "-t", "-1"),
+         (1, None, "submitted", "job 1 failed: no such table", ["failed"])),
+        (serving(STARTED), ("-c", "1", "-t", "1"),
+         (3, None, "submitted", "the jobs have not ended within 1 s, and go on", [None])),
+        (serving(STARTED, FINISHED), ("-c", "1", "-c", "2", "-t", "1"),
+         (3, None, "submitted", "the jobs have not ended within 1 s, and go on", ["ok", None])),
+        (answering_jobs(), ("-c", "1", "-t", "1"),
+         (1, None, "unknown", "the server has not accepted the jobs in time", [None])),
+        (answering_jobs('<refused reason="jobs">there is no module</refused>'), ("-m", "A"),
+         (2, None, "not submitted", "the server refused the jobs: there is no module", [None])),
+        (answering_login('<refused reason="login">who</refused>'), ("-m", "A"),
+         (2, None, "not submitted", "the server refused the login: who", [None])),
+    ],
+    ids=["a job failed", "time over", "time over between jobs", "no answer", "no module", "no login"],
+)  # fmt: skip
+def test_a_call_that_did_not_end_well(call, scripted, script, argv, expected):
+    code, proof, submission, message, statuses = expected
+    done, said = call("-s", scripted(script).address, *argv)
+    assert done.returncode == said["code"] == code
+    assert (said["proof"], said["submission"], said["message"]) == (proof, submission, message)
+    assert [job["status"] for job in said["jobs"]] == statuses
+
+
+@pytest.mark.parametrize(
+    "argv", [("-s", "x:1"), ("--no-such-option",), ("-s", "x:1", "-t", "soon", "-c", "1")], ids=str
+)
+def test_a_mistake_in_the_options_has_a_line_of_its_own(call, argv):
+    """A typing error in a crontab is a failure of the night like any other."""
+    done, said = call(*argv)
+    assert done.returncode == said["code"] == 2
+    assert list(said) == FIELDS
+    assert said["message"] in done.stderr
+    assert (said["server"], said["jobs"]) == (None, [])
+
+
+@pytest.mark.parametrize("argv", ["--help", "--version"])
+def test_a_question_has_no_line(command, tmp_path, argv):
+    done = command(argv, env={**os.environ, "PLANTA_RECEIPT": str(tmp_path / "receipts")})
+    assert done.returncode == 0
+    assert not (tmp_path / "receipts").exists()
+
+
+def test_a_signal_is_noted_before_the_process_ends(command, scripted, tmp_path):
+    file = tmp_path / "receipts"
+    env = {**os.environ, "PLANTA_RECEIPT": str(file)}
+    with command.start("-s", scripted(serving(STARTED)).address, "-v", "-t", "-1", "-c", "1", env=env) as process:
+        for line in process.stdout:
+            if "started" in line:
+                break
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=10)
+    assert process.returncode == -signal.SIGTERM
+    said = json.loads(file.read_text())
+    assert (said["code"], said["signal"], said["proof"], said["submission"]) == (
+        None,
+        signal.SIGTERM,
+        None,
+        "submitted",
+    )
+
+
+def test_calls_that_end_together_have_whole_lines(command, scripted, tmp_path):
+    file = tmp_path / "receipts"
+    env = {**os.environ, "PLANTA_RECEIPT": str(file)}
+    file.write_text('{"earlier": 1}\n')
+    servers = [scripted(serving()) for _ in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        codes = list(
+            pool.map(lambda server: command("-s", server.address, "-m", "A" * 50_000, env=env).returncode, servers)
+        )
+    assert codes == [0] * 8
+    lines = file.read_text().splitlines()
+    assert json.loads(lines[0]) == {"earlier": 1}
+    assert sorted(json.loads(line)["server"] for line in lines[1:]) == sorted(server.address for server in servers)
+
+
+def test_a_new_file_is_for_its_user_alone(call, scripted, tmp_path):
+    call("-s", scripted(serving()).address, "-c", "1")
+    assert (tmp_path / "receipts").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("code", [0, 2])
+@pytest.mark.parametrize("place", ["no folder", "a folder", "a fifo", "no right", "not a path"])
+def test_a_receipt_that_cannot_be_written_changes_no_code_and_is_one_line(command, scripted, tmp_path, place, code):
+    path = tmp_path / "receipts"
+    if place == "no folder":
+        path = tmp_path / "nowhere" / "receipts"
+    elif place == "a folder":
+        path.mkdir()
+    elif place == "a fifo":
+        os.mkfifo(path)
+    elif place == "no right":
+        path = "/proc/version"
+    else:
+        path = "x" * 5000
+    argv = ("-c", "1") if code == 0 else ()
+    done = command("-s", scripted(serving()).address, *argv, env={**os.environ, "PLANTA_RECEIPT": str(path)})
+    assert (done.returncode, done.stdout) == (code, "")
+    lines = done.stderr.splitlines()
+    assert len(lines) == (1 if code == 0 else 2)
+    assert lines[0].startswith(f"planta_headless.py: warning: PLANTA_RECEIPT: {str(path)!r} cannot be written: ")
+
+
+def test_a_line_that_does_not_fit_on_the_disk_is_taken_back(tmp_path, monkeypatch, capfd):
+    """What others have written stays readable."""
+    file = tmp_path / "receipts"
+    file.write_text('{"earlier": 1}\n')
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:10]))
+    Receipt(str(file)).end(2, "why")
+    monkeypatch.undo()
+    assert file.read_text() == '{"earlier": 1}\n'
+    assert capfd.readouterr().err.endswith("cannot be written: the disk is full\n")
+
+
+def test_a_disk_that_does_not_answer_holds_nobody_up(tmp_path, monkeypatch, capfd):
+    is_over = threading.Event()
+    monkeypatch.setattr(receipt_module, "_SECONDS", 0.1)
+    monkeypatch.setattr(receipt_module, "_append", lambda *_: is_over.wait(10))
+    Receipt(str(tmp_path / "receipts")).end(2, "why")
+    is_over.set()
+    assert capfd.readouterr().err.endswith("cannot be written: its disk does not answer\n")
+
+
+def test_a_machine_without_room_for_another_thread_changes_nothing_else(tmp_path, monkeypatch, capfd):
+    def start(_thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    Receipt(str(tmp_path / "receipts")).end(0, "")
+    assert capfd.readouterr().err.endswith("cannot be written: can't start new thread\n")
+
+
+def test_a_user_without_a_name_ends_the_call_as_without_a_receipt(tmp_path, monkeypatch, capfd):
+    def nameless():
+        raise ParameterError("nobody")
+
+    monkeypatch.setattr(receipt_module, "effective_user", nameless)
+    monkeypatch.setattr(osuser, "effective_user", nameless)
+    monkeypatch.setenv("PLANTA_RECEIPT", str(tmp_path / "receipts"))
+    assert cli.main(["-s", "127.0.0.1:1", "-c", "1"]) == 2
+    said = json.loads((tmp_path / "receipts").read_text())
+    assert (said["code"], said["user"], said["message"]) == (2, None, "nobody")
+    assert capfd.readouterr().err == "planta_headless.py: error: nobody\n"
+
+
+def test_a_receipt_that_cannot_be_made_is_one_line(monkeypatch, scripted, capfd):
+    monkeypatch.setitem(sys.modules, "headless.client.receipt", None)
+    monkeypatch.setenv("PLANTA_RECEIPT", "receipts")
+    assert cli.main(["-s", scripted(serving()).address, "-c", "1"]) == 0
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("planta_headless.py: warning: PLANTA_RECEIPT: there is none of this call: ")
+
+
+def test_without_the_variable_nothing_is_imported_for_it(command, scripted):
+    done = command("-s", scripted(serving()).address, "-c", "1", env={**os.environ, "PYTHONVERBOSE": "1"})
+    assert done.returncode == 0
+    assert "headless.client.session" in done.stderr
+    for module in ("receipt", "reconnection", "take_up", "enquiry"):
+        assert f"headless.client.{module}" not in done.stderr
+
+
+def test_how_often_a_call_had_to_attach(tmp_path):
+    receipt = tmp_path / "receipts"
+    with QuickServer(tmp_path / "home") as server:
+        ends = [Ends(server=450), Ends(server=450)]
+        with UnreliableRelay(lambda: server.address, lambda n: ends[n] if n < 2 else Ends()) as line:
+            done = Command(tmp_path)(
+                "-s",
+                line.address,
+                "-t",
+                "-1",
+                "-c",
+                "print('x' * 300)",
+                env={**os.environ, "PLANTA_RECEIPT": str(receipt)},
+            )
+        said = json.loads(receipt.read_text())
+        assert (done.returncode, said["code"], said["attached"]) == (0, 0, 2)
+        assert [(said["session"], said["key"])] == [(entry["session"], entry["key"]) for entry in journal(server)]
