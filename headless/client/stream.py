@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     Address = tuple[int, tuple[Any, ...]]  # the family, and what socket.connect takes
 
 _RECEIVE_BYTES = 65536
+_NEXT_ADDRESS_SECONDS = 0.25
 _LOST = "the connection was lost"
 _BLOCKED = object()
 
@@ -93,25 +94,54 @@ class Stream:
 
 
 def connect(service: Service, waiter: Waiter) -> Stream:
-    """A stream to the first address of the service that answers; each of them gets an equal part of what is left of the
-    time. Raises ConnectionLost if there is none, SessionError, DeadlinePassed, Interrupted."""
-    addresses = _resolve(service, waiter)
-    failures = []
-    for position, (family, address) in enumerate(addresses):
-        try:
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            stream = _connect(sock, address, waiter, waiter.remaining() / (len(addresses) - position))
-        except OSError as error:
-            failures.append(f"{address[0]}: {_reason(error)}")
-            continue
-        try:
-            if service.tls:
-                stream.start_tls(service.host)
-        except BaseException:
-            stream.close()
-            raise
-        return stream
+    """A stream to the first address of the service that answers. Raises ConnectionLost if there is none, SessionError,
+    DeadlinePassed, Interrupted."""
+    stream = _first_to_answer(service, waiter)
+    try:
+        if service.tls:
+            stream.start_tls(service.host)
+    except BaseException:
+        stream.close()
+        raise
+    return stream
+
+
+def _first_to_answer(service: Service, waiter: Waiter) -> Stream:
+    """The addresses are tried one after the other, each as soon as one has failed or has not answered for a while (RFC
+    8305, section 5)."""
+    untried = _by_turns(_resolve(service, waiter))
+    trying: dict[socket.socket, Address] = {}
+    failures: list[str] = []
+    try:
+        while untried or trying:
+            if untried:
+                address = untried.pop(0)
+                try:
+                    trying[_begin(address)] = address
+                except OSError as error:
+                    failures.append(_failure(address, error))
+                    continue
+            for sock in waiter.wait_for_any(trying, WRITE, _NEXT_ADDRESS_SECONDS if untried else None):
+                address = trying.pop(sock)
+                try:
+                    return _connected(sock, waiter)
+                except OSError as error:
+                    sock.close()
+                    failures.append(_failure(address, error))
+    finally:
+        for sock in trying:
+            sock.close()
     raise ConnectionLost(f"no connection to {service.host} port {service.port} ({'; '.join(failures)})")
+
+
+def _by_turns(addresses: list[Address]) -> list[Address]:
+    """The families take turns, in their order (RFC 8305, section 4)."""
+    counts: dict[int, int] = {}
+    turns = []
+    for position, (family, _) in enumerate(addresses):
+        counts[family] = counts.get(family, 0) + 1
+        turns.append((counts[family], position))
+    return [addresses[position] for _, position in sorted(turns)]
 
 
 def _resolve(service: Service, waiter: Waiter) -> list[Address]:
@@ -130,24 +160,32 @@ def _resolve(service: Service, waiter: Waiter) -> list[Address]:
         raise ConnectionLost(f"the host name {service.host} cannot be resolved: {_reason(error)}") from None
 
 
-def _connect(sock: socket.socket, address: tuple[Any, ...], waiter: Waiter, seconds: float) -> Stream:
-    """Raises OSError if there is no connection within this many seconds."""
+def _begin(address: Address) -> socket.socket:
+    """One that will be ready to write when it is connected, or has failed. Raises OSError."""
+    family, where = address
+    sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        try:
-            sock.connect(address)
-        except BlockingIOError:
-            if not waiter.wait(sock, WRITE, seconds):
-                raise TimeoutError(None, "no answer") from None
-            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-            if error:
-                raise OSError(error, os.strerror(error)) from None
-        return Stream(sock, waiter)
+        with suppress(BlockingIOError):
+            sock.connect(where)
     except BaseException:
         sock.close()
         raise
+    return sock
+
+
+def _connected(sock: socket.socket, waiter: Waiter) -> Stream:
+    """Raises OSError if it has failed."""
+    error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    if error:
+        raise OSError(error, os.strerror(error))
+    return Stream(sock, waiter)
+
+
+def _failure(address: Address, error: OSError) -> str:
+    return f"{address[1][0]}: {_reason(error)}"
 
 
 def _is_of_certificate(error: OSError) -> bool:

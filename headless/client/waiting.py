@@ -16,7 +16,7 @@ from headless.client.signals import SignalCatcher
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any, TypeVar
 
     Result = TypeVar("Result")
@@ -79,20 +79,25 @@ class Waiter:
     def wait(self, file: Any, event: int, timeout: float | None = None) -> bool:
         """Whether the file (a socket or a descriptor) became ready for READ or WRITE within `timeout` seconds. Raises
         Interrupted and DeadlinePassed."""
+        return bool(self.wait_for_any((file,), event, timeout))
+
+    def wait_for_any(self, files: Iterable[Any], event: int, timeout: float | None) -> list[Any]:
+        """Those of the files that became ready within `timeout` seconds: at least one, or none if that was too short.
+        Raises Interrupted and DeadlinePassed."""
         end = None if timeout is None else self._clock() + timeout
         with _Selector() as selector:
-            selector.register(file, event)
+            for file in files:
+                selector.register(file, event)
             if self._signals.wakeup:
                 selector.register(self._signals.wakeup, READ)
             while True:
                 self.check()
                 pause = self.remaining() if end is None else min(self.remaining(), end - self._clock())
-                ready = {key.fileobj for key, _ in selector.select(min(pause, _HOUR))}
+                ready = [key.fileobj for key, _ in selector.select(min(pause, _HOUR))]
                 self.check()
-                if file in ready:
-                    return True
-                if end is not None and self._clock() >= end:
-                    return False
+                ready = [file for file in ready if file is not self._signals.wakeup]
+                if ready or (end is not None and self._clock() >= end):
+                    return ready
 
     def sleep(self, seconds: float) -> None:
         """Raises Interrupted and DeadlinePassed."""

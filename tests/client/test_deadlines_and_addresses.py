@@ -5,6 +5,7 @@ a resolver has to be another one, as a process where the promise is about the pr
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from contextlib import ExitStack
 
@@ -16,12 +17,12 @@ from headless.client.deadline import DeadlinePassed
 from headless.client.stream import connect
 from headless.client.waiting import READ, Waiter
 from headless.options import Service, parse
-from headless.outcome import SessionError, Submission, TimedOut
+from headless.outcome import ConnectionLost, SessionError, Submission, TimedOut
 from headless.protocol.errors import RemoteProtocolError
 from support.dialogues import ACCEPTED, DONE, WELCOME, serving
 from support.frames import frame
 from support.sessions import session_for
-from support.sockets import full_listener
+from support.sockets import full_listener, full_socket
 
 
 @pytest.fixture
@@ -82,15 +83,46 @@ def test_when_no_address_answers_all_are_named(monkeypatch, waiter):
             connect(Service("several.example", unused.getsockname()[1], False), waiter)
 
 
-def test_an_address_that_swallows_everything_leaves_time_for_the_next(monkeypatch, scripted, waiter):
+def test_an_address_that_swallows_everything_costs_a_quarter_of_a_second(monkeypatch, scripted, waiter):
     server = scripted(serving(*DONE))
     with ExitStack() as stack:
         full_listener(stack, "127.0.0.2", server.port)
         resolving_to(monkeypatch, (socket.AF_INET, "127.0.0.2"), (socket.AF_INET, "127.0.0.1"))
-        waiter.set_deadline(2)
+        waiter.set_deadline(10)
+        begun = time.monotonic()
         stream = connect(Service("several.example", server.port, False), waiter)
+        assert 0.2 < time.monotonic() - begun < 2
         assert stream.peer.startswith("127.0.0.1 ")
         stream.close()
+
+
+def test_an_address_that_answers_late_still_counts(monkeypatch, waiter):
+    """It is the first one that has been called, and the next one answers nothing at all."""
+    with ExitStack() as stack:
+        late = full_socket(stack, "127.0.0.2", 0)
+        port = late.getsockname()[1]
+        full_listener(stack, "127.0.0.3", port)
+        resolving_to(monkeypatch, (socket.AF_INET, "127.0.0.2"), (socket.AF_INET, "127.0.0.3"))
+        threading.Timer(0.5, late.listen, (10,)).start()  # which makes room
+        waiter.set_deadline(20)
+        stream = connect(Service("several.example", port, False), waiter)
+        assert stream.peer.startswith("127.0.0.2 ")
+        stream.close()
+
+
+def test_addresses_of_both_families_take_turns(monkeypatch, waiter):
+    resolving_to(
+        monkeypatch,
+        (socket.AF_INET6, "::1"),
+        (socket.AF_INET6, "::1%lo"),
+        (socket.AF_INET, "127.0.0.2"),
+        (socket.AF_INET, "127.0.0.3"),
+    )
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        waiter.set_deadline(10)
+        with pytest.raises(ConnectionLost, match=r"::1: .*127\.0\.0\.2: .*::1%lo: .*127\.0\.0\.3: "):
+            connect(Service("several.example", unused.getsockname()[1], False), waiter)
 
 
 def test_a_resolver_that_hangs_does_not_outlast_the_deadline(monkeypatch, waiter):

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -94,12 +94,13 @@ class LineWaiter(Waiter):
         super().__enter__()
         return self
 
-    def wait(self, file: Any, event: int, timeout: float | None = None) -> bool:
+    def wait_for_any(self, files: Iterable[Any], event: int, timeout: float | None) -> list[Any]:
         if self.line is None:
             self.line = self.dial()
+        (file,) = files
         while event == READ and self.line.is_open and not self._is_there(file, self.line):
             self.line.move()
-        return super().wait(file, event, timeout)
+        return super().wait_for_any((file,), event, timeout)
 
     @staticmethod
     def _is_there(file: Any, line: Line) -> bool:

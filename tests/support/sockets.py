@@ -15,6 +15,11 @@ def reset(sock: socket.socket) -> None:
 
 def full_listener(stack: ExitStack, host: str = "127.0.0.1", port: int = 0) -> str:
     """The address of a socket that listens and accepts nobody. It is open as long as the stack."""
+    return "{}:{}".format(*full_socket(stack, host, port).getsockname())
+
+
+def full_socket(stack: ExitStack, host: str, port: int) -> socket.socket:
+    """The same socket itself."""
     full = stack.enter_context(socket.socket())
     full.bind((host, port))
     full.listen(0)
@@ -22,4 +27,4 @@ def full_listener(stack: ExitStack, host: str = "127.0.0.1", port: int = 0) -> s
         filler = stack.enter_context(socket.socket())
         filler.setblocking(False)
         filler.connect_ex(full.getsockname())
-    return f"{host}:{full.getsockname()[1]}"
+    return full
