@@ -14,13 +14,14 @@ from headless.server.journal import AcceptedBatch, KnownBatch
 
 
 class JobProgress(NamedTuple):
-    """How far one job has come: one of the journal's states, and why it has ended so."""
+    """How far one job has come: one of the journal's states, why it has ended so, and whether it has ever run."""
 
     state: str
     message: str = ""
+    has_run: bool = True
 
 
-_QUEUED, _OK = JobProgress(QUEUED), JobProgress(OK)
+_QUEUED, _OK = JobProgress(QUEUED, has_run=False), JobProgress(OK)
 
 
 class Batch:
@@ -39,12 +40,13 @@ class Batch:
     def over(cls, known: KnownBatch) -> Batch:
         """One that nothing will happen to any more."""
         batch = cls(AcceptedBatch(known.session, known.user, len(known.jobs)))
-        batch.progress = [JobProgress(state, message) for state, message in known.jobs]
+        batch.progress = [JobProgress(*job) for job in known.jobs]
         return batch
 
     def set_progress(self, number: int, state: str, message: str = "") -> None:
         """Sets how far this job has come, and wakes the followers."""
-        self.progress[number - 1] = JobProgress(state, message)
+        has_run = state == RUNNING or self.progress[number - 1].has_run
+        self.progress[number - 1] = JobProgress(state, message, has_run)
         self._changed.set_result(None)
         self._changed = asyncio.get_running_loop().create_future()
 

@@ -142,8 +142,7 @@ class BatchQueue:
             await batch.wait_for_change(_REQUESTS_SECONDS)
         if all(job.state != CANCELLED for job in batch.progress):
             return OVER
-        known = await self._store.known(session)
-        return RUNNING if known is None or known.was_begun else QUEUED
+        return RUNNING if batch.progress[0].has_run else QUEUED
 
     async def stop(self, force_stop: asyncio.Event) -> None:
         """Starts no more batches. The running ones have the grace, or until `force_stop` is set, to end. What still

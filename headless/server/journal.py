@@ -98,13 +98,12 @@ class AcceptedBatch(NamedTuple):
 
 
 class KnownBatch(NamedTuple):
-    """What the journal has of a batch. `jobs` are state and message of each; `was_begun` is whether one has started."""
+    """What the journal has of a batch: of each of its jobs the state, the message, and whether it has ever run."""
 
     session: str
     user: str
     is_over: bool
-    was_begun: bool
-    jobs: list[tuple[str, str]]
+    jobs: list[tuple[str, str, bool]]
 
 
 class BatchEntry(NamedTuple):
@@ -275,14 +274,17 @@ class Journal:
     def known(self, session: str) -> KnownBatch | None:
         """What is recorded of this session."""
         row = self._database.execute(
-            "SELECT user, over IS NOT NULL, started IS NOT NULL FROM batches JOIN jobs USING (session)"
-            " WHERE session = ? AND job = 1",
-            (session,),
+            "SELECT user, over IS NOT NULL FROM batches WHERE session = ?", (session,)
         ).fetchone()
         if row is None:
             return None
-        jobs = self._database.execute("SELECT state, message FROM jobs WHERE session = ? ORDER BY job", (session,))
-        return KnownBatch(session, row[0], bool(row[1]), bool(row[2]), jobs.fetchall())
+        jobs = self._database.execute(
+            "SELECT state, message, state = ? OR started IS NOT NULL FROM jobs WHERE session = ? ORDER BY job",
+            (OK, session),
+        )
+        return KnownBatch(
+            session, row[0], bool(row[1]), [(state, text, bool(has_run)) for state, text, has_run in jobs]
+        )
 
     def batches_of(self, user: str, count: int) -> list[BatchEntry]:
         """The user's batches, the oldest first: those that are not over, and the last so many of the others."""

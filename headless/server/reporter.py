@@ -55,12 +55,12 @@ class Reporter:
             while batch.progress[number - 1].state == QUEUED:
                 if not await batch.wait_for_change(self._heartbeat):
                     yield Alive()
-            if batch.progress[number - 1].state != SKIPPED:
+            if batch.progress[number - 1].has_run:
                 yield Started(number)
                 async for message in self._report_output(batch, offset if number == offset.job else Offset(number)):
                     yield message
-            state, text = batch.progress[number - 1]
-            status = _STATUS.get(state, state)
+            state, text, has_run = batch.progress[number - 1]
+            status = _STATUS.get(state, state) if has_run else SKIPPED
             failed = failed or status != OK
             yield Finished(number, status, text)
         yield Ended(FAILED if failed else OK)

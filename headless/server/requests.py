@@ -28,7 +28,7 @@ from headless.protocol.messages import (
     Sessions,
 )
 from headless.protocol.text import replace_invalid_xml_chars
-from headless.protocol.vocabulary import BUSY, JOBS, OK, PROTOCOL, SESSION, Offset
+from headless.protocol.vocabulary import BUSY, JOBS, OK, PROTOCOL, QUEUED, RUNNING, SESSION, Offset
 from headless.server.accounts import Account
 from headless.server.admission import Admission
 from headless.server.authentication import Authenticator
@@ -102,8 +102,7 @@ class Requests:
             offset = await self._while_alive(self._parts.reporter.now(batch))
         else:
             offset = Offset(request.job, request.stdout, request.stderr)
-        if offset.job > batch.job_count + 1:
-            raise Refusal(PROTOCOL, f"there is no job {offset.job} in this session")
+        _check_offset(batch, offset)
         log.info("%s: attached to session %s, from job %d on", self._link.name, batch.session, offset.job)
         await self._link.send(Attached(batch.job_count, offset.job, offset.stdout, offset.stderr))
         await self._follow(batch, offset)
@@ -189,6 +188,17 @@ class Requests:
         """Sends what the client has not asked for, unless it has just said that it leaves."""
         if not self._link.connection.is_over:
             await self._link.send(message)
+
+
+def _check_offset(batch: Batch, offset: Offset) -> None:
+    """Raises Refusal for a place that nobody can have been told of."""
+    if offset.job > batch.job_count + 1:
+        raise Refusal(PROTOCOL, f"there is no job {offset.job} in this session")
+    if any(job.state in (QUEUED, RUNNING) for job in batch.progress[: offset.job - 1]):
+        raise Refusal(PROTOCOL, f"the jobs before job {offset.job} are not over")
+    has_run = offset.job <= batch.job_count and batch.progress[offset.job - 1].has_run
+    if (offset.stdout or offset.stderr) and not has_run:
+        raise Refusal(PROTOCOL, f"job {offset.job} has printed nothing")
 
 
 def check_not_stopping(queue: BatchQueue) -> None:

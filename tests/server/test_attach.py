@@ -211,6 +211,31 @@ def test_what_cannot_be_asked_for_is_a_protocol_error(server, over, document):
     assert refusal(server, document.format(over)).attrib == {"reason": "protocol"}
 
 
+@pytest.mark.parametrize("offset", [(2, 0, 0), (3, 0, 0), (2, 1, 0)])
+def test_nobody_goes_on_behind_a_job_that_is_not_over(server, tmp_path, offset):
+    gate = Gate(tmp_path / "gate")
+    with connect(server).log_in() as client:
+        client.submit(py_code(gate.code), py_code("2"))
+        client.expect("started")
+        refused = refusal(server, attach(client.session, *offset))
+        assert (refused.attrib, refused.text) == (
+            {"reason": "protocol"},
+            f"the jobs before job {offset[0]} are not over",
+        )
+        gate.open()
+        assert client.report().ended == "ok"
+
+
+@pytest.mark.parametrize("counts", [(1, 0), (0, 1)])
+def test_a_job_that_has_not_started_has_printed_nothing(server, counts):
+    with connect(server).log_in() as client:
+        client.submit(py_code("raise SystemExit(3)"), py_code("2"))
+        assert client.report().ended == "failed"
+    for job in (2, 3):
+        refused = refusal(server, attach(client.session, job, *counts))
+        assert (refused.attrib, refused.text) == ({"reason": "protocol"}, f"job {job} has printed nothing")
+
+
 @pytest.mark.parametrize("document", [attach("x", 1, 0, 0), "<sessions/>", '<cancel session="x"/>'])
 def test_nobody_asks_before_the_login(server, document):
     with connect(server) as client:

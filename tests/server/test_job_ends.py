@@ -113,7 +113,7 @@ def test_a_batch_that_waits_is_cancelled_and_never_starts(own_server, tmp_path, 
         submitted(waiting, traced(), traced())
         submitted(last, traced())
         assert cancels(own_server, waiting.session, *job).startswith("cancelled: 1")
-        assert end_of_first(waiting) == ("failed", BY)
+        assert end_of_first(waiting) == ("skipped", BY)
         gate.open()
         assert running.report().ended == last.report().ended == "ok"
     assert {line.split()[0] for line in traces(own_server)} == {last.session}
@@ -254,7 +254,7 @@ def test_a_batch_of_an_account_that_was_removed_does_not_start(own_server, tmp_p
         gate.open()
         assert running.report().ended == "ok"  # what has started goes on
         state, message = end_of_first(waiting)
-    assert state == "failed"
+    assert state == "skipped"
     assert "removed" in message
     assert states(own_server, waiting.session) == ["failed", "skipped"]
     assert {line.split()[0] for line in traces(own_server)} == {running.session}

@@ -64,10 +64,14 @@ def test_a_batch_that_waits_is_taken_back(server, tmp_path):
         running.expect("started")
         waiting.submit(py_code(f"open({str(tmp_path / 'ran')!r}, 'w')"))
         assert cancel(server, waiting.session) == "queued"
+        assert waiting.element().attrib == {"job": "1", "status": "skipped"}  # and it was never started
         assert waiting.report().ended == "failed"
         assert [(entry["state"], entry["started"]) for entry in journal(server, waiting.session)] == [
             ("cancelled", None)
         ]
+        with connect(server).log_in() as late:
+            late.attach(waiting.session, 1, 0, 0)
+            assert late.element().text == "cancelled by the account R41"
         gate.open()
         assert running.report().ended == "ok"
     assert not (tmp_path / "ran").exists()
