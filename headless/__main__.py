@@ -1,9 +1,10 @@
-"""python -m headless COMMAND: the server's commands and the rehearsal. Which module does what; nothing else."""
+"""python -m headless COMMAND, or python FOLDER/headless COMMAND. Which module does what; nothing else."""
 
 from __future__ import annotations
 
 # Built in: `signal` itself is read from files, and Ctrl-C may come meanwhile.
 import _signal as signal  # type: ignore[import-not-found]
+import os
 import sys
 from collections.abc import Sequence
 
@@ -12,6 +13,9 @@ from collections.abc import Sequence
 _IS_HELD = __name__ == "__main__" and signal.getsignal(signal.SIGINT) is signal.default_int_handler
 if _IS_HELD:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+if not __package__:  # it was named by its folder, which stands where the folder above it should
+    sys.path[0] = os.path.dirname(os.path.abspath(sys.path[0]))
 
 from headless.cli import end_process, run_command  # noqa: E402
 from headless.options import PACKAGE, PURPOSES  # noqa: E402
@@ -41,6 +45,8 @@ def main(argv: Sequence[str]) -> int:
 def _talk_to_server(command: str, argv: Sequence[str]) -> int:
     try:
         return run_command(command, argv)
+    except BrokenPipeError:  # whoever read has seen enough
+        return 1
     except Exception as error:
         return report(f"{PACKAGE} {command}", error)
 

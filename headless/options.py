@@ -134,7 +134,11 @@ def _parser() -> _Parser:
     # 78 is what optparse leaves of 80 columns; it would ask COLUMNS otherwise.
     parser = _Parser(prog=PROGRAM, version=VERSION, formatter=optparse.IndentedHelpFormatter(width=78))
     parser.set_defaults(jobs=[])
-    _add_general_options(parser)
+    _add_general_options(
+        parser,
+        quiet="Suppresses all output (default)",
+        timeout="Waiting time until job termination in seconds, -1 for no time out",
+    )
     _add_job_options(parser)
     return parser
 
@@ -152,12 +156,17 @@ def _parser_of_command(command: str) -> _Parser:
         parser.add_option(
             "--new", action="store_true", dest="from_now", help="Leaves out what the jobs have printed by now"
         )
-    _add_general_options(parser)
+        quiet = "Suppresses all output (default)"
+        timeout = "Waiting time until job termination in seconds; without it, or with 0 or -1, there is no time out"
+    else:
+        quiet = "Shows nothing but the answer (default)"
+        timeout = "Waiting time for the answer in seconds; without it, 30"
+    _add_general_options(parser, quiet, timeout)
     return parser
 
 
-def _add_general_options(parser: _Parser) -> None:
-    """All but those of the jobs."""
+def _add_general_options(parser: _Parser, quiet: str, timeout: str) -> None:
+    """All but those of the jobs. `quiet` and `timeout` are the help texts of these."""
     parser.set_defaults(verbosity=0)
     for flag, text in (
         ("--version", "Shows the version number and closes the program"),
@@ -166,9 +175,7 @@ def _add_general_options(parser: _Parser) -> None:
         option = parser.get_option(flag)
         assert option is not None
         option.help = text
-    parser.add_option(
-        "-q", "--quiet", action="store_const", const=0, dest="verbosity", help="Suppresses all output (default)"
-    )
+    parser.add_option("-q", "--quiet", action="store_const", const=0, dest="verbosity", help=quiet)
     parser.add_option(
         "-v",
         "--verbose",
@@ -179,7 +186,7 @@ def _add_general_options(parser: _Parser) -> None:
 
     group = optparse.OptionGroup(parser, "Connection settings")
     group.add_option("-s", "--service", metavar="HOST:PORT", help="Connection to server")
-    group.add_option("-t", "--timeout", help="Waiting time until job termination in seconds, -1 for no time out")
+    group.add_option("-t", "--timeout", help=timeout)
     parser.add_option_group(group)
 
     group = optparse.OptionGroup(parser, "Login options")

@@ -1,13 +1,16 @@
 """What people are shown, and what it must not do to their terminal. Client and server have it in common.
 
-Nothing that fails here changes how a process ends: a closed, full or broken stream is written to no more.
+Nothing that fails here changes how a process ends, but for `write`: a closed, full or broken stream is written to no
+more.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
+from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,17 +28,17 @@ def _escape(run: re.Match[str]) -> str:
 
 def print_answer(text: str) -> None:
     """Writes the answer to --help or --version to stdout."""
-    _write(sys.stdout, text)
+    _try_to_write(sys.stdout, text)
 
 
 def print_error(program: str, text: str) -> None:
     """Writes one line to stderr that says what is wrong."""
-    _write(sys.stderr, f"{program}: error: {escape_control_chars(text)}\n")
+    _try_to_write(sys.stderr, f"{program}: error: {escape_control_chars(text)}\n")
 
 
 def print_warning(program: str, text: str) -> None:
     """Writes one line to stderr that says what may not be meant so, though it is done."""
-    _write(sys.stderr, f"{program}: warning: {escape_control_chars(text)}\n")
+    _try_to_write(sys.stderr, f"{program}: warning: {escape_control_chars(text)}\n")
 
 
 def descriptor_of(stream: TextIO | None) -> int | None:
@@ -46,16 +49,19 @@ def descriptor_of(stream: TextIO | None) -> int | None:
         return None
 
 
-def _write(stream: TextIO | None, text: str) -> None:
+def write(stream: TextIO | None, text: str) -> None:
+    """Writes the whole text at once. Raises OSError, ValueError."""
     if stream is None:
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+    descriptor = descriptor_of(stream)
+    if descriptor is None:  # closed, or not a file at all
+        stream.write(text)
         return
-    try:
-        descriptor = descriptor_of(stream)
-        if descriptor is None:  # closed, or not a file at all
-            stream.write(text)
-            return
-        data = text.replace("\n", os.linesep).encode(stream.encoding or "utf-8", "backslashreplace")
-        while data:
-            data = data[os.write(descriptor, data) :]
-    except (OSError, ValueError):
-        pass
+    data = text.replace("\n", os.linesep).encode(stream.encoding or "utf-8", "backslashreplace")
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _try_to_write(stream: TextIO | None, text: str) -> None:
+    with suppress(OSError, ValueError):
+        write(stream, text)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import signal
@@ -17,12 +18,13 @@ from support.conversations import KEYS
 from support.dialogues import STARTED, serving
 from support.job_code import Gate
 from support.job_server import QuickServer, states
-from support.process import ROOT, manage
+from support.process import PATIENCE, ROOT, manage
 from support.raw_client import connect, py_code
 from support.waiting import wait_until
 
 PYTHON = (sys.executable, "-m", "headless")
 TIME_OF_DAY = r"\d\d:\d\d:\d\d\.\d\d\d "
+WAIT = f"{shlex.quote(sys.executable)} {shlex.quote(str(ROOT / 'headless'))} wait"
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +51,11 @@ def submit(server, *codes: str) -> str:
         client.submit(*map(py_code, codes))
         client.expect("started")
         return client.session
+
+
+def go_on(line: str) -> subprocess.CompletedProcess[str]:
+    """What comes of a line that was pasted into a shell, in another folder."""
+    return subprocess.run(line, shell=True, cwd="/", capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
 def shown(done: subprocess.CompletedProcess[str]) -> list[str]:
@@ -90,9 +97,7 @@ def test_wait_ends_with_3_when_its_time_is_over(server, gate):
     session = submit(server, gate.code)
     done = at(server, "wait", session, "-v", "-t", "1")
     assert done.returncode == 3
-    assert shown(done)[-1].endswith(
-        f"; to go on: python -m headless wait {session} -s {server.address} -v; jobs: submitted"
-    )
+    assert shown(done)[-1].endswith(f"; to go on: {WAIT} {session} -s {server.address} -v; jobs: submitted")
 
 
 @pytest.mark.parametrize("argv", [(), ("-t", "0"), ("-t", "-1")], ids=" ".join)
@@ -131,9 +136,9 @@ def test_wait_logs_in_with_a_password_file(server, command):
     done = command("-s", server.address, "-u", "R42", "-p", secret, "-v", "-t", "1", "-c", "import time; time.sleep(2)")
     way_on = re.search("to go on: (.*); jobs: submitted\n$", done.stdout)
     assert way_on
-    words = shlex.split(way_on[1])
-    assert words[:4] == ["python", "-m", "headless", "wait"]
-    assert manage(*words[3:]).returncode == 0
+    done = go_on(way_on[1])
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("session ended: ok\n")
 
 
 @pytest.mark.parametrize(
@@ -191,6 +196,28 @@ def test_a_server_that_is_not_there_is_a_1(argv, is_silent):
     assert (done.stderr == "") == is_silent
 
 
+@pytest.mark.parametrize(
+    ("argv", "code", "text"),
+    [
+        (("5f0c",), 2, "the server refused the session: the account R41 has no session '5f0c' on this server"),
+        (("5f0c", "-s", "127.0.0.1:1"), 1, "no connection to 127.0.0.1 port 1 (127.0.0.1: Connection refused)"),
+        (("5f0c", "-u", "R42", "-p", "/nowhere"), 2, "the password file '/nowhere' does not exist"),
+    ],
+)
+def test_wait_knows_nothing_of_jobs_before_it_has_found_them(server, argv, code, text):
+    done = manage("wait", "-v", "-s", server.address, *argv, check=False)
+    assert done.returncode == code
+    last = shown(done)[-1]
+    assert last.startswith(text)
+    assert last.endswith("; jobs: unknown")
+
+
+def test_wait_at_a_server_that_does_not_answer_is_a_1_in_time(scripted):
+    done = at(scripted(lambda peer: peer.wait_for_disconnect()), "wait", "5f0c", "-v", "-t", "1")
+    assert done.returncode == 1
+    assert shown(done)[-1] == "the server has not answered in time; jobs: unknown"
+
+
 @pytest.mark.parametrize("name", ["wait", "cancel", "sessions"])
 def test_help_names_the_options_and_no_job(name):
     done = manage(name, "--help")
@@ -223,6 +250,29 @@ def test_sessions_are_listed_one_a_line(server):
     assert re.fullmatch(pattern, done.stdout.splitlines()[-1])
 
 
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
+def test_a_list_that_cannot_be_written_is_a_1(server, redirection):
+    submit(server, "1")
+    line = shlex.join([*PYTHON, "sessions", "-s", server.address])
+    done = subprocess.run(
+        f"{line} {redirection}", shell=True, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False, timeout=PATIENCE
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("python -m headless sessions: error: the list cannot be written: ")
+
+
+def test_whoever_has_seen_enough_of_a_list_is_told_nothing(server):
+    submit(server, "1")
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as stdout:
+        done = subprocess.run(
+            [*PYTHON, "sessions", "-s", server.address],
+            cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, check=False, timeout=PATIENCE,
+        )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
 # The last line of a call
 
 
@@ -234,13 +284,10 @@ def test_a_call_that_is_ended_says_how_to_go_on(server, command, gate):
         process.send_signal(signal.SIGTERM)
         last = process.communicate(timeout=10)[0].splitlines()[-1]
     assert process.returncode == -signal.SIGTERM
-    pattern = (
-        rf"{TIME_OF_DAY}info ended by signal 15; to go on: (python -m headless wait \w+ -s \S+ -v); jobs: submitted"
-    )
-    match = re.fullmatch(pattern, last)
+    match = re.fullmatch(rf"{TIME_OF_DAY}info ended by signal 15; to go on: (.*); jobs: submitted", last)
     assert match
     gate.open()
-    assert manage(*match[1].split()[3:]).returncode == 0
+    assert go_on(match[1]).returncode == 0
 
 
 @pytest.mark.parametrize(
@@ -269,14 +316,15 @@ def test_a_rehearsal_leaves_nothing_to_go_on_with():
 @pytest.mark.parametrize(
     ("argv", "expected"),
     [
-        ((), "python -m headless wait 5f0c -s planta:20000 -v"),
-        (("-s", "tls://[::1]:1"), "python -m headless wait 5f0c -s 'tls://[::1]:1' -v"),
-        (("-u", "R 41"), "python -m headless wait 5f0c -s planta:20000 -u 'R 41' -v"),
-        (("-u", "R41", "-p", "/a b/c"), "python -m headless wait 5f0c -s planta:20000 -u R41 -p '/a b/c' -v"),
-        (("-u", "R41", "-p", "c", "-a", "osuser"), "python -m headless wait 5f0c -s planta:20000 -u R41 -v"),
+        ((), "-s planta:20000 -v"),
+        (("-s", "tls://[::1]:1"), "-s 'tls://[::1]:1' -v"),
+        (("-u", "R 41"), "-s planta:20000 -u 'R 41' -v"),
+        (("-u", "R41", "-p", "/a b/c"), "-s planta:20000 -u R41 -p '/a b/c' -v"),
+        (("-u", "R41", "-p", "c"), f"-s planta:20000 -u R41 -p {shlex.quote(os.path.abspath('c'))} -v"),
+        (("-u", "R41", "-p", "c", "-a", "osuser"), "-s planta:20000 -u R41 -v"),
     ],
     ids=str,
 )
 def test_the_command_line_that_goes_on_is_one_for_a_shell(argv, expected):
     options = parse(["-s", "planta:20000", "-c", "1", *argv])
-    assert wait_command(options, "5f0c") == expected
+    assert wait_command(options, "5f0c") == f"{WAIT} 5f0c {expected}"

@@ -91,7 +91,7 @@ class _Call:
     def _submission(self) -> Submission:
         if self._session is not None:
             return self._session.verdict.submission
-        return Submission.SUBMITTED if self._options.command == WAIT else Submission.NOT_SUBMITTED
+        return Submission.UNKNOWN if self._options.command == WAIT else Submission.NOT_SUBMITTED
 
     def _way_on(self) -> str:
         """How somebody can take up the session that this call leaves, if there is one."""

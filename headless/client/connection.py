@@ -67,10 +67,8 @@ class Connection:
         while isinstance(event := self.next_event(), SaltReceived):
             assert secret is not None  # the verdict has seen to that
             self.start(partial(self._answer_salt, secret, event.salt))
-        if isinstance(event, LoggedIn):
-            if event.heartbeat is not None:
-                self._silence = float(_MAX_MISSED_HEARTBEATS * event.heartbeat)
-            self._console.info(f"logged in, session {event.session}" if event.session else "logged in")
+        if isinstance(event, LoggedIn) and event.heartbeat is not None:
+            self._silence = float(_MAX_MISSED_HEARTBEATS * event.heartbeat)
         return event
 
     def _answer_salt(self, secret: Secret, salt: str | None) -> None:

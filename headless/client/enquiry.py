@@ -5,6 +5,7 @@ Who asks is in call.py. How the jobs of a session are followed is in session.py.
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 
 from headless.client.connection import Connection
@@ -14,12 +15,12 @@ from headless.client.preparation import Preparation
 from headless.client.session import acceptance_seconds
 from headless.client.waiting import Waiter
 from headless.options import CANCEL, NO_TIMEOUT
-from headless.outcome import ParameterError, SessionError
+from headless.outcome import CommandFailed, ParameterError, SessionError
 from headless.protocol.errors import RemoteProtocolError
 from headless.protocol.text import shorten
 from headless.protocol.vocabulary import LOGIN, OK, OVER, QUEUED, RUNNING, SESSION
 from headless.protocol.wire import Cancelled, Ended, Listed, LoggedIn, Refused, SaltReceived
-from headless.terminal import escape_control_chars, print_answer
+from headless.terminal import escape_control_chars, print_answer, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class _Enquiry:
         preparation = Preparation(options, wire_name, "", console, waiter)
         wire = preparation.wire_maker()()
         self._secret = preparation.find_secret()
+        self._console = console
         self._options = options
         self._waiter = waiter
         self._judge = _Judge(options.command, has_secret=self._secret is not None)
@@ -72,6 +74,7 @@ class _Enquiry:
             return
         if not event.can_attach:
             raise ParameterError("this server has no such command")
+        self._console.info("logged in")
         wire = self._connection.wire
         is_cancel = self._options.command == CANCEL
         self._connection.start((lambda: wire.cancel(self._options.session)) if is_cancel else wire.list_sessions)
@@ -81,12 +84,22 @@ class _Enquiry:
             text = f"the server refused the {event.reason}: {shorten(event.text)}"
             raise ParameterError(text) if event.reason in (LOGIN, SESSION) else SessionError(text)
         if isinstance(event, Listed):
-            print_answer(escape_control_chars(_line(event)) + "\n")
+            _print_whole(escape_control_chars(_line(event)) + "\n")
         elif isinstance(event, Cancelled):
             text = f"session {self._options.session}: {_CANCELLED[event.state]}"
             if event.state == OVER:
                 raise SessionError(text)
             print_answer(f"{escape_control_chars(text)}\n")
+
+
+def _print_whole(text: str) -> None:
+    """Raises CommandFailed, BrokenPipeError: a list of which something is missing is none."""
+    try:
+        write(sys.stdout, text)
+    except BrokenPipeError:
+        raise
+    except (OSError, ValueError) as error:
+        raise CommandFailed(f"the list cannot be written: {error}") from None
 
 
 def _line(listed: Listed) -> str:

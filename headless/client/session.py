@@ -153,8 +153,9 @@ class Session:
         if isinstance(event, LoggedIn):
             self._take_up(event)
         elif isinstance(event, Accepted):
+            is_new = event.session not in ("", self.name)  # an earlier connection has handed them over
             self.name = event.session or self.name
-            self._console.info("the server has accepted the jobs")
+            self._console.info("the server has accepted the jobs" + (f", session {self.name}" if is_new else ""))
         elif isinstance(event, Attached):
             self._console.info(f"attached to session {self.name}, from job {event.offset.job} on")
         elif isinstance(event, Refused):
@@ -174,6 +175,8 @@ class Session:
     def _take_up(self, event: LoggedIn) -> None:
         """Hands the jobs over, or goes on where an earlier connection has ended."""
         assert self._connection is not None
+        submits = not (self.verdict.was_accepted or self._options.session)
+        self._console.info(f"logged in, session {event.session}" if submits and event.session else "logged in")
         self.can_attach = event.can_attach
         if self.connections == 1 and self._secret is not None:
             self._save(self._secret, event)
@@ -181,13 +184,13 @@ class Session:
             kind = ParameterError if self.connections == 1 else SessionError
             raise kind("this server cannot go on with a session that another connection has begun")
         wire = self._connection.wire
-        if self.verdict.was_accepted:
-            self._connection.start(partial(wire.attach, self.name, self.verdict.offset))
-        elif self._options.session:
-            self._connection.start(partial(wire.attach, self.name, None if self._options.from_now else Offset()))
-        else:
+        if submits:
             self.name = event.session
             self._connection.start(wire.submit)
+        elif self.verdict.was_accepted:
+            self._connection.start(partial(wire.attach, self.name, self.verdict.offset))
+        else:
+            self._connection.start(partial(wire.attach, self.name, None if self._options.from_now else Offset()))
 
     def _save(self, secret: Secret, event: LoggedIn) -> None:
         if not event.is_proved:
@@ -238,4 +241,6 @@ class Session:
             return TimedOut(f"the jobs have not ended within {self._options.timeout} s, and go on")
         if self.verdict.was_accepted:
             return SessionError("the connection was lost, and no other one could be had in time")
+        if self._options.session:
+            return SessionError("the server has not answered in time")
         return SessionError("the server has not accepted the jobs in time")

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 
-from headless.options import PACKAGE, WAIT, ChallengeLogin
+from headless.options import WAIT, ChallengeLogin
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,15 +13,17 @@ if TYPE_CHECKING:
 
 
 def wait_command(options: Options, session: str) -> str:
-    """As it is typed at a shell, with the server and the login of the call."""
+    """As it is typed at a shell, in whatever folder, with the server and the login of the call."""
     service, login = options.service, options.login
     host = f"[{service.host}]" if ":" in service.host else service.host
-    words = [session, "-s", f"{'tls://' if service.tls else ''}{host}:{service.port}"]
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    words = [sys.executable or "python3", package, WAIT, session]
+    words += ["-s", f"{'tls://' if service.tls else ''}{host}:{service.port}"]
     if login.user is not None:
         words += ["-u", login.user]
     if isinstance(login, ChallengeLogin):
-        words += ["-p", login.secret_file]
-    return f"{PACKAGE} {WAIT} {_quoted([*words, '-v'])}"
+        words += ["-p", os.path.abspath(login.secret_file)]
+    return _quoted([*words, "-v"])
 
 
 def _quoted(words: list[str]) -> str:

@@ -67,7 +67,7 @@ class Verdict:
         self._may_be_known = False  # the jobs, from an earlier connection
         self.is_told_of_jobs = False  # which of them has started or finished
         self.was_accepted = False  # the server has said that the whole batch will run
-        self.submission = Submission.NOT_SUBMITTED if jobs is not None else Submission.SUBMITTED
+        self.submission = Submission.NOT_SUBMITTED if jobs is not None else Submission.UNKNOWN
         self.failure = ""
         self.connect()
 
@@ -167,6 +167,7 @@ class Verdict:
         self._handed_over = self._answerable = event.jobs
         self.is_told_of_jobs = self.is_told_of_jobs or offset.job > 1
         self.was_accepted = True
+        self.submission = Submission.SUBMITTED
 
     def _judge_job(self, event: JobStarted | Output | JobFinished) -> None:
         turn = self._finished + 1

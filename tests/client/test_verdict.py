@@ -162,7 +162,7 @@ def test_whoever_knows_only_the_session_learns_of_the_jobs_when_it_attaches():
 
 
 def test_a_refusal_says_nothing_of_the_jobs_of_a_session_that_is_waited_for():
-    assert judge(Refused("session"), jobs=None).submission is Submission.SUBMITTED
+    assert judge(Refused("session"), jobs=None).submission is Submission.UNKNOWN
 
 
 def test_a_job_that_failed_before_the_loss_stays_the_failure():

@@ -31,6 +31,7 @@ NOT_MET = (
     "the server for the rehearsal cannot be had",  # the command has none; see test_rehearsal.py
     # Of `wait`, `cancel` and `sessions`; see test_wait_and_cancel.py.
     "this server has no such command",
+    "the list cannot be written",
     " is not a time",
     "'' is no answer to what was asked",
     "the server has not answered in time",
