@@ -36,20 +36,22 @@ def test_the_line_that_finds_last_night_s_failures_finds_them(tmp_path):
     now = datetime.now(timezone.utc)
 
     def receipt(hours: int, code: int | None, *jobs: dict[str, str]) -> str:
-        when = (now - timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%S.123Z")
-        return json.dumps({"when": when, "code": code, "jobs": list(jobs), "message": f"{code}"}) + "\n"
+        returned = (now - timedelta(hours=hours)).strftime("%Y-%m-%dT%H:%M:%S.123Z")
+        how = {"code": code, "signal": 15 if code is None else None, "message": f"{code}"}
+        return json.dumps({"when": f"w{hours}", "returned": returned, "jobs": list(jobs), **how}) + "\n"
 
     module, code = {"kind": "module", "name": "009ABC"}, {"kind": "py_code", "sha256": "0"}
     receipts.write_text(
         receipt(30, 1, module)
         + receipt(3, 0, module)
         + receipt(2, 1, module, code)
+        + "what is no receipt\n"
         + receipt(1, None, code)
         + receipt(1, 2)
     )
     done = subprocess.run(["sh", "-c", line.replace("FILE", str(receipts))], capture_output=True, text=True, check=True)
-    found = [each.split("\t")[1:] for each in done.stdout.splitlines()]
-    assert found == [["1", "009ABC py_code", "1"], ["", "py_code", "None"], ["2", "", "2"]]
+    found = [each.split("\t") for each in done.stdout.splitlines()]
+    assert found == [["w2", "1", "009ABC py_code", "1"], ["w1", "signal 15", "py_code", "None"], ["w1", "2", "", "2"]]
 
 
 @pytest.mark.slow

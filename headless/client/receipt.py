@@ -17,9 +17,9 @@ from contextlib import suppress
 
 from headless.client.osuser import effective_user
 from headless.options import PROGRAM
-from headless.outcome import ParameterError
+from headless.outcome import ParameterError, Submission
 from headless.protocol.vocabulary import PY_CODE
-from headless.protocol.wire import Accepted, Ended, JobFinished
+from headless.protocol.wire import Accepted, Attached, Ended, JobFinished
 from headless.terminal import print_warning
 
 TYPE_CHECKING = False
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from headless.protocol.wire import Event
 
 VARIABLE = "PLANTA_RECEIPT"
-_SECONDS = 5.0  # for a disk that does not answer
+_SECONDS = 5.0  # for a disk that does not answer, and others that have locked the file
 
 
 class Receipt:
@@ -48,6 +48,7 @@ class Receipt:
             "jobs": [],
             "accepted": None,
             "ended": None,
+            "returned": None,
             "code": None,
             "signal": None,
             "attached": 0,
@@ -56,6 +57,7 @@ class Receipt:
             "message": "",
         }
         self._jobs: list[dict[str, object]] = []
+        self._attached = 0
 
     def begin(self, options: Options, key: str) -> None:
         """What the caller wants."""
@@ -77,16 +79,18 @@ class Receipt:
             self._jobs[event.job - 1]["status"] = event.status
         elif isinstance(event, Ended):
             self._fields["ended"] = _now()
+        elif isinstance(event, Attached):
+            self._attached += 1
 
     def end(self, code: int, message: str, session: Session | None = None) -> None:
         """How the call has ended: `code` as in outcome.explain. Writes the line."""
         if session is not None:
-            self._fields.update(
-                session=session.name or None,
-                attached=max(0, session.connections - 1),
-                submission=session.verdict.submission.value,
-            )
+            submission = session.verdict.submission
+            is_known = submission is not Submission.NOT_SUBMITTED  # else no server has a session of that name
+            self._fields.update(session=(session.name or None) if is_known else None, submission=submission.value)
         self._fields.update(
+            returned=_now(),
+            attached=self._attached,
             code=code if code >= 0 else None,
             signal=-code if code < 0 else None,
             proof=None if code else ("ended" if self._fields["ended"] else "accepted"),
@@ -96,7 +100,7 @@ class Receipt:
 
     def _write(self, line: bytes) -> None:
         """In a thread, which is left alone if the disk does not answer."""
-        problems = ["its disk does not answer"]
+        problems = [f"for {_SECONDS:.0f} s another process has locked it, or its disk does not answer"]
 
         def write() -> None:
             try:
@@ -139,13 +143,15 @@ def _described(job: Job) -> dict[str, object]:
 def _append(path: str, line: bytes) -> None:
     """Appends the whole line, or nothing. Raises OSError, ValueError."""
     # O_NONBLOCK: a FIFO without a reader must not hang.
-    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags, 0o600)
     try:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise OSError(None, "it is not a regular file")
         _lock(descriptor)
         size = os.fstat(descriptor).st_size
+        if not _ends_a_line(descriptor, size):
+            line = b"\n" + line
         try:
             if os.write(descriptor, line) < len(line):
                 raise OSError(None, "the disk is full")
@@ -155,6 +161,14 @@ def _append(path: str, line: bytes) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def _ends_a_line(descriptor: int, size: int) -> bool:
+    """Whether what is in the file by now does; somebody may have edited it."""
+    if size == 0:
+        return True
+    os.lseek(descriptor, size - 1, os.SEEK_SET)
+    return os.read(descriptor, 1) == b"\n"
 
 
 def _lock(descriptor: int) -> None:

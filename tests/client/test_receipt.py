@@ -26,8 +26,8 @@ from support.process import Command, current_user
 from support.unreliable_relay import Ends, UnreliableRelay
 
 FIELDS = [
-    "when", "host", "user", "server", "session", "key", "jobs", "accepted", "ended", "code", "signal", "attached",
-    "proof", "submission", "message",
+    "when", "host", "user", "server", "session", "key", "jobs", "accepted", "ended", "returned", "code", "signal",
+    "attached", "proof", "submission", "message",
 ]  # fmt: skip
 CODE = "print('\u00e4')"
 JOBS = ("-m", "009ABC", "-f", "nightly/close.py", "-c", CODE)
@@ -61,9 +61,10 @@ def test_a_call_that_ended_well(call, scripted):
     done, said = call("-s", server.address, "-u", "R41", "-t", "-1", *JOBS)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list(said) == FIELDS
-    times = [datetime.strptime(said.pop(name), "%Y-%m-%dT%H:%M:%S.%fZ") for name in ("when", "accepted", "ended")]
-    times = [each.replace(tzinfo=timezone.utc) for each in times]
-    assert before < times[0] <= times[1] <= times[2] <= datetime.now(timezone.utc)
+    names = ("when", "accepted", "ended", "returned")
+    times = [datetime.strptime(f"{said.pop(name)[:-1]}+0000", "%Y-%m-%dT%H:%M:%S.%f%z") for name in names]
+    moments = [before, *times, datetime.now(timezone.utc)]
+    assert moments == sorted(moments)
     assert len(bytes.fromhex(said.pop("key"))) == 16
     assert said == {
         "host": socket.gethostname(),
@@ -115,6 +116,7 @@ def test_a_call_that_did_not_end_well(call, scripted, script, argv, expected):
     assert done.returncode == said["code"] == code
     assert (said["proof"], said["submission"], said["message"]) == (proof, submission, message)
     assert [job["status"] for job in said["jobs"]] == statuses
+    assert said["session"] == (None if submission == "not submitted" else "s1")
 
 
 @pytest.mark.parametrize(
@@ -209,13 +211,44 @@ def test_a_line_that_does_not_fit_on_the_disk_is_taken_back(tmp_path, monkeypatc
     assert capfd.readouterr().err.endswith("cannot be written: the disk is full\n")
 
 
+def test_a_line_begins_where_the_one_before_it_has_not_ended(tmp_path):
+    """Somebody has edited the file."""
+    file = tmp_path / "receipts"
+    file.write_text("no end")
+    for _ in range(2):
+        Receipt(str(file)).end(2, "why")
+    first, *lines = file.read_text().splitlines()
+    assert (first, [json.loads(line)["code"] for line in lines]) == ("no end", [2, 2])
+
+
+@pytest.mark.parametrize("name", ["", os.devnull])
+def test_receipts_can_be_switched_off(command, scripted, name):
+    done = command("-s", scripted(serving()).address, "-c", "1", env={**os.environ, "PLANTA_RECEIPT": name})
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_file_that_somebody_else_has_locked_is_waited_for_but_not_for_ever(tmp_path, monkeypatch, capfd):
+    fcntl = pytest.importorskip("fcntl")
+    file = tmp_path / "receipts"
+    monkeypatch.setattr(receipt_module, "_SECONDS", 0.5)
+    with open(file, "w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        Receipt(str(file)).end(2, "late")
+    assert "another process has locked it, or its disk" in capfd.readouterr().err
+    with open(file, "a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        threading.Timer(0.1, fcntl.flock, (other, fcntl.LOCK_UN)).start()
+        Receipt(str(file)).end(2, "in time")
+    assert [json.loads(line)["message"] for line in file.read_text().splitlines()][-1] == "in time"
+
+
 def test_a_disk_that_does_not_answer_holds_nobody_up(tmp_path, monkeypatch, capfd):
     is_over = threading.Event()
     monkeypatch.setattr(receipt_module, "_SECONDS", 0.1)
     monkeypatch.setattr(receipt_module, "_append", lambda *_: is_over.wait(10))
     Receipt(str(tmp_path / "receipts")).end(2, "why")
     is_over.set()
-    assert capfd.readouterr().err.endswith("cannot be written: its disk does not answer\n")
+    assert capfd.readouterr().err.endswith("or its disk does not answer\n")
 
 
 def test_a_machine_without_room_for_another_thread_changes_nothing_else(tmp_path, monkeypatch, capfd):
