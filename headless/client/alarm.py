@@ -6,13 +6,11 @@ import os
 import signal
 from contextlib import contextmanager
 
-from headless.client.deadline import DeadlinePassed
+from headless.client.waiting import DeadlinePassed, Waiter
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from headless.client.waiting import Waiter
 
 
 # Seconds beyond the deadline. What is quick is not blamed for a deadline that passes just then.

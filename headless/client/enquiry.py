@@ -10,10 +10,9 @@ from datetime import datetime
 
 from headless.client.connection import Connection
 from headless.client.console import Console
-from headless.client.deadline import DeadlinePassed
 from headless.client.preparation import Preparation
 from headless.client.session import acceptance_seconds
-from headless.client.waiting import Waiter
+from headless.client.waiting import DeadlinePassed, Waiter
 from headless.options import CANCEL, NO_TIMEOUT
 from headless.outcome import CommandFailed, ParameterError, SessionError
 from headless.protocol.errors import RemoteProtocolError

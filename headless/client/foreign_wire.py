@@ -10,7 +10,7 @@ import os
 import sys
 
 from headless.client.alarm import bounded
-from headless.client.deadline import DeadlinePassed
+from headless.client.waiting import DeadlinePassed, Waiter
 from headless.outcome import Interrupted, ParameterError, SessionError
 from headless.protocol import wire
 from headless.protocol.errors import LocalProtocolError, ProtocolError
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from types import ModuleType
     from typing import Any
 
-    from headless.client.waiting import Waiter
     from headless.protocol.vocabulary import Offset
 
 VARIABLE = "PLANTA_WIRE"

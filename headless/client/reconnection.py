@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from headless.client.deadline import DeadlinePassed
+from headless.client.waiting import DeadlinePassed, Waiter
 from headless.outcome import ConnectionLost
 
 TYPE_CHECKING = False
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
     from headless.client.console import Console
     from headless.client.verdict import Verdict
-    from headless.client.waiting import Waiter
 
     class Session(Protocol):
         """A session that another connection can take up."""

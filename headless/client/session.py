@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import partial
 
 from headless.client.connection import Connection
-from headless.client.deadline import DeadlinePassed
 from headless.client.verdict import Verdict
+from headless.client.waiting import DeadlinePassed, Waiter
 from headless.options import NO_TIMEOUT
 from headless.outcome import (
     ConnectionLost,
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     from headless.client.console import Console
     from headless.client.password_file import Secret
-    from headless.client.waiting import Waiter
     from headless.options import Options
     from headless.protocol.wire import Wire
 

@@ -11,7 +11,6 @@ import socket
 import time
 from contextlib import contextmanager
 
-from headless.client.deadline import Deadline, DeadlinePassed
 from headless.client.signals import SignalCatcher
 
 TYPE_CHECKING = False
@@ -25,6 +24,32 @@ READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 _HOUR = 3600.0  # seconds: what every platform's select takes
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
+
+
+class DeadlinePassed(Exception):
+    """The deadline lies in the past."""
+
+
+class Deadline:
+    """The one deadline of a call: a moment of the monotonic clock, so that no series of waits can stretch it. There is
+    none until `set` is called. `clock` gives seconds, as time.monotonic does."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.end: float | None = None  # by the clock
+
+    def set(self, seconds: float | None) -> None:
+        """So many seconds from now; None takes it away."""
+        self.end = None if seconds is None else self._clock() + seconds
+
+    def remaining(self) -> float | None:
+        """Seconds, not less than 0; None without a deadline."""
+        return None if self.end is None else max(0.0, self.end - self._clock())
+
+    def check(self) -> None:
+        """Raises DeadlinePassed if it is time to."""
+        if self.end is not None and self._clock() >= self.end:
+            raise DeadlinePassed
 
 
 class Waiter:

@@ -33,12 +33,12 @@ class Connection:
         self._is_broken = False
 
     @property
-    def state(self) -> State:
+    def state(self) -> str:
         return self._order.state
 
     @property
     def is_over(self) -> bool:
-        return self.state is State.OVER
+        return self.state == State.OVER
 
     @property
     def unread(self) -> int:

@@ -7,7 +7,6 @@ protocol error of whoever sends it. PROTOCOL.md, section 4, is the same table in
 from __future__ import annotations
 
 from collections.abc import Mapping
-from enum import Enum
 
 from headless.protocol import messages
 from headless.protocol.errors import ProtocolError
@@ -52,11 +51,11 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     # A class of messages, with the auth_type, reason or status that makes a difference.
     Kind = type[Message] | tuple[type[Message], str]
-    Table = Mapping["State", Mapping[Kind, "State"]]
+    Table = Mapping[str, Mapping[Kind, str]]
 
 
-class State(Enum):
-    """Where the conversation stands. The value says it in a sentence that begins with "when"."""
+class State:
+    """Where the conversation stands. Each one completes a sentence that begins with "when"."""
 
     CONNECTED = "nothing has been sent yet"
     OSUSER_LOGIN = "the server has to answer an osuser login"
@@ -155,7 +154,7 @@ SERVER_MAY_SEND: Table = {
 }
 
 # What the client, and the server, may send in every state but OVER.
-_ALWAYS: Mapping[Kind, State] = {
+_ALWAYS: Mapping[Kind, str] = {
     Logout: State.OVER,
     (Refused, PROTOCOL): State.OVER,
     (Refused, BUSY): State.OVER,
@@ -173,12 +172,12 @@ class Order:
         self._has_key = False  # the jobs had one
         self._asked: Attach | None = None
 
-    def check(self, message: Message, error: type[ProtocolError]) -> State:
+    def check(self, message: Message, error: type[ProtocolError]) -> str:
         """The state after this message. Raises `error` if it may not be sent now."""
-        following = None if self.state is State.OVER else _next_state(self.state, message)
+        following = None if self.state == State.OVER else _next_state(self.state, message)
         name = messages.name_of(message)
         if following is None:
-            raise error(f"'{name}' is not allowed when {self.state.value}")
+            raise error(f"'{name}' is not allowed when {self.state}")
         if isinstance(message, (Started, Output, Finished)) and (
             message.job != self._finished + 1 or message.job > self._jobs
         ):
@@ -215,7 +214,7 @@ class Order:
         return ""
 
 
-def _next_state(state: State, message: Message) -> State | None:
+def _next_state(state: str, message: Message) -> str | None:
     """No message belongs to both sides, so the tables need not be told apart."""
     kind = _kind_of(message)
     tables = (CLIENT_MAY_SEND.get(state, {}), SERVER_MAY_SEND.get(state, {}), _ALWAYS)

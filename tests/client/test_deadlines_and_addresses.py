@@ -13,9 +13,8 @@ import pytest
 
 from headless.client import connection
 from headless.client.console import Console
-from headless.client.deadline import DeadlinePassed
 from headless.client.stream import connect
-from headless.client.waiting import READ, Waiter
+from headless.client.waiting import READ, DeadlinePassed, Waiter
 from headless.options import Service, parse
 from headless.outcome import ConnectionLost, SessionError, Submission, TimedOut
 from headless.protocol.errors import RemoteProtocolError

@@ -15,10 +15,9 @@ from typing import Any
 import bcrypt
 import pytest
 
-from headless.client.deadline import DeadlinePassed
 from headless.client.password_creation import NewFile
 from headless.client.password_prompt import NewSecret
-from headless.client.waiting import Waiter
+from headless.client.waiting import DeadlinePassed, Waiter
 from headless.outcome import ParameterError
 from support.credentials import HASH, PASSWORD, SALT
 from support.dialogues import challenging

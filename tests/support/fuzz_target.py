@@ -113,10 +113,10 @@ def talk_to_client(stage: str, pieces: list[bytes]) -> None:
             return
         if Ended("ok") in [message for message in received if isinstance(message, Ended)]:
             assert is_a_good_end(answers, len(BATCH.jobs), CLIENT_NONCE, secret), answers
-        if client.state is State.CHALLENGED:
+        if client.state == State.CHALLENGED:
             client.send(client.response(HASH.encode()))
             answers[-1:] = split_at_last_frame(answers[-1])
-        elif client.state is State.WELCOMED:
+        elif client.state == State.WELCOMED:
             client.send(BATCH)
             answers[-1:] = split_at_last_frame(answers[-1])
 
