@@ -22,8 +22,9 @@ from headless.client.receipt import Receipt
 from headless.outcome import ParameterError
 from support.dialogues import ENDED, FAILED, FINISHED, STARTED, answering_jobs, answering_login, serving
 from support.job_server import QuickServer, journal
-from support.process import Command, current_user
+from support.process import PATIENCE, Command, current_user
 from support.unreliable_relay import Ends, UnreliableRelay
+from support.waiting import wait_until
 
 FIELDS = [
     "when", "host", "user", "server", "session", "key", "jobs", "accepted", "ended", "returned", "code", "signal",
@@ -227,6 +228,10 @@ def test_receipts_can_be_switched_off(command, scripted, name):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def messages_in(file):
+    return [json.loads(line)["message"] for line in file.read_text().splitlines()]
+
+
 def test_a_file_that_somebody_else_has_locked_is_waited_for_but_not_for_ever(tmp_path, monkeypatch, capfd):
     fcntl = pytest.importorskip("fcntl")
     file = tmp_path / "receipts"
@@ -235,11 +240,13 @@ def test_a_file_that_somebody_else_has_locked_is_waited_for_but_not_for_ever(tmp
         fcntl.flock(other, fcntl.LOCK_EX)
         Receipt(str(file)).end(2, "late")
     assert "another process has locked it, or its disk" in capfd.readouterr().err
+    wait_until(lambda: messages_in(file) == ["late"])  # this process has not ended, and so its thread gets the lock
+    monkeypatch.setattr(receipt_module, "_SECONDS", PATIENCE)
     with open(file, "a") as other:
         fcntl.flock(other, fcntl.LOCK_EX)
         threading.Timer(0.1, fcntl.flock, (other, fcntl.LOCK_UN)).start()
         Receipt(str(file)).end(2, "in time")
-    assert [json.loads(line)["message"] for line in file.read_text().splitlines()][-1] == "in time"
+    assert messages_in(file) == ["late", "in time"]
 
 
 def test_a_disk_that_does_not_answer_holds_nobody_up(tmp_path, monkeypatch, capfd):
