@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from support.job_code import Gate
 from support.job_server import JobServer
 from support.process import Command
 from support.scripted_server import ScriptedServer
@@ -53,6 +54,14 @@ def scripted():
     yield make
     for server in servers:
         server.close()
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """What a job waits for, at the longest until the test ends."""
+    gate = Gate(tmp_path / "gate")
+    yield gate
+    gate.open()
 
 
 @pytest.fixture

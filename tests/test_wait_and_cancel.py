@@ -34,13 +34,6 @@ def server(tmp_path_factory):
         yield server
 
 
-@pytest.fixture
-def gate(tmp_path):
-    gate = Gate(tmp_path / "gate")
-    yield gate
-    gate.open()
-
-
 def at(server, *argv: str, check: bool = False) -> subprocess.CompletedProcess[str]:
     return manage(*argv, "-s", server.address, check=check)
 

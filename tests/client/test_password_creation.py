@@ -23,6 +23,7 @@ from support.credentials import HASH, PASSWORD, SALT
 from support.dialogues import challenging
 from support.job_server import JobServer
 from support.process import PATIENCE, ROOT
+from support.unreliable_relay import Ends, UnreliableRelay
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="there are no pseudo-terminals on Windows")
 if os.name != "nt":
@@ -104,6 +105,22 @@ def test_the_real_server_is_satisfied(tmp_path, folder):
         with Terminal(tmp_path, *line) as terminal:
             terminal.answer(PASSWORD + "\n")
             assert terminal.end() == 0
+    assert (folder / "r41").exists()
+
+
+@pytest.mark.slow
+def test_a_connection_that_is_lost_asks_for_no_password_again(tmp_path, folder, gate):
+    with JobServer(tmp_path / "home") as server:
+        ends = Ends(server=700)  # behind the acceptance, in the middle of what the job prints
+        with UnreliableRelay(lambda: server.address, lambda n: ends if n == 0 else Ends()) as line:
+            code = f"print('x' * 1000, flush=True)\n{gate.code}"
+            argv = ("-s", line.address, "-u", "R42", "-p", str(folder / "r41"), "-t", "-1", "-v", "-c", code)
+            with Terminal(tmp_path, *argv) as terminal:
+                terminal.answer(PASSWORD + "\n")
+                terminal.wait_for("attached to session")
+                gate.open()
+                assert terminal.end() == 0
+    assert (terminal.shown.count("Password for"), terminal.shown.count("was made")) == (1, 1)
     assert (folder / "r41").exists()
 
 

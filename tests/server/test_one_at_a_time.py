@@ -11,7 +11,6 @@ from headless.server.account_limits import Limits
 from headless.server.accounts import Account, Accounts
 from headless.server.home import Home
 from support.in_process import run_here
-from support.job_code import Gate
 from support.job_server import QuickServer, states
 from support.process import current_user
 from support.raw_client import connect, in_jobs, py_code
@@ -25,13 +24,6 @@ OTHER = Account("R51", current_user(), None, Limits(one_at_a_time=True))
 def server(tmp_path):
     with QuickServer(tmp_path / "home", "--workers", "1", accounts=(ONE, OTHER)) as server:
         yield server
-
-
-@pytest.fixture
-def gate(tmp_path):
-    gate = Gate(tmp_path / "gate")
-    yield gate
-    gate.open()
 
 
 def refusal(server, *jobs: str, key: str = "") -> str:
