@@ -71,6 +71,7 @@ class Session:
         self.verdict = Verdict(len(options.jobs) if options.jobs else None, has_secret=secret is not None)
         self.name = options.session
         self.can_attach = False
+        self._journal = ""  # of the server that has let us in
         self.connections = 0  # that have been tried
         self._connection: Connection | None = None
         self._is_timed = False  # -t counts
@@ -182,6 +183,10 @@ class Session:
         if not event.can_attach and (self.connections > 1 or self._options.session):
             kind = ParameterError if self.connections == 1 else SessionError
             raise kind("this server cannot go on with a session that another connection has begun")
+        is_another = event.journal != self._journal and self._may_be_known()
+        self._journal = event.journal
+        if is_another:
+            raise SessionError("another server answers, or one that has lost its journal")
         wire = self._connection.wire
         if submits:
             self.name = event.session

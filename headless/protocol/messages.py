@@ -75,7 +75,7 @@ class Welcome(Message):
     session: str
     heartbeat: int | None = None
     signature: str | None = None
-    attach: str | None = None
+    journal: str | None = None
 
 
 class Accepted(Message):

@@ -199,7 +199,7 @@ class Order:
         elif isinstance(message, Attached):
             self._jobs, self._finished = message.jobs, message.job - 1
         elif isinstance(message, Welcome):
-            self._may_attach = message.attach is not None
+            self._may_attach = message.journal is not None
         elif isinstance(message, Finished):
             self._finished += 1
 

@@ -90,7 +90,7 @@ class Wire(wire.Wire):
                 self.tell(wire.Received(self._for_display(payload)))
             message = self._connection.message_of(payload)
             if isinstance(message, messages.Welcome):
-                self._can_attach = message.attach is not None
+                self._can_attach = message.journal is not None
             event = _event_of(message)
             if event is not None:
                 self.tell(event)
@@ -107,8 +107,8 @@ def _event_of(message: Message) -> wire.Event | None:  # noqa: C901, PLR0911 (on
     if isinstance(message, messages.Challenge):
         return wire.SaltReceived(message.salt)
     if isinstance(message, messages.Welcome):
-        is_proved, can_attach = message.signature is not None, message.attach is not None
-        return wire.LoggedIn(message.session, message.heartbeat, is_proved, can_attach)
+        is_proved, can_attach = message.signature is not None, message.journal is not None
+        return wire.LoggedIn(message.session, message.heartbeat, is_proved, can_attach, message.journal or "")
     if isinstance(message, messages.Accepted):
         return wire.Accepted(message.session or "")
     if isinstance(message, messages.Attached):

@@ -75,12 +75,15 @@ class SaltReceived(Event):
 class LoggedIn(Event):
     """The session may begin. `session` names it for people. `heartbeat`: seconds within which the server promises to
     send something, None if it does not promise that. `is_proved`: the server has proved that it knows the password.
-    `can_attach`: the wire has the command `attach`, and the server takes the same key for the same batch."""
+    `can_attach`: the wire has the command `attach`, and the server takes the same key for the same batch.
+    `journal` names the record in which it looks the key up, "" if the wire has no name for it: if a later connection is
+    told another name, the jobs are not handed over again."""
 
     session: str
     heartbeat: int | None = None
     is_proved: bool = False
     can_attach: bool = False
+    journal: str = ""
 
 
 class Accepted(Event):

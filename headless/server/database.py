@@ -16,7 +16,7 @@ from headless.protocol.vocabulary import QUEUED, RUNNING, Job
 from headless.server import accounts, journal
 from headless.server.errors import HomeError
 
-VERSION = 3  # of the tables; it is stored in the file as `PRAGMA user_version`
+VERSION = 4  # of the tables; it is stored in the file as `PRAGMA user_version`
 _BUSY_SECONDS = 10.0  # how long a command waits for another one that writes
 
 
@@ -85,11 +85,12 @@ def _migrate(database: sqlite3.Connection) -> None:
         version = _version(database)
         if version >= VERSION:  # another process was quicker
             return
-        if version == 2:
-            _convert_version_2(database)
-        else:
+        if version < 2:
             _make_tables(database)
+        elif version == 2:
+            _convert_version_2(database)
         accounts.initialize(database)
+        journal.initialize(database)  # which version 3 had not
         database.execute(f"PRAGMA user_version = {VERSION}")
 
 

@@ -9,6 +9,7 @@ where it is.
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 import time
 from collections.abc import Iterator
@@ -73,6 +74,7 @@ SCHEMA = (
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
 )
 
+_NAME = "journal"  # of the fact that names it
 _NOT_OK = "state NOT IN ('ok', 'skipped')"  # word for word as in the index
 
 
@@ -190,6 +192,11 @@ class Cancellation(NamedTuple):
     session: str
     job: int
     requester: str
+
+
+def initialize(database: sqlite3.Connection) -> None:
+    """Gives a journal without a name one."""
+    database.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (_NAME, os.urandom(16).hex()))
 
 
 class Journal:
@@ -428,6 +435,11 @@ class Journal:
 
     def has_session(self, session: str) -> bool:
         return self._database.execute("SELECT 1 FROM batches WHERE session = ?", (session,)).fetchone() is not None
+
+    @property
+    def name(self) -> str:
+        """What no other journal is called but a copy of this one."""
+        return self.fact(_NAME) or ""
 
     def fact(self, name: str) -> str | None:
         """What an earlier server has left under this name."""

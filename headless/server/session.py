@@ -78,7 +78,9 @@ class Session:
         session = os.urandom(8).hex()
         log.info("session %s: %s logged in from %s", session, escape_control_chars(identity.account.user), link.name)
         link.name = f"session {session}"
-        await link.send(Welcome(session, self._parts.settings.heartbeat, identity.signature, attach="yes"))
+        await link.send(
+            Welcome(session, self._parts.settings.heartbeat, identity.signature, self._parts.store.journal_name)
+        )
         requests = Requests(link, self._parts, identity.account)
         await requests.answer(session, await self._receive_request())  # and does not keep it, which may be large
 

@@ -86,6 +86,7 @@ class Store:
         self._readers = Threads("reading the journal", 1, _READS_MAX)
         self._journal = Journal(self._reading)
         self._accounts = Accounts(self._reading)
+        self.journal_name = self._journal.name
 
     def close(self, timeout: float) -> None:
         """Writes what waits to be written, but no longer than `timeout` seconds. It does not hang."""

@@ -173,14 +173,14 @@ def test_a_server_that_is_killed_again_and_again_only_costs_time(tmp_path, login
 
 
 class Replaced:
-    """A server that is replaced by another one as soon as it has accepted a job."""
+    """A server that is replaced by another one as soon as its client knows that it has accepted a job."""
 
     def __init__(self, first: QuickServer, second: QuickServer) -> None:
         self.now = first
         self._first, self._second = first, second
 
-    def replace(self) -> None:
-        wait_until(lambda: self._first.query("SELECT count(*) FROM jobs WHERE state = 'running'") == (1,))
+    def replace(self, line: UnreliableRelay) -> None:
+        wait_until(lambda: line.passed and b"<started" in line.passed[0][SERVER])
         self.now = self._second
         self._first.crash()
 
@@ -194,7 +194,7 @@ def told_by_another(tmp_path, accounts: tuple[Account, ...], hash_: str) -> Told
     ):
         replaced = Replaced(first, second)
         with UnreliableRelay(lambda: replaced.now.address, lambda _: Ends()) as line, ThreadPoolExecutor(1) as pool:
-            done = pool.submit(replaced.replace)
+            done = pool.submit(replaced.replace, line)
             told = call(line.address, "-t", "-1", "-c", gate.code, hash_=hash_)
             done.result()
         gate.open()
@@ -205,7 +205,25 @@ def told_by_another(tmp_path, accounts: tuple[Account, ...], hash_: str) -> Told
 def test_a_server_that_has_lost_its_journal_makes_a_1(tmp_path, login):
     told = told_by_another(tmp_path, ACCOUNTS, LOGINS[login])
     assert told[:2] == (1, "submitted")
-    assert told.text.startswith("the server ended the session (session): the account ")
+    assert told.text == "another server answers, or one that has lost its journal"
+
+
+@pytest.mark.parametrize("login", LOGINS)
+def test_a_server_that_has_lost_its_journal_before_accepted_was_heard_is_not_given_the_jobs(server, tmp_path, login):
+    """It would run them a second time: it does not know the key."""
+    path = tmp_path / "runs"
+    with QuickServer(tmp_path / "home", accounts=ACCOUNTS) as second:
+        ends = Ends(server=sizes_of(server, login)["welcome"] + 1)
+
+        def ends_of(n: int) -> Ends:
+            return ends if n == 0 else Ends()
+
+        with UnreliableRelay(lambda: second.address if line.count else server.address, ends_of) as line:
+            told = call(line.address, "-t", "-1", "-c", job(str(path)), hash_=LOGINS[login])
+        assert second.query("SELECT count(*) FROM batches") == (0,)
+    assert told[:2] == (1, "unknown")
+    assert told.text == "another server answers, or one that has lost its journal"
+    wait_until(lambda: runs_of(path) == 1)
 
 
 def test_another_server_at_the_address_makes_a_1_because_it_cannot_prove_itself(tmp_path):

@@ -243,8 +243,21 @@ def test_nobody_asks_before_the_login(server, document):
         client.expect_refusal("protocol")
 
 
+def journal_of(server):
+    with connect(server) as client:
+        return client.ask(osuser_login(user="R41")).attrib["journal"]
+
+
 def test_a_client_that_does_not_want_to_attach_is_served_as_ever(server):
     """Its `accepted` has no session, which it would not know."""
     assert run(server, py_code("print(42)")) == Report({(1, "stdout"): "42\n"}, [("ok", "")], "ok")
-    with connect(server) as client:
-        assert client.ask(osuser_login(user="R41")).attrib["attach"] == "yes"
+
+
+def test_welcome_names_the_journal_which_keeps_its_name_as_long_as_there_is_one(tmp_path):
+    with QuickServer(tmp_path / "home") as own_server:
+        name = journal_of(own_server)
+        own_server.crash()
+        own_server.start()
+        assert journal_of(own_server) == name
+    with QuickServer(tmp_path / "another") as another:
+        assert journal_of(another) != name

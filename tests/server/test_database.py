@@ -15,7 +15,7 @@ from headless.server import database
 from headless.server.account_limits import Limits
 from headless.server.accounts import Account, Accounts, decoy_salt, keys_from_hash
 from headless.server.errors import HomeError
-from headless.server.journal import digest_of
+from headless.server.journal import INDEX_OF_KEYS, Journal, digest_of
 from support.credentials import HASH
 from support.homes import make_home
 from support.in_process import run_here
@@ -147,6 +147,8 @@ PRAGMA user_version = 2;
 # An earlier version made this key when it first looked at accounts.
 VERSION_1_WITHOUT_ACCOUNTS = VERSION_1.partition("INSERT INTO")[0] + "PRAGMA user_version = 1;"
 
+WAITING_DIGEST = digest_of((Job("py_code", "print(42)"), Job("py_code", "")))
+RUNNING_DIGEST = digest_of((Job("module", "009ABC"), Job("py_code", "x" * 70)))
 TAKEN_OVER = {
     "accounts": [
         ("Jürgen", "jürgen", "other salt", b"\x03", b"\x04", None),
@@ -157,9 +159,9 @@ TAKEN_OVER = {
     # Number, session, user, when it was accepted and over, the key, and the digest of what is not over.
     "batches": [
         (3, "done", "R40", 1.0, 9.0, None, None),
-        (5, "waiting", "R40", 2.0, None, None, digest_of((Job("py_code", "print(42)"), Job("py_code", "")))),
+        (5, "waiting", "R40", 2.0, None, None, WAITING_DIGEST),
         (6, "torn", "R42", 2.5, 6.0, None, None),
-        (8, "running", "gone", 3.0, None, None, digest_of((Job("module", "009ABC"), Job("py_code", "x" * 70)))),
+        (8, "running", "gone", 3.0, None, None, RUNNING_DIGEST),
     ],
 }
 # Title, state, start, end and reason of each job. Nobody knows more of it.
@@ -174,8 +176,22 @@ TAKEN_OVER_JOBS = {
     ("waiting", 1): ("print(42)", "queued", None, None, ""),
     ("waiting", 2): ("", "queued", None, None, ""),
 }
+# Batches have keys and digests; the journal had no name.
+VERSION_3 = (
+    VERSION_2
+    + f"""
+ALTER TABLE batches ADD COLUMN key TEXT;
+ALTER TABLE batches ADD COLUMN digest BLOB;
+{INDEX_OF_KEYS};
+UPDATE batches SET digest = x'{WAITING_DIGEST.hex()}' WHERE session = 'waiting';
+UPDATE batches SET digest = x'{RUNNING_DIGEST.hex()}' WHERE session = 'running';
+PRAGMA user_version = 3;
+"""
+)
 versions = pytest.mark.parametrize(
-    "old", [VERSION_0, VERSION_1, VERSION_2], ids=["version 0", "version 1", "version 2"]
+    "old",
+    [VERSION_0, VERSION_1, VERSION_2, VERSION_3],
+    ids=["version 0", "version 1", "version 2", "version 3"],
 )
 
 
@@ -219,6 +235,16 @@ def test_an_old_database_is_taken_over_with_all_accounts_and_batches(path, old):
     after = tables(path)
     assert {name: after[name] for name in TAKEN_OVER} == TAKEN_OVER
     assert version_of(path) == database.VERSION
+
+
+@versions
+def test_the_journal_of_an_old_database_gets_a_name_and_keeps_it(path, old):
+    write(path, old)
+    names = []
+    for _ in range(2):
+        with closing(database.open_database(path)) as connection:
+            names.append(Journal(connection).name)
+    assert names[0] == names[1] != ""
 
 
 @versions

@@ -43,7 +43,7 @@ def test_the_user_who_owns_the_connection_may_log_in(own_server):
     with connect(own_server) as client:
         welcome = client.ask(osuser_login())
     assert welcome.tag == "welcome"
-    assert set(welcome.attrib) == {"session", "heartbeat", "attach"}
+    assert set(welcome.attrib) == {"session", "heartbeat", "journal"}
     assert welcome.attrib["heartbeat"] == "30"
 
 

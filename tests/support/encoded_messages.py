@@ -65,7 +65,7 @@ ENCODED = [
     (Welcome("S1", 30), b'<welcome session="S1" heartbeat="30"/>'),
     (Welcome("S1", 30, "c2ln"), b'<welcome session="S1" heartbeat="30" signature="c2ln"/>'),
     (Welcome("S1", signature="c2ln"), b'<welcome session="S1" signature="c2ln"/>'),
-    (Welcome("S1", attach="yes"), b'<welcome session="S1" attach="yes"/>'),
+    (Welcome("S1", journal="9ae1"), b'<welcome session="S1" journal="9ae1"/>'),
     (Accepted(), b"<accepted/>"),
     (Accepted("S0"), b'<accepted session="S0"/>'),
     (Attached(2, 1, 0, 999999999999999), b'<attached jobs="2" job="1" stdout="0" stderr="999999999999999"/>'),

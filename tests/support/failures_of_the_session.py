@@ -308,7 +308,8 @@ SENT_AFTER_THE_JOBS = [
         answering_jobs(ACCEPTED, STARTED, FINISHED, ENDED, "<alive/>")),
 ]  # fmt: skip
 
-ATTACH = '<welcome session="s1" attach="yes"/>'
+ATTACH = '<welcome session="s1" journal="9ae1"/>'
+ANOTHER = ATTACH.replace("9ae1", "9ae2")
 ATTACHED = '<attached jobs="1" job="1" stdout="0" stderr="0"/>'
 
 
@@ -374,6 +375,10 @@ LOST = [
     lost("out of time before accepted", 1, UNKNOWN, "not accepted the jobs in time", losing_the_jobs, wait, "-t", "2"),
     lost("busy until out of time", 1, UNKNOWN, "not accepted the jobs in time", losing_the_jobs,
          answering(refusal("busy")), "-t", "2"),
+    lost("another journal", 1, SUBMITTED, "another server answers, or one that has lost its journal",
+         accepting_and_losing(STARTED), answering(ATTACHED, welcome=ANOTHER)),
+    lost("another journal before accepted", 1, UNKNOWN, "another server answers, or one that has lost its journal",
+         losing_the_jobs, answering('<accepted session="s2"/>', STARTED, FINISHED, ENDED, welcome=ANOTHER)),
     lost("jobs refused", 2, NOT, "refused the .*jobs: not you", losing_the_jobs, answering(refusal("jobs"))),
     lost("login refused before accepted", 1, UNKNOWN, r"refused the session \(.*login.*\): not you", losing_the_jobs,
          then(after_the_login, sending(refusal("login")))),

@@ -91,7 +91,7 @@ def is_welcome(document: bytes, signature: str | None) -> bool:
         1 <= len(value.pop("session", "")) <= 256
         and re.fullmatch("[1-9][0-9]{0,8}", value.pop("heartbeat", "1")) is not None
         and value.pop("signature", None) == signature
-        and value.pop("attach", "yes") == "yes"
+        and 1 <= len(value.pop("journal", "9ae1")) <= 256
         and not value
     )
 

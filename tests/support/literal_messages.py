@@ -33,7 +33,7 @@ SERVER_MESSAGES = {
     "challenge": f'<challenge nonce="{NONCE}" salt="{SALT}"/>',
     "welcome": '<welcome session="S1" heartbeat="30"/>',
     "welcome:signed": f'<welcome session="S1" heartbeat="30" signature="{SIGNATURE}"/>',
-    "welcome:attach": '<welcome session="S1" heartbeat="30" attach="yes"/>',
+    "welcome:attach": '<welcome session="S1" heartbeat="30" journal="9ae1"/>',
     "accepted": "<accepted/>",
     "accepted:session": '<accepted session="S0"/>',
     "attached:1": '<attached jobs="2" job="1" stdout="0" stderr="0"/>',
