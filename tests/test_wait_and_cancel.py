@@ -23,7 +23,7 @@ from support.raw_client import connect, py_code
 from support.waiting import wait_until
 
 PYTHON = (sys.executable, "-m", "headless")
-TIME_OF_DAY = r"\d\d:\d\d:\d\d\.\d\d\d "
+TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d\d\d "
 WAIT = f"{shlex.quote(sys.executable)} {shlex.quote(str(ROOT / 'headless'))} wait"
 
 
@@ -53,7 +53,7 @@ def go_on(line: str) -> subprocess.CompletedProcess[str]:
 
 def shown(done: subprocess.CompletedProcess[str]) -> list[str]:
     """The lines on stdout, without time and level."""
-    return [re.sub(f"^{TIME_OF_DAY}info ", "", line) for line in done.stdout.splitlines()]
+    return [re.sub(f"^{TIME}info ", "", line) for line in done.stdout.splitlines()]
 
 
 # wait
@@ -277,7 +277,7 @@ def test_a_call_that_is_ended_says_how_to_go_on(server, command, gate):
         process.send_signal(signal.SIGTERM)
         last = process.communicate(timeout=10)[0].splitlines()[-1]
     assert process.returncode == -signal.SIGTERM
-    match = re.fullmatch(rf"{TIME_OF_DAY}info ended by signal 15; to go on: (.*); jobs: submitted", last)
+    match = re.fullmatch(rf"{TIME}info ended by signal 15; to go on: (.*); jobs: submitted", last)
     assert match
     gate.open()
     assert go_on(match[1]).returncode == 0

@@ -56,7 +56,7 @@ class Console:
         if self._verbosity < level or self._stdout is None:
             return
         now = time.time()
-        stamp = f"{time.strftime('%H:%M:%S', time.localtime(now))}.{int(now * 1000) % 1000:03d}"
+        stamp = f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(now))}.{int(now * 1000) % 1000:03d}"
         head = f"{stamp} {kind} {prefix}"
         ready: list[str] = [os.linesep] if self._is_mid_line else []
         size = 0

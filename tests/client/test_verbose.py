@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime, timedelta
 
 import pytest
 
 from support.credentials import HASH
 from support.dialogues import ACCEPTED, DONE, ENDED, FINISHED, STARTED, WELCOME, attribute, challenging, serving
 
-LINE = re.compile(r"\d\d:\d\d:\d\d\.\d{3} (info|sent|received) (.+)")
+LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} (info|sent|received) (.+)")
 
 
 def lines(done):
@@ -35,6 +36,14 @@ def test_each_v_adds_a_kind_of_line(command, scripted, flag, kinds):
     done = show(command, scripted(serving(*DONE)), flag)
     assert {kind for kind, _ in lines(done)} == kinds
     assert done.stderr == ""
+
+
+def test_each_line_begins_with_the_local_date_and_time(command, scripted):
+    before = datetime.now() - timedelta(milliseconds=1)  # the line has whole milliseconds
+    done = show(command, scripted(serving(*DONE)), "-v")
+    times = [datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S.%f") for line in done.stdout.splitlines()]
+    in_order = [before, *times, datetime.now()]
+    assert in_order == sorted(in_order)
 
 
 def test_vvv_shows_the_xml_of_both_sides_in_the_order_in_which_it_was_sent(command, scripted):

@@ -18,11 +18,13 @@ from support.process import ROOT, manage
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals, limits and pseudo-terminals")
 
+LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} info (.+); jobs: (.+)")
+
 
 @pytest.mark.parametrize("way", [pytest.param(way, id=way.name) for way in (*WAYS_TO_FAIL, *WAYS_OF_A_WIRE)])
 def test_the_last_line_shows_what_became_of_the_jobs(command, scripted, way):
     failure = go(way, command, scripted)
-    last = re.fullmatch(r"\d\d:\d\d:\d\d\.\d{3} info (.+); jobs: (.+)", failure.shown[-1] if failure.shown else "")
+    last = LINE.fullmatch(failure.shown[-1] if failure.shown else "")
     assert last, failure
     assert (failure.code, last[2]) == (way.code, way.jobs), failure
     assert re.search(way.reason, last[1]), failure

@@ -32,7 +32,7 @@ from support.process import current_user
 from support.raw_client import RawClient, challenge_login, connect, in_jobs, osuser_login, py_code
 from support.scripted_server import Peer, ScriptedServer
 
-LINE = re.compile(r"\d\d:\d\d:\d\d\.\d{3} (info|sent|received) (.*)")
+LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} (info|sent|received) (.*)")
 ENCODINGS = ("utf-8", "ascii", "latin-1", "cp1252", "cp437", "utf-16-le")
 
 # DEL, C1 controls with NEL and CSI, soft hyphen, marks that combine, Arabic letter mark, Hangul filler, zero-width
@@ -43,7 +43,7 @@ NASTY = (
     "\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\u206f\u3164\ue000\ufe0f\ufeff\ufff9\ufffd"
     "\u0378\U0001d173\U000e0001\U000e0041\U000e0100\U0010fffd"
 )
-FORGED = "12:00:00.000 info session ended: ok; jobs: submitted"
+FORGED = "2026-11-24 12:00:00.000 info session ended: ok; jobs: submitted"
 HOSTILE = f"a\n{FORGED}\r\n\r{NASTY}[2J"
 XML_CHARACTERS = st.one_of(
     st.sampled_from(NASTY),
@@ -159,7 +159,9 @@ def test_a_refusal_is_one_line_on_stdout_and_stderr(stage, reason, text, encodin
 
 
 @settings(examples, max_examples=80)
-@example(payload=b"\x1b[2J\x1b]0;title\x07\r\n12:00:00.000 info x\x9b2J\xff\xe2\x80\xae\x00", encoding="utf-8")
+@example(
+    payload=b"\x1b[2J\x1b]0;title\x07\r\n2026-11-24 12:00:00.000 info x\x9b2J\xff\xe2\x80\xae\x00", encoding="utf-8"
+)
 @example(payload=f"<{HOSTILE}".encode(), encoding="latin-1")
 @example(payload=f'<started job="{HOSTILE}"/>'.encode(), encoding="ascii")
 @given(

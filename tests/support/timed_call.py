@@ -24,7 +24,7 @@ class Timed(NamedTuple):
 
     def since(self, event: str) -> float:
         """Seconds from the last line that has this to the end of the process."""
-        stamp = [line for line in self.lines if event in line][-1].split()[0]
+        stamp = [line for line in self.lines if event in line][-1].split()[1]
         hours, minutes, seconds = stamp.split(":")
         now = time.localtime(self.ended)
         end_of_process = now.tm_hour * 3600 + now.tm_min * 60 + now.tm_sec + self.ended % 1
