@@ -10,6 +10,7 @@ import subprocess
 import sys
 import termios
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from support.process import PATIENCE, SCRIPT
@@ -38,7 +39,7 @@ class Terminal:
             [sys.executable, *program, *argv], cwd=folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs,
             start_new_session=True, preexec_fn=take_control,  # noqa: PLW1509
         )  # fmt: skip
-        self._theirs = theirs
+        self._theirs: int | None = theirs
 
     def __enter__(self) -> Terminal:
         return self
@@ -47,8 +48,13 @@ class Terminal:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait(PATIENCE)
-        os.close(self._theirs)
+        self._close_theirs()
         os.close(self._own)
+
+    def _close_theirs(self) -> None:
+        theirs, self._theirs = self._theirs, None
+        if theirs is not None:
+            os.close(theirs)
 
     @property
     def echoes(self) -> bool:
@@ -78,8 +84,10 @@ class Terminal:
         while self.process.poll() is None:
             self._read(min(deadline, time.monotonic() + 0.1))
             assert time.monotonic() < deadline, f"it did not end: {self.shown!r}"
-        while self._read(time.monotonic()):
-            pass
+        self._close_theirs()
+        with suppress(OSError):  # the end; until then the kernel may be late with what it was given
+            while self._read(deadline):
+                pass
         assert "Traceback" not in self.shown
         return self.process.returncode
 
