@@ -4,6 +4,8 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
+ADMIN = ["croniter>=3", "mslex>=1", "python-crontab>=3", "tree-sitter>=0.23", "tree-sitter-bash>=0.23"]
+
 setup(
     name="planta-headless",
     version="39.0",
@@ -34,9 +36,11 @@ setup(
         "headless.server": ["SERVER.md"],
     },
     scripts=["planta_headless.py"],
-    install_requires=["bcrypt>=4", "lxml>=5"],
+    entry_points={"console_scripts": ["headless = headless.commands:run"]},
+    install_requires=["bcrypt>=3.2", "lxml>=4.9"],  # what Debian 12 has
     extras_require={
-        "test": ["pytest>=8", "pytest-timeout>=2", "pytest-xdist>=3", "hypothesis>=6", "trustme>=1"],
+        "admin": ADMIN,
+        "test": ["pytest>=8", "pytest-timeout>=2", "pytest-xdist>=3", "hypothesis>=6", "trustme>=1", *ADMIN],
         "lint": ["mypy>=1.11", "ruff>=0.6", "lxml-stubs>=0.5"],
     },
 )

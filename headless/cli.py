@@ -1,5 +1,5 @@
-"""main(argv) -> return code, for the command line of planta_headless.py; the same for the commands of `python -m
-headless` that talk to a server; and how a process ends with exactly that code."""
+"""main(argv) -> return code, for the command line of planta_headless.py; the same for the commands of `headless`
+that talk to a server; and how a process ends with exactly that code."""
 
 from __future__ import annotations
 

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 PROGRAM = "planta_headless.py"
-PACKAGE = "python -m headless"
+PACKAGE = "headless"
 VERSION = "planta_headless.py 39 Mars"
 NO_TIMEOUT = -1
-# Commands of `python -m headless` that talk to a server, and what they are for.
+# Commands of `headless` that talk to a server, and what they are for.
 WAIT, CANCEL, SESSIONS = "wait", "cancel", "sessions"
 PURPOSES = {
     WAIT: "Waits for the end of a session's jobs, with the return codes of planta_headless.py",

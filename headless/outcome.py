@@ -6,7 +6,6 @@ how far the jobs had come is a `Submission`.
 
 from __future__ import annotations
 
-import sys
 from enum import Enum
 
 from headless.protocol.errors import LocalProtocolError, ProtocolError
@@ -52,7 +51,7 @@ class TimedOut(HeadlessError):
 
 
 class CommandFailed(HeadlessError):
-    """A command of `python -m headless` cannot do what it is asked."""
+    """A command of `headless` cannot do what it is asked."""
 
 
 class Interrupted(HeadlessError):
@@ -91,5 +90,6 @@ def explain(error: Exception) -> tuple[int, str]:
 def _missing(package: str, error: ImportError) -> str:
     if package == "headless":
         return f"the folder 'headless', which must stand beside the script, is not whole ({error})"
-    install = f"{sys.executable} -m pip install --force-reinstall {package}"
-    return f"the library {package} cannot be loaded ({error}); install it with: {install}"
+    from headless.libraries import how_to_install
+
+    return f"the library {package} cannot be loaded ({error}); install it with: {how_to_install(package)}"

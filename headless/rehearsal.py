@@ -25,7 +25,7 @@ from headless.server.accounts import COST, Account, Accounts, keys_from_hash
 from headless.server.home import Home
 from headless.terminal import print_answer
 
-_PROGRAM = "python -m headless rehearse"
+_PROGRAM = "headless rehearse"
 _ANY_SERVICE = ("-s", "127.0.0.1:1")  # stands in for one that is not given, and is replaced like one that is
 _LISTENING = "listening on "
 
@@ -93,7 +93,7 @@ def _write_secret(path: Path, secret: str) -> str:
 def _server(home: Home, grace: int, waiter: Waiter) -> Iterator[tuple[subprocess.Popen[str], Service]]:
     """A server below this home, where it listens; it ends when this process lets go of its standard input, however
     this process ends. Raises SessionError if it does not start, Interrupted."""
-    serve = [sys.executable, "-m", "headless", "serve", "--until-eof", "--end-jobs", "--log-level", "error"]
+    serve = [sys.executable, str(Path(__file__).parent), "serve", "--until-eof", "--end-jobs", "--log-level", "error"]
     places = ["--listen", "127.0.0.1:0", "--home", str(home.folder), "--py", os.getcwd(), "--grace", str(grace)]
     log = home.folder / "log"
     # A group of its own: Ctrl-C is for the client, which says goodbye.
@@ -105,7 +105,6 @@ def _server(home: Home, grace: int, waiter: Waiter) -> Iterator[tuple[subprocess
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            env=_environment(),
             start_new_session=True,
         ) as server,
     ):
@@ -130,9 +129,3 @@ def _server(home: Home, grace: int, waiter: Waiter) -> Iterator[tuple[subprocess
             except Interrupted:
                 server.terminate()
                 raise
-
-
-def _environment() -> dict[str, str]:
-    """This process's, in which the server finds this package, wherever that was found."""
-    places = [str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}

@@ -1,6 +1,6 @@
 """How an error reaches the user: one line on stderr under the program's name, and the return code for it.
 
-The command, the rehearsal and `python -m headless` have it in common. What an error means is in outcome.py.
+The command, the rehearsal and `headless` have it in common. What an error means is in outcome.py.
 """
 
 from __future__ import annotations

@@ -86,10 +86,10 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
 
 @pytest.mark.slow
 def test_the_command_of_the_unit_is_one_that_the_server_understands(tmp_path):
-    (command,) = re.findall(r"^ExecStart=\S+ (.+)$", service_unit(), re.MULTILINE)
+    (command,) = re.findall(r"^ExecStart=\S+/headless (.+)$", service_unit(), re.MULTILINE)
     argv = command.replace("/var/lib/planta", str(tmp_path / "home")).replace(":20000", ":0").split()
     with subprocess.Popen(
-        [sys.executable, *argv], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, ROOT / "headless", *argv], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
     ) as server:
         assert server.stdout is not None
         assert server.stdout.readline().startswith(b"listening on 127.0.0.1:")

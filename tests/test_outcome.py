@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from headless.client.password_file import Missing
+from headless.libraries import how_to_install
 from headless.outcome import (
     CommandFailed,
     ConnectionLost,
@@ -23,7 +22,6 @@ from headless.protocol.wire import UnsupportedCall
 from headless.server.errors import HomeError
 
 OUR_FAULT = "why (this is a fault of the client or its wire, not of the server)"
-INSTALL = f"{sys.executable} -m pip install --force-reinstall"
 CODES = [
     (SessionError("why"), 1, "why"),
     (JobFailed("why"), 1, "why"),
@@ -40,9 +38,9 @@ CODES = [
     (MemoryError(), 1, "unforeseen: MemoryError()"),
     (ImportError("why"), 1, "unforeseen: ImportError('why')"),
     (ImportError("why", name="lxml.etree"), 2,
-     f"the library lxml cannot be loaded (why); install it with: {INSTALL} lxml"),
+     f"the library lxml cannot be loaded (why); install it with: {how_to_install('lxml')}"),
     (ModuleNotFoundError("why", name="bcrypt"), 2,
-     f"the library bcrypt cannot be loaded (why); install it with: {INSTALL} bcrypt"),
+     f"the library bcrypt cannot be loaded (why); install it with: {how_to_install('bcrypt')}"),
     (ModuleNotFoundError("why", name="headless.client"), 2,
      "the folder 'headless', which must stand beside the script, is not whole (why)"),
 ]  # fmt: skip

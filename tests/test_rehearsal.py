@@ -167,10 +167,10 @@ def test_a_job_that_nobody_waits_for_is_run_all_the_same(rehearse):
 @pytest.mark.parametrize(
     ("argv", "beginning"),
     [
-        (("-t", "x", "-c", "pass"), "python -m headless rehearse: error: -t 'x' is not a whole number"),
+        (("-t", "x", "-c", "pass"), "headless rehearse: error: -t 'x' is not a whole number"),
         (
             ("-u", "R41", "-p", "missing", "-c", "pass"),
-            "python -m headless rehearse: error: the password file 'missing'",
+            "headless rehearse: error: the password file 'missing'",
         ),
         (("-u", "x" * 257, "-c", "pass"), "planta_headless.py: error: -u has 257 characters"),
         (("-m", "009ABC"), "planta_headless.py: error: the server refused the jobs"),
@@ -188,7 +188,7 @@ def test_a_server_that_cannot_be_had_is_a_1_that_says_why(rehearse, tmp_path):
     rehearse.environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{ROOT}"
     done = rehearse("-c", "pass")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("python -m headless rehearse: error: the server for the rehearsal cannot be had: ")
+    assert done.stderr.startswith("headless rehearse: error: the server for the rehearsal cannot be had: ")
     assert "no asyncio here" in done.stderr
     assert done.stderr.count("\n") == 1
 

@@ -1,4 +1,4 @@
-"""wait, cancel and sessions of `python -m headless`, and the last line of a call that says how to go on."""
+"""wait, cancel and sessions of `headless`, and the last line of a call that says how to go on."""
 
 from __future__ import annotations
 
@@ -154,13 +154,13 @@ def test_wait_logs_in_with_a_password_file(server, command):
 def test_what_must_be_corrected_is_a_2_in_one_line(server, argv, text):
     done = at(server, *argv)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"python -m headless {argv[0]}: error: {text}\n"
+    assert done.stderr == f"headless {argv[0]}: error: {text}\n"
 
 
 @pytest.mark.parametrize("argv", [("wait", "a"), ("cancel", "a"), ("sessions",)], ids=str)
 def test_without_a_server_s_address_nothing_is_done(argv):
     done = manage(*argv, check=False)
-    assert (done.returncode, done.stderr) == (2, f"python -m headless {argv[0]}: error: -s HOST:PORT is missing\n")
+    assert (done.returncode, done.stderr) == (2, f"headless {argv[0]}: error: -s HOST:PORT is missing\n")
 
 
 @pytest.mark.parametrize("command_name", ["wait", "cancel"])
@@ -168,7 +168,7 @@ def test_a_session_that_is_not_there_is_a_2(server, command_name):
     done = at(server, command_name, "5f0c")
     expected = "the server refused the session: the account R41 has no session '5f0c' on this server"
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"python -m headless {command_name}: error: {expected}\n"
+    assert done.stderr == f"headless {command_name}: error: {expected}\n"
 
 
 @pytest.mark.parametrize("argv", [("wait", "a"), ("cancel", "a"), ("sessions",)], ids=str)
@@ -176,7 +176,7 @@ def test_a_server_that_cannot_attach_is_a_2_that_says_so(scripted, argv):
     server = scripted(serving())
     done = at(server, *argv)
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(f"python -m headless {argv[0]}: error: this server ")
+    assert done.stderr.startswith(f"headless {argv[0]}: error: this server ")
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_wait_at_a_server_that_does_not_answer_is_a_1_in_time(scripted):
 @pytest.mark.parametrize("name", ["wait", "cancel", "sessions"])
 def test_help_names_the_options_and_no_job(name):
     done = manage(name, "--help")
-    assert done.stdout.startswith(f"Usage: python -m headless {name} [options]")
+    assert done.stdout.startswith(f"Usage: headless {name} [options]")
     assert "--service" in done.stdout
     assert "--py_code" not in done.stdout
     assert name in manage("--help").stdout
@@ -230,7 +230,7 @@ def test_cancel_says_what_it_has_met_with(server, gate):
     assert done.stdout == f"session {session}: cancelled: it was running, and has been ended\n"
     done = at(server, "cancel", session)
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == f"python -m headless cancel: error: session {session}: it was over already\n"
+    assert done.stderr == f"headless cancel: error: session {session}: it was over already\n"
     assert states(server, session) == ["cancelled"]
 
 
@@ -251,7 +251,7 @@ def test_a_list_that_cannot_be_written_is_a_1(server, redirection):
         f"{line} {redirection}", shell=True, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False, timeout=PATIENCE
     )
     assert done.returncode == 1
-    assert done.stderr.startswith("python -m headless sessions: error: the list cannot be written: ")
+    assert done.stderr.startswith("headless sessions: error: the list cannot be written: ")
 
 
 def test_whoever_has_seen_enough_of_a_list_is_told_nothing(server):

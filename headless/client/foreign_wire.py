@@ -84,8 +84,10 @@ def _load_file(path: str) -> ModuleType:
 
 
 def _load_module(name: str) -> ModuleType:
+    """The module may stand beside the package, whatever started this process."""
     from importlib import import_module
 
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
     return import_module(name)
 
 

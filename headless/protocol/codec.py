@@ -126,6 +126,8 @@ def _parse(payload: bytes) -> etree._Element:
 
 
 def _check_markup(payload: bytes) -> None:
+    if b"\0" in payload:  # where older versions of libxml2 end the document
+        raise RemoteProtocolError("a message with a NUL byte")
     match = _match_root(payload)
     for _ in range(_MAX_MARKUP):
         if match is None:

@@ -37,7 +37,7 @@ def secret(command):
 
 def messages_of(done) -> list[str]:
     """The lines of -v without their time."""
-    return [line.partition(" ")[2] for line in done.stdout.splitlines()]
+    return [line[len("2026-11-24 18:35:41.707 ") :] for line in done.stdout.splitlines()]
 
 
 # The example

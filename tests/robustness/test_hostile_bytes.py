@@ -175,7 +175,7 @@ def test_the_time_out_holds_whatever_a_job_prints(tmp_path, scripted, honest_pea
 
 
 def clock(line: bytes) -> datetime:
-    return datetime.strptime(line.split()[0].decode(), "%H:%M:%S.%f")
+    return datetime.strptime(line[:23].decode(), "%Y-%m-%d %H:%M:%S.%f")
 
 
 # The server as a process

@@ -1,4 +1,4 @@
-"""`python -m headless jobs`: what it prints of the journal, as lines and as JSON. Which jobs it shows, columns and
+"""`headless jobs`: what it prints of the journal, as lines and as JSON. Which jobs it shows, columns and
 following are in test_listing.py."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which jobs `python -m headless jobs` shows: the last ones, filters, following, much output; and its columns. What it
+"""Which jobs `headless jobs` shows: the last ones, filters, following, much output; and its columns. What it
 says of one job is in test_journal.py, how it does on a long journal in test_large_journal.py."""
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def test_what_must_be_corrected_is_a_2_that_says_what_is_right(place, argv, righ
 
 
 class Follower:
-    """`python -m headless jobs --follow` as a process, and its lines as they come."""
+    """`headless jobs --follow` as a process, and its lines as they come."""
 
     def __init__(self, place: Home, *argv: str) -> None:
         command = [sys.executable, "-m", "headless", "jobs", *argv, "--follow", "--home", str(place.folder)]

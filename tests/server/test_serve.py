@@ -1,4 +1,4 @@
-"""`python -m headless serve`: where it listens, its log, its standard input, and TLS."""
+"""`headless serve`: where it listens, its log, its standard input, and TLS."""
 
 from __future__ import annotations
 

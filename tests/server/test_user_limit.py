@@ -1,4 +1,4 @@
-"""`python -m headless user limit`: what its options change, and how the limits are printed."""
+"""`headless user limit`: what its options change, and how the limits are printed."""
 
 from __future__ import annotations
 

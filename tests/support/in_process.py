@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
-from headless.__main__ import main
+from headless.commands import main
 from headless.server.home import Home
 from headless.server.server import Server
 from headless.server.settings import Settings
@@ -48,7 +48,7 @@ def _restore(handlers: dict[int, Any]) -> None:
 
 
 class Completed(NamedTuple):
-    """How a command of `python -m headless` ended, and what it printed."""
+    """How a command of `headless` ended, and what it printed."""
 
     status: int
     stdout: str
@@ -56,7 +56,7 @@ class Completed(NamedTuple):
 
 
 def run_here(*argv: str, stdin: bytes = b"") -> Completed:
-    """What `python -m headless ...` does, in this process: a tenth of the time."""
+    """What `headless ...` does, in this process: a tenth of the time."""
     open_database = Home.database
     with ExitStack() as stack:  # which closes, too, what a command leaves to the end of its process
         stack.enter_context(

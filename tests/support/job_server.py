@@ -1,4 +1,4 @@
-"""The package's server, `python -m headless serve`, in a process of its own."""
+"""The package's server, `headless serve`, in a process of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from support.shims_of import end_shims
 
 
 class JobServer:
-    """`python -m headless serve` in a process of its own. With `ends_jobs` a server that is stopped ends its jobs."""
+    """`headless serve` in a process of its own. With `ends_jobs` a server that is stopped ends its jobs."""
 
     def __init__(self, home: Path, *options: str, ends_jobs: bool = True) -> None:
         self.home = home
@@ -71,7 +71,7 @@ class JobServer:
         return hash_of(PASSWORD, salt).decode()
 
     def manage(self, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """A command of `python -m headless` for this server's home."""
+        """A command of `headless` for this server's home."""
         return manage(*argv, "--home", str(self.home), **options)
 
 

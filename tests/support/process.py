@@ -1,4 +1,4 @@
-"""Commands as processes of their own: planta_headless.py, and `python -m headless`."""
+"""Commands as processes of their own: planta_headless.py, and `headless`."""
 
 from __future__ import annotations
 
@@ -51,11 +51,11 @@ class Command:
 
 
 def manage(*argv: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
-    """`python -m headless ...`, with the checkout's package."""
+    """`headless ...`, with the checkout's package."""
     defaults: dict[str, Any] = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": PATIENCE}
     if "input" not in options:
         defaults["stdin"] = subprocess.DEVNULL
-    done = subprocess.run([sys.executable, "-m", "headless", *argv], **{**defaults, **options}, check=False)
+    done = subprocess.run([sys.executable, str(ROOT / "headless"), *argv], **{**defaults, **options}, check=False)
     assert "Traceback" not in done.stdout + done.stderr
     assert not check or done.returncode == 0, done.stderr
     return done

@@ -16,14 +16,6 @@ from headless.outcome import CommandFailed, HeadlessError
 from headless.report import report
 from headless.server.commands import cancel, jobs, serve, status, user
 
-_DESCRIPTION = "The server's commands, and those that talk to a server."
-_ELSEWHERE = {  # what __main__.py hands on
-    "rehearse": "run a command line of planta_headless.py on a server of its own",
-    "wait": "wait for the end of a session's jobs, at a server",
-    "cancel": "end the jobs of a session, at a server",
-    "sessions": "list the sessions of a user, at a server",
-}
-
 
 def main(argv: Sequence[str]) -> int:
     """The exit status of one command. Raises SystemExit: 0 after --help, 2 for what must be corrected."""
@@ -46,10 +38,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m headless", description=_DESCRIPTION)
+    parser = argparse.ArgumentParser(prog="headless")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name, purpose in _ELSEWHERE.items():
-        commands.add_parser(name, help=purpose)
     for command in (serve, user, jobs, cancel, status):
         command.add(commands)
     return parser
