@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from headless.options import CANCEL, PROGRAM, SESSIONS, Answer, parse, parse_command
+from headless.options import CANCEL, PROGRAM, SESSIONS, Answer, parse, parse_command, patience
 from headless.outcome import OK, PARAMETER_ERROR, ParameterError, explain
 from headless.terminal import print_answer, print_error, print_warning
 
@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
     the process has to end by."""
     receipt = _receipt()
     try:
-        options = parse(argv)
+        options = parse(argv).replace(patience=_patience())
     except Answer as answer:
         print_answer(str(answer))
         return OK
@@ -56,11 +56,16 @@ def run_command(command: str, argv: Sequence[str]) -> int:
         return OK
     from headless.client import call
 
-    return call.run(options, _wire_name())
+    return call.run(options.replace(patience=_patience()), _wire_name())
 
 
 def _wire_name() -> str:
     return os.environ.get("PLANTA_WIRE", "")
+
+
+def _patience() -> int:
+    """Raises ParameterError."""
+    return patience(os.environ.get("PLANTA_PATIENCE", ""))
 
 
 def _receipt() -> Receipt | None:

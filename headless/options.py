@@ -60,6 +60,8 @@ class Options(Value):
 
     `command` is "" for planta_headless.py, which has `jobs`; else WAIT, CANCEL or SESSIONS. WAIT and CANCEL are about
     `session`, and WAIT leaves out what has been if it is `from_now` on.
+
+    `patience` is no option: so many seconds a server may take to be there and to accept, 0 if nobody has said so.
     """
 
     service: Service
@@ -70,6 +72,7 @@ class Options(Value):
     command: str = ""
     session: str = ""
     from_now: bool = False
+    patience: int = 0
 
     @property
     def program(self) -> str:
@@ -288,6 +291,13 @@ def _timeout(value: str | None) -> int:
     if not re.fullmatch("[0-9]+", value):
         raise ParameterError(f"-t {value!r} is not a whole number of seconds, nor -1 for no time out")
     return int(value[-18:]) if not value[:-18].strip("0") else 10**18
+
+
+def patience(value: str) -> int:
+    """What PLANTA_PATIENCE says, in seconds; 0 for an empty value. Raises ParameterError."""
+    if value and not re.fullmatch("0*[1-9][0-9]{0,8}", value):
+        raise ParameterError(f"PLANTA_PATIENCE {value[:80]!r} is not a whole number of seconds from 1 to 999999999")
+    return int(value or 0)
 
 
 def _login(auth_type: str | None, user: str | None, secret_file: str | None) -> OsUserLogin | ChallengeLogin:

@@ -11,7 +11,7 @@ from datetime import datetime
 from headless.client.connection import Connection
 from headless.client.console import Console
 from headless.client.preparation import Preparation
-from headless.client.session import acceptance_seconds
+from headless.client.session import ACCEPTANCE_SECONDS
 from headless.client.waiting import DeadlinePassed, Waiter
 from headless.options import CANCEL, NO_TIMEOUT
 from headless.outcome import CommandFailed, ParameterError, SessionError
@@ -56,7 +56,7 @@ class _Enquiry:
 
     def run(self) -> None:
         timeout = self._options.timeout
-        self._waiter.set_deadline(acceptance_seconds(0) if timeout == NO_TIMEOUT else timeout)
+        self._waiter.set_deadline(ACCEPTANCE_SECONDS if timeout == NO_TIMEOUT else timeout)
         try:
             self._ask(self._connection.log_in(self._secret))
             while not self._judge.is_over:

@@ -70,7 +70,7 @@ class Preparation:
         from headless.client.session import acceptance_seconds
 
         self._console.info(f"speaking the wire of {self._wire_name}")
-        self._waiter.set_deadline(acceptance_seconds(self._options.timeout))
+        self._waiter.set_deadline(acceptance_seconds(self._options))
         wire_class = load(self._wire_name, self._waiter)
         return lambda: GuardedWire(wire_class, self._as_told_to_the_wire(), self._waiter)
 

@@ -1,7 +1,7 @@
-"""Another connection after one was lost: how long it is tried, and how often.
+"""Another connection after one was lost, or was not to be had: how long it is tried, and how often.
 
 Here are the pauses and the limits. What is asked of the server then is in session.py. Only a call that has lost a
-connection imports this.
+connection imports this, and one with PLANTA_PATIENCE.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
         verdict: Verdict
 
-        def let_go(self) -> None:
-            """Of a connection that is lost."""
+        def let_go(self, lost: ConnectionLost) -> None:
+            """Of a connection that is lost. Raises `lost` if no other one can go on."""
 
         def begin(self) -> None:
             """Connects, and returns when the server has begun to tell what becomes of the jobs."""
@@ -39,11 +39,12 @@ _ATTEMPT = 30.0  # to connect, log in and be told of the jobs
 _FIRST_PAUSE, _PAUSE_MAX = 0.1, 10.0
 
 
-def go_on(session: Session, lost: ConnectionLost, console: Console, waiter: Waiter) -> None:
-    """Follows the session over further connections to its end, with all that is still to be told.
+def go_on(session: Session, lost: ConnectionLost | None, console: Console, waiter: Waiter) -> None:
+    """Follows the session over further connections to its end, with all that is still to be told. `lost` is None before
+    the first connection.
 
     Raises DeadlinePassed if there is no connection by the deadline of the call or, if it has none, for ten minutes, and
-    what the session raises but for ConnectionLost.
+    what the session raises. ConnectionLost means that no other connection can go on.
     """
     pauses = _Pauses()
     while True:
@@ -60,13 +61,14 @@ def go_on(session: Session, lost: ConnectionLost, console: Console, waiter: Wait
             pauses = _Pauses()
 
 
-def _connect(session: Session, lost: ConnectionLost, pauses: _Pauses, console: Console, waiter: Waiter) -> None:
+def _connect(session: Session, lost: ConnectionLost | None, pauses: _Pauses, console: Console, waiter: Waiter) -> None:
     """Returns with a new connection, on which the server tells of the jobs."""
     while True:
-        session.let_go()
-        pause = pauses.next()
-        console.info(f"{lost}; connecting again in {pause:.1f} s")
-        waiter.sleep(pause)
+        if lost is not None:
+            session.let_go(lost)
+            pause = pauses.next()
+            console.info(f"{lost}; connecting again in {pause:.1f} s")
+            waiter.sleep(pause)
         try:
             with waiter.at_most(_ATTEMPT):
                 session.begin()

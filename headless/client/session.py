@@ -46,9 +46,13 @@ if TYPE_CHECKING:
     from headless.protocol.wire import Wire
 
 
-def acceptance_seconds(timeout: int) -> int:
-    """How long connecting, logging in and being accepted may take together, with this -t."""
-    return min(timeout, 30) if timeout > 0 else 30
+ACCEPTANCE_SECONDS = 30  # if PLANTA_PATIENCE says nothing else
+
+
+def acceptance_seconds(options: Options) -> int:
+    """How long connecting, logging in and being accepted may take together."""
+    seconds = options.patience or ACCEPTANCE_SECONDS
+    return min(options.timeout, seconds) if options.timeout > 0 else seconds
 
 
 class Session:
@@ -74,6 +78,9 @@ class Session:
         self._journal = ""  # of the server that has let us in
         self.connections = 0  # that have been tried
         self._connection: Connection | None = None
+        self._lost: ConnectionLost | None = None  # why there had to be another connection
+        self._is_logged_in = False  # on this connection
+        self._is_saved = False  # the secret
         self._is_timed = False  # -t counts
         self._shown = 0  # the last job that was shown to have started
 
@@ -88,7 +95,7 @@ class Session:
 
         Raises HeadlessError or ProtocolError for every other end.
         """
-        self._waiter.set_deadline(acceptance_seconds(self._options.timeout))
+        self._waiter.set_deadline(acceptance_seconds(self._options))
         try:
             self._run()
         except DeadlinePassed:
@@ -101,28 +108,50 @@ class Session:
             self._leave()
 
     def _run(self) -> None:
-        try:
-            self.begin()
-            self.follow()
-        except ConnectionLost as lost:
-            if not self.can_attach:
-                raise
-            from headless.client.reconnection import go_on  # most calls need none
+        lost = None
+        if not self._options.patience:
+            try:
+                self.begin()
+                self.follow()
+                return
+            except ConnectionLost as error:
+                if not self._can_go_on():
+                    raise
+                lost = error
+        from headless.client.reconnection import go_on  # most calls need none
 
-            go_on(self, lost, self._console, self._waiter)
+        go_on(self, lost, self._console, self._waiter)
+
+    def _can_go_on(self) -> bool:
+        """Whether another connection can bring what this one has not. Never if the jobs could run twice."""
+        return self.can_attach or (self._is_patient() and not self._may_have_jobs())
+
+    def _is_patient(self) -> bool:
+        """Whether the server is waited for that has not let us in. What comes after the login could be the jobs,
+        whatever a wire says of it."""
+        return self._options.patience > 0 and not self._is_logged_in
+
+    def _may_have_jobs(self) -> bool:
+        """Whether the server may have the jobs. `wait` has none, until it has found them."""
+        unknown = Submission.UNKNOWN if self._options.session else Submission.NOT_SUBMITTED
+        return self.verdict.submission not in (Submission.NOT_SUBMITTED, unknown)
 
     def begin(self) -> None:
         """Connects, and returns when the server has begun to tell what becomes of the jobs. Raises ConnectionLost,
         DeadlinePassed, Interrupted, ProtocolError, HeadlessError."""
         self.connections += 1
+        self._is_logged_in = False
         service = self._options.service
         self._connection = Connection(service, self._make_wire(), self.verdict, self._console, self._waiter)
         self._handle(self._connection.log_in(self._secret))
         while not (self.verdict.is_attached or self._is_done()):
             self._handle(self._connection.next_event())
 
-    def let_go(self) -> None:
-        """Of a connection that is lost: from now on nobody tells of the jobs."""
+    def let_go(self, lost: ConnectionLost) -> None:
+        """Of a connection that is lost: from now on nobody tells of the jobs. Raises `lost` if no other one can."""
+        if not self._can_go_on():
+            raise lost
+        self._lost = lost
         self._leave()
         self.verdict.connect()
 
@@ -178,10 +207,10 @@ class Session:
         submits = not (self.verdict.was_accepted or self._options.session)
         self._console.info(f"logged in, session {event.session}" if submits and event.session else "logged in")
         self.can_attach = event.can_attach
-        if self.connections == 1 and self._secret is not None:
-            self._save(self._secret, event)
-        if not event.can_attach and (self.connections > 1 or self._options.session):
-            kind = ParameterError if self.connections == 1 else SessionError
+        self._is_logged_in = True
+        self._save(event)
+        if not event.can_attach and (self._may_be_known() or self._options.session):
+            kind = SessionError if self._may_be_known() else ParameterError
             raise kind("this server cannot go on with a session that another connection has begun")
         is_another = event.journal != self._journal and self._may_be_known()
         self._journal = event.journal
@@ -196,7 +225,11 @@ class Session:
         else:
             self._connection.start(partial(wire.attach, self.name, None if self._options.from_now else Offset()))
 
-    def _save(self, secret: Secret, event: LoggedIn) -> None:
+    def _save(self, event: LoggedIn) -> None:
+        """What proves the password, once."""
+        secret, is_saved, self._is_saved = self._secret, self._is_saved, True
+        if secret is None or is_saved:
+            return
         if not event.is_proved:
             self._console.info("the server has not proved that it knows the password")
         made = secret.save()
@@ -227,8 +260,8 @@ class Session:
 
     def _refusal(self, refused: Refused) -> HeadlessError:
         text = f": {shorten(refused.text)}" if refused.text else ""
-        is_begun = self.verdict.was_accepted or self.connections > 1
-        if refused.reason == BUSY and self.can_attach and is_begun:
+        is_begun = self.can_attach and (self.verdict.was_accepted or self.connections > 1)
+        if refused.reason == BUSY and (is_begun or self._is_patient()):
             return ConnectionLost(f"the server ended the session (busy){text}")
         if self.verdict.was_accepted:
             return SessionError(f"the server ended the session ({refused.reason}){text}")
@@ -238,13 +271,14 @@ class Session:
 
     def _may_be_known(self) -> bool:
         """Whether the server may have the jobs from an earlier connection: then it is too late to correct the call."""
-        return self.connections > 1 and self.verdict.submission is not Submission.NOT_SUBMITTED
+        return self.connections > 1 and self._may_have_jobs()
 
     def _out_of_time(self) -> SessionError | TimedOut:
         if self.verdict.is_attached:
             return TimedOut(f"the jobs have not ended within {self._options.timeout} s, and go on")
+        last = f" ({self._lost})" if self._lost is not None else ""
         if self.verdict.was_accepted:
-            return SessionError("the connection was lost, and no other one could be had in time")
+            return SessionError(f"the connection was lost, and no other one could be had in time{last}")
         if self._options.session:
-            return SessionError("the server has not answered in time")
-        return SessionError("the server has not accepted the jobs in time")
+            return SessionError(f"the server has not answered in time{last}")
+        return SessionError(f"the server has not accepted the jobs in time{last}")

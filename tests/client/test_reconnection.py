@@ -23,7 +23,7 @@ class Outages:
         self._rest = list(seconds)
         self._end = self._rest.pop(0)
 
-    def let_go(self) -> None:
+    def let_go(self, lost: ConnectionLost) -> None:
         pass
 
     def begin(self) -> None:

@@ -240,6 +240,7 @@ SENT_BEFORE_THE_JOBS = [
     Way("no XML", 1, NOT, "that is not plain XML", answering_login("HTTP/1.1 400 Bad Request")),
     Way("bad XML", 1, NOT, "not well-formed XML", answering_login("<welcome>")),
     Way("no UTF-8", 1, NOT, "not well-formed XML", answering_login(b'<welcome session="\xff"/>')),
+    Way("NUL", 1, NOT, "a message with a NUL byte", answering_login(b"<welcome/>\0")),
     Way("unknown message", 1, NOT, "the protocol does not know", answering_login("<hello/>")),
     Way("message of the client", 1, NOT, "is what this side sends itself", answering_login("<logout/>")),
     Way("login of another version", 1, NOT, "is what this side sends itself",
