@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import os
 
-from headless.options import CANCEL, PROGRAM, SESSIONS, Answer, parse, parse_command, patience
+from headless.options import PROGRAM, WAIT, Answer, parse, parse_command, patience
 from headless.outcome import OK, PARAMETER_ERROR, ParameterError, explain
 from headless.terminal import print_answer, print_error, print_warning
 
@@ -43,20 +43,20 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run_command(command: str, argv: Sequence[str]) -> int:
-    """The same for WAIT, CANCEL and SESSIONS. Raises HeadlessError or ProtocolError."""
+    """The same for a command that talks to a server. Raises HeadlessError or ProtocolError."""
     try:
         options = parse_command(command, argv)
     except Answer as answer:
         print_answer(str(answer))
         return OK
-    if command in (CANCEL, SESSIONS):
-        from headless.client import enquiry
+    if command == WAIT:
+        from headless.client import call
 
-        enquiry.run(options, _wire_name())
-        return OK
-    from headless.client import call
+        return call.run(options.replace(patience=_patience()), _wire_name())
+    from headless.client import enquiry
 
-    return call.run(options.replace(patience=_patience()), _wire_name())
+    enquiry.run(options, _wire_name())
+    return OK
 
 
 def _wire_name() -> str:

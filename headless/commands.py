@@ -104,6 +104,7 @@ COMMANDS: dict[str, tuple[str, Run]] = {
     "wait": ("wait for the end of a session's jobs", _talk_to_server("wait")),
     "cancel": ("end the jobs of a session, or do not let them start", _talk_to_server("cancel")),
     "sessions": ("list the sessions of a user", _talk_to_server("sessions")),
+    "password-file": ("make the password file of a user", _talk_to_server("password-file")),
     "serve": ("run a job server", _manage_server("serve")),
     "user": ("the accounts of a job server", _manage_server("user")),
     "jobs": ("the journal of a job server; `jobs cancel` ends jobs", _manage_server("jobs")),

@@ -25,12 +25,14 @@ PACKAGE = "headless"
 VERSION = "planta_headless.py 39 Mars"
 NO_TIMEOUT = -1
 # Commands of `headless` that talk to a server, and what they are for.
-WAIT, CANCEL, SESSIONS = "wait", "cancel", "sessions"
+WAIT, CANCEL, SESSIONS, PASSWORD_FILE = "wait", "cancel", "sessions", "password-file"
 PURPOSES = {
     WAIT: "Waits for the end of a session's jobs, with the return codes of planta_headless.py",
     CANCEL: "Ends the jobs of a session, or does not let them start",
     SESSIONS: "Lists the sessions of the user that wait or run, and the last ones that are over",
+    PASSWORD_FILE: "Makes the password file of a user, after a login with the password that it asks for",
 }
+_ABOUT_A_SESSION = (WAIT, CANCEL)
 
 
 class Service(Value):
@@ -58,8 +60,8 @@ class Options(Value):
     """One call. `timeout` is in seconds: 0 starts the jobs and leaves, NO_TIMEOUT waits for ever. `verbosity` is how
     often -v was given, at most 3.
 
-    `command` is "" for planta_headless.py, which has `jobs`; else WAIT, CANCEL or SESSIONS. WAIT and CANCEL are about
-    `session`, and WAIT leaves out what has been if it is `from_now` on.
+    `command` is "" for planta_headless.py, which has `jobs`; else one of PURPOSES. WAIT and CANCEL are about `session`,
+    and WAIT leaves out what has been if it is `from_now` on. PASSWORD_FILE takes the password `from_stdin`, or asks.
 
     `patience` is no option: so many seconds a server may take to be there and to accept, 0 if nobody has said so.
     """
@@ -72,6 +74,7 @@ class Options(Value):
     command: str = ""
     session: str = ""
     from_now: bool = False
+    from_stdin: bool = False
     patience: int = 0
 
     @property
@@ -100,10 +103,10 @@ def parse(argv: Sequence[str]) -> Options:
 
 
 def parse_command(command: str, argv: Sequence[str]) -> Options:
-    """The same for WAIT, CANCEL or SESSIONS. `timeout` is never 0 then: there are no jobs to start."""
+    """The same for one of PURPOSES. `timeout` is never 0 then: there are no jobs to start."""
     values, rest = _parser_of_command(command).parse_args(list(argv))
-    if len(rest) != (command != SESSIONS):
-        raise ParameterError(f"{command} needs {'no argument' if command == SESSIONS else 'one SESSION'}")
+    if len(rest) != (command in _ABOUT_A_SESSION):
+        raise ParameterError(f"{command} needs {'one SESSION' if command in _ABOUT_A_SESSION else 'no argument'}")
     _check_not_empty(values)
     session = _text("SESSION", rest[0]) if rest else ""
     if rest and not (0 < len(session) <= MAX_NAME_LENGTH and is_xml_text(session)):
@@ -111,12 +114,13 @@ def parse_command(command: str, argv: Sequence[str]) -> Options:
     return Options(
         service=_service(values.service),
         timeout=_timeout(values.timeout) or NO_TIMEOUT,
-        login=_login(values.auth_type, values.user, values.secret_file),
+        login=_login(CHALLENGE if command == PASSWORD_FILE else values.auth_type, values.user, values.secret_file),
         jobs=(),
         verbosity=min(values.verbosity, 3),
         command=command,
         session=session,
         from_now=values.from_now,
+        from_stdin=values.from_stdin,
     )
 
 
@@ -149,12 +153,19 @@ def _parser() -> _Parser:
 def _parser_of_command(command: str) -> _Parser:
     parser = _Parser(
         prog=f"{PACKAGE} {command}",
-        usage="%prog [options]" + ("" if command == SESSIONS else " SESSION"),
+        usage="%prog [options]" + (" SESSION" if command in _ABOUT_A_SESSION else ""),
         version=VERSION,
         description=PURPOSES[command],
         formatter=optparse.IndentedHelpFormatter(width=78),
     )
-    parser.set_defaults(from_now=False)
+    parser.set_defaults(from_now=False, from_stdin=False)
+    if command == PASSWORD_FILE:
+        parser.add_option(
+            "--password-stdin",
+            action="store_true",
+            dest="from_stdin",
+            help="Takes the password, one line, from standard input instead of asking at the terminal",
+        )
     if command == WAIT:
         parser.add_option(
             "--new", action="store_true", dest="from_now", help="Leaves out what the jobs have printed by now"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from headless.client.password_creation import Taken
 from headless.client.password_file import Missing
 from headless.libraries import how_to_install
 from headless.outcome import (
@@ -31,6 +32,7 @@ CODES = [
     (LocalProtocolError("why"), 1, OUR_FAULT),
     (ParameterError("why"), 2, "why"),
     (Missing("why"), 2, "why"),
+    (Taken("f"), 2, "the password file 'f' was made by somebody else meanwhile, and left as it is"),
     (UnsupportedCall("why"), 2, "why"),
     (TimedOut("why"), 3, "why"),
     (ConnectionLost("why"), 1, "why"),

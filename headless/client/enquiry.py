@@ -1,4 +1,5 @@
-"""cancel and sessions: what is asked of a server besides jobs, and what is printed of the answer.
+"""cancel, sessions and password-file: what is asked of a server besides jobs, and what is printed of the answer. For
+password-file that is the login itself.
 
 Who asks is in call.py. How the jobs of a session are followed is in session.py.
 """
@@ -13,16 +14,17 @@ from headless.client.console import Console
 from headless.client.preparation import Preparation
 from headless.client.session import ACCEPTANCE_SECONDS
 from headless.client.waiting import DeadlinePassed, Waiter
-from headless.options import CANCEL, NO_TIMEOUT
+from headless.options import CANCEL, NO_TIMEOUT, PASSWORD_FILE
 from headless.outcome import CommandFailed, ParameterError, SessionError
 from headless.protocol.errors import RemoteProtocolError
 from headless.protocol.text import shorten
 from headless.protocol.vocabulary import LOGIN, OK, OVER, QUEUED, RUNNING, SESSION
 from headless.protocol.wire import Cancelled, Ended, Listed, LoggedIn, Refused, SaltReceived
-from headless.terminal import escape_control_chars, print_answer, write
+from headless.terminal import escape_control_chars, print_answer, print_warning, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from headless.client.password_prompt import NewSecret
     from headless.options import Options
     from headless.protocol.wire import Event, Part
 
@@ -34,8 +36,8 @@ _CANCELLED = {
 
 
 def run(options: Options, wire_name: str) -> None:
-    """Asks, and prints the answer. Raises HeadlessError or ProtocolError if there is none, or if there was nothing to
-    cancel."""
+    """Asks, and prints the answer. Raises HeadlessError or ProtocolError if there is none, if there was nothing to
+    cancel, or if the file cannot be made."""
     with Waiter() as waiter:
         _Enquiry(options, wire_name, waiter).run()
 
@@ -47,7 +49,8 @@ class _Enquiry:
         console = Console(options.verbosity, waiter)
         preparation = Preparation(options, wire_name, "", console, waiter)
         wire = preparation.wire_maker()()
-        self._secret = preparation.find_secret()
+        self._new = preparation.new_secret() if options.command == PASSWORD_FILE else None
+        self._secret = self._new or preparation.find_secret()
         self._console = console
         self._options = options
         self._waiter = waiter
@@ -58,7 +61,11 @@ class _Enquiry:
         timeout = self._options.timeout
         self._waiter.set_deadline(ACCEPTANCE_SECONDS if timeout == NO_TIMEOUT else timeout)
         try:
-            self._ask(self._connection.log_in(self._secret))
+            event = self._connection.log_in(self._secret)
+            if self._new is not None and isinstance(event, LoggedIn):
+                self._make(self._new, event)
+                return
+            self._ask(event)
             while not self._judge.is_over:
                 self._take(self._connection.next_event())
             self._connection.check_end()
@@ -66,6 +73,11 @@ class _Enquiry:
             raise SessionError("the server has not answered in time") from None
         finally:
             self._connection.leave(is_over=self._judge.is_over)
+
+    def _make(self, secret: NewSecret, event: LoggedIn) -> None:
+        if not event.is_proved:
+            print_warning(self._options.program, "the server has not proved that it knows the password")
+        print_answer(escape_control_chars(secret.make()) + "\n")
 
     def _ask(self, event: Event) -> None:
         if not isinstance(event, LoggedIn):

@@ -18,6 +18,13 @@ from headless.outcome import ParameterError
 _MODE = 0o400
 
 
+class Taken(ParameterError):
+    """Somebody else has made the file meanwhile. It was left as it is."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"the password file {path!r} was made by somebody else meanwhile, and left as it is")
+
+
 if sys.platform == "win32":
 
     class NewFile:
@@ -29,7 +36,7 @@ if sys.platform == "win32":
             self._path = path
 
         def write(self, content: bytes) -> str:
-            """Makes the file, and says so. Raises ParameterError if that is not possible."""
+            """Makes the file, and says so. Raises Taken, or ParameterError if that is not possible."""
             unfinished = f"{self._path}.{os.urandom(8).hex()}"
             try:
                 with open(unfinished, "xb") as file:
@@ -42,7 +49,7 @@ if sys.platform == "win32":
                     os.fsync(file.fileno())
                 os.rename(unfinished, self._path)  # fails here if there is one
             except FileExistsError:
-                return f"the password file {self._path!r} was made by somebody else meanwhile, and left as it is"
+                raise Taken(self._path) from None
             except (OSError, subprocess.CalledProcessError) as error:
                 raise ParameterError(f"the password file {self._path!r} cannot be made: {error}") from None
             finally:
@@ -83,7 +90,7 @@ else:
                 raise
 
         def write(self, content: bytes) -> str:
-            """Makes the file, and says so. Raises ParameterError if that is not possible."""
+            """Makes the file, and says so. Raises Taken, or ParameterError if that is not possible."""
             try:
                 if self._file is None:
                     self._write_under_other_name(content)
@@ -92,7 +99,7 @@ else:
                     self._link(f"/proc/self/fd/{self._file}")
                 os.fsync(self._folder)
             except FileExistsError:
-                return f"the password file {self._path!r} was made by somebody else meanwhile, and left as it is"
+                raise Taken(self._path) from None
             except OSError as error:
                 raise ParameterError(f"the password file {self._path!r} cannot be made: {reason_of(error)}") from None
             return f"the password file {self._path!r} was made"

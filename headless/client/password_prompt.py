@@ -1,7 +1,8 @@
-"""The first call with a password file that does not exist: somebody at the terminal is asked for the password.
+"""A password from which a file is to be made: of somebody at the terminal or, where the caller has said so, of standard
+input. The first call of the command with a file that does not exist asks at the terminal alone: what comes out of a
+pipe is not taken for a password there.
 
-What comes out of a pipe is never taken for one. The file is made in password_creation.py, when the server has let us
-in.
+The file is made in password_creation.py, when the server has let us in.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import signal
 import sys
 
-from headless.client.password_creation import NewFile
+from headless.client.password_creation import NewFile, Taken
 from headless.outcome import Interrupted, ParameterError
 from headless.protocol import bcrypt_hash
 from headless.protocol.errors import RemoteProtocolError
@@ -18,6 +19,7 @@ from headless.terminal import escape_control_chars
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from headless.client.waiting import Waiter
+_MAX_STDIN = 4096  # bytes
 
 
 class NewSecret:
@@ -42,6 +44,13 @@ class NewSecret:
         return self._hash
 
     def save(self) -> str:
+        """Makes the file, and says so; or that somebody else has. Raises ParameterError if that is not possible."""
+        try:
+            return self.make()
+        except Taken as error:
+            return str(error)
+
+    def make(self) -> str:
         """Makes the file, and says so. Raises ParameterError if that is not possible."""
         return self._file.write(self._hash + b"\n")
 
@@ -49,9 +58,7 @@ class NewSecret:
 def ask(path: str, user: str, waiter: Waiter) -> NewSecret:
     """The secret that somebody at the terminal gives, for a password file that does not exist. Raises ParameterError if
     there is nobody, no place for the file or no allowed password, ImportError without bcrypt, Interrupted."""
-    file = NewFile(path)
-    import bcrypt  # noqa: F401 (it is missing before the password is asked for, or not at all)
-
+    file = _new_file(path)
     try:
         return NewSecret(
             bcrypt_hash.password_bytes(_ask(f"Password for {escape_control_chars(user)}: ", waiter)), file, waiter
@@ -62,6 +69,47 @@ def ask(path: str, user: str, waiter: Waiter) -> NewSecret:
         ) from None
     except ValueError as error:
         raise ParameterError(f"{error}; the password file {path!r} was not made") from None
+
+
+def take_from_stdin(path: str, waiter: Waiter) -> NewSecret:
+    """The secret that is the one line of standard input. Raises the same as `ask`."""
+    file = _new_file(path)
+    if is_at_terminal():
+        raise ParameterError("standard input is a terminal: without --password-stdin the password is asked for there")
+    try:
+        return NewSecret(bcrypt_hash.password_bytes(_one_line(_read_stdin(waiter))), file, waiter)
+    except ValueError as error:
+        raise ParameterError(f"standard input: {error}; the password file {path!r} was not made") from None
+
+
+def _new_file(path: str) -> NewFile:
+    file = NewFile(path)
+    import bcrypt  # noqa: F401 (it is missing before the password is asked for, or not at all)
+
+    return file
+
+
+def _read_stdin(waiter: Waiter) -> bytes:
+    """All of it, or more than a line may have. Raises ValueError, Interrupted."""
+    try:
+        with waiter.interruptible():
+            return sys.stdin.buffer.read(_MAX_STDIN)
+    except (AttributeError, OSError) as error:  # it is closed, or cannot be read
+        raise ValueError(f"it cannot be read ({getattr(error, 'strerror', None) or 'it is closed'})") from None
+
+
+def _one_line(content: bytes) -> str:
+    """Raises ValueError, whose text shows nothing of the content."""
+    line, newline, rest = content.partition(b"\n")
+    if rest:
+        raise ValueError("it has more than one line")
+    try:
+        text = line.removesuffix(b"\r").decode("utf-8") if newline else line.decode("utf-8")
+    except UnicodeDecodeError:
+        raise ValueError("the password is not text in UTF-8") from None
+    if text.startswith("\ufeff"):
+        raise ValueError("it begins with a byte order mark")
+    return text
 
 
 def is_at_terminal() -> bool:

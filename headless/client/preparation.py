@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from headless.options import VERSION, ChallengeLogin, OsUserLogin
+from headless.outcome import ParameterError
 from headless.protocol.vocabulary import CHALLENGE, OSUSER
 from headless.protocol.wire import RANDOM_BYTES
 from headless.protocol.wire import Call as WireCall
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from headless.client.console import Console
     from headless.client.password_file import Secret
+    from headless.client.password_prompt import NewSecret
     from headless.client.waiting import Waiter
     from headless.options import Options
     from headless.protocol.wire import Wire
@@ -42,7 +44,7 @@ class Preparation:
         return lambda: first.pop() if first else make()
 
     def find_secret(self) -> Secret | None:
-        """None if the login needs none. Raises ParameterError, Interrupted."""
+        """None if the login needs none. Raises ParameterError, Interrupted, ImportError."""
         login = self._options.login
         if not isinstance(login, ChallengeLogin):
             return None
@@ -59,6 +61,22 @@ class Preparation:
         if secret.remark:
             self._console.info(secret.remark)
         return secret
+
+    def new_secret(self) -> NewSecret:
+        """Of a password file that is to be made. Raises ParameterError, Interrupted, ImportError."""
+        from headless.client import password_prompt
+
+        login = self._options.login
+        assert isinstance(login, ChallengeLogin)
+        if os.path.lexists(login.secret_file):
+            raise ParameterError(
+                f"{login.secret_file!r} exists: delete it if the password was changed, and call this again"
+            )
+        if self._options.from_stdin:
+            return password_prompt.take_from_stdin(login.secret_file, self._waiter)
+        if not password_prompt.is_at_terminal():
+            raise ParameterError("there is no terminal to ask for the password at; give --password-stdin")
+        return password_prompt.ask(login.secret_file, login.user, self._waiter)
 
     def _own_wire_maker(self) -> Callable[[], Wire]:
         from headless.protocol.version1 import Wire

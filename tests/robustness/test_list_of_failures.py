@@ -35,9 +35,16 @@ NOT_MET = (
     " is not a time",
     "'' is no answer to what was asked",
     "the server has not answered in time",
-    " needs no argument",
+    " needs one SESSIONno argument",
     " is not the name of a session",
     "this wire cannot",
+    # Of `password-file`; see test_password_file_command.py.
+    "standard input",
+    "it cannot be read",
+    "it has more than one line",
+    "it begins with a byte order mark",
+    " exists: delete it",
+    "there is no terminal to ask for the password at",
     "the server has not answered within",  # a line of -v: another connection is tried after that
 )
 

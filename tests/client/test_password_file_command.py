@@ -1,0 +1,199 @@
+"""headless password-file: makes the file as the command does, without a job, also for a loop over many users."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import stat
+import subprocess
+import sys
+import time
+
+import pytest
+
+from support.credentials import HASH, PASSWORD
+from support.dialogues import challenging
+from support.job_server import JobServer
+from support.process import PATIENCE, ROOT, manage
+
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="modes of files, pseudo-terminals")]
+HEADLESS = [sys.executable, str(ROOT / "headless")]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with JobServer(tmp_path_factory.mktemp("home") / "home") as server:
+        yield server
+
+
+def make(folder, address, *argv, stdin=PASSWORD + "\n", name="secret", user="R42"):
+    return manage(
+        "password-file", "-s", address, "-u", user, "-p", str(folder / name), "--password-stdin", *argv,
+        input=stdin, check=False,
+    )  # fmt: skip
+
+
+def test_the_file_is_the_one_that_the_command_uses_and_no_job_is_run(server, command, tmp_path):
+    before = server.query("SELECT count(*) FROM jobs")
+    done = make(tmp_path, server.address)
+    path = tmp_path / "secret"
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"the password file {str(path)!r} was made\n", "")
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == (server.hash_of_password() + "\n", 0o400)
+    assert server.query("SELECT count(*) FROM jobs") == before
+    argv = ("-s", server.address, "-u", "R42", "-p", str(path), "-t", "-1", "-c", "pass")
+    assert command(*argv).returncode == 0
+
+
+@pytest.mark.parametrize("stdin", [PASSWORD, f"{PASSWORD}\r\n"], ids=["no newline", "CR LF"])
+def test_the_end_of_the_line_is_no_part_of_the_password(server, tmp_path, stdin):
+    assert make(tmp_path, server.address, stdin=stdin).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("stdin", "reason"),
+    [("", "the password has 0 bytes"), ("\n", "the password has 0 bytes"), ("a\nb\n", "it has more than one line"),
+     (f"{PASSWORD}\n\n", "it has more than one line"), ("x" * 73, "the password has 73 bytes"),
+     ("a\0", "the password has a NUL character"),
+     ("\ufeffa\n", "it begins with a byte order mark"), ("x" * 100_000, "the password has 4096 bytes")],
+)  # fmt: skip
+def test_what_is_no_password_is_a_2_before_any_connection(listener_address, tmp_path, stdin, reason):
+    done = make(tmp_path, listener_address, stdin=stdin)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"headless password-file: error: standard input: {reason}")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def listener_address():
+    """Where nobody listens: whoever connects there gets a 1."""
+    return "127.0.0.1:1"
+
+
+def test_bytes_that_are_no_text_are_a_2_that_shows_none_of_them(listener_address, tmp_path):
+    argv = [*HEADLESS, "password-file", "-s", listener_address, "-u", "R42", "-p", tmp_path / "f", "--password-stdin"]
+    done = subprocess.run(argv, input=b"secr\xe9t\n", capture_output=True, check=False, timeout=PATIENCE)
+    assert (done.returncode, b"secr" in done.stderr, b"not text in UTF-8" in done.stderr) == (2, False, True)
+
+
+def test_a_wrong_password_is_a_2_and_leaves_no_file(server, tmp_path):
+    done = make(tmp_path, server.address, stdin="wrong\n")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "the server refused the login" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_is_not_there_is_a_1(listener_address, tmp_path):
+    done = make(tmp_path, listener_address)
+    assert (done.returncode, done.stderr.count("\n"), list(tmp_path.iterdir())) == (1, 1, [])
+
+
+@pytest.mark.parametrize("kind", ["file", "folder", "link that leads nowhere"])
+def test_what_exists_is_a_2_before_any_connection_and_stays_as_it_is(listener_address, tmp_path, kind):
+    path = tmp_path / "secret"
+    if kind == "file":
+        path.write_text("old")
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("nowhere")
+    done = make(tmp_path, listener_address)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "exists: delete it if the password was changed" in done.stderr
+    assert kind != "file" or path.read_text() == "old"
+
+
+def test_a_file_that_somebody_else_makes_meanwhile_stays_and_is_a_2(scripted, tmp_path):
+    path = tmp_path / "secret"
+
+    def script(peer):
+        path.write_text("theirs")
+        challenging()(peer)
+
+    server = scripted(script)
+    done = make(tmp_path, server.address, user="R41")
+    assert (done.returncode, path.read_text()) == (2, "theirs")
+    assert "was made by somebody else meanwhile" in done.stderr
+
+
+def test_a_server_that_does_not_know_the_password_leaves_no_file(scripted, tmp_path):
+    done = make(tmp_path, scripted(challenging(signature="x" * 44)).address, user="R41")
+    assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (1, "", [])
+
+
+def test_no_folder_for_it_is_a_2_before_any_connection(listener_address, tmp_path):
+    done = make(tmp_path / "missing", listener_address)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "cannot be made in its folder" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("argv", "reason"),
+    [(("-u", "R42"), "needs both -u USER_NAME and -p SECRET_FILE"), (("-p", "f"), "needs both -u"),
+     (("-u", "R42", "-p", "f", "x"), "password-file needs no argument"), (("-m", "009ABC"), "no such option: -m")],
+)  # fmt: skip
+def test_a_mistake_in_the_options_is_one_line_and_a_2(argv, reason):
+    done = manage("password-file", "-s", "127.0.0.1:1", *argv, check=False)
+    assert (done.returncode, done.stderr.count("\n"), reason in done.stderr) == (2, 1, True)
+
+
+def test_without_a_terminal_nothing_is_asked_for(listener_address, tmp_path):
+    done = manage("password-file", "-s", listener_address, "-u", "R42", "-p", str(tmp_path / "f"), check=False)
+    assert (done.returncode, "give --password-stdin" in done.stderr) == (2, True)
+
+
+def at_terminal(folder, *argv):
+    from support.terminal import Terminal
+
+    return Terminal(folder, "password-file", *argv, program=(str(ROOT / "headless"),))
+
+
+def test_at_a_terminal_the_password_is_asked_for_without_echo(server, tmp_path):
+    with at_terminal(tmp_path, "-s", server.address, "-u", "R42", "-p", "secret") as terminal:
+        terminal.answer(PASSWORD + "\n")
+        assert terminal.end() == 0
+    assert PASSWORD not in terminal.shown
+    assert (tmp_path / "secret").read_text() == server.hash_of_password() + "\n"
+
+
+def test_at_a_terminal_password_stdin_is_a_mistake(listener_address, tmp_path):
+    argv = ("-s", listener_address, "-u", "R42", "-p", "secret", "--password-stdin")
+    with at_terminal(tmp_path, *argv) as terminal:
+        assert terminal.end() == 2
+    assert "standard input is a terminal" in terminal.shown
+
+
+def test_a_signal_ends_it_while_it_reads(listener_address, tmp_path):
+    import fcntl
+    import termios
+
+    argv = [*HEADLESS, "password-file", "-s", listener_address, "-u", "R42", "-p", tmp_path / "f", "--password-stdin"]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        try:
+            assert process.stdin is not None and process.stderr is not None
+            process.stdin.write(b"begun")
+            process.stdin.flush()
+            deadline = time.monotonic() + PATIENCE
+            while fcntl.ioctl(process.stdin, termios.FIONREAD, bytes(4)) != bytes(4):  # it has not read that yet
+                assert time.monotonic() < deadline
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE) == -signal.SIGTERM
+            assert process.stderr.read() == b""
+        finally:
+            process.kill()
+
+
+def test_readmes_loop_makes_a_file_for_each_user(server, tmp_path):
+    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    (loop,) = re.findall(r"^ +(while read -r user.*?done < \S+)$", page, re.DOTALL | re.MULTILINE)
+    server.manage("user", "add", "R50", "--password-stdin", input="fifty words\n")
+    (tmp_path / "users").write_text(f"R42 {PASSWORD}\nR50 fifty words\n")
+    line = re.sub(r"\S*headless password-file", " ".join(HEADLESS) + " password-file", loop)
+    line = line.replace("planta:20000", server.address).replace("/planta/jobs/", f"{tmp_path}/")
+    done = subprocess.run(
+        ["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.name for path in tmp_path.glob("*.secret")) == ["R42.secret", "R50.secret"]
+    assert PASSWORD not in line
+    assert HASH not in done.stdout
