@@ -78,6 +78,12 @@ def _rehearse(argv: Sequence[str]) -> int:
     return rehearsal.main(argv)
 
 
+def _monitor(argv: Sequence[str]) -> int:
+    from headless import monitor
+
+    return monitor.main(argv)
+
+
 def _talk_to_server(name: str) -> Run:
     def run_it(argv: Sequence[str]) -> int:
         from headless.cli import run_command
@@ -105,6 +111,7 @@ COMMANDS: dict[str, tuple[str, Run]] = {
     "cancel": ("end the jobs of a session, or do not let them start", _talk_to_server("cancel")),
     "sessions": ("list the sessions of a user", _talk_to_server("sessions")),
     "password-file": ("make the password file of a user", _talk_to_server("password-file")),
+    "monitor": ("did a job end well lately? A plugin for Nagios and its kin", _monitor),
     "serve": ("run a job server", _manage_server("serve")),
     "user": ("the accounts of a job server", _manage_server("user")),
     "jobs": ("the journal of a job server; `jobs cancel` ends jobs", _manage_server("jobs")),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 
 from headless.protocol import codec, messages, scram
 from support.credentials import HASH, PASSWORD
-from support.process import PATIENCE, ROOT
+from support.process import PATIENCE, ROOT, SCRIPT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SERVER = (ROOT / "headless" / "server" / "SERVER.md").read_text(encoding="utf-8")
@@ -67,6 +68,49 @@ def test_the_page_names_every_option_of_the_command_or_the_server(argv, page):
     options = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", done.stdout)) - {argv[0]}
     assert len(options) > 8
     assert not [option for option in options if f"`{option}" not in page and f"{option}`" not in page]
+
+
+@pytest.fixture
+def cron_line(tmp_path, job_server):
+    """README's line for cron, with a job of its own, as cron's shell runs it."""
+    (block,) = re.findall(r"## cron\n\n```\n(.*?)```", README, re.DOTALL)
+    *variables, line = [line for line in block.splitlines() if not line.startswith("#")]
+    environment = dict(variable.split("=", 1) for variable in variables)
+    environment |= {"PATH": os.environ["PATH"], "PYTHON": sys.executable, "HEADLESS": str(SCRIPT)}
+    environment["LOGIN"] = f"-s {job_server.address}"
+    command = line.split(maxsplit=5)[5].replace("/planta/jobs/log", str(tmp_path))
+
+    def run(code):
+        return subprocess.run(
+            ["/bin/sh", "-c", command.replace("-m 009ABC", f'-c "{code}"')], env=environment, capture_output=True,
+            text=True, check=False, timeout=PATIENCE,
+        )  # fmt: skip
+
+    return run
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="there is no flock here")
+def test_crons_line_mails_the_log_of_a_failure_and_keeps_the_one_of_the_night_before(cron_line, tmp_path):
+    done = cron_line("print(41)")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert "job 1 stdout: 41" in (tmp_path / "009ABC.log").read_text()
+    done = cron_line("raise SystemExit(7)")
+    assert done.stdout.startswith("009ABC ended with 1\n")
+    assert done.stdout.endswith("job 1 failed: exit status 7; jobs: submitted\n")
+    assert "job 1 stdout: 41" in (tmp_path / "009ABC.old").read_text()
+
+
+@pytest.mark.skipif(shutil.which("flock") is None, reason="there is no flock here")
+def test_crons_line_starts_no_second_run_while_the_first_one_goes_on(cron_line, tmp_path):
+    (tmp_path / "009ABC.log").write_text("of the first one\n")
+    with subprocess.Popen(["flock", "-n", tmp_path / "009ABC.lock", "cat"], stdin=subprocess.PIPE) as first:
+        try:
+            while subprocess.run(["flock", "-n", tmp_path / "009ABC.lock", "true"], check=False).returncode == 0:
+                assert first.poll() is None
+            done = cron_line("print(41)")
+            assert done.stdout == "009ABC ended with 75\nof the first one\n"
+        finally:
+            first.kill()
 
 
 def service_unit() -> str:

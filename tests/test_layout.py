@@ -25,15 +25,18 @@ MAY_IMPORT = {
     "headless.server": {
         "headless.server", "headless.protocol", "headless.outcome", "headless.report", "headless.terminal",
     },
-    "headless.admin": {"headless.admin"},
+    "headless.admin": {"headless.admin", "headless.outcome", "headless.protocol"},
     "headless.cli": {"headless.client", "headless.options", "headless.outcome", "headless.terminal"},
     "headless.rehearsal": {
         "headless.client", "headless.server", "headless.options", "headless.outcome", "headless.protocol",
         "headless.report", "headless.terminal",
     },
+    "headless.monitor": {
+        "headless.admin", "headless.server", "headless.outcome", "headless.protocol", "headless.terminal",
+    },
     "headless.commands": {
-        "headless.cli", "headless.options", "headless.outcome", "headless.rehearsal", "headless.report",
-        "headless.server", "headless.terminal",
+        "headless.cli", "headless.monitor", "headless.options", "headless.outcome", "headless.rehearsal",
+        "headless.report", "headless.server", "headless.terminal",
     },
     "headless.__main__": {"headless.commands"},
 }  # fmt: skip

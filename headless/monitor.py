@@ -1,0 +1,114 @@
+"""monitor: did a job end well lately? One line and an exit status, as Nagios and its kin want them of a plugin.
+
+Here the home of a server or a file of receipts meets the judgement, which is in admin/runs.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from typing import NoReturn
+
+from headless.admin import receipts
+from headless.admin.runs import Level, Report, Run, Stage, judge
+from headless.outcome import explain
+from headless.protocol.text import shorten
+from headless.protocol.vocabulary import QUEUED, RUNNING
+from headless.server.appearance import appearance
+from headless.server.commands.arguments import existing_home
+from headless.server.journal import Journal, Selection
+from headless.terminal import escape_control_chars, print_answer
+
+_UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}  # in seconds
+_LOOK_BACK = 31 * 86400.0  # seconds; further back nobody looks for the last good end
+_MAX_TEXT = 400  # characters
+
+
+class _Parser(argparse.ArgumentParser):
+    """A mistake in the options is nothing that the job has done: UNKNOWN, in the one line that the monitor shows."""
+
+    def error(self, message: str) -> NoReturn:
+        raise argparse.ArgumentError(None, f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str]) -> int:
+    """0 the job ended well, 1 it goes on or nobody knows its end, 2 it did not, 3 that cannot be said."""
+    try:
+        arguments = _parser().parse_args(argv)
+        now = time.time()
+        report = judge(arguments.job, _runs(arguments, now), arguments.within, now)
+        figures = _figures(report, arguments.within)
+    except Exception as error:
+        text = error.message if isinstance(error, argparse.ArgumentError) else explain(error)[1]
+        report, figures = Report(Level.UNKNOWN, text), ""
+    print_answer(f"PLANTA {report.level.name}: {_plain(report.text)}{figures}\n")
+    return report.level
+
+
+def _parser() -> _Parser:
+    parser = _Parser(
+        prog="headless monitor",
+        description="Did a job end well lately? One line, and an exit status as Nagios has them: 0 yes; 1 it still"
+        " runs, or its end is not known; 2 no, or it never started; 3 that cannot be said.",
+    )
+    parser.add_argument(
+        "--job",
+        required=True,
+        metavar="JOB",
+        help="the ID of the module, the file of -f, or the first line of the code of -c (in receipts: its sha256)",
+    )
+    parser.add_argument(
+        "--within", required=True, type=_duration, metavar="TIME", help="how long ago that may be: 90m, 26h or 8d"
+    )
+    place = parser.add_mutually_exclusive_group(required=True)
+    place.add_argument("--home", metavar="DIR", help="the folder of a job server")
+    place.add_argument(
+        "--receipts", action="append", metavar="FILE", help="a file of PLANTA_RECEIPT; again for a rotated one"
+    )
+    parser.add_argument("--user", default="", metavar="USER", help="the runs of this user alone")
+    return parser
+
+
+def _duration(text: str) -> float:
+    """In seconds."""
+    number, unit = text[:-1], text[-1:]
+    if not (unit in _UNITS and number.isascii() and number.isdigit() and 0 < int(number) < 100_000):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 90m, 26h or 8d")
+    return int(number) * _UNITS[unit]
+
+
+def _runs(arguments: argparse.Namespace, now: float) -> Iterator[Run]:
+    """Raises OSError, sqlite3.Error, HeadlessError."""
+    if arguments.receipts:
+        for path in arguments.receipts:
+            yield from receipts.runs_in(path, arguments.job, arguments.user)
+        return
+    home = existing_home(arguments)
+    since = now - arguments.within - _LOOK_BACK
+    with closing(home.database()) as database:
+        for entry in Journal(database).entries(Selection(user=arguments.user, since=since)):
+            if entry.title != arguments.job:
+                continue
+            seen = appearance(home, entry)
+            if seen.state in (QUEUED, RUNNING):
+                yield Run(Stage.GOES_ON, entry.started or entry.accepted)
+            else:
+                at = entry.ended or entry.started or entry.accepted
+                yield Run(Stage.OVER, at, seen.state, seen.message, seen.seconds)
+
+
+def _plain(text: str) -> str:
+    """In one line; what follows a | would be taken for figures."""
+    return shorten(escape_control_chars(text.replace("|", "/")), _MAX_TEXT)
+
+
+def _figures(report: Report, within: float) -> str:
+    """As performance data: label=value, unit; warning;critical;minimum."""
+    figures = []
+    if report.age is not None:
+        figures.append(f"age={report.age:.0f}s;;{within:.0f};0")
+    if report.runtime is not None:
+        figures.append(f"runtime={report.runtime:.3f}s;;;0")
+    return f" | {' '.join(figures)}" if figures else ""
