@@ -73,9 +73,9 @@ def _help(program: str) -> str:
 
 
 def _rehearse(argv: Sequence[str]) -> int:
-    from headless import rehearsal
+    from headless.rehearsal import command
 
-    return rehearsal.main(argv)
+    return command.main(argv)
 
 
 def _monitor(argv: Sequence[str]) -> int:

@@ -41,6 +41,11 @@ def print_warning(program: str, text: str) -> None:
     _try_to_write(sys.stderr, f"{program}: warning: {escape_control_chars(text)}\n")
 
 
+def print_note(program: str, text: str) -> None:
+    """Writes one line to stderr that says what somebody should know."""
+    _try_to_write(sys.stderr, f"{program}: {escape_control_chars(text)}\n")
+
+
 def descriptor_of(stream: TextIO | None) -> int | None:
     """The stream's descriptor; None where there is none: a closed one may by now belong to something else."""
     try:

@@ -103,14 +103,13 @@ def test_crons_line_mails_the_log_of_a_failure_and_keeps_the_one_of_the_night_be
 @pytest.mark.skipif(shutil.which("flock") is None, reason="there is no flock here")
 def test_crons_line_starts_no_second_run_while_the_first_one_goes_on(cron_line, tmp_path):
     (tmp_path / "009ABC.log").write_text("of the first one\n")
-    with subprocess.Popen(["flock", "-n", tmp_path / "009ABC.lock", "cat"], stdin=subprocess.PIPE) as first:
-        try:
-            while subprocess.run(["flock", "-n", tmp_path / "009ABC.lock", "true"], check=False).returncode == 0:
-                assert first.poll() is None
-            done = cron_line("print(41)")
-            assert done.stdout == "009ABC ended with 75\nof the first one\n"
-        finally:
-            first.kill()
+    first = ["flock", tmp_path / "009ABC.lock", "sh", "-c", "echo locked; exec cat"]
+    with subprocess.Popen(first, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdin is not None
+        assert process.stdout.readline() == b"locked\n"
+        done = cron_line("print(41)")
+        process.stdin.close()
+    assert done.stdout == "009ABC ended with 75\nof the first one\n"
 
 
 def service_unit() -> str:
@@ -172,7 +171,7 @@ def test_the_installed_package_has_the_script_the_documents_and_the_schema():
     packages, scripts = Path(sysconfig.get_path("purelib")), Path(sysconfig.get_path("scripts"))
     if not (packages / "headless").is_dir():
         pytest.skip("the package is not installed in this Python")
-    for name in (*DOCUMENTS, "client/session.py", "server/server.py", "rehearsal.py"):
+    for name in (*DOCUMENTS, "client/session.py", "server/server.py", "rehearsal/recorder.py"):
         assert (packages / "headless" / name).read_bytes() == (ROOT / "headless" / name).read_bytes()
     assert (scripts / "planta_headless.py").is_file()
     assert not (packages / "tests" / "support").exists()

@@ -60,17 +60,165 @@ def rehearse(tmp_path):
         ((), 2),
         (("-u", "R41", "-p", "missing", "-c", "pass"), 2),
         (("--help",), 0),
+        (("--version",), 0),
     ],
 )
 def test_the_return_code_is_that_of_the_command(rehearse, argv, code):
     done = rehearse(*argv)
     assert done.returncode == code
-    assert done.stderr.count("\n") == (1 if code == 2 else 0)
+    assert ("error: " in done.stderr) == (code == 2)
+    assert code != 2 or done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "is_said"),
+    [
+        (("-t", "-1", "-c", "print(42)", "-c", "print(43)"), True),
+        (("--accept-modules", "-t", "-1", "-m", "009ABC", "-c", "pass"), True),
+        (("--accept-modules", "-t", "-1", "-m", "009ABC"), False),
+        (("--dry-run", "-t", "-1", "-c", "print(42)"), False),
+        (("--help",), False),
+    ],
+)
+def test_that_code_is_really_run_is_said_once_on_stderr(rehearse, argv, is_said):
+    done = rehearse(*argv)
+    note = (
+        f"headless rehearse: the jobs really run, on this machine, as {current_user()} (--dry-run does not run them)\n"
+    )
+    assert (done.returncode, done.stderr) == (0, note if is_said else "")
 
 
 def test_output_is_shown_as_the_command_shows_it(rehearse):
     done = rehearse("-v", "-t", "-1", "-c", "print(42)")
     assert "job 1 stdout: 42" in done.stdout
+
+
+# Own options
+
+
+@pytest.fixture
+def modules(tmp_path):
+    folder = tmp_path / "modules"
+    folder.mkdir()
+    (folder / "009ABC.py").write_text("import beside; print('the real one')")
+    (folder / "beside.py").touch()
+    return str(folder)
+
+
+def test_modules_are_those_of_a_folder_that_is_given(rehearse, modules):
+    done = rehearse("--modules-from", modules, "-v", "-t", "-1", "-m", "009ABC")
+    assert (done.returncode, "job 1 stdout: the real one" in done.stdout) == (0, True)
+    done = rehearse(f"--modules-from={modules}", "-t", "-1", "-m", "009ABD")
+    assert (done.returncode, "there is no module '009ABD'" in done.stderr) == (2, True)
+
+
+def test_each_well_formed_module_is_accepted_if_that_is_asked_for(rehearse):
+    done = rehearse("--accept-modules", "-v", "-t", "-1", "-m", "009ABC", "-m", "x_1")
+    assert done.returncode == 0
+    assert [f"job {job} stdout: module {name}" in done.stdout for job, name in ((1, "009ABC"), (2, "x_1"))] == [
+        True
+    ] * 2
+    assert rehearse("--accept-modules", "-t", "-1", "-m", "009-ABC").returncode == 2
+    assert rehearse("--accept-modules", "-t", "-1", "-m", "../x").returncode == 2
+
+
+def test_files_are_those_of_a_folder_that_is_given(rehearse, tmp_path):
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "close.py").write_text("import os; print('closing', os.getcwd())")
+    done = rehearse("--files-from", "../files", "-v", "-t", "-1", "-f", "close.py")
+    assert (done.returncode, f"closing {tmp_path / 'files'}" in done.stdout) == (0, True)
+    assert rehearse("--files-from", "../files", "-t", "-1", "-f", str(tmp_path / "files" / "close.py")).returncode == 0
+
+
+@pytest.mark.parametrize("kind", ["-c", "-f", "-m"])
+def test_a_dry_run_does_everything_but_the_jobs_own_code(rehearse, modules, tmp_path, kind):
+    code = f"open({str(tmp_path / 'trace')!r}, 'w')"
+    (rehearse.folder / "close.py").write_text(code)
+    Path(modules, "009ABC.py").write_text(code)
+    job = {"-c": code, "-f": "close.py", "-m": "009ABC"}[kind]
+    done = rehearse("--dry-run", "--modules-from", modules, "-v", "-t", "-1", kind, job)
+    assert (done.returncode, "job 1 stdout: not run, but compiled: " in done.stdout) == (0, True)
+    assert not (tmp_path / "trace").exists()
+    assert rehearse("--dry-run", "-t", "-1", "-f", "missing.py").returncode == 2
+
+
+def test_a_dry_run_finds_code_that_is_none(rehearse):
+    done = rehearse("--dry-run", "-v", "-t", "-1", "-c", "print(42")
+    assert (done.returncode, "SyntaxError" in done.stdout) == (1, True)
+
+
+CALLS = "ppms.uf_open('009ABC', mode=1)[0].close()\nimport ppms\nppms.user = 'R41'\nfor each in ppms.rows(): 1/0"
+PRINTED = ["ppms.uf_open('009ABC', mode=1)", "ppms.uf_open('009ABC', mode=1)[0].close()", "ppms.user = 'R41'"]
+
+
+def test_what_is_called_on_ppms_is_printed_whether_it_is_imported_or_not(rehearse):
+    done = rehearse("-v", "-t", "-1", "-c", CALLS.replace("ppms.user = 'R41'", "ppms.x.user = 'R41'"))
+    printed = [line.partition("job 1 stdout: ")[2] for line in done.stdout.splitlines() if "job 1 stdout" in line]
+    assert (done.returncode, printed[:2], printed[2:]) == (0, PRINTED[:2], ["ppms.x.user = 'R41'", "ppms.rows()"])
+
+
+def test_a_stand_in_of_the_site_is_the_module_ppms(rehearse, tmp_path):
+    (tmp_path / "site").mkdir()
+    stand_in = tmp_path / "site" / "planta_stand_in"
+    stand_in.write_text("def hello():\n    print('hello from', __name__)\n")
+    done = rehearse(
+        "--stand-in", str(stand_in), "-v", "-t", "-1", "-c", "ppms.hello()\nfrom ppms import hello\nhello()"
+    )
+    assert (done.returncode, done.stdout.count("job 1 stdout: hello from ppms")) == (0, 2)
+    assert list((tmp_path / "site").iterdir()) == [stand_in]
+
+
+def test_the_machines_own_sitecustomize_is_run_all_the_same(rehearse):
+    (rehearse.folder / "sitecustomize.py").write_text("import builtins; builtins.own = 'of this machine'")
+    done = rehearse("-v", "-t", "-1", "-c", "print(own, ppms.x)")
+    assert (done.returncode, "stdout: of this machine ppms.x" in done.stdout) == (0, True)
+
+
+@pytest.mark.parametrize(
+    ("argv", "text"),
+    [
+        (("--modules-from",), "--modules-from needs a folder"),
+        (("--modules-from=",), "--modules-from needs a folder"),
+        (("--files-from", "missing", "-c", "pass"), "--files-from: there is no folder 'missing'"),
+        (("--stand-in", "missing", "-c", "pass"), "--stand-in: 'missing' cannot be used: No such file or directory"),
+        (("--stand-in", "bad.py", "-c", "pass"), "--stand-in: 'bad.py' cannot be used: "),
+        (("--stand-in", ".", "-c", "pass"), "--stand-in: '.' cannot be used: Is a directory"),
+        (
+            ("--accept-modules", "--modules-from", ".", "-m", "x"),
+            "--modules-from and --accept-modules exclude each other",
+        ),
+        (("--dry", "-c", "pass"), "no such option: --dry"),
+        (("-c", "pass", "--dry-run"), "no such option: --dry-run"),
+        (("--dry-run=1", "-c", "pass"), "no such option: --dry-run"),
+        (("--dry-run",), "there is no job"),
+    ],
+)
+def test_a_mistake_in_the_own_options_is_one_line_and_a_2(rehearse, argv, text):
+    (rehearse.folder / "bad.py").write_text("def")
+    done = rehearse(*argv)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"headless rehearse: error: {text}")
+
+
+def test_own_options_end_where_two_dashes_stand(rehearse):
+    assert rehearse("--dry-run", "--", "-t", "-1", "-c", "1/0").returncode == 0
+
+
+# A line that does not wait
+
+
+def test_a_line_without_t_is_followed_to_the_end_of_its_jobs_and_keeps_its_return_code(rehearse):
+    done = rehearse("-c", "import time; time.sleep(0.3)", "-c", "raise SystemExit('no such table')", "-c", "pass")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.splitlines()[1:] == [
+        "headless rehearse: the command has returned 0, when the jobs were accepted; after that: job 1 ok, "
+        "job 2 failed: no such table, job 3 skipped"
+    ]
+
+
+def test_the_output_of_jobs_that_nobody_waits_for_is_shown_with_v(rehearse):
+    done = rehearse("-v", "-c", "print(42)")
+    assert (done.returncode, done.stdout.count("job 1 stdout: 42")) == (0, 1)
 
 
 def test_files_are_found_below_the_current_folder(rehearse):
@@ -247,7 +395,8 @@ def test_ctrl_c_in_an_import_that_takes_every_exception_is_not_lost(rehearse):
 
 SIGNALLED_BEFORE_THE_COMMAND_BEGINS = """
 import os, signal, sys
-from headless import cli, rehearsal
+from headless import cli
+from headless.rehearsal import command
 from headless.client import call
 
 begin = call._Call
@@ -257,7 +406,7 @@ def signalled(*arguments, **named):
     return begin(*arguments, **named)
 
 call._Call = signalled
-cli.end_process(rehearsal.main(sys.argv[1:]))
+cli.end_process(command.main(sys.argv[1:]))
 """
 
 

@@ -14,9 +14,24 @@ from headless.terminal import print_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from headless.client.receipt import Receipt
+    from typing import Protocol
+
     from headless.client.session import Session
     from headless.options import Options
+    from headless.protocol.wire import Event
+
+    class Receipt(Protocol):
+        """Is told what a call is about, what it meets, and how it ends."""
+
+        def begin(self, options: Options, key: str) -> None:
+            """The call begins; `key` names its batch."""
+
+        def observe(self, event: Event) -> None:
+            """The server has said this."""
+
+        def end(self, code: int, message: str, session: Session | None = None) -> None:
+            """The call ends with this code."""
+
 
 _LAST_LINE_SECONDS = 0.2  # that the last line of -v may wait for a reader
 
@@ -32,11 +47,11 @@ def run(options: Options, wire_name: str = "", receipt: Receipt | None = None) -
         return call.failed(error)
 
 
-def run_within(waiter: Waiter, options: Options) -> int:
+def run_within(waiter: Waiter, options: Options, receipt: Receipt | None = None) -> int:
     """The same inside a Waiter that the caller has entered and whose deadline is free: two of them, one inside the
     other, would leave a signal between them unnoticed. The server goes with the call: nobody can take it up again."""
     try:
-        return _Call(options, "", waiter, None, can_be_taken_up=False).return_code()
+        return _Call(options, "", waiter, receipt, can_be_taken_up=False).return_code()
     finally:
         waiter.set_deadline(None)
 

@@ -7,6 +7,7 @@ it in home_trust.py, and what is removed with time in retention.py.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from pathlib import Path
 from typing import IO
@@ -15,14 +16,17 @@ from headless.server import home_lock, home_trust
 from headless.server.database import open_database
 from headless.server.errors import HomeError
 
+MODULE_ID = re.compile(r"[0-9A-Za-z_]{1,64}")  # the module 009ABC is the file 009ABC.py
+
 
 class Home:
-    """The folder of one server. `py` is where the files of py_file jobs are, HOME/py if it is not given."""
+    """The folder of one server. `py` is where the files of py_file jobs are, `modules` where the modules are: HOME/py
+    and HOME/modules if they are not given."""
 
-    def __init__(self, folder: str, py: str | None = None) -> None:
+    def __init__(self, folder: str, py: str | None = None, modules: str | None = None) -> None:
         self.folder = Path(folder).absolute()
         self.py = Path(py).absolute() if py else self.folder / "py"
-        self.modules = self.folder / "modules"
+        self.modules = Path(modules).absolute() if modules else self.folder / "modules"
         self._database = self.folder / "planta.sqlite"
         self._lock = self.folder / "lock"
         self._is_locked = False
@@ -36,8 +40,9 @@ class Home:
                 (self.folder / part).mkdir(mode=0o700, exist_ok=True)
         except OSError as error:
             raise HomeError(f"the folder {str(self.folder)!r} cannot be used: {error.strerror}") from None
-        if not self.py.is_dir():
-            raise HomeError(f"there is no folder {str(self.py)!r}")
+        for folder in (self.py, self.modules):
+            if not folder.is_dir():
+                raise HomeError(f"there is no folder {str(folder)!r}")
 
     def check_trust(self) -> None:
         """Raises HomeError if others could have made the home or can write to it."""

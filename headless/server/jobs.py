@@ -17,13 +17,12 @@ from pathlib import Path
 from headless.protocol.text import replace_invalid_xml_chars
 from headless.protocol.vocabulary import FAILED, MODULE, OK, PY_CODE, PY_FILE, STDERR, Job
 from headless.server.accounts import Account
-from headless.server.home import Home
+from headless.server.home import MODULE_ID, Home
 from headless.server.journal import INTERRUPTED, JobEnd
 from headless.server.process import NotStarted, Process, ProcessEnd, Processes, ProcessSpec
 from headless.server.settings import Settings
 from headless.server.threads import Threads
 
-_MODULE_ID = re.compile(r"[0-9A-Za-z_]{1,64}")
 _PATH_LENGTH_MAX = 4096  # characters
 _LAST_LINE_BYTES = 4096  # of stderr, in which its last line is looked for
 # What a job gets of the server's environment.
@@ -31,6 +30,15 @@ _ENVIRONMENT = re.compile(
     r"PATH|HOME|USER|LOGNAME|SHELL|LANG|LC_[A-Z]+|TZ|TMPDIR|TEMP|TMP|SYSTEMROOT|PATHEXT|COMSPEC|"
     r"USERPROFILE|APPDATA|LOCALAPPDATA|PROGRAMDATA|PROGRAMFILES|NUMBER_OF_PROCESSORS"
 )
+# What runs in the place of a script.
+_DRY_RUN = """script = {0!r}
+try:
+    with open(script, "rb") as file:
+        compile(file.read(), script, "exec", dont_inherit=True)
+except (SyntaxError, ValueError) as error:
+    raise SystemExit(type(error).__name__ + ": " + str(error))
+print("not run, but compiled:", ascii(script))
+"""
 REASON_OF_LOSS = "what watched over the job was killed, or the machine was switched off"
 
 
@@ -43,7 +51,7 @@ def script_of(home: Home, session: str, number: int, job: Job) -> Path:
     if job.kind == PY_CODE:
         return home.output(session, number, "py")
     if job.kind == MODULE:
-        if not _MODULE_ID.fullmatch(job.text):
+        if not MODULE_ID.fullmatch(job.text):
             raise JobRefused(f"{job.text!r} is not the ID of a module")
         script = home.modules / f"{job.text}.py"
     else:
@@ -135,19 +143,28 @@ class Jobs:
         script = script_of(self._home, session, number, job)
         self._home.output(session, number, "").parent.mkdir(mode=0o700, exist_ok=True)
         if job.kind == PY_CODE:
-            script.write_bytes(job.text.encode("utf-8"))
+            _written(script, job.text)
+        settings = self._settings
+        if settings.dry_run:
+            script = _written(self._home.output(session, number, "dry.py"), _DRY_RUN.format(str(script)))
+        places = [settings.import_from, str(self._home.py)]
         environment = {
             **_environment(),
-            "PYTHONPATH": str(self._home.py),
+            "PYTHONPATH": os.pathsep.join(filter(None, places)),
             "PLANTA_SESSION": session,
             "PLANTA_USER": user,
             "PLANTA_JOB": str(number),
         }
-        settings = self._settings
         output = self._output(session, number)
         return ProcessSpec(
             str(script), str(self._home.py), output, environment, settings.output_limit, settings.disk_floor
         )
+
+
+def _written(script: Path, text: str) -> Path:
+    """Raises OSError."""
+    script.write_bytes(text.encode("utf-8", "surrogateescape"))
+    return script
 
 
 def _environment() -> dict[str, str]:

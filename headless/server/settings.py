@@ -29,6 +29,8 @@ class Settings(NamedTuple):
     heartbeat            a client is told something at least this often
     retention_days       how long what is over stays, None for ever
     time_limit           how long a job may run, None for ever
+    dry_run              compile the jobs and do not run them
+    import_from          a folder from which jobs can import, before that of their files; "" for none
     trust_osuser         believe anybody on this machine who they say they are, where the platform does not tell
     tls                  how connections are encrypted, None not at all
     login_timeout        what a client has for each message of its login
@@ -48,6 +50,8 @@ class Settings(NamedTuple):
     heartbeat: int = HEARTBEAT_SECONDS
     retention_days: float | None = None
     time_limit: float | None = None
+    dry_run: bool = False
+    import_from: str = ""
     trust_osuser: bool = False
     tls: ssl.SSLContext | None = None
     login_timeout: float = LOGIN_SECONDS

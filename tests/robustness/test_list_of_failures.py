@@ -28,7 +28,6 @@ NOT_MET = (
     "a challenge login has user",
     "an osuser login has os_user",
     "'attach' has job",  # likewise
-    "the server for the rehearsal cannot be had",  # the command has none; see test_rehearsal.py
     # Of `wait`, `cancel` and `sessions`; see test_wait_and_cancel.py.
     "this server has no such command",
     "the list cannot be written",

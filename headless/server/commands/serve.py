@@ -50,6 +50,16 @@ def add(commands: Any) -> None:
     )
     serve.add_argument("--py", metavar="DIR", help="where the files of -f are (default: the folder py of the home)")
     serve.add_argument(
+        "--modules", metavar="DIR", help="where the modules are (default: the folder modules of the home)"
+    )
+    serve.add_argument(
+        "--import-from",
+        default="",
+        metavar="DIR",
+        help="a further folder that jobs can import from, before that of --py",
+    )
+    serve.add_argument("--dry-run", action="store_true", help="only compile the jobs, and do not run them")
+    serve.add_argument(
         "--workers",
         type=count,
         default=os.cpu_count() or 1,
@@ -126,7 +136,7 @@ def _serve(arguments: argparse.Namespace) -> None:
     sys.setswitchinterval(_SWITCH_SECONDS)
     with _log_to(arguments.log, arguments.log_level) as writer:
         settings = _settings(arguments)
-        home = Home(arguments.home, arguments.py)
+        home = Home(arguments.home, arguments.py, arguments.modules)
         home.create()
         with home.lock():
             asyncio.run(_run_until_stopped(home, settings, writer, arguments.until_eof))
@@ -143,6 +153,8 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         end_jobs=arguments.end_jobs,
         retention_days=arguments.keep,
         time_limit=arguments.limit,
+        dry_run=arguments.dry_run,
+        import_from=os.path.abspath(arguments.import_from) if arguments.import_from else "",
         trust_osuser=arguments.trust_osuser,
         tls=_tls(arguments.tls_cert, arguments.tls_key),
         max_connections=_possible_connections(arguments.max_connections, arguments.workers),

@@ -1,0 +1,11 @@
+"""rehearse: a command line of planta_headless.py against a server of its own. Here client and server meet.
+
+What is where. An import leads down this list, never up.
+
+    command.py         one rehearsal, and its exit status
+    arguments.py       what the rehearsal itself is told, before the options of the command
+    server.py          the server, as long as the rehearsal lasts
+    stand_in.py        the folder from which its jobs get the module ppms
+    sitecustomize.py   a part of that folder: makes the module known in the process of a job
+    recorder.py        what stands in for ppms if nobody gives a file: prints what is called
+"""

@@ -1,0 +1,162 @@
+"""One rehearsal, from its command line to its exit status.
+
+The login is by a secret that is made for the call, whatever login the command line asks for.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+from headless.client import call, password_file
+from headless.client.console import Console
+from headless.client.osuser import effective_user
+from headless.client.waiting import Waiter
+from headless.options import NO_TIMEOUT, WAIT, Answer, ChallengeLogin, Options, parse
+from headless.outcome import OK, SessionError
+from headless.protocol import bcrypt_hash
+from headless.protocol.vocabulary import MODULE
+from headless.protocol.wire import Accepted, Event
+from headless.rehearsal import arguments
+from headless.rehearsal.arguments import PROGRAM, Arguments
+from headless.rehearsal.server import running_server
+from headless.rehearsal.stand_in import make_folder
+from headless.report import report
+from headless.server.accounts import COST, Account, Accounts, keys_from_hash
+from headless.server.home import MODULE_ID, Home
+from headless.server.journal import Journal, Selection
+from headless.terminal import print_answer, print_note
+
+_ANY_SERVICE = ("-s", "127.0.0.1:1")  # stands in for one that is not given, and is replaced like one that is
+_STUB = "print('module', {0!r})\n"
+
+
+def main(argv: Sequence[str]) -> int:
+    """What the command returns for this command line with the rehearsal's server in the place of `-s`."""
+    try:
+        own = arguments.parse(argv)
+        options = parse([*_ANY_SERVICE, *own.command])
+        import lxml.etree  # noqa: F401 (what is missing here would be missing in the server, too)
+
+        user, remark = _user_of(options)
+        with Waiter() as waiter:  # a signal waits while something is made or cleared away
+            if remark:
+                Console(options.verbosity, waiter).info(remark)
+            with tempfile.TemporaryDirectory(prefix="planta-rehearsal-") as folder:
+                code = _Rehearsal(own, options, user, Home(folder), waiter).run()
+            waiter.check()
+            return code
+    except Answer as answer:
+        print_answer(str(answer))
+        return OK
+    except OSError as error:
+        return report(PROGRAM, SessionError(f"the server for the rehearsal cannot be had: {error}"))
+    except Exception as error:
+        return report(PROGRAM, error)
+
+
+def _user_of(options: Options) -> tuple[str, str]:
+    """The PLANTA user of the command line, and what is to be said of its password file, or "".
+
+    Raises ParameterError where a login of the command would.
+    """
+    login = options.login
+    if isinstance(login, ChallengeLogin):
+        return login.user, password_file.read(login.secret_file).remark
+    os_user = effective_user()
+    return login.user or os_user, ""
+
+
+class _Rehearsal:
+    def __init__(self, own: Arguments, options: Options, user: str, home: Home, waiter: Waiter) -> None:
+        self._own = own
+        self._options = options
+        self._user = user
+        self._home = home
+        self._waiter = waiter
+
+    def run(self) -> int:
+        """Raises OSError, HeadlessError."""
+        self._home.create()
+        login = self._make_account()
+        if self._own.accept_modules:
+            self._make_modules()
+        with running_server(self._home, self._options_of_server(), self._waiter) as (server, service):
+            options = self._options.replace(service=service, login=login)
+            code = call.run_within(self._waiter, options, _Notice(self._note()))
+            if code == OK and options.timeout == 0:
+                code = self._follow(options)
+            if code < 0:
+                server.terminate()
+        return code
+
+    def _make_account(self) -> ChallengeLogin:
+        # Nobody else on this machine can log in to a secret that nobody has ever seen, whatever the platform can tell.
+        secret = bcrypt_hash.hash_from(os.urandom(bcrypt_hash.RANDOM_BYTES), COST)
+        with closing(self._home.database()) as database, database:
+            Accounts(database).add(Account(self._user, None, keys_from_hash(secret.encode("ascii"))))
+        return ChallengeLogin(self._user, _write_secret(self._home.folder / "secret", secret))
+
+    def _make_modules(self) -> None:
+        for job in self._options.jobs:
+            if job.kind == MODULE and MODULE_ID.fullmatch(job.text):  # others are refused
+                (self._home.modules / f"{job.text}.py").write_text(_STUB.format(job.text), encoding="utf-8")
+
+    def _options_of_server(self) -> list[str]:
+        """Jobs that the command line does not wait for are followed; what has outlived its time-out is ended."""
+        own = self._own
+        options = ["--py", own.files_from or os.getcwd(), "--grace", "0"]
+        options += ["--import-from", make_folder(self._home.folder / "stand-in", own.stand_in)]
+        options += ["--modules", own.modules_from] if own.modules_from else []
+        return [*options, "--dry-run"] if own.dry_run else options
+
+    def _note(self) -> str:
+        """What is to be said when the jobs begin to run, "" if none of them is code of the caller."""
+        is_harmless = self._own.accept_modules and all(job.kind == MODULE for job in self._options.jobs)
+        if self._own.dry_run or is_harmless:
+            return ""
+        return f"the jobs really run, on this machine, as {effective_user()} (--dry-run does not run them)"
+
+    def _follow(self, options: Options) -> int:
+        """Waits for the end of jobs that the command does not wait for, and says what has become of them. Returns the
+        code of the command, or the negative number of a signal."""
+        with closing(self._home.database()) as database:
+            (first, *_) = Journal(database).entries(Selection())
+        waiting = options.replace(command=WAIT, session=first.session, jobs=(), timeout=NO_TIMEOUT)
+        code = call.run_within(self._waiter, waiting)
+        if code < 0:
+            return code
+        with closing(self._home.database()) as database:
+            entries = sorted(Journal(database).entries(Selection()), key=lambda entry: entry.job)
+        ends = [f"job {each.job} {each.state}{f': {each.message}' if each.message else ''}" for each in entries]
+        print_note(
+            PROGRAM, f"the command has returned {OK}, when the jobs were accepted; after that: {', '.join(ends)}"
+        )
+        return OK
+
+
+class _Notice:
+    """Is told what a call meets, as its receipt is, and says something as soon as its jobs are accepted."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def begin(self, options: Options, key: str) -> None:
+        pass
+
+    def observe(self, event: Event) -> None:
+        if isinstance(event, Accepted) and self._text:
+            print_note(PROGRAM, self._text)
+
+    def end(self, code: int, message: str, session: object = None) -> None:
+        pass
+
+
+def _write_secret(path: Path, secret: str) -> str:
+    """Makes a password file, which this user alone can ever read. Returns its name."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "w", encoding="ascii") as file:
+        file.write(f"{secret}\n")
+    return str(path)
