@@ -13,12 +13,12 @@ from typing import NoReturn
 
 from headless.admin import receipts
 from headless.admin.runs import Level, Report, Run, Stage, judge
-from headless.outcome import explain
+from headless.outcome import CommandFailed, explain
 from headless.protocol.text import shorten
 from headless.protocol.vocabulary import QUEUED, RUNNING
 from headless.server.appearance import appearance
 from headless.server.commands.arguments import existing_home
-from headless.server.journal import Journal, Selection
+from headless.server.journal import Entry, Journal, Selection, title_of
 from headless.terminal import escape_control_chars, print_answer
 
 _UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}  # in seconds
@@ -40,6 +40,8 @@ def main(argv: Sequence[str]) -> int:
         now = time.time()
         report = judge(arguments.job, _runs(arguments, now), arguments.within, now)
         figures = _figures(report, arguments.within)
+    except SystemExit:  # the help has been shown
+        return Level.UNKNOWN
     except Exception as error:
         text = error.message if isinstance(error, argparse.ArgumentError) else explain(error)[1]
         report, figures = Report(Level.UNKNOWN, text), ""
@@ -57,7 +59,8 @@ def _parser() -> _Parser:
         "--job",
         required=True,
         metavar="JOB",
-        help="the ID of the module, the file of -f, or the first line of the code of -c (in receipts: its sha256)",
+        type=_name,
+        help="what -m, -f or -c of the job says; or of code the sha256 in its receipts, the title in its journal",
     )
     parser.add_argument(
         "--within", required=True, type=_duration, metavar="TIME", help="how long ago that may be: 90m, 26h or 8d"
@@ -65,10 +68,19 @@ def _parser() -> _Parser:
     place = parser.add_mutually_exclusive_group(required=True)
     place.add_argument("--home", metavar="DIR", help="the folder of a job server")
     place.add_argument(
-        "--receipts", action="append", metavar="FILE", help="a file of PLANTA_RECEIPT; again for a rotated one"
+        "--receipts",
+        action="append",
+        metavar="FILE",
+        help="a file of PLANTA_RECEIPT; again for a rotated one, which may be missing",
     )
-    parser.add_argument("--user", default="", metavar="USER", help="the runs of this user alone")
+    parser.add_argument("--user", type=_name, metavar="USER", help="the runs of this user alone")
     return parser
+
+
+def _name(text: str) -> str:
+    if not text:  # a variable of a script, say; it would be every user, or a job that never ran
+        raise argparse.ArgumentTypeError("it is empty")
+    return text
 
 
 def _duration(text: str) -> float:
@@ -81,22 +93,46 @@ def _duration(text: str) -> float:
 
 def _runs(arguments: argparse.Namespace, now: float) -> Iterator[Run]:
     """Raises OSError, sqlite3.Error, HeadlessError."""
-    if arguments.receipts:
-        for path in arguments.receipts:
-            yield from receipts.runs_in(path, arguments.job, arguments.user)
-        return
-    home = existing_home(arguments)
     since = now - arguments.within - _LOOK_BACK
+    found = _in_receipts(arguments) if arguments.receipts else _in_journal(arguments, since)
+    return (run for run in found if run.at >= since or run.stage is Stage.GOES_ON)
+
+
+def _in_receipts(arguments: argparse.Namespace) -> Iterator[Run]:
+    missing = 0
+    for path in arguments.receipts:
+        try:
+            yield from receipts.runs_in(path, arguments.job, arguments.user or "")
+        except FileNotFoundError:
+            missing += 1
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise CommandFailed(f"the receipts {path!r} cannot be read: {reason}") from None
+    if missing == len(arguments.receipts):
+        raise CommandFailed(f"there are no receipts {arguments.receipts[0]!r}: is PLANTA_RECEIPT set where the job is?")
+
+
+def _in_journal(arguments: argparse.Namespace, since: float) -> Iterator[Run]:
+    home = existing_home(arguments)
     with closing(home.database()) as database:
-        for entry in Journal(database).entries(Selection(user=arguments.user, since=since)):
-            if entry.title != arguments.job:
+        journal = Journal(database)
+        for entry in journal.entries(Selection(user=arguments.user or "", since=since)):
+            if not _is_of(arguments.job, entry, journal):
                 continue
             seen = appearance(home, entry)
             if seen.state in (QUEUED, RUNNING):
-                yield Run(Stage.GOES_ON, entry.started or entry.accepted)
+                yield Run(Stage.GOES_ON, entry.started or entry.accepted, seen.state)
             else:
                 at = entry.ended or entry.started or entry.accepted
                 yield Run(Stage.OVER, at, seen.state, seen.message, seen.seconds)
+
+
+def _is_of(job: str, entry: Entry, journal: Journal) -> bool:
+    """Whether this is the job that is meant: by its title or, since the titles of two codes can be the same, by all of
+    its code."""
+    if entry.title == job:
+        return True
+    return entry.title == title_of(entry.kind, job) and journal.job(entry.session, entry.job).text == job
 
 
 def _plain(text: str) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import time
+import tracemalloc
 from contextlib import closing
 
 import pytest
@@ -76,7 +77,8 @@ def test_a_job_that_never_started_is_critical(home, record):
 
 def test_a_job_that_waits_or_runs_is_a_warning(home, record):
     record.accept(batch("S1"))
-    assert of(home)[0] == 1
+    status, text = of(home)
+    assert (status, text.startswith("1 waits since ")) == (1, True)
 
 
 def test_a_job_that_no_server_sees_to_any_more_is_critical(home, record):
@@ -92,16 +94,20 @@ def test_the_runs_of_one_user_alone_count_if_that_is_said(home, record):
     assert of(home, "1", "26h", "--user", "R42")[0] == 2
 
 
-def test_a_job_is_named_by_the_first_line_of_its_code_by_its_module_or_by_its_file(home, record):
+def test_a_job_is_named_by_its_module_by_its_file_or_by_its_code_or_title(home, record):
+    long = "x = 1  # " * 20
     for session, kind, text in (
         ("S1", "module", "009ABC"),
         ("S2", "py_file", "nightly/close.py"),
         ("S3", "py_code", "a\nb"),
+        ("S4", "py_code", long),
     ):
         record.accept(batch(session, kind=kind, text=text))
         record.begin(session)
         record.finish(session, 1, end("ok"))
-    assert [of(home, job)[0] for job in ("009ABC", "nightly/close.py", "a", "b")] == [0, 0, 0, 2]
+    ended_well = ("009ABC", "nightly/close.py", "a", "a\nb", long, long[:60].rstrip())
+    assert [of(home, name)[0] for name in ended_well] == [0] * 6
+    assert [of(home, name)[0] for name in ("b", "a\nc", long + "x", "nightly/close.py\nb")] == [2] * 4
 
 
 @pytest.mark.slow
@@ -161,7 +167,7 @@ def test_receipts_tell_as_much_as_the_command_has_learnt(tmp_path, lines, status
 def test_a_rotated_file_of_receipts_is_read_as_well(tmp_path):
     (tmp_path / "receipts").write_text("")
     (tmp_path / "receipts.1").write_text(receipt(6))
-    files = [f"--receipts={tmp_path / name}" for name in ("receipts", "receipts.1")]
+    files = [f"--receipts={tmp_path / name}" for name in ("receipts", "receipts.1", "receipts.2")]
     assert monitor(*files, "--job", "009ABC", "--within", "26h")[0] == 0
 
 
@@ -179,7 +185,30 @@ def test_the_monitor_reads_what_the_command_writes(command, tmp_path):
         for code, timeout, status in (("print(1)", "-1", 0), ("1/0", "-1", 2), ("pass", "0", 1)):
             command("-s", server.address, "-t", timeout, "-c", code, env=environment)
             sha256 = json.loads(path.read_text().splitlines()[-1])["jobs"][0]["sha256"]
-            assert monitor("--receipts", str(path), "--job", sha256, "--within", "1h")[0] == status
+            for name in (sha256, code):
+                assert monitor("--receipts", str(path), "--job", name, "--within", "1h")[0] == status
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no such files on Windows")
+def test_what_is_no_file_of_receipts_is_unknown_and_nothing_hangs_or_fills_the_memory(tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    for path in (tmp_path / "fifo", tmp_path, "/dev/zero"):
+        status, text = monitor("--receipts", str(path), "--job", "009ABC", "--within", "26h")
+        assert (status, f"the receipts {str(path)!r} cannot be read: " in text) == (3, True), text
+
+
+def test_a_line_without_an_end_takes_no_memory_for_all_of_it(tmp_path):
+    path = tmp_path / "receipts"
+    with open(path, "wb") as file:
+        file.truncate(300 << 20)
+        file.seek(0, os.SEEK_END)
+        file.write(b"\n" + receipt(6).encode())
+    tracemalloc.start()
+    try:
+        assert monitor("--receipts", str(path), "--job", "009ABC", "--within", "26h")[0] == 0
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
 
 
 # What cannot be said
@@ -191,9 +220,11 @@ def test_the_monitor_reads_what_the_command_writes(command, tmp_path):
         ((), "the following arguments are required: --job, --within"),
         (("--job", "x", "--within", "26"), "'26' is not a time such as 90m, 26h or 8d"),
         (("--job", "x", "--within", "0h"), "is not a time"),
+        (("--job", "", "--within", "1h", "--receipts", "x"), "--job: it is empty"),
+        (("--job", "x", "--within", "1h", "--receipts", "x", "--user", ""), "--user: it is empty"),
         (("--job", "x", "--within", "1h"), "one of the arguments --home --receipts is required"),
         (("--job", "x", "--within", "1h", "--home", "nowhere"), "no server has lived in 'nowhere'"),
-        (("--job", "x", "--within", "1h", "--receipts", "nowhere"), "No such file or directory"),
+        (("--job", "x", "--within", "1h", "--receipts", "nowhere"), "there are no receipts 'nowhere'"),
         (("--job", "x", "--within", "1h", "--receipts", "\0"), "null"),
         (("--job", "x", "--within", "1h", "--receipts", "x", "--home", "x"), "not allowed with argument"),
     ],

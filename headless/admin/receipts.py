@@ -4,7 +4,10 @@ fields mean is in README.md of the package.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import stat
 from collections.abc import Iterator
 from datetime import datetime, timezone
 from typing import Any
@@ -14,25 +17,31 @@ from headless.outcome import OK as ENDED_WELL
 from headless.outcome import TIMED_OUT
 from headless.protocol.vocabulary import FAILED, OK
 
+_MAX_LINE = 16 << 20  # bytes; the line of the longest command line that Linux allows has less
+
 
 def runs_in(path: str, job: str, user: str) -> Iterator[Run]:
-    """The runs of this job, a module, a file or the sha256 of code; of this user alone, unless it is "". Lines that are
-    no receipts are left out: a full disk leaves half a line. Raises OSError."""
-    needle = json.dumps(job).encode("ascii")
-    with open(path, "rb") as file:
-        for line in file:
-            if needle not in line:  # most lines are of other jobs, and to read each of them would take long
+    """The runs of this job: a module, a file, code or its sha256; of this user alone, unless it is "". Lines that are
+    no receipts are left out: a full disk leaves half a line. Raises OSError, ValueError."""
+    names = (job, hashlib.sha256(job.encode("utf-8", "surrogatepass")).hexdigest())
+    needles = [json.dumps(name).encode("ascii") for name in names]
+    # O_NONBLOCK: a FIFO without a writer must not hang.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(None, "it is not a regular file")
+        while line := file.readline(_MAX_LINE):
+            if not any(needle in line for needle in needles):  # as of most lines, and to parse them would take long
                 continue
             try:
-                yield from _runs_of(json.loads(line), job, user)
+                yield from _runs_of(json.loads(line), names, user)
             except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
                 continue
 
 
-def _runs_of(receipt: dict[str, Any], job: str, user: str) -> Iterator[Run]:
+def _runs_of(receipt: dict[str, Any], names: tuple[str, ...], user: str) -> Iterator[Run]:
     if user in ("", receipt["user"]):
         for each in receipt["jobs"]:
-            if job in (each.get("name"), each.get("sha256")):
+            if each.get("name") == names[0] or each.get("sha256") in names:
                 yield _run(receipt, each.get("status"))
 
 

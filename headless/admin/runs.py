@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, IntEnum
 
-from headless.protocol.vocabulary import OK
+from headless.protocol.vocabulary import OK, QUEUED
 
 UNKNOWN = "unknown"  # a state that no journal has
+_AHEAD = 86400.0  # seconds that the clock of another machine may be ahead of this one
 
 
 class Level(IntEnum):
@@ -34,7 +35,7 @@ class Stage(Enum):
 @dataclass(frozen=True)
 class Run:
     """One run of the job. `at` is when it ended or, if that is not so, when it was last heard of, in seconds since the
-    epoch; `state` and `message` are how it ended, in the words of the journal."""
+    epoch; `state` and `message` are how it ended or how far it is, in the words of the journal."""
 
     stage: Stage
     at: float
@@ -55,8 +56,17 @@ class Report:
 
 def judge(job: str, runs: Iterable[Run], within: float, now: float) -> Report:
     """Whether the job has ended well within so many seconds before `now`. Of the runs that are over the last one
-    counts; one that goes on says nothing yet."""
+    counts; one that goes on says nothing yet, unless it has done so for longer. What a clock that was wrong has dated
+    far into the future does not count: it would be the last one for years."""
     known = sorted(runs, key=lambda run: run.at)
+    ahead = [run for run in known if run.at > now + _AHEAD]
+    report = _judge(job, known[: len(known) - len(ahead)], within, now)
+    if not ahead:
+        return report
+    return replace(report, text=f"{report.text}; not counted: a run of {_date(ahead[0].at)}, in the future")
+
+
+def _judge(job: str, known: list[Run], within: float, now: float) -> Report:
     over = [run for run in known if run.stage is Stage.OVER]
     good = [run for run in over if run.state == OK]
     age = max(0.0, now - good[-1].at) if good else None
@@ -66,7 +76,8 @@ def judge(job: str, runs: Iterable[Run], within: float, now: float) -> Report:
         return Report(level, f"{job} {_end_of(last, now)}{_and_now(known, now)}", age, last.seconds)
     other = [run for run in known if run.stage is not Stage.OVER and (last is None or run.at >= last.at)]
     if other and (other[-1].stage is Stage.GOES_ON or other[-1].at >= now - within):
-        return Report(Level.WARNING, f"{job} {_stage_of(other[-1], now)}; {_before(good, now)}", age)
+        level = Level.WARNING if other[-1].at >= now - within else Level.CRITICAL
+        return Report(level, f"{job} {_stage_of(other[-1], now)}; {_before(good, now)}", age)
     text = f"{job} has not ended within {duration(within)}; {_before(good, now)}"
     if last is not None and last.state != OK:
         text += f"; its last run {_end_of(last, now)}"
@@ -87,7 +98,7 @@ def _and_now(known: list[Run], now: float) -> str:
 
 def _stage_of(run: Run, now: float) -> str:
     if run.stage is Stage.GOES_ON:
-        return f"goes on since {_moment(run.at, now)}"
+        return f"{'waits' if run.state == QUEUED else 'goes on'} since {_moment(run.at, now)}"
     return f"was accepted {_moment(run.at, now)}, and nobody has waited for its end (-t -1)"
 
 
@@ -96,8 +107,11 @@ def _before(good: list[Run], now: float) -> str:
 
 
 def _moment(at: float, now: float) -> str:
-    ago = now - at
-    return f"{time.strftime('%Y-%m-%d %H:%M:%S', time.localtime(at))} ({duration(ago)} ago)"
+    return f"{_date(at)} ({duration(now - at)} ago)"
+
+
+def _date(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 def duration(seconds: float) -> str:

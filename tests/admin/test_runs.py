@@ -21,6 +21,10 @@ def going_on(hours_ago):
     return Run(Stage.GOES_ON, NOW - hours_ago * HOUR)
 
 
+def waiting(hours_ago):
+    return Run(Stage.GOES_ON, NOW - hours_ago * HOUR, "queued")
+
+
 def accepted(hours_ago):
     return Run(Stage.NOT_FOLLOWED, NOW - hours_ago * HOUR)
 
@@ -47,7 +51,13 @@ def accepted(hours_ago):
         ([over(6, "failed", "x"), going_on(1)], Level.CRITICAL,
          "J failed DATE (6 h ago), after 7 s: x; a run goes on since DATE (60 min ago)"),
         ([over(27), going_on(3)], Level.WARNING, "J goes on since DATE (3 h ago); it last ended well DATE (27 h ago)"),
-        ([going_on(50)], Level.WARNING, "J goes on since DATE (2 d ago); no run that ended well is known"),
+        ([going_on(25)], Level.WARNING, "J goes on since DATE (25 h ago); no run that ended well is known"),
+        ([going_on(50)], Level.CRITICAL, "J goes on since DATE (2 d ago); no run that ended well is known"),
+        ([waiting(3)], Level.WARNING, "J waits since DATE (3 h ago); no run that ended well is known"),
+        ([over(-25)], Level.CRITICAL, "J has not ended within 26 h; no run that ended well is known; not counted: a "
+         "run of DATE, in the future"),
+        ([over(6, "failed", "x"), over(-99_999)], Level.CRITICAL,
+         "J failed DATE (6 h ago), after 7 s: x; not counted: a run of DATE, in the future"),
         ([over(27), accepted(3)], Level.WARNING,
          "J was accepted DATE (3 h ago), and nobody has waited for its end (-t -1); it last ended well DATE "
          "(27 h ago)"),
