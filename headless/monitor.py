@@ -6,6 +6,7 @@ Here the home of a server or a file of receipts meets the judgement, which is in
 from __future__ import annotations
 
 import argparse
+import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -18,6 +19,7 @@ from headless.protocol.text import shorten
 from headless.protocol.vocabulary import QUEUED, RUNNING
 from headless.server.appearance import appearance
 from headless.server.commands.arguments import existing_home
+from headless.server.home import Home
 from headless.server.journal import Entry, Journal, Selection, title_of
 from headless.terminal import escape_control_chars, print_answer
 
@@ -92,9 +94,9 @@ def _duration(text: str) -> float:
 
 
 def _runs(arguments: argparse.Namespace, now: float) -> Iterator[Run]:
-    """Raises OSError, sqlite3.Error, HeadlessError."""
+    """Raises HeadlessError."""
     since = now - arguments.within - _LOOK_BACK
-    found = _in_receipts(arguments) if arguments.receipts else _in_journal(arguments, since)
+    found = _in_receipts(arguments) if arguments.receipts else _in_home(arguments, since)
     return (run for run in found if run.at >= since or run.stage is Stage.GOES_ON)
 
 
@@ -112,19 +114,28 @@ def _in_receipts(arguments: argparse.Namespace) -> Iterator[Run]:
         raise CommandFailed(f"there are no receipts {arguments.receipts[0]!r}: is PLANTA_RECEIPT set where the job is?")
 
 
-def _in_journal(arguments: argparse.Namespace, since: float) -> Iterator[Run]:
-    home = existing_home(arguments)
-    with closing(home.database()) as database:
-        journal = Journal(database)
-        for entry in journal.entries(Selection(user=arguments.user or "", since=since)):
-            if not _is_of(arguments.job, entry, journal):
-                continue
-            seen = appearance(home, entry)
-            if seen.state in (QUEUED, RUNNING):
-                yield Run(Stage.GOES_ON, entry.started or entry.accepted, seen.state)
-            else:
-                at = entry.ended or entry.started or entry.accepted
-                yield Run(Stage.OVER, at, seen.state, seen.message, seen.seconds)
+def _in_home(arguments: argparse.Namespace, since: float) -> Iterator[Run]:
+    try:
+        home = existing_home(arguments)
+        with closing(home.database()) as database:
+            yield from _in_journal(Journal(database), home, arguments, since)
+    except (OSError, sqlite3.Error) as error:
+        raise CommandFailed(
+            f"the home {arguments.home!r} cannot be read: {getattr(error, 'strerror', None) or error}; run this as the "
+            "user of the server"
+        ) from None
+
+
+def _in_journal(journal: Journal, home: Home, arguments: argparse.Namespace, since: float) -> Iterator[Run]:
+    for entry in journal.entries(Selection(user=arguments.user or "", since=since)):
+        if not _is_of(arguments.job, entry, journal):
+            continue
+        seen = appearance(home, entry)
+        if seen.state in (QUEUED, RUNNING):
+            yield Run(Stage.GOES_ON, entry.started or entry.accepted, seen.state)
+        else:
+            at = entry.ended or entry.started or entry.accepted
+            yield Run(Stage.OVER, at, seen.state, seen.message, seen.seconds)
 
 
 def _is_of(job: str, entry: Entry, journal: Journal) -> bool:

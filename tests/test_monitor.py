@@ -238,3 +238,11 @@ def test_what_cannot_be_said_is_unknown(argv, part, tmp_path, monkeypatch):
 def test_a_journal_that_is_none_is_unknown(home):
     (home.folder / "planta.sqlite").write_bytes(b"x" * 4096)
     assert of(home)[0] == 3
+
+
+def test_a_journal_that_cannot_be_read_is_unknown_and_the_line_names_the_home(home, record):
+    over(record, "S1")
+    with closing(home.database()) as database:
+        database.execute("ALTER TABLE jobs RENAME TO lost")
+    status, text = of(home)
+    assert (status, text.startswith(f"the home {str(home.folder)!r} cannot be read: no such table: ")) == (3, True)

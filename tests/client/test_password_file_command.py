@@ -187,13 +187,13 @@ def test_readmes_loop_makes_a_file_for_each_user(server, tmp_path):
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     (loop,) = re.findall(r"^ +(while read -r user.*?done < \S+)$", page, re.DOTALL | re.MULTILINE)
     server.manage("user", "add", "R50", "--password-stdin", input="fifty words\n")
-    (tmp_path / "users").write_text(f"R42 {PASSWORD}\nR50 fifty words\n")
+    (tmp_path / "users").write_text(f"R42 {PASSWORD}\nR50 wrong\nR50 fifty words")  # without an end of the line
     line = re.sub(r"\S*headless password-file", " ".join(HEADLESS) + " password-file", loop)
     line = line.replace("planta:20000", server.address).replace("/planta/jobs/", f"{tmp_path}/")
     done = subprocess.run(
         ["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, done.stderr.count("\n"), "R50: no file\n" in done.stdout) == (0, 1, True)
     assert sorted(path.name for path in tmp_path.glob("*.secret")) == ["R42.secret", "R50.secret"]
     assert PASSWORD not in line
     assert HASH not in done.stdout
