@@ -139,6 +139,7 @@ def receipt(hours_ago, code=0, status="ok", job="009ABC", **more):
     [
         ([receipt(6)], 0, "ended well"),
         ([receipt(30)], 2, "it last ended well"),
+        ([receipt(24 * 60)], 2, "no run that ended well is known"),  # further back nobody looks
         ([receipt(7), receipt(6, 1, "failed")], 2, "failed"),
         ([receipt(6, 1, "skipped")], 2, "skipped"),
         ([receipt(6, 0, None)], 0, "ended well"),  # of a wire that does not tell of jobs

@@ -14,6 +14,7 @@ import pytest
 
 from support.credentials import HASH, PASSWORD
 from support.dialogues import challenging
+from support.example_server import serve_example
 from support.job_server import JobServer
 from support.process import PATIENCE, ROOT, manage
 
@@ -68,6 +69,21 @@ def test_what_is_no_password_is_a_2_before_any_connection(listener_address, tmp_
 def listener_address():
     """Where nobody listens: whoever connects there gets a 1."""
     return "127.0.0.1:1"
+
+
+@pytest.mark.parametrize("is_right", [True, False])
+def test_it_works_with_another_wire(scripted, tmp_path, is_right):
+    environment = {**os.environ, "PLANTA_WIRE": str(ROOT / "headless" / "protocol" / "example_wire.py")}
+    done = manage(
+        "password-file", "-s", scripted(serve_example).address, "-u", "R41", "-p", str(tmp_path / "secret"),
+        "--password-stdin", input=PASSWORD if is_right else "wrong", check=False, env=environment,
+    )  # fmt: skip
+    assert done.returncode == (0 if is_right else 2), done.stderr
+    if is_right:
+        assert (tmp_path / "secret").read_text() == HASH + "\n"
+        assert "warning: the server has not proved that it knows the password" in done.stderr
+    else:
+        assert ("access denied" in done.stderr, list(tmp_path.iterdir())) == (True, [])
 
 
 def test_bytes_that_are_no_text_are_a_2_that_shows_none_of_them(listener_address, tmp_path):
