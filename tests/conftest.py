@@ -11,6 +11,7 @@ import pytest
 from support.job_code import Gate
 from support.job_server import JobServer
 from support.process import Command
+from support.rehearsal import Rehearse
 from support.scripted_server import ScriptedServer
 
 HERE = Path(__file__).parent
@@ -40,6 +41,14 @@ def pytest_collection_modifyitems(items):
 def command(tmp_path):
     """The real planta_headless.py, run as a process."""
     return Command(tmp_path)
+
+
+@pytest.fixture
+def rehearse(tmp_path):
+    """Runs rehearsals, and looks whether they leave something behind."""
+    (tmp_path / "work").mkdir()
+    (tmp_path / "temporary").mkdir(mode=0o700)
+    return Rehearse(tmp_path / "work", tmp_path / "temporary")
 
 
 @pytest.fixture

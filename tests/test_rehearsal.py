@@ -15,32 +15,8 @@ import pytest
 from headless.protocol import bcrypt_hash
 from support.credentials import HASH
 from support.impostor import impose
-from support.process import PATIENCE, ROOT, current_user, manage, other_user
+from support.process import PATIENCE, ROOT, current_user, other_user
 from support.raw_client import RawClient, osuser_login
-
-
-class Rehearse:
-    """Runs a rehearsal in a folder; fails if it leaves anything in the folder for temporary files."""
-
-    def __init__(self, folder: Path, temporary: Path) -> None:
-        self.folder = folder
-        self.temporary = temporary
-        self.environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)}
-
-    def __call__(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        done = manage("rehearse", *argv, check=False, cwd=self.folder, env=self.environment)
-        self.assert_nothing_left()
-        return done
-
-    def assert_nothing_left(self) -> None:
-        assert list(self.temporary.iterdir()) == []
-
-
-@pytest.fixture
-def rehearse(tmp_path):
-    (tmp_path / "work").mkdir()
-    (tmp_path / "temporary").mkdir(mode=0o700)
-    return Rehearse(tmp_path / "work", tmp_path / "temporary")
 
 
 @pytest.mark.parametrize(
@@ -188,7 +164,9 @@ def test_the_machines_own_sitecustomize_is_run_all_the_same(rehearse):
             "--modules-from and --accept-modules exclude each other",
         ),
         (("--dry", "-c", "pass"), "no such option: --dry"),
-        (("-c", "pass", "--dry-run"), "no such option: --dry-run"),
+        (("-c", "pass", "--dry-run"), "--dry-run must stand before the options of the command"),
+        (("-c", "pass", "--files-from=x"), "--files-from must stand before the options of the command"),
+        (("--dry-run", "-t", "x", "-c", "--dry-run"), "-t 'x' is not a whole number"),
         (("--dry-run=1", "-c", "pass"), "no such option: --dry-run"),
         (("--dry-run",), "there is no job"),
     ],

@@ -4,6 +4,7 @@ What is where. An import leads down this list, never up.
 
     command.py         one rehearsal, and its exit status
     arguments.py       what the rehearsal itself is told, before the options of the command
+    places.py          where the files of the command line are here
     server.py          the server, as long as the rehearsal lasts
     stand_in.py        the folder from which its jobs get the module ppms
     sitecustomize.py   a part of that folder: makes the module known in the process of a job

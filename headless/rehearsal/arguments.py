@@ -21,9 +21,13 @@ Own options, which come first:
   --modules-from DIR  the modules of -m: 009ABC is DIR/009ABC.py
   --accept-modules    each well-formed ID of -m is a job that prints its name
   --files-from DIR    the files of -f, and the working directory of the jobs
-                      (default: the current folder)
+                      (default: the current folder). A path of the server's, as
+                      /planta/py/close.py or C:\\py\\close.py, is the file in DIR
+                      that has most of its last parts: DIR/planta/py/close.py,
+                      DIR/py/close.py or DIR/close.py
   --stand-in FILE     Python code that is the module ppms of the jobs; without
-                      it there is one that prints what is called
+                      it that is a ppms.py in the folder of the files, or else
+                      one that prints what is called
   --dry-run           jobs are checked, accepted and compiled, but not run
   -h, --help          shows this
 
@@ -47,10 +51,20 @@ class Arguments:
     dry_run: bool = False
 
 
+_PLACES = ("--modules-from", "--files-from", "--stand-in")
+_FLAGS = ("--accept-modules", "--dry-run")
+
+
+def misplaced(argv: Sequence[str]) -> str:
+    """The first own option among those of the command, "" if there is none."""
+    found = (name for name in argv if name in _FLAGS or name.partition("=")[0] in _PLACES)
+    return next(found, "").partition("=")[0]
+
+
 def parse(argv: Sequence[str]) -> Arguments:
     """Raises ParameterError, or Answer for --help."""
-    places = {"--modules-from": "", "--files-from": "", "--stand-in": ""}
-    flags = {"--accept-modules": False, "--dry-run": False}
+    places = dict.fromkeys(_PLACES, "")
+    flags = dict.fromkeys(_FLAGS, False)
     rest = list(argv)
     while rest:
         option, equals, value = rest[0].partition("=")

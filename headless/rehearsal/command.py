@@ -16,11 +16,12 @@ from headless.client.console import Console
 from headless.client.osuser import effective_user
 from headless.client.waiting import Waiter
 from headless.options import NO_TIMEOUT, WAIT, Answer, ChallengeLogin, Options, parse
-from headless.outcome import OK, SessionError
+from headless.outcome import OK, TIMED_OUT, ParameterError, SessionError
 from headless.protocol import bcrypt_hash
-from headless.protocol.vocabulary import MODULE
+from headless.protocol.text import shorten
+from headless.protocol.vocabulary import FAILED, MODULE, Job
 from headless.protocol.wire import Accepted, Event
-from headless.rehearsal import arguments
+from headless.rehearsal import arguments, places
 from headless.rehearsal.arguments import PROGRAM, Arguments
 from headless.rehearsal.server import running_server
 from headless.rehearsal.stand_in import make_folder
@@ -31,6 +32,7 @@ from headless.server.journal import Journal, Selection
 from headless.terminal import print_answer, print_note
 
 _ANY_SERVICE = ("-s", "127.0.0.1:1")  # stands in for one that is not given, and is replaced like one that is
+_MAX_REASON = 200  # characters of the reason for which a job failed
 _STUB = "print('module', {0!r})\n"
 
 
@@ -38,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
     """What the command returns for this command line with the rehearsal's server in the place of `-s`."""
     try:
         own = arguments.parse(argv)
-        options = parse([*_ANY_SERVICE, *own.command])
+        options = _parse(own.command)
         import lxml.etree  # noqa: F401 (what is missing here would be missing in the server, too)
 
         user, remark = _user_of(options)
@@ -56,6 +58,17 @@ def main(argv: Sequence[str]) -> int:
         return report(PROGRAM, SessionError(f"the server for the rehearsal cannot be had: {error}"))
     except Exception as error:
         return report(PROGRAM, error)
+
+
+def _parse(argv: Sequence[str]) -> Options:
+    """Raises ParameterError, Answer."""
+    try:
+        return parse([*_ANY_SERVICE, *argv])
+    except ParameterError as error:
+        name = arguments.misplaced(argv)
+        if name and str(error) == f"no such option: {name}":
+            raise ParameterError(f"{name} must stand before the options of the command") from None
+        raise
 
 
 def _user_of(options: Options) -> tuple[str, str]:
@@ -84,14 +97,27 @@ class _Rehearsal:
         login = self._make_account()
         if self._own.accept_modules:
             self._make_modules()
+        jobs = self._find_files() if self._own.files_from else self._options.jobs
         with running_server(self._home, self._options_of_server(), self._waiter) as (server, service):
-            options = self._options.replace(service=service, login=login)
+            options = self._options.replace(service=service, login=login, jobs=jobs)
             code = call.run_within(self._waiter, options, _Notice(self._note()))
             if code == OK and options.timeout == 0:
                 code = self._follow(options)
             if code < 0:
                 server.terminate()
+        if code == TIMED_OUT:
+            print_note(
+                PROGRAM,
+                f"the command has returned 3 after {options.timeout} s, when a server lets the jobs go on; the "
+                f"rehearsal has ended them: {self._ends()}",
+            )
         return code
+
+    def _find_files(self) -> tuple[Job, ...]:
+        jobs, remarks = places.find(self._options.jobs, self._own.files_from)
+        for remark in remarks:
+            Console(self._options.verbosity, self._waiter).info(remark)
+        return jobs
 
     def _make_account(self) -> ChallengeLogin:
         # Nobody else on this machine can log in to a secret that nobody has ever seen, whatever the platform can tell.
@@ -129,13 +155,15 @@ class _Rehearsal:
         code = call.run_within(self._waiter, waiting)
         if code < 0:
             return code
+        print_note(PROGRAM, f"the command has returned {OK}, when the jobs were accepted; after that: {self._ends()}")
+        return OK
+
+    def _ends(self) -> str:
+        """What has become of the jobs."""
         with closing(self._home.database()) as database:
             entries = sorted(Journal(database).entries(Selection()), key=lambda entry: entry.job)
-        ends = [f"job {each.job} {each.state}{f': {each.message}' if each.message else ''}" for each in entries]
-        print_note(
-            PROGRAM, f"the command has returned {OK}, when the jobs were accepted; after that: {', '.join(ends)}"
-        )
-        return OK
+        reasons = [f": {shorten(each.message, _MAX_REASON)}" if each.state == FAILED else "" for each in entries]
+        return ", ".join(f"job {each.job} {each.state}{reason}" for each, reason in zip(entries, reasons))
 
 
 class _Notice:

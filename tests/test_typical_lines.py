@@ -1,0 +1,77 @@
+"""`rehearse` for lines as they stand in crontabs: files of the server, and jobs that the command leaves."""
+
+from __future__ import annotations
+
+import pytest
+
+from support.rehearsal import notes
+
+# Files
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("close.py", "close.py"),
+        ("nightly/close.py", "nightly/close.py"),
+        ("/planta/py/nightly/close.py", "nightly/close.py"),
+        ("/planta/py/close.py", "close.py"),
+        ("/planta/py/open.py", "py/open.py"),
+        (r"C:\PLANTA\py\nightly\close.py", "nightly/close.py"),
+        (r"\\server\share\nightly\close.py", "nightly/close.py"),
+        (r"nightly\close.py", "nightly/close.py"),
+        ("nightly/open.py", None),
+        (r"nightly\open.py", None),
+        ("/planta/absent.py", None),
+        ("/planta/py/../close.py", None),
+        ("../close.py", None),
+        ("/", None),
+    ],
+)
+def test_a_file_of_the_server_is_found_below_the_folder_of_files(rehearse, name, found):
+    for file in ("close.py", "nightly/close.py", "open.py", "py/open.py"):
+        rehearse.write(f"files/{file}", "import os; print('ran', __file__, os.getcwd())")
+    rehearse.write("close.py", "")
+    done = rehearse("--files-from", "files", "-v", "-t", "-1", "-f", name)
+    assert done.returncode == (0 if found else 2)
+    files = rehearse.folder / "files"
+    assert not found or f"job 1 stdout: ran {files / found} {files}\n" in done.stdout
+    assert (f"-f {name!r} is " in done.stdout) == (found not in (None, name))
+
+
+def test_without_a_folder_of_files_a_path_of_the_server_is_refused(rehearse):
+    rehearse.write("close.py", "")
+    assert rehearse("-t", "-1", "-f", "/planta/py/close.py").returncode == 2
+    assert rehearse("-t", "-1", "-f", str(rehearse.folder / "close.py")).returncode == 0
+
+
+def test_the_files_below_the_folder_are_run_where_those_of_the_server_are_here_too(rehearse):
+    servers = rehearse.write("planta/py/close.py", "1 / 0")
+    rehearse.write("copies/close.py", "")
+    assert rehearse("--files-from", "copies", "-t", "-1", "-f", str(servers)).returncode == 0
+    assert rehearse("--files-from", "planta/py", "-t", "-1", "-f", str(servers)).returncode == 1
+
+
+def test_a_link_out_of_the_folder_of_files_is_refused(rehearse):
+    rehearse.write("close.py", "")
+    (rehearse.folder / "files").mkdir()
+    (rehearse.folder / "files" / "close.py").symlink_to(rehearse.folder / "close.py")
+    assert rehearse("--files-from", "files", "-t", "-1", "-f", "/planta/close.py").returncode == 2
+
+
+# Jobs that the command leaves
+
+
+def test_a_reason_is_shown_as_one_line_of_what_can_be_printed(rehearse):
+    (_, told) = notes(rehearse("-c", r"import sys; sys.exit('\x1b[31mred\u202e' + 'x' * 300)"))
+    assert "after that: job 1 failed: \ufffd[31mred\\u202exxx" in told
+    assert len(told) < 400
+
+
+def test_jobs_that_outlive_their_time_out_are_ended_and_that_is_said(rehearse):
+    done = rehearse("-t", "1", "-c", "1", "-c", "import time; time.sleep(600)", "-c", "1")
+    assert done.returncode == 3
+    assert notes(done)[1] == (
+        "the command has returned 3 after 1 s, when a server lets the jobs go on; the rehearsal has ended them: "
+        "job 1 ok, job 2 interrupted, job 3 skipped"
+    )
