@@ -32,6 +32,7 @@ setup(
     packages=find_packages(include=["headless", "headless.*"]),
     package_data={
         "headless": ["py.typed", "README.md"],
+        "headless.admin": ["MOVING.md"],
         "headless.protocol": ["PROTOCOL.md", "PORTING.md", "protocol.xsd"],
         "headless.server": ["SERVER.md"],
     },
@@ -41,6 +42,6 @@ setup(
     extras_require={
         "admin": ADMIN,
         "test": ["pytest>=8", "pytest-timeout>=2", "pytest-xdist>=3", "hypothesis>=6", "trustme>=1", *ADMIN],
-        "lint": ["mypy>=1.11", "ruff>=0.6", "lxml-stubs>=0.5"],
+        "lint": ["mypy>=1.11", "ruff>=0.6", "lxml-stubs>=0.5", "types-croniter>=3"],
     },
 )

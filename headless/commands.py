@@ -78,6 +78,12 @@ def _rehearse(argv: Sequence[str]) -> int:
     return command.main(argv)
 
 
+def _check(argv: Sequence[str]) -> int:
+    from headless.admin import check
+
+    return check.main(argv)
+
+
 def _monitor(argv: Sequence[str]) -> int:
     from headless import monitor
 
@@ -111,6 +117,7 @@ COMMANDS: dict[str, tuple[str, Run]] = {
     "cancel": ("end the jobs of a session, or do not let them start", _talk_to_server("cancel")),
     "sessions": ("list the sessions of a user", _talk_to_server("sessions")),
     "password-file": ("make the password file of a user", _talk_to_server("password-file")),
+    "check": ("read crontabs, units and tasks, and say what would go wrong at night", _check),
     "monitor": ("did a job end well lately? A plugin for Nagios and its kin", _monitor),
     "serve": ("run a job server", _manage_server("serve")),
     "user": ("the accounts of a job server", _manage_server("user")),

@@ -26,6 +26,7 @@ VERSION = "planta_headless.py 39 Mars"
 NO_TIMEOUT = -1
 # Commands of `headless` that talk to a server, and what they are for.
 WAIT, CANCEL, SESSIONS, PASSWORD_FILE = "wait", "cancel", "sessions", "password-file"
+LOG_IN = "log-in"  # of `check`: nothing but that
 PURPOSES = {
     WAIT: "Waits for the end of a session's jobs, with the return codes of planta_headless.py",
     CANCEL: "Ends the jobs of a session, or does not let them start",
@@ -60,8 +61,9 @@ class Options(Value):
     """One call. `timeout` is in seconds: 0 starts the jobs and leaves, NO_TIMEOUT waits for ever. `verbosity` is how
     often -v was given, at most 3.
 
-    `command` is "" for planta_headless.py, which has `jobs`; else one of PURPOSES. WAIT and CANCEL are about `session`,
-    and WAIT leaves out what has been if it is `from_now` on. PASSWORD_FILE takes the password `from_stdin`, or asks.
+    `command` is "" for planta_headless.py, which has `jobs`; else one of PURPOSES, or LOG_IN. WAIT and CANCEL are about
+    `session`, and WAIT leaves out what has been if it is `from_now` on. PASSWORD_FILE takes the password `from_stdin`,
+    or asks.
 
     `patience` is no option: so many seconds a server may take to be there and to accept, 0 if nobody has said so.
     """

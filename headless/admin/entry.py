@@ -7,9 +7,13 @@ is in shell.py and batch.py. What is wrong with them is no matter of this file.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Optional
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from headless.admin.schedule import Schedule
 
 
 class Scheduler(Enum):
@@ -24,10 +28,10 @@ class Scheduler(Enum):
 class Language(Enum):
     """Who reads the text of a command."""
 
-    SH = "sh"  # sh, dash, ksh, bash
+    SHELL = "shell"  # sh, dash, ksh, bash
     SYSTEMD = "systemd"
     BATCH = "batch"  # cmd.exe
-    WINDOWS = "windows"  # CreateProcess, without cmd.exe
+    WINDOWS = "windows"  # the program itself, as CreateProcess gives it the text
 
 
 @dataclass(frozen=True)
@@ -43,12 +47,34 @@ class Place:
 
 @dataclass(frozen=True)
 class Text:
-    """A text that was taken out of a file: positions[i] is where its character i stands there, counted in characters.
-    What an escape has made of several characters has the position of the first one. There is one position more than
-    there are characters: where the text ends."""
+    """A text that was taken out of a file. Its character i stands at positions[i] there, in characters from the
+    beginning; what an escape has made of several ones has the position of the first. The last position is its end."""
 
     text: str
     positions: tuple[int, ...]
+
+    @classmethod
+    def of(cls, content: str, begin: int, end: int) -> Text:
+        """What stands there, as it is."""
+        return cls(content[begin:end], tuple(range(begin, end + 1)))
+
+
+@dataclass(frozen=True)
+class Word:
+    """One word of a command, as the program gets it. It is not certain if it has an expansion whose value cannot be
+    known from the file; then the text has the source in the place of the value. `begin` and `end` are where it stands
+    in the file, with its quotes."""
+
+    text: str
+    positions: tuple[int, ...]
+    begin: int
+    end: int
+    is_certain: bool = True
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it stands in the file as the program gets it, and so can be replaced there."""
+        return self.positions == tuple(range(self.begin, self.end + 1))
 
 
 @dataclass(frozen=True)
@@ -60,42 +86,33 @@ class Entry:
     scheduler: Scheduler
     language: Language
     command: Text
-    stdin: str | None = None  # None: nothing
+    stdin: str = ""
     user: str | None = None  # None: not known
-    folder: str | None = None  # in which the command begins; None: the home of the user
-    environment: dict[str, str] = field(default_factory=dict)  # all that the scheduler sets, and nothing else
+    folder: str | None = None  # in which the command begins; None: not known
+    environment: Mapping[str, str] = field(default_factory=dict)  # what the scheduler sets, as far as the file tells
     shell: str = "/bin/sh"  # that reads the command, where one does
-    schedule: Optional[Schedule] = None
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """When an entry is started. `text` is how the file says it."""
-
-    text: str
-
-
-@dataclass(frozen=True)
-class Word:
-    """One word of a command, as the program gets it. It is not certain if an expansion is in it whose value cannot be
-    known from the file; the text then has its source in the place of the value."""
-
-    text: str
-    is_certain: bool
-    begin: int  # where it stands in the text of the command, with its quotes
-    end: int
+    schedule: Schedule | None = None  # None: not known
+    wrappers: tuple[Word, ...] = ()  # of a script: what stands in front of it in the line that starts it
 
 
 @dataclass(frozen=True)
 class Redirection:
-    """One redirection of a call, as the shell does it, in its order: `2>&1` has the descriptor 2, the operator ">&"
-    and the target "1"; `> FILE` has the descriptor 1, the operator ">" and the target FILE."""
+    """One redirection, as the shell does it, in its order: `2>&1` has the descriptor 2, the operator `>&` and the
+    target 1; `> FILE` has the descriptor 1 and the operator `>`."""
 
     descriptor: int
     operator: str
-    target: Word
+    target: str
     begin: int
     end: int
+
+
+class Fate(Enum):
+    """What becomes of the return code of a call."""
+
+    RESULT = "result"  # it is that of the whole entry
+    HEARD = "heard"  # something in the entry depends on it
+    LOST = "lost"  # something else takes its place
 
 
 @dataclass(frozen=True)
@@ -103,14 +120,13 @@ class Call:
     """One call of planta_headless.py in an entry."""
 
     entry: Entry
-    place: Place  # of the line that the call begins in
+    place: Place  # of the line in which the call begins
     script: Word  # planta_headless.py, as it is called
     interpreter: Word | None  # None: the script itself is started, by its first line
-    interpreter_options: tuple[Word, ...]  # between the interpreter and the script
     options: tuple[Word, ...]  # the arguments of the script
-    wrappers: tuple[tuple[Word, ...], ...] = ()  # what stands in front, from the outside in: ("flock", "-n", FILE)
-    environment: tuple[tuple[str, Word], ...] = ()  # what the command itself sets for the call
-    redirections: tuple[Redirection, ...] = ()  # its own and those of what it stands in, from the outside in
-    folder: Word | None = None  # that the command has changed to with cd, if it has
-    # Why nobody learns the return code, as a sentence, or "": "what tee returns is taken for it".
-    lost_code: str = ""
+    wrappers: tuple[Word, ...] = ()  # the programs in front, from the outside in: flock, chronic
+    environment: Mapping[str, str] = field(default_factory=dict)  # for the call, as far as it is known
+    redirections: tuple[Redirection, ...] = ()  # from the outside in
+    folder: str | None = None  # in which the call begins; None: not known
+    fate: Fate = Fate.RESULT
+    lost_to: str = ""  # what takes the place of a return code that is lost

@@ -10,11 +10,13 @@ from headless.admin.entry import Place
 
 
 class Severity(Enum):
-    """How bad a finding is; the worst first."""
+    """How bad a finding is."""
 
-    ERROR = "error"  # the job does not run, or nobody learns how it has ended
-    WARNING = "warning"  # it runs as a rule; there are nights when it will not be as it was meant
-    NOTE = "note"  # nothing is wrong; somebody should know it
+    ERROR = "error"  # the job does not run as it was meant, or nobody learns how it has ended
+    WARNING = "warning"  # it does as a rule; there are nights when it will not
+
+
+ERROR, WARNING = Severity.ERROR, Severity.WARNING
 
 
 @dataclass(frozen=True)

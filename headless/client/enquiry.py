@@ -14,7 +14,7 @@ from headless.client.console import Console
 from headless.client.preparation import Preparation
 from headless.client.session import ACCEPTANCE_SECONDS
 from headless.client.waiting import DeadlinePassed, Waiter
-from headless.options import CANCEL, NO_TIMEOUT, PASSWORD_FILE
+from headless.options import CANCEL, LOG_IN, NO_TIMEOUT, PASSWORD_FILE
 from headless.outcome import CommandFailed, ParameterError, SessionError
 from headless.protocol.errors import RemoteProtocolError
 from headless.protocol.text import shorten
@@ -59,11 +59,13 @@ class _Enquiry:
 
     def run(self) -> None:
         timeout = self._options.timeout
-        self._waiter.set_deadline(ACCEPTANCE_SECONDS if timeout == NO_TIMEOUT else timeout)
+        self._waiter.set_deadline(ACCEPTANCE_SECONDS if timeout in (NO_TIMEOUT, 0) else timeout)
         try:
             event = self._connection.log_in(self._secret)
             if self._new is not None and isinstance(event, LoggedIn):
                 self._make(self._new, event)
+                return
+            if self._options.command == LOG_IN and isinstance(event, LoggedIn):
                 return
             self._ask(event)
             while not self._judge.is_over:

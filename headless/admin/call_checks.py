@@ -1,0 +1,275 @@
+"""What can go wrong with a call of planta_headless.py, whatever starts it.
+
+What is wrong with the file that it stands in is found where that is read. What the options mean is options.py's alone.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from headless.admin import users
+from headless.admin.command_line import base_name, is_starter
+from headless.admin.entry import Call, Fate, Language, Scheduler, Word
+from headless.admin.finding import ERROR, WARNING, Edit, Finding
+from headless.client import password_file
+from headless.options import NO_TIMEOUT, Answer, ChallengeLogin, Options, parse
+from headless.outcome import ParameterError
+
+_ENDS_WITH_2 = "it ends with 2, and no job runs"
+_NOT_FOUND = "the shell says that there is no such command (127), and no job runs"
+_TELLS = {"chronic", "cronic"}  # of a failure: they print then, and cron mails it
+_FILES_OF_THIS_MACHINE = {Language.SHELL, Language.SYSTEMD} if os.name != "nt" else {Language.BATCH, Language.WINDOWS}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A call, its options if they can be known, and what is wrong with it."""
+
+    call: Call
+    options: Options | None
+    findings: tuple[Finding, ...]
+
+
+def check(call: Call) -> Checked:
+    """What is wrong with one call."""
+    options, problem = _options(call)
+    findings = list(problem)
+    # What runs behind docker or ssh has other files.
+    looks_at_files = call.entry.language in _FILES_OF_THIS_MACHINE and all(map(_is_of_this_machine, call.wrappers))
+    if looks_at_files:
+        findings += [*_of_programs(call), *_of_script(call)]
+    findings += [*_of_interpreter(call), *_of_fate(call, options)]
+    if options is not None:
+        findings += _of_time(call, options)
+        if looks_at_files:
+            findings += _of_password_file(call, options)
+    return Checked(call, options, tuple(findings))
+
+
+def _is_of_this_machine(wrapper: Word) -> bool:
+    return is_starter(base_name(wrapper.text))
+
+
+def same_jobs(checked: Iterable[Checked]) -> Iterator[Finding]:
+    """Two calls that start the same jobs at the same server in the same minute."""
+    seen: list[tuple[Call, Options]] = []
+    for each in checked:
+        options, schedule = each.options, each.call.entry.schedule
+        if options is None or schedule is None or not all(word.is_certain for word in each.call.options):
+            continue
+        for call, other in seen:
+            assert call.entry.schedule is not None
+            if (other.jobs, other.service) == (options.jobs, options.service) and schedule.meets(call.entry.schedule):
+                text = f"{call.place} starts the same jobs in the same minute"
+                consequence = "they run twice, one beside the other"
+                yield Finding(each.call.place, WARNING, "twice", text, consequence, advice="delete one of the two")
+        seen.append((each.call, options))
+
+
+def _options(call: Call) -> tuple[Options | None, list[Finding]]:
+    """None if they cannot be known: that is no finding if only the shell knows a value."""
+    try:
+        return parse([word.text for word in call.options]), []
+    except Answer:
+        return None, []
+    except ParameterError as error:
+        if not all(word.is_certain for word in call.options):
+            return None, []
+        advice = "see planta_headless.py --help"
+        return None, [Finding(call.place, ERROR, "options", str(error), _ENDS_WITH_2, advice=advice)]
+
+
+def _of_interpreter(call: Call) -> Iterator[Finding]:
+    interpreter = call.interpreter
+    if interpreter is None or not _is_python_2(interpreter):
+        return
+    edits = (Edit(interpreter.begin, interpreter.end, _python_for(call)),) if interpreter.is_plain else ()
+    text = f"{interpreter.text} is Python 2; Python 3.9 or later is needed"
+    yield Finding(call.place, ERROR, "python-2", text, _ENDS_WITH_2, edits, f"write {_python_for(call)}")
+
+
+def _is_python_2(interpreter: Word) -> bool:
+    return bool(re.fullmatch(r"python2(\.\d+)?(\.exe)?", base_name(interpreter.text)))
+
+
+def _of_programs(call: Call) -> Iterator[Finding]:
+    """Those that are not found by the PATH of the scheduler, or not where they are said to be."""
+    path = call.environment.get("PATH", "/usr/bin:/bin")
+    for word in (*call.wrappers, *([call.interpreter] if call.interpreter else [])):
+        if not word.is_certain or word.text in ("exec", "command", "builtin", "time") or _is_python_2(word):
+            continue
+        if "/" in word.text:
+            if not os.access(os.path.join(call.folder or "/", word.text), os.X_OK):
+                text = f"{word.text!r} is no program on this machine"
+                yield Finding(call.place, ERROR, "no-program", text, _NOT_FOUND, advice="correct the path")
+        elif shutil.which(word.text, path=path) is None:
+            found = shutil.which(word.text)
+            edits = (Edit(word.begin, word.end, found),) if found and word.is_plain else ()
+            text = f"{word.text!r} is not in the PATH of this line, {path!r}"
+            yield Finding(call.place, ERROR, "no-program", text, _NOT_FOUND, edits, "write its whole path")
+    if call.interpreter is not None and call.interpreter.is_certain and not _is_python_2(call.interpreter):
+        yield from _of_libraries(call, shutil.which(call.interpreter.text, path=path))
+
+
+def _of_libraries(call: Call, python: str | None) -> Iterator[Finding]:
+    """By their folders: nothing is run."""
+    if python is None or (
+        os.path.realpath(python) == os.path.realpath(sys.executable) and _prefix(python) == sys.prefix
+    ):
+        return
+    prefix = _prefix(python)
+    for library in ("lxml", "bcrypt"):
+        if not any(os.path.isdir(os.path.join(folder, library)) for folder in _library_folders(prefix, python)):
+            text = f"{python} has no {library}"
+            advice = f"{python} -m pip install {library}, or name a Python that has it, as {_python_for(call)}"
+            yield Finding(call.place, ERROR, "no-library", text, _ENDS_WITH_2, advice=advice)
+            return
+
+
+def _prefix(python: str) -> str:
+    """Of a venv if it is in one; else the one of the program that it leads to."""
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(python)))
+    if os.path.exists(os.path.join(folder, "pyvenv.cfg")):
+        return folder
+    return os.path.dirname(os.path.dirname(os.path.realpath(python)))
+
+
+def _library_folders(prefix: str, python: str) -> Iterator[str]:
+    version = re.search(r"python(3\.\d+)$", os.path.realpath(python))
+    names = [f"python{version[1]}"] if version else []
+    lib = os.path.join(prefix, "lib")
+    names += [name for name in (os.listdir(lib) if os.path.isdir(lib) and not names else []) if "python3" in name]
+    for name in names:
+        for packages in ("site-packages", "dist-packages"):
+            yield os.path.join(lib, name, packages)
+            yield os.path.join(prefix + "64" if prefix == "/usr" else prefix, "lib64", name, packages)
+            yield os.path.join(prefix, "local", "lib", name, packages)
+    yield os.path.join(prefix, "lib", "python3", "dist-packages")
+
+
+def _of_script(call: Call) -> Iterator[Finding]:
+    if not call.script.is_certain or (not os.path.isabs(call.script.text) and call.folder is None):
+        return
+    path = os.path.join(call.folder or "", call.script.text)
+    if not os.path.isfile(path):
+        text, consequence = f"there is no file {path!r}", "it ends with 2 or 127, and no job runs"
+        yield Finding(call.place, ERROR, "no-script", text, consequence, advice="correct the path")
+    elif not os.path.isdir(os.path.join(os.path.dirname(path), "headless")):
+        text = f"the folder 'headless' is not beside {path!r}: is this the old script?"
+        advice = "copy planta_headless.py and the folder headless there"
+        yield Finding(call.place, ERROR, "old-script", text, "it needs Python 2, or ends with 2", advice=advice)
+    elif call.interpreter is None and not os.access(path, os.X_OK):
+        text = f"{path!r} is not executable"
+        yield Finding(call.place, ERROR, "not-executable", text, _NOT_FOUND, advice=f"chmod +x {path!r}")
+
+
+def _of_fate(call: Call, options: Options | None) -> Iterator[Finding]:
+    if call.fate is Fate.LOST:
+        text = f"the return code is lost: {call.lost_to}"
+        consequence = "a job that failed looks like one that ended well"
+        advice = "let nothing stand behind the call but || and what tells you"
+        yield Finding(call.place, ERROR, "code-lost", text, consequence, advice=advice)
+        return
+    is_cron = call.entry.scheduler is Scheduler.CRON and call.fate is Fate.RESULT
+    tells = any(base_name(word.text) in _TELLS for word in call.wrappers) or call.environment.get("PLANTA_RECEIPT")
+    if not is_cron or tells or options is None or (options.verbosity and not _is_redirected(call)):
+        return
+    text = "nobody learns of a failure: cron does not look at the return code"
+    consequence = "codes 1 and 3 go unnoticed"
+    advice = (
+        'end the line with || echo "ended with $?", which cron mails, or set PLANTA_RECEIPT and use headless monitor'
+    )
+    yield Finding(call.place, WARNING, "unheard", text, consequence, advice=advice)
+
+
+def _is_redirected(call: Call) -> bool:
+    return any(each.descriptor == 1 or each.operator.startswith("&>") for each in call.redirections)
+
+
+def _of_time(call: Call, options: Options) -> Iterator[Finding]:
+    for word in call.wrappers:
+        if base_name(word.text) == "timeout":
+            text = "timeout ends the command and not its jobs"
+            consequence = "the jobs go on, and the code is 124, which says nothing of them"
+            yield Finding(call.place, WARNING, "timeout", text, consequence, advice="use -t SECONDS alone")
+    interval = call.entry.schedule.shortest_interval_seconds() if call.entry.schedule is not None else None
+    if options.timeout == 0:
+        text = "without -t the command ends as soon as the jobs are accepted"
+        consequence = "nobody learns how they end" + (
+            f", and the next start is {_said(interval)} later" if interval else ""
+        )
+        edits = (Edit(call.script.end, call.script.end, " -t -1"),) if call.script.is_plain else ()
+        yield Finding(call.place, WARNING, "no-t", text, consequence, edits, "give -t -1")
+    elif options.timeout != NO_TIMEOUT and interval is not None and options.timeout >= interval:
+        text = f"-t {options.timeout} is not shorter than the {_said(interval)} to the next start"
+        consequence = "two of them wait at a time"
+        yield Finding(call.place, WARNING, "t-too-long", text, consequence, advice="give a shorter -t")
+    wrappers = (*call.entry.wrappers, *call.wrappers)
+    is_locked = any(base_name(word.text) in ("flock", "run-one", "lckdo", "setlock") for word in wrappers)
+    is_short = interval is not None and interval <= 3600
+    if (
+        is_short
+        and options.timeout != 0
+        and not is_locked
+        and call.entry.scheduler in (Scheduler.CRON, Scheduler.SCRIPT)
+    ):
+        assert interval is not None
+        text = f"it is started every {_said(interval)}, also while the one before still runs"
+        yield Finding(
+            call.place, WARNING, "not-locked", text, "a job that is late runs twice at a time",
+            advice="put flock -n FILE in front of it",
+        )  # fmt: skip
+
+
+def _of_password_file(call: Call, options: Options) -> Iterator[Finding]:
+    """As the user of the entry finds it from its folder."""
+    login = options.login
+    uncertain = [word.text for word in call.options if not word.is_certain]
+    if not isinstance(login, ChallengeLogin) or any(login.secret_file in text for text in uncertain):
+        return
+    path = login.secret_file
+    if not os.path.isabs(path):
+        if call.folder is None:
+            return
+        text = f"-p {path!r} is looked for in {call.folder!r}"
+        path = os.path.join(call.folder, path)
+        if not os.path.exists(path):
+            consequence = f"there is no such file: {_ENDS_WITH_2}"
+            yield Finding(call.place, ERROR, "password-file", text, consequence, advice="write the whole path")
+            return
+    try:
+        _check_password_file(path, call.entry.user)
+    except users.NotKnown:
+        return
+    except ParameterError as error:
+        yield Finding(call.place, ERROR, "password-file", str(error), _ENDS_WITH_2)
+
+
+def _check_password_file(path: str, name: str | None) -> None:
+    """Raises ParameterError where a call of this user would, NotKnown if whoever runs this may not look."""
+    user = users.find(name)
+    if user is None or os.name == "nt" or user.uid == os.geteuid():
+        password_file.read(path)
+    elif os.geteuid() == 0:
+        password_file.check_readable_by(path, user.uid, user.groups)
+        password_file.read(path, user.uid)
+    else:
+        raise users.NotKnown
+
+
+def _python_for(call: Call) -> str:
+    """A Python that runs the script: the one of its own if it has one, else the one that runs this."""
+    own = os.path.join(os.path.dirname(os.path.join(call.folder or "", call.script.text)), ".venv", "bin", "python")
+    return own if os.access(own, os.X_OK) else sys.executable
+
+
+def _said(seconds: float) -> str:
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            return f"{seconds / size:g} {unit}{'' if seconds == size else 's'}"
+    return f"{seconds:g} seconds"

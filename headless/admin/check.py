@@ -1,0 +1,123 @@
+"""check: what schedules planta_headless.py is read, and what would go wrong at night is said, with the corrected line.
+
+Nothing is run, and with --connect alone anybody is connected to. Here is the command: from its arguments to its exit
+status. Which files there are is in places.py; what is wrong with a call in call_checks.py; the rest with each format.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from collections.abc import Sequence
+
+from headless.admin import batch, call_checks, crontab, places, shell, systemd, task_scheduler
+from headless.admin.check_report import Report
+from headless.admin.entry import Entry, Language
+from headless.admin.finding import ERROR, Finding
+from headless.admin.log_ins import log_ins
+from headless.admin.places import File, Kind
+from headless.admin.reading import Reading
+from headless.outcome import ParameterError
+from headless.report import report
+from headless.terminal import print_answer
+
+PROGRAM = "headless check"
+_MAX_PROGRAMS = 10_000  # that are looked at: scripts may start each other in a circle
+
+
+def main(argv: Sequence[str]) -> int:
+    """0 nothing was found, 1 something was, 2 the command line must be corrected. Raises SystemExit for --help."""
+    arguments = _parser().parse_args(argv)
+    try:
+        found = _Checks(arguments).run()
+        if arguments.fix is not None:
+            found.write_corrected(arguments.fix)
+    except OSError as error:
+        return report(PROGRAM, ParameterError(str(error)))
+    print_answer(found.as_json() if arguments.json else found.as_text())
+    return 1 if found.findings else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=PROGRAM,
+        description="Reads what schedules planta_headless.py, and says what would go wrong at night. Nothing is run."
+        " The exit status is 0 if nothing was found, 1 if something was, 2 for a mistake in the command line.",
+    )
+    parser.add_argument(
+        "file",
+        nargs="*",
+        metavar="FILE",
+        help="crontabs, units of systemd, exported tasks (XML), scripts; without any, what is on this machine",
+    )
+    parser.add_argument("--as", dest="user", metavar="USER", help="whose crontab a FILE is (default: its owner)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line")
+    parser.add_argument("--fix", metavar="DIR", help="write the corrected files there; the files themselves stay")
+    parser.add_argument(
+        "--connect", action="store_true", help="log in at each server, without a job: finds old password files"
+    )
+    return parser
+
+
+class _Checks:
+    """All files, and what is found in them."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        self._connects = arguments.connect
+        self._files = [places.read(path, arguments.user) for path in arguments.file] or list(places.found())
+        self._contents = {file.path: file.content for file in self._files}
+        self._reading = Reading()
+
+    def run(self) -> Report:
+        """Raises HeadlessError."""
+        systemd.read({file.path: file.content for file in self._files if file.kind is Kind.UNIT}, self._reading)
+        for file in self._files:
+            self._read_file(file)
+        for entry in self._reading.entries:
+            self._read_entry(entry)
+        self._read_scripts()
+        checked = [call_checks.check(call) for call in self._reading.calls]
+        findings = [*self._reading.findings, *(each for one in checked for each in one.findings)]
+        findings += call_checks.same_jobs(checked)
+        findings += log_ins(checked) if self._connects else []
+        kept = dict.fromkeys(each for each in findings if self._is_of_interest(each))
+        in_order = sorted(
+            kept, key=lambda each: (each.place.path, each.place.line, each.severity is not ERROR, each.rule)
+        )
+        return Report(in_order, len(checked), self._files)
+
+    def _is_of_interest(self, finding: Finding) -> bool:
+        """Nobody wants to know what is wrong with a crontab in which the command is not named."""
+        return finding.place.path.endswith(".timer") or "planta_headless" in self._contents[finding.place.path]
+
+    def _read_file(self, file: File) -> None:
+        if file.kind is Kind.CRONTAB:
+            entries, findings = crontab.read(file.content, file.path, file.names_users, file.user)
+            cut_off = {each.place for each in findings if each.rule == crontab.PERCENT}
+            self._reading.entries.extend(
+                crontab.as_meant(entry, file.content) if entry.place in cut_off else entry for entry in entries
+            )
+            self._reading.findings.extend(findings)
+        elif file.kind is Kind.TASKS:
+            task_scheduler.read(file.content, file.path, self._reading)
+        elif file.kind in (Kind.SCRIPT, Kind.BATCH):
+            self._reading.entries.append(places.script(file, None))
+
+    def _read_entry(self, entry: Entry) -> None:
+        if entry.language is Language.SHELL:
+            shell.read(entry, self._reading)
+        else:
+            batch.read(entry, self._reading)
+
+    def _read_scripts(self) -> None:
+        """What the entries start, where that is a script on this machine. The list grows while it is read."""
+        for program in itertools.islice(self._reading.programs, _MAX_PROGRAMS):
+            file = places.script_of(program)
+            if file is not None and file.path not in self._contents and "planta_headless" in file.content:
+                self._contents[file.path] = file.content
+                self._files.append(file)
+                self._read_entry(places.script(file, program))
+
+
+def _order(finding: Finding) -> tuple[str, int, bool, str]:
+    return finding.place.path, finding.place.line, finding.severity is not ERROR, finding.rule

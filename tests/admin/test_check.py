@@ -1,0 +1,286 @@
+"""headless check: what it says of crontabs and scripts as they stand on real machines, and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import pytest
+
+from support.credentials import HASH
+from support.in_process import run_here
+from support.process import ROOT, SCRIPT
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="files and users of cron")
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A folder with a password file, in which everything else of a case is written."""
+    secret = tmp_path / "secret"
+    secret.write_text(HASH + "\n")
+    secret.chmod(0o400)
+    return tmp_path
+
+
+def good(place, before="", after=""):
+    """A line in which nothing is wrong."""
+    call = f"{sys.executable} {SCRIPT} -s planta:20000 -u R41 -p {place}/secret -t -1 -v -m 009ABC"
+    return f"{before}{call} > {place}/log 2>&1{after or ' || echo ended with $?'}"
+
+
+def check(place, content, *argv, name="crontab"):
+    """Exit status, and the findings as JSON has them."""
+    path = place / name
+    path.write_bytes(content.encode())
+    done = run_here("check", "--json", *argv, str(path))
+    assert done.stderr == ""
+    return done.status, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def rules(found):
+    return [each["rule"] for each in found[1]]
+
+
+def test_a_good_line_has_no_finding(place):
+    assert check(place, f"0 2 * * *  {good(place)}\n") == (0, [])
+
+
+def test_readmes_line_for_cron_has_no_finding(place):
+    import re
+
+    (block,) = re.findall(r"## cron\n\n```\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    block = block.replace("/planta/jobs/headless/.venv/bin/python", sys.executable).replace(
+        "/planta/jobs/log", str(place)
+    )
+    block = block.replace("/planta/jobs/headless/planta_headless.py", str(SCRIPT))
+    assert check(place, block.replace("/planta/jobs/r41.secret", f"{place}/secret")) == (0, [])
+
+
+def line(place, old, new, times="0 2 * * *"):
+    changed = good(place).replace(old, new)
+    assert changed != good(place) or times != "0 2 * * *"
+    return f"{times} {changed}\n"
+
+
+# What stands in the line -> the rule that it breaks. PLACE is the folder of the case.
+CALLS = {
+    "no -t": ("-t -1 ", "", ["no-t"]),
+    "a mistake in the options": ("-s planta:20000", "-s planta", ["options"]),
+    "-t that is no number": ("-t -1", "-t 1h", ["options"]),
+    "no job": (" -m 009ABC", "", ["options"]),
+    "an option of no program": ("-m 009ABC", "-m 009ABC --wait", ["options"]),
+    "-t longer than the interval": ("-t -1", "-t 86400", ["t-too-long"]),
+    "Python 2": (sys.executable, "/usr/bin/python2", ["python-2"]),
+    "no such Python": (sys.executable, "/opt/nothing/python3", ["no-program"]),
+    "a Python that cron's PATH does not have": (sys.executable, "python3.99", ["no-program"]),
+    "no such script": (str(SCRIPT), "/opt/nothing/planta_headless.py", ["no-script"]),
+    "no password file": ("/secret", "/missing", ["password-file"]),
+    "a password file of the home, which is elsewhere": ("-p PLACE/secret", "-p secret", ["password-file"]),
+    "stderr that is not in the log": ("> PLACE/log 2>&1", "2>&1 > PLACE/log", ["redirection-order"]),
+    "&> in sh": ("> PLACE/log 2>&1", "&> PLACE/log", ["ampersand-redirection", "code-lost"]),
+    "a pipe": ("> PLACE/log 2>&1", "| tee PLACE/log", ["code-lost"]),
+    "a failure that nobody hears of": (" || echo ended with $?", "", ["unheard"]),
+    "true in the place of the code": ("echo ended with $?", "true", ["code-lost"]),
+    "the background": (" || echo ended with $?", " &", ["code-lost"]),
+    "something behind it": (" || echo ended with $?", "; echo done", ["code-lost"]),
+    "timeout": (sys.executable, f"/usr/bin/timeout 60 {sys.executable}", ["timeout"]),
+    "a wrapper that is not there": (sys.executable, f"/opt/nothing/flock -n l {sys.executable}", ["no-program"]),
+    "a quote without an end": ("-m 009ABC", "-m '009ABC", ["syntax"]),
+    "a % in code": ("-m 009ABC", "-c \"print('%d' % 42)\"", ["percent"]),
+    "a date in the name of the log": ("/log", "/log.$(date +%F)", ["percent"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "expected"), CALLS.values(), ids=CALLS)
+def test_what_is_wrong_with_a_call_is_found_and_nothing_else(place, old, new, expected):
+    changed = line(place, old.replace("PLACE", str(place)), new.replace("PLACE", str(place)))
+    found = check(place, f"PATH=/usr/bin:/bin\n{changed}")
+    assert (found[0], rules(found)) == (1, expected)
+    assert {each["line"] for each in found[1]} == {2}
+    assert all(
+        each["at_night"] and (each["write"] or each["to_do"] or each["rule"] in _NEEDS_A_PERSON) for each in found[1]
+    )
+
+
+_NEEDS_A_PERSON = {"syntax", "password-file"}  # their texts say what is to be done
+
+
+CORRECTED = {
+    "no -t": ("-t -1 ", ""),
+    "stderr that is not in the log": ("> PLACE/log 2>&1", "2>&1 > PLACE/log"),
+    "&> in sh": ("> PLACE/log 2>&1", "&> PLACE/log"),
+    "&>> in sh": ("> PLACE/log 2>&1", "&>>PLACE/log"),
+    "Python 2": (sys.executable, "/usr/bin/python2"),
+    "% in code": ("-m 009ABC", "-c \"print('%d' % 42)\""),
+    "% behind a backslash": ("-m 009ABC", "-c \"print('\\\\%d' % 42)\""),
+}
+
+
+@pytest.mark.parametrize(("old", "new"), CORRECTED.values(), ids=CORRECTED)
+def test_the_corrected_line_has_no_finding(place, old, new):
+    changed = line(place, old.replace("PLACE", str(place)), new.replace("PLACE", str(place)))
+    found = check(place, changed)
+    (written,) = {each["write"] for each in found[1] if each["write"]}
+    assert check(place, written + "\n") == (0, [])
+
+
+def test_fix_writes_corrected_files_beside_and_changes_none(place):
+    content = line(place, "-t -1 ", "") + line(place, "-m 009ABC", "-c \"print('%')\"", "5 3 * * *")[:-1]
+    fixed = place / "fixed"
+    check(place, content, "--fix", str(fixed))
+    assert (place / "crontab").read_text() == content
+    copy = fixed.joinpath(*(place / "crontab").parts[1:])
+    assert check(place, copy.read_text()) == (0, [])
+    done = run_here("check", "--fix", str(fixed), str(place / "crontab"))
+    assert (done.status, done.stdout) == (2, "")
+    assert done.stderr.startswith("headless check: error: --fix: ")
+
+
+@pytest.mark.parametrize(
+    ("times", "other", "expected"),
+    [("0 2 * * *", "0 2 * * *", ["twice"]), ("*/5 * * * *", "0 3 * * 1", ["not-locked", "twice"]),
+     ("0 2 * * *", "1 2 * * *", []), ("0 2 * * 1", "0 2 * * 2", []), ("@daily", "0 0 1 * *", ["twice"])],
+)  # fmt: skip
+def test_two_lines_that_start_the_same_job_in_the_same_minute_are_found(place, times, other, expected):
+    assert sorted(rules(check(place, f"{times} {good(place)}\n{other} {good(place)}\n"))) == expected
+
+
+def test_a_line_that_starts_often_needs_a_lock(place):
+    locked = good(place, "/usr/bin/env flock -n l ")
+    assert rules(check(place, f"*/10 * * * * {good(place)}\n")) == ["not-locked"]
+    assert rules(check(place, f"PATH={os.environ['PATH']}\n*/10 * * * * {locked}\n")) in ([], ["no-program"])
+    (place / "a.sh").write_text(f"#!/bin/sh\n{good(place)}\n")
+    for front, expected in (("flock -n l ", []), ("", ["not-locked"])):
+        content = f"PATH={os.environ['PATH']}\n# planta_headless.py\n*/10 * * * * {front}sh {place}/a.sh\n"
+        assert [each for each in rules(check(place, content)) if each != "no-program"] == expected
+
+
+# The file
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "expected"),
+    [
+        ("FOO=\n", "", ["setting"]),
+        ("PATH=$PATH:/opt/bin\n", "", ["not-expanded", "no-program"]),
+        ("export A=b\n", "", ["setting"]),
+        ("A=b # of the night\n", "", ["comment-in-setting"]),
+        ("60 2 * * * true\n", "", ["time"]),
+        ("@every true\n", "", ["time"]),
+        ("\ufeff", "", ["byte-order-mark", "time"]),
+        ("# nothing wrong here\n\n \t\nA='b c'\nD = f\n", "", []),
+    ],
+)
+def test_what_cron_would_ignore_is_found(place, begin, end, expected):
+    line = good(place, "nice ") if "no-program" in expected else good(place)
+    assert rules(check(place, f"{begin}0 2 * * * {line}\n{end}")) == expected
+
+
+def test_a_last_line_without_newline_is_found(place):
+    assert rules(check(place, f"0 2 * * * {good(place)}")) == ["no-newline"]
+
+
+def test_line_ends_of_windows_are_found(place):
+    assert "line-ends" in rules(check(place, f"0 2 * * * {good(place)}\r\n"))
+
+
+def test_a_crontab_that_does_not_call_the_command_is_nobodys_business(place):
+    assert check(place, "60 2 * * * true") == (0, [])
+
+
+def test_a_line_of_cron_d_needs_a_user(place):
+    (place / "cron.d").mkdir()
+    assert rules(check(place, f"0 2 * * * root {good(place)}\n", name="cron.d/planta")) == []
+    found = check(place, f"0 2 * * * {good(place)}\n", name="cron.d/planta")
+    assert rules(found) == ["user-missing"]
+
+
+def test_a_user_in_the_crontab_of_a_user_is_found(place):
+    found = check(place, f"0 2 * * * root {good(place)}\n")
+    assert rules(found) == ["user-in-command"]
+    assert check(place, found[1][0]["write"] + "\n") == (0, [])
+
+
+def test_a_password_file_is_looked_at_as_its_user_would(place):
+    if os.geteuid() != 0:
+        pytest.skip("only root can look at it for somebody else")
+    found = check(place, f"0 2 * * * {good(place)}\n", "--as", "nobody")
+    assert rules(found) == ["password-file"]
+    assert run_here("check", "--as", "no such user", str(place / "crontab")).status == 2
+
+
+# Scripts
+
+
+def test_a_script_that_a_line_starts_is_read_as_well(place):
+    script = place / "nightly.sh"
+    script.write_text(f"#!/bin/sh\ncd /tmp\n{good(place, after=' ')}\necho done\n")
+    script.chmod(0o755)
+    for command in (str(script), f"sh {script}", f"cd {place} && ./nightly.sh", f"nice sh -c '{script}'"):
+        found = check(place, f"# planta_headless.py\n0 2 * * * {command}\n")
+        assert [(each["file"], each["line"], each["rule"]) for each in found[1]] == [(str(script), 3, "code-lost")]
+
+
+def test_a_script_that_looks_at_the_code_is_good(place):
+    for lines in (["set -e", good(place, after=" "), "echo done"], [good(place, after=" "), "exit $?"],
+                  [good(place, "if ! ", "; then echo failed; exit 1; fi")], [good(place, after=" ")],
+                  ["failed() { echo failed; }", good(place, after=" || failed"), "exit 0"],
+                  ["for id in 1 2; do", good(place, after=" || exit 1").replace("009ABC", "$id"), "done"]):  # fmt: skip
+        assert check(place, "#!/bin/sh\n" + "\n".join(lines) + "\n", name="nightly.sh") == (0, []), lines
+
+
+def test_scripts_that_start_each_other_are_read_once(place):
+    for one, other in (("a.sh", "b.sh"), ("b.sh", "a.sh")):
+        (place / one).write_text(f"#!/bin/sh\n# planta_headless.py\n{place}/{other}\n")
+    assert check(place, f"0 2 * * * {place}/a.sh # planta_headless.py\n")[1] == []
+
+
+# The command line
+
+
+def test_the_text_names_the_place_what_happens_and_the_line_to_paste(place):
+    (place / "crontab").write_text(line(place, "-t -1 ", ""))
+    done = run_here("check", str(place / "crontab"))
+    assert done.status == 1
+    first, warning, night, write, count = done.stdout.splitlines()
+    assert first == f"{place}/crontab:1"
+    assert warning == "  warning: without -t the command ends as soon as the jobs are accepted [no-t]"
+    assert night == "    at night: nobody learns how they end, and the next start is 1 day later"
+    assert write.startswith(f"  write: 0 2 * * * {sys.executable} {SCRIPT} -t -1 -s planta:20000")
+    assert count == "1 call of planta_headless.py in 1 file: 0 errors, 1 warning"
+
+
+@pytest.mark.parametrize("argv", [("missing",), (".",), ("--as",), ("--no-such-option",)])
+def test_misuse_is_a_2(place, argv, monkeypatch):
+    monkeypatch.chdir(place)
+    done = run_here("check", *argv)
+    assert (done.status, done.stdout) == (2, "")
+    assert "error: " in done.stderr
+
+
+def test_without_files_this_machine_is_read():
+    done = run_here("check")
+    assert done.status in (0, 1)
+    assert "planta_headless.py in " in done.stdout
+
+
+HOSTILE = [
+    b"\xff\xfe\x00",
+    b"\0" * 99,
+    b"0 2 * * * \xff planta_headless.py '\n",
+    b"<Task planta_headless",
+    b"a=" * 5000 + b"planta_headless\n",
+    b"0 2 * * * " + b"(" * 3000 + b"planta_headless.py\n",
+    b"[Service]\nExecStart=-\nExecStart=\\\n\nExecStart=$X planta_headless.py\nRestart=\n",
+    b'start planta_headless.py ^\n%a %% %~1 "\n|||&&\n',
+]
+
+
+@pytest.mark.parametrize("content", HOSTILE)
+@pytest.mark.parametrize("name", ["crontab", "a.sh", "a.bat", "a.service", "a.xml"])
+def test_whatever_is_in_a_file_there_is_no_traceback(place, name, content):
+    (place / name).write_bytes(content)
+    done = run_here("check", str(place / name))
+    assert (done.status in (0, 1), done.stderr) == (True, "")

@@ -1,0 +1,173 @@
+"""headless check, of exported tasks of the Windows Task Scheduler and of batch scripts. The files that they name are
+looked at on Windows alone."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from support.in_process import run_here
+
+PYTHON = r"C:\PLANTA\Jobs\Headless\.venv\Scripts\python.exe"
+SCRIPT = r"C:\PLANTA\Jobs\Headless\planta_headless.py"
+LINE = rf"{SCRIPT} -s planta:20000 -u R41 -p C:\PLANTA\Jobs\r41.secret -t -1 -m 009ABC"
+TASK = f"""\
+<?xml version="1.0" encoding="UTF-16"?>
+<Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">
+  <Triggers>
+    <CalendarTrigger>
+      <StartBoundary>2026-11-24T02:00:00</StartBoundary>
+      <ScheduleByDay><DaysInterval>1</DaysInterval></ScheduleByDay>
+    </CalendarTrigger>
+  </Triggers>
+  <Principals>
+    <Principal id="Author">
+      <UserId>PLANTA\\jobs</UserId>
+      <LogonType>Password</LogonType>
+    </Principal>
+  </Principals>
+  <Settings>
+    <MultipleInstancesPolicy>IgnoreNew</MultipleInstancesPolicy>
+    <DisallowStartIfOnBatteries>false</DisallowStartIfOnBatteries>
+    <StopIfGoingOnBatteries>false</StopIfGoingOnBatteries>
+    <StartWhenAvailable>true</StartWhenAvailable>
+    <Enabled>true</Enabled>
+    <ExecutionTimeLimit>PT0S</ExecutionTimeLimit>
+  </Settings>
+  <Actions Context="Author">
+    <Exec>
+      <Command>{PYTHON}</Command>
+      <Arguments>{LINE}</Arguments>
+    </Exec>
+  </Actions>
+</Task>
+"""
+
+
+def check(tmp_path, content, encoding="utf-8", name="task.xml"):
+    (tmp_path / name).write_bytes(content.encode(encoding))
+    done = run_here("check", "--json", str(tmp_path / name))
+    assert done.stderr == ""
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
+def test_a_good_task_has_no_finding_however_it_was_saved(tmp_path, encoding):
+    assert check(tmp_path, TASK, encoding) == []
+
+
+TASKS = {
+    "72 hours": ("PT0S", "PT72H", "ExecutionTimeLimit", 21),
+    "72 hours, unsaid": ("    <ExecutionTimeLimit>PT0S</ExecutionTimeLimit>\n", "", "ExecutionTimeLimit", 2),
+    "a parallel start": ("IgnoreNew", "Parallel", "MultipleInstancesPolicy", 16),
+    "a start that stops the one before": ("IgnoreNew", "StopExisting", "MultipleInstancesPolicy", 16),
+    "a night that is left out": ("<StartWhenAvailable>true", "<StartWhenAvailable>false", "StartWhenAvailable", 19),
+    "batteries": ("<StopIfGoingOnBatteries>false", "<StopIfGoingOnBatteries>true", "StopIfGoingOnBatteries", 18),
+    "a task that is off": ("<Enabled>true", "<Enabled>false", "disabled", 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "rule", "line"), TASKS.values(), ids=TASKS)
+def test_a_setting_that_spoils_a_night_is_found_and_corrected(tmp_path, old, new, rule, line):
+    assert old in TASK
+    (found,) = check(tmp_path, TASK.replace(old, new), "utf-16")
+    assert (found["rule"], found["line"]) == (rule, line)
+    run_here("check", "--fix", str(tmp_path / "fixed"), str(tmp_path / "task.xml"))
+    corrected = (tmp_path / "fixed").joinpath(*(tmp_path / "task.xml").parts[1:]).read_bytes()
+    assert corrected.startswith(b"\xff\xfe")
+    assert check(tmp_path, corrected.decode("utf-16")) == []
+
+
+CALLS = {
+    "another start after a failure": ("<Enabled>", "<RestartOnFailure><Count>3</Count></RestartOnFailure><Enabled>",
+                                      "restart"),
+    "a user who is logged on": ("<LogonType>Password", "<LogonType>InteractiveToken", "logged-on"),
+    "Python 2": (r".venv\Scripts\python.exe", r"python2.exe", "python-2"),
+    "no -t": ("-t -1 ", "", "no-t"),
+    "a mistake in the options": ("-m 009ABC", "-m", "options"),
+    "a redirection": ("-m 009ABC", "-m 009ABC &gt; log.txt", "options"),
+    "single quotes": ("-m 009ABC", "-c 'print(1)'", "single-quotes"),
+    "one element for all": (f"{PYTHON}</Command>\n      <Arguments>{LINE}</Arguments>", f"{PYTHON} {LINE}</Command>",
+                            "one-element"),
+    "the system's account": ("PLANTA\\jobs", "S-1-5-18", "account"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "rule"), CALLS.values(), ids=CALLS)
+def test_what_else_is_wrong_with_a_task_is_found(tmp_path, old, new, rule):
+    assert old in TASK
+    content = TASK.replace(old, new)
+    if rule == "account":
+        content = content.replace(r" -u R41 -p C:\PLANTA\Jobs\r41.secret", "")
+    found = check(tmp_path, content)
+    assert rule in [each["rule"] for each in found]
+    assert all(each["at_night"] and (each["write"] or each["to_do"]) for each in found)
+
+
+def test_an_export_of_several_tasks_names_the_lines_of_each(tmp_path):
+    bad = TASK.replace("PT0S", "PT72H").replace('<?xml version="1.0" encoding="UTF-16"?>\n', "")
+    for content in (f"<!-- \\A -->\n{bad}\n<!-- \\B -->\n{bad}", f"<Tasks>\n{bad}{bad}</Tasks>\n"):
+        found = check(tmp_path, content)
+        lines = [content.splitlines()[each["line"] - 1] for each in found if each["rule"] == "ExecutionTimeLimit"]
+        assert lines == ["    <ExecutionTimeLimit>PT72H</ExecutionTimeLimit>"] * 2
+        assert "twice" in [each["rule"] for each in found]
+
+
+def test_a_task_of_something_else_is_nobodys_business(tmp_path):
+    assert check(tmp_path, TASK.replace(LINE, "other.py").replace("PT0S", "PT72H") + "<!-- planta_headless -->") == []
+
+
+NO_TASKS = [
+    "<Task planta_headless></Task>",
+    "planta_headless",
+    "<!DOCTYPE x [<!ENTITY a 'planta_headless'>]><Task>&a;</Task>",
+]
+
+
+@pytest.mark.parametrize("content", NO_TASKS)
+def test_what_is_no_task_is_said(tmp_path, content):
+    assert [each["rule"] for each in check(tmp_path, content)] in (["no-xml"], ["no-task"])
+
+
+# Batch scripts
+
+GOOD = rf"""@echo off
+rem nightly
+set LOG=C:\PLANTA\log.txt
+"{PYTHON}" {LINE} > %LOG% 2>&1
+exit /b %errorlevel%
+"""
+BATCHES = {
+    "a code that is lost": ("exit /b %errorlevel%", "echo done", "code-lost"),
+    "a value that is too old": ("2>&1\nexit /b", "2>&1 & exit /b", "code-lost"),
+    "a pipe": ("> %LOG% 2>&1", "| find \"x\"", "code-lost"),
+    "a start that does not wait": (f'"{PYTHON}"', f'start "night" "{PYTHON}"', "code-lost"),
+    "single quotes": ("-m 009ABC", "-c 'print(1)'", "single-quotes"),
+    "no -t": ("-t -1 ", "", "no-t"),
+    "a mistake in the options": ("-s planta:20000", "-s planta", "options"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_good_batch_script_has_no_finding(tmp_path, end):
+    for content in (
+        GOOD,
+        GOOD.replace("exit /b %errorlevel%\n", ""),
+        GOOD.replace("exit /b %errorlevel%", "if errorlevel 1 goto failed"),
+        GOOD.replace(" > %LOG% 2>&1\n", " ^\n  > %LOG% 2>&1\n"),
+        GOOD.replace(f'"{PYTHON}"', f'start "night" /wait "{PYTHON}"'),
+        GOOD.replace("2>&1\n", "2>&1 || goto failed\n"),
+        GOOD.replace(f'"{PYTHON}"', f'call "{PYTHON}"'),
+        GOOD.replace("-m 009ABC", "-m %1"),
+    ):
+        assert check(tmp_path, content.replace("\n", end), name="nightly.cmd") == [], content
+
+
+@pytest.mark.parametrize(("old", "new", "rule"), BATCHES.values(), ids=BATCHES)
+def test_what_is_wrong_with_a_batch_script_is_found(tmp_path, old, new, rule):
+    assert old in GOOD
+    (found,) = check(tmp_path, GOOD.replace(old, new).replace("\n", "\r\n"), name="nightly.cmd")
+    assert (found["rule"], found["line"]) == (rule, 4)
+    assert found["at_night"]
+    assert found["to_do"]

@@ -1,0 +1,141 @@
+"""headless check, of services and timers of systemd."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from headless.admin.schedule import Schedule
+from headless.admin.systemd import schedule_of
+from support.credentials import HASH
+from support.in_process import run_here
+from support.process import PATIENCE, SCRIPT
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="files of Linux")
+
+SERVICE = """\
+[Unit]
+Description=009ABC
+OnFailure=tell@%n.service
+
+[Service]
+Type=oneshot
+User=root
+WorkingDirectory=PLACE
+StandardOutput=append:PLACE/log
+ExecStart=PYTHON SCRIPT -s planta:20000 \\
+    -u R41 -p PLACE/secret -t -1 -v -m 009ABC
+"""
+TIMER = """\
+[Timer]
+OnCalendar=Mon..Fri *-*-* 02:00:00
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+"""
+
+
+@pytest.fixture
+def place(tmp_path):
+    secret = tmp_path / "secret"
+    secret.write_text(HASH + "\n")
+    secret.chmod(0o400)
+    return tmp_path
+
+
+def check(place, service=SERVICE, timer=TIMER):
+    service = service.replace("PLACE", str(place)).replace("PYTHON", sys.executable).replace("SCRIPT", str(SCRIPT))
+    (place / "x.service").write_text(service)
+    (place / "x.timer").write_text(timer)
+    done = run_here("check", "--json", str(place / "x.service"), str(place / "x.timer"))
+    assert done.stderr == ""
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_good_service_with_its_timer_has_no_finding(place):
+    assert check(place) == []
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
+def test_systemd_takes_the_good_service_too(place):
+    check(place)
+    (place / "tell@.service").write_text("[Service]\nExecStart=/bin/true\n")
+    command = ["systemd-analyze", "verify", "--man=no", str(place / "x.service"), str(place / "x.timer")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert [line for line in done.stderr.splitlines() if "x.service" in line or "x.timer" in line] == []
+
+
+SERVICES = {
+    "a code that is ignored": ("ExecStart=", "ExecStart=-", "code-ignored", True),
+    "a restart": ("Type=oneshot", "Type=oneshot\nRestart=on-failure", "restart", True),
+    "failures that are successes": ("Type=oneshot", "Type=oneshot\nSuccessExitStatus=1 3", "code-ignored", False),
+    "a time limit": ("Type=oneshot", "Type=oneshot\nTimeoutStartSec=3600", "timeout", True),
+    "a redirection": ("-m 009ABC", "-m 009ABC > PLACE/log 2>&1", "no-shell", False),
+    "an alternative": ("-m 009ABC", "-m 009ABC || /bin/mail root", "no-shell", False),
+    "nobody who is told": ("OnFailure=tell@%n.service\n", "", "unheard", False),
+    "Python 2": ("PYTHON", "/usr/bin/python2", "python-2", True),
+    "no -t": ("-t -1 ", "", "no-t", True),
+    "a mistake in the options": ("-m 009ABC", "-m", "options", False),
+    "no password file": ("PLACE/secret", "PLACE/missing", "password-file", False),
+    "a shell that loses the code": (
+        "ExecStart=PYTHON SCRIPT -s planta:20000 \\\n    -u R41 -p PLACE/secret -t -1 -v -m 009ABC",
+        "ExecStart=/bin/sh -c 'PYTHON SCRIPT -s planta:20000 -t -1 -m 009ABC | tee PLACE/log'", "code-lost", False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("old", "new", "rule", "is_corrected"), SERVICES.values(), ids=SERVICES)
+def test_what_is_wrong_with_a_service_is_found(place, old, new, rule, is_corrected):
+    assert old in SERVICE
+    found = check(place, SERVICE.replace(old, new))
+    assert rule in [each["rule"] for each in found]
+    assert {each["rule"] for each in found} <= {rule, "options", "no-program"}
+    (one,) = [each for each in found if each["rule"] == rule]
+    assert one["at_night"]
+    assert bool(one["write"]) == is_corrected
+    assert is_corrected or one["to_do"] or rule == "password-file"
+
+
+def test_a_timer_that_leaves_a_night_out_is_found_and_corrected(place):
+    (one,) = check(place, timer=TIMER.replace("Persistent=true\n", ""))
+    assert (one["file"], one["line"], one["rule"]) == (str(place / "x.timer"), 2, "left-out")
+    assert one["write"].splitlines() == ["OnCalendar=Mon..Fri *-*-* 02:00:00", "Persistent=true"]
+
+
+def test_the_interval_is_that_of_the_timer(place):
+    found = check(place, SERVICE.replace("-t -1", "-t 7200"), TIMER.replace("Mon..Fri *-*-* 02:00:00", "hourly"))
+    assert [each["rule"] for each in found] == ["t-too-long"]
+
+
+def test_a_service_of_something_else_is_nobodys_business(place):
+    assert check(place, "[Service]\nExecStart=-/bin/true\nRestart=always\n") == []
+
+
+@pytest.mark.parametrize(
+    ("event", "rule"),
+    [
+        ("daily", "0 0 * * *"),
+        ("hourly", "0 * * * *"),
+        ("02:00", "0 2 * * *"),
+        ("*-*-* 02:30:00", "30 2 * * *"),
+        ("Mon..Fri 02:00", "0 2 * * 1-5"),
+        ("Sat,Sun *-*-* 06:05", "5 6 * * 6,7"),
+        ("*-*-01 00:15:00", "15 0 01 * *"),
+        ("*:0/15", "*/15 * * * *"),
+        ("*-*-* 02,14:00:00", "0 2,14 * * *"),
+        ("Mon *-*-01 02:00", None),  # both of them; cron would take either
+        ("02:00:30", None),
+        ("*-*~01 02:00", None),
+        ("2027-01-01 02:00", None),
+        ("quarterly", None),
+        ("nonsense", None),
+    ],
+)
+def test_a_calendar_event_is_understood_or_not_judged(event, rule):
+    assert schedule_of([event]) == Schedule(event, (rule,) if rule else ())

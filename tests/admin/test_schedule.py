@@ -1,0 +1,59 @@
+"""How often something is started, and what is started in the same minute."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+
+from headless.admin.schedule import Schedule
+
+
+def cron(*expressions):
+    return Schedule("", expressions)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "seconds"),
+    [
+        (cron("* * * * *"), 60),
+        (cron("*/7 * * * *"), 240),  # from minute 56 to the next hour
+        (cron("0 2 * * *"), 86400),
+        (cron("0 2 * * 1-5"), 86400),
+        (cron("0 2 * * 7"), 7 * 86400),
+        (cron("0 2 1 * *"), 28 * 86400),
+        (cron("0 2 29 2 *"), None),  # once in the four years that are looked at
+        (cron("50 23 * * *", "10 0 * * *"), 20 * 60),
+        (cron("0 2 1 * 1"), 86400),  # the first of a month, and each Monday
+        (cron("0 2 */2 * 1"), 7 * 86400),  # with a star both must match: Monday 31, Monday 7
+        (Schedule("@reboot"), None),
+        (Schedule("PT5M", (), 300.0), 300),
+        (Schedule("both", ("0 2 * * *",), 300.0), 300),
+    ],
+)
+def test_the_shortest_interval_is_the_one_between_two_starts(schedule, seconds):
+    assert schedule.shortest_interval_seconds() == seconds
+
+
+def test_starts_are_those_after_the_moment():
+    starts = cron("30 2 * * 6").starts(datetime(2026, 11, 28, 2, 30), 2)
+    assert starts == [datetime(2026, 12, 5, 2, 30), datetime(2026, 12, 12, 2, 30)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "meet"),
+    [
+        (cron("0 2 * * *"), cron("0 * * * *"), True),
+        (cron("0 2 * * *"), cron("5 2 * * *"), False),
+        (cron("0 2 * * 1"), cron("0 2 * * 2"), False),
+        (cron("0 2 29 2 *"), cron("0 2 * * *"), True),
+        (Schedule("@reboot"), cron("* * * * *"), False),
+    ],
+)
+def test_schedules_meet_that_have_a_minute_in_common(first, second, meet):
+    assert first.meets(second) is meet
+
+
+def test_what_is_no_expression_is_an_error():
+    with pytest.raises(ValueError, match="61"):
+        cron("61 2 * * *").shortest_interval_seconds()
