@@ -31,7 +31,7 @@ MAY_IMPORT = {
     },
     "headless.cli": {"headless.client", "headless.options", "headless.outcome", "headless.terminal"},
     "headless.rehearsal": {
-        "headless.rehearsal", "headless.client", "headless.server", "headless.options",
+        "headless.rehearsal", "headless.admin", "headless.client", "headless.server", "headless.options",
         "headless.outcome", "headless.protocol", "headless.report", "headless.terminal",
     },
     "headless.monitor": {

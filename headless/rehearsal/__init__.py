@@ -3,6 +3,7 @@
 What is where. An import leads down this list, never up.
 
     command.py         one rehearsal, and its exit status
+    crontab.py         the lines of a crontab, each with the rehearsal as a process
     arguments.py       what the rehearsal itself is told, before the options of the command
     places.py          where the files of the command line are here
     server.py          the server, as long as the rehearsal lasts

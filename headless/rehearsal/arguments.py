@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from headless.outcome import ParameterError
 PROGRAM = f"{PACKAGE} rehearse"
 
 HELP = f"""Usage: {PROGRAM} [own options] <options of planta_headless.py>
+       {PROGRAM} [own options] --crontab FILE [--line N]
 
 Runs the command line against a job server that lives as long as this call,
 and returns what the command returns. The jobs really run, on this machine and
@@ -29,19 +31,27 @@ Own options, which come first:
                       it that is a ppms.py in the folder of the files, or else
                       one that prints what is called
   --dry-run           jobs are checked, accepted and compiled, but not run
+  --crontab FILE      instead of a command line: the lines of this crontab that
+                      call planta_headless.py, one after the other, as cron
+                      runs them; all else in them really runs. - is stdin
+  --line N            of them the one in this line of the file
   -h, --help          shows this
 
 A line without -t is followed to the end of its jobs. What became of them is
 said after the return code of the command, which stays what it is.
 
 The exit status is the return code of the command; for a mistake in the own
-options it is 2.
+options it is 2. Of a crontab it is 0 if each of the lines has returned 0, else 1.
 """
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """`command` is the command line of planta_headless.py. Folders and files are absolute; "" is what was not given."""
+    """`command` is the command line of planta_headless.py. Folders and files are absolute, but for the crontab, which
+    may be -; "" is what was not given, and 0 for `line`.
+
+    `report` is for the rehearsal of a whole crontab: a file that gets a line of JSON, instead of notes on stderr.
+    """
 
     command: tuple[str, ...]
     modules_from: str = ""
@@ -49,10 +59,14 @@ class Arguments:
     stand_in: str = ""
     accept_modules: bool = False
     dry_run: bool = False
+    crontab: str = ""
+    line: int = 0
+    report: str = ""
 
 
-_PLACES = ("--modules-from", "--files-from", "--stand-in")
+_PLACES = ("--modules-from", "--files-from", "--stand-in", "--crontab", "--line", "--report")
 _FLAGS = ("--accept-modules", "--dry-run")
+_KINDS = {"--modules-from": "folder", "--files-from": "folder", "--line": "number"}
 
 
 def misplaced(argv: Sequence[str]) -> str:
@@ -75,25 +89,40 @@ def parse(argv: Sequence[str]) -> Arguments:
         elif option in places:
             if not equals:
                 value = rest.pop(1) if len(rest) > 1 else ""
-            places[option] = _existing(option, value)
+            places[option] = _checked(option, value)
         else:
             break
         del rest[0]
+    command = tuple(rest[1:] if rest[:1] == ["--"] else rest)
+    if places["--crontab"] and command:
+        raise ParameterError("with --crontab there are no options of the command: each line has its own")
+    if places["--line"] and not places["--crontab"]:
+        raise ParameterError("--line needs --crontab")
     if places["--modules-from"] and flags["--accept-modules"]:
         raise ParameterError("--modules-from and --accept-modules exclude each other")
     return Arguments(
-        tuple(rest[1:] if rest[:1] == ["--"] else rest),
+        command,
         places["--modules-from"],
         places["--files-from"],
         places["--stand-in"],
         flags["--accept-modules"],
         flags["--dry-run"],
+        places["--crontab"],
+        int(places["--line"] or 0),
+        places["--report"],
     )
 
 
-def _existing(option: str, value: str) -> str:
+def _checked(option: str, value: str) -> str:
+    """Raises ParameterError."""
     if not value:
-        raise ParameterError(f"{option} needs a {'file' if option == '--stand-in' else 'folder'}")
+        raise ParameterError(f"{option} needs a {_KINDS.get(option, 'file')}")
+    if option == "--line" and not re.fullmatch("[1-9][0-9]{0,8}", value):
+        raise ParameterError(f"--line {value[:80]!r} is not the number of a line")
+    return _existing(option, value) if option in ("--modules-from", "--files-from", "--stand-in") else value
+
+
+def _existing(option: str, value: str) -> str:
     path = os.path.abspath(value)
     if option != "--stand-in":
         if not os.path.isdir(path):

@@ -5,6 +5,7 @@ The login is by a secret that is made for the call, whatever login the command l
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Sequence
@@ -19,7 +20,7 @@ from headless.options import NO_TIMEOUT, WAIT, Answer, ChallengeLogin, Options, 
 from headless.outcome import OK, TIMED_OUT, ParameterError, SessionError
 from headless.protocol import bcrypt_hash
 from headless.protocol.text import shorten
-from headless.protocol.vocabulary import FAILED, MODULE, Job
+from headless.protocol.vocabulary import FAILED, MODULE, PY_CODE, Job
 from headless.protocol.wire import Accepted, Event
 from headless.rehearsal import arguments, places
 from headless.rehearsal.arguments import PROGRAM, Arguments
@@ -40,6 +41,10 @@ def main(argv: Sequence[str]) -> int:
     """What the command returns for this command line with the rehearsal's server in the place of `-s`."""
     try:
         own = arguments.parse(argv)
+        if own.crontab:
+            from headless.rehearsal import crontab  # which needs more libraries
+
+            return crontab.rehearse(own)
         options = _parse(own.command)
         import lxml.etree  # noqa: F401 (what is missing here would be missing in the server, too)
 
@@ -105,13 +110,22 @@ class _Rehearsal:
                 code = self._follow(options)
             if code < 0:
                 server.terminate()
-        if code == TIMED_OUT:
+        if self._own.report:
+            self._write_report(code)
+        elif code == TIMED_OUT:
             print_note(
                 PROGRAM,
                 f"the command has returned 3 after {options.timeout} s, when a server lets the jobs go on; the "
                 f"rehearsal has ended them: {self._ends()}",
             )
         return code
+
+    def _write_report(self, code: int) -> None:
+        """Raises OSError."""
+        names = [job.kind if job.kind == PY_CODE else job.text for job in self._options.jobs]
+        report = {"jobs": " ".join(names), "code": str(code), "ends": self._ends()}
+        with open(self._own.report, "a", encoding="ascii") as file:
+            file.write(json.dumps(report) + "\n")
 
     def _find_files(self) -> tuple[Job, ...]:
         jobs, remarks = places.find(self._options.jobs, self._own.files_from)
@@ -142,7 +156,7 @@ class _Rehearsal:
     def _note(self) -> str:
         """What is to be said when the jobs begin to run, "" if none of them is code of the caller."""
         is_harmless = self._own.accept_modules and all(job.kind == MODULE for job in self._options.jobs)
-        if self._own.dry_run or is_harmless:
+        if self._own.dry_run or is_harmless or self._own.report:
             return ""
         return f"the jobs really run, on this machine, as {effective_user()} (--dry-run does not run them)"
 
@@ -155,7 +169,9 @@ class _Rehearsal:
         code = call.run_within(self._waiter, waiting)
         if code < 0:
             return code
-        print_note(PROGRAM, f"the command has returned {OK}, when the jobs were accepted; after that: {self._ends()}")
+        if not self._own.report:
+            note = f"the command has returned {OK}, when the jobs were accepted; after that: {self._ends()}"
+            print_note(PROGRAM, note)
         return OK
 
     def _ends(self) -> str:

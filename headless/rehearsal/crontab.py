@@ -1,0 +1,253 @@
+"""The lines of a crontab, rehearsed as cron would run them, one after the other: its shell, its environment and nothing
+else, the home of the user, what stands behind a %. In each line `/bin/sh SCRIPT`, which rehearses, takes the place of
+each call of planta_headless.py; all else in the line really runs.
+
+How a crontab and its commands are read is in admin/. What a rehearsal is, command.py says: here it is a process.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from headless.admin import crontab, places, shell
+from headless.admin.entry import Call, Entry
+from headless.admin.places import File, Kind
+from headless.admin.reading import Program, Reading
+from headless.client.osuser import effective_user
+from headless.client.waiting import READ, Waiter
+from headless.outcome import CommandFailed, Interrupted, ParameterError
+from headless.rehearsal.arguments import PROGRAM, Arguments
+from headless.terminal import escape_control_chars, print_answer, print_note
+
+_COMMAND = "planta_headless.py"
+_PACKAGE = Path(__file__).parent.parent
+_SECONDS_TO_END = 10.0
+_MAX_SCRIPT_BYTES = 1 << 20
+_HEAD = ("line", "schedule", "code", "seconds", "jobs", "what became of them")
+
+
+@dataclass
+class _Line:
+    """A line that calls the command. `problem` is why it cannot be rehearsed, or "". `code` is what it has returned, as
+    a shell says it, and `reports` are those of its calls."""
+
+    number: int
+    entry: Entry | None = None
+    calls: Sequence[Call] = ()
+    problem: str = ""
+    code: int | None = None
+    seconds: float = 0.0
+    reports: list[dict[str, str]] = field(default_factory=list)
+
+
+def rehearse(own: Arguments) -> int:
+    """0 if there are lines that call the command and each has returned 0, else 1. Raises ParameterError, CommandFailed,
+    Interrupted, OSError."""
+    lines, others = _lines(_file(own.crontab))
+    if own.line:
+        lines = [line for line in lines if line.number == own.line]
+        if not lines:
+            raise ParameterError(f"line {own.line} of {own.crontab!r} does not call {_COMMAND}")
+    what = "their jobs are not run" if own.dry_run else "and so do their jobs"
+    print_note(
+        PROGRAM,
+        f"the lines really run, with their redirections, on this machine, as {effective_user()}; {what}",
+    )
+    with Waiter() as waiter:
+        with tempfile.TemporaryDirectory(prefix="planta-rehearsal-") as folder:
+            for line in lines:
+                if not line.problem:
+                    print_answer(f"line {line.number}:\n")
+                    _Run(line, own, folder, waiter).run()
+        waiter.check()
+    print_answer((_table(lines) if lines else "") + _summary(lines, 0 if own.line else others))
+    return 0 if lines and all(line.code == 0 for line in lines) else 1
+
+
+def _file(path: str) -> File:
+    """Raises ParameterError."""
+    try:
+        if path == "-":
+            content = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
+            return File(path, content, Kind.CRONTAB, effective_user())
+        file = places.read(path, None)
+    except ParameterError as error:
+        raise ParameterError(f"--crontab: {error}") from None
+    if file.kind is not Kind.CRONTAB:
+        raise ParameterError(f"--crontab: {path!r} is no crontab")
+    return file
+
+
+def _lines(file: File) -> tuple[list[_Line], int]:
+    """Those that call the command, or may do so, and how many others there are."""
+    entries, findings = crontab.read(file.content, file.path, file.names_users, file.user)
+    lines = [_line(entry) for entry in entries]
+    found = [line for line in lines if line is not None]
+    text = file.content.split("\n")
+    known = {line.number for line in found}
+    for finding in findings:
+        is_lost = finding.consequence == crontab.NOTHING_RUNS and finding.place.line not in known
+        if is_lost and _COMMAND in text[finding.place.line - 1]:
+            found.append(_Line(finding.place.line, problem=finding.text))
+    return sorted(found, key=lambda line: line.number), lines.count(None)
+
+
+def _line(entry: Entry) -> _Line | None:
+    """None for one that does not call the command."""
+    reading = Reading()
+    shell.read(entry, reading)
+    number = entry.place.line
+    problem = next((each.text for each in reading.findings if each.rule == "syntax"), "")
+    if problem:
+        return _Line(number, entry, problem=problem) if _COMMAND in entry.command.text else None
+    if not (reading.calls or any(map(_names_the_command, reading.programs))):
+        return None
+    return _Line(number, entry, reading.calls, _why_not(entry, reading))
+
+
+def _why_not(entry: Entry, reading: Reading) -> str:
+    """Why the line must not be run: above all because the command itself would be. Or ""."""
+    for program in reading.programs:
+        if _names_the_command(program):
+            return f"it starts {program.word.text}, which calls {_COMMAND}: rehearse its calls one by one"
+    if any(option.begin < call.script.end for call in reading.calls for option in call.options):
+        return f"{_COMMAND} and its options come from one variable"
+    if _COMMAND in _replaced(entry, reading.calls, ""):
+        return f"not each {_COMMAND} in it could be replaced"
+    if entry.folder is None or not os.path.isdir(entry.folder):
+        return f"there is no folder {entry.folder!r}, where it begins" if entry.folder else "HOME is not known"
+    return ""
+
+
+def _names_the_command(program: Program) -> bool:
+    try:
+        with open(os.path.join(program.folder or "/", program.word.text), "rb") as file:
+            return _COMMAND.encode() in file.read(_MAX_SCRIPT_BYTES)
+    except (OSError, ValueError):
+        return False
+
+
+def _replaced(entry: Entry, calls: Iterable[Call], script: str) -> str:
+    """The command of the entry with this in the place of each interpreter and script."""
+    text, positions = entry.command.text, entry.command.positions
+    for call in sorted(calls, key=lambda call: call.script.begin, reverse=True):
+        first = call.interpreter or call.script
+        begin, end = bisect_left(positions, first.begin), bisect_left(positions, call.script.end)
+        text = text[:begin] + script + text[end:]
+    return text
+
+
+class _Run:
+    """One line, as it runs."""
+
+    def __init__(self, line: _Line, own: Arguments, folder: str, waiter: Waiter) -> None:
+        assert line.entry is not None
+        self._line = line
+        self._entry = line.entry
+        self._waiter = waiter
+        self._report = os.path.join(folder, "report")
+        self._stdin = os.path.join(folder, "stdin")
+        self._script = os.path.join(folder, "rehearse")
+        if not re.fullmatch(r"[\w/.+-]+", self._script):  # it stands in quotes of any kind
+            raise CommandFailed(f"the folder {folder!r} needs a name without blanks and special characters: set TMPDIR")
+        rehearsal = [sys.executable, str(_PACKAGE), "rehearse", *_own_options(own), "--report", self._report, "--"]
+        Path(self._script).write_text(f'exec {shlex.join(rehearsal)} "$@"\n', encoding="utf-8")
+        Path(self._stdin).write_bytes(os.fsencode(self._entry.stdin))
+        Path(self._report).write_bytes(b"")
+
+    def run(self) -> None:
+        """Raises Interrupted, OSError."""
+        begun = time.monotonic()
+        command = _replaced(self._entry, self._line.calls, f"/bin/sh {self._script}")
+        ended, holder = os.pipe()  # whatever the line leaves in the background has it open
+        try:
+            with open(self._stdin, "rb") as stdin:
+                process = subprocess.Popen(
+                    [self._entry.shell, "-c", command],
+                    cwd=self._entry.folder,
+                    env=self._entry.environment,
+                    stdin=stdin,
+                    pass_fds=[holder],
+                    start_new_session=True,
+                )
+        except OSError as error:
+            self._line.problem = f"{self._entry.shell} cannot be started: {error.strerror or error}"
+            os.close(ended)
+            return
+        finally:
+            os.close(holder)
+        try:
+            self._wait(process, ended)
+        finally:
+            os.close(ended)
+        code = process.wait()
+        self._line.code = code if code >= 0 else 128 - code
+        self._line.seconds = time.monotonic() - begun
+        self._line.reports = [json.loads(each) for each in Path(self._report).read_text("ascii").splitlines()]
+
+    def _wait(self, process: subprocess.Popen[bytes], ended: int) -> None:
+        try:
+            self._waiter.wait(ended, READ)
+        except Interrupted:
+            _signal_group(process, signal.SIGTERM)
+            try:
+                self._waiter.wait(ended, READ, _SECONDS_TO_END)
+            finally:
+                _signal_group(process, signal.SIGKILL)
+                process.wait()
+            raise
+
+
+def _signal_group(process: subprocess.Popen[bytes], signum: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signum)
+
+
+def _own_options(own: Arguments) -> list[str]:
+    """For the rehearsal of a call, wherever that has its working directory."""
+    options = ["--files-from", own.files_from or os.getcwd()]
+    options += ["--modules-from", own.modules_from] if own.modules_from else []
+    options += ["--stand-in", own.stand_in] if own.stand_in else []
+    options += ["--accept-modules"] if own.accept_modules else []
+    return options + (["--dry-run"] if own.dry_run else [])
+
+
+def _table(lines: Iterable[_Line]) -> str:
+    rows = [_HEAD, *map(_row, lines)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD) - 1)]
+    return "".join("  ".join([*map(str.ljust, row, widths), row[-1]]).rstrip() + "\n" for row in rows)
+
+
+def _row(line: _Line) -> tuple[str, ...]:
+    schedule = line.entry.schedule.text if line.entry and line.entry.schedule else "-"
+    jobs = ", ".join(report["jobs"] for report in line.reports) or "-"
+    ends = "; ".join(_end(report) for report in line.reports) or f"{_COMMAND} was not called, or had a mistake"
+    if line.problem:
+        cells = (str(line.number), schedule, "-", "-", "-", f"not rehearsed: {line.problem}")
+    else:
+        cells = (str(line.number), schedule, str(line.code), f"{line.seconds:.1f}", jobs, ends)
+    return tuple(map(escape_control_chars, cells))
+
+
+def _end(report: dict[str, str]) -> str:
+    return f"{report['code']}: {report['ends'] or 'refused'}"
+
+
+def _summary(lines: Sequence[_Line], others: int) -> str:
+    run = [line for line in lines if line.code is not None]
+    failed = sum(line.code != 0 for line in run)
+    text = f"{len(run)} rehearsed, {failed} of them did not return 0; {len(lines) - len(run)} not rehearsed"
+    return f"{text}; {others} without {_COMMAND}\n"

@@ -1,0 +1,220 @@
+"""`rehearse --crontab`: whole lines as cron runs them, each call on a server of its own, and what became of them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from support.job_processes import is_running
+from support.process import PATIENCE, ROOT, current_user
+from support.rehearsal import notes
+from support.waiting import wait_until
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no cron")
+
+COMMAND = "/planta/jobs/python /planta/jobs/planta_headless.py -s planta.example:20000"
+
+
+@pytest.fixture
+def tab(rehearse):
+    """Makes a crontab of these lines, whose home is a folder of the test."""
+    (rehearse.folder / "home").mkdir()
+
+    def make(*lines: str) -> str:
+        settings = [f"HOME={rehearse.folder}/home", f"TMPDIR={rehearse.temporary}"]
+        text = "\n".join([*settings, *(line.replace("COMMAND", COMMAND) for line in lines)]) + "\n"
+        return str(rehearse.write("tab", text))
+
+    return make
+
+
+def rows(done: subprocess.CompletedProcess[str]) -> dict[int, list[str]]:
+    """The columns of the table, by the number of the line."""
+    table = done.stdout[done.stdout.index("line  schedule") :].splitlines()[1:-1]
+    return {int(row.split()[0]): re.split(r"\s{2,}", row)[1:] for row in table}
+
+
+def test_each_line_is_run_and_what_became_of_its_jobs_is_shown(rehearse, tab):
+    rehearse.write("modules/009ABC.py", "print('ran')")
+    rehearse.write("nightly/close.py", "raise SystemExit('no such table')")
+    path = tab(
+        "# m h dom mon dow",
+        "0 2 * * * COMMAND -t -1 -v -m 009ABC > log",
+        "*/5 * * * 1-5 COMMAND -f /planta/py/nightly/close.py",
+        "@daily COMMAND -t -1 -f nightly/close.py -c 1",
+        "@reboot touch never",
+    )
+    done = rehearse("--modules-from", "modules", "--crontab", path)
+    assert done.returncode == 1
+    table = rows(done)
+    assert [table[line][:2] for line in (4, 5, 6)] == [["0 2 * * *", "0"], ["*/5 * * * 1-5", "0"], ["@daily", "1"]]
+    assert [table[line][3:] for line in (4, 5, 6)] == [
+        ["009ABC", "0: job 1 ok"],
+        ["/planta/py/nightly/close.py", "0: job 1 failed: no such table"],
+        ["nightly/close.py py_code", "1: job 1 failed: no such table, job 2 skipped"],
+    ]
+    assert done.stdout.splitlines()[-1] == (
+        "3 rehearsed, 1 of them did not return 0; 0 not rehearsed; 1 without planta_headless.py"
+    )
+    assert "job 1 stdout: ran" in (rehearse.folder / "home" / "log").read_text()
+    assert not (rehearse.folder / "home" / "never").exists()
+    (said,) = notes(done)
+    assert said.startswith("the lines really run, with their redirections, on this machine, as ")
+
+
+def test_a_line_runs_with_crons_environment_shell_home_and_input_alone(rehearse, tab):
+    rehearse.environment["SECRET"] = "hunter2"
+    path = tab(
+        "SHELL=/bin/bash",
+        'X="1 2"',
+        "0 2 * * * COMMAND -t -1 -c 1 && env | sort > env; pwd > folder; cat > input; echo \\%$BASH > shell%a%b",
+    )
+    assert rehearse("--crontab", path).returncode == 0
+    home = rehearse.folder / "home"
+    environment = dict(line.split("=", 1) for line in (home / "env").read_text().splitlines())
+    assert {name: environment.pop(name) for name in ("PATH", "HOME", "SHELL", "LOGNAME", "X", "TMPDIR")} == {
+        "PATH": "/usr/bin:/bin", "HOME": str(home), "SHELL": "/bin/bash", "LOGNAME": current_user(), "X": "1 2",
+        "TMPDIR": str(rehearse.temporary),
+    }  # fmt: skip
+    assert set(environment) <= {"PWD", "SHLVL", "_", "OLDPWD"}
+    assert (home / "folder").read_text() == f"{home}\n"
+    assert (home / "input").read_text() == "a\nb\n"
+    assert (home / "shell").read_text() == "%/bin/bash\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "COMMAND -t -1 -c 'print(42)' -v > log",
+        "/planta/jobs/planta_headless.py -t -1 -v -c 'print(42)' -s x:1 > log 2>&1",
+        "python3 -u '/planta/jobs/planta_headless.py' -s x:1 -t -1 -v -c 'print(42)' > log",
+        "sh -c 'COMMAND -t -1 -v -c \"print(42)\" > log'",
+        "$PYTHON $HEADLESS $OPTIONS -c 'print(42)' > log",
+        "true && { COMMAND -t -1 -v -c 'print(42)' || echo failed; } | cat > log",
+        "COMMAND -t -1 -v -c 'print(42)' > log &",
+        "COMMAND -t -1 -v --py_code='print(4\\%5*10+2)' > log",
+    ],
+)
+def test_a_call_is_rehearsed_wherever_it_stands_in_a_line(rehearse, tab, line):
+    variables = ("PYTHON=/planta/python3", "HEADLESS=/planta/planta_headless.py", "OPTIONS=-s planta:20000 -t -1 -v")
+    done = rehearse("--crontab", tab(*variables, f"0 2 * * * {line}"))
+    assert done.returncode == 0, done.stdout
+    assert rows(done)[6][3:] == ["py_code", "0: job 1 ok"]
+    assert "job 1 stdout: 42" in (rehearse.folder / "home" / "log").read_text()
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        ("0 2 * * * COMMAND -c 'print(1)", "sh says: Syntax error"),
+        ("61 2 * * * COMMAND -c 1", "cron does not know the minute"),
+        ("0 2 * * * COMMAND -c 1; ./night.sh", "it starts ./night.sh, which calls planta_headless.py: rehearse"),
+        ("0 2 * * * $ALL -c 1", "planta_headless.py and its options come from one variable"),
+        ("0 2 * * * COMMAND -c 1; touch planta_headless.py", "not each planta_headless.py in it could be replaced"),
+    ],
+)
+def test_a_line_that_cannot_be_rehearsed_is_not_run_and_that_is_a_1(rehearse, tab, line, problem):
+    rehearse.write("home/night.sh", "/planta/jobs/planta_headless.py -c 1").chmod(0o755)
+    path = tab(f"ALL={COMMAND}", line, "0 3 * * * COMMAND -t -1 -c 1")
+    done = rehearse("--crontab", path)
+    assert done.returncode == 1
+    assert rows(done)[4][-1].startswith(f"not rehearsed: {problem}")
+    assert rows(done)[5][-1] == "0: job 1 ok"
+    assert [path.name for path in (rehearse.folder / "home").iterdir()] == ["night.sh"]
+    assert done.stdout.endswith(
+        "1 rehearsed, 0 of them did not return 0; 1 not rehearsed; 0 without planta_headless.py\n"
+    )
+
+
+def test_a_home_that_is_not_here_is_said(rehearse, tab):
+    done = rehearse("--crontab", tab("HOME=/absent", "0 2 * * * COMMAND -c 1"))
+    assert (done.returncode, rows(done)[4][-1]) == (1, "not rehearsed: there is no folder '/absent', where it begins")
+
+
+def test_a_call_that_the_line_does_not_come_to_is_no_success_of_its_jobs(rehearse, tab):
+    done = rehearse("--crontab", tab("0 2 * * * false && COMMAND -c 1"))
+    assert (done.returncode, rows(done)[3][1:]) == (
+        1,
+        ["1", "0.0", "-", "planta_headless.py was not called, or had a mistake"],
+    )
+
+
+def test_one_line_can_be_chosen(rehearse, tab):
+    path = tab("0 2 * * * COMMAND -c 1 && touch first", "0 3 * * * COMMAND -c 1 && touch second")
+    assert rehearse("--crontab", path, "--line", "4").returncode == 0
+    assert [each.name for each in (rehearse.folder / "home").iterdir()] == ["second"]
+    done = rehearse("--crontab", path, "--line", "2")
+    assert (done.returncode, done.stderr.count("\n"), "line 2 of " in done.stderr) == (2, 1, True)
+
+
+def test_a_crontab_without_a_call_is_no_success(rehearse, tab):
+    done = rehearse("--crontab", tab("0 2 * * * touch never"))
+    assert (done.returncode, done.stdout.count("\n")) == (1, 1)
+    assert not list((rehearse.folder / "home").iterdir())
+
+
+def test_a_dry_run_runs_the_lines_but_not_the_code_of_their_jobs(rehearse, tab):
+    path = tab('0 2 * * * COMMAND -t -1 -m 009ABC -c \'open("trace", "w")\' && touch line')
+    done = rehearse("--dry-run", "--accept-modules", "--crontab", path)
+    assert (done.returncode, "their jobs are not run" in done.stderr) == (0, True)
+    assert [each.name for each in (rehearse.folder / "home").iterdir()] == ["line"]
+    assert not (rehearse.folder / "trace").exists()
+
+
+def test_the_crontab_can_come_from_standard_input(rehearse, tab):
+    path = tab("0 2 * * * COMMAND -t -1 -c 1")
+    with open(path) as file:
+        done = subprocess.run(
+            [sys.executable, ROOT / "headless", "rehearse", "--crontab", "-"],
+            stdin=file, cwd=rehearse.folder, capture_output=True, text=True, check=False, timeout=PATIENCE,
+        )  # fmt: skip
+    assert (done.returncode, rows(done)[3][-1]) == (0, "0: job 1 ok")
+
+
+@pytest.mark.parametrize(
+    ("argv", "problem"),
+    [
+        (("--crontab", "absent"), "--crontab: 'absent' cannot be read: No such file or directory"),
+        (("--crontab", "."), "--crontab: '.' cannot be read: Is a directory"),
+        (("--crontab", "night.sh"), "--crontab: 'night.sh' is no crontab"),
+        (("--crontab", "tab", "-m", "X"), "with --crontab there are no options of the command"),
+        (("--crontab", "tab", "--line", "0"), "--line '0' is not the number of a line"),
+        (("--crontab", "tab", "--line", "9" * 5000), "--line '999"),
+        (("--crontab", "tab", "--line"), "--line needs a number"),
+        (("--line", "1", "-c", "1"), "--line needs --crontab"),
+        (("--crontab=",), "--crontab needs a file"),
+    ],
+)
+def test_a_mistake_is_one_line_and_a_2(rehearse, tab, argv, problem):
+    tab("0 2 * * * COMMAND -c 1")
+    rehearse.write("night.sh", "#!/bin/sh\n")
+    done = rehearse(*argv)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert done.stderr.startswith(f"headless rehearse: error: {problem}")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_line_that_runs_and_all_that_it_has_started(rehearse, tab, signum):
+    pids = rehearse.folder / "pids"
+    code = f"import os, time; open(r'{pids}', 'a').write(f'{{os.getpid()}}\\n'); time.sleep(600)"
+    path = tab(
+        f'0 2 * * * (sleep 601; touch never) & echo $! >> {pids}; COMMAND -t -1 -c "{code}"', "0 3 * * * COMMAND -c 1"
+    )
+    with subprocess.Popen(
+        [sys.executable, ROOT / "headless", "rehearse", "--crontab", path],
+        cwd=rehearse.folder, env=rehearse.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        try:
+            wait_until(lambda: pids.exists() and pids.read_text().count("\n") == 2)
+            process.send_signal(signum)
+            assert process.wait(PATIENCE) == -signum
+        finally:
+            process.kill()
+    for pid in map(int, pids.read_text().split()):
+        assert not is_running(pid)
+    rehearse.assert_nothing_left()
