@@ -158,7 +158,8 @@ def test_the_login_of_the_protocol_page_is_right():
 
 
 DOCUMENTS = [
-    "README.md", "protocol/PORTING.md", "protocol/PROTOCOL.md", "protocol/protocol.xsd", "server/SERVER.md"
+    "README.md", "admin/MOVING.md", "protocol/PORTING.md", "protocol/PROTOCOL.md", "protocol/protocol.xsd",
+    "server/SERVER.md",
 ]  # fmt: skip
 
 
