@@ -56,6 +56,8 @@ class _Line:
 def rehearse(own: Arguments) -> int:
     """0 if there are lines that call the command and each has returned 0, else 1. Raises ParameterError, CommandFailed,
     Interrupted, OSError."""
+    if os.name == "nt":
+        raise ParameterError("--crontab: Windows has no cron; rehearse the command lines one by one")
     lines, others = _lines(_file(own.crontab))
     if own.line:
         lines = [line for line in lines if line.number == own.line]
