@@ -11,6 +11,7 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from headless.admin import users
 from headless.admin.command_line import base_name, is_starter
@@ -108,7 +109,7 @@ def _of_programs(call: Call) -> Iterator[Finding]:
                 text = f"{word.text!r} is no program on this machine"
                 yield Finding(call.place, ERROR, "no-program", text, _NOT_FOUND, advice="correct the path")
         elif shutil.which(word.text, path=path) is None:
-            found = shutil.which(word.text)
+            found = _python_for(call) if word is call.interpreter else shutil.which(word.text)
             edits = (Edit(word.begin, word.end, found),) if found and word.is_plain else ()
             text = f"{word.text!r} is not in the PATH of this line, {path!r}"
             yield Finding(call.place, ERROR, "no-program", text, _NOT_FOUND, edits, "write its whole path")
@@ -197,7 +198,11 @@ def _of_time(call: Call, options: Options) -> Iterator[Finding]:
             text = "timeout ends the command and not its jobs"
             consequence = "the jobs go on, and the code is 124, which says nothing of them"
             yield Finding(call.place, WARNING, "timeout", text, consequence, advice="use -t SECONDS alone")
-    interval = call.entry.schedule.shortest_interval_seconds() if call.entry.schedule is not None else None
+    schedule = call.entry.schedule
+    if schedule is not None and schedule.expressions and not schedule.starts(datetime.now(), 1):
+        text, consequence = f"the date {schedule.text!r} never comes", "the job never runs"
+        yield Finding(call.place, ERROR, "never", text, consequence, advice="correct the day or the month")
+    interval = schedule.shortest_interval_seconds() if schedule is not None else None
     if options.timeout == 0:
         text = "without -t the command ends as soon as the jobs are accepted"
         consequence = "nobody learns how they end" + (

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from headless.admin import batch, call_checks, crontab, places, shell, systemd, task_scheduler
 from headless.admin.check_report import Report
-from headless.admin.entry import Entry, Language
-from headless.admin.finding import ERROR, Finding
+from headless.admin.entry import Entry, Language, Scheduler
+from headless.admin.finding import ERROR, WARNING, Finding
 from headless.admin.log_ins import log_ins
 from headless.admin.places import File, Kind
 from headless.admin.reading import Reading
+from headless.options import PROGRAM as PROGRAM_OF_JOBS
 from headless.outcome import ParameterError
 from headless.report import report
 from headless.terminal import print_answer
@@ -79,6 +80,7 @@ class _Checks:
         checked = [call_checks.check(call) for call in self._reading.calls]
         findings = [*self._reading.findings, *(each for one in checked for each in one.findings)]
         findings += call_checks.same_jobs(checked)
+        findings += self._not_checked(findings)
         findings += log_ins(checked) if self._connects else []
         kept = dict.fromkeys(each for each in findings if self._is_of_interest(each))
         in_order = sorted(
@@ -89,6 +91,16 @@ class _Checks:
     def _is_of_interest(self, finding: Finding) -> bool:
         """Nobody wants to know what is wrong with a crontab in which the command is not named."""
         return finding.place.path.endswith(".timer") or "planta_headless" in self._contents[finding.place.path]
+
+    def _not_checked(self, findings: list[Finding]) -> Iterator[Finding]:
+        """Lines that name the command, of which nothing can be said: what ssh starts, say."""
+        known = {call.entry.place for call in self._reading.calls} | {each.place for each in findings}
+        for entry in self._reading.entries:
+            is_script = entry.scheduler is Scheduler.SCRIPT
+            if PROGRAM_OF_JOBS in entry.command.text and entry.place not in known and not is_script:
+                text = f"{PROGRAM_OF_JOBS} is named here, and no call of it was found"
+                advice = "if it calls it, on another machine say, check that line there"
+                yield Finding(entry.place, WARNING, "not-checked", text, "nobody knows", advice=advice)
 
     def _read_file(self, file: File) -> None:
         if file.kind is Kind.CRONTAB:

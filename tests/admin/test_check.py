@@ -147,6 +147,14 @@ def test_two_lines_that_start_the_same_job_in_the_same_minute_are_found(place, t
     assert sorted(rules(check(place, f"{times} {good(place)}\n{other} {good(place)}\n"))) == expected
 
 
+def test_a_date_that_never_comes_is_found(place):
+    assert rules(check(place, f"0 2 31 2 * {good(place)}\n0 2 29 2 * {good(place)}\n")) == ["never"]
+
+
+def test_a_line_that_cannot_be_checked_is_not_passed_over(place):
+    assert rules(check(place, "0 2 * * * ssh other 'planta_headless.py -s planta:20000 -m X'\n")) == ["not-checked"]
+
+
 def test_a_line_that_starts_often_needs_a_lock(place):
     locked = good(place, "/usr/bin/env flock -n l ")
     assert rules(check(place, f"*/10 * * * * {good(place)}\n")) == ["not-locked"]
@@ -234,7 +242,7 @@ def test_a_script_that_looks_at_the_code_is_good(place):
 def test_scripts_that_start_each_other_are_read_once(place):
     for one, other in (("a.sh", "b.sh"), ("b.sh", "a.sh")):
         (place / one).write_text(f"#!/bin/sh\n# planta_headless.py\n{place}/{other}\n")
-    assert check(place, f"0 2 * * * {place}/a.sh # planta_headless.py\n")[1] == []
+    assert check(place, f"# planta_headless.py\n0 2 * * * {place}/a.sh\n")[1] == []
 
 
 # The command line
