@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-ADMIN = ["croniter>=3", "mslex>=1", "python-crontab>=3", "tree-sitter>=0.23", "tree-sitter-bash>=0.23"]
+ADMIN = ["croniter>=3", "mslex>=1", "tree-sitter>=0.23", "tree-sitter-bash>=0.23"]
 
 setup(
     name="planta-headless",

@@ -6,8 +6,7 @@ import os
 import sys
 
 _RUNTIME = ("bcrypt", "lxml")
-# Of the extra [admin]: the name of the module, where it is not that of the package.
-_ADMIN = {"croniter": "", "crontab": "python-crontab", "mslex": "", "tree_sitter": "", "tree_sitter_bash": ""}
+_ADMIN = ("croniter", "mslex", "tree_sitter", "tree_sitter_bash")  # modules of the extra [admin]
 _DEBIAN = "/etc/debian_version"
 
 
@@ -25,7 +24,7 @@ def how_to_install(module: str) -> str:
 
 def _packages(module: str) -> str:
     if module in _ADMIN:
-        return " ".join([*_RUNTIME, *(package or name.replace("_", "-") for name, package in _ADMIN.items())])
+        return " ".join([*_RUNTIME, *(name.replace("_", "-") for name in _ADMIN)])
     return module
 
 

@@ -16,7 +16,7 @@ VENV = (
     "/usr/bin/python3 -m venv .venv && .venv/bin/python -m pip install {} (and start this with .venv/bin/python from "
     "now on)"
 )
-ADMIN = "bcrypt lxml croniter python-crontab mslex tree-sitter tree-sitter-bash"
+ADMIN = "bcrypt lxml croniter mslex tree-sitter tree-sitter-bash"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the names of files in a venv")
@@ -24,7 +24,7 @@ ADMIN = "bcrypt lxml croniter python-crontab mslex tree-sitter tree-sitter-bash"
     ("kind", "module", "expected"),
     [
         ("own", "lxml", "/usr/bin/python3 -m pip install --force-reinstall lxml"),
-        ("own", "crontab", f"/usr/bin/python3 -m pip install --force-reinstall {ADMIN}"),
+        ("own", "croniter", f"/usr/bin/python3 -m pip install --force-reinstall {ADMIN}"),
         ("own, without pip", "lxml", VENV.format("lxml")),
         ("venv of a managed one", "bcrypt", "/usr/bin/python3 -m pip install --force-reinstall bcrypt"),
         ("managed", "lxml", VENV.format("lxml")),
