@@ -40,8 +40,7 @@ def check(call: Call) -> Checked:
     """What is wrong with one call."""
     options, problem = _options(call)
     findings = list(problem)
-    # What runs behind docker or ssh has other files.
-    looks_at_files = call.entry.language in _FILES_OF_THIS_MACHINE and all(map(_is_of_this_machine, call.wrappers))
+    looks_at_files = _looks_at_files(call)
     if looks_at_files:
         findings += [*_of_programs(call), *_of_script(call)]
     findings += [*_of_interpreter(call), *_of_fate(call, options)]
@@ -52,8 +51,10 @@ def check(call: Call) -> Checked:
     return Checked(call, options, tuple(findings))
 
 
-def _is_of_this_machine(wrapper: Word) -> bool:
-    return is_starter(base_name(wrapper.text))
+def _looks_at_files(call: Call) -> bool:
+    """Not for a task of Windows on another system, nor for what runs behind docker or ssh."""
+    is_here = call.entry.language in _FILES_OF_THIS_MACHINE
+    return is_here and all(is_starter(base_name(word.text)) for word in call.wrappers)
 
 
 def same_jobs(checked: Iterable[Checked]) -> Iterator[Finding]:
@@ -87,22 +88,30 @@ def _options(call: Call) -> tuple[Options | None, list[Finding]]:
 
 def _of_interpreter(call: Call) -> Iterator[Finding]:
     interpreter = call.interpreter
-    if interpreter is None or not _is_python_2(interpreter):
+    version = _old_version(call, interpreter) if interpreter is not None else ""
+    if interpreter is None or not version:
         return
     edits = (Edit(interpreter.begin, interpreter.end, _python_for(call)),) if interpreter.is_plain else ()
-    text = f"{interpreter.text} is Python 2; Python 3.9 or later is needed"
-    yield Finding(call.place, ERROR, "python-2", text, _ENDS_WITH_2, edits, f"write {_python_for(call)}")
+    text = f"{interpreter.text} is Python {version}; Python 3.9 or later is needed"
+    yield Finding(call.place, ERROR, "old-python", text, _ENDS_WITH_2, edits, f"write {_python_for(call)}")
 
 
-def _is_python_2(interpreter: Word) -> bool:
-    return bool(re.fullmatch(r"python2(\.\d+)?(\.exe)?", base_name(interpreter.text)))
+def _old_version(call: Call, interpreter: Word) -> str:
+    """By its name, or that of the file that it leads to; "" if it is new enough, or not known."""
+    found = shutil.which(interpreter.text, path=_path(call)) if _looks_at_files(call) else None
+    for name in (os.path.realpath(found) if found else "", interpreter.text):
+        match = re.fullmatch(r"python(\d)(?:\.(\d+))?(?:\.exe)?", base_name(name))
+        if match and (match[2] or match[1] == "2"):
+            is_old = (int(match[1]), int(match[2] or 0)) < (3, 9)
+            return "" if not is_old else f"{match[1]}.{match[2]}" if match[2] else match[1]
+    return ""
 
 
 def _of_programs(call: Call) -> Iterator[Finding]:
     """Those that are not found by the PATH of the scheduler, or not where they are said to be."""
-    path = call.environment.get("PATH", "/usr/bin:/bin")
+    path = _path(call)
     for word in (*call.wrappers, *([call.interpreter] if call.interpreter else [])):
-        if not word.is_certain or word.text in ("exec", "command", "builtin", "time") or _is_python_2(word):
+        if not word.is_certain or word.text in ("exec", "command", "builtin", "time") or _is_old(call, word):
             continue
         if "/" in word.text:
             if not os.access(os.path.join(call.folder or "/", word.text), os.X_OK):
@@ -113,8 +122,16 @@ def _of_programs(call: Call) -> Iterator[Finding]:
             edits = (Edit(word.begin, word.end, found),) if found and word.is_plain else ()
             text = f"{word.text!r} is not in the PATH of this line, {path!r}"
             yield Finding(call.place, ERROR, "no-program", text, _NOT_FOUND, edits, "write its whole path")
-    if call.interpreter is not None and call.interpreter.is_certain and not _is_python_2(call.interpreter):
+    if call.interpreter is not None and call.interpreter.is_certain and not _old_version(call, call.interpreter):
         yield from _of_libraries(call, shutil.which(call.interpreter.text, path=path))
+
+
+def _path(call: Call) -> str:
+    return call.environment.get("PATH", "/usr/bin:/bin")
+
+
+def _is_old(call: Call, word: Word) -> bool:
+    return word is call.interpreter and bool(_old_version(call, word))
 
 
 def _of_libraries(call: Call, python: str | None) -> Iterator[Finding]:

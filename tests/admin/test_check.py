@@ -72,7 +72,7 @@ CALLS = {
     "no job": (" -m 009ABC", "", ["options"]),
     "an option of no program": ("-m 009ABC", "-m 009ABC --wait", ["options"]),
     "-t longer than the interval": ("-t -1", "-t 86400", ["t-too-long"]),
-    "Python 2": (sys.executable, "/usr/bin/python2", ["python-2"]),
+    "Python 2": (sys.executable, "/usr/bin/python2", ["old-python"]),
     "no such Python": (sys.executable, "/opt/nothing/python3", ["no-program"]),
     "a Python that cron's PATH does not have": (sys.executable, "python3.99", ["no-program"]),
     "no such script": (str(SCRIPT), "/opt/nothing/planta_headless.py", ["no-script"]),
@@ -163,6 +163,20 @@ def test_a_line_that_starts_often_needs_a_lock(place):
     for front, expected in (("flock -n l ", []), ("", ["not-locked"])):
         content = f"PATH={os.environ['PATH']}\n# planta_headless.py\n*/10 * * * * {front}sh {place}/a.sh\n"
         assert [each for each in rules(check(place, content)) if each != "no-program"] == expected
+
+
+def test_a_python_that_is_too_old_is_found_by_the_file_that_its_name_leads_to(place):
+    for name, real, expected in (("python", "python2.7", "2.7"), ("python3", "python3.6", "3.6"), ("python3", "", "")):
+        (place / "bin").mkdir(exist_ok=True)
+        link = place / "bin" / name
+        link.unlink(missing_ok=True)
+        if real:
+            (place / "bin" / real).touch(mode=0o755)
+        link.symlink_to(place / "bin" / real if real else sys.executable)
+        found = check(place, line(place, sys.executable, str(link)))
+        assert [each["text"].partition(";")[0] for each in found[1] if each["rule"] == "old-python"] == (
+            [f"{link} is Python {expected}"] if expected else []
+        )
 
 
 # The file

@@ -83,7 +83,7 @@ CALLS = {
     "another start after a failure": ("<Enabled>", "<RestartOnFailure><Count>3</Count></RestartOnFailure><Enabled>",
                                       "restart"),
     "a user who is logged on": ("<LogonType>Password", "<LogonType>InteractiveToken", "logged-on"),
-    "Python 2": (r".venv\Scripts\python.exe", r"python2.exe", "python-2"),
+    "Python 2": (r".venv\Scripts\python.exe", r"python2.exe", "old-python"),
     "no -t": ("-t -1 ", "", "no-t"),
     "a mistake in the options": ("-m 009ABC", "-m", "options"),
     "a redirection": ("-m 009ABC", "-m 009ABC &gt; log.txt", "options"),

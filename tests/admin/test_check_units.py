@@ -79,7 +79,7 @@ SERVICES = {
     "a redirection": ("-m 009ABC", "-m 009ABC > PLACE/log 2>&1", "no-shell", False),
     "an alternative": ("-m 009ABC", "-m 009ABC || /bin/mail root", "no-shell", False),
     "nobody who is told": ("OnFailure=tell@%n.service\n", "", "unheard", False),
-    "Python 2": ("PYTHON", "/usr/bin/python2", "python-2", True),
+    "Python 2": ("PYTHON", "/usr/bin/python2", "old-python", True),
     "no -t": ("-t -1 ", "", "no-t", True),
     "a mistake in the options": ("-m 009ABC", "-m", "options", False),
     "no password file": ("PLACE/secret", "PLACE/missing", "password-file", False),

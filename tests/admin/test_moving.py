@@ -61,7 +61,8 @@ def test_the_transcript_of_the_check_is_what_it_says(planta, monkeypatch):
     old(planta)
     monkeypatch.chdir(planta)
     said = run_here("check", "old.crontab").stdout.replace(f"{planta}/planta/", "/planta/")
-    # What sh gets of a line is as long as the paths allow.
+    # What sh gets of a line is as long as the paths allow; and some machines still have that Python 2.
+    said = re.sub(r"is Python 2\.\d+;", "is Python 2;", said)
     told, shown = (re.sub(r"sh gets only: .*", "sh gets", text) for text in (said, block("Check")))
     assert told.splitlines() == shown.splitlines()
 
