@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from headless.admin import receipts
 from headless.admin.runs import Level, Report, Run, Stage, judge
-from headless.outcome import CommandFailed, explain
+from headless.outcome import CommandFailed, ParameterError, explain
 from headless.protocol.text import shorten
 from headless.protocol.vocabulary import QUEUED, RUNNING
 from headless.server.appearance import appearance
@@ -32,21 +32,20 @@ class _Parser(argparse.ArgumentParser):
     """A mistake in the options is nothing that the job has done: UNKNOWN, in the one line that the monitor shows."""
 
     def error(self, message: str) -> NoReturn:
-        raise argparse.ArgumentError(None, f"{message} (see {self.prog} --help)")
+        raise ParameterError(f"{message} (see {self.prog} --help)")
 
 
 def main(argv: Sequence[str]) -> int:
-    """0 the job ended well, 1 it goes on or nobody knows its end, 2 it did not, 3 that cannot be said."""
+    """0 the job ended well, 1 it goes on or nobody knows its end, 2 it did not, 3 that cannot be said.
+
+    Raises SystemExit for --help."""
     try:
         arguments = _parser().parse_args(argv)
         now = time.time()
         report = judge(arguments.job, _runs(arguments, now), arguments.within, now)
         figures = _figures(report, arguments.within)
-    except SystemExit:  # the help has been shown
-        return Level.UNKNOWN
     except Exception as error:
-        text = error.message if isinstance(error, argparse.ArgumentError) else explain(error)[1]
-        report, figures = Report(Level.UNKNOWN, text), ""
+        report, figures = Report(Level.UNKNOWN, explain(error)[1]), ""
     print_answer(f"PLANTA {report.level.name}: {_plain(report.text)}{figures}\n")
     return report.level
 

@@ -59,7 +59,7 @@ def test_each_line_is_run_and_what_became_of_its_jobs_is_shown(rehearse, tab):
         ["nightly/close.py py_code", "1: job 1 failed: no such table, job 2 skipped"],
     ]
     assert done.stdout.splitlines()[-1] == (
-        "3 rehearsed, 1 of them did not return 0; 0 not rehearsed; 1 without planta_headless.py"
+        "3 rehearsed, 1 of them not well; 0 not rehearsed; 1 without planta_headless.py"
     )
     assert "job 1 stdout: ran" in (rehearse.folder / "home" / "log").read_text()
     assert not (rehearse.folder / "home" / "never").exists()
@@ -126,9 +126,7 @@ def test_a_line_that_cannot_be_rehearsed_is_not_run_and_that_is_a_1(rehearse, ta
     assert rows(done)[4][-1].startswith(f"not rehearsed: {problem}")
     assert rows(done)[5][-1] == "0: job 1 ok"
     assert [path.name for path in (rehearse.folder / "home").iterdir()] == ["night.sh"]
-    assert done.stdout.endswith(
-        "1 rehearsed, 0 of them did not return 0; 1 not rehearsed; 0 without planta_headless.py\n"
-    )
+    assert done.stdout.endswith("1 rehearsed, 0 of them not well; 1 not rehearsed; 0 without planta_headless.py\n")
 
 
 def test_a_home_that_is_not_here_is_said(rehearse, tab):

@@ -160,6 +160,6 @@ def _of_quotes(call: Call) -> Iterator[Finding]:
     for word in call.options:
         if word.text.startswith("'"):
             text = f"single quotes are no quotes on Windows: {word.text[:40]!r} is taken word for word"
-            consequence = "the code does nothing, and ends well"
+            consequence = "code of -c does nothing then, and ends well; any other value is wrong"
             advice = 'use double quotes, as in -c "print(1)"'
             yield Finding(call.place, ERROR, "single-quotes", text, consequence, advice=advice)

@@ -18,7 +18,7 @@ from headless.admin.command_line import base_name, is_starter
 from headless.admin.entry import Call, Fate, Language, Scheduler, Word
 from headless.admin.finding import ERROR, WARNING, Edit, Finding
 from headless.client import password_file
-from headless.options import NO_TIMEOUT, Answer, ChallengeLogin, Options, parse
+from headless.options import NO_TIMEOUT, Answer, ChallengeLogin, Options, parse, patience
 from headless.outcome import ParameterError
 
 _ENDS_WITH_2 = "it ends with 2, and no job runs"
@@ -42,8 +42,8 @@ def check(call: Call) -> Checked:
     findings = list(problem)
     looks_at_files = _looks_at_files(call)
     if looks_at_files:
-        findings += [*_of_programs(call), *_of_script(call)]
-    findings += [*_of_interpreter(call), *_of_fate(call, options)]
+        findings += [*_of_programs(call), *_of_script(call), *_of_folders(call)]
+    findings += [*_of_interpreter(call), *_of_fate(call, options), *_of_variables(call)]
     if options is not None:
         findings += _of_time(call, options)
         if looks_at_files:
@@ -66,6 +66,8 @@ def same_jobs(checked: Iterable[Checked]) -> Iterator[Finding]:
             continue
         for call, other in seen:
             assert call.entry.schedule is not None
+            if call.entry.place == each.call.entry.place:  # one after the other
+                continue
             if (other.jobs, other.service) == (options.jobs, options.service) and schedule.meets(call.entry.schedule):
                 text = f"{call.place} starts the same jobs in the same minute"
                 consequence = "they run twice, one beside the other"
@@ -122,8 +124,31 @@ def _of_programs(call: Call) -> Iterator[Finding]:
             edits = (Edit(word.begin, word.end, found),) if found and word.is_plain else ()
             text = f"{word.text!r} is not in the PATH of this line, {path!r}"
             yield Finding(call.place, ERROR, "no-program", text, _NOT_FOUND, edits, "write its whole path")
-    if call.interpreter is not None and call.interpreter.is_certain and not _old_version(call, call.interpreter):
-        yield from _of_libraries(call, shutil.which(call.interpreter.text, path=path))
+    name = call.interpreter.text if call.interpreter is not None else _interpreter_of_script(call)
+    is_certain = call.interpreter is None or call.interpreter.is_certain
+    if name and is_certain and not (call.interpreter is not None and _old_version(call, call.interpreter)):
+        yield from _of_libraries(call, shutil.which(name, path=path))
+
+
+def _interpreter_of_script(call: Call) -> str:
+    """What the first line of the script names, "" if that cannot be known."""
+    path = _script_path(call)
+    if path is None:
+        return ""
+    try:
+        with open(path, "rb") as file:
+            first = file.readline(200).decode("utf-8", "replace")
+    except OSError:
+        return ""
+    match = re.match(r"#!\s*(?:\S*/env\s+)?(\S+)", first)
+    return match[1] if match else ""
+
+
+def _script_path(call: Call) -> str | None:
+    """None if it cannot be known."""
+    if not call.script.is_certain or not (os.path.isabs(call.script.text) or call.folder):
+        return None
+    return os.path.join(call.folder or "", call.script.text)
 
 
 def _path(call: Call) -> str:
@@ -171,9 +196,9 @@ def _library_folders(prefix: str, python: str) -> Iterator[str]:
 
 
 def _of_script(call: Call) -> Iterator[Finding]:
-    if not call.script.is_certain or (not os.path.isabs(call.script.text) and call.folder is None):
+    path = _script_path(call)
+    if path is None:
         return
-    path = os.path.join(call.folder or "", call.script.text)
     if not os.path.isfile(path):
         text, consequence = f"there is no file {path!r}", "it ends with 2 or 127, and no job runs"
         yield Finding(call.place, ERROR, "no-script", text, consequence, advice="correct the path")
@@ -186,6 +211,41 @@ def _of_script(call: Call) -> Iterator[Finding]:
         yield Finding(call.place, ERROR, "not-executable", text, _NOT_FOUND, advice=f"chmod +x {path!r}")
 
 
+def _of_folders(call: Call) -> Iterator[Finding]:
+    """Where the command begins, and where its output goes."""
+    is_own = call.folder != call.entry.folder or call.entry.scheduler is Scheduler.SYSTEMD  # cron can do without HOME
+    if call.folder is not None and is_own and not os.path.isdir(call.folder):
+        text, consequence = f"there is no folder {call.folder!r}, in which it begins", "no job runs"
+        yield Finding(call.place, ERROR, "no-folder", text, consequence, advice="make it, or correct its name")
+        return
+    for each in call.redirections:
+        if not each.operator.startswith((">", "&>")) or each.operator == ">&" or re.search(r"[$`*?~]", each.target):
+            continue
+        folder = os.path.dirname(os.path.join(call.folder or "", each.target))
+        if os.path.isabs(folder) and not os.path.isdir(folder):
+            text, consequence = f"there is no folder {folder!r} for {each.operator} {each.target}", "no job runs"
+            yield Finding(call.place, ERROR, "no-folder", text, consequence, advice="make it, or correct its name")
+
+
+def _of_variables(call: Call) -> Iterator[Finding]:
+    """Those of this project, in the environment of the call."""
+    variables = call.environment
+    try:
+        patience(variables.get("PLANTA_PATIENCE", ""))
+    except ParameterError as error:
+        yield Finding(call.place, ERROR, "variable", str(error), _ENDS_WITH_2, advice="write a number of seconds")
+    if not _looks_at_files(call):
+        return
+    wire, receipt = variables.get("PLANTA_WIRE", ""), variables.get("PLANTA_RECEIPT", "")
+    if ("/" in wire or wire.endswith(".py")) and not os.path.isfile(os.path.join(call.folder or "", wire)):
+        text = f"PLANTA_WIRE: there is no file {wire!r}"
+        yield Finding(call.place, ERROR, "variable", text, _ENDS_WITH_2, advice="correct its name")
+    folder = os.path.dirname(os.path.join(call.folder or "", receipt))
+    if receipt and os.path.isabs(folder) and not os.path.isdir(folder):
+        text = f"PLANTA_RECEIPT: there is no folder {folder!r}"
+        yield Finding(call.place, ERROR, "variable", text, "there is no receipt of any call", advice="make it")
+
+
 def _of_fate(call: Call, options: Options | None) -> Iterator[Finding]:
     if call.fate is Fate.LOST:
         text = f"the return code is lost: {call.lost_to}"
@@ -193,6 +253,7 @@ def _of_fate(call: Call, options: Options | None) -> Iterator[Finding]:
         advice = "let nothing stand behind the call but || and what tells you"
         yield Finding(call.place, ERROR, "code-lost", text, consequence, advice=advice)
         return
+    yield from _of_mail(call)
     is_cron = call.entry.scheduler is Scheduler.CRON and call.fate is Fate.RESULT
     tells = any(base_name(word.text) in _TELLS for word in call.wrappers) or call.environment.get("PLANTA_RECEIPT")
     if not is_cron or tells or options is None or (options.verbosity and not _is_redirected(call)):
@@ -203,6 +264,16 @@ def _of_fate(call: Call, options: Options | None) -> Iterator[Finding]:
         'end the line with || echo "ended with $?", which cron mails, or set PLANTA_RECEIPT and use headless monitor'
     )
     yield Finding(call.place, WARNING, "unheard", text, consequence, advice=advice)
+
+
+def _of_mail(call: Call) -> Iterator[Finding]:
+    variables = call.environment
+    prints = re.search(r"\|\|[\s{(]*(echo|printf|cat)\b", call.entry.command.text)
+    is_silent = variables.get("MAILTO") == "" and not variables.get("PLANTA_RECEIPT")
+    if call.entry.scheduler is Scheduler.CRON and is_silent and prints:
+        text = "MAILTO is empty: cron throws away what is printed"
+        advice = "name somebody in MAILTO, or set PLANTA_RECEIPT and use headless monitor"
+        yield Finding(call.place, WARNING, "unheard", text, "codes 1 and 3 go unnoticed", advice=advice)
 
 
 def _is_redirected(call: Call) -> bool:
@@ -225,7 +296,10 @@ def _of_time(call: Call, options: Options) -> Iterator[Finding]:
         consequence = "nobody learns how they end" + (
             f", and the next start is {_said(interval)} later" if interval else ""
         )
-        edits = (Edit(call.script.end, call.script.end, " -t -1"),) if call.script.is_plain else ()
+        is_said = any(re.match("-t|--t", word.text) for word in call.options)
+        if is_said:
+            text = text.replace("without -t", "with -t 0")
+        edits = (Edit(call.script.end, call.script.end, " -t -1"),) if call.script.is_plain and not is_said else ()
         yield Finding(call.place, WARNING, "no-t", text, consequence, edits, "give -t -1")
     elif options.timeout != NO_TIMEOUT and interval is not None and options.timeout >= interval:
         text = f"-t {options.timeout} is not shorter than the {_said(interval)} to the next start"

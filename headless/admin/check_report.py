@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
@@ -13,6 +14,8 @@ from headless.admin.finding import ERROR, Edit, Finding, corrected
 from headless.admin.places import File
 from headless.outcome import ParameterError
 from headless.terminal import escape_control_chars
+
+_MAX_EDITS = 20  # of which the corrected lines are shown
 
 
 @dataclass(frozen=True)
@@ -70,11 +73,14 @@ class Report:
                 target = Path(folder, *Path(os.path.abspath(file.path)).parts[1:])
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(corrected(file.content, edits).encode(file.encoding, "surrogateescape"))
+                shutil.copymode(file.path, target)
 
     def _corrected_lines(self, findings: list[Finding]) -> Iterator[str]:
         """The lines of the file that the edits touch, as they should be."""
         edits = [edit for each in findings for edit in each.edits]
         if not edits:
+            return
+        if len(edits) > _MAX_EDITS:  # of each line of a file, say: --fix writes them
             return
         content = next(file.content for file in self.files if file.path == findings[0].place.path)
         begin = content.rfind("\n", 0, min(edit.begin for edit in edits)) + 1

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from headless.admin.command_line import script_call, what_starts
 from headless.admin.entry import Call, Entry, Language, Place, Scheduler, Text, Word
 from headless.admin.finding import ERROR, WARNING, Edit, Finding
-from headless.admin.reading import Reading
+from headless.admin.reading import Program, Reading
 from headless.admin.schedule import Schedule, is_expression
 
 _SHELL_SYNTAX = re.compile(r"\d?>>?(&\d)?.*|<|\||\|\||&&?|;.+")
@@ -63,12 +63,14 @@ def read(files: Mapping[str, str], reading: Reading) -> None:
     unit by its path."""
     units = {path: Unit(path, content) for path, content in files.items()}
     for path, unit in units.items():
-        if not path.endswith(".service") or "planta_headless" not in unit.content:
+        if not path.endswith(".service"):
             continue
         timer = next((units[other] for other in files if _starts(units[other], other, path)), None)
         service = _Service(unit, _schedule_of(timer), reading)
         for start in unit.all("ExecStart"):
             service.read_command(start)
+        if "planta_headless" not in unit.content:
+            continue
         reading.findings.extend(_of_service(unit))
         reading.findings.extend(_of_timer(timer) if timer is not None else ())
 
@@ -130,9 +132,11 @@ class _Service:
             self._reading.entries.append(self._entry(start, Language.SHELL, command, words[0].text))
             return
         found = script_call(started.words)
-        if found is None:
-            return
         entry = self._entry(start, Language.SYSTEMD, text, "")
+        if found is None:
+            if started.words:
+                self._reading.programs.append(Program(entry, started.words[0], entry.folder, started.wrappers))
+            return
         call = Call(
             entry, entry.place, found.script, found.interpreter, found.options, started.wrappers,
             entry.environment, folder=entry.folder,

@@ -100,7 +100,7 @@ class _Task:
             batch = re.match(r'"?(?:.*[\\/])?cmd(?:\.exe)?"?\s+/[cC]\s+(.*)', text, re.DOTALL)
             language = Language.BATCH if batch else Language.WINDOWS
             command = batch[1] if batch else text
-            if batch and command.startswith('"') and command.endswith('"') and command.count('"') > 2:
+            if batch and re.fullmatch(r'".*\s.*"', command):  # cmd takes the outer quotes away
                 command = command[1:-1]
             begin = self._begin + self._text.find("<Arguments>" if arguments else "<Command>")
             positions = (begin,) * (len(command) + 1)

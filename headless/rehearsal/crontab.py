@@ -52,6 +52,11 @@ class _Line:
     seconds: float = 0.0
     reports: list[dict[str, str]] = field(default_factory=list)
 
+    @property
+    def is_good(self) -> bool:
+        """Whether it has called the command, and has returned 0."""
+        return self.code == 0 and bool(self.reports)
+
 
 def rehearse(own: Arguments) -> int:
     """0 if there are lines that call the command and each has returned 0, else 1. Raises ParameterError, CommandFailed,
@@ -76,7 +81,7 @@ def rehearse(own: Arguments) -> int:
                     _Run(line, own, folder, waiter).run()
         waiter.check()
     print_answer((_table(lines) if lines else "") + _summary(lines, 0 if own.line else others))
-    return 0 if lines and all(line.code == 0 for line in lines) else 1
+    return 0 if lines and all(line.is_good for line in lines) else 1
 
 
 def _file(path: str) -> File:
@@ -250,6 +255,6 @@ def _end(report: dict[str, str]) -> str:
 
 def _summary(lines: Sequence[_Line], others: int) -> str:
     run = [line for line in lines if line.code is not None]
-    failed = sum(line.code != 0 for line in run)
-    text = f"{len(run)} rehearsed, {failed} of them did not return 0; {len(lines) - len(run)} not rehearsed"
+    failed = sum(not line.is_good for line in run)
+    text = f"{len(run)} rehearsed, {failed} of them not well; {len(lines) - len(run)} not rehearsed"
     return f"{text}; {others} without {_COMMAND}\n"

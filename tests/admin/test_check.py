@@ -87,6 +87,9 @@ CALLS = {
     "something behind it": (" || echo ended with $?", "; echo done", ["code-lost"]),
     "timeout": (sys.executable, f"/usr/bin/timeout 60 {sys.executable}", ["timeout"]),
     "a wrapper that is not there": (sys.executable, f"/opt/nothing/flock -n l {sys.executable}", ["no-program"]),
+    "no folder for the log": ("> PLACE/log", "> PLACE/missing/log", ["no-folder"]),
+    "no folder to begin in": (sys.executable, f"cd /no/such/folder && {sys.executable}", ["no-folder"]),
+    "-t 0": ("-t -1", "-t 0", ["no-t"]),
     "a quote without an end": ("-m 009ABC", "-m '009ABC", ["syntax"]),
     "a % in code": ("-m 009ABC", "-c \"print('%d' % 42)\"", ["percent"]),
     "a date in the name of the log": ("/log", "/log.$(date +%F)", ["percent"]),
@@ -105,6 +108,35 @@ def test_what_is_wrong_with_a_call_is_found_and_nothing_else(place, old, new, ex
 
 
 _NEEDS_A_PERSON = {"syntax", "password-file"}  # their texts say what is to be done
+
+
+VARIABLES = {
+    "PLANTA_PATIENCE=ten": "variable",
+    "PLANTA_WIRE=/no/such/wire.py": "variable",
+    "PLANTA_RECEIPT=/no/such/folder/receipts": "variable",
+    "MAILTO=''": "unheard",
+}
+
+
+@pytest.mark.parametrize(("setting", "rule"), VARIABLES.items())
+def test_a_setting_that_spoils_a_call_is_found(place, setting, rule):
+    found = check(place, f"{setting}\n0 2 * * * {good(place)}\n")
+    assert [(each["line"], each["rule"]) for each in found[1]] == [(2, rule)]
+
+
+def test_a_script_that_is_called_by_its_name_needs_a_python_with_libraries_too(place):
+    (place / "headless").mkdir()
+    (place / "python3").symlink_to("/bin/sh")  # a Python without any
+    script = place / "planta_headless.py"
+    for first, expected in ((f"#!{place}/python3", ["no-library"]), (f"#!{sys.executable}", [])):
+        script.write_text(first + "\n")
+        script.chmod(0o755)
+        called = good(place).replace(f"{sys.executable} {SCRIPT}", str(script))
+        assert rules(check(place, f"0 2 * * * {called}\n")) == expected
+
+
+def test_two_calls_in_one_line_are_one_after_the_other(place):
+    assert rules(check(place, f"0 2 * * * {good(place)}; {good(place)}\n")) == []
 
 
 CORRECTED = {

@@ -69,6 +69,8 @@ def test_a_password_file_that_is_missing_is_one_finding_and_nobody_is_asked_for_
 
 
 def test_the_wire_of_the_crontab_is_spoken(server, secret, tmp_path):
-    (found,) = check(tmp_path, f"-s {server.address} -u R42 -p {secret}", environment="PLANTA_WIRE=/no/such/wire.py\n")
+    (tmp_path / "wire.py").write_text("")
+    variable = f"PLANTA_WIRE={tmp_path}/wire.py\n"
+    (found,) = check(tmp_path, f"-s {server.address} -u R42 -p {secret}", environment=variable)
     assert found[:3] == (2, "error", "login")
     assert "PLANTA_WIRE" in found[3]

@@ -105,6 +105,13 @@ def test_what_else_is_wrong_with_a_task_is_found(tmp_path, old, new, rule):
     assert all(each["at_night"] and (each["write"] or each["to_do"]) for each in found)
 
 
+def test_a_task_that_starts_cmd_is_read_as_cmd_reads_it(tmp_path):
+    for command in (f'/c "{PYTHON} {LINE} &gt; C:\\log.txt"', f'/c ""{PYTHON}" {LINE} &gt; C:\\log.txt 2&gt;&amp;1"'):
+        content = TASK.replace(PYTHON, "cmd.exe").replace(f"<Arguments>{LINE}", f"<Arguments>{command}")
+        assert check(tmp_path, content) == []
+        assert [each["rule"] for each in check(tmp_path, content.replace("-t -1 ", ""))] == ["no-t"]
+
+
 def test_an_export_of_several_tasks_names_the_lines_of_each(tmp_path):
     bad = TASK.replace("PT0S", "PT72H").replace('<?xml version="1.0" encoding="UTF-16"?>\n', "")
     for content in (f"<!-- \\A -->\n{bad}\n<!-- \\B -->\n{bad}", f"<Tasks>\n{bad}{bad}</Tasks>\n"):

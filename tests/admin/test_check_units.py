@@ -82,6 +82,7 @@ SERVICES = {
     "Python 2": ("PYTHON", "/usr/bin/python2", "old-python", True),
     "no -t": ("-t -1 ", "", "no-t", True),
     "a mistake in the options": ("-m 009ABC", "-m", "options", False),
+    "no folder": ("WorkingDirectory=PLACE", "WorkingDirectory=/no/such/folder", "no-folder", False),
     "no password file": ("PLACE/secret", "PLACE/missing", "password-file", False),
     "a shell that loses the code": (
         "ExecStart=PYTHON SCRIPT -s planta:20000 \\\n    -u R41 -p PLACE/secret -t -1 -v -m 009ABC",
@@ -111,6 +112,14 @@ def test_a_timer_that_leaves_a_night_out_is_found_and_corrected(place):
 def test_the_interval_is_that_of_the_timer(place):
     found = check(place, SERVICE.replace("-t -1", "-t 7200"), TIMER.replace("Mon..Fri *-*-* 02:00:00", "hourly"))
     assert [each["rule"] for each in found] == ["t-too-long"]
+
+
+def test_a_script_that_a_service_starts_is_read_as_well(place):
+    script = place / "import.sh"
+    script.write_text(f"#!/bin/sh\n{sys.executable} {SCRIPT} -s planta:20000 -t -1 -m X | tee {place}/log\n")
+    script.chmod(0o755)
+    found = check(place, f"[Service]\nExecStart={script}\n")
+    assert [(each["file"], each["rule"]) for each in found] == [(str(script), "code-lost")]
 
 
 def test_a_service_of_something_else_is_nobodys_business(place):
