@@ -125,6 +125,8 @@ class _Checks:
         """What the entries start, where that is a script on this machine. The list grows while it is read."""
         for program in itertools.islice(self._reading.programs, _MAX_PROGRAMS):
             file = places.script_of(program)
+            if file is not None and "planta_headless" in file.content:
+                self._reading.findings.extend(places.not_executable(file, program))
             if file is not None and file.path not in self._contents and "planta_headless" in file.content:
                 self._contents[file.path] = file.content
                 self._files.append(file)

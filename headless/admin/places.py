@@ -11,6 +11,7 @@ from pathlib import Path
 
 from headless.admin import users
 from headless.admin.entry import Entry, Language, Place, Scheduler, Text
+from headless.admin.finding import ERROR, Finding
 from headless.admin.reading import Program
 from headless.admin.task_scheduler import decoded
 from headless.outcome import ParameterError
@@ -142,6 +143,15 @@ def script_of(program: Program) -> File | None:
     except (OSError, ValueError, users.NotKnown):
         return None
     return file if file.kind in (Kind.SCRIPT, Kind.BATCH) else None
+
+
+def not_executable(file: File, program: Program) -> Iterator[Finding]:
+    """A script that is started by its name needs the right to be."""
+    if program.is_direct and os.name != "nt" and not os.access(file.path, os.X_OK):
+        text, consequence = f"{file.path!r} is not executable", "the shell says so (126), and no job runs"
+        starter = program.entry
+        place = Place(starter.place.path, 0) if starter.scheduler is Scheduler.SCRIPT else starter.place
+        yield Finding(place, ERROR, "not-executable", text, consequence, advice=f"chmod +x {file.path}")
 
 
 def script(file: File, program: Program | None) -> Entry:

@@ -17,6 +17,7 @@ class Program:
     word: Word
     folder: str | None
     wrappers: tuple[Word, ...] = ()
+    is_direct: bool = True  # and not the argument of a shell
 
 
 @dataclass(frozen=True)

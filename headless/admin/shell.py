@@ -401,7 +401,7 @@ class _Reader:
         elif name == "read":
             state.forget(each for each in texts if not each.startswith("-"))
         elif name in (".", "source") and arguments:
-            self._starts(_below(state.folder, arguments[0]), scope)
+            self._starts(_below(state.folder, arguments[0]), scope, is_direct=False)
         elif name in state.functions and scope.depth < _MAX_DEPTH:
             self.called.add(name)
             node, source = state.functions[name]
@@ -452,7 +452,7 @@ class _Reader:
             inner = replace(scope, wrappers=wrappers, shell=base_name(words[0].word.text))
             self.text(words[at].made, inner, child)
         elif not self._other_call(words, scope, state):
-            self._starts(_below(state.folder, words[at].word, True), scope)
+            self._starts(_below(state.folder, words[at].word, True), scope, is_direct=False)
 
     def _wrapper(self, name: str, words: list[Expanded], scope: _Scope, state: _State) -> None:
         values, positional = WRAPPERS[name]
@@ -530,10 +530,10 @@ class _Reader:
         )
         self._check_redirections(self.calls[-1], scope)
 
-    def _starts(self, word: Word, scope: _Scope) -> None:
+    def _starts(self, word: Word, scope: _Scope, is_direct: bool = True) -> None:
         command = self.entry.command
         wrappers = tuple(each[0].in_file(command) for each in scope.wrappers)
-        self.programs.append(Program(self.entry, word.in_file(command), self.entry.folder, wrappers))
+        self.programs.append(Program(self.entry, word.in_file(command), self.entry.folder, wrappers, is_direct))
 
     def _folder(self, state: _State) -> str | None:
         """None: not known."""

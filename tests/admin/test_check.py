@@ -277,6 +277,14 @@ def test_a_script_that_a_line_starts_is_read_as_well(place):
         assert [(each["file"], each["line"], each["rule"]) for each in found[1]] == [(str(script), 3, "code-lost")]
 
 
+def test_a_script_that_is_started_by_its_name_has_to_be_executable(place):
+    script = place / "nightly.sh"
+    script.write_text(f"#!/bin/sh\n{good(place, after=' ')}\n")
+    for front, mode, expected in (("", 0o644, ["not-executable"]), ("sh ", 0o644, []), ("", 0o755, [])):
+        script.chmod(mode)
+        assert rules(check(place, f"# planta_headless.py\n0 2 * * * {front}{script}\n")) == expected
+
+
 def test_a_script_that_looks_at_the_code_is_good(place):
     for lines in (["set -e", good(place, after=" "), "echo done"], [good(place, after=" "), "exit $?"],
                   [good(place, "if ! ", "; then echo failed; exit 1; fi")], [good(place, after=" ")],
@@ -288,6 +296,7 @@ def test_a_script_that_looks_at_the_code_is_good(place):
 def test_scripts_that_start_each_other_are_read_once(place):
     for one, other in (("a.sh", "b.sh"), ("b.sh", "a.sh")):
         (place / one).write_text(f"#!/bin/sh\n# planta_headless.py\n{place}/{other}\n")
+        (place / one).chmod(0o755)
     assert check(place, f"# planta_headless.py\n0 2 * * * {place}/a.sh\n")[1] == []
 
 
