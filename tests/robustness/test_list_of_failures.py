@@ -61,7 +61,7 @@ FILES = sorted(
     path
     for folder in ("", "client", "protocol")
     for path in (ROOT / "headless" / folder).glob("*.py")
-    if path.name not in ("example_wire.py", "commands.py")  # they are no part of a call
+    if path.name not in ("example_wire.py", "commands.py", "monitor.py")  # they are no part of a call
 )
 
 
