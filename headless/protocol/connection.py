@@ -59,6 +59,7 @@ class Connection:
         if self._is_broken:
             return None
         try:
+            self._check_nothing_follows()
             return self._reader.next_payload(self._max_frame(of_client=not self._is_client))
         except RemoteProtocolError:
             self._break()
@@ -72,8 +73,7 @@ class Connection:
                 raise RemoteProtocolError(f"'{messages.name_of(message)}' is what this side sends itself")
             self._order.advance(message, RemoteProtocolError)
             self._check(message)
-            if self.is_over and self.unread:
-                raise RemoteProtocolError(f"something follows '{messages.name_of(message)}', which is the last message")
+            self._check_nothing_follows()
         except RemoteProtocolError as error:
             self._break()
             # Whoever keeps the error must not keep what was wrong, too, which may be large.
@@ -115,6 +115,11 @@ class Connection:
 
     def _check(self, message: Message) -> None:
         """What this end demands of a message beyond the order. Raises RemoteProtocolError."""
+
+    def _check_nothing_follows(self) -> None:
+        """Whether the first byte after the last message has come with it, or later. Raises RemoteProtocolError."""
+        if self.is_over and self.unread:
+            raise RemoteProtocolError("something follows the last message")
 
     def _max_frame(self, of_client: bool) -> int:
         """Bytes of payload."""

@@ -33,6 +33,11 @@ class TestBytesTooMany:
         with pytest.raises(RemoteProtocolError):
             receive(pair.client, *cut(frames_of("alive")))
 
+    def test_one_byte_that_follows_the_last_message_later_is_a_protocol_error_too(self):
+        pair = ConnectionPair(*UNTIL_ACCEPTED.split(), "ended:failed")
+        with pytest.raises(RemoteProtocolError):
+            receive(pair.client, b"\x00")
+
     @pytest.mark.parametrize(
         ("history", "answer"),
         [

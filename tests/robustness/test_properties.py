@@ -7,7 +7,7 @@ from __future__ import annotations
 import copy
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -83,6 +83,7 @@ def outcome(conversation, *pieces: bytes) -> tuple[list[Message], str]:
 
 @examples
 @given(st.sampled_from(STAGES), st.sampled_from(["client", "server"]), some_bytes, st.lists(st.integers(0, 999)))
+@example("", "client", frame(MESSAGES["refused:protocol"]) + b"\x00", [-2])
 def test_any_bytes_are_messages_or_one_protocol_error_whatever_the_pieces(stage, end, data, cuts):
     whole, error = outcome(getattr(ConnectionPair(*stage.split()), end), data)
     again, error_again = outcome(getattr(ConnectionPair(*stage.split()), end), *in_pieces(data, cuts))

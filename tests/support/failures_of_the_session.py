@@ -305,7 +305,7 @@ SENT_AFTER_THE_JOBS = [
     Way("closed after a job has failed", 1, SUBMITTED, "closed the connection",
         then(after_the_jobs, lambda peer: peer.send(ACCEPTED, STARTED, FAILED))),
     Way("ended ok with a job undone", 1, SUBMITTED, "the session ended ok with", serving(ENDED)),
-    Way("something after the end", 1, SUBMITTED, "which is the last message",
+    Way("something after the end", 1, SUBMITTED, "something follows the last message",
         answering_jobs(ACCEPTED, STARTED, FINISHED, ENDED, "<alive/>")),
 ]  # fmt: skip
 
