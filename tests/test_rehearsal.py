@@ -100,7 +100,7 @@ def test_each_well_formed_module_is_accepted_if_that_is_asked_for(rehearse):
 
 def test_files_are_those_of_a_folder_that_is_given(rehearse, tmp_path):
     (tmp_path / "files").mkdir()
-    (tmp_path / "files" / "close.py").write_text("import os; print('closing', os.getcwd())")
+    (tmp_path / "files" / "close.py").write_text("import os; print('closing ' + os.getcwd())")
     done = rehearse("--files-from", "../files", "-v", "-t", "-1", "-f", "close.py")
     assert (done.returncode, f"closing {tmp_path / 'files'}" in done.stdout) == (0, True)
     assert rehearse("--files-from", "../files", "-t", "-1", "-f", str(tmp_path / "files" / "close.py")).returncode == 0
@@ -136,7 +136,7 @@ def test_what_is_called_on_ppms_is_printed_whether_it_is_imported_or_not(rehears
 def test_a_stand_in_of_the_site_is_the_module_ppms(rehearse, tmp_path):
     (tmp_path / "site").mkdir()
     stand_in = tmp_path / "site" / "planta_stand_in"
-    stand_in.write_text("def hello():\n    print('hello from', __name__)\n")
+    stand_in.write_text("def hello():\n    print('hello from ' + __name__)\n")
     done = rehearse(
         "--stand-in", str(stand_in), "-v", "-t", "-1", "-c", "ppms.hello()\nfrom ppms import hello\nhello()"
     )
@@ -146,7 +146,7 @@ def test_a_stand_in_of_the_site_is_the_module_ppms(rehearse, tmp_path):
 
 def test_the_machines_own_sitecustomize_is_run_all_the_same(rehearse):
     (rehearse.folder / "sitecustomize.py").write_text("import builtins; builtins.own = 'of this machine'")
-    done = rehearse("-v", "-t", "-1", "-c", "print(own, ppms.x)")
+    done = rehearse("-v", "-t", "-1", "-c", "print('%s %s' % (own, ppms.x))")
     assert (done.returncode, "stdout: of this machine ppms.x" in done.stdout) == (0, True)
 
 

@@ -30,7 +30,7 @@ from support.rehearsal import notes
 )
 def test_a_file_of_the_server_is_found_below_the_folder_of_files(rehearse, name, found):
     for file in ("close.py", "nightly/close.py", "open.py", "py/open.py"):
-        rehearse.write(f"files/{file}", "import os; print('ran', __file__, os.getcwd())")
+        rehearse.write(f"files/{file}", "import os; print('ran %s %s' % (__file__, os.getcwd()))")
     rehearse.write("close.py", "")
     done = rehearse("--files-from", "files", "-v", "-t", "-1", "-f", name)
     assert done.returncode == (0 if found else 2)

@@ -8,20 +8,10 @@ import sys
 
 import pytest
 
-from support.credentials import HASH
 from support.in_process import run_here
 from support.process import ROOT, SCRIPT
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="files and users of cron")
-
-
-@pytest.fixture
-def place(tmp_path):
-    """A folder with a password file, in which everything else of a case is written."""
-    secret = tmp_path / "secret"
-    secret.write_text(HASH + "\n")
-    secret.chmod(0o400)
-    return tmp_path
 
 
 def good(place, before="", after=""):

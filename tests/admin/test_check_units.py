@@ -12,7 +12,6 @@ import pytest
 
 from headless.admin.schedule import Schedule
 from headless.admin.systemd import schedule_of
-from support.credentials import HASH
 from support.in_process import run_here
 from support.process import PATIENCE, SCRIPT
 
@@ -39,14 +38,6 @@ Persistent=true
 [Install]
 WantedBy=timers.target
 """
-
-
-@pytest.fixture
-def place(tmp_path):
-    secret = tmp_path / "secret"
-    secret.write_text(HASH + "\n")
-    secret.chmod(0o400)
-    return tmp_path
 
 
 def check(place, service=SERVICE, timer=TIMER):
