@@ -23,6 +23,8 @@ from headless.outcome import ParameterError
 
 _ENDS_WITH_2 = "it ends with 2, and no job runs"
 _NOT_FOUND = "the shell says that there is no such command (127), and no job runs"
+_HOUR = 3600.0  # seconds
+_LOCKS = {"flock", "run-one", "lckdo", "setlock"}
 _TELLS = {"chronic", "cronic"}  # of a failure: they print then, and cron mails it
 _FILES_OF_THIS_MACHINE = {Language.SHELL, Language.SYSTEMD} if os.name != "nt" else {Language.BATCH, Language.WINDOWS}
 
@@ -113,7 +115,9 @@ def _of_programs(call: Call) -> Iterator[Finding]:
     """Those that are not found by the PATH of the scheduler, or not where they are said to be."""
     path = _path(call)
     for word in (*call.wrappers, *([call.interpreter] if call.interpreter else [])):
-        if not word.is_certain or word.text in ("exec", "command", "builtin", "time") or _is_old(call, word):
+        if not word.is_certain or word.text in ("exec", "command", "builtin", "time"):
+            continue
+        if word is call.interpreter and _old_version(call, word):  # which is a finding of its own
             continue
         if "/" in word.text:
             if not os.access(os.path.join(call.folder or "/", word.text), os.X_OK):
@@ -153,10 +157,6 @@ def _script_path(call: Call) -> str | None:
 
 def _path(call: Call) -> str:
     return call.environment.get("PATH", "/usr/bin:/bin")
-
-
-def _is_old(call: Call, word: Word) -> bool:
-    return word is call.interpreter and bool(_old_version(call, word))
 
 
 def _of_libraries(call: Call, python: str | None) -> Iterator[Finding]:
@@ -281,45 +281,51 @@ def _is_redirected(call: Call) -> bool:
 
 
 def _of_time(call: Call, options: Options) -> Iterator[Finding]:
-    for word in call.wrappers:
-        if base_name(word.text) == "timeout":
-            text = "timeout ends the command and not its jobs"
-            consequence = "the jobs go on, and the code is 124, which says nothing of them"
-            yield Finding(call.place, WARNING, "timeout", text, consequence, advice="use -t SECONDS alone")
+    yield from _of_timeout_program(call)
     schedule = call.entry.schedule
     if schedule is not None and schedule.expressions and not schedule.starts(datetime.now(), 1):
         text, consequence = f"the date {schedule.text!r} never comes", "the job never runs"
         yield Finding(call.place, ERROR, "never", text, consequence, advice="correct the day or the month")
     interval = schedule.shortest_interval_seconds() if schedule is not None else None
     if options.timeout == 0:
-        text = "without -t the command ends as soon as the jobs are accepted"
-        consequence = "nobody learns how they end" + (
-            f", and the next start is {_said(interval)} later" if interval else ""
-        )
-        is_said = any(re.match("-t|--t", word.text) for word in call.options)
-        if is_said:
-            text = text.replace("without -t", "with -t 0")
-        edits = (Edit(call.script.end, call.script.end, " -t -1"),) if call.script.is_plain and not is_said else ()
-        yield Finding(call.place, WARNING, "no-t", text, consequence, edits, "give -t -1")
-    elif options.timeout != NO_TIMEOUT and interval is not None and options.timeout >= interval:
+        yield _no_timeout(call, interval)
+        return
+    if interval is None:
+        return
+    if options.timeout != NO_TIMEOUT and options.timeout >= interval:
         text = f"-t {options.timeout} is not shorter than the {_said(interval)} to the next start"
         consequence = "two of them wait at a time"
         yield Finding(call.place, WARNING, "t-too-long", text, consequence, advice="give a shorter -t")
+    yield from _of_lock(call, interval)
+
+
+def _of_timeout_program(call: Call) -> Iterator[Finding]:
+    for word in call.wrappers:
+        if base_name(word.text) == "timeout":
+            text = "timeout ends the command and not its jobs"
+            consequence = "the jobs go on, and the code is 124, which says nothing of them"
+            yield Finding(call.place, WARNING, "timeout", text, consequence, advice="use -t SECONDS alone")
+
+
+def _no_timeout(call: Call, interval: float | None) -> Finding:
+    """`interval` is the one to the next start, in seconds; None if it is not known."""
+    is_said = any(re.match("-t|--t", word.text) for word in call.options)
+    text = f"{'with -t 0' if is_said else 'without -t'} the command ends as soon as the jobs are accepted"
+    next_start = f", and the next start is {_said(interval)} later" if interval else ""
+    consequence = f"nobody learns how they end{next_start}"
+    edits = (Edit(call.script.end, call.script.end, " -t -1"),) if call.script.is_plain and not is_said else ()
+    return Finding(call.place, WARNING, "no-t", text, consequence, edits, "give -t -1")
+
+
+def _of_lock(call: Call, interval: float) -> Iterator[Finding]:
+    """For what is started at least every hour. The other schedulers start nothing that still runs."""
     wrappers = (*call.entry.wrappers, *call.wrappers)
-    is_locked = any(base_name(word.text) in ("flock", "run-one", "lckdo", "setlock") for word in wrappers)
-    is_short = interval is not None and interval <= 3600
-    if (
-        is_short
-        and options.timeout != 0
-        and not is_locked
-        and call.entry.scheduler in (Scheduler.CRON, Scheduler.SCRIPT)
-    ):
-        assert interval is not None
-        text = f"it is started every {_said(interval)}, also while the one before still runs"
-        yield Finding(
-            call.place, WARNING, "not-locked", text, "a job that is late runs twice at a time",
-            advice="put flock -n FILE in front of it",
-        )  # fmt: skip
+    is_locked = any(base_name(word.text) in _LOCKS for word in wrappers)
+    if interval > _HOUR or is_locked or call.entry.scheduler not in (Scheduler.CRON, Scheduler.SCRIPT):
+        return
+    text = f"it is started every {_said(interval)}, also while the one before still runs"
+    consequence = "a job that is late runs twice at a time"
+    yield Finding(call.place, WARNING, "not-locked", text, consequence, advice="put flock -n FILE in front of it")
 
 
 def _of_password_file(call: Call, options: Options) -> Iterator[Finding]:
