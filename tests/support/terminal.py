@@ -69,6 +69,8 @@ class Terminal:
 
     def type(self, text: str | bytes) -> None:
         os.write(self._own, text.encode() if isinstance(text, str) else text)
+        if self._theirs is not None:  # to ask makes the kernel take the text now, with or without an echo as it is now
+            select.select([self._theirs], [], [], 0)
 
     def answer(self, text: str | bytes, prompt: str = "Password for ") -> None:
         """Types this at the prompt for the password."""
