@@ -35,6 +35,8 @@ class ExceptionHandler:
         """For `loop.set_exception_handler`."""
         error = context.get("exception")
         message = escape_control_chars(str(context["message"]))
+        if isinstance(error, OSError) and _is_of_accept(context.get("future")):
+            return  # the listener has it, too
         # ssl.SSLError is an OSError. Out of a connection's reach it may as well be a file that a bug did not expect.
         if isinstance(error, ConnectionError) or (isinstance(error, OSError) and _AT_A_CONNECTION & context.keys()):
             self._log_once(f"{message}: {escape_control_chars(str(error))}")
@@ -48,3 +50,8 @@ class ExceptionHandler:
         if line != self._last_line or now - self._last_time >= _REPEAT_SECONDS:
             self._last_line, self._last_time = line, now
             log.warning("%s", line)
+
+
+def _is_of_accept(task: object) -> bool:
+    """Whether it is the task that asyncio makes for each connection that Windows is to accept, and never looks at."""
+    return isinstance(task, asyncio.Task) and getattr(task.get_coro(), "__name__", "") == "accept_coro"

@@ -1,13 +1,16 @@
 """The listening socket: connections are accepted here, and encrypted where TLS is wanted.
 
 Here is what happens before the first message. Why not `asyncio.start_server(ssl=...)`: that drops a connection whose
-handshake fails without a word. What happens on an accepted connection is in server.py and session.py.
+handshake fails without a word, and on Windows it listens no more once a client has gone before it was accepted
+(https://github.com/python/cpython/issues/93821). What happens on an accepted connection is in server.py and session.py.
 """
 
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import cast
@@ -20,25 +23,68 @@ from headless.terminal import escape_control_chars
 log = logging.getLogger(__name__)
 
 _BACKLOG = 1024  # connections that wait to be accepted
-_AT_ONCE = 8  # that asyncio accepts before it looks at any: until then they are not counted
+_SECONDS_BETWEEN_TRIES = 1.0  # where the machine has no more descriptors or memory
+_SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-async def listen(settings: Settings, admission: Admission, serve: Serve) -> asyncio.Server:
+async def listen(settings: Settings, admission: Admission, serve: Serve) -> Listener:
     """Listens, and runs `serve` for each connection, once it is encrypted if the settings say so. Raises OSError if
     nobody can listen there."""
-    host, port, context = settings.host, settings.port, settings.tls
-    if context is None:
-        server = await asyncio.start_server(serve, host, port, backlog=_AT_ONCE)
-    else:
-        server = await asyncio.get_running_loop().create_server(
-            lambda: _Handshake(context, settings.login_timeout, admission, serve), host, port, backlog=_AT_ONCE
-        )
-    for listener in server.sockets:  # asyncio has one number for both
-        with listener.dup() as same:
-            same.listen(_BACKLOG)
-    return server
+    loop = asyncio.get_running_loop()
+    context = settings.tls
+
+    def make_protocol() -> asyncio.Protocol:
+        if context is not None:
+            return _Handshake(context, settings.login_timeout, admission, serve)
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), serve, loop=loop)
+
+    bound = await loop.create_server(make_protocol, settings.host, settings.port, start_serving=False)
+    sockets = [each.dup() for each in bound.sockets]
+    bound.close()
+    for each in sockets:
+        each.setblocking(False)
+        each.listen(_BACKLOG)
+    return Listener(sockets, make_protocol)
+
+
+class Listener:
+    """Accepts connections on these sockets until it is closed, whatever becomes of a single one."""
+
+    def __init__(self, sockets: list[socket.socket], make_protocol: Callable[[], asyncio.Protocol]) -> None:
+        self.address = sockets[0].getsockname()
+        self._sockets = sockets
+        self._make_protocol = make_protocol
+        self._tasks = [asyncio.ensure_future(self._accept(each)) for each in sockets]
+
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for each in self._sockets:
+            each.close()
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listening)
+            except OSError as error:  # also of a peer that has gone meanwhile, on Windows
+                loop.call_exception_handler(
+                    {"message": "a connection was not accepted", "exception": error, "socket": listening}
+                )
+                await asyncio.sleep(_SECONDS_BETWEEN_TRIES if error.errno in _SHORTAGE else 0)
+                continue
+            await self._begin(
+                connection
+            )  # one at a time: what has begun is counted before the next one takes its place
+
+    async def _begin(self, connection: socket.socket) -> None:
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(self._make_protocol, connection)
+        except OSError as error:
+            log.info("a connection was lost before it began: %s", error)
+            connection.close()
 
 
 class _Handshake(asyncio.Protocol):

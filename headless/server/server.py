@@ -78,7 +78,7 @@ class Server:
         settings = self._settings
         asyncio.get_running_loop().set_exception_handler(ExceptionHandler())
         self._listener = await listen(settings, self._admission, self._serve)
-        host, port = self._listener.sockets[0].getsockname()[:2]
+        host, port = self._listener.address[:2]
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         log.info("listening on %s", address)
         return address
