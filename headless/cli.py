@@ -89,11 +89,6 @@ def end_process(code: int) -> NoReturn:
     """
     if code >= 0:
         os._exit(code)
-    if os.name == "nt":  # where raising a signal ends with 3, which has a meaning here
-        os._exit(-1073741510)  # STATUS_CONTROL_C_EXIT
-    import signal
+    from headless.client.signals import end_process_by
 
-    signal.signal(-code, signal.SIG_DFL)
-    os.kill(os.getpid(), -code)
-    signal.pause()  # never longer than it takes the signal to arrive
-    os._exit(128 - code)
+    end_process_by(-code)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 # The built-in part of `signal`, which wraps its numbers into enums: that costs each call half a millisecond.
 import _signal as signal  # type: ignore[import-not-found]
+import os
 import socket
 from contextlib import contextmanager, suppress
 
@@ -17,12 +18,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import FrameType
-    from typing import Any
+    from typing import Any, NoReturn
 
 # SIGHUP does not exist on Windows, SIGBREAK (Ctrl-Break) nowhere else.
 ENDING_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
 )
+_STATUS_CONTROL_C_EXIT = 0xC000013A - 2**32  # as a signed number
 
 
 class SignalCatcher:
@@ -58,6 +60,8 @@ class SignalCatcher:
                 if end:
                     end.close()
         if self._caught is not None:  # too late for a check, and not to be lost
+            if signal.getsignal(self._caught) is signal.SIG_DFL:
+                end_process_by(self._caught)
             signal.raise_signal(self._caught)
 
     def check(self) -> None:
@@ -83,3 +87,14 @@ class SignalCatcher:
         self._caught = signum
         if self._is_interruptible:
             self.check()
+
+
+def end_process_by(signum: int) -> NoReturn:
+    """Ends the process by this signal, or as Windows says that: raising one ends it with 3 there, which is a return
+    code with another meaning."""
+    if os.name == "nt":
+        os._exit(_STATUS_CONTROL_C_EXIT)
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
+    signal.pause()  # never longer than it takes the signal to arrive
+    os._exit(128 + signum)

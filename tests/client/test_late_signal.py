@@ -1,0 +1,43 @@
+"""A signal that comes when a call has nothing left to check for it still ends the process as that signal does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from headless.client.signals import end_process_by
+from support.process import PATIENCE, ROOT
+
+STATUS_CONTROL_C_EXIT = 0xC000013A  # what a process of Windows ends with that Ctrl-C has ended
+
+LATE = """
+import signal
+from headless.client.waiting import Waiter
+signal.signal(signal.{0}, signal.SIG_DFL)
+with Waiter():
+    signal.raise_signal(signal.{0})
+"""
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_late_signal_with_the_default_handler_ends_the_process_as_it_always_does(name):
+    done = subprocess.run([sys.executable, "-c", LATE.format(name)], cwd=ROOT, timeout=PATIENCE, check=False)
+    assert done.returncode == (STATUS_CONTROL_C_EXIT if os.name == "nt" else -getattr(signal, name))
+
+
+def test_on_windows_a_signal_never_ends_the_process_with_3_which_is_a_return_code(monkeypatch):
+    statuses = []
+
+    def exit_with(status: int) -> None:
+        statuses.append(status % 2**32)
+        raise SystemExit
+
+    monkeypatch.setattr(os, "_exit", exit_with)
+    monkeypatch.setattr("headless.client.signals.os.name", "nt")
+    with pytest.raises(SystemExit):
+        end_process_by(signal.SIGTERM)
+    assert statuses == [STATUS_CONTROL_C_EXIT]
