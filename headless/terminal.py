@@ -14,6 +14,7 @@ from contextlib import suppress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import TextIO
 
 
@@ -54,6 +55,20 @@ def descriptor_of(stream: TextIO | None) -> int | None:
         return None
 
 
+def is_at_terminal() -> bool:
+    """Whether standard input is one, at which somebody can answer a question."""
+    try:
+        if sys.stdin is None or not sys.stdin.isatty():
+            return False
+    except ValueError:  # closed
+        return False
+    if sys.platform == "win32":
+        from headless.windows.console import can_be_answered
+
+        return can_be_answered(sys.stdin.fileno())
+    return True
+
+
 def write(stream: TextIO | None, text: str) -> None:
     """Writes the whole text at once. Raises OSError, ValueError."""
     if stream is None:
@@ -63,8 +78,17 @@ def write(stream: TextIO | None, text: str) -> None:
         stream.write(text)
         return
     data = text.replace("\n", os.linesep).encode(stream.encoding or "utf-8", "backslashreplace")
+    write_some = raw_writer(stream, descriptor)
     while data:
-        data = data[os.write(descriptor, data) :]
+        data = data[write_some(data) :]
+
+
+def raw_writer(stream: TextIO, descriptor: int) -> Callable[[bytes], int]:
+    """What writes bytes to the stream, past all that buffers them, and returns how many. A console of Windows would
+    take bytes as text of its own code page: Python's raw stream for one makes Unicode of them."""
+    buffer = getattr(stream, "buffer", None) if os.name == "nt" else None
+    raw = getattr(buffer, "raw", buffer)  # with -u there is nothing between
+    return (lambda data: os.write(descriptor, data)) if raw is None else raw.write
 
 
 def _try_to_write(stream: TextIO | None, text: str) -> None:

@@ -13,7 +13,8 @@ from support.process import ROOT
 # What each file, or folder, of the package may import of the package.
 MAY_IMPORT = {
     "headless": set(),
-    "headless.terminal": set(),
+    "headless.windows": set(),
+    "headless.terminal": {"headless.windows"},
     "headless.protocol": {"headless.protocol"},
     "headless.libraries": set(),
     "headless.outcome": {"headless.libraries", "headless.protocol"},
@@ -21,9 +22,11 @@ MAY_IMPORT = {
     "headless.options": {"headless.outcome", "headless.protocol"},
     "headless.client": {
         "headless.client", "headless.protocol", "headless.options", "headless.outcome", "headless.terminal",
+        "headless.windows",
     },
     "headless.server": {
         "headless.server", "headless.protocol", "headless.outcome", "headless.report", "headless.terminal",
+        "headless.windows",
     },
     "headless.admin": {
         "headless.admin", "headless.client", "headless.options", "headless.outcome", "headless.protocol",

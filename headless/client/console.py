@@ -6,11 +6,11 @@ Nothing that fails here changes how a call ends: a closed, full or broken stdout
 from __future__ import annotations
 
 import os
-import select
 import sys
 import time
 
-from headless.terminal import descriptor_of, escape_control_chars
+from headless.client.stdout import open_stdout
+from headless.terminal import escape_control_chars
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 # Levels of -v.
 _INFO, _SENT, _RECEIVED = 1, 2, 3
-# Bytes that a pipe takes without blocking once it takes any.
-_CHUNK = getattr(select, "PIPE_BUF", 512)
 _PIECE = 65536  # characters that are made ready at a time: a long text could take many times its memory
 
 
@@ -30,8 +28,7 @@ class Console:
 
     def __init__(self, verbosity: int, waiter: Waiter) -> None:
         self._verbosity = verbosity
-        self._waiter = waiter
-        self._stdout = descriptor_of(sys.stdout) if verbosity else None
+        self._stdout = open_stdout(waiter) if verbosity else None
         self._encoding = (getattr(sys.stdout, "encoding", None) or "utf-8") if verbosity else "utf-8"
         self._newline = "\n".encode(self._encoding).removeprefix("".encode(self._encoding))  # "" may be a mark
         self._is_mid_line = False  # a line was begun, and then the deadline passed or a signal came
@@ -75,10 +72,13 @@ class Console:
         data = text.encode(self._encoding, "backslashreplace")
         try:
             while data:
-                if self._stdout is None or not self._waiter.wait_to_write(self._stdout):
+                if self._stdout is None:
                     return False
-                end = data.rfind(self._newline, 0, _CHUNK)  # whole lines, where others write to the same pipe
-                written = os.write(self._stdout, data[: _CHUNK if end < 0 else end + len(self._newline)])
+                size = self._stdout.piece
+                end = data.rfind(self._newline, 0, size)  # whole lines, where others write to the same pipe
+                written = self._stdout.write(data[: size if end < 0 else end + len(self._newline)])
+                if not written:
+                    return False
                 self._is_mid_line = not data[:written].endswith(self._newline)
                 data = data[written:]
         except OSError:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 import sys
 from contextlib import suppress
 
@@ -28,7 +27,7 @@ class Taken(ParameterError):
 if sys.platform == "win32":
 
     class NewFile:
-        """The password file to be made. Here it is guarded by an access control list for this user alone."""
+        """The password file to be made. Raises ParameterError at once if its folder is not there."""
 
         def __init__(self, path: str) -> None:
             if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
@@ -37,21 +36,20 @@ if sys.platform == "win32":
 
         def write(self, content: bytes) -> str:
             """Makes the file, and says so. Raises Taken, or ParameterError if that is not possible."""
+            from headless.windows.access_list import create_secret_file
+
             unfinished = f"{self._path}.{os.urandom(8).hex()}"
             try:
-                with open(unfinished, "xb") as file:
-                    grant = f"{os.getlogin()}:(R,D)"
-                    subprocess.run(
-                        ["icacls", unfinished, "/inheritance:r", "/grant:r", grant], check=True, capture_output=True
-                    )
-                    file.write(content)
-                    file.flush()
-                    os.fsync(file.fileno())
+                descriptor = create_secret_file(unfinished)
+                try:
+                    _write_durably(descriptor, content)
+                finally:
+                    os.close(descriptor)
                 os.rename(unfinished, self._path)  # fails here if there is one
             except FileExistsError:
                 raise Taken(self._path) from None
-            except (OSError, subprocess.CalledProcessError) as error:
-                raise ParameterError(f"the password file {self._path!r} cannot be made: {error}") from None
+            except OSError as error:
+                raise ParameterError(f"the password file {self._path!r} cannot be made: {reason_of(error)}") from None
             finally:
                 with suppress(OSError):
                     os.unlink(unfinished)

@@ -7,19 +7,22 @@ The file is made in password_creation.py, when the server has let us in.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
 from headless.client.password_creation import NewFile, Taken
+from headless.client.waiting import DeadlinePassed
 from headless.outcome import Interrupted, ParameterError
 from headless.protocol import bcrypt_hash
 from headless.protocol.errors import RemoteProtocolError
-from headless.terminal import escape_control_chars
+from headless.terminal import escape_control_chars, is_at_terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from headless.client.waiting import Waiter
 _MAX_STDIN = 4096  # bytes
+_SECONDS_TO_ANSWER = 300
 
 
 class NewSecret:
@@ -112,28 +115,50 @@ def _one_line(content: bytes) -> str:
     return text
 
 
-def is_at_terminal() -> bool:
-    """Whether standard input is one. What comes out of a pipe is never taken for a password."""
-    try:
-        return sys.stdin is not None and sys.stdin.isatty()
-    except ValueError:  # closed
-        return False
-
-
 def _ask(prompt: str, waiter: Waiter) -> str:
     import getpass
     import warnings
 
     try:
-        with warnings.catch_warnings(), waiter.interruptible():
+        with warnings.catch_warnings():
             warnings.simplefilter("error", getpass.GetPassWarning)  # it would go on with an echo
-            return getpass.getpass(prompt)
+            return _getpass(prompt, waiter)
     except (EOFError, getpass.GetPassWarning):
         raise ParameterError("no password was given, or the terminal cannot hide it") from None
     except Interrupted as interrupted:
         if interrupted.signum == signal.SIGINT:
             raise ParameterError("no password was given") from None
         raise
+
+
+def _getpass(prompt: str, waiter: Waiter) -> str:
+    """Raises EOFError, ParameterError, Interrupted."""
+    if os.name == "nt":
+        return getpass_within_time(prompt, waiter)
+    import getpass
+
+    with waiter.interruptible():
+        return getpass.getpass(prompt)
+
+
+def getpass_within_time(prompt: str, waiter: Waiter, seconds: float = _SECONDS_TO_ANSWER) -> str:
+    """The same for Windows, where it can only be guessed whether somebody sees the console. Raises ParameterError if
+    nothing is entered within so many seconds, too."""
+    try:
+        with waiter.at_most(seconds):
+            return waiter.run_in_thread(_getpass_or_eof, prompt)
+    except DeadlinePassed:
+        raise ParameterError(f"no password was given within {seconds:.0f} s") from None
+
+
+def _getpass_or_eof(prompt: str) -> str:
+    """Ctrl-C is a character while a console of Windows is read for a password."""
+    import getpass
+
+    try:
+        return getpass.getpass(prompt)
+    except KeyboardInterrupt:
+        raise EOFError from None
 
 
 def _bcrypt_hash(password: bytes, salt: bytes) -> bytes:

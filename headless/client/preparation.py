@@ -12,6 +12,7 @@ from headless.outcome import ParameterError
 from headless.protocol.vocabulary import CHALLENGE, OSUSER
 from headless.protocol.wire import RANDOM_BYTES
 from headless.protocol.wire import Call as WireCall
+from headless.terminal import is_at_terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class Preparation:
         except password_file.Missing:
             from headless.client import password_prompt
 
-            if not password_prompt.is_at_terminal():
+            if not is_at_terminal():
                 raise
             return password_prompt.ask(login.secret_file, login.user, self._waiter)
         if secret.remark:
@@ -74,7 +75,7 @@ class Preparation:
             )
         if self._options.from_stdin:
             return password_prompt.take_from_stdin(login.secret_file, self._waiter)
-        if not password_prompt.is_at_terminal():
+        if not is_at_terminal():
             raise ParameterError("there is no terminal to ask for the password at; give --password-stdin")
         return password_prompt.ask(login.secret_file, login.user, self._waiter)
 

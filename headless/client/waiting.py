@@ -5,7 +5,6 @@ Each one ends at the deadline of the call, or at a signal that asks the process 
 
 from __future__ import annotations
 
-import os
 import selectors
 import socket
 import time
@@ -133,16 +132,6 @@ class Waiter:
             while (rest := end - self._clock()) > 0:
                 selector.select(max(0.0, min(rest, self.remaining())))
                 self.check()
-
-    def wait_to_write(self, descriptor: int) -> bool:
-        """Whether a short write to a pipe or a terminal would not block; False if the deadline passes before that.
-        Raises Interrupted. Windows cannot tell and says yes."""
-        if os.name == "nt":
-            return True
-        try:
-            return self.wait(descriptor, WRITE)
-        except DeadlinePassed:
-            return False
 
     def run_in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
         """The function's result, or the exception that it raises. For what cannot be interrupted: the deadline and

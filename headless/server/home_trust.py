@@ -4,7 +4,8 @@ place.
 Here is what is asked of the home, of what is in it, and of every folder above it. What the home holds is in home.py.
 
 Each folder is looked at after the one above it. Whoever cannot change the upper one cannot replace the lower one, so
-what was seen stays true. Root is trusted everywhere. On Windows nothing is asked: owners and modes mean little there.
+what was seen stays true. Root is trusted everywhere. On Windows nothing is asked, for owners and modes mean little
+there; but a home that is made is closed to others.
 """
 
 from __future__ import annotations
@@ -27,7 +28,9 @@ _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 def make_home(folder: Path) -> None:
     """Makes this folder, with those above it that are missing. Raises HomeError unless it is ours alone then."""
     if sys.platform == "win32":
-        _run(folder, lambda: folder.mkdir(parents=True, exist_ok=True))
+        from headless.windows.access_list import create_private_folder
+
+        _run(folder, lambda: _make_folder(folder, create_private_folder))
     else:
         _run(folder, lambda: _check_home(_walk(folder, make=True)))
 
@@ -44,6 +47,13 @@ def _run(folder: Path, step: Callable[[], None]) -> None:
     except (OSError, ValueError) as error:  # ValueError: no path can have a NUL
         reason = getattr(error, "strerror", None) or error
         raise HomeError(f"the folder {str(folder)!r} cannot be used: {reason}") from None
+
+
+def _make_folder(folder: Path, create: Callable[[str], None]) -> None:
+    """Unless it is there: what others have made stays as they have opened it."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with suppress(FileExistsError):
+        create(str(folder))
 
 
 def _walk(folder: Path, make: bool) -> Path:

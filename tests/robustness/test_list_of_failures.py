@@ -21,6 +21,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals, limits and pse
 # Errors that a call of the command cannot meet, by their texts.
 NOT_MET = (
     "there is no folder for the password file",  # Windows
+    "no password was given within",  # likewise
     "TLS cannot be used",  # an OpenSSL that is not fit for anything
     "'' is what the other side sends",  # a mistake of the caller of `send`
     "'' is not allowed when the other side broke the protocol",  # likewise

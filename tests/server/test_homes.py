@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+from types import ModuleType
 
 import pytest
 
@@ -249,10 +250,20 @@ def test_where_the_files_of_jobs_are_by_option_is_no_part_of_the_home(above, tmp
     Home(str(above / "home"), str(tmp_path / "py")).create()
 
 
-def test_on_windows_owners_and_modes_are_not_asked_for(above, monkeypatch):
+def test_on_windows_owners_and_modes_are_not_asked_for_and_a_new_home_is_for_its_user_alone(above, monkeypatch):
+    made = []
+
+    def create_private_folder(path: str) -> None:
+        made.append(path)
+        os.mkdir(path)
+
+    stand_in = ModuleType("headless.windows.access_list")
+    stand_in.create_private_folder = create_private_folder  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
     (above / "home").chmod(0o777)
     monkeypatch.setattr(sys, "platform", "win32")
     Home(str(above / "home")).create()
     Home(str(above / "home")).check_trust()
     Home(str(above / "new" / "home")).create()
     assert (above / "new" / "home").is_dir()
+    assert made == [str(above / "home"), str(above / "new" / "home")]

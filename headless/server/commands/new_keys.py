@@ -15,6 +15,7 @@ import sys
 from headless.outcome import CommandFailed
 from headless.protocol import bcrypt_hash, scram
 from headless.server.accounts import keys_from_hash, keys_from_password
+from headless.terminal import is_at_terminal
 
 _STDIN = "-"
 _MAX_SIZE = 4096  # bytes of a password file, as for the client
@@ -61,7 +62,7 @@ def _read_password() -> str:
 
 def _ask_for_password() -> str:
     """What is typed at the terminal, twice. Raises CommandFailed."""
-    if not sys.stdin.isatty():
+    if not is_at_terminal():
         raise CommandFailed(
             "there is no terminal to ask for the password at; give --password-stdin or --secret-file, or for an "
             "account without a password --os-user"
