@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     from headless.options import PACKAGE, VERSION
     from headless.outcome import CONNECTION_ERROR, OK, ParameterError
     from headless.report import report
-    from headless.terminal import print_answer
+    from headless.terminal import is_closed_pipe, print_answer
 
     name = argv[0] if argv else ""
     program = f"{PACKAGE} {name}" if name in COMMANDS else PACKAGE
@@ -48,10 +48,8 @@ def main(argv: Sequence[str]) -> int:
         return COMMANDS[name][1](argv[1:])
     except KeyboardInterrupt:
         return -int(signal.SIGINT)
-    except BrokenPipeError:  # whoever read has seen enough
-        return CONNECTION_ERROR
     except Exception as error:  # a library that is missing, say
-        return report(program, error)
+        return CONNECTION_ERROR if is_closed_pipe(error) else report(program, error)
 
 
 def _help(program: str) -> str:

@@ -83,6 +83,13 @@ def write(stream: TextIO | None, text: str) -> None:
         data = data[write_some(data) :]
 
 
+def is_closed_pipe(error: Exception) -> bool:
+    """Whether the error says that whoever has read the output reads no more. Windows has no word of its own for that:
+    it is EINVAL there, without the name of a file."""
+    is_of_windows = os.name == "nt" and isinstance(error, OSError) and error.errno == errno.EINVAL
+    return isinstance(error, BrokenPipeError) or (is_of_windows and getattr(error, "filename", None) is None)
+
+
 def raw_writer(stream: TextIO, descriptor: int) -> Callable[[bytes], int]:
     """What writes bytes to the stream, past all that buffers them, and returns how many. A console of Windows would
     take bytes as text of its own code page: Python's raw stream for one makes Unicode of them."""

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import shutil
 import subprocess
 import sys
 import sysconfig
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from headless.commands import COMMANDS
+from headless.server.journal import Journal
+from headless.terminal import is_closed_pipe
+from support.homes import R41, make_home
 from support.in_process import run_here
+from support.journals import over
 from support.process import PATIENCE, ROOT, manage
 
 # Modules that the commands, or Python itself, would find in the current folder if they looked there.
@@ -112,3 +118,34 @@ def test_an_old_python_is_told_which_one_is_needed(tmp_path, python):
     done = subprocess.run([python, "headless", "jobs"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(r"headless: error: this is Python \d\.\d, Python 3.9 or later is needed\n", done.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", ["jobs", "user list"])
+def test_whoever_has_seen_enough_of_a_list_is_told_nothing(tmp_path, command):
+    home = make_home(tmp_path / "home", R41)
+    with closing(home.database()) as database, database:
+        over(Journal(database), "5e55104e55104000")
+    argv = [sys.executable, "-u", str(ROOT / "headless"), *command.split(), "--home", str(home.folder)]
+    process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    process.stdout.close()
+    _, said = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, said) == (1, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "is_one"),
+    [
+        (os.name, BrokenPipeError(errno.EPIPE, "Broken pipe"), True),
+        ("nt", BrokenPipeError(errno.EPIPE, "Broken pipe"), True),
+        ("nt", OSError(errno.EINVAL, "Invalid argument"), True),
+        ("nt", OSError(errno.EINVAL, "Invalid argument", "a:b:c"), False),  # the name of a file
+        ("posix", OSError(errno.EINVAL, "Invalid argument"), False),
+        ("nt", OSError(errno.ENOSPC, "No space left on device"), False),
+        ("nt", ValueError("embedded null byte"), False),
+    ],
+)
+def test_a_closed_pipe_has_another_name_on_windows(monkeypatch, name, error, is_one):
+    monkeypatch.setattr("headless.terminal.os.name", name)
+    assert is_closed_pipe(error) == is_one

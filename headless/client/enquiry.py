@@ -20,7 +20,7 @@ from headless.protocol.errors import RemoteProtocolError
 from headless.protocol.text import shorten
 from headless.protocol.vocabulary import LOGIN, OK, OVER, QUEUED, RUNNING, SESSION
 from headless.protocol.wire import Cancelled, Ended, Listed, LoggedIn, Refused, SaltReceived
-from headless.terminal import escape_control_chars, print_answer, print_warning, write
+from headless.terminal import escape_control_chars, is_closed_pipe, print_answer, print_warning, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -106,12 +106,12 @@ class _Enquiry:
 
 
 def _print_whole(text: str) -> None:
-    """Raises CommandFailed, BrokenPipeError: a list of which something is missing is none."""
+    """Raises CommandFailed, OSError if nobody reads: a list of which something is missing is none."""
     try:
         write(sys.stdout, text)
-    except BrokenPipeError:
-        raise
     except (OSError, ValueError) as error:
+        if is_closed_pipe(error):
+            raise
         raise CommandFailed(f"the list cannot be written: {error}") from None
 
 

@@ -211,9 +211,11 @@ def _may(right: int, path: str, uid: int, gids: Collection[int]) -> bool:
 def _hash_in(path: str, content: bytes) -> bytes:
     try:
         return bcrypt_hash.hash_in(content)
+    except bcrypt_hash.WrongEncoding as error:
+        raise ParameterError(f"the password file {path!r} {error}") from None
     except ValueError as error:
         raise ParameterError(
-            f"the password file {path!r} {error}: rm {path!r}, and make a new one by calling this at a terminal"
+            f"the password file {path!r} {error}: delete it, and make a new one by calling this at a terminal"
         ) from None
 
 

@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import stat
+import sys
 import threading
 import time
 from contextlib import suppress
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "PLANTA_RECEIPT"
 _SECONDS = 5.0  # for a disk that does not answer, and others that have locked the file
+_LOCKED_BYTE = 2**31 - 2  # of a file of Windows
 
 
 class Receipt:
@@ -172,10 +174,14 @@ def _ends_a_line(descriptor: int, size: int) -> bool:
 
 
 def _lock(descriptor: int) -> None:
-    """Other calls wait until this one has closed the file. The system appends each line whole, with or without that:
-    the lock is for the end of a disk."""
-    try:
+    """Other calls wait until this one has closed the file. Elsewhere than on Windows the system appends each line
+    whole, with or without that: there the lock is for the end of a disk."""
+    if sys.platform == "win32":
+        import msvcrt
+
+        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)  # beyond the lines: what is locked there nobody can read
+        msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
+    else:
         import fcntl
-    except ImportError:  # Windows
-        return
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+        fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -180,8 +180,14 @@ def _connected(sock: socket.socket, waiter: Waiter) -> Stream:
     """Raises OSError if it has failed."""
     error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
     if error:
-        raise OSError(error, os.strerror(error))
+        raise OSError(error, _text_of(error))
     return Stream(sock, waiter)
+
+
+def _text_of(number: int) -> str:
+    """What the system says of this error; of those of Winsock only Python's socket module knows that."""
+    texts: dict[int, str] = getattr(socket, "errorTab", {})
+    return texts.get(number) or os.strerror(number)
 
 
 def _failure(address: Address, error: OSError) -> str:

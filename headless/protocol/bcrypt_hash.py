@@ -15,6 +15,7 @@ _LAST_OF_SALT = ".Oeu"
 _LAST_OF_DIGEST = ".CGKOSWaeimquy26"
 _DIGEST_LENGTH = 31
 _BYTE_ORDER_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")
+_SAVE_AS = "save it as ASCII (in Notepad as ANSI, in PowerShell with -Encoding ascii)"
 
 
 def is_hash(text: str) -> bool:
@@ -23,12 +24,18 @@ def is_hash(text: str) -> bool:
     return _is_salt(text[:SALT_LENGTH]) and len(digest) == _DIGEST_LENGTH and _is_encoded(digest, _LAST_OF_DIGEST)
 
 
+class WrongEncoding(ValueError):
+    """A file that may hold a hash was saved in another way than as ASCII."""
+
+
 def hash_in(content: bytes) -> bytes:
     """The hash in the content of a password file. Raises ValueError, with the end of a sentence about the file that
-    does not show what it holds."""
+    does not show what it holds; WrongEncoding if it is enough to save the file in another way."""
     hash_ = content.strip()
     if hash_.startswith(_BYTE_ORDER_MARKS):
-        raise ValueError("begins with a byte order mark (BOM), which an editor has put there, and not with a hash")
+        raise WrongEncoding(f"begins with a byte order mark (BOM), which an editor has put there: {_SAVE_AS}")
+    if b"\0" in hash_ and is_hash(hash_.replace(b"\0", b"").strip().decode("ascii", "replace")):
+        raise WrongEncoding(f"is text in UTF-16: {_SAVE_AS}")
     if not is_hash(hash_.decode("ascii", "replace")):
         raise ValueError("does not hold one bcrypt hash ($2a$, $2b$ or $2y$, 60 characters) and nothing else")
     try:

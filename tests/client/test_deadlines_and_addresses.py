@@ -4,6 +4,7 @@ a resolver has to be another one, as a process where the promise is about the pr
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -48,6 +49,23 @@ def session_with(server, waiter, *argv, console=Console):
 
 
 # Addresses
+
+
+def test_a_refused_connection_is_named_as_that(waiter):
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        service = Service("127.0.0.1", closed.getsockname()[1], tls=False)
+    with pytest.raises(ConnectionLost, match=r"[Rr]efused"):
+        connect(service, waiter)
+
+
+def test_an_error_that_only_the_sockets_of_windows_have_is_named_too(waiter, monkeypatch):
+    monkeypatch.setattr(socket, "errorTab", {10061: "Connection refused."}, raising=False)
+    monkeypatch.setattr(socket.socket, "getsockopt", lambda *_: 10061)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listening,
+        pytest.raises(ConnectionLost, match=re.escape("127.0.0.1: Connection refused.")),
+    ):
+        connect(Service("127.0.0.1", listening.getsockname()[1], tls=False), waiter)
 
 
 def resolving_to(monkeypatch, *addresses):

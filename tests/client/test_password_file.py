@@ -39,6 +39,25 @@ def refused(command, listener, path):
     return done.stderr
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        f"\ufeff{HASH}\r\n".encode(),  # Notepad: UTF-8 with BOM
+        f"\ufeff{HASH}\r\n".encode("utf-16-le"),  # PowerShell: >
+        f"\ufeff{HASH}\r\n".encode("utf-16-be"),
+        f"{HASH}\r\n".encode("utf-16-le"),
+    ],
+)
+def test_a_hash_in_an_encoding_of_windows_is_to_be_saved_in_another_one_and_not_deleted(tmp_path, content):
+    path = tmp_path / "secret"
+    path.write_bytes(content)
+    path.chmod(0o400)
+    with pytest.raises(ParameterError, match="save it as ASCII") as caught:
+        password_file.read(str(path))
+    assert "delete" not in str(caught.value)
+    assert HASH[29:] not in str(caught.value)
+
+
 @pytest.mark.parametrize("algorithm", ["2a", "2b", "2y"])
 @pytest.mark.parametrize("space", ["", "\n", "\r\n", " \t\n\n"])
 def test_a_hash_is_read_with_white_space_around_it(command, algorithm, space):

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from headless.outcome import CommandFailed, HeadlessError
 from headless.report import report
 from headless.server.commands import cancel, jobs, serve, status, user
+from headless.terminal import is_closed_pipe
 
 
 def main(argv: Sequence[str]) -> int:
@@ -28,9 +29,9 @@ def main(argv: Sequence[str]) -> int:
     try:
         exit_status: int | None = arguments.command(arguments)
         sys.stdout.flush()
-    except BrokenPipeError:  # whoever read has seen enough
-        return 1
     except (ValueError, OSError, sqlite3.Error) as error:  # ValueError: no path can be such a text
+        if is_closed_pipe(error):  # whoever read has seen enough
+            return 1
         return report(arguments.program, CommandFailed(str(error)))
     except HeadlessError as error:
         return report(arguments.program, error)
