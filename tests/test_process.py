@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.dialogues import ACCEPTED, DONE, STARTED, WELCOME, answering_jobs, answering_login, challenging, serving
-from support.process import PATIENCE, ROOT, SCRIPT
+from support.process import ENDING_SIGNALS, PATIENCE, ROOT, SCRIPT
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 
@@ -22,7 +22,7 @@ posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows has no such sig
 
 
 @posix_only
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("signum", ENDING_SIGNALS)
 @pytest.mark.parametrize(
     ("stage", "submission"),
     [

@@ -22,7 +22,7 @@ from headless.outcome import ParameterError
 from support.credentials import HASH, PASSWORD, SALT
 from support.dialogues import challenging
 from support.job_server import JobServer
-from support.process import PATIENCE, ROOT
+from support.process import ENDING_SIGNALS, PATIENCE, ROOT
 from support.unreliable_relay import Ends, UnreliableRelay
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="there are no pseudo-terminals on Windows")
@@ -159,7 +159,7 @@ def test_what_is_no_password_is_a_2_before_any_connection(at_terminal, folder, s
     assert_nothing_made(folder)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("signum", [signum for signum in ENDING_SIGNALS if signum != signal.SIGINT])
 def test_a_signal_at_the_prompt_ends_the_process_by_it_and_restores_the_echo(at_terminal, folder, scripted, signum):
     with at_terminal(scripted(challenging())) as terminal:
         terminal.answer("half a pass")

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import socket
 import subprocess
 import threading
@@ -22,7 +21,7 @@ from headless.client.session import Session
 from headless.options import parse
 from support.credentials import HASH
 from support.example_server import ACCEPTED, CHALLENGE, DENIED, ENDED, ExampleServer, document, log
-from support.process import PATIENCE, ROOT
+from support.process import ENDING_SIGNALS, PATIENCE, ROOT
 from support.relay import CLIENT, FIN, RST, SERVER, Cut, Line, LineWaiter
 from support.scripted_server import Peer
 from support.sessions import call_for, end_of
@@ -228,7 +227,7 @@ def test_silence_ends_with_the_time_out(begin, stage):
 
 
 @at_every_stage
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("signum", ENDING_SIGNALS)
 def test_a_signal_ends_the_process_by_that_signal_within_a_second(begin, stage, signum):
     is_reached = threading.Event()
 

@@ -20,13 +20,12 @@ from pathlib import Path
 import pytest
 
 from support.dialogues import ACCEPTED, ENDED, FINISHED, STARTED, WELCOME
-from support.process import PATIENCE, ROOT, SCRIPT
+from support.process import ENDING_SIGNALS, PATIENCE, ROOT, SCRIPT
 from support.scripted_server import ScriptedServer
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 
 SEED = int(os.environ.get("PLANTA_SEED") or random.SystemRandom().randrange(10**9))
-SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 BEGINNINGS = {str(SCRIPT), str(ROOT / "headless" / "__init__.py"), str(ROOT / "headless" / "__main__.py")}
 JOB_SECONDS = 0.05
 REHEARSAL = ("-m", "headless", "rehearse", "-t", "-1", "-c")
@@ -121,18 +120,18 @@ def strike(command, scripted, moment, *signals, apart=0.0):
 
 
 @pytest.mark.parametrize("series", range(2))
-@pytest.mark.parametrize("signum", SIGNALS)
+@pytest.mark.parametrize("signum", ENDING_SIGNALS)
 def test_a_signal_at_any_moment_ends_the_process_by_that_signal(command, scripted, signum, series):
     span = seconds_of_a_run()
     faults = [strike(command, scripted, part * span, signum) for part, _ in moments(12, signum, series)]
     assert not any(faults), f"PLANTA_SEED={SEED}: " + "\n".join(filter(None, faults))
 
 
-@pytest.mark.parametrize("first", SIGNALS)
+@pytest.mark.parametrize("first", ENDING_SIGNALS)
 def test_two_signals_at_any_moment_end_the_process_by_one_of_them(command, scripted, first):
     span = seconds_of_a_run()
     faults = []
-    for second in set(SIGNALS) - {first}:
+    for second in set(ENDING_SIGNALS) - {first}:
         faults += [
             strike(command, scripted, part * span, first, second, apart=apart)
             for part, apart in moments(5, first, second)
@@ -186,7 +185,7 @@ def rehearse_and_strike(folder, moment, signum, job):
     return ""
 
 
-@pytest.mark.parametrize("signum", SIGNALS)
+@pytest.mark.parametrize("signum", ENDING_SIGNALS)
 def test_a_signal_at_any_moment_ends_a_rehearsal_and_leaves_nothing_behind(tmp_path, signum):
     span = seconds_of_a_run(*REHEARSAL, BRIEF)
     jobs = [ENDLESS, BRIEF, ENDLESS, BRIEF, ENDLESS]

@@ -15,11 +15,10 @@ from headless.server.retention import Retention
 from headless.server.store import Store
 from headless.server.threads import Threads
 from support.homes import R41, make_home
-from support.job_processes import in_time
 from support.job_server import QuickServer, journal
 from support.journals import over
 from support.raw_client import py_code, run
-from support.waiting import wait_until
+from support.waiting import in_time, wait_until
 
 HOUR, DAY = 3600.0, 86400.0
 KEPT = 3.0  # days

@@ -6,15 +6,18 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-import resource
 import signal
 import sys
 import zipfile
 
 import pytest
 
+pytest.importorskip("resource", reason="Windows has no shims")
+import resource
+
 from headless.server import shims
-from support.job_processes import WAYS, by_hand, in_time, result_of
+from support.job_processes import WAYS, by_hand, result_of
+from support.waiting import in_time
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="here jobs have no shim")
 

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from headless.protocol.vocabulary import FAILED, OK, Job
-from headless.server import shims
+from headless.server import appearance
 from headless.server.accounts import Account
 from headless.server.journal import INTERRUPTED, JobEnd, SubmittedBatch
 from support.homes import make_home
@@ -150,7 +150,7 @@ def shown(home) -> tuple[str, dict[str, Any]]:
 @pytest.mark.usefixtures("running")
 def test_a_job_whose_shim_lives_runs_and_its_duration_grows(place, monkeypatch):
     pids = {str(place.folder / "output" / "s" / "1"): 4711}
-    monkeypatch.setattr(shims, "running_pid", lambda output: pids[output])
+    monkeypatch.setattr(appearance, "running_pid", lambda output: pids[output])
     line, entry = shown(place)
     assert " running " in line and "  1:00:0" in line
     assert (entry["state"], entry["pid"], entry["ended"]) == ("running", 4711, None)

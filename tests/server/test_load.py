@@ -4,13 +4,15 @@ how an honest client fares meanwhile. Each measured bound says what was measured
 from __future__ import annotations
 
 import gc
-import resource
 import socket
 import sys
 import time
 from contextlib import ExitStack
 
 import pytest
+
+pytest.importorskip("resource", reason="Windows has no such limits")
+import resource
 
 from support.frames import frame
 from support.in_process import serve_here

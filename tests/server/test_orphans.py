@@ -21,6 +21,7 @@ from support.raw_client import connect, py_code
 from support.shims_of import WatchedJob, send, shims_of
 from support.waiting import wait_until
 
+pytest.importorskip("fcntl", reason="Windows has no shims")
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="shims are found by /proc")
 
 WATCHED = """

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -21,6 +20,9 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("fcntl", reason="Windows has no shims")
+import fcntl
+
 from headless.server import shim, shims
 from headless.server.process import NotStarted, ProcessEnd
 from headless.server.shims import Shims, read_record, running_pid
@@ -29,18 +31,16 @@ from support.job_processes import (
     IGNORE_SIGTERM,
     WAYS,
     found,
-    in_time,
     is_running,
     kill,
     private_memory,
     result_of,
     shim_of,
     stored,
-    until,
     with_child,
 )
 from support.process import PATIENCE, ROOT
-from support.waiting import wait_until
+from support.waiting import in_time, until, wait_until
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is tested here needs /proc")
 EXHAUSTIVE = bool(os.environ.get("PLANTA_EXHAUSTIVE"))

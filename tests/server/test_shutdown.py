@@ -3,7 +3,6 @@ seconds, whatever hangs. And the signals that do not end it."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import signal
 import socket
@@ -14,6 +13,9 @@ import time
 from contextlib import closing, contextmanager
 
 import pytest
+
+pytest.importorskip("fcntl", reason="Windows has no shims")
+import fcntl
 
 from support.crashes import (
     check,

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from headless.protocol.vocabulary import FAILED, OK
-from headless.server import home_lock, shims
+from headless.server import appearance, home_lock
 from headless.server.home import Home
 from headless.server.journal import BEGINNING, CANCELLED, INTERRUPTED, Cancellation, JobEnd, Journal, Selection
 from support.in_process import Completed, run_here
@@ -67,7 +67,7 @@ def test_without_a_server_the_status_is_1_and_what_only_a_server_knows_is_not_sh
 
 def test_json_has_the_same_figures(place, record, monkeypatch):
     tell(record)
-    monkeypatch.setattr(shims, "running_pid", lambda output: 4711 if output.endswith("1") else None)
+    monkeypatch.setattr(appearance, "running_pid", lambda output: 4711 if output.endswith("1") else None)
     for session in ("a", "b", "c", "d"):
         record.accept(batch(session))
     record.begin("a")

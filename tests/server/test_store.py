@@ -18,8 +18,8 @@ from headless.server.journal import Journal, Selection
 from headless.server.store import AccountChanged, Store, StoreUnavailable, StoreUncertain
 from support.faulty_database import BROKEN, ERRORS, FULL, LOCKED, FaultyDatabase
 from support.homes import R41, make_home
-from support.job_processes import in_time, until
 from support.journals import batch, end
+from support.waiting import in_time, until
 
 PLACES = ("BEGIN", "INSERT", "COMMIT")
 

@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from headless.server.threads import Overloaded, Threads
-from support.job_processes import in_time
+from support.waiting import in_time
 
 
 @pytest.fixture

@@ -8,26 +8,26 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 from uuid import uuid4
 
-from headless.server import shim
 from headless.server.process import Process, ProcessEnd, Processes, ProcessSpec
-from headless.server.shims import EndedProcess, ShimProcess, Shims
 from headless.server.spawned import SpawnedProcesses
 from headless.server.threads import Threads
 from support.job_code import is_free
 from support.process import PATIENCE
-from support.waiting import wait_until
+from support.waiting import in_time
+
+if sys.platform != "win32":  # whose modules are not everywhere
+    from headless.server import shim
+    from headless.server.shims import EndedProcess, ShimProcess, Shims
 
 WAYS: dict[str, Callable[[], Processes]] = {
     "shim": lambda: Shims(Threads("shims", 4, 10000)),
     "spawned": SpawnedProcesses,
 }
-
-_T = TypeVar("_T")
 
 
 class Result(NamedTuple):
@@ -101,14 +101,6 @@ def stored(spec: ProcessSpec, stream: str = "stdout") -> bytes:
 def result_of(spec: ProcessSpec, end: ProcessEnd | None) -> Result:
     assert end is not None
     return Result(end.status, stored(spec), stored(spec, "stderr"))
-
-
-async def in_time(awaitable: Awaitable[_T]) -> _T:
-    return await asyncio.wait_for(awaitable, PATIENCE)
-
-
-async def until(condition: Callable[[], object]) -> None:
-    await asyncio.to_thread(wait_until, condition)
 
 
 async def found(output: str) -> ShimProcess | EndedProcess:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,8 @@ from support.credentials import HASH
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "planta_headless.py"
 PATIENCE = 20  # seconds after which a test gives up on a process: far more than any needs
+# What ends the command by a signal. Windows has no SIGHUP.
+ENDING_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 
 
 class Command:
@@ -62,7 +65,9 @@ def manage(*argv: str, check: bool = True, **options: Any) -> subprocess.Complet
 
 
 def current_user() -> str:
-    """Who runs the tests, as the kernel knows it."""
+    """Who runs the tests, as the system knows it."""
+    if sys.platform == "win32":
+        return os.getlogin()
     import pwd
 
     return pwd.getpwuid(os.geteuid()).pw_name
@@ -70,6 +75,8 @@ def current_user() -> str:
 
 def other_user() -> str:
     """Anybody else on this machine."""
+    if sys.platform == "win32":
+        return "SYSTEM"
     import pwd
 
     return next(entry.pw_name for entry in pwd.getpwall() if entry.pw_uid != os.geteuid())

@@ -1,15 +1,14 @@
-"""The shims of a home: the processes that watch over its jobs, whether a server runs or not. On Linux alone."""
+"""The shims of a home: the processes that watch over its jobs, whether a server runs or not. Only Linux tells them."""
 
 from __future__ import annotations
 
 import os
 import signal
+import sys
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
-
-from headless.server import shim
 
 _SECONDS_TO_END = 8.0  # for jobs that do not want to
 
@@ -23,10 +22,14 @@ class WatchedJob(NamedTuple):
 
 def shims_of(home: Path) -> dict[int, WatchedJob]:
     """The numbers of these processes, and what each watches over."""
+    if not sys.platform.startswith("linux"):
+        return {}
+    from headless.server import shim  # whose modules are not everywhere
+
     found: dict[int, WatchedJob] = {}
     parents: dict[int, int] = {}
     output = f"{os.fsencode(home / 'output').decode()}/"
-    for entry in os.listdir("/proc") if os.path.isdir("/proc/self") else ():
+    for entry in os.listdir("/proc"):
         with suppress(OSError, IndexError, ValueError):
             words = Path(f"/proc/{entry}/cmdline").read_text("utf-8", "replace").split("\0")
             path = next((word for word in words if word.startswith(output)), "")
