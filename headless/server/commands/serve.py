@@ -32,7 +32,8 @@ log = logging.getLogger(__name__)
 
 _STDERR = 2
 _SWITCH_SECONDS = 0.0005  # a thread that has written or read something for a session is let on with it soon
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# SIGBREAK is Ctrl-Break, on Windows alone.
+_STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name)]
 _SECONDS_TO_STOP_AT_ONCE = 3.0
 _SECONDS_TO_END_JOBS = 10.0
 _LOG_SECONDS = 1.0  # for the last lines to be written
@@ -227,7 +228,11 @@ class _Signals:
         # Not loop.add_signal_handler: should the loop hang one day, a second signal must still end the process.
         for signum in _STOP_SIGNALS:
             signal.signal(signum, self.request_stop)
-        if sys.platform != "win32":
+        if sys.platform == "win32":
+            from headless.windows import end_of_session
+
+            end_of_session.on_end(self.request_stop_at_once)
+        else:
             signal.signal(signal.SIGHUP, lambda *_: self._loop.call_soon_threadsafe(self._writer.reopen))
             signal.signal(signal.SIGUSR1, _do_nothing)
             signal.signal(signal.SIGUSR2, _do_nothing)
@@ -240,6 +245,10 @@ class _Signals:
             self._loop.call_soon_threadsafe((self.stop if self._requests == 1 else self.force_stop).set)
         if self._requests == 2:
             _end_process_after(self._seconds_to_stop)
+
+    def request_stop_at_once(self) -> None:
+        for _ in range(2):
+            self.request_stop()
 
     def ignore(self) -> None:
         """What remains is the end of the process, and its exit status is 0."""
