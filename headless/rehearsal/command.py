@@ -24,7 +24,7 @@ from headless.protocol.vocabulary import FAILED, MODULE, PY_CODE, Job
 from headless.protocol.wire import Accepted, Event
 from headless.rehearsal import arguments, places
 from headless.rehearsal.arguments import PROGRAM, Arguments
-from headless.rehearsal.server import running_server
+from headless.rehearsal.server import ask_to_end, running_server
 from headless.rehearsal.stand_in import make_folder
 from headless.report import report
 from headless.server.accounts import COST, Account, Accounts, keys_from_hash
@@ -109,7 +109,7 @@ class _Rehearsal:
             if code == OK and options.timeout == 0:
                 code = self._follow(options)
             if code < 0:
-                server.terminate()
+                ask_to_end(server)
         if self._own.report:
             self._write_report(code)
         elif code == TIMED_OUT:

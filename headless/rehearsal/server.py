@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,7 +25,7 @@ def running_server(home: Home, options: list[str], waiter: Waiter) -> Iterator[t
     serve = [sys.executable, str(_PACKAGE), "serve", "--until-eof", "--end-jobs", "--log-level", "error"]
     place = ["--listen", "127.0.0.1:0", "--home", str(home.folder)]
     log = home.folder / "log"
-    # A group of its own: Ctrl-C is for the client, which says goodbye.
+    # A group of its own, and on Windows a console: Ctrl-C is for the client, which says goodbye.
     with (
         open(log, "w", encoding="utf-8") as stderr,
         subprocess.Popen(
@@ -34,6 +35,7 @@ def running_server(home: Home, options: list[str], waiter: Waiter) -> Iterator[t
             stderr=stderr,
             text=True,
             start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         ) as server,
     ):
         assert server.stdin is not None and server.stdout is not None
@@ -55,5 +57,11 @@ def running_server(home: Home, options: list[str], waiter: Waiter) -> Iterator[t
                 with waiter.interruptible():
                     server.wait()
             except Interrupted:
-                server.terminate()
+                ask_to_end(server)
                 raise
+
+
+def ask_to_end(server: subprocess.Popen[str]) -> None:
+    """Asks the server to end at once. Windows cannot ask, only kill, which would leave the jobs of the server."""
+    if os.name != "nt":
+        server.terminate()
