@@ -103,7 +103,10 @@ class Accounts:
         return next(iter(self._select("WHERE user = ?", user)), None)
 
     def of_os_user(self, os_user: str) -> list[Account]:
-        """The accounts that this user of the operating system may log in to, by user."""
+        """The accounts that this user of the operating system may log in to, by user. On Windows the case of a name
+        means nothing."""
+        if os.name == "nt":
+            return [each for each in self.all() if each.os_user and each.os_user.casefold() == os_user.casefold()]
         return self._select("WHERE os_user = ? ORDER BY user", os_user)
 
     def keys_of(self, user: str) -> scram.Keys:

@@ -113,6 +113,12 @@ def test_to_read_nothing_is_written(path, database):
         database.rollback()
 
 
+@pytest.mark.parametrize(("system", "found"), [("posix", []), ("nt", [R41])])
+def test_the_case_of_an_os_user_means_nothing_on_windows_alone(database, monkeypatch, system, found):
+    monkeypatch.setattr("headless.server.accounts.os.name", system)
+    assert Accounts(database).of_os_user("JDoe") == found
+
+
 def test_an_account_that_is_there_is_not_added_again_nor_changed(database):
     assert not Accounts(database).add(Account("R42", "mallory", OTHER_KEYS))
     assert Accounts(database).of_user("R42") == R42
