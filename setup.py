@@ -18,6 +18,7 @@ setup(
         "Environment :: Console",
         "Intended Audience :: System Administrators",
         "Operating System :: POSIX :: Linux",
+        "Operating System :: Microsoft :: Windows",
         "Programming Language :: Python :: 3",
         "Programming Language :: Python :: 3 :: Only",
         "Programming Language :: Python :: 3.9",
@@ -37,7 +38,8 @@ setup(
         "headless.server": ["SERVER.md"],
     },
     scripts=["planta_headless.py"],
-    entry_points={"console_scripts": ["headless = headless.commands:run"]},
+    # On Windows these are planta_headless.exe and headless.exe.
+    entry_points={"console_scripts": ["planta_headless = headless.cli:run", "headless = headless.commands:run"]},
     install_requires=["bcrypt>=3.2", "lxml>=4.9"],  # what Debian 12 has
     extras_require={
         "admin": ADMIN,

@@ -4,6 +4,7 @@ that talk to a server; and how a process ends with exactly that code."""
 from __future__ import annotations
 
 import os
+import sys
 
 from headless.options import PROGRAM, WAIT, Answer, parse, parse_command, patience
 from headless.outcome import OK, PARAMETER_ERROR, ParameterError, explain
@@ -15,6 +16,11 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
     from headless.client.receipt import Receipt
+
+
+def run() -> NoReturn:
+    """Runs the command line of this process, and ends it: the script of pip, planta_headless."""
+    end_process(main(sys.argv[1:]))
 
 
 def main(argv: Sequence[str]) -> int:

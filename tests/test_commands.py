@@ -65,15 +65,29 @@ def test_nothing_of_the_current_folder_is_imported_when_the_package_stands_in_it
         assert done.stderr.startswith("headless jobs: error: no server has lived in 'planta-home'")
 
 
-SCRIPT = Path(sysconfig.get_path("scripts")) / ("headless.exe" if os.name == "nt" else "headless")
+def console_script(name: str) -> Path:
+    return Path(sysconfig.get_path("scripts")) / (f"{name}.exe" if os.name == "nt" else name)
+
+
+installed = pytest.mark.skipif(not console_script("headless").exists(), reason="the package is not installed here")
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not SCRIPT.exists(), reason="the package is not installed here")
+@installed
 def test_the_console_script_is_the_same_command(trapped):
-    done = subprocess.run([SCRIPT, "jobs"], cwd=trapped, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    argv = [str(console_script("headless")), "jobs"]
+    done = subprocess.run(argv, cwd=trapped, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert (done.returncode, traces(trapped)) == (1, [])
     assert done.stderr.startswith("headless jobs: error: no server has lived in 'planta-home'")
+
+
+@pytest.mark.slow
+@installed
+def test_the_script_has_one_of_pip_beside_it(trapped):
+    argv = [str(console_script("planta_headless")), "-s", "127.0.0.1:1"]
+    done = subprocess.run(argv, cwd=trapped, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert (done.returncode, traces(trapped)) == (2, [])
+    assert done.stderr.startswith("planta_headless.py: error: there is no job")
 
 
 def test_help_names_every_command_and_its_purpose():

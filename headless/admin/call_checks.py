@@ -18,7 +18,7 @@ from headless.admin.command_line import base_name, is_starter
 from headless.admin.entry import Call, Fate, Language, Scheduler, Word
 from headless.admin.finding import ERROR, WARNING, Edit, Finding
 from headless.client import password_file
-from headless.options import NO_TIMEOUT, Answer, ChallengeLogin, Options, parse, patience
+from headless.options import NO_TIMEOUT, PROGRAM, Answer, ChallengeLogin, Options, parse, patience
 from headless.outcome import ParameterError
 
 _ENDS_WITH_2 = "it ends with 2, and no job runs"
@@ -114,12 +114,13 @@ def _old_version(call: Call, interpreter: Word) -> str:
 def _of_programs(call: Call) -> Iterator[Finding]:
     """Those that are not found by the PATH of the scheduler, or not where they are said to be."""
     path = _path(call)
-    for word in (*call.wrappers, *([call.interpreter] if call.interpreter else [])):
+    started = call.interpreter or (call.script if _is_installed(call) else None)
+    for word in (*call.wrappers, *([started] if started else [])):
         if not word.is_certain or word.text in ("exec", "command", "builtin", "time"):
             continue
         if word is call.interpreter and _old_version(call, word):  # which is a finding of its own
             continue
-        if "/" in word.text:
+        if os.path.dirname(word.text):
             if not os.access(os.path.join(call.folder or "/", word.text), os.X_OK):
                 text = f"{word.text!r} is no program on this machine"
                 yield Finding(call.place, ERROR, "no-program", text, _NOT_FOUND, advice="correct the path")
@@ -156,7 +157,7 @@ def _script_path(call: Call) -> str | None:
 
 
 def _path(call: Call) -> str:
-    return call.environment.get("PATH", "/usr/bin:/bin")
+    return call.environment.get("PATH", os.environ.get("PATH", "") if os.name == "nt" else "/usr/bin:/bin")
 
 
 def _of_libraries(call: Call, python: str | None) -> Iterator[Finding]:
@@ -179,10 +180,14 @@ def _prefix(python: str) -> str:
     folder = os.path.dirname(os.path.dirname(os.path.abspath(python)))
     if os.path.exists(os.path.join(folder, "pyvenv.cfg")):
         return folder
-    return os.path.dirname(os.path.dirname(os.path.realpath(python)))
+    folder = os.path.dirname(os.path.realpath(python))
+    return folder if os.name == "nt" else os.path.dirname(folder)
 
 
 def _library_folders(prefix: str, python: str) -> Iterator[str]:
+    if os.name == "nt":
+        yield os.path.join(prefix, "Lib", "site-packages")
+        return
     version = re.search(r"python(3\.\d+)$", os.path.realpath(python))
     names = [f"python{version[1]}"] if version else []
     lib = os.path.join(prefix, "lib")
@@ -195,9 +200,14 @@ def _library_folders(prefix: str, python: str) -> Iterator[str]:
     yield os.path.join(prefix, "lib", "python3", "dist-packages")
 
 
+def _is_installed(call: Call) -> bool:
+    """Whether pip has made what is called: a program, and no script with a folder beside it."""
+    return base_name(call.script.text) != PROGRAM
+
+
 def _of_script(call: Call) -> Iterator[Finding]:
     path = _script_path(call)
-    if path is None:
+    if path is None or _is_installed(call):
         return
     if not os.path.isfile(path):
         text, consequence = f"there is no file {path!r}", "it ends with 2 or 127, and no job runs"

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from headless.admin import batch, call_checks, crontab, places, shell, systemd, task_scheduler
 from headless.admin.check_report import Report
+from headless.admin.command_line import is_mentioned
 from headless.admin.entry import Entry, Language, Scheduler
 from headless.admin.finding import ERROR, WARNING, Finding
 from headless.admin.log_ins import log_ins
@@ -90,7 +91,7 @@ class _Checks:
 
     def _is_of_interest(self, finding: Finding) -> bool:
         """Nobody wants to know what is wrong with a crontab in which the command is not named."""
-        return finding.place.path.endswith(".timer") or "planta_headless" in self._contents[finding.place.path]
+        return finding.place.path.endswith(".timer") or is_mentioned(self._contents[finding.place.path])
 
     def _not_checked(self, findings: list[Finding]) -> Iterator[Finding]:
         """Lines that name the command, of which nothing can be said: what ssh starts, say."""
@@ -125,9 +126,9 @@ class _Checks:
         """What the entries start, where that is a script on this machine. The list grows while it is read."""
         for program in itertools.islice(self._reading.programs, _MAX_PROGRAMS):
             file = places.script_of(program)
-            if file is not None and "planta_headless" in file.content:
+            if file is not None and is_mentioned(file.content):
                 self._reading.findings.extend(places.not_executable(file, program))
-            if file is not None and file.path not in self._contents and "planta_headless" in file.content:
+            if file is not None and file.path not in self._contents and is_mentioned(file.content):
                 self._contents[file.path] = file.content
                 self._files.append(file)
                 self._read_entry(places.script(file, program))

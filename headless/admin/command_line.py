@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from headless.admin.entry import Word
 from headless.options import PROGRAM
 
+# The script, or what pip makes of it. A folder may have its name, too.
+COMMAND = re.compile(r"planta_headless(?:\.py|\.exe)?")
+_MENTIONED = re.compile(r"planta_headless(?:\.py|\.exe|(?![\w./\\-]))")
 PYTHON = re.compile(r"(?:python[\d.]*w?|pypy[\d.]*|pyw?)(?:\.exe)?", re.IGNORECASE)
 PYTHON_VALUES = ("-W", "-X", "-Q", "--check-hash-based-pycs")  # options with a value
 SHELLS = ("sh", "bash", "dash", "ksh", "zsh", "ash")
@@ -76,7 +79,7 @@ def what_starts(words: Sequence[Word]) -> Started:
 
 def script_call(words: Sequence[Word]) -> ScriptCall | None:
     """The call that these words are, if they are one."""
-    if words and base_name(words[0].text) == PROGRAM:
+    if words and COMMAND.fullmatch(base_name(words[0].text)):
         return ScriptCall(None, words[0], tuple(words[1:]))
     at = script_at([word.text for word in words])
     if at is None or (words[0].is_certain and not PYTHON.fullmatch(base_name(words[0].text))):
@@ -93,6 +96,11 @@ def script_at(texts: Sequence[str]) -> int | None:
             return None
         at += 2 if option in PYTHON_VALUES else 1
     return at if at < len(texts) and base_name(texts[at]) == PROGRAM else None
+
+
+def is_mentioned(text: str) -> bool:
+    """Whether planta_headless.py, or what pip makes of it, may be called somewhere in the text."""
+    return _MENTIONED.search(text) is not None
 
 
 def after_options(texts: Sequence[str], with_value: Sequence[str]) -> int:

@@ -16,10 +16,10 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
+from headless.admin.command_line import is_mentioned
 from headless.admin.entry import Entry, Language, Place, Scheduler, Text
 from headless.admin.finding import Edit, Finding, Severity
 from headless.admin.schedule import Schedule
-from headless.options import PROGRAM
 
 try:
     import pwd
@@ -160,7 +160,7 @@ class _Reader:
             edits = () if "$" in expanded else (Edit(begin, begin + len(value), expanded),)
         text = f"cron expands nothing in a setting: {name} is literally {value!r}"
         consequence = "programs are not found (127)" if name == "PATH" else f"whoever uses ${name} gets this text"
-        tell = line.error if name == "PATH" or PROGRAM in value else line.warning
+        tell = line.error if name == "PATH" or is_mentioned(value) else line.warning
         self.findings.append(
             tell(
                 "not-expanded",
@@ -451,7 +451,7 @@ def _percents(text: str, at: int) -> list[int]:
 
 def _concerns(command: str, environment: Mapping[str, str]) -> bool:
     """Whether it has to do with the program of this project, by its own text or by a variable."""
-    return PROGRAM in command or any(PROGRAM in environment.get(name, "") for name in _references(command))
+    return is_mentioned(command) or any(is_mentioned(environment.get(name, "")) for name in _references(command))
 
 
 def _references(text: str) -> list[str]:

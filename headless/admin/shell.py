@@ -19,7 +19,16 @@ from tree_sitter import Language as Grammar
 from tree_sitter import Node, Parser
 
 from headless.admin import entry as entries
-from headless.admin.command_line import PYTHON, SHELLS, WRAPPERS, after_options, base_name, script_at
+from headless.admin.command_line import (
+    COMMAND,
+    PYTHON,
+    SHELLS,
+    WRAPPERS,
+    after_options,
+    base_name,
+    is_mentioned,
+    script_at,
+)
 from headless.admin.entry import Call, Entry, Fate, Place, Scheduler, Text
 from headless.admin.finding import Edit, Finding, Severity
 from headless.admin.reading import Program, Reading
@@ -373,7 +382,7 @@ class _Reader:
 
     def _program(self, words: list[Expanded], scope: _Scope, state: _State) -> None:
         name = base_name(words[0].word.text)
-        if name == PROGRAM:
+        if COMMAND.fullmatch(name):
             self._call(words, None, scope, state)
         elif PYTHON.fullmatch(name) or (not words[0].word.is_certain and script_at(_texts(words)) is not None):
             self._python(words, scope, state)
@@ -615,7 +624,7 @@ class _Reader:
         return Place(self.entry.place.path, max(1, self.entry.place.line) + before)
 
     def _check_syntax(self, source: Text, shell: str) -> None:
-        concerns = PROGRAM in source.text or any(PROGRAM in value for value in self.entry.environment.values())
+        concerns = is_mentioned(source.text) or any(is_mentioned(value) for value in self.entry.environment.values())
         said = _syntax_error(source.text, shell) if concerns else ""
         if said is None:
             place = self._place(source.positions[0])

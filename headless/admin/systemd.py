@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from headless.admin.command_line import script_call, what_starts
+from headless.admin.command_line import is_mentioned, script_call, what_starts
 from headless.admin.entry import Call, Entry, Language, Place, Scheduler, Text, Word
 from headless.admin.finding import ERROR, WARNING, Edit, Finding
 from headless.admin.reading import Program, Reading
@@ -69,7 +69,7 @@ def read(files: Mapping[str, str], reading: Reading) -> None:
         service = _Service(unit, _schedule_of(timer), reading)
         for start in unit.all("ExecStart"):
             service.read_command(start)
-        if "planta_headless" not in unit.content:
+        if not is_mentioned(unit.content):
             continue
         reading.findings.extend(_of_service(unit))
         reading.findings.extend(_of_timer(timer) if timer is not None else ())

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 from lxml import etree
 
+from headless.admin.command_line import is_mentioned
 from headless.admin.entry import Entry, Language, Place, Scheduler, Text
 from headless.admin.finding import ERROR, WARNING, Edit, Finding
 from headless.admin.reading import Reading
@@ -79,7 +80,7 @@ class _Task:
     def read(self, reading: Reading) -> None:
         entries = list(self._entries(reading))
         reading.entries.extend(entries)
-        if any("planta_headless" in entry.command.text for entry in entries):
+        if any(is_mentioned(entry.command.text) for entry in entries):
             reading.findings.extend(self._settings())
             reading.findings.extend(self._principal())
             reading.findings.extend(self._state())

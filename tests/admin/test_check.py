@@ -100,6 +100,31 @@ def test_what_is_wrong_with_a_call_is_found_and_nothing_else(place, old, new, ex
 _NEEDS_A_PERSON = {"syntax", "password-file"}  # their texts say what is to be done
 
 
+@pytest.fixture
+def installed(tmp_path):
+    """A program as pip makes it for a Python that has all that is needed."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    program = folder / "planta_headless"
+    program.write_text(f"#!{sys.executable}\nimport headless.cli\nheadless.cli.run()\n", encoding="utf-8")
+    program.chmod(0o755)
+    return program
+
+
+@pytest.mark.parametrize("name", ["PLACE", "planta_headless"])
+def test_what_pip_has_installed_is_called_by_its_path_or_its_name(place, installed, name):
+    called = f"{sys.executable} {SCRIPT}"
+    content = f"PATH={installed.parent}:/usr/bin:/bin\n" + line(place, called, name.replace("PLACE", str(installed)))
+    assert check(place, content) == (0, [])
+    assert rules(check(place, content.replace(" -t -1", ""))) == ["no-t"]
+    installed.unlink()
+    assert rules(check(place, content)) == ["no-program"]
+
+
+def test_a_folder_of_the_same_name_is_no_call(place):
+    assert check(place, "0 2 * * * /opt/planta_headless/clean --to 5%\n") == (0, [])
+
+
 VARIABLES = {
     "PLANTA_PATIENCE=ten": "variable",
     "PLANTA_WIRE=/no/such/wire.py": "variable",

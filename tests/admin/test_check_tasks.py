@@ -1,5 +1,5 @@
-"""headless check, of exported tasks of the Windows Task Scheduler and of batch scripts. The files that they name are
-looked at on Windows alone."""
+"""headless check, of exported tasks of the Windows Task Scheduler and of batch scripts, on another machine. Files that
+they name are looked at on Windows alone, see test_check_on_windows.py."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from headless.admin import call_checks
 from support.in_process import run_here
 
 PYTHON = r"C:\PLANTA\Jobs\Headless\.venv\Scripts\python.exe"
@@ -45,6 +46,11 @@ TASK = f"""\
 """
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(monkeypatch):
+    monkeypatch.setattr(call_checks, "_FILES_OF_THIS_MACHINE", set())
+
+
 def check(tmp_path, content, encoding="utf-8", name="task.xml"):
     (tmp_path / name).write_bytes(content.encode(encoding))
     done = run_here("check", "--json", str(tmp_path / name))
@@ -55,6 +61,12 @@ def check(tmp_path, content, encoding="utf-8", name="task.xml"):
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
 def test_a_good_task_has_no_finding_however_it_was_saved(tmp_path, encoding):
     assert check(tmp_path, TASK, encoding) == []
+
+
+def test_what_pip_has_installed_is_a_call(tmp_path):
+    task = TASK.replace(PYTHON, PYTHON.replace("python.exe", "planta_headless.exe")).replace(f"{SCRIPT} ", "")
+    assert check(tmp_path, task) == []
+    assert [each["rule"] for each in check(tmp_path, task.replace("-t -1 ", ""))] == ["no-t"]
 
 
 TASKS = {
