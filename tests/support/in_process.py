@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from unittest.mock import patch
 
 from headless.commands import main
+from headless.server import peer
 from headless.server.home import Home
 from headless.server.server import Server
 from headless.server.settings import Settings
@@ -27,6 +28,7 @@ _SIGNALS = [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 def serve_here(folder: Path, talk: Callable[[str], object], **settings: Any) -> None:
     """Runs a server with the account R41 in this process as long as `talk(address)` runs in a thread."""
     home = make_home(folder, R41)
+    settings.setdefault("trust_osuser", not peer.can_tell())
 
     async def serve() -> None:
         server = Server(home, Settings(port=0, end_jobs=True, **settings))

@@ -10,12 +10,18 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from headless.server import peer
 from headless.server.accounts import Account
 from support.credentials import PASSWORD, hash_of
 from support.homes import R41, make_home
 from support.in_process import run_here
 from support.process import PATIENCE, ROOT, current_user, manage
 from support.shims_of import end_shims
+
+# Where the platform does not tell who owns a connection, R41 gets in all the same. And where a signal only kills, a
+# server is asked to stop by the end of its input.
+_TRUST = () if peer.can_tell() else ("--trust-osuser",)
+_STOPS_AT_EOF = sys.platform == "win32"
 
 
 class JobServer:
@@ -37,10 +43,11 @@ class JobServer:
 
     def start(self) -> None:
         command = [sys.executable, "-m", "headless", "serve", "--home", str(self.home), "--listen", "127.0.0.1:0"]
+        stop = [*(["--end-jobs"] if self.ends_jobs else []), *(["--until-eof"] if _STOPS_AT_EOF else [])]
         self.process = subprocess.Popen(
-            [*command, "--grace", "0", *(["--end-jobs"] if self.ends_jobs else []), *self.options],
+            [*command, "--grace", "0", *stop, *_TRUST, *self.options],
             cwd=ROOT,
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.PIPE if _STOPS_AT_EOF else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -52,8 +59,8 @@ class JobServer:
         self.address = line.removeprefix("listening on ").strip()
 
     def stop(self) -> int:
-        """The server's exit status after SIGTERM."""
-        if self.process.poll() is None:
+        """The exit status of a server that has been asked to stop."""
+        if self.process.poll() is None and not _STOPS_AT_EOF:
             self.process.terminate()
         self.log = self.process.communicate(timeout=PATIENCE)[1]
         assert "Traceback" not in self.log, self.log
