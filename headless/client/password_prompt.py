@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from headless.client.waiting import Waiter
 _MAX_STDIN = 4096  # bytes
-_SECONDS_TO_ANSWER = 300
+_SECONDS_TO_ANSWER = 300.0
 
 
 class NewSecret:
@@ -134,21 +134,20 @@ def _ask(prompt: str, waiter: Waiter) -> str:
 def _getpass(prompt: str, waiter: Waiter) -> str:
     """Raises EOFError, ParameterError, Interrupted."""
     if os.name == "nt":
-        return getpass_within_time(prompt, waiter)
+        return _getpass_within_time(prompt, waiter)
     import getpass
 
     with waiter.interruptible():
         return getpass.getpass(prompt)
 
 
-def getpass_within_time(prompt: str, waiter: Waiter, seconds: float = _SECONDS_TO_ANSWER) -> str:
-    """The same for Windows, where it can only be guessed whether somebody sees the console. Raises ParameterError if
-    nothing is entered within so many seconds, too."""
+def _getpass_within_time(prompt: str, waiter: Waiter) -> str:
+    """The same for Windows, where it can only be guessed whether somebody sees the console."""
     try:
-        with waiter.at_most(seconds):
+        with waiter.at_most(_SECONDS_TO_ANSWER):
             return waiter.run_in_thread(_getpass_or_eof, prompt)
     except DeadlinePassed:
-        raise ParameterError(f"no password was given within {seconds:.0f} s") from None
+        raise ParameterError(f"no password was given within {_SECONDS_TO_ANSWER:.0f} s") from None
 
 
 def _getpass_or_eof(prompt: str) -> str:

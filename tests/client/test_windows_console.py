@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+
 import bcrypt
 import pytest
 
 pytest.importorskip("msvcrt", reason="only Windows has such consoles")
 from support.credentials import PASSWORD, SALT
 from support.dialogues import STARTED, challenging, serving
+from support.process import ROOT
 from support.windows_console import WindowsConsole
 
 pytestmark = pytest.mark.slow
@@ -15,14 +19,37 @@ pytestmark = pytest.mark.slow
 STATUS_CONTROL_C_EXIT = 0xC000013A
 
 
+# No console of a test has a window: here somebody sees it nevertheless.
+SEEN = "import headless.windows.console\nheadless.windows.console.can_be_answered = lambda _: True\n"
+
+
 @pytest.fixture
 def at_console(tmp_path):
-    """Starts a challenge login of R41 with the missing file r41."""
+    """Starts a challenge login of R41 with the missing file r41, where somebody sees the console, or nobody does."""
+    place = tmp_path / "seen"
+    place.mkdir()
+    (place / "sitecustomize.py").write_text(SEEN)
 
-    def start(server, *argv):
-        return WindowsConsole(tmp_path, "-s", server.address, "-u", "R41", "-p", "r41", "-c", "pass", *argv)
+    def start(server, *argv, is_seen=True):
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(place), str(ROOT)])} if is_seen else None
+        line = ("-s", server.address, "-u", "R41", "-p", "r41", "-c", "pass")
+        return WindowsConsole(tmp_path, *line, *argv, env=env)
 
     return start
+
+
+def test_a_console_that_nobody_sees_is_asked_nothing_and_a_missing_password_file_is_a_2(scripted, at_console):
+    with at_console(scripted(challenging()), is_seen=False) as console:
+        assert console.end() == 2
+    assert "the password file 'r41' does not exist" in console.shown
+    assert "Password for" not in console.shown
+
+
+def test_nul_is_no_terminal(command, scripted):
+    server = scripted(challenging())
+    done = command("-s", server.address, "-u", "R41", "-p", "r41", "-c", "pass", stdin=subprocess.DEVNULL)
+    assert done.returncode == 2
+    assert "the password file 'r41' does not exist" in done.stderr
 
 
 @pytest.mark.parametrize("password", [PASSWORD, "Zoë Ångström", "пароль€"])

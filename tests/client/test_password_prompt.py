@@ -1,0 +1,66 @@
+"""The question for a password as Windows needs it, where it can only be guessed whether somebody sees the console. At a
+real console of Windows: test_windows_console.py; at a terminal elsewhere: test_password_creation.py."""
+
+from __future__ import annotations
+
+import getpass
+import signal
+import threading
+import time
+
+import pytest
+
+from headless.client import password_prompt
+from headless.client.waiting import Waiter
+from headless.outcome import Interrupted, ParameterError
+from support.process import PATIENCE
+
+
+@pytest.fixture
+def waiter(monkeypatch):
+    monkeypatch.setattr("headless.client.password_prompt.os.name", "nt")
+    monkeypatch.setattr("headless.client.password_prompt.NewFile", lambda path: path)  # there are two kinds of it
+    with Waiter() as waiter:
+        yield waiter
+
+
+@pytest.fixture
+def unanswered(monkeypatch):
+    """Nobody answers before the test has ended."""
+    end = threading.Event()
+    monkeypatch.setattr(getpass, "getpass", lambda _: str(end.wait(PATIENCE)))
+    yield
+    end.set()
+
+
+@pytest.mark.usefixtures("unanswered")
+def test_a_question_that_nobody_answers_ends(waiter, monkeypatch):
+    monkeypatch.setattr(password_prompt, "_SECONDS_TO_ANSWER", 0.3)
+    begun = time.monotonic()
+    with pytest.raises(ParameterError, match="no password was given within"):
+        password_prompt.ask("secret", "R41", waiter)
+    assert 0.3 <= time.monotonic() - begun < PATIENCE
+    assert not waiter.has_deadline()  # what comes then has a time of its own
+
+
+@pytest.mark.usefixtures("unanswered")
+def test_a_signal_ends_the_question(waiter):
+    timer = threading.Timer(0.2, signal.raise_signal, (signal.SIGTERM,))
+    timer.start()
+    with pytest.raises(Interrupted):
+        password_prompt.ask("secret", "R41", waiter)
+    timer.join()
+
+
+def test_ctrl_c_is_a_character_there_and_no_password(waiter, monkeypatch):
+    def ctrl_c(_: str) -> str:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(getpass, "getpass", ctrl_c)
+    with pytest.raises(ParameterError, match="no password was given"):
+        password_prompt.ask("secret", "R41", waiter)
+
+
+def test_what_is_typed_is_the_password(waiter, monkeypatch):
+    monkeypatch.setattr(getpass, "getpass", lambda prompt: f"{prompt}secret")
+    assert password_prompt.ask("secret", "R41", waiter)._password == b"Password for R41: secret"
