@@ -20,8 +20,13 @@ What is where. An import leads down this list or stays on a line, never up.
     listing.py, appearance.py              what `jobs` shows, and how a job looks there
     stored_output.py                       output that is stored, for people
     jobs.py                                one job: whether it can be run, and how it ended
-    processes.py, shims.py, spawned.py     how processes are started, found again and ended
-    shim.py                                the process that watches over one job, a program of its own
+    shims.py                               how processes are started, found again and ended
+    posix_shims.py, windows_shims.py       what of that depends on the platform
+    shim.py, windows_shim.py               the process that watches over one job, a program of its own
+    windows_processes.py                   what Windows has for processes, and Python has not
+    shim_output.py                         what a shim stores of a job's output
+    records.py                             what a server reads of a shim's record and report
+    record_format.py                       how these are written
     process.py                             what the server needs of a process
     store.py                               the way to journal and accounts, for everything above
     disk.py, descriptors.py, threads.py    what is scarce: room, open files, threads

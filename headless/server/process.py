@@ -1,7 +1,7 @@
 """What the server needs of the processes of jobs, whichever way they are started.
 
-Here are the types that jobs.py uses: what to run, how it ended, a process, and what starts processes. The two ways are
-in shims.py and spawned.py, and which of them this platform has is in processes.py. What a job runs, jobs.py says.
+Here are the types that jobs.py uses: what to run, how it ended, a process, and what starts processes. How that is done
+is in shims.py. What a job runs, jobs.py says.
 """
 
 from __future__ import annotations

@@ -27,12 +27,12 @@ from headless.server.jobs import Jobs
 from headless.server.keys import Keys
 from headless.server.link import LINGER_SECONDS, Link
 from headless.server.listener import listen
-from headless.server.processes import processes
 from headless.server.reporter import Reporter
 from headless.server.requests import Parts
 from headless.server.retention import Retention
 from headless.server.session import Session
 from headless.server.settings import Settings
+from headless.server.shims import Shims
 from headless.server.store import Store, StoreUnavailable
 from headless.server.threads import Overloaded, Threads
 
@@ -55,7 +55,7 @@ class Server:
         self._store = Store(home.database, self._disk.make_room)
         self._files = Threads("the files of jobs", _FILE_THREADS, _FILE_BACKLOG)
         self._admission = Admission(settings)
-        started = processes(self._files, ends_unwanted=settings.end_jobs)
+        started = Shims(self._files, ends_unwanted=settings.end_jobs)
         self._queue = BatchQueue(self._store, Jobs(home, started, self._files, settings), settings)
         self._parts = Parts(
             settings,

@@ -1,9 +1,8 @@
-"""The shim of a job: the process that starts it, stores what it prints, ends what it leaves behind, and writes down how
-it ended, whether there still is a server or not.
+"""The shim of a job, where the platform can fork: the process that starts it, stores what it prints, ends what it
+leaves behind, and writes down how it ended, whether there still is a server or not.
 
-A program of its own, one process per job, started by shims.py; this package imports only the format of the record from
-here. It stays as long as its job does, and so it imports little, and nothing that imports much. Which script runs, and
-what its end means, is decided by the server.
+A program of its own, one process per job, started by posix_shims.py. It stays as long as its job does, and so it
+imports little, and nothing that imports much. Which script runs, and what its end means, is decided by the server.
 
     OUTPUT.shim     the record, locked as long as the shim lives: a line when the job is started, one when it has ended
     OUTPUT.stdout   what the job has printed: it writes to pipes, whose other ends are here
@@ -22,6 +21,10 @@ import select
 import sys
 import time
 
+from headless.server import record_format
+from headless.server.record_format import END_OFFSET, end_of_record, start_of_record
+from headless.server.shim_output import StoredOutput
+
 TYPE_CHECKING = False  # as typing has it, which is not imported: it is large
 if TYPE_CHECKING:
     import os
@@ -34,10 +37,6 @@ else:  # what is below the modules of these names, and takes a tenth of their ti
 
     os.environb = os.environ
 
-RECORD_BYTES = 512  # written at once, so that the end has its place whatever becomes of the disk
-END_OFFSET = 256
-MARK = "."  # the last word of a line that is whole
-
 _IS_LINUX = sys.platform.startswith("linux")
 _SECONDS_TO_CLEAN_UP = 1.0  # between asking a process to end and ending it
 _SECONDS_TO_DIE = 1.5  # one with much memory takes a while; one of another user for ever
@@ -48,24 +47,13 @@ _DRAIN_BYTES = 1 << 24  # of what is still in a pipe: a process that could not b
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 
 
-class _Stream:
-    """One stream of the job: the pipe that it writes to, and the file that stores it.
-
-    What is over the limit, or what the disk does not take, is read and dropped: the job does not notice. Where bytes
-    are missing, the file has a line that says so.
-    """
+class _Stream(StoredOutput):
+    """One stream of the job: the pipe that it writes to, and the file that stores it."""
 
     def __init__(self, path: str, limit: int, disk_floor: int) -> None:
-        self._file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_TRUNC, 0o600)
+        super().__init__(path, limit, disk_floor)
         self.pipe, self.job_end = os.pipe()
         os.set_blocking(self.pipe, False)
-        self._limit = limit
-        self._disk_floor = disk_floor
-        self._room = limit
-        self._is_in_line = False
-        self.lost = 0
-        self._missing = 0  # bytes that no line tells yet
-        self._reason = ""
 
     def copy(self) -> bool:
         """Stores some of what is there. Whether there was anything; to one that has waited for it, that is the end."""
@@ -73,7 +61,7 @@ class _Stream:
             data = os.read(self.pipe, _READ_BYTES)
         except BlockingIOError:
             return False
-        self._store(data)
+        self.store(data)
         return bool(data)
 
     def finish(self) -> None:
@@ -81,58 +69,7 @@ class _Stream:
         for _ in range(_DRAIN_BYTES // _READ_BYTES):
             if not self.copy():
                 break
-        if self._missing:
-            self._write_line()
-        try:
-            if os.fstat(self._file).st_size:
-                os.fsync(self._file)
-        except OSError:
-            pass  # nobody could do anything about it
-
-    def _store(self, data: bytes) -> None:
-        kept = data[: max(0, self._room)]
-        written = self._write(kept) if kept and self._has_place(len(kept)) else 0
-        self._room -= written
-        if written < len(data):
-            if written == len(kept):
-                self._reason = f"the limit is {self._limit} bytes"
-            self.lost += len(data) - written
-            self._missing += len(data) - written
-
-    def _has_place(self, count: int) -> bool:
-        """Whether the disk has, also for the line that tells what is missing so far."""
-        try:
-            disk = os.fstatvfs(self._file)
-            if disk.f_bavail * disk.f_frsize - count < self._disk_floor:
-                self._reason = "the disk is full"
-                return False
-        except OSError:
-            pass  # then the next write tells
-        return not self._missing or self._write_line()
-
-    def _write_line(self) -> bool:
-        line = f"[planta-headless: {self._missing} bytes of output were not stored: {self._reason}]\n"
-        if self._is_in_line:
-            line = "\n" + line
-        written = self._write(line.encode("ascii", "replace"))
-        self._room -= written
-        if written < len(line):
-            return False
-        self._missing = 0
-        return True
-
-    def _write(self, data: bytes) -> int:
-        """How many bytes the disk has taken."""
-        written = 0
-        while written < len(data):
-            try:
-                written += os.write(self._file, data[written:] if written else data)
-            except OSError as error:
-                self._reason = os.strerror(error.errno or 0)
-                break
-        if written:
-            self._is_in_line = data[written - 1 : written] != b"\n"
-        return written
+        self.complete()
 
 
 class _Job:
@@ -427,9 +364,8 @@ class _Shim:
 
     def _write_start(self, pid: int) -> None:
         shim = os.getpid()
-        line = f"started {pid} {start_time(pid)} {shim} {start_time(shim)} {machine()} {MARK}"
-        line = line.ljust(END_OFFSET - 1) + "\n"
-        if os.pwrite(self._record, line.ljust(RECORD_BYTES - 1).encode() + b"\n", 0) < RECORD_BYTES:
+        record = start_of_record((pid, start_time(pid)), (shim, start_time(shim)), machine())
+        if os.pwrite(self._record, record, 0) < len(record):
             raise OSError("the disk is full")
         os.fsync(self._record)
 
@@ -437,11 +373,11 @@ class _Shim:
         """Tries for ever: nobody else knows how the job has ended."""
         job = self._job
         lost = sum(stream.lost for stream in self._streams)
-        line = f"ended {job.status} {int(job.was_asked)} {job.ended:.6f} {job.seconds:.6f} {lost} {MARK}"
-        line = line.ljust(RECORD_BYTES - END_OFFSET - 1) + "\n"
+        assert job.status is not None
+        line = end_of_record(job.status, job.was_asked, job.ended, job.seconds, lost)
         while True:
             try:
-                if os.pwrite(self._record, line.encode(), END_OFFSET) == len(line):
+                if os.pwrite(self._record, line, END_OFFSET) == len(line):
                     os.fsync(self._record)
                     return
             except OSError:
@@ -451,7 +387,7 @@ class _Shim:
 
 def _say(report: int, text: str) -> None:
     try:
-        os.write(report, " ".join(text.splitlines()).encode("utf-8", "replace") + b"\n")
+        os.write(report, record_format.report(text))
     except OSError:
         pass  # the server has ended: the next one reads the record
 
@@ -476,7 +412,7 @@ def _allow_descriptors(count: int) -> None:
 
 
 def main() -> None:
-    """The arguments are those that shims.py gives."""
+    """The arguments are those that posix_shims.py gives."""
     record, report, limit, disk_floor, descriptors = map(int, sys.argv[1:6])
     output, script, *lc_ctype = sys.argv[6:]
     for descriptor in (record, report):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from support.job_processes import WAYS, Folder, private_memory, shim_of, stored
+from support.job_processes import Folder, new_shims, private_memory, shim_of, stored
 from support.job_server import QuickServer
 from support.raw_client import connect, py_code
 from support.turns import in_turns
@@ -34,7 +34,7 @@ def start_of_interpreter() -> float:
 
 def start_of_process(folder: Folder) -> float:
     async def run() -> float:
-        processes, spec = WAYS["shim"](), folder.spec(PRINT_THE_TIME)
+        processes, spec = new_shims(), folder.spec(PRINT_THE_TIME)
         begun = time.monotonic_ns()
         await (await processes.start(spec)).wait()
         return (int(stored(spec)) - begun) / 1e9
@@ -53,7 +53,7 @@ def memory_of_shims(folder: Folder) -> list[int]:
     """In KiB, of shims whose jobs run."""
 
     async def run() -> list[int]:
-        processes = WAYS["shim"]()
+        processes = new_shims()
         specs = [folder.spec("import time; time.sleep(60)", number) for number in range(SHIMS)]
         started = [await processes.start(spec) for spec in specs]
         await asyncio.sleep(1)

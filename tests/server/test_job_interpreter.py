@@ -12,14 +12,13 @@ import zipfile
 
 import pytest
 
-pytest.importorskip("resource", reason="Windows has no shims")
+pytest.importorskip("resource", reason="what is tested here only platforms have that can fork")
 import resource
 
-from headless.server import shims
-from support.job_processes import WAYS, by_hand, result_of
+from headless.server import posix_shims
+from support.job_processes import by_hand, new_shims, result_of
 from support.waiting import in_time
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="here jobs have no shim")
 
 
 @pytest.fixture(autouse=True)
@@ -349,13 +348,6 @@ def test_these_are_more_than_a_hundred():
     assert len(SCRIPTS) >= 150
 
 
-@pytest.mark.parametrize("source", ["arguments", "main", "exception in a function", "standard files", "descriptors"])
-def test_so_is_one_without_a_shim_but_that_it_writes_to_files(folder, source):
-    script = folder.script(SCRIPTS[source])
-    expected = by_hand(folder.spec_of(script))
-    assert (folder.as_job(script, "spawned") == expected) == (source != "descriptors")
-
-
 # Other files than a script, and other names
 
 
@@ -485,7 +477,7 @@ def test_no_secret_of_the_servers_environment_is_to_be_found(folder, monkeypatch
 
 def test_a_job_may_open_as_many_files_as_before_the_server_allowed_itself_more(folder, monkeypatch):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    monkeypatch.setattr(shims, "_DESCRIPTORS", soft - 100)  # what this process was started with
+    monkeypatch.setattr(posix_shims, "_DESCRIPTORS", soft - 100)  # what this process was started with
     script = folder.script("import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))")
     assert folder.as_job(script).stdout == f"({soft - 100}, {hard})\n".encode()
 
@@ -520,7 +512,7 @@ def test_what_this_process_has_open_is_not_open_in_a_job(folder, tmp_path):
 
 def test_jobs_leave_each_other_nothing(folder):
     async def two() -> list[bytes]:
-        processes, outputs = WAYS["shim"](), []
+        processes, outputs = new_shims(), []
         sources = ("import os, sys; sys.path.append('x'); os.environ['X'] = ''; os.umask(0o77); os.chdir('/')", LOOK)
         for number, source in enumerate(sources):
             spec = folder.spec(source, number)

@@ -1,5 +1,5 @@
-"""The processes of jobs, in both ways in which they can be started: how they start, and how they end with all that they
-have started. What only shims do is in test_shims.py."""
+"""The processes of jobs: how they start, and how they end with all that they have started. How shims do that, and what
+they do besides, is in test_shims.py."""
 
 from __future__ import annotations
 
@@ -10,39 +10,25 @@ import time
 
 import pytest
 
-from headless.server.processes import processes
-from headless.server.spawned import SpawnedProcesses
-from headless.server.threads import Threads
 from support.job_processes import (
     IGNORE_SIGTERM,
-    WAYS,
     Result,
+    new_shims,
     result_of,
     stored,
     with_child,
 )
 from support.waiting import in_time, until, wait_until
 
-if hasattr(os, "fork"):
-    from headless.server.shims import Shims
-
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="these jobs use signals")
-in_both_ways = pytest.mark.parametrize("way", WAYS)
-
-
-def test_what_can_fork_has_shims(monkeypatch):
-    assert isinstance(processes(Threads("test", 1, 1)), Shims)
-    monkeypatch.delattr(os, "fork")
-    assert isinstance(processes(Threads("test", 1, 1)), SpawnedProcesses)
 
 
 # Starting
 
 
-@in_both_ways
-def test_many_jobs_start_at_once(folder, way):
+def test_many_jobs_start_at_once(folder):
     async def run_all() -> list[Result]:
-        jobs = WAYS[way]()
+        jobs = new_shims()
         specs = [folder.spec(f"print({number})", number) for number in range(50)]
         started = await asyncio.gather(*map(jobs.start, specs))
         return [result_of(spec, await process.wait()) for spec, process in zip(specs, started)]
@@ -50,11 +36,10 @@ def test_many_jobs_start_at_once(folder, way):
     assert asyncio.run(in_time(run_all())) == [Result(0, b"%d\n" % number, b"") for number in range(50)]
 
 
-@in_both_ways
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
-def test_without_a_file_for_its_output_no_job_starts_and_the_next_one_does(folder, way, stream):
+def test_without_a_file_for_its_output_no_job_starts_and_the_next_one_does(folder, stream):
     async def start() -> Result:
-        jobs = WAYS[way]()
+        jobs = new_shims()
         for _ in range(3):
             spec = folder.spec(f"open({str(folder.path / 'has_run')!r}, 'w')", 1)
             os.makedirs(f"{spec.output}.{stream}", exist_ok=True)
@@ -67,32 +52,29 @@ def test_without_a_file_for_its_output_no_job_starts_and_the_next_one_does(folde
     assert not (folder.path / "has_run").exists()
 
 
-@in_both_ways
 @pytest.mark.parametrize("change", [{"folder": "/absent/folder"}, {"output": "/absent/5f0c/1"}])
-def test_what_is_not_there_is_named(folder, way, change):
+def test_what_is_not_there_is_named(folder, change):
     async def start() -> None:
         with pytest.raises(OSError, match="/absent/"):
-            await WAYS[way]().start(folder.spec("")._replace(**change))
+            await new_shims().start(folder.spec("")._replace(**change))
 
     asyncio.run(in_time(start()))
 
 
-@in_both_ways
-def test_what_an_earlier_try_has_printed_is_not_there_any_more(folder, way):
+def test_what_an_earlier_try_has_printed_is_not_there_any_more(folder):
     script = folder.script("print('new')")
     folder.output.joinpath("1.stdout").write_text("old, and longer than the new one")
-    assert folder.as_job(script, way).stdout == b"new\n"
+    assert folder.as_job(script).stdout == b"new\n"
 
 
 # The end
 
 
-@in_both_ways
-def test_the_end_says_when_it_was_and_how_long_it_took(folder, way):
+def test_the_end_says_when_it_was_and_how_long_it_took(folder):
     async def run() -> None:
         spec = folder.spec("import time; time.sleep(0.2); raise SystemExit(3)")
         before = time.time()
-        end = await (await WAYS[way]().start(spec)).wait()
+        end = await (await new_shims().start(spec)).wait()
         assert end is not None
         assert (end.status, end.was_asked, end.lost) == (3, False, 0)
         assert 0.2 <= end.seconds <= time.time() - before
@@ -101,10 +83,9 @@ def test_the_end_says_when_it_was_and_how_long_it_took(folder, way):
     asyncio.run(in_time(run()))
 
 
-@in_both_ways
-def test_many_may_wait_for_it_and_leave_and_come_late(folder, way, lock):
+def test_many_may_wait_for_it_and_leave_and_come_late(folder, lock):
     async def run() -> None:
-        process = await WAYS[way]().start(folder.spec(lock.code("time.sleep(0.2)")))
+        process = await new_shims().start(folder.spec(lock.code("time.sleep(0.2)")))
         waiting = [asyncio.ensure_future(process.wait()) for _ in range(5)]
         await until(lambda: lock.is_taken)
         for each in waiting[:3]:
@@ -117,7 +98,6 @@ def test_many_may_wait_for_it_and_leave_and_come_late(folder, way, lock):
     asyncio.run(in_time(run()))
 
 
-@in_both_ways
 @pytest.mark.parametrize(
     ("before", "status"),
     [
@@ -125,12 +105,12 @@ def test_many_may_wait_for_it_and_leave_and_come_late(folder, way, lock):
         pytest.param(
             "import signal, sys; signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))\n", 3, id="to clean up at"
         ),
-        pytest.param(IGNORE_SIGTERM, -9, id="and killed if it takes no notice"),
+        pytest.param(IGNORE_SIGTERM, -signal.SIGKILL, id="and killed if it takes no notice"),
     ],
 )
-def test_a_job_that_is_ended_gets_sigterm(folder, lock, way, before, status):
+def test_a_job_that_is_ended_gets_sigterm(folder, lock, before, status):
     async def start_and_end() -> tuple[int, bool]:
-        process = await WAYS[way]().start(folder.spec(before + lock.code()))
+        process = await new_shims().start(folder.spec(before + lock.code()))
         await until(lambda: lock.is_taken)
         await process.end()
         end = await process.wait()
@@ -141,11 +121,10 @@ def test_a_job_that_is_ended_gets_sigterm(folder, lock, way, before, status):
     assert lock.is_free()
 
 
-@in_both_ways
-def test_ending_a_job_ends_its_children(folder, lock, way):
+def test_ending_a_job_ends_its_children(folder, lock):
     async def start_and_end() -> None:
         code = with_child(lock, IGNORE_SIGTERM + lock.code(), "time.sleep(60)")
-        process = await WAYS[way]().start(folder.spec(code))
+        process = await new_shims().start(folder.spec(code))
         await until(lambda: lock.is_taken)
         await process.end()
 
@@ -153,10 +132,9 @@ def test_ending_a_job_ends_its_children(folder, lock, way):
     wait_until(lock.is_free)
 
 
-@in_both_ways
-def test_a_job_may_be_ended_as_soon_as_it_is_started_and_again_when_it_is_over(folder, way):
+def test_a_job_may_be_ended_as_soon_as_it_is_started_and_again_when_it_is_over(folder):
     async def start_and_end() -> set[int]:
-        jobs, statuses = WAYS[way](), set()
+        jobs, statuses = new_shims(), set()
         for _ in range(20):  # the process may be anywhere between its first instruction and the script
             process = await jobs.start(folder.spec("import time; time.sleep(60)"))
             await asyncio.gather(process.end(), process.end())
@@ -170,10 +148,9 @@ def test_a_job_may_be_ended_as_soon_as_it_is_started_and_again_when_it_is_over(f
     assert asyncio.run(in_time(start_and_end())) == {-signal.SIGTERM}
 
 
-@in_both_ways
-def test_ending_what_has_ended_does_nothing(folder, way):
+def test_ending_what_has_ended_does_nothing(folder):
     async def run() -> None:
-        process = await WAYS[way]().start(folder.spec("print(1)"))
+        process = await new_shims().start(folder.spec("print(1)"))
         end = await process.wait()
         begun = time.monotonic()
         await process.end()
@@ -183,17 +160,11 @@ def test_ending_what_has_ended_does_nothing(folder, way):
     asyncio.run(in_time(run()))
 
 
-def test_nobody_knows_what_has_become_of_a_job_without_a_shim(folder):
-    assert asyncio.run(SpawnedProcesses().find(str(folder.output / "1"))) is None
-
-
-@in_both_ways
-def test_a_job_writes_behind_what_is_there_already(folder, way):
+def test_a_job_writes_behind_what_is_there_already(folder):
     """Whoever opens its standard files again does not lose what it has printed."""
     script = folder.script(
         "import os\nprint('first'); os.system('echo second > /dev/stdout'); open('/dev/stdout', 'w').write('third')"
     )
     spec = folder.spec_of(script)
-    folder.as_job(script, way)
-    expected = b"first\nsecond\nthird" if way == "shim" else b"third"  # without a shim it is a file, as by hand
-    assert stored(spec) == expected
+    folder.as_job(script)
+    assert stored(spec) == b"first\nsecond\nthird"

@@ -20,19 +20,20 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("fcntl", reason="Windows has no shims")
+pytest.importorskip("fcntl", reason="what is tested here only platforms have that can fork")
 import fcntl
 
-from headless.server import shim, shims
+from headless.server import posix_shims, shim, shims
 from headless.server.process import NotStarted, ProcessEnd
-from headless.server.shims import Shims, read_record, running_pid
+from headless.server.records import read_record
+from headless.server.shims import Shims, running_pid
 from headless.server.threads import Threads
 from support.job_processes import (
     IGNORE_SIGTERM,
-    WAYS,
     found,
     is_running,
     kill,
+    new_shims,
     private_memory,
     result_of,
     shim_of,
@@ -49,7 +50,7 @@ SLEEP = "import time; time.sleep(60)"
 
 def with_fault(code):
     """The program of a shim that runs this code before it begins."""
-    return shims._PROGRAM.replace("shim.main()", f"exec({code!r}); shim.main()")
+    return posix_shims._PROGRAM.replace("shim.main()", f"exec({code!r}); shim.main()")
 
 
 @pytest.fixture
@@ -57,7 +58,7 @@ def in_the_shim(monkeypatch):
     """Lets each shim run this code before it begins: a fault is planted where no test comes otherwise."""
 
     def plant(code: str) -> None:
-        monkeypatch.setattr(shims, "_PROGRAM", with_fault(code))
+        monkeypatch.setattr(posix_shims, "_PROGRAM", with_fault(code))
 
     return plant
 
@@ -67,7 +68,7 @@ def run(coroutine):
 
 
 async def start(folder, source, number=1, **changes):
-    return await WAYS["shim"]().start(folder.spec(source, number, **changes))
+    return await new_shims().start(folder.spec(source, number, **changes))
 
 
 async def end_of(folder, source, number=1, **changes):
@@ -196,7 +197,7 @@ def test_a_daemon_is_ended_on_a_machine(folder, lock, in_the_shim, fault):
 def not_linux(in_the_shim, monkeypatch):
     """What other systems lack is not used."""
     in_the_shim("shim._IS_LINUX = False; shim.start_time = lambda _: 0; shim.machine = lambda: '-'")
-    monkeypatch.setattr(shims, "_IS_LINUX", False)
+    monkeypatch.setattr(posix_shims, "_IS_LINUX", False)
     monkeypatch.setattr(shim, "start_time", lambda _: 0)
     monkeypatch.delattr(os, "pidfd_open")
 
@@ -331,7 +332,7 @@ def test_the_shim_takes_no_part_in_what_the_job_does_to_its_group(folder):
 
 
 def test_a_shim_that_is_killed_at_any_moment_leaves_nothing_and_no_doubt(folder, monkeypatch):
-    ran, spawn = folder.path / "ran", shims._spawn
+    ran, spawn = folder.path / "ran", posix_shims.spawn
 
     def spawn_and_kill(spec):
         spawned = spawn(spec)
@@ -365,7 +366,7 @@ def test_a_shim_that_is_killed_at_any_moment_leaves_nothing_and_no_doubt(folder,
             outcomes.append(await in_time(try_once(len(outcomes))))
 
     code = f"open({str(ran)!r}, 'a').write('x')\nimport os\nif os.fork(): os._exit(0)\nos.setsid()\n"
-    monkeypatch.setattr(shims, "_spawn", spawn_and_kill)
+    monkeypatch.setattr(posix_shims, "spawn", spawn_and_kill)
     asyncio.run(try_often())
 
 
@@ -661,7 +662,7 @@ def test_many_who_look_do_not_hinder_a_start(folder):
 
 
 def test_a_job_is_not_started_a_second_time_while_it_runs(folder, lock, monkeypatch):
-    monkeypatch.setattr(shims, "_SECONDS_TO_LOOK", 0.2)
+    monkeypatch.setattr(posix_shims, "_SECONDS_TO_LOOK", 0.2)
 
     async def run_it():
         process = await start(folder, lock.code())
@@ -717,7 +718,7 @@ def failing(function, condition, then=NO_SPACE):
 def test_nothing_runs_where_it_could_not_be_written_down(folder, monkeypatch, fault):
     ran = folder.path / "ran"
     with monkeypatch.context() as planted:
-        planted.setattr(shims, "_PROGRAM", with_fault(fault))
+        planted.setattr(posix_shims, "_PROGRAM", with_fault(fault))
         with pytest.raises(OSError, match=r"No space|disk is full|unavailable|Too many|has ended before"):
             run(start(folder, f"open({str(ran)!r}, 'w')"))
     time.sleep(0.1)
@@ -898,7 +899,7 @@ def children():
 
 def test_nothing_is_left_of_a_hundred_jobs(folder):
     async def run_all():
-        processes = WAYS["shim"]()
+        processes = new_shims()
         await (await processes.start(folder.spec("", 0))).wait()
         before = descriptors(), children()
         for tens in range(10):
@@ -920,7 +921,7 @@ def test_nothing_is_left_of_starts_that_nobody_waits_for_any_more(folder):
     ran = folder.path / "ran"
 
     async def run_all():
-        processes = WAYS["shim"]()
+        processes = new_shims()
         await (await processes.start(folder.spec("", 0))).wait()
         before = descriptors(), children()
         for number in range(1, 41):

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+
+# Takes the lock on the open file `lock`; it lasts as long as the process, and on POSIX its children that inherit it.
+TAKE_LOCK = (
+    "import msvcrt; msvcrt.locking(lock.fileno(), msvcrt.LK_NBLCK, 1)"
+    if sys.platform == "win32"
+    else "import fcntl; fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)"
+)
 
 
 class Gate:
@@ -23,12 +31,10 @@ class Gate:
 
 
 def is_free(lock: Path) -> bool:
-    """Whether no process holds the lock on this file, which a job has taken with flock."""
-    import fcntl  # not on Windows
-
+    """Whether no process holds the lock on this file, which a job has taken by the code of TAKE_LOCK."""
     with open(lock) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            exec(TAKE_LOCK, {"lock": file})
+        except OSError:
             return False
     return True

@@ -1,4 +1,4 @@
-"""Scripts run in every way in which a job can be started, without a server: by hand, under a shim, and spawned."""
+"""Scripts that run as jobs do, under a shim but without a server, and the same scripts run by hand."""
 
 from __future__ import annotations
 
@@ -8,26 +8,20 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from headless.server.process import Process, ProcessEnd, Processes, ProcessSpec
-from headless.server.spawned import SpawnedProcesses
+from headless.server.process import Process, ProcessEnd, ProcessSpec
+from headless.server.shims import EndedProcess, ShimProcess, Shims
 from headless.server.threads import Threads
-from support.job_code import is_free
+from support.job_code import TAKE_LOCK, is_free
 from support.process import PATIENCE
 from support.waiting import in_time
 
-if sys.platform != "win32":  # whose modules are not everywhere
-    from headless.server import shim
-    from headless.server.shims import EndedProcess, ShimProcess, Shims
-
-WAYS: dict[str, Callable[[], Processes]] = {
-    "shim": lambda: Shims(Threads("shims", 4, 10000)),
-    "spawned": SpawnedProcesses,
-}
+def new_shims() -> Shims:
+    """What a server that has just begun starts and finds jobs with."""
+    return Shims(Threads("shims", 4, 10000))
 
 
 class Result(NamedTuple):
@@ -56,7 +50,8 @@ class Folder:
         return script
 
     def spec_of(self, script: Path, number: int = 1, **changes: Any) -> ProcessSpec:
-        passed_on = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+        names = ("PATH", "HOME", "LANG", "SYSTEMROOT")  # without the last one Windows starts nothing
+        passed_on = {name: os.environ[name] for name in names if name in os.environ}
         environment = {
             **passed_on,
             "PYTHONPATH": str(self.py),
@@ -71,10 +66,10 @@ class Folder:
         """Of a script of its own."""
         return self.spec_of(self.script(source, f"{number}.py"), number, **changes)
 
-    def as_job(self, script: Path, way: str = "shim", **changes: Any) -> Result:
+    def as_job(self, script: Path, **changes: Any) -> Result:
         async def run() -> Result:
             spec = self.spec_of(script, **changes)
-            return result_of(spec, await (await WAYS[way]().start(spec)).wait())
+            return result_of(spec, await (await new_shims().start(spec)).wait())
 
         return asyncio.run(in_time(run()))
 
@@ -105,7 +100,7 @@ def result_of(spec: ProcessSpec, end: ProcessEnd | None) -> Result:
 
 async def found(output: str) -> ShimProcess | EndedProcess:
     """The process that a server that has just started finds."""
-    process = await Shims(Threads("found", 4, 10000)).find(output)
+    process = await new_shims().find(output)
     assert isinstance(process, (ShimProcess, EndedProcess))
     return process
 
@@ -118,6 +113,21 @@ def shim_of(process: Process) -> int:
 
 def is_running(pid: int) -> bool:
     """Whether there is such a process that is no zombie."""
+    if sys.platform == "win32":
+        import _winapi
+
+        from headless.server import windows_processes
+
+        try:
+            handle = _winapi.OpenProcess(_winapi.SYNCHRONIZE, False, pid)
+        except OSError:
+            return False
+        try:
+            return not windows_processes.has_ended(handle)
+        finally:
+            _winapi.CloseHandle(handle)
+    from headless.server import shim
+
     try:
         return shim.stat_of(pid)[0] != b"Z"
     except (OSError, IndexError):
@@ -131,7 +141,7 @@ def private_memory(pid: int) -> int:
 
 
 def kill(pid: int) -> None:
-    os.kill(pid, signal.SIGKILL)
+    os.kill(pid, getattr(signal, "SIGKILL", signal.SIGTERM))  # on Windows this is no signal either, and ends it at once
 
 
 class Lock:
@@ -143,8 +153,7 @@ class Lock:
 
     def code(self, then: str = "time.sleep(60)") -> str:
         return (
-            "import fcntl, os, signal, sys, time\n"
-            f"lock = open({str(self._path)!r}, 'a'); fcntl.flock(lock, fcntl.LOCK_EX)\n"
+            f"import os, signal, sys, time\nlock = open({str(self._path)!r}, 'a')\n{TAKE_LOCK}\n"
             f"open({str(self._taken)!r}, 'w').close()\n{then}\n"
         )
 

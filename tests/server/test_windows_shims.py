@@ -1,0 +1,446 @@
+"""Shims on Windows: that all a job has started ends with it, that its end is known whoever is killed or gone, and what
+of its output is stored. What is the same on every platform is in test_processes.py."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+
+import pytest
+
+from headless.server import shims
+from headless.server.process import NotStarted
+from headless.server.records import Identity, read_record
+from headless.server.shims import running_pid
+from support.job_processes import (
+    IGNORE_SIGTERM,
+    found,
+    in_time,
+    is_running,
+    kill,
+    new_shims,
+    result_of,
+    shim_of,
+    stored,
+    until,
+    with_child,
+)
+from support.process import PATIENCE, ROOT
+from support.waiting import wait_until
+
+pytestmark = pytest.mark.skipif(sys.platform != "win32", reason="what is tested here is Windows' own")
+IS_EMULATED = sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
+SLEEP = "import time; time.sleep(60)"
+EXHAUSTIVE = bool(os.environ.get("PLANTA_EXHAUSTIVE"))
+
+
+def run(coroutine):
+    return asyncio.run(in_time(coroutine))
+
+
+async def start(folder, source, number=1, **changes):
+    return await new_shims().start(folder.spec(source, number, **changes))
+
+
+async def end_of(folder, source, number=1, **changes):
+    return await (await start(folder, source, number, **changes)).wait()
+
+
+async def end_found(output):
+    """How the job has ended that a server finds which has just begun."""
+    process = await new_shims().find(output)
+    assert not isinstance(process, NotStarted)
+    return None if process is None else await process.wait()
+
+
+# The end of a job
+
+
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        ("raise SystemExit(256)", 256),
+        ("raise SystemExit(259)", 259),  # what Windows says of a process that runs
+        ("raise SystemExit(-1)", 0xFFFFFFFF),
+        ("import os; os._exit(0xC0000005 - 2**32)", 0xC0000005),
+    ],
+)
+def test_its_exit_status_has_32_bits(folder, code, status):
+    end = run(end_of(folder, code))
+    assert (end.status, end.was_asked) == (status, False)
+    assert run(end_found(folder.spec("").output)) == end
+
+
+def test_what_it_leaves_behind_is_ended_before_its_end_is_known(folder, lock):
+    child = with_child(lock, IGNORE_SIGTERM + lock.code(), "time.sleep(60)", creationflags=0x8)  # without a console
+    job = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {child!r}])\n{lock.wait_for()}print('end')"
+    end = run(end_of(folder, job))
+    assert result_of(folder.spec(""), end) == (0, b"end\r\n", b"")
+    assert lock.is_free()
+
+
+def test_it_cannot_leave_its_shim(folder, lock):
+    """CREATE_BREAKAWAY_FROM_JOB"""
+    code = with_child(lock, lock.code(), creationflags=0x01000000)
+    end = run(end_of(folder, code))
+    assert lock.is_free()
+    assert end.status in (0, 1)  # Windows does not start such a child at all
+
+
+def test_ending_it_ends_all_that_it_has_started(folder, lock):
+    async def run_it():
+        process = await start(folder, with_child(lock, IGNORE_SIGTERM + lock.code(), SLEEP, creationflags=0x200))
+        await until(lambda: lock.is_taken)
+        await process.end()
+        assert lock.is_free()
+        assert not is_running(process.pid)
+        return await process.wait()
+
+    end = run(run_it())
+    assert end.was_asked
+    assert end.status != 0
+
+
+@pytest.mark.skipif(IS_EMULATED, reason="NOT TESTED: Ctrl-Break, which only Windows itself sends to a group")
+def test_it_may_clean_up(folder, lock):
+    async def run_it():
+        clean_up = "signal.signal(signal.SIGBREAK, lambda *_: sys.exit(print('cleaned up', flush=True)))\n"
+        process = await start(folder, lock.code(clean_up + "while True: time.sleep(0.01)"))
+        await until(lambda: lock.is_taken)
+        await asyncio.sleep(0.2)
+        await process.end()
+        return await process.wait()
+
+    end = run(run_it())
+    assert (end.status, end.was_asked) == (0, True)
+    assert stored(folder.spec("")) == b"cleaned up\r\n"
+
+
+# A shim that is killed
+
+
+def test_a_job_whose_shim_is_killed_is_killed_with_all_that_it_has_started(folder, lock):
+    async def run_it():
+        process = await start(folder, with_child(lock, IGNORE_SIGTERM + lock.code(), SLEEP, creationflags=0x200))
+        await until(lambda: lock.is_taken)
+        kill(shim_of(process))
+        assert await process.wait() is None
+        assert not is_running(process.pid)
+        await until(lock.is_free)
+
+    run(run_it())
+    assert run(new_shims().find(folder.spec("").output)) is None
+
+
+def test_a_job_may_kill_its_shim(folder):
+    pid = read_pid = "open(sys.argv[0].replace('scripts', 'pid')).read()"
+    code = f"import os, sys, time; time.sleep(0.3); os.kill(int({read_pid}), 9); time.sleep(60)"
+    assert pid
+
+    async def run_it():
+        process = await start(folder, code)
+        (folder.path / "pid").mkdir()
+        (folder.path / "pid" / "1.py").write_text(str(shim_of(process)))
+        assert await process.wait() is None
+        assert not is_running(process.pid)
+
+    run(run_it())
+
+
+def test_a_shim_that_is_stopped_is_killed_in_the_end(folder, lock, monkeypatch):
+    monkeypatch.setattr(shims, "_SECONDS_TO_END", 0.5)
+
+    async def run_it():
+        process = await start(folder, with_child(lock, lock.code(), SLEEP))
+        await until(lambda: lock.is_taken)
+        suspend(shim_of(process))
+        await process.end()
+        assert await process.wait() is None
+        assert not is_running(process.pid)
+        await until(lock.is_free)
+
+    run(run_it())
+
+
+def suspend(pid):
+    import _winapi
+
+    handle = _winapi.OpenProcess(_winapi.PROCESS_ALL_ACCESS, False, pid)
+    assert ctypes.WinDLL("ntdll").NtSuspendProcess(ctypes.c_void_p(handle)) == 0
+    _winapi.CloseHandle(handle)
+
+
+def test_another_process_that_has_the_number_of_a_shim_by_now_is_left_alone(folder):
+    from headless.server import windows_shims
+
+    async def run_it():
+        process = await start(folder, SLEEP)
+        shim = process._shim
+        for other in (shim._replace(start=shim.start - 1), Identity(os.getpid(), 1)):
+            windows_shims.ask_to_end(other)
+            windows_shims.kill(other)
+            await windows_shims.until_ended(other)
+        await asyncio.sleep(0.2)
+        assert is_running(shim.pid)
+        assert running_pid(folder.spec("").output) == process.pid
+        await process.end()
+        assert (await process.wait()).was_asked
+
+    run(run_it())
+
+
+def test_a_shim_that_is_killed_at_any_moment_leaves_nothing_and_no_doubt(folder, monkeypatch):
+    ran, spawn = folder.path / "ran", shims.platform.spawn
+    killed = []
+
+    def spawn_and_note(spec):
+        spawned = spawn(spec)
+        killed.append(spawned.shim)
+        return spawned
+
+    async def try_once(number):
+        processes, output = new_shims(), folder.spec(code, number).output
+        with suppress(FileNotFoundError):
+            ran.unlink()
+        starting = asyncio.ensure_future(processes.start(folder.spec(code, number)))
+        await until(lambda: len(killed) == number)
+        await asyncio.sleep(random.uniform(0, 0.5))
+        shims.platform.kill(killed[-1])
+        try:
+            process = await starting
+        except OSError:
+            assert await processes.find(output) == NotStarted()
+            assert not ran.exists()
+            return "not started"
+        end = await process.wait()
+        assert not is_running(process.pid)
+        assert await end_found(output) == end
+        return "unknown" if end is None else "ended"
+
+    async def try_often():
+        outcomes: list[str] = []
+        while len(outcomes) < (200 if EXHAUSTIVE else 8) or not {"not started", "unknown"} <= set(outcomes):
+            outcomes.append(await in_time(try_once(len(outcomes) + 1)))
+
+    code = f"open({str(ran)!r}, 'a').write('x')\nimport time; time.sleep(0.2)"
+    monkeypatch.setattr(shims.platform, "spawn", spawn_and_note)
+    asyncio.run(try_often())
+
+
+# The next server
+
+SERVER = """
+import asyncio, json, sys
+from headless.server.process import ProcessSpec
+from headless.server.shims import Shims
+from headless.server.threads import Threads
+
+async def serve():
+    process = await Shims(Threads("server", 2, 10)).start(ProcessSpec(*json.loads(sys.argv[1])))
+    print(process.pid, flush=True)
+    print(await process.wait(), flush=True)
+
+asyncio.run(serve())
+"""
+
+
+def serve(spec, **options):
+    command = [sys.executable, "-c", SERVER, json.dumps(spec)]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **options
+    )
+
+
+@contextmanager
+def left_by_a_server(spec):
+    """The number of a job's process whose server was killed."""
+    with serve(spec) as server:
+        pid = int(server.stdout.readline())
+        server.kill()
+    yield pid
+
+
+def test_finds_a_job_that_runs_and_how_it_ends(folder, gate):
+    spec = folder.spec(f"print('begun')\n{gate.code}raise SystemExit('end')")
+
+    async def find():
+        process = await found(spec.output)
+        waiting = asyncio.ensure_future(process.wait())
+        assert process.pid == running_pid(spec.output)
+        await asyncio.sleep(0.3)
+        assert not waiting.done()
+        gate.open()
+        return process.pid, await waiting
+
+    with left_by_a_server(spec) as pid:
+        assert running_pid(spec.output) == pid
+        found_pid, end = run(find())
+    assert found_pid == pid
+    assert result_of(spec, end) == (1, b"begun\r\n", b"end\r\n")
+    assert not end.was_asked
+    assert end.seconds >= 0.3
+    assert running_pid(spec.output) is None
+
+
+def test_ends_a_job_that_it_finds(folder, lock):
+    spec = folder.spec(with_child(lock, IGNORE_SIGTERM + lock.code(), SLEEP))
+
+    async def end_it():
+        process = await found(spec.output)
+        await until(lambda: lock.is_taken)
+        await process.end()
+        assert lock.is_free()
+        return await process.wait()
+
+    with left_by_a_server(spec) as pid:
+        end = run(end_it())
+    assert end.was_asked
+    assert not is_running(pid)
+
+
+def test_finds_the_end_of_a_job_that_ended_meanwhile(folder):
+    spec = folder.spec("print(1)")
+    with left_by_a_server(spec):
+        wait_until(lambda: (record := read_record(spec.output)) is not None and record.end)
+    assert result_of(spec, run(end_found(spec.output))) == (0, b"1\r\n", b"")
+
+
+def test_a_server_that_is_killed_at_any_moment_leaves_a_job_that_has_run_once_or_never_will(folder):
+    ran = folder.path / "ran"
+    spec = folder.spec(f"import time; time.sleep(0.2); open({str(ran)!r}, 'a').write('x')")
+
+    async def look():
+        if await new_shims().find(spec.output) == NotStarted():
+            await asyncio.sleep(0.5)
+            return "not started"
+        end = await end_found(spec.output)
+        assert (end.status, end.was_asked, ran.read_text()) == (0, False, "x")
+        ran.unlink()
+        return "ended"
+
+    begun = time.monotonic()
+    with left_by_a_server(spec):
+        seconds = time.monotonic() - begun  # in which a job is started here, now
+    outcomes = [run(look())]
+    while len(outcomes) < (200 if EXHAUSTIVE else 8) or set(outcomes) != {"not started", "ended"}:
+        with suppress(FileNotFoundError):
+            os.unlink(f"{spec.output}.shim")
+        with serve(spec) as server:
+            time.sleep(random.uniform(0, 1.5 * seconds))
+            server.kill()
+        outcomes.append(run(look()))
+        assert not ran.exists()
+
+
+@pytest.mark.parametrize("flags", [0x2000, 0x2800], ids=["nothing may leave", "what wants to may leave"])
+def test_a_server_in_a_job_object_that_ends_with_it_starts_jobs(folder, gate, flags):
+    """A job outlives its server if whatever started that lets it."""
+    spec = folder.spec(f"{gate.code}print('end')")
+    job_object = (
+        "import ctypes\nfrom headless.server import windows_processes as w\n"
+        f"w._KILL_ON_JOB_CLOSE = {flags}; job = w.JobObject(); w._KILL_ON_JOB_CLOSE = 0x2000\n"
+        "job.add(w._winapi.GetCurrentProcess())\n"
+    )
+    command = [sys.executable, "-c", job_object + SERVER, json.dumps(spec)]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as server:
+        pid = int(server.stdout.readline())
+        server.kill()
+        server.wait(PATIENCE)
+    if flags == 0x2000:
+        assert run(end_found(spec.output)) is None
+        assert not is_running(pid)
+    else:
+        time.sleep(0.5)
+        gate.open()
+        assert result_of(spec, run(end_found(spec.output))) == (0, b"end\r\n", b"")
+
+
+def test_a_job_is_not_started_a_second_time_while_it_runs(folder, monkeypatch):
+    monkeypatch.setattr(shims.platform, "_SECONDS_TO_LOOK", 0.2)
+
+    async def run_it():
+        process = await start(folder, SLEEP)
+        with pytest.raises(OSError, match="another shim lives"):
+            await start(folder, SLEEP)
+        assert running_pid(folder.spec("").output) == process.pid
+        await process.end()
+        assert (await process.wait()).was_asked
+
+    run(run_it())
+
+
+# Output and handles
+
+
+LINE = b"[planta-headless: %d bytes of output were not stored: %s]\n"
+
+
+def test_of_each_stream_as_much_is_stored_as_the_limit_says(folder):
+    code = "import sys; sys.stdout.buffer.write(b'x' * 1000000); sys.stderr.buffer.write(b'y' * 100)"
+    end = run(end_of(folder, code, output_limit=100))
+    spec = folder.spec("")
+    assert stored(spec) == b"x" * 100 + b"\n" + LINE % (999900, b"the limit is 100 bytes")
+    assert stored(spec, "stderr") == b"y" * 100
+    assert (end.status, end.lost) == (0, 999900)
+
+
+def test_output_leaves_some_of_the_disk_to_others(folder):
+    end = run(end_of(folder, "import os; os.write(1, b'x' * 1000)", disk_floor=1 << 62))
+    assert stored(folder.spec("")) == LINE % (1000, b"the disk is full")
+    assert (end.status, end.lost) == (0, 1000)
+
+
+def test_much_output_is_stored_byte_by_byte(folder):
+    code = "import os, sys, msvcrt\nfor n in range(300): os.write(1 + n % 2, bytes([n % 251]) * 10000)"
+    binary = "import os, msvcrt; msvcrt.setmode(1, os.O_BINARY); msvcrt.setmode(2, os.O_BINARY)\n"
+    assert run(end_of(folder, binary + code)).lost == 0
+    for place, stream in enumerate(("stdout", "stderr")):
+        expected = b"".join(bytes([n % 251]) * 10000 for n in range(place, 300, 2))
+        assert stored(folder.spec(""), stream) == expected
+
+
+def test_a_job_inherits_its_standard_files_and_nothing_else(folder, lock):
+    async def run_it():
+        secret = folder.path / "secret"
+        with open(secret, "w") as file:
+            import msvcrt
+
+            os.set_handle_inheritable(msvcrt.get_osfhandle(file.fileno()), True)
+            process = await start(folder, lock.code())
+            await until(lambda: lock.is_taken)
+        secret.unlink()  # which Windows does not allow as long as anybody has it open
+        await process.end()
+
+    run(run_it())
+
+
+def test_nothing_is_left_of_many_jobs(folder):
+    def handles():
+        count = ctypes.c_uint32()
+        kernel = ctypes.WinDLL("kernel32")
+        assert kernel.GetProcessHandleCount(ctypes.c_void_p(-1), ctypes.byref(count))
+        return count.value
+
+    async def run_some(jobs):
+        for number in range(5):
+            process = await jobs.start(folder.spec(f"raise SystemExit({number})", number))
+            assert (await process.wait()).status == number
+            assert (await (await jobs.find(folder.spec("", number).output)).wait()).status == number
+        process = await jobs.start(folder.spec(SLEEP, 5))
+        await process.end()
+
+    async def run_all():
+        jobs = new_shims()
+        await run_some(jobs)
+        before = handles()
+        await run_some(jobs)
+        assert handles() <= before + 2
+
+    run(run_all())
