@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 assert sys.platform == "win32"
 
@@ -114,7 +114,8 @@ def start_suspended(command: Sequence[str], stdin: int, stdout: int, stderr: int
     )
     flags = _CREATE_SUSPENDED | subprocess.CREATE_NEW_PROCESS_GROUP
     line = subprocess.list2cmdline(command)
-    process, thread, pid, _ = _winapi.CreateProcess(None, line, None, None, True, flags, None, None, startup)
+    environment: Any = None  # that of this process
+    process, thread, pid, _ = _winapi.CreateProcess(None, line, None, None, True, flags, environment, None, startup)
     return Suspended(process, thread, pid)
 
 

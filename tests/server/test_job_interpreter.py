@@ -20,7 +20,6 @@ from support.job_processes import by_hand, new_shims, result_of
 from support.waiting import in_time
 
 
-
 @pytest.fixture(autouse=True)
 def _not_in_the_background():
     """There a shell lets more be ignored than conftest.py knows of, and a script that is run by hand inherits that."""

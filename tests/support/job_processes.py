@@ -19,6 +19,7 @@ from support.job_code import TAKE_LOCK, is_free
 from support.process import PATIENCE
 from support.waiting import in_time
 
+
 def new_shims() -> Shims:
     """What a server that has just begun starts and finds jobs with."""
     return Shims(Threads("shims", 4, 10000))
