@@ -13,6 +13,12 @@ from support.job_server import QuickServer, journal, states
 from support.raw_client import connect, py_code, run
 from support.waiting import wait_until
 
+# What programs of Windows expect of every environment.
+NAMES_OF_WINDOWS = (
+    "SYSTEMROOT", "WINDIR", "SYSTEMDRIVE", "USERNAME", "USERPROFILE", "HOMEDRIVE", "HOMEPATH", "APPDATA",
+    "PROGRAMFILES", "PROGRAMFILES(X86)",
+)  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
@@ -20,6 +26,9 @@ def server(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SECRET_OF_THE_SERVER", "hunter2")
         patch.setenv("PYTHONSTARTUP", "/nowhere")
+        for name in NAMES_OF_WINDOWS:
+            if name not in os.environ:
+                patch.setenv(name, f"a value of {name}")
         with QuickServer(tmp_path_factory.mktemp("jobs") / "home", "--workers", "8") as server:
             yield server
 
@@ -171,6 +180,12 @@ def test_a_job_knows_its_session_user_and_number(server):
 def test_a_job_does_not_see_the_servers_environment(server):
     look = "import os; print(*(name in os.environ for name in ('PATH', 'SECRET_OF_THE_SERVER', 'PYTHONSTARTUP')))"
     assert run(server, py_code(look)).output == {(1, "stdout"): "True False False\n"}
+
+
+def test_a_job_sees_of_it_what_programs_of_windows_expect(server):
+    report = run(server, py_code(f"import os; print([os.environ.get(name) for name in {NAMES_OF_WINDOWS!r}])"))
+    values = [os.environ.get(name, f"a value of {name}") for name in NAMES_OF_WINDOWS]
+    assert report.output[1, "stdout"].rstrip() == str(values)
 
 
 @pytest.mark.parametrize("kind", ["py_code", "py_file", "module"])
