@@ -12,6 +12,7 @@ from __future__ import annotations
 RECORD_BYTES = 512  # written at once, so that the end has its place whatever becomes of the disk
 END_OFFSET = 256
 MARK = "."  # the last word of a line that is whole
+READY = b"ready\n"  # what a shim on Windows says before its report, and then waits for a byte
 
 
 def start_of_record(job: tuple[int, int], shim: tuple[int, int], machine: str, *request: int) -> bytes:

@@ -7,6 +7,7 @@ and whoever gets one closes it. Each function may raise OSError.
 
 from __future__ import annotations
 
+import _winapi
 import ctypes
 import subprocess
 import sys
@@ -15,8 +16,6 @@ from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
 assert sys.platform == "win32"
-
-import _winapi  # noqa: E402
 
 _kernel = ctypes.WinDLL("kernel32", use_last_error=True)
 for _name in ("CreateJobObjectW", "CreateEventW"):

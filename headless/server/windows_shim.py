@@ -2,8 +2,9 @@
 writes down how it ended, whether there still is a server or not.
 
 A program of its own, one process per job, started by windows_shims.py. Which script runs, and what its end means, is
-decided by the server. The files are those of shim.py. On a pipe to the server the shim says "started PID" or "error
-TEXT", and nothing more: that pipe closes when it ends. An event asks it to end the job.
+decided by the server. The files are those of shim.py. When the shim has the record for itself, it says that it is
+ready, and waits for a byte from the server; if the server is gone, it ends. Then it says "started PID" or "error TEXT",
+and nothing more. An event asks it to end the job.
 
 All that the job starts is in a job object, and this process has its only handle: when this process is killed, the
 kernel ends the job. This process is in a job object, too, from before the job is started until it ends: there is no
@@ -12,6 +13,9 @@ moment at which a job would be left behind.
 
 from __future__ import annotations
 
+import _winapi
+import errno
+import msvcrt
 import os
 import sys
 import threading
@@ -19,17 +23,15 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 
+from headless.server import record_format, windows_processes
+from headless.server.process import SECONDS_TO_CLEAN_UP
+from headless.server.record_format import END_OFFSET, READY, end_of_record, start_of_record
+from headless.server.shim_output import StoredOutput
+
 assert sys.platform == "win32"
 
-import _winapi  # noqa: E402
-import msvcrt  # noqa: E402
-
-from headless.server import record_format, windows_processes  # noqa: E402
-from headless.server.process import SECONDS_TO_CLEAN_UP  # noqa: E402
-from headless.server.record_format import END_OFFSET, end_of_record, start_of_record  # noqa: E402
-from headless.server.shim_output import StoredOutput  # noqa: E402
-from headless.server.windows_processes import JobObject, Suspended  # noqa: E402
-
+_STDIN, _STDOUT = 0, 1  # pipes from and to the server
+_SECONDS_TO_LOOK = 2.0  # for which somebody who only looks may have the record open
 _SECONDS_TO_DIE = 1.5
 _SECONDS_BETWEEN_LOOKS = 0.01
 _SECONDS_BETWEEN_TRIES = 1.0  # for what a disk does not take, and for what cannot be killed
@@ -74,14 +76,13 @@ class _Stream:
 
 
 class _Shim:
-    def __init__(self, record: int, report: int, request: int) -> None:
+    def __init__(self, record: int, request: int) -> None:
         self._record = record
-        self._report = report
         self._request = request
-        self._with_this = JobObject()
+        self._with_this = windows_processes.JobObject()
         with suppress(OSError):  # where job objects cannot be in one another
             self._with_this.add(_winapi.GetCurrentProcess())
-        self._job = JobObject()
+        self._job = windows_processes.JobObject()
 
     def start(self, command: Sequence[str], output: str, limit: int, disk_floor: int) -> None:
         """Raises OSError if nothing has been started. The job waits until the record has it."""
@@ -102,7 +103,7 @@ class _Shim:
             raise
         self._begun = time.monotonic()
         self._process, self._pid = job.process, job.pid
-        _say(self._report, f"started {job.pid}")
+        _say(record_format.report(f"started {job.pid}"))
 
     def attend(self) -> None:
         """Returns when nothing is left of the job, and its output and its end are on the disk."""
@@ -139,7 +140,7 @@ class _Shim:
             time.sleep(_SECONDS_BETWEEN_LOOKS)
         return True
 
-    def _write_start(self, job: Suspended) -> None:
+    def _write_start(self, job: windows_processes.Suspended) -> None:
         shim = os.getpid(), windows_processes.start_time(_winapi.GetCurrentProcess())
         started = job.pid, windows_processes.start_time(job.process)
         record = start_of_record(started, shim, "-", self._request)
@@ -158,24 +159,37 @@ class _Shim:
             time.sleep(_SECONDS_BETWEEN_TRIES)
 
 
-def _say(report: int, text: str) -> None:
+def _say(words: bytes) -> None:
     with suppress(OSError):  # the server has ended: the next one reads the record
-        os.write(report, record_format.report(text))
+        os.write(_STDOUT, words)
+
+
+def _open_record(output: str) -> int:
+    """A descriptor of the record, which nobody else can write to."""
+    path = f"{output}.shim"
+    late = time.monotonic() + _SECONDS_TO_LOOK
+    while (handle := windows_processes.open_alone(path)) is None:
+        if time.monotonic() > late:
+            raise OSError(errno.EBUSY, "another shim lives", path)
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    return msvcrt.open_osfhandle(handle, os.O_BINARY)
 
 
 def main() -> None:
     """The arguments are those that windows_shims.py gives."""
-    handles = [int(argument) for argument in sys.argv[1:4]]
-    limit, disk_floor = map(int, sys.argv[4:6])
-    output, python, script = sys.argv[6:]
-    for handle in handles:
-        os.set_handle_inheritable(handle, False)
-    record, report = (msvcrt.open_osfhandle(handle, os.O_BINARY) for handle in handles[:2])
+    request, limit, disk_floor = map(int, sys.argv[1:4])
+    output, python, script = sys.argv[4:]
+    os.set_handle_inheritable(request, False)
     try:
-        shim = _Shim(record, report, handles[2])
+        record = _open_record(output)
+        _say(READY)
+        if not os.read(_STDIN, 1):
+            os._exit(1)
+        os.ftruncate(record, 0)
+        shim = _Shim(record, request)
         shim.start([python, "-u", script], output, limit, disk_floor)
     except (OSError, RuntimeError) as error:  # RuntimeError: no thread can be had
-        _say(report, f"error {error}")
+        _say(record_format.report(f"error {error}"))
         os._exit(1)
     shim.attend()
     os._exit(0)

@@ -1,30 +1,28 @@
 """How Windows starts, watches, asks and kills shims: what shims.py needs of it.
 
-A shim is known by its record: as long as it lives, nobody else can open that to write. The server opens it, and the
-shim inherits it without a gap. What a shim itself does is in windows_shim.py.
+A shim is known by its record: as long as it lives, nobody else can open that to write. It opens the record itself, and
+starts nothing before the server that has started it has heard of that. So what it starts is found by the next server,
+and one that never came so far never starts anything. What a shim itself does is in windows_shim.py.
 """
 
 from __future__ import annotations
 
+import _winapi
 import asyncio
-import errno
+import msvcrt
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from headless.server import windows_processes
+from headless.server.process import ProcessSpec
+from headless.server.record_format import READY
+from headless.server.records import Identity, Record, Report
+
 assert sys.platform == "win32"
-
-import _winapi  # noqa: E402
-import msvcrt  # noqa: E402
-
-from headless.server import windows_processes  # noqa: E402
-from headless.server.process import ProcessSpec  # noqa: E402
-from headless.server.records import Identity, Record, Report  # noqa: E402
 
 _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 _PROGRAM = "import sys; sys.path.append(sys.argv.pop(1)); from headless.server import windows_shim; windows_shim.main()"
@@ -32,47 +30,61 @@ _PROGRAM = "import sys; sys.path.append(sys.argv.pop(1)); from headless.server i
 _PYTHON = str(getattr(sys, "_base_executable", sys.executable))
 _FLAGS = subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
 
+_READ_BYTES = 4096
 _SECONDS_TO_SWEEP = 2.0
-_SECONDS_TO_LOOK = 2.0  # for which somebody who only looks may have the record open
 _SECONDS_BETWEEN_LOOKS = 0.02
 
 
 class Spawned(NamedTuple):
-    """A shim that was started, a handle of its process, and the end of a pipe on which it reports."""
+    """A shim that was started, a handle of its process, and the pipes to and from it."""
 
     shim: Identity
     process: int
-    report: int
+    pipes: subprocess.Popen[bytes]
 
 
 class PipedReport(Report):
-    """The report of a shim that this process has started. The pipe closes when it ends."""
+    """The report of a shim that this process has started."""
 
     def __init__(self, spawned: Spawned) -> None:
         super().__init__()
-        self._spawned = spawned
+        assert spawned.pipes.stdin is not None and spawned.pipes.stdout is not None
+        self._process = spawned.process
+        self._to_shim, self._from_shim = spawned.pipes.stdin, spawned.pipes.stdout
         self._look()
 
     def _look(self) -> None:
         """No event loop of Windows can wait for a pipe like this."""
-        handle = msvcrt.get_osfhandle(self._spawned.report)
-        try:
-            if _winapi.PeekNamedPipe(handle, 0)[0]:
-                self.receive(os.read(self._spawned.report, 4096))
-        except OSError:  # its other end is closed
+        has_ended = windows_processes.has_ended(self._process)  # first: nothing comes after that
+        data = self._read()
+        if data.startswith(READY):
+            with suppress(OSError):  # it has ended meanwhile
+                os.write(self._to_shim.fileno(), b".")
+            data = data[len(READY) :]
+        if data:
+            self.receive(data)
+        if has_ended:
             self.receive(b"")
-        if not self.end.done():
+        else:
             self._next = asyncio.get_running_loop().call_later(_SECONDS_BETWEEN_LOOKS, self._look)
+
+    def _read(self) -> bytes:
+        descriptor = self._from_shim.fileno()
+        try:
+            is_there = _winapi.PeekNamedPipe(msvcrt.get_osfhandle(descriptor), 0)[0]
+            return os.read(descriptor, _READ_BYTES) if is_there else b""
+        except OSError:  # the other end is closed
+            return b""
 
     def close(self) -> None:
         """Nobody listens any more."""
         self._next.cancel()
-        os.close(self._spawned.report)
+        self._to_shim.close()
+        self._from_shim.close()
 
     def reap(self) -> None:
-        """Waits for the end of a shim that is ending."""
-        windows_processes.wait(self._spawned.process, _SECONDS_TO_SWEEP)
-        _winapi.CloseHandle(self._spawned.process)
+        """Lets nothing be left of a shim that has ended."""
+        _winapi.CloseHandle(self._process)
 
 
 async def until_ended(shim: Identity) -> None:
@@ -105,76 +117,44 @@ def is_locked(output: str) -> bool:
 
 def spawn(spec: ProcessSpec) -> Spawned:
     """Starts a shim. Raises OSError."""
-    with _locked_record(spec.output) as record, _inheritable_event() as event:
-        report, reports = os.pipe()
-        try:
-            os.set_handle_inheritable(msvcrt.get_osfhandle(reports), True)
-            child = _start(spec, record, msvcrt.get_osfhandle(reports), event)
-        except BaseException:
-            os.close(report)
-            raise
-        finally:
-            os.close(reports)
-        process = windows_processes.open_child(child)
-    child.returncode = 0  # what watches it is above, and not this object
-    return Spawned(Identity(child.pid, windows_processes.start_time(process), event), process, report)
+    event = windows_processes.make_event()  # it has the same number in what inherits it
+    try:
+        os.set_handle_inheritable(event, True)
+        child = _start(spec, event)
+    finally:
+        _winapi.CloseHandle(event)
+    process = windows_processes.open_child(child)
+    child.returncode = 0  # what watches it is this handle, and not this object
+    return Spawned(Identity(child.pid, windows_processes.start_time(process), event), process, child)
 
 
-def _start(spec: ProcessSpec, record: int, report: int, event: int) -> subprocess.Popen[bytes]:
+def _start(spec: ProcessSpec, event: int) -> subprocess.Popen[bytes]:
     """With a console of its own, which the job shares: only so can it get a Ctrl-Break."""
-    numbers = (record, report, event, spec.output_limit, spec.disk_floor)
+    numbers = (event, spec.output_limit, spec.disk_floor)
     command = [_PYTHON, "-I", "-S", "-c", _PROGRAM, _PACKAGE_PARENT, *map(str, numbers)]
     command += [spec.output, sys.executable, spec.script]
 
     def start(flags: int) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            bufsize=0,
             cwd=spec.folder,
             env=spec.environment,
-            startupinfo=subprocess.STARTUPINFO(lpAttributeList={"handle_list": [record, report, event]}),
+            startupinfo=subprocess.STARTUPINFO(lpAttributeList={"handle_list": [event]}),
             creationflags=flags,
         )
 
     try:
-        # What started the server may end all that belongs to it when that ends; this does not belong to it.
+        # What has started the server may end all that belongs to it when that ends; this does not belong to it.
         return start(_FLAGS | subprocess.CREATE_BREAKAWAY_FROM_JOB)
     except PermissionError:  # it does not let anything leave
         return start(_FLAGS)
     except NotADirectoryError as error:
         error.filename = spec.folder
         raise
-
-
-@contextmanager
-def _locked_record(output: str) -> Iterator[int]:
-    """A handle of an empty record that nobody else can write to."""
-    path = f"{output}.shim"
-    late = time.monotonic() + _SECONDS_TO_LOOK
-    while (handle := windows_processes.open_alone(path)) is None:
-        if time.monotonic() > late:
-            raise OSError(errno.EBUSY, "another shim lives", path)
-        time.sleep(0.01)
-    descriptor = msvcrt.open_osfhandle(handle, 0)
-    try:
-        os.ftruncate(descriptor, 0)
-        os.set_handle_inheritable(handle, True)
-        yield handle
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def _inheritable_event() -> Iterator[int]:
-    """It has the same number in what inherits it."""
-    event = windows_processes.make_event()
-    try:
-        os.set_handle_inheritable(event, True)
-        yield event
-    finally:
-        _winapi.CloseHandle(event)
 
 
 def kill_left(output: str, pid: int, record: Record | None) -> None:  # noqa: ARG001

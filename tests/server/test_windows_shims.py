@@ -21,9 +21,9 @@ if sys.platform != "win32":
 import _winapi
 import msvcrt
 
-from headless.server import shims, windows_shims
+from headless.server import shims, windows_processes, windows_shims
 from headless.server.process import NotStarted
-from headless.server.records import Identity, read_record
+from headless.server.records import read_record
 from headless.server.shims import running_pid
 from support.job_processes import (
     IGNORE_SIGTERM,
@@ -182,10 +182,10 @@ def test_another_process_that_has_the_number_of_a_shim_by_now_is_left_alone(fold
     async def run_it():
         process = await start(folder, SLEEP)
         shim = process._shim
-        for other in (shim._replace(start=shim.start - 1), Identity(os.getpid(), 1)):
-            windows_shims.ask_to_end(other)
-            windows_shims.kill(other)
-            await windows_shims.until_ended(other)
+        other = shim._replace(start=shim.start - 1)
+        windows_shims.ask_to_end(other)
+        windows_shims.kill(other)
+        await windows_shims.until_ended(other)
         await asyncio.sleep(0.2)
         assert is_running(shim.pid)
         assert running_pid(folder.spec("").output) == process.pid
@@ -231,6 +231,24 @@ def test_a_shim_that_is_killed_at_any_moment_leaves_nothing_and_no_doubt(folder,
     code = f"open({str(ran)!r}, 'a').write('x')\nimport time; time.sleep(0.2)"
     monkeypatch.setattr(windows_shims, "spawn", spawn_and_note)
     asyncio.run(try_often())
+
+
+def test_a_shim_that_is_killed_before_it_knows_its_job_leaves_nothing(folder, monkeypatch):
+    """A process that was started, and waits for ever before its first instruction."""
+    noted = folder.path / "pid"
+    fault = (
+        "start = windows_shim.windows_processes.start_suspended\n"
+        "def start_and_die(*args):\n"
+        f"    open({str(noted)!r}, 'w').write(str(start(*args).pid))\n"
+        "    windows_shim._winapi.TerminateProcess(windows_shim._winapi.GetCurrentProcess(), 1)\n"
+        "windows_shim.windows_processes.start_suspended = start_and_die\n"
+    )
+    program = windows_shims._PROGRAM.replace("windows_shim.main()", f"exec({fault!r}); windows_shim.main()")
+    monkeypatch.setattr(windows_shims, "_PROGRAM", program)
+    with pytest.raises(OSError, match="has ended before it started anything"):
+        run(start(folder, "print(1)"))
+    wait_until(lambda: not is_running(int(noted.read_text())))
+    assert run(new_shims().find(folder.spec("").output)) == NotStarted()
 
 
 # The next server
@@ -362,9 +380,7 @@ def test_a_server_in_a_job_object_that_ends_with_it_starts_jobs(folder, gate, fl
         assert result_of(spec, run(end_found(spec.output))) == (0, b"end\r\n", b"")
 
 
-def test_a_job_is_not_started_a_second_time_while_it_runs(folder, monkeypatch):
-    monkeypatch.setattr(windows_shims, "_SECONDS_TO_LOOK", 0.2)
-
+def test_a_job_is_not_started_a_second_time_while_it_runs(folder):
     async def run_it():
         process = await start(folder, SLEEP)
         with pytest.raises(OSError, match="another shim lives"):
@@ -421,10 +437,12 @@ def test_a_job_inherits_its_standard_files_and_nothing_else(folder, lock):
 
 def test_nothing_is_left_of_many_jobs(folder):
     def handles():
+        """How many there are, or a number that grows with that."""
         count = ctypes.c_uint32()
-        kernel = ctypes.WinDLL("kernel32")
-        assert kernel.GetProcessHandleCount(ctypes.c_void_p(-1), ctypes.byref(count))
-        return count.value
+        assert ctypes.WinDLL("kernel32").GetProcessHandleCount(ctypes.c_void_p(-1), ctypes.byref(count))
+        event = windows_processes.make_event()
+        _winapi.CloseHandle(event)
+        return count.value or event // 4
 
     async def run_some(jobs):
         for number in range(5):
