@@ -233,18 +233,71 @@ def test_a_shim_that_is_killed_at_any_moment_leaves_nothing_and_no_doubt(folder,
     asyncio.run(try_often())
 
 
-def test_a_shim_that_is_killed_before_it_knows_its_job_leaves_nothing(folder, monkeypatch):
+@pytest.fixture
+def in_the_shim(monkeypatch):
+    """Lets each shim run this code before it begins: a fault is planted where no test comes otherwise."""
+    program = windows_shims._PROGRAM
+
+    def plant(code: str) -> None:
+        planted = program.replace("windows_shim.main()", f"exec({code!r}); windows_shim.main()")
+        monkeypatch.setattr(windows_shims, "_PROGRAM", planted)
+
+    return plant
+
+
+DIE = "windows_shim._winapi.TerminateProcess(windows_shim._winapi.GetCurrentProcess(), 1)"
+FAIL = "raise OSError(28, 'No space left on device')\n"
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        f"def fsync(_): {FAIL}windows_shim.os.fsync = fsync",
+        f"def start(*_): {FAIL}windows_shim.windows_processes.start_suspended = start",
+        f"def resume(*_): {FAIL}windows_shim.windows_processes.resume = resume",
+        f"def add(*_): {FAIL}windows_shim.windows_processes.JobObject.add = add",
+        f"windows_shim._Shim._write_start = lambda *_: (windows_shim.time.sleep(0.5), {DIE})",
+        DIE,
+        "1 / 0",
+    ],
+    ids=["sync", "start", "resume", "job object", "killed late", "killed early", "bug"],
+)
+def test_nothing_runs_where_it_could_not_be_written_down(folder, in_the_shim, fault):
+    ran = folder.path / "ran"
+    in_the_shim(fault)
+    with pytest.raises(OSError, match=r"No space|has ended before"):
+        run(start(folder, f"open({str(ran)!r}, 'w')"))
+    time.sleep(0.2)
+    assert not ran.exists()
+    assert run(new_shims().find(folder.spec("").output)) == NotStarted()
+    in_the_shim("")
+    assert run(end_of(folder, f"open({str(ran)!r}, 'w')")).status == 0
+
+
+def test_the_end_is_written_as_soon_as_the_disk_takes_it(folder, in_the_shim):
+    in_the_shim(
+        "windows_shim._SECONDS_BETWEEN_TRIES = 0.3; calls = []; real = windows_shim.os.lseek\n"
+        "def lseek(*args):\n"
+        "    calls.append(args)\n"
+        f"    if len(calls) < 3: {FAIL}"
+        "    return real(*args)\n"
+        "windows_shim.os.lseek = lseek"
+    )
+    before = time.monotonic()
+    end = run(end_of(folder, "raise SystemExit(3)"))
+    assert (end.status, end.was_asked) == (3, False)
+    assert end.seconds < time.monotonic() - before - 2 * 0.3  # the time of the job, without that of the tries
+
+
+def test_a_shim_that_is_killed_before_it_knows_its_job_leaves_nothing(folder, in_the_shim):
     """A process that was started, and waits for ever before its first instruction."""
     noted = folder.path / "pid"
-    fault = (
+    in_the_shim(
         "start = windows_shim.windows_processes.start_suspended\n"
         "def start_and_die(*args):\n"
-        f"    open({str(noted)!r}, 'w').write(str(start(*args).pid))\n"
-        "    windows_shim._winapi.TerminateProcess(windows_shim._winapi.GetCurrentProcess(), 1)\n"
-        "windows_shim.windows_processes.start_suspended = start_and_die\n"
+        f"    open({str(noted)!r}, 'w').write(str(start(*args).pid)); {DIE}\n"
+        "windows_shim.windows_processes.start_suspended = start_and_die"
     )
-    program = windows_shims._PROGRAM.replace("windows_shim.main()", f"exec({fault!r}); windows_shim.main()")
-    monkeypatch.setattr(windows_shims, "_PROGRAM", program)
     with pytest.raises(OSError, match="has ended before it started anything"):
         run(start(folder, "print(1)"))
     wait_until(lambda: not is_running(int(noted.read_text())))
