@@ -139,6 +139,7 @@ def test_a_question_has_no_line(command, tmp_path, argv):
     assert not (tmp_path / "receipts").exists()
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 def test_a_signal_is_noted_before_the_process_ends(command, scripted, tmp_path):
     file = tmp_path / "receipts"
     env = {**os.environ, "PLANTA_RECEIPT": str(file)}
@@ -173,6 +174,7 @@ def test_calls_that_end_together_have_whole_lines(command, scripted, tmp_path):
     assert sorted(json.loads(line)["server"] for line in lines[1:]) == sorted(server.address for server in servers)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="modes mean nothing on Windows")
 def test_a_new_file_is_for_its_user_alone(call, scripted, tmp_path):
     call("-s", scripted(serving()).address, "-c", "1")
     assert (tmp_path / "receipts").stat().st_mode & 0o777 == 0o600
@@ -187,6 +189,8 @@ def test_a_receipt_that_cannot_be_written_changes_no_code_and_is_one_line(comman
     elif place == "a folder":
         path.mkdir()
     elif place == "a fifo":
+        if os.name == "nt":
+            pytest.skip("Windows has no such files")
         os.mkfifo(path)
     elif place == "no right":
         path = "/proc/version"
@@ -200,6 +204,11 @@ def test_a_receipt_that_cannot_be_written_changes_no_code_and_is_one_line(comman
     assert lines[0].startswith(f"planta_headless.py: warning: PLANTA_RECEIPT: {str(path)!r} cannot be written: ")
 
 
+def error_of(capfd):
+    """What was written to stderr, with the ends of lines that a text has."""
+    return capfd.readouterr().err.replace(os.linesep, "\n")
+
+
 def test_a_line_that_does_not_fit_on_the_disk_is_taken_back(tmp_path, monkeypatch, capfd):
     """What others have written stays readable."""
     file = tmp_path / "receipts"
@@ -209,7 +218,7 @@ def test_a_line_that_does_not_fit_on_the_disk_is_taken_back(tmp_path, monkeypatc
     Receipt(str(file)).end(2, "why")
     monkeypatch.undo()
     assert file.read_text() == '{"earlier": 1}\n'
-    assert capfd.readouterr().err.endswith("cannot be written: the disk is full\n")
+    assert error_of(capfd).endswith("cannot be written: the disk is full\n")
 
 
 def test_a_line_begins_where_the_one_before_it_has_not_ended(tmp_path):
@@ -233,7 +242,7 @@ def messages_in(file):
 
 
 def test_a_file_that_somebody_else_has_locked_is_waited_for_but_not_for_ever(tmp_path, monkeypatch, capfd):
-    fcntl = pytest.importorskip("fcntl")
+    fcntl = pytest.importorskip("fcntl", reason="the lock of this test is flock")
     file = tmp_path / "receipts"
     monkeypatch.setattr(receipt_module, "_SECONDS", 0.5)
     with open(file, "w") as other:
@@ -255,7 +264,7 @@ def test_a_disk_that_does_not_answer_holds_nobody_up(tmp_path, monkeypatch, capf
     monkeypatch.setattr(receipt_module, "_append", lambda *_: is_over.wait(10))
     Receipt(str(tmp_path / "receipts")).end(2, "why")
     is_over.set()
-    assert capfd.readouterr().err.endswith("or its disk does not answer\n")
+    assert error_of(capfd).endswith("or its disk does not answer\n")
 
 
 def test_a_machine_without_room_for_another_thread_changes_nothing_else(tmp_path, monkeypatch, capfd):
@@ -264,7 +273,7 @@ def test_a_machine_without_room_for_another_thread_changes_nothing_else(tmp_path
 
     monkeypatch.setattr(threading.Thread, "start", start)
     Receipt(str(tmp_path / "receipts")).end(0, "")
-    assert capfd.readouterr().err.endswith("cannot be written: can't start new thread\n")
+    assert error_of(capfd).endswith("cannot be written: can't start new thread\n")
 
 
 def test_a_user_without_a_name_ends_the_call_as_without_a_receipt(tmp_path, monkeypatch, capfd):
@@ -277,7 +286,7 @@ def test_a_user_without_a_name_ends_the_call_as_without_a_receipt(tmp_path, monk
     assert cli.main(["-s", "127.0.0.1:1", "-c", "1"]) == 2
     said = json.loads((tmp_path / "receipts").read_text())
     assert (said["code"], said["user"], said["message"]) == (2, None, "nobody")
-    assert capfd.readouterr().err == "planta_headless.py: error: nobody\n"
+    assert error_of(capfd) == "planta_headless.py: error: nobody\n"
 
 
 def test_a_receipt_that_cannot_be_made_is_one_line(monkeypatch, scripted, capfd):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from datetime import datetime, timedelta
 
@@ -74,6 +75,7 @@ def test_neither_proof_nor_hash_is_shown_at_any_level(command, scripted):
     assert 'signature="(not shown)"' in done.stdout
 
 
+@pytest.mark.skipif(os.name == "nt", reason="modes mean nothing on Windows")
 def test_a_password_file_that_the_group_can_read_is_mentioned(command, scripted):
     server = scripted(challenging(*DONE))
     done = show(command, server, "-v", "-u", "R41", "-p", command.secret_file(mode=0o440))

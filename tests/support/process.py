@@ -48,7 +48,7 @@ class Command:
     def secret_file(self, content: str = HASH + "\n", mode: int = 0o400, name: str = "secret") -> str:
         """A password file in the test's folder."""
         path = self.folder / name
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
         path.chmod(mode)
         return str(path)
 
