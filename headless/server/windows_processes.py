@@ -30,7 +30,7 @@ _OPEN_EXISTING, _OPEN_ALWAYS = 3, 4
 _ATTRIBUTE_NORMAL = 0x80
 _CREATE_SUSPENDED = 0x4
 _CTRL_BREAK = 1
-_ERROR_SHARING_VIOLATION, _ERROR_INVALID_PARAMETER = 32, 87
+_ERROR_ACCESS_DENIED, _ERROR_SHARING_VIOLATION, _ERROR_INVALID_PARAMETER = 5, 32, 87
 _STATUS_OF_THE_KILLED = 1
 
 
@@ -47,13 +47,13 @@ def _call(name: str, *arguments: object) -> int:
 
 @contextmanager
 def opened(pid: int, start: int, rights: int = 0) -> Iterator[int | None]:
-    """A handle of the process that has this number and was started then; None if there is none any more. The number
-    stays that of this process as long as the handle is open."""
+    """A handle of the process that has this number and was started then. None if there is none any more, or none that
+    this user may open. The number stays that of this process as long as the handle is open."""
     rights |= _winapi.SYNCHRONIZE | _QUERY_LIMITED_INFORMATION
     try:
         handle = _winapi.OpenProcess(rights, False, pid)
     except OSError as error:
-        if error.winerror != _ERROR_INVALID_PARAMETER:  # what it says where there is no such process
+        if error.winerror not in (_ERROR_ACCESS_DENIED, _ERROR_INVALID_PARAMETER):  # the latter where there is none
             raise
         yield None
         return

@@ -23,10 +23,11 @@ import msvcrt
 
 from headless.server import shims, windows_processes, windows_shims
 from headless.server.process import NotStarted
-from headless.server.records import read_record
+from headless.server.records import Identity, Record, read_record
 from headless.server.shims import running_pid
 from support.job_processes import (
     IGNORE_SIGTERM,
+    by_hand,
     found,
     is_running,
     kill,
@@ -64,6 +65,32 @@ async def end_found(output):
     process = await new_shims().find(output)
     assert not isinstance(process, NotStarted)
     return None if process is None else await process.wait()
+
+
+# What a job finds
+
+SCRIPTS = {
+    "arguments": "import sys; print(sys.argv, sys.orig_argv, sys.executable, sys.flags, sys.path, sys._xoptions)",
+    "modules": "import sys; print(list(sys.modules))",
+    "main": "print(list(globals()), __name__, __file__, __spec__, __loader__.path)",
+    "environment": "import os; print(list(os.environ.items()), os.getcwd(), os.popen('set').read())",
+    "standard files": """
+        import sys
+        for file in (sys.stdin, sys.stdout, sys.stderr):
+            print(file.name, file.mode, file.encoding, file.errors, file.isatty(), file.line_buffering, file.newlines)
+        print(repr(sys.stdin.read()), sys.stdin.seekable(), sys.stdout.seekable())
+        """,
+    "bytes": "import sys; sys.stdout.buffer.write(bytes(range(256)) * 1000); print('Z\u00fcrich', file=sys.stderr)",
+    "an exception": "def f(): raise ValueError('why')\nf()",
+    "an exit": "import sys; sys.exit('reason')",
+    "no exit": "import os; os._exit(7)",
+}
+
+
+@pytest.mark.parametrize("source", SCRIPTS.values(), ids=SCRIPTS)
+def test_it_is_what_a_script_is(folder, source):
+    script = folder.script(source)
+    assert folder.as_job(script) == by_hand(folder.spec_of(script))
 
 
 # The end of a job
@@ -193,6 +220,20 @@ def test_another_process_that_has_the_number_of_a_shim_by_now_is_left_alone(fold
         assert (await process.wait()).was_asked
 
     run(run_it())
+
+
+def test_nor_is_one_that_this_user_may_not_open_waited_for(monkeypatch):
+    """What has the number of a job by now may belong to the system."""
+
+    def refuse(*_):
+        raise PermissionError(13, "Access is denied", None, 5)
+
+    other = Identity(4, 1)
+    monkeypatch.setattr(windows_processes._winapi, "OpenProcess", refuse)
+    windows_shims.kill_left("", 4, Record(other, other, "-", None))
+    windows_shims.ask_to_end(other)
+    windows_shims.kill(other)
+    run(windows_shims.until_ended(other))
 
 
 def test_a_shim_that_is_killed_at_any_moment_leaves_nothing_and_no_doubt(folder, monkeypatch):
