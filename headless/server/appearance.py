@@ -12,9 +12,9 @@ from datetime import datetime, timezone
 from typing import NamedTuple
 
 from headless.protocol.vocabulary import RUNNING
-from headless.server import shims
 from headless.server.home import Home
 from headless.server.journal import Entry
+from headless.server.shims import running_pid
 from headless.terminal import escape_control_chars
 
 UNKNOWN = "unknown"  # a state that no journal has
@@ -43,7 +43,7 @@ def appearance(home: Home, entry: Entry) -> Appearance:
     """What is to be said of this job. Raises OSError."""
     if entry.state != RUNNING:
         return Appearance(entry.state, _seconds(entry), None, entry.message)
-    pid = shims.running_pid(str(home.output(entry.session, entry.job, "shim").with_suffix("")))
+    pid = running_pid(str(home.output(entry.session, entry.job, "shim").with_suffix("")))
     if pid is not None:
         taken = None if entry.started is None else max(0.0, time.time() - entry.started)
         return Appearance(RUNNING, taken, pid, entry.message)
