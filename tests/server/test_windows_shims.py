@@ -229,7 +229,7 @@ def test_nor_is_one_that_this_user_may_not_open_waited_for(monkeypatch):
         raise PermissionError(13, "Access is denied", None, 5)
 
     other = Identity(4, 1)
-    monkeypatch.setattr(windows_processes._winapi, "OpenProcess", refuse)
+    monkeypatch.setattr(_winapi, "OpenProcess", refuse)
     windows_shims.kill_left("", 4, Record(other, other, "-", None))
     windows_shims.ask_to_end(other)
     windows_shims.kill(other)
