@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import xml.etree.ElementTree as ET
 
 import pytest
@@ -33,6 +34,9 @@ JOBS = tuple(
 )
 
 
+BEHIND_ABC = len(f"abc{os.linesep}")
+
+
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     accounts = (Account("R43", current_user(), None),)
@@ -43,6 +47,8 @@ def server(tmp_path_factory):
 @pytest.fixture(scope="module")
 def over(server):
     """A session that has ended well."""
+    if os.name == "nt":
+        pytest.skip("on Windows the client of the tests takes two characters at the end of a line for one")
     with connect(server).log_in() as client:
         client.submit(*JOBS)
         assert client.report() == Report(TOLD, [("ok", ""), ("ok", "")], "ok")
@@ -90,7 +96,7 @@ def test_what_a_job_prints_after_that_place(server, tmp_path):
         first.expect("started")
         assert first.expect("output").text == "abc\n"
     with connect(server).log_in() as client:
-        assert client.attach(first.session, 1, 4, 0) == (1, 1, 4, 0)
+        assert client.attach(first.session, 1, BEHIND_ABC, 0) == (1, 1, BEHIND_ABC, 0)
         client.expect("started")
         gate.open()
         assert client.report() == Report({(1, "stdout"): "def\n"}, [("ok", "")], "ok")
@@ -103,7 +109,7 @@ def test_from_now_on_is_from_the_job_that_runs_without_what_it_has_printed(serve
         while first.element().text != "\u20acb\n":
             pass
         with connect(server).log_in() as client:
-            assert client.attach(first.session) == (2, 2, 3, 0)
+            assert client.attach(first.session) == (2, 2, len(f"\u20acb{os.linesep}"), 0)
             gate.open()
             assert client.report() == Report({(2, "stdout"): "c\n"}, [("ok", "")], "ok")
 
@@ -125,7 +131,7 @@ def test_from_now_on_of_a_batch_that_has_failed_tells_why(server):
         client.submit(py_code("print(1)"), py_code("print(22); raise SystemExit('no such table')"), py_code("3"))
         client.report()
     attached, report = follow(server, client.session)
-    assert attached == (3, 2, 3, len("no such table\n"))
+    assert attached == (3, 2, len(f"22{os.linesep}"), len(f"no such table{os.linesep}"))
     assert report == Report({}, [("failed", "no such table"), ("skipped", "")], "failed")
 
 
@@ -171,7 +177,7 @@ def test_the_next_server_goes_on(tmp_path, end):
             getattr(server, end)()
         server.start()
         with connect(server).log_in() as again:
-            again.attach(client.session, 1, 4, 0)
+            again.attach(client.session, 1, BEHIND_ABC, 0)
             gate.open()
             expected = {(1, "stdout"): "def\n", (2, "stdout"): "2\n"}
             assert again.report() == Report(expected, [("ok", ""), ("ok", "")], "ok")

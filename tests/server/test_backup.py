@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -77,4 +78,4 @@ def test_a_home_can_be_moved(tmp_path):
         server.start()
         assert run(server, py_code("print(43)")).ended == "ok"
         first = journal(server)[0]["session"]
-        assert [entry["stdout"] for entry in journal(server, first)] == ["42\n"]
+        assert [entry["stdout"] for entry in journal(server, first)] == [f"42{os.linesep}"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 
 import pytest
@@ -182,7 +183,8 @@ def test_nothing_is_set_aside_where_it_would_take_what_batches_leave(tmp_path, f
     free[0] += 1
     disk.set_aside()
     assert (tmp_path / "reserve").stat().st_size == SET_ASIDE
-    assert (tmp_path / "reserve").stat().st_blocks * 512 >= SET_ASIDE  # no hole
+    if os.name != "nt":
+        assert (tmp_path / "reserve").stat().st_blocks * 512 >= SET_ASIDE  # no hole
     disk.make_room()
     assert (tmp_path / "reserve").stat().st_size == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
 
@@ -160,6 +161,7 @@ def files_outside(server):
     return outside
 
 
+@pytest.mark.skipif(os.name == "nt", reason="a link needs a privilege on Windows")
 def test_a_link_to_another_file_below_py_is_a_file_like_others(server):
     (server.home / "py" / "real.py").write_text("print('real')")
     (server.home / "py" / "alias.py").symlink_to("real.py")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from contextlib import closing
@@ -57,7 +58,7 @@ def test_a_server_prunes_old_sessions_and_their_output_and_keeps_the_others(tmp_
         server.start()
         wait_until(lambda: [path.name for path in output.iterdir()] == [young])
         assert [entry["session"] for entry in journal(server)] == [young]
-        assert journal(server, young)[0]["stdout"] == "1\n"
+        assert journal(server, young)[0]["stdout"] == f"1{os.linesep}"
         server.stop()
         assert f"session {old}: pruned" in server.log
 

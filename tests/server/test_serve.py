@@ -12,7 +12,7 @@ import sys
 import pytest
 import trustme
 
-from support.job_server import QuickServer
+from support.job_server import TRUST, QuickServer
 from support.management import fails
 from support.process import PATIENCE, ROOT
 from support.raw_client import RawClient, connect, osuser_login, py_code, run
@@ -52,7 +52,9 @@ def test_the_log_is_on_stderr_as_detailed_as_wanted(tmp_path, level):
 
 def test_with_until_eof_the_server_ends_with_its_standard_input_which_no_job_shares(home):
     command = [sys.executable, "-m", "headless", "serve", "--listen", "127.0.0.1:0", "--home", home, "--until-eof"]
-    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        [*command, *TRUST], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         assert process.stdout is not None
         address = process.stdout.readline().removeprefix("listening on ").strip()
         with RawClient(address).log_in() as client:

@@ -20,7 +20,7 @@ from support.shims_of import end_shims
 
 # Where the platform does not tell who owns a connection, R41 gets in all the same. And where a signal only kills, a
 # server is asked to stop by the end of its input.
-_TRUST = () if peer.can_tell() else ("--trust-osuser",)
+TRUST = () if peer.can_tell() else ("--trust-osuser",)
 _STOPS_AT_EOF = sys.platform == "win32"
 
 
@@ -45,7 +45,7 @@ class JobServer:
         command = [sys.executable, "-m", "headless", "serve", "--home", str(self.home), "--listen", "127.0.0.1:0"]
         stop = [*(["--end-jobs"] if self.ends_jobs else []), *(["--until-eof"] if _STOPS_AT_EOF else [])]
         self.process = subprocess.Popen(
-            [*command, "--grace", "0", *stop, *_TRUST, *self.options],
+            [*command, "--grace", "0", *stop, *TRUST, *self.options],
             cwd=ROOT,
             stdin=subprocess.PIPE if _STOPS_AT_EOF else subprocess.DEVNULL,
             stdout=subprocess.PIPE,

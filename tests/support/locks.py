@@ -26,7 +26,7 @@ def locked(home: Path, kind: str = "IMMEDIATE") -> Iterator[None]:
     command = [sys.executable, "-c", _HOLD, str(home / "planta.sqlite"), kind]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin is not None and process.stdout is not None
-        assert process.stdout.readline() == b"locked\n"
+        assert process.stdout.readline().strip() == b"locked"
         yield
         process.stdin.close()
         process.wait(PATIENCE)
