@@ -22,7 +22,11 @@ from headless.options import NO_TIMEOUT, PROGRAM, Answer, ChallengeLogin, Option
 from headless.outcome import ParameterError
 
 _ENDS_WITH_2 = "it ends with 2, and no job runs"
-_NOT_FOUND = "the shell says that there is no such command (127), and no job runs"
+_NOT_FOUND = {
+    Language.BATCH: "cmd says that there is no such command (9009), and no job runs",
+    Language.WINDOWS: "the Task Scheduler says that there is no such file (0x80070002), and no job runs",
+}
+_NOT_FOUND_BY_SHELL = "the shell says that there is no such command (127), and no job runs"
 _HOUR = 3600.0  # seconds
 _LOCKS = {"flock", "run-one", "lckdo", "setlock"}
 _TELLS = {"chronic", "cronic"}  # of a failure: they print then, and cron mails it
@@ -113,7 +117,7 @@ def _old_version(call: Call, interpreter: Word) -> str:
 
 def _of_programs(call: Call) -> Iterator[Finding]:
     """Those that are not found by the PATH of the scheduler, or not where they are said to be."""
-    path = _path(call)
+    path, not_found = _path(call), _NOT_FOUND.get(call.entry.language, _NOT_FOUND_BY_SHELL)
     started = call.interpreter or (call.script if _is_installed(call) else None)
     for word in (*call.wrappers, *([started] if started else [])):
         if not word.is_certain or word.text in ("exec", "command", "builtin", "time"):
@@ -123,12 +127,12 @@ def _of_programs(call: Call) -> Iterator[Finding]:
         if os.path.dirname(word.text):
             if not os.access(os.path.join(call.folder or "/", word.text), os.X_OK):
                 text = f"{word.text!r} is no program on this machine"
-                yield Finding(call.place, ERROR, "no-program", text, _NOT_FOUND, advice="correct the path")
+                yield Finding(call.place, ERROR, "no-program", text, not_found, advice="correct the path")
         elif shutil.which(word.text, path=path) is None:
             found = _python_for(call) if word is call.interpreter else shutil.which(word.text)
             edits = (Edit(word.begin, word.end, found),) if found and word.is_plain else ()
             text = f"{word.text!r} is not in the PATH of this line, {path!r}"
-            yield Finding(call.place, ERROR, "no-program", text, _NOT_FOUND, edits, "write its whole path")
+            yield Finding(call.place, ERROR, "no-program", text, not_found, edits, "write its whole path")
     name = call.interpreter.text if call.interpreter is not None else _interpreter_of_script(call)
     is_certain = call.interpreter is None or call.interpreter.is_certain
     if name and is_certain and not (call.interpreter is not None and _old_version(call, call.interpreter)):
@@ -218,7 +222,7 @@ def _of_script(call: Call) -> Iterator[Finding]:
         yield Finding(call.place, ERROR, "old-script", text, "it needs Python 2, or ends with 2", advice=advice)
     elif call.interpreter is None and not os.access(path, os.X_OK):
         text = f"{path!r} is not executable"
-        yield Finding(call.place, ERROR, "not-executable", text, _NOT_FOUND, advice=f"chmod +x {path!r}")
+        yield Finding(call.place, ERROR, "not-executable", text, _NOT_FOUND_BY_SHELL, advice=f"chmod +x {path!r}")
 
 
 def _of_folders(call: Call) -> Iterator[Finding]:
