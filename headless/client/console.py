@@ -9,13 +9,13 @@ import os
 import sys
 import time
 
-from headless.client.stdout import open_stdout
 from headless.terminal import escape_control_chars
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from headless.client.stdout import Output
     from headless.client.waiting import Waiter
 
 # Levels of -v.
@@ -28,7 +28,7 @@ class Console:
 
     def __init__(self, verbosity: int, waiter: Waiter) -> None:
         self._verbosity = verbosity
-        self._stdout = open_stdout(waiter) if verbosity else None
+        self._stdout = _open_stdout(waiter) if verbosity else None
         self._encoding = (getattr(sys.stdout, "encoding", None) or "utf-8") if verbosity else "utf-8"
         self._newline = "\n".encode(self._encoding).removeprefix("".encode(self._encoding))  # "" may be a mark
         self._is_mid_line = False  # a line was begun, and then the deadline passed or a signal came
@@ -85,6 +85,12 @@ class Console:
             self._stdout = None
             return False
         return True
+
+
+def _open_stdout(waiter: Waiter) -> Output | None:
+    from headless.client.stdout import open_stdout  # most calls say nothing
+
+    return open_stdout(waiter)
 
 
 def _pieces(head: str, line: str) -> Iterator[str]:
