@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 def run() -> NoReturn:
     """Runs the command line of this process, and ends it: the script of pip, planta_headless."""
+    import _signal as signal  # type: ignore[import-not-found]
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the process by the signal, not by a traceback
     end_process(main(sys.argv[1:]))
 
 
