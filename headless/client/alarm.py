@@ -11,10 +11,13 @@ from headless.client.waiting import DeadlinePassed, Waiter
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
 
 # Seconds beyond the deadline. What is quick is not blamed for a deadline that passes just then.
 _GRACE = 0.25
+_SECONDS_TO_SWALLOW = 0.1  # after which it strikes again
+_SECONDS_TO_OBEY = 1.0
 
 
 @contextmanager
@@ -27,36 +30,62 @@ def bounded(waiter: Waiter) -> Iterator[None]:
         yield
 
 
-if hasattr(signal, "setitimer"):
+@contextmanager
+def _alarm_by_timer(seconds: float) -> Iterator[None]:
+    """Raises DeadlinePassed inside it after so many seconds, and again soon if that was swallowed."""
+    is_inside = True
 
-    @contextmanager
-    def _alarm(seconds: float) -> Iterator[None]:
-        """Raises DeadlinePassed inside it after so many seconds, and again soon if that was swallowed."""
-        is_inside = True
+    def strike(_signum: int, _frame: object) -> None:
+        if is_inside:
+            raise DeadlinePassed
 
-        def strike(_signum: int, _frame: object) -> None:
-            if is_inside:
-                raise DeadlinePassed
+    before = signal.signal(signal.SIGALRM, strike)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds, _SECONDS_TO_SWALLOW)
+        yield
+    finally:
+        is_inside = False
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
-        before = signal.signal(signal.SIGALRM, strike)
+
+@contextmanager
+def alarm_by_thread(seconds: float) -> Iterator[None]:
+    """The same where there are no timers: on Windows SIGINT is what interrupts most, also a sleep. What even that does
+    not interrupt ends the process with 1 a second later."""
+    import faulthandler
+    import threading
+
+    is_inside, is_due = True, False
+    is_over = threading.Event()
+    before = signal.getsignal(signal.SIGINT)
+
+    def handle(signum: int, frame: FrameType | None) -> None:
+        if is_due and is_inside:
+            raise DeadlinePassed
+        if not is_due and callable(before):  # it is Ctrl-C
+            before(signum, frame)
+
+    def strike() -> None:
+        nonlocal is_due
+        pause = seconds
+        while not is_over.wait(pause):
+            is_due, pause = True, _SECONDS_TO_SWALLOW
+            signal.raise_signal(signal.SIGINT)
+
+    thread = threading.Thread(target=strike, daemon=True)
+    signal.signal(signal.SIGINT, handle)
+    with open(os.devnull, "w") as nowhere:
         try:
-            signal.setitimer(signal.ITIMER_REAL, seconds, 0.1)
+            faulthandler.dump_traceback_later(seconds + _SECONDS_TO_OBEY, exit=True, file=nowhere)
+            thread.start()
             yield
         finally:
             is_inside = False
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+            faulthandler.cancel_dump_traceback_later()
+            is_over.set()
+            thread.join()
+            signal.signal(signal.SIGINT, before)  # which first handles what has come
 
-else:
 
-    @contextmanager
-    def _alarm(seconds: float) -> Iterator[None]:
-        """Ends the process with 1 after so many seconds: here nothing can interrupt the code of others."""
-        import faulthandler
-
-        with open(os.devnull, "w") as nowhere:
-            faulthandler.dump_traceback_later(seconds, exit=True, file=nowhere)
-            try:
-                yield
-            finally:
-                faulthandler.cancel_dump_traceback_later()
+_alarm = _alarm_by_timer if hasattr(signal, "setitimer") else alarm_by_thread

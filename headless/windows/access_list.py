@@ -1,7 +1,7 @@
 """Files and folders that nobody else can open from the moment at which they are made, by an access control list.
 
-The list names this user by its SID, which is unique, as no name is, and inherits nothing from the folders above. A
-user's rights in SDDL: FA all, FR to read, SD to delete; SY is the system, BA are the administrators. See
+The list names this user by its SID, which is unique, as no name is, and inherits nothing from the folders above.
+FA in SDDL is the right to do all with a file; SY is the system, BA are the administrators. See
 https://learn.microsoft.com/windows/win32/secauthz/ace-strings.
 """
 
@@ -44,9 +44,8 @@ class _SecurityAttributes(ctypes.Structure):
 
 
 def create_secret_file(path: str) -> int:
-    """The descriptor, to be written, of a new file that this user alone can read and delete, and nobody can change.
-    Raises OSError."""
-    with _security(f"D:P(A;;FRSD;;;{user_sid()})") as security:
+    """The descriptor, to be written, of a new file that nobody but this user can open. Raises OSError."""
+    with _security(f"D:P(A;;FA;;;{user_sid()})") as security:
         handle = _kernel.CreateFileW(
             path, _GENERIC_WRITE, 0, ctypes.byref(security), _CREATE_NEW, _FILE_ATTRIBUTE_NORMAL, None
         )
