@@ -50,6 +50,7 @@ def test_nothing_of_the_current_folder_is_imported(trapped, argv, status):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="a link needs a privilege on Windows")
 def test_nothing_of_the_current_folder_is_imported_when_the_package_stands_in_it(tmp_path, trapped):
     os.symlink(ROOT / "headless", trapped / "headless", target_is_directory=True)
     for program in (["headless"], ["./headless/"], ["-m", "headless"]):

@@ -24,7 +24,8 @@ from support.waiting import wait_until
 
 PYTHON = (sys.executable, "-m", "headless")
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d\d\d "
-WAIT = f"{shlex.quote(sys.executable)} {shlex.quote(str(ROOT / 'headless'))} wait"
+in_shell = subprocess.list2cmdline if os.name == "nt" else shlex.join
+WAIT = in_shell([sys.executable, str(ROOT / "headless"), "wait"])
 
 
 @pytest.fixture(scope="module")
@@ -243,6 +244,7 @@ def test_sessions_are_listed_one_a_line(server):
     assert re.fullmatch(pattern, done.stdout.splitlines()[-1])
 
 
+@pytest.mark.skipif(os.name == "nt", reason="cmd has other redirections")
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
 def test_a_list_that_cannot_be_written_is_a_1(server, redirection):
     submit(server, "1")
@@ -269,6 +271,7 @@ def test_whoever_has_seen_enough_of_a_list_is_told_nothing(server):
 # The last line of a call
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 def test_a_call_that_is_ended_says_how_to_go_on(server, command, gate):
     with command.start("-s", server.address, "-v", "-t", "-1", "-c", gate.code) as process:
         for line in process.stdout:
@@ -310,10 +313,10 @@ def test_a_rehearsal_leaves_nothing_to_go_on_with():
     ("argv", "expected"),
     [
         ((), "-s planta:20000 -v"),
-        (("-s", "tls://[::1]:1"), "-s 'tls://[::1]:1' -v"),
-        (("-u", "R 41"), "-s planta:20000 -u 'R 41' -v"),
-        (("-u", "R41", "-p", "/a b/c"), "-s planta:20000 -u R41 -p '/a b/c' -v"),
-        (("-u", "R41", "-p", "c"), f"-s planta:20000 -u R41 -p {shlex.quote(os.path.abspath('c'))} -v"),
+        (("-s", "tls://[::1]:1"), f"-s {in_shell(['tls://[::1]:1'])} -v"),
+        (("-u", "R 41"), f"-s planta:20000 -u {in_shell(['R 41'])} -v"),
+        (("-u", "R41", "-p", "/a b/c"), f"-s planta:20000 -u R41 -p {in_shell([os.path.abspath('/a b/c')])} -v"),
+        (("-u", "R41", "-p", "c"), f"-s planta:20000 -u R41 -p {in_shell([os.path.abspath('c')])} -v"),
         (("-u", "R41", "-p", "c", "-a", "osuser"), "-s planta:20000 -u R41 -v"),
     ],
     ids=str,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import xml.etree.ElementTree as ET
 from typing import NamedTuple
@@ -69,6 +70,8 @@ class RawClient(Peer):
         """The next message but `alive`."""
         while True:
             element = ET.fromstring(self.receive())
+            if element.tag == "output":  # on Windows a job ends its lines as they end there
+                element.text = (element.text or "").replace(os.linesep, "\n")
             if element.tag != "alive":
                 return element
 
