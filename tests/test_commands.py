@@ -143,10 +143,11 @@ def test_whoever_has_seen_enough_of_a_list_is_told_nothing(tmp_path, command):
         over(Journal(database), "5e55104e55104000")
     argv = [sys.executable, "-u", str(ROOT / "headless"), *command.split(), "--home", str(home.folder)]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stdout is not None
+    assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
-    _, said = process.communicate(timeout=PATIENCE)
-    assert (process.returncode, said) == (1, "")
+    assert process.wait(PATIENCE) == 1
+    with process.stderr:
+        assert process.stderr.read() == ""
 
 
 @pytest.mark.parametrize(

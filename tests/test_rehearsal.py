@@ -7,12 +7,14 @@ import re
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
 import pytest
 
 from headless.protocol import bcrypt_hash
+from headless.rehearsal.temporary import temporary_folder
 from support.credentials import HASH
 from support.impostor import impose
 from support.process import PATIENCE, ROOT, current_user, other_user
@@ -407,3 +409,43 @@ def test_a_signal_between_the_start_of_the_server_and_the_command_is_not_lost(re
         finally:
             process.kill()
     rehearse.assert_nothing_left()
+
+
+# The folder
+
+
+@pytest.fixture
+def in_use(monkeypatch):
+    """Lets the removal of a folder fail so often, on this system. In the end it is removed."""
+    folders = []
+
+    def make(system, failures):
+        cleanup, left = tempfile.TemporaryDirectory.cleanup, [PermissionError(13, "in use")] * failures
+
+        def failing_cleanup(folder):
+            if left:
+                folders.append(folder)
+                raise left.pop()
+            cleanup(folder)
+
+        monkeypatch.setattr("headless.rehearsal.temporary.os.name", system)
+        monkeypatch.setattr(tempfile.TemporaryDirectory, "cleanup", failing_cleanup)
+
+    yield make
+    for folder in folders:
+        folder.cleanup()
+
+
+def test_on_windows_the_folder_may_be_in_use_for_a_while(in_use):
+    in_use("nt", 3)
+    with temporary_folder() as folder:
+        assert os.path.isdir(folder)
+    assert not os.path.exists(folder)
+
+
+def test_elsewhere_a_folder_that_cannot_be_removed_is_an_error_at_once(in_use):
+    in_use("posix", 1)
+    folders = []
+    with pytest.raises(PermissionError), temporary_folder() as folder:
+        folders.append(folder)
+    assert os.path.isdir(folders[0])

@@ -187,7 +187,7 @@ def _connected(sock: socket.socket, waiter: Waiter) -> Stream:
 def _text_of(number: int) -> str:
     """What the system says of this error; of those of Winsock only Python's socket module knows that."""
     texts: dict[int, str] = getattr(socket, "errorTab", {})
-    return texts.get(number) or os.strerror(number)
+    return texts.get(number, "").rstrip(".") or os.strerror(number)
 
 
 def _failure(address: Address, error: OSError) -> str:

@@ -8,6 +8,7 @@ What is where. An import leads down this list, never up.
     places.py          where the files of the command line are here
     server.py          the server, as long as the rehearsal lasts
     stand_in.py        the folder from which its jobs get the module ppms
+    temporary.py       the folder that all this is in, and that goes with it
     sitecustomize.py   a part of that folder: makes the module known in the process of a job
     recorder.py        what stands in for ppms if nobody gives a file: prints what is called
 """

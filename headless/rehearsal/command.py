@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -26,6 +25,7 @@ from headless.rehearsal import arguments, places
 from headless.rehearsal.arguments import PROGRAM, Arguments
 from headless.rehearsal.server import ask_to_end, running_server
 from headless.rehearsal.stand_in import make_folder
+from headless.rehearsal.temporary import temporary_folder
 from headless.report import report
 from headless.server.accounts import COST, Account, Accounts, keys_from_hash
 from headless.server.home import MODULE_ID, Home
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
         with Waiter() as waiter:  # a signal waits while something is made or cleared away
             if remark:
                 Console(options.verbosity, waiter).info(remark)
-            with tempfile.TemporaryDirectory(prefix="planta-rehearsal-") as folder:
+            with temporary_folder() as folder:
                 code = _Rehearsal(own, options, user, Home(folder), waiter).run()
             waiter.check()
             return code

@@ -14,7 +14,6 @@ import shlex
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -30,6 +29,7 @@ from headless.client.osuser import effective_user
 from headless.client.waiting import READ, Waiter
 from headless.outcome import CommandFailed, Interrupted, ParameterError
 from headless.rehearsal.arguments import PROGRAM, Arguments
+from headless.rehearsal.temporary import temporary_folder
 from headless.terminal import escape_control_chars, print_answer, print_note
 
 _COMMAND = "planta_headless.py"
@@ -74,7 +74,7 @@ def rehearse(own: Arguments) -> int:
         f"the lines really run, with their redirections, on this machine, as {effective_user()}; {what}",
     )
     with Waiter() as waiter:
-        with tempfile.TemporaryDirectory(prefix="planta-rehearsal-") as folder:
+        with temporary_folder() as folder:
             for line in lines:
                 if not line.problem:
                     print_answer(f"line {line.number}:\n")

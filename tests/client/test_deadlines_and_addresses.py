@@ -63,7 +63,7 @@ def test_an_error_that_only_the_sockets_of_windows_have_is_named_too(waiter, mon
     monkeypatch.setattr(socket.socket, "getsockopt", lambda *_: 10061)
     with (
         socket.create_server(("127.0.0.1", 0)) as listening,
-        pytest.raises(ConnectionLost, match=re.escape("127.0.0.1: Connection refused.")),
+        pytest.raises(ConnectionLost, match=re.escape("127.0.0.1: Connection refused)")),
     ):
         connect(Service("127.0.0.1", listening.getsockname()[1], tls=False), waiter)
 

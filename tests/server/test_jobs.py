@@ -49,7 +49,11 @@ def test_a_job_that_ends_with_0_is_ok(server):
         pytest.param("import sys; sys.exit('no such table')", "no such table", id="exit with a text"),
         pytest.param("raise KeyError('R41')", "KeyError: 'R41'", id="exception"),
         pytest.param("x = (", "SyntaxError: '(' was never closed", id="syntax error"),
-        pytest.param("import os; os.kill(os.getpid(), 9)", "ended by SIGKILL", id="signal"),
+        pytest.param(
+            "import os; os.kill(os.getpid(), 9)",
+            "ended by SIGKILL" if os.name != "nt" else "exit status 9",  # where no signal ends a process
+            id="signal",
+        ),
         pytest.param(
             "import os; os.write(2, b'\\xff\\x00\\x1b[2J\\n'); os._exit(1)", "\ufffd\ufffd\ufffd[2J", id="noise"
         ),
@@ -266,6 +270,7 @@ def test_the_jobs_go_on_when_the_command_does_not_wait_for_them(server, start, t
     wait_until(lambda: [entry["state"] for entry in journal(server)[before:]] == ["ok", "ok"])
 
 
+@pytest.mark.skipif(os.name == "nt", reason="what a pipe of Windows gets is in a code page that lacks these letters")
 def test_the_command_shows_the_output_of_the_jobs_on_single_lines(start):
     shown = start("-v", "-t", "-1", "-c", "print('a\\x1bb\\u2028c'); print('d')").stdout
     assert "job 1 stdout: a\ufffdb\\u2028c\n" in shown
