@@ -44,6 +44,11 @@ def attach(session: str, *offset: int) -> str:
     return f"<attach session={quoteattr(session)}{''.join(f' {name}={quoteattr(str(n))}' for name, n in named)}/>"
 
 
+def _unix_lines(text: str) -> str:
+    """What a job has printed, which ends its lines as they end on Windows there."""
+    return text.replace(os.linesep, "\n")
+
+
 class Report(NamedTuple):
     """What a client was done of its batch: output by job and stream, status and text of each job, and the end."""
 
@@ -70,8 +75,8 @@ class RawClient(Peer):
         """The next message but `alive`."""
         while True:
             element = ET.fromstring(self.receive())
-            if element.tag == "output":  # on Windows a job ends its lines as they end there
-                element.text = (element.text or "").replace(os.linesep, "\n")
+            if element.tag == "output":
+                element.text = _unix_lines(element.text or "")
             if element.tag != "alive":
                 return element
 
@@ -129,7 +134,8 @@ class RawClient(Peer):
                 report.finished.append((element.attrib["status"], text))
             elif element.tag == "ended":
                 self.expect_end()
-                return report._replace(ended=element.attrib["status"])
+                output = {key: _unix_lines(text) for key, text in report.output.items()}  # an end may come in two parts
+                return report._replace(output=output, ended=element.attrib["status"])
             else:
                 assert element.tag == "started", ET.tostring(element)
 
