@@ -174,8 +174,8 @@ def _ends_a_line(descriptor: int, size: int) -> bool:
 
 
 def _lock(descriptor: int) -> None:
-    """Other calls wait until this one has closed the file. Elsewhere than on Windows the system appends each line
-    whole, with or without that: there the lock is for the end of a disk."""
+    """Other calls wait until this one has closed the file. Only Windows needs that to keep lines whole; elsewhere the
+    system does, and the lock is for the end of a disk."""
     if sys.platform == "win32":
         import msvcrt
 

@@ -75,9 +75,8 @@ class Listener:
                 )
                 await asyncio.sleep(_SECONDS_BETWEEN_TRIES if error.errno in _SHORTAGE else 0)
                 continue
-            await self._begin(
-                connection
-            )  # one at a time: what has begun is counted before the next one takes its place
+            # One at a time: what has begun is counted before the next one takes its place.
+            await self._begin(connection)
 
     async def _begin(self, connection: socket.socket) -> None:
         try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
-import json
 import os
 import random
 import signal
@@ -33,14 +32,16 @@ from support.job_processes import (
     found,
     is_running,
     kill,
+    left_by_a_server,
     new_shims,
     private_memory,
     result_of,
+    serve,
     shim_of,
     stored,
     with_child,
 )
-from support.process import PATIENCE, ROOT
+from support.process import PATIENCE
 from support.waiting import in_time, until, wait_until
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is tested here needs /proc")
@@ -377,27 +378,6 @@ def kill_if_there(descriptor):
     os.close(descriptor)
 
 
-SERVER = """
-import asyncio, json, sys
-from headless.server.process import ProcessSpec
-from headless.server.shims import Shims
-from headless.server.threads import Threads
-
-async def serve():
-    process = await Shims(Threads("server", 2, 10)).start(ProcessSpec(*json.loads(sys.argv[1])))
-    print(process.pid, flush=True)
-    print(await process.wait(), flush=True)
-
-asyncio.run(serve())
-"""
-
-
-def serve(spec):
-    return subprocess.Popen(
-        [sys.executable, "-c", SERVER, json.dumps(spec)], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    )
-
-
 def test_a_server_that_is_killed_at_any_moment_leaves_a_job_that_has_run_once_or_never_will(folder):
     ran = folder.path / "ran"
     spec = folder.spec(f"import time; time.sleep(0.2); open({str(ran)!r}, 'a').write('x')")
@@ -435,15 +415,6 @@ def watched(request, monkeypatch):
     """How a shim is watched that is no child."""
     if request.param == "by its lock":
         monkeypatch.delattr(os, "pidfd_open")
-
-
-@contextmanager
-def left_by_a_server(spec):
-    """The number of a job's process whose server was killed."""
-    with serve(spec) as server:
-        pid = int(server.stdout.readline())
-        server.kill()
-    yield pid
 
 
 @pytest.mark.usefixtures("watched")

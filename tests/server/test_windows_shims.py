@@ -11,7 +11,7 @@ import random
 import subprocess
 import sys
 import time
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 
 import pytest
 
@@ -27,12 +27,15 @@ from headless.server.records import Identity, Record, read_record
 from headless.server.shims import running_pid
 from support.job_processes import (
     IGNORE_SIGTERM,
+    SERVER,
     by_hand,
     found,
     is_running,
     kill,
+    left_by_a_server,
     new_shims,
     result_of,
+    serve,
     shim_of,
     stored,
     with_child,
@@ -346,36 +349,6 @@ def test_a_shim_that_is_killed_before_it_knows_its_job_leaves_nothing(folder, in
 
 
 # The next server
-
-SERVER = """
-import asyncio, json, sys
-from headless.server.process import ProcessSpec
-from headless.server.shims import Shims
-from headless.server.threads import Threads
-
-async def serve():
-    process = await Shims(Threads("server", 2, 10)).start(ProcessSpec(*json.loads(sys.argv[1])))
-    print(process.pid, flush=True)
-    print(await process.wait(), flush=True)
-
-asyncio.run(serve())
-"""
-
-
-def serve(spec, **options):
-    command = [sys.executable, "-c", SERVER, json.dumps(spec)]
-    return subprocess.Popen(
-        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **options
-    )
-
-
-@contextmanager
-def left_by_a_server(spec):
-    """The number of a job's process whose server was killed."""
-    with serve(spec) as server:
-        pid = int(server.stdout.readline())
-        server.kill()
-    yield pid
 
 
 def test_finds_a_job_that_runs_and_how_it_ends(folder, gate):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import subprocess
 import sys
 import textwrap
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -16,7 +19,7 @@ from headless.server.process import Process, ProcessEnd, ProcessSpec
 from headless.server.shims import EndedProcess, ShimProcess, Shims
 from headless.server.threads import Threads
 from support.job_code import TAKE_LOCK, is_free
-from support.process import PATIENCE
+from support.process import PATIENCE, ROOT
 from support.waiting import in_time
 
 
@@ -177,3 +180,36 @@ def with_child(lock: Lock, code: str, then: str = "", **options: object) -> str:
     """A job that starts a child which holds the lock, and then ends."""
     child = f"subprocess.Popen([sys.executable, '-c', {code!r}], **{options!r})"
     return f"import subprocess, sys\nprocess = {child}\n{lock.wait_for()}process.returncode = 0\n{then}"
+
+
+SERVER = """
+import asyncio, json, sys
+from headless.server.process import ProcessSpec
+from headless.server.shims import Shims
+from headless.server.threads import Threads
+
+async def serve():
+    process = await Shims(Threads("server", 2, 10)).start(ProcessSpec(*json.loads(sys.argv[1])))
+    print(process.pid, flush=True)
+    print(await process.wait(), flush=True)
+
+asyncio.run(serve())
+"""
+
+
+def serve(spec: ProcessSpec) -> subprocess.Popen[bytes]:
+    """A process that starts this job as a server does, and prints the number of the job's process, and then its end."""
+    command = [sys.executable, "-c", SERVER, json.dumps(spec)]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+    )
+
+
+@contextmanager
+def left_by_a_server(spec: ProcessSpec) -> Iterator[int]:
+    """The number of a job's process whose server was killed."""
+    with serve(spec) as server:
+        assert server.stdout is not None
+        pid = int(server.stdout.readline())
+        server.kill()
+    yield pid
