@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from headless.admin import receipts
 from headless.admin.runs import Level, Report, Run, Stage, judge
+from headless.arguments import Parser
 from headless.outcome import CommandFailed, ParameterError, explain
 from headless.protocol.text import shorten
 from headless.protocol.vocabulary import QUEUED, RUNNING
@@ -28,7 +29,7 @@ _LOOK_BACK = 31 * 86400.0  # seconds; further back nobody looks for the last goo
 _MAX_TEXT = 400  # characters
 
 
-class _Parser(argparse.ArgumentParser):
+class _Parser(Parser):
     """A mistake in the options is nothing that the job has done: UNKNOWN, in the one line that the monitor shows."""
 
     def error(self, message: str) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import re
@@ -14,7 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from headless.arguments import Parser
 from headless.commands import COMMANDS
+from headless.options import PURPOSES
+from headless.rehearsal import arguments as rehearsal
 from headless.server.journal import Journal
 from headless.terminal import is_closed_pipe
 from support.homes import R41, make_home
@@ -115,6 +119,89 @@ def test_every_command_has_help_of_its_own_under_its_own_name(name):
 )  # fmt: skip
 def test_what_is_no_command_is_one_line_and_a_2(argv, text):
     assert run_here(*argv) == (2, "", f"headless: error: {text} (see headless --help)\n")
+
+
+# What is given twice, or not whole
+
+
+class _Caught(BaseException):
+    """The parser of a command, which the monitor must not take for a mistake."""
+
+
+def parsers():
+    """Of each command that has argparse's: the words that lead to it, and its parser."""
+
+    def catch(parser, *_):
+        raise _Caught(parser)
+
+    def walk(parser, words):
+        yield words, parser
+        for action in parser._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                for name, below in action.choices.items():
+                    yield from walk(below, (*words, *name.split()))
+
+    roots = {}
+    for name in COMMANDS.keys() - PURPOSES.keys() - {"rehearse"}:  # which have the page's options, or their own
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(_Caught) as caught:
+            patch.setattr(argparse.ArgumentParser, "parse_known_args", catch)
+            COMMANDS[name][1]([])
+        root = caught.value.args[0]
+        roots[root.prog] = root, tuple(root.prog.split()[1:])
+    return sorted((each for root, words in roots.values() for each in walk(root, words)), key=lambda each: each[0])
+
+
+PARSERS = parsers()
+OPTIONS = [
+    (*words, action.option_strings[-1], action)
+    for words, parser in PARSERS
+    for action in parser._actions
+    if action.option_strings and action.nargs != 0 and not isinstance(action, argparse._AppendAction)
+]
+
+
+def value_of(action):
+    """One that the option takes."""
+    for value in (*(action.choices or ()), "5", "5h", "127.0.0.1:1"):
+        try:
+            if action.type:
+                action.type(value)
+            return value
+        except (argparse.ArgumentTypeError, ValueError):
+            pass
+    raise AssertionError(action)
+
+
+@pytest.mark.parametrize(
+    ("words", "action"), [(each[:-1], each[-1]) for each in OPTIONS], ids=[" ".join(each[:-1]) for each in OPTIONS]
+)
+def test_an_option_that_has_one_value_takes_no_second_one_and_no_empty_one(words, action, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    *_, option = words
+    value, status = value_of(action), 3 if "monitor" in words else 2
+    done = run_here(*words, value, f"{option}={value}")
+    assert (done.status, f"{option} is given twice" in done.stdout + done.stderr) == (status, True)
+    done = run_here(*words, "")
+    assert (done.status, option in (done.stdout + done.stderr).splitlines()[-1]) == (status, True)
+
+
+def test_the_parser_of_each_command_is_ours():
+    assert (len(PARSERS), len(OPTIONS)) > (12, 40)
+    assert all(isinstance(parser, Parser) for _, parser in PARSERS)
+
+
+@pytest.mark.parametrize("option", rehearsal._PLACES)
+def test_an_own_option_of_the_rehearsal_takes_no_second_value(option, tmp_path):
+    (tmp_path / "one.py").write_text("")
+    value = {"--line": "1", "--stand-in": str(tmp_path / "one.py")}.get(option, str(tmp_path))
+    done = run_here("rehearse", option, value, f"{option}={value}")
+    assert (done.status, done.stderr) == (2, f"headless rehearse: error: {option} is given twice\n")
+
+
+@pytest.mark.parametrize("argv", [("jobs", "--al"), ("check", "--js"), ("user", "list", "--ho=x")])
+def test_the_beginning_of_an_option_s_name_is_no_option(argv):
+    done = run_here(*argv)
+    assert (done.status, f"unrecognized arguments: {argv[-1]}\n" in done.stderr) == (2, True)
 
 
 OLD = [path for name in ("python2", "python2.7", "python3.6", "python3.8") if (path := shutil.which(name))]

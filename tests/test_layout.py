@@ -20,17 +20,18 @@ MAY_IMPORT = {
     "headless.outcome": {"headless.libraries", "headless.protocol"},
     "headless.report": {"headless.outcome", "headless.terminal"},
     "headless.options": {"headless.outcome", "headless.protocol"},
+    "headless.arguments": set(),
     "headless.client": {
         "headless.client", "headless.protocol", "headless.options", "headless.outcome", "headless.terminal",
         "headless.windows",
     },
     "headless.server": {
-        "headless.server", "headless.protocol", "headless.outcome", "headless.report", "headless.terminal",
-        "headless.windows",
+        "headless.server", "headless.protocol", "headless.arguments", "headless.outcome", "headless.report",
+        "headless.terminal", "headless.windows",
     },
     "headless.admin": {
-        "headless.admin", "headless.client", "headless.options", "headless.outcome", "headless.protocol",
-        "headless.report", "headless.terminal",
+        "headless.admin", "headless.client", "headless.arguments", "headless.options", "headless.outcome",
+        "headless.protocol", "headless.report", "headless.terminal",
     },
     "headless.cli": {"headless.client", "headless.options", "headless.outcome", "headless.terminal"},
     "headless.rehearsal": {
@@ -38,7 +39,8 @@ MAY_IMPORT = {
         "headless.outcome", "headless.protocol", "headless.report", "headless.terminal",
     },
     "headless.monitor": {
-        "headless.admin", "headless.server", "headless.outcome", "headless.protocol", "headless.terminal",
+        "headless.admin", "headless.server", "headless.arguments", "headless.outcome", "headless.protocol",
+        "headless.terminal",
     },
     "headless.commands": {
         "headless.admin", "headless.cli", "headless.monitor", "headless.options", "headless.outcome",

@@ -18,6 +18,7 @@ from headless.admin.finding import ERROR, WARNING, Finding
 from headless.admin.log_ins import log_ins
 from headless.admin.places import File, Kind
 from headless.admin.reading import Reading
+from headless.arguments import Parser
 from headless.options import PROGRAM as PROGRAM_OF_JOBS
 from headless.outcome import ParameterError
 from headless.report import report
@@ -41,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog=PROGRAM,
         description="Reads what schedules planta_headless.py, and says what would go wrong at night. Nothing is run."
         " The exit status is 0 if nothing was found, 1 if something was, 2 for a mistake in the command line.",

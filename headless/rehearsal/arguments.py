@@ -89,6 +89,8 @@ def parse(argv: Sequence[str]) -> Arguments:
         elif option in places:
             if not equals:
                 value = rest.pop(1) if len(rest) > 1 else ""
+            if places[option]:
+                raise ParameterError(f"{option} is given twice")
             places[option] = _checked(option, value)
         else:
             break

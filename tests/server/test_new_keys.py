@@ -144,7 +144,6 @@ def test_a_file_that_is_too_long_is_refused(give, command):
 
 def test_a_file_that_is_missing_is_refused(give, tmp_path):
     refuses(give, "missing' does not exist", "--secret-file", str(tmp_path / "missing"))
-    refuses(give, "'' does not exist", "--secret-file", "")
     refuses(give, "cannot be read", "--secret-file", "x" * 5000)
     refuses(give, "cannot be read", "--secret-file", "a\0b")
 

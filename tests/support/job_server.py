@@ -42,10 +42,12 @@ class JobServer:
         self.stop()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "headless", "serve", "--home", str(self.home), "--listen", "127.0.0.1:0"]
+        command = [sys.executable, "-m", "headless", "serve", "--home", str(self.home)]
+        defaults = {"--listen": "127.0.0.1:0", "--grace": "0"}
+        command += [word for pair in defaults.items() if pair[0] not in self.options for word in pair]
         stop = [*(["--end-jobs"] if self.ends_jobs else []), *(["--until-eof"] if _STOPS_AT_EOF else [])]
         self.process = subprocess.Popen(
-            [*command, "--grace", "0", *stop, *TRUST, *self.options],
+            [*command, *stop, *TRUST, *self.options],
             cwd=ROOT,
             stdin=subprocess.PIPE if _STOPS_AT_EOF else subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -12,6 +12,7 @@ import sqlite3
 import sys
 from collections.abc import Sequence
 
+from headless.arguments import Parser
 from headless.outcome import CommandFailed, HeadlessError
 from headless.report import report
 from headless.server.commands import cancel, jobs, serve, status, user
@@ -39,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="headless")
+    parser = Parser(prog="headless")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for command in (serve, user, jobs, cancel, status):
         command.add(commands)

@@ -1,0 +1,36 @@
+"""The command line of a command of `headless`: nothing that is given is passed over in silence.
+
+The page's own options, which `wait`, `cancel`, `sessions` and `password-file` share, are optparse's: in options.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+
+class Parser(argparse.ArgumentParser):
+    """Refuses what argparse takes without a word: a second value for an option that has one, which would replace the
+    first; an empty value, as of a variable that is not set; and the beginning of an option's name, which can mean
+    another option in the next version."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(allow_abbrev=False, **settings)
+        self.register("action", None, _StoreOnce)
+        self.register("action", "store", _StoreOnce)
+
+
+class _StoreOnce(argparse.Action):
+    """Stores the value of an option or of a positional argument."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        if option is not None:
+            given = vars(namespace).setdefault("options_given", set())
+            if self.dest in given:
+                parser.error(f"{option} is given twice")
+            if values == "":
+                parser.error(f"{option} has an empty value")
+            given.add(self.dest)
+        setattr(namespace, self.dest, values)
