@@ -1,23 +1,25 @@
-"""monitor: did a job end well lately? One line and an exit status, as Nagios and its kin want them of a plugin.
+"""monitor: did jobs end well lately? One line and an exit status, as Nagios and its kin want them of a plugin.
 
-Here the home of a server or a file of receipts meets the judgement, which is in admin/runs.py.
+Here the home of a server or files of receipts meet the judgement, which is in admin/runs.py.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing
-from typing import NoReturn
+from contextlib import ExitStack, closing, contextmanager
+from typing import IO, NoReturn
 
 from headless.admin import receipts
 from headless.admin.runs import Level, Report, Run, Stage, judge
 from headless.arguments import Parser
 from headless.outcome import CommandFailed, ParameterError, explain
 from headless.protocol.text import shorten
-from headless.protocol.vocabulary import QUEUED, RUNNING
+from headless.protocol.vocabulary import OK, QUEUED, RUNNING
 from headless.server.appearance import appearance
 from headless.server.commands.arguments import existing_home
 from headless.server.home import Home
@@ -25,8 +27,11 @@ from headless.server.journal import Entry, Journal, Selection, title_of
 from headless.terminal import escape_control_chars, print_answer
 
 _UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}  # in seconds
-_LOOK_BACK = 31 * 86400.0  # seconds; further back nobody looks for the last good end
-_MAX_TEXT = 400  # characters
+_LOOK_BACK = 31 * 86400.0  # seconds; what a journal has accepted earlier is not looked at
+_PAGE_LENGTH = 500  # jobs of a journal that are read at a time
+_MAX_TEXT = 400  # characters, of all jobs;
+_MIN_TEXT = 80  # and of each one
+_MAX_LABEL = 40  # characters
 
 
 class _Parser(Parser):
@@ -37,32 +42,36 @@ class _Parser(Parser):
 
 
 def main(argv: Sequence[str]) -> int:
-    """0 the job ended well, 1 it goes on or nobody knows its end, 2 it did not, 3 that cannot be said.
-
-    Raises SystemExit for --help."""
+    """0 each job ended well, 1 one goes on or nobody knows its end, 2 one did not, 3 that cannot be said: the worst of
+    all counts. Raises SystemExit for --help."""
     try:
         arguments = _parser().parse_args(argv)
+        jobs = list(dict.fromkeys(arguments.job))
         now = time.time()
-        report = judge(arguments.job, _runs(arguments, now), arguments.within, now)
-        figures = _figures(report, arguments.within)
+        runs = list(_runs(arguments, now))
+        reports = {job: judge(job, (run for run in runs if run.job == job), arguments.within, now) for job in jobs}
+        level, text = _summary(list(reports.values()))
+        figures = _figures(reports, arguments.within)
     except Exception as error:
-        report, figures = Report(Level.UNKNOWN, explain(error)[1]), ""
-    print_answer(f"PLANTA {report.level.name}: {_plain(report.text)}{figures}\n")
-    return report.level
+        level, text, figures = Level.UNKNOWN, _plain(explain(error)[1], _MAX_TEXT), ""
+    print_answer(f"PLANTA {level.name}: {text}{figures}\n")
+    return level
 
 
 def _parser() -> _Parser:
     parser = _Parser(
         prog="headless monitor",
-        description="Did a job end well lately? One line, and an exit status as Nagios has them: 0 yes; 1 it still"
-        " runs, or its end is not known; 2 no, or it never started; 3 that cannot be said.",
+        description="Did jobs end well lately? One line, and an exit status as Nagios has them: 0 yes; 1 one still"
+        " runs, or its end is not known; 2 no, or one never started; 3 that cannot be said.",
     )
     parser.add_argument(
         "--job",
         required=True,
+        action="append",
         metavar="JOB",
         type=_name,
-        help="what -m, -f or -c of the job says; or of code the sha256 in its receipts, the title in its journal",
+        help="what -m, -f or -c of the job says; or of code the sha256 in its receipts, the title in its journal; "
+        "again for another job: the worst counts",
     )
     parser.add_argument(
         "--within", required=True, type=_duration, metavar="TIME", help="how long ago that may be: 90m, 26h or 8d"
@@ -72,8 +81,9 @@ def _parser() -> _Parser:
     place.add_argument(
         "--receipts",
         action="append",
+        type=_name,
         metavar="FILE",
-        help="a file of PLANTA_RECEIPT; again for a rotated one, which may be missing",
+        help="a file of PLANTA_RECEIPT; again for a rotated one, which may be compressed (gzip) or missing",
     )
     parser.add_argument("--user", type=_name, metavar="USER", help="the runs of this user alone")
     return parser
@@ -94,24 +104,42 @@ def _duration(text: str) -> float:
 
 
 def _runs(arguments: argparse.Namespace, now: float) -> Iterator[Run]:
-    """Raises HeadlessError."""
-    since = now - arguments.within - _LOOK_BACK
-    found = _in_receipts(arguments) if arguments.receipts else _in_home(arguments, since)
-    return (run for run in found if run.at >= since or run.stage is Stage.GOES_ON)
+    """In the order in which they have ended, as far as that is known. Raises HeadlessError."""
+    if arguments.receipts:
+        return _in_receipts(arguments)
+    return _in_home(arguments, now - arguments.within - _LOOK_BACK)
 
 
 def _in_receipts(arguments: argparse.Namespace) -> Iterator[Run]:
-    missing = 0
-    for path in arguments.receipts:
-        try:
-            yield from receipts.runs_in(path, arguments.job, arguments.user or "")
-        except FileNotFoundError:
-            missing += 1
-        except (OSError, ValueError) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise CommandFailed(f"the receipts {path!r} cannot be read: {reason}") from None
-    if missing == len(arguments.receipts):
-        raise CommandFailed(f"there are no receipts {arguments.receipts[0]!r}: is PLANTA_RECEIPT set where the job is?")
+    """The file that was written to last comes last; of two at the same time the one that was given first. All are open
+    before one is read: logrotate may rename one meanwhile."""
+    with ExitStack() as stack:
+        files: list[tuple[str, IO[bytes]]] = []
+        for path in arguments.receipts:
+            for name in (path, f"{path}.gz"):
+                with _reading(path):
+                    try:
+                        files.insert(0, (path, stack.enter_context(receipts.opened(name))))
+                        break
+                    except FileNotFoundError:
+                        continue
+        if not files:
+            raise CommandFailed(
+                f"there are no receipts {arguments.receipts[0]!r}: is PLANTA_RECEIPT set where the job is?"
+            )
+        for path, file in sorted(files, key=lambda each: os.fstat(each[1].fileno()).st_mtime_ns):
+            with _reading(path):
+                yield from receipts.runs_in(file, arguments.job, arguments.user or "")
+
+
+@contextmanager
+def _reading(path: str) -> Iterator[None]:
+    """Raises CommandFailed in the place of what a file can raise."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CommandFailed(f"the receipts {path!r} cannot be read: {reason}") from None
 
 
 def _in_home(arguments: argparse.Namespace, since: float) -> Iterator[Run]:
@@ -127,15 +155,23 @@ def _in_home(arguments: argparse.Namespace, since: float) -> Iterator[Run]:
 
 
 def _in_journal(journal: Journal, home: Home, arguments: argparse.Namespace, since: float) -> Iterator[Run]:
-    for entry in journal.entries(Selection(user=arguments.user or "", since=since)):
-        if not _is_of(arguments.job, entry, journal):
-            continue
-        seen = appearance(home, entry)
-        if seen.state in (QUEUED, RUNNING):
-            yield Run(Stage.GOES_ON, entry.started or entry.accepted, seen.state)
-        else:
-            at = entry.ended or entry.started or entry.accepted
-            yield Run(Stage.OVER, at, seen.state, seen.message, seen.seconds)
+    """What was accepted after the first batch since then, whatever its date says."""
+    position = journal.start(Selection(since=since))
+    while page := journal.page(Selection(user=arguments.user or ""), position, _PAGE_LENGTH):
+        position = page[-1][0]
+        for _, entry in page:
+            for job in arguments.job:
+                if _is_of(job, entry, journal):
+                    yield _run(job, entry, home)
+
+
+def _run(job: str, entry: Entry, home: Home) -> Run:
+    """Raises OSError."""
+    seen = appearance(home, entry)
+    at, stage = entry.started or entry.accepted, Stage.GOES_ON
+    if seen.state not in (QUEUED, RUNNING):  # an end that nobody saw was before it was recorded
+        at, stage = entry.ended or (entry.over if seen.state != OK else None) or at, Stage.OVER
+    return Run(stage, at, seen.state, seen.message, seen.seconds, job, entry.user, entry.session)
 
 
 def _is_of(job: str, entry: Entry, journal: Journal) -> bool:
@@ -146,16 +182,27 @@ def _is_of(job: str, entry: Entry, journal: Journal) -> bool:
     return entry.title == title_of(entry.kind, job) and journal.job(entry.session, entry.job).text == job
 
 
-def _plain(text: str) -> str:
+def _summary(reports: list[Report]) -> tuple[Level, str]:
+    """The worst level, and what is to be said of each job, the worst one first."""
+    worst_first = sorted(reports, key=lambda report: -report.level.severity)
+    room = max(_MIN_TEXT, _MAX_TEXT // len(reports))
+    return worst_first[0].level, "; ".join(_plain(report.text, room) for report in worst_first)
+
+
+def _plain(text: str, room: int) -> str:
     """In one line; what follows a | would be taken for figures."""
-    return shorten(escape_control_chars(text.replace("|", "/")), _MAX_TEXT)
+    return shorten(escape_control_chars(text.replace("|", "/")), room)
 
 
-def _figures(report: Report, within: float) -> str:
-    """As performance data: label=value, unit; warning;critical;minimum."""
-    figures = []
-    if report.age is not None:
-        figures.append(f"age={report.age:.0f}s;;{within:.0f};0")
-    if report.runtime is not None:
-        figures.append(f"runtime={report.runtime:.3f}s;;;0")
-    return f" | {' '.join(figures)}" if figures else ""
+def _figures(reports: dict[str, Report], within: float) -> str:
+    """As performance data: label=value, unit; warning;critical;minimum. Of several jobs the label has the name."""
+    figures = {}
+    for number, (job, report) in enumerate(reports.items(), 1):
+        prefix = ""
+        if len(reports) > 1:
+            prefix = re.sub(r"[^\w.:/-]+", "_", job, flags=re.ASCII)[:_MAX_LABEL] + "_"
+            prefix = f"{prefix}{number}_" if f"{prefix}age" in figures else prefix
+        figures[f"{prefix}age"] = "U" if report.age is None else f"{report.age:.0f}s;;{within:.0f};0"
+        figures[f"{prefix}runtime"] = "U" if report.runtime is None else f"{report.runtime:.3f}s;;;0"
+    known = [f"{label}={value}" for label, value in figures.items() if value != "U"]
+    return f" | {' '.join(known)}" if known else ""

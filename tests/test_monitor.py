@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import re
+import shutil
 import time
 import tracemalloc
 from contextlib import closing
 
 import pytest
 
-from headless.server.journal import Journal
+from headless.server.journal import JobEnd, Journal
 from support.homes import R41, make_home
 from support.in_process import run_here
 from support.job_server import QuickServer
@@ -19,9 +21,7 @@ from support.journals import batch, end, over
 from support.process import manage
 
 # Monitoring Plugins Development Guidelines, section "Performance data".
-LINE = re.compile(
-    r"PLANTA (OK|WARNING|CRITICAL|UNKNOWN): [^|\n]+( \| \w+=[\d.]+s(;[\d.]*){1,3}( \w+=[\d.]+s(;[\d.]*){1,3})*)?\n"
-)
+LINE = re.compile(r"PLANTA (OK|WARNING|CRITICAL|UNKNOWN): [^|\n]+( \|( [\w./:-]+=[\d.]+s(;[\d.]*){1,3})+)?\n")
 
 
 def monitor(*argv):
@@ -88,6 +88,38 @@ def test_a_job_that_no_server_sees_to_any_more_is_critical(home, record):
     assert (status, "nobody knows how" in text) == (2, True)
 
 
+def test_a_run_that_was_lost_counts_from_when_that_was_known_and_not_from_its_start(home, record):
+    for session in ("S1", "S2"):  # at the same time
+        record.accept(batch(session))
+        record.begin(session)
+        record._database.execute("UPDATE jobs SET started = started - 7200, ended = started - 3600")
+    record.finish("S2", 1, end("ok"))
+    record._database.execute("UPDATE jobs SET ended = ended - 3600")
+    assert of(home)[0] == 0
+    record.finish("S1", 1, JobEnd("interrupted", "lost"))
+    status, text = of(home, "1", "1h")
+    assert (status, re.search(r"1 interrupted \S+ \S+ \(\d s ago\): lost", text) is not None) == (2, True), text
+
+
+@pytest.mark.parametrize("shift", [-99_999_999, -7200, 0, 7200, 99_999_999])
+def test_the_order_of_the_journal_counts_and_no_clock(home, record, shift):
+    def dated(session, state):
+        over(record, session, state)
+        record._database.execute("UPDATE batches SET accepted = accepted + ?, over = over + ? WHERE session = ?",
+                                 (shift, shift, session))  # fmt: skip
+        record._database.execute("UPDATE jobs SET started = started + ?, ended = ended + ? WHERE session = ?",
+                                 (shift, shift, session))  # fmt: skip
+
+    over(record, "S1")
+    dated("S2", "failed")
+    assert of(home)[0] == 2
+    over(record, "S3")
+    assert of(home)[0] == 0
+    dated("S4", "ok")
+    over(record, "S5", "failed")
+    assert of(home)[0] == 2
+
+
 def test_the_runs_of_one_user_alone_count_if_that_is_said(home, record):
     over(record, "S1", user="R41")
     assert of(home, "1", "26h", "--user", "R41")[0] == 0
@@ -128,9 +160,10 @@ def iso(seconds):
 
 def receipt(hours_ago, code=0, status="ok", job="009ABC", **more):
     at = iso(time.time() - hours_ago * 3600)
-    fields = {"when": at, "user": "R41", "accepted": at, "ended": at, "returned": at, "code": code, "message": "why",
-              "proof": "ended" if code == 0 else None, "submission": "submitted",
-              "jobs": [{"kind": "module", "name": job, "status": status}]}  # fmt: skip
+    jobs = [{"kind": "module", "name": job, "status": status}]
+    fields = {"when": at, "host": "h", "user": "R41", "server": "planta:20000", "session": "S", "key": "K",
+              "jobs": jobs, "accepted": at, "ended": at, "returned": at, "code": code,
+              "proof": None if code else "ended", "submission": "submitted", "message": "why"}  # fmt: skip
     return json.dumps({**fields, **more}) + "\n"
 
 
@@ -139,7 +172,7 @@ def receipt(hours_ago, code=0, status="ok", job="009ABC", **more):
     [
         ([receipt(6)], 0, "ended well"),
         ([receipt(30)], 2, "it last ended well"),
-        ([receipt(24 * 60)], 2, "no run that ended well is known"),  # further back nobody looks
+        ([receipt(24 * 60)], 2, "it last ended well"),
         ([receipt(7), receipt(6, 1, "failed")], 2, "failed"),
         ([receipt(6, 1, "skipped")], 2, "skipped"),
         ([receipt(6, 0, None)], 0, "ended well"),  # of a wire that does not tell of jobs
@@ -157,6 +190,21 @@ def receipt(hours_ago, code=0, status="ok", job="009ABC", **more):
             "well",
         ),
         ([receipt(6, job="a"), receipt(6, 1, None, jobs=[])], 2, "has not ended"),
+        # What a clock has dated wrongly is where it stands.
+        ([receipt(-9999), receipt(7, 1, "failed")], 2, "failed"),
+        ([receipt(7), receipt(999_999, 1, "failed")], 2, "failed"),
+        ([receipt(7), receipt(-9999)], 3, "how long ago that was is not known"),
+        ([receipt(-9999, 1, "failed"), receipt(7)], 0, "ended well"),
+        # A call whose line is cut off has ended, and the line was its end.
+        ([receipt(7), receipt(6, 1, "failed")[:-60]], 2, "nobody knows how, "),
+        ([receipt(7), receipt(6, 1, "failed")[:-60], "\n", receipt(5)], 0, "ended well"),
+        ([receipt(7), receipt(6, 1, "failed")[:60]], 0, "ended well"),
+        # Lines of an editor of Windows, and a hole that a crash has left.
+        (["\ufeff", receipt(6)[:-1], "\r\n", "\0" * 5000], 0, "ended well"),
+        # No receipts at all.
+        (["0 2 * * * root true\n"], 3, "no line in it is a receipt"),
+        (["\0" * 5000], 3, "no line in it is a receipt"),
+        (['{"kind": "module", "name": "009ABC"}\n'], 3, "no line in it is a receipt"),
     ],
 )
 def test_receipts_tell_as_much_as_the_command_has_learnt(tmp_path, lines, status, part):
@@ -170,6 +218,83 @@ def test_a_rotated_file_of_receipts_is_read_as_well(tmp_path):
     (tmp_path / "receipts.1").write_text(receipt(6))
     files = [f"--receipts={tmp_path / name}" for name in ("receipts", "receipts.1", "receipts.2")]
     assert monitor(*files, "--job", "009ABC", "--within", "26h")[0] == 0
+
+
+def compress(path):
+    """As logrotate does."""
+    with open(path, "rb") as plain, gzip.open(f"{path}.gz", "wb") as compressed:
+        shutil.copyfileobj(plain, compressed)
+    shutil.copystat(path, f"{path}.gz")
+    os.remove(path)
+
+
+def of_files(*names, job="009ABC"):
+    return monitor(*(f"--receipts={name}" for name in names), "--job", job, "--within", "26h")
+
+
+def test_the_file_that_was_written_to_last_is_the_last_one_however_they_are_given(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for hours_ago in (-9999, 5, 30):
+        for name, text, age in (("new", receipt(9, 1, "failed"), 0), ("old", receipt(hours_ago), 50)):
+            (tmp_path / name).write_text(text)
+            os.utime(name, times=(time.time() - age,) * 2)
+        assert of_files("new", "old")[0] == of_files("old", "new")[0] == 2
+    os.utime("old", times=(time.time() + 50,) * 2)  # restored from a backup, say: then the dates are asked
+    assert of_files("new", "old")[0] == 2
+
+
+def test_a_compressed_file_of_receipts_is_read_whatever_it_is_called(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "receipts.1").write_text(receipt(6, 1, "failed"))
+    compress("receipts.1")
+    assert of_files("receipts.1.gz")[0] == 2
+    assert of_files("receipts.1")[0] == 2
+    (tmp_path / "receipts").write_text(receipt(5, job="other"))
+    assert of_files("receipts", "receipts.1")[0] == 2
+    os.rename("receipts.1.gz", "receipts")
+    assert of_files("receipts")[0] == 2
+
+
+def test_a_compressed_file_that_is_not_whole_is_unknown(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r").write_text("".join(receipt(6, message=str(number) * 99) for number in range(99)))
+    compress("r")
+    whole = (tmp_path / "r.gz").read_bytes()
+    for content in (*(whole[:length] for length in range(2, len(whole), 37)), whole + b"x", whole[:-8] + b"x" * 8):
+        (tmp_path / "r.gz").write_bytes(content)
+        status, text = of_files("r.gz")
+        assert (status, "the receipts 'r.gz' cannot be read: " in text) == (3, True), text
+
+
+def test_a_compressed_file_of_no_end_fills_neither_memory_nor_time(tmp_path, monkeypatch):
+    monkeypatch.setattr("headless.admin.receipts._MAX_UNPACKED", 64 << 20)
+    (tmp_path / "bomb").write_bytes(gzip.compress(bytes(8 << 20)) * 16)
+    status, text = of_files(tmp_path / "bomb")
+    assert (status, "it is compressed, and has more than" in text) == (3, True)
+
+
+def test_the_worst_of_several_jobs_counts_and_each_one_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "r").write_text(receipt(6, 1, "failed", "A") + receipt(5, job="B") + receipt(4, job="x y"))
+    argv = ("--receipts", "r", "--within", "26h", "--job")
+    for jobs in (("A", "B"), ("B", "A"), ("A", "B", "A")):
+        status, text = monitor(*argv, jobs[0], *(f"--job={job}" for job in jobs[1:]))
+        assert (status, text.startswith("A failed ")) == (2, True)
+        assert "; B ended well " in text
+        assert re.search(r" B_age=1800\ds;;93600;0 B_runtime=0.000s;;;0", text)
+    status, text = monitor(*argv, "x y", "--job", "x?y", "--job", "B")
+    assert (status, text.count("has not ended"), " x_y_age=1440" in text) == (2, 1, True)
+    assert monitor(*argv, "B", "--job", "x y")[0] == 0
+    assert all(f"J{number} " in monitor(*argv, *" --job ".join(f"J{n}" for n in range(30)).split())[1]
+               for number in range(30))  # fmt: skip
+
+
+def test_a_good_run_at_another_server_or_of_another_user_hides_no_failure(tmp_path):
+    bad = receipt(7, 1, "failed")
+    for other in ({"server": "test:20000"}, {"user": "R42"}):
+        (tmp_path / "receipts").write_text(bad + receipt(6, **other))
+        status, text = of_files(tmp_path / "receipts")
+        assert (status, text.startswith("009ABC of R41 at planta:20000 failed ")) == (2, True)
 
 
 def test_the_runs_of_another_user_do_not_count(tmp_path):

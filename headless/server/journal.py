@@ -138,7 +138,8 @@ class JobEnd(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """One job of the journal. Times are seconds since the epoch, None for what has not happened, or nobody saw."""
+    """One job of the journal. Times are seconds since the epoch, None for what has not happened, or nobody saw. `over`
+    is when the end of its batch was recorded."""
 
     session: str
     job: int
@@ -154,6 +155,7 @@ class Entry(NamedTuple):
     signal: int | None
     message: str
     key: str | None
+    over: float | None
 
 
 class Selection(NamedTuple):
@@ -361,7 +363,7 @@ class Journal:
             tables, order = "batches CROSS JOIN jobs", f"number {direction}, job {direction}"
         return self._database.execute(
             "SELECT number, jobs.rowid, session, job, user, kind, title, state, accepted, started, ended, seconds,"
-            f" exit_status, signal, message, key FROM {tables} USING (session) WHERE {' AND '.join(conditions)}"
+            f" exit_status, signal, message, key, over FROM {tables} USING (session) WHERE {' AND '.join(conditions)}"
             f" ORDER BY {order} LIMIT ? OFFSET ?",
             (*values, count, offset),
         )
