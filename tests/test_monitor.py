@@ -88,6 +88,15 @@ def test_a_job_that_no_server_sees_to_any_more_is_critical(home, record):
     assert (status, "nobody knows how" in text) == (2, True)
 
 
+def test_a_job_whose_process_has_gone_is_not_said_to_go_on_without_a_word(home, record):
+    record.accept(batch("S1"))
+    record.begin("S1")
+    record._database.execute("UPDATE jobs SET started = started - 60")
+    with home.lock():
+        status, text = of(home)
+    assert (status, ": no process of it runs: " in text) == (1, True)
+
+
 def test_a_run_that_was_lost_counts_from_when_that_was_known_and_not_from_its_start(home, record):
     for session in ("S1", "S2"):  # at the same time
         record.accept(batch(session))

@@ -143,7 +143,8 @@ def _and_now(pending: Run | None, now: float) -> str:
 
 def _stage_of(run: Run, now: float) -> str:
     if run.stage is Stage.GOES_ON:
-        return f"{'waits' if run.state == QUEUED else 'goes on'} since {_moment(run, now)}"
+        reason = f": {run.message}" if run.message else ""
+        return f"{'waits' if run.state == QUEUED else 'goes on'} since {_moment(run, now)}{reason}"
     return f"was accepted {_moment(run, now)}, and nobody has waited for its end (-t -1)"
 
 

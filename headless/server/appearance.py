@@ -19,6 +19,8 @@ from headless.terminal import escape_control_chars
 
 UNKNOWN = "unknown"  # a state that no journal has
 _NOBODY_KNOWS = "no server runs; the next one records how it ended"
+_BETWEEN = "no process of it runs: the server is about to start it, or to record how it ended"
+_SECONDS_BETWEEN = 10.0  # which that takes at most, as a rule
 _MAX_WIDTH = 60  # of a column; what is longer pushes the rest of its line to the right
 
 
@@ -47,8 +49,9 @@ def appearance(home: Home, entry: Entry) -> Appearance:
     if pid is not None:
         taken = None if entry.started is None else max(0.0, time.time() - entry.started)
         return Appearance(RUNNING, taken, pid, entry.message)
-    if home.is_served:  # which is about to record how it ended, or to start it
-        return Appearance(RUNNING, None, None, entry.message)
+    if home.is_served:
+        is_late = entry.started is None or time.time() - entry.started > _SECONDS_BETWEEN
+        return Appearance(RUNNING, None, None, _BETWEEN if is_late else entry.message)
     return Appearance(UNKNOWN, None, None, _NOBODY_KNOWS)
 
 

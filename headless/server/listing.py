@@ -17,7 +17,7 @@ from headless.server import appearance
 from headless.server.appearance import Widths
 from headless.server.home import Home
 from headless.server.journal import BEGINNING, Entry, Journal, Position, Selection
-from headless.server.stored_output import STREAMS, NewLines, pieces
+from headless.server.stored_output import STREAMS, NewLines, missing, pieces
 from headless.terminal import escape_control_chars
 
 _POLL_SECONDS = 0.5
@@ -112,17 +112,30 @@ class Listing:
 
     def _show_entry(self, entry: Entry) -> None:
         now = appearance.appearance(self._home, entry)
+        lost = missing(self._home, entry) if self._selection.session else []
         if not self._as_json:
             print(appearance.line(entry, now, self._widths))
+            for path in lost:
+                print(f"  {entry.job} {path.suffix[1:]} is not there: {escape_control_chars(str(path))}")
             return
         sys.stdout.write(json.dumps(appearance.fields(entry, now)).removesuffix("}"))
         for stream in STREAMS if self._selection.session else ():
-            sys.stdout.write(f', "{stream}": "')
-            for piece in pieces(self._home.output(entry.session, entry.job, stream)):
-                sys.stdout.write(json.dumps(piece)[1:-1])
-            sys.stdout.write('"')
+            path = self._home.output(entry.session, entry.job, stream)
+            sys.stdout.write(f', "{stream}": ')
+            _write_json(None if path in lost else pieces(path))
         print("}")
 
     def _show_output(self, job: int, is_over: bool) -> None:
         for stream, text in self._output.of(job, is_over) if self._output else ():
             print(f"  {job} {stream}: {escape_control_chars(text)}")
+
+
+def _write_json(output: Iterator[str] | None) -> None:
+    """As one string; null if there is no such file."""
+    if output is None:
+        sys.stdout.write("null")
+        return
+    sys.stdout.write('"')
+    for piece in output:
+        sys.stdout.write(json.dumps(piece)[1:-1])
+    sys.stdout.write('"')

@@ -85,11 +85,9 @@ class Server:
 
     async def begin(self) -> None:
         """Takes up what an earlier server has left, and serves. Raises StoreUnavailable."""
+        self._background.append(asyncio.create_task(self._publish_status()))  # what is there is of an earlier server
         await self._queue.recover()
-        self._background += [
-            asyncio.create_task(self._retention.run()),
-            asyncio.create_task(self._publish_status()),
-        ]
+        self._background.append(asyncio.create_task(self._retention.run()))
         self._has_begun.set()
 
     async def stop(self, force_stop: asyncio.Event) -> None:
@@ -159,10 +157,10 @@ class Server:
         while True:
             status = (self._admission.session_count, self._lost_log_lines())
             if status != published:
-                published = status
                 figures = {"sessions": status[0], "dropped_log_lines": status[1], "time": time.time()}
                 with suppress(StoreUnavailable):
                     await self._store.set_fact("status", json.dumps(figures))
+                    published = status
             with suppress(Overloaded):  # and room for the journal, which may have used what there was
                 await self._files.call(self._disk.set_aside)
             await asyncio.sleep(_STATUS_SECONDS)

@@ -9,12 +9,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from headless.protocol.vocabulary import STDERR, STDOUT
+from headless.protocol.vocabulary import RUNNING, STDERR, STDOUT
 from headless.server.home import Home
+from headless.server.journal import Entry
 
 STREAMS = (STDOUT, STDERR)
 _PIECE_LENGTH = 65536  # characters that are read at a time
 _LINE_BYTES = 65536  # the most that is one line
+
+
+def missing(home: Home, entry: Entry) -> list[Path]:
+    """The files of a job that has run and is over that are not there: somebody has compressed or removed them, or its
+    process could not be started. Raises OSError."""
+    if entry.started is None or entry.state == RUNNING:
+        return []
+    paths = [home.output(entry.session, entry.job, stream) for stream in STREAMS]
+    return [path for path in paths if not path.exists()]
 
 
 def pieces(path: Path) -> Iterator[str]:

@@ -115,6 +115,19 @@ def test_the_stored_output_is_what_the_job_wrote(place, record):
     assert objects(place, "s")[0]["stdout"] == "10%\r20%\r\n\ufffd"
 
 
+def test_output_that_somebody_has_compressed_is_said_not_to_be_there(place, record):
+    record.accept(batch("s", jobs=3))
+    record.begin("s")
+    write(place, "s", 1, "stdout", b"one\n")
+    write(place, "s", 1, "stderr", b"")
+    record.finish("s", 1, end(OK))
+    path = place.output("s", 1, "stdout")
+    path.rename(f"{path}.gz")
+    lines = prints("jobs", "s", "--home", str(place.folder))
+    assert [line for line in lines if line.startswith(" ")] == [f"  1 stdout is not there: {path}"]
+    assert [(each["stdout"], each["stderr"]) for each in objects(place, "s")] == [(None, ""), ("", ""), ("", "")]
+
+
 @pytest.mark.parametrize("json", [(), ("--json",)])
 def test_a_session_that_is_not_there_is_a_1(home, json):
     fails("5f0c", "jobs", "5f0c", *json, "--home", home)
@@ -168,6 +181,14 @@ def test_a_job_whose_shim_is_gone_has_no_growing_duration(place, is_served, stat
     assert line.split()[7] == "-"
     assert (entry["seconds"], entry["pid"], entry["ended"]) == (None, None, None)
     assert ("no server runs" in line) == ("no server runs" in entry["message"]) == (not is_served)
+
+
+@pytest.mark.usefixtures("running")
+def test_a_job_whose_shim_has_been_gone_for_long_is_not_said_to_run_without_a_word(place, record):
+    with place.lock():
+        assert "no process of it runs: the server is about to start it, or to record" in shown(place)[1]["message"]
+        record._database.execute("UPDATE jobs SET started = ?", (time.time(),))
+        assert shown(place)[1]["message"] == ""
 
 
 @pytest.mark.usefixtures("running")

@@ -25,7 +25,7 @@ from headless.server.listing import Listing
 from headless.server.stored_output import NewLines
 from support.homes import R41, make_home
 from support.in_process import run_here
-from support.journals import batch, end, over, write
+from support.journals import batch, end, over, silent, write
 from support.process import PATIENCE, ROOT
 
 DAY = 86400.0
@@ -103,6 +103,7 @@ def test_the_last_20_jobs_are_shown_unless_others_are_asked_for(place, record):
 
 def test_a_session_is_shown_whole(place, record):
     over(record, "s", jobs=25)
+    silent(place, "s", 25)
     assert len(listed(place, "s")) == 25
     assert [line.split()[1] for line in listed(place, "s", "--last", "2")] == ["24", "25"]
 
@@ -154,6 +155,7 @@ def mixed(record):
     ],
 )
 def test_only_what_is_asked_for_is_shown(place, record, options, expected):
+    silent(place, "old", 2)
     if "0m" in options:
         record._database.execute("UPDATE batches SET accepted = accepted - 1")
     assert sessions(place, *options.split()) == expected
@@ -245,6 +247,7 @@ class Follower:
 def test_a_session_is_followed_with_its_output_until_it_is_over(place, record):
     record.accept(batch("s", jobs=2))
     record.begin("s")
+    silent(place, "s", 2)
     write(place, "s", 1, "stdout", b"first\nhalf")
     with place.lock(), Follower(place, "s") as follower:
         assert follower.states(1) == [["s", "1", "running"]]
@@ -394,7 +397,7 @@ def test_following_ends_by_ctrl_c_and_prints_nothing(place, record):
 def ended_job(place, record):
     """Where the output is of the one job of the session s, which is over."""
     over(record, "s")
-    write(place, "s", 1, "stdout", b"")
+    silent(place, "s")
     return place.output("s", 1, "stdout")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import shutil
@@ -17,11 +18,13 @@ from headless.protocol.vocabulary import FAILED, OK
 from headless.server import appearance, home_lock
 from headless.server.home import Home
 from headless.server.journal import BEGINNING, CANCELLED, INTERRUPTED, Cancellation, JobEnd, Journal, Selection
+from headless.server.server import Server
+from headless.server.settings import Settings
 from support.in_process import Completed, run_here
 from support.journals import batch, end, over
 from support.management import fails, prints
 from support.process import PATIENCE, current_user
-from support.waiting import wait_until
+from support.waiting import until, wait_until
 
 HOUR = 3600.0
 
@@ -91,6 +94,25 @@ def test_a_server_that_has_left_no_figures_yet_is_up(place, record, text):
         done = status(place)
     assert done.status == 0
     assert "server=up sessions=- " in done.stdout and done.stdout.endswith("log_dropped=-\n")
+
+
+def test_the_figures_of_an_earlier_server_are_not_shown_while_the_next_one_begins(place, record, monkeypatch):
+    tell(record)
+
+    async def recover() -> None:
+        await until(lambda: figures(place)["sessions"] == 0)
+
+    async def begin() -> None:
+        server = Server(place, Settings(port=0))
+        await server.open()
+        monkeypatch.setattr(server._queue, "recover", recover)
+        await server.begin()
+        stop_at_once = asyncio.Event()
+        stop_at_once.set()
+        await server.stop(stop_at_once)
+
+    with place.lock():
+        asyncio.run(begin())
 
 
 def test_what_waits_longest_is_shown_with_its_age(place, record):

@@ -82,7 +82,7 @@ def _read(home: Home, journal: Journal, since: float) -> Status:
 
 
 def _running(home: Home, journal: Journal) -> int:
-    """How many jobs really run."""
+    """How many jobs run, or are about to start or to be recorded by a server that runs."""
     entries = journal.entries(Selection(state=RUNNING))
     return sum(appearance(home, entry).state == RUNNING for entry in entries)
 
