@@ -30,7 +30,10 @@ _MAX_PROGRAMS = 10_000  # that are looked at: scripts may start each other in a 
 
 def main(argv: Sequence[str]) -> int:
     """0 nothing was found, 1 something was, 2 the command line must be corrected. Raises SystemExit for --help."""
-    arguments = _parser().parse_args(argv)
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if arguments.user is not None and not arguments.file:
+        parser.error("--as needs a FILE")
     try:
         found = _Checks(arguments).run()
         if arguments.fix is not None:

@@ -330,7 +330,7 @@ def test_the_text_names_the_place_what_happens_and_the_line_to_paste(place):
     assert count == "1 call of planta_headless.py in 1 file: 0 errors, 1 warning"
 
 
-@pytest.mark.parametrize("argv", [("missing",), (".",), ("--as",), ("--no-such-option",)])
+@pytest.mark.parametrize("argv", [("missing",), (".",), ("--as",), ("--as", "nobody"), ("--no-such-option",)])
 def test_misuse_is_a_2(place, argv, monkeypatch):
     monkeypatch.chdir(place)
     done = run_here("check", *argv)
