@@ -12,7 +12,7 @@ from enum import Enum, IntEnum
 from headless.protocol.vocabulary import OK, QUEUED
 
 UNKNOWN = "unknown"  # a state that no journal has
-_AHEAD = 300.0  # seconds that two clocks may differ, as for Kerberos (RFC 4120, section 3.2.3)
+_AHEAD = 300.0  # seconds that two clocks may differ, as for Kerberos (RFC 4120, section 8.2)
 
 
 class Level(IntEnum):
