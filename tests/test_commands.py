@@ -19,11 +19,10 @@ from headless.arguments import Parser
 from headless.commands import COMMANDS
 from headless.options import PURPOSES
 from headless.rehearsal import arguments as rehearsal
-from headless.server.journal import Journal
 from headless.terminal import is_closed_pipe
 from support.homes import R41, make_home
 from support.in_process import run_here
-from support.journals import over
+from support.journals import Record, over
 from support.process import PATIENCE, ROOT, manage
 
 # Modules that the commands, or Python itself, would find in the current folder if they looked there.
@@ -227,7 +226,7 @@ def test_an_old_python_is_told_which_one_is_needed(tmp_path, python):
 def test_whoever_has_seen_enough_of_a_list_is_told_nothing(tmp_path, command):
     home = make_home(tmp_path / "home", R41)
     with closing(home.database()) as database, database:
-        over(Journal(database), "5e55104e55104000")
+        over(Record(database), "5e55104e55104000")
     argv = [sys.executable, "-u", str(ROOT / "headless"), *command.split(), "--home", str(home.folder)]
     process = subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stderr is not None

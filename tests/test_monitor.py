@@ -13,11 +13,11 @@ from contextlib import closing
 
 import pytest
 
-from headless.server.journal import JobEnd, Journal
+from headless.server.journal import JobEnd
 from support.homes import R41, make_home
 from support.in_process import run_here
 from support.job_server import QuickServer
-from support.journals import batch, end, over
+from support.journals import Record, batch, end, over
 from support.process import manage
 
 # Monitoring Plugins Development Guidelines, section "Performance data".
@@ -47,7 +47,7 @@ def record(home):
     """The journal. Each change is on disk at once, as another process has to see it."""
     with closing(home.database()) as database:
         database.isolation_level = None
-        yield Journal(database)
+        yield Record(database)
 
 
 def of(home, job="1", within="26h", *more):

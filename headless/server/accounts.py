@@ -13,7 +13,7 @@ import sqlite3
 from typing import NamedTuple
 
 from headless.protocol import bcrypt_hash, scram
-from headless.protocol.vocabulary import Job
+from headless.protocol.vocabulary import PY_FILE, Job
 from headless.server import account_limits
 from headless.server.account_limits import Limits
 
@@ -22,7 +22,8 @@ COST = 12  # bcrypt's cost, of the salts for new accounts and so of the decoy sa
 SCHEMA = (
     """
     CREATE TABLE accounts (
-        user TEXT PRIMARY KEY,
+        number INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again, unlike the name
+        user TEXT NOT NULL UNIQUE,
         os_user TEXT,
         salt TEXT,
         stored_key BLOB,
@@ -30,23 +31,30 @@ SCHEMA = (
         limits TEXT
     )
     """,
-    "CREATE TABLE IF NOT EXISTS decoy_salts (key BLOB NOT NULL)",
+    "CREATE TABLE decoy_salts (key BLOB NOT NULL)",
 )
+_COLUMNS = "user, os_user, salt, stored_key, server_key, limits"
 
 
 class Account(NamedTuple):
     """Who may log in, and how: `os_user` with osuser, and whoever proves to have the password of `keys` with
-    challenge. None: not that way. `limits` is what the account may run, None is everything."""
+    challenge. None: not that way. `limits` is what the account may run, None is everything. `number` tells it from an
+    earlier account of this name; 0 as long as it is not stored."""
 
     user: str
     os_user: str | None
     keys: scram.Keys | None
     limits: Limits | None = None
+    number: int = 0
 
     @property
     def is_one_at_a_time(self) -> bool:
         """Whether a batch is refused as long as one with the same jobs waits or runs."""
         return self.limits is not None and self.limits.one_at_a_time
+
+    def needs_path(self, job: Job) -> bool:
+        """Whether `refuses` has to know the path of this job's file."""
+        return job.kind == PY_FILE and self.limits is not None and bool(self.limits.folders)
 
     def refuses(self, job: Job, path: str = "") -> str:
         """Why the account may not run this job, as a sentence for the caller; "" for one that it may run. `path` is as
@@ -69,10 +77,9 @@ class Accounts:
         (self._decoy_salts_key,) = database.execute("SELECT key FROM decoy_salts").fetchone()
 
     def add(self, account: Account) -> bool:
-        """Whether the account was added: there may be one for this user already."""
+        """Whether the account was added, with a number of its own: there may be one for this user already."""
         added = self._database.execute(
-            "INSERT OR IGNORE INTO accounts (user, os_user, salt, stored_key, server_key, limits)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            f"INSERT OR IGNORE INTO accounts ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",
             (account.user, account.os_user, *_columns(account.keys), account_limits.to_json(account.limits)),
         )
         return added.rowcount == 1
@@ -102,6 +109,9 @@ class Accounts:
     def of_user(self, user: str) -> Account | None:
         return next(iter(self._select("WHERE user = ?", user)), None)
 
+    def of_number(self, number: int) -> Account | None:
+        return next(iter(self._select("WHERE number = ?", number)), None)
+
     def of_os_user(self, os_user: str) -> list[Account]:
         """The accounts that this user of the operating system may log in to, by user. On Windows the case of a name
         means nothing."""
@@ -118,12 +128,11 @@ class Accounts:
         ).fetchone()
         return decoy if row is None else scram.Keys(*row)
 
-    def _select(self, condition: str, *values: str) -> list[Account]:
-        select = f"SELECT user, os_user, salt, stored_key, server_key, limits FROM accounts {condition}"
-        rows = self._database.execute(select, values)
+    def _select(self, condition: str, *values: str | int) -> list[Account]:
+        rows = self._database.execute(f"SELECT {_COLUMNS}, number FROM accounts {condition}", values)
         return [
-            Account(user, os_user, scram.Keys(*keys) if keys[0] else None, account_limits.from_json(limits))
-            for user, os_user, *keys, limits in rows
+            Account(user, os_user, scram.Keys(*keys) if keys[0] else None, account_limits.from_json(limits), number)
+            for user, os_user, *keys, limits, number in rows
         ]
 
 

@@ -79,7 +79,7 @@ class Authenticator:
             log.warning("%s: wrong login of %s", link.name, escape_control_chars(user))
             raise Refusal(LOGIN, _LOGIN_REFUSED)
         account = await link.work(self._store.account(user))
-        if account is None:
+        if account is None or account.keys != keys:  # it may be another account of this name by now
             raise Refusal(LOGIN, _LOGIN_REFUSED)
         return Identity(account, signature)
 

@@ -29,6 +29,7 @@ class Batch:
 
     def __init__(self, accepted: AcceptedBatch) -> None:
         self.session = accepted.session
+        self.account = accepted.account
         self.user = accepted.user
         self.job_count = accepted.job_count
         self.progress = [_QUEUED] * accepted.job_count
@@ -39,7 +40,7 @@ class Batch:
     @classmethod
     def over(cls, known: KnownBatch) -> Batch:
         """One that nothing will happen to any more."""
-        batch = cls(AcceptedBatch(known.session, known.user, len(known.jobs)))
+        batch = cls(AcceptedBatch(known.session, known.account, known.user, len(known.jobs)))
         batch.progress = [JobProgress(*job) for job in known.jobs]
         return batch
 

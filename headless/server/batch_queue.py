@@ -26,16 +26,16 @@ from headless.server.jobs import REASON_OF_LOSS, JobRefused, Jobs
 from headless.server.journal import (
     CANCELLED,
     INTERRUPTED,
-    REASON_OF_REMOVAL,
     AcceptedBatch,
     Cancellation,
     JobEnd,
+    JobTaken,
     SubmittedBatch,
     title_of,
 )
 from headless.server.process import NotStarted, Process
 from headless.server.settings import Settings
-from headless.server.store import Store, StoreUnavailable
+from headless.server.store import PathNeeded, Store, StoreUnavailable
 from headless.server.threads import Overloaded
 from headless.terminal import escape_control_chars
 
@@ -57,7 +57,8 @@ class _Running:
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
-        self.number = 0
+        self.number = 0  # no job has begun
+        self.lost_start: float | None = None  # when an earlier server has begun the job, which had not started
         self.seconds = 0.0  # for which the job ran under an earlier server
         self.process: Process | None = None
         self.ending: JobEnd | None = None
@@ -113,8 +114,9 @@ class BatchQueue:
         self._accepting += 1
         return await asyncio.shield(asyncio.ensure_future(self._accept(account, submitted)))
 
-    async def find(self, user: str, session: str) -> Batch:
-        """The batch of this session. Raises UnknownSession if it is not one of the user's, Busy, StoreUnavailable."""
+    async def find(self, account: int, session: str) -> Batch:
+        """The batch of this session. Raises UnknownSession if it is not one of the account with this number, Busy,
+        StoreUnavailable."""
         batch = self._by_session.get(session)
         if batch is None:
             known = await self._store.known(session)
@@ -124,17 +126,17 @@ class BatchQueue:
             if batch is None and not known.is_over:
                 raise Busy("the server has not taken up this session yet")
             batch = batch or Batch.over(known)
-        if batch.user != user:
+        if batch.account != account:
             raise UnknownSession
         return batch
 
-    async def cancel(self, user: str, session: str) -> str:
+    async def cancel(self, account: Account, session: str) -> str:
         """Ends a batch, or does not let it start, and returns what it was before: QUEUED, RUNNING or OVER. Raises
         UnknownSession, Busy, StoreUnavailable."""
-        batch = await self.find(user, session)
+        batch = await self.find(account.number, session)
         if batch.is_over:
             return OVER
-        request = Cancellation(session, 0, f"the account {user}")
+        request = Cancellation(session, 0, f"the account {account.user}")
         await self._store.request_cancellation(request)
         self._requests.append(request)
         await self._see_to(request)
@@ -170,8 +172,8 @@ class BatchQueue:
         finally:
             self._accepting -= 1
         if session != submitted.session:
-            return await self.find(submitted.user, session)
-        batch = Batch(AcceptedBatch(session, submitted.user, len(submitted.jobs)))
+            return await self.find(submitted.account, session)
+        batch = Batch(AcceptedBatch(session, submitted.account, submitted.user, len(submitted.jobs)))
         self._by_session[session] = batch
         log.info("session %s: accepted %d jobs of %s", batch.session, batch.job_count, escape_control_chars(batch.user))
         self._waiting.append(batch)
@@ -192,6 +194,8 @@ class BatchQueue:
     async def _guard(self, running: _Running, run: Callable[[_Running], Awaitable[None]]) -> None:
         try:
             await run(running)
+        except JobTaken:
+            log.error("session %s: another server of this home runs it", running.batch.session)
         except Exception:  # a bug: whoever follows must not take that for an end
             log.exception("session %s: internal error at job %d", running.batch.session, running.number)
         finally:
@@ -214,13 +218,15 @@ class BatchQueue:
             self._make_known(batch, number, JobEnd(INTERRUPTED, REASON_OF_LOSS))
             self._drop(batch)
             return
+        running.number = number
         if isinstance(found, NotStarted):
             log.info("session %s: job %d had not started", session, number)
-        else:
-            log.info("session %s: job %d is found again", session, number)
-            running.process = found
-            running.seconds = max(0.0, time.time() - (accepted.started or time.time()))
-        running.number = number
+            running.lost_start = accepted.started
+            self._start(running, self._begin_and_run)
+            return
+        log.info("session %s: job %d is found again", session, number)
+        running.process = found
+        running.seconds = max(0.0, time.time() - (accepted.started or time.time()))
         self._start(running, self._run)
 
     async def _finish_recovery(self, found: list[Awaitable[None]], boot: str) -> None:
@@ -232,16 +238,29 @@ class BatchQueue:
     # Running
 
     async def _begin_and_run(self, running: _Running) -> None:
-        batch = running.batch
-        request = self._request_for(batch.session, 1)
+        batch, number = running.batch, running.number or 1
+        request = self._request_for(batch.session, number)
         if request is not None:
-            await self._finish(batch, 1, _cancelled(request))
-        elif await self._store.begin(batch.session):
-            running.number = 1
-            batch.set_progress(1, RUNNING)
-            await self._run(running)
-        else:
-            self._make_known(batch, 1, JobEnd(FAILED, REASON_OF_REMOVAL))
+            await self._finish(batch, number, _cancelled(request))
+            return
+        refused = await self._journal_start(
+            batch, lambda path: self._store.begin(batch.session, number, path, running.lost_start)
+        )
+        if refused is not None:
+            self._make_known(batch, number, refused)
+            return
+        running.number = number
+        await self._run(running)
+
+    async def _journal_start(self, batch: Batch, write: Callable[[str | None], Awaitable[_T]]) -> _T:
+        """What the write returns, which needs the path of a file if the account is limited to some folders."""
+        try:
+            return await write(None)
+        except PathNeeded as needed:
+            job = needed.job
+        what = f"session {batch.session}: the path of the next job"
+        path = await self._persist(what, lambda: self._jobs.path_of(job))
+        return await write(path)
 
     async def _run(self, running: _Running) -> None:
         """Runs the jobs of a batch, one after the other, from the one that runs up to the first that fails."""
@@ -292,11 +311,14 @@ class BatchQueue:
         return _Timer(None if limit is None else max(0.0, limit - running.seconds), lambda: self._end_late(running))
 
     async def _finish(self, batch: Batch, number: int, end: JobEnd) -> bool:
-        """Journals the end of a job, and then makes it known. Whether the next job is to run."""
-        await self._store.finish(batch.session, number, end)
+        """Journals the end of a job, and the start of the next one, and then makes both known. Whether the next job is
+        to run."""
+        refused = await self._journal_start(batch, lambda path: self._store.finish(batch.session, number, end, path))
         self._make_known(batch, number, end)
         self._start_in_background(self._forget(batch.session, number))
-        return end.state == OK
+        if refused is not None:
+            self._make_known(batch, number + 1, refused)
+        return end.state == OK and refused is None
 
     def _make_known(self, batch: Batch, number: int, end: JobEnd) -> None:
         reason = f": {escape_control_chars(end.message)}" if end.message else ""

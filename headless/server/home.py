@@ -29,7 +29,6 @@ class Home:
         self.modules = Path(modules).absolute() if modules else self.folder / "modules"
         self._database = self.folder / "planta.sqlite"
         self._lock = self.folder / "lock"
-        self._is_locked = False
 
     def create(self) -> None:
         """Makes what is missing, readable for this user alone. Raises HomeError if that cannot be done, or if others
@@ -63,14 +62,12 @@ class Home:
 
     def database(self) -> sqlite3.Connection:
         """The database with accounts and journal. Whoever calls this closes it. Raises HomeError."""
-        return open_database(self._database, may_convert=self._is_locked or not self.is_served)
+        return open_database(self._database)
 
     def lock(self) -> IO[bytes]:
         """What the one server of this home holds as long as it lives. Raises HomeError if another server holds it,
         OSError if the file of the lock cannot be opened."""
-        file = home_lock.acquire(self._lock)
-        self._is_locked = True  # by us
-        return file
+        return home_lock.acquire(self._lock)
 
     @property
     def is_served(self) -> bool:

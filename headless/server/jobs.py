@@ -116,6 +116,14 @@ class Jobs:
         spec = await self._threads.call(self._prepare, session, user, number, job)
         return await self._processes.start(spec)
 
+    async def path_of(self, job: Job) -> str:
+        """The path of the job's file, as Account.refuses needs it; "" for one outside of the folder. Raises OSError,
+        Overloaded."""
+        try:
+            return await self._threads.call(_path_below, self._home.py, job.text)
+        except JobRefused:
+            return ""
+
     async def find(self, session: str, number: int) -> Process | NotStarted | None:
         """What has become of a job that an earlier server was about to start; None: nobody knows. Raises OSError."""
         return await self._processes.find(self._output(session, number))

@@ -12,7 +12,7 @@ import hashlib
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from headless.protocol.vocabulary import FAILED, OK, PY_CODE, QUEUED, RUNNING, SKIPPED, Job
@@ -22,23 +22,22 @@ INTERRUPTED = "interrupted"
 CANCELLED = "cancelled"
 STATES = (QUEUED, RUNNING, OK, FAILED, SKIPPED, INTERRUPTED, CANCELLED)
 
-REASON_OF_REMOVAL = "not started: the account has been removed"
 CALENDAR = "calendar"  # the fact that says how late it is at least, in seconds since the epoch
 TITLE_LENGTH = 60  # characters of a job's code that are shown and logged
 
-# A key is the client's: the same one from the same user is the same batch. A digest is of the jobs; a batch that was
-# over before there were digests has none.
-INDEX_OF_KEYS = "CREATE UNIQUE INDEX batches_of_key ON batches (user, key) WHERE key IS NOT NULL"
+# A batch belongs to the number of an account; the name is for people. A key is the client's: the same one from the same
+# account is the same batch. A digest is of the jobs.
 SCHEMA = (
     """
     CREATE TABLE batches (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
         session TEXT NOT NULL UNIQUE,
+        account INTEGER NOT NULL,
         user TEXT NOT NULL,
         accepted REAL NOT NULL,
         over REAL,
         key TEXT,
-        digest BLOB
+        digest BLOB NOT NULL
     )
     """,
     """
@@ -60,8 +59,9 @@ SCHEMA = (
     """,
     # What is not over is found, and what did not end well, without looking at all the rest.
     "CREATE INDEX batches_over ON batches (over)",
+    "CREATE INDEX batches_of_account ON batches (account)",
     "CREATE INDEX batches_of_user ON batches (user)",
-    INDEX_OF_KEYS,
+    "CREATE UNIQUE INDEX batches_of_key ON batches (account, key) WHERE key IS NOT NULL",
     "CREATE INDEX jobs_not_ok ON jobs (state) WHERE state NOT IN ('ok', 'skipped')",
     """
     CREATE TABLE cancellations (
@@ -78,11 +78,16 @@ _NAME = "journal"  # of the fact that names it
 _NOT_OK = "state NOT IN ('ok', 'skipped')"  # word for word as in the index
 
 
+class JobTaken(Exception):
+    """Another server of the same home has begun or ended this job: nothing has been written."""
+
+
 class SubmittedBatch(NamedTuple):
     """The jobs that one session has submitted, in the order in which they run, and the client's key for them, if it has
-    made one."""
+    made one. `account` is the number of the account."""
 
     session: str
+    account: int
     user: str
     jobs: tuple[Job, ...]
     key: str | None = None
@@ -93,6 +98,7 @@ class AcceptedBatch(NamedTuple):
     `started` when it was, in seconds since the epoch."""
 
     session: str
+    account: int
     user: str
     job_count: int
     running: int = 0
@@ -103,6 +109,7 @@ class KnownBatch(NamedTuple):
     """What the journal has of a batch: of each of its jobs the state, the message, and whether it has ever run."""
 
     session: str
+    account: int
     user: str
     is_over: bool
     jobs: list[tuple[str, str, bool]]
@@ -135,6 +142,17 @@ class JobEnd(NamedTuple):
     seconds: float | None = None
     exit_status: int | None = None
     signal: int | None = None
+
+
+class JobStart(NamedTuple):
+    """What decides whether a job starts.
+
+    refuse   says why the account with this number may not run this job, "" if it may
+    own      times of start, in seconds since the epoch: a job that runs since one of them may start, nothing has run
+    """
+
+    refuse: Callable[[int, Job], str]
+    own: set[float]
 
 
 class Entry(NamedTuple):
@@ -213,8 +231,8 @@ class Journal:
     def accept(self, batch: SubmittedBatch) -> None:
         """Records the batch as queued."""
         self._database.execute(
-            "INSERT INTO batches (session, user, accepted, key, digest) VALUES (?, ?, ?, ?, ?)",
-            (batch.session, batch.user, time.time(), batch.key, digest_of(batch.jobs)),
+            "INSERT INTO batches (session, account, user, accepted, key, digest) VALUES (?, ?, ?, ?, ?, ?)",
+            (batch.session, batch.account, batch.user, time.time(), batch.key, digest_of(batch.jobs)),
         )
         self._database.executemany(
             "INSERT INTO jobs (session, job, kind, text, title, state) VALUES (?, ?, ?, ?, ?, ?)",
@@ -229,61 +247,73 @@ class Journal:
         for table in ("jobs", "batches"):
             self._database.execute(f"DELETE FROM {table} WHERE session = ?", (session,))
 
-    def begin(self, session: str) -> bool:
-        """The first job runs. Not if the account has been removed since: then the batch is over, and False returned."""
-        if not self._database.execute(
-            "SELECT 1 FROM batches JOIN accounts USING (user) WHERE session = ?", (session,)
-        ).fetchone():
-            self.finish(session, 1, JobEnd(FAILED, REASON_OF_REMOVAL))
-            return False
-        self._run(session, 1)
-        return True
+    def begin(self, session: str, job: int, start: JobStart) -> JobEnd | None:
+        """The job runs. If its account may not run it, it has failed: this end is returned, and the batch is over.
+        Raises JobTaken."""
+        account, kind, text, state, started, message = self._database.execute(
+            "SELECT account, kind, CASE kind WHEN ? THEN '' ELSE text END, state, started, message"
+            " FROM jobs JOIN batches USING (session) WHERE session = ? AND job = ?",
+            (PY_CODE, session, job),
+        ).fetchone()
+        if state == FAILED and started is None:  # by an attempt that has reached the disk, although it seemed to fail
+            return JobEnd(state, message)
+        if state != QUEUED and not (state == RUNNING and started in start.own):
+            raise JobTaken
+        refusal = start.refuse(account, Job(kind, text))
+        if refusal:
+            return self._refuse(session, job, f"not started: {refusal}")
+        now = time.time()
+        start.own.add(now)
+        self._database.execute(
+            "UPDATE jobs SET state = ?, started = ? WHERE session = ? AND job = ?", (RUNNING, now, session, job)
+        )
+        return None
 
-    def finish(self, session: str, job: int, end: JobEnd) -> None:
-        """The job has ended. Only after OK the next one runs."""
-        self._database.execute(
+    def finish(self, session: str, job: int, end: JobEnd, next_start: JobStart) -> JobEnd | None:
+        """The job has ended. Only after OK the next one runs. If its account may not run that, this is the end of the
+        next one, and returned. Raises JobTaken."""
+        changed = self._database.execute(
             "UPDATE jobs SET state = ?, message = ?, ended = ?, seconds = ?, exit_status = ?, signal = ?"
-            " WHERE session = ? AND job = ?",
-            (*end, session, job),
+            " WHERE session = ? AND job = ? AND state IN (?, ?, ?)",
+            (*end, session, job, QUEUED, RUNNING, end.state),
         )
-        if end.state == OK and self._run(session, job + 1):
-            return
-        self._database.execute("UPDATE jobs SET state = ? WHERE session = ? AND job > ?", (SKIPPED, session, job))
-        # A clock that was late for a while must not make it look old: the calendar is never ahead of the true time.
-        self._database.execute(
-            "UPDATE batches SET over = max(?, coalesce((SELECT CAST(value AS REAL) FROM facts WHERE name = ?), 0))"
-            " WHERE session = ?",
-            (time.time(), CALENDAR, session),
-        )
+        if not changed.rowcount:
+            raise JobTaken
+        if end.state == OK and self._has_job(session, job + 1):
+            return self.begin(session, job + 1, next_start)
+        self._end_batch(session)
+        return None
 
     def unfinished(self) -> list[AcceptedBatch]:
         """The batches that are not over, in their order."""
         rows = self._database.execute(
-            "SELECT session, user, (SELECT max(job) FROM jobs WHERE session = batches.session),"
+            "SELECT session, account, user, (SELECT max(job) FROM jobs WHERE session = batches.session),"
             " CASE state WHEN ? THEN job ELSE 0 END, started FROM batches JOIN jobs USING (session)"
             " WHERE over IS NULL AND (state = ? OR job = 1 AND state = ?) ORDER BY number",
             (RUNNING, RUNNING, QUEUED),
         )
         return [AcceptedBatch(*row) for row in rows]
 
-    def of_key(self, user: str, key: str) -> tuple[str, bytes] | None:
-        """Session and digest of the batch that this user has submitted with this key."""
-        row = self._database.execute("SELECT session, digest FROM batches WHERE user = ? AND key = ?", (user, key))
+    def of_key(self, account: int, key: str) -> tuple[str, bytes] | None:
+        """Session and digest of the batch that this account has submitted with this key."""
+        row = self._database.execute(
+            "SELECT session, digest FROM batches WHERE account = ? AND key = ?", (account, key)
+        )
         found: tuple[str, bytes] | None = row.fetchone()
         return found
 
-    def unfinished_like(self, user: str, digest: bytes) -> str | None:
-        """The session of a batch of this user that has these jobs and is not over."""
+    def unfinished_like(self, account: int, digest: bytes) -> str | None:
+        """The session of a batch of this account that has these jobs and is not over."""
         row = self._database.execute(
-            "SELECT session FROM batches WHERE over IS NULL AND user = ? AND digest = ? ORDER BY number LIMIT 1",
-            (user, digest),
+            "SELECT session FROM batches WHERE over IS NULL AND account = ? AND digest = ? ORDER BY number LIMIT 1",
+            (account, digest),
         ).fetchone()
         return None if row is None else str(row[0])
 
     def known(self, session: str) -> KnownBatch | None:
         """What is recorded of this session."""
         row = self._database.execute(
-            "SELECT user, over IS NOT NULL FROM batches WHERE session = ?", (session,)
+            "SELECT account, user, over IS NOT NULL FROM batches WHERE session = ?", (session,)
         ).fetchone()
         if row is None:
             return None
@@ -291,20 +321,28 @@ class Journal:
             "SELECT state, message, state = ? OR started IS NOT NULL FROM jobs WHERE session = ? ORDER BY job",
             (OK, session),
         )
+        account, user, is_over = row
         return KnownBatch(
-            session, row[0], bool(row[1]), [(state, text, bool(has_run)) for state, text, has_run in jobs]
+            session, account, user, bool(is_over), [(state, text, bool(has_run)) for state, text, has_run in jobs]
         )
 
-    def batches_of(self, user: str, count: int) -> list[BatchEntry]:
-        """The user's batches, the oldest first: those that are not over, and the last so many of the others."""
+    def unfinished_count(self, account: int) -> int:
+        """How many batches of this account are not over."""
+        (count,) = self._database.execute(
+            "SELECT count(*) FROM batches WHERE over IS NULL AND account = ?", (account,)
+        ).fetchone()
+        return int(count)
+
+    def batches_of(self, account: int, count: int) -> list[BatchEntry]:
+        """The account's batches, the oldest first: those that are not over, and the last so many of the others."""
         rows = self._database.execute(
-            "WITH chosen AS (SELECT number, session, accepted FROM batches WHERE user = ? AND over IS NULL UNION"
-            " SELECT * FROM (SELECT number, session, accepted FROM batches WHERE user = ? AND over IS NOT NULL"
+            "WITH chosen AS (SELECT number, session, accepted FROM batches WHERE account = ? AND over IS NULL UNION"
+            " SELECT * FROM (SELECT number, session, accepted FROM batches WHERE account = ? AND over IS NOT NULL"
             " ORDER BY number DESC LIMIT ?)), telling AS (SELECT number, session, accepted, coalesce((SELECT min(job)"
             " FROM jobs WHERE session = chosen.session AND state != ?), (SELECT max(job) FROM jobs WHERE session ="
             " chosen.session)) AS job FROM chosen) SELECT session, state, accepted, job, (SELECT max(job) FROM jobs"
             " WHERE session = telling.session), title FROM telling JOIN jobs USING (session, job) ORDER BY number",
-            (user, user, count, OK),
+            (account, account, count, OK),
         )
         return [BatchEntry(*row) for row in rows]
 
@@ -451,12 +489,28 @@ class Journal:
     def set_fact(self, name: str, value: str) -> None:
         self._database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
-    def _run(self, session: str, job: int) -> bool:
-        """Whether there is such a job to run."""
-        running = self._database.execute(
-            "UPDATE jobs SET state = ?, started = ? WHERE session = ? AND job = ?", (RUNNING, time.time(), session, job)
+    def _has_job(self, session: str, job: int) -> bool:
+        found = self._database.execute("SELECT 1 FROM jobs WHERE session = ? AND job = ?", (session, job))
+        return found.fetchone() is not None
+
+    def _refuse(self, session: str, job: int, reason: str) -> JobEnd:
+        """The job has failed without a start, and so the batch is over."""
+        self._database.execute(
+            "UPDATE jobs SET state = ?, message = ?, started = NULL WHERE session = ? AND job = ?",
+            (FAILED, reason, session, job),
         )
-        return running.rowcount == 1
+        self._end_batch(session)
+        return JobEnd(FAILED, reason)
+
+    def _end_batch(self, session: str) -> None:
+        """What waits is skipped, and the batch is over."""
+        self._database.execute("UPDATE jobs SET state = ? WHERE session = ? AND state = ?", (SKIPPED, session, QUEUED))
+        # A clock that was late for a while must not make it look old: the calendar is never ahead of the true time.
+        self._database.execute(
+            "UPDATE batches SET over = max(?, coalesce((SELECT CAST(value AS REAL) FROM facts WHERE name = ?), 0))"
+            " WHERE session = ?",
+            (time.time(), CALENDAR, session),
+        )
 
 
 def _condition_on(state: str) -> str:

@@ -15,13 +15,13 @@ class Keys:
     """The keys that are being looked at."""
 
     def __init__(self) -> None:
-        self._locks: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
+        self._locks: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
 
     @asynccontextmanager
-    async def hold(self, user: str, key: str | None) -> AsyncIterator[None]:
-        """Inside it nobody else has this key of this user; None is no key."""
+    async def hold(self, account: int, key: str | None) -> AsyncIterator[None]:
+        """Inside it nobody else has this key of the account with this number; None is no key."""
         if key is None:
             yield
             return
-        async with self._locks.setdefault((user, key), asyncio.Lock()):
+        async with self._locks.setdefault((account, key), asyncio.Lock()):
             yield

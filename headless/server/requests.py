@@ -43,7 +43,7 @@ from headless.server.keys import Keys
 from headless.server.link import Link, cancel
 from headless.server.reporter import Reporter
 from headless.server.settings import Settings
-from headless.server.store import AccountChanged, KeyTaken, SameJobs, Store
+from headless.server.store import KeyTaken, SameJobs, Store
 from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)
@@ -78,10 +78,12 @@ class Requests:
         """Returns when the last message is sent, or the client has left. `session` is the name of the batch, if this is
         one.
 
-        Raises Refusal, Busy, StoreUnavailable, StoreUncertain, ClientLeft, ProtocolError, OSError.
+        The account is looked at again: a connection may have waited for long since the login. Raises AccountChanged,
+        Refusal, Busy, StoreUnavailable, StoreUncertain, ClientLeft, ProtocolError, OSError.
         """
         if isinstance(request, Jobs):
-            submitted = SubmittedBatch(session, self._account.user, request.jobs, request.key)
+            account = self._account
+            submitted = SubmittedBatch(session, account.number, account.user, request.jobs, request.key)
             has_key = request.key is not None
             del request  # it may be large, and this goes on as long as the jobs do
             batch = await self._accept(submitted)
@@ -108,9 +110,10 @@ class Requests:
         await self._follow(batch, offset)
 
     async def _find(self, session: str) -> Batch:
-        """Raises Refusal, Busy, StoreUnavailable."""
+        """Raises Refusal, Busy, AccountChanged, StoreUnavailable."""
+        await self._parts.store.check(self._account)
         try:
-            return await self._parts.queue.find(self._account.user, session)
+            return await self._parts.queue.find(self._account.number, session)
         except UnknownSession:
             raise Refusal(
                 SESSION, f"the account {self._account.user} has no session {session!r} on this server"
@@ -118,22 +121,23 @@ class Requests:
 
     async def _cancel(self, session: str) -> None:
         await self._while_alive(self._find(session))
-        state = await self._while_alive(self._parts.queue.cancel(self._account.user, session))
+        state = await self._while_alive(self._parts.queue.cancel(self._account, session))
         log.info("%s: session %s cancelled, it was %s", self._link.name, escape_control_chars(session), state)
         await self._link.send(Cancelled(state))
 
     async def _list(self) -> None:
-        for entry in await self._while_alive(self._parts.store.batches_of(self._account.user, _LISTED)):
+        for entry in await self._while_alive(self._parts.store.batches_of(self._account, _LISTED)):
             title = replace_invalid_xml_chars(entry.title)
             accepted = datetime.fromtimestamp(entry.accepted, timezone.utc).isoformat(timespec="milliseconds")
             await self._link.send(Listed(entry.session, entry.state, accepted, entry.job, entry.job_count, title))
         await self._link.send(Ended(OK))
 
     async def _accept(self, submitted: SubmittedBatch) -> Batch:
-        """Raises Refusal, Busy or StoreUnavailable, with nothing recorded and nothing run; StoreUncertain."""
+        """Raises Refusal, Busy, AccountChanged or StoreUnavailable, with nothing recorded and nothing run;
+        StoreUncertain."""
         check_not_stopping(self._parts.queue)
         try:
-            async with self._parts.keys.hold(submitted.user, submitted.key):
+            async with self._parts.keys.hold(submitted.account, submitted.key):
                 return await self._known(submitted) or await self._accept_new(submitted)
         except JobRefused as error:
             raise Refusal(JOBS, str(error)) from None
@@ -141,8 +145,6 @@ class Requests:
             raise Refusal(JOBS, "the key of these jobs belongs to other jobs") from None
         except SameJobs as error:
             raise Busy(f"the session {error} of this account has the same jobs, and is not over") from None
-        except AccountChanged:
-            raise Busy("the account has been changed or removed since the login") from None
         except sqlite3.Error as error:
             log.exception("session %s: cannot be recorded", submitted.session)
             raise Busy(f"the server cannot record the jobs: {error}") from None
@@ -150,10 +152,10 @@ class Requests:
     async def _known(self, submitted: SubmittedBatch) -> Batch | None:
         """The batch, if it has been submitted before. What it needed then need not be there any more."""
         key = submitted.key
-        session = await self._parts.store.of_key(submitted.user, key, submitted.jobs) if key else None
+        session = await self._parts.store.of_key(self._account, key, submitted.jobs) if key else None
         if session is not None:
             with suppress(UnknownSession):  # it has been pruned just now
-                return await self._parts.queue.find(submitted.user, session)
+                return await self._parts.queue.find(submitted.account, session)
         return None
 
     async def _accept_new(self, submitted: SubmittedBatch) -> Batch:

@@ -27,7 +27,7 @@ from headless.server.errors import Busy, Refusal
 from headless.server.heartbeat import Heartbeat
 from headless.server.link import ClientLeft, Link
 from headless.server.requests import Parts, Requests, check_not_stopping
-from headless.server.store import StoreUnavailable, StoreUncertain
+from headless.server.store import AccountChanged, StoreUnavailable, StoreUncertain
 from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)
@@ -110,6 +110,8 @@ def _refusal_for(error: Exception) -> Refused | None:
         return Refused(PROTOCOL, replace_invalid_xml_chars(str(error)))
     if isinstance(error, Busy):
         return Refused(BUSY, replace_invalid_xml_chars(str(error)))
+    if isinstance(error, AccountChanged):  # not for good: the next login tells what it is now
+        return Refused(BUSY, "the account has been changed or removed since the login")
     if isinstance(error, StoreUnavailable):
         return Refused(BUSY, replace_invalid_xml_chars(f"the journal cannot be used: {error}"))
     return None

@@ -29,6 +29,7 @@ from headless.server.journal import (
     BatchEntry,
     Cancellation,
     JobEnd,
+    JobStart,
     Journal,
     KnownBatch,
     SubmittedBatch,
@@ -56,7 +57,15 @@ class StoreUnavailable(Exception):
 
 
 class AccountChanged(Exception):
-    """The account of a batch is not what it was at the login, or is gone: nothing has been written."""
+    """The account is not what it was at the login, or is gone: nothing has been written or read."""
+
+
+class PathNeeded(Exception):
+    """Whether the account may run this job depends on the path of its file: nothing has been written."""
+
+    def __init__(self, job: Job) -> None:
+        super().__init__(job)
+        self.job = job
 
 
 class KeyTaken(Exception):
@@ -102,12 +111,11 @@ class Store:
         digest = digest_of(batch.jobs)
 
         def accept(journal: Journal) -> str:
-            if self._writing_accounts.of_user(account.user) != account:
-                raise AccountChanged
-            known = journal.of_key(account.user, batch.key) if batch.key else None
+            _check(self._writing_accounts, account)
+            known = journal.of_key(account.number, batch.key) if batch.key else None
             if known is not None:
                 return _session_of(known, digest)
-            twin = journal.unfinished_like(account.user, digest) if account.is_one_at_a_time else None
+            twin = journal.unfinished_like(account.number, digest) if account.is_one_at_a_time else None
             if twin is not None:
                 raise SameJobs(twin)
             journal.accept(batch)
@@ -118,13 +126,23 @@ class Store:
 
         return await self._writer.write(accept, _ACCEPT_SECONDS, withdraw)
 
-    async def begin(self, session: str) -> bool:
-        """The first job runs; False if the account has been removed, and the batch is over."""
-        return await self._writer.write(lambda journal: journal.begin(session))
+    async def begin(
+        self, session: str, job: int, path: str | None = None, lost_start: float | None = None
+    ) -> JobEnd | None:
+        """The job runs. If its account may not run it, or has been removed, it has failed: this end is returned, and
+        the batch is over.
 
-    async def finish(self, session: str, job: int, end: JobEnd) -> None:
-        """The job has ended, and after OK the next one runs."""
-        await self._writer.write(lambda journal: journal.finish(session, job, end))
+        `path` is as in Account.refuses, None if it was not looked for. `lost_start` is when the journal says that an
+        earlier server has begun the job, which had not started. Raises PathNeeded, JobTaken.
+        """
+        start = JobStart(lambda number, job: self._refusal(number, job, path), {lost_start} if lost_start else set())
+        return await self._writer.write(lambda journal: journal.begin(session, job, start))
+
+    async def finish(self, session: str, job: int, end: JobEnd, path: str | None = None) -> JobEnd | None:
+        """The job has ended, and after OK the next one runs, or its end is returned as by `begin`. `path` is that of
+        the next one. Raises PathNeeded, JobTaken."""
+        start = JobStart(lambda number, job: self._refusal(number, job, path), set())
+        return await self._writer.write(lambda journal: journal.finish(session, job, end, start))
 
     async def request_cancellation(self, request: Cancellation) -> None:
         await self._writer.write(lambda journal: journal.request_cancellation(request), _ACCEPT_SECONDS)
@@ -144,17 +162,21 @@ class Store:
     async def unfinished(self) -> list[AcceptedBatch]:
         return await self._read(self._journal.unfinished)
 
-    async def of_key(self, user: str, key: str, jobs: tuple[Job, ...]) -> str | None:
-        """The session of the batch that has this key. Raises KeyTaken if it has other jobs."""
-        known = await self._read(self._journal.of_key, user, key)
+    async def check(self, account: Account) -> None:
+        """Raises AccountChanged."""
+        await self._read(_check, self._accounts, account)
+
+    async def of_key(self, account: Account, key: str, jobs: tuple[Job, ...]) -> str | None:
+        """The session of the batch that has this key. Raises KeyTaken if it has other jobs, AccountChanged."""
+        known = await self._read_for(account, self._journal.of_key, key)
         return None if known is None else _session_of(known, digest_of(jobs))
 
     async def known(self, session: str) -> KnownBatch | None:
         return await self._read(self._journal.known, session)
 
-    async def batches_of(self, user: str, count: int) -> list[BatchEntry]:
-        """The user's batches that are not over, and the last so many of the others."""
-        return await self._read(self._journal.batches_of, user, count)
+    async def batches_of(self, account: Account, count: int) -> list[BatchEntry]:
+        """The account's batches that are not over, and the last so many of the others. Raises AccountChanged."""
+        return await self._read_for(account, self._journal.batches_of, count)
 
     async def job(self, session: str, job: int) -> Job:
         return await self._read(self._journal.job, session, job)
@@ -184,6 +206,25 @@ class Store:
         """The user's keys, or decoys."""
         return await self._read(self._accounts.keys_of, user)
 
+    def _refusal(self, number: int, job: Job, path: str | None) -> str:
+        """Why the account with this number may not run this job now. Raises PathNeeded. Runs in the thread that
+        writes."""
+        account = self._writing_accounts.of_number(number)
+        if account is None:
+            return "the account has been removed"
+        if path is None and account.needs_path(job):
+            raise PathNeeded(job)
+        return account.refuses(job, path or "")
+
+    async def _read_for(self, account: Account, function: Callable[..., _T], *args: Any) -> _T:
+        """What the function has for the number of this account. Raises AccountChanged."""
+
+        def read() -> _T:
+            _check(self._accounts, account)
+            return function(account.number, *args)
+
+        return await self._read(read)
+
     async def _read(self, function: Callable[..., _T], *args: Any) -> _T:
         try:
             return await self._readers.call(function, *args, timeout=_READ_SECONDS)
@@ -191,6 +232,12 @@ class Store:
             raise StoreUnavailable("the disk of the journal does not answer") from None
         except (Overloaded, sqlite3.Error) as error:
             raise StoreUnavailable(cause_of(error)) from None
+
+
+def _check(accounts: Accounts, account: Account) -> None:
+    """Raises AccountChanged if that is not the account any more."""
+    if accounts.of_number(account.number) != account:
+        raise AccountChanged
 
 
 def _session_of(known: tuple[str, bytes], digest: bytes) -> str:

@@ -22,12 +22,13 @@ from headless.client.console import Console
 from headless.client.waiting import Waiter
 from headless.protocol.vocabulary import FAILED, Job
 from headless.server.accounts import Account, Accounts
-from headless.server.journal import JobEnd, Journal, SubmittedBatch
+from headless.server.journal import JobEnd, SubmittedBatch
 from support.dialogues import ACCEPTED, DONE, ENDED_FAILED, STARTED, serving
 from support.homes import make_home
 from support.hypothesis_settings import examples
 from support.in_process import run_here
 from support.job_server import QuickServer
+from support.journals import Record
 from support.process import current_user
 from support.raw_client import RawClient, challenge_login, connect, in_jobs, osuser_login, py_code
 from support.scripted_server import Peer, ScriptedServer
@@ -297,8 +298,8 @@ def test_journal_and_accounts_show_one_line_for_each(tmp_path_factory, user, os_
     home = make_home(tmp_path_factory.mktemp("home"))
     with closing(home.database()) as database, database:
         Accounts(database).add(Account(user, os_user, None))
-        journal = Journal(database)
-        journal.accept(SubmittedBatch("5f0c", user, (Job("module", "009ABC"),)))
+        journal = Record(database)
+        journal.accept(SubmittedBatch("5f0c", 1, user, (Job("module", "009ABC"),)))
         journal.begin("5f0c")
         journal.finish("5f0c", 1, JobEnd(FAILED, message))
     path = home.output("5f0c", 1, "stderr")

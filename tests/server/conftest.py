@@ -6,9 +6,9 @@ from contextlib import closing
 
 import pytest
 
-from headless.server.journal import Journal
 from support.homes import R41, make_home
 from support.job_server import QuickServer
+from support.journals import Record
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def record(place):
     """The journal. Each change is on disk at once, as another process has to see it."""
     with closing(place.database()) as database:
         database.isolation_level = None
-        yield Journal(database)
+        yield Record(database)
 
 
 @pytest.fixture

@@ -21,8 +21,8 @@ from support.hypothesis_settings import examples
 KEYS = keys_from_hash(HASH.encode())
 OTHER_KEYS = scram.Keys(f"$2b$12${SALT[7:]}", b"stored", b"server")
 LIMITS = Limits(("009A*",), ("nightly", "month end"), code=False)
-R41 = Account("R41", "jdoe", None)
-R42 = Account("R42", None, KEYS, LIMITS)
+R41 = Account("R41", "jdoe", None, number=1)
+R42 = Account("R42", None, KEYS, LIMITS, 2)
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
 SOME = st.none() | st.lists(TEXTS, max_size=3).map(tuple)
@@ -149,11 +149,13 @@ def test_accounts_of_all_names_are_read_as_they_were_added(accounts):
     with closing(open_in_memory()) as database:
         table = Accounts(database)
         assert all(table.add(account) for account in accounts)
+        accounts = [account._replace(number=number) for number, account in enumerate(accounts, 1)]
         assert sorted(table.all()) == sorted(accounts)
         for account in accounts:
-            assert table.of_user(account.user) == account
+            assert table.of_user(account.user) == table.of_number(account.number) == account
             assert table.keys_of(account.user) == account.keys or account.keys is None
             assert table.remove(account.user)
+            assert table.of_number(account.number) is None
         assert table.all() == []
 
 
@@ -181,6 +183,15 @@ def test_the_key_of_the_decoy_salts_is_made_once(database):
     assert len(key[0]) == 32
     initialize(database)
     assert database.execute("SELECT key FROM decoy_salts").fetchall() == [key]
+
+
+def test_a_number_is_never_used_again(database):
+    accounts = Accounts(database)
+    for number in (3, 4, 5):
+        with database:
+            assert accounts.remove("R42" if number == 3 else "R43")
+            assert accounts.add(Account("R43", None, None))
+        assert accounts.all() == [R41, Account("R43", None, None, number=number)]
 
 
 def test_limits_that_cannot_be_read_concern_their_account_alone(database):

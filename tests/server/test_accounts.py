@@ -114,7 +114,7 @@ def test_an_account_of_any_name_can_be_added_changed_and_removed(tmp_path_factor
     prints("user", "passwd", name, "--secret-file", "-", *place, stdin=HASH.encode())
     with closing(home.database()) as database:
         account = Accounts(database).of_user(name)
-    assert account == Account(name, None, keys_from_hash(HASH.encode()), Limits(code=False))
+    assert account == Account(name, None, keys_from_hash(HASH.encode()), Limits(code=False), 2)
     assert len(listed(str(home.folder))) == 2
     prints("user", "remove", name, *place)
     assert listed(str(home.folder)) == [f"R41 osuser={current_user()}"]

@@ -16,7 +16,7 @@ from headless.server.store import Store
 from headless.server.threads import Threads
 from support.homes import R41, make_home
 from support.job_server import QuickServer, journal
-from support.journals import over
+from support.journals import Record, over
 from support.raw_client import py_code, run
 from support.waiting import in_time, wait_until
 
@@ -68,7 +68,7 @@ class Machine:
     def end_session(self, name: str) -> None:
         """One that is over now, as far as the clock knows."""
         with closing(self.home.database()) as database, database:
-            over(Journal(database), name)
+            over(Record(database), name)
 
 
 @pytest.fixture

@@ -248,7 +248,7 @@ def test_the_end_of_a_job_is_told_when_it_is_journaled_and_not_before(own_server
 def test_a_batch_of_an_account_that_was_removed_does_not_start(own_server, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(own_server) as running, connect(own_server) as waiting:
-        printed(submitted(running, traced("print('.')\n" + gate.code), traced()))
+        printed(submitted(running, traced("print('.')\n" + gate.code)))
         submitted(waiting, traced(), traced())
         own_server.manage("user", "remove", "R41")
         gate.open()

@@ -34,7 +34,7 @@ FAILED_SESSION = "5f0c" * 4
 def failed(place, record):
     """A session that has failed: its first job was ok and has printed something."""
     jobs = (Job("module", "009ABC"), Job("py_file", "nightly/close.py"), Job("py_code", "\n  import os\nprint(1)"))
-    record.accept(SubmittedBatch(FAILED_SESSION, "R41", jobs))
+    record.accept(SubmittedBatch(FAILED_SESSION, 1, "R41", jobs))
     record.begin(FAILED_SESSION)
     record.finish(FAILED_SESSION, 1, JobEnd(OK, "", time.time(), 1.25, 0))
     record.finish(FAILED_SESSION, 2, JobEnd(FAILED, "no such table", time.time(), 0.5, None, 9))

@@ -31,9 +31,10 @@ def home(tmp_path_factory):
     home = make_home(tmp_path_factory.mktemp("large") / "home")
     with closing(home.database()) as database, database:
         database.execute(
-            "INSERT INTO batches (session, user, accepted, over)"
+            "INSERT INTO batches (session, account, user, accepted, over, digest)"
             " WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?)"
-            " SELECT printf('%016x', (n * 40503) % 65536 * 4294967296 + n), 'R' || (n % 50), ? + n, ? + n FROM n",
+            " SELECT printf('%016x', (n * 40503) % 65536 * 4294967296 + n), n % 50 + 1,"
+            " 'R' || (n % 50), ? + n, ? + n, x'00' FROM n",
             (JOBS // PER_BATCH, FIRST, FIRST + 10),
         )
         database.execute(

@@ -155,7 +155,9 @@ def test_a_hundred_thousand_sessions_that_are_too_old(tmp_path):
     home, old = make_home(tmp_path / "home"), time.time() - 10 * 86400
     with closing(home.database()) as database, database:
         rows = [(f"s{number}",) for number in range(SESSIONS)]
-        database.executemany("INSERT INTO batches (session, user, accepted, over) VALUES (?, 'R41', 0, 1)", rows)
+        database.executemany(
+            "INSERT INTO batches (session, account, user, accepted, over, digest) VALUES (?, 1, 'R41', 0, 1, x'')", rows
+        )
         database.executemany(
             "INSERT INTO jobs (session, job, kind, text, title, state) VALUES (?,1,'','','','ok')", rows
         )

@@ -17,11 +17,11 @@ import pytest
 from headless.protocol.vocabulary import FAILED, OK
 from headless.server import appearance, home_lock
 from headless.server.home import Home
-from headless.server.journal import BEGINNING, CANCELLED, INTERRUPTED, Cancellation, JobEnd, Journal, Selection
+from headless.server.journal import BEGINNING, CANCELLED, INTERRUPTED, Cancellation, JobEnd, JobStart, Selection
 from headless.server.server import Server
 from headless.server.settings import Settings
 from support.in_process import Completed, run_here
-from support.journals import batch, end, over
+from support.journals import Record, batch, end, over
 from support.management import fails, prints
 from support.process import PATIENCE, current_user
 from support.waiting import until, wait_until
@@ -39,7 +39,7 @@ def figures(home: Home, *options: str) -> dict[str, Any]:
     return json.loads(status(home, "--json", *options).stdout)
 
 
-def tell(record: Journal, text: str = '{"sessions": 3, "dropped_log_lines": 7, "time": 1.0}') -> None:
+def tell(record: Record, text: str = '{"sessions": 3, "dropped_log_lines": 7, "time": 1.0}') -> None:
     """What a server leaves in the journal."""
     record.set_fact("status", text)
 
@@ -146,7 +146,7 @@ def test_a_job_counts_as_failed_although_nobody_saw_its_end_or_its_start(place, 
     record._database.execute("UPDATE jobs SET started = started - ?", (48 * HOUR,))
     record.finish("a", 1, JobEnd(INTERRUPTED))
     record.accept(batch("b", user="gone"))
-    assert not record.begin("b")
+    assert record.begin("b", 1, JobStart(lambda *_: "the account has been removed", set()))
     assert figures(place)["failed"] == 2
 
 
@@ -229,7 +229,7 @@ class Canceller:
 
     def _run(self) -> None:
         with closing(self._home.database()) as database:
-            record = Journal(database)
+            record = Record(database)
             wait_until(record.cancellations)
             self.seen = record.cancellations()
             time.sleep(0.2)
@@ -238,7 +238,7 @@ class Canceller:
                 record.drop_cancellation(*self.seen[0][:2])
 
 
-def end_running(record: Journal, request: Cancellation) -> None:
+def end_running(record: Record, request: Cancellation) -> None:
     (running,) = record.entries(Selection(request.session, state="running"))
     record.finish(running.session, running.job, end(CANCELLED, f"cancelled by {request.requester}"))
 

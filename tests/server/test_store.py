@@ -14,8 +14,8 @@ from headless.protocol.vocabulary import FAILED, OK
 from headless.server import store as store_module
 from headless.server.account_limits import Limits
 from headless.server.accounts import Accounts
-from headless.server.journal import Journal, Selection
-from headless.server.store import AccountChanged, Store, StoreUnavailable, StoreUncertain
+from headless.server.journal import JobEnd, JobTaken, Journal, Selection
+from headless.server.store import AccountChanged, PathNeeded, Store, StoreUnavailable, StoreUncertain
 from support.faulty_database import BROKEN, ERRORS, FULL, LOCKED, FaultyDatabase
 from support.homes import R41, make_home
 from support.journals import batch, end
@@ -74,7 +74,7 @@ def test_what_the_store_has_told_is_on_disk(bench):
     async def test():
         await bench.store.accept(R41, batch("s1", jobs=2))
         assert bench.states() == {"s1": ["queued", "queued"]}
-        assert await bench.store.begin("s1")
+        assert await bench.store.begin("s1", 1) is None
         assert bench.states() == {"s1": ["queued", "running"]}
         await bench.store.finish("s1", 1, end(FAILED))
         assert bench.states() == {"s1": ["skipped", "failed"]}
@@ -87,7 +87,7 @@ def test_what_the_store_has_told_is_on_disk(bench):
 def test_the_end_of_a_job_is_told_when_it_is_on_disk_and_not_before(bench, place, error):
     async def test():
         await bench.store.accept(R41, batch("s1"))
-        await bench.store.begin("s1")
+        await bench.store.begin("s1", 1)
         bench.database.break_down(place, error)
         finishing = asyncio.ensure_future(bench.store.finish("s1", 1, end(OK)))
         await until(lambda: bench.database.failures >= 3)
@@ -174,6 +174,94 @@ def test_a_transaction_that_cannot_be_rolled_back_is_rolled_back_later(bench):
     bench.run(test)
 
 
+# What starts
+
+
+@pytest.fixture
+def other(bench):
+    """The store of a second server that should not be there."""
+    store = Store(bench.home.database, lambda: None)
+    yield store
+    store.close(5)
+
+
+def test_of_two_servers_of_one_home_one_begins_a_job(bench, other):
+    async def test():
+        await bench.store.accept(R41, batch("s1", jobs=2))
+        both = await asyncio.gather(*(each.begin("s1", 1) for each in (bench.store, other)), return_exceptions=True)
+        assert sorted(map(str, both)) == ["", "None"]  # JobTaken
+        first, second = (bench.store, other) if both[0] is None else (other, bench.store)
+        assert await first.finish("s1", 1, end(OK)) is None
+        for write in (second.finish("s1", 1, end(OK)), second.finish("s1", 1, end(FAILED)), second.begin("s1", 2)):
+            with pytest.raises(JobTaken):
+                await write
+        assert bench.states() == {"s1": ["running", "ok"]}
+
+    bench.run(test)
+
+
+def test_of_two_servers_one_takes_up_a_job_that_was_lost_before_its_start(bench, other):
+    async def test():
+        await bench.store.accept(R41, batch("s1"))
+        await bench.store.begin("s1", 1)
+        ((*_, lost_start),) = await bench.store.unfinished()
+        assert await other.begin("s1", 1, lost_start=lost_start) is None
+        with pytest.raises(JobTaken):
+            await bench.store.begin("s1", 1, lost_start=lost_start)
+
+    bench.run(test)
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["not written", "written"])
+@pytest.mark.parametrize("limits", [None, Limits(code=False)])
+def test_a_start_whose_commit_failed_is_made_once(bench, late, limits):
+    refusal = None if limits is None else JobEnd(FAILED, "not started: the account R41 may not run code")
+
+    async def test():
+        for session in ("s1", "s2"):
+            await bench.store.accept(R41, batch(session, jobs=3))
+        assert await bench.store.begin("s2", 1) is None
+        limit(bench, limits)
+        bench.database.break_down("COMMIT", BROKEN, times=1, late=late)
+        assert await bench.store.begin("s1", 1) == refusal
+        bench.database.break_down("COMMIT", BROKEN, times=1, late=late)
+        assert await bench.store.finish("s2", 1, end(OK)) == refusal
+        first, second = ("running", "queued") if limits is None else ("failed", "skipped")
+        assert bench.states() == {"s1": [second, second, first], "s2": [second, first, "ok"]}
+
+    bench.run(test)
+
+
+def limit(bench, limits: Limits | None) -> None:
+    with closing(bench.home.database()) as database, database:
+        assert Accounts(database).set_limits("R41", limits)
+
+
+def test_a_limit_that_comes_while_a_start_cannot_be_written_counts(bench):
+    async def test():
+        await bench.store.accept(R41, batch("s1"))
+        bench.database.break_down("COMMIT", BROKEN)
+        beginning = asyncio.ensure_future(bench.store.begin("s1", 1))
+        await until(lambda: bench.database.failures)
+        limit(bench, Limits(code=False))
+        bench.database.heal()
+        assert (await beginning).state == FAILED
+
+    bench.run(test)
+
+
+def test_whether_a_file_may_start_is_not_decided_without_its_path(bench):
+    async def test():
+        await bench.store.accept(R41, batch("s1", kind="py_file", text="link.py"))
+        limit(bench, Limits(folders=("nightly",)))
+        with pytest.raises(PathNeeded):
+            await bench.store.begin("s1", 1)
+        assert bench.states() == {"s1": ["queued"]}
+        assert await bench.store.begin("s1", 1, "nightly/a.py") is None
+
+    bench.run(test)
+
+
 # Together
 
 
@@ -205,7 +293,7 @@ def test_the_error_of_one_is_no_error_of_the_others(bench):
 def test_one_that_is_given_up_leaves_the_others_waiting(bench):
     async def test():
         await bench.store.accept(R41, batch("s1"))
-        await bench.store.begin("s1")
+        await bench.store.begin("s1", 1)
         bench.database.break_down("BEGIN", FULL)
         finishing = asyncio.ensure_future(bench.store.finish("s1", 1, end(OK)))
         with pytest.raises(StoreUnavailable):
@@ -232,12 +320,12 @@ def test_what_is_read_is_read_while_nothing_can_be_written(bench):
     async def test():
         await bench.store.accept(R41, batch("s1"))
         bench.database.break_down("BEGIN", LOCKED)
-        beginning = asyncio.ensure_future(bench.store.begin("s1"))
+        beginning = asyncio.ensure_future(bench.store.begin("s1", 1))
         await until(lambda: bench.database.failures)
         assert (await bench.store.account("R41")) == R41
         assert (await bench.store.job("s1", 1)).text == "1"
         bench.database.heal()
-        assert await beginning
+        assert await beginning is None
 
     bench.run(test)
 
@@ -248,7 +336,7 @@ def test_what_is_read_is_read_while_nothing_can_be_written(bench):
 def test_what_waits_to_be_written_is_written_before_the_store_is_closed(bench):
     async def test():
         await bench.store.accept(R41, batch("s1"))
-        await bench.store.begin("s1")
+        await bench.store.begin("s1", 1)
         bench.database.break_down("BEGIN", LOCKED, times=4)
         finishing = asyncio.ensure_future(bench.store.finish("s1", 1, end(OK)))
         await until(lambda: bench.database.failures)
@@ -264,7 +352,7 @@ def test_a_store_that_cannot_write_is_closed_in_time_all_the_same(bench):
         await bench.store.accept(R41, batch("s1"))
         bench.database.break_down("BEGIN", LOCKED)
         with pytest.raises(StoreUnavailable):
-            await asyncio.gather(bench.store.begin("s1"), asyncio.to_thread(bench.store.close, 0.3))
+            await asyncio.gather(bench.store.begin("s1", 1), asyncio.to_thread(bench.store.close, 0.3))
 
     before = time.monotonic()
     bench.run(test)
@@ -302,12 +390,9 @@ def test_a_read_that_hangs_does_not_keep_a_store_from_closing(bench):
     hangs.set()
 
 
-@pytest.mark.parametrize("change", ["remove", "limit"])
-def test_a_batch_is_not_accepted_if_its_account_has_changed_since_the_login(bench, change):
+def test_a_batch_is_not_accepted_if_its_account_has_changed_since_the_login(bench):
     async def test():
-        with closing(bench.home.database()) as database, database:
-            accounts = Accounts(database)
-            assert accounts.remove("R41") if change == "remove" else accounts.set_limits("R41", Limits(code=False))
+        limit(bench, Limits(code=False))
         with pytest.raises(AccountChanged):
             await bench.store.accept(R41, batch("s1"))
         assert bench.states() == {}

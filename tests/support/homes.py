@@ -9,7 +9,7 @@ from headless.server.accounts import Account, Accounts
 from headless.server.home import Home
 from support.process import current_user
 
-R41 = Account("R41", current_user(), None)
+R41 = Account("R41", current_user(), None, number=1)  # the first account of a home
 
 
 def make_home(folder: Path, *accounts: Account) -> Home:

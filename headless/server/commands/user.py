@@ -14,6 +14,7 @@ from headless.server.accounts import Account, Accounts
 from headless.server.commands import new_keys, user_limit
 from headless.server.commands.arguments import add_command, existing_account, existing_home, name
 from headless.server.home import Home
+from headless.server.journal import Journal
 from headless.terminal import escape_control_chars, print_warning
 
 
@@ -31,7 +32,9 @@ def add(commands: Any) -> None:
     new_keys.add_arguments(passwd)
     user_limit.add(user)
     add_command(user, "list", _list, "list the accounts")
-    remove = add_command(user, "remove", _remove, "remove an account; its batches that have not started do not start")
+    remove = add_command(
+        user, "remove", _remove, "remove an account: its running jobs go on, and no further job of it starts"
+    )
     remove.add_argument("user", type=name, metavar="NAME")
 
 
@@ -82,6 +85,10 @@ def _list(arguments: argparse.Namespace) -> None:
 
 def _remove(arguments: argparse.Namespace) -> None:
     with closing(existing_home(arguments).database()) as database, database:
-        is_removed = Accounts(database).remove(arguments.user)
-    if not is_removed:
-        raise CommandFailed(f"there is no account {arguments.user!r}")
+        database.execute("BEGIN IMMEDIATE")
+        accounts = Accounts(database)
+        count = Journal(database).unfinished_count(existing_account(accounts, arguments.user).number)
+        accounts.remove(arguments.user)
+    if count:
+        sessions = "1 session of this account is" if count == 1 else f"{count} sessions of this account are"
+        print(f"{sessions} not over: running jobs go on, and no further job of it starts")

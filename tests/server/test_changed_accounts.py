@@ -1,0 +1,305 @@
+"""An account is removed or limited while its batches wait and run, and while its clients are logged in: its name gives
+nothing to the next account, and what it may not run any more does not start."""
+
+from __future__ import annotations
+
+import os
+from contextlib import closing
+
+import pytest
+
+from headless.server.accounts import Account, keys_from_hash
+from headless.server.home import Home
+from support import scram
+from support.credentials import HASH
+from support.in_process import run_here
+from support.job_code import Gate
+from support.job_server import QuickServer, journal, states
+from support.journals import Record, batch
+from support.process import current_user
+from support.raw_client import (
+    RAW_NONCE,
+    RawClient,
+    attach,
+    challenge_login,
+    connect,
+    in_jobs,
+    osuser_login,
+    py_code,
+    response,
+    run,
+)
+from support.waiting import wait_until
+
+ACCOUNTS = (Account("R42", None, keys_from_hash(HASH.encode())), Account("R43", current_user(), None))
+KEY = "0123456789abcdef" * 2
+REMOVED = "not started: the account has been removed"
+
+
+@pytest.fixture
+def server(tmp_path):
+    with QuickServer(tmp_path / "home", "--workers", "1", accounts=ACCOUNTS, ends_jobs=False) as server:
+        yield server
+
+
+@pytest.fixture
+def gate(tmp_path):
+    """Opens in the end, whatever happens."""
+    gate = Gate(tmp_path / "gate")
+    yield gate
+    gate.open()
+
+
+def user(server: QuickServer, *argv: str) -> list[str]:
+    """What `headless user` prints, but for warnings."""
+    done = run_here("user", *argv, "--home", str(server.home), stdin=HASH.encode())
+    assert done.status == 0
+    return done.stdout.splitlines()
+
+
+def replace(server: QuickServer, name: str = "R41") -> None:
+    """Another account of the same name."""
+    user(server, "remove", name)
+    user(server, "add", name, "--os-user", current_user())
+
+
+def accept(server: QuickServer, *jobs: str, name: str = "R41", key: str = "") -> str:
+    """The session, which goes on without its client."""
+    with connect(server).log_in(name) as client:
+        return client.submit(*jobs, key=key)
+
+
+def occupy(server: QuickServer, gate: Gate) -> None:
+    """A batch of somebody else runs, and all others wait."""
+    session = accept(server, py_code(gate.code), name="R43")
+    wait_until(lambda: states(server, session) == ["running"])
+
+
+def ends(server: QuickServer, session: str) -> list[tuple[str, str]]:
+    """State and reason of each job, when the session is over."""
+    wait_until(lambda: not {"queued", "running"} & set(states(server, session)))
+    return [(entry["state"], entry["message"]) for entry in journal(server, session)]
+
+
+def trace(tmp_path) -> str:
+    """A job that leaves something if it runs."""
+    return py_code(f"open({str(tmp_path / 'trace')!r}, 'a').write('x')")
+
+
+# A name that lives on
+
+
+@pytest.mark.parametrize("change", [replace, lambda server: user(server, "remove", "R41")], ids=["again", "removed"])
+def test_what_waits_of_a_removed_account_does_not_start_although_its_name_is_used_again(server, gate, tmp_path, change):
+    occupy(server, gate)
+    with connect(server).log_in() as client:
+        session = client.submit(trace(tmp_path), trace(tmp_path))
+        change(server)
+        gate.open()
+        assert client.report().finished == [("skipped", REMOVED), ("skipped", "")]
+    assert ends(server, session) == [("failed", REMOVED), ("skipped", "")]
+    assert not (tmp_path / "trace").exists()
+
+
+def test_a_running_job_of_a_removed_account_goes_on_and_no_further_one_starts(server, gate, tmp_path):
+    with connect(server).log_in() as client:
+        session = client.submit(py_code(gate.code), trace(tmp_path), trace(tmp_path))
+        client.expect("started")
+        replace(server)
+        gate.open()
+        report = client.report()
+    assert (report.finished, report.ended) == ([("ok", ""), ("skipped", REMOVED), ("skipped", "")], "failed")
+    assert ends(server, session) == [("ok", ""), ("failed", REMOVED), ("skipped", "")]
+    assert not (tmp_path / "trace").exists()
+
+
+def test_an_account_knows_nothing_of_an_earlier_one_of_its_name(server, tmp_path):
+    session = accept(server, trace(tmp_path), key=KEY)
+    assert ends(server, session) == [("ok", "")]
+    replace(server)
+    for request in (attach(session), attach(session, 1, 0, 0), f'<cancel session="{session}"/>'):
+        with connect(server).log_in() as client:
+            client.send(request)
+            assert client.expect_refusal("session") == f"the account R41 has no session {session!r} on this server"
+    with connect(server).log_in() as client:
+        assert client.ask("<sessions/>").tag == "ended"
+    again = accept(server, trace(tmp_path), key=KEY)  # which is a key of its own
+    assert again != session
+    assert ends(server, again) == [("ok", "")]
+    assert (tmp_path / "trace").read_text() == "xx"
+
+
+def test_one_at_a_time_counts_nothing_of_an_earlier_account_of_the_name(server, gate):
+    session = accept(server, py_code(gate.code))
+    wait_until(lambda: states(server, session) == ["running"])
+    replace(server)
+    user(server, "limit", "R41", "--one-at-a-time")
+    accept(server, py_code(gate.code))
+
+
+def test_the_administrator_still_sees_the_sessions_of_a_removed_account(server):
+    session = accept(server, py_code("print(42)"))
+    ends(server, session)
+    user(server, "remove", "R41")
+    assert [entry["user"] for entry in journal(server, "--user", "R41")] == ["R41"]
+    assert [entry["stdout"] for entry in journal(server, session)] == [f"42{os.linesep}"]
+
+
+def test_who_removes_an_account_reads_what_becomes_of_its_sessions(server, gate):
+    occupy(server, gate)
+    for _ in range(2):
+        accept(server, py_code("1"))
+    assert user(server, "remove", "R41") == [
+        "2 sessions of this account are not over: running jobs go on, and no further job of it starts"
+    ]
+    assert user(server, "remove", "R42") == []
+
+
+# A connection that was logged in before
+
+
+REQUESTS = {
+    "jobs": lambda _: in_jobs(py_code("1")),
+    "jobs with a key that is known": lambda _: in_jobs(py_code("1"), key=KEY),
+    "attach": attach,
+    "cancel": lambda session: f'<cancel session="{session}"/>',
+    "sessions": lambda _: "<sessions/>",
+}
+CHANGES = {
+    "removed": ("remove", "R41"),
+    "limited": ("limit", "R41", "--no-modules"),
+    "with another password": ("passwd", "R41", "--secret-file", "-"),
+}
+
+
+@pytest.mark.parametrize("change", [*CHANGES.values(), None], ids=[*CHANGES, "replaced"])
+def test_a_connection_is_refused_whatever_it_asks_for_if_the_account_has_changed_since_the_login(server, change):
+    session = accept(server, py_code("1"), key=KEY)
+    ends(server, session)
+    clients = [connect(server).log_in() for _ in REQUESTS]
+    if change is None:
+        replace(server)
+    else:
+        user(server, *change)
+    for client, request in zip(clients, REQUESTS.values()):
+        with client:
+            client.send(request(session))
+            assert client.expect_refusal("busy") == "the account has been changed or removed since the login"
+    assert len(journal(server)) == 1
+    with connect(server) as client:
+        if change == ("remove", "R41"):
+            client.send(osuser_login(user="R41"))
+            client.expect_refusal("login")
+        else:
+            assert client.ask(osuser_login(user="R41")).tag == "welcome"
+
+
+def test_a_follower_learns_the_true_end_of_a_running_job_although_the_account_is_removed(server, gate):
+    with connect(server).log_in() as client:
+        client.submit(py_code(gate.code))
+        client.expect("started")
+        user(server, "remove", "R41")
+        gate.open()
+        assert client.report().ended == "ok"
+
+
+def test_a_proof_of_the_password_of_an_earlier_account_is_none_for_the_next_one(server):
+    with RawClient(server.address) as client:
+        challenge = client.ask(challenge_login("R42"))
+        nonce, salt = challenge.attrib["nonce"], challenge.attrib["salt"]
+        replace(server, "R42")
+        proof = scram.proof(HASH.encode(), scram.auth_message("R42", RAW_NONCE, nonce, salt))
+        client.send(response(nonce, proof))
+        client.expect_refusal("login")
+
+
+# Limits that come later
+
+
+JOBS = {
+    "code": (py_code("1"), ["--no-code"], "run code"),
+    "a module": ("<module>009ABC</module>", ["--module", "00B*"], "run the module '009ABC'"),
+    "a file": ("<py_file>link.py</py_file>", ["--folder", "nightly"], "run files outside of 'nightly'"),
+}
+
+
+def make_files(server: QuickServer, link_to: str) -> None:
+    """A module, and files in two folders, of which link.py is one."""
+    (server.home / "modules" / "009ABC.py").touch()
+    for folder in ("nightly", "weekly"):
+        (server.home / "py" / folder).mkdir(exist_ok=True)
+        (server.home / "py" / folder / "a.py").touch()
+    (server.home / "py" / "link.py").symlink_to(f"{link_to}/a.py")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right of their own there")
+@pytest.mark.parametrize(("job", "limit", "forbidden"), JOBS.values(), ids=JOBS)
+def test_what_a_later_limit_forbids_does_not_start(server, gate, job, limit, forbidden):
+    make_files(server, "weekly")
+    occupy(server, gate)
+    sessions = [accept(server, job, py_code("1")), accept(server, "<py_file>nightly/a.py</py_file>", job, job)]
+    user(server, "limit", "R41", *limit)
+    gate.open()
+    refusal = ("failed", f"not started: the account R41 may not {forbidden}")
+    assert ends(server, sessions[0]) == [refusal, ("skipped", "")]
+    assert ends(server, sessions[1]) == [("ok", ""), refusal, ("skipped", "")]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right of their own there")
+@pytest.mark.parametrize(("target", "state"), [("nightly", "ok"), ("weekly", "failed"), ("/", "failed")])
+def test_a_file_is_judged_by_where_its_links_lead_when_it_is_to_start(server, gate, target, state):
+    make_files(server, "nightly")
+    user(server, "limit", "R41", "--folder", "nightly")
+    session = accept(server, py_code(gate.code), "<py_file>link.py</py_file>")
+    (server.home / "py" / "link.py").unlink()
+    (server.home / "py" / "link.py").symlink_to(f"{target}/a.py")
+    gate.open()
+    assert [found for found, _ in ends(server, session)] == ["ok", state]
+
+
+def test_a_limit_that_is_gone_when_a_job_is_to_start_forbids_nothing(server, gate):
+    occupy(server, gate)
+    session = accept(server, py_code("1"))
+    user(server, "limit", "R41", "--no-code")
+    user(server, "limit", "R41", "--none")
+    gate.open()
+    assert ends(server, session) == [("ok", "")]
+
+
+def begun(server: QuickServer) -> None:
+    """A server of this home was killed just before it started the job of this session."""
+    run(server, py_code("1"))  # so that it has left which boot it knows
+    server.stop()
+    with closing(Home(str(server.home)).database()) as database, database:
+        record = Record(database)
+        record.accept(batch("5e55", jobs=2))
+        record.begin("5e55")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such a job does not run there")
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        ((), [("ok", "")] * 2),
+        (("--no-code",), [("failed", "not started: the account R41 may not run code"), ("skipped", "")]),
+    ],
+    ids=["not limited", "limited"],
+)
+def test_a_job_that_a_killed_server_had_not_started_yet_is_judged_again(server, limit, expected):
+    begun(server)
+    if limit:
+        user(server, "limit", "R41", *limit)
+    server.start()
+    assert ends(server, "5e55") == expected
+    assert (journal(server, "5e55")[0]["started"] is None) == bool(limit)
+
+
+def test_a_job_that_runs_is_not_judged_by_the_next_server(server, gate):
+    session = accept(server, py_code("print('here', flush=True)\n" + gate.code), py_code("1"))
+    printed = server.home / "output" / session / "1.stdout"
+    wait_until(lambda: printed.exists() and printed.read_bytes())
+    server.crash()
+    user(server, "limit", "R41", "--no-code")
+    server.start()
+    gate.open()
+    assert ends(server, session) == [("ok", ""), ("failed", "not started: the account R41 may not run code")]
