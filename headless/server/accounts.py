@@ -8,6 +8,7 @@ in account_limits.py.
 from __future__ import annotations
 
 import hmac
+import math
 import os
 import sqlite3
 from typing import NamedTuple
@@ -17,7 +18,8 @@ from headless.protocol.vocabulary import PY_FILE, Job
 from headless.server import account_limits
 from headless.server.account_limits import Limits
 
-COST = 12  # bcrypt's cost, of the salts for new accounts and so of the decoy salts
+COST = 12  # bcrypt's cost, of the salts for new accounts
+_KIND_LENGTH = len("$2b$12$")  # of the part of a salt that says how it was made
 
 SCHEMA = (
     """
@@ -32,6 +34,8 @@ SCHEMA = (
     )
     """,
     "CREATE TABLE decoy_salts (key BLOB NOT NULL)",
+    # How often a password has got a salt of this kind. It never decreases.
+    "CREATE TABLE salt_kinds (kind TEXT PRIMARY KEY, passwords INTEGER NOT NULL)",
 )
 _COLUMNS = "user, os_user, salt, stored_key, server_key, limits"
 
@@ -82,6 +86,8 @@ class Accounts:
             f"INSERT OR IGNORE INTO accounts ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",
             (account.user, account.os_user, *_columns(account.keys), account_limits.to_json(account.limits)),
         )
+        if added.rowcount:
+            self._remember_kind(account.keys)
         return added.rowcount == 1
 
     def remove(self, user: str) -> bool:
@@ -93,6 +99,8 @@ class Accounts:
         changed = self._database.execute(
             "UPDATE accounts SET salt = ?, stored_key = ?, server_key = ? WHERE user = ?", (*_columns(keys), user)
         )
+        if changed.rowcount:
+            self._remember_kind(keys)
         return changed.rowcount == 1
 
     def set_limits(self, user: str, limits: Limits | None) -> bool:
@@ -120,13 +128,22 @@ class Accounts:
         return self._select("WHERE os_user = ? ORDER BY user", os_user)
 
     def keys_of(self, user: str) -> scram.Keys:
-        """The user's keys; for one that has none, keys that fit no password, with a salt that is always the same."""
+        """The user's keys; for one that has none, keys that fit no password, with the salt of `decoy_salt`."""
         # The decoy is computed in any case, so that the time it takes does not tell who exists.
-        decoy = scram.Keys(decoy_salt(self._decoy_salts_key, user), os.urandom(32), os.urandom(32))
+        kinds = dict(self._database.execute("SELECT kind, passwords FROM salt_kinds"))
+        decoy = scram.Keys(decoy_salt(self._decoy_salts_key, user, kinds), os.urandom(32), os.urandom(32))
         row = self._database.execute(
             "SELECT salt, stored_key, server_key FROM accounts WHERE user = ? AND salt IS NOT NULL", (user,)
         ).fetchone()
         return decoy if row is None else scram.Keys(*row)
+
+    def _remember_kind(self, keys: scram.Keys | None) -> None:
+        """Counts the kind of this salt, for the decoys."""
+        if keys is not None:
+            self._database.execute(
+                "INSERT INTO salt_kinds VALUES (?, 1) ON CONFLICT (kind) DO UPDATE SET passwords = passwords + 1",
+                (keys.salt[:_KIND_LENGTH],),
+            )
 
     def _select(self, condition: str, *values: str | int) -> list[Account]:
         rows = self._database.execute(f"SELECT {_COLUMNS}, number FROM accounts {condition}", values)
@@ -140,9 +157,21 @@ def _columns(keys: scram.Keys | None) -> tuple[str | bytes | None, ...]:
     return (keys.salt, keys.stored_key, keys.server_key) if keys else (None, None, None)
 
 
-def decoy_salt(key: bytes, user: str) -> str:
-    """The salt for a user that does not exist: always the same, and of the same looks as a real one."""
-    return bcrypt_hash.salt_from(hmac.digest(key, user.encode("utf-8"), "sha256")[:16], COST)
+def decoy_salt(key: bytes, user: str, kinds: dict[str, int]) -> str:
+    """The salt for a user that does not exist: always the same one, and of a kind that accounts have or had.
+
+    `kinds` says how many passwords have had a salt of each kind; decoys have about the same mix. Only when one of the
+    numbers doubles, some of them change to this kind, as a whole, as the salt does when somebody sets a password. This
+    is weighted rendezvous hashing.
+    """
+    found = []
+    for kind, passwords in (kinds or {f"$2b${COST}$": 1}).items():
+        digest = hmac.digest(key, f"{kind}{user}".encode(), "sha256")
+        weight = 2 ** (passwords.bit_length() - 1)
+        distance = -math.log((int.from_bytes(digest[:8], "big") + 1) / 2**64) / weight
+        found.append((distance, kind, digest[16:]))
+    _, kind, random = min(found)
+    return kind + bcrypt_hash.salt_from(random, COST)[_KIND_LENGTH:]
 
 
 def keys_from_hash(secret: bytes) -> scram.Keys:

@@ -194,6 +194,64 @@ def test_a_number_is_never_used_again(database):
         assert accounts.all() == [R41, Account("R43", None, None, number=number)]
 
 
+USERS = [f"R{number}" for number in range(100, 1100)]
+OLD, NEW = keys_from_hash(f"$2a$10${HASH[7:]}".encode()), keys_from_hash(f"$2b$12${HASH[7:]}".encode())
+
+
+def salts(database: sqlite3.Connection) -> list[str]:
+    return [Accounts(database).keys_of(user).salt for user in USERS]
+
+
+def share(salts: list[str], keys: scram.Keys) -> float:
+    return sum(salt.startswith(keys.salt[:7]) for salt in salts) / len(salts)
+
+
+@pytest.mark.parametrize(("old", "new"), [(8, 0), (0, 8), (8, 8), (8, 2), (1, 32)])
+def test_decoys_have_about_the_kinds_of_salt_that_accounts_have(old, new):
+    with closing(open_in_memory()) as database:
+        for number in range(old + new):
+            Accounts(database).add(Account(str(number), None, OLD if number < old else NEW))
+        found = salts(database)
+        assert share(found, OLD) == pytest.approx(old / (old + new), abs=0.06)
+        assert share(found, OLD) + share(found, NEW) == 1
+        for salt in found:
+            check_salt(salt)
+
+
+def test_decoys_of_a_mix_stay_until_the_passwords_of_a_kind_double():
+    with closing(open_in_memory()) as database:
+        accounts = Accounts(database)
+        for number in range(24):
+            accounts.add(Account(str(number), None, OLD if number < 8 else NEW))
+        before = salts(database)
+        for number in range(24, 39):
+            accounts.add(Account(str(number), None, NEW))
+        assert salts(database) == before
+        accounts.set_keys("0", NEW)
+        assert salts(database) != before
+
+
+def test_a_decoy_stays_unless_the_passwords_of_a_kind_double_and_then_changes_as_a_whole():
+    with closing(open_in_memory()) as database:
+        accounts = Accounts(database)
+        for number in range(8):
+            accounts.add(Account(str(number), None, NEW))
+        before = salts(database)
+        for number in range(8, 40):
+            accounts.add(Account(str(number), None, NEW))
+            accounts.set_keys(str(number), NEW)
+            accounts.add(Account(f"osuser {number}", "jdoe", None))
+            accounts.remove(str(number - 8))
+        assert salts(database) == before
+        accounts.add(Account("old", None, OLD))
+        after = salts(database)
+        changed = [(one, other) for one, other in zip(before, after) if one != other]
+        assert 0 < len(changed) < 0.1 * len(USERS)
+        assert all(other.startswith("$2a$10$") and one[7:] != other[7:] for one, other in changed)
+        accounts.remove("old")
+        assert salts(database) == after
+
+
 def test_limits_that_cannot_be_read_concern_their_account_alone(database):
     database.execute("UPDATE accounts SET limits = '{' WHERE user = 'R42'")
     assert Accounts(database).all() == [R41, R42._replace(limits=NOTHING)]
