@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+from contextlib import suppress
 from typing import NamedTuple
 
 from headless.protocol import scram
@@ -46,7 +47,8 @@ class Authenticator:
         self._store = store
         self._settings = settings
         self._throttle = Throttle()
-        self._known_names: dict[tuple[int, str], float] = {}  # and until when: as many as there are accounts
+        self._known_names: dict[tuple[int, str], float] = {}  # and until when: as many as this machine has users
+        self._asked: dict[int, tuple[str, asyncio.Future[bool]]] = {}  # for which name of a user, and the answer
         self._names = Threads("the name service", _NAME_THREADS, _NAME_BACKLOG)
 
     async def authenticate(self, link: Link, request: Login) -> Identity:
@@ -67,7 +69,7 @@ class Authenticator:
         if not isinstance(response, Response):
             raise ClientLeft
         try:
-            with self._throttle.guess(link.peer[0], user) as guess:
+            with self._throttle.guess(_origin(link.peer, link.local), user) as guess:
                 if guess.delay:  # before the proof is looked at: who does not wait has not guessed
                     await link.work(asyncio.sleep(guess.delay))
                 signature = link.connection.signature(keys)
@@ -87,10 +89,10 @@ class Authenticator:
         """The account that an osuser login is for. Raises Refusal, Busy, StoreUnavailable."""
         if not peer.is_loopback(link.peer[0]):
             raise Refusal(LOGIN, "osuser is for clients on the server's own machine, use challenge")
+        await self._check_owner(link, os_user)  # first: nobody else learns which accounts the user has
         accounts = [each for each in await self._store.accounts_of(os_user) if user in (None, each.user)]
         if not accounts:
             raise Refusal(LOGIN, f"no account {user or ''} allows the osuser login of {os_user!r}".replace("  ", " "))
-        await self._check_owner(link, os_user)
         if len(accounts) > 1:
             raise Refusal(LOGIN, f"several accounts allow the osuser login of {os_user!r}: say with -u which")
         return accounts[0]
@@ -115,11 +117,31 @@ class Authenticator:
             raise Refusal(LOGIN, f"this connection is not one of the operating system's user {os_user!r}")
 
     async def _is_user(self, uid: int, name: str) -> bool:
-        """Whether the user of this name has this uid. What the name service has confirmed is believed for a while."""
+        """Whether the user of this name has this uid. What the name service has confirmed is believed for a while.
+
+        It is asked one question of each user at a time: who makes up names keeps nobody else waiting. Raises Busy,
+        Overloaded, asyncio.TimeoutError.
+        """
         now = asyncio.get_running_loop().time()
         if self._known_names.get((uid, name), now) > now:
             return True
-        is_user = await self._names.call(peer.is_user, uid, name, timeout=_NAME_SECONDS)
+        if uid not in self._asked:
+            asking = asyncio.ensure_future(self._names.call(peer.is_user, uid, name, timeout=_NAME_SECONDS))
+            asking.add_done_callback(lambda _: self._asked.pop(uid))
+            self._asked[uid] = name, asking
+        asked, answer = self._asked[uid]
+        if asked != name:
+            raise Busy("another name of this operating system's user is being looked up")
+        is_user = await asyncio.shield(answer)
         if is_user:
             self._known_names[uid, name] = now + _NAME_VALID_SECONDS
         return is_user
+
+
+def _origin(client: tuple[str, int], local: tuple[str, int]) -> str:
+    """What the guesses on this connection are counted by: the user, for one of this machine, else the address."""
+    if peer.is_loopback(client[0]):
+        # Who closes early, so that the kernel does not tell, is counted with all others of whom it does not tell.
+        with suppress(peer.OwnerUnknown, peer.NotConnected):
+            return f"user {peer.owner_uid(client, local)}"
+    return client[0]

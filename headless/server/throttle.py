@@ -51,12 +51,13 @@ class Throttle:
         self._waiting: dict[_Pair, int] = {}
 
     @contextmanager
-    def guess(self, address: str, user: str) -> Iterator[Guess]:
-        """A guess from its beginning to its end. It counts as failed, unless it is said to have succeeded.
+    def guess(self, place: str, user: str) -> Iterator[Guess]:
+        """A guess from its beginning to its end. It counts as failed, unless it is said to have succeeded. `place` is
+        an address, or the name of another origin.
 
         Raises TooManyGuesses.
         """
-        pair = (origin_of(address), user)
+        pair = (origin_of(place), user)
         waiting = self._waiting.get(pair, 0)
         if waiting >= _WAITING_MAX:
             raise TooManyGuesses(f"{waiting} logins of this user wait already, after too many wrong ones")

@@ -75,6 +75,19 @@ def test_an_osuser_login_is_refused_for(server, login, word):
         assert word in client.expect_refusal("login")
 
 
+@owner_is_known
+@pytest.mark.parametrize("os_user", [other_user(), "nobody-has-this-name"])
+def test_who_does_not_own_the_connection_does_not_learn_which_accounts_there_are(server, os_user):
+    def text(user: str) -> str:
+        with connect(server) as client:
+            client.send(osuser_login(os_user, user))
+            return client.expect_refusal("login")
+
+    assert {text(user) for user in ("", "R41", "R42", "R50", "R99")} == {
+        f"this connection is not one of the operating system's user {os_user!r}"
+    }
+
+
 @pytest.mark.parametrize("user", ["R41", "R43"])
 def test_of_several_accounts_the_login_names_one(server, user):
     with connect(server) as client:

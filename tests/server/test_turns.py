@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import time
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
@@ -18,10 +20,12 @@ from support.in_process import serve_here
 from support.job_server import QuickServer
 from support.raw_client import RAW_NONCE, RawClient, challenge_login, connect, in_jobs, osuser_login, py_code, response
 from support.scram import WRONG_PROOF
+from support.scripted_server import Disconnected
 
 JOBS = frame(in_jobs(py_code("open('/nonexistent/x')")))
 EARLY = [pytest.param(JOBS, id="a batch"), pytest.param(JOBS[:3], id="the beginning of a batch")]
 HONEST = 300
+NOBODY = 65534
 
 
 @pytest.fixture(scope="module")
@@ -143,6 +147,50 @@ def test_the_right_password_after_many_guesses_is_let_in_in_time(server):
         before = time.monotonic()
         assert client.ask(right_answer(client, "R5")).tag == "welcome"
         assert 1 < time.monotonic() - before < 10
+
+
+@contextmanager
+def sockets_of(uid: int) -> Iterator[None]:
+    """The sockets that are made meanwhile belong to this user."""
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+as_root = pytest.mark.skipif(
+    not peer.can_tell() or os.geteuid() != 0, reason="root makes sockets of others, and Linux tells whose they are"
+)
+
+
+@as_root
+@pytest.mark.parametrize("guesser", [NOBODY, 0])
+def test_guesses_of_one_user_of_the_machine_hold_up_no_other(server, guesser):
+    user, honest = f"R{6 + (guesser == 0)}", NOBODY if guesser == 0 else 0
+    with ExitStack() as stack:
+        with sockets_of(guesser):
+            guessers = [stack.enter_context(connect(server)) for _ in range(16)]
+        for client in guessers:
+            guess(client, user)
+        before = time.monotonic()
+        for _ in range(6):
+            with sockets_of(honest), connect(server) as client:
+                assert client.ask(right_answer(client, user)).tag == "welcome"
+        assert time.monotonic() - before < 2  # 0.05
+
+
+def test_who_closes_early_so_that_the_kernel_may_not_tell_who_it_is_gets_no_more_guesses(server):
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(server)) for _ in range(30)]
+        for client in clients:
+            guess(client, "R8")
+            client.sock.shutdown(socket.SHUT_WR)
+        for client in clients:
+            with suppress(Disconnected):
+                client.receive()
+    answered = sum('reason="login"' in client.received[-1] for client in clients)
+    assert answered <= 4  # twice those that are free: of its user, and of those whose user is not known
 
 
 def test_many_who_know_the_password_are_all_let_in_at_once(server):
