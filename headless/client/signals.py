@@ -10,6 +10,7 @@ from __future__ import annotations
 import _signal as signal  # type: ignore[import-not-found]
 import os
 import socket
+import time
 from contextlib import contextmanager, suppress
 
 from headless.outcome import Interrupted
@@ -25,6 +26,7 @@ ENDING_SIGNALS = tuple(
     getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
 )
 _STATUS_CONTROL_C_EXIT = 0xC000013A - 2**32  # as a signed number
+_SECONDS_TO_ARRIVE = 0.1
 
 
 class SignalCatcher:
@@ -91,10 +93,11 @@ class SignalCatcher:
 
 def end_process_by(signum: int) -> NoReturn:
     """Ends the process by this signal, or as Windows says that: raising one ends it with 3 there, which is a return
-    code with another meaning."""
+    code with another meaning. The first process of a container ends with 128 + the signal's number: the kernel drops a
+    signal that has its default action there (pid_namespaces(7))."""
     if os.name == "nt":
         os._exit(_STATUS_CONTROL_C_EXIT)
     signal.signal(signum, signal.SIG_DFL)
     os.kill(os.getpid(), signum)
-    signal.pause()  # never longer than it takes the signal to arrive
+    time.sleep(_SECONDS_TO_ARRIVE)
     os._exit(128 + signum)

@@ -41,3 +41,19 @@ def test_on_windows_a_signal_never_ends_the_process_with_3_which_is_a_return_cod
     with pytest.raises(SystemExit):
         end_process_by(signal.SIGTERM)
     assert statuses == [STATUS_CONTROL_C_EXIT]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_a_signal_that_the_kernel_drops_does_not_hold_the_process_up(monkeypatch):
+    """As it does for the first process of a container."""
+    statuses = []
+
+    def exit_with(status: int) -> None:
+        statuses.append(status)
+        raise SystemExit
+
+    monkeypatch.setattr(os, "_exit", exit_with)
+    monkeypatch.setattr(os, "kill", lambda *_: None)
+    with pytest.raises(SystemExit):
+        end_process_by(signal.SIGUSR1)
+    assert statuses == [128 + signal.SIGUSR1]
