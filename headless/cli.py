@@ -37,10 +37,8 @@ def main(argv: Sequence[str]) -> int:
         print_answer(str(answer))
         return OK
     except ParameterError as error:
-        if receipt is not None:
-            receipt.end(PARAMETER_ERROR, str(error))
         print_error(PROGRAM, f"{error} (see {PROGRAM} --help)")
-        return PARAMETER_ERROR
+        return PARAMETER_ERROR if receipt is None else receipt.end_without_call(PARAMETER_ERROR, str(error))
     try:
         from headless.client import call  # --help and mistakes in the options need none of it
 
@@ -49,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
         code, text = explain(error)
         if code == PARAMETER_ERROR:
             print_error(PROGRAM, text)
-        return code
+        return code if receipt is None else receipt.end_without_call(code, text)
 
 
 def run_command(command: str, argv: Sequence[str]) -> int:

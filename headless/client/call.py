@@ -29,8 +29,8 @@ if TYPE_CHECKING:
         def observe(self, event: Event) -> None:
             """The server has said this."""
 
-        def end(self, code: int, message: str, session: Session | None = None) -> None:
-            """The call ends with this code."""
+        def end(self, code: int, message: str, waiter: Waiter, session: Session | None = None) -> int:
+            """The call ends with this code. Returns it, or that of a signal that has come before it is noted."""
 
 
 _LAST_LINE_SECONDS = 0.2  # that the last line of -v may wait for a reader
@@ -83,25 +83,33 @@ class _Call:
             self._session.run()
         except Exception as error:
             return self.failed(error)
-        if self._receipt is not None:
-            self._receipt.end(OK, "", self._session)
-        return OK
+        return self._note(OK, "")
 
     def failed(self, error: Exception) -> int:
         """Says what happened, as far as anybody reads it, and returns the code for it."""
         code, text = explain(error)
-        if self._receipt is not None:
-            self._receipt.end(code, text, self._session)
         self._waiter.set_deadline(_LAST_LINE_SECONDS)
         try:
-            self._console.info(f"{text}{self._way_on()}; jobs: {self._submission().value}")
+            self._say(code, text)
         except Interrupted as second:
-            return -second.signum
+            code, text = explain(second)
+        return self._note(code, text)
+
+    def _say(self, code: int, text: str) -> None:
+        """Raises Interrupted."""
+        try:
+            self._console.info(f"{text}{self._way_on()}; jobs: {self._submission().value}")
+        except Interrupted:
+            raise
         except Exception:  # the machine has no memory left for the wait, say
             pass
         if code == PARAMETER_ERROR:
-            print_error(self._options.program, text)
-        return code
+            with self._waiter.interruptible():  # stderr may be a pipe that nobody reads
+                print_error(self._options.program, text)
+
+    def _note(self, code: int, text: str) -> int:
+        """The code that the process ends with. Nothing may come after this: the receipt says it."""
+        return code if self._receipt is None else self._receipt.end(code, text, self._waiter, self._session)
 
     def _submission(self) -> Submission:
         if self._session is not None:

@@ -12,13 +12,13 @@ import os
 import socket
 import stat
 import sys
-import threading
 import time
 from contextlib import suppress
 
 from headless.client.osuser import effective_user
+from headless.client.waiting import DeadlinePassed, Waiter
 from headless.options import PROGRAM
-from headless.outcome import ParameterError, Submission
+from headless.outcome import HeadlessError, Interrupted, Submission
 from headless.protocol.vocabulary import PY_CODE
 from headless.protocol.wire import Accepted, Attached, Ended, JobFinished
 from headless.terminal import print_warning
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from headless.protocol.wire import Event
 
 VARIABLE = "PLANTA_RECEIPT"
-_SECONDS = 5.0  # for a disk that does not answer, and others that have locked the file
+# For a disk that does not answer, and others that have locked the file; of a call that a signal ends.
+_SECONDS, _SECONDS_AFTER_SIGNAL = 5.0, 0.3
+_SECONDS_BETWEEN_TRIES = 0.02
 _LOCKED_BYTE = 2**31 - 2  # of a file of Windows
 
 
@@ -84,8 +86,19 @@ class Receipt:
         elif isinstance(event, Attached):
             self._attached += 1
 
-    def end(self, code: int, message: str, session: Session | None = None) -> None:
-        """How the call has ended: `code` as in outcome.explain. Writes the line."""
+    def end_without_call(self, code: int, message: str) -> int:
+        """The same as `end` where there was no call."""
+        try:
+            with Waiter() as waiter:
+                return self.end(code, message, waiter)
+        except OSError as error:  # the machine has no descriptors left
+            self._warn(str(error))
+            return code
+
+    def end(self, code: int, message: str, waiter: Waiter, session: Session | None = None) -> int:
+        """Writes the line of a call that has ended with this code, as outcome.explain gives it. Returns the code that
+        the process must end with: the same, unless a signal comes before the point of no return. Then that is the
+        signal's, and no line is written."""
         if session is not None:
             submission = session.verdict.submission
             is_known = submission is not Submission.NOT_SUBMITTED  # else no server has a session of that name
@@ -98,27 +111,39 @@ class Receipt:
             proof=None if code else ("ended" if self._fields["ended"] else "accepted"),
             message=message,
         )
-        self._write(json.dumps(self._fields).encode("ascii") + b"\n")
-
-    def _write(self, line: bytes) -> None:
-        """In a thread, which is left alone if the disk does not answer."""
-        problems = [f"for {_SECONDS:.0f} s another process has locked it, or its disk does not answer"]
-
-        def write() -> None:
-            try:
-                _append(self._path, line)
-                problems.clear()
-            except (OSError, ValueError) as error:
-                problems[0] = getattr(error, "strerror", None) or str(error)
-
-        thread = threading.Thread(target=write, daemon=True)
         try:
-            thread.start()
-            thread.join(_SECONDS)
-        except RuntimeError as error:  # the machine has no room for another thread
-            problems = [str(error)]
-        if problems:
-            print_warning(PROGRAM, f"{VARIABLE}: {self._path!r} cannot be written: {problems[0]}")
+            self._append(json.dumps(self._fields).encode("ascii") + b"\n", code, waiter)
+        except Interrupted as error:
+            code, problem = -error.signum, f"a signal ({error.signum}) came before that"
+        except DeadlinePassed:
+            problem = "for too long another process has locked it, or its disk does not answer"
+        except Exception as error:
+            problem = getattr(error, "strerror", None) or str(error)
+        else:
+            return code
+        try:
+            with waiter.interruptible():  # stderr may be a pipe that nobody reads
+                self._warn(problem)
+        except Interrupted as error:
+            return code if code < 0 or waiter.is_settled else -error.signum
+        return code
+
+    def _append(self, line: bytes, code: int, waiter: Waiter) -> None:
+        """Raises Interrupted, and nothing will be written; DeadlinePassed, OSError, ValueError, RuntimeError."""
+        # In threads, each of which is left alone if the disk does not answer.
+        seconds = _SECONDS if code >= 0 else _SECONDS_AFTER_SIGNAL
+        waiter.set_deadline(seconds)
+        descriptor = waiter.run_in_thread(_open, self._path)
+        while not waiter.run_in_thread(_lock, descriptor):
+            waiter.sleep(_SECONDS_BETWEEN_TRIES)
+        # A thread that is left alone from here on may still write: write(2) cannot be taken back. So the process ends
+        # as the line says even if it has not seen the line written.
+        waiter.settle()
+        waiter.set_deadline(seconds)
+        waiter.run_in_thread(_write, descriptor, line)
+
+    def _warn(self, problem: str) -> None:
+        print_warning(PROGRAM, f"{VARIABLE}: {self._path!r} cannot be written: {problem}")
 
 
 def _now() -> str:
@@ -130,7 +155,7 @@ def _now() -> str:
 def _user_of_process() -> str | None:
     try:
         return effective_user()
-    except ParameterError:  # which ends the call, too
+    except (HeadlessError, OSError):  # which ends the call, too
         return None
 
 
@@ -142,15 +167,20 @@ def _described(job: Job) -> dict[str, object]:
     return {"kind": job.kind, "name": job.text, "status": None}
 
 
-def _append(path: str, line: bytes) -> None:
-    """Appends the whole line, or nothing. Raises OSError, ValueError."""
+def _open(path: str) -> int:
+    """A descriptor of the file. Raises OSError, ValueError."""
     # O_NONBLOCK: a FIFO without a reader must not hang.
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     descriptor = os.open(path, flags, 0o600)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(None, "it is not a regular file")
+    return descriptor
+
+
+def _write(descriptor: int, line: bytes) -> None:
+    """Appends the whole line, or nothing, and closes the file. Raises OSError."""
     try:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError(None, "it is not a regular file")
-        _lock(descriptor)
         size = os.fstat(descriptor).st_size
         if not _ends_a_line(descriptor, size):
             line = b"\n" + line
@@ -173,15 +203,22 @@ def _ends_a_line(descriptor: int, size: int) -> bool:
     return os.read(descriptor, 1) == b"\n"
 
 
-def _lock(descriptor: int) -> None:
-    """Other calls wait until this one has closed the file. Only Windows needs that to keep lines whole; elsewhere the
-    system does, and the lock is for the end of a disk."""
+def _lock(descriptor: int) -> bool:
+    """Whether the file is ours now, until it is closed: other calls wait. Only Windows needs that to keep lines whole;
+    elsewhere the system does, and the lock is for the end of a disk. Raises OSError."""
     if sys.platform == "win32":
         import msvcrt
 
         os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)  # beyond the lines: what is locked there nobody can read
-        msvcrt.locking(descriptor, msvcrt.LK_LOCK, 1)
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            return False
     else:
         import fcntl
 
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True

@@ -31,11 +31,15 @@ _SECONDS_TO_ARRIVE = 0.1
 
 class SignalCatcher:
     """Use it as a context manager, in the main thread: inside it the ending signals are noted, outside they have their
-    old meaning. A signal that was ignored when the process began stays ignored (nohup)."""
+    old meaning. A signal that was ignored when the process began stays ignored (nohup).
+
+    `is_settled`: how the process ends is written down, and no signal changes it.
+    """
 
     def __init__(self) -> None:
         self._caught: int | None = None
         self._is_interruptible = False
+        self.is_settled = False
         self._handlers: dict[int, Any] = {}
         self.wakeup: socket.socket | None = None  # becomes readable when a signal comes
 
@@ -52,16 +56,17 @@ class SignalCatcher:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for signum, handler in self._handlers.items():
-            with suppress(OSError):  # how the call has ended stays as it is
-                signal.signal(signum, handler)
+        if not self.is_settled:  # else a signal could still end the process otherwise
+            for signum, handler in self._handlers.items():
+                with suppress(OSError):  # how the call has ended stays as it is
+                    signal.signal(signum, handler)
         signal.set_wakeup_fd(-1)
         wakeup, self.wakeup = self.wakeup, None
         for end in (wakeup, self._waker):
             with suppress(OSError):
                 if end:
                     end.close()
-        if self._caught is not None:  # too late for a check, and not to be lost
+        if self._caught is not None and not self.is_settled:  # too late for a check, and not to be lost
             if signal.getsignal(self._caught) is signal.SIG_DFL:
                 end_process_by(self._caught)
             signal.raise_signal(self._caught)
@@ -70,10 +75,21 @@ class SignalCatcher:
         """Raises Interrupted if a signal has come."""
         if self._caught is not None:
             signum, self._caught = self._caught, None
-            with suppress(BlockingIOError):
-                if self.wakeup:
-                    self.wakeup.recv(64)
             raise Interrupted(signum)
+
+    def drain(self) -> None:
+        """Empties `wakeup`. The handlers of other signals fill it, too."""
+        with suppress(BlockingIOError):
+            if self.wakeup:
+                self.wakeup.recv(64)
+
+    def settle(self) -> None:
+        """Makes this the point of no return: from now on the process ends as it has been written down, until then by
+        the signal. Raises Interrupted if one has come before."""
+        self.is_settled = True
+        if self._caught is not None:
+            self.is_settled = False
+            self.check()
 
     @contextmanager
     def interruptible(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ import time
 from contextlib import contextmanager
 
 from headless.client.signals import SignalCatcher
+from headless.outcome import Interrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
 _HOUR = 3600.0  # seconds: what every platform's select takes
+_SETTLED_SECONDS = 0.3  # that a wait may last after a signal, when that no longer ends the process
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
@@ -93,8 +95,22 @@ class Waiter:
 
     def check(self) -> None:
         """Raises Interrupted or DeadlinePassed if it is time to. For loops that may find work without ever waiting."""
-        self._signals.check()
+        try:
+            self._signals.check()
+        except Interrupted:
+            if not self.is_settled:
+                raise
+            self._deadline.set(min(self.remaining(), _SETTLED_SECONDS))
         self._deadline.check()
+
+    def settle(self) -> None:
+        """Makes this the point of no return: how the process ends is written down next. From now on a signal brings the
+        deadline near, and nothing else. Raises Interrupted if one has come before."""
+        self._signals.settle()
+
+    @property
+    def is_settled(self) -> bool:
+        return self._signals.is_settled
 
     def interruptible(self) -> Any:
         """A context manager: inside it a signal raises Interrupted at once."""
@@ -118,6 +134,8 @@ class Waiter:
                 self.check()
                 pause = self.remaining() if end is None else min(self.remaining(), end - self._clock())
                 ready = [key.fileobj for key, _ in selector.select(min(pause, _HOUR))]
+                if self._signals.wakeup in ready:
+                    self._signals.drain()
                 self.check()
                 ready = [file for file in ready if file is not self._signals.wakeup]
                 if ready or (end is not None and self._clock() >= end):
@@ -130,7 +148,8 @@ class Waiter:
             if self._signals.wakeup:
                 selector.register(self._signals.wakeup, READ)
             while (rest := end - self._clock()) > 0:
-                selector.select(max(0.0, min(rest, self.remaining())))
+                if selector.select(max(0.0, min(rest, self.remaining()))):
+                    self._signals.drain()
                 self.check()
 
     def run_in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
@@ -151,7 +170,11 @@ class Waiter:
                 finish.close()
 
         with done:
-            threading.Thread(target=work, daemon=True).start()
+            try:
+                threading.Thread(target=work, daemon=True).start()
+            except BaseException:  # the machine has no room for another one
+                finish.close()
+                raise
             self.wait(done, READ)
         return outcome[0]()
 

@@ -195,8 +195,8 @@ class _Notice:
         if isinstance(event, Accepted) and self._text:
             print_note(PROGRAM, self._text)
 
-    def end(self, code: int, message: str, session: object = None) -> None:
-        pass
+    def end(self, code: int, message: str, waiter: Waiter, session: object = None) -> int:  # noqa: ARG002
+        return code
 
 
 def _write_secret(path: Path, secret: str) -> str:

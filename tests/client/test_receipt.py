@@ -22,9 +22,9 @@ from headless.client.receipt import Receipt
 from headless.outcome import ParameterError
 from support.dialogues import ENDED, FAILED, FINISHED, STARTED, answering_jobs, answering_login, serving
 from support.job_server import QuickServer, journal
-from support.process import PATIENCE, Command, current_user
+from support.locks import locked_receipts
+from support.process import ENDING_SIGNALS, PATIENCE, Command, current_user
 from support.unreliable_relay import Ends, UnreliableRelay
-from support.waiting import wait_until
 
 FIELDS = [
     "when", "host", "user", "server", "session", "key", "jobs", "accepted", "ended", "returned", "code", "signal",
@@ -201,7 +201,17 @@ def test_a_receipt_that_cannot_be_written_changes_no_code_and_is_one_line(comman
     assert (done.returncode, done.stdout) == (code, "")
     lines = done.stderr.splitlines()
     assert len(lines) == (1 if code == 0 else 2)
-    assert lines[0].startswith(f"planta_headless.py: warning: PLANTA_RECEIPT: {str(path)!r} cannot be written: ")
+    assert lines[-1].startswith(f"planta_headless.py: warning: PLANTA_RECEIPT: {str(path)!r} cannot be written: ")
+
+
+def end(file, message="why", code=2):
+    """Writes the line of a call that has ended so, and goes on as if it had not. Returns its code."""
+    handlers = {signum: signal.getsignal(signum) for signum in ENDING_SIGNALS}
+    try:
+        return Receipt(str(file)).end_without_call(code, message)
+    finally:
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
 
 
 def error_of(capfd):
@@ -215,7 +225,7 @@ def test_a_line_that_does_not_fit_on_the_disk_is_taken_back(tmp_path, monkeypatc
     file.write_text('{"earlier": 1}\n')
     write = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: write(descriptor, data[:10]))
-    Receipt(str(file)).end(2, "why")
+    end(file)
     monkeypatch.undo()
     assert file.read_text() == '{"earlier": 1}\n'
     assert error_of(capfd).endswith("cannot be written: the disk is full\n")
@@ -226,7 +236,7 @@ def test_a_line_begins_where_the_one_before_it_has_not_ended(tmp_path):
     file = tmp_path / "receipts"
     file.write_text("no end")
     for _ in range(2):
-        Receipt(str(file)).end(2, "why")
+        end(file)
     first, *lines = file.read_text().splitlines()
     assert (first, [json.loads(line)["code"] for line in lines]) == ("no end", [2, 2])
 
@@ -242,27 +252,26 @@ def messages_in(file):
 
 
 def test_a_file_that_somebody_else_has_locked_is_waited_for_but_not_for_ever(tmp_path, monkeypatch, capfd):
-    fcntl = pytest.importorskip("fcntl", reason="the lock of this test is flock")
+    if os.name == "nt":
+        pytest.skip("the lock of this test is flock")
     file = tmp_path / "receipts"
-    monkeypatch.setattr(receipt_module, "_SECONDS", 0.5)
-    with open(file, "w") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        Receipt(str(file)).end(2, "late")
+    monkeypatch.setattr(receipt_module, "_SECONDS", 0.3)
+    with locked_receipts(file):
+        assert end(file) == 2
     assert "another process has locked it, or its disk" in capfd.readouterr().err
-    wait_until(lambda: messages_in(file) == ["late"])  # this process has not ended, and so its thread gets the lock
     monkeypatch.setattr(receipt_module, "_SECONDS", PATIENCE)
-    with open(file, "a") as other:
-        fcntl.flock(other, fcntl.LOCK_EX)
-        threading.Timer(0.1, fcntl.flock, (other, fcntl.LOCK_UN)).start()
-        Receipt(str(file)).end(2, "in time")
-    assert messages_in(file) == ["late", "in time"]
+    with locked_receipts(file) as other:
+        threading.Timer(0.1, other.close).start()
+        assert end(file, "in time") == 2
+    assert messages_in(file) == ["in time"]
 
 
-def test_a_disk_that_does_not_answer_holds_nobody_up(tmp_path, monkeypatch, capfd):
+@pytest.mark.parametrize("step", ["_open", "_lock", "_write"])
+def test_a_disk_that_does_not_answer_holds_nobody_up(tmp_path, monkeypatch, capfd, step):
     is_over = threading.Event()
     monkeypatch.setattr(receipt_module, "_SECONDS", 0.1)
-    monkeypatch.setattr(receipt_module, "_append", lambda *_: is_over.wait(10))
-    Receipt(str(tmp_path / "receipts")).end(2, "why")
+    monkeypatch.setattr(receipt_module, step, lambda *_: is_over.wait(10))
+    assert end(tmp_path / "receipts") == 2
     is_over.set()
     assert error_of(capfd).endswith("or its disk does not answer\n")
 
@@ -272,7 +281,7 @@ def test_a_machine_without_room_for_another_thread_changes_nothing_else(tmp_path
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", start)
-    Receipt(str(tmp_path / "receipts")).end(0, "")
+    assert end(tmp_path / "receipts", code=0) == 0
     assert error_of(capfd).endswith("cannot be written: can't start new thread\n")
 
 

@@ -5,6 +5,7 @@ PLANTA_SEED=N repeats the moments of a failure, which names its seed.
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
@@ -13,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from functools import cache
 from pathlib import Path
 
@@ -99,11 +100,11 @@ def moments(count, *salt):
     return [(chance.uniform(0, 1.05), chance.uniform(0.001, 0.020)) for _ in range(count)]
 
 
-def strike(command, scripted, moment, *signals, apart=0.0):
+def strike(command, scripted, moment, *signals, apart=0.0, receipts=""):
     """Runs the command and sends these signals; returns what is wrong with how it ended, "" for nothing."""
     session = Session()
     line = ("-s", scripted(session).address, "-t", "-1", "-v", "-c", "pass")
-    with command.start(*line) as process:
+    with command.start(*line, env={**os.environ, "PLANTA_RECEIPT": str(receipts)}) as process:
         time.sleep(moment)
         for signum in signals:
             session.signal(process, signum)
@@ -116,6 +117,9 @@ def strike(command, scripted, moment, *signals, apart=0.0):
     if stderr or not by_itself or process.returncode not in allowed:
         ended = f"ended with {process.returncode}, in time: {by_itself}, stderr: {stderr}"
         return f"{list(signals)} at {moment:.4f} s: {ended}"
+    noted = [json.loads(line) for line in receipts.read_text().splitlines()] if receipts and receipts.exists() else []
+    if any(said["code"] != process.returncode and said["signal"] != -process.returncode for said in noted):
+        return f"{list(signals)} at {moment:.4f} s: ended with {process.returncode}, but the receipt says {noted}"
     return ""
 
 
@@ -136,6 +140,20 @@ def test_two_signals_at_any_moment_end_the_process_by_one_of_them(command, scrip
             strike(command, scripted, part * span, first, second, apart=apart)
             for part, apart in moments(5, first, second)
         ]
+    assert not any(faults), f"PLANTA_SEED={SEED}: " + "\n".join(filter(None, faults))
+
+
+@pytest.mark.parametrize("signum", ENDING_SIGNALS)
+def test_a_receipt_says_the_end_that_the_shell_sees(command, scripted, tmp_path, signum):
+    span = seconds_of_a_run()
+    other = next(other for other in ENDING_SIGNALS if other != signum)
+    faults = [
+        strike(
+            command, scripted, part * span, signum, *([other] if number % 2 else []), apart=apart,
+            receipts=tmp_path / str(number),
+        )
+        for number, (part, apart) in enumerate(moments(10, "receipt", signum))
+    ]  # fmt: skip
     assert not any(faults), f"PLANTA_SEED={SEED}: " + "\n".join(filter(None, faults))
 
 
@@ -194,3 +212,39 @@ def test_a_signal_at_any_moment_ends_a_rehearsal_and_leaves_nothing_behind(tmp_p
         for number, (part, _) in enumerate(moments(len(jobs), "rehearsal", signum))
     ]
     assert not any(faults), f"PLANTA_SEED={SEED}: " + "\n".join(filter(None, faults))
+
+
+# The first process of a container, to which the kernel gives no signal that has its default action
+
+
+@cache
+def unshare():
+    """What runs a command as the first process of a container, (): nothing can here."""
+    for options in ((), ("--user", "--map-root-user")):
+        line = ("unshare", *options, "--pid", "--fork", "--mount-proc", "--kill-child")
+        with suppress(OSError):
+            if subprocess.run([*line, "true"], capture_output=True, timeout=PATIENCE, check=False).returncode == 0:
+                return line
+    return ()
+
+
+@pytest.mark.skipif(not unshare(), reason="NOT TESTED: unshare cannot make a container here")
+@pytest.mark.parametrize("signum", ENDING_SIGNALS)
+@pytest.mark.parametrize(
+    "program",
+    [("planta_headless.py",), ("headless", "wait", "s1"), ("headless", "rehearse")],
+    ids=["command", "wait", "rehearse"],
+)
+def test_the_first_process_of_a_container_ends_with_128_and_the_number(scripted, program, signum):
+    jobs = () if "wait" in program else ("-c", ENDLESS)
+    line = [*unshare(), sys.executable, *program, "-v", "-s", scripted(Session()).address, "-t", "-1", *jobs]
+    with subprocess.Popen(line, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            while "connected to" not in process.stdout.readline():
+                assert process.poll() is None
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+            os.kill(int(children[0]), signum)
+            assert process.wait(2) == 128 + signum  # a second, and what clearing away a rehearsal takes
+        finally:
+            process.kill()

@@ -1,4 +1,4 @@
-"""A lock on the journal of a server, held by another process."""
+"""Locks that somebody else holds: on the journal of a server, on a file of receipts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from support.process import PATIENCE
 
@@ -30,3 +31,13 @@ def locked(home: Path, kind: str = "IMMEDIATE") -> Iterator[None]:
         yield
         process.stdin.close()
         process.wait(PATIENCE)
+
+
+@contextmanager
+def locked_receipts(file: Path) -> Iterator[IO[str]]:
+    """Inside it another call seems to write a receipt to this file (flock)."""
+    import fcntl  # which Windows does not have
+
+    with open(file, "a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        yield other
