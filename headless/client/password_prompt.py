@@ -7,12 +7,14 @@ The file is made in password_creation.py, when the server has let us in.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
+from contextlib import contextmanager, suppress
 
 from headless.client.password_creation import NewFile, Taken
-from headless.client.waiting import DeadlinePassed
+from headless.client.waiting import READ, WRITE, DeadlinePassed
 from headless.outcome import Interrupted, ParameterError
 from headless.protocol import bcrypt_hash
 from headless.protocol.errors import RemoteProtocolError
@@ -20,6 +22,9 @@ from headless.terminal import escape_control_chars, is_at_terminal
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
     from headless.client.waiting import Waiter
 _MAX_STDIN = 4096  # bytes
 _SECONDS_TO_ANSWER = 300.0
@@ -95,8 +100,10 @@ def _new_file(path: str) -> NewFile:
 def _read_stdin(waiter: Waiter) -> bytes:
     """All of it, or more than a line may have. Raises ValueError, Interrupted."""
     try:
-        with waiter.interruptible():
-            return sys.stdin.buffer.read(_MAX_STDIN)
+        with waiter.at_most(_SECONDS_TO_ANSWER):
+            return waiter.run_in_thread(lambda: sys.stdin.buffer.read(_MAX_STDIN))
+    except DeadlinePassed:
+        raise ValueError(f"it has not come to its end within {_SECONDS_TO_ANSWER:.0f} s") from None
     except (AttributeError, OSError) as error:  # it is closed, or cannot be read
         raise ValueError(f"it cannot be read ({getattr(error, 'strerror', None) or 'it is closed'})") from None
 
@@ -116,48 +123,156 @@ def _one_line(content: bytes) -> str:
 
 
 def _ask(prompt: str, waiter: Waiter) -> str:
-    import getpass
-    import warnings
-
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", getpass.GetPassWarning)  # it would go on with an echo
-            return _getpass(prompt, waiter)
-    except (EOFError, getpass.GetPassWarning):
+        with waiter.at_most(_SECONDS_TO_ANSWER):
+            if os.name == "nt":
+                return waiter.run_in_thread(_getpass, prompt)
+            return _read_hidden(prompt, waiter)
+    except EOFError:
         raise ParameterError("no password was given, or the terminal cannot hide it") from None
+    except DeadlinePassed:
+        raise ParameterError(f"no password was given within {_SECONDS_TO_ANSWER:.0f} s") from None
     except Interrupted as interrupted:
         if interrupted.signum == signal.SIGINT:
             raise ParameterError("no password was given") from None
         raise
 
 
-def _getpass(prompt: str, waiter: Waiter) -> str:
-    """Raises EOFError, ParameterError, Interrupted."""
-    if os.name == "nt":
-        return _getpass_within_time(prompt, waiter)
+def _getpass(prompt: str) -> str:
+    """Raises EOFError, also for Ctrl-C, which is a character while a console of Windows is read for a password."""
     import getpass
-
-    with waiter.interruptible():
-        return getpass.getpass(prompt)
-
-
-def _getpass_within_time(prompt: str, waiter: Waiter) -> str:
-    """The same for Windows, where it can only be guessed whether somebody sees the console."""
-    try:
-        with waiter.at_most(_SECONDS_TO_ANSWER):
-            return waiter.run_in_thread(_getpass_or_eof, prompt)
-    except DeadlinePassed:
-        raise ParameterError(f"no password was given within {_SECONDS_TO_ANSWER:.0f} s") from None
-
-
-def _getpass_or_eof(prompt: str) -> str:
-    """Ctrl-C is a character while a console of Windows is read for a password."""
-    import getpass
+    import warnings
 
     try:
-        return getpass.getpass(prompt)
-    except KeyboardInterrupt:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", getpass.GetPassWarning)  # it would go on with an echo
+            return getpass.getpass(prompt)
+    except (KeyboardInterrupt, getpass.GetPassWarning):
         raise EOFError from None
+
+
+def _read_hidden(prompt: str, waiter: Waiter) -> str:
+    """A line that is typed at the terminal, without an echo. Raises EOFError, UnicodeError, DeadlinePassed,
+    Interrupted."""
+    import locale
+    import termios
+
+    encoding = locale.getpreferredencoding(do_setlocale=False)
+    try:
+        with (
+            _terminal() as terminal,
+            _HiddenLine(terminal, prompt.encode(encoding, "backslashreplace"), waiter) as line,
+        ):
+            return line.read().decode(encoding)
+    except (OSError, termios.error):
+        raise EOFError from None
+
+
+@contextmanager
+def _terminal() -> Iterator[int]:
+    """A descriptor of the one that controls the process or, without that, of standard input. Raises OSError."""
+    try:
+        # O_NONBLOCK: what another process has read in the meantime is not waited for.
+        terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError:
+        yield sys.stdin.fileno()
+        return
+    try:
+        yield terminal
+    finally:
+        os.close(terminal)
+
+
+class _HiddenLine:
+    """The terminal without an echo (termios(3)), inside of a `with`. Nothing blocks but the waiter, so that signals and
+    its deadline end it; and whoever gets the terminal next finds it as it was, also while this process is stopped.
+
+    Raises OSError, termios.error.
+    """
+
+    def __init__(self, terminal: int, prompt: bytes, waiter: Waiter) -> None:
+        import termios
+
+        self._termios = termios
+        self._terminal = terminal
+        self._prompt = prompt
+        self._waiter = waiter
+        self._before = termios.tcgetattr(terminal)
+        self._handlers: dict[int, Any] = {}
+
+    def __enter__(self) -> _HiddenLine:
+        try:
+            for signum, handler in ((signal.SIGTSTP, self._stop), (signal.SIGCONT, self._go_on)):
+                if signal.getsignal(signum) == signal.SIG_DFL:
+                    self._handlers[signum] = signal.signal(signum, handler)
+            self._ask()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for signum, handler in self._handlers.items():
+            signal.signal(signum, handler)
+        with suppress(OSError, self._termios.error):
+            if self._is_in_foreground():
+                self._set(self._before)
+                os.write(self._terminal, b"\n")
+
+    def read(self) -> bytes:
+        """What is typed, without the end of the line. Raises EOFError, DeadlinePassed, Interrupted."""
+        line = b""
+        while not line.endswith(b"\n") and len(line) <= _MAX_STDIN:
+            self._waiter.wait(self._terminal, READ)
+            with suppress(BlockingIOError):
+                data = os.read(self._terminal, _MAX_STDIN)
+                if not data:  # Ctrl-D
+                    raise EOFError
+                line += data
+        return line.removesuffix(b"\n")
+
+    def _ask(self) -> None:
+        self._hide()
+        self._waiter.wait(self._terminal, WRITE)
+        os.write(self._terminal, self._prompt)
+
+    def _hide(self) -> None:
+        hidden = [*self._before]
+        hidden[3] &= ~self._termios.ECHO
+        self._set(hidden)
+
+    def _set(self, attributes: list[Any]) -> None:
+        """What has been typed for what was before is forgotten."""
+        while True:
+            try:
+                self._termios.tcsetattr(self._terminal, self._termios.TCSANOW, attributes)
+                self._termios.tcflush(self._terminal, self._termios.TCIFLUSH)
+            except self._termios.error as error:
+                if error.args[0] != errno.EINTR:  # in the background it has stopped the process (SIGTTOU)
+                    raise
+            else:
+                return
+
+    def _is_in_foreground(self) -> bool:
+        """Whether no other process has got the terminal. Where it does not control us, nobody gives it to others."""
+        try:
+            return os.tcgetpgrp(self._terminal) == os.getpgrp()
+        except OSError:
+            return True
+
+    def _stop(self, signum: int, _frame: object) -> None:
+        """Ctrl-Z."""
+        if self._is_in_foreground():
+            self._set(self._before)
+        signal.signal(signum, signal.SIG_DFL)
+        os.kill(os.getpid(), signum)  # here the process stops, unless nobody could let it go on
+        signal.signal(signum, self._stop)
+        self._waiter.check()
+        self._hide()
+
+    def _go_on(self, _signum: int, _frame: object) -> None:
+        self._waiter.check()  # what ends the process needs no terminal
+        self._ask()
 
 
 def _bcrypt_hash(password: bytes, salt: bytes) -> bytes:

@@ -1,10 +1,13 @@
-"""The question for a password as Windows needs it, where it can only be guessed whether somebody sees the console. At a
-real console of Windows: test_windows_console.py; at a terminal elsewhere: test_password_creation.py."""
+"""The question for a password as Windows needs it, where it can only be guessed whether somebody sees the console; and
+standard input in its place. At a real console of Windows: test_windows_console.py; at a terminal elsewhere:
+test_hidden_input.py, test_password_creation.py."""
 
 from __future__ import annotations
 
 import getpass
+import os
 import signal
+import sys
 import threading
 import time
 
@@ -64,3 +67,29 @@ def test_ctrl_c_is_a_character_there_and_no_password(waiter, monkeypatch):
 def test_what_is_typed_is_the_password(waiter, monkeypatch):
     monkeypatch.setattr(getpass, "getpass", lambda prompt: f"{prompt}secret")
     assert password_prompt.ask("secret", "R41", waiter)._password == b"Password for R41: secret"
+
+
+@pytest.fixture
+def endless_stdin(monkeypatch):
+    """Standard input in which nothing comes, and no end."""
+    reader, writer = os.pipe()
+    with open(reader, encoding="utf-8") as stdin, open(writer, "wb"):
+        monkeypatch.setattr(sys, "stdin", stdin)
+        yield
+        os.write(writer, b"x\n")  # lets the thread go that reads
+
+
+@pytest.mark.usefixtures("endless_stdin")
+def test_standard_input_without_an_end_is_no_password(waiter, monkeypatch):
+    monkeypatch.setattr(password_prompt, "_SECONDS_TO_ANSWER", 0.2)
+    with pytest.raises(ParameterError, match="has not come to its end within"):
+        password_prompt.take_from_stdin("secret", waiter)
+
+
+@pytest.mark.usefixtures("endless_stdin")
+def test_a_signal_ends_the_reading_of_standard_input(waiter):
+    timer = threading.Timer(0.2, signal.raise_signal, (signal.SIGTERM,))
+    timer.start()
+    with pytest.raises(Interrupted):
+        password_prompt.take_from_stdin("secret", waiter)
+    timer.join()

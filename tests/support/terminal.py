@@ -61,6 +61,12 @@ class Terminal:
         """Whether the terminal shows what is typed."""
         return bool(termios.tcgetattr(self._own)[3] & termios.ECHO)
 
+    def echo(self) -> None:
+        """Makes the terminal show what is typed, as a shell may when it gets it back."""
+        attributes = termios.tcgetattr(self._own)
+        attributes[3] |= termios.ECHO
+        termios.tcsetattr(self._own, termios.TCSANOW, attributes)
+
     def wait_for(self, text: str) -> None:
         """Reads until the text has been shown."""
         deadline = time.monotonic() + PATIENCE
