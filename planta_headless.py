@@ -28,11 +28,24 @@ def give_up(reason):
     os._exit(2)
 
 
+def may_pass(problem):
+    # As headless.outcome.is_missing, which cannot be asked here: only "not there" and "not allowed" are for a person.
+    import errno
+
+    names = ("ENOENT", "ENOTDIR", "ELOOP", "EACCES", "EPERM", "ENAMETOOLONG")
+    final = [getattr(errno, name) for name in names]
+    texts = [os.strerror(number) for number in errno.errorcode if number not in final]
+    is_of_system = isinstance(problem, (OSError, ImportError)) and any(text in str(problem) for text in texts)
+    return is_of_system or isinstance(problem, MemoryError)
+
+
 if sys.version_info < (3, 9):
     give_up("this is Python %d.%d, Python 3.9 or later is needed" % sys.version_info[:2])
 try:
     from headless.cli import end_process, main
 except Exception as problem:
+    if may_pass(problem):
+        os._exit(1)  # without a word, as for every 1
     give_up("the folder 'headless', which must stand beside this script, cannot be loaded (%s)" % problem)
 
 if __name__ == "__main__":

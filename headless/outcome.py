@@ -6,6 +6,7 @@ how far the jobs had come is a `Submission`.
 
 from __future__ import annotations
 
+import errno
 from enum import Enum
 
 from headless.protocol.errors import LocalProtocolError, ProtocolError
@@ -72,11 +73,53 @@ _RETURN_CODES = (
 )
 
 
+# errno(3): what a person has to change.
+_FINAL = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
+_INVALID_NAME = 123  # ERROR_INVALID_NAME, "System Error Codes" of Windows
+
+
+def is_final(error: OSError) -> bool:
+    """Whether the error says of a file that it is not there, or not allowed, which only a person changes. Any other one
+    is a fault that may have passed a moment later."""
+    return error.errno in _FINAL or getattr(error, "winerror", None) == _INVALID_NAME
+
+
+def fault_of_file(text: str, error: OSError) -> ParameterError | SessionError:
+    """What a call ends with that needs the file. `text` says what cannot be done."""
+    return (ParameterError if is_final(error) else SessionError)(f"{text}: {error.strerror or error}")
+
+
+def is_missing(error: ImportError) -> bool:
+    """Whether only a person can bring the module; else the system could not read or load what is there."""
+    import os
+
+    if isinstance(error, ModuleNotFoundError):  # as importlib says also where it cannot look
+        return not _is_there(str(error.name))
+    # Of the reason of the dynamic loader there is nothing but the text (dlerror(3)).
+    passing = {os.strerror(number) for number in errno.errorcode if number not in _FINAL}
+    return not str(error).endswith(tuple(passing))
+
+
+def _is_there(module: str) -> bool:
+    from importlib import invalidate_caches
+    from importlib.util import find_spec
+
+    try:
+        invalidate_caches()
+        return find_spec(module) is not None
+    except (ImportError, ValueError):  # the package that it belongs to is not there
+        return False
+    except OSError as error:
+        return not is_final(error)
+
+
 def explain(error: Exception) -> tuple[int, str]:
     """The return code for a call that ended with this error, and the sentence for the administrator. The code is 1, 2
     or 3, never 0; for Interrupted it is the negative number of the signal."""
     if isinstance(error, ImportError) and error.name:
-        return PARAMETER_ERROR, _missing(error.name.partition(".")[0], error)
+        if not is_missing(error):
+            return CONNECTION_ERROR, f"{error.name} cannot be loaded now ({error})"
+        return PARAMETER_ERROR, _missing(error)
     if isinstance(error, Interrupted):
         return -error.signum, str(error)
     code = next(code for kind, code in _RETURN_CODES if isinstance(error, kind))
@@ -87,9 +130,13 @@ def explain(error: Exception) -> tuple[int, str]:
     return code, f"unforeseen: {error!r}"
 
 
-def _missing(package: str, error: ImportError) -> str:
+def _missing(error: ImportError) -> str:
+    package = str(error.name).partition(".")[0]
     if package == "headless":
         return f"the folder 'headless', which must stand beside the script, is not whole ({error})"
-    from headless.libraries import how_to_install
+    from headless.libraries import how_to_install, library_of
 
-    return f"the library {package} cannot be loaded ({error}); install it with: {how_to_install(package)}"
+    library = library_of(package, error.path or "")
+    if not library:  # a stranger may have given this name to a package of his
+        return f"this Python has no module {package} ({error}): use one that has it"
+    return f"the library {library} cannot be loaded ({error}); install it with: {how_to_install(library)}"

@@ -24,21 +24,28 @@ ADMIN = "bcrypt lxml croniter mslex tree-sitter tree-sitter-bash"
     ("kind", "module", "expected"),
     [
         ("own", "lxml", "/usr/bin/python3 -m pip install --force-reinstall lxml"),
+        ("own, as root", "lxml", VENV.format("bcrypt lxml")),
+        ("own, as root", "croniter", VENV.format(ADMIN)),
+        ("venv, as root", "lxml", "/usr/bin/python3 -m pip install --force-reinstall lxml"),
+        ("own, as root, on Debian", "lxml", VENV.format("bcrypt lxml")),
+        ("Debian's, as root, not managed", "lxml", "apt install python3-lxml"),
         ("own", "croniter", f"/usr/bin/python3 -m pip install --force-reinstall {ADMIN}"),
-        ("own, without pip", "lxml", VENV.format("lxml")),
+        ("own, without pip", "lxml", VENV.format("bcrypt lxml")),
         ("venv of a managed one", "bcrypt", "/usr/bin/python3 -m pip install --force-reinstall bcrypt"),
-        ("managed", "lxml", VENV.format("lxml")),
-        ("managed by Debian", "lxml", "apt install python3-lxml"),
-        ("managed by Debian", "bcrypt", "apt install python3-bcrypt"),
-        ("managed by Debian", "tree_sitter", VENV.format(ADMIN)),
+        ("managed", "lxml", VENV.format("bcrypt lxml")),
+        ("Debian's, managed", "lxml", "apt install python3-lxml"),
+        ("Debian's, managed", "bcrypt", "apt install python3-bcrypt"),
+        ("Debian's, managed", "tree_sitter", VENV.format(ADMIN)),
     ],
 )
 def test_the_line_says_what_works_for_this_python(monkeypatch, tmp_path, kind, module, expected):
     monkeypatch.setattr(sys, "executable", "/usr/bin/python3")
-    monkeypatch.setattr(sys, "base_prefix", sys.prefix if not kind.startswith("venv") else "/usr")
-    monkeypatch.setattr(libraries, "_is_managed", lambda: "managed" in kind)
+    monkeypatch.setattr(sys, "prefix", "/usr" if "Debian's" in kind else "/opt/python")
+    monkeypatch.setattr(sys, "base_prefix", "/usr" if kind.startswith("venv") else sys.prefix)
+    monkeypatch.setattr(os, "geteuid", lambda: 0 if "as root" in kind else 1000)
+    monkeypatch.setattr(libraries, "_is_managed", lambda: "managed" in kind and "not managed" not in kind)
     monkeypatch.setattr(libraries, "_has_pip", lambda: "without pip" not in kind)
-    monkeypatch.setattr(libraries, "_DEBIAN", "/" if kind.endswith("Debian") else str(tmp_path / "nothing"))
+    monkeypatch.setattr(libraries, "_DEBIAN", "/" if "Debian" in kind else str(tmp_path / "nothing"))
     assert libraries.how_to_install(module) == expected
 
 

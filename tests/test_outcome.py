@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+
 import pytest
 
 from headless.client.password_creation import Taken
@@ -17,6 +20,8 @@ from headless.outcome import (
     SessionError,
     TimedOut,
     explain,
+    fault_of_file,
+    is_final,
 )
 from headless.protocol.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from headless.protocol.wire import UnsupportedCall
@@ -39,11 +44,19 @@ CODES = [
     (ValueError("why"), 1, "unforeseen: ValueError('why')"),
     (MemoryError(), 1, "unforeseen: MemoryError()"),
     (ImportError("why"), 1, "unforeseen: ImportError('why')"),
+    (ImportError("x.so: cannot open shared object file: Too many open files", name="etree"), 1,
+     "etree cannot be loaded now (x.so: cannot open shared object file: Too many open files)"),
+    (ModuleNotFoundError("why", name="json"), 1, "json cannot be loaded now (why)"),
+    (ImportError("x.so: No such file or directory", name="etree", path=os.path.join("lib", "lxml", "etree.so")), 2,
+     "the library lxml cannot be loaded (x.so: No such file or directory); install it with: "
+     f"{how_to_install('lxml')}"),
+    (ModuleNotFoundError("why", name="_no_sqlite3"), 2,
+     "this Python has no module _no_sqlite3 (why): use one that has it"),
     (ImportError("why", name="lxml.etree"), 2,
      f"the library lxml cannot be loaded (why); install it with: {how_to_install('lxml')}"),
-    (ModuleNotFoundError("why", name="bcrypt"), 2,
+    (ImportError("why", name="bcrypt"), 2,
      f"the library bcrypt cannot be loaded (why); install it with: {how_to_install('bcrypt')}"),
-    (ModuleNotFoundError("why", name="headless.client"), 2,
+    (ModuleNotFoundError("why", name="headless.client.no_such"), 2,
      "the folder 'headless', which must stand beside the script, is not whole (why)"),
 ]  # fmt: skip
 
@@ -51,6 +64,16 @@ CODES = [
 @pytest.mark.parametrize(("error", "code", "text"), CODES, ids=lambda value: value if isinstance(value, int) else None)
 def test_every_error_has_a_code_and_a_sentence(error: Exception, code: int, text: str) -> None:
     assert explain(error) == (code, text)
+
+
+@pytest.mark.parametrize("number", errno.errorcode)
+def test_only_what_is_not_there_or_not_allowed_is_for_a_person(number: int) -> None:
+    final = number in {
+        errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG,
+    }  # fmt: skip
+    error = OSError(number, "why")
+    assert is_final(error) == final
+    assert explain(fault_of_file("the file", error)) == (2 if final else 1, "the file: why")
 
 
 def test_a_signal_has_its_own_number() -> None:

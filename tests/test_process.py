@@ -242,6 +242,29 @@ def test_a_script_without_its_folder_is_a_2(tmp_path):
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("problem", "code"),
+    [
+        ("OSError(24, 'Too many open files')", 1),
+        ("OSError(2, 'No such file or directory')", 2),
+        ("ImportError('x.so: cannot open shared object file: Input/output error')", 1),
+        ("ImportError('cannot import name')", 2),
+        ("MemoryError()", 1),
+        ("SyntaxError('invalid syntax')", 2),
+    ],
+)
+def test_a_package_that_cannot_be_loaded_now_is_not_for_a_person(tmp_path, problem, code):
+    script = tmp_path / "planta_headless.py"
+    script.write_bytes(SCRIPT.read_bytes())
+    (tmp_path / "headless").mkdir()
+    (tmp_path / "headless" / "__init__.py").write_text(f"raise {problem}")
+    done = subprocess.run(
+        [sys.executable, str(script), "--version"], capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", code - 1)
+
+
 # Imports
 
 PROBE = f"""

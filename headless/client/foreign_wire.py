@@ -11,7 +11,7 @@ import sys
 
 from headless.client.alarm import bounded
 from headless.client.waiting import DeadlinePassed, Waiter
-from headless.outcome import Interrupted, ParameterError, SessionError
+from headless.outcome import Interrupted, ParameterError, SessionError, fault_of_file, is_missing
 from headless.protocol import wire
 from headless.protocol.errors import LocalProtocolError, ProtocolError
 
@@ -49,7 +49,8 @@ _EVENTS = (
 
 def load(name: str, waiter: Waiter) -> type[wire.Wire]:
     """The class `Wire` of a Python file (a name with a path or `.py`) or a module. Raises ParameterError for what is
-    not there, cannot be loaded or is no wire, SessionError for what is not loaded by the deadline."""
+    not there, cannot be loaded or is no wire, SessionError for what is not loaded by the deadline or cannot be loaded
+    now."""
     is_file = name.endswith(".py") or os.sep in name or (os.altsep is not None and os.altsep in name)
     try:
         with bounded(waiter):
@@ -58,10 +59,14 @@ def load(name: str, waiter: Waiter) -> type[wire.Wire]:
         raise
     except DeadlinePassed:
         raise SessionError(f"{VARIABLE}: {name!r} was not loaded in time") from None
+    except IsADirectoryError as error:
+        raise ParameterError(f"{VARIABLE}: {name!r} cannot be loaded: {error.strerror}") from None
     except OSError as error:
-        raise ParameterError(f"{VARIABLE}: {name!r} cannot be loaded: {error.strerror or error}") from None
+        raise fault_of_file(f"{VARIABLE}: {name!r} cannot be loaded", error) from None
     except BaseException as error:
-        raise ParameterError(f"{VARIABLE}: {name!r} cannot be loaded: {_describe(error)}") from None
+        may_pass = isinstance(error, MemoryError) or (isinstance(error, ImportError) and not is_missing(error))
+        kind = SessionError if may_pass else ParameterError
+        raise kind(f"{VARIABLE}: {name!r} cannot be loaded: {_describe(error)}") from None
     found = getattr(module, _NAME, None)
     if not (isinstance(found, type) and issubclass(found, wire.Wire) and found is not wire.Wire):
         raise ParameterError(

@@ -11,8 +11,7 @@ import os
 import sys
 from contextlib import suppress
 
-from headless.client.password_file import reason_of
-from headless.outcome import ParameterError
+from headless.outcome import ParameterError, fault_of_file
 
 _MODE = 0o400
 
@@ -35,7 +34,7 @@ if sys.platform == "win32":
             self._path = path
 
         def write(self, content: bytes) -> str:
-            """Makes the file, and says so. Raises Taken, or ParameterError if that is not possible."""
+            """Makes the file, and says so. Raises Taken, ParameterError, SessionError."""
             from headless.windows.access_list import create_secret_file
 
             unfinished = f"{self._path}.{os.urandom(8).hex()}"
@@ -49,7 +48,7 @@ if sys.platform == "win32":
             except FileExistsError:
                 raise Taken(self._path) from None
             except OSError as error:
-                raise ParameterError(f"the password file {self._path!r} cannot be made: {reason_of(error)}") from None
+                raise fault_of_file(f"the password file {self._path!r} cannot be made", error) from None
             finally:
                 with suppress(OSError):
                     os.unlink(unfinished)
@@ -58,7 +57,8 @@ if sys.platform == "win32":
 else:
 
     class NewFile:
-        """The password file to be made. Raises ParameterError at once if its folder does not allow that."""
+        """The password file to be made. Raises ParameterError at once if its folder does not allow that, SessionError
+        if that cannot be known now."""
 
         def __init__(self, path: str) -> None:
             self._path = path
@@ -71,9 +71,7 @@ else:
                 if self._file is None and not os.access(folder or ".", os.W_OK | os.X_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             except OSError as error:
-                raise ParameterError(
-                    f"the password file {path!r} cannot be made in its folder: {reason_of(error)}"
-                ) from None
+                raise fault_of_file(f"the password file {path!r} cannot be made in its folder", error) from None
 
         @staticmethod
         def _without_name(folder: str) -> int | None:
@@ -83,12 +81,12 @@ else:
             try:
                 return os.open(folder, os.O_TMPFILE | os.O_WRONLY, _MODE)
             except OSError as error:
-                if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT):
+                if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.EROFS):
                     return None
                 raise
 
         def write(self, content: bytes) -> str:
-            """Makes the file, and says so. Raises Taken, or ParameterError if that is not possible."""
+            """Makes the file, and says so. Raises Taken, ParameterError, SessionError."""
             try:
                 if self._file is None:
                     self._write_under_other_name(content)
@@ -99,7 +97,7 @@ else:
             except FileExistsError:
                 raise Taken(self._path) from None
             except OSError as error:
-                raise ParameterError(f"the password file {self._path!r} cannot be made: {reason_of(error)}") from None
+                raise fault_of_file(f"the password file {self._path!r} cannot be made", error) from None
             return f"the password file {self._path!r} was made"
 
         def _write_under_other_name(self, content: bytes) -> None:

@@ -12,7 +12,7 @@ import os
 import stat
 import sys
 
-from headless.outcome import ParameterError
+from headless.outcome import ParameterError, fault_of_file
 from headless.protocol import bcrypt_hash
 
 TYPE_CHECKING = False
@@ -66,20 +66,24 @@ class KnownSecret:
 
 def read(path: str, uid: int | None = None) -> KnownSecret:
     """The secret in the password file, for the user with this number or, without one, for the one who runs this. Raises
-    Missing, or ParameterError for a file that cannot be trusted."""
+    Missing, ParameterError for a file that cannot be trusted, SessionError for one that cannot be read now."""
     # O_NONBLOCK: a FIFO without a writer must not hang; O_NOCTTY: a terminal must not become ours.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
     try:
         descriptor = os.open(path, flags)
     except FileNotFoundError:
         raise Missing(f"the password file {path!r} does not exist: call this once at a terminal to make it") from None
-    except (OSError, ValueError) as error:
-        raise ParameterError(f"the password file {path!r} cannot be opened: {reason_of(error)}") from None
+    except ValueError as error:
+        raise ParameterError(f"the password file {path!r} cannot be opened: {error}") from None
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket
+            raise _not_regular(path) from None
+        raise fault_of_file(f"the password file {path!r} cannot be opened", error) from None
     try:
         remark = _check(path, descriptor, uid)
         content = os.read(descriptor, _MAX_SIZE + 1)
     except OSError as error:
-        raise ParameterError(f"the password file {path!r} cannot be read: {reason_of(error)}") from None
+        raise fault_of_file(f"the password file {path!r} cannot be read", error) from None
     finally:
         os.close(descriptor)
     return KnownSecret(path, _hash_in(path, content), remark)
@@ -123,9 +127,7 @@ def _check(path: str, descriptor: int, uid: int | None) -> str:
     """What should be remarked about the file. Raises ParameterError if somebody else could read or have written it."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
-        raise ParameterError(
-            f"the password file {path!r} is not a regular file: give -p the name of one, or of none yet"
-        )
+        raise _not_regular(path)
     if status.st_size > _MAX_SIZE:
         raise ParameterError(f"the password file {path!r} has {status.st_size} bytes, a hash has 60")
     if sys.platform == "win32":  # modes and owners mean nothing there
@@ -150,6 +152,10 @@ def _check(path: str, descriptor: int, uid: int | None) -> str:
     if entries:
         return _check_access_list(path, entries, user)
     return f"the group can read the password file {path!r} (mode {mode:04o})"
+
+
+def _not_regular(path: str) -> ParameterError:
+    return ParameterError(f"the password file {path!r} is not a regular file: give -p the name of one, or of none yet")
 
 
 def _check_access_list(path: str, entries: list[tuple[int, int, int]], user: int) -> str:

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 
 from headless.client.password_creation import NewFile, Taken
 from headless.client.waiting import READ, WRITE, DeadlinePassed
-from headless.outcome import Interrupted, ParameterError
+from headless.outcome import Interrupted, ParameterError, fault_of_file, is_final
 from headless.protocol import bcrypt_hash
 from headless.protocol.errors import RemoteProtocolError
 from headless.terminal import escape_control_chars, is_at_terminal
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from headless.client.waiting import Waiter
 _MAX_STDIN = 4096  # bytes
+_UNREADABLE = (errno.EBADF, errno.EISDIR, None)  # what standard input is then: closed, for output, a folder
 _SECONDS_TO_ANSWER = 300.0
 
 
@@ -52,14 +53,14 @@ class NewSecret:
         return self._hash
 
     def save(self) -> str:
-        """Makes the file, and says so; or that somebody else has. Raises ParameterError if that is not possible."""
+        """Makes the file, and says so; or that somebody else has. Raises ParameterError, SessionError."""
         try:
             return self.make()
         except Taken as error:
             return str(error)
 
     def make(self) -> str:
-        """Makes the file, and says so. Raises ParameterError if that is not possible."""
+        """Makes the file, and says so. Raises ParameterError, SessionError."""
         return self._file.write(self._hash + b"\n")
 
 
@@ -98,14 +99,18 @@ def _new_file(path: str) -> NewFile:
 
 
 def _read_stdin(waiter: Waiter) -> bytes:
-    """All of it, or more than a line may have. Raises ValueError, Interrupted."""
+    """All of it, or more than a line may have. Raises ValueError, SessionError, Interrupted."""
     try:
         with waiter.at_most(_SECONDS_TO_ANSWER):
             return waiter.run_in_thread(lambda: sys.stdin.buffer.read(_MAX_STDIN))
     except DeadlinePassed:
         raise ValueError(f"it has not come to its end within {_SECONDS_TO_ANSWER:.0f} s") from None
-    except (AttributeError, OSError) as error:  # it is closed, or cannot be read
-        raise ValueError(f"it cannot be read ({getattr(error, 'strerror', None) or 'it is closed'})") from None
+    except AttributeError:
+        raise ValueError("it cannot be read (it is closed)") from None
+    except OSError as error:
+        if is_final(error) or error.errno in _UNREADABLE:
+            raise ValueError(f"it cannot be read ({error.strerror or error})") from None
+        raise fault_of_file("standard input cannot be read", error) from None
 
 
 def _one_line(content: bytes) -> str:

@@ -134,6 +134,21 @@ def wire_file(tmp_path):
 @pytest.mark.parametrize(
     ("code", "reason"),
     [
+        ("raise OSError(24, 'Too many open files')", "Too many open files"),
+        ("raise MemoryError", "MemoryError"),
+        ("raise ImportError('x.so: Input/output error', name='x')", "x.so: Input/output error"),
+    ],
+)
+def test_a_file_that_cannot_be_loaded_now_is_a_1(call, wire_file, code, reason):
+    done = call("-v", "-c", "a", wire=wire_file(code))
+    assert (done.returncode, done.stderr) == (1, "")
+    assert reason in messages_of(done)[-1]
+    assert messages_of(done)[-1].endswith("; jobs: not submitted")
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
         ("x = (", "SyntaxError"),
         ("raise ValueError('why')", "ValueError: why (line 2 of "),
         ("import sys; sys.exit(0)", "SystemExit: 0"),

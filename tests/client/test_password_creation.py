@@ -18,7 +18,7 @@ import pytest
 from headless.client.password_creation import NewFile, Taken
 from headless.client.password_prompt import NewSecret
 from headless.client.waiting import DeadlinePassed, Waiter
-from headless.outcome import ParameterError
+from headless.outcome import SessionError
 from support.credentials import HASH, PASSWORD, SALT
 from support.dialogues import challenging
 from support.job_server import JobServer
@@ -304,7 +304,7 @@ def test_a_disk_that_is_full_or_broken_leaves_nothing(new_file, folder, monkeypa
         pytest.skip("this platform makes the file otherwise")
     file = new_file(folder / "r41")
     monkeypatch.setattr(os, step, fail)
-    with pytest.raises(ParameterError, match="No space left"):
+    with pytest.raises(SessionError, match="No space left"):
         file.write(HASH.encode() + b"\n")
     assert_nothing_made(folder)
 

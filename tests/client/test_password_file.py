@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import stat
@@ -13,7 +14,7 @@ import pytest
 
 from headless.client import password_file
 from headless.client.password_creation import NewFile
-from headless.outcome import ParameterError
+from headless.outcome import ParameterError, SessionError
 from support.access_lists import GROUP, USER, set_access_list
 from support.credentials import HASH
 from support.dialogues import challenging, serving
@@ -121,8 +122,23 @@ def test_a_link_is_followed_and_what_it_leads_to_is_checked(command, tmp_path):
 def test_what_is_no_regular_file_is_refused_and_nothing_hangs(command, listener, tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo, 0o400)
-    for path in (str(fifo), str(tmp_path), "/dev/zero", "/dev/null"):
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind(str(tmp_path / "socket"))
+    for path in (str(fifo), str(tmp_path), "/dev/zero", "/dev/null", str(tmp_path / "socket")):
         assert "regular" in refused(command, listener, path)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.ENFILE, errno.EMFILE, errno.ENOMEM])
+@pytest.mark.parametrize("step", ["open", "fstat", "read"])
+def test_a_fault_that_passes_is_no_mistake_in_the_call(command, monkeypatch, step, number):
+    path = command.secret_file()
+
+    def fail(*_, **__):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as context, pytest.raises(SessionError, match=os.strerror(number)):
+        context.setattr(os, step, fail)
+        password_file.read(path)
 
 
 def test_a_missing_file_is_refused_at_once_without_a_terminal(command, listener, tmp_path):

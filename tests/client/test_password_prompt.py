@@ -4,6 +4,7 @@ test_hidden_input.py, test_password_creation.py."""
 
 from __future__ import annotations
 
+import errno
 import getpass
 import os
 import signal
@@ -15,7 +16,7 @@ import pytest
 
 from headless.client import password_prompt
 from headless.client.waiting import Waiter
-from headless.outcome import Interrupted, ParameterError
+from headless.outcome import Interrupted, ParameterError, SessionError
 from support.process import PATIENCE
 
 
@@ -93,3 +94,21 @@ def test_a_signal_ends_the_reading_of_standard_input(waiter):
     with pytest.raises(Interrupted):
         password_prompt.take_from_stdin("secret", waiter)
     timer.join()
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.EIO, SessionError), (errno.ENOMEM, SessionError), (errno.EBADF, ParameterError)]
+)
+def test_standard_input_that_cannot_be_read_now_is_no_mistake_in_the_call(waiter, monkeypatch, number, kind):
+    class Stdin:
+        buffer = property(lambda self: self)
+
+        def isatty(self):
+            return False
+
+        def read(self, _size):
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(sys, "stdin", Stdin())
+    with pytest.raises(kind, match=os.strerror(number)):
+        password_prompt.take_from_stdin("secret", waiter)
