@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
-from headless.options import PROGRAM, WAIT, Answer, parse, parse_command, patience
+from headless.options import PROGRAM, WAIT, Answer, check_no_hash, parse, parse_command, patience
 from headless.outcome import OK, PARAMETER_ERROR, ParameterError, explain
 from headless.terminal import print_answer, print_error, print_warning
 
@@ -68,7 +68,10 @@ def run_command(command: str, argv: Sequence[str]) -> int:
 
 
 def _wire_name() -> str:
-    return os.environ.get("PLANTA_WIRE", "")
+    """Raises ParameterError."""
+    name = os.environ.get("PLANTA_WIRE", "")
+    check_no_hash("PLANTA_WIRE", name)
+    return name
 
 
 def _patience() -> int:
@@ -81,6 +84,7 @@ def _receipt() -> Receipt | None:
     if path in ("", os.devnull):
         return None
     try:
+        check_no_hash("PLANTA_RECEIPT", path)
         from headless.client.receipt import Receipt
 
         return Receipt(path)

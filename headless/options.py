@@ -92,9 +92,9 @@ class Answer(Exception):
 def parse(argv: Sequence[str]) -> Options:
     """The options of a command line without the program's name. Raises ParameterError or Answer."""
     values, rest = _parser().parse_args(list(argv))
+    _check_values(values, rest)
     if rest:
         raise ParameterError(f"{rest[0][:80]!r} belongs to no option; a value with spaces needs quotes")
-    _check_not_empty(values)
     return Options(
         service=_service(values.service),
         timeout=_timeout(values.timeout),
@@ -107,11 +107,11 @@ def parse(argv: Sequence[str]) -> Options:
 def parse_command(command: str, argv: Sequence[str]) -> Options:
     """The same for one of PURPOSES. `timeout` is never 0 then: there are no jobs to start."""
     values, rest = _parser_of_command(command).parse_args(list(argv))
+    _check_values(values, rest)
     if len(rest) != (command in _ABOUT_A_SESSION):
         raise ParameterError(f"{command} needs {'one SESSION' if command in _ABOUT_A_SESSION else 'no argument'}")
-    _check_not_empty(values)
     session = _text("SESSION", rest[0]) if rest else ""
-    if rest and not (0 < len(session) <= MAX_NAME_LENGTH and is_xml_text(session)):
+    if rest and not (session.strip() and len(session) <= MAX_NAME_LENGTH and is_xml_text(session)):
         raise ParameterError(f"{session[:80]!r} is not the name of a session")
     return Options(
         service=_service(values.service),
@@ -245,8 +245,9 @@ def _add_job(_option: optparse.Option, _flag: str, value: str, parser: optparse.
     parser.values.jobs = [*parser.values.jobs, (kind, value)]
 
 
-def _check_not_empty(values: optparse.Values) -> None:
-    """Raises ParameterError for an option that was given nothing: a variable of a script was empty, say."""
+def _check_values(values: optparse.Values, rest: Sequence[str]) -> None:
+    """Raises ParameterError for an option that was given nothing: a variable of a script was empty, say; and for a hash
+    where it would be shown to others."""
     single = (
         ("-s", values.service),
         ("-t", values.timeout),
@@ -254,10 +255,26 @@ def _check_not_empty(values: optparse.Values) -> None:
         ("-a", values.auth_type),
         ("-p", values.secret_file),
     )
-    jobs = ((f"--{kind}", value) for kind, value in getattr(values, "jobs", []))
+    jobs = [(f"--{kind}", value) for kind, value in getattr(values, "jobs", [])]
     for option, value in (*single, *jobs):
-        if value == "":
+        if value is not None and not value.strip():
             raise ParameterError(f"{option} has an empty value")
+    shown = [(option, value) for option, value in (*single, *jobs) if value and option != f"--{PY_CODE}"]
+    for option, value in (*shown, *(("the command line", text) for text in rest)):
+        check_no_hash(option, value)
+
+
+def check_no_hash(name: str, value: str) -> None:
+    """Raises ParameterError, whose text does not show the value, if there is a bcrypt hash in it."""
+    if "$2" not in value:
+        return
+    from headless.protocol.bcrypt_hash import is_like_hash
+
+    if is_like_hash(value):
+        what = "names a file, and this is a hash itself" if name == "-p" else "holds a bcrypt hash"
+        raise ParameterError(
+            f"{name} {what}: put it into a file for -p, and change the password if others can have seen it"
+        )
 
 
 def _service(value: str | None) -> Service:
@@ -265,8 +282,9 @@ def _service(value: str | None) -> Service:
         raise ParameterError("-s HOST:PORT is missing")
     match = re.fullmatch(r"(tls://)?(?:\[([^][]+)\]|([^][:/@\s]+)):([0-9]{1,5})", value)
     if match is None or not 1 <= int(match[4]) <= 65535:
+        shown = "with an @" if "@" in value else repr(value)  # there may be a password before it
         raise ParameterError(
-            f"-s {value!r} is not [tls://]HOST:PORT with a port from 1 to 65535, an IPv6 address in brackets"
+            f"-s {shown} is not [tls://]HOST:PORT with a port from 1 to 65535, an IPv6 address in brackets"
         )
     host = _ipv6_address(match[2]) if match[2] else _host_name(match[3])
     return Service(host, int(match[4]), tls=match[1] is not None)
@@ -308,6 +326,7 @@ def _timeout(value: str | None) -> int:
 
 def patience(value: str) -> int:
     """What PLANTA_PATIENCE says, in seconds; 0 for an empty value. Raises ParameterError."""
+    check_no_hash("PLANTA_PATIENCE", value)
     if value and not re.fullmatch("0*[1-9][0-9]{0,8}", value):
         raise ParameterError(f"PLANTA_PATIENCE {value[:80]!r} is not a whole number of seconds from 1 to 999999999")
     return int(value or 0)

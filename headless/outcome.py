@@ -86,7 +86,8 @@ def is_final(error: OSError) -> bool:
 
 def fault_of_file(text: str, error: OSError) -> ParameterError | SessionError:
     """What a call ends with that needs the file. `text` says what cannot be done."""
-    return (ParameterError if is_final(error) else SessionError)(f"{text}: {error.strerror or error}")
+    is_for_a_person = is_final(error) or isinstance(error, IsADirectoryError)
+    return (ParameterError if is_for_a_person else SessionError)(f"{text}: {error.strerror or error}")
 
 
 def is_missing(error: ImportError) -> bool:

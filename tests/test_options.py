@@ -11,6 +11,7 @@ import pytest
 from headless.options import ChallengeLogin, Options, OsUserLogin, Service, parse
 from headless.outcome import ParameterError
 from headless.protocol.vocabulary import Job
+from support.credentials import HASH
 from support.dialogues import serving
 
 LINE = ("-s", "127.0.0.1:1", "-c", "pass")
@@ -162,6 +163,40 @@ def test_an_error_stays_on_one_line_whatever_was_typed(command):
     assert_parameter_error(done)
     assert "\x1b" not in done.stderr
     assert "\r" not in done.stderr
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("value", ["", " ", "\t", "\n \n", "\u00a0"])
+def test_a_value_of_white_space_is_an_empty_one(option, value):
+    with pytest.raises(ParameterError, match="has an empty value"):
+        parse([*LINE, option, value])
+
+
+@pytest.mark.parametrize("value", ["{}", " {}\n", "R41:{}", "{}x"])
+@pytest.mark.parametrize("argv", [*([option] for option in OPTIONS if option != "-c"), [], ["--"]], ids=" ".join)
+def test_a_hash_in_the_place_of_a_file_is_never_shown(command, argv, value):
+    done = command(*LINE, *argv, value.format(HASH))
+    assert_parameter_error(done, "change the password")
+    assert HASH[7:20] not in done.stderr
+    assert HASH[29:40] not in done.stderr
+
+
+def test_a_hash_is_allowed_in_code(command, scripted):
+    assert command("-s", scripted(serving()).address, "-c", f"print({HASH!r})").returncode == 0
+
+
+@pytest.mark.parametrize("variable", ["PLANTA_WIRE", "PLANTA_PATIENCE", "PLANTA_RECEIPT"])
+def test_a_hash_in_a_variable_is_never_shown(command, variable):
+    done = command(*LINE, "-v", env={**os.environ, variable: HASH})
+    assert variable in done.stderr
+    assert HASH[7:20] not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("value", ["R41:geheim@h:1", "tls://R41:geheim@h:1", "geheim@h"])
+def test_what_may_be_a_password_in_an_address_is_not_shown(command, value):
+    done = command("-s", value, "-c", "1")
+    assert_parameter_error(done, "-s with an @ is not")
+    assert "geheim" not in done.stderr
 
 
 @pytest.mark.parametrize("value", ["x" * 257, "a\x01b", "\ufffe"])

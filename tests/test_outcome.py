@@ -73,7 +73,7 @@ def test_only_what_is_not_there_or_not_allowed_is_for_a_person(number: int) -> N
     }  # fmt: skip
     error = OSError(number, "why")
     assert is_final(error) == final
-    assert explain(fault_of_file("the file", error)) == (2 if final else 1, "the file: why")
+    assert explain(fault_of_file("the file", error)) == (2 if final or number == errno.EISDIR else 1, "the file: why")
 
 
 def test_a_signal_has_its_own_number() -> None:

@@ -59,8 +59,6 @@ def load(name: str, waiter: Waiter) -> type[wire.Wire]:
         raise
     except DeadlinePassed:
         raise SessionError(f"{VARIABLE}: {name!r} was not loaded in time") from None
-    except IsADirectoryError as error:
-        raise ParameterError(f"{VARIABLE}: {name!r} cannot be loaded: {error.strerror}") from None
     except OSError as error:
         raise fault_of_file(f"{VARIABLE}: {name!r} cannot be loaded", error) from None
     except BaseException as error:

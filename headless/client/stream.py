@@ -8,7 +8,7 @@ import socket
 from contextlib import suppress
 
 from headless.client.waiting import READ, WRITE
-from headless.outcome import ConnectionLost, SessionError
+from headless.outcome import ConnectionLost, HeadlessError, SessionError, fault_of_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _RECEIVE_BYTES = 65536
 _NEXT_ADDRESS_SECONDS = 0.25
 _LOST = "the connection was lost"
+_NO_ISSUER = (2, 18, 19, 20, 21)  # X509_V_ERR_: nobody is trusted who has signed it
 _BLOCKED = object()
 
 
@@ -41,12 +42,13 @@ class Stream:
 
     def start_tls(self, host: str) -> None:
         """Raises SessionError if the server's certificate is not one for this host that the system trusts,
-        ConnectionLost."""
+        ParameterError if what the environment trusts is not there, ConnectionLost."""
         import ssl  # costs more than all other imports together, so only when asked for
 
         self._wants_read, self._wants_write = (ssl.SSLWantReadError,), (ssl.SSLWantWriteError,)
         try:
-            context = ssl.create_default_context()
+            # It reads what the system trusts, or SSL_CERT_FILE, which may be a FIFO.
+            context = self._waiter.run_in_thread(ssl.create_default_context)
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             tls = context.wrap_socket(self._socket, server_hostname=host, do_handshake_on_connect=False)
         except (OSError, ValueError) as error:
@@ -88,8 +90,9 @@ class Stream:
         except self._wants_write:
             self._wanted |= WRITE
         except OSError as error:
-            kind = SessionError if _is_of_certificate(error) else ConnectionLost
-            raise kind(f"{failure}: {_reason(error)}") from None
+            if _is_of_certificate(error):
+                raise _of_certificate(failure, error) from None
+            raise ConnectionLost(f"{failure}: {_reason(error)}") from None
         return _BLOCKED
 
 
@@ -198,7 +201,35 @@ def _is_of_certificate(error: OSError) -> bool:
     return hasattr(error, "verify_message")  # of ssl.SSLCertVerificationError
 
 
+def _of_certificate(failure: str, error: Any) -> HeadlessError:
+    text = f"{failure}: its certificate is not accepted: {error.verify_message}"
+    if error.verify_code in _NO_ISSUER:
+        for variable, path in _trusted_places():
+            try:
+                _look_into(path, is_folder=variable == "SSL_CERT_DIR")
+            except OSError as unreadable:
+                return fault_of_file(f"{text}; {variable}: {path!r} cannot be read", unreadable)
+    return SessionError(text)
+
+
+def _trusted_places() -> list[tuple[str, str]]:
+    """What the environment tells OpenSSL to trust (SSL_CTX_load_verify_locations(3)), which it skips without a word if
+    it cannot read it: the variable, and a path that it names."""
+    named = [("SSL_CERT_FILE", path) for path in [os.environ.get("SSL_CERT_FILE")] if path]
+    return named + [("SSL_CERT_DIR", path) for path in os.environ.get("SSL_CERT_DIR", "").split(os.pathsep) if path]
+
+
+def _look_into(path: str, is_folder: bool) -> None:
+    """Raises OSError if nothing can be read there."""
+    if is_folder:
+        os.listdir(path)
+        return
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    try:
+        os.read(descriptor, 1)
+    finally:
+        os.close(descriptor)
+
+
 def _reason(error: OSError) -> str:
-    if _is_of_certificate(error):
-        return f"its certificate is not accepted: {error.verify_message}"  # type: ignore[attr-defined]
     return error.strerror or str(error)

@@ -24,6 +24,13 @@ def is_hash(text: str) -> bool:
     return _is_salt(text[:SALT_LENGTH]) and len(digest) == _DIGEST_LENGTH and _is_encoded(digest, _LAST_OF_DIGEST)
 
 
+def is_like_hash(text: str) -> bool:
+    """Whether there is something in the text that should stand in a password file alone: a hash, whole or nearly so."""
+    import re  # which nearly every call has loaded
+
+    return bool(re.search(r"\$2[abxy]?\$\d\d\$[./A-Za-z0-9]{8}", text))
+
+
 class WrongEncoding(ValueError):
     """A file that may hold a hash was saved in another way than as ASCII."""
 
@@ -35,6 +42,8 @@ def hash_in(content: bytes) -> bytes:
     if hash_.startswith(_BYTE_ORDER_MARKS):
         raise WrongEncoding(f"begins with a byte order mark (BOM), which an editor has put there: {_SAVE_AS}")
     if b"\0" in hash_ and is_hash(hash_.replace(b"\0", b"").strip().decode("ascii", "replace")):
+        if any(hash_[::2]) and any(hash_[1::2]):
+            raise ValueError("holds NUL bytes besides the hash")
         raise WrongEncoding(f"is text in UTF-16: {_SAVE_AS}")
     if not is_hash(hash_.decode("ascii", "replace")):
         raise ValueError("does not hold one bcrypt hash ($2a$, $2b$ or $2y$, 60 characters) and nothing else")

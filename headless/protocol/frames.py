@@ -11,6 +11,18 @@ import struct
 from headless.protocol.errors import RemoteProtocolError
 
 _LENGTH = struct.Struct(">I")
+# How others begin to speak; as a length of ours each is far beyond every limit.
+_OTHERS = {
+    b"HTTP": "HTTP",
+    b"GET ": "HTTP",
+    b"HEAD": "HTTP",
+    b"POST": "HTTP",
+    b"SSH-": "SSH",
+    b"220 ": "SMTP or FTP",
+    b"220-": "SMTP or FTP",
+    b"\x15\x03": "TLS (-s tls://HOST:PORT speaks it)",  # an alert (RFC 8446, section 5.1)
+    b"\x16\x03": "TLS",  # a handshake
+}
 
 
 class FrameTooLong(ValueError):
@@ -45,7 +57,7 @@ class FrameReader:
             return None
         (length,) = _LENGTH.unpack_from(self._buffer)
         if not 0 < length <= limit:
-            raise RemoteProtocolError(f"a frame of {length} bytes, 1 to {limit} are allowed here")
+            raise RemoteProtocolError(_what_is_wrong(bytes(self._buffer[: _LENGTH.size]), limit))
         end = _LENGTH.size + length
         if len(self._buffer) < end:
             return None
@@ -53,3 +65,11 @@ class FrameReader:
             payload = bytes(view[_LENGTH.size : end])
         del self._buffer[:end]
         return payload
+
+
+def _what_is_wrong(head: bytes, limit: int) -> str:
+    """What is to be said of a length that is not allowed."""
+    other = _OTHERS.get(head) or _OTHERS.get(head[:2])
+    if other:
+        return f"this is not our protocol, but looks like {other}"
+    return f"a frame of {int.from_bytes(head, 'big')} bytes, 1 to {limit} are allowed here"

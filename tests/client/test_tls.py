@@ -65,6 +65,35 @@ def test_a_certificate_for_another_host_is_a_1(command, tls_server, trusting):
     assert done.stdout.endswith("jobs: not submitted\n")
 
 
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+@pytest.mark.parametrize("is_there", [False, True])
+def test_what_the_environment_trusts_and_cannot_be_read_is_named(command, tls_server, tmp_path, variable, is_there):
+    path = tmp_path / "trusted"
+    if is_there:  # but is of the other kind
+        path.mkdir() if variable == "SSL_CERT_FILE" else path.touch()
+    done = run(command, tls_server("127.0.0.1"), {**os.environ, variable: str(path)})
+    assert done.returncode == 2
+    assert f"{variable}: {str(path)!r} cannot be read: " in done.stdout.splitlines()[-1]
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+def test_what_the_environment_trusts_and_does_not_answer_ends_at_the_deadline(command, tls_server, tmp_path):
+    os.mkfifo(tmp_path / "fifo")
+    server = tls_server("127.0.0.1")
+    done = command(
+        "-s", f"tls://{server.address}", "-v", "-t", "1", "-c", "1",
+        env={**os.environ, "SSL_CERT_FILE": str(tmp_path / "fifo")},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "not accepted the jobs in time" in done.stdout
+
+
+def test_a_certificate_for_another_host_says_nothing_of_what_is_trusted(command, tls_server, trusting, tmp_path):
+    done = run(command, tls_server("planta.example"), {**trusting, "SSL_CERT_DIR": str(tmp_path / "missing")})
+    assert (done.returncode, "SSL_CERT_DIR" in done.stdout) == (1, False)
+
+
 def test_tls_to_a_plain_server_is_a_1_that_submits_nothing(command, job_server):
     done = run(command, job_server, None)
     assert done.returncode == 1

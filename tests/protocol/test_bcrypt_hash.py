@@ -137,3 +137,18 @@ class TestPasswords:
             bcrypt_hash.password_bytes(password)
         assert not isinstance(caught.value, UnicodeError)
         assert not password or password not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [HASH.encode() + b"\0" * 4, HASH.encode() + b"\n\0\0\0", b"\0" + HASH.encode()])
+def test_nul_bytes_after_a_hash_are_not_called_utf_16(content):
+    """What a crash leaves of a file that was being written."""
+    with pytest.raises(ValueError, match="holds NUL bytes besides the hash") as caught:
+        bcrypt_hash.hash_in(content)
+    assert not isinstance(caught.value, bcrypt_hash.WrongEncoding)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", [HASH, f"{HASH}\r\n", f" {HASH}\n"])
+def test_a_hash_in_utf_16_is(text, encoding):
+    with pytest.raises(bcrypt_hash.WrongEncoding, match="UTF-16"):
+        bcrypt_hash.hash_in(text.encode(encoding))

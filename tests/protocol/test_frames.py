@@ -55,6 +55,23 @@ def test_a_partial_frame_is_no_payload_and_is_not_lost(length):
     assert payloads(reader, ABC[length:]) == [b"abc"]
 
 
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n", "HTTP"),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", "SSH"),
+        (b"220 mail.example ESMTP\r\n", "SMTP or FTP"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", r"TLS \(-s tls://HOST:PORT speaks it\)"),
+        (b"\x16\x03\x01\x02\x00", "TLS"),
+        (b"GET / HTTP/1.1\r\n", "HTTP"),
+    ],
+)
+@pytest.mark.parametrize("limit", [MAX_LOGIN_FRAME, MAX_CLIENT_FRAME, MAX_SERVER_FRAME])
+def test_another_protocol_is_called_by_its_name(answer, name, limit):
+    with pytest.raises(RemoteProtocolError, match=f"^this is not our protocol, but looks like {name}$"):
+        payloads(FrameReader(), *byte_by_byte(answer), limit=limit)
+
+
 def test_payloads_are_given_one_at_a_time():
     reader = FrameReader()
     reader.receive(ABC + LONG)

@@ -237,6 +237,7 @@ SENT_BEFORE_THE_JOBS = [
     Way("protocol error refused", 1, NOT, r"\(protocol\): not you", answering_login(refusal("protocol"))),
     Way("empty frame", 1, NOT, "a frame of .*0 bytes", raw(b"\0\0\0\0")),
     Way("frame too long", 1, NOT, "a frame of .*4097", raw(struct.pack(">I", 4097))),
+    Way("another protocol", 1, NOT, "is not our protocol, but looks like HTTP", raw(b"HTTP/1.1 400 Bad Request\r\n")),
     Way("no XML", 1, NOT, "that is not plain XML", answering_login("HTTP/1.1 400 Bad Request")),
     Way("bad XML", 1, NOT, "not well-formed XML", answering_login("<welcome>")),
     Way("no UTF-8", 1, NOT, "not well-formed XML", answering_login(b'<welcome session="\xff"/>')),
