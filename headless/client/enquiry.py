@@ -77,9 +77,12 @@ class _Enquiry:
             self._connection.leave(is_over=self._judge.is_over)
 
     def _make(self, secret: NewSecret, event: LoggedIn) -> None:
-        if not event.is_proved:
-            print_warning(self._options.program, "the server has not proved that it knows the password")
-        print_answer(escape_control_chars(secret.make()) + "\n")
+        with self._waiter.interruptible():  # what prints waits for whoever reads
+            if not event.is_proved:
+                print_warning(self._options.program, "the server has not proved that it knows the password")
+        made = escape_control_chars(secret.make()) + "\n"
+        with self._waiter.interruptible():
+            print_answer(made)
 
     def _ask(self, event: Event) -> None:
         if not isinstance(event, LoggedIn):
@@ -97,12 +100,14 @@ class _Enquiry:
             text = f"the server refused the {event.reason}: {shorten(event.text)}"
             raise ParameterError(text) if event.reason in (LOGIN, SESSION) else SessionError(text)
         if isinstance(event, Listed):
-            _print_whole(escape_control_chars(_line(event)) + "\n")
+            with self._waiter.interruptible():
+                _print_whole(escape_control_chars(_line(event)) + "\n")
         elif isinstance(event, Cancelled):
             text = f"session {self._options.session}: {_CANCELLED[event.state]}"
             if event.state == OVER:
                 raise SessionError(text)
-            print_answer(f"{escape_control_chars(text)}\n")
+            with self._waiter.interruptible():
+                print_answer(f"{escape_control_chars(text)}\n")
 
 
 def _print_whole(text: str) -> None:

@@ -21,7 +21,8 @@ from pathlib import Path
 import pytest
 
 from support.dialogues import ACCEPTED, ENDED, FINISHED, STARTED, WELCOME
-from support.process import ENDING_SIGNALS, PATIENCE, ROOT, SCRIPT
+from support.job_server import QuickServer
+from support.process import ENDING_SIGNALS, PATIENCE, ROOT, SCRIPT, Command
 from support.scripted_server import ScriptedServer
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
@@ -155,6 +156,37 @@ def test_a_receipt_says_the_end_that_the_shell_sees(command, scripted, tmp_path,
         for number, (part, apart) in enumerate(moments(10, "receipt", signum))
     ]  # fmt: skip
     assert not any(faults), f"PLANTA_SEED={SEED}: " + "\n".join(filter(None, faults))
+
+
+@pytest.fixture
+def full_pipe():
+    """A pipe that is full, and that nobody reads."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while os.write(writer, bytes(65536)):
+            pass
+    os.set_blocking(writer, True)
+    yield writer
+    os.close(reader)
+    os.close(writer)
+
+
+def test_a_signal_ends_a_command_whose_mistakes_nobody_reads(command, full_pipe):
+    with command.start("-s", "127.0.0.1:1", "-u", "R41", "-p", "no-file", "-v", "-c", "1", stderr=full_pipe) as process:
+        process.stdout.readline()  # the last line of -v, before the one on stderr
+        process.terminate()
+        assert process.wait(PATIENCE) == -signal.SIGTERM
+
+
+def test_a_signal_ends_a_question_whose_answer_nobody_reads(full_pipe, tmp_path):
+    with QuickServer(tmp_path / "home") as server:
+        line = (sys.executable, "headless", "sessions", "-s", server.address)
+        Command(tmp_path)("-s", server.address, "-t", "-1", "-c", "1")
+        with subprocess.Popen(line, cwd=ROOT, stdout=full_pipe) as process:
+            time.sleep(seconds_of_a_run())
+            process.terminate()
+            assert process.wait(PATIENCE) == -signal.SIGTERM
 
 
 # Rehearsals
