@@ -18,12 +18,12 @@ from headless.admin import receipts
 from headless.admin.runs import Level, Report, Run, Stage, judge
 from headless.arguments import Parser
 from headless.outcome import CommandFailed, ParameterError, explain
-from headless.protocol.text import shorten
+from headless.protocol.text import shorten, title_of
 from headless.protocol.vocabulary import OK, QUEUED, RUNNING
 from headless.server.appearance import appearance
 from headless.server.commands.arguments import existing_home
 from headless.server.home import Home
-from headless.server.journal import Entry, Journal, Selection, title_of
+from headless.server.journal import Entry, Journal, Selection
 from headless.terminal import escape_control_chars, print_answer
 
 _UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}  # in seconds

@@ -21,7 +21,7 @@ from headless.outcome import (
     Submission,
     TimedOut,
 )
-from headless.protocol.text import shorten
+from headless.protocol.text import shorten, title_of
 from headless.protocol.vocabulary import BUSY, JOBS, LOGIN, SESSION, Offset
 from headless.protocol.wire import (
     Accepted,
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from headless.client.console import Console
     from headless.client.password_file import Secret
     from headless.options import Options
+    from headless.protocol.vocabulary import Job
     from headless.protocol.wire import Wire
 
 
@@ -255,8 +256,8 @@ class Session:
         """Once: the server says it again to who attaches while the job runs."""
         if job > self._shown:
             self._shown = job
-            kind = f": {self._options.jobs[job - 1].kind}" if self._options.jobs else ""
-            self._console.info(f"job {job} started{kind}")
+            which = f": {_described(self._options.jobs[job - 1])}" if self._options.jobs else ""
+            self._console.info(f"job {job} started{which}")
 
     def _refusal(self, refused: Refused) -> HeadlessError:
         text = f": {shorten(refused.text)}" if refused.text else ""
@@ -282,3 +283,9 @@ class Session:
         if self._options.session:
             return SessionError(f"the server has not answered in time{last}")
         return SessionError(f"the server has not accepted the jobs in time{last}")
+
+
+def _described(job: Job) -> str:
+    """Which job it is, as people are told."""
+    title = title_of(job.kind, job.text)
+    return shorten(f"{job.kind} {title}" if title else job.kind)

@@ -18,6 +18,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
+from headless.protocol.text import title_of
 from headless.protocol.vocabulary import FAILED, OK, OVER, QUEUED, RUNNING, SKIPPED
 from headless.server.accounts import Account
 from headless.server.batch import Batch
@@ -31,7 +32,6 @@ from headless.server.journal import (
     JobEnd,
     JobTaken,
     SubmittedBatch,
-    title_of,
 )
 from headless.server.process import NotStarted, Process
 from headless.server.settings import Settings

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from headless.protocol.text import title_of
 from headless.protocol.vocabulary import FAILED, OK, PY_CODE, QUEUED, RUNNING, SKIPPED, Job
 
 # States of a job, besides those that the protocol has a word for.
@@ -23,7 +24,6 @@ CANCELLED = "cancelled"
 STATES = (QUEUED, RUNNING, OK, FAILED, SKIPPED, INTERRUPTED, CANCELLED)
 
 CALENDAR = "calendar"  # the fact that says how late it is at least, in seconds since the epoch
-TITLE_LENGTH = 60  # characters of a job's code that are shown and logged
 
 # A batch belongs to the number of an account; the name is for people. A key is the client's: the same one from the same
 # account is the same batch. A digest is of the jobs.
@@ -524,10 +524,3 @@ def digest_of(jobs: tuple[Job, ...]) -> bytes:
         text = job.text.encode("utf-8")
         digest.update(f"{job.kind} {len(text)} ".encode("ascii") + text)
     return digest.digest()
-
-
-def title_of(kind: str, text: str) -> str:
-    """How people are told which job it is: the module, the file, or the beginning of the code."""
-    if kind != PY_CODE:
-        return text
-    return next(iter(text.lstrip()[:TITLE_LENGTH].splitlines()), "").rstrip()

@@ -65,11 +65,11 @@ def test_the_four_return_codes(call, secret, login, argv, code, last):  # noqa: 
 def test_each_job_is_shown_in_its_turn(call):
     done = call("-v", "-t", "-1", "-c", "print('a')\nprint('ü')", "-m", "009ABC")
     assert [line for line in messages_of(done) if " job " in line] == [
-        "info job 1 started: py_code",
+        "info job 1 started: py_code print('a')",
         "info job 1 stdout: did print('a')",
         "info job 1 stdout: print('ü')",
         "info job 1 ok",
-        "info job 2 started: module",
+        "info job 2 started: module 009ABC",
         "info job 2 stdout: did 009ABC",
         "info job 2 ok",
     ]

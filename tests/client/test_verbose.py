@@ -63,6 +63,24 @@ def test_output_is_shown_line_by_line_while_the_job_runs(command, scripted):
     assert texts == ["job 1 stdout: one", "job 1 stdout: two", "job 1 stdout: ", "job 1 stdout: four"]
 
 
+@pytest.mark.parametrize(
+    ("argv", "title"),
+    [
+        (["-m", "009ABC"], "module 009ABC"),
+        (["-f", "night/run.py"], "py_file night/run.py"),
+        (["-c", "\n  print(42)  \nprint(43)"], "py_code print(42)"),
+        (["-c", "x" * 61], "py_code " + "x" * 60),
+        (["-c", " "], "py_code"),
+        (["-m", "\x85\u202e\n"], "module \\x85\\u202e\\n"),
+        (["-m", "x" * 2000], "module " + "x" * 993 + "... (2007 characters)"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_the_line_of_a_start_says_which_job_it_is(command, scripted, argv, title):
+    done = command("-s", scripted(serving(*DONE)).address, "-t", "-1", "-v", *argv)
+    assert [text for _, text in lines(done) if "started" in text] == [f"job 1 started: {title}"]
+
+
 def test_neither_proof_nor_hash_is_shown_at_any_level(command, scripted):
     server = scripted(challenging(*DONE))
     done = show(command, server, "-vvv", "-u", "R41", "-p", command.secret_file())
