@@ -9,9 +9,10 @@ from __future__ import annotations
 from functools import partial
 
 from headless.client.stream import Stream, connect
+from headless.client.waiting import DeadlinePassed
 from headless.outcome import ConnectionLost, Interrupted
 from headless.protocol.errors import LocalProtocolError, RemoteProtocolError
-from headless.protocol.wire import LoggedIn, Received, SaltReceived
+from headless.protocol.wire import Accepted, LoggedIn, Received, SaltReceived
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,17 +28,24 @@ if TYPE_CHECKING:
     class Judge(Protocol):
         """What is told of all that leaves and comes, and judges events."""
 
+        def check_part(self, part: Part) -> None:
+            """Raises LocalProtocolError for a part that must not leave."""
+
         def part_left(self, part: Part) -> None:
-            """Raises LocalProtocolError for a part that cannot be."""
+            """It has left whole."""
+
+        def all_left(self) -> None:
+            """The wire has nothing to send."""
 
         def bytes_came(self) -> None:
             """Something has come that the events to come may be told of."""
 
-        def judge(self, event: Event) -> None:
-            """Raises RemoteProtocolError for an event that cannot be."""
+        def judge(self, event: Event, is_brought: bool) -> None:
+            """Raises RemoteProtocolError for an event that cannot be. `is_brought`: bytes have brought it."""
 
 
 _MAX_MISSED_HEARTBEATS = 3
+_MAX_PARTS_AT_THE_END = 1000  # that are sent without waiting: a wire may always have one more
 
 
 class Connection:
@@ -54,6 +62,9 @@ class Connection:
         self._is_closed = False  # by the server
         self._failure: RemoteProtocolError | None = None  # what the wire raised, behind the events that it told before
         self._command: Callable[[], None] | None = None  # the next one that the wire is due
+        self._is_brought = False  # what the wire tells now, by bytes
+        self._is_proof_next = False  # in the part that leaves next, or in one after it
+        self.has_proved = False  # the server has what proves who we are, and may count that as an attempt
         self._part: Part | None = None  # which is being sent
         self._rest = memoryview(b"")  # what has not left of it
 
@@ -61,6 +72,7 @@ class Connection:
         """LoggedIn, or why the server refuses. Raises what `next_event` raises, SessionError, ParameterError."""
         service = self._service
         self._console.info(f"connecting to {service.host} port {service.port}")
+        self._is_proof_next = secret is None and self.wire.counts_osuser_logins
         self.wire.log_in()
         self._stream = connect(service, self._waiter)
         self._console.info(f"connected to {self._stream.peer}")
@@ -72,7 +84,9 @@ class Connection:
         return event
 
     def _answer_salt(self, secret: Secret, salt: str | None) -> None:
-        self.wire.answer_salt(secret.hash_for(salt))
+        hash_ = secret.hash_for(salt)
+        self._is_proof_next = True
+        self.wire.answer_salt(hash_)
 
     def start(self, command: Callable[[], None]) -> None:
         """Gives the wire this command as soon as all that has come is taken: it may have ended the session."""
@@ -83,37 +97,94 @@ class Connection:
 
         Raises ConnectionLost, ProtocolError, DeadlinePassed, Interrupted.
         """
+        while (event := self._take_event()) is None:
+            self._move(None)
+        return event
+
+    def next_event_within(self, seconds: float) -> Event | None:
+        """The same, or None if nothing has come for so long."""
+        while (event := self._take_event()) is None:
+            if not self._move(seconds):
+                return None
+        return event
+
+    def next_event_before_all_left(self) -> Event | None:
+        """The same, or None as soon as all has left that the wire wants to send. If that is nothing, also what has come
+        already is not taken."""
+        self._give_command()
+        while self._is_due():
+            event = self._take_event()
+            if event is not None:
+                return event
+            self._move(None)
+        return None
+
+    def _take_event(self) -> Event | None:
+        """The next event that means something, of those that the wire has told."""
         while True:
             self._waiter.check()
             event = self.wire.next_event()
             if event is None:
-                self._move()
-            elif isinstance(event, Received):
+                self._is_brought = False  # what comes next was not there when the bytes were taken
+                return None
+            if isinstance(event, Received):
                 self._console.received(event.text)
-            else:
-                self._judge.judge(event)
-                return event
+                continue
+            self._judge.judge(event, self._is_brought)
+            if isinstance(event, Accepted):
+                self._note_if_all_left()
+            return event
+
+    def _is_due(self) -> bool:
+        """Whether something is still to leave."""
+        return self._command is not None or self._part is not None or self.wire.next_part() is not None
+
+    def _note_if_all_left(self) -> None:
+        if not self._is_due():
+            self._judge.all_left()
 
     def check_end(self) -> None:
         """Raises RemoteProtocolError if something has come after the last event."""
         if self._failure is not None:
             raise self._failure
-        if self.wire.next_event() is not None:
-            raise RemoteProtocolError("something follows the end of the session")
+        self.check_nothing_told()
 
-    def _move(self) -> None:
-        """Receives, or gives the wire its command, or sends, or waits until that is possible."""
+    def check_nothing_told(self) -> None:
+        """Raises RemoteProtocolError if the wire has told something after the last event."""
+        event = self.wire.next_event()
+        if event is not None:
+            self._judge.judge(event, self._is_brought)  # which allows nothing then
+
+    def _move(self, seconds: float | None) -> bool:
+        """Receives, or gives the wire its command, or sends, or waits until that is possible: False if it was not
+        within so many seconds."""
         assert self._stream is not None
         if self._failure is not None:
             raise self._failure
         if self._is_closed:
             raise ConnectionLost("the server closed the connection")
-        if self._command is not None:
-            command, self._command = self._command, None
-            command()
-        # What is here already comes first: it is no answer to what has not left yet.
-        if not self._receive() and not self._send():
-            self._stream.wait(self._silence)
+        # What is here already comes before what is sent: it is no answer to what has not left yet.
+        return self._give_command() or self._receive() or self._send() or self._wait(seconds)
+
+    def _wait(self, seconds: float | None) -> bool:
+        """Whether there may be something to do now."""
+        assert self._stream is not None
+        try:
+            with self._waiter.at_most(seconds):
+                self._stream.wait(self._silence)
+        except DeadlinePassed:
+            self._waiter.check()  # if that was not the end of these seconds
+            return False
+        return True
+
+    def _give_command(self) -> bool:
+        """Whether there was one: what the wire tells then is taken before bytes come."""
+        command, self._command = self._command, None
+        if command is None:
+            return False
+        command()
+        self._note_if_all_left()
+        return True
 
     def _receive(self) -> bool:
         """Whether anything had come, the end of the stream included."""
@@ -121,8 +192,9 @@ class Connection:
         data = self._stream.receive_now()
         if data is None:
             return False
-        self._is_closed = not data
-        self._judge.bytes_came()
+        self._is_closed, self._is_brought = not data, bool(data)
+        if data:
+            self._judge.bytes_came()
         try:
             self.wire.receive(data)
         except RemoteProtocolError as error:
@@ -133,19 +205,22 @@ class Connection:
         """Whether anything has left."""
         assert self._stream is not None
         part = self.wire.next_part()
-        if part is None:
-            return False
-        if self._part is None:
+        if part is not None and self._part is None:
+            self._judge.check_part(part)
             self._part, self._rest = part, memoryview(part.data)
         if part is not self._part:
             raise LocalProtocolError("the wire has changed its mind in the middle of a part")
+        if part is None:
+            return False
         count = self._stream.send_now(self._rest)
         self._rest = self._rest[count:]
         if not self._rest:
             self._part = None
+            self.has_proved = self._is_proof_next
             self._judge.part_left(part)
             self.wire.part_left()
             self._console.sent(part.shown)
+            self._note_if_all_left()
             return True
         return count > 0
 
@@ -171,8 +246,9 @@ class Connection:
             if self.wire.next_part() is not None:  # which has not been sent, and is not to be now
                 return
             self.wire.leave()
-        while (part := self.wire.next_part()) is not None and not part.jobs:
-            if stream.send_now(memoryview(part.data)) < len(part.data):
+        for _ in range(_MAX_PARTS_AT_THE_END):
+            part = self.wire.next_part()
+            if part is None or part.jobs or stream.send_now(memoryview(part.data)) < len(part.data):
                 return
             self.wire.part_left()
             self._console.sent(part.shown)

@@ -138,13 +138,19 @@ class _Judge:
         self._is_logged_in = self._was_salted = self.is_over = False
         self._parts = self._parts_of_login = self._answerable = 0
 
+    def check_part(self, part: Part) -> None:
+        pass
+
     def part_left(self, _part: Part) -> None:
         self._parts += 1
+
+    def all_left(self) -> None:
+        pass
 
     def bytes_came(self) -> None:
         self._answerable = self._parts
 
-    def judge(self, event: Event) -> None:
+    def judge(self, event: Event, is_brought: bool) -> None:
         """Raises RemoteProtocolError for an event that cannot be."""
         if isinstance(event, SaltReceived):
             is_allowed = self._has_secret and not self._is_logged_in and not self._was_salted
@@ -155,7 +161,7 @@ class _Judge:
         elif isinstance(event, Refused):
             is_allowed = True
         else:
-            is_asked = self._is_logged_in and self._answerable > self._parts_of_login
+            is_asked = is_brought and self._is_logged_in and self._answerable > self._parts_of_login
             is_allowed = is_asked and isinstance(event, self._answers) and _is_sound(event)
         if self.is_over or not is_allowed:
             raise RemoteProtocolError(f"'{type(event).__name__}' is no answer to what was asked")

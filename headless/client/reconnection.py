@@ -23,8 +23,9 @@ if TYPE_CHECKING:
 
         verdict: Verdict
 
-        def let_go(self, lost: ConnectionLost) -> None:
-            """Of a connection that is lost. Raises `lost` if no other one can go on."""
+        def let_go(self, lost: ConnectionLost) -> float:
+            """Of a connection that is lost. Returns for how many seconds there must be no other one. Raises `lost` if
+            no other one can go on."""
 
         def begin(self) -> None:
             """Connects, and returns when the server has begun to tell what becomes of the jobs."""
@@ -65,8 +66,7 @@ def _connect(session: Session, lost: ConnectionLost | None, pauses: _Pauses, con
     """Returns with a new connection, on which the server tells of the jobs."""
     while True:
         if lost is not None:
-            session.let_go(lost)
-            pause = pauses.next()
+            pause = session.let_go(lost) + pauses.next()
             console.info(f"{lost}; connecting again in {pause:.1f} s")
             waiter.sleep(pause)
         try:

@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 
 
 ACCEPTANCE_SECONDS = 30  # if PLANTA_PATIENCE says nothing else
+END_SECONDS = 30.0  # from the end of the last job to the end of the session
+_START_SECONDS = 1.0  # from the acceptance to the start of a job, before -v says that there was none
+_PAUSE_AFTER_PROOF = 60.0  # seconds: a server may lock an account after a few wrong proofs
 
 
 def acceptance_seconds(options: Options) -> int:
@@ -84,6 +87,7 @@ class Session:
         self._is_saved = False  # the secret
         self._is_timed = False  # -t counts
         self._shown = 0  # the last job that was shown to have started
+        self._is_start_awaited = options.verbosity > 0  # nothing was said yet of a start that does not come
 
     @property
     def can_be_taken_up(self) -> bool:
@@ -102,7 +106,7 @@ class Session:
         except DeadlinePassed:
             raise self._out_of_time() from None
         except (ParameterError, UnsupportedCall) as error:
-            if self._may_be_known():  # nothing in the call was wrong; it is now
+            if self._may_be_known() or self.verdict.was_accepted:  # nothing in the call was wrong; it is now
                 raise SessionError(str(error)) from None
             raise
         finally:
@@ -125,6 +129,8 @@ class Session:
 
     def _can_go_on(self) -> bool:
         """Whether another connection can bring what this one has not. Never if the jobs could run twice."""
+        if self.verdict.was_accepted and self._options.timeout == 0:
+            return False  # what was still to leave belonged to this one
         return self.can_attach or (self._is_patient() and not self._may_have_jobs())
 
     def _is_patient(self) -> bool:
@@ -145,30 +151,72 @@ class Session:
         service = self._options.service
         self._connection = Connection(service, self._make_wire(), self.verdict, self._console, self._waiter)
         self._handle(self._connection.log_in(self._secret))
-        while not (self.verdict.is_attached or self._is_done()):
-            self._handle(self._connection.next_event())
+        self._handle_until(lambda: self.verdict.is_attached or self._is_over())
 
-    def let_go(self, lost: ConnectionLost) -> None:
-        """Of a connection that is lost: from now on nobody tells of the jobs. Raises `lost` if no other one can."""
+    def let_go(self, lost: ConnectionLost) -> float:
+        """Of a connection that is lost: from now on nobody tells of the jobs. Returns for how many seconds there must
+        be no other one. Raises `lost` if no other one can go on."""
         if not self._can_go_on():
             raise lost
+        pause = _PAUSE_AFTER_PROOF if self._may_count_as_wrong() else 0.0
         self._lost = lost
         self._leave()
         self.verdict.connect()
+        return pause
+
+    def _may_count_as_wrong(self) -> bool:
+        """Whether the server may have counted the login on this connection as a wrong one. It had the proof, and has
+        refused it, or has said nothing; but that means little if it has granted a login of this call before."""
+        connection = self._connection
+        if connection is None or not connection.has_proved or self._is_logged_in:
+            return False
+        return self.verdict.is_over or not self.can_attach
 
     def follow(self) -> None:
         """Returns when all was told that the caller waits for. Raises the same as `begin`."""
-        assert self._connection is not None
-        while not self._is_done():
-            self._handle(self._connection.next_event())
+        if self._options.timeout == 0:
+            self._settle()
+        else:
+            self._await_start()
+            self._handle_until(self._is_over)
 
-    def _is_done(self) -> bool:
+    def _settle(self) -> None:
+        """Sends what is due when the jobs are accepted: the server may wait for it before it runs them."""
+        assert self._connection is not None
+        while (event := self._connection.next_event_before_all_left()) is not None:
+            self._handle(event)
+        if self.verdict.failure:
+            raise JobFailed(shorten(self.verdict.failure))
+
+    def _await_start(self) -> None:
+        """Says once if there is none. Only where it is known that the server tells of it: where one can attach, it has
+        to."""
+        assert self._connection is not None
+        has_begun = self.verdict.is_told_of_jobs or self.verdict.offset != Offset()
+        if has_begun or not (self._is_start_awaited and self.can_attach):
+            return
+        self._is_start_awaited = False
+        event = self._connection.next_event_within(_START_SECONDS)
+        if event is None:
+            self._console.info("accepted, not started yet")
+        else:
+            self._handle(event)
+
+    def _handle_until(self, is_reached: Callable[[], bool]) -> None:
+        """Takes events. After the end of the last job there is a limit to that."""
+        assert self._connection is not None
+        while not (is_reached() or self.verdict.is_all_finished):
+            self._handle(self._connection.next_event())
+        with self._waiter.at_most(END_SECONDS):
+            while not is_reached():
+                self._handle(self._connection.next_event())
+
+    def _is_over(self) -> bool:
         """Raises RemoteProtocolError if something follows the end."""
         assert self._connection is not None
-        if not self.verdict.is_over:
-            return self.verdict.was_accepted and self._options.timeout == 0
-        self._connection.check_end()
-        return True
+        if self.verdict.is_over:
+            self._connection.check_end()
+        return self.verdict.is_over
 
     def _leave(self) -> None:
         connection, self._connection = self._connection, None
@@ -189,6 +237,8 @@ class Session:
         elif isinstance(event, Attached):
             self._console.info(f"attached to session {self.name}, from job {event.offset.job} on")
         elif isinstance(event, Refused):
+            assert self._connection is not None
+            self._connection.check_nothing_told()
             raise self._refusal(event)
         elif isinstance(event, Ended):
             self._end(event)
@@ -275,6 +325,10 @@ class Session:
         return self.connections > 1 and self._may_have_jobs()
 
     def _out_of_time(self) -> SessionError | TimedOut:
+        if self.verdict.is_all_finished:
+            return self._without_end()
+        if self.verdict.is_attached and self._options.timeout == 0:
+            return SessionError("the server has accepted the jobs, and not taken in time what was still to be sent")
         if self.verdict.is_attached:
             return TimedOut(f"the jobs have not ended within {self._options.timeout} s, and go on")
         last = f" ({self._lost})" if self._lost is not None else ""
@@ -283,6 +337,12 @@ class Session:
         if self._options.session:
             return SessionError(f"the server has not answered in time{last}")
         return SessionError(f"the server has not accepted the jobs in time{last}")
+
+    def _without_end(self) -> SessionError:
+        """Of a session whose jobs have all ended."""
+        if self.verdict.failure:
+            return JobFailed(shorten(self.verdict.failure))
+        return SessionError("all jobs have ended, and the server has not ended the session in time")
 
 
 def _described(job: Job) -> str:

@@ -1,8 +1,8 @@
 """What the events of a call prove: the one table over them, whatever wire tells them.
 
-A wire may be sloppy, or the server hostile. Ended ok is believed only in the state in which it can be true, and no
-event counts that came before what it answers had left this side whole. So nothing that a wire tells can make a false
-success.
+A wire may be sloppy, or the server hostile. Ended ok is believed only in the state in which it can be true. No event
+counts that came before what it answers had left this side whole, and none that no bytes have brought: neither the end
+of the stream nor what this side does proves anything. What a wire hides, or makes up of bytes, is known to it alone.
 
 A call may have several connections, one after the other: what was proved on one of them stays proved.
 """
@@ -15,6 +15,7 @@ from headless.protocol.vocabulary import FAILED, JOBS, OK, SKIPPED, STDERR, STDO
 from headless.protocol.wire import (
     Accepted,
     Attached,
+    Cancelled,
     Ended,
     Event,
     JobFinished,
@@ -49,6 +50,10 @@ _TABLE: dict[str, dict[type[Event], str]] = {
     ACCEPTED: {JobStarted: ACCEPTED, Output: ACCEPTED, JobFinished: ACCEPTED, Ended: OVER, Refused: OVER},
     OVER: {},
 }
+# What a wire may tell without bytes: it proves nothing, or what follows has to.
+_OF_ITSELF = (SaltReceived, LoggedIn, Output)
+# What is only told of jobs that a server has.
+_OF_JOBS = (Accepted, Attached, JobStarted, Output, JobFinished, Ended, Cancelled)
 
 
 class Verdict:
@@ -65,6 +70,7 @@ class Verdict:
         self._has_secret = has_secret
         self._handed_over = 0  # jobs whose part has left
         self._may_be_known = False  # the jobs, from an earlier connection
+        self._may_run = False  # something was told that is only told of jobs that a server has
         self.is_told_of_jobs = False  # which of them has started or finished
         self.was_accepted = False  # the server has said that the whole batch will run
         self.submission = Submission.NOT_SUBMITTED if jobs is not None else Submission.UNKNOWN
@@ -78,7 +84,7 @@ class Verdict:
         self._handed_over = 0
         self._answerable = 0  # the same, when bytes came for the last time: what an event may be about
         self._last_part = 0  # jobs of the last part that handed over any
-        self._parts = self._answerable_parts = self._parts_of_login = 0
+        self._parts = self._answerable_parts = self._parts_of_salt = self._parts_of_login = 0
         self._running = 0  # the job that was told to have started, and not yet to have finished
         if not self.was_accepted:
             self._finished = 0
@@ -94,36 +100,55 @@ class Verdict:
         return self._state == ACCEPTED
 
     @property
+    def is_all_finished(self) -> bool:
+        """Whether each job was told to have finished, and the session not to have ended."""
+        return self._finished == self._jobs and not self.is_over
+
+    @property
     def offset(self) -> Offset:
         """How far the server has told of the jobs."""
         return Offset(self._finished + 1, self._characters[STDOUT], self._characters[STDERR])
 
-    def part_left(self, part: Part) -> None:
-        """Raises LocalProtocolError for a part that cannot have handed over so many jobs."""
+    def check_part(self, part: Part) -> None:
+        """Raises LocalProtocolError for a part that cannot hand over so many jobs. It must not leave: jobs that are
+        handed over twice could run twice."""
         if part.jobs < 0 or (part.jobs and not part.data):
             raise LocalProtocolError(f"the wire sent a Part of {len(part.data)} bytes that hands over {part.jobs} jobs")
+        if part.jobs and self._handed_over + part.jobs > (self._jobs or 0):
+            raise LocalProtocolError(
+                f"the wire hands over {self._handed_over + part.jobs} jobs, and there are {self._jobs or 0}"
+            )
+
+    def part_left(self, part: Part) -> None:
+        """The last byte of it has."""
         self._handed_over += part.jobs
         self._parts += 1
         if part.jobs:
             self._last_part = part.jobs
-            if self.submission is Submission.NOT_SUBMITTED:
-                self.submission = Submission.UNKNOWN
+            self._doubt()
+
+    def all_left(self) -> None:
+        """The wire has nothing to send: a server that has accepted the jobs waits for nothing more."""
+        if self._state == ACCEPTED:
+            self.submission = Submission.SUBMITTED
 
     def bytes_came(self) -> None:
         self._answerable = self._handed_over
         self._answerable_parts = self._parts
 
-    def judge(self, event: Event) -> None:
-        """Takes the event as a fact. Raises RemoteProtocolError if it cannot be one."""
+    def judge(self, event: Event, is_brought: bool = True) -> None:
+        """Takes the event as a fact. `is_brought` says whether bytes have brought it. Raises RemoteProtocolError if it
+        cannot be one."""
+        if isinstance(event, _OF_JOBS):  # also if it is wrong: nobody can say then that the server has none
+            self._may_run = True
+            self._doubt()
         following = _TABLE[self._state].get(type(event))
         if following is None:
             raise RemoteProtocolError(f"'{type(event).__name__}' is not allowed when {self._state}")
-        if isinstance(event, SaltReceived) and not self._has_secret:
-            raise RemoteProtocolError("the server wants a proof of a password, and the login has none")
-        if isinstance(event, LoggedIn) and self._has_secret and self._state == CONNECTED:
-            raise RemoteProtocolError("the server wants no proof of the password")
-        if isinstance(event, LoggedIn):
-            self._parts_of_login = self._parts
+        if not is_brought and not isinstance(event, _OF_ITSELF):
+            raise RemoteProtocolError(f"no bytes have brought '{type(event).__name__}', so it proves nothing")
+        if isinstance(event, (SaltReceived, LoggedIn)):
+            self._judge_login(event)
         elif isinstance(event, (JobStarted, Output, JobFinished)):
             self._judge_job(event)
         elif isinstance(event, Accepted):
@@ -136,10 +161,27 @@ class Verdict:
             self.submission = Submission.NOT_SUBMITTED
         self._state = following
 
+    def _doubt(self) -> None:
+        """The server may have the jobs."""
+        if self.submission is Submission.NOT_SUBMITTED:
+            self.submission = Submission.UNKNOWN
+
+    def _judge_login(self, event: SaltReceived | LoggedIn) -> None:
+        if isinstance(event, SaltReceived):
+            if not self._has_secret:
+                raise RemoteProtocolError("the server wants a proof of a password, and the login has none")
+            self._parts_of_salt = self._parts
+            return
+        if self._has_secret and self._state == CONNECTED:
+            raise RemoteProtocolError("the server wants no proof of the password")
+        if self._has_secret and self._answerable_parts <= self._parts_of_salt:
+            raise RemoteProtocolError("the login was granted before the proof of the password had left")
+        self._parts_of_login = self._parts
+
     def _is_refused_as_a_whole(self, event: Refused) -> bool:
         """Whether nothing of the batch has run, nor will. What was handed over at once is refused as a whole, before
         anything of it has run; what an earlier connection has handed over, only if the jobs are what is wrong."""
-        if self._jobs is None or self.was_accepted or self.is_told_of_jobs:
+        if self._jobs is None or self._may_run or self._handed_over != self._answerable:
             return False
         if self._may_be_known:
             return event.reason == JOBS and 0 < self._handed_over == self._last_part
@@ -147,13 +189,10 @@ class Verdict:
 
     def _judge_acceptance(self) -> None:
         if self._answerable != self._jobs:
-            if not self.was_accepted:
-                self.submission = Submission.UNKNOWN  # the server may have them, and the wire be wrong of what left
             raise RemoteProtocolError(
                 f"the jobs were accepted when {self._answerable} of {self._jobs} had been handed over"
             )
         self.was_accepted = True
-        self.submission = Submission.SUBMITTED
 
     def _judge_attachment(self, event: Attached) -> None:
         offset = event.offset
@@ -195,6 +234,8 @@ class Verdict:
     def _judge_end(self, event: Ended) -> None:
         if event.status not in (OK, FAILED):
             raise RemoteProtocolError(f"a session with an unknown status {event.status!r}")
+        if self._state == ACCEPTED:
+            self.submission = Submission.SUBMITTED
         if event.status == FAILED:
             self.failure = self.failure or event.text or "the server ended the session as failed"
             return

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 class Wire(wire.Wire):
     """Raises UnsupportedCall for a call that XML, or the schema, cannot carry."""
 
+    counts_osuser_logins = False
+
     def __init__(self, call: wire.Call) -> None:
         super().__init__(call)
         _check(call)

@@ -1,7 +1,8 @@
 """The seam: what a wire is, seen from the client. PORTING.md tells how to write one.
 
 The client drives a wire by commands and is told events. It names no message, knows no order of talk, and moves bytes
-without looking at them. What an event proves is not decided here, nor by a wire, but in the client's verdict.
+without looking at them. What an event proves is not decided here, nor by a wire, but in the client's verdict. An event
+counts if `receive` told it, for bytes; SaltReceived, LoggedIn and Output may be told by every method.
 """
 
 from __future__ import annotations
@@ -43,7 +44,8 @@ class UnsupportedCall(ValueError):
 class Part(Value):
     """Bytes that the server can act upon only when it has them all.
 
-    `jobs` is how many jobs of the batch the server has, and may run, once this part has left. `shown` is what the user
+    `jobs` is how many jobs of the batch the server has, and may run, once this part has left; what would be more than
+    there are is not sent. `shown` is what the user
     sees of it at -vv: text without anything that proves a password.
     """
 
@@ -87,8 +89,9 @@ class LoggedIn(Event):
 
 
 class Accepted(Event):
-    """The server has recorded the whole batch: it will run, whether or not anybody waits. `session` is what `attach`
-    needs: the one that the batch has, which another connection may have begun."""
+    """The server has recorded the whole batch: it will run, whether or not anybody waits, once all has left that the
+    wire wants to send. `session` is what `attach` needs: the one that the batch has, which another connection may have
+    begun."""
 
     session: str = ""
 
@@ -126,7 +129,8 @@ class JobFinished(Event):
 
 
 class Ended(Event):
-    """The session is over, and so are its jobs. `status` is "ok" if all of them ended well, else "failed"."""
+    """The session is over, and so are its jobs. `status` is "ok" if all of them ended well, else "failed". After the
+    last JobFinished it has to come within 30 seconds."""
 
     status: str
     text: str = ""
@@ -170,6 +174,9 @@ class Wire:
     send, UnsupportedCall (best in `__init__`) for a call that this wire cannot carry.
     """
 
+    # Whether the server may count a refused osuser login against an account, as it may with a proof of a password.
+    counts_osuser_logins = True
+
     def __init__(self, call: Call) -> None:
         self.call = call
         self._events: deque[Event] = deque()
@@ -206,8 +213,8 @@ class Wire:
         """The client closes after this. What is sent now is sent only if that takes no waiting."""
 
     def receive(self, data: bytes) -> None:
-        """Bytes that have come, in pieces of any size; b"" when the server has closed. A wire tells at once all events
-        that it can tell, or raises RemoteProtocolError."""
+        """Bytes that have come, in pieces of any size; b"" when the server has closed, which proves nothing. A wire
+        tells at once all events that it can tell, or raises RemoteProtocolError."""
         raise NotImplementedError
 
     # What a wire uses for that

@@ -44,8 +44,11 @@ def proves_success(log: list[object], jobs: int, is_waiting: bool) -> bool:
     events = [step for step in log if isinstance(step, Event) and not isinstance(step, Received)]
     if not any(isinstance(event, LoggedIn) for event in events) or not has_acceptance_of_all(log, jobs):
         return False
+    if not all(isinstance(event, OF_ITSELF) for event in events_without_bytes(log)):
+        return False
     if not is_waiting:
-        return True
+        has_failed = any(isinstance(event, JobFinished) and event.status != "ok" for event in events)
+        return not has_failed and has_sent_what_was_due(log)
     told = [event for event in events if isinstance(event, (JobStarted, JobFinished))]
     finished = [(event.job, event.status) for event in events if isinstance(event, JobFinished)]
     is_whole = finished == [(job, "ok") for job in range(1, jobs + 1)]
@@ -64,6 +67,25 @@ def has_acceptance_of_all(log: list[object], jobs: int) -> bool:
         elif isinstance(step, Accepted):
             return answerable == jobs
     return False
+
+
+OF_ITSELF = (Received, SaltReceived, LoggedIn, Output)  # what a wire may tell without bytes
+
+
+def events_without_bytes(log: list[object]) -> list[Event]:
+    """Those that were told when no bytes came, or later than it would have been possible."""
+    is_fresh, events = False, []
+    for step in log:
+        if isinstance(step, Event) and not is_fresh:
+            events.append(step)
+        is_fresh = step == "received" or (is_fresh and step not in ("closed", "dry"))
+    return events
+
+
+def has_sent_what_was_due(log: list[object]) -> bool:
+    """Whether all has left that the wire wanted to send when it told `Accepted`."""
+    accepted = next(place for place, step in enumerate(log) if isinstance(step, Accepted))
+    return sum(isinstance(step, Part) for step in log) >= log[:accepted].count("wanted")
 
 
 STATUSES = st.sampled_from(["ok", "failed", "skipped", "?"])

@@ -23,8 +23,8 @@ class Outages:
         self._rest = list(seconds)
         self._end = self._rest.pop(0)
 
-    def let_go(self, lost: ConnectionLost) -> None:
-        pass
+    def let_go(self, _lost: ConnectionLost) -> float:
+        return 0.0
 
     def begin(self) -> None:
         self.now += min(SECONDS_OF_AN_ATTEMPT, self._end - self.now)

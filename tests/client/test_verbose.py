@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import threading
+import time
 from datetime import datetime, timedelta
 
 import pytest
 
 from support.credentials import HASH
 from support.dialogues import ACCEPTED, DONE, ENDED, FINISHED, STARTED, WELCOME, attribute, challenging, serving
+from support.process import PATIENCE
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} (info|sent|received) (.+)")
 
@@ -79,6 +82,43 @@ def test_output_is_shown_line_by_line_while_the_job_runs(command, scripted):
 def test_the_line_of_a_start_says_which_job_it_is(command, scripted, argv, title):
     done = command("-s", scripted(serving(*DONE)).address, "-t", "-1", "-v", *argv)
     assert [text for _, text in lines(done) if "started" in text] == [f"job 1 started: {title}"]
+
+
+def test_a_start_that_does_not_come_is_mentioned_once(command, scripted):
+    is_shown = threading.Event()
+
+    def script(peer):
+        peer.receive()
+        peer.send('<welcome session="s1" journal="9ae1"/>')
+        peer.receive()
+        peer.send('<accepted session="s1"/>')
+        is_shown.wait(PATIENCE)
+        peer.send("<alive/>")
+        time.sleep(1.2)  # after which it could be said again
+        peer.send(*DONE)
+        peer.wait_for_disconnect()
+
+    shown = []
+    with command.start("-s", scripted(script).address, "-t", "-1", "-c", "pass", "-v") as process:
+        for line in process.stdout:
+            shown.append(line[24:].rstrip())
+            if "not started yet" in line:
+                is_shown.set()
+    begin = shown.index("info the server has accepted the jobs")
+    assert shown[begin + 1 : begin + 3] == ["info accepted, not started yet", "info job 1 started: py_code pass"]
+
+
+def test_where_it_is_not_known_whether_starts_are_reported_nothing_is_said_of_them(command, scripted):
+    def script(peer):
+        peer.receive()
+        peer.send(WELCOME)
+        peer.receive()
+        peer.send(ACCEPTED)
+        time.sleep(1.2)
+        peer.send(*DONE)
+        peer.wait_for_disconnect()
+
+    assert "not started yet" not in show(command, scripted(script), "-v").stdout
 
 
 def test_neither_proof_nor_hash_is_shown_at_any_level(command, scripted):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import pytest
 
 from headless.client.verdict import Verdict
 from headless.outcome import Submission
-from headless.protocol.errors import RemoteProtocolError
+from headless.protocol.errors import LocalProtocolError, RemoteProtocolError
 from headless.protocol.vocabulary import Offset
 from headless.protocol.wire import (
     Accepted,
@@ -27,7 +29,7 @@ SALT, IN, ACCEPTED = SaltReceived(None), LoggedIn("s"), Accepted()
 STARTED, PRINTED, OK, FAILED = JobStarted(1), Output(1, "stdout", "x"), JobFinished(1, "ok"), JobFinished(1, "failed")
 REFUSED, ENDED, ENDED_FAILED = Refused("busy"), Ended("ok"), Ended("failed")
 SENT = Part(b"job", 1)  # of one job
-ASKED = Part(b"attach")
+ASKED, HELLO, PROOF = Part(b"attach"), Part(b"hello"), Part(b"proof")
 LOST = "the connection is lost, and there is another one"
 BEGINNING, PRINTED_ONE, BEHIND = Offset(), Offset(1, 1, 0), Offset(2)
 
@@ -37,6 +39,7 @@ def judge(*steps: object, has_secret: bool = False, jobs: int | None = 1) -> Ver
     verdict = Verdict(jobs, has_secret)
     for step in steps:
         if isinstance(step, Part):
+            verdict.check_part(step)
             verdict.part_left(step)
         elif step == LOST:
             verdict.connect()
@@ -44,6 +47,7 @@ def judge(*steps: object, has_secret: bool = False, jobs: int | None = 1) -> Ver
             assert isinstance(step, Event)
             verdict.bytes_came()
             verdict.judge(step)
+            verdict.all_left()
     return verdict
 
 
@@ -103,8 +107,8 @@ def test_an_event_counts_only_where_it_can_be_true(steps, event):
 
 
 def test_a_login_with_a_password_needs_a_proof_of_it_once():
-    judge(SALT, IN, has_secret=True)
-    for steps in ((IN,), (SALT, SALT)):
+    judge(SALT, PROOF, IN, has_secret=True)
+    for steps in ((IN,), (SALT, SALT), (SALT, IN), (HELLO, SALT, IN)):
         with pytest.raises(RemoteProtocolError):
             judge(*steps, has_secret=True)
 
@@ -125,7 +129,6 @@ def test_a_failed_job_is_the_failure_of_the_call_whatever_the_end_says():
         ((SENT,), Submission.UNKNOWN),
         ((IN, SENT, REFUSED), Submission.NOT_SUBMITTED),
         ((IN, SENT, STARTED), Submission.SUBMITTED),
-        ((IN, SENT, OK, SENT), Submission.SUBMITTED),  # one by one: a job that ran stays submitted
         ((IN, SENT, ACCEPTED), Submission.SUBMITTED),
         ((IN, SENT, ACCEPTED, REFUSED), Submission.SUBMITTED),
         ((IN, SENT, LOST), Submission.UNKNOWN),
@@ -143,6 +146,59 @@ def test_what_is_said_of_the_jobs(steps, submission):
     assert judge(*steps).submission is submission
 
 
+def test_one_by_one_a_job_that_ran_stays_submitted():
+    assert judge(IN, SENT, OK, SENT, jobs=2).submission is Submission.SUBMITTED
+
+
+OF_JOBS = [event for event in EVENTS if event not in (SALT, IN, REFUSED)]
+
+
+@pytest.mark.parametrize("steps", TABLE, ids=str)
+@pytest.mark.parametrize("event", OF_JOBS, ids=repr)
+def test_after_a_word_of_the_jobs_nobody_says_that_the_server_has_none(steps, event):
+    """Also if the word is wrong, and if a refusal follows."""
+    verdict = judge(*steps)
+    for told in (event, REFUSED):
+        with suppress(RemoteProtocolError):
+            verdict.judge(told)
+        assert verdict.submission is not Submission.NOT_SUBMITTED
+
+
+@pytest.mark.parametrize("steps", TABLE, ids=str)
+def test_what_no_bytes_have_brought_proves_nothing(steps):
+    for event in TABLE[steps]:
+        if isinstance(event, LoggedIn):
+            judge(*steps).judge(event, is_brought=False)
+        elif not isinstance(event, Output):
+            verdict = judge(*steps)
+            with pytest.raises(RemoteProtocolError):
+                verdict.judge(event, is_brought=False)
+            assert event not in OF_JOBS or verdict.submission is not Submission.NOT_SUBMITTED
+
+
+def test_a_refusal_that_came_before_the_jobs_had_left_says_nothing_of_them():
+    verdict = judge(IN)
+    verdict.part_left(SENT)
+    verdict.judge(REFUSED)
+    assert verdict.submission is Submission.UNKNOWN
+
+
+def test_an_acceptance_says_nothing_of_the_jobs_until_all_has_left():
+    verdict = judge(IN, SENT)
+    verdict.bytes_came()
+    verdict.judge(ACCEPTED)
+    before = verdict.submission
+    verdict.all_left()
+    assert (before, verdict.submission) == (Submission.UNKNOWN, Submission.SUBMITTED)
+
+
+@pytest.mark.parametrize(("steps", "jobs"), [((IN, SENT), 1), ((IN, SENT, ACCEPTED), 1), ((IN, Part(b"x", 2)), 2),
+                                             ((IN, ASKED, Attached(3, BEGINNING)), None)])  # fmt: skip
+def test_more_jobs_than_there_are_do_not_leave(steps, jobs):
+    with pytest.raises(LocalProtocolError):
+        judge(*steps, jobs=jobs).check_part(SENT)
+
+
 @pytest.mark.parametrize("event", [Ended("skipped"), JobFinished(1, "done"), Output(1, "stdin", "x")], ids=repr)
 def test_an_unknown_word_is_an_error(event):
     with pytest.raises(RemoteProtocolError):
@@ -154,7 +210,7 @@ def test_whoever_knows_only_the_session_learns_of_the_jobs_when_it_attaches():
     assert (verdict.offset, verdict.was_accepted, verdict.submission) == (Offset(2, 5, 0), True, Submission.SUBMITTED)
     finished = [JobStarted(2), JobFinished(2, "ok"), JobStarted(3), JobFinished(3, "ok")]
     assert judge(IN, ASKED, Attached(3, Offset(2)), *finished, ENDED, jobs=None).failure == ""
-    for steps in ((IN, SENT, ACCEPTED), (IN, ASKED, ENDED), (IN, ASKED, Attached(3, Offset(2)), ENDED),
+    for steps in ((IN, ASKED, ACCEPTED), (IN, ASKED, ENDED), (IN, ASKED, Attached(3, Offset(2)), ENDED),
                   (IN, ASKED, Attached(0, Offset(1))), (IN, ASKED, Attached(3, Offset(5))),
                   (IN, ASKED, Attached(3, Offset(0))), (IN, Attached(3, Offset(2)))):  # fmt: skip
         with pytest.raises(RemoteProtocolError):

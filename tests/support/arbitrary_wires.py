@@ -23,7 +23,8 @@ METHODS = ("log_in", "answer_salt", "submit", "leave", "receive", "part_left")
 class ScriptedWire(wire.Wire):
     """At each call of a method it does the next steps of its script: tells an event, sends a part, or calls a function.
 
-    `log` is what happened, in order: "received", a Part that has left, an Event that the client has taken.
+    `log` is what happened, in order: "received" (bytes), "closed" (the end of the stream), "wanted" (to send a part), a
+    Part that has left, an Event that the client has taken, "dry" (it has asked for one in vain).
     """
 
     script: ClassVar[dict[str, list[list[object]]]]
@@ -35,6 +36,7 @@ class ScriptedWire(wire.Wire):
             if isinstance(step, Event):
                 self.tell(step)
             elif isinstance(step, Part):
+                self.log.append("wanted")
                 self.send(step.data, step.shown, step.jobs)
             else:
                 assert callable(step)
@@ -49,11 +51,14 @@ class ScriptedWire(wire.Wire):
     def submit(self) -> None:
         self._play("submit")
 
+    def attach(self, _session: str, _offset: object) -> None:
+        self._play("attach")
+
     def leave(self) -> None:
         self._play("leave")
 
-    def receive(self, _data: bytes) -> None:
-        self.log.append("received")
+    def receive(self, data: bytes) -> None:
+        self.log.append("received" if data else "closed")
         self._play("receive")
 
     def part_left(self) -> None:
@@ -63,8 +68,7 @@ class ScriptedWire(wire.Wire):
 
     def next_event(self) -> Event | None:
         event = super().next_event()
-        if event is not None:
-            self.log.append(event)
+        self.log.append("dry" if event is None else event)
         return event
 
 
@@ -121,21 +125,30 @@ def run_session(  # noqa: PLR0917
     script: dict[str, list[list[object]]],
     jobs: int,
     argv: Sequence[str] = (),
-    receipts: int = 5,
+    receipts: int | list[int] = 5,
     room: int = 1000,
     is_eager: bool = False,
     has_secret: bool = False,
+    patience: int = 0,
     check: Callable[[Session], None] = lambda _session: None,
 ) -> tuple[int, list[object]]:
-    """The return code of a session with this script, and its log."""
-    options = parse(["-s", "127.0.0.1:1", *["-c", "pass"] * jobs, *argv])
+    """The return code of a session with this script, and its log. `receipts` may be a list: of each connection."""
+    options = parse(["-s", "127.0.0.1:1", *["-c", "pass"] * jobs, *argv]).replace(patience=patience)
     log: list[object] = []
     wire_class = type("Wire", (ScriptedWire,), {"script": script, "log": log})
-    guarded = GuardedWire(wire_class, make_call(jobs), waiter)
+
+    def next_stream() -> FakeStream:
+        return FakeStream(receipts.pop(0) if isinstance(receipts, list) else receipts, room, is_eager)
+
     secret = KnownHash() if has_secret else None
-    call = Session(options, secret, lambda: guarded, Console(0, waiter), waiter)
+
+    def make_wire() -> GuardedWire:
+        """Another connection goes on with the script."""
+        return GuardedWire(wire_class, make_call(jobs), waiter)
+
+    call = Session(options, secret, make_wire, Console(0, waiter), waiter)
     try:
-        with patch.object(connection, "connect", lambda *_: FakeStream(receipts, room, is_eager)):
+        with patch.object(connection, "connect", lambda *_: next_stream()):
             call.run()
         code = outcome.OK
     except Exception as error:

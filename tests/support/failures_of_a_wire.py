@@ -221,6 +221,10 @@ AGAINST_THE_RULES = [
         telling("", more="def next_part(self): return Part(b'', 1)"), wait),
     way("another part in the middle of one", 1, NOT, f"changed its mind in the middle of a part.*{OUR_FAULT}",
         telling("", more="def next_part(self): return Part(bytes(10**8), 1)"), wait),
+    way("part with more jobs than there are", 1, UNKNOWN, f"the wire hands over .*2 jobs, and there are .*{OUR_FAULT}",
+        telling("LoggedIn('s')", more="""def submit(self):
+        self.send(frame(b'<jobs/>'), 'jobs', 1)
+        self.send(frame(b'<jobs/>'), 'jobs', 1)"""), answer_the_login),
     way("error of the server that the wire has found", 1, UNKNOWN, "wrong word",
         telling("LoggedIn('s')", more="""def next_event(self):
         event = super().next_event()
@@ -230,12 +234,19 @@ AGAINST_THE_RULES = [
 ]  # fmt: skip
 
 NOT_TRUE = [
-    way("accepted before the login", 1, NOT, "'Accepted' is not allowed when the login has not begun",
+    way("accepted before the login", 1, UNKNOWN, "'Accepted' is not allowed when the login has not begun",
         telling("Accepted()"), answer_the_login),
     way("salt for an osuser login", 1, NOT, "wants a proof of a password, and the login has none",
         telling("SaltReceived(None)"), answer_the_login),
     way("no salt for a challenge login", 1, NOT, "wants no proof of the password",
         telling("LoggedIn('s')"), answer_the_login, CHALLENGE),
+    way("login that is granted before the proof has left", 1, NOT, "was granted before the proof of the password",
+        telling("SaltReceived(None)", more="def answer_salt(self, hash_): self.tell(LoggedIn('s'))"), answer_the_login,
+        CHALLENGE),
+    way("accepted by the wire itself", 1, UNKNOWN, "no bytes have brought .*Accepted",
+        telling("LoggedIn('s')", more="""def submit(self):
+        self.send(frame(b'<jobs/>'), 'jobs', 1)
+        self.tell(Accepted())"""), answer_the_login),
     way("salt of another password file", 2, NOT, "has another salt",
         telling("SaltReceived('$2b$10$zbcdefghijklmnopqrstuu')"), answer_the_login, CHALLENGE),
     way("accepted before the jobs have left", 1, UNKNOWN, "the jobs were accepted when .*0 of 1 .*had been handed over",
@@ -263,7 +274,7 @@ NOT_TRUE = [
         telling("LoggedIn('s')", "JobStarted(2)"), answer_the_jobs, TWO),
     way("output of no stream", 1, SUBMITTED, "output of an unknown stream",
         telling("LoggedIn('s')", "Accepted(), Output(1, 'stdlog', 'x')"), answer_the_jobs),
-    way("something after the end, by a wire", 1, SUBMITTED, "something follows the end of the session",
+    way("something after the end, by a wire", 1, SUBMITTED, "'Accepted' is not allowed when the session is over",
         telling("LoggedIn('s')", "Accepted(), Ended('ok'), Accepted()"), answer_the_jobs),
     way("refused for a reason of its own", 1, NOT, r"refused the session \(.*holiday",
         telling("Refused('holiday')"), answer_the_login),
