@@ -144,3 +144,11 @@ def test_none_of_the_files_in_the_folder_of_jobs_is_imported_by_it(rehearse):
     for name in ("__future__", "traceback", "typing"):
         rehearse.write(f"{name}.py", "import os; os.write(1, b'imported\\n')")
     assert output(job(rehearse, "ppms.f()")) == ["ppms.f()"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such FIFO")
+def test_a_stand_in_that_is_a_fifo_is_a_2_and_no_hang(rehearse):
+    os.mkfifo(rehearse.folder / "fifo")
+    done = rehearse("--stand-in", "fifo", "-c", "pass")
+    said = "headless rehearse: error: --stand-in: 'fifo' cannot be used: it is no regular file\n"
+    assert (done.returncode, done.stderr) == (2, said)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import locale
 import os
 
 import pytest
 
+from headless.outcome import SessionError
+from headless.protocol.vocabulary import PY_FILE, Job
+from headless.rehearsal import arguments, places
+from support.in_process import run_here
 from support.rehearsal import notes
 
 # Files
@@ -60,6 +65,35 @@ def test_a_link_out_of_the_folder_of_files_is_refused(rehearse):
     (rehearse.folder / "files").mkdir()
     (rehearse.folder / "files" / "close.py").symlink_to(rehearse.folder / "close.py")
     assert rehearse("--files-from", "files", "-t", "-1", "-f", "/planta/close.py").returncode == 2
+
+
+@pytest.mark.parametrize(
+    ("number", "kind"),
+    [(errno.EIO, SessionError), (errno.ESTALE, SessionError), (errno.EMFILE, SessionError), (errno.EACCES, None)],
+)
+def test_a_fault_that_may_pass_is_no_file_that_is_not_there(monkeypatch, tmp_path, number, kind):
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "stat", fail)
+    job = Job(PY_FILE, "close.py")
+    if kind is None:
+        assert places.find([job], str(tmp_path)) == ((job,), [])
+        return
+    with pytest.raises(kind, match=os.strerror(number)):
+        places.find([job], str(tmp_path))
+
+
+@pytest.mark.parametrize(("number", "status"), [(errno.EIO, 1), (errno.ENFILE, 1), (errno.EACCES, 2)])
+@pytest.mark.parametrize("option", ["--stand-in", "--files-from"])
+def test_a_fault_that_may_pass_is_no_mistake_in_the_own_options(monkeypatch, option, number, status):
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(arguments, "read_regular", fail)
+    monkeypatch.setattr(os, "stat", fail)
+    done = run_here("rehearse", option, "x", "-c", "pass")
+    assert (done.status, done.stderr.count("\n")) == (status, 1)
 
 
 # Jobs that the command leaves

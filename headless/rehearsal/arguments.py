@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headless.options import PACKAGE, Answer
-from headless.outcome import ParameterError
+from headless.outcome import ParameterError, SessionError, is_final
+from headless.rehearsal.places import read_regular
 
 PROGRAM = f"{PACKAGE} rehearse"
 
@@ -125,16 +127,29 @@ def _checked(option: str, value: str) -> str:
 
 
 def _existing(option: str, value: str) -> str:
+    """Raises ParameterError, SessionError if that cannot be found out now."""
     path = os.path.abspath(value)
     if option != "--stand-in":
-        if not os.path.isdir(path):
-            raise ParameterError(f"{option}: there is no folder {value!r}")
+        _check_folder(option, value, path)
         return path
     try:
-        with open(path, "rb") as file:
-            compile(file.read(), path, "exec", dont_inherit=True)
-    except (OSError, SyntaxError, ValueError) as error:
-        raise ParameterError(
-            f"{option}: {value!r} cannot be used: {getattr(error, 'strerror', None) or error}"
-        ) from None
+        compile(read_regular(path), path, "exec", dont_inherit=True)
+    except OSError as error:
+        kind = ParameterError if is_final(error) else SessionError
+        raise kind(f"{option}: {value!r} cannot be used: {error.strerror or error}") from None
+    except (ParameterError, SyntaxError, ValueError) as error:
+        raise ParameterError(f"{option}: {value!r} cannot be used: {error}") from None
     return path
+
+
+def _check_folder(option: str, value: str, path: str) -> None:
+    """Raises ParameterError, SessionError if that cannot be found out now."""
+    try:
+        if stat.S_ISDIR(os.stat(path).st_mode):
+            return
+    except ValueError:  # a NUL
+        pass
+    except OSError as error:
+        if not is_final(error):
+            raise SessionError(f"{option}: {value!r} cannot be used now: {error.strerror}") from None
+    raise ParameterError(f"{option}: there is no folder {value!r}")

@@ -4,15 +4,34 @@ run is the server's to say."""
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterable
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import PurePosixPath, PureWindowsPath
 
+from headless.outcome import ParameterError, SessionError, is_final
 from headless.protocol.vocabulary import PY_FILE, Job
+
+
+def read_regular(path: str, limit: int = -1) -> bytes:
+    """The content of a file, at most so many bytes of it. Raises OSError, ParameterError for what is no regular file:
+    a FIFO would wait for a writer."""
+    with open(path, "rb", opener=_open_regular) as file:
+        return file.read(limit)
+
+
+def _open_regular(path: str, flags: int) -> int:
+    """Raises OSError, ParameterError."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0))
+    mode = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(mode):
+        os.close(descriptor)
+        raise ParameterError("Is a directory" if stat.S_ISDIR(mode) else "it is no regular file")
+    return descriptor
 
 
 def find(jobs: Iterable[Job], folder: str) -> tuple[tuple[Job, ...], list[str]]:
     """The jobs with the names that their files have below the folder, and a sentence for each name that is another
-    one."""
+    one. Raises SessionError if that cannot be found out now."""
     found, remarks = [], []
     for job in jobs:
         name = _name_here(job.text, folder) if job.kind == PY_FILE else job.text
@@ -39,9 +58,16 @@ def _name_here(name: str, folder: str) -> str:
 
 
 def _is_file(folder: str, name: str) -> bool:
-    """Whether a file of this name is below the folder."""
+    """Whether a file of this name is below the folder. Raises SessionError."""
+    path = os.path.join(folder, name)
     try:
-        path = (Path(folder) / name).resolve()
-        return path.is_file() and path.is_relative_to(Path(folder).resolve())
-    except (OSError, ValueError, RuntimeError):  # a name that no file can have; links in a circle
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return False
+        place = os.path.realpath(folder)
+        return os.path.commonpath([place, os.path.realpath(path)]) == place
+    except ValueError:  # a name that no file can have; another drive of Windows
         return False
+    except OSError as error:
+        if is_final(error):
+            return False
+        raise SessionError(f"whether there is a file {path!r} cannot be found out now: {error.strerror}") from None
