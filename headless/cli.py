@@ -6,7 +6,18 @@ from __future__ import annotations
 import os
 import sys
 
-from headless.options import PROGRAM, WAIT, Answer, check_no_hash, parse, parse_command, patience
+from headless.options import (
+    PACKAGE,
+    PROGRAM,
+    REHEARSAL,
+    WAIT,
+    Answer,
+    check_no_hash,
+    parse,
+    parse_command,
+    patience,
+    refuse_in_rehearsal,
+)
 from headless.outcome import OK, PARAMETER_ERROR, ParameterError, explain
 from headless.terminal import print_answer, print_error, print_warning
 
@@ -30,6 +41,8 @@ def run() -> NoReturn:
 def main(argv: Sequence[str]) -> int:
     """The return code for a command line without the program's name: 0 to 3, or the negative number of the signal that
     the process has to end by."""
+    if REHEARSAL in os.environ:
+        return _rehearse(argv)
     receipt = _receipt()
     try:
         options = parse(argv).replace(patience=_patience())
@@ -50,6 +63,17 @@ def main(argv: Sequence[str]) -> int:
         return code if receipt is None else receipt.end_without_call(code, text)
 
 
+def _rehearse(argv: Sequence[str]) -> int:
+    """The same inside of a rehearsal, which reaches no server but its own."""
+    try:
+        from headless.rehearsal import command
+    except Exception as error:
+        code, text = explain(error)
+        print_error(PROGRAM, text)
+        return code
+    return command.main_inside(argv)
+
+
 def run_command(command: str, argv: Sequence[str]) -> int:
     """The same for a command that talks to a server. Raises HeadlessError or ProtocolError."""
     try:
@@ -57,6 +81,7 @@ def run_command(command: str, argv: Sequence[str]) -> int:
     except Answer as answer:
         print_answer(str(answer))
         return OK
+    refuse_in_rehearsal(f"{PACKAGE} {command}")
     if command == WAIT:
         from headless.client import call
 

@@ -24,6 +24,7 @@ PROGRAM = "planta_headless.py"
 PACKAGE = "headless"
 VERSION = "planta_headless.py 39 Mars"
 NO_TIMEOUT = -1
+REHEARSAL = "PLANTA_REHEARSAL"  # the variable under which the command speaks to the server of a rehearsal alone
 # Commands of `headless` that talk to a server, and what they are for.
 WAIT, CANCEL, SESSIONS, PASSWORD_FILE = "wait", "cancel", "sessions", "password-file"
 LOG_IN = "log-in"  # of `check`: nothing but that
@@ -330,6 +331,12 @@ def patience(value: str) -> int:
     if value and not re.fullmatch("0*[1-9][0-9]{0,8}", value):
         raise ParameterError(f"PLANTA_PATIENCE {value[:80]!r} is not a whole number of seconds from 1 to 999999999")
     return int(value or 0)
+
+
+def refuse_in_rehearsal(command: str) -> None:
+    """Raises ParameterError inside of a rehearsal: this command would reach a server of somebody else."""
+    if REHEARSAL in os.environ:
+        raise ParameterError(f"this is a rehearsal ({REHEARSAL} is set): {command} would reach another server")
 
 
 def _login(auth_type: str | None, user: str | None, secret_file: str | None) -> OsUserLogin | ChallengeLogin:

@@ -20,6 +20,7 @@ from headless.admin.places import File, Kind
 from headless.admin.reading import Reading
 from headless.arguments import Parser
 from headless.options import PROGRAM as PROGRAM_OF_JOBS
+from headless.options import refuse_in_rehearsal
 from headless.outcome import ParameterError
 from headless.report import report
 from headless.terminal import print_answer
@@ -34,6 +35,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser.parse_args(argv)
     if arguments.user is not None and not arguments.file:
         parser.error("--as needs a FILE")
+    if arguments.connect:
+        refuse_in_rehearsal(f"{PROGRAM} --connect")
     try:
         found = _Checks(arguments).run()
         if arguments.fix is not None:

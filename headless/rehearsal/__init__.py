@@ -4,6 +4,10 @@ What is where. An import leads down this list, never up.
 
     command.py         one rehearsal, and its exit status
     crontab.py         the lines of a crontab, each with the rehearsal as a process
+    containment.py     whether a line can be run, and no call in it reaches a real server
+    programs.py        which programs start nothing, or only the command behind them
+    shell_text.py      the commands in a text of the shell
+    nesting.py         the variable that keeps what runs inside of a rehearsal in it
     arguments.py       what the rehearsal itself is told, before the options of the command
     places.py          where the files of the command line are here
     server.py          the server, as long as the rehearsal lasts

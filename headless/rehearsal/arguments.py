@@ -35,7 +35,8 @@ Own options, which come first:
   --dry-run           jobs are checked, accepted and compiled, but not run
   --crontab FILE      instead of a command line: the lines of this crontab that
                       call planta_headless.py, one after the other, as cron
-                      runs them; all else in them really runs. - is stdin
+                      runs them; all else in them really runs, scripts, too. A
+                      line that may reach a real server is not run. - is stdin
   --line N            of them the one in this line of the file
   -h, --help          shows this
 

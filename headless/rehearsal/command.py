@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 
 from headless.client import call, password_file
 from headless.client.console import Console
-from headless.client.osuser import effective_user
 from headless.client.waiting import Waiter
 from headless.options import NO_TIMEOUT, WAIT, Answer, ChallengeLogin, Options, parse
 from headless.outcome import OK, TIMED_OUT, ParameterError, SessionError
@@ -21,9 +20,10 @@ from headless.protocol import bcrypt_hash
 from headless.protocol.text import shorten
 from headless.protocol.vocabulary import FAILED, MODULE, PY_CODE, Job
 from headless.protocol.wire import Accepted, Event
-from headless.rehearsal import arguments, places
+from headless.rehearsal import arguments, nesting, places
 from headless.rehearsal.arguments import PROGRAM, Arguments
-from headless.rehearsal.server import ask_to_end, running_server
+from headless.rehearsal.nesting import Around
+from headless.rehearsal.server import ask_to_end, running_server, runs_as
 from headless.rehearsal.stand_in import make_folder
 from headless.rehearsal.temporary import temporary_folder
 from headless.report import report
@@ -39,23 +39,22 @@ _STUB = "print('module', {0!r})\n"
 
 def main(argv: Sequence[str]) -> int:
     """What the command returns for this command line with the rehearsal's server in the place of `-s`."""
+    return _returned(lambda: _rehearse(arguments.parse(argv), nesting.around()))
+
+
+def main_inside(argv: Sequence[str]) -> int:
+    """What the command returns for its command line inside of a rehearsal: that of one more rehearsal."""
+
+    def run() -> int:
+        around = nesting.around()
+        return _rehearse(arguments.parse([*(around.options if around else ()), "--", *argv]), around)
+
+    return _returned(run)
+
+
+def _returned(run: Callable[[], int]) -> int:
     try:
-        own = arguments.parse(argv)
-        if own.crontab:
-            from headless.rehearsal import crontab  # which needs more libraries
-
-            return crontab.rehearse(own)
-        options = _parse(own.command)
-        import lxml.etree  # noqa: F401 (what is missing here would be missing in the server, too)
-
-        user, remark = _user_of(options)
-        with Waiter() as waiter:  # a signal waits while something is made or cleared away
-            if remark:
-                Console(options.verbosity, waiter).info(remark)
-            with temporary_folder() as folder:
-                code = _Rehearsal(own, options, user, Home(folder), waiter).run()
-            waiter.check()
-            return code
+        return run()
     except Answer as answer:
         print_answer(str(answer))
         return OK
@@ -63,6 +62,26 @@ def main(argv: Sequence[str]) -> int:
         return report(PROGRAM, SessionError(f"the server for the rehearsal cannot be had: {error}"))
     except Exception as error:
         return report(PROGRAM, error)
+
+
+def _rehearse(own: Arguments, around: Around | None) -> int:
+    """Raises HeadlessError, OSError, Answer."""
+    if own.crontab:
+        from headless.rehearsal import crontab  # which needs more libraries
+
+        return crontab.rehearse(own, around)
+    options = _parse(own.command)
+    import lxml.etree  # noqa: F401 (what is missing here would be missing in the server, too)
+
+    user, remark = _user_of(options, not own.report)
+    with Waiter() as waiter:  # a signal waits while something is made or cleared away
+        if remark:
+            Console(options.verbosity, waiter).info(remark)
+        with temporary_folder(around.folder if around else None) as folder:
+            inside = nesting.environment(folder, own, own.report or os.devnull, around)
+            code = _Rehearsal(own, options, user, Home(folder), waiter).run(inside)
+        waiter.check()
+        return code
 
 
 def _parse(argv: Sequence[str]) -> Options:
@@ -76,7 +95,7 @@ def _parse(argv: Sequence[str]) -> Options:
         raise
 
 
-def _user_of(options: Options) -> tuple[str, str]:
+def _user_of(options: Options, may_note: bool) -> tuple[str, str]:
     """The PLANTA user of the command line, and what is to be said of its password file, or "".
 
     Raises ParameterError where a login of the command would.
@@ -84,7 +103,9 @@ def _user_of(options: Options) -> tuple[str, str]:
     login = options.login
     if isinstance(login, ChallengeLogin):
         return login.user, password_file.read(login.secret_file).remark
-    os_user = effective_user()
+    os_user, problem = runs_as()
+    if problem and may_note:
+        print_note(PROGRAM, problem)
     return login.user or os_user, ""
 
 
@@ -96,14 +117,14 @@ class _Rehearsal:
         self._home = home
         self._waiter = waiter
 
-    def run(self) -> int:
-        """Raises OSError, HeadlessError."""
+    def run(self, inside: Mapping[str, str]) -> int:
+        """`inside` are the variables that keep the jobs in the rehearsal. Raises OSError, HeadlessError."""
         self._home.create()
         login = self._make_account()
         if self._own.accept_modules:
             self._make_modules()
         jobs = self._find_files() if self._own.files_from else self._options.jobs
-        with running_server(self._home, self._options_of_server(), self._waiter) as (server, service):
+        with running_server(self._home, self._options_of_server(), inside, self._waiter) as (server, service):
             options = self._options.replace(service=service, login=login, jobs=jobs)
             code = call.run_within(self._waiter, options, _Notice(self._note()))
             if code == OK and options.timeout == 0:
@@ -158,7 +179,7 @@ class _Rehearsal:
         is_harmless = self._own.accept_modules and all(job.kind == MODULE for job in self._options.jobs)
         if self._own.dry_run or is_harmless or self._own.report:
             return ""
-        return f"the jobs really run, on this machine, as {effective_user()} (--dry-run does not run them)"
+        return f"the jobs really run, on this machine, as {runs_as()[0]} (--dry-run does not run them)"
 
     def _follow(self, options: Options) -> int:
         """Waits for the end of jobs that the command does not wait for, and says what has become of them. Returns the

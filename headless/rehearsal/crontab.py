@@ -1,8 +1,8 @@
 """The lines of a crontab, rehearsed as cron would run them, one after the other: its shell, its environment and nothing
-else, the home of the user, what stands behind a %. In each line `/bin/sh SCRIPT`, which rehearses, takes the place of
-each call of planta_headless.py; all else in the line really runs.
+else, the home of the user, what stands behind a %. All in a line really runs, but for the calls of planta_headless.py.
 
-How a crontab and its commands are read is in admin/. What a rehearsal is, command.py says: here it is a process.
+Two guards keep each of them from a real server: `/bin/sh SCRIPT`, which rehearses, takes its place in the line; and a
+variable makes the command rehearse, however a script of the line calls it. Which lines may be run is in containment.py.
 """
 
 from __future__ import annotations
@@ -12,30 +12,37 @@ import os
 import re
 import shlex
 import signal
+import stat
 import subprocess
 import sys
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from headless.admin import crontab, places, shell
+from headless.admin.command_line import is_mentioned
 from headless.admin.entry import Call, Entry
 from headless.admin.places import File, Kind
-from headless.admin.reading import Program, Reading
-from headless.client.osuser import effective_user
+from headless.admin.reading import Reading
 from headless.client.waiting import READ, Waiter
-from headless.outcome import CommandFailed, Interrupted, ParameterError
+from headless.outcome import CommandFailed, Interrupted, ParameterError, is_final
+from headless.rehearsal import containment, nesting
 from headless.rehearsal.arguments import PROGRAM, Arguments
+from headless.rehearsal.nesting import Around
+from headless.rehearsal.server import runs_as
 from headless.rehearsal.temporary import temporary_folder
 from headless.terminal import escape_control_chars, print_answer, print_note
 
 _COMMAND = "planta_headless.py"
 _PACKAGE = Path(__file__).parent.parent
 _SECONDS_TO_END = 10.0
-_MAX_SCRIPT_BYTES = 1 << 20
+_STAND_IN = "/dev/null/rehearse"  # a name that no file can have, in the place of the script
+# What may be the command, put together by the shell.
+_ALIKE = re.compile("planta_h|headless")
+_REPORT = "report"
 _HEAD = ("line", "schedule", "code", "seconds", "jobs", "what became of them")
 
 
@@ -58,7 +65,7 @@ class _Line:
         return self.code == 0 and bool(self.reports)
 
 
-def rehearse(own: Arguments) -> int:
+def rehearse(own: Arguments, around: Around | None) -> int:
     """0 if there are lines that call the command and each has returned 0, else 1. Raises ParameterError, CommandFailed,
     Interrupted, OSError."""
     if os.name == "nt":
@@ -69,16 +76,17 @@ def rehearse(own: Arguments) -> int:
         if not lines:
             raise ParameterError(f"line {own.line} of {own.crontab!r} does not call {_COMMAND}")
     what = "their jobs are not run" if own.dry_run else "and so do their jobs"
-    print_note(
-        PROGRAM,
-        f"the lines really run, with their redirections, on this machine, as {effective_user()}; {what}",
-    )
+    user, problem = runs_as()
+    print_note(PROGRAM, f"the lines really run, with their redirections, on this machine, as {user}; {what}")
+    if problem:
+        print_note(PROGRAM, problem)
     with Waiter() as waiter:
-        with temporary_folder() as folder:
+        with temporary_folder(around.folder if around else None) as folder:
+            inside = nesting.environment(folder, own, os.path.join(folder, _REPORT), around)
             for line in lines:
                 if not line.problem:
                     print_answer(f"line {line.number}:\n")
-                    _Run(line, own, folder, waiter).run()
+                    _Run(line, own, folder, inside, waiter).run()
         waiter.check()
     print_answer((_table(lines) if lines else "") + _summary(lines, 0 if own.line else others))
     return 0 if lines and all(line.is_good for line in lines) else 1
@@ -89,7 +97,7 @@ def _file(path: str) -> File:
     try:
         if path == "-":
             content = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-            return File(path, content, Kind.CRONTAB, effective_user())
+            return File(path, content, Kind.CRONTAB, runs_as()[0])
         file = places.read(path, None)
     except ParameterError as error:
         raise ParameterError(f"--crontab: {error}") from None
@@ -120,31 +128,38 @@ def _line(entry: Entry) -> _Line | None:
     problem = next((each.text for each in reading.findings if each.rule == "syntax"), "")
     if problem:
         return _Line(number, entry, problem=problem) if _COMMAND in entry.command.text else None
-    if not (reading.calls or any(map(_names_the_command, reading.programs))):
+    contained = containment.judge(entry, _replaced(entry, reading.calls, f"/bin/sh {_STAND_IN}"), _STAND_IN)
+    is_doubtful = contained.doubt and (contained.mentions or _may_be_named(entry))
+    if not (reading.calls or contained.calls or is_doubtful):
         return None
-    return _Line(number, entry, reading.calls, _why_not(entry, reading))
+    return _Line(number, entry, reading.calls, _why_not(entry, reading) or contained.doubt)
+
+
+def _may_be_named(entry: Entry) -> bool:
+    """Whether the command may be named in the line, or in a setting that it uses."""
+    text = entry.command.text
+    used = (value for name, value in entry.environment.items() if re.search(rf"\$\{{?{re.escape(name)}\b", text))
+    return any(is_mentioned(each) or _ALIKE.search(each) for each in (text, *used))
 
 
 def _why_not(entry: Entry, reading: Reading) -> str:
-    """Why the line must not be run: above all because the command itself would be. Or ""."""
-    for program in reading.programs:
-        if _names_the_command(program):
-            return f"it starts {program.word.text}, which calls {_COMMAND}: rehearse its calls one by one"
+    """Why the line cannot be run as it is, or ""."""
     if any(option.begin < call.script.end for call in reading.calls for option in call.options):
         return f"{_COMMAND} and its options come from one variable"
     if _COMMAND in _replaced(entry, reading.calls, ""):
         return f"not each {_COMMAND} in it could be replaced"
-    if entry.folder is None or not os.path.isdir(entry.folder):
-        return f"there is no folder {entry.folder!r}, where it begins" if entry.folder else "HOME is not known"
-    return ""
+    return _what_is_wrong_with(entry.folder)
 
 
-def _names_the_command(program: Program) -> bool:
+def _what_is_wrong_with(folder: str | None) -> str:
+    """Why no line can begin in this folder, or ""."""
     try:
-        with open(os.path.join(program.folder or "/", program.word.text), "rb") as file:
-            return _COMMAND.encode() in file.read(_MAX_SCRIPT_BYTES)
-    except (OSError, ValueError):
-        return False
+        if folder and stat.S_ISDIR(os.stat(folder).st_mode):
+            return ""
+    except OSError as error:
+        if not is_final(error):
+            return f"the folder {folder!r}, where it begins, cannot be looked at now: {error.strerror}"
+    return f"there is no folder {folder!r}, where it begins" if folder else "HOME is not known"
 
 
 def _replaced(entry: Entry, calls: Iterable[Call], script: str) -> str:
@@ -160,17 +175,26 @@ def _replaced(entry: Entry, calls: Iterable[Call], script: str) -> str:
 class _Run:
     """One line, as it runs."""
 
-    def __init__(self, line: _Line, own: Arguments, folder: str, waiter: Waiter) -> None:
+    def __init__(self, line: _Line, own: Arguments, folder: str, inside: Mapping[str, str], waiter: Waiter) -> None:
         assert line.entry is not None
         self._line = line
         self._entry = line.entry
         self._waiter = waiter
-        self._report = os.path.join(folder, "report")
+        self._inside = inside
+        self._report = os.path.join(folder, _REPORT)
         self._stdin = os.path.join(folder, "stdin")
         self._script = os.path.join(folder, "rehearse")
         if not re.fullmatch(r"[\w/.+-]+", self._script):  # it stands in quotes of any kind
             raise CommandFailed(f"the folder {folder!r} needs a name without blanks and special characters: set TMPDIR")
-        rehearsal = [sys.executable, str(_PACKAGE), "rehearse", *_own_options(own), "--report", self._report, "--"]
+        rehearsal = [
+            sys.executable,
+            str(_PACKAGE),
+            "rehearse",
+            *nesting.own_options(own),
+            "--report",
+            self._report,
+            "--",
+        ]
         Path(self._script).write_text(f'exec {shlex.join(rehearsal)} "$@"\n', encoding="utf-8")
         Path(self._stdin).write_bytes(os.fsencode(self._entry.stdin))
         Path(self._report).write_bytes(b"")
@@ -185,7 +209,7 @@ class _Run:
                 process = subprocess.Popen(
                     [self._entry.shell, "-c", command],
                     cwd=self._entry.folder,
-                    env=self._entry.environment,
+                    env={**self._entry.environment, **self._inside},
                     stdin=stdin,
                     pass_fds=[holder],
                     start_new_session=True,
@@ -221,15 +245,6 @@ class _Run:
 def _signal_group(process: subprocess.Popen[bytes], signum: int) -> None:
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signum)
-
-
-def _own_options(own: Arguments) -> list[str]:
-    """For the rehearsal of a call, wherever that has its working directory."""
-    options = ["--files-from", own.files_from or os.getcwd()]
-    options += ["--modules-from", own.modules_from] if own.modules_from else []
-    options += ["--stand-in", own.stand_in] if own.stand_in else []
-    options += ["--accept-modules"] if own.accept_modules else []
-    return options + (["--dry-run"] if own.dry_run else [])
 
 
 def _table(lines: Iterable[_Line]) -> str:

@@ -5,23 +5,36 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from headless.client.osuser import effective_user
 from headless.client.waiting import Waiter
 from headless.options import Service
-from headless.outcome import Interrupted, SessionError
+from headless.outcome import Interrupted, ParameterError, SessionError
 from headless.server.home import Home
 
 _LISTENING = "listening on "
 _PACKAGE = Path(__file__).parent.parent
 
 
+def runs_as() -> tuple[str, str]:
+    """The user that the jobs run as, and what is to be said of that, or "": in a container a user may have no name."""
+    try:
+        return effective_user(), ""
+    except ParameterError:
+        number = str(os.geteuid())
+        return number, f"the user number {number} has no name here: an osuser login of the command itself is a 2"
+
+
 @contextmanager
-def running_server(home: Home, options: list[str], waiter: Waiter) -> Iterator[tuple[subprocess.Popen[str], Service]]:
-    """A server below this home, with these options of `serve`, and where it listens. It ends when this process lets go
-    of its standard input, however this process ends. Raises SessionError if it does not start, Interrupted."""
+def running_server(
+    home: Home, options: list[str], environment: Mapping[str, str], waiter: Waiter
+) -> Iterator[tuple[subprocess.Popen[str], Service]]:
+    """A server below this home, with these options of `serve` and these variables besides, and where it listens. It
+    ends when this process lets go of its standard input, however this process ends. Raises SessionError if it does not
+    start, Interrupted."""
     serve = [sys.executable, str(_PACKAGE), "serve", "--until-eof", "--end-jobs", "--log-level", "error"]
     place = ["--listen", "127.0.0.1:0", "--home", str(home.folder)]
     log = home.folder / "log"
@@ -30,6 +43,7 @@ def running_server(home: Home, options: list[str], waiter: Waiter) -> Iterator[t
         open(log, "w", encoding="utf-8") as stderr,
         subprocess.Popen(
             [*serve, *place, *options],
+            env={**os.environ, **environment},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=stderr,

@@ -13,9 +13,10 @@ _SECONDS_BETWEEN_TRIES = 0.05
 
 
 @contextmanager
-def temporary_folder() -> Iterator[str]:
-    """A new folder for this user alone, inside this. Raises OSError, at the end if it cannot be removed."""
-    folder = tempfile.TemporaryDirectory(prefix="planta-rehearsal-")
+def temporary_folder(parent: str | None = None) -> Iterator[str]:
+    """A new folder for this user alone, inside this; below `parent`, if it is to go with that at the latest. Raises
+    OSError, at the end if it cannot be removed."""
+    folder = tempfile.TemporaryDirectory(prefix="planta-rehearsal-", dir=parent)
     try:
         yield folder.name
     finally:

@@ -1,0 +1,402 @@
+"""Whether a line of a crontab can be run, and no call of the command in it reaches a real server: each command in it,
+and in the scripts that it starts, must be one that is known here. When in doubt, a line is not run.
+
+Known are the command of this very installation, which keeps to the rehearsal as long as its variable reaches it;
+programs that start no other, or the one behind them with the environment as it is; and scripts of sh that consist of
+those.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import sysconfig
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from headless.admin.command_line import COMMAND, PYTHON, base_name, is_mentioned
+from headless.admin.entry import Entry
+from headless.admin.shell_words import Word
+from headless.options import PROGRAM
+from headless.outcome import ParameterError, is_final
+from headless.rehearsal import shell_text
+from headless.rehearsal.places import read_regular
+from headless.rehearsal.programs import (
+    CHANGE_THE_SHELL,
+    ELSEWHERE,
+    OF_THE_SHELL,
+    WRAPPERS,
+    behind_options,
+    certain,
+    check_arguments,
+    pattern_for,
+    written_by,
+)
+from headless.rehearsal.shell_text import Doubt, ShellText
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+_SYSTEM = frozenset(map(os.path.realpath, ("/bin", "/usr/bin", "/sbin", "/usr/sbin")))
+_SHELLS = ("sh", "dash", "bash")
+_MAX_TEXTS = 200
+_MAX_DEPTH = 10
+_MAX_BYTES = 1 << 20
+
+
+@dataclass
+class _Unit:
+    """A line with all that it starts."""
+
+    stand_in: str
+    calls: bool = False  # the command, and not by the stand-in
+    mentions: bool = False  # it, in a file
+    texts: int = 0
+    scripts: set[str] = field(default_factory=set)
+    written: list[tuple[Word, tuple[str, ...] | None]] = field(default_factory=list)  # and the folders it may be in
+
+
+@dataclass(frozen=True)
+class _Scope:
+    """What holds for a text: `variables` that are certain, the `folders` that it may be run in (None: any), and the
+    `paths` in which programs are looked for."""
+
+    shell: str
+    variables: Mapping[str, str]
+    folders: tuple[str, ...] | None
+    paths: tuple[str, ...]
+    has_python_path: bool = False
+    depth: int = 0
+
+
+@dataclass(frozen=True)
+class Contained:
+    """Whether the line may be run: if not, `doubt` is why, else "". Besides what has been replaced, it `calls` the
+    command, by a script say, or it names a file that `mentions` it."""
+
+    doubt: str
+    calls: bool
+    mentions: bool
+
+
+def judge(entry: Entry, command: str, stand_in: str) -> Contained:
+    """What can be said of a line in which `/bin/sh` with the script `stand_in` has taken the place of the calls."""
+    unit = _Unit(stand_in)
+    doubts = []
+    for check in (_check_settings, _check_commands):
+        try:
+            check(entry, command, unit)
+        except Doubt as doubt:
+            doubts.append(str(doubt))
+    return Contained(next(iter(doubts), ""), unit.calls, unit.mentions)
+
+
+def _check_settings(entry: Entry, _command: str, _unit: _Unit) -> None:
+    """Raises Doubt."""
+    for name in entry.environment:
+        shell_text.check_name(name)
+    is_known = base_name(entry.shell) in _SHELLS and entry.shell.startswith("/") and _is_of_the_system(entry.shell)
+    if not is_known:
+        raise Doubt(f"{entry.shell} is no shell that is known here")
+    _paths(Word(entry.environment.get("PATH", ""), True, 0, 0))
+
+
+def _check_commands(entry: Entry, command: str, unit: _Unit) -> None:
+    """Raises Doubt."""
+    paths = tuple(filter(os.path.isabs, entry.environment.get("PATH", "").split(":")))
+    folders = (entry.folder,) if entry.folder else None
+    scope = _Scope(base_name(entry.shell), entry.environment, folders, paths, "PYTHONPATH" in entry.environment)
+    _Judge(unit, scope).text(command)
+    for word, where in unit.written:
+        _check_written(word, where, unit.scripts)
+
+
+class _Judge:
+    """The commands of one text. Its methods raise Doubt."""
+
+    def __init__(self, unit: _Unit, scope: _Scope) -> None:
+        self._unit = unit
+        self._scope = scope
+        self._functions: set[str] = set()
+
+    def text(self, text: str, functions: Iterable[str] = ()) -> ShellText:
+        """What stands in it. `functions` are those that are known besides."""
+        self._unit.texts += 1
+        if self._scope.depth > _MAX_DEPTH or self._unit.texts > _MAX_TEXTS:
+            raise Doubt("it starts too many scripts, or they start each other")
+        found = shell_text.read(text, self._scope.shell, self._scope.variables)
+        self._functions = found.functions.union(functions)
+        self._widen(found)
+        self._unit.written += [(word, self._scope.folders) for word in found.targets]
+        for words in found.commands:
+            self._note_names(words)
+        for words in found.commands:
+            self._command(words)
+        return found
+
+    def _widen(self, found: ShellText) -> None:
+        """What the text itself changes may hold for each of its commands."""
+        scope = self._scope
+        for name, value in found.settings:
+            if name == "PATH":
+                scope = replace(scope, paths=(*scope.paths, *_paths(value)))
+        for words in found.commands:
+            if words[0].text == "cd":
+                scope = replace(scope, folders=_with_folder(scope.folders, words[1:], found.assigned, scope.variables))
+        variables = {name: value for name, value in scope.variables.items() if name not in found.assigned}
+        has_python_path = scope.has_python_path or "PYTHONPATH" in found.assigned
+        self._scope = replace(scope, variables=variables, has_python_path=has_python_path)
+
+    def _note_names(self, words: Sequence[Word]) -> None:
+        """Whether one of the words is a file that mentions the command: that is of interest if the line is not run."""
+        for word in words:
+            with suppress(Doubt):
+                for path in _found(certain(word), self._scope, is_argument=word is not words[0]):
+                    self._unit.mentions |= not _is_of_the_system(path) and is_mentioned(_content(path))
+
+    def _command(self, words: Sequence[Word]) -> None:
+        program = certain(words[0])
+        name = base_name(program)
+        if name in self._functions and program == name and not _found(name, self._scope):
+            return
+        if COMMAND.fullmatch(name):
+            self._check_is_ours(program)
+        elif name in WRAPPERS:
+            self._wrapper(name, words)
+        elif name in _SHELLS:
+            self._shell(name, words)
+        elif PYTHON.fullmatch(name):
+            self._python(words)
+        elif name in ("eval", ".", "source", "alias"):
+            raise Doubt(f"what {name} runs is not known")
+        elif ELSEWHERE.fullmatch(name):
+            raise Doubt(f"{name} may lose the variable that keeps its calls in the rehearsal")
+        elif name == "trap":
+            self._trap(words)
+        elif not self._starts_nothing(name, words):
+            self._script(program)
+
+    def _starts_nothing(self, name: str, words: Sequence[Word]) -> bool:
+        pattern = pattern_for(words[0].text, is_builtin=True)
+        if pattern is None and self._is_system_program(words[0].text):
+            pattern = pattern_for(name, is_builtin=False)
+        if pattern is None:
+            return False
+        check_arguments(name, pattern, words[1:])
+        self._unit.written += [(word, self._scope.folders) for word in written_by(name, words[1:])]
+        return True
+
+    def _is_system_program(self, program: str) -> bool:
+        """Whether it is one of the system's, or none at all."""
+        return all(map(_is_of_the_system, _found(program, self._scope)))
+
+    # -- what starts something --
+
+    def _wrapper(self, name: str, words: Sequence[Word]) -> None:
+        if name not in OF_THE_SHELL and not self._is_system_program(words[0].text):
+            raise Doubt(f"{words[0].text} is not that of the system")
+        if name == "command" and words[1:] and words[1].text in ("-v", "-V"):
+            return
+        rest = behind_options(name, words)
+        while name == "env" and rest and "=" in certain(rest[0]):
+            self._check_setting(rest.pop(0).text)
+        if name == "flock" and rest and rest[0].text in ("-c", "--command"):
+            self._inner(base_name(self._scope.variables.get("SHELL", "")), rest[1:])
+        elif rest and rest[0].text in CHANGE_THE_SHELL:
+            raise Doubt(f"what {name} {rest[0].text} does is not known")
+        elif rest:
+            self._command(rest)
+
+    def _check_setting(self, text: str) -> None:
+        variable = text.partition("=")[0]
+        shell_text.check_name(variable)
+        if variable in ("PYTHONPATH", *self._scope.variables):
+            raise Doubt(f"env changes {variable}")
+
+    def _shell(self, name: str, words: Sequence[Word]) -> None:
+        if not self._is_system_program(words[0].text):
+            raise Doubt(f"{words[0].text} is no shell that is known here")
+        rest, has_text = list(words[1:]), False
+        while rest and re.match("[-+].", certain(rest[0])):
+            option = rest.pop(0).text
+            if not re.fullmatch("[-+][ceuxnfv]*o?", option):
+                raise Doubt(f"what {name} {option} starts is not known")
+            has_text |= "c" in option
+            if option.endswith("o"):
+                del rest[:1]
+        if not rest:
+            raise Doubt(f"{name} reads its commands from somewhere else")
+        if has_text:
+            self._inner(name, rest)
+        elif certain(rest[0]) != self._unit.stand_in:
+            self._script(rest[0].text, name)
+
+    def _inner(self, shell: str, words: Sequence[Word]) -> None:
+        """A text that is a word of the line."""
+        if not words or shell not in _SHELLS:
+            raise Doubt("which shell reads a part of it is not certain")
+        scope = replace(self._scope, shell=shell, depth=self._scope.depth + 1)
+        _Judge(self._unit, scope).text(certain(words[0]))
+
+    def _trap(self, words: Sequence[Word]) -> None:
+        if len(words) < 2 or certain(words[1]) in ("", "-"):
+            return
+        inner = _Judge(self._unit, replace(self._scope, depth=self._scope.depth + 1))
+        found = inner.text(words[1].text, self._functions)
+        if found.assigned or any(each[0].text == "cd" for each in found.commands):
+            raise Doubt(f"when trap does this is not certain: {words[1].text[:60]}")
+
+    def _python(self, words: Sequence[Word]) -> None:
+        program = words[0].text
+        self._check_is_python(program)
+        rest = list(words[1:])
+        while rest and certain(rest[0]).startswith("-"):
+            option = rest.pop(0).text
+            if option in ("-W", "-X"):
+                del rest[:1]
+            elif not re.fullmatch("-[uBEsOqb]+|-[WX].+", option):
+                raise Doubt(f"what {base_name(program)} {option} runs is not known")
+        if not rest:
+            raise Doubt(f"what {base_name(program)} runs is not known")
+        if not COMMAND.fullmatch(base_name(certain(rest[0]))):
+            raise Doubt(f"{rest[0].text} is no script of sh, and what it calls is not known")
+        self._check_is_ours(rest[0].text, is_argument=True)
+
+    def _check_is_python(self, program: str) -> None:
+        for path in _found(program, self._scope):
+            real = os.path.realpath(path)
+            is_known = _is_of_the_system(real) and PYTHON.fullmatch(base_name(real))
+            if not (is_known or real == os.path.realpath(sys.executable)):
+                raise Doubt(f"{path} is no Python that is known here")
+
+    def _check_is_ours(self, program: str, is_argument: bool = False) -> None:
+        self._unit.calls = True
+        found = _found(program, self._scope, is_argument)
+        if not found:
+            raise Doubt(f"{program} is not here")
+        if not is_argument:
+            self._check_is_python("python3")  # by its first line
+        for path in found:
+            if not _is_ours(os.path.realpath(path), self._scope.has_python_path):
+                raise Doubt(f"{path} is not the {PROGRAM} that rehearses")
+            self._unit.scripts |= {os.path.abspath(path), os.path.realpath(path)}
+
+    def _script(self, program: str, shell: str = "") -> None:
+        """A script that is started by its name, or by a shell."""
+        found = _found(program, self._scope, is_argument=bool(shell))
+        if not found:
+            raise Doubt(f"it starts {program}, which is not here")
+        for path in found:
+            if _is_of_the_system(path):
+                raise Doubt(f"what {base_name(program)} starts is not known")
+            text = _content(path)
+            self._unit.mentions |= is_mentioned(text)
+            reader = shell or _shell_of(text)
+            if not reader or "\0" in text:
+                raise Doubt(f"{program} is no script of sh, and what it calls is not known")
+            self._unit.scripts |= {os.path.abspath(path), os.path.realpath(path)}
+            _Judge(self._unit, replace(self._scope, shell=reader, depth=self._scope.depth + 1)).text(text)
+
+
+def _is_of_the_system(path: str) -> bool:
+    return os.path.realpath(os.path.dirname(path)) in _SYSTEM
+
+
+def _is_ours(real: str, has_python_path: bool) -> bool:
+    """Whether this is the command of this very package: beside it, or what pip has made of it."""
+    if real == str(_PACKAGE.parent / PROGRAM):
+        return True
+    is_installed = str(_PACKAGE.parent) == os.path.realpath(sysconfig.get_path("purelib"))
+    return is_installed and not has_python_path and os.path.dirname(real) == os.path.realpath(
+        sysconfig.get_path("scripts")
+    )  # fmt: skip
+
+
+def _found(program: str, scope: _Scope, is_argument: bool = False) -> list[str]:
+    """The files that this may be: a program is looked for in all folders of PATH, an argument only here."""
+    if os.path.isabs(program):
+        if os.path.abspath(program).startswith(("/proc/", "/dev/")):  # which may be something else there
+            raise Doubt(f"what {program} is there, is not certain")
+        places: Iterable[str] = ("/",)
+    elif "/" in program or is_argument:
+        if scope.folders is None:
+            raise Doubt(f"in which folder {program} is, is not certain")
+        places = scope.folders
+    else:
+        places = scope.paths
+    paths = (os.path.join(place, program) for place in places)
+    return [path for path in dict.fromkeys(paths) if _is_there(path)]
+
+
+def _is_there(path: str) -> bool:
+    """Raises Doubt if that cannot be found out now."""
+    try:
+        os.lstat(path)
+    except ValueError:  # a NUL
+        return False
+    except OSError as error:
+        if is_final(error):
+            return False
+        raise Doubt(f"{path} cannot be looked at now: {error.strerror}") from None
+    return True
+
+
+def _paths(value: Word) -> tuple[str, ...]:
+    """The folders that a value of PATH adds."""
+    text = re.sub(r"(?:^|:)\$(?:PATH|\{PATH\})(?=:|$)", "", value.text)
+    folders = tuple(text.strip(":").split(":")) if text else ()
+    if not all(folder.startswith("/") for folder in folders) or (not value.is_certain and re.search(r"[$`]", text)):
+        raise Doubt(f"in which folders programs are, is not certain: PATH={value.text[:60]}")
+    return folders
+
+
+def _with_folder(
+    folders: tuple[str, ...] | None, arguments: Sequence[Word], assigned: set[str], variables: Mapping[str, str]
+) -> tuple[str, ...] | None:
+    """The folders in which commands may run, if one of them is this `cd`."""
+    names = [word for word in arguments if word.text not in ("-P", "-L", "--")]
+    if not names and "HOME" in variables and "HOME" not in assigned:
+        names = [Word(variables["HOME"], True, 0, 0)]
+    if [word.text for word in names] == ["-"]:
+        return folders
+    is_known = len(names) == 1 and names[0].is_certain and os.path.isabs(names[0].text)
+    return (*folders, names[0].text) if is_known and folders is not None else None
+
+
+def _content(path: str) -> str:
+    try:
+        content = read_regular(path, _MAX_BYTES + 1)
+    except (OSError, ParameterError) as error:
+        raise Doubt(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+    if len(content) > _MAX_BYTES:
+        raise Doubt(f"{path} is too long to be looked at")
+    return content.decode("utf-8", "surrogateescape")
+
+
+def _shell_of(text: str) -> str:
+    """Which shell reads a script that is started by its name, "" if none that is known here."""
+    if not text.startswith("#!"):
+        return "sh"
+    match = re.match(r"#! ?(\S+)(?: (\S+))?[ \t]*(?:\n|$)", text)
+    if match is None:
+        return ""
+    program, argument = match[1], match[2] or ""
+    if program == "/usr/bin/env":
+        return argument if argument in _SHELLS else ""
+    is_known = base_name(program) in _SHELLS and _is_of_the_system(program)
+    return base_name(program) if is_known and re.fullmatch("(?:-[eux]+)?", argument) else ""
+
+
+def _check_written(word: Word, folders: tuple[str, ...] | None, scripts: set[str]) -> None:
+    """Raises Doubt if this may be a script that was read before the line is run, or a folder in which it is."""
+    if not scripts or (not word.is_certain and re.search(r"\.(?:csv|err|log|old|out|tmp|txt)$", word.text)):
+        return
+    places = folders if not os.path.isabs(word.text) else ("/",)
+    if not word.is_certain or places is None or word.text.startswith("~"):
+        raise Doubt(f"it may change a script that it starts: where it writes is not certain: {word.text[:60]}")
+    for place in places:
+        path = os.path.join(place, word.text)
+        for each in (os.path.abspath(path), os.path.realpath(path)):
+            if any(script == each or script.startswith(f"{each.rstrip('/')}/") for script in scripts):
+                raise Doubt(f"it may change a script that it starts: {word.text[:60]}")

@@ -1,0 +1,304 @@
+"""No call in a rehearsal reaches a real server: not by a line of a crontab, not by a script of it, not by a job."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from headless.outcome import ParameterError
+from headless.rehearsal import server
+from support.in_process import run_here
+from support.job_processes import is_running
+from support.process import PATIENCE, ROOT, SCRIPT, manage
+from support.rehearsal import Rehearse, notes
+from support.waiting import wait_until
+
+no_cron = pytest.mark.skipif(os.name == "nt", reason="Windows has no cron")
+
+
+class Production:
+    """A server that takes note of each connection, and a script of the vendor's that connects."""
+
+    def __init__(self) -> None:
+        self.connections = 0
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.service = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._count, daemon=True).start()
+
+    def _count(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            self.connections += 1
+            connection.close()
+
+    def client(self) -> str:
+        port = self.service.partition(":")[2]
+        return f"#!{sys.executable}\nimport socket\nsocket.create_connection(('127.0.0.1', {port})).recv(1)\n"
+
+    def close(self) -> None:
+        self._listener.close()
+
+
+@pytest.fixture(scope="module")
+def production() -> Iterator[Production]:
+    production = Production()
+    yield production
+    assert production.connections == 0
+    production.close()
+
+
+# Lines of a crontab. COMMAND is a call as it stands there, OURS one of the command that rehearses, VENDOR a script that
+# is not ours.
+
+VENDORS = "is not the planta_headless.py that rehearses"
+UNSURE = "only the shell knows"
+OTHER = "is no script of sh, and what it calls is not known"
+STARTS = "starts is not known"
+WRITES = "it may change a script that it starts"
+NOT_RUN = {
+    "COMMAND; vendor/planta_h*.py -c 1": UNSURE,
+    "COMMAND; cd vendor && PYTHON -m planta_headless -c 1": "-m runs is not known",
+    "COMMAND; echo vendor/planta_headless.py | xargs -I@ @ -c 1": "not each planta_headless.py in it could be replaced",
+    "COMMAND; echo ./vendor.sh | xargs -I@ @": STARTS,
+    'COMMAND; X=$(echo vendor/planta_head)less.py; "$X" -c 1': UNSURE,
+    "COMMAND; for i in ./vendor.sh; do $i; done": UNSURE,
+    "COMMAND; vendor/planta_{headless,x}.py -c 1": UNSURE,
+    "./vendor.sh": VENDORS,
+    "COMMAND; sh vendor.sh": VENDORS,
+    "COMMAND; timeout 5 sh -c 'exec ./vendor.sh'": VENDORS,
+    "COMMAND; flock lock -c ./vendor.sh": VENDORS,
+    'COMMAND; echo "$(./vendor.sh)"': VENDORS,
+    'COMMAND -c "$(./vendor.sh)"': VENDORS,
+    "COMMAND; trap ./vendor.sh EXIT": VENDORS,
+    'COMMAND; ./"ven"d\\or.sh': VENDORS,
+    "COMMAND; >l ./vendor.sh": VENDORS,
+    "COMMAND; false && cat() { :; }; PATH=HOME/bin:$PATH; cat x": STARTS,
+    "COMMAND; cat() { ./vendor.sh; }; cat": VENDORS,
+    "env -i OURS -c 1": STARTS,
+    "unset PLANTA_REHEARSAL; OURS -c 1": "it names PLANTA_REHEARSAL",
+    'A=unset; "$A" PLANTA_REH""EARSAL; OURS -c 1': "it starts unset, which is not here",
+    "./unset.sh": "it names PLANTA_REHEARSAL",
+    "COMMAND; . ./vendor.sh": "what . runs is not known",
+    'COMMAND; eval "./vendor.sh"': "what eval runs is not known",
+    "COMMAND; echo ./vendor.sh | sh": "sh reads its commands from somewhere else",
+    "sudo -u planta COMMAND": "sudo may lose the variable",
+    "COMMAND; ssh localhost ./vendor.sh": "ssh may lose the variable",
+    "COMMAND; echo ./vendor.sh | at now": "at may lose the variable",
+    "COMMAND; python3 wrapper.py": OTHER,
+    "COMMAND; vendor/renamed.py": OTHER,
+    "COMMAND; perl -e 'system(\"./vendor.sh\")'": STARTS,
+    "COMMAND; find . -name vendor.sh -exec sh {} +": "what find does with -exec is not known",
+    "COMMAND; sed '1e ./vendor.sh' tab": "what sed does with 1e ./vendor.sh is not known",
+    "COMMAND; systemd-cat --level-prefix false ./vendor.sh": STARTS,
+    "COMMAND; cp vendor.sh night.sh; ./night.sh": WRITES,
+    "COMMAND; echo ./vendor.sh > night.sh; ./night.sh": WRITES,
+    "COMMAND; ln -sf vendor.sh x.sh; ./x.sh": "it starts ./x.sh, which is not here",
+    "COMMAND; [[ -n x && ./vendor.sh ]]": "sh does not know [[",
+    "COMMAND; echo $'\\'; ./vendor.sh; echo \\''": "sh does not know $'",
+    "COMMAND; echo x &>log ./vendor.sh": "words stand behind a redirection",
+    "COMMAND; ./fifo.sh": "it is no regular file",
+    "COMMAND; ./long.sh": "is too long to be looked at",
+    "COMMAND; time cd vendor; ./night.sh": "what time cd does is not known",
+    "env SHELL=/bin/dash ./night.sh": "env changes SHELL",
+    "COMMAND; chdir vendor; ./night.sh": "it starts chdir, which is not here",
+}
+RUN = [
+    "COMMAND -t -1",
+    "./night.sh",
+    "sh night.sh -t -1",
+    "cd /tmp && nice -n 5 ~/night.sh > /dev/null",
+    "flock -n lock ./night.sh || echo $?",
+    "python2 vendor/planta_headless.py -s PLANTA -c 1",
+    "P=planta_; vendor/${P}headless.py -s PLANTA -c 1",
+    "cd vendor && PYTHON planta_headless.py -s PLANTA -c 1",
+    "OURS -s PLANTA -t -1 -f calls.py",
+    "cd HOME && flock -n -E 75 l sh -c 'mv -f a b; COMMAND -v > a 2>&1' || { echo \"ended with $?\"; cat a; }",
+    "COMMAND 2>&1 | sed 's/^/planta: /' | tee log",
+    'i=0; while [ $i -lt 1 ]; do COMMAND && break; i=$((i+1)); done; echo "it is $(date)"',
+]
+
+
+@pytest.fixture(scope="module")
+def table(production: Production, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What became of each line, all of them in one crontab."""
+    rehearse = Rehearse(tmp_path_factory.mktemp("lines"), tmp_path_factory.mktemp("temporary"))
+    ours = f"{sys.executable} {SCRIPT}"
+    call = f'{ours} -s {production.service} -c 1 "$@" > $LOG'
+    night = f"#!/bin/sh -e\n# planta_headless.py\ncd {rehearse.folder} || exit\nLOG=$(date +%F).log\n{call}\n"
+    files = {
+        "vendor/planta_headless.py": production.client(),
+        "vendor/renamed.py": production.client(),
+        "vendor.sh": f"#!/bin/sh\n{sys.executable} {rehearse.folder}/vendor/planta_headless.py\n",
+        "bin/cat": f"#!/bin/sh\n{rehearse.folder}/vendor.sh\n",
+        "unset.sh": f"unset PLANTA_REHEARSAL\n{ours} -s {production.service} -c 1\n",
+        "wrapper.py": f"import os; os.system('{rehearse.folder}/vendor.sh')\n",
+        "night.sh": night,
+        "long.sh": "#" * (1 << 20) + f"\n{rehearse.folder}/vendor.sh\n",
+        "calls.py": calling("-s", production.service, "-t", "-1", "-c", "1"),
+    }
+    for name, text in files.items():
+        rehearse.write(name, text).chmod(0o755)
+    os.mkfifo(rehearse.folder / "fifo.sh")
+    lines = [*NOT_RUN, *RUN]
+    meant = {"COMMAND": f"/planta/python /planta/planta_headless.py -s {production.service} -c 1", "OURS": ours,
+             "PYTHON": sys.executable, "PLANTA": production.service, "HOME": str(rehearse.folder)}  # fmt: skip
+    commands = (
+        re.sub(r"\b(?:COMMAND|OURS|PYTHON|PLANTA|HOME)\b", lambda match: meant[match[0]], line) for line in lines
+    )
+    head = f"HOME={rehearse.folder}\nTMPDIR={rehearse.temporary}\n"
+    tab = rehearse.write("tab", head + "".join(f"0 2 * * * {command}\n" for command in commands))
+    done = rehearse("--crontab", str(tab))
+    assert production.connections == 0
+    rows = done.stdout[done.stdout.index("line  schedule") :].splitlines()[1:-1]
+    found = {int(row.split()[0]): row for row in rows}
+    return {line: found.get(number, "") for number, line in enumerate(lines, 3)}
+
+
+@no_cron
+@pytest.mark.slow
+@pytest.mark.parametrize("line", NOT_RUN)
+def test_a_line_that_may_reach_a_real_server_is_not_run(table, line):
+    assert "not rehearsed: " in table[line]
+    assert NOT_RUN[line] in table[line]
+
+
+@no_cron
+@pytest.mark.slow
+@pytest.mark.parametrize("line", RUN)
+def test_a_line_is_run_whole_with_its_scripts_and_wrappers(table, line):
+    assert re.search(r"  0 +\d+\.\d  .*  0: job 1 ok(; 0: job 1 ok)?$", table[line]), table[line]
+
+
+@no_cron
+def test_the_vendor_s_script_would_have_been_noticed(tmp_path):
+    production = Production()
+    script = tmp_path / "planta_headless.py"
+    script.write_text(production.client())
+    subprocess.run([sys.executable, script], check=True, timeout=PATIENCE)
+    assert production.connections == 1
+    production.close()
+
+
+@no_cron
+@pytest.mark.parametrize(
+    "setting", ["BASH_ENV=/x", "LD_PRELOAD=/x", "PLANTA_REHEARSAL=/x", "PATH=bin:/bin", "SHELL=/planta/sh", "PS4=$(x)"]
+)
+def test_a_setting_that_changes_what_commands_do_keeps_each_call_from_being_run(rehearse, setting):
+    done = rehearse("--crontab", str(rehearse.write("tab", f"HOME=/\n{setting}\n0 2 * * * planta_headless.py -c 1\n")))
+    assert (done.returncode, "; 1 not rehearsed; 0 without" in done.stdout) == (1, True)
+
+
+# What a job calls
+
+
+def calling(*argv: str) -> str:
+    """The code of a job that calls the command, and ends as that does."""
+    return f"import subprocess; raise SystemExit(subprocess.run({[sys.executable, str(SCRIPT), *argv]!r}).returncode)"
+
+
+@pytest.mark.parametrize(
+    "way", [[str(SCRIPT)], ["-m", "planta_headless"], ["-c", "from headless.cli import run; run()"]]
+)
+def test_a_job_that_calls_the_command_stays_in_the_rehearsal(rehearse, production, way):
+    rehearse.environment |= {"PLANTA_WIRE": "absent", "PLANTA_RECEIPT": str(rehearse.folder / "receipts")}
+    argv = [sys.executable, *way, "-s", production.service, "-t", "-1", "-v", "-c", "print(6 * 7)"]
+    code = f"import subprocess; raise SystemExit(subprocess.run({argv!r}, cwd={str(ROOT)!r}).returncode)"
+    done = rehearse("-t", "-1", "-v", "-c", code)
+    assert (done.returncode, "job 1 stdout: 42" in done.stdout) == (0, True), done.stdout
+    assert len(notes(done)) == 1
+    assert not (rehearse.folder / "receipts").exists()
+
+
+def test_a_job_in_a_rehearsal_gets_the_return_code_of_its_call(rehearse, production):
+    assert rehearse("-t", "-1", "-c", calling("-s", production.service, "-t", "-1", "-c", "1/0")).returncode == 1
+
+
+@pytest.mark.slow
+def test_a_job_that_calls_the_command_with_itself_comes_to_an_end(rehearse, production):
+    rehearse.write("again.py", calling("-s", production.service, "-t", "-1", "-v", "-f", "again.py"))
+    done = rehearse("-t", "-1", "-v", "-f", "again.py")
+    assert (done.returncode, "whose job calls it again" in done.stdout) == (1, True), done.stdout
+
+
+@pytest.mark.parametrize(
+    "argv", [["wait", "x"], ["cancel", "x"], ["sessions"], ["password-file"], ["check", "--connect", "tab"]]
+)
+def test_a_command_that_would_reach_another_server_is_a_2_in_a_rehearsal(tmp_path, production, argv):
+    (tmp_path / "tab").write_text(f"0 2 * * * planta_headless.py -s {production.service} -c 1\n")
+    service = [] if argv[0] == "check" else ["-s", production.service, "-u", "R41", "-p", "absent"]
+    environment = {**os.environ, "PLANTA_REHEARSAL": str(tmp_path)}
+    done = manage(*argv, *service, check=False, cwd=tmp_path, env=environment)
+    assert (done.returncode, done.stderr.count("\n"), "this is a rehearsal" in done.stderr) == (2, 1, True), done.stderr
+
+
+def folder_of_somebody_else(tmp_path: Path) -> str:
+    folder = tmp_path / "open"
+    folder.mkdir()
+    (folder / "rehearsal.json").write_text(json.dumps({"options": [], "depth": 1}))
+    folder.chmod(0o777)
+    return str(folder)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "absent", "/absent", "FILE", "EMPTY", pytest.param("OPEN", marks=no_cron)],
+)
+def test_a_variable_that_cannot_be_used_is_a_2_and_never_a_call_of_a_real_server(command, production, tmp_path, value):
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir(mode=0o700)
+    places = {
+        "FILE": str(tmp_path / "file"),
+        "EMPTY": str(tmp_path / "empty"),
+        "OPEN": folder_of_somebody_else(tmp_path),
+    }
+    done = command(
+        "-s", production.service, "-c", "1", env={**os.environ, "PLANTA_REHEARSAL": places.get(value, value)}
+    )
+    assert (done.returncode, done.stderr.count("\n"), "PLANTA_REHEARSAL" in done.stderr) == (2, 1, True), done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_a_signal_ends_what_the_jobs_of_a_rehearsal_rehearse(rehearse, production):
+    inner = (
+        f"import os, time; open({str(rehearse.folder / 'pid')!r}, 'w').write(f'{{os.getpid()}}\\n'); time.sleep(600)"
+    )
+    code = calling("-s", production.service, "-t", "-1", "-c", inner)
+    argv = [sys.executable, str(ROOT / "headless"), "rehearse", "-t", "-1", "-c", code]
+    pid = rehearse.folder / "pid"
+    with subprocess.Popen(argv, cwd=rehearse.folder, env=rehearse.environment, stdin=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: pid.exists() and pid.read_text().endswith("\n"))
+            process.terminate()
+            assert process.wait(PATIENCE) == -signal.SIGTERM
+        finally:
+            process.kill()
+    wait_until(lambda: not is_running(int(pid.read_text())))
+    rehearse.assert_nothing_left()
+
+
+# A user without a name
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no user of Windows is without a name")
+def test_a_user_without_a_name_can_rehearse(monkeypatch):
+    def nameless() -> str:
+        raise ParameterError("no name")
+
+    monkeypatch.setattr(server, "effective_user", nameless)
+    number = os.geteuid()
+    done = run_here("rehearse", "-t", "-1", "-c", f"import os; assert os.environ['PLANTA_USER'] == '{number}'")
+    assert done.status == 0
+    assert f"the user number {number} has no name here: an osuser login of the command itself is a 2" in done.stderr
