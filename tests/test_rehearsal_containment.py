@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -15,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from headless.admin.entry import Entry, Language, Place, Scheduler, Text
 from headless.outcome import ParameterError
-from headless.rehearsal import server
+from headless.rehearsal import containment, server
 from support.in_process import run_here
 from support.job_processes import is_running
 from support.process import PATIENCE, ROOT, SCRIPT, manage
@@ -85,6 +87,7 @@ NOT_RUN = {
     "COMMAND; trap ./vendor.sh EXIT": VENDORS,
     'COMMAND; ./"ven"d\\or.sh': VENDORS,
     "COMMAND; >l ./vendor.sh": VENDORS,
+    "COMMAND; >\\  ./vendor.sh": "something that is not understood",
     "COMMAND; false && cat() { :; }; PATH=HOME/bin:$PATH; cat x": STARTS,
     "COMMAND; cat() { ./vendor.sh; }; cat": VENDORS,
     "env -i OURS -c 1": STARTS,
@@ -199,6 +202,38 @@ def test_the_vendor_s_script_would_have_been_noticed(tmp_path):
 def test_a_setting_that_changes_what_commands_do_keeps_each_call_from_being_run(rehearse, setting):
     done = rehearse("--crontab", str(rehearse.write("tab", f"HOME=/\n{setting}\n0 2 * * * planta_headless.py -c 1\n")))
     assert (done.returncode, "; 1 not rehearsed; 0 without" in done.stdout) == (1, True)
+
+
+PARTS = [
+    *["./v"] * 6, *[" "] * 6, *["'", '"', ";", "\\", "$(", ")"] * 2, "&&", "|", "echo", "`", "(", "${x:-", "}", "#",
+    "\\\\", "\\'", "x=", "$x", "\n", "{", "[ ", " ]", "[[ ", " ]]", "if true;then", " fi", "for i in a;do", " done",
+    "f()", "!", "sh -c ", "trap ", "$'", "~", "*", "<", ">", "2>", "&", "&>", "$((", "))", "((", "case a in a)",
+    ";; esac", "\r", "<(",
+]  # fmt: skip
+
+
+@no_cron
+@pytest.mark.slow
+@pytest.mark.parametrize("shell", [path for path in ("/bin/dash", "/bin/bash") if os.path.exists(path)])
+def test_what_is_taken_for_harmless_is_read_by_the_shell_in_the_same_way(tmp_path, shell):
+    """Random lines: none that may be run starts ./v, which calls a script that is not ours."""
+    seed = int(os.environ.get("PLANTA_SEED", random.randrange(1 << 32)))
+    choice = random.Random(seed).choice
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "SHELL": shell}
+    run = 0
+    while run < 20:
+        line = "".join(choice(PARTS) for _ in range(choice(range(3, 14))))
+        text = Text(line, tuple(range(len(line) + 1)))
+        entry = Entry(
+            Place("tab", 1), Scheduler.CRON, Language.SHELL, text, "", "root", str(tmp_path), environment, shell
+        )
+        (tmp_path / "v").write_text("#!/bin/sh\n/planta/planta_headless.py\n: > mark\n")
+        (tmp_path / "v").chmod(0o755)
+        if "./v" in line and not containment.judge(entry, line, "/dev/null/x").doubt:
+            run += 1
+            subprocess.run([shell, "-c", line], cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL,
+                           capture_output=True, check=False, timeout=PATIENCE)  # fmt: skip
+            assert not (tmp_path / "mark").exists(), (line, f"PLANTA_SEED={seed}")
 
 
 # What a job calls

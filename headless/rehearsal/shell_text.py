@@ -30,6 +30,7 @@ _WORDS = ("word", "string", "raw_string", "ansi_c_string", "concatenation", "num
 # A word without quotes, and blanks between two of them.
 _PLAIN_WORD = re.compile(r"(?:\\.|[^\\\s;&|<>()`\"'])*", re.DOTALL)
 _GAP = re.compile(r"(?:[ \t]|\\\n)+")
+_BLANKS = re.compile(r"(?:[ \t\n]|\\\n)*")
 # What the text of a node must be. In $((...)) a ( could begin a command.
 _UNDERSTOOD = {
     "arithmetic_expansion": re.compile(r"\$\(\([\w\s$+*/%<>=!?:{}#-]*\)\)"),
@@ -97,7 +98,8 @@ class _Reader:
     def read(self) -> None:
         readable = re.sub(r"[^\t\n -~]", ".", self._source.text)  # what is not ASCII means nothing to a shell
         root = Parser(Language(tree_sitter_bash.language())).parse(readable.encode("ascii")).root_node
-        if root.has_error:
+        around = (self._source.text[: root.start_byte], self._source.text[root.end_byte :])
+        if root.has_error or not all(map(_BLANKS.fullmatch, around)):
             raise Doubt("it cannot be taken apart")
         nodes = list(_all(root))
         for node in nodes:
@@ -114,7 +116,7 @@ class _Reader:
 
     def _check(self, node: Node) -> None:
         """Raises Doubt where a shell may read something else."""
-        if not self._is_understood(node):
+        if not (self._is_understood(node) and self._is_whole(node)):
             raise Doubt(f"it has something that is not understood: {self._shown(node)}")
         if node.type in _OF_BASH and not self._is_bash:
             raise Doubt(f"sh does not know {self._shown(node)}, and reads something else")
@@ -133,6 +135,14 @@ class _Reader:
         if node.type == "command":
             return self._has_blanks(node)
         return bool(_KNOWN.fullmatch(node.type)) if node.is_named else node.type != "(("
+
+    def _is_whole(self, node: Node) -> bool:
+        """Whether only blanks stand between its parts: the grammar passes over some other text as if it were blank."""
+        if node.type == "string":
+            return True
+        ends = [node.start_byte, *(child.end_byte for child in node.children)]
+        begins = [child.start_byte for child in node.children]
+        return all(_BLANKS.fullmatch(self._source.text[end:begin]) for end, begin in zip(ends, begins))
 
     def _is_plain(self, node: Node) -> bool:
         """In a pattern of case or ${...}, a word may be anything: nothing is started by it."""
