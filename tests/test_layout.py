@@ -13,6 +13,7 @@ from support.process import ROOT
 # What each file, or folder, of the package may import of the package.
 MAY_IMPORT = {
     "headless": set(),
+    "headless.users": set(),
     "headless.windows": set(),
     "headless.terminal": {"headless.windows"},
     "headless.protocol": {"headless.protocol"},
@@ -23,15 +24,15 @@ MAY_IMPORT = {
     "headless.arguments": set(),
     "headless.client": {
         "headless.client", "headless.protocol", "headless.options", "headless.outcome", "headless.terminal",
-        "headless.windows",
+        "headless.users", "headless.windows",
     },
     "headless.server": {
         "headless.server", "headless.protocol", "headless.arguments", "headless.outcome", "headless.report",
-        "headless.terminal", "headless.windows",
+        "headless.terminal", "headless.users", "headless.windows",
     },
     "headless.admin": {
         "headless.admin", "headless.client", "headless.arguments", "headless.options", "headless.outcome",
-        "headless.protocol", "headless.report", "headless.terminal",
+        "headless.protocol", "headless.report", "headless.terminal", "headless.users",
     },
     "headless.cli": {
         "headless.client", "headless.rehearsal", "headless.options", "headless.outcome", "headless.terminal",

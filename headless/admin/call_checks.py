@@ -360,7 +360,7 @@ def _of_password_file(call: Call, options: Options) -> Iterator[Finding]:
             return
     try:
         _check_password_file(path, call.entry.user)
-    except users.NotKnown:
+    except (users.NotKnown, OSError):
         return
     except ParameterError as error:
         yield Finding(call.place, ERROR, "password-file", str(error), _ENDS_WITH_2)

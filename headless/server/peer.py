@@ -13,6 +13,8 @@ import sys
 import threading
 from collections.abc import Iterable
 
+from headless import users
+
 _IS_CLOSED = "the client has closed the connection, so the kernel does not tell who owns it"
 _ESTABLISHED = "01"  # a socket in another state may have lost its owner, and be shown as root's
 
@@ -37,7 +39,7 @@ class NotConnected(Exception):
 
 
 class KernelSilent(NotConnected):
-    """The kernel could tell, and could not be asked now: there is no descriptor left, say."""
+    """The kernel, or the name service, could tell, and could not be asked now: there is no descriptor left, say."""
 
 
 def is_loopback(host: str) -> bool:
@@ -62,13 +64,13 @@ def owner_uid(peer: tuple[str, int], local: tuple[str, int]) -> int:
 
 
 def is_user(uid: int, name: str) -> bool:
-    """Whether the user of this name has this uid. Asks the name service, which may take its time. Not on Windows."""
-    import pwd
-
+    """Whether the user of this name has this uid. Asks the name service, which may take its time. Not on Windows.
+    Raises KernelSilent if that does not answer."""
     try:
-        return pwd.getpwnam(name).pw_uid == uid
-    except KeyError:
-        return False
+        user = users.by_name(name)
+    except OSError as error:
+        raise KernelSilent(str(error.strerror)) from None
+    return user is not None and user.pw_uid == uid
 
 
 def _uid_via_netlink(peer: tuple[str, int], local: tuple[str, int]) -> int:

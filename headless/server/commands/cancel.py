@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from contextlib import closing
 from typing import Any
 
+from headless import users
 from headless.outcome import CommandFailed
 from headless.protocol.vocabulary import QUEUED, RUNNING
 from headless.server.commands.arguments import add_command, count, existing_home
@@ -114,9 +115,4 @@ def _requester() -> str:
     """The user of the operating system who runs this; its number, if it has no name."""
     if sys.platform == "win32":
         return getpass.getuser()
-    import pwd
-
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())
+    return users.shown(os.getuid())

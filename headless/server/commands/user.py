@@ -6,9 +6,11 @@ Where a password comes from is in new_keys.py, and `user limit` in user_limit.py
 from __future__ import annotations
 
 import argparse
+import os
 from contextlib import closing
 from typing import Any
 
+from headless import users
 from headless.outcome import CommandFailed
 from headless.server.accounts import Account, Accounts
 from headless.server.commands import new_keys, user_limit
@@ -53,14 +55,9 @@ def _add(arguments: argparse.Namespace) -> None:
 def _may_exist(os_user: str) -> bool:
     """Whether the operating system knows the user, or cannot be asked."""
     try:
-        import pwd
-    except ImportError:  # Windows
+        return os.name == "nt" or users.by_name(os_user) is not None
+    except OSError:
         return True
-    try:
-        pwd.getpwnam(os_user)
-    except (KeyError, ValueError):  # ValueError: no user can have such a name
-        return False
-    return True
 
 
 def _passwd(arguments: argparse.Namespace) -> None:
