@@ -45,7 +45,10 @@ def appearance(home: Home, entry: Entry) -> Appearance:
     """What is to be said of this job. Raises OSError."""
     if entry.state != RUNNING:
         return Appearance(entry.state, _seconds(entry), None, entry.message)
-    pid = running_pid(str(home.output(entry.session, entry.job, "shim").with_suffix("")))
+    try:
+        pid = running_pid(str(home.output(entry.session, entry.job, "shim").with_suffix("")))
+    except OSError:  # of this record; the list is whole without it
+        pid = None
     if pid is not None:
         taken = None if entry.started is None else max(0.0, time.time() - entry.started)
         return Appearance(RUNNING, taken, pid, entry.message)

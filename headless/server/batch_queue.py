@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -46,6 +45,8 @@ _FIRST_PAUSE, _PAUSE_MAX = 0.1, 5.0  # seconds between attempts
 _LOG_AGAIN_ATTEMPTS = 12
 _SECONDS_TO_CANCEL = 1.0
 _SECONDS_TO_END = 8.0  # for jobs that are ended; longer than the processes take
+_SECONDS_TO_SETTLE = 15.0  # for what has become of the jobs that ran to be found out
+_SETTLED_SECONDS = 0.01  # how often it is looked whether it is
 _REQUESTS_SECONDS = 0.5  # how often the journal is asked for requests
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # random(4)
 
@@ -60,6 +61,7 @@ class _Running:
         self.number = 0  # no job has begun
         self.lost_start: float | None = None  # when an earlier server has begun the job, which had not started
         self.seconds = 0.0  # for which the job ran under an earlier server
+        self.has_worker = True  # not while nobody can find out what has become of its job
         self.process: Process | None = None
         self.ending: JobEnd | None = None
         self.task: asyncio.Future[None] | None = None
@@ -89,16 +91,16 @@ class BatchQueue:
 
     async def recover(self) -> None:
         """Takes up what an earlier server of this home has left. Raises StoreUnavailable."""
-        boot = _boot_id()
+        boot = _boot_id() and f"{_boot_id()} {self._jobs.home_id}"  # a copy of this home has nothing started here
         is_same_boot = boot != "" and boot == await self._store.fact("boot")
         self._may_start = is_same_boot
         self._requests = await self._store.cancellations()
-        found = list[Awaitable[None]]()
+        found = dict[_Running, asyncio.Future[None]]()
         for accepted in await self._store.unfinished():
             batch = self._by_session[accepted.session] = Batch(accepted)
             if accepted.running:
                 self._running[batch] = running = _Running(batch)  # from now on, whoever else comes
-                found.append(self._recover_running(running, accepted, is_same_boot))
+                found[running] = self._start_in_background(self._recover_one(running, accepted, is_same_boot))
             else:
                 log.info("session %s: queued again, %d jobs", accepted.session, accepted.job_count)
                 self._waiting.append(batch)
@@ -157,7 +159,7 @@ class BatchQueue:
             await asyncio.wait({forced, ended}, timeout=self._settings.grace, return_when=asyncio.FIRST_COMPLETED)
             forced.cancel()
             ended.cancel()
-        if self._settings.end_jobs:
+        if self._settings.end_jobs and not self._jobs.are_of_another_server:
             await self._end_all()
         for running in list(self._running.values()):
             log.info("session %s: job %d goes on without the server", running.batch.session, running.number)
@@ -183,9 +185,13 @@ class BatchQueue:
     def _start_next(self) -> None:
         """Starts as many waiting batches as there are free workers."""
         may_start = self._may_start and not self.is_stopping
-        while may_start and self._waiting and len(self._running) < self._settings.workers:
+        while may_start and self._waiting and self._busy_workers < self._settings.workers:
             batch = self._waiting.popleft()
             self._start(_Running(batch), self._begin_and_run)
+
+    @property
+    def _busy_workers(self) -> int:
+        return sum(running.has_worker for running in self._running.values())
 
     def _start(self, running: _Running, run: Callable[[_Running], Awaitable[None]]) -> None:
         self._running[running.batch] = running
@@ -207,10 +213,21 @@ class BatchQueue:
         del self._running[batch]
         del self._by_session[batch.session]
 
+    async def _recover_one(self, running: _Running, accepted: AcceptedBatch, is_same_boot: bool) -> None:
+        """The same for one batch, whose failure is no other's."""
+        try:
+            await self._recover_running(running, accepted, is_same_boot)
+        except Exception:  # a bug; the next server tries again
+            log.exception("session %s: internal error at job %d", accepted.session, accepted.running)
+            self._drop(running.batch)
+            self._start_next()
+
     async def _recover_running(self, running: _Running, accepted: AcceptedBatch, is_same_boot: bool) -> None:
         """Returns when it is clear what has become of the job that ran."""
         batch, session, number = running.batch, accepted.session, accepted.running
-        found = await self._persist(f"session {session}: job {number}", lambda: self._jobs.find(session, number))
+        what = f"session {session}: job {number}"
+        found = await self._persist(what, lambda: self._jobs.find(session, number), lambda: self._set_aside(running))
+        running.has_worker = True
         if isinstance(found, NotStarted) and not is_same_boot:
             found = None  # what was not on disk when the machine was switched off tells nothing
         if found is None:
@@ -226,14 +243,28 @@ class BatchQueue:
             return
         log.info("session %s: job %d is found again", session, number)
         running.process = found
-        running.seconds = max(0.0, time.time() - (accepted.started or time.time()))
+        running.seconds = found.age  # of the kernel, since the journal's times are of a clock that may be set
         self._start(running, self._run)
 
-    async def _finish_recovery(self, found: list[Awaitable[None]], boot: str) -> None:
-        await asyncio.gather(*found)
-        await self._store.set_fact("boot", boot)
-        self._may_start = True  # not before: the next server could not tell what has not started from what was lost
+    def _set_aside(self, running: _Running) -> None:
+        """Lets others have the worker of a batch that has to wait."""
+        running.has_worker = False
         self._start_next()
+
+    async def _finish_recovery(self, found: dict[_Running, asyncio.Future[None]], boot: str) -> None:
+        """Lets batches start when those that ran are found again, or have to wait for that."""
+        end = asyncio.get_running_loop().time() + _SECONDS_TO_SETTLE
+        while any(running.has_worker and not task.done() for running, task in found.items()):
+            if asyncio.get_running_loop().time() > end:
+                break
+            await asyncio.sleep(_SETTLED_SECONDS)
+        if all(task.done() for task in found.values()):
+            await self._store.set_fact("boot", boot)  # first: it says that what is lost from here on was started here
+        self._may_start = True
+        self._start_next()
+        if found:
+            await asyncio.wait(found.values())
+            await self._store.set_fact("boot", boot)
 
     # Running
 
@@ -332,7 +363,9 @@ class BatchQueue:
         with suppress(OSError, Overloaded):  # it goes with the session
             await self._jobs.forget(session, number)
 
-    async def _persist(self, what: str, attempt: Callable[[], Awaitable[_T]]) -> _T:
+    async def _persist(
+        self, what: str, attempt: Callable[[], Awaitable[_T]], on_failure: Callable[[], None] = lambda: None
+    ) -> _T:
         """The result of the attempt, which is made again as long as means are wanting."""
         pause, attempts = _FIRST_PAUSE, 0
         while True:
@@ -341,6 +374,7 @@ class BatchQueue:
             except (OSError, MemoryError, StoreUnavailable, Overloaded) as error:
                 if attempts % _LOG_AGAIN_ATTEMPTS == 0:
                     log.warning("%s has to wait, and is tried again: %s", what, escape_control_chars(str(error)))
+            on_failure()
             attempts += 1
             await asyncio.sleep(pause)
             pause = min(2 * pause, _PAUSE_MAX)
@@ -387,10 +421,11 @@ class BatchQueue:
     def _request_for(self, session: str, number: int) -> Cancellation | None:
         return next((each for each in self._requests if each.session == session and each.job in (0, number)), None)
 
-    def _start_in_background(self, coroutine: Awaitable[None]) -> None:
+    def _start_in_background(self, coroutine: Awaitable[None]) -> asyncio.Future[None]:
         task = asyncio.ensure_future(coroutine)
         self._background.add(task)
         task.add_done_callback(self._background.discard)
+        return task
 
 
 class _Timer:

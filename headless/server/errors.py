@@ -15,6 +15,11 @@ class HomeError(HeadlessError):
     """The folder of the server cannot be used. The text is one sentence for the administrator."""
 
 
+class HomeReplaced(OSError):
+    """The folder of a running server, its lock or its database is not what the server has open: another server may use
+    it. What is done here may be lost there."""
+
+
 class Busy(Exception):
     """A limit of the server is reached, or something that it needs does not answer. The text is for the caller."""
 

@@ -7,6 +7,7 @@ it in home_trust.py, and what is removed with time in retention.py.
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import IO
 from headless.server import home_lock, home_trust
 from headless.server.database import open_database
 from headless.server.errors import HomeError
+from headless.server.home_lock import HeldFiles
 
 MODULE_ID = re.compile(r"[0-9A-Za-z_]{1,64}")  # the module 009ABC is the file 009ABC.py
 
@@ -28,7 +30,10 @@ class Home:
         self.py = Path(py).absolute() if py else self.folder / "py"
         self.modules = Path(modules).absolute() if modules else self.folder / "modules"
         self._database = self.folder / "planta.sqlite"
+        self._beside_database = [self.folder / f"planta.sqlite-{name}" for name in ("wal", "shm")]
         self._lock = self.folder / "lock"
+        self._is_locked = False
+        self.held = HeldFiles()
 
     def create(self) -> None:
         """Makes what is missing, readable for this user alone. Raises HomeError if that cannot be done, or if others
@@ -47,6 +52,13 @@ class Home:
         """Raises HomeError if others could have made the home or can write to it."""
         home_trust.check_home(self.folder)
 
+    @property
+    def identity(self) -> str:
+        """What tells this folder from every other one, a copy of it included, wherever it is moved to on its disk.
+        Raises OSError."""
+        status = os.stat(self.folder)
+        return f"{status.st_dev}-{status.st_ino}"
+
     def output(self, session: str, job: int, suffix: str) -> Path:
         """Where a job's `stdout`, `stderr` or `py` (its code) is stored. The first job has the number 1."""
         return self.folder / "output" / session / f"{job}.{suffix}"
@@ -62,12 +74,29 @@ class Home:
 
     def database(self) -> sqlite3.Connection:
         """The database with accounts and journal. Whoever calls this closes it. Raises HomeError."""
-        return open_database(self._database)
+        database = open_database(self._database)
+        if self._is_locked:
+            for path in (self._database, *self._beside_database):
+                self.held.add(path)
+        return database
 
     def lock(self) -> IO[bytes]:
         """What the one server of this home holds as long as it lives. Raises HomeError if another server holds it,
         OSError if the file of the lock cannot be opened."""
-        return home_lock.acquire(self._lock)
+        file = home_lock.acquire(self._lock)
+        self._is_locked = True  # by us
+        self.held.add(self._lock)
+        return file
+
+    def check_held(self) -> None:
+        """Raises HomeReplaced if the folder, its lock or its database is not what was locked and opened here, OSError
+        if that cannot be known now."""
+        self.held.check(self._lock, self._database)
+
+    def check_journal(self) -> None:
+        """The same, as long as the database is open, for what SQLite has beside it: what is committed is in the -wal
+        until it is copied, and others look for it with the -shm."""
+        self.held.check(self._lock, self._database, *self._beside_database)
 
     @property
     def is_served(self) -> bool:

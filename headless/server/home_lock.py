@@ -1,17 +1,23 @@
 """The lock on the folder of a server: one server at a time uses it.
 
-Here is how the lock is taken, and how others see that it is, on each platform. Which file is locked, home.py says. The
-jobs of a server do not hold it: they outlive their server.
+Here is how the lock is taken, how others see that it is, on each platform, and how its holder sees that it is worth
+nothing any more. Which file is locked, home.py says. The jobs of a server do not hold it: they outlive their server.
 """
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from headless.server.errors import HomeError
+from headless.server.errors import HomeError, HomeReplaced
+
+log = logging.getLogger(__name__)
 
 _SECONDS_TO_WAIT = 3.0  # for a server that is just ending, and for whoever looks at the lock
 _POLL_SECONDS = 0.02
@@ -23,17 +29,53 @@ def acquire(path: Path) -> IO[bytes]:
     Waits up to three seconds. Raises HomeError if somebody else still holds the lock then, OSError if the file cannot
     be opened.
     """
-    file = open(path, "ab")  # noqa: SIM115 (it stays open)
     deadline = time.monotonic() + _SECONDS_TO_WAIT
     while True:
-        try:
+        file = open(path, "ab")  # noqa: SIM115 (it stays open)
+        with suppress(OSError):
             _lock(file)
-            return file
-        except OSError:
-            if time.monotonic() >= deadline:
-                file.close()
-                raise HomeError(f"another server uses the folder {str(path.parent)!r}") from None
+            if identity(os.fstat(file.fileno())) == identity(os.stat(path)):  # else it was removed meanwhile
+                return file
+        file.close()
+        if time.monotonic() >= deadline:
+            raise HomeError(f"another server uses the folder {str(path.parent)!r}") from None
         time.sleep(_POLL_SECONDS)
+
+
+def identity(status: os.stat_result) -> tuple[int, int]:
+    """What tells a file or a folder from every other one, as long as it is there."""
+    return status.st_dev, status.st_ino
+
+
+class HeldFiles:
+    """The files that a server has open, and that have to stay at their paths: whoever comes by these paths must find
+    the same ones. Windows lets nobody remove what is open. `check` may be called in any thread."""
+
+    def __init__(self) -> None:
+        self.replaced = ""  # what has been seen, for people
+        self.on_replaced: Callable[[], None] = lambda: None  # called once, in the thread that sees it
+        self._identities: dict[Path, tuple[int, int]] = {}
+
+    def add(self, path: Path) -> None:
+        """This one was opened just now. Raises OSError."""
+        self._identities.setdefault(path, identity(os.stat(path)))
+
+    def check(self, *paths: Path) -> None:
+        """Raises HomeReplaced if another file, or none, is at one of these paths, or was when it was looked before.
+        Raises OSError if that cannot be known now."""
+        for path in paths:
+            if not self.replaced and path in self._identities and not self._is_there(path):
+                self.replaced = f"{str(path)!r} was removed or replaced while this server ran, which ends at once"
+                log.error("%s: nothing is accepted or started any more, jobs go on without it", self.replaced)
+                self.on_replaced()
+        if self.replaced:
+            raise HomeReplaced(self.replaced)
+
+    def _is_there(self, path: Path) -> bool:
+        try:
+            return sys.platform == "win32" or identity(os.stat(path)) == self._identities[path]
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
 
 def is_held(path: Path) -> bool:

@@ -110,6 +110,12 @@ class Jobs:
         self._processes = processes
         self._threads = threads
         self._settings = settings
+        self.home_id = home.identity
+
+    @property
+    def are_of_another_server(self) -> bool:
+        """Whether the home was replaced: whatever runs is no longer for this server to end."""
+        return bool(self._home.held.replaced)
 
     async def start(self, session: str, user: str, number: int, job: Job) -> Process:
         """Raises JobRefused if the script has gone since the batch was accepted. Raises OSError or Overloaded
@@ -151,6 +157,7 @@ class Jobs:
 
     def _prepare(self, session: str, user: str, number: int, job: Job) -> ProcessSpec:
         """Raises OSError, JobRefused."""
+        self._home.check_held()  # whoever has it now may be about to start the same job
         script = script_of(self._home, session, number, job)
         self._home.output(session, number, "").parent.mkdir(mode=0o700, exist_ok=True)
         if job.kind == PY_CODE:
@@ -162,14 +169,14 @@ class Jobs:
         environment = {
             **_environment(),
             "PYTHONPATH": os.pathsep.join(filter(None, places)),
+            "PLANTA_HOME_ID": self.home_id,
             "PLANTA_SESSION": session,
             "PLANTA_USER": user,
             "PLANTA_JOB": str(number),
         }
         output = self._output(session, number)
-        return ProcessSpec(
-            str(script), str(self._home.py), output, environment, settings.output_limit, settings.disk_floor
-        )
+        limits = settings.output_limit, settings.disk_floor
+        return ProcessSpec(str(script), str(self._home.py), output, environment, *limits, self.home_id)
 
 
 def _written(script: Path, text: str) -> Path:

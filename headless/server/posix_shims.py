@@ -153,7 +153,7 @@ def spawn(spec: ProcessSpec) -> Spawned:
 def _command(spec: ProcessSpec, record: int, report: int) -> list[str]:
     numbers = (record, report, spec.output_limit, spec.disk_floor, _DESCRIPTORS)
     command = [sys.executable, "-I", "-S", "-c", _PROGRAM, _PACKAGE_PARENT, *map(str, numbers)]
-    command += [spec.output, spec.script]
+    command += [spec.home, spec.output, spec.script]
     if "LC_CTYPE" in spec.environment:  # which the shim's interpreter may change
         command.append(spec.environment["LC_CTYPE"])
     return command
@@ -184,23 +184,31 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def kill_left(output: str, pid: int, record: Record | None) -> None:
-    """Kills what is left of a job whose shim was killed, and returns when it is gone, or cannot be killed. `pid` is its
-    own process; 0 where that number may be another's by now."""
+def age_of(job: Identity) -> float:
+    """For how many seconds the job's process has run by the clock of the kernel, which is never set; 0 where that is
+    not known. proc(5), /proc/[pid]/stat, starttime."""
+    if not (_IS_LINUX and job.start):
+        return 0.0
+    return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - job.start / os.sysconf("SC_CLK_TCK"))
+
+
+def kill_left(output: str, pid: int, record: Record | None, home: str) -> None:
+    """Kills what is left of a job of this home whose shim was killed, and returns when it is gone, or cannot be killed.
+    `pid` is its own process; 0 where that number may be another's by now."""
     if pid and not _IS_LINUX:
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(pid, signal.SIGKILL)
-    _sweep(output, record)
+    _sweep(output, record, home)
 
 
-def _sweep(output: str, record: Record | None) -> None:
+def _sweep(output: str, record: Record | None, home: str) -> None:
     """The same for all that can be found of it."""
     if not _IS_LINUX or (record is not None and record.machine != shim.machine()):
         return
     late = time.monotonic() + _SECONDS_TO_SWEEP
     found = set[Identity]()  # one that dies loses its environment before its locks
     while time.monotonic() < late:
-        found.update(_left(output, record))
+        found.update(_left(output, record, home))
         left = [process for process in found if _is_alive(process)]
         if not left:
             return
@@ -218,10 +226,11 @@ def _is_alive(process: Identity) -> bool:
     return int(stat[19]) == process.start and stat[0] not in _DEAD
 
 
-def _left(output: str, record: Record | None) -> Iterator[Identity]:
-    """The processes of the job: its own, those of its session, and those that have its name in their environment."""
+def _left(output: str, record: Record | None, home: str) -> Iterator[Identity]:
+    """The processes of the job: its own, those of its session, and those that have its name in their environment. A
+    copy of the home has jobs of the same names."""
     session, number = Path(output).parts[-2:]
-    name = {f"PLANTA_SESSION={session}".encode(), f"PLANTA_JOB={number}".encode()}
+    name = {f"PLANTA_HOME_ID={home}".encode(), f"PLANTA_SESSION={session}".encode(), f"PLANTA_JOB={number}".encode()}
     job = None if record is None else record.job
     if job is not None and shim.start_time(job.pid) not in (0, job.start):
         job = None  # its number is that of another process by now

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
+UNKNOWN_HOME = "-"
 SECONDS_TO_CLEAN_UP = 1.0  # between SIGTERM and SIGKILL, where a job is ended
 
 
@@ -19,6 +20,7 @@ class ProcessSpec(NamedTuple):
     environment      all of its environment variables
     output_limit     bytes of each stream that are stored
     disk_floor       bytes that the output leaves free on the disk
+    home             the identity of the home, without blanks; a dash where none is known
     """
 
     script: str
@@ -27,6 +29,7 @@ class ProcessSpec(NamedTuple):
     environment: dict[str, str]
     output_limit: int
     disk_floor: int
+    home: str = UNKNOWN_HOME
 
 
 class ProcessEnd(NamedTuple):
@@ -47,7 +50,10 @@ class ProcessEnd(NamedTuple):
 
 
 class Process(Protocol):
-    """A process that was started, by this server or an earlier one."""
+    """A process that was started, by this server or an earlier one. `age` is for how many seconds it had run when it
+    was found; 0 where that cannot be known."""
+
+    age: float
 
     async def wait(self) -> ProcessEnd | None:
         """How it ended; None if nobody knows: what has watched over it was killed, and what was left of it is."""

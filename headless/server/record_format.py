@@ -3,7 +3,7 @@
 A server and the shims of an earlier one have to agree on this. Shims import it, and so it imports nothing. How a server
 reads it is in records.py.
 
-    at 0            a line when the job is started: started PID START SHIM START MACHINE [REQUEST] .
+    at 0            a line when the job is started: started PID START SHIM START MACHINE HOME [REQUEST] .
     at END_OFFSET   a line when it has ended:       ended STATUS WAS-ASKED WHEN SECONDS LOST .
 """
 
@@ -15,9 +15,9 @@ MARK = "."  # the last word of a line that is whole
 READY = b"ready\n"  # what a shim on Windows says before its report, and then waits for a byte
 
 
-def start_of_record(job: tuple[int, int], shim: tuple[int, int], machine: str, *request: int) -> bytes:
+def start_of_record(job: tuple[int, int], shim: tuple[int, int], machine: str, home: str, *request: int) -> bytes:
     """The whole record of a job that is about to run. Job and shim are each a number and a time of start."""
-    words = ("started", *job, *shim, machine, *request, MARK)
+    words = ("started", *job, *shim, machine, home, *request, MARK)
     line = " ".join(map(str, words)).ljust(END_OFFSET - 1) + "\n"
     return line.ljust(RECORD_BYTES - 1).encode() + b"\n"
 

@@ -6,11 +6,20 @@ Here is how both are read. How they are written is in record_format.py, what fol
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 from typing import NamedTuple
 
 from headless.server.process import ProcessEnd
 from headless.server.record_format import END_OFFSET, MARK
+
+_NUMBER = r"(\d{1,18})"
+_STARTED = re.compile(rf"started {_NUMBER} {_NUMBER} {_NUMBER} {_NUMBER} (\S+) (\S+) (?:{_NUMBER} )?\{MARK}")
+_ENDED = re.compile(rf"ended (-?\d{{1,18}}) ([01]) (\d+\.\d+) (\d+\.\d+) {_NUMBER} \{MARK}")
+
+
+class RecordDamaged(Exception):
+    """No shim has written this: nobody knows what has become of the job."""
 
 
 class Identity(NamedTuple):
@@ -23,28 +32,40 @@ class Identity(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What a shim has written down: what it has started, and how that ended, if it has."""
+    """What a shim has written down: what it has started, for which home, and how that ended, if it has."""
 
     job: Identity
     shim: Identity
     machine: str
+    home: str
     end: ProcessEnd | None
 
 
 def read_record(output: str) -> Record | None:
-    """None if there is none, or none of a job that was started. Raises OSError."""
+    """None if there is none, or none of a job that was started. Raises OSError, RecordDamaged."""
     try:
         text = Path(f"{output}.shim").read_text("ascii", "replace")
     except FileNotFoundError:
         return None
-    started, ended = text[:END_OFFSET].split(), text[END_OFFSET:].split()
-    if started[-1:] != [MARK]:
+    line = text[:END_OFFSET].strip(" \n\0")
+    if not line.endswith(MARK) and (line.startswith("started ") or "started".startswith(line)):
+        return None  # it is written before the job may begin, and was not written to its end
+    started = _STARTED.fullmatch(line)
+    if started is None:
+        raise RecordDamaged
+    pid, start, shim_pid, shim_start = map(int, started.groups()[:4])
+    shim = Identity(shim_pid, shim_start, int(started[7] or 0))
+    return Record(Identity(pid, start), shim, started[5], started[6], _end_in(text[END_OFFSET:].rstrip()))
+
+
+def _end_in(line: str) -> ProcessEnd | None:
+    """None for a line that is not whole: the shim writes it again, or was killed. Raises RecordDamaged."""
+    if not line.endswith(MARK):
         return None
-    pid, start, shim_pid, shim_start = map(int, started[1:5])
-    end = None
-    if ended[-1:] == [MARK]:
-        end = ProcessEnd(int(ended[1]), ended[2] == "1", float(ended[3]), float(ended[4]), int(ended[5]))
-    return Record(Identity(pid, start), Identity(shim_pid, shim_start, *map(int, started[6:-1])), started[5], end)
+    ended = _ENDED.fullmatch(line)
+    if ended is None:
+        raise RecordDamaged
+    return ProcessEnd(int(ended[1]), ended[2] == "1", float(ended[3]), float(ended[4]), int(ended[5]))
 
 
 class Report:

@@ -49,13 +49,14 @@ class Server:
     lost."""
 
     def __init__(self, home: Home, settings: Settings, lost_log_lines: Callable[[], int] = lambda: 0) -> None:
+        self._home = home
         self._settings = settings
         self._lost_log_lines = lost_log_lines
         self._disk = Disk(home.folder, settings.disk_floor)
-        self._store = Store(home.database, self._disk.make_room)
+        self._store = Store(home.database, self._disk.make_room, home.check_journal)
         self._files = Threads("the files of jobs", _FILE_THREADS, _FILE_BACKLOG)
         self._admission = Admission(settings)
-        started = Shims(self._files, ends_unwanted=settings.end_jobs)
+        started = Shims(self._files, home.identity, ends_unwanted=settings.end_jobs)
         self._queue = BatchQueue(self._store, Jobs(home, started, self._files, settings), settings)
         self._parts = Parts(
             settings,
@@ -163,4 +164,8 @@ class Server:
                     published = status
             with suppress(Overloaded):  # and room for the journal, which may have used what there was
                 await self._files.call(self._disk.set_aside)
+            with suppress(
+                Overloaded, OSError
+            ):  # a server that has nothing to do, too, notices that it is none any more
+                await self._files.call(self._home.check_held)
             await asyncio.sleep(_STATUS_SECONDS)

@@ -300,7 +300,7 @@ class _Shim:
         self._wakeup = _catch_signals()
         self._streams = [_Stream(f"{output}.{name}", limit, disk_floor) for name in ("stdout", "stderr")]
 
-    def start(self, command: list[str], environment: dict[bytes, bytes]) -> None:
+    def start(self, command: list[str], environment: dict[bytes, bytes], home: str) -> None:
         """Raises OSError if nothing has been started. The job waits at a gate until the record has it."""
         gate, opener = os.pipe()
         parent = os.getpid()
@@ -314,7 +314,7 @@ class _Shim:
         for stream in self._streams:
             os.close(stream.job_end)
         try:
-            self._write_start(pid)
+            self._write_start(pid, home)
             os.write(opener, b".")
         except OSError:
             os.close(opener)
@@ -362,9 +362,9 @@ class _Shim:
             stream.finish()
         self._write_end()
 
-    def _write_start(self, pid: int) -> None:
+    def _write_start(self, pid: int, home: str) -> None:
         shim = os.getpid()
-        record = start_of_record((pid, start_time(pid)), (shim, start_time(shim)), machine())
+        record = start_of_record((pid, start_time(pid)), (shim, start_time(shim)), machine(), home)
         if os.pwrite(self._record, record, 0) < len(record):
             raise OSError("the disk is full")
         os.fsync(self._record)
@@ -414,13 +414,13 @@ def _allow_descriptors(count: int) -> None:
 def main() -> None:
     """The arguments are those that posix_shims.py gives."""
     record, report, limit, disk_floor, descriptors = map(int, sys.argv[1:6])
-    output, script, *lc_ctype = sys.argv[6:]
+    home, output, script, *lc_ctype = sys.argv[6:]
     for descriptor in (record, report):
         os.set_inheritable(descriptor, False)
     try:
         _allow_descriptors(descriptors)
         shim = _Shim(record, report, limit, disk_floor, output)
-        shim.start([sys.executable, "-u", script], _environment(lc_ctype))
+        shim.start([sys.executable, "-u", script], _environment(lc_ctype), home)
     except OSError as error:
         _say(report, f"error {error}")
         os._exit(1)

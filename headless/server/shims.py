@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import sys
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from contextlib import suppress
+from typing import Any, NamedTuple, TypeVar
 
-from headless.server.process import NotStarted, Process, ProcessEnd, ProcessSpec
-from headless.server.records import Identity, Record, read_record
+from headless.server.process import UNKNOWN_HOME, NotStarted, Process, ProcessEnd, ProcessSpec
+from headless.server.records import Identity, Record, RecordDamaged, read_record
 from headless.server.threads import Overloaded, Threads
 
 if sys.platform == "win32":
     from headless.server import windows_shims as platform
 else:
     from headless.server import posix_shims as platform
+
+log = logging.getLogger(__name__)
 
 _SECONDS_TO_END = 4.0  # what a shim needs to end a job that does not want to, and a bit
 _SECONDS_TO_DIE = 3.0  # and what is needed after that to kill both
@@ -34,16 +38,20 @@ _T = TypeVar("_T")
 
 def running_pid(output: str) -> int | None:
     """The number of the job's process as long as a shim watches over it. Raises OSError."""
-    record = read_record(output) if platform.is_locked(output) else None
-    return record.job.pid if record is not None and record.end is None else None
+    with suppress(RecordDamaged):
+        record = read_record(output) if platform.is_locked(output) else None
+        if record is not None and record.end is None:
+            return record.job.pid
+    return None
 
 
 class Shims:
-    """Starts a shim for each job. `ends_unwanted` says what becomes of a job that was started for somebody who does not
-    wait for that any more: it is ended, or it goes on for the next server."""
+    """Starts a shim for each job of the home that has this identity. `ends_unwanted` says what becomes of a job that
+    was started for somebody who does not wait for that any more: it is ended, or it goes on for the next server."""
 
-    def __init__(self, threads: Threads, ends_unwanted: bool = True) -> None:
+    def __init__(self, threads: Threads, home: str = UNKNOWN_HOME, ends_unwanted: bool = True) -> None:
         self._threads = threads
+        self._home = home
         self._ends_unwanted = ends_unwanted
         self._unwanted: set[asyncio.Future[None]] = set()  # what was started for somebody who has gone meanwhile
 
@@ -66,24 +74,29 @@ class Shims:
             process.pid = int(text)
             return process
         await process.wait()
-        record = None if kind == "error" else await _insist(self._threads, read_record, spec.output)
-        if record is None:
-            raise OSError(text or "the job's shim has ended before it started anything")
-        process.pid = record.job.pid
-        return process
+        if kind != "error":
+            found = await _insist(self._threads, _look, spec.output, self._home)
+            if found.is_damaged or found.record is not None:
+                process.pid = found.record.job.pid if found.record is not None else 0
+                return process
+        raise OSError(text or "the job's shim has ended before it started anything")
 
     async def find(self, output: str) -> Process | NotStarted | None:
         late = time.monotonic() + _SECONDS_TO_BEGIN
         while time.monotonic() < late:
-            is_locked, record = await self._call(_look, output)
+            is_locked, record, is_damaged, is_foreign = await self._call(_look, output, self._home)
+            if record is not None and record.end is not None and (is_foreign or not is_locked):
+                return EndedProcess(record.end, record.job.pid)
+            if is_foreign:  # this home is a copy: the job goes on for the other one
+                return None
             if is_locked and record is not None:
-                return ShimProcess(self._threads, output, record.shim, record.job.pid)
+                process = ShimProcess(self._threads, output, self._home, record.shim, record.job.pid)
+                process.age = platform.age_of(record.job)
+                return process
             if not is_locked:
-                if record is None:
+                if record is None and not is_damaged:
                     return NotStarted()
-                if record.end is not None:
-                    return EndedProcess(record.end, record.job.pid)
-                await self._call(platform.kill_left, output, 0, record)
+                await self._call(platform.kill_left, output, 0, record, self._home)
                 return None
             await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
         raise OSError(errno.EAGAIN, "a shim lives that has not started its job", f"{output}.shim")
@@ -95,7 +108,7 @@ class Shims:
             raise OSError(errno.EAGAIN, str(error)) from error
 
     def _process_of(self, output: str, spawned: platform.Spawned) -> _OwnProcess:
-        return _OwnProcess(self._threads, output, spawned)
+        return _OwnProcess(self._threads, output, self._home, spawned)
 
     def _on_unwanted(self, output: str, spawning: asyncio.Future[platform.Spawned]) -> None:
         if not spawning.cancelled() and spawning.exception() is None:
@@ -112,6 +125,8 @@ class Shims:
 class EndedProcess:
     """A job that has ended while no server was there."""
 
+    age = 0.0
+
     def __init__(self, end: ProcessEnd, pid: int) -> None:
         self._end = end
         self.pid = pid
@@ -126,10 +141,12 @@ class EndedProcess:
 class ShimProcess:
     """A job and its shim, which lives, or did when this was made. `pid` is the number of the job's own process."""
 
-    def __init__(self, threads: Threads, output: str, shim: Identity, pid: int) -> None:
+    def __init__(self, threads: Threads, output: str, home: str, shim: Identity, pid: int = 0) -> None:
         self.pid = pid
+        self.age = 0.0
         self._threads = threads
         self._output = output
+        self._home = home
         self._shim = shim
         self._end = asyncio.ensure_future(self._watch())
 
@@ -146,7 +163,7 @@ class ShimProcess:
 
     async def _watch(self) -> ProcessEnd | None:
         await self._until_shim_has_ended()
-        return await _insist(self._threads, _end_of, self._output, self.pid)
+        return await _insist(self._threads, _end_of, self._output, self._home, self.pid)
 
     async def _until_shim_has_ended(self) -> None:
         """For a shim that an earlier server has started."""
@@ -158,9 +175,9 @@ class ShimProcess:
 class _OwnProcess(ShimProcess):
     """One whose shim is a child of this process."""
 
-    def __init__(self, threads: Threads, output: str, spawned: platform.Spawned) -> None:
+    def __init__(self, threads: Threads, output: str, home: str, spawned: platform.Spawned) -> None:
         self.report = platform.PipedReport(spawned)
-        super().__init__(threads, output, spawned.shim, 0)
+        super().__init__(threads, output, home, spawned.shim)
 
     async def _until_shim_has_ended(self) -> None:
         try:
@@ -182,18 +199,32 @@ async def _insist(threads: Threads, function: Callable[..., _T], *args: Any) -> 
 # What may block, and runs in threads
 
 
-def _look(output: str) -> tuple[bool, Record | None]:
-    """Whether a shim lives, and what it has written. In this order: what is found of one that is gone is final."""
+class _Look(NamedTuple):
+    """Whether a shim lives, and what it has written: for this home or another one, or nothing that can be read."""
+
+    is_locked: bool
+    record: Record | None
+    is_damaged: bool = False
+    is_foreign: bool = False
+
+
+def _look(output: str, home: str) -> _Look:
+    """In this order: what is found of a shim that is gone is final. Raises OSError."""
     is_locked = platform.is_locked(output)
-    return is_locked, read_record(output)
+    try:
+        record = read_record(output)
+    except RecordDamaged:
+        log.error("%s.shim is damaged: nobody knows how the job has ended", output)
+        return _Look(is_locked, None, is_damaged=True)
+    return _Look(is_locked, record, is_foreign=record is not None and record.home not in (home, UNKNOWN_HOME))
 
 
-def _end_of(output: str, pid: int) -> ProcessEnd | None:
+def _end_of(output: str, home: str, pid: int) -> ProcessEnd | None:
     """How a job has ended whose shim has gone just now. Without an end, what is left is killed. `pid` is 0 where it may
     not have started."""
-    record = read_record(output)
+    _, record, is_damaged, _ = _look(output, home)
     if record is not None and record.end is not None:
         return record.end
-    if pid or record is not None:
-        platform.kill_left(output, pid, record)
+    if pid or record is not None or is_damaged:
+        platform.kill_left(output, pid, record, home)
     return None

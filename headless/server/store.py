@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 from headless.protocol import scram
 from headless.protocol.vocabulary import Job
 from headless.server.accounts import Account, Accounts
+from headless.server.errors import HomeReplaced
 from headless.server.journal import (
     AcceptedBatch,
     BatchEntry,
@@ -83,13 +84,19 @@ class StoreUncertain(Exception):
 
 
 class Store:
-    """Journal and accounts of one server. `open_database` opens another connection to its database; `make_room` is
-    called when the disk is full, in the thread that writes."""
+    """Journal and accounts of one server. `open_database` opens another connection to its database. In the thread that
+    writes, `make_room` is called when the disk is full, and `check` before and after each transaction: it raises
+    HomeReplaced if the database is not the one that others find. Then nothing is written any more."""
 
-    def __init__(self, open_database: Callable[[], sqlite3.Connection], make_room: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        open_database: Callable[[], sqlite3.Connection],
+        make_room: Callable[[], None],
+        check: Callable[[], None] = lambda: None,
+    ) -> None:
         writing = open_database()
         self._writing_accounts = Accounts(writing)  # for what the writer does
-        self._writer = _Writer(writing, make_room)
+        self._writer = _Writer(writing, make_room, check)
         self._reading = open_database()
         self._reading.execute("PRAGMA query_only = ON")
         self._readers = Threads("reading the journal", 1, _READS_MAX)
@@ -267,12 +274,13 @@ class _Write:
 class _Writer:
     """The thread that writes. What it is given first is on disk first."""
 
-    def __init__(self, database: sqlite3.Connection, make_room: Callable[[], None]) -> None:
+    def __init__(self, database: sqlite3.Connection, make_room: Callable[[], None], check: Callable[[], None]) -> None:
         database.isolation_level = None  # transactions begin and end here
         database.execute("PRAGMA busy_timeout = 200")
         self._database = database
         self._journal = Journal(database)
         self._make_room = make_room
+        self._check = check
         self._writes: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._is_closing = threading.Event()
         self._is_last = False  # nothing will follow what has been taken
@@ -341,12 +349,14 @@ class _Writer:
         database = self._database
         if database.in_transaction:  # it could not even be rolled back
             database.execute("ROLLBACK")
+        self._check()
         database.execute("BEGIN IMMEDIATE")
         try:
             outcomes = [self._apply(write) for write in writes]
             for write in writes:
                 write.is_uncertain = True
             database.execute("COMMIT")
+            self._check()  # what is committed to another file than others find is not on disk for them
         except BaseException:
             if database.in_transaction:
                 database.execute("ROLLBACK")
@@ -374,11 +384,13 @@ class _Writer:
         """What is still to be tried. The others are told that there is no hope."""
         now = time.monotonic()
         gives_up = now >= self._give_up_at
-        if gives_up:
+        is_replaced = isinstance(error, HomeReplaced)  # which is in the log
+        if gives_up and not is_replaced:
             log.error("%d changes could not be journaled, the next server finds out: %s", len(writes), cause_of(error))
         late, rest = list[_Write](), list[_Write]()
         for write in writes:
-            (late if gives_up or (write.deadline is not None and now >= write.deadline) else rest).append(write)
+            is_late = write.deadline is not None and (is_replaced or now >= write.deadline)
+            (late if gives_up or is_late else rest).append(write)
         _deliver([(write, (None, _refusal_of(write, error))) for write in late])
         if not gives_up:
             rest += [_Write(write.undo) for write in late if write.undo and write.is_uncertain]
@@ -387,6 +399,8 @@ class _Writer:
     def _on_failure(self, error: Exception) -> None:
         now = time.monotonic()
         self._failing_since = self._failing_since or now
+        if isinstance(error, HomeReplaced):  # which is in the log
+            return
         if not self._logged or now - self._logged >= _LOG_AGAIN_SECONDS:
             self._logged = now
             log.error("the journal cannot be written, which is tried again: %s", cause_of(error))
@@ -401,6 +415,8 @@ class _Writer:
 
 def cause_of(error: Exception) -> str:
     """What is wrong with the journal, for people."""
+    if isinstance(error, HomeReplaced):
+        return "the home of this server was replaced"
     text = str(error)
     if "locked" in text:
         return "another process has locked the journal"

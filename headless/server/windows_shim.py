@@ -143,7 +143,7 @@ class _Shim:
     def _write_start(self, job: windows_processes.Suspended) -> None:
         shim = os.getpid(), windows_processes.start_time(_winapi.GetCurrentProcess())
         started = job.pid, windows_processes.start_time(job.process)
-        record = start_of_record(started, shim, "-", self._request)
+        record = start_of_record(started, shim, "-", "-", self._request)
         if os.write(self._record, record) < len(record):
             raise OSError("the disk is full")
         os.fsync(self._record)

@@ -157,7 +157,12 @@ def _start(spec: ProcessSpec, event: int) -> subprocess.Popen[bytes]:
         raise
 
 
-def kill_left(output: str, pid: int, record: Record | None) -> None:  # noqa: ARG001
+def age_of(job: Identity) -> float:  # noqa: ARG001
+    """Not known here."""
+    return 0.0
+
+
+def kill_left(output: str, pid: int, record: Record | None, home: str) -> None:  # noqa: ARG001
     """Returns when the kernel has ended the job's own process, or after a while: it ends all of the job whose shim was
     killed."""
     if record is None:

@@ -58,6 +58,21 @@ def test_the_limit_is_one_of_each_job(tmp_path):
         assert run(server, *[py_code("import time; time.sleep(0.8)")] * 4).ended == "ok"
 
 
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="where the kernel does not tell, it counts from now")
+def test_the_limit_believes_no_clock_that_was_set(tmp_path):
+    with QuickServer(tmp_path / "home", "--limit", "3600", ends_jobs=False) as server:
+        with connect(server).log_in() as client:
+            client.submit(py_code(Gate(tmp_path / "gate").code))
+            client.expect("started")
+        server.stop()
+        with closing(sqlite3.connect(server.home / "planta.sqlite")) as database, database:
+            database.execute("UPDATE jobs SET started = started - 7200")
+        server.start()
+        Gate(tmp_path / "gate").open()
+        wait_until(lambda: states(server, client.session) != ["running"])
+        assert states(server, client.session) == ["ok"]
+
+
 def test_the_limit_counts_what_a_job_ran_under_an_earlier_server(tmp_path):
     with QuickServer(tmp_path / "home", "--limit", "10", ends_jobs=False) as server:
         with connect(server) as client:

@@ -205,6 +205,58 @@ def test_a_second_server_does_not_begin_where_one_lives(server, tmp_path):
     assert "another server" in second.stderr
 
 
+# A record that cannot be read
+
+
+def lost_its_record(server: QuickServer, session: str, content: str | None) -> str:
+    """A server that was killed with all its shims, whose job has this record; None is a folder in its place. Returns
+    the true one."""
+    kill(server)
+    kill_shims(server)
+    record = server.home / "output" / session / "1.shim"
+    text = record.read_text()
+    record.unlink()
+    if content is None:
+        record.mkdir()
+    else:
+        record.write_text(content)
+    return text
+
+
+each_boot = pytest.mark.parametrize("is_same_boot", [True, False], ids=["same start of the machine", "another one"])
+
+
+@each_boot
+@pytest.mark.parametrize("content", [None, "garbage", "started x 1 2 3 machine home ."], ids=["folder", "text", "word"])
+def test_one_record_that_cannot_be_read_holds_up_no_other_batch(server, content, is_same_boot):
+    with connect(server) as client, connect(server) as waiting:
+        printed(submitted(client, py_code("print('.')\nimport time; time.sleep(60)"), traced()))
+        submitted(waiting, traced())
+        record = lost_its_record(server, client.session, content)
+    if not is_same_boot:
+        server.query("DELETE FROM facts WHERE name = 'boot' RETURNING 1")
+    server.start()
+    wait_until(lambda: states(server, waiting.session) == ["ok"])
+    if content is None:
+        assert states(server, client.session) == ["running", "queued"]  # that may pass
+        path = server.home / "output" / client.session / "1.shim"
+        path.rmdir()
+        path.write_text(record)
+    wait_until_quiet(server)
+    assert states(server, client.session) == ["interrupted", "skipped"]
+    check(server, killed={WatchedJob(client.session, 1)})
+
+
+def test_a_list_of_jobs_is_whole_whatever_a_record_is(server):
+    with connect(server) as client:
+        printed(submitted(client, py_code("print('.')\nimport time; time.sleep(60)"), traced()))
+        lost_its_record(server, client.session, None)
+    first, second = journal(server, client.session)
+    assert (first["state"], second["state"]) == ("unknown", "queued")
+    status = server.manage("status", check=False)
+    assert (status.returncode, status.stderr) == (1, "")
+
+
 # What ends
 
 

@@ -506,7 +506,7 @@ def find(folder):
     return run(Shims(Threads("found", 1, 1)).find(str(folder.output / "1")))
 
 
-WHOLE = f"started 999999 1 999998 1 {shim.machine()} ."
+WHOLE = f"started 999999 1 999998 1 {shim.machine()} - ."
 
 
 @pytest.mark.parametrize(
@@ -514,18 +514,26 @@ WHOLE = f"started 999999 1 999998 1 {shim.machine()} ."
     [
         pytest.param(None, NotStarted(), id="none"),
         pytest.param("", NotStarted(), id="an empty one"),
+        pytest.param(WHOLE[:5], NotStarted(), id="one of which little was written"),
         pytest.param(WHOLE[:30], NotStarted(), id="one of which a part was written"),
         pytest.param(WHOLE[:-2], NotStarted(), id="one without a mark"),
         pytest.param("\0" * 512, NotStarted(), id="one that the disk has lost"),
         pytest.param(WHOLE.ljust(512), None, id="a start and no end"),
         pytest.param(WHOLE.ljust(256) + "ended 0 0 17.5 1.5", None, id="a part of an end"),
         pytest.param(WHOLE.ljust(256) + "ended 0 0 17.5 1.5 0", None, id="an end without a mark"),
+        pytest.param("garbage", None, id="garbage"),
+        pytest.param("\udcff" * 512, None, id="bytes"),
+        pytest.param(WHOLE.replace("999999", "many"), None, id="a number that is none"),
+        pytest.param(WHOLE.replace("999999", "9" * 30), None, id="a number that no process has"),
+        pytest.param(WHOLE.replace(" 1 ", " "), None, id="a number too few"),
+        pytest.param(WHOLE.ljust(256) + "ended 0 0 soon 1.5 0 .", None, id="an end that is none"),
         pytest.param(WHOLE.ljust(256) + "ended 3 1 17.5 1.5 7 .", ProcessEnd(3, True, 17.5, 1.5, 7), id="an end"),
     ],
 )
 def test_finds_what_a_record_says(folder, record, expected):
     if record is not None:
-        (folder.output / "1.shim").write_text(record)
+        (folder.output / "1.shim").write_bytes(os.fsencode(record))
+    assert running_pid(str(folder.output / "1")) is None
     result = find(folder)
     if isinstance(expected, ProcessEnd):
         result = run(result.wait())
@@ -547,7 +555,7 @@ def test_of_what_has_no_shim_only_the_job_is_killed(folder, machine, delay, is_k
     with subprocess.Popen(["sleep", "60"], start_new_session=True, env={}) as process:
         try:
             began = shim.start_time(process.pid) + delay
-            (folder.output / "1.shim").write_text(f"started {process.pid} {began} 999998 1 {machine} .".ljust(512))
+            (folder.output / "1.shim").write_text(f"started {process.pid} {began} 999998 1 {machine} - .".ljust(512))
             assert find(folder) is None
             if is_killed:
                 assert process.wait(PATIENCE) == -signal.SIGKILL

@@ -233,7 +233,7 @@ def test_nor_is_one_that_this_user_may_not_open_waited_for(monkeypatch):
 
     other = Identity(4, 1)
     monkeypatch.setattr(_winapi, "OpenProcess", refuse)
-    windows_shims.kill_left("", 4, Record(other, other, "-", None))
+    windows_shims.kill_left("", 4, Record(other, other, "-", "-", None), "-")
     windows_shims.ask_to_end(other)
     windows_shims.kill(other)
     run(windows_shims.until_ended(other))

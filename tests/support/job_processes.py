@@ -60,6 +60,7 @@ class Folder:
             **passed_on,
             "PYTHONPATH": str(self.py),
             "PYTHONIOENCODING": "utf-8",
+            "PLANTA_HOME_ID": "-",
             "PLANTA_SESSION": self.session,
             "PLANTA_JOB": str(number),
         }

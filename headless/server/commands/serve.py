@@ -246,6 +246,11 @@ class _Signals:
         if self._requests == 2:
             _end_process_after(self._seconds_to_stop)
 
+    def request_stop_from_a_thread(self) -> None:
+        """The same as two signals."""
+        with suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self.request_stop_at_once)
+
     def request_stop_at_once(self) -> None:
         for _ in range(2):
             self.request_stop()
@@ -289,6 +294,7 @@ async def _run_until_stopped(home: Home, settings: Settings, writer: LogWriter, 
     """Raises CommandFailed, OSError."""
     signals = _Signals(settings, writer)
     signals.handle()
+    home.held.on_replaced = signals.request_stop_from_a_thread
     server = Server(home, settings, lambda: writer.dropped)
     try:
         address = await server.open()
@@ -308,3 +314,5 @@ async def _run_until_stopped(home: Home, settings: Settings, writer: LogWriter, 
     notify("STOPPING=1")
     await server.stop(signals.force_stop)
     signals.ignore()
+    if home.held.replaced:
+        raise CommandFailed(home.held.replaced)

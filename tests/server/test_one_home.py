@@ -1,0 +1,295 @@
+"""One home, one server, and the jobs of no other: a copy of a home harms nothing of the original, and a server whose
+home was replaced accepts and starts nothing more."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+pytest.importorskip("fcntl", reason="Windows lets nobody remove what is open")
+
+from headless.server import home_lock, posix_shims
+from headless.server import server as server_module
+from headless.server.errors import HomeError, HomeReplaced
+from headless.server.home import Home
+from headless.server.home_lock import HeldFiles
+from headless.server.store import Store, StoreUncertain
+from support import in_process
+from support.crashes import check, kill, printed, recorded, submitted, traced, wait_until_quiet
+from support.homes import R41, make_home
+from support.job_code import Gate
+from support.job_processes import IGNORE_SIGTERM
+from support.job_server import QuickServer, states
+from support.journals import batch
+from support.raw_client import connect, in_jobs, py_code
+from support.shims_of import shims_of
+from support.waiting import in_time, wait_until
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="shims are found by /proc")
+
+# A copy
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A server with one worker, which leaves its jobs running."""
+    with QuickServer(tmp_path / "home", "--workers", "1", ends_jobs=False) as server:
+        yield server
+
+
+def copy_home(server: QuickServer, target: Path) -> None:
+    """As one would without reading: a backup of the database, and all the rest."""
+    shutil.copytree(server.home, target, ignore=shutil.ignore_patterns("planta.sqlite*", "lock"))
+    copy_database(server.home / "planta.sqlite", target / "planta.sqlite")
+
+
+def copy_database(source: Path, target: Path) -> None:
+    with closing(sqlite3.connect(source)) as database, closing(sqlite3.connect(target)) as copy:
+        database.backup(copy)
+
+
+def as_it_is(_output: Path) -> None:
+    pass
+
+
+def without_output(output: Path) -> None:
+    shutil.rmtree(output)
+
+
+def with_garbage(output: Path) -> None:
+    (record,) = output.glob("*/1.shim")
+    record.write_text("garbage")
+
+
+def with_the_record_itself(output: Path) -> None:
+    """As `cp -al` makes it."""
+    (record,) = output.glob("*/1.shim")
+    record.unlink()
+    os.link(output.parent.parent / "home" / "output" / record.relative_to(output), record)
+
+
+@pytest.mark.parametrize("change", [as_it_is, without_output, with_garbage, with_the_record_itself])
+def test_a_server_on_a_copy_of_a_home_leaves_the_jobs_of_the_original_alone(server, tmp_path, change):
+    gate = Gate(tmp_path / "gate")
+    with connect(server) as client:
+        printed(submitted(client, traced("print('.')\n" + gate.code), traced()))
+        copy_home(server, tmp_path / "copy")
+        change(tmp_path / "copy" / "output")
+        with QuickServer(tmp_path / "copy", "--workers", "1") as copy:
+            wait_until_quiet(copy)
+            assert states(copy, client.session) == ["interrupted", "skipped"]
+        gate.open()
+        assert client.report().ended == "ok"
+    check(server)
+
+
+def test_a_copy_knows_how_a_job_ended_that_had_ended_before(server, tmp_path):
+    gate = Gate(tmp_path / "gate")
+    with connect(server) as client:
+        printed(submitted(client, traced("print('.')\n" + gate.code)))
+    kill(server)
+    gate.open()
+    wait_until(lambda: not shims_of(server.home))
+    copy_home(server, tmp_path / "copy")
+    with QuickServer(tmp_path / "copy") as copy:
+        wait_until_quiet(copy)
+        assert states(copy, client.session) == ["ok"]
+
+
+def test_a_home_that_was_moved_on_its_disk_keeps_its_jobs(server, tmp_path):
+    gate = Gate(tmp_path / "gate")
+    with connect(server) as client:
+        printed(submitted(client, traced("print('.')\n" + gate.code)))
+    kill(server)
+    server.home = server.home.rename(tmp_path / "moved")
+    server.start()
+    assert states(server, client.session) == ["running"]
+    gate.open()
+    wait_until_quiet(server)
+    assert states(server, client.session) == ["ok"]
+
+
+def test_what_is_left_of_a_job_is_not_looked_for_in_another_home(folder):
+    spec = folder.spec(IGNORE_SIGTERM)
+    with subprocess.Popen(["sleep", "60"], env={**spec.environment, "PLANTA_HOME_ID": "1-2"}) as process:
+        posix_shims.kill_left(spec.output, 0, None, "1-3")
+        assert process.poll() is None
+        posix_shims.kill_left(spec.output, 0, None, "1-2")
+        assert process.wait(5) == -9
+
+
+# A home that is replaced under its server
+
+
+def remove(*names: str):
+    def act(home: Path) -> None:
+        for name in names:
+            (home / name).unlink()
+
+    return act
+
+
+def replace_database(home: Path) -> None:
+    """As somebody restores a backup."""
+    copy_database(home / "planta.sqlite", home / "new")
+    (home / "new").replace(home / "planta.sqlite")
+
+
+def move_home(home: Path) -> None:
+    home.rename(home.with_name("moved"))
+
+
+def move_and_make_home(home: Path) -> None:
+    move_home(home)
+    make_home(home, R41)
+
+
+REPLACEMENTS = {
+    "no lock": remove("lock"),
+    "another lock": lambda home: (home / "lock").unlink() or (home / "lock").touch(),
+    "no database": remove("planta.sqlite"),
+    "another database": replace_database,
+    "no -wal": remove("planta.sqlite-wal"),
+    "no -shm": remove("planta.sqlite-shm"),
+    "nothing": shutil.rmtree,
+    "moved": move_home,
+    "another home": move_and_make_home,
+}
+replaced = pytest.mark.parametrize("replace", REPLACEMENTS.values(), ids=REPLACEMENTS)
+
+
+@replaced
+def test_a_server_whose_home_was_replaced_refuses_as_busy_and_ends_with_1(tmp_path, replace):
+    with QuickServer(tmp_path / "home", "--grace", "60", ends_jobs=False) as server:
+        with connect(server).log_in() as client:
+            replace(server.home)
+            client.send(in_jobs(py_code("print(1)")))
+            text = client.expect_refusal("busy")
+        assert server.wait() == 1
+        assert any(word in text for word in ("replaced", "cannot be read", "stopping"))
+        assert str(tmp_path) not in text
+        assert server.log.count("was removed or replaced") == 2  # in the log, and as the reason of the exit status
+        if (server.home / "planta.sqlite").exists():
+            assert not recorded(server)
+
+
+@pytest.mark.parametrize("options", [(), ("--end-jobs",)], ids=["", "--end-jobs"])
+def test_where_a_second_server_could_begin_nothing_runs_twice_and_jobs_go_on(tmp_path, options):
+    gate = Gate(tmp_path / "gate")
+    with (
+        QuickServer(tmp_path / "home", "--workers", "1", *options, ends_jobs=False) as server,
+        connect(server) as client,
+        connect(server) as waiting,
+    ):
+        printed(submitted(client, traced("print('.')\n" + gate.code), traced()))
+        submitted(waiting, traced(), traced(), traced())
+        (server.home / "lock").unlink()
+        with QuickServer(server.home, "--workers", "1") as second:
+            assert states(second, client.session) == ["running", "queued"]
+            gate.open()
+            assert server.wait() == 1
+            wait_until_quiet(second)
+            check(second)
+            assert states(second, client.session) == ["ok"] * 2
+            assert states(second, waiting.session) == ["ok"] * 3
+
+
+def test_what_was_committed_to_a_database_that_is_not_there_any_more_is_uncertain(tmp_path):
+    """The replacement comes between the look before and the one after."""
+    seen = []
+
+    def check_journal(home: Home) -> None:
+        seen.append(home)
+        if len(seen) % 2 == 0:
+            raise HomeReplaced("it was replaced")
+
+    async def accept() -> None:
+        home = make_home(tmp_path / "home", R41)
+        store = Store(home.database, lambda: None, lambda: check_journal(home))
+        with pytest.raises(StoreUncertain):
+            await store.accept(R41, batch("s1"))
+        store.close(0)
+
+    asyncio.run(in_time(accept()))
+
+
+def test_a_server_that_has_nothing_to_do_ends_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(server_module, "_STATUS_SECONDS", 0.05)
+    ended: list[int] = []
+
+    def talk(_address: str) -> None:
+        (tmp_path / "home" / "lock").unlink()
+        wait_until(lambda: ended)
+
+    def make_and_lock(*args) -> Home:
+        home = make_home(*args)
+        home.held.on_replaced = lambda: ended.append(1)
+        locks.append(home.lock())
+        return home
+
+    locks: list[IO[bytes]] = []
+    monkeypatch.setattr(in_process, "make_home", make_and_lock)
+    in_process.serve_here(tmp_path / "home", talk)
+    locks.pop().close()
+
+
+def test_what_was_replaced_once_stays_so(tmp_path):
+    held = HeldFiles()
+    seen = []
+    held.on_replaced = lambda: seen.append(1)
+    path = tmp_path / "file"
+    path.touch()
+    held.add(path)
+    held.check(path)
+    path.unlink()
+    for _ in range(2):
+        with pytest.raises(HomeReplaced):
+            held.check(path)
+    path.touch()
+    with pytest.raises(HomeReplaced):  # what was done meanwhile cannot be known
+        held.check(path)
+    assert seen == [1]
+
+
+def test_a_fault_of_the_disk_is_no_replacement(tmp_path, monkeypatch):
+    held, path = HeldFiles(), tmp_path / "file"
+    path.touch()
+    held.add(path)
+
+    def fail(_path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", fail)
+        with pytest.raises(OSError, match="Input/output error"):
+            held.check(path)
+    held.check(path)
+
+
+def test_a_lock_that_was_removed_while_somebody_waited_for_it_is_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(home_lock, "_SECONDS_TO_WAIT", 0.5)
+    path = tmp_path / "lock"
+    lock = home_lock._lock
+
+    def remove_and_lock(file) -> None:
+        if not removed:
+            removed.append(path.unlink())
+        lock(file)
+
+    removed: list[None] = []
+    monkeypatch.setattr(home_lock, "_lock", remove_and_lock)
+    with home_lock.acquire(path) as first:
+        assert os.fstat(first.fileno()).st_ino == path.stat().st_ino
+        monkeypatch.setattr(home_lock, "_lock", lock)
+        with pytest.raises(HomeError, match="another server"):
+            home_lock.acquire(path)
