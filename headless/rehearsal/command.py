@@ -169,7 +169,7 @@ class _Rehearsal:
     def _options_of_server(self) -> list[str]:
         """Jobs that the command line does not wait for are followed; what has outlived its time-out is ended."""
         own = self._own
-        options = ["--py", own.files_from or os.getcwd(), "--grace", "0"]
+        options = ["--py", own.files_from or os.getcwd(), "--trust-folders", "--grace", "0"]
         options += ["--import-from", make_folder(self._home.folder / "stand-in", own.stand_in)]
         options += ["--modules", own.modules_from] if own.modules_from else []
         return [*options, "--dry-run"] if own.dry_run else options

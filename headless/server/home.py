@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+import stat
 from pathlib import Path
 from typing import IO
 
+from headless.outcome import is_final
 from headless.server import home_lock, home_trust
 from headless.server.database import open_database
 from headless.server.errors import HomeError
@@ -23,9 +25,12 @@ MODULE_ID = re.compile(r"[0-9A-Za-z_]{1,64}")  # the module 009ABC is the file 0
 
 class Home:
     """The folder of one server. `py` is where the files of py_file jobs are, `modules` where the modules are: HOME/py
-    and HOME/modules if they are not given."""
+    and HOME/modules if they are not given. With `trusts_folders` code may be where others can change it."""
 
-    def __init__(self, folder: str, py: str | None = None, modules: str | None = None) -> None:
+    def __init__(
+        self, folder: str, py: str | None = None, modules: str | None = None, trusts_folders: bool = False
+    ) -> None:
+        self._trusts_folders = trusts_folders
         self.folder = Path(folder).absolute()
         self.py = Path(py).absolute() if py else self.folder / "py"
         self.modules = Path(modules).absolute() if modules else self.folder / "modules"
@@ -48,6 +53,23 @@ class Home:
             if not folder.is_dir():
                 raise HomeError(f"there is no folder {str(folder)!r}")
 
+    def check_code(self, import_from: str = "") -> None:
+        """Raises HomeError if others can put code into a folder that jobs take theirs from, or replace it."""
+        folders = {"--py": str(self.py), "--modules": str(self.modules), "--import-from": import_from}
+        for option, folder in () if self._trusts_folders else folders.items():
+            if folder:
+                way = home_trust.Way(f"the folder of {option}", option, self._real_folder)
+                home_trust.check_folder_of_code(Path(folder), way)
+
+    def check_script(self, script: Path) -> None:
+        """Raises HomeError if others can change this file or replace it, OSError if that cannot be known."""
+        if not self._trusts_folders:
+            home_trust.check_script(script, self._real_folder)
+
+    @property
+    def _real_folder(self) -> Path:
+        return Path(os.path.realpath(self.folder))
+
     def check_trust(self) -> None:
         """Raises HomeError if others could have made the home or can write to it."""
         home_trust.check_home(self.folder)
@@ -69,8 +91,16 @@ class Home:
 
     @property
     def is_used(self) -> bool:
-        """Whether a server has lived here."""
-        return self._database.is_file()
+        """Whether a server has lived here, or may have: somebody else's folder may not be looked into. Raises
+        OSError."""
+        try:
+            return stat.S_ISREG(os.stat(self._database).st_mode)
+        except PermissionError:
+            return True
+        except OSError as error:
+            if not is_final(error):
+                raise
+            return False
 
     def database(self) -> sqlite3.Connection:
         """The database with accounts and journal. Whoever calls this closes it. Raises HomeError."""

@@ -1,7 +1,8 @@
-"""Whether a folder can be the home of a server: nobody else has made it, can write to it, or can put another in its
-place.
+"""Whether a folder can be the home of a server, or a folder of code that its jobs run: nobody else has made it, can
+write to it, or can put another in its place.
 
-Here is what is asked of the home, of what is in it, and of every folder above it. What the home holds is in home.py.
+Here is what is asked of the home, of what is in it, of folders and files of code, and of every folder above them. What
+the home holds is in home.py.
 
 Each folder is looked at after the one above it. Whoever cannot change the upper one cannot replace the lower one, so
 what was seen stays true. Root is trusted everywhere. On Windows nothing is asked, for owners and modes mean little
@@ -11,18 +12,33 @@ there; but a home that is made is closed to others.
 from __future__ import annotations
 
 import os
+import shlex
 import stat
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
+from headless import users
 from headless.server.errors import HomeError
 
 _OWN_FILES = ("planta.sqlite", "planta.sqlite-wal", "planta.sqlite-shm", "planta.sqlite-journal", "lock", "output")
 _FOLDERS_OF_CODE = ("modules", "py")  # an administrator may put them elsewhere, by a link
 _LINKS_MAX = 40
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+class Way(NamedTuple):
+    """What a path leads to, for people, and the option that names another one. Nobody else comes to what is in `home`,
+    which has been checked and has no links on its way."""
+
+    goal: str
+    option: str
+    home: Path | None = None
+
+
+_TO_HOME = Way("the home", "--home")
 
 
 def make_home(folder: Path) -> None:
@@ -32,13 +48,25 @@ def make_home(folder: Path) -> None:
 
         _run(folder, lambda: _make_folder(folder, create_private_folder))
     else:
-        _run(folder, lambda: _check_home(_walk(folder, make=True)))
+        _run(folder, lambda: _check_home(_walk(folder, _TO_HOME, make=True)))
 
 
 def check_home(folder: Path) -> None:
     """Raises HomeError unless this folder is ours alone. What others may read of it is closed to them."""
     if sys.platform != "win32":
-        _run(folder, lambda: _check_home(_walk(folder, make=False)))
+        _run(folder, lambda: _check_home(_walk(folder, _TO_HOME)))
+
+
+def check_folder_of_code(folder: Path, way: Way) -> None:
+    """Raises HomeError if others can put code into this folder, or put another in its place."""
+    if sys.platform != "win32":
+        _run(folder, lambda: _check_code(folder, way))
+
+
+def check_script(script: Path, home: Path) -> None:
+    """Raises HomeError if others can change this file, or put another in its place; OSError if that cannot be known."""
+    if sys.platform != "win32":
+        _check_code(script, Way("the script", "file", home))
 
 
 def _run(folder: Path, step: Callable[[], None]) -> None:
@@ -56,26 +84,29 @@ def _make_folder(folder: Path, create: Callable[[str], None]) -> None:
         create(str(folder))
 
 
-def _walk(folder: Path, make: bool) -> Path:
+def _walk(path: Path, way: Way, make: bool = False) -> Path:
     """Where this absolute path leads, without any link. Raises HomeError for what is not to be trusted on the way."""
-    here = Path(folder.anchor)
-    rest = list(reversed(folder.parts[1:]))
+    here = Path(path.anchor)
+    rest = list(reversed(path.parts[1:]))
     links = 0
-    _check_above(here, os.lstat(here))
+    _check_above(here, os.lstat(here), way)
     while rest:
         name = rest.pop()
+        if name == "..":
+            here = here.parent  # of a path without links
+            continue
         status = _status_of(here / name, make, is_home=not rest)
         if stat.S_ISLNK(status.st_mode):
             links += 1
             if links > _LINKS_MAX:
-                raise HomeError(f"the folder {str(folder)!r} cannot be used: too many links")
-            target = _target_of(here / name, status)
+                raise HomeError(f"{way.goal} {str(path)!r} cannot be used: too many links")
+            target = _target_of(here / name, status, way)
             here = Path(target.anchor) if target.anchor else here
             rest.extend(reversed(target.parts[1:] if target.anchor else target.parts))
         else:
             here /= name
             if rest:
-                _check_above(here, status)
+                _check_above(here, status, way)
     return here
 
 
@@ -87,26 +118,56 @@ def _status_of(path: Path, make: bool, is_home: bool) -> os.stat_result:
     return os.lstat(path)
 
 
-def _target_of(link: Path, status: os.stat_result) -> Path:
-    if status.st_uid not in _trusted_users():
-        raise HomeError(
-            f"the link {str(link)!r} on the way to the home belongs to user number {status.st_uid}, neither to you nor "
-            "to root: use another --home"
-        )
+def _target_of(link: Path, status: os.stat_result, way: Way) -> Path:
+    _check_owner(f"the link {str(link)!r} on the way to {way.goal}", status, way)
     return Path(os.readlink(link))
 
 
-def _check_above(folder: Path, status: os.stat_result) -> None:
+def _check_above(folder: Path, status: os.stat_result, way: Way) -> None:
     """Raises HomeError if others could put something else in the place of what is in this folder and is ours."""
-    shown = f"the folder {str(folder)!r} above the home"
-    if status.st_uid not in _trusted_users():
+    shown = f"the folder {str(folder)!r} above {way.goal}"
+    _check_owner(shown, status, way)
+    if not status.st_mode & stat.S_ISVTX and _is_writable_by_others(folder, status, way):
+        mode = stat.S_IMODE(status.st_mode)
+        raise HomeError(f"others can write to {shown} (mode {mode:04o}): use another {way.option}")
+
+
+def _check_code(path: Path, way: Way) -> None:
+    """What is at the end of the path, and the way to it."""
+    path = _walk(path, way)
+    status = os.lstat(path)
+    shown = f"{way.goal} {str(path)!r}"
+    _check_owner(shown, status, way)
+    if _is_writable_by_others(path, status, way):
+        mode = stat.S_IMODE(status.st_mode)
+        is_of_all = mode & stat.S_ISVTX or status.st_uid != os.geteuid()  # a folder such as /tmp has to stay as it is
+        advice = "" if is_of_all else f"chmod go-w {shlex.quote(str(path))}, or "
         raise HomeError(
-            f"{shown} belongs to user number {status.st_uid}, neither to you nor to root: chown root {str(folder)!r}, "
-            "or use another --home"
+            f"others can write to {shown} (mode {mode:04o}), and so run code as you: {advice}use another {way.option}"
         )
-    mode = stat.S_IMODE(status.st_mode)
-    if mode & _WRITABLE_BY_OTHERS and not mode & stat.S_ISVTX:
-        raise HomeError(f"others can write to {shown} (mode {mode:04o}): chmod go-w {str(folder)!r}")
+
+
+def _is_writable_by_others(path: Path, status: os.stat_result, way: Way) -> bool:
+    return bool(status.st_mode & _WRITABLE_BY_OTHERS) and way.home not in path.parents
+
+
+def _check_owner(shown: str, status: os.stat_result, way: Way) -> None:
+    if status.st_uid not in _trusted_users():
+        owner = users.shown(status.st_uid)
+        raise HomeError(
+            f"{shown} belongs to {owner}, neither to you nor to root: use another {way.option}{_or_as(status.st_uid)}"
+        )
+
+
+def _or_as(uid: int) -> str:
+    """What runs this command again as the user with this number, to be pasted."""
+    user = users.shown(uid)
+    if " " in user:  # who has no name
+        return ""
+    program = os.path.abspath(sys.argv[0])
+    is_program = os.path.isfile(program) and os.access(program, os.X_OK)
+    words = [*(() if is_program else (sys.executable,)), program, *sys.argv[1:]]
+    return f"; or as {user}: {shlex.join(['sudo', '-u', user, *words])}"
 
 
 def _check_home(folder: Path) -> None:
@@ -125,15 +186,15 @@ def _check_home(folder: Path) -> None:
 
 def _check_is_ours_alone(home: str, status: os.stat_result) -> None:
     if status.st_uid != os.geteuid():
+        owner, you = users.shown(status.st_uid), users.shown(os.geteuid())
         raise HomeError(
-            f"the home {home!r} belongs to user number {status.st_uid}, not to you: run this as that user or, if "
-            f"nobody else has left anything there, chown -R {os.geteuid()} {home!r}"
+            f"the home {home!r} belongs to {owner}, and you are {you}: use another --home{_or_as(status.st_uid)}"
         )
     mode = stat.S_IMODE(status.st_mode)
     if mode & _WRITABLE_BY_OTHERS:
         raise HomeError(
-            f"others can write to the home {home!r} (mode {mode:04o}): look for what they have left there, then "
-            f"chmod 0700 {home!r}"
+            f"others can write to the home {home!r} (mode {mode:04o}): use another --home; or look for what they have "
+            f"left there, then chmod 0700 {shlex.quote(home)}"
         )
 
 
@@ -149,25 +210,11 @@ def _check_part(home: Path, name: str, descriptor: int) -> None:
         status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
     except FileNotFoundError:
         return
-    _check_part_owner(path, status)
-    if not stat.S_ISLNK(status.st_mode):
-        return
-    if name in _OWN_FILES:
-        raise HomeError(f"{path!r} is a link, which only modules and py of a home may be: rm {path!r}")
-    try:
-        status = os.stat(name, dir_fd=descriptor)
-    except FileNotFoundError:
-        return
-    _check_part_owner(path, status)
-    if status.st_mode & stat.S_IWOTH:
-        raise HomeError(f"everybody can write to the folder behind the link {path!r}: chmod o-w {path!r}")
-
-
-def _check_part_owner(path: str, status: os.stat_result) -> None:
-    if status.st_uid not in _trusted_users():
+    _check_owner(repr(path), status, _TO_HOME)
+    if stat.S_ISLNK(status.st_mode) and name in _OWN_FILES:
         raise HomeError(
-            f"{path!r} belongs to user number {status.st_uid}, neither to you nor to root: remove it, or "
-            f"chown -R {os.geteuid()} {path!r}"
+            f"{path!r} is a link, which only modules and py of a home may be: put what it leads to in its place, or "
+            "use another --home"
         )
 
 

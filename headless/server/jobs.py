@@ -7,21 +7,28 @@ process.py and the files that it names.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import signal
+import stat
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from headless.outcome import is_final
 from headless.protocol.text import replace_invalid_xml_chars
 from headless.protocol.vocabulary import FAILED, MODULE, OK, PY_CODE, PY_FILE, STDERR, Job
 from headless.server.accounts import Account
+from headless.server.errors import HomeError
 from headless.server.home import MODULE_ID, Home
 from headless.server.journal import INTERRUPTED, JobEnd
 from headless.server.process import NotStarted, Process, ProcessEnd, Processes, ProcessSpec
 from headless.server.settings import Settings
 from headless.server.threads import Threads
+from headless.terminal import escape_control_chars
+
+log = logging.getLogger(__name__)
 
 _PATH_LENGTH_MAX = 4096  # characters
 _LAST_LINE_BYTES = 4096  # of stderr, in which its last line is looked for
@@ -50,7 +57,8 @@ class JobRefused(Exception):
 
 
 def script_of(home: Home, session: str, number: int, job: Job) -> Path:
-    """The script that the job runs; for code, where `Jobs.start` puts it. Raises JobRefused if there is none."""
+    """The script that the job runs; for code, where `Jobs.start` puts it. Raises JobRefused if there is none, or if
+    others could have changed it, OSError if that cannot be known now."""
     if job.kind == PY_CODE:
         return home.output(session, number, "py")
     if job.kind == MODULE:
@@ -59,14 +67,22 @@ def script_of(home: Home, session: str, number: int, job: Job) -> Path:
         script = home.modules / f"{job.text}.py"
     else:
         script = _inside(home.py, job.text)
+    kind = "module" if job.kind == MODULE else "file"
     if not _is_file(script):
-        raise JobRefused(f"there is no {'module' if job.kind == MODULE else 'file'} {job.text!r} on this server")
+        raise JobRefused(f"there is no {kind} {job.text!r} on this server")
+    try:
+        home.check_script(script)
+    except HomeError as error:
+        log.warning("not to be run: %s", escape_control_chars(str(error)))
+        raise JobRefused(
+            f"the {kind} {job.text!r} is where others can change it; the log of the server says more"
+        ) from None
     return script
 
 
 def check_scripts(home: Home, account: Account, jobs: Iterable[Job], seconds: float) -> None:
     """Raises JobRefused for the first job that cannot be run, or that the account may not run, TimeoutError if that
-    takes longer than so many seconds."""
+    takes longer than so many seconds, OSError if it cannot be known now."""
     end = time.monotonic() + seconds
     for number, job in enumerate(jobs, 1):
         path = _path_below(home.py, job.text) if job.kind == PY_FILE else ""
@@ -79,27 +95,45 @@ def check_scripts(home: Home, account: Account, jobs: Iterable[Job], seconds: fl
 
 
 def _is_file(path: Path) -> bool:
+    """Raises OSError if nobody knows now."""
     try:
-        return path.is_file()
-    except (OSError, ValueError):  # a name that no file can have
+        return stat.S_ISREG(os.stat(path).st_mode)
+    except ValueError:  # a name that no file can have
+        return False
+    except OSError as error:
+        if not is_final(error):
+            raise
         return False
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """The file of this name below the folder, whatever links lead to. Raises JobRefused for one outside."""
+    """The file of this name below the folder, whatever links lead to. Raises JobRefused for one outside, OSError if
+    nobody knows now."""
     try:
         if len(name) > _PATH_LENGTH_MAX:
             raise ValueError
-        path = (folder / name).resolve()
-        path.relative_to(folder.resolve())
-    except (OSError, ValueError, RuntimeError):  # RuntimeError: links in a circle
+        path = _resolved(folder / name)
+        path.relative_to(_resolved(folder))
+    except (ValueError, RuntimeError):  # RuntimeError: links in a circle
         raise JobRefused(f"{name!r} is no file below the folder for files of this server") from None
     return path
 
 
+def _resolved(path: Path) -> Path:
+    """Where the path leads, as far as there is anything. Raises OSError if nobody knows now: a link that cannot be read
+    must not be taken for a file."""
+    try:
+        return path.resolve(strict=True)
+    except OSError as error:
+        if not is_final(error):
+            raise
+        return path.resolve()
+
+
 def _path_below(folder: Path, name: str) -> str:
-    """The path of this file below the folder, with all links followed. Raises JobRefused for one outside."""
-    return _inside(folder, name).relative_to(folder.resolve()).as_posix()
+    """The path of this file below the folder, with all links followed. Raises JobRefused for one outside, OSError if
+    nobody knows now."""
+    return _inside(folder, name).relative_to(_resolved(folder)).as_posix()
 
 
 class Jobs:

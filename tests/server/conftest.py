@@ -59,3 +59,12 @@ def lock(tmp_path):
     from support.job_processes import Lock
 
     return Lock(tmp_path / "lock")
+
+
+@pytest.fixture
+def above(tmp_path):
+    """A folder with a home in it, which is at above / "home"."""
+    folder = tmp_path / "above"
+    folder.mkdir(mode=0o755)
+    make_home(folder / "home", R41)
+    return folder

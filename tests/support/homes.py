@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import closing
 from pathlib import Path
+
+import pytest
 
 from headless.server.accounts import Account, Accounts
 from headless.server.home import Home
 from support.process import current_user
+
+posix = pytest.mark.skipif(os.name == "nt", reason="owners and modes mean little on Windows")
+by_root = pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can give something away")
+OTHER = 54321  # the number of a user that there is not
 
 R41 = Account("R41", current_user(), None, number=1)  # the first account of a home
 
@@ -20,3 +27,8 @@ def make_home(folder: Path, *accounts: Account) -> Home:
         for account in accounts:
             Accounts(database).add(account)
     return home
+
+
+def give_away(path: Path) -> None:
+    """To another user."""
+    os.chown(path, OTHER, -1, follow_symlinks=False)

@@ -59,6 +59,11 @@ def add(commands: Any) -> None:
         metavar="DIR",
         help="a further folder that jobs can import from, before that of --py",
     )
+    serve.add_argument(
+        "--trust-folders",
+        action="store_true",
+        help="do not ask who can change the code in these folders: whoever can, runs it as the user of the server",
+    )
     serve.add_argument("--dry-run", action="store_true", help="only compile the jobs, and do not run them")
     serve.add_argument(
         "--workers",
@@ -137,8 +142,9 @@ def _serve(arguments: argparse.Namespace) -> None:
     sys.setswitchinterval(_SWITCH_SECONDS)
     with _log_to(arguments.log, arguments.log_level) as writer:
         settings = _settings(arguments)
-        home = Home(arguments.home, arguments.py, arguments.modules)
+        home = Home(arguments.home, arguments.py, arguments.modules, arguments.trust_folders)
         home.create()
+        home.check_code(settings.import_from)
         with home.lock():
             asyncio.run(_run_until_stopped(home, settings, writer, arguments.until_eof))
 
