@@ -172,6 +172,7 @@ def _or_as(uid: int) -> str:
 
 def _check_home(folder: Path) -> None:
     """Asks the open folder, which cannot become another one meanwhile."""
+    _check_is_ours_alone(str(folder), os.lstat(folder))  # first: who may not open it learns whose it is
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         status = os.fstat(descriptor)

@@ -66,6 +66,12 @@ def test_a_job_that_fails_gives_the_reason_in_the_last_line_of_its_stderr(server
     assert (report.finished, report.ended) == ([("failed", reason)], "failed")
 
 
+@pytest.mark.parametrize(("status", "end"), [(256, "ok"), (512, "ok"), (257, "failed"), (-256, "ok")])
+def test_a_job_is_judged_as_a_shell_judges_it(server, status, end):
+    """Which sees an exit status modulo 256; Windows has all of it."""
+    assert run(server, py_code(f"raise SystemExit({status})")).ended == (end if os.name != "nt" else "failed")
+
+
 def test_a_warning_on_stderr_is_no_failure(server):
     report = run(server, py_code("import sys; print('careful', file=sys.stderr)"))
     assert report == ({(1, "stderr"): "careful\n"}, [("ok", "")], "ok")

@@ -151,7 +151,7 @@ def test_a_file_that_is_missing_is_refused(give, tmp_path):
 @posix_only
 @pytest.mark.parametrize("mode", [0o404, 0o402, 0o401, 0o420, 0o644, 0o666, 0o777])
 def test_a_file_that_is_open_to_others_is_refused_with_the_mode_and_the_mend(give, command, mode):
-    refuses(give, f"(mode {mode:04o}): chmod 0400", "--secret-file", command.secret_file(mode=mode))
+    refuses(give, f"(mode {mode:04o}): chmod g-w,o=", "--secret-file", command.secret_file(mode=mode))
 
 
 @posix_only

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import socket
 import ssl
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 import trustme
 
 from support.job_server import TRUST, QuickServer
+from support.journals import batch
 from support.management import fails
 from support.process import PATIENCE, ROOT
 from support.raw_client import RawClient, connect, osuser_login, py_code, run
@@ -119,3 +121,58 @@ def test_a_server_that_runs_as_root_warns_once_and_no_other_does(tmp_path):
         assert run(server, py_code("1")).ended == "ok"
         server.stop()
     assert server.log.count("runs as root") == (1 if os.geteuid() == 0 else 0)
+
+
+def test_a_key_with_a_passphrase_is_refused_at_once_and_nobody_is_asked(tmp_path):
+    from cryptography.hazmat.primitives import serialization
+
+    server = trustme.CA().issue_cert("localhost")
+    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
+    server.cert_chain_pems[0].write_to_path(chain)
+    plain = serialization.load_pem_private_key(server.private_key_pem.bytes(), None)
+    locked = serialization.BestAvailableEncryption(b"hunter2")
+    pem = plain.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
+    key.write_bytes(pem)
+    fails("passphrase", "serve", "--tls-cert", str(chain), "--tls-key", str(key), "--home", str(tmp_path / "home"))
+
+
+# Standard files that whoever starts a command has closed
+
+without = pytest.mark.skipif(os.name == "nt", reason="no shell of Windows closes them")
+
+
+def run_with(redirections: str, *argv: str) -> tuple[int, str, str]:
+    command = shlex.join([sys.executable, str(ROOT / "headless"), *argv])
+    done = subprocess.run(
+        ["sh", "-c", f"exec {command} {redirections}"], capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+@without
+@pytest.mark.parametrize("argv", [("user", "list"), ("status",), ("jobs",), ("jobs", "cancel", "s1")], ids=" ".join)
+def test_who_gets_nothing_of_the_answer_gets_a_1(home, record, argv):
+    record.accept(batch("s1"))
+    program = "headless jobs cancel" if "cancel" in argv else f"headless {' '.join(argv)}"
+    error = f"{program}: error: standard output is closed\n"
+    assert run_with(">&-", *argv, "--home", home) == (1, "", error)
+
+
+@without
+@pytest.mark.parametrize("source", [("--password-stdin",), ("--secret-file", "-")], ids=" ".join)
+def test_a_password_is_not_read_from_where_nothing_is(home, source):
+    error = "headless user add: error: standard input is closed\n"
+    assert run_with("<&-", "user", "add", "R50", *source, "--home", home) == (1, "", error)
+
+
+@without
+def test_what_needs_no_answer_works_without_standard_files(home):
+    assert run_with("<&- >&- 2>&-", "user", "add", "R50", "--os-user", "root", "--home", home) == (0, "", "")
+    assert run_with("<&- 2>&-", "user", "list", "--home", home)[1].splitlines()[1:] == ["R50 osuser=root"]
+
+
+@without
+def test_a_server_needs_no_standard_files(home):
+    redirections = "<&- >&- 2>&-"  # so that its input ends at once, too
+    argv = ("serve", "--listen", "127.0.0.1:0", "--until-eof", "--home", home)
+    assert run_with(redirections, *argv) == (0, "", "")

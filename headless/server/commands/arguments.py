@@ -31,7 +31,7 @@ def add_command(
     `commands` is what `argparse.ArgumentParser.add_subparsers` returns: its class has no public name.
     """
     parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(command=function, program=parser.prog)
+    parser.set_defaults(command=function, program=parser.prog, needs_stdout=True)
     parser.add_argument(
         "--home", default=_DEFAULT_HOME, metavar="DIR", help=f"the folder of the server (default: {_DEFAULT_HOME})"
     )

@@ -25,7 +25,9 @@ def main(argv: Sequence[str]) -> int:
     if list(argv[:2]) == ["jobs", "cancel"]:  # a command of its own, since no session can have this name
         argv = [cancel.NAME, *argv[2:]]
     arguments = parser.parse_args(argv)
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    if sys.stdout is None and arguments.needs_stdout:  # whoever has started this has closed it
+        sys.stdout = _ClosedOutput()
+    elif isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         exit_status: int | None = arguments.command(arguments)
@@ -37,6 +39,13 @@ def main(argv: Sequence[str]) -> int:
     except HeadlessError as error:
         return report(arguments.program, error)
     return exit_status or 0
+
+
+class _ClosedOutput(io.TextIOBase):
+    """What stands for a standard output that there is not: nobody gets what a command has to say."""
+
+    def write(self, _text: str) -> int:
+        raise CommandFailed("standard output is closed")
 
 
 def _parser() -> argparse.ArgumentParser:

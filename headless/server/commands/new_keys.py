@@ -11,7 +11,9 @@ import getpass
 import os
 import stat
 import sys
+from typing import BinaryIO
 
+from headless import users
 from headless.outcome import CommandFailed
 from headless.protocol import bcrypt_hash, scram
 from headless.server.accounts import keys_from_hash, keys_from_password
@@ -55,9 +57,16 @@ def read(arguments: argparse.Namespace) -> scram.Keys:
 def _read_password() -> str:
     """The first line of standard input. Raises CommandFailed."""
     try:
-        return sys.stdin.buffer.readline().decode("utf-8").rstrip("\r\n")
+        return _stdin().readline().decode("utf-8").rstrip("\r\n")
     except UnicodeDecodeError:
         raise CommandFailed("the password on standard input is not text in UTF-8") from None
+
+
+def _stdin() -> BinaryIO:
+    """Raises CommandFailed if whoever has started this has closed it."""
+    if sys.stdin is None:
+        raise CommandFailed("standard input is closed")
+    return sys.stdin.buffer
 
 
 def _ask_for_password() -> str:
@@ -80,7 +89,7 @@ def _ask_for_password() -> str:
 def _read_secret(path: str) -> bytes:
     """The hash in this password file. Raises CommandFailed."""
     if path == _STDIN:
-        name, content = "the password file on standard input", sys.stdin.buffer.read(_MAX_SIZE + 1)
+        name, content = "the password file on standard input", _stdin().read(_MAX_SIZE + 1)
     else:
         name, content = f"the password file {path!r}", _content(path)
     if len(content) > _MAX_SIZE:
@@ -120,12 +129,12 @@ def _check(path: str, status: os.stat_result) -> None:
         return
     if status.st_uid not in (os.geteuid(), 0):
         raise CommandFailed(
-            f"the password file {path!r} belongs to user number {status.st_uid}, neither to you nor to root: if you "
+            f"the password file {path!r} belongs to {users.shown(status.st_uid)}, neither to you nor to root: if you "
             f"trust it, give it to standard input, with --secret-file {_STDIN}"
         )
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o027:
-        raise CommandFailed(f"the password file {path!r} is open to others (mode {mode:04o}): chmod 0400 {path!r}")
+        raise CommandFailed(f"the password file {path!r} is open to others (mode {mode:04o}): chmod g-w,o= {path!r}")
 
 
 def _check_access_list(path: str, descriptor: int) -> None:

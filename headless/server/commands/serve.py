@@ -42,6 +42,7 @@ _LOG_SECONDS = 1.0  # for the last lines to be written
 def add(commands: Any) -> None:
     """Adds the command to these."""
     serve = add_command(commands, "serve", _serve, "run a job server")
+    serve.set_defaults(needs_stdout=False)
     serve.add_argument(
         "--listen",
         type=address,
@@ -184,10 +185,14 @@ def _tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
         raise ParameterError("--tls-cert and --tls-key belong together")
     if certificate is None:
         return None
+
+    def refuse_passphrase() -> str:
+        raise CommandFailed(f"the key {key!r} needs a passphrase, which nobody could type: use a key without one")
+
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(certificate, key)
+        context.load_cert_chain(certificate, key, refuse_passphrase)
     except OSError as error:
         raise CommandFailed(f"the certificate {certificate!r} cannot be used with the key {key!r}: {error}") from None
     return context
@@ -198,6 +203,7 @@ def _open_standard_files() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115 (it stays open)
 
 
 @contextmanager
