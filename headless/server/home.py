@@ -86,8 +86,9 @@ class Home:
         return self.folder / "output" / session / f"{job}.{suffix}"
 
     def outputs(self) -> list[Path]:
-        """The folders with stored output, each of one session. Raises OSError."""
-        return list((self.folder / "output").iterdir())
+        """The folders with stored output, each of one session. What no session can be called is none. Raises
+        OSError."""
+        return [path for path in (self.folder / "output").iterdir() if path.name.isascii()]
 
     @property
     def is_used(self) -> bool:

@@ -34,7 +34,7 @@ def acquire(path: Path) -> IO[bytes]:
         file = open(path, "ab")  # noqa: SIM115 (it stays open)
         with suppress(OSError):
             _lock(file)
-            if identity(os.fstat(file.fileno())) == identity(os.stat(path)):  # else it was removed meanwhile
+            if _is_at(path, identity(os.fstat(file.fileno()))):  # else it was removed meanwhile
                 return file
         file.close()
         if time.monotonic() >= deadline:
@@ -47,9 +47,17 @@ def identity(status: os.stat_result) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
+def _is_at(path: Path, known: tuple[int, int]) -> bool:
+    """Whether the path leads to this file. Windows lets nobody remove what is open. Raises OSError."""
+    try:
+        return sys.platform == "win32" or identity(os.stat(path)) == known
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
 class HeldFiles:
     """The files that a server has open, and that have to stay at their paths: whoever comes by these paths must find
-    the same ones. Windows lets nobody remove what is open. `check` may be called in any thread."""
+    the same ones. `check` may be called in any thread."""
 
     def __init__(self) -> None:
         self.replaced = ""  # what has been seen, for people
@@ -57,25 +65,20 @@ class HeldFiles:
         self._identities: dict[Path, tuple[int, int]] = {}
 
     def add(self, path: Path) -> None:
-        """This one was opened just now. Raises OSError."""
-        self._identities.setdefault(path, identity(os.stat(path)))
+        """This one was opened just now, if it is there. Raises OSError."""
+        with suppress(FileNotFoundError):
+            self._identities.setdefault(path, identity(os.stat(path)))
 
     def check(self, *paths: Path) -> None:
         """Raises HomeReplaced if another file, or none, is at one of these paths, or was when it was looked before.
         Raises OSError if that cannot be known now."""
         for path in paths:
-            if not self.replaced and path in self._identities and not self._is_there(path):
+            if not self.replaced and path in self._identities and not _is_at(path, self._identities[path]):
                 self.replaced = f"{str(path)!r} was removed or replaced while this server ran, which ends at once"
                 log.error("%s: nothing is accepted or started any more, jobs go on without it", self.replaced)
                 self.on_replaced()
         if self.replaced:
             raise HomeReplaced(self.replaced)
-
-    def _is_there(self, path: Path) -> bool:
-        try:
-            return sys.platform == "win32" or identity(os.stat(path)) == self._identities[path]
-        except (FileNotFoundError, NotADirectoryError):
-            return False
 
 
 def is_held(path: Path) -> bool:

@@ -303,45 +303,50 @@ class _Shim:
     def start(self, command: list[str], environment: dict[bytes, bytes], home: str) -> None:
         """Raises OSError if nothing has been started. The job waits at a gate until the record has it."""
         gate, opener = os.pipe()
+        failed, failure = os.pipe()
         parent = os.getpid()
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they wait until a job is one
         pid = os.fork()
         if pid == 0:
             os.close(opener)
-            self._become_job(parent, gate, command, environment)
+            self._become_job(parent, gate, failure, [command, environment])
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
         os.close(gate)
+        os.close(failure)
         for stream in self._streams:
             os.close(stream.job_end)
         try:
             self._write_start(pid, home)
             os.write(opener, b".")
+            error = os.read(failed, 16)  # it closes when the program of the job runs
+            if error:
+                raise OSError(int(error), os.strerror(int(error)), command[0])
         except OSError:
             os.close(opener)
             os.waitpid(pid, 0)
             os.ftruncate(self._record, 0)
             raise
         os.close(opener)
+        os.close(failed)
         self._job = _Job(pid, self._reaps_all)
         _say(self._report, f"started {pid}")
 
-    def _become_job(self, parent: int, gate: int, command: list[str], environment: dict[bytes, bytes]) -> None:
-        status = 126
+    def _become_job(self, parent: int, gate: int, failure: int, program: list[Any]) -> None:
+        """Runs the program, its words and its environment, when the gate opens."""
         try:
             os.setsid()
             self._prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
             if os.getppid() != parent:
-                os._exit(status)
+                os._exit(126)
             _reset_signals()
             for standard, stream in enumerate(self._streams, 1):
                 os.dup2(stream.job_end, standard)
             if os.read(gate, 1):
-                os.execve(command[0], command, environment)
-        except OSError as error:
-            status = 127 if isinstance(error, FileNotFoundError) else 126
-            os.write(2, f"{error}\n".encode("utf-8", "surrogateescape"))
+                os.execve(program[0][0], *program)
+        except OSError as error:  # for want of memory, say: the job has not run, and will be started again
+            os.write(failure, str(error.errno).encode())
         finally:
-            os._exit(status)
+            os._exit(126)
 
     def attend(self) -> None:
         """Returns when nothing is left of the job, and its output and its end are on the disk."""

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from contextlib import closing
+
+import pytest
 
 from headless.protocol.vocabulary import FAILED, OK
 from headless.server.journal import Selection
@@ -61,6 +64,18 @@ def test_a_server_prunes_old_sessions_and_their_output_and_keeps_the_others(tmp_
         assert journal(server, young)[0]["stdout"] == f"1{os.linesep}"
         server.stop()
         assert f"session {old}: pruned" in server.log
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no file can have such a name")
+def test_a_folder_that_no_session_can_have_does_not_end_the_pruning_for_ever(tmp_path):
+    with QuickServer(tmp_path / "home") as server:
+        server.stop()
+        output = server.home / "output"
+        (output / "of no session").mkdir()
+        (output / "\udcff").mkdir()
+        server.start()
+        wait_until(lambda: not (output / "of no session").exists())
+        assert (output / "\udcff").exists()
 
 
 def test_without_keep_nothing_is_pruned(tmp_path):

@@ -9,6 +9,7 @@ import errno
 import hashlib
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -704,6 +705,17 @@ def test_nothing_runs_where_it_could_not_be_written_down(folder, monkeypatch, fa
     assert not ran.exists()
     assert find(folder) == NotStarted()
     assert run(end_of(folder, f"open({str(ran)!r}, 'w')")).status == 0
+
+
+@pytest.mark.parametrize("number", [errno.ENOMEM, errno.ENOENT, errno.EIO, errno.ETXTBSY], ids=errno.errorcode.get)
+def test_what_could_not_be_executed_has_not_been_started_and_is_no_failed_job(folder, monkeypatch, number):
+    with monkeypatch.context() as planted:
+        fault = failing("execve", "True", f"raise OSError({number}, 'why')")
+        planted.setattr(posix_shims, "_PROGRAM", with_fault(fault))
+        with pytest.raises(OSError, match=re.escape(os.strerror(number))):
+            run(start(folder, "print(1)"))
+    assert find(folder) == NotStarted()
+    assert result_of(folder.spec("print(1)"), run(end_of(folder, "print(1)"))) == (0, b"1\n", b"")
 
 
 def test_what_may_have_run_has_been_started(folder, in_the_shim):

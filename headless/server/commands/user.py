@@ -47,7 +47,7 @@ def _add(arguments: argparse.Namespace) -> None:
     with closing(home.database()) as database, database:
         is_added = Accounts(database).add(Account(arguments.user, arguments.os_user, keys))
     if not is_added:
-        raise CommandFailed(f"there is an account {arguments.user!r} already; remove it first")
+        raise CommandFailed(f"there is an account {arguments.user!r} already; user passwd and user limit change it")
     if arguments.os_user and not _may_exist(arguments.os_user):
         print_warning(arguments.program, f"this machine knows no user {arguments.os_user!r}; the account was added")
 
