@@ -258,11 +258,12 @@ class BatchQueue:
             if asyncio.get_running_loop().time() > end:
                 break
             await asyncio.sleep(_SETTLED_SECONDS)
-        if all(task.done() for task in found.values()):
+        is_clear = all(task.done() for task in found.values())
+        if is_clear:
             await self._store.set_fact("boot", boot)  # first: it says that what is lost from here on was started here
         self._may_start = True
         self._start_next()
-        if found:
+        if not is_clear:
             await asyncio.wait(found.values())
             await self._store.set_fact("boot", boot)
 

@@ -214,7 +214,8 @@ def _look(output: str, home: str) -> _Look:
     try:
         record = read_record(output)
     except RecordDamaged:
-        log.error("%s.shim is damaged: nobody knows how the job has ended", output)
+        if not is_locked:
+            log.error("%s.shim is damaged: nobody knows how the job has ended", output)
         return _Look(is_locked, None, is_damaged=True)
     return _Look(is_locked, record, is_foreign=record is not None and record.home not in (home, UNKNOWN_HOME))
 
