@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from headless.protocol.vocabulary import OK, QUEUED, RUNNING
+from headless.protocol.vocabulary import OK, QUEUED, RUNNING, SKIPPED
 from headless.server.journal import AcceptedBatch, KnownBatch
 
 
@@ -21,39 +21,60 @@ class JobProgress(NamedTuple):
     has_run: bool = True
 
 
-_QUEUED, _OK = JobProgress(QUEUED, has_run=False), JobProgress(OK)
+_QUEUED, _SKIPPED = JobProgress(QUEUED, has_run=False), JobProgress(SKIPPED, has_run=False)
+_OK, _RUNNING = JobProgress(OK), JobProgress(RUNNING)
 
 
 class Batch:
-    """A batch and how far it has come, for any number of followers. The first job has the number 1."""
+    """A batch and how far it has come, for any number of followers. The first job has the number 1.
+
+    Its jobs run one after the other. So the job at hand says it all, however many there are: what is before it has
+    ended well, and what is behind it waits, or is skipped.
+    """
 
     def __init__(self, accepted: AcceptedBatch) -> None:
         self.session = accepted.session
         self.account = accepted.account
         self.user = accepted.user
         self.job_count = accepted.job_count
-        self.progress = [_QUEUED] * accepted.job_count
-        if accepted.running:  # what was before the job that runs has ended well
-            self.progress[: accepted.running] = [_OK] * (accepted.running - 1) + [JobProgress(RUNNING)]
+        self._number = accepted.running or 1
+        self._at_hand = _RUNNING if accepted.running else _QUEUED
         self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @classmethod
     def over(cls, known: KnownBatch) -> Batch:
         """One that nothing will happen to any more."""
-        batch = cls(AcceptedBatch(known.session, known.account, known.user, len(known.jobs)))
-        batch.progress = [JobProgress(*job) for job in known.jobs]
+        batch = cls(AcceptedBatch(known.session, known.account, known.user, known.job_count))
+        batch._number, batch._at_hand = known.job, JobProgress(known.state, known.message, known.has_run)
         return batch
 
-    def set_progress(self, number: int, state: str, message: str = "") -> None:
-        """Sets how far this job has come, and wakes the followers."""
-        has_run = state == RUNNING or self.progress[number - 1].has_run
-        self.progress[number - 1] = JobProgress(state, message, has_run)
-        self._changed.set_result(None)
-        self._changed = asyncio.get_running_loop().create_future()
+    def progress(self, number: int) -> JobProgress:
+        """How far this job has come."""
+        if number == self._number:
+            return self._at_hand
+        if number < self._number:
+            return _OK
+        return _QUEUED if self._at_hand.state in (QUEUED, RUNNING, OK) else _SKIPPED
+
+    @property
+    def first_not_ok(self) -> int:
+        """The number of the first job that has not ended well, one more than there are if all have."""
+        return self._number + (self._at_hand.state == OK)
 
     @property
     def is_over(self) -> bool:
-        return self.progress[-1].state not in (QUEUED, RUNNING)
+        return self.progress(self.job_count).state not in (QUEUED, RUNNING)
+
+    def set_progress(self, number: int, state: str, message: str = "") -> None:
+        """Sets how far this job has come, after those before it have ended well, and wakes the followers."""
+        has_run = state == RUNNING or self.progress(number).has_run
+        self._number, self._at_hand = number, JobProgress(state, message, has_run)
+        self.wake()
+
+    def wake(self) -> None:
+        """Lets the followers look again."""
+        self._changed.set_result(None)
+        self._changed = asyncio.get_running_loop().create_future()
 
     async def wait_for_change(self, timeout: float) -> bool:
         """Whether something changed within this time, in seconds."""

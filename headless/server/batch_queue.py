@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from headless.protocol.text import title_of
-from headless.protocol.vocabulary import FAILED, OK, OVER, QUEUED, RUNNING, SKIPPED
+from headless.protocol.vocabulary import FAILED, OK, OVER, QUEUED, RUNNING
 from headless.server.accounts import Account
 from headless.server.batch import Batch
 from headless.server.errors import Busy, UnknownSession
@@ -144,9 +144,9 @@ class BatchQueue:
         await self._see_to(request)
         while not batch.is_over:
             await batch.wait_for_change(_REQUESTS_SECONDS)
-        if all(job.state != CANCELLED for job in batch.progress):
+        if batch.first_not_ok > batch.job_count or batch.progress(batch.first_not_ok).state != CANCELLED:
             return OVER
-        return RUNNING if batch.progress[0].has_run else QUEUED
+        return RUNNING if batch.progress(1).has_run else QUEUED
 
     async def stop(self, force_stop: asyncio.Event) -> None:
         """Starts no more batches. The running ones have the grace, or until `force_stop` is set, to end. What still
@@ -356,9 +356,6 @@ class BatchQueue:
         reason = f": {escape_control_chars(end.message)}" if end.message else ""
         log.info("session %s: job %d %s%s", batch.session, number, end.state, reason)
         batch.set_progress(number, end.state, end.message)
-        if end.state != OK:
-            for rest in range(number + 1, batch.job_count + 1):
-                batch.set_progress(rest, SKIPPED)
 
     async def _forget(self, session: str, number: int) -> None:
         with suppress(OSError, Overloaded):  # it goes with the session

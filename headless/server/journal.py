@@ -106,13 +106,18 @@ class AcceptedBatch(NamedTuple):
 
 
 class KnownBatch(NamedTuple):
-    """What the journal has of a batch: of each of its jobs the state, the message, and whether it has ever run."""
+    """What the journal has of a batch: the first of its jobs that has not ended well, or the last one. Of that job its
+    state, the message, and whether it has ever run."""
 
     session: str
     account: int
     user: str
     is_over: bool
-    jobs: list[tuple[str, str, bool]]
+    job_count: int
+    job: int
+    state: str
+    message: str
+    has_run: bool
 
 
 class BatchEntry(NamedTuple):
@@ -286,11 +291,13 @@ class Journal:
 
     def unfinished(self) -> list[AcceptedBatch]:
         """The batches that are not over, in their order."""
+        # The + keeps SQLite from looking at all jobs of a batch: few of all jobs run, and an index has those.
         rows = self._database.execute(
             "SELECT session, account, user, (SELECT max(job) FROM jobs WHERE session = batches.session),"
             " CASE state WHEN ? THEN job ELSE 0 END, started FROM batches JOIN jobs USING (session)"
-            " WHERE over IS NULL AND (state = ? OR job = 1 AND state = ?) ORDER BY number",
-            (RUNNING, RUNNING, QUEUED),
+            " WHERE over IS NULL AND state IN (?, ?) AND job = coalesce((SELECT job FROM jobs AS running"
+            f" WHERE +session = batches.session AND state = ? AND {_NOT_OK}), 1) ORDER BY number",
+            (RUNNING, RUNNING, QUEUED, RUNNING),
         )
         return [AcceptedBatch(*row) for row in rows]
 
@@ -313,18 +320,15 @@ class Journal:
     def known(self, session: str) -> KnownBatch | None:
         """What is recorded of this session."""
         row = self._database.execute(
-            "SELECT account, user, over IS NOT NULL FROM batches WHERE session = ?", (session,)
+            "SELECT account, user, over IS NOT NULL, (SELECT max(job) FROM jobs WHERE session = batches.session) AS last,"
+            " job, state, message, state = ? OR started IS NOT NULL FROM batches JOIN jobs USING (session)"
+            " WHERE session = ? AND (state != ? OR job = last) ORDER BY job LIMIT 1",
+            (OK, session, OK),
         ).fetchone()
         if row is None:
             return None
-        jobs = self._database.execute(
-            "SELECT state, message, state = ? OR started IS NOT NULL FROM jobs WHERE session = ? ORDER BY job",
-            (OK, session),
-        )
-        account, user, is_over = row
-        return KnownBatch(
-            session, account, user, bool(is_over), [(state, text, bool(has_run)) for state, text, has_run in jobs]
-        )
+        account, user, is_over, job_count, job, state, message, has_run = row
+        return KnownBatch(session, account, user, bool(is_over), job_count, job, state, message, bool(has_run))
 
     def unfinished_count(self, account: int) -> int:
         """How many batches of this account are not over."""

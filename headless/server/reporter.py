@@ -38,7 +38,7 @@ class Reporter:
 
     async def now(self, batch: Batch) -> Offset:
         """Where somebody begins who does not want to hear what has been. Raises OSError."""
-        number = next((n for n, job in enumerate(batch.progress, 1) if job.state != OK), batch.job_count + 1)
+        number = batch.first_not_ok
         if number > batch.job_count:
             return Offset(number)
         counts = {stream: await self._call(tail.skip) for stream, tail in self._tails(batch, Offset(number)).items()}
@@ -50,16 +50,16 @@ class Reporter:
         They are made no faster than the client takes them, so nothing piles up here. Raises OSError if stored output
         cannot be read.
         """
-        failed = any(job.state != OK for job in batch.progress[: offset.job - 1])
+        failed = batch.first_not_ok < offset.job
         for number in range(offset.job, batch.job_count + 1):
-            while batch.progress[number - 1].state == QUEUED:
+            while batch.progress(number).state == QUEUED:
                 if not await batch.wait_for_change(self._heartbeat):
                     yield Alive()
-            if batch.progress[number - 1].has_run:
+            if batch.progress(number).has_run:
                 yield Started(number)
                 async for message in self._report_output(batch, offset if number == offset.job else Offset(number)):
                     yield message
-            state, text, has_run = batch.progress[number - 1]
+            state, text, has_run = batch.progress(number)
             status = _STATUS.get(state, state) if has_run else SKIPPED
             failed = failed or status != OK
             yield Finished(number, status, text)
@@ -71,7 +71,7 @@ class Reporter:
         number, tails = offset.job, self._tails(batch, offset)
         told = loop.time()
         while True:
-            is_running = batch.progress[number - 1].state == RUNNING
+            is_running = batch.progress(number).state == RUNNING
             found, is_all = False, True
             for stream, tail in tails.items():
                 text = await self._read(tail, not is_running)

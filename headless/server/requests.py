@@ -196,9 +196,9 @@ def _check_offset(batch: Batch, offset: Offset) -> None:
     """Raises Refusal for a place that nobody can have been told of."""
     if offset.job > batch.job_count + 1:
         raise Refusal(PROTOCOL, f"there is no job {offset.job} in this session")
-    if any(job.state in (QUEUED, RUNNING) for job in batch.progress[: offset.job - 1]):
+    if offset.job > 1 and batch.progress(offset.job - 1).state in (QUEUED, RUNNING):
         raise Refusal(PROTOCOL, f"the jobs before job {offset.job} are not over")
-    has_run = offset.job <= batch.job_count and batch.progress[offset.job - 1].has_run
+    has_run = offset.job <= batch.job_count and batch.progress(offset.job).has_run
     if (offset.stdout or offset.stderr) and not has_run:
         raise Refusal(PROTOCOL, f"job {offset.job} has printed nothing")
 

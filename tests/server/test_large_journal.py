@@ -12,10 +12,12 @@ from contextlib import closing
 
 import pytest
 
-from headless.server.journal import Journal, Selection
+from headless.protocol.vocabulary import FAILED, OK, QUEUED, RUNNING
+from headless.server.journal import Journal, KnownBatch, Selection
 from headless.server.listing import Listing
-from support.homes import make_home
+from support.homes import R41, make_home
 from support.in_process import run_here
+from support.journals import batch, end, over
 from support.management import prints
 from support.process import PATIENCE, ROOT
 
@@ -165,3 +167,49 @@ def test_who_reads_slowly_does_not_keep_the_database_from_being_tidied_up(home):
             database.commit()
             assert database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
         process.kill()
+
+
+def steps_of(database, query, *arguments: str) -> int:
+    """What a query takes, in steps of SQLite's virtual machine, whatever else the machine does."""
+    steps = 0
+
+    def count() -> None:
+        nonlocal steps
+        steps += 10
+
+    database.set_progress_handler(count, 10)
+    query(*arguments)
+    database.set_progress_handler(None, 0)
+    return steps
+
+
+def test_what_an_earlier_server_has_left_is_found_without_looking_at_each_job(tmp_path):
+    """Nor is a session: a server that has to take up thousands of large batches starts at once."""
+    with closing(make_home(tmp_path / "home").database()) as database:
+        record, taken = Journal(database), []
+        for jobs in (1, 10_000):
+            session = f"s{jobs}"
+            record.accept(batch(session, jobs=jobs))
+            assert [each.job_count for each in record.unfinished()] == [jobs]
+            taken.append(steps_of(database, record.unfinished) + steps_of(database, record.known, session))
+            record.withdraw(session)
+    assert taken[1] < taken[0] + 100  # 130 and 130; 230,000 if it looked at each
+
+
+def test_the_job_that_tells_of_its_batch_is_the_first_that_has_not_ended_well_or_the_last(tmp_path):
+    with closing(make_home(tmp_path / "home", R41).database()) as database:
+        record = Journal(database)
+        over(record, "well", jobs=3)
+        over(record, "badly", FAILED, jobs=2)
+        record.accept(batch("waits", jobs=3))
+        record.accept(batch("runs", jobs=3))
+        record.begin("runs")
+        record.finish("runs", 1, end(OK))
+        assert [record.known(session) for session in ("well", "badly", "waits", "runs", "none")] == [
+            KnownBatch("well", "R41", True, 3, 3, OK, "", True),
+            KnownBatch("badly", "R41", True, 2, 2, FAILED, "", True),
+            KnownBatch("waits", "R41", False, 3, 1, QUEUED, "", False),
+            KnownBatch("runs", "R41", False, 3, 2, RUNNING, "", True),
+            None,
+        ]
+        assert [(each.session, each.running) for each in record.unfinished()] == [("waits", 0), ("runs", 2)]

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import ssl
 import struct
 import sys
 import time
+import tracemalloc
 from contextlib import ExitStack
 
 import pytest
 import trustme
 
+from headless.protocol.vocabulary import FAILED, QUEUED, RUNNING
 from headless.server import authentication, entrance, peer
 from headless.server.admission import Admission
+from headless.server.batch import Batch
 from headless.server.errors import Busy
+from headless.server.journal import AcceptedBatch, KnownBatch
 from headless.server.settings import Settings
 from support.in_process import serve_here
 from support.job_code import Gate
@@ -253,6 +258,23 @@ def test_the_time_of_the_name_service(tmp_path, monkeypatch):
 
 
 # The whole
+
+
+def test_a_batch_in_memory_is_as_small_with_ten_thousand_jobs_as_with_one():
+    """Whether it waits, runs, has failed or was over before, as the journal has it."""
+
+    async def size(jobs: int) -> int:
+        tracemalloc.start()
+        batches = [Batch(AcceptedBatch("s", "R41", jobs, running)) for running in (0, jobs) for _ in range(100)]
+        batches[0].set_progress(1, RUNNING)
+        batches[0].set_progress(1, FAILED)
+        batches += [Batch.over(KnownBatch("s", "R41", True, jobs, jobs, FAILED, "", True)) for _ in range(100)]
+        assert [batch.progress(jobs).state for batch in batches[1::100]] == [QUEUED, RUNNING, FAILED]
+        taken, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return taken
+
+    assert asyncio.run(size(10_000)) < 1.1 * asyncio.run(size(1))
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
