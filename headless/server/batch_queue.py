@@ -134,14 +134,15 @@ class BatchQueue:
 
     async def cancel(self, account: Account, session: str) -> str:
         """Ends a batch, or does not let it start, and returns what it was before: QUEUED, RUNNING or OVER. Raises
-        UnknownSession, Busy, StoreUnavailable."""
+        UnknownSession, Busy, StoreUnavailable, with nothing recorded; StoreUncertain."""
         batch = await self.find(account.number, session)
         if batch.is_over:
             return OVER
         request = Cancellation(session, 0, f"the account {account.user}")
         await self._store.request_cancellation(request)
         self._requests.append(request)
-        await self._see_to(request)
+        with suppress(StoreUnavailable):  # it is seen to again
+            await self._see_to(request)
         while not batch.is_over:
             await batch.wait_for_change(_REQUESTS_SECONDS)
         if batch.first_not_ok > batch.job_count or batch.progress(batch.first_not_ok).state != CANCELLED:

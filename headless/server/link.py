@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Awaitable
-from contextlib import suppress
+from collections.abc import Awaitable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 from headless.protocol.connection import ConnectionClosed
 from headless.protocol.errors import RemoteProtocolError
 from headless.protocol.messages import Message, Refused
 from headless.protocol.server_connection import ServerConnection
+from headless.protocol.vocabulary import BUSY
 from headless.server.admission import BytesInFlight
 from headless.terminal import escape_control_chars
 
@@ -55,6 +56,7 @@ class Link:
         self.local = _address(writer, "sockname")
         self.name = f"{self.peer[0]} port {self.peer[1]}"  # until there is a session
         self._is_closing = False
+        self._is_in_doubt = False
 
     async def receive(self) -> Message | ConnectionClosed:
         """The next message, or that the client has closed. Raises RemoteProtocolError, Busy, OSError."""
@@ -116,10 +118,24 @@ class Link:
         if not self.connection.is_over and not self._writer.transport.get_write_buffer_size():
             self._writer.write(self.connection.send(message))
 
+    @contextmanager
+    def in_doubt(self, *settled_by: type[Exception]) -> Iterator[None]:
+        """While the block runs, and after an exception that is none of these, nobody can say whether the client gets
+        what it has asked for: it is not refused as busy."""
+        self._is_in_doubt = True
+        try:
+            yield
+        except settled_by:
+            self._is_in_doubt = False
+            raise
+        self._is_in_doubt = False
+
     def refuse(self, message: Refused) -> None:
-        """Sends a last message, unless the conversation is over. Raises LocalProtocolError where this refusal has no
-        place."""
-        if not self.connection.is_over and not self._is_closing:
+        """Sends a last message, unless the conversation is over, or the message could be wrong. Raises
+        LocalProtocolError where this refusal has no place."""
+        if self._is_in_doubt and message.reason == BUSY:
+            log.error("%s: closed without a word, nobody knows whether its request is recorded", self.name)
+        elif not self.connection.is_over and not self._is_closing:
             data = self.connection.send(message)
             log.info("%s: refused (%s): %s", self.name, message.reason, escape_control_chars(message.text))
             self._writer.write(data)

@@ -43,12 +43,13 @@ from headless.server.keys import Keys
 from headless.server.link import Link, cancel
 from headless.server.reporter import Reporter
 from headless.server.settings import Settings
-from headless.server.store import KeyTaken, SameJobs, Store
+from headless.server.store import AccountChanged, KeyTaken, SameJobs, Store, StoreUnavailable
 from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)
 
 _LISTED = 20  # sessions that are over
+_NOTHING_RECORDED = (Refusal, Busy, AccountChanged, StoreUnavailable)  # what these mean of a request
 
 _T = TypeVar("_T")
 
@@ -86,7 +87,8 @@ class Requests:
             submitted = SubmittedBatch(session, account.number, account.user, request.jobs, request.key)
             has_key = request.key is not None
             del request  # it may be large, and this goes on as long as the jobs do
-            batch = await self._accept(submitted)
+            with self._link.in_doubt(*_NOTHING_RECORDED):
+                batch = await self._accept(submitted)
             del submitted
             self._link.release()
             await self._link.send(Accepted(batch.session if has_key else None))
@@ -121,7 +123,8 @@ class Requests:
 
     async def _cancel(self, session: str) -> None:
         await self._while_alive(self._find(session))
-        state = await self._while_alive(self._parts.queue.cancel(self._account, session))
+        with self._link.in_doubt(*_NOTHING_RECORDED):
+            state = await self._while_alive(self._parts.queue.cancel(self._account, session))
         log.info("%s: session %s cancelled, it was %s", self._link.name, escape_control_chars(session), state)
         await self._link.send(Cancelled(state))
 

@@ -97,9 +97,10 @@ class Server:
         for task in self._background:
             task.cancel()
         await self._queue.stop(force_stop)
+        await self._store.settle(_STORE_SECONDS, force_stop)  # so that who waits for that is not refused
         await self._close_links()
         self._listener.close()
-        self._store.close(0.0 if force_stop.is_set() else _STORE_SECONDS)
+        self._store.close(0.0)
         log.info("stopped")
 
     async def _close_links(self) -> None:

@@ -46,6 +46,7 @@ _READS_MAX = 5000  # that may wait
 _CLOSE_SECONDS = 0.5  # for a read that is not over when a server stops
 _WRITES_AT_ONCE = 500  # that share a transaction
 _FIRST_PAUSE, _PAUSE_MAX = 0.05, 1.0  # seconds between attempts
+_POLL_SECONDS = 0.01
 _LOG_AGAIN_SECONDS = 60.0
 # Errors of one statement, which trying again does not mend, and which others in the transaction do not share.
 _ERRORS_OF_ONE = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError, sqlite3.InterfaceError)
@@ -79,8 +80,8 @@ class SameJobs(Exception):
 
 
 class StoreUncertain(Exception):
-    """A batch was not accepted, but its write may have reached the disk: it will be withdrawn as soon as that is
-    possible. Until then nobody can say whether it runs."""
+    """A change was given up, but may have reached the disk. A batch will be withdrawn as soon as that is possible;
+    until then nobody can say whether it runs."""
 
 
 class Store:
@@ -103,6 +104,11 @@ class Store:
         self._journal = Journal(self._reading)
         self._accounts = Accounts(self._reading)
         self.journal_name = self._journal.name
+
+    async def settle(self, timeout: float, force_stop: asyncio.Event) -> None:
+        """Writes what waits to be written, and reports it, but no longer than `timeout` seconds, or until `force_stop`
+        is set. Nothing is written for what is asked later."""
+        await self._writer.settle(timeout, force_stop)
 
     def close(self, timeout: float) -> None:
         """Writes what waits to be written, but no longer than `timeout` seconds. It does not hang."""
@@ -152,6 +158,7 @@ class Store:
         return await self._writer.write(lambda journal: journal.finish(session, job, end, start))
 
     async def request_cancellation(self, request: Cancellation) -> None:
+        """Raises StoreUnavailable, StoreUncertain."""
         await self._writer.write(lambda journal: journal.request_cancellation(request), _ACCEPT_SECONDS)
 
     async def drop_cancellation(self, request: Cancellation) -> None:
@@ -297,16 +304,28 @@ class _Writer:
     ) -> _T:
         """The result of the function, when what it did is on disk. `patience` is in seconds; `undo` takes back what may
         have been written when that is over. Raises StoreUnavailable, StoreUncertain, or what the function raises."""
+        if self._is_closing.is_set():
+            raise StoreUnavailable("the server is stopping")
         waiting: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
         deadline = None if patience is None else time.monotonic() + patience
         self._writes.put(_Write(function, waiting, deadline, undo))
         return await waiting
 
+    async def settle(self, timeout: float, force_stop: asyncio.Event) -> None:
+        self._end_within(timeout)
+        while self._thread.is_alive() and time.monotonic() < self._give_up_at + 1:
+            if force_stop.is_set():
+                self._give_up_at = min(self._give_up_at, time.monotonic())
+            await asyncio.sleep(_POLL_SECONDS)
+
     def close(self, timeout: float) -> None:
+        self._end_within(timeout)
+        self._thread.join(timeout + 1)
+
+    def _end_within(self, timeout: float) -> None:
         self._give_up_at = time.monotonic() + timeout
         self._is_closing.set()
         self._writes.put(None)
-        self._thread.join(timeout + 1)
 
     def _run(self) -> None:
         while not self._is_last:
@@ -425,7 +444,7 @@ def cause_of(error: Exception) -> str:
 
 def _refusal_of(write: _Write, error: Exception) -> Exception:
     cause = cause_of(error)
-    return StoreUncertain(cause) if write.undo and write.is_uncertain else StoreUnavailable(cause)
+    return StoreUncertain(cause) if write.is_uncertain else StoreUnavailable(cause)
 
 
 def _deliver(outcomes: list[tuple[_Write, tuple[Any, Exception | None]]]) -> None:
