@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 import re
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from lxml import etree
 
 from headless.protocol import messages
 from headless.protocol.errors import RemoteProtocolError
-from headless.protocol.messages import Jobs, Message, UnsupportedLogin, name_of
+from headless.protocol.messages import Jobs, Message, Output, UnsupportedLogin, name_of
 from headless.protocol.vocabulary import Job
 
 _CLASSES: dict[str, type[Message]] = {
@@ -29,6 +29,10 @@ _NUMBERS = {"version", "heartbeat", "job", "jobs", "stdout", "stderr"}
 
 def encode(message: Message) -> bytes:
     """The payload that carries this message. Raises ValueError for characters that XML cannot carry."""
+    return _encode_output(message) if isinstance(message, Output) else _encode(message)
+
+
+def _encode(message: Message) -> bytes:
     element = etree.Element(name_of(message))
     if isinstance(message, Jobs):
         if message.key is not None:
@@ -42,6 +46,9 @@ def encode(message: Message) -> bytes:
             elif value is not None:
                 element.set(field, str(value))
     return etree.tostring(element, encoding="utf-8", xml_declaration=False)
+
+
+_encode_output = lru_cache(maxsize=8)(_encode)  # the same is sent to all who follow a session
 
 
 def decode(payload: bytes) -> Message:

@@ -14,7 +14,8 @@ What is where. An import leads down this list or stays on a line, never up.
     heartbeat.py                           signs of life for a session that waits
     link.py                                one connection: whole messages in and out
     admission.py                           how many connections and bytes come in
-    reporter.py, tail.py                   what a client is told of its batch; output that grows
+    reporter.py                            what a client is told of its batch
+    followed_output.py, tail.py            output that grows, for all who follow it
     batch_queue.py, batch.py               which batch runs when; how far one has come
     retention.py                           what is pruned, and when
     listing.py, appearance.py              what `jobs` shows, and how a job looks there

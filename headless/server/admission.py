@@ -13,31 +13,32 @@ from headless.server.settings import Settings
 
 
 class _Connections:
-    """How many there are, in all and by address."""
+    """How many there are, in all and by what they share: an address, say."""
 
-    def __init__(self, kind: str, most: int, most_of_one: int) -> None:
+    def __init__(self, kind: str, most: int, most_of_one: int, shared: str = "from this address") -> None:
         self._kind = kind
         self._most = most
         self._most_of_one = most_of_one
-        self._by_address: Counter[str] = Counter()
+        self._shared = shared
+        self._by_one: Counter[str] = Counter()
         self.count = 0
 
-    def check(self, address: str) -> None:
+    def check(self, one: str) -> None:
         """Raises Busy if one more is too many."""
         if self.count >= self._most:
             raise Busy(f"the server has {self._most} {self._kind} and takes no more")
-        if self._by_address[address] >= self._most_of_one:
-            raise Busy(f"the server has {self._most_of_one} {self._kind} from this address and takes no more")
+        if self._by_one[one] >= self._most_of_one:
+            raise Busy(f"the server has {self._most_of_one} {self._kind} {self._shared} and takes no more")
 
-    def add(self, address: str) -> None:
+    def add(self, one: str) -> None:
         self.count += 1
-        self._by_address[address] += 1
+        self._by_one[one] += 1
 
-    def remove(self, address: str) -> None:
+    def remove(self, one: str) -> None:
         self.count -= 1
-        self._by_address[address] -= 1
-        if not self._by_address[address]:
-            del self._by_address[address]
+        self._by_one[one] -= 1
+        if not self._by_one[one]:
+            del self._by_one[one]
 
 
 class BytesInFlight:
@@ -65,6 +66,9 @@ class Admission:
         self._strangers = _Connections(
             "connections without a login", settings.max_strangers, settings.max_strangers_per_address
         )
+        self._logged_in = _Connections(
+            "connections", settings.max_connections, settings.max_connections_per_account, "of this account"
+        )
         self._handshakes = _Connections("TLS handshakes", settings.max_strangers, settings.max_strangers_per_address)
         self.bytes_in_flight = BytesInFlight(settings.max_bytes_in_flight)
 
@@ -78,7 +82,7 @@ class Admission:
     @property
     def session_count(self) -> int:
         """How many clients are logged in."""
-        return self._connections.count - self._strangers.count
+        return self._logged_in.count
 
     def begin_handshake(self, address: str) -> None:
         """A connection has come that is not encrypted yet. Raises Busy if that is too many; then it does not count."""
@@ -92,12 +96,17 @@ class Admission:
         for connections in (self._connections, self._handshakes):
             connections.remove(address)
 
-    def log_in(self, address: str) -> None:
-        """The client on one of the connections is known now."""
+    def log_in(self, address: str, user: str) -> None:
+        """The client on one of the connections is known now. Raises Busy if its account has too many; then it stays
+        unknown."""
+        self._logged_in.check(user)
+        self._logged_in.add(user)
         self._strangers.remove(address)
 
-    def leave(self, address: str, is_logged_in: bool) -> None:
-        """A connection is gone."""
+    def leave(self, address: str, user: str | None) -> None:
+        """A connection is gone. `user` is None if nobody has logged in."""
         self._connections.remove(address)
-        if not is_logged_in:
+        if user is None:
             self._strangers.remove(address)
+        else:
+            self._logged_in.remove(user)

@@ -26,7 +26,8 @@ _OK, _RUNNING = JobProgress(OK), JobProgress(RUNNING)
 
 
 class Batch:
-    """A batch and how far it has come, for any number of followers. The first job has the number 1.
+    """A batch and how far it has come, for any number of followers, who wait for `changed`. The first job has the
+    number 1.
 
     Its jobs run one after the other. So the job at hand says it all, however many there are: what is before it has
     ended well, and what is behind it waits, or is skipped.
@@ -39,7 +40,7 @@ class Batch:
         self.job_count = accepted.job_count
         self._number = accepted.running or 1
         self._at_hand = _RUNNING if accepted.running else _QUEUED
-        self._changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     @classmethod
     def over(cls, known: KnownBatch) -> Batch:
@@ -73,9 +74,9 @@ class Batch:
 
     def wake(self) -> None:
         """Lets the followers look again."""
-        self._changed.set_result(None)
-        self._changed = asyncio.get_running_loop().create_future()
+        self.changed.set_result(None)
+        self.changed = asyncio.get_running_loop().create_future()
 
     async def wait_for_change(self, timeout: float) -> bool:
         """Whether something changed within this time, in seconds."""
-        return bool((await asyncio.wait({self._changed}, timeout=timeout))[0])
+        return bool((await asyncio.wait({self.changed}, timeout=timeout))[0])

@@ -64,7 +64,7 @@ class Server:
             Authenticator(self._store, settings),
             Entrance(home, self._disk),
             self._queue,
-            Reporter(home, self._files, settings.heartbeat),
+            Reporter(home, settings.heartbeat),
             self._store,
             Keys(),
         )
@@ -138,7 +138,7 @@ class Server:
             with suppress(asyncio.CancelledError):
                 await link.close()
             del self._links[link]
-            self._admission.leave(link.peer[0], session.is_logged_in)
+            self._admission.leave(link.peer[0], session.user)
 
     async def _turn_away(self, link: Link, writer: asyncio.StreamWriter, reason: str) -> None:
         """Tells the client why, unless so many are being told that this would be too much in itself."""

@@ -35,7 +35,7 @@ class Settings(NamedTuple):
     tls                  how connections are encrypted, None not at all
     login_timeout        what a client has for each message of its login
     message_timeout      what a client has from the first byte of a message to its last
-    max_connections      in all, and from one address; and the same for those that have not logged in
+    max_connections      in all, from one address, and logged in to one account; and for those that have not logged in
     max_waiting          batches that wait
     max_bytes_in_flight  of messages that are not whole, or not journaled yet
     output_limit         of a job's stdout or stderr that is stored
@@ -58,6 +58,7 @@ class Settings(NamedTuple):
     message_timeout: float = MESSAGE_SECONDS
     max_connections: int = 10_000
     max_connections_per_address: int = 8_000
+    max_connections_per_account: int = 2_000
     max_strangers: int = 2_000
     max_strangers_per_address: int = 1_000
     max_waiting: int = 20_000

@@ -17,15 +17,17 @@ import trustme
 
 from headless.protocol.vocabulary import FAILED, QUEUED, RUNNING
 from headless.server import authentication, entrance, peer
+from headless.server.accounts import Account
 from headless.server.admission import Admission
 from headless.server.batch import Batch
 from headless.server.errors import Busy
 from headless.server.journal import AcceptedBatch, KnownBatch
 from headless.server.settings import Settings
+from support.homes import make_home
 from support.in_process import serve_here
 from support.job_code import Gate
 from support.job_server import QuickServer, journal
-from support.process import PATIENCE, Command
+from support.process import PATIENCE, Command, current_user
 from support.raw_client import RawClient, connect, in_jobs, osuser_login, py_code, run
 from support.usage import memory_of
 from support.waiting import wait_until
@@ -96,6 +98,25 @@ def test_connections_without_a_login_of_one_address(tmp_path):
         assert is_let_in(enter)
 
     serve(tmp_path, talk, max_strangers_per_address=2)
+
+
+def test_connections_of_one_account(tmp_path):
+    """Whatever they wait for. Nobody else is harmed, and what goes makes room."""
+    make_home(tmp_path / "home", Account("R43", current_user(), None))
+
+    def talk(enter):
+        clients = [enter().log_in() for _ in range(2)]
+        clients[0].submit(py_code("1"))
+        assert clients[0].report().ended == "ok"
+        clients[0] = enter().log_in()
+        late = enter()
+        late.send(osuser_login(user="R41"))
+        assert "2 connections of this account" in late.expect_refusal("busy")
+        enter().log_in("R43")
+        clients[1].sock.close()
+        wait_until(lambda: is_let_in(enter))
+
+    serve(tmp_path, talk, max_connections_per_account=2)
 
 
 @pytest.mark.parametrize("limit", ["max_strangers", "max_strangers_per_address", "max_connections"])

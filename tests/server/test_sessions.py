@@ -8,7 +8,8 @@ from contextlib import closing
 
 import pytest
 
-from headless.server.tail import Tail
+from headless.server import followed_output
+from headless.server.tail import Piece, read_piece
 from support.frames import frame
 from support.in_process import serve_here
 from support.job_code import Gate
@@ -136,16 +137,16 @@ def test_a_connection_is_closed_that_sends(tmp_path, data):
 
 
 def test_output_is_told_whole_when_there_is_no_descriptor_to_read_it_with_for_a_while(tmp_path, monkeypatch):
-    read, left = Tail.read, 20
+    left = 20
 
-    def read_later(tail: Tail, is_complete: bool) -> str:
+    def read_later(*arguments) -> Piece:
         nonlocal left
         left -= 1
         if left > 0:
             raise OSError(errno.EMFILE, "Too many open files")
-        return read(tail, is_complete)
+        return read_piece(*arguments)
 
-    monkeypatch.setattr(Tail, "read", read_later)
+    monkeypatch.setattr(followed_output, "read_piece", read_later)
 
     def talk(address):
         with RawClient(address).log_in() as client:

@@ -118,6 +118,13 @@ def add(commands: Any) -> None:
         metavar="N",
         help="the same for the connections of one address (default: %(default)s)",
     )
+    serve.add_argument(
+        "--max-connections-per-account",
+        type=count,
+        default=Settings().max_connections_per_account,
+        metavar="N",
+        help="the same for those that have logged in to one account (default: %(default)s)",
+    )
     serve.add_argument("--tls-cert", metavar="FILE", help="certificate chain, for clients that say tls://HOST:PORT")
     serve.add_argument("--tls-key", metavar="FILE", help="the key of the certificate")
     serve.add_argument(
@@ -167,6 +174,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         tls=_tls(arguments.tls_cert, arguments.tls_key),
         max_connections=_possible_connections(arguments.max_connections, arguments.workers),
         max_connections_per_address=arguments.max_connections_per_address,
+        max_connections_per_account=arguments.max_connections_per_account,
         output_limit=arguments.max_output * MIB,
     )
 

@@ -1,0 +1,162 @@
+"""Many who follow: what they want is looked at and read once, in threads that no job needs, and each is told all of it.
+A follower's trouble is his own."""
+
+from __future__ import annotations
+
+import errno
+import threading
+from contextlib import ExitStack
+
+import pytest
+
+from headless.server import followed_output
+from headless.server.tail import Marks, read_piece
+from support.in_process import serve_here
+from support.job_code import Gate
+from support.raw_client import RawClient, Report, py_code
+from support.waiting import wait_until
+
+FOLLOWERS = 40
+LINES = 20
+PRINTING = "import time\nfor line in range({}):\n    print(line, 'x' * 60, flush=True)\n    time.sleep(0.03)\n"
+
+
+@pytest.fixture
+def hangs():
+    """Set in the end: whatever waits for it goes on."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def counted(monkeypatch, name: str) -> list[tuple[object, ...]]:
+    """The arguments of each call of this function."""
+    calls: list[tuple[object, ...]] = []
+    function = getattr(followed_output, name)
+
+    def call(*arguments):
+        calls.append(arguments)
+        return function(*arguments)
+
+    monkeypatch.setattr(followed_output, name, call)
+    return calls
+
+
+def attached(stack: ExitStack, address: str, session: str, *offset: int) -> RawClient:
+    client = stack.enter_context(RawClient(address).log_in())
+    client.attach(session, *offset)
+    return client
+
+
+def can_run_a_job(address: str) -> bool:
+    """Beside the others, without a look at its output."""
+    with RawClient(address).log_in() as client:
+        client.submit(py_code("1"))
+        wait_until(lambda: sessions(address)[client.session] == "ok")
+    return True
+
+
+def sessions(address: str) -> dict[str, str]:
+    """The states of all sessions."""
+    with RawClient(address).log_in() as client:
+        client.send("<sessions/>")
+        found = {}
+        while (element := client.element()).tag == "listed":
+            found[element.attrib["session"]] = element.attrib["state"]
+        return found
+
+
+def test_what_many_want_is_read_once_and_each_is_told_all_of_it(tmp_path, monkeypatch):
+    reads, looks = counted(monkeypatch, "read_piece"), counted(monkeypatch, "_sizes")
+    gate = Gate(tmp_path / "gate")
+
+    def talk(address: str) -> None:
+        with ExitStack() as stack:
+            first = stack.enter_context(RawClient(address).log_in())
+            first.submit(py_code(f"print(1, flush=True)\n{gate.code}{PRINTING.format(LINES)}"), py_code("print(2)"))
+            followers = [attached(stack, address, first.session, 1, 0, 0) for _ in range(FOLLOWERS)]
+            late = [attached(stack, address, first.session) for _ in range(2)]
+            gate.open()
+            reports = [client.report() for client in (first, *followers)]
+            assert reports == [reports[0]] * (FOLLOWERS + 1)
+            assert reports[0].output[1, "stdout"].count("\n") == LINES + 1
+            assert [client.report().output[2, "stdout"] for client in late] == ["2\n"] * 2
+
+    serve_here(tmp_path / "home", talk)
+    assert len(reads) < 4 * LINES  # 11 to 15; 560 if each reads for himself
+    assert len(looks) < 200  # 17 to 19
+
+
+def test_a_disk_that_hangs_for_followers_keeps_nobody_from_running_jobs(tmp_path, monkeypatch, hangs):
+    monkeypatch.setattr(followed_output, "read_piece", lambda *piece: hangs.wait() and read_piece(*piece))
+
+    def talk(address: str) -> None:
+        with ExitStack() as stack:
+            clients = [stack.enter_context(RawClient(address).log_in()) for _ in range(FOLLOWERS)]
+            for number, client in enumerate(clients):
+                client.submit(py_code(f"print({number})"))
+            assert can_run_a_job(address)
+            hangs.set()
+            outputs = [client.report().output for client in clients]
+            assert outputs == [{(1, "stdout"): f"{number}\n"} for number in range(FOLLOWERS)]
+
+    serve_here(tmp_path / "home", talk, workers=4)
+
+
+def test_counting_up_to_far_places_keeps_nobody_else_from_his_output(tmp_path, monkeypatch, hangs):
+    before = Marks.before
+    monkeypatch.setattr(Marks, "before", lambda *place: hangs.wait() and before(*place))
+
+    def talk(address: str) -> None:
+        with ExitStack() as stack:
+            first = stack.enter_context(RawClient(address).log_in())
+            first.submit(py_code("print('x' * 1000)"))
+            first.report()
+            far = [attached(stack, address, first.session, 1, 990, 0) for _ in range(FOLLOWERS)]
+            near = attached(stack, address, first.session, 1, 0, 0)
+            assert near.report().output == {(1, "stdout"): "x" * 1000 + "\n"}
+            hangs.set()
+            assert [client.report().output for client in far] == [{(1, "stdout"): "x" * 10 + "\n"}] * FOLLOWERS
+
+    serve_here(tmp_path / "home", talk)
+
+
+def test_an_output_that_cannot_be_looked_at_is_the_trouble_of_those_who_follow_it(tmp_path, monkeypatch):
+    gates = [Gate(tmp_path / name) for name in ("a", "b")]
+    size, broken = followed_output._size, []
+
+    def size_of(path):
+        if path.parent.name in broken:
+            raise OSError(errno.EIO, "Input/output error")
+        return size(path)
+
+    monkeypatch.setattr(followed_output, "_size", size_of)
+
+    def talk(address: str) -> None:
+        with ExitStack() as stack:
+            clients = [stack.enter_context(RawClient(address).log_in()) for _ in gates]
+            for client, gate in zip(clients, gates):
+                client.submit(py_code(gate.code + "print(1)"))
+                client.expect("started")
+            broken.append(clients[0].session)
+            clients[0].expect_end()  # nothing is said of its job
+            for gate in gates:
+                gate.open()
+            assert clients[1].report() == Report({(1, "stdout"): "1\n"}, [("ok", "")], "ok")
+            broken.clear()
+            again = attached(stack, address, clients[0].session, 1, 0, 0)
+            assert again.report() == Report({(1, "stdout"): "1\n"}, [("ok", "")], "ok")
+
+    serve_here(tmp_path / "home", talk, workers=2)
+
+
+def test_a_disk_that_does_not_answer_ends_the_connection_in_time(tmp_path, monkeypatch, hangs):
+    monkeypatch.setattr(followed_output, "_sizes", lambda _: hangs.wait())
+
+    def talk(address: str) -> None:
+        with RawClient(address).log_in() as client:
+            client.submit(py_code("print(1)"))
+            client.expect("started")
+            client.expect_end()
+
+    serve_here(tmp_path / "home", talk, heartbeat=1)
