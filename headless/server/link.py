@@ -50,7 +50,7 @@ class Link:
         self._bytes_in_flight = bytes_in_flight
         self._held = 0
         self.connection = ServerConnection()
-        writer.transport.set_write_buffer_limits(high=_BUFFER_BYTES)
+        writer.transport.set_write_buffer_limits(high=1)  # a slow client has one message to take; 0 halts TLS
         writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.peer = _address(writer, "peername")
         self.local = _address(writer, "sockname")
@@ -111,6 +111,7 @@ class Link:
     async def send_bytes(self, data: bytes) -> None:
         """The same for the bytes of a message. Raises OSError."""
         self._writer.write(data)
+        del data  # the client may take it slowly, and there may be thousands of them
         await self._writer.drain()
 
     def send_soon(self, message: Message) -> None:

@@ -38,7 +38,7 @@ from headless.server.entrance import Entrance
 from headless.server.errors import Busy, Refusal, UnknownSession
 from headless.server.heartbeat import Heartbeat
 from headless.server.jobs import JobRefused
-from headless.server.journal import SubmittedBatch
+from headless.server.journal import BatchEntry, SubmittedBatch
 from headless.server.keys import Keys
 from headless.server.link import Link, cancel
 from headless.server.reporter import Reporter
@@ -129,11 +129,17 @@ class Requests:
         await self._link.send(Cancelled(state))
 
     async def _list(self) -> None:
-        for entry in await self._while_alive(self._parts.store.batches_of(self._account, _LISTED)):
+        for entry in await self._while_alive(self._entries()):
             title = replace_invalid_xml_chars(entry.title)
             accepted = datetime.fromtimestamp(entry.accepted, timezone.utc).isoformat(timespec="milliseconds")
             await self._link.send(Listed(entry.session, entry.state, accepted, entry.job, entry.job_count, title))
+            await asyncio.sleep(0)  # a list may be long, and others have a turn in between
         await self._link.send(Ended(OK))
+
+    async def _entries(self) -> list[BatchEntry]:
+        """Of one list of the account at a time: those of others do not wait for all of them."""
+        async with self._parts.keys.hold(self._account.number, "sessions"):
+            return await self._parts.store.batches_of(self._account, _LISTED)
 
     async def _accept(self, submitted: SubmittedBatch) -> Batch:
         """Raises Refusal, Busy, AccountChanged or StoreUnavailable, with nothing recorded and nothing run;

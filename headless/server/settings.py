@@ -36,7 +36,7 @@ class Settings(NamedTuple):
     login_timeout        what a client has for each message of its login
     message_timeout      what a client has from the first byte of a message to its last
     max_connections      in all, from one address, and logged in to one account; and for those that have not logged in
-    max_waiting          batches that wait
+    max_waiting          batches that wait, in all and of one account
     max_bytes_in_flight  of messages that are not whole, or not journaled yet
     output_limit         of a job's stdout or stderr that is stored
     disk_floor           of the disk that accepted batches and stored output leave free
@@ -62,6 +62,7 @@ class Settings(NamedTuple):
     max_strangers: int = 2_000
     max_strangers_per_address: int = 1_000
     max_waiting: int = 20_000
+    max_waiting_per_account: int = 10_000
     max_bytes_in_flight: int = 64 * MIB
     output_limit: int = 64 * MIB
     disk_floor: int = 8 * MIB

@@ -98,10 +98,13 @@ class Store:
         writing = open_database()
         self._writing_accounts = Accounts(writing)  # for what the writer does
         self._writer = _Writer(writing, make_room, check)
-        self._reading = open_database()
-        self._reading.execute("PRAGMA query_only = ON")
+        self._reading, self._listing = open_database(), open_database()
+        for database in (self._reading, self._listing):
+            database.execute("PRAGMA query_only = ON")
         self._readers = Threads("reading the journal", 1, _READS_MAX)
+        self._listers = Threads("listing sessions", 1, _READS_MAX)  # which takes longer, and no login waits for it
         self._journal = Journal(self._reading)
+        self._lists = Journal(self._listing)
         self._accounts = Accounts(self._reading)
         self.journal_name = self._journal.name
 
@@ -114,6 +117,7 @@ class Store:
         """Writes what waits to be written, but no longer than `timeout` seconds. It does not hang."""
         self._writer.close(timeout)
         self._readers.end(self._reading.close, _CLOSE_SECONDS)
+        self._listers.end(self._listing.close, _CLOSE_SECONDS)
 
     # What happens to batches. All of it is on disk when the method returns.
 
@@ -182,7 +186,8 @@ class Store:
 
     async def of_key(self, account: Account, key: str, jobs: tuple[Job, ...]) -> str | None:
         """The session of the batch that has this key. Raises KeyTaken if it has other jobs, AccountChanged."""
-        known = await self._read_for(account, self._journal.of_key, key)
+        await self.check(account)
+        known = await self._read(self._journal.of_key, account.number, key)
         return None if known is None else _session_of(known, digest_of(jobs))
 
     async def known(self, session: str) -> KnownBatch | None:
@@ -190,7 +195,8 @@ class Store:
 
     async def batches_of(self, account: Account, count: int) -> list[BatchEntry]:
         """The account's batches that are not over, and the last so many of the others. Raises AccountChanged."""
-        return await self._read_for(account, self._journal.batches_of, count)
+        await self.check(account)
+        return await self._read(self._lists.batches_of, account.number, count, threads=self._listers)
 
     async def job(self, session: str, job: int) -> Job:
         return await self._read(self._journal.job, session, job)
@@ -230,18 +236,9 @@ class Store:
             raise PathNeeded(job)
         return account.refuses(job, path or "")
 
-    async def _read_for(self, account: Account, function: Callable[..., _T], *args: Any) -> _T:
-        """What the function has for the number of this account. Raises AccountChanged."""
-
-        def read() -> _T:
-            _check(self._accounts, account)
-            return function(account.number, *args)
-
-        return await self._read(read)
-
-    async def _read(self, function: Callable[..., _T], *args: Any) -> _T:
+    async def _read(self, function: Callable[..., _T], *args: Any, threads: Threads | None = None) -> _T:
         try:
-            return await self._readers.call(function, *args, timeout=_READ_SECONDS)
+            return await (threads or self._readers).call(function, *args, timeout=_READ_SECONDS)
         except asyncio.TimeoutError:
             raise StoreUnavailable("the disk of the journal does not answer") from None
         except (Overloaded, sqlite3.Error) as error:

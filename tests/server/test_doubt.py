@@ -71,7 +71,7 @@ class Bench:
 
     def is_accepting(self) -> bool:
         """Whether the journal has got a batch that is not recorded yet, and has tried."""
-        return self.server._queue._accepting > 0 and self.database.failures > 0
+        return bool(self.server._queue._accepting) and self.database.failures > 0
 
     def run(self, talk, **settings) -> None:
         """Runs `talk(address)` in a thread, and ends the server, if it has not been stopped by then."""

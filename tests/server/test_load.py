@@ -12,7 +12,9 @@ from contextlib import ExitStack
 import pytest
 
 pytest.importorskip("resource", reason="Windows has no such limits")
+import fcntl
 import resource
+import termios
 
 from support.frames import frame
 from support.in_process import serve_here
@@ -28,6 +30,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="me
 
 LOGIN_SECONDS = 10  # what the server leaves a connection to log in
 SESSIONS = 1000
+LAZY = 50
 ROOM = 200  # descriptors that a process needs besides those of its sessions
 
 
@@ -87,6 +90,29 @@ def test_a_client_that_does_not_read_costs_the_server_no_memory(server):
         assert run(server, py_code("1")).ended == "ok"
         growth = memory_of(server.process) - before
     assert growth < 4 * 1024 * 1024  # 0.1 to 0.4 MiB
+
+
+def test_many_clients_that_do_not_read_cost_little(server):
+    with connect(server).log_in() as client, ExitStack() as stack:
+        client.submit(py_code("import os\nfor _ in range(20): os.write(1, b'x' * 1_000_000)"))
+        assert client.report().ended == "ok"
+        before = memory_of(server.process)
+        lazy = [connected(stack, server).log_in() for _ in range(LAZY)]
+        for number, each in enumerate(lazy):  # each at another place: there is nothing to share
+            each.attach(client.session, 1, number * 1000, 0)
+        received: list[int] = []
+        while received[-1:] != [sum(map(unread, lazy))]:
+            received.append(sum(map(unread, lazy)))
+            time.sleep(0.5)
+        assert received[-1] > LAZY * 100_000
+        growth = (memory_of(server.process) - before) / LAZY
+        assert run(server, py_code("1")).ended == "ok"
+    assert growth < 180 * 1024  # 80 to 110 KiB; 270 where more than one message waits
+
+
+def unread(client: RawClient) -> int:
+    """Bytes that have come. ioctl_list(2)."""
+    return int.from_bytes(fcntl.ioctl(client.sock, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def test_a_session_that_waits_costs_little(server):

@@ -11,6 +11,7 @@ import pytest
 
 from headless.server import peer
 from headless.server.accounts import Account, Accounts, keys_from_hash
+from headless.server.journal import Journal
 from support import scram
 from support.credentials import HASH
 from support.homes import R41, make_home
@@ -109,6 +110,31 @@ def test_a_name_service_that_hangs_which_is_asked_one_question_of_each_user_at_a
     with closing(home.database()) as database, database:
         Accounts(database).add(Account("R42", None, keys_from_hash(HASH.encode())))
     monkeypatch.setattr(peer, "is_user", is_user)
+    serve_here(tmp_path / "home", talk)
+
+
+def test_a_list_of_sessions_that_takes_long(tmp_path, monkeypatch):
+    hung, asked = threading.Event(), []
+
+    def batches_of(*arguments):
+        asked.append(arguments)
+        hung.wait(PATIENCE)
+        return []
+
+    def talk(address: str) -> None:
+        with RawClient(address).log_in() as client:
+            client.send("<sessions/>")
+            wait_until(lambda: asked)
+            before = time.monotonic()
+            for _ in range(10):
+                with RawClient(address).log_in() as other:
+                    other.submit(py_code("1"))
+                    assert other.report().ended == "ok"
+            assert time.monotonic() - before < SECONDS  # 0.6
+            hung.set()
+            assert client.element().tag == "ended"
+
+    monkeypatch.setattr(Journal, "batches_of", batches_of)
     serve_here(tmp_path / "home", talk)
 
 

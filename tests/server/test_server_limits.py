@@ -233,6 +233,24 @@ def test_batches_that_wait(tmp_path):
     serve(tmp_path, talk, workers=1, max_waiting=1)
 
 
+def test_batches_of_one_account_that_wait(tmp_path):
+    make_home(tmp_path / "home", Account("R43", current_user(), None))
+    gate = Gate(tmp_path / "gate")
+
+    def talk(enter):
+        running, waiting, other, late = enter().log_in(), enter().log_in(), enter().log_in("R43"), enter().log_in()
+        running.submit(py_code(gate.code))
+        running.expect("started")
+        waiting.submit(py_code("1"))
+        late.send(in_jobs(py_code("1")))
+        assert "1 batches of this account wait already" in late.expect_refusal("busy")
+        other.submit(py_code("1"))
+        gate.open()
+        assert waiting.report().ended == other.report().ended == "ok"
+
+    serve(tmp_path, talk, workers=1, max_waiting_per_account=1)
+
+
 def test_batches_that_come_at_once_and_wait(tmp_path):
     gate = Gate(tmp_path / "gate")
 
