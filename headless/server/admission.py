@@ -20,21 +20,21 @@ class _Connections:
         self._most = most
         self._most_of_one = most_of_one
         self._shared = shared
-        self._by_one: Counter[str] = Counter()
+        self._by_one: Counter[str | int] = Counter()
         self.count = 0
 
-    def check(self, one: str) -> None:
+    def check(self, one: str | int) -> None:
         """Raises Busy if one more is too many."""
         if self.count >= self._most:
             raise Busy(f"the server has {self._most} {self._kind} and takes no more")
         if self._by_one[one] >= self._most_of_one:
             raise Busy(f"the server has {self._most_of_one} {self._kind} {self._shared} and takes no more")
 
-    def add(self, one: str) -> None:
+    def add(self, one: str | int) -> None:
         self.count += 1
         self._by_one[one] += 1
 
-    def remove(self, one: str) -> None:
+    def remove(self, one: str | int) -> None:
         self.count -= 1
         self._by_one[one] -= 1
         if not self._by_one[one]:
@@ -96,17 +96,17 @@ class Admission:
         for connections in (self._connections, self._handshakes):
             connections.remove(address)
 
-    def log_in(self, address: str, user: str) -> None:
+    def log_in(self, address: str, account: int) -> None:
         """The client on one of the connections is known now. Raises Busy if its account has too many; then it stays
         unknown."""
-        self._logged_in.check(user)
-        self._logged_in.add(user)
+        self._logged_in.check(account)
+        self._logged_in.add(account)
         self._strangers.remove(address)
 
-    def leave(self, address: str, user: str | None) -> None:
-        """A connection is gone. `user` is None if nobody has logged in."""
+    def leave(self, address: str, account: int | None) -> None:
+        """A connection is gone. `account` is None if nobody has logged in."""
         self._connections.remove(address)
-        if user is None:
+        if account is None:
             self._strangers.remove(address)
         else:
-            self._logged_in.remove(user)
+            self._logged_in.remove(account)

@@ -72,6 +72,11 @@ class Batch:
         self._number, self._at_hand = number, JobProgress(state, message, has_run)
         self.wake()
 
+    def set_not_started(self) -> None:
+        """The job at hand was journaled as running, and has not started: it waits."""
+        self._at_hand = _QUEUED
+        self.wake()
+
     def wake(self) -> None:
         """Lets the followers look again."""
         self.changed.set_result(None)

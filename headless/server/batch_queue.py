@@ -81,7 +81,7 @@ class BatchQueue:
         self._jobs = jobs
         self._settings = settings
         self._waiting: deque[Batch] = deque()
-        self._accepting: list[str] = []  # the accounts of batches that are being journaled
+        self._accepting: list[int] = []  # the accounts of batches that are being journaled
         self._running: dict[Batch, _Running] = {}
         self._by_session: dict[str, Batch] = {}  # those that wait or run
         self._requests: list[Cancellation] = []
@@ -110,8 +110,8 @@ class BatchQueue:
     async def accept(self, account: Account, submitted: SubmittedBatch) -> Batch:
         """The batch, which is in the journal for good and will run; one that has the same key, if there is one. Raises
         Busy, AccountChanged, KeyTaken, SameJobs, StoreUnavailable, StoreUncertain, or sqlite3.Error if it is not."""
-        self._check_room(submitted.user)
-        self._accepting.append(submitted.user)
+        self._check_room(account.number)
+        self._accepting.append(account.number)
         return await asyncio.shield(asyncio.ensure_future(self._accept(account, submitted)))
 
     async def find(self, account: int, session: str) -> Batch:
@@ -166,13 +166,13 @@ class BatchQueue:
 
     # Starting and recovering
 
-    def _check_room(self, user: str) -> None:
+    def _check_room(self, account: int) -> None:
         """Raises Busy if one more batch of this account is too many."""
         settings, waiting = self._settings, len(self._waiting) + len(self._accepting)
         if waiting >= settings.max_waiting:
             raise Busy(f"{waiting} batches wait already")
         if waiting >= settings.max_waiting_per_account:  # only then are they counted: there may be thousands
-            waiting = [*(batch.user for batch in self._waiting), *self._accepting].count(user)
+            waiting = [*(batch.account for batch in self._waiting), *self._accepting].count(account)
             if waiting >= settings.max_waiting_per_account:
                 raise Busy(f"{waiting} batches of this account wait already")
 
@@ -181,7 +181,7 @@ class BatchQueue:
         try:
             session = await self._store.accept(account, submitted)
         finally:
-            self._accepting.remove(submitted.user)
+            self._accepting.remove(account.number)
         if session != submitted.session:
             return await self.find(submitted.account, session)
         batch = Batch(AcceptedBatch(session, submitted.account, submitted.user, len(submitted.jobs)))
@@ -248,6 +248,7 @@ class BatchQueue:
         if isinstance(found, NotStarted):
             log.info("session %s: job %d had not started", session, number)
             running.lost_start = accepted.started
+            batch.set_not_started()
             self._start(running, self._begin_and_run)
             return
         log.info("session %s: job %d is found again", session, number)

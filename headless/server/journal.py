@@ -320,8 +320,8 @@ class Journal:
     def known(self, session: str) -> KnownBatch | None:
         """What is recorded of this session."""
         row = self._database.execute(
-            "SELECT account, user, over IS NOT NULL, (SELECT max(job) FROM jobs WHERE session = batches.session) AS last,"
-            " job, state, message, state = ? OR started IS NOT NULL FROM batches JOIN jobs USING (session)"
+            "SELECT account, user, over IS NOT NULL, (SELECT max(job) FROM jobs WHERE session = batches.session) AS"
+            " last, job, state, message, state = ? OR started IS NOT NULL FROM batches JOIN jobs USING (session)"
             " WHERE session = ? AND (state != ? OR job = last) ORDER BY job LIMIT 1",
             (OK, session, OK),
         ).fetchone()

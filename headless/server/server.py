@@ -138,7 +138,7 @@ class Server:
             with suppress(asyncio.CancelledError):
                 await link.close()
             del self._links[link]
-            self._admission.leave(link.peer[0], session.user)
+            self._admission.leave(link.peer[0], session.account)
 
     async def _turn_away(self, link: Link, writer: asyncio.StreamWriter, reason: str) -> None:
         """Tells the client why, unless so many are being told that this would be too much in itself."""

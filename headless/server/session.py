@@ -39,7 +39,7 @@ class Session:
     def __init__(self, link: Link, parts: Parts) -> None:
         self._link = link
         self._parts = parts
-        self.user: str | None = None  # the account, once somebody has logged in
+        self.account: int | None = None  # its number, once somebody has logged in
 
     async def run(self) -> None:
         """Returns when there is nothing more to send. The link is still open then, for the last message to arrive."""
@@ -55,7 +55,7 @@ class Session:
         try:
             if refusal is not None:
                 link.refuse(refusal)
-            elif isinstance(error, (ClientLeft, asyncio.TimeoutError)) and self.user is None:
+            elif isinstance(error, (ClientLeft, asyncio.TimeoutError)) and self.account is None:
                 log.info("%s: no login", link.name)
             elif isinstance(error, ClientLeft):
                 log.info("%s: the client has left", link.name)
@@ -73,8 +73,8 @@ class Session:
     async def _run_stages(self) -> None:
         link = self._link
         identity = await self._log_in()
-        self._parts.admission.log_in(link.peer[0], identity.account.user)
-        self.user = identity.account.user
+        self._parts.admission.log_in(link.peer[0], identity.account.number)
+        self.account = identity.account.number
         session = os.urandom(8).hex()
         log.info("session %s: %s logged in from %s", session, escape_control_chars(identity.account.user), link.name)
         link.name = f"session {session}"

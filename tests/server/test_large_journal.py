@@ -17,7 +17,7 @@ from headless.server.journal import Journal, KnownBatch, Selection
 from headless.server.listing import Listing
 from support.homes import R41, make_home
 from support.in_process import run_here
-from support.journals import batch, end, over
+from support.journals import Record, batch, end, over
 from support.management import prints
 from support.process import PATIENCE, ROOT
 
@@ -198,7 +198,7 @@ def test_what_an_earlier_server_has_left_is_found_without_looking_at_each_job(tm
 
 def test_the_job_that_tells_of_its_batch_is_the_first_that_has_not_ended_well_or_the_last(tmp_path):
     with closing(make_home(tmp_path / "home", R41).database()) as database:
-        record = Journal(database)
+        record = Record(database)
         over(record, "well", jobs=3)
         over(record, "badly", FAILED, jobs=2)
         record.accept(batch("waits", jobs=3))
@@ -206,10 +206,10 @@ def test_the_job_that_tells_of_its_batch_is_the_first_that_has_not_ended_well_or
         record.begin("runs")
         record.finish("runs", 1, end(OK))
         assert [record.known(session) for session in ("well", "badly", "waits", "runs", "none")] == [
-            KnownBatch("well", "R41", True, 3, 3, OK, "", True),
-            KnownBatch("badly", "R41", True, 2, 2, FAILED, "", True),
-            KnownBatch("waits", "R41", False, 3, 1, QUEUED, "", False),
-            KnownBatch("runs", "R41", False, 3, 2, RUNNING, "", True),
+            KnownBatch("well", 1, "R41", True, 3, 3, OK, "", True),
+            KnownBatch("badly", 1, "R41", True, 2, 2, FAILED, "", True),
+            KnownBatch("waits", 1, "R41", False, 3, 1, QUEUED, "", False),
+            KnownBatch("runs", 1, "R41", False, 3, 2, RUNNING, "", True),
             None,
         ]
         assert [(each.session, each.running) for each in record.unfinished()] == [("waits", 0), ("runs", 2)]

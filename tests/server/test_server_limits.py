@@ -304,10 +304,10 @@ def test_a_batch_in_memory_is_as_small_with_ten_thousand_jobs_as_with_one():
 
     async def size(jobs: int) -> int:
         tracemalloc.start()
-        batches = [Batch(AcceptedBatch("s", "R41", jobs, running)) for running in (0, jobs) for _ in range(100)]
+        batches = [Batch(AcceptedBatch("s", 1, "R41", jobs, running)) for running in (0, jobs) for _ in range(100)]
         batches[0].set_progress(1, RUNNING)
         batches[0].set_progress(1, FAILED)
-        batches += [Batch.over(KnownBatch("s", "R41", True, jobs, jobs, FAILED, "", True)) for _ in range(100)]
+        batches += [Batch.over(KnownBatch("s", 1, "R41", True, jobs, jobs, FAILED, "", True)) for _ in range(100)]
         assert [batch.progress(jobs).state for batch in batches[1::100]] == [QUEUED, RUNNING, FAILED]
         taken, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
