@@ -105,6 +105,7 @@ class _Reader:
     entries: list[Entry] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
+    lacking: dict[str, list[Entry]] = field(default_factory=dict)  # by a name that they use before it is set
 
     def read(self) -> None:
         for line in _lines(self.content, self.path):
@@ -125,10 +126,8 @@ class _Reader:
 
     def _read_setting(self, line: _Line, name: str, value: str) -> None:
         self._check_setting(line, name, value)
-        for entry in self.entries:
-            command = entry.command.text
-            is_used = name in command and name in _references(command) and name not in entry.environment
-            if is_used and _concerns(command, {name: value}):
+        for entry in self.lacking.pop(name, ()):
+            if _concerns(entry.command.text, {name: value}):
                 text = f"{name} is set here, and line {entry.place.line} above uses it"
                 consequence, advice = f"${name} is empty in that line", f"set {name} above line {entry.place.line}"
                 self.findings.append(line.error("setting-too-late", text, consequence, (), advice))
@@ -184,6 +183,8 @@ class _Reader:
             raise _Wrong("too-long", f"the command is longer than {_MAX_BYTES} bytes", "put it into a script")
         entry = self._entry(line, at, schedule, user)
         self.entries.append(entry)
+        for name in set(_references(entry.command.text)) - entry.environment.keys():
+            self.lacking.setdefault(name, []).append(entry)
         if _concerns(line.text[at:], entry.environment):
             self._check_percent(line, at, entry)
             self._check_user_in_command(line, at)

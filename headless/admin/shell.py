@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from bisect import bisect_left
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -164,7 +165,7 @@ class _Reader:
     def _among(self, scope: _Scope, state: _State, following: Node | None, is_background: bool) -> _Scope:
         text = self._source(following, scope)
         if is_background:
-            waits = following is not None and re.search(r"\bwait\b.*\$", scope.source.text[following.start_byte :])
+            waits = following is not None and following.start_byte <= _last_wait(scope.source.text)
             lost = "" if waits else "it runs in the background (&), and nobody waits for its end"
             return replace(scope, lost=lost, lost_in_and=lost)
         if following is None or re.match(r"(?:exit|return)\s*$", text) or "ERR" in state.variables:
@@ -620,7 +621,7 @@ class _Reader:
         return tuple(Edit(at[begin], at[begin + len(old)], new) for begin, old, new in changes)
 
     def _place(self, begin: int) -> Place:
-        before = self.entry.command.text.count("\n", 0, begin)
+        before = bisect_left(_newlines(self.entry.command.text), begin)
         return Place(self.entry.place.path, max(1, self.entry.place.line) + before)
 
     def _check_syntax(self, source: Text, shell: str) -> None:
@@ -639,6 +640,18 @@ class _Reader:
 
     def _source(self, node: Node | None, scope: _Scope) -> str:
         return "" if node is None else scope.source.text[node.start_byte : node.end_byte]
+
+
+@lru_cache(maxsize=4)
+def _newlines(text: str) -> list[int]:
+    """Where the lines end."""
+    return [match.start() for match in re.finditer("\n", text)]
+
+
+@lru_cache(maxsize=4)
+def _last_wait(text: str) -> int:
+    """Where the shell waits for the end of something by its number, the last time; -1 if it does not."""
+    return max((match.start() for match in re.finditer(r"\bwait\b(?=.*\$)", text)), default=-1)
 
 
 @lru_cache(maxsize=1)

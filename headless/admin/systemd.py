@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -39,15 +40,17 @@ class Unit:
     def __init__(self, path: str, content: str) -> None:
         self.path = path
         self.content = content
-        self._settings = list(_settings(content))
+        self._settings: dict[str, list[_Setting]] = {}
+        for setting in _settings(content):
+            found = self._settings.setdefault(setting.name, [])
+            if setting.value.text:
+                found.append(setting)
+            else:  # takes back what stood before it
+                found.clear()
 
     def all(self, name: str) -> list[_Setting]:
-        """An empty value takes back what stood before it."""
-        found: list[_Setting] = []
-        for setting in self._settings:
-            if setting.name == name:
-                found = [*found, setting] if setting.value.text else []
-        return found
+        """Those that count, in their order."""
+        return self._settings.get(name, [])
 
     def last(self, name: str) -> str:
         """The value that counts, "" if there is none."""
@@ -87,13 +90,13 @@ def _schedule_of(timer: Unit | None) -> Schedule | None:
 
 def _settings(content: str) -> Iterator[_Setting]:
     section, begin, number = "", 0, 1
-    lines = content.split("\n")
+    lines = deque(content.split("\n"))
     while lines:
-        line, first, start = lines.pop(0), number, begin
+        line, first, start = lines.popleft(), number, begin
         begin, number = begin + len(line) + 1, number + 1
         text, positions = line, list(range(start, start + len(line)))
         while text.endswith("\\") and lines:
-            more = lines.pop(0)
+            more = lines.popleft()
             if not more.lstrip().startswith(("#", ";")):
                 text, positions = text[:-1] + " " + more, positions + list(range(begin, begin + len(more)))
             begin, number = begin + len(more) + 1, number + 1
