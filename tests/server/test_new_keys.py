@@ -14,6 +14,7 @@ from headless.protocol import scram
 from headless.server.accounts import COST, Accounts
 from headless.server.commands import new_keys
 from headless.server.home import Home
+from support.advice import assert_harmless
 from support.credentials import HASH, PASSWORD, SALT, hash_of
 from support.in_process import run_here
 from support.management import fails, prints
@@ -21,6 +22,7 @@ from support.process import ROOT, current_user, manage
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="modes mean nothing on Windows")
 OTHER_HASH = hash_of("another", SALT)
+IF_TRUSTED = "if nobody else has read it, give it to standard input: --secret-file - < FILE"
 STDIN = f"{PASSWORD}\n".encode()
 
 
@@ -67,6 +69,7 @@ def refuses(give: Give, word: str, *argv: str, stdin: bytes = b"") -> None:
     assert (done.status, done.stdout) == (1, "")
     (complaint,) = done.stderr.splitlines()
     assert word in complaint
+    assert_harmless(complaint)
     assert HASH[29:] not in complaint
     assert PASSWORD not in complaint
     assert give.state() == give.before
@@ -151,7 +154,7 @@ def test_a_file_that_is_missing_is_refused(give, tmp_path):
 @posix_only
 @pytest.mark.parametrize("mode", [0o404, 0o402, 0o401, 0o420, 0o644, 0o666, 0o777])
 def test_a_file_that_is_open_to_others_is_refused_with_the_mode_and_the_mend(give, command, mode):
-    refuses(give, f"(mode {mode:04o}): chmod g-w,o=", "--secret-file", command.secret_file(mode=mode))
+    refuses(give, f"(mode {mode:04o}): {IF_TRUSTED}", "--secret-file", command.secret_file(mode=mode))
 
 
 @posix_only
@@ -191,7 +194,7 @@ def test_a_file_with_an_access_control_list_is_refused(give, command):
         os.setxattr(path, "system.posix_acl_access", access_list)
     except OSError as error:
         pytest.skip(f"there are none in this file system: {error}")
-    refuses(give, "access control list: setfacl -b", "--secret-file", path)
+    refuses(give, f"access control list: {IF_TRUSTED}", "--secret-file", path)
 
 
 @posix_only

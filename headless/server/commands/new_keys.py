@@ -21,6 +21,8 @@ from headless.terminal import is_at_terminal
 
 _STDIN = "-"
 _MAX_SIZE = 4096  # bytes of a password file, as for the client
+# The file stays as it is: calls of others may need it so.
+_IF_TRUSTED = f"if nobody else has read it, give it to standard input: --secret-file {_STDIN} < FILE"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -128,13 +130,11 @@ def _check(path: str, status: os.stat_result) -> None:
     if sys.platform == "win32":  # modes and owners mean nothing there
         return
     if status.st_uid not in (os.geteuid(), 0):
-        raise CommandFailed(
-            f"the password file {path!r} belongs to {users.shown(status.st_uid)}, neither to you nor to root: if you "
-            f"trust it, give it to standard input, with --secret-file {_STDIN}"
-        )
+        owner = users.shown(status.st_uid)
+        raise CommandFailed(f"the password file {path!r} belongs to {owner}, neither to you nor to root: {_IF_TRUSTED}")
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o027:
-        raise CommandFailed(f"the password file {path!r} is open to others (mode {mode:04o}): chmod g-w,o= {path!r}")
+        raise CommandFailed(f"the password file {path!r} is open to others (mode {mode:04o}): {_IF_TRUSTED}")
 
 
 def _check_access_list(path: str, descriptor: int) -> None:
@@ -145,4 +145,4 @@ def _check_access_list(path: str, descriptor: int) -> None:
         os.getxattr(descriptor, "system.posix_acl_access")
     except OSError:  # there is none, as nearly everywhere
         return
-    raise CommandFailed(f"the password file {path!r} has an access control list: setfacl -b {path!r}")
+    raise CommandFailed(f"the password file {path!r} has an access control list: {_IF_TRUSTED}")
