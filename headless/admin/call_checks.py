@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from headless.admin import users
-from headless.admin.command_line import base_name, is_starter
-from headless.admin.entry import Call, Fate, Language, Scheduler, Word
+from headless.admin.command_line import CHANGE_USER, base_name, is_starter
+from headless.admin.entry import Call, Fate, Language, Place, Scheduler, Word
 from headless.admin.finding import ERROR, WARNING, Edit, Finding
+from headless.admin.places import is_file, is_folder, is_program, not_looked_at, passes, reason_of, status_of
+from headless.admin.schedule import Timetable
 from headless.client import password_file
 from headless.options import NO_TIMEOUT, PROGRAM, Answer, ChallengeLogin, Options, parse, patience
-from headless.outcome import ParameterError
+from headless.outcome import HeadlessError, ParameterError
 
 _ENDS_WITH_2 = "it ends with 2, and no job runs"
 _NOT_FOUND = {
@@ -27,6 +29,7 @@ _NOT_FOUND = {
     Language.WINDOWS: "the Task Scheduler says that there is no such file (0x80070002), and no job runs",
 }
 _NOT_FOUND_BY_SHELL = "the shell says that there is no such command (127), and no job runs"
+_ANY_PYTHON = "a Python 3.9 or later that has lxml and bcrypt"
 _HOUR = 3600.0  # seconds
 _LOCKS = {"flock", "run-one", "lckdo", "setlock"}
 _TELLS = {"chronic", "cronic"}  # of a failure: they print then, and cron mails it
@@ -46,39 +49,56 @@ def check(call: Call) -> Checked:
     """What is wrong with one call."""
     options, problem = _options(call)
     findings = list(problem)
-    looks_at_files = _looks_at_files(call)
-    if looks_at_files:
-        findings += [*_of_programs(call), *_of_script(call), *_of_folders(call)]
-    findings += [*_of_interpreter(call), *_of_fate(call, options), *_of_variables(call)]
+    try:
+        with users.rights_of(call.entry.user):
+            findings += _of_files(call, options)
+    except OSError as error:
+        findings.append(not_looked_at(call.place, reason_of(error)))
+    findings += _of_fate(call, options)
     if options is not None:
         findings += _of_time(call, options)
-        if looks_at_files:
-            findings += _of_password_file(call, options)
     return Checked(call, options, tuple(findings))
 
 
-def _looks_at_files(call: Call) -> bool:
+def _of_files(call: Call, options: Options | None) -> Iterator[Finding]:
+    """As the user of the call finds them. Raises OSError for what passes."""
+    looks = looks_at_files(call)
+    if looks:
+        yield from _of_programs(call)
+        yield from _of_script(call)
+        yield from _of_folders(call)
+    yield from _of_interpreter(call)
+    yield from _of_variables(call)
+    if looks and options is not None and not changes_user(call):
+        yield from _of_password_file(call, options)
+
+
+def looks_at_files(call: Call) -> bool:
     """Not for a task of Windows on another system, nor for what runs behind docker or ssh."""
     is_here = call.entry.language in _FILES_OF_THIS_MACHINE
     return is_here and all(is_starter(base_name(word.text)) for word in call.wrappers)
 
 
+def changes_user(call: Call) -> bool:
+    """Whether it runs as another user than the entry: which one is not known here."""
+    return any(base_name(word.text) in CHANGE_USER for word in (*call.entry.wrappers, *call.wrappers))
+
+
 def same_jobs(checked: Iterable[Checked]) -> Iterator[Finding]:
-    """Two calls that start the same jobs at the same server in the same minute."""
-    seen: list[tuple[Call, Options]] = []
+    """A call that starts the same jobs at the same server in the same minute as one before it."""
+    seen: dict[tuple[object, object], Timetable[Place, Call]] = {}
     for each in checked:
-        options, schedule = each.options, each.call.entry.schedule
-        if options is None or schedule is None or not all(word.is_certain for word in each.call.options):
+        call, options, schedule = each.call, each.options, each.call.entry.schedule
+        if options is None or schedule is None or not all(word.is_certain for word in call.options):
             continue
-        for call, other in seen:
-            assert call.entry.schedule is not None
-            if call.entry.place == each.call.entry.place:  # one after the other
-                continue
-            if (other.jobs, other.service) == (options.jobs, options.service) and schedule.meets(call.entry.schedule):
-                text = f"{call.place} starts the same jobs in the same minute"
-                consequence = "they run twice, one beside the other"
-                yield Finding(each.call.place, WARNING, "twice", text, consequence, advice="delete one of the two")
-        seen.append((each.call, options))
+        timetable = seen.setdefault((options.jobs, options.service), Timetable())
+        other = timetable.meeting(schedule, call.entry.place)  # in the same place one follows the other
+        if other is not None:
+            text = f"{other.place} starts the same jobs in the same minute"
+            consequence = "they run twice, one beside the other"
+            advice = "give one of the two another minute, if both are meant; else take one out"
+            yield Finding(call.place, WARNING, "twice", text, consequence, advice=advice)
+        timetable.add(schedule, call.entry.place, call)
 
 
 def _options(call: Call) -> tuple[Options | None, list[Finding]]:
@@ -99,14 +119,15 @@ def _of_interpreter(call: Call) -> Iterator[Finding]:
     version = _old_version(call, interpreter) if interpreter is not None else ""
     if interpreter is None or not version:
         return
-    edits = (Edit(interpreter.begin, interpreter.end, _python_for(call)),) if interpreter.is_plain else ()
+    python = _python_for(call)
+    edits = (Edit(interpreter.begin, interpreter.end, python),) if python and interpreter.is_plain else ()
     text = f"{interpreter.text} is Python {version}; Python 3.9 or later is needed"
-    yield Finding(call.place, ERROR, "old-python", text, _ENDS_WITH_2, edits, f"write {_python_for(call)}")
+    yield Finding(call.place, ERROR, "old-python", text, _ENDS_WITH_2, edits, f"write {python or _ANY_PYTHON}")
 
 
 def _old_version(call: Call, interpreter: Word) -> str:
     """By its name, or that of the file that it leads to; "" if it is new enough, or not known."""
-    found = shutil.which(interpreter.text, path=_path(call)) if _looks_at_files(call) else None
+    found = _which(interpreter.text, _path(call)) if looks_at_files(call) else None
     for name in (os.path.realpath(found) if found else "", interpreter.text):
         match = re.fullmatch(r"python(\d)(?:\.(\d+))?(?:\.exe)?", base_name(name))
         if match and (match[2] or match[1] == "2"):
@@ -125,10 +146,10 @@ def _of_programs(call: Call) -> Iterator[Finding]:
         if word is call.interpreter and _old_version(call, word):  # which is a finding of its own
             continue
         if os.path.dirname(word.text):
-            if not os.access(os.path.join(call.folder or "/", word.text), os.X_OK):
-                text = f"{word.text!r} is no program on this machine"
+            if not is_program(os.path.join(call.folder or "/", word.text)):
+                text = f"{word.text!r} is no program on this machine{_for_user(call)}"
                 yield Finding(call.place, ERROR, "no-program", text, not_found, advice="correct the path")
-        elif shutil.which(word.text, path=path) is None:
+        elif _which(word.text, path) is None:
             found = _python_for(call) if word is call.interpreter else shutil.which(word.text)
             edits = (Edit(word.begin, word.end, found),) if found and word.is_plain else ()
             text = f"{word.text!r} is not in the PATH of this line, {path!r}"
@@ -136,18 +157,28 @@ def _of_programs(call: Call) -> Iterator[Finding]:
     name = call.interpreter.text if call.interpreter is not None else _interpreter_of_script(call)
     is_certain = call.interpreter is None or call.interpreter.is_certain
     if name and is_certain and not (call.interpreter is not None and _old_version(call, call.interpreter)):
-        yield from _of_libraries(call, shutil.which(name, path=path))
+        yield from _of_libraries(call, _which(name, path))
+
+
+def _which(name: str, path: str) -> str | None:
+    """The program of this name in the folders of PATH, None if there is none. Raises OSError for what passes."""
+    if os.path.dirname(name) or os.name == "nt":
+        return shutil.which(name, path=path)
+    files = (os.path.join(folder, name) for folder in path.split(os.pathsep))
+    return next((file for file in files if is_program(file)), None)
 
 
 def _interpreter_of_script(call: Call) -> str:
-    """What the first line of the script names, "" if that cannot be known."""
+    """What the first line of the script names, "" if that cannot be known. Raises OSError for what passes."""
     path = _script_path(call)
-    if path is None:
+    if path is None or not is_file(path):
         return ""
     try:
         with open(path, "rb") as file:
             first = file.readline(200).decode("utf-8", "replace")
-    except OSError:
+    except OSError as error:
+        if passes(error):
+            raise
         return ""
     match = re.match(r"#!\s*(?:\S*/env\s+)?(\S+)", first)
     return match[1] if match else ""
@@ -172,9 +203,9 @@ def _of_libraries(call: Call, python: str | None) -> Iterator[Finding]:
         return
     prefix = _prefix(python)
     for library in ("lxml", "bcrypt"):
-        if not any(os.path.isdir(os.path.join(folder, library)) for folder in _library_folders(prefix, python)):
+        if not any(is_folder(os.path.join(folder, library)) for folder in _library_folders(prefix, python)):
             text = f"{python} has no {library}"
-            advice = f"{python} -m pip install {library}, or name a Python that has it, as {_python_for(call)}"
+            advice = f"name a Python that has it, as {_python_for(call) or _ANY_PYTHON}"
             yield Finding(call.place, ERROR, "no-library", text, _ENDS_WITH_2, advice=advice)
             return
 
@@ -182,7 +213,7 @@ def _of_libraries(call: Call, python: str | None) -> Iterator[Finding]:
 def _prefix(python: str) -> str:
     """Of a venv if it is in one; else the one of the program that it leads to."""
     folder = os.path.dirname(os.path.dirname(os.path.abspath(python)))
-    if os.path.exists(os.path.join(folder, "pyvenv.cfg")):
+    if status_of(os.path.join(folder, "pyvenv.cfg")) is not None:
         return folder
     folder = os.path.dirname(os.path.realpath(python))
     return folder if os.name == "nt" else os.path.dirname(folder)
@@ -195,7 +226,7 @@ def _library_folders(prefix: str, python: str) -> Iterator[str]:
     version = re.search(r"python(3\.\d+)$", os.path.realpath(python))
     names = [f"python{version[1]}"] if version else []
     lib = os.path.join(prefix, "lib")
-    names += [name for name in (os.listdir(lib) if os.path.isdir(lib) and not names else []) if "python3" in name]
+    names += [name for name in (os.listdir(lib) if is_folder(lib) and not names else []) if "python3" in name]
     for name in names:
         for packages in ("site-packages", "dist-packages"):
             yield os.path.join(lib, name, packages)
@@ -213,32 +244,48 @@ def _of_script(call: Call) -> Iterator[Finding]:
     path = _script_path(call)
     if path is None or _is_installed(call):
         return
-    if not os.path.isfile(path):
-        text, consequence = f"there is no file {path!r}", "it ends with 2 or 127, and no job runs"
+    if not is_file(path):
+        text, consequence = f"there is no file {path!r}{_for_user(call)}", "it ends with 2 or 127, and no job runs"
         yield Finding(call.place, ERROR, "no-script", text, consequence, advice="correct the path")
-    elif not os.path.isdir(os.path.join(os.path.dirname(path), "headless")):
+    elif not is_folder(os.path.join(os.path.dirname(path), "headless")):
         text = f"the folder 'headless' is not beside {path!r}: is this the old script?"
-        advice = "copy planta_headless.py and the folder headless there"
+        advice = "install this one in a folder of its own, and name that: other lines may need the old script"
         yield Finding(call.place, ERROR, "old-script", text, "it needs Python 2, or ends with 2", advice=advice)
-    elif call.interpreter is None and not os.access(path, os.X_OK):
+    elif call.interpreter is None and not is_program(path):
         text = f"{path!r} is not executable"
-        yield Finding(call.place, ERROR, "not-executable", text, _NOT_FOUND_BY_SHELL, advice=f"chmod +x {path!r}")
+        advice = f"put a Python in front of its name: {_python_for(call) or _ANY_PYTHON}"
+        yield Finding(call.place, ERROR, "not-executable", text, _NOT_FOUND_BY_SHELL, advice=advice)
 
 
 def _of_folders(call: Call) -> Iterator[Finding]:
     """Where the command begins, and where its output goes."""
     is_own = call.folder != call.entry.folder or call.entry.scheduler is Scheduler.SYSTEMD  # cron can do without HOME
-    if call.folder is not None and is_own and not os.path.isdir(call.folder):
-        text, consequence = f"there is no folder {call.folder!r}, in which it begins", "no job runs"
-        yield Finding(call.place, ERROR, "no-folder", text, consequence, advice="make it, or correct its name")
+    if call.folder is not None and is_own and not is_folder(call.folder):
+        text, consequence = f"there is no folder {call.folder!r}{_for_user(call)}, in which it begins", "no job runs"
+        yield Finding(call.place, ERROR, "no-folder", text, consequence, advice=_make_folder(call))
         return
     for each in call.redirections:
         if not each.operator.startswith((">", "&>")) or each.operator == ">&" or re.search(r"[$`*?~]", each.target):
             continue
         folder = os.path.dirname(os.path.join(call.folder or "", each.target))
-        if os.path.isabs(folder) and not os.path.isdir(folder):
-            text, consequence = f"there is no folder {folder!r} for {each.operator} {each.target}", "no job runs"
-            yield Finding(call.place, ERROR, "no-folder", text, consequence, advice="make it, or correct its name")
+        if os.path.isabs(folder) and not is_folder(folder):
+            text = f"there is no folder {folder!r}{_for_user(call)}, for {each.operator} {each.target}"
+            yield Finding(call.place, ERROR, "no-folder", text, "no job runs", advice=_make_folder(call))
+
+
+def _make_folder(call: Call) -> str:
+    """Somebody else's folder would be of no use: nothing could be written there."""
+    user = call.entry.user
+    is_other = user is not None and not users.is_caller(user) and not changes_user(call)
+    return f"make it, as {user}, or correct its name" if is_other else "make it, or correct its name"
+
+
+def _for_user(call: Call) -> str:
+    """Whose look at it found nothing, where it is another one than who runs this."""
+    user = call.entry.user
+    return (
+        f" for {user}" if os.name != "nt" and os.getuid() == 0 and not (user is None or users.is_caller(user)) else ""
+    )
 
 
 def _of_variables(call: Call) -> Iterator[Finding]:
@@ -248,16 +295,17 @@ def _of_variables(call: Call) -> Iterator[Finding]:
         patience(variables.get("PLANTA_PATIENCE", ""))
     except ParameterError as error:
         yield Finding(call.place, ERROR, "variable", str(error), _ENDS_WITH_2, advice="write a number of seconds")
-    if not _looks_at_files(call):
+    if not looks_at_files(call):
         return
     wire, receipt = variables.get("PLANTA_WIRE", ""), variables.get("PLANTA_RECEIPT", "")
-    if ("/" in wire or wire.endswith(".py")) and not os.path.isfile(os.path.join(call.folder or "", wire)):
+    if ("/" in wire or wire.endswith(".py")) and not is_file(os.path.join(call.folder or "", wire)):
         text = f"PLANTA_WIRE: there is no file {wire!r}"
         yield Finding(call.place, ERROR, "variable", text, _ENDS_WITH_2, advice="correct its name")
     folder = os.path.dirname(os.path.join(call.folder or "", receipt))
-    if receipt and os.path.isabs(folder) and not os.path.isdir(folder):
-        text = f"PLANTA_RECEIPT: there is no folder {folder!r}"
-        yield Finding(call.place, ERROR, "variable", text, "there is no receipt of any call", advice="make it")
+    if receipt and os.path.isabs(folder) and not is_folder(folder):
+        text = f"PLANTA_RECEIPT: there is no folder {folder!r}{_for_user(call)}"
+        consequence = "there is no receipt of any call"
+        yield Finding(call.place, ERROR, "variable", text, consequence, advice=_make_folder(call))
 
 
 def _of_fate(call: Call, options: Options | None) -> Iterator[Finding]:
@@ -343,7 +391,7 @@ def _of_lock(call: Call, interval: float) -> Iterator[Finding]:
 
 
 def _of_password_file(call: Call, options: Options) -> Iterator[Finding]:
-    """As the user of the entry finds it from its folder."""
+    """As the user of the entry finds it from its folder. Raises OSError for what passes."""
     login = options.login
     uncertain = [word.text for word in call.options if not word.is_certain]
     if not isinstance(login, ChallengeLogin) or any(login.secret_file in text for text in uncertain):
@@ -354,34 +402,58 @@ def _of_password_file(call: Call, options: Options) -> Iterator[Finding]:
             return
         text = f"-p {path!r} is looked for in {call.folder!r}"
         path = os.path.join(call.folder, path)
-        if not os.path.exists(path):
+        if status_of(path) is None:
             consequence = f"there is no such file: {_ENDS_WITH_2}"
             yield Finding(call.place, ERROR, "password-file", text, consequence, advice="write the whole path")
             return
-    try:
-        _check_password_file(path, call.entry.user)
-    except (users.NotKnown, OSError):
+    if not _sees_what_the_user_sees(call):
         return
-    except ParameterError as error:
-        yield Finding(call.place, ERROR, "password-file", str(error), _ENDS_WITH_2)
-
-
-def _check_password_file(path: str, name: str | None) -> None:
-    """Raises ParameterError where a call of this user would, NotKnown if whoever runs this may not look."""
-    user = users.find(name)
-    if user is None or os.name == "nt" or user.uid == os.geteuid():
+    try:
+        if status_of(path) is not None and not is_file(path):  # some devices do something when they are opened
+            raise ParameterError(f"the password file {path!r} is not a regular file")
         password_file.read(path)
-    elif os.geteuid() == 0:
-        password_file.check_readable_by(path, user.uid, user.groups)
-        password_file.read(path, user.uid)
-    else:
-        raise users.NotKnown
+    except HeadlessError as error:
+        cause = error.__context__
+        if isinstance(cause, OSError) and passes(cause):
+            raise cause from None
+        text, advice = _of_unusable(error, path, call, options)
+        yield Finding(call.place, ERROR, "password-file", text, _ENDS_WITH_2, advice=advice)
+
+
+def _sees_what_the_user_sees(call: Call) -> bool:
+    """Whether this may look at a password file for the user of the call."""
+    user = call.entry.user
+    if user is None or os.name == "nt":
+        return True
+    try:
+        users.find(user)
+    except users.NotKnown:
+        return False
+    return os.getuid() == 0 or users.is_caller(user)
+
+
+def _of_unusable(error: HeadlessError, path: str, call: Call, options: Options) -> tuple[str, str]:
+    """What is wrong with a password file, and what can be done that spoils no other line which needs it."""
+    user, login = call.entry.user, options.login
+    if isinstance(error, password_file.NotPrivate) and error.command:
+        return error.problem, password_file.OTHERS_FIRST + users.typed_as(user, error.command)
+    service = options.service
+    host = f"[{service.host}]" if ":" in service.host else service.host
+    address = f"{'tls://' if service.tls else ''}{host}:{service.port}"
+    is_missing = isinstance(error, password_file.Missing)
+    words = ("-s", address, "-u", login.user or "", "-p", path if is_missing else "NEW_FILE")
+    command = users.typed_as(user, users.headless("password-file", *words))
+    if is_missing:
+        return f"the password file {path!r} does not exist", command
+    text = error.problem if isinstance(error, password_file.NotPrivate) else str(error)
+    return text, f"make another one, and name it here: {command}"
 
 
 def _python_for(call: Call) -> str:
-    """A Python that runs the script: the one of its own if it has one, else the one that runs this."""
+    """A Python that runs the script: the one of its own if it has one, else the one that runs this; "" if the user of
+    the call cannot start it."""
     own = os.path.join(os.path.dirname(os.path.join(call.folder or "", call.script.text)), ".venv", "bin", "python")
-    return own if os.access(own, os.X_OK) else sys.executable
+    return next((each for each in (own, sys.executable) if is_program(each)), "")
 
 
 def _said(seconds: float) -> str:

@@ -1,7 +1,7 @@
 """check: what schedules planta_headless.py is read, and what would go wrong at night is said, with the corrected line.
 
-Nothing is run, and with --connect alone anybody is connected to. Here is the command: from its arguments to its exit
-status. Which files there are is in places.py; what is wrong with a call in call_checks.py; the rest with each format.
+Nothing is run, and with --connect alone anybody is connected to. What the file of another user names is looked at with
+the rights of that user. Here is the command: from its arguments to its exit status.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ import argparse
 import itertools
 from collections.abc import Iterator, Sequence
 
-from headless.admin import batch, call_checks, crontab, places, shell, systemd, task_scheduler
+from headless.admin import batch, call_checks, crontab, places, shell, systemd, task_scheduler, users
 from headless.admin.check_report import Report
 from headless.admin.command_line import is_mentioned
 from headless.admin.entry import Entry, Language, Scheduler
 from headless.admin.finding import ERROR, WARNING, Finding
 from headless.admin.log_ins import log_ins
 from headless.admin.places import File, Kind
-from headless.admin.reading import Reading
+from headless.admin.reading import Program, Reading
 from headless.arguments import Parser
 from headless.options import PROGRAM as PROGRAM_OF_JOBS
 from headless.options import refuse_in_rehearsal
-from headless.outcome import ParameterError
+from headless.outcome import CommandFailed, ParameterError
 from headless.report import report
 from headless.terminal import print_answer
 
@@ -30,7 +30,8 @@ _MAX_PROGRAMS = 10_000  # that are looked at: scripts may start each other in a 
 
 
 def main(argv: Sequence[str]) -> int:
-    """0 nothing was found, 1 something was, 2 the command line must be corrected. Raises SystemExit for --help."""
+    """0 nothing was found, 1 something was, or it could not be done, 2 the command line must be corrected. Raises
+    SystemExit for --help."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.user is not None and not arguments.file:
@@ -42,7 +43,8 @@ def main(argv: Sequence[str]) -> int:
         if arguments.fix is not None:
             found.write_corrected(arguments.fix)
     except OSError as error:
-        return report(PROGRAM, ParameterError(str(error)))
+        kind = CommandFailed if places.passes(error) else ParameterError
+        return report(PROGRAM, kind(places.reason_of(error)))
     print_answer(found.as_json() if arguments.json else found.as_text())
     return 1 if found.findings else 0
 
@@ -51,7 +53,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog=PROGRAM,
         description="Reads what schedules planta_headless.py, and says what would go wrong at night. Nothing is run."
-        " The exit status is 0 if nothing was found, 1 if something was, 2 for a mistake in the command line.",
+        " The exit status is 0 if nothing was found, 1 if something was, a login that was not tried included, 2 for a"
+        " mistake in the command line.",
     )
     parser.add_argument(
         "file",
@@ -63,7 +66,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--fix", metavar="DIR", help="write the corrected files there; the files themselves stay")
     parser.add_argument(
-        "--connect", action="store_true", help="log in at each server, without a job: finds old password files"
+        "--connect",
+        action="store_true",
+        help="log in at each server, without a job: finds old password files. Only for what you run yourself; for the"
+        " rest it says what to type",
     )
     return parser
 
@@ -73,9 +79,11 @@ class _Checks:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._connects = arguments.connect
-        self._files = [places.read(path, arguments.user) for path in arguments.file] or list(places.found())
-        self._contents = {file.path: file.content for file in self._files}
         self._reading = Reading()
+        named = [places.read(path, arguments.user) for path in arguments.file]
+        self._files = named or list(places.found(self._reading.findings))
+        self._by_path = {file.path: file for file in self._files}
+        self._scripts: dict[tuple[str, str | None], File | None] = {}  # by path, and who may read them
 
     def run(self) -> Report:
         """Raises HeadlessError."""
@@ -89,16 +97,13 @@ class _Checks:
         findings = [*self._reading.findings, *(each for one in checked for each in one.findings)]
         findings += call_checks.same_jobs(checked)
         findings += self._not_checked(findings)
-        findings += log_ins(checked) if self._connects else []
-        kept = dict.fromkeys(each for each in findings if self._is_of_interest(each))
+        findings += log_ins(checked, self._by_path) if self._connects else []
+        mentioning = {file.path for file in self._files if is_mentioned(file.content)}
+        kept = dict.fromkeys(each for each in findings if _is_of_interest(each, mentioning))
         in_order = sorted(
             kept, key=lambda each: (each.place.path, each.place.line, each.severity is not ERROR, each.rule)
         )
         return Report(in_order, len(checked), self._files)
-
-    def _is_of_interest(self, finding: Finding) -> bool:
-        """Nobody wants to know what is wrong with a crontab in which the command is not named."""
-        return finding.place.path.endswith(".timer") or is_mentioned(self._contents[finding.place.path])
 
     def _not_checked(self, findings: list[Finding]) -> Iterator[Finding]:
         """Lines that name the command, of which nothing can be said: what ssh starts, say."""
@@ -132,14 +137,45 @@ class _Checks:
     def _read_scripts(self) -> None:
         """What the entries start, where that is a script on this machine. The list grows while it is read."""
         for program in itertools.islice(self._reading.programs, _MAX_PROGRAMS):
-            file = places.script_of(program)
-            if file is not None and is_mentioned(file.content):
-                self._reading.findings.extend(places.not_executable(file, program))
-            if file is not None and file.path not in self._contents and is_mentioned(file.content):
-                self._contents[file.path] = file.content
-                self._files.append(file)
-                self._read_entry(places.script(file, program))
+            try:
+                self._read_script(program)
+            except (OSError, places.NotReadable) as error:
+                reason = places.reason_of(error) if isinstance(error, OSError) else f"{program.word.text}: {error}"
+                self._reading.findings.append(places.not_looked_at(program.entry.place, reason))
+
+    def _read_script(self, program: Program) -> None:
+        """Raises OSError for what passes."""
+        file = self._script_of(program)
+        if file is None or not is_mentioned(file.content):
+            return
+        with users.rights_of(program.entry.user):
+            self._reading.findings.extend(places.not_executable(file, program))
+        if file.path not in self._by_path:
+            file = self._by_path[program.entry.place.path].leading_to(file)
+            self._by_path[file.path] = file
+            self._files.append(file)
+            self._read_entry(places.script(file, program))
+
+    def _script_of(self, program: Program) -> File | None:
+        """Raises OSError for what passes."""
+        path, reader = places.path_of(program), self._reader_of(program)
+        if path is None:
+            return None
+        if (path, reader) not in self._scripts:
+            with users.rights_of(reader):
+                self._scripts[path, reader] = places.script_at(path)
+        return self._scripts[path, reader]
+
+    def _reader_of(self, program: Program) -> str | None:
+        """With whose rights the script is opened: what others have written leads to nothing that only whoever runs this
+        may read."""
+        entry = program.entry
+        is_own = self._by_path[entry.place.path].is_own
+        is_trusted = is_own or not (entry.user is None or users.is_caller(entry.user))
+        return entry.user if is_trusted else users.ANYBODY
 
 
-def _order(finding: Finding) -> tuple[str, int, bool, str]:
-    return finding.place.path, finding.place.line, finding.severity is not ERROR, finding.rule
+def _is_of_interest(finding: Finding, mentioning: set[str]) -> bool:
+    """Nobody wants to know what is wrong with a crontab in which the command is not named."""
+    path = finding.place.path
+    return path in mentioning or path.endswith(".timer") or finding.rule == places.NOT_LOOKED_AT

@@ -17,6 +17,7 @@ COMMAND = re.compile(r"planta_headless(?:\.py|\.exe)?")
 _MENTIONED = re.compile(r"planta_headless(?:\.py|\.exe|(?![\w./\\-]))")
 PYTHON = re.compile(r"(?:python[\d.]*w?|pypy[\d.]*|pyw?)(?:\.exe)?", re.IGNORECASE)
 PYTHON_VALUES = ("-W", "-X", "-Q", "--check-hash-based-pycs")  # options with a value
+CHANGE_USER = ("su", "runuser", "sudo", "doas")
 SHELLS = ("sh", "bash", "dash", "ksh", "zsh", "ash")
 # Programs that start another one: their options with a value, and how many words stand before the command.
 WRAPPERS: dict[str, tuple[str, int]] = {

@@ -299,7 +299,8 @@ def _of_its_name(path: str) -> Iterator[Finding]:
     in_crond = os.path.basename(folder) == "cron.d"
     if in_crond and not re.fullmatch(r"[A-Za-z0-9_-]+", name):
         text = "cron of Debian reads no file of cron.d whose name has more than letters, digits, - and _"
-        advice = f"rename it: {re.sub(r'[^A-Za-z0-9_-]+', '-', name).strip('-') or 'planta'}"
+        fitting = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "planta"
+        advice = f"if it is meant to run, and no other file has the same lines: name it {fitting}"
         yield Finding(Place(path, 0), Severity.ERROR, "file-name", text, "none of its jobs run", (), advice)
     if not in_crond and path != "/etc/crontab":
         return
@@ -309,7 +310,7 @@ def _of_its_name(path: str) -> Iterator[Finding]:
         return
     if pwd is not None and (status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
         text = "the file must belong to root, and nobody else may write to it"
-        advice = f"chown root {path} && chmod 0644 {path}"
+        advice = "read it; as root make a new file of what is right in it, and take this one out of the folder"
         yield Finding(Place(path, 0), Severity.ERROR, "file-mode", text, NOTHING_RUNS, (), advice)
 
 

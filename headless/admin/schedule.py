@@ -9,12 +9,15 @@ from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
 from itertools import islice
+from typing import Generic, TypeVar
 
 from croniter import croniter
 
 _DAY = 24 * 60  # minutes
 _FIRST_DAY = date(2024, 1, 1)
 _DAYS = 4 * 365 + 1  # a February 29 is among them
+_Key = TypeVar("_Key")
+_Value = TypeVar("_Value")
 
 
 @dataclass(frozen=True)
@@ -50,9 +53,37 @@ class Schedule:
         gap = _shortest_gap(self.expressions)
         return min(intervals if gap is None else [*intervals, gap * 60.0], default=None)
 
-    def meets(self, other: Schedule) -> bool:
-        """Whether both are started in the same minute, ever. What has no fixed time meets nothing."""
-        return any(_meet(mine, others) for mine in self.expressions for others in other.expressions)
+
+class Timetable(Generic[_Key, _Value]):
+    """Schedules by the minutes of the day at which they start: one that meets another is found without asking all."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, dict[_Key, _Value]] = {}  # by expression
+        self._at: dict[int, list[str]] = {}  # the expressions of each minute
+
+    def add(self, schedule: Schedule, key: _Key, value: _Value) -> None:
+        """Puts it in. Of each expression two keys are kept: one of them differs from any other."""
+        for expression in schedule.expressions:
+            if expression not in self._values:
+                self._values[expression] = {}
+                for minute in _minutes(expression):
+                    self._at.setdefault(minute, []).append(expression)
+            if len(self._values[expression]) < 2:
+                self._values[expression].setdefault(key, value)
+
+    def meeting(self, schedule: Schedule, key: _Key) -> _Value | None:
+        """The value of one that is started in the same minute, ever, and has another key; None if there is none. What
+        has no fixed time meets nothing."""
+        for mine in schedule.expressions:
+            asked = set()
+            for other in (each for minute in _minutes(mine) for each in self._at.get(minute, ())):
+                if other in asked:
+                    continue
+                asked.add(other)
+                found = [value for each, value in self._values[other].items() if each != key]
+                if found and not _days(mine).isdisjoint(_days(other)):
+                    return found[0]
+        return None
 
 
 @lru_cache(maxsize=1024)
@@ -79,8 +110,13 @@ def _matches_day(expression: str, day: date) -> bool:
     return all(matches) if has_star else any(matches)
 
 
-@lru_cache(maxsize=1024)
 def _days(expression: str) -> frozenset[int]:
+    return _days_of(" ".join(expression.split()[2:]))
+
+
+@lru_cache(maxsize=1024)
+def _days_of(fields: str) -> frozenset[int]:
+    expression = f"0 0 {fields}"
     return frozenset(each for each in range(_DAYS) if _matches_day(expression, _FIRST_DAY + timedelta(days=each)))
 
 
@@ -102,10 +138,6 @@ def _shortest_gap(expressions: tuple[str, ...]) -> int | None:
 @lru_cache(maxsize=1024)
 def _gaps_within(minutes: tuple[int, ...]) -> int:
     return min((later - earlier for earlier, later in zip(minutes, minutes[1:])), default=_DAYS * _DAY)
-
-
-def _meet(first: str, second: str) -> bool:
-    return bool(_minutes(first) & _minutes(second)) and bool(_days(first) & _days(second))
 
 
 def is_expression(text: str) -> bool:

@@ -145,9 +145,8 @@ class _Task:
     def _state(self) -> Iterator[Finding]:
         if self._value("Settings", "Enabled").lower() in ("false", "0"):
             text = "the task is disabled"
-            edit = self._edit("Enabled", "true")
-            edits = () if edit is None else (edit,)
-            yield Finding(self._place, WARNING, "disabled", text, "the job does not run", edits)
+            advice = "if it is meant to run, enable it"  # somebody has had a reason
+            yield Finding(self._place, WARNING, "disabled", text, "the job does not run", advice=advice)
 
     def _value(self, section: str, name: str) -> str:
         """ "" if it is missing."""

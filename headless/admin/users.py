@@ -1,8 +1,11 @@
-"""The users of this machine."""
+"""The users of this machine: who they are, what they may open, and what is typed to run a command as one of them."""
 
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from headless import users
@@ -10,6 +13,9 @@ from headless import users
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pwd
+
+ANYBODY = ""  # who has no name here
+_NOBODY = 65534  # a number without rights of its own, as the kernel itself uses it
 
 
 class NotKnown(Exception):
@@ -22,8 +28,8 @@ class User:
 
     name: str
     uid: int
+    gid: int
     groups: tuple[int, ...]
-    home: str
 
 
 def find(name: str | None) -> User | None:
@@ -45,4 +51,57 @@ def of_number(uid: int) -> User | None:
 
 def _user(entry: pwd.struct_passwd) -> User:
     groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
-    return User(entry.pw_name, entry.pw_uid, groups, entry.pw_dir)
+    return User(entry.pw_name, entry.pw_uid, entry.pw_gid, groups)
+
+
+def is_caller(name: str | None) -> bool:
+    """Whether whoever runs this is this user; None is somebody who is not known, and so is not."""
+    if os.name == "nt":
+        return name is not None and name.rpartition("\\")[2].lower() == os.getlogin().lower()
+    try:
+        user = find(name)
+    except NotKnown:
+        return False
+    return user is not None and user.uid == os.getuid()  # also where the rights are those of another one meanwhile
+
+
+@contextmanager
+def rights_of(name: str | None) -> Iterator[None]:
+    """Lets what is opened within be opened as this user, if root runs this: a link of theirs leads no further than they
+    may go. None is whoever runs this. A user whom this machine does not know may open what everybody may. Raises
+    OSError."""
+    if sys.platform == "win32" or name is None or os.geteuid() != 0 or is_caller(name):
+        yield
+        return
+    try:
+        user = find(name)
+    except NotKnown:
+        user = None
+    own_groups, own_group = os.getgroups(), os.getegid()
+    try:
+        os.setgroups(user.groups if user else ())
+        os.setegid(user.gid if user else _NOBODY)
+        os.seteuid(user.uid if user else _NOBODY)
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(own_group)
+        os.setgroups(own_groups)
+
+
+def typed_as(name: str | None, words: Sequence[str]) -> str:
+    """The command as it is typed at a shell of whoever runs this, so that it runs as this user."""
+    is_own = name is None or is_caller(name)
+    if os.name == "nt":
+        from subprocess import list2cmdline
+
+        return list2cmdline(words if is_own else ["runas", f"/user:{name}", list2cmdline(words)])
+    from shlex import join
+
+    return join(words if is_own else ["sudo", "-u", str(name), *words])
+
+
+def headless(*words: str) -> tuple[str, ...]:
+    """The words that start a command of `headless`, in whatever folder."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    return (sys.executable or "python3", package, *words)

@@ -2,7 +2,7 @@
 password_prompt.py.
 
 The file is opened once and everything is asked of the open file, so it cannot be another one by the time it is
-believed. Only whether another user could open it is asked of the path.
+believed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from headless.protocol import bcrypt_hash
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Collection
     from typing import Protocol
 
     class Secret(Protocol):
@@ -33,13 +32,29 @@ if TYPE_CHECKING:
 
 _MAX_SIZE = 4096  # bytes
 
+OTHERS_FIRST = "other users who need it make one first; then: "
+_MAKE_ANOTHER = "make a file of your own: headless password-file -s ... -u ... -p NEW_FILE"
+
 # linux/posix_acl.h and posix_acl_xattr.h
-_USER_OBJ, _USER, _GROUP_OBJ, _GROUP, _MASK, _OTHER = 0x01, 0x02, 0x04, 0x08, 0x10, 0x20
-_READ, _ENTER = 4, 1
+_USER, _GROUP_OBJ, _GROUP, _MASK = 0x02, 0x04, 0x08, 0x10
+_READ = 4
 
 
 class Missing(ParameterError):
     """The password file does not exist."""
+
+
+class NotPrivate(ParameterError):
+    """Somebody else can read the password file, or could have written it. `problem` says how. `command` are the words
+    with which its owner, who calls, closes it; none if it is another one's, or lets others in by name: their calls may
+    need it as it is. `before` is what else can be done."""
+
+    def __init__(self, problem: str, command: tuple[str, ...] = (), before: str = "") -> None:
+        from shlex import join
+
+        super().__init__(f"{problem}: {OTHERS_FIRST + join(command) if command else before + _MAKE_ANOTHER}")
+        self.problem = problem
+        self.command = command
 
 
 class KnownSecret:
@@ -64,9 +79,9 @@ class KnownSecret:
         return ""
 
 
-def read(path: str, uid: int | None = None) -> KnownSecret:
-    """The secret in the password file, for the user with this number or, without one, for the one who runs this. Raises
-    Missing, ParameterError for a file that cannot be trusted, SessionError for one that cannot be read now."""
+def read(path: str) -> KnownSecret:
+    """The secret in the password file. Raises Missing, ParameterError for a file that cannot be trusted, SessionError
+    for one that cannot be read now."""
     # O_NONBLOCK: a FIFO without a writer must not hang; O_NOCTTY: a terminal must not become ours.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
     try:
@@ -80,7 +95,7 @@ def read(path: str, uid: int | None = None) -> KnownSecret:
             raise _not_regular(path) from None
         raise fault_of_file(f"the password file {path!r} cannot be opened", error) from None
     try:
-        remark = _check(path, descriptor, uid)
+        remark = _check(path, descriptor)
         content = os.read(descriptor, _MAX_SIZE + 1)
     except OSError as error:
         raise fault_of_file(f"the password file {path!r} cannot be read", error) from None
@@ -89,41 +104,7 @@ def read(path: str, uid: int | None = None) -> KnownSecret:
     return KnownSecret(path, _hash_in(path, content), remark)
 
 
-def check_readable_by(path: str, uid: int, gids: Collection[int]) -> None:
-    """Raises Missing, or ParameterError if the user with this number, in these groups, cannot open the password file.
-
-    Modes and access control lists are asked, of the file and of the folders above it, also where a link leads. What
-    else may stand in the way is not: SELinux and its kin, a server of NFS that does not trust root, folders that only a
-    link between two links leads through. On Windows nothing is asked.
-    """
-    if sys.platform == "win32" or uid == 0:
-        return
-    try:
-        for folder in _folders_above(path):
-            if not _may(_ENTER, folder, uid, gids):
-                raise ParameterError(
-                    f"user number {uid} cannot enter the folder {folder!r} of the password file: chmod a+x {folder!r}"
-                )
-        if not _may(_READ, path, uid, gids):
-            raise ParameterError(
-                f"user number {uid} cannot read the password file {path!r}: chown {uid} {path!r}, and then "
-                f"chmod 0400 {path!r}"
-            )
-    except FileNotFoundError:
-        raise Missing(f"the password file {path!r} does not exist") from None
-    except (OSError, ValueError) as error:
-        raise ParameterError(f"the password file {path!r} cannot be looked at: {reason_of(error)}") from None
-
-
-def _folders_above(path: str) -> list[str]:
-    """The uppermost first."""
-    from pathlib import Path  # only when it is asked for: a call should not pay for it
-
-    places = (os.path.abspath(path), os.path.realpath(path))
-    return [str(folder) for place in places for folder in reversed(Path(place).parents)]
-
-
-def _check(path: str, descriptor: int, uid: int | None) -> str:
+def _check(path: str, descriptor: int) -> str:
     """What should be remarked about the file. Raises ParameterError if somebody else could read or have written it."""
     status = os.fstat(descriptor)
     if not stat.S_ISREG(status.st_mode):
@@ -132,23 +113,19 @@ def _check(path: str, descriptor: int, uid: int | None) -> str:
         raise ParameterError(f"the password file {path!r} has {status.st_size} bytes, a hash has 60")
     if sys.platform == "win32":  # modes and owners mean nothing there
         return ""
-    user = os.geteuid() if uid is None else uid
+    user = os.geteuid()
     if status.st_uid not in (user, 0):
-        raise ParameterError(
-            f"the password file {path!r} belongs to user number {status.st_uid}, neither to root nor to number {user}, "
-            f"who calls this: chown {user} {path!r}"
-        )
+        raise _of_another_user(path, status.st_uid, user)
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o027:
-        raise ParameterError(f"the password file {path!r} is open to others (mode {mode:04o}): chmod 0400 {path!r}")
+        command = ("chmod", "g-wx,o=", path) if status.st_uid == user else ()
+        raise NotPrivate(f"the password file {path!r} is open to others (mode {mode:04o})", command)
     if not mode & 0o040:  # which are the rights of groups, or the most that a list gives to those whom it names
         return ""
     try:
         entries = _access_list(descriptor)
     except ValueError:
-        raise ParameterError(
-            f"the password file {path!r} has an access control list that is not understood: setfacl -b {path!r}"
-        ) from None
+        raise NotPrivate(f"the password file {path!r} has an access control list that is not understood") from None
     if entries:
         return _check_access_list(path, entries, user)
     return f"the group can read the password file {path!r} (mode {mode:04o})"
@@ -158,16 +135,38 @@ def _not_regular(path: str) -> ParameterError:
     return ParameterError(f"the password file {path!r} is not a regular file: give -p the name of one, or of none yet")
 
 
+def _of_another_user(path: str, owner: int, user: int) -> NotPrivate:
+    name = _user_name(owner)
+    if user == 0:
+        problem = f"the password file {path!r} belongs to {name}, and you are root"
+        return NotPrivate(problem, before=f"call this as {name} (sudo -u ...), or ")
+    who = f"neither to root nor to {_user_name(user)}, who calls this"
+    return NotPrivate(f"the password file {path!r} belongs to {name}, {who}")
+
+
+def _user_name(uid: int) -> str:
+    from headless import users  # which nearly no call needs
+
+    return users.shown(uid)
+
+
+def _group_name(gid: int) -> str:
+    try:
+        import grp
+
+        return f"the group {grp.getgrgid(gid).gr_name}"
+    except (ImportError, KeyError):
+        return f"group number {gid}"
+
+
 def _check_access_list(path: str, entries: list[tuple[int, int, int]], user: int) -> str:
     """The same of the list. Nothing in it lets a group write: the mode would show that."""
     others = [number for tag, rights, number in entries if tag == _USER and rights and number not in (user, 0)]
     if others:
-        raise ParameterError(
-            f"the access control list of the password file {path!r} opens it to user number "
-            f"{', '.join(map(str, others))}: setfacl -x {','.join(f'u:{number}' for number in others)} {path!r}"
-        )
+        names = ", ".join(map(_user_name, others))
+        raise NotPrivate(f"the access control list of the password file {path!r} opens it to {names}")
     groups = [
-        "the group" if tag == _GROUP_OBJ else f"group number {number}"
+        "the group" if tag == _GROUP_OBJ else _group_name(number)
         for tag, rights, number in entries
         if tag in (_GROUP_OBJ, _GROUP) and rights & _READ
     ]
@@ -196,24 +195,6 @@ def _access_list(file: int | str) -> list[tuple[int, int, int]]:
     ]
 
 
-def _may(right: int, path: str, uid: int, gids: Collection[int]) -> bool:
-    """Whether this user, in these groups, has this right to the file or folder: acl(5), "Access Check Algorithm".
-    Raises OSError, ValueError."""
-    status = os.stat(path)
-    mode = status.st_mode
-    if uid == status.st_uid:
-        return bool(mode >> 6 & right)
-    has_list = mode & 0o070  # else Linux does not look at it
-    entries = (_access_list(path) if has_list else []) or [(_GROUP_OBJ, mode >> 3, 0)]
-    of_user = [rights for tag, rights, number in entries if tag == _USER and number == uid]
-    of_groups = [
-        rights
-        for tag, rights, number in entries
-        if (tag == _GROUP_OBJ and status.st_gid in gids) or (tag == _GROUP and number in gids)
-    ]
-    return any(rights & right for rights in of_user or of_groups or [mode])
-
-
 def _hash_in(path: str, content: bytes) -> bytes:
     try:
         return bcrypt_hash.hash_in(content)
@@ -221,7 +202,7 @@ def _hash_in(path: str, content: bytes) -> bytes:
         raise ParameterError(f"the password file {path!r} {error}") from None
     except ValueError as error:
         raise ParameterError(
-            f"the password file {path!r} {error}: delete it, and make a new one by calling this at a terminal"
+            f"the password file {path!r} {error}: to make a new one call this at a terminal, with its name"
         ) from None
 
 

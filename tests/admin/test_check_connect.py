@@ -68,9 +68,20 @@ def test_a_password_file_that_is_missing_is_one_finding_and_nobody_is_asked_for_
     assert found[:3] == (1, "error", "password-file")
 
 
-def test_the_wire_of_the_crontab_is_spoken(server, secret, tmp_path):
+def test_the_wire_of_the_environment_is_spoken_and_no_other(server, secret, tmp_path, monkeypatch):
     (tmp_path / "wire.py").write_text("")
-    variable = f"PLANTA_WIRE={tmp_path}/wire.py\n"
-    (found,) = check(tmp_path, f"-s {server.address} -u R42 -p {secret}", environment=variable)
+    setting = f"PLANTA_WIRE={tmp_path}/wire.py"
+    (found,) = check(tmp_path, f"-s {server.address} -u R42 -p {secret}", environment=f"{setting}\n")
+    assert found[:3] == (2, "warning", "not-tried")
+    monkeypatch.setenv(*setting.split("="))
+    (found,) = check(tmp_path, f"-s {server.address} -u R42 -p {secret}", environment=f"{setting}\n")
     assert found[:3] == (2, "error", "login")
     assert "PLANTA_WIRE" in found[3]
+    (found,) = check(tmp_path, f"-s {server.address} -u R42 -p {secret}")
+    assert found[:3] == (1, "warning", "not-tried")
+
+
+def test_what_only_the_shell_knows_is_not_tried(server, secret, tmp_path):
+    (found,) = check(tmp_path, f"-s {server.address} -u R42 -p {secret}$X", f"-s $HOST:20000 -u R42 -p {secret}")
+    assert found[:3] == (1, "warning", "not-tried")
+    assert "(and 1 more)" in found[3]

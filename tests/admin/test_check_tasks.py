@@ -8,6 +8,7 @@ import json
 import pytest
 
 from headless.admin import call_checks
+from support.advice import assert_harmless
 from support.in_process import run_here
 
 PYTHON = r"C:\PLANTA\Jobs\Headless\.venv\Scripts\python.exe"
@@ -55,7 +56,10 @@ def check(tmp_path, content, encoding="utf-8", name="task.xml"):
     (tmp_path / name).write_bytes(content.encode(encoding))
     done = run_here("check", "--json", str(tmp_path / name))
     assert done.stderr == ""
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    for each in found:
+        assert_harmless(each["text"], each["to_do"])
+    return found
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
@@ -76,7 +80,6 @@ TASKS = {
     "a start that stops the one before": ("IgnoreNew", "StopExisting", "MultipleInstancesPolicy", 16),
     "a night that is left out": ("<StartWhenAvailable>true", "<StartWhenAvailable>false", "StartWhenAvailable", 19),
     "batteries": ("<StopIfGoingOnBatteries>false", "<StopIfGoingOnBatteries>true", "StopIfGoingOnBatteries", 18),
-    "a task that is off": ("<Enabled>true", "<Enabled>false", "disabled", 2),
 }  # fmt: skip
 
 
@@ -89,6 +92,11 @@ def test_a_setting_that_spoils_a_night_is_found_and_corrected(tmp_path, old, new
     corrected = (tmp_path / "fixed").joinpath(*(tmp_path / "task.xml").parts[1:]).read_bytes()
     assert corrected.startswith(b"\xff\xfe")
     assert check(tmp_path, corrected.decode("utf-16")) == []
+
+
+def test_a_task_that_is_off_is_found_and_not_switched_on_by_a_correction(tmp_path):
+    (found,) = check(tmp_path, TASK.replace("<Enabled>true", "<Enabled>false"))
+    assert (found["rule"], found["write"], bool(found["to_do"])) == ("disabled", None, True)
 
 
 CALLS = {

@@ -12,6 +12,7 @@ import pytest
 
 from headless.admin.schedule import Schedule
 from headless.admin.systemd import schedule_of
+from support.advice import assert_harmless
 from support.in_process import run_here
 from support.process import PATIENCE, SCRIPT
 
@@ -46,7 +47,10 @@ def check(place, service=SERVICE, timer=TIMER):
     (place / "x.timer").write_text(timer)
     done = run_here("check", "--json", str(place / "x.service"), str(place / "x.timer"))
     assert done.stderr == ""
-    return [json.loads(line) for line in done.stdout.splitlines()]
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    for each in found:
+        assert_harmless(each["text"], each["to_do"])
+    return found
 
 
 def test_a_good_service_with_its_timer_has_no_finding(place):

@@ -40,7 +40,6 @@ NOT_MET = (
     " is not the name of a session",
     "this wire cannot",
     "an unknown version of access control lists",  # is said in other words; see test_password_file.py
-    "user number  cannot enter the folder",  # of `check`, for another user
     # Of `password-file`; see test_password_file_command.py.
     "standard input",
     "it cannot be read",

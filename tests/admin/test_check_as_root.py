@@ -1,0 +1,240 @@
+"""headless check, run by root over the files of others: it lends nobody the rights of root, and what it says to type
+does no harm."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from support.advice import assert_harmless
+from support.credentials import HASH
+from support.in_process import run_here
+from support.job_server import JobServer
+from support.process import PATIENCE, ROOT
+
+if os.name == "nt" or os.geteuid() != 0:
+    pytest.skip("only root has the rights that are at stake", allow_module_level=True)
+
+NOBODY, OTHER = 65534, 12345
+
+
+@pytest.fixture
+def folder():
+    """A folder of root's that everybody can enter, which pytest's own are not, with what a call needs."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        os.chmod(name, 0o711)
+        for each in ("headless", "venv/bin", "venv/lib/python3.9/site-packages/lxml"):
+            (folder / each).mkdir(parents=True)
+        (folder / "venv/lib/python3.9/site-packages/bcrypt").mkdir()
+        (folder / "venv/pyvenv.cfg").touch()
+        give(folder / "venv/bin/python", 0, "")
+        give(folder / "planta_headless.py", 0, "")
+        yield folder
+
+
+@pytest.fixture
+def home(folder):
+    """A folder of nobody's in it."""
+    return give(folder / "home", NOBODY)
+
+
+@pytest.fixture
+def listener():
+    """A server of somebody else's, which root must not speak to."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        yield listener
+
+
+def give(path, owner, content=None, mode=0o755):
+    path.mkdir() if content is None else path.write_text(content)
+    path.chmod(mode)
+    os.chown(path, owner, owner)
+    return path
+
+
+def call(folder, port=20000, secret="secret"):
+    """With the password file in this folder, and all else in the one above it, or in it if it is root's."""
+    top = folder.parent if folder.name == "home" else folder
+    command = f"{top}/venv/bin/python {top}/planta_headless.py"
+    return f"{command} -s 127.0.0.1:{port} -u R41 -p {folder}/{secret} -t -1 -v -m 009ABC || echo $?\n"
+
+
+def check(*argv):
+    done = run_here("check", "--json", *map(str, argv))
+    assert done.stderr == ""
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    for each in found:
+        assert_harmless(each["text"], each["to_do"])
+    return found
+
+
+def not_tried(listener, *argv):
+    """The texts and advices, after a check that has connected to nobody."""
+    found = check("--connect", *argv)
+    with pytest.raises(BlockingIOError):
+        listener.accept()
+    assert {each["rule"] for each in found} == {"not-tried"}
+    return [(each["text"], each["to_do"]) for each in found]
+
+
+# Whose logins are tried
+
+
+def test_no_protocol_and_no_login_of_another_user_is_tried(home, listener):
+    give(home / "evil.py", NOBODY, f"open({str(home / 'marker')!r}, 'w').close()\n")
+    give(home / "secret", NOBODY, HASH, 0o400)
+    line = "0 2 * * * " + call(home, listener.getsockname()[1])
+    crontab = give(home / "it's a crontab", NOBODY, f"{line}PLANTA_WIRE={home}/evil.py\n1{line[1:]}")
+    (first, second) = not_tried(listener, crontab)
+    command = f"{shlex.join([sys.executable, str(ROOT / 'headless')])} check --connect --as nobody /dev/stdin"
+    behind = f"{command} < {shlex.quote(str(crontab))}"
+    assert first == ("this login was not tried: nobody runs it", f"sudo -u nobody {behind}")
+    assert second[1] == f"sudo -u nobody env PLANTA_WIRE={home}/evil.py {behind}"
+    assert not (home / "marker").exists()
+
+
+def test_roots_crontab_is_tried_by_no_protocol_but_that_of_the_environment(folder, listener):
+    give(folder / "wire.py", 0, f"open({str(folder / 'marker')!r}, 'w').close()\n")
+    give(folder / "secret", 0, HASH, 0o400)
+    line = f"0 2 * * * {call(folder, listener.getsockname()[1])}"
+    crontab = give(folder / "crontab", 0, f"PLANTA_WIRE={folder}/wire.py\n{line}", 0o600)
+    ((text, advice),) = not_tried(listener, crontab)
+    assert f"its PLANTA_WIRE is '{folder}/wire.py', and yours is ''" in text
+    assert advice.startswith(f"env PLANTA_WIRE={folder}/wire.py ")
+    assert not (folder / "marker").exists()
+
+
+@pytest.mark.parametrize("whose", ["another user's", "in another user's folder", "open to all", "of a group"])
+def test_what_others_can_write_is_not_tried_though_root_runs_it(folder, home, listener, whose):
+    give(folder / "secret", 0, HASH, 0o400)
+    place = home if whose == "in another user's folder" else folder
+    owner = NOBODY if whose == "another user's" else 0
+    mode = {"open to all": 0o757, "of a group": 0o775}.get(whose, 0o755)
+    script = give(place / "nightly.sh", owner, f"#!/bin/sh\n{call(folder, listener.getsockname()[1])}", mode)
+    crontab = give(folder / "crontab", 0, f"# planta_headless.py\n0 2 * * * {script}\n", 0o600)
+    ((text, _),) = not_tried(listener, crontab)
+    assert text == f"this login was not tried: it is not certain that nobody else can write to {str(script)!r}"
+
+
+def test_a_crontab_in_whose_name_a_script_of_roots_is_started_is_not_roots(folder, home, listener):
+    give(home / "secret", NOBODY, HASH, 0o400)
+    script = give(folder / "nightly.sh", 0, f"#!/bin/sh\n{call(home, listener.getsockname()[1])}")
+    crontab = give(home / "crontab", NOBODY, f"# planta_headless.py\n0 2 * * * {script}\n")
+    ((text, advice),) = not_tried(listener, crontab)
+    assert (text, advice.rpartition(" < ")[2]) == ("this login was not tried: nobody runs it", str(crontab))
+
+
+def test_a_file_that_says_root_and_is_somebody_elses_is_not_believed(folder, home, listener):
+    give(folder / "secret", 0, HASH, 0o400)
+    line = f"0 2 * * * root {call(folder, listener.getsockname()[1])}"
+    (home / "cron.d").mkdir()
+    crontab = give(home / "cron.d" / "planta", 0, line, 0o644)
+    ((text, _),) = not_tried(listener, crontab)
+    assert "nobody else can write" in text
+
+
+@pytest.mark.parametrize("front", ["su - nobody -c", "runuser -u nobody -- sh -c", "sudo -u nobody sh -c"])
+def test_what_is_started_as_another_user_is_neither_judged_for_root_nor_tried(folder, home, listener, front):
+    give(home / "secret", NOBODY, HASH, 0o400)
+    inner = call(home, listener.getsockname()[1]).replace(" || echo $?\n", "")
+    crontab = give(folder / "crontab", 0, f"PATH={os.environ['PATH']}\n0 2 * * * {front} '{inner}' || echo $?\n", 0o600)
+    found = [each for each in check("--connect", crontab) if each["rule"] != "no-program"]  # sudo is not everywhere
+    with pytest.raises(BlockingIOError):
+        listener.accept()
+    assert {each["rule"] for each in found} <= {"not-tried"}
+
+
+@pytest.fixture
+def as_others(folder):
+    """The environment in which another user runs this checkout: by a Python that they may use, and by a `sudo` that
+    does as sudo does, for many machines have none."""
+    give(folder / "sudo", 0, '#!/bin/sh\nuser=$2\nshift 2\nexec setpriv --reuid "$user" --clear-groups "$@"\n')
+    libraries = sysconfig.get_path("purelib")
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": libraries}
+    for python in (sys.executable, "/usr/bin/python3"):
+        line = shlex.join(["sudo", "-u", "nobody", python, str(ROOT / "headless"), "check", "--help"])
+        if subprocess.run(line, shell=True, env=environment, capture_output=True, check=False).returncode == 0:
+            return python, environment
+    pytest.skip("another user cannot run this checkout")
+
+
+@pytest.mark.slow
+def test_the_command_that_is_named_tries_the_login_as_its_user(folder, home, tmp_path, as_others):
+    python, environment = as_others
+
+    def run(command):
+        return subprocess.run(
+            command, shell=True, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
+
+    spool = folder / "spool"  # which the user cannot enter
+    spool.mkdir(mode=0o700)
+    with JobServer(tmp_path / "home") as server:
+        give(home / "secret", NOBODY, server.hash_of_password() + "\n", 0o400)
+        line = call(home, server.address.rpartition(":")[2]).replace("R41", "R42")
+        crontab = give(spool / "cron tab", NOBODY, f"0 2 * * * {line}", 0o600)
+        argv = (python, str(ROOT / "headless"), "check", "--connect", "--json", str(crontab))
+        (found,) = map(json.loads, run(shlex.join(argv)).stdout.splitlines())
+        done = run(found["to_do"])
+        assert (done.returncode, done.stdout.rpartition(": ")[2], done.stderr) == (0, "0 errors, 0 warnings\n", "")
+        (home / "secret").write_text(HASH + "\n")
+        done = run(found["to_do"])
+        assert (done.returncode, "[login]" in done.stdout) == (1, True)
+
+
+# What root opens
+
+
+def test_a_link_of_another_user_leads_to_nothing_that_only_root_may_read(folder, home):
+    hidden = give(folder / "hidden.sh", 0, f"#!/bin/sh\n{call(folder).replace('-t -1', '')}# SECRET\n", 0o700)
+    (home / "link.sh").symlink_to(hidden)
+    started = f"# planta_headless.py\n0 2 * * * sh {home}/link.sh\n"
+    for argv in (
+        [give(home / "crontab", NOBODY, started)],
+        [give(home / "by.sh", NOBODY, f"# planta_headless.py\n. {home}/link.sh\n")],
+        [give(folder / "of-root", 0, f"# planta_headless.py\n0 2 * * * sh {home}/by.sh\n")],  # by what is nobody's
+    ):
+        new = folder / f"fixed-{argv[0].name}"
+        assert check("--fix", new, *argv) == []
+        assert not list(new.rglob("*.sh"))
+    assert check(give(folder / "own", 0, f"# planta_headless.py\n0 2 * * * sh {hidden}\n"))
+
+
+def test_password_files_are_looked_at_with_the_rights_of_their_user(folder, home):
+    give(folder / "roots", 0, "not a hash", 0o600)
+    give(home / "own", NOBODY, HASH, 0o400)
+    give(home / "open", NOBODY, HASH, 0o644)
+    give(home / "anothers", OTHER, HASH, 0o644)
+    (home / "link").symlink_to(folder / "roots")
+    crontab = home / "crontab"
+    problems = {}
+    for name in ("own", "open", "anothers", "link", "missing"):
+        found = check(give(crontab, NOBODY, f"0 2 * * * {call(home, secret=name)}"))
+        problems[name] = [(each["text"].partition(f"/{name}' ")[2], each["to_do"]) for each in found]
+    make = f"sudo -u nobody {sys.executable} {ROOT}/headless password-file -s 127.0.0.1:20000 -u R41 -p "
+    another = f"make another one, and name it here: {make}NEW_FILE"
+    who = "belongs to user number 12345, neither to root nor to nobody, who calls this"
+    first = "other users who need it make one first; then: "
+    assert problems == {
+        "own": [],
+        "open": [("is open to others (mode 0644)", f"{first}sudo -u nobody chmod g-wx,o= {home}/open")],
+        "anothers": [(who, another)],
+        "link": [("cannot be opened: Permission denied", another)],
+        "missing": [("does not exist", f"{make}{home}/missing")],
+    }
+
+
+def test_rights_are_given_back_after_each_look(home):
+    check(give(home / "crontab", NOBODY, "0 2 * * * " + call(home)))
+    assert (os.geteuid(), os.getegid()) == (0, 0)

@@ -1,0 +1,163 @@
+"""headless check: what it opens, how long it takes, and that a fault which passes is no verdict."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import socket
+import sys
+import time
+
+import pytest
+
+from support.in_process import run_here
+from support.process import SCRIPT
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="files and users of cron")
+
+
+def call(place):
+    return f"{sys.executable} {SCRIPT} -s planta:20000 -u R41 -p {place}/secret -t -1 -v -m 009ABC > {place}/log"
+
+
+def check(place, content):
+    """Exit status, and the findings as JSON has them."""
+    (place / "crontab").write_text(content)
+    done = run_here("check", "--json", str(place / "crontab"))
+    assert done.stderr == ""
+    return done.status, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def make(path, what):
+    """Something that is no file: to read it would wait for ever, have no end, or do something."""
+    if what == "a FIFO":
+        os.mkfifo(path)
+    elif what == "a socket":
+        socket.socket(socket.AF_UNIX).bind(str(path))
+    elif what == "a folder":
+        path.mkdir()
+    else:
+        path.symlink_to(what)
+
+
+NO_FILES = ["a FIFO", "a socket", "a folder", "/dev/zero", "/dev/null", "/dev/tty"]
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("what", NO_FILES)
+@pytest.mark.parametrize("command", [("check",), ("rehearse", "--crontab")])
+def test_a_file_that_is_none_is_one_plain_line(tmp_path, what, command):
+    make(tmp_path / "x", what)
+    done = run_here(*command, str(tmp_path / "x"))
+    assert (done.status, done.stdout) == (2, "")
+    reason = "Is a directory" if what == "a folder" else "it is not a regular file"
+    assert done.stderr.endswith(f"{str(tmp_path / 'x')!r} cannot be read: {reason}\n")
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.parametrize("what", NO_FILES)
+def test_what_a_line_names_and_is_no_file_is_not_opened(place, what):
+    make(place / "planta_headless.py", what)
+    other = f"{place}/planta_headless.py"
+    line = f"0 2 * * * {other}; sh {other}; . {other}; {call(place)} || echo $?\n"
+    assert {each["rule"] for each in check(place, line)[1]} <= {"no-script", "no-program", "options", "code-lost"}
+    found = check(place, f"0 2 * * * {call(place).replace('/secret', '/planta_headless.py')} || echo $?\n")
+    assert [each["rule"] for each in found[1]] == ["password-file"]
+    found = check(place, f"0 2 * * * {call(place).replace(str(SCRIPT), other)} || echo $?\n")
+    assert [each["rule"] for each in found[1]] == ["no-script"]
+
+
+def test_a_file_that_is_too_large_is_not_read_in_part(tmp_path):
+    with open(tmp_path / "x.sh", "wb") as file:
+        file.truncate((4 << 20) + 1)
+    done = run_here("check", str(tmp_path / "x.sh"))
+    assert (done.status, done.stdout) == (2, "")
+    assert done.stderr.endswith("cannot be read: it has more than 4 MiB\n")
+    ((found,),) = check(tmp_path, f"# planta_headless.py\n0 2 * * * {tmp_path}/x.sh\n")[1:]
+    assert (found["line"], found["rule"]) == (2, "not-looked-at")
+
+
+def test_standard_input_may_be_a_pipe(place):
+    reader, writer = os.pipe()
+    os.write(writer, f"0 2 * * * {call(place)} || echo $?\n".encode())
+    os.close(writer)
+    done = run_here("check", f"/dev/fd/{reader}")
+    os.close(reader)
+    assert (done.status, done.stdout) == (0, "1 call of planta_headless.py in 1 file: 0 errors, 0 warnings\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["crontab", "nightly.sh"])
+def test_a_file_of_many_equal_lines_takes_a_time_that_grows_as_the_file(place, name):
+    line = f"{call(place)} || echo $?\n"
+    text = f"0 2 * * * {line}" * 1500 if name == "crontab" else f"#!/bin/sh\n{call(place)} &\n" * 1500
+    (place / name).write_text(text)
+    began = time.process_time()
+    done = run_here("check", "--json", str(place / name))
+    assert time.process_time() - began < 25  # of which a tenth is enough
+    found = [json.loads(each) for each in done.stdout.splitlines()]
+    if name == "crontab":
+        assert [each["line"] for each in found] == list(range(2, 1501))
+        assert {each["text"] for each in found} == {f"{place}/crontab:1 starts the same jobs in the same minute"}
+
+
+# A fault that passes
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Makes each look at what has this name fail with an error, as a disk or a server of NFS does."""
+
+    def fail(name, number):
+        for each in ("stat", "open", "listdir"):
+            real = getattr(os, each)
+
+            def function(path, *argv, real=real, **options):
+                if isinstance(path, (str, os.PathLike)) and os.path.basename(path) == name:
+                    raise OSError(number, os.strerror(number), os.fspath(path))
+                return real(path, *argv, **options)
+
+            monkeypatch.setattr(os, each, function)
+
+    return fail
+
+
+PASSING = [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ETIMEDOUT]
+
+
+@pytest.mark.parametrize("number", PASSING)
+@pytest.mark.parametrize("name", ["secret", "planta_headless.py", "log-folder", "python3", "nightly.sh"])
+def test_a_fault_that_passes_is_no_verdict(place, failing, name, number):
+    (place / "log-folder").mkdir()
+    (place / "bin").mkdir()
+    (place / "bin" / "python3").symlink_to(sys.executable)
+    (place / "pyvenv.cfg").touch()
+    for library in ("lxml", "bcrypt"):
+        version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+        (place / "lib" / version / "site-packages" / library).mkdir(parents=True)
+    (place / "nightly.sh").write_text("#!/bin/sh\ntrue\n")
+    line = call(place).replace("/log", "/log-folder/log").replace(sys.executable, f"{place}/bin/python3")
+    content = f"0 2 * * * sh {place}/nightly.sh && {line} || echo $?\n"
+    assert check(place, content) == (0, [])
+    failing(name, number)
+    status, found = check(place, content)
+    assert status == 1
+    assert [(each["rule"], each["severity"]) for each in found] == [("not-looked-at", "warning")]
+    assert os.strerror(number) in found[0]["text"]
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG])
+def test_what_stays_so_is_a_verdict(place, failing, number):
+    failing("secret", number)
+    ((found,),) = check(place, f"0 2 * * * {call(place)} || echo $?\n")[1:]
+    assert (found["rule"], found["severity"]) == ("password-file", "error")
+
+
+@pytest.mark.parametrize("number", PASSING)
+def test_a_file_that_cannot_be_read_now_is_no_mistake_of_the_command_line(place, failing, number):
+    failing("crontab", number)
+    done = run_here("check", str(place / "crontab"))
+    assert (done.status, done.stdout) == (1, "")
+    assert done.stderr == f"headless check: error: {str(place / 'crontab')!r} cannot be read: {os.strerror(number)}\n"
