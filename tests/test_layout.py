@@ -32,7 +32,7 @@ MAY_IMPORT = {
     },
     "headless.admin": {
         "headless.admin", "headless.client", "headless.arguments", "headless.options", "headless.outcome",
-        "headless.protocol", "headless.report", "headless.terminal", "headless.users",
+        "headless.protocol", "headless.report", "headless.terminal", "headless.users", "headless.windows",
     },
     "headless.cli": {
         "headless.client", "headless.rehearsal", "headless.options", "headless.outcome", "headless.terminal",

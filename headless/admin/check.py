@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--as", dest="user", metavar="USER", help="whose crontab a FILE is (default: its owner)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--fix", metavar="DIR", help="write the corrected files there; the files themselves stay")
+    parser.add_argument("--fix", metavar="DIR", help="make this folder, and write the corrected files there")
     parser.add_argument(
         "--connect",
         action="store_true",

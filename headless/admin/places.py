@@ -28,8 +28,6 @@ _UNITS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/syst
 _MAX_SIZE = 4 << 20  # bytes: far more than cron's ten thousand lines
 _MAX_SIZE_OF_TASKS = 16 << 20  # bytes
 NOT_LOOKED_AT = "not-looked-at"  # the rule for what cannot be judged now
-# What does not pass by itself: all else that a look at a file can end with may be otherwise a minute later. EINVAL is
-# what Windows says of a name that cannot be.
 
 
 class Kind(Enum):

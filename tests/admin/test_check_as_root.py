@@ -7,6 +7,7 @@ import json
 import os
 import shlex
 import socket
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -238,3 +239,57 @@ def test_password_files_are_looked_at_with_the_rights_of_their_user(folder, home
 def test_rights_are_given_back_after_each_look(home):
     check(give(home / "crontab", NOBODY, "0 2 * * * " + call(home)))
     assert (os.geteuid(), os.getegid()) == (0, 0)
+
+
+# What root writes
+
+
+@pytest.mark.parametrize("what", ["a folder", "a link to a folder", "a link that leads nowhere"])
+def test_a_folder_for_corrections_that_is_there_is_not_used(home, what):
+    crontab = give(home / "crontab", NOBODY, "0 2 * * * " + call(home).replace("-t -1", ""))
+    new, target = home / "fixed", home / "target"
+    if what != "a link that leads nowhere":
+        give(target, NOBODY)
+    target.rename(new) if what == "a folder" else new.symlink_to(target)
+    done = run_here("check", "--fix", str(new), str(crontab))
+    assert (done.status, done.stdout) == (2, "")
+    assert done.stderr == f"headless check: error: --fix: {str(new)!r} is there already: name a new folder\n"
+    assert not list(home.rglob("fixed/*"))
+
+
+def test_a_folder_that_is_exchanged_while_it_is_made_gets_nothing(home, monkeypatch):
+    """As who owns the folder above may do, between two steps of root."""
+    crontab = give(home / "crontab", NOBODY, "0 2 * * * " + call(home).replace("-t -1", ""))
+    theirs, mkdir = give(home / "theirs", NOBODY), os.mkdir
+
+    def exchanging(path, mode=0o777, *, dir_fd=None):
+        mkdir(path, mode, dir_fd=dir_fd)
+        if dir_fd is None:
+            os.rename(path, f"{path}.away")
+            exchange(path)
+
+    for exchange in (lambda path: os.symlink(theirs, path), lambda path: os.rename(theirs, path)):  # noqa: B007
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "mkdir", exchanging)
+            done = run_here("check", "--fix", str(home / "fixed"), str(crontab))
+        assert (done.status, done.stderr.count("\n")) == (2, 1)
+        assert not any(path.name == "crontab" for path in home.rglob("*/crontab"))
+        (home / "fixed").unlink() if (home / "fixed").is_symlink() else None
+        (home / "fixed.away").rmdir()
+
+
+@pytest.mark.parametrize("umask", [0, 0o077])
+def test_corrections_are_closed_from_the_moment_at_which_they_are_made(folder, home, umask):
+    crontab = give(
+        home / "crontab", NOBODY, f"0 2 * * * {home}/a.sh\n0 2 * * * {call(home)}".replace("-t -1", ""), 0o600
+    )
+    give(home / "a.sh", NOBODY, "#!/bin/sh\n" + call(home).replace("-t -1", ""), 0o755)
+    before = os.umask(umask)
+    try:
+        check("--fix", folder / "fixed", crontab)
+    finally:
+        os.umask(before)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (folder / "fixed").rglob("*")}
+    assert stat.S_IMODE((folder / "fixed").stat().st_mode) == 0o700
+    assert (modes["crontab"], modes["a.sh"]) == (0o600, 0o755)
+    assert {mode for name, mode in modes.items() if name not in ("crontab", "a.sh")} == {0o700}
