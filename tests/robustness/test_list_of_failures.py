@@ -48,6 +48,8 @@ NOT_MET = (
     "it begins with a byte order mark",
     " exists: delete it",
     "there is no terminal to ask for the password at",
+    "the name of the user who runs this cannot be had now",  # see test_users.py
+    "this is a rehearsal",  # of commands; see test_rehearsal_containment.py
     "the server has not answered within",  # a line of -v: another connection is tried after that
 )
 
@@ -63,7 +65,7 @@ FILES = sorted(
     path
     for folder in ("", "client", "protocol")
     for path in (ROOT / "headless" / folder).glob("*.py")
-    if path.name not in ("example_wire.py", "commands.py", "monitor.py")  # they are no part of a call
+    if path.name not in ("arguments.py", "commands.py", "example_wire.py", "monitor.py")  # they are no part of a call
 )
 
 
