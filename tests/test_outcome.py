@@ -8,7 +8,7 @@ import os
 import pytest
 
 from headless.client.password_creation import Taken
-from headless.client.password_file import Missing
+from headless.client.password_file import Missing, NotPrivate
 from headless.libraries import how_to_install
 from headless.outcome import (
     CommandFailed,
@@ -37,6 +37,7 @@ CODES = [
     (LocalProtocolError("why"), 1, OUR_FAULT),
     (ParameterError("why"), 2, "why"),
     (Missing("why"), 2, "why"),
+    (NotPrivate("why", ("chmod", "go=", "f")), 2, "why: other users who need it make one first; then: chmod go= f"),
     (Taken("f"), 2, "the password file 'f' was made by somebody else meanwhile, and left as it is"),
     (UnsupportedCall("why"), 2, "why"),
     (TimedOut("why"), 3, "why"),

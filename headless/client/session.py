@@ -326,7 +326,7 @@ class Session:
 
     def _out_of_time(self) -> SessionError | TimedOut:
         if self.verdict.is_all_finished:
-            return self._without_end()
+            return self._without_end(is_end_of_timeout=self._waiter.remaining() == 0)
         if self.verdict.is_attached and self._options.timeout == 0:
             return SessionError("the server has accepted the jobs, and not taken in time what was still to be sent")
         if self.verdict.is_attached:
@@ -338,14 +338,14 @@ class Session:
             return SessionError(f"the server has not answered in time{last}")
         return SessionError(f"the server has not accepted the jobs in time{last}")
 
-    def _without_end(self) -> SessionError:
-        """Of a session whose jobs have all ended."""
+    def _without_end(self, is_end_of_timeout: bool) -> SessionError | TimedOut:
+        """Of a session whose jobs have all ended: after -t N, or before that."""
         if self.verdict.failure:
             return JobFailed(shorten(self.verdict.failure))
-        return SessionError("all jobs have ended, and the server has not ended the session in time")
+        kind, seconds = (TimedOut, self._options.timeout) if is_end_of_timeout else (SessionError, int(END_SECONDS))
+        return kind(f"all jobs have ended, and the server has not reported the end of the session within {seconds} s")
 
 
 def _described(job: Job) -> str:
     """Which job it is, as people are told."""
-    title = title_of(job.kind, job.text)
-    return shorten(f"{job.kind} {title}" if title else job.kind)
+    return shorten(f"{job.kind} {title_of(job.kind, job.text)}")

@@ -221,14 +221,16 @@ def test_a_refusal_that_is_followed_by_a_word_of_the_jobs_is_none():
 
 
 @pytest.mark.parametrize("before", [[Accepted()], []], ids=["accepted", "one by one"])
-@pytest.mark.parametrize("argv", [WAITING, ("-t", "1"), ("-t", "100")], ids=" ".join)
-def test_a_session_without_an_end_is_a_1_soon_after_the_last_job(monkeypatch, argv, before):
-    """Whatever else is told then: that the server is alive, say. With -t 1 that is over first, but no job goes on."""
-    monkeypatch.setattr(session, "END_SECONDS", 5.0 if argv == ("-t", "1") else 0.3)
+@pytest.mark.parametrize(("argv", "code"), [(WAITING, 1), (("-t", "1"), 3), (("-t", "100"), 1)])
+def test_a_session_without_an_end_is_a_1_soon_after_the_last_job_or_a_3_after_the_time_out(
+    monkeypatch, argv, code, before
+):
+    """Whatever else the server says then: that it is alive, for example."""
+    monkeypatch.setattr(session, "END_SECONDS", 5.0 if code == 3 else 0.3)
     alive = [[Output(None, "stdout", "alive\n")]] * 100_000
     begun = time.monotonic()
     end = end_of(argv, receive=[[IN], [*before, *FINISHED], *alive], receipts=1_000_000)
-    assert (end.code, end.submission) == (1, SUBMITTED)
+    assert (end.code, end.submission) == (code, SUBMITTED)
     assert time.monotonic() - begun < 3
 
 

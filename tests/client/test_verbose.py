@@ -73,7 +73,6 @@ def test_output_is_shown_line_by_line_while_the_job_runs(command, scripted):
         (["-f", "night/run.py"], "py_file night/run.py"),
         (["-c", "\n  print(42)  \nprint(43)"], "py_code print(42)"),
         (["-c", "x" * 61], "py_code " + "x" * 60),
-        (["-c", " "], "py_code"),
         (["-m", "\x85\u202e\n"], "module \\x85\\u202e\\n"),
         (["-m", "x" * 2000], "module " + "x" * 993 + "... (2007 characters)"),
     ],

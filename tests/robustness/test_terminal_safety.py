@@ -28,7 +28,7 @@ from support.homes import make_home
 from support.hypothesis_settings import examples
 from support.in_process import run_here
 from support.job_server import QuickServer
-from support.journals import Record
+from support.journals import Record, silent
 from support.process import current_user
 from support.raw_client import RawClient, challenge_login, connect, in_jobs, osuser_login, py_code
 from support.scripted_server import Peer, ScriptedServer
@@ -302,9 +302,8 @@ def test_journal_and_accounts_show_one_line_for_each(tmp_path_factory, user, os_
         journal.accept(SubmittedBatch("5f0c", 1, user, (Job("module", "009ABC"),)))
         journal.begin("5f0c")
         journal.finish("5f0c", 1, JobEnd(FAILED, message))
-    path = home.output("5f0c", 1, "stderr")
-    path.parent.mkdir(parents=True)
-    path.write_bytes(printed)
+    silent(home, "5f0c")
+    home.output("5f0c", 1, "stderr").write_bytes(printed)
     assert len(printable_lines(run_here("user", "list", "--home", str(home.folder)).stdout)) == 1
     (line,) = printable_lines(run_here("jobs", "--home", str(home.folder)).stdout)
     assert line.split()[:3] == ["5f0c", "1", "failed"]

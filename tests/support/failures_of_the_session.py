@@ -131,7 +131,7 @@ def at_every_stage() -> Iterator[Way]:
             (3, "have not ended within .*1 s, and go on") if is_accepted else (1, "not accepted the jobs in time")
         )
         if stage is after_the_last_finished:  # nothing goes on
-            code, late = 1, "all jobs have ended, and the server has not ended the session in time"
+            late = "all jobs have ended, and the server has not reported the end of the session within .*1 s"
         seconds = "2" if jobs == UNKNOWN else "1"
         yield Way(f"out of time {when}", code, jobs, late, then(stage, wait), (*argv, "-t", seconds))
         busy = r"ended the session \(.*busy\): full|refused the session \(.*busy\): full"
