@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing, contextmanager
 from typing import IO, NoReturn
 
 from headless.admin import receipts
-from headless.admin.runs import Level, Report, Run, Stage, judge
+from headless.admin.runs import UNKNOWN, Level, Report, Run, Stage, judge
 from headless.arguments import Parser
 from headless.outcome import CommandFailed, ParameterError, explain
 from headless.protocol.text import shorten, title_of
@@ -107,7 +107,7 @@ def _runs(arguments: argparse.Namespace, now: float) -> Iterator[Run]:
     """In the order in which they have ended, as far as that is known. Raises HeadlessError."""
     if arguments.receipts:
         return _in_receipts(arguments)
-    return _in_home(arguments, now - arguments.within - _LOOK_BACK)
+    return _in_home(arguments, now)
 
 
 def _in_receipts(arguments: argparse.Namespace) -> Iterator[Run]:
@@ -142,11 +142,11 @@ def _reading(path: str) -> Iterator[None]:
         raise CommandFailed(f"the receipts {path!r} cannot be read: {reason}") from None
 
 
-def _in_home(arguments: argparse.Namespace, since: float) -> Iterator[Run]:
+def _in_home(arguments: argparse.Namespace, now: float) -> Iterator[Run]:
     try:
         home = existing_home(arguments)
         with closing(home.database()) as database:
-            yield from _in_journal(Journal(database), home, arguments, since)
+            yield from _in_journal(Journal(database), home, arguments, now)
     except (OSError, sqlite3.Error) as error:
         raise CommandFailed(
             f"the home {arguments.home!r} cannot be read: {getattr(error, 'strerror', None) or error}; run this as the "
@@ -154,23 +154,24 @@ def _in_home(arguments: argparse.Namespace, since: float) -> Iterator[Run]:
         ) from None
 
 
-def _in_journal(journal: Journal, home: Home, arguments: argparse.Namespace, since: float) -> Iterator[Run]:
-    """What was accepted after the first batch since then, whatever its date says."""
-    position = journal.start(Selection(since=since))
+def _in_journal(journal: Journal, home: Home, arguments: argparse.Namespace, now: float) -> Iterator[Run]:
+    """What was accepted after the first batch that counts, whatever its date says."""
+    position = journal.start(Selection(since=now - arguments.within - _LOOK_BACK))
     while page := journal.page(Selection(user=arguments.user or ""), position, _PAGE_LENGTH):
         position = page[-1][0]
         for _, entry in page:
             for job in arguments.job:
                 if _is_of(job, entry, journal):
-                    yield _run(job, entry, home)
+                    yield _run(job, entry, home, now)
 
 
-def _run(job: str, entry: Entry, home: Home) -> Run:
+def _run(job: str, entry: Entry, home: Home, now: float) -> Run:
     """Raises OSError."""
     seen = appearance(home, entry)
     at, stage = entry.started or entry.accepted, Stage.GOES_ON
-    if seen.state not in (QUEUED, RUNNING):  # an end that nobody saw was before it was recorded
-        at, stage = entry.ended or (entry.over if seen.state != OK else None) or at, Stage.OVER
+    if seen.state not in (QUEUED, RUNNING):  # an end that nobody saw was before it was recorded, or before now
+        noticed = entry.over or (now if seen.state == UNKNOWN else None)
+        at, stage = entry.ended or (noticed if seen.state != OK else None) or at, Stage.OVER
     return Run(stage, at, seen.state, seen.message, seen.seconds, job, entry.user, entry.session)
 
 

@@ -110,6 +110,16 @@ def test_a_run_that_was_lost_counts_from_when_that_was_known_and_not_from_its_st
     assert (status, re.search(r"1 interrupted \S+ \S+ \(\d s ago\): lost", text) is not None) == (2, True), text
 
 
+def test_a_run_that_is_lost_and_that_no_server_has_recorded_yet_is_hidden_by_no_good_run_beside_it(home, record):
+    for session in ("S1", "S2"):
+        record.accept(batch(session))
+        record.begin(session)
+    record._database.execute("UPDATE jobs SET started = started - 7200")
+    record.finish("S2", 1, end("ok"))
+    status, text = of(home)
+    assert (status, "nobody knows how" in text) == (2, True), text
+
+
 @pytest.mark.parametrize("shift", [-99_999_999, -7200, 0, 7200, 99_999_999])
 def test_the_order_of_the_journal_counts_and_no_clock(home, record, shift):
     def dated(session, state):
