@@ -218,6 +218,11 @@ def receipt(hours_ago, code=0, status="ok", job="009ABC", **more):
         ([receipt(7), receipt(6, 1, "failed")[:-60]], 2, "nobody knows how, "),
         ([receipt(7), receipt(6, 1, "failed")[:-60], "\n", receipt(5)], 0, "ended well"),
         ([receipt(7), receipt(6, 1, "failed")[:60]], 0, "ended well"),
+        # What is cut off without the end of its line is no receipt, and what follows it is one.
+        ([receipt(7), receipt(6.5)[:60], receipt(6, 1, "failed")], 2, "failed"),
+        ([receipt(7), "\0" * 50, receipt(6, 1, "failed")], 2, "failed"),
+        ([receipt(7), receipt(6, 1, "failed")[:-60], receipt(5, job="b")], 2, "nobody knows how, "),
+        ([receipt(7), receipt(6, 1, "failed", "b")[:-60], receipt(5)], 0, "ended well"),
         # Lines of an editor of Windows, and a hole that a crash has left.
         (["\ufeff", receipt(6)[:-1], "\r\n", "\0" * 5000], 0, "ended well"),
         # No receipts at all.

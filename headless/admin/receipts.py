@@ -20,6 +20,7 @@ from headless.protocol.vocabulary import FAILED, OK
 
 _MAX_LINE = 16 << 20  # bytes; the line of the longest command line that Linux allows has less
 _MAX_UNPACKED = 1 << 30  # bytes of a file that is compressed
+_BEGINNING = b'{"when": "'  # of a receipt; no text in one has this, since its quotation marks are escaped
 _GZIP = b"\x1f\x8b"  # RFC 1952, section 2.3.1
 
 
@@ -62,10 +63,16 @@ def runs_in(file: IO[bytes], jobs: Sequence[str], user: str) -> list[Run]:
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Those of what is compressed, too. Raises OSError, ValueError."""
+    """Those of what is compressed, too. A receipt is a line of its own even if the one before it is cut off without an
+    end. Raises OSError, ValueError."""
     is_compressed = file.read(len(_GZIP)) == _GZIP
     file.seek(0)
-    return _unpacked(file) if is_compressed else iter(lambda: file.readline(_MAX_LINE), b"")
+    for line in _unpacked(file) if is_compressed else iter(lambda: file.readline(_MAX_LINE), b""):
+        start = 0
+        while (end := line.find(_BEGINNING, start + 1)) > 0:
+            yield line[start:end]
+            start = end
+        yield line[start:]
 
 
 def _unpacked(file: IO[bytes]) -> Iterator[bytes]:
