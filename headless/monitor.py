@@ -12,6 +12,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from typing import IO, NoReturn
 
 from headless.admin import receipts
@@ -128,8 +129,11 @@ def _in_receipts(arguments: argparse.Namespace) -> Iterator[Run]:
                 f"there are no receipts {arguments.receipts[0]!r}: is PLANTA_RECEIPT set where the job is?"
             )
         for path, file in sorted(files, key=lambda each: os.fstat(each[1].fileno()).st_mtime_ns):
+            written = os.fstat(file.fileno()).st_mtime
             with _reading(path):
-                yield from receipts.runs_in(file, arguments.job, arguments.user or "")
+                for run in receipts.runs_in(file, arguments.job, arguments.user or ""):
+                    # Whatever clock has dated a failure, it was there when the file was last written to.
+                    yield run if run.state == OK else replace(run, at=min(run.at, written))
 
 
 @contextmanager

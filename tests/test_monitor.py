@@ -267,6 +267,18 @@ def test_the_file_that_was_written_to_last_is_the_last_one_however_they_are_give
     assert of_files("new", "old")[0] == 2
 
 
+def test_a_failure_that_a_clock_has_dated_ahead_is_not_hidden_by_a_good_run_in_another_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    now = time.time()
+    for name, text, hours_ago in (("a", receipt(-1, 1, "failed"), 2), ("b", receipt(3) + receipt(1, job="b"), 1)):
+        (tmp_path / name).write_text(text)
+        os.utime(name, (now, now - hours_ago * 3600))
+    assert of_files("a", "b")[0] == 2
+    (tmp_path / "b").write_text(receipt(1))
+    os.utime("b", (now, now - 3600))
+    assert of_files("a", "b")[0] == 0
+
+
 def test_a_compressed_file_of_receipts_is_read_whatever_it_is_called(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "receipts.1").write_text(receipt(6, 1, "failed"))
