@@ -37,6 +37,8 @@ class ExceptionHandler:
         message = escape_control_chars(str(context["message"]))
         if isinstance(error, OSError) and _is_of_accept(context.get("future")):
             return  # the listener has it, too
+        if isinstance(error, asyncio.CancelledError):
+            return  # a connection that came when the loop ended, of which asyncio asks how it went, up to Python 3.11
         # ssl.SSLError is an OSError. Out of a connection's reach it may as well be a file that a bug did not expect.
         if isinstance(error, ConnectionError) or (isinstance(error, OSError) and _AT_A_CONNECTION & context.keys()):
             self._log_once(f"{message}: {escape_control_chars(str(error))}")
