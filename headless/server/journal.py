@@ -121,9 +121,10 @@ class KnownBatch(NamedTuple):
 
 
 class BatchEntry(NamedTuple):
-    """A batch in one line: the first of its jobs that has not ended well, or the last one. `accepted` is in seconds
-    since the epoch."""
+    """A batch in one line: the first of its jobs that has not ended well, or the last one. `number` grows with time,
+    `accepted` is in seconds since the epoch."""
 
+    number: int
     session: str
     state: str
     accepted: float
@@ -337,16 +338,18 @@ class Journal:
         ).fetchone()
         return int(count)
 
-    def batches_of(self, account: int, count: int) -> list[BatchEntry]:
-        """The account's batches, the oldest first: those that are not over, and the last so many of the others."""
+    def batches_of(self, account: int, count: int, after: int, most: int) -> list[BatchEntry]:
+        """The account's batches, the oldest first: those that are not over, and the last so many of the others. At most
+        `most` of those with a number behind `after`."""
         rows = self._database.execute(
             "WITH chosen AS (SELECT number, session, accepted FROM batches WHERE account = ? AND over IS NULL UNION"
             " SELECT * FROM (SELECT number, session, accepted FROM batches WHERE account = ? AND over IS NOT NULL"
             " ORDER BY number DESC LIMIT ?)), telling AS (SELECT number, session, accepted, coalesce((SELECT min(job)"
             " FROM jobs WHERE session = chosen.session AND state != ?), (SELECT max(job) FROM jobs WHERE session ="
-            " chosen.session)) AS job FROM chosen) SELECT session, state, accepted, job, (SELECT max(job) FROM jobs"
-            " WHERE session = telling.session), title FROM telling JOIN jobs USING (session, job) ORDER BY number",
-            (account, account, count, OK),
+            " chosen.session)) AS job FROM chosen WHERE number > ? ORDER BY number LIMIT ?) SELECT number, session,"
+            " state, accepted, job, (SELECT max(job) FROM jobs WHERE session = telling.session), title FROM telling"
+            " JOIN jobs USING (session, job) ORDER BY number",
+            (account, account, count, OK, after, most),
         )
         return [BatchEntry(*row) for row in rows]
 

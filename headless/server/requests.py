@@ -49,6 +49,7 @@ from headless.terminal import escape_control_chars
 log = logging.getLogger(__name__)
 
 _LISTED = 20  # sessions that are over
+_LISTED_AT_ONCE = 200
 _NOTHING_RECORDED = (Refusal, Busy, AccountChanged, StoreUnavailable)  # what these mean of a request
 
 _T = TypeVar("_T")
@@ -129,17 +130,21 @@ class Requests:
         await self._link.send(Cancelled(state))
 
     async def _list(self) -> None:
-        for entry in await self._while_alive(self._entries()):
-            title = replace_invalid_xml_chars(entry.title)
-            accepted = datetime.fromtimestamp(entry.accepted, timezone.utc).isoformat(timespec="milliseconds")
-            await self._link.send(Listed(entry.session, entry.state, accepted, entry.job, entry.job_count, title))
-            await asyncio.sleep(0)  # a list may be long, and others have a turn in between
+        number = 0
+        while entries := await self._while_alive(self._entries(number)):
+            number = entries[-1].number
+            for entry in entries:
+                title = replace_invalid_xml_chars(entry.title)
+                accepted = datetime.fromtimestamp(entry.accepted, timezone.utc).isoformat(timespec="milliseconds")
+                await self._link.send(Listed(entry.session, entry.state, accepted, entry.job, entry.job_count, title))
+                await asyncio.sleep(0)  # a list may be long, and others have a turn in between
         await self._link.send(Ended(OK))
 
-    async def _entries(self) -> list[BatchEntry]:
-        """Of one list of the account at a time: those of others do not wait for all of them."""
+    async def _entries(self, after: int) -> list[BatchEntry]:
+        """Some of one list of the account at a time: those of others do not wait for all of them, and what a slow
+        client does not take is not held."""
         async with self._parts.keys.hold(self._account.number, "sessions"):
-            return await self._parts.store.batches_of(self._account, _LISTED)
+            return await self._parts.store.batches_of(self._account, _LISTED, after, _LISTED_AT_ONCE)
 
     async def _accept(self, submitted: SubmittedBatch) -> Batch:
         """Raises Refusal, Busy, AccountChanged or StoreUnavailable, with nothing recorded and nothing run;

@@ -193,10 +193,11 @@ class Store:
     async def known(self, session: str) -> KnownBatch | None:
         return await self._read(self._journal.known, session)
 
-    async def batches_of(self, account: Account, count: int) -> list[BatchEntry]:
-        """The account's batches that are not over, and the last so many of the others. Raises AccountChanged."""
+    async def batches_of(self, account: Account, count: int, after: int, most: int) -> list[BatchEntry]:
+        """The account's batches that are not over, and the last so many of the others; at most `most` of those with a
+        number behind `after`. Raises AccountChanged."""
         await self.check(account)
-        return await self._read(self._lists.batches_of, account.number, count, threads=self._listers)
+        return await self._read(self._lists.batches_of, account.number, count, after, most, threads=self._listers)
 
     async def job(self, session: str, job: int) -> Job:
         return await self._read(self._journal.job, session, job)

@@ -9,14 +9,16 @@ from contextlib import closing
 
 import pytest
 
-from headless.server import peer
+from headless.server import peer, requests
 from headless.server.accounts import Account, Accounts, keys_from_hash
+from headless.server.batch_queue import BatchQueue
 from headless.server.journal import Journal
 from support import scram
 from support.credentials import HASH
 from support.homes import R41, make_home
 from support.in_process import serve_here
 from support.job_server import JobServer, QuickServer
+from support.journals import Record, batch, over
 from support.process import PATIENCE, current_user
 from support.raw_client import (
     RAW_NONCE,
@@ -135,6 +137,38 @@ def test_a_list_of_sessions_that_takes_long(tmp_path, monkeypatch):
             assert client.element().tag == "ended"
 
     monkeypatch.setattr(Journal, "batches_of", batches_of)
+    serve_here(tmp_path / "home", talk)
+
+
+def test_a_list_of_sessions_is_read_in_pieces_and_is_whole_all_the_same(tmp_path, monkeypatch):
+    batches_of, pieces = Journal.batches_of, []
+
+    def record(*arguments):
+        pieces.append(batches_of(*arguments))
+        return pieces[-1]
+
+    def talk(address: str) -> None:
+        with RawClient(address).log_in() as client:
+            client.send("<sessions/>")
+            listed = []
+            while (element := client.element()).tag == "listed":
+                listed.append(element.attrib["session"])
+        assert listed == expected
+        assert [len(piece) for piece in pieces] == [10, 10, 5, 0]  # more is not held for a client that does not read
+
+    home = make_home(tmp_path / "home", R41)
+    with closing(home.database()) as database, database:
+        journal = Record(database)
+        sessions = [f"{number:016x}" for number in range(30)]
+        for number, session in enumerate(sessions):
+            if number % 6:
+                over(journal, session)
+            else:
+                journal.accept(batch(session))
+    expected = [sessions[0], *sessions[6:]]  # the last 20 that are over, and what waits
+    monkeypatch.setattr(Journal, "batches_of", record)
+    monkeypatch.setattr(requests, "_LISTED_AT_ONCE", 10)
+    monkeypatch.setattr(BatchQueue, "_start_next", lambda _: None)  # what waits stays as it is
     serve_here(tmp_path / "home", talk)
 
 
