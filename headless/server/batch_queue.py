@@ -130,13 +130,12 @@ class BatchQueue:
             raise UnknownSession
         return batch
 
-    async def cancel(self, account: Account, session: str) -> str:
-        """Ends a batch, or does not let it start, and returns what it was before: QUEUED, RUNNING or OVER. Raises
-        UnknownSession, Busy, StoreUnavailable, with nothing recorded; StoreUncertain."""
-        batch = await self.find(account.number, session)
+    async def cancel(self, account: Account, batch: Batch) -> str:
+        """Ends a batch that was found, or does not let it start, and returns what it was before: QUEUED, RUNNING or
+        OVER. Raises StoreUnavailable, with nothing recorded; StoreUncertain."""
         if batch.is_over:
             return OVER
-        request = Cancellation(session, 0, f"the account {account.user}")
+        request = Cancellation(batch.session, 0, f"the account {account.user}")
         await self._store.request_cancellation(request)
         self._requests.append(request)
         with suppress(StoreUnavailable):  # it is seen to again

@@ -123,9 +123,9 @@ class Requests:
             ) from None
 
     async def _cancel(self, session: str) -> None:
-        await self._while_alive(self._find(session))
+        batch = await self._while_alive(self._find(session))
         with self._link.in_doubt(*_NOTHING_RECORDED):
-            state = await self._while_alive(self._parts.queue.cancel(self._account, session))
+            state = await self._while_alive(self._parts.queue.cancel(self._account, batch))
         log.info("%s: session %s cancelled, it was %s", self._link.name, escape_control_chars(session), state)
         await self._link.send(Cancelled(state))
 
