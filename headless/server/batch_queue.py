@@ -56,8 +56,9 @@ _T = TypeVar("_T")
 class _Running:
     """A batch that runs, the process of its job if there is one, and why that is being ended."""
 
-    def __init__(self, batch: Batch) -> None:
+    def __init__(self, batch: Batch, request: Cancellation | None = None) -> None:
         self.batch = batch
+        self.request = request  # because of which no job of it is to start
         self.number = 0  # no job has begun
         self.lost_start: float | None = None  # when an earlier server has begun the job, which had not started
         self.seconds = 0.0  # for which the job ran under an earlier server
@@ -222,7 +223,7 @@ class BatchQueue:
         del self._by_session[batch.session]
 
     async def _recover_one(self, running: _Running, accepted: AcceptedBatch, is_same_boot: bool) -> None:
-        """The same for one batch, whose failure is no other's."""
+        """Finds out what has become of one batch that ran. Its failure is no other's."""
         try:
             await self._recover_running(running, accepted, is_same_boot)
         except Exception:  # a bug; the next server tries again
@@ -280,7 +281,7 @@ class BatchQueue:
 
     async def _begin_and_run(self, running: _Running) -> None:
         batch, number = running.batch, running.number or 1
-        request = self._request_for(batch.session, number)
+        request = running.request or self._request_for(batch.session, number)
         if request is not None:
             await self._finish(batch, number, _cancelled(request))
             return
@@ -419,7 +420,7 @@ class BatchQueue:
         running = next((each for each in self._running.values() if each.batch.session == request.session), None)
         if batch is not None and request.job in (0, 1):
             self._waiting.remove(batch)
-            self._start(_Running(batch), self._begin_and_run)
+            self._start(_Running(batch, request), self._begin_and_run)
         elif running is not None and request.job in (0, running.number):
             self._start_in_background(running.end(CANCELLED, _cancelled(request).message))
         elif batch is None and (running is None or request.job < running.number):
