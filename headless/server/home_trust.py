@@ -64,12 +64,14 @@ def check_folder_of_code(folder: Path, way: Way) -> None:
 
 
 def check_script(script: Path, home: Path) -> None:
-    """Raises HomeError if others can change this file, or put another in its place; OSError if that cannot be known."""
+    """Raises HomeError if others can change this file, put another in its place, or put code beside it, which it would
+    import (the first entry of sys.path); OSError if that cannot be known."""
     if sys.platform != "win32":
-        _check_code(script, Way("the script", "file", home))
+        path = _check_code(script, Way("the script", "file", home))
+        _check_end(path.parent, Way("the folder of the script", "file", home))
 
 
-def _run(folder: Path, step: Callable[[], None]) -> None:
+def _run(folder: Path, step: Callable[[], object]) -> None:
     try:
         step()
     except (OSError, ValueError) as error:  # ValueError: no path can have a NUL
@@ -132,9 +134,15 @@ def _check_above(folder: Path, status: os.stat_result, way: Way) -> None:
         raise HomeError(f"others can write to {shown} (mode {mode:04o}): use another {way.option}")
 
 
-def _check_code(path: Path, way: Way) -> None:
-    """What is at the end of the path, and the way to it."""
+def _check_code(path: Path, way: Way) -> Path:
+    """What is at the end of the path, and the way to it. Returns the path without links."""
     path = _walk(path, way)
+    _check_end(path, way)
+    return path
+
+
+def _check_end(path: Path, way: Way) -> None:
+    """What is at the end of a path without links."""
     status = os.lstat(path)
     shown = f"{way.goal} {str(path)!r}"
     _check_owner(shown, status, way)

@@ -126,6 +126,18 @@ def test_a_script_behind_a_link_is_looked_at_there(scripts, tmp_path):
     assert not is_run(scripts)
 
 
+@posix
+def test_a_script_is_not_run_from_a_folder_where_others_can_put_what_it_imports(scripts, tmp_path):
+    """Python imports from the folder of the script first, wherever a link to it is; a sticky folder protects only what
+    is in it."""
+    (tmp_path / "sticky").mkdir()
+    (scripts.modules / "009ABC.py").rename(tmp_path / "sticky" / "abc.py")
+    (scripts.modules / "009ABC.py").symlink_to(tmp_path / "sticky" / "abc.py")
+    assert is_run(scripts)
+    (tmp_path / "sticky").chmod(0o1777)
+    assert not is_run(scripts)
+
+
 @by_root
 def test_a_script_of_somebody_else_is_not_run(scripts):
     give_away(scripts.modules / "009ABC.py")
