@@ -163,7 +163,8 @@ def _check_owner(shown: str, status: os.stat_result, way: Way) -> None:
     if status.st_uid not in _trusted_users():
         owner = users.shown(status.st_uid)
         raise HomeError(
-            f"{shown} belongs to {owner}, neither to you nor to root: use another {way.option}{_or_as(status.st_uid)}"
+            f"{shown} belongs to {owner}, neither to you nor to root: use another {way.option}"
+            + (_or_as(status.st_uid) if way is _TO_HOME else "")  # what is another's home is not that of their code
         )
 
 

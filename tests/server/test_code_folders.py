@@ -139,9 +139,10 @@ def test_a_script_is_not_run_from_a_folder_where_others_can_put_what_it_imports(
 
 
 @by_root
-def test_a_script_of_somebody_else_is_not_run(scripts):
+def test_a_script_of_somebody_else_is_not_run(scripts, caplog):
     give_away(scripts.modules / "009ABC.py")
     assert not is_run(scripts)
+    assert "sudo" not in caplog.text  # their home is another one
 
 
 @posix
