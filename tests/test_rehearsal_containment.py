@@ -117,6 +117,11 @@ NOT_RUN = {
     "COMMAND; time cd vendor; ./night.sh": "what time cd does is not known",
     "env SHELL=/bin/dash ./night.sh": "env changes SHELL",
     "COMMAND; chdir vendor; ./night.sh": "it starts chdir, which is not here",
+    "COMMAND; echo ${x:-`./vendor.sh`}": "something that is not understood",
+    'COMMAND; echo "${1:-${x=`./vendor.sh`}}"': "something that is not understood",
+    "COMMAND; echo ${x#$(./vendor.sh)}": "something that is not understood",
+    "unset PLANTA_REH\\EARSAL; OURS -c 1": "which variables it changes is not certain",
+    "COMMAND; read PA\\TH < vendor.sh; cat x": "which variables it changes is not certain",
 }
 RUN = [
     "COMMAND -t -1",

@@ -29,6 +29,8 @@ _WORDS = ("word", "string", "raw_string", "ansi_c_string", "concatenation", "num
           "$")  # fmt: skip
 # A word without quotes, and blanks between two of them.
 _PLAIN_WORD = re.compile(r"(?:\\.|[^\\\s;&|<>()`\"'])*", re.DOTALL)
+# Text in which the grammar has found no command, and a shell finds none either.
+_NO_COMMAND = re.compile(r"(?:\\.|[^\\`$<>]|[$<>](?!\())*", re.DOTALL)
 _GAP = re.compile(r"(?:[ \t]|\\\n)+")
 _BLANKS = re.compile(r"(?:[ \t\n]|\\\n)*")
 # What the text of a node must be. In $((...)) a ( could begin a command.
@@ -36,7 +38,10 @@ _UNDERSTOOD = {
     "arithmetic_expansion": re.compile(r"\$\(\([\w\s$+*/%<>=!?:{}#-]*\)\)"),
     "command_substitution": re.compile(r"\$\(.*|`[^\\]*", re.DOTALL),
     "expansion": re.compile(r"(?!\$\{!|.*@\w\}$)[^'\"\\]*"),
+    "extglob_pattern": _NO_COMMAND,
     "raw_string": re.compile("'[^']*'"),
+    "regex": _NO_COMMAND,
+    "string_content": re.compile(r"(?:\\.|[^\\`$]|\$(?!\())*", re.DOTALL),
 }
 _OF_BASH = ("ansi_c_string", "[[", "&>", "&>>", "process_substitution")
 # What makes another program, or other code, of a command that is otherwise known.
@@ -145,10 +150,10 @@ class _Reader:
         return all(_BLANKS.fullmatch(self._source.text[end:begin]) for end, begin in zip(ends, begins))
 
     def _is_plain(self, node: Node) -> bool:
-        """In a pattern of case or ${...}, a word may be anything: nothing is started by it."""
+        """In a pattern of case or ${...}, a word may be anything that starts nothing."""
         parent = node.parent
         inside = parent is not None and parent.type in ("expansion", "case_item")
-        return inside or _PLAIN_WORD.fullmatch(self._text(node)) is not None
+        return (_NO_COMMAND if inside else _PLAIN_WORD).fullmatch(self._text(node)) is not None
 
     def _is_simple_test(self, node: Node) -> bool:
         """For sh, [ is a program like any other."""
@@ -220,10 +225,18 @@ class _Reader:
 
     def _check_names(self, node: Node) -> None:
         for each in node.children[1:]:
-            if node.type == "unset_command" and each.type not in ("variable_name", "word"):
+            is_plain = re.fullmatch(r"-\w+|[A-Za-z_]\w*", self._text(each))  # else the shell makes another name of it
+            if node.type == "unset_command" and not is_plain:
                 raise Doubt(f"which variables it changes is not certain: {self._shown(node)}")
             if each.type == "variable_name":
                 check_name(self._text(each))
+
+    def _check_names_read(self, words: list[Word], node: Node) -> None:
+        """Raises Doubt if a shell reads other names than those that have been noted: `PA\\TH` is PATH."""
+        if words[0].text in ("read", "getopts"):
+            names = {name for word in words[1:] for name in _NAME.findall(word.text)}
+            if not names <= self.found.assigned:
+                raise Doubt(f"which variables it changes is not certain: {self._shown(node)}")
 
     def _lookup(self, at: int) -> Callable[[str], str | None]:
         """The values that are certain at this place."""
@@ -265,6 +278,7 @@ class _Reader:
             elif each.type != "variable_assignment" and not each.type.endswith("redirect"):
                 raise Doubt(f"it has something that is not understood: {self._shown(node)}")
         if words:
+            self._check_names_read(words, node)
             self.found.commands.append(tuple(words))
 
 
