@@ -122,6 +122,9 @@ NOT_RUN = {
     "COMMAND; echo ${x#$(./vendor.sh)}": "something that is not understood",
     "unset PLANTA_REH\\EARSAL; OURS -c 1": "which variables it changes is not certain",
     "COMMAND; read PA\\TH < vendor.sh; cat x": "which variables it changes is not certain",
+    "HOME/vend*.sh": UNSURE,
+    "BASH_ENV=x; ./vendor.sh": "it sets BASH_ENV",
+    "sh < vendor.sh": "sh reads its commands from somewhere else",
 }
 RUN = [
     "COMMAND -t -1",

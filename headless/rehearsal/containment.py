@@ -8,6 +8,8 @@ those.
 
 from __future__ import annotations
 
+import glob
+import itertools
 import os
 import re
 import sys
@@ -107,7 +109,12 @@ def _check_commands(entry: Entry, command: str, unit: _Unit) -> None:
     paths = tuple(filter(os.path.isabs, entry.environment.get("PATH", "").split(":")))
     folders = (entry.folder,) if entry.folder else None
     scope = _Scope(base_name(entry.shell), entry.environment, folders, paths, "PYTHONPATH" in entry.environment)
-    _Judge(unit, scope).text(command)
+    judge_of_line = _Judge(unit, scope)
+    try:
+        judge_of_line.text(command)
+    except Doubt:  # before all names were noted, maybe
+        judge_of_line.note_names([Word(each, True, 0, 0) for each in re.findall(r"[^\s;&|()<>'\"`=]+", command)])
+        raise
     for word, where in unit.written:
         _check_written(word, where, unit.scripts)
 
@@ -130,7 +137,7 @@ class _Judge:
         self._widen(found)
         self._unit.written += [(word, self._scope.folders) for word in found.targets]
         for words in found.commands:
-            self._note_names(words)
+            self.note_names(words)
         for words in found.commands:
             self._command(words)
         return found
@@ -148,12 +155,16 @@ class _Judge:
         has_python_path = scope.has_python_path or "PYTHONPATH" in found.assigned
         self._scope = replace(scope, variables=variables, has_python_path=has_python_path)
 
-    def _note_names(self, words: Sequence[Word]) -> None:
+    def note_names(self, words: Sequence[Word]) -> None:
         """Whether one of the words is a file that mentions the command: that is of interest if the line is not run."""
         for word in words:
-            with suppress(Doubt):
-                for path in _found(certain(word), self._scope, is_argument=word is not words[0]):
-                    self._unit.mentions |= not _is_of_the_system(path) and is_mentioned(_content(path))
+            names = [word.text]
+            if os.path.isabs(word.text) and glob.has_magic(word.text):
+                names += itertools.islice(glob.iglob(word.text), _MAX_TEXTS)
+            for name in names:
+                with suppress(Doubt):
+                    for path in _found(name, self._scope, is_argument=word is not words[0]):
+                        self._unit.mentions |= not _is_of_the_system(path) and is_mentioned(_content(path))
 
     def _command(self, words: Sequence[Word]) -> None:
         program = certain(words[0])
