@@ -108,6 +108,7 @@ NOT_RUN = {
     "COMMAND; systemd-cat --level-prefix false ./vendor.sh": STARTS,
     "COMMAND; cp vendor.sh night.sh; ./night.sh": WRITES,
     "COMMAND; echo ./vendor.sh > night.sh; ./night.sh": WRITES,
+    "PATH=HOME/new:$PATH; COMMAND; mkdir new; cp vendor.sh HOME/new/cat; cat x": WRITES,
     "COMMAND; ln -sf vendor.sh x.sh; ./x.sh": "it starts ./x.sh, which is not here",
     "COMMAND; [[ -n x && ./vendor.sh ]]": "sh does not know [[",
     "COMMAND; echo $'\\'; ./vendor.sh; echo \\''": "sh does not know $'",
@@ -191,6 +192,20 @@ def test_a_line_that_may_reach_a_real_server_is_not_run(table, line):
 @pytest.mark.parametrize("line", RUN)
 def test_a_line_is_run_whole_with_its_scripts_and_wrappers(table, line):
     assert re.search(r"  0 +\d+\.\d  .*  0: job 1 ok(; 0: job 1 ok)?$", table[line]), table[line]
+
+
+@no_cron
+@pytest.mark.slow
+def test_a_script_that_a_line_before_has_changed_is_looked_at_again(rehearse, production):
+    ours = f"{sys.executable} {SCRIPT} -s {production.service} -c 1"
+    for name, text in (("night.sh", ours), ("vendor.sh", f"{rehearse.folder}/planta_headless.py")):
+        rehearse.write(name, f"#!/bin/sh\n{text}\n").chmod(0o755)
+    rehearse.write("planta_headless.py", production.client()).chmod(0o755)
+    head = f"HOME={rehearse.folder}\nTMPDIR={rehearse.temporary}\n"
+    tab = rehearse.write("tab", f"{head}0 2 * * * {ours}; cp vendor.sh night.sh\n0 2 * * * ./night.sh\n")
+    done = rehearse("--crontab", str(tab))
+    assert (done.returncode, production.connections) == (1, 0)
+    assert f"not rehearsed: {rehearse.folder}/planta_headless.py {VENDORS}" in done.stdout
 
 
 @no_cron

@@ -56,6 +56,7 @@ class _Unit:
     mentions: bool = False  # it, in a file
     texts: int = 0
     scripts: set[str] = field(default_factory=set)
+    programs: set[str] = field(default_factory=set)  # that would be found, were they there, and their folders
     written: list[tuple[Word, tuple[str, ...] | None]] = field(default_factory=list)  # and the folders it may be in
 
 
@@ -116,7 +117,7 @@ def _check_commands(entry: Entry, command: str, unit: _Unit) -> None:
         judge_of_line.note_names([Word(each, True, 0, 0) for each in re.findall(r"[^\s;&|()<>'\"`=]+", command)])
         raise
     for word, where in unit.written:
-        _check_written(word, where, unit.scripts)
+        _check_written(word, where, unit)
 
 
 class _Judge:
@@ -166,9 +167,15 @@ class _Judge:
                     for path in _found(name, self._scope, is_argument=word is not words[0]):
                         self._unit.mentions |= not _is_of_the_system(path) and is_mentioned(_content(path))
 
+    def _note_places(self, program: str) -> None:
+        """Where it is looked for, and what the first line of a script names."""
+        for place in () if "/" in program else self._scope.paths:
+            self._unit.programs |= {place, *(os.path.join(place, each) for each in (program, "env", "python3"))}
+
     def _command(self, words: Sequence[Word]) -> None:
         program = certain(words[0])
         name = base_name(program)
+        self._note_places(program)
         if name in self._functions and program == name and not _found(name, self._scope):
             return
         if COMMAND.fullmatch(name):
@@ -399,15 +406,18 @@ def _shell_of(text: str) -> str:
     return base_name(program) if is_known and re.fullmatch("(?:-[eux]+)?", argument) else ""
 
 
-def _check_written(word: Word, folders: tuple[str, ...] | None, scripts: set[str]) -> None:
-    """Raises Doubt if this may be a script that was read before the line is run, or a folder in which it is."""
-    if not scripts or (not word.is_certain and re.search(r"\.(?:csv|err|log|old|out|tmp|txt)$", word.text)):
-        return
+def _check_written(word: Word, folders: tuple[str, ...] | None, unit: _Unit) -> None:
+    """Raises Doubt if this may be a script that was read before the line is run, a program that was not there then, or
+    a folder in which it is."""
     places = folders if not os.path.isabs(word.text) else ("/",)
     if not word.is_certain or places is None or word.text.startswith("~"):
-        raise Doubt(f"it may change a script that it starts: where it writes is not certain: {word.text[:60]}")
+        is_harmless = not word.is_certain and re.search(r"\.(?:csv|err|log|old|out|tmp|txt)$", word.text)
+        if unit.scripts and not is_harmless:
+            raise Doubt(f"it may change a script that it starts: where it writes is not certain: {word.text[:60]}")
+        return
     for place in places:
         path = os.path.join(place, word.text)
         for each in (os.path.abspath(path), os.path.realpath(path)):
-            if any(script == each or script.startswith(f"{each.rstrip('/')}/") for script in scripts):
+            is_script = any(f"{script}/".startswith(f"{each.rstrip('/')}/") for script in unit.scripts)
+            if is_script or each in unit.programs:
                 raise Doubt(f"it may change a script that it starts: {word.text[:60]}")

@@ -84,6 +84,7 @@ def rehearse(own: Arguments, around: Around | None) -> int:
         with temporary_folder(around.folder if around else None) as folder:
             inside = nesting.environment(folder, own, os.path.join(folder, _REPORT), around)
             for line in lines:
+                line.problem = line.problem or _problem_by_now(line)
                 if not line.problem:
                     print_answer(f"line {line.number}:\n")
                     _Run(line, own, folder, inside, waiter).run()
@@ -133,6 +134,12 @@ def _line(entry: Entry) -> _Line | None:
     if not (reading.calls or contained.calls or is_doubtful):
         return None
     return _Line(number, entry, reading.calls, _why_not(entry, reading) or contained.doubt)
+
+
+def _problem_by_now(line: _Line) -> str:
+    """What is wrong with the line since others have run, which may have changed what it starts, or ""."""
+    again = _line(line.entry) if line.entry else None
+    return again.problem if again else "what it starts has been changed by a line before it"
 
 
 def _may_be_named(entry: Entry) -> bool:
