@@ -96,6 +96,9 @@ def is_missing(error: ImportError) -> bool:
 
     if isinstance(error, ModuleNotFoundError):  # as importlib says also where it cannot look
         return not _is_there(str(error.name))
+    name = str(error).partition("cannot import name '")[2].partition("'")[0]
+    if name:  # a module of a package, say
+        return not _is_out_of_reach(f"{error.name}.{name}")
     # Of the reason of the dynamic loader there is nothing but the text (dlerror(3)).
     passing = {os.strerror(number) for number in errno.errorcode if number not in _FINAL}
     return not str(error).endswith(tuple(passing))
@@ -107,11 +110,30 @@ def _is_there(module: str) -> bool:
 
     try:
         invalidate_caches()
-        return find_spec(module) is not None
+        return find_spec(module) is not None or _is_out_of_reach(module)
     except (ImportError, ValueError):  # the package that it belongs to is not there
         return False
     except OSError as error:
         return not is_final(error)
+
+
+def _is_out_of_reach(module: str) -> bool:
+    """Whether something may be there for it that cannot be looked at now, which importlib takes for nothing."""
+    import os
+    import sys
+    from importlib.machinery import all_suffixes
+
+    package, _, name = module.rpartition(".")
+    folders = getattr(sys.modules.get(package), "__path__", ()) if package else sys.path
+    for path in (os.path.join(folder, name + suffix) for folder in folders for suffix in ("", *all_suffixes())):
+        try:
+            os.stat(path)
+        except OSError as error:
+            if not is_final(error):
+                return True
+        except ValueError:  # a NUL
+            pass
+    return False
 
 
 def explain(error: Exception) -> tuple[int, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from typing import Any
 
 import pytest
 
@@ -65,6 +66,29 @@ CODES = [
 @pytest.mark.parametrize(("error", "code", "text"), CODES, ids=lambda value: value if isinstance(value, int) else None)
 def test_every_error_has_a_code_and_a_sentence(error: Exception, code: int, text: str) -> None:
     assert explain(error) == (code, text)
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOENT])
+@pytest.mark.parametrize(
+    "error",
+    [ModuleNotFoundError("why", name="_no_sqlite3"), ImportError("cannot import name 'no' from 'x'", name="os")],
+)
+def test_a_module_that_cannot_be_looked_at_now_may_be_there(
+    monkeypatch: pytest.MonkeyPatch, error: ImportError, number: int
+) -> None:
+    """importlib takes each error of stat(2) for a file that is not there."""
+    stat = os.stat
+
+    def failing(path: str, **options: Any) -> os.stat_result:
+        if os.path.basename(os.fspath(path)).partition(".")[0] in ("_no_sqlite3", "no"):
+            raise OSError(number, os.strerror(number), path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "__path__", ["folder"], raising=False)
+    monkeypatch.setattr(os, "stat", failing)
+    code = explain(error)[0]
+    monkeypatch.undo()
+    assert code == (2 if number == errno.ENOENT else 1)
 
 
 @pytest.mark.parametrize("number", errno.errorcode)
