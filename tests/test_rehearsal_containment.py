@@ -105,6 +105,10 @@ NOT_RUN = {
     "COMMAND; perl -e 'system(\"./vendor.sh\")'": STARTS,
     "COMMAND; find . -name vendor.sh -exec sh {} +": "what find does with -exec is not known",
     "COMMAND; sed '1e ./vendor.sh' tab": "what sed does with 1e ./vendor.sh is not known",
+    "COMMAND; sed p x -e '1e ./vendor.sh'": "what sed does with -e is not known",
+    "COMMAND; cd; wget http://x/Onight.sh; ./night.sh": WRITES,
+    "COMMAND; wait -p PATH; cat x": "what wait does with -p is not known",
+    "COMMAND; test -v 'a[$(./vendor.sh)]'": "what test does with -v is not known",
     "COMMAND; systemd-cat --level-prefix false ./vendor.sh": STARTS,
     "COMMAND; cp vendor.sh night.sh; ./night.sh": WRITES,
     "COMMAND; echo ./vendor.sh > night.sh; ./night.sh": WRITES,
@@ -139,6 +143,8 @@ RUN = [
     "OURS -s PLANTA -t -1 -f calls.py",
     "cd HOME && flock -n -E 75 l sh -c 'mv -f a b; COMMAND -v > a 2>&1' || { echo \"ended with $?\"; cat a; }",
     "COMMAND 2>&1 | sed 's/^/planta: /' | tee log",
+    "COMMAND && sed -n p wrapper.py",
+    "COMMAND || { ps; ping -c 1 x; mountpoint -q x; wget -q -O x http://x; curl -X POST -H 'a: b' -d c http://x; }",
     'i=0; while [ $i -lt 1 ]; do COMMAND && break; i=$((i+1)); done; echo "it is $(date)"',
 ]
 

@@ -14,8 +14,10 @@ from headless.rehearsal.shell_text import Doubt
 # Parts of the shell, and programs, that start nothing with such arguments: names, and what each argument must be.
 _ANY, _NO_DASH, _NO_OPTION = ".*", "[^-].*", "[^-$`].*"
 _BUILTINS = (
-    (r":|\[|break|cd|continue|echo|exit|false|getopts|jobs|kill|pwd|return|shift|test|times|true|type", _ANY),
-    ("ulimit|umask|wait", _ANY),
+    (r"\[|test", "(?!-[vR]$).*"),  # which evaluate the index of an array
+    (r":|break|cd|continue|echo|exit|false|getopts|jobs|kill|pwd|return|shift|times|true|type", _ANY),
+    ("ulimit|umask", _ANY),
+    ("wait", "[^-].*|-n"),
     ("printf", "(?!-v).*"),
     ("read", r"-r|[A-Za-z_]\w*"),
     ("set", "[-+][aefmnuvxC]*o?|pipefail|errexit|nounset|xtrace|--"),
@@ -25,16 +27,22 @@ _PROGRAMS = (
     ("hostname|id|ln|logger|ls|md5sum|mkdir|mktemp|mv|nproc|od|printenv|readlink|realpath|rm|rmdir|seq", _ANY),
     ("sha256sum|sleep|stat|sync|tail|tee|touch|tr|tty|uname|uptime|wc|whoami", _ANY),
     (r"\[|echo|false|kill|printf|pwd|test|true", _ANY),
-    ("curl", f"-[0-9fkLmsS]*o?|--(?:connect-timeout|fail|max-time|output|retry|show-error|silent)|{_NO_DASH}"),
+    (
+        "curl",
+        "-[0-9fkLmsS]*[odHX]?|--(?:connect-timeout|data|fail|header|max-time|output|request|retry|show-error|silent)"
+        f"|{_NO_DASH}",
+    ),
     ("find", "(?!-(?:exec|ok|fprint|fls)).*"),
     ("gzip", f"-[0-9cfknqv]+|{_NO_OPTION}"),
-    ("mailx?", "(?!-[^ ]*[~#:S]).*"),
+    ("mailx?", "(?!-[^ ]*[~#:S]|--exec).*"),
+    ("mountpoint|pgrep|pidof|ping6?|ps|ts", _ANY),
     ("sed", r"-[nEru]+|\d*[pdq]|s([/|,#])(?:(?!\1).)*\1(?:(?!\1).)*\1[gpiI0-9]*"),
     ("sort", f"-[bdfghikMnrRtuVz0-9.,]+|{_NO_OPTION}"),
     ("uniq", "-.*"),
+    ("wget", f"-q?(?:O-?)?|-[Tt]|--(?:quiet|spider|tries=.*|timeout=.*)|{_NO_DASH}"),
 )
-_MUST_BE_CERTAIN = ("read", "getopts", "set", "find", "gzip", "sed", "sort", "uniq")
-_WRITES = ("cp", "curl", "ln", "mv", "tee")
+_MUST_BE_CERTAIN = ("read", "getopts", "set", "find", "gzip", "sed", "sort", "uniq", "wait", "wget")
+_WRITES = ("cp", "curl", "ln", "mv", "tee", "wget")
 # Programs that start the one behind them with their environment: options without a value, options with one, and how
 # many words stand before the command.
 WRAPPERS: dict[str, tuple[str, str, int]] = {
@@ -73,10 +81,14 @@ def pattern_for(name: str, is_builtin: bool) -> str | None:
 
 def check_arguments(name: str, pattern: str, arguments: Iterable[Word]) -> None:
     """Raises Doubt."""
+    is_script = name == "sed"
     for word in arguments:
         if PROGRAM in word.text:
             raise Doubt(f"not each {PROGRAM} in it could be replaced")
         is_certain = word.is_certain or name not in _MUST_BE_CERTAIN
+        if name == "sed" and not (is_script or word.text.startswith("-")):  # a file, behind the script
+            pattern = _NO_OPTION
+        is_script = is_script and word.text.startswith("-")
         if not (is_certain and re.fullmatch(pattern, word.text, re.DOTALL)):
             raise Doubt(f"what {name} does with {word.text[:60]} is not known")
 
@@ -114,7 +126,9 @@ def written_by(name: str, arguments: Sequence[Word]) -> Sequence[Word]:
     """Where it writes: a word that is not certain if that is in an option, or where it is called."""
     if name not in _WRITES:
         return ()
-    if name in ("curl", "tee"):
+    if name == "wget" and not any(re.match("-q?O|--spider", word.text) for word in arguments):
+        return [Word(name, False, 0, 0)]  # by the name in the address
+    if name in ("curl", "tee", "wget"):
         return arguments
     names = [word for word in arguments if not word.text.startswith("-")]
     if len(names) < 2 or any(re.match("-[A-Za-z]*t|--t", word.text) for word in arguments):
