@@ -25,6 +25,7 @@ _SPOOLS = ("/var/spool/cron/crontabs", "/var/spool/cron")
 _CRON_D = "/etc/cron.d"
 _PERIODIC = ("/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly")
 _UNITS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "~/.config/systemd/user")
+_MAX_LINKS = 40  # that a kernel follows
 _MAX_SIZE = 4 << 20  # bytes: far more than cron's ten thousand lines
 _MAX_SIZE_OF_TASKS = 16 << 20  # bytes
 NOT_LOOKED_AT = "not-looked-at"  # the rule for what cannot be judged now
@@ -223,11 +224,31 @@ def _is_own(path: str, descriptor: int) -> bool:
         return True
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         return False
-    folders = {*Path(os.path.abspath(path)).parents, *Path(os.path.realpath(path)).parents}
     try:
-        return _is_closed(descriptor) and all(_is_closed(str(folder)) for folder in folders)
+        folders, links = _way(path)
+        are_own = all(os.lstat(link).st_uid in (0, os.getuid()) for link in links)
+        return are_own and _is_closed(descriptor) and all(map(_is_closed, folders))
     except OSError:
         return False
+
+
+def _way(path: str) -> tuple[set[str], list[str]]:
+    """The folders and the links that lead to what is there, step by step, as the kernel follows them. Raises
+    OSError."""
+    here, rest = "/", list(reversed(os.path.join(os.getcwd(), path).split("/")))
+    folders, links = {"/"}, list[str]()
+    while rest and len(links) <= _MAX_LINKS:
+        name = rest.pop()
+        each = os.path.dirname(here) if name == ".." else os.path.join(here, name) if name not in ("", ".") else here
+        if os.path.islink(each):
+            links.append(each)
+            target = os.readlink(each)
+            here = "/" if target.startswith("/") else here
+            rest.extend(reversed(target.split("/")))
+        else:
+            here = each
+            folders |= {here} if rest else set()
+    return folders, links
 
 
 def _is_closed(file: int | str) -> bool:

@@ -145,6 +145,24 @@ def test_a_file_that_says_root_and_is_somebody_elses_is_not_believed(folder, hom
     assert "nobody else can write" in text
 
 
+@pytest.mark.parametrize("way", ["through their folder", "their folder's link", "theirs in a sticky folder"])
+def test_a_link_of_another_user_leads_to_nothing_that_is_tried(folder, home, listener, way):
+    """They would choose which file of root's is read: one that has their text, say."""
+    give(folder / "secret", 0, HASH, 0o400)
+    crontab = give(folder / "crontab", 0, f"0 2 * * * {call(folder, listener.getsockname()[1])}", 0o600)
+    named, theirs = folder / "named", home / "link"
+    if way == "theirs in a sticky folder":
+        theirs = named = give(folder / "sticky", 0) / "link"
+        named.parent.chmod(0o1777)
+    theirs.symlink_to(crontab if way != "their folder's link" else folder)
+    os.chown(theirs, NOBODY, NOBODY, follow_symlinks=False)
+    if not named.is_symlink():
+        named.symlink_to(theirs)
+    path = named / "crontab" if way == "their folder's link" else named
+    ((text, _),) = not_tried(listener, path)
+    assert "nobody else can write" in text
+
+
 @pytest.mark.parametrize("front", ["su - nobody -c", "runuser -u nobody -- sh -c", "sudo -u nobody sh -c"])
 def test_what_is_started_as_another_user_is_neither_judged_for_root_nor_tried(folder, home, listener, front):
     give(home / "secret", NOBODY, HASH, 0o400)
