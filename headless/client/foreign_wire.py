@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 VARIABLE = "PLANTA_WIRE"
 _NAME = "Wire"  # of the class
+METHOD_SECONDS = 30.0  # for one method, where there is no deadline: an endless one would hold up the call for ever
 # Where an error is raised that is none of the wire's own lines.
 _NOT_THEIRS = (
     "<frozen",
@@ -95,8 +96,8 @@ def _load_module(name: str) -> ModuleType:
 
 
 class GuardedWire(wire.Wire):
-    """Another's wire. Each of its methods ends by the deadline, and raises nothing but ProtocolError, UnsupportedCall
-    and Interrupted."""
+    """Another's wire. Each of its methods ends by the deadline or METHOD_SECONDS, and raises nothing but ProtocolError,
+    UnsupportedCall and Interrupted."""
 
     def __init__(self, wire_class: type[wire.Wire], call: wire.Call, waiter: Waiter) -> None:
         super().__init__(call)
@@ -148,7 +149,7 @@ class GuardedWire(wire.Wire):
 
     def _run(self, function: Callable[..., Any], *arguments: object) -> Any:
         try:
-            with bounded(self._waiter):
+            with self._waiter.at_most(METHOD_SECONDS), bounded(self._waiter):
                 return function(*arguments)
         except (ProtocolError, wire.UnsupportedCall, Interrupted):
             raise

@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import pytest
 
-from headless.client import session
+from headless.client import foreign_wire, session
 from headless.client.waiting import Waiter
 from headless.outcome import Submission
 from headless.protocol.errors import RemoteProtocolError
@@ -288,3 +288,23 @@ def test_so_is_what_is_lost_once_a_login_was_granted_but_not_what_is_refused():
 def test_an_error_behind_the_acceptance_does_not_hide_what_is_due():
     end = end_of(receive=[[IN], [Accepted(), START, raising(RemoteProtocolError("r"))]])
     assert (end.code, end.submission) == (1, UNKNOWN)
+
+
+# A method that never ends, where no time of the call ends it
+
+
+def never_ending() -> None:
+    while True:
+        pass
+
+
+@pytest.mark.parametrize(
+    "script",
+    [{"receive": [[IN], [Accepted(), never_ending]]}, {"leave": [[never_ending]], "receive": [[IN], [Accepted()]]}],
+    ids=["receive", "leave"],
+)
+def test_a_method_that_never_ends_is_ended_while_the_jobs_run(monkeypatch, script):
+    monkeypatch.setattr(foreign_wire, "METHOD_SECONDS", 0.1)
+    begun = time.monotonic()
+    end = end_of(WAITING, receipts=2, **script)
+    assert (end.code, time.monotonic() - begun < 5) == (1, True)
