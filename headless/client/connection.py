@@ -151,7 +151,10 @@ class Connection:
 
     def check_nothing_told(self) -> None:
         """Raises RemoteProtocolError if the wire has told something after the last event."""
-        event = self.wire.next_event()
+        event = shown = self.wire.next_event()
+        while isinstance(event, Received):  # what is behind it may say more of the jobs
+            event = self.wire.next_event()
+        event = event or shown
         if event is not None:
             self._judge.judge(event, self._is_brought)  # which allows nothing then
 

@@ -23,6 +23,7 @@ from headless.protocol.wire import (
     LoggedIn,
     Output,
     Part,
+    Received,
     Refused,
     SaltReceived,
     UnsupportedCall,
@@ -308,3 +309,12 @@ def test_a_method_that_never_ends_is_ended_while_the_jobs_run(monkeypatch, scrip
     begun = time.monotonic()
     end = end_of(WAITING, receipts=2, **script)
     assert (end.code, time.monotonic() - begun < 5) == (1, True)
+
+
+# A wire that shows all that comes
+
+
+def test_what_is_only_shown_does_not_hide_a_word_of_the_jobs_behind_a_refusal():
+    refusal = [Refused("jobs"), Received("job 1 runs"), JobStarted(1)]
+    end = end_of(WAITING, submit=(Part(b"jobs", 2),), receive=[[IN], refusal])
+    assert (end.code, end.submission) == (1, UNKNOWN)
