@@ -112,12 +112,16 @@ class Verdict:
     def check_part(self, part: Part) -> None:
         """Raises LocalProtocolError for a part that cannot hand over so many jobs. It must not leave: jobs that are
         handed over twice could run twice."""
+        total = self._handed_over + part.jobs
         if part.jobs < 0 or (part.jobs and not part.data):
-            raise LocalProtocolError(f"the wire sent a Part of {len(part.data)} bytes that hands over {part.jobs} jobs")
-        if part.jobs and self._handed_over + part.jobs > (self._jobs or 0):
-            raise LocalProtocolError(
-                f"the wire hands over {self._handed_over + part.jobs} jobs, and there are {self._jobs or 0}"
-            )
+            problem = f"sent a Part of {len(part.data)} bytes that hands over {part.jobs} jobs"
+        elif part.jobs and total > (self._jobs or 0):
+            problem = f"hands over {total} jobs, and there are {self._jobs or 0}"
+        else:
+            return
+        if self._parts:  # a wire that counts wrong here may have done so before
+            self._doubt()
+        raise LocalProtocolError(f"the wire {problem}")
 
     def part_left(self, part: Part) -> None:
         """The last byte of it has."""

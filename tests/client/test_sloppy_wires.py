@@ -318,3 +318,15 @@ def test_what_is_only_shown_does_not_hide_a_word_of_the_jobs_behind_a_refusal():
     refusal = [Refused("jobs"), Received("job 1 runs"), JobStarted(1)]
     end = end_of(WAITING, submit=(Part(b"jobs", 2),), receive=[[IN], refusal])
     assert (end.code, end.submission) == (1, UNKNOWN)
+
+
+@pytest.mark.parametrize("part", [Part(b"", 2), Part(b"x", 3), Part(b"x", -1)], ids=repr)
+def test_if_the_wire_counts_wrong_nobody_knows_what_has_left(part):
+    """The jobs went with the login, say, and it gives their number with a part that is none."""
+    end = end_of(WAITING, log_in=[[Part(b"login and jobs")]], submit=(part,), receive=[[IN]])
+    assert (end.code, end.submission) == (1, UNKNOWN)
+
+
+def test_if_nothing_has_left_the_server_has_no_jobs():
+    end = end_of(WAITING, log_in=[[Part(b"x", 3)]])
+    assert (end.code, end.submission) == (1, Submission.NOT_SUBMITTED)
