@@ -6,6 +6,7 @@ events prove in verdict.py. A call may need several connections: how it comes to
 
 from __future__ import annotations
 
+import time
 from functools import partial
 
 from headless.client.connection import Connection
@@ -86,6 +87,7 @@ class Session:
         self._is_logged_in = False  # on this connection
         self._is_saved = False  # the secret
         self._is_timed = False  # -t counts
+        self._end_seconds = END_SECONDS  # what is left of them on this connection
         self._shown = 0  # the last job that was shown to have started
         self._is_start_awaited = options.verbosity > 0  # nothing was said yet of a start that does not come
 
@@ -148,6 +150,7 @@ class Session:
         DeadlinePassed, Interrupted, ProtocolError, HeadlessError."""
         self.connections += 1
         self._is_logged_in = False
+        self._end_seconds = END_SECONDS
         service = self._options.service
         self._connection = Connection(service, self._make_wire(), self.verdict, self._console, self._waiter)
         self._handle(self._connection.log_in(self._secret))
@@ -207,9 +210,13 @@ class Session:
         assert self._connection is not None
         while not (is_reached() or self.verdict.is_all_finished):
             self._handle(self._connection.next_event())
-        with self._waiter.at_most(END_SECONDS):
-            while not is_reached():
-                self._handle(self._connection.next_event())
+        begun = time.monotonic()
+        try:
+            with self._waiter.at_most(self._end_seconds):
+                while not is_reached():
+                    self._handle(self._connection.next_event())
+        finally:
+            self._end_seconds -= time.monotonic() - begun
 
     def _is_over(self) -> bool:
         """Raises RemoteProtocolError if something follows the end."""

@@ -330,3 +330,16 @@ def test_if_the_wire_counts_wrong_nobody_knows_what_has_left(part):
 def test_if_nothing_has_left_the_server_has_no_jobs():
     end = end_of(WAITING, log_in=[[Part(b"x", 3)]])
     assert (end.code, end.submission) == (1, Submission.NOT_SUBMITTED)
+
+
+@pytest.mark.parametrize("argv", [WAITING, NEVER, ("-t", "100")], ids=str)
+def test_the_time_for_the_end_is_counted_once(monkeypatch, argv):
+    """Also if the acceptance comes late in it."""
+    monkeypatch.setattr(session, "END_SECONDS", 1.0)
+    late = [lambda: time.sleep(0.7), Accepted()]
+    begun = time.monotonic()
+    end = end_of(
+        argv, receive=[[IN], FINISHED, late, *[[Output(None, "stdout", "alive")]] * 1_000_000], receipts=1_000_000
+    )
+    assert (end.code, end.submission) == (0 if argv == NEVER else 1, SUBMITTED)
+    assert time.monotonic() - begun < 1.5
