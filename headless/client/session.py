@@ -334,7 +334,8 @@ class Session:
     def _out_of_time(self) -> SessionError | TimedOut:
         if self.verdict.is_all_finished:
             return self._without_end(is_end_of_timeout=self._waiter.remaining() == 0)
-        if self.verdict.is_attached and self._options.timeout == 0:
+        is_submitted = self.verdict.submission is Submission.SUBMITTED
+        if self.verdict.is_attached and (self._options.timeout == 0 or not is_submitted):
             return SessionError("the server has accepted the jobs, and not taken in time what was still to be sent")
         if self.verdict.is_attached:
             return TimedOut(f"the jobs have not ended within {self._options.timeout} s, and go on")

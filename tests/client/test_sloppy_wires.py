@@ -28,7 +28,7 @@ from headless.protocol.wire import (
     SaltReceived,
     UnsupportedCall,
 )
-from support.arbitrary_wires import ScriptedWire, run_session
+from support.arbitrary_wires import FakeStream, ScriptedWire, run_session
 
 NEVER, WAITING = (), ("-t", "-1")
 IN, CAN_ATTACH = LoggedIn("s"), LoggedIn("s", can_attach=True)
@@ -330,6 +330,16 @@ def test_if_the_wire_counts_wrong_nobody_knows_what_has_left(part):
 def test_if_nothing_has_left_the_server_has_no_jobs():
     end = end_of(WAITING, log_in=[[Part(b"x", 3)]])
     assert (end.code, end.submission) == (1, Submission.NOT_SUBMITTED)
+
+
+# The start has not left when -t is over
+
+
+def test_while_the_start_has_not_left_t_is_no_3(monkeypatch):
+    """Nobody can say that the jobs go on."""
+    monkeypatch.setattr(FakeStream, "send_now", lambda _stream, data: 0 if data == b"start" else len(data))
+    end = end_of(("-t", "1"), receive=[[IN], [Accepted(), START]], receipts=1_000_000)
+    assert (end.code, end.submission) == (1, UNKNOWN)
 
 
 @pytest.mark.parametrize("argv", [WAITING, NEVER, ("-t", "100")], ids=str)
