@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 
 _MAX_MISSED_HEARTBEATS = 3
+_MAX_HEARTBEAT = 10**9  # seconds
 _MAX_PARTS_AT_THE_END = 1000  # that are sent without waiting: a wire may always have one more
 
 
@@ -80,6 +81,8 @@ class Connection:
             assert secret is not None  # the verdict has seen to that
             self.start(partial(self._answer_salt, secret, event.salt))
         if isinstance(event, LoggedIn) and event.heartbeat is not None:
+            if not 1 <= event.heartbeat <= _MAX_HEARTBEAT:
+                raise RemoteProtocolError(f"a heartbeat that is not 1 to {_MAX_HEARTBEAT} seconds")
             self._silence = float(_MAX_MISSED_HEARTBEATS * event.heartbeat)
         return event
 

@@ -9,8 +9,11 @@ from unittest.mock import patch
 
 import pytest
 
-from headless.client import foreign_wire, session
+from headless.client import connection, foreign_wire, session
+from headless.client.console import Console
+from headless.client.session import Session
 from headless.client.waiting import Waiter
+from headless.options import parse
 from headless.outcome import Submission
 from headless.protocol.errors import RemoteProtocolError
 from headless.protocol.vocabulary import Offset
@@ -28,7 +31,7 @@ from headless.protocol.wire import (
     SaltReceived,
     UnsupportedCall,
 )
-from support.arbitrary_wires import FakeStream, ScriptedWire, run_session
+from support.arbitrary_wires import FakeStream, ScriptedWire, make_call, run_session
 
 NEVER, WAITING = (), ("-t", "-1")
 IN, CAN_ATTACH = LoggedIn("s"), LoggedIn("s", can_attach=True)
@@ -353,3 +356,14 @@ def test_the_time_for_the_end_is_counted_once(monkeypatch, argv):
     )
     assert (end.code, end.submission) == (0 if argv == NEVER else 1, SUBMITTED)
     assert time.monotonic() - begun < 1.5
+
+
+@pytest.mark.parametrize("heartbeat", [0, -5, 10**400], ids=["0", "-5", "too large"])
+def test_a_heartbeat_that_cannot_be_is_named(heartbeat):
+    call = Waiter()
+    wire = type("Wire", (ScriptedWire,), {"script": {"receive": [[LoggedIn("s", heartbeat=heartbeat)]]}, "log": []})
+    with call, patch.object(connection, "connect", lambda *_: FakeStream(9, 1000, is_eager=True)):
+        options = parse(["-s", "127.0.0.1:1", "-c", "pass"])
+        one = Session(options, None, lambda: wire(make_call(1)), Console(0, call), call)
+        with pytest.raises(RemoteProtocolError, match="a heartbeat that is not 1 to"):
+            one.run()
