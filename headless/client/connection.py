@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
 _MAX_MISSED_HEARTBEATS = 3
 _MAX_HEARTBEAT = 10**9  # seconds
+_GOODBYE_SECONDS = 0.5  # for the wire to write one: a signal that has come is to end the process within a second
 _MAX_PARTS_AT_THE_END = 1000  # that are sent without waiting: a wire may always have one more
 
 
@@ -251,7 +252,8 @@ class Connection:
         if not is_over:
             if self.wire.next_part() is not None:  # which has not been sent, and is not to be now
                 return
-            self.wire.leave()
+            with self._waiter.at_most(_GOODBYE_SECONDS):
+                self.wire.leave()
         for _ in range(_MAX_PARTS_AT_THE_END):
             part = self.wire.next_part()
             if part is None or part.jobs or stream.send_now(memoryview(part.data)) < len(part.data):

@@ -314,6 +314,14 @@ def test_a_method_that_never_ends_is_ended_while_the_jobs_run(monkeypatch, scrip
     assert (end.code, time.monotonic() - begun < 5) == (1, True)
 
 
+def test_a_goodbye_that_never_ends_holds_up_nothing(monkeypatch):
+    """Neither a 0 nor a signal."""
+    monkeypatch.setattr(connection, "_GOODBYE_SECONDS", 0.1)
+    begun = time.monotonic()
+    end = end_of(receive=[[IN], [Accepted()]], leave=[[never_ending]])
+    assert (end.code, time.monotonic() - begun < 5) == (0, True)
+
+
 # A wire that shows all that comes
 
 
