@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from contextlib import contextmanager
 
 from headless.client.waiting import DeadlinePassed, Waiter
@@ -32,12 +33,19 @@ def bounded(waiter: Waiter) -> Iterator[None]:
 
 @contextmanager
 def _alarm_by_timer(seconds: float) -> Iterator[None]:
-    """Raises DeadlinePassed inside it after so many seconds, and again soon if that was swallowed."""
+    """Raises DeadlinePassed inside it after so many seconds, and again soon if that was swallowed. What swallows it for
+    a second ends the process with 1."""
     is_inside = True
+    first: float | None = None  # when it struck, by the monotonic clock
 
     def strike(_signum: int, _frame: object) -> None:
-        if is_inside:
-            raise DeadlinePassed
+        nonlocal first
+        if not is_inside:
+            return
+        first = first or time.monotonic()
+        if time.monotonic() - first > _SECONDS_TO_OBEY:
+            os._exit(1)
+        raise DeadlinePassed
 
     before = signal.signal(signal.SIGALRM, strike)
     try:

@@ -218,6 +218,16 @@ def test_a_method_that_fails_is_a_1_by_the_deadline_and_says_where(call, wire_fi
         assert "secret" not in done.stdout + done.stderr
 
 
+def test_a_method_that_swallows_every_exception_ends_with_the_process(call, wire_file):
+    body = """
+        while True:
+            try: time.sleep(60)
+            except BaseException: pass
+"""
+    code = f"import time\nclass Wire(wire.Wire):\n    def log_in(self):{body}"
+    assert call("-v", "-t", "1", "-c", "a", wire=wire_file(code)).returncode == 1
+
+
 def test_a_field_of_a_wrong_type_is_named(call, wire_file):
     code = "class Wire(wire.Wire):\n    def log_in(self): self.tell(wire.LoggedIn('s', '30'))\n"
     done = call("-v", "-c", "a", wire=wire_file(code))
