@@ -7,6 +7,7 @@ how far the jobs had come is a `Submission`.
 from __future__ import annotations
 
 import errno
+import os
 from enum import Enum
 
 from headless.protocol.errors import LocalProtocolError, ProtocolError
@@ -75,13 +76,14 @@ _RETURN_CODES = (
 
 # errno(3): what a person has to change.
 _FINAL = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG}
-_INVALID_NAME = 123  # ERROR_INVALID_NAME, "System Error Codes" of Windows
+if os.name == "nt":
+    _FINAL.add(errno.EINVAL)  # of a name that no file can have
 
 
 def is_final(error: OSError) -> bool:
     """Whether the error says of a file that it is not there, or not allowed, which only a person changes. Any other one
     is a fault that may have passed a moment later."""
-    return error.errno in _FINAL or getattr(error, "winerror", None) == _INVALID_NAME
+    return error.errno in _FINAL
 
 
 def fault_of_file(text: str, error: OSError) -> ParameterError | SessionError:
@@ -92,8 +94,6 @@ def fault_of_file(text: str, error: OSError) -> ParameterError | SessionError:
 
 def is_missing(error: ImportError) -> bool:
     """Whether only a person can bring the module; else the system could not read or load what is there."""
-    import os
-
     if isinstance(error, ModuleNotFoundError):  # as importlib says also where it cannot look
         return not _is_there(str(error.name))
     name = str(error).partition("cannot import name '")[2].partition("'")[0]
@@ -105,11 +105,11 @@ def is_missing(error: ImportError) -> bool:
 
 
 def _is_there(module: str) -> bool:
-    from importlib import invalidate_caches
+    import sys
     from importlib.util import find_spec
 
     try:
-        invalidate_caches()
+        sys.path_importer_cache.clear()  # of folders that could not be listed
         return find_spec(module) is not None or _is_out_of_reach(module)
     except (ImportError, ValueError):  # the package that it belongs to is not there
         return False
@@ -119,7 +119,6 @@ def _is_there(module: str) -> bool:
 
 def _is_out_of_reach(module: str) -> bool:
     """Whether something may be there for it that cannot be looked at now, which importlib takes for nothing."""
-    import os
     import sys
     from importlib.machinery import all_suffixes
 

@@ -332,13 +332,14 @@ class Session:
         return self.connections > 1 and self._may_have_jobs()
 
     def _out_of_time(self) -> SessionError | TimedOut:
-        if self.verdict.is_all_finished:
-            return self._without_end(is_end_of_timeout=self._waiter.remaining() == 0)
+        timeout = self._options.timeout
+        if self.verdict.is_all_finished and timeout != 0:
+            return self._without_end(is_end_of_timeout=timeout > 0 and self._waiter.remaining() == 0)
         is_submitted = self.verdict.submission is Submission.SUBMITTED
-        if self.verdict.is_attached and (self._options.timeout == 0 or not is_submitted):
+        if self.verdict.is_attached and (timeout == 0 or not is_submitted):
             return SessionError("the server has accepted the jobs, and not taken in time what was still to be sent")
         if self.verdict.is_attached:
-            return TimedOut(f"the jobs have not ended within {self._options.timeout} s, and go on")
+            return TimedOut(f"the jobs have not ended within {timeout} s, and go on")
         last = f" ({self._lost})" if self._lost is not None else ""
         if self.verdict.was_accepted:
             return SessionError(f"the connection was lost, and no other one could be had in time{last}")
