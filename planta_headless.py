@@ -42,11 +42,12 @@ def may_pass(problem):
 if sys.version_info < (3, 9):
     give_up("this is Python %d.%d, Python 3.9 or later is needed" % sys.version_info[:2])
 try:
-    from headless.cli import end_process, main
+    from headless.cli import end_process, main, receive_signals_as_first_process
 except Exception as problem:
     if may_pass(problem):
         os._exit(1)  # without a word, as for every 1
     give_up("the folder 'headless', which must stand beside this script, cannot be loaded (%s)" % problem)
 
 if __name__ == "__main__":
+    receive_signals_as_first_process()
     end_process(main(sys.argv[1:]))

@@ -23,8 +23,9 @@ def run() -> NoReturn:
     # or be lost in a module that takes every exception for the absence of another one.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    from headless.cli import end_process
+    from headless.cli import end_process, receive_signals_as_first_process
 
+    receive_signals_as_first_process()
     end_process(main(sys.argv[1:]))
 
 
@@ -101,7 +102,7 @@ def _manage_server(name: str) -> Run:
     def run_it(argv: Sequence[str]) -> int:
         from headless.server.commands import main as server
 
-        if signal.getsignal(signal.SIGINT) == signal.SIG_DFL:
+        if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.default_int_handler):
             signal.signal(signal.SIGINT, signal.default_int_handler)  # these commands handle the exception
         return server.main([name, *argv])
 

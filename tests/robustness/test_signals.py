@@ -25,6 +25,7 @@ from support.dialogues import ACCEPTED, ENDED, FINISHED, STARTED, WELCOME
 from support.job_server import QuickServer
 from support.process import ENDING_SIGNALS, PATIENCE, ROOT, SCRIPT, Command
 from support.scripted_server import ScriptedServer
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 
@@ -284,5 +285,30 @@ def test_the_first_process_of_a_container_ends_with_128_and_the_number(program, 
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
             os.kill(int(children[0]), signum)
             assert process.wait(2) == 128 + signum  # a second, and what clearing away a rehearsal takes
+        finally:
+            process.kill()
+
+
+def is_caught(pid, signum):
+    (mask,) = re.findall(r"SigCgt:\s*(\w+)", Path(f"/proc/{pid}/status").read_text())
+    return bool(int(mask, 16) >> (signum - 1) & 1)
+
+
+@pytest.mark.skipif(not unshare(), reason="NOT TESTED: unshare cannot make a container here")
+@pytest.mark.parametrize("signum", ENDING_SIGNALS)
+@pytest.mark.parametrize(
+    "words",
+    [("check", "/dev/stdin"), ("rehearse", "--crontab", "-"), ("user", "add", "R41", "--password-stdin")],
+    ids=["check", "rehearse", "user"],
+)
+def test_the_first_process_of_a_container_ends_by_a_signal_while_it_waits_for_its_input(tmp_path, words, signum):
+    home = ("--home", str(tmp_path / "home")) if "user" in words else ()
+    line = [*unshare(), sys.executable, str(ROOT / "headless"), *words, *home]
+    with subprocess.Popen(line, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        try:
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+            wait_until(lambda: [pid for pid in children.read_text().split() if is_caught(pid, signal.SIGHUP)])
+            os.kill(int(children.read_text().split()[0]), signum)
+            assert process.wait(2) == 128 + signum
         finally:
             process.kill()
