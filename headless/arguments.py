@@ -6,18 +6,30 @@ The page's own options, which `wait`, `cancel`, `sessions` and `password-file` s
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Sequence
 from typing import Any
+
+from headless.protocol.bcrypt_hash import is_like_hash
 
 
 class Parser(argparse.ArgumentParser):
     """Refuses what argparse takes without a word: a second value for an option that has one, which would replace the
     first; an empty value, as of a variable that is not set; and the beginning of an option's name, which can mean
-    another option in the next version."""
+    another option in the next version. And a bcrypt hash, which is not shown."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, **settings)
         self.register("action", None, _StoreOnce)
         self.register("action", "store", _StoreOnce)
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        args = sys.argv[1:] if args is None else list(args)
+        if any(map(is_like_hash, args)):
+            self.error("the command line holds a bcrypt hash: change the password if others can have seen it")
+        return super().parse_known_args(args, namespace)
 
 
 class _StoreOnce(argparse.Action):

@@ -34,17 +34,23 @@ def print_answer(text: str) -> None:
 
 def print_error(program: str, text: str) -> None:
     """Writes one line to stderr that says what is wrong."""
-    _try_to_write(sys.stderr, f"{program}: error: {escape_control_chars(text)}\n")
+    _try_to_write(sys.stderr, f"{program}: error: {_plain(text)}\n")
 
 
 def print_warning(program: str, text: str) -> None:
     """Writes one line to stderr that says what may not be meant so, though it is done."""
-    _try_to_write(sys.stderr, f"{program}: warning: {escape_control_chars(text)}\n")
+    _try_to_write(sys.stderr, f"{program}: warning: {_plain(text)}\n")
 
 
 def print_note(program: str, text: str) -> None:
     """Writes one line to stderr that says what somebody should know."""
-    _try_to_write(sys.stderr, f"{program}: {escape_control_chars(text)}\n")
+    _try_to_write(sys.stderr, f"{program}: {_plain(text)}\n")
+
+
+def _plain(text: str) -> str:
+    """One line that shows no bcrypt hash: a value of the environment, say, that was meant for a password file."""
+    text = escape_control_chars(text)
+    return re.sub(r"\$2[abxy]?\$\d\d\$[./A-Za-z0-9]+", "(a hash)", text) if "$2" in text else text
 
 
 def descriptor_of(stream: TextIO | None) -> int | None:

@@ -21,7 +21,7 @@ MAY_IMPORT = {
     "headless.outcome": {"headless.libraries", "headless.protocol"},
     "headless.report": {"headless.outcome", "headless.terminal"},
     "headless.options": {"headless.outcome", "headless.protocol"},
-    "headless.arguments": set(),
+    "headless.arguments": {"headless.protocol"},
     "headless.client": {
         "headless.client", "headless.protocol", "headless.options", "headless.outcome", "headless.terminal",
         "headless.users", "headless.windows",

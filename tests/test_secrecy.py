@@ -9,6 +9,7 @@ from contextlib import suppress
 
 import pytest
 
+from headless import commands
 from headless.client.password_file import KnownSecret
 from headless.outcome import ParameterError
 from headless.protocol import scram
@@ -156,3 +157,43 @@ def test_what_the_server_stores_is_not_enough_to_log_in(tmp_path):
     message = scram.auth_message("R42", CLIENT_NONCE, CLIENT_NONCE + SERVER_NONCE, salt)
     for key in (stored_key, server_key):
         assert not scram.proof_is_right(stored_key, message, scram.client_proof(key, message))
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "jobs --since {}",
+        "jobs {} --home h",
+        "jobs cancel {}",
+        "user add {}",
+        "user add R41 --os-user {}",
+        "user add R41 --secret-file {}",
+        "user limit R41 --module {}",
+        "status --home {}",
+        "serve --listen {}",
+        "serve --log-level={}",
+        "check x{}",
+        "check --fix {}",
+        "monitor --job x --within {}",
+        "monitor --job x --within 1h --receipts {}",
+        "rehearse --modules-from {}",
+        "rehearse --line x{}",
+    ],
+)
+def test_a_hash_in_the_place_of_another_value_is_refused_and_not_shown(line, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    try:
+        code: object = commands.main(line.format(HASH).split())
+    except SystemExit as end:
+        code = end.code
+    assert code == (3 if line.startswith("monitor") else 2)
+    shown = "".join(capfd.readouterr())
+    assert shown
+    assert HASH[7:20] not in shown
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_hash_in_the_environment_is_not_shown(monkeypatch, capfd):
+    monkeypatch.setenv("PLANTA_REHEARSAL", f"/tmp/{HASH}")
+    assert commands.main(["rehearse", "-c", "1"]) == 2
+    assert HASH[7:20] not in capfd.readouterr().err
