@@ -136,6 +136,18 @@ def test_a_key_with_a_passphrase_is_refused_at_once_and_nobody_is_asked(tmp_path
     fails("passphrase", "serve", "--tls-cert", str(chain), "--tls-key", str(key), "--home", str(tmp_path / "home"))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there are no FIFOs")
+@pytest.mark.parametrize("which", ["--tls-cert", "--tls-key"])
+def test_a_fifo_as_certificate_or_key_is_refused_and_not_waited_for(tmp_path, which):
+    server = trustme.CA().issue_cert("localhost")
+    chain, fifo = tmp_path / "chain.pem", tmp_path / "fifo"
+    server.private_key_and_cert_chain_pem.write_to_path(chain)
+    os.mkfifo(fifo)
+    files = {"--tls-cert": str(chain), "--tls-key": str(chain), which: str(fifo)}
+    line = [word for option in files.items() for word in option]
+    fails("not a regular file", "serve", *line, "--home", str(tmp_path / "home"))
+
+
 # Standard files that whoever starts a command has closed
 
 without = pytest.mark.skipif(os.name == "nt", reason="no shell of Windows closes them")

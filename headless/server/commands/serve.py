@@ -191,8 +191,11 @@ def _tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
     """Raises ParameterError, CommandFailed."""
     if (certificate is None) != (key is None):
         raise ParameterError("--tls-cert and --tls-key belong together")
-    if certificate is None:
+    if certificate is None or key is None:
         return None
+    for path in (certificate, key):
+        if os.path.exists(path) and not os.path.isfile(path):  # a FIFO would be waited for, /dev/zero read for ever
+            raise CommandFailed(f"{path!r} is not a regular file, as certificate and key must be")
 
     def refuse_passphrase() -> str:
         raise CommandFailed(f"the key {key!r} needs a passphrase, which nobody could type: use a key without one")
