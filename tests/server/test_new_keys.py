@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import struct
 from argparse import Namespace
 from contextlib import closing
@@ -19,6 +20,7 @@ from support.credentials import HASH, PASSWORD, SALT, hash_of
 from support.in_process import run_here
 from support.management import fails, prints
 from support.process import ROOT, current_user, manage
+from support.waiting import wait_until
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="modes mean nothing on Windows")
 OTHER_HASH = hash_of("another", SALT)
@@ -257,6 +259,17 @@ def test_a_password_that_is_not_typed_twice_is_refused(give, terminal, again, wo
     assert word in terminal.shown
     assert PASSWORD not in terminal.shown
     assert give.state() == give.before
+
+
+@posix_only
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
+def test_a_signal_at_the_question_ends_the_command_by_itself_and_gives_the_echo_back(terminal, name):
+    terminal.wait_for("Password: ")
+    wait_until(lambda: not terminal.echoes)
+    signum = getattr(signal, name)
+    os.kill(terminal.process.pid, signum)
+    assert terminal.end() in (-signum, 256 - signum)
+    assert terminal.echoes
 
 
 def test_without_a_terminal_nothing_is_asked(give):

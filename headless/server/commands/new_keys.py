@@ -9,12 +9,15 @@ from __future__ import annotations
 import argparse
 import getpass
 import os
+import signal
 import stat
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import BinaryIO
 
 from headless import users
-from headless.outcome import CommandFailed
+from headless.outcome import CommandFailed, Interrupted
 from headless.protocol import bcrypt_hash, scram
 from headless.server.accounts import keys_from_hash, keys_from_password
 from headless.terminal import is_at_terminal
@@ -79,13 +82,30 @@ def _ask_for_password() -> str:
             "account without a password --os-user"
         )
     try:
-        password = getpass.getpass("Password: ")
-        again = getpass.getpass("The same again: ")
+        with _interrupted_by_signals():
+            password = getpass.getpass("Password: ")
+            again = getpass.getpass("The same again: ")
     except EOFError:
         raise CommandFailed("no password was given") from None
     if again != password:
         raise CommandFailed("these were two different passwords")
     return password
+
+
+@contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """Lets a signal that ends the process raise Interrupted first, so that getpass gives the terminal its echo back."""
+
+    def interrupt(signum: int, _frame: object) -> None:
+        raise Interrupted(signum)
+
+    signals = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {each: signal.signal(each, interrupt) for each in signals if signal.getsignal(each) != signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def _read_secret(path: str) -> bytes:
