@@ -97,6 +97,8 @@ def _file(path: str) -> File:
     """Raises ParameterError."""
     try:
         if path == "-":
+            if sys.stdin is None:  # whoever has started this has closed it
+                raise ParameterError("standard input is closed")
             content = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
             return File(path, content, Kind.CRONTAB, runs_as()[0])
         file = places.read(path, None)
