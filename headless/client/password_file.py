@@ -118,7 +118,7 @@ def _check(path: str, descriptor: int) -> str:
         raise _of_another_user(path, status.st_uid, user)
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o027:
-        command = ("chmod", "g-wx,o=", path) if status.st_uid == user else ()
+        command = ("chmod", "g-wx,o=", f"./{path}" if path.startswith("-") else path) if status.st_uid == user else ()
         raise NotPrivate(f"the password file {path!r} is open to others (mode {mode:04o})", command)
     if not mode & 0o040:  # which are the rights of groups, or the most that a list gives to those whom it names
         return ""
@@ -139,7 +139,8 @@ def _of_another_user(path: str, owner: int, user: int) -> NotPrivate:
     name = _user_name(owner)
     if user == 0:
         problem = f"the password file {path!r} belongs to {name}, and you are root"
-        return NotPrivate(problem, before=f"call this as {name} (sudo -u ...), or ")
+        has_name = " " not in name
+        return NotPrivate(problem, before=f"call this as {name} (sudo -u {name} ...), or " if has_name else "")
     who = f"neither to root nor to {_user_name(user)}, who calls this"
     return NotPrivate(f"the password file {path!r} belongs to {name}, {who}")
 

@@ -87,6 +87,16 @@ def test_a_file_that_is_open_to_others_is_refused_with_the_mode_and_the_mend(com
 
 
 @posix_only
+def test_the_mend_of_a_file_whose_name_begins_like_an_option_works(command, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    os.rename(command.secret_file(mode=0o644), "-x")
+    with pytest.raises(ParameterError, match=r"then: (chmod .*)") as caught:
+        password_file.read("-x")
+    subprocess.run(str(caught.value).rpartition("then: ")[2], shell=True, check=True)
+    assert password_file.read("-x").hash == HASH.encode()
+
+
+@posix_only
 @pytest.mark.parametrize(("mode", "is_remarked"), [(0o400, False), (0o600, False), (0o440, True), (0o640, True)])
 def test_a_file_for_its_owner_and_at_most_its_group_is_fine(command, mode, is_remarked):
     found = password_file.read(command.secret_file(mode=mode))
@@ -110,9 +120,10 @@ def test_a_file_of_another_user_is_refused(command, monkeypatch):
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() != 0, reason="only root can give a file away")
 def test_root_is_told_whose_file_it_is_and_to_give_it_to_nobody(command):
     path = command.secret_file()
-    for owner, name in ((12345, "user number 12345"), (65534, "nobody")):
+    as_nobody = r"call this as nobody \(sudo -u nobody \.\.\.\), or make"
+    for owner, name, advice in ((12345, "user number 12345", "make a file"), (65534, "nobody", as_nobody)):
         os.chown(path, owner, -1)
-        with pytest.raises(ParameterError, match=f"belongs to {name}, and you are root: call this as {name}") as caught:
+        with pytest.raises(ParameterError, match=f"belongs to {name}, and you are root: {advice}") as caught:
             password_file.read(path)
         assert_harmless(str(caught.value))
 
