@@ -29,6 +29,14 @@ _LINKS_MAX = 40
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
+class _OfAnother(HomeError):
+    """What belongs to this user is neither ours nor root's."""
+
+    def __init__(self, text: str, owner: int) -> None:
+        super().__init__(text)
+        self.owner = owner
+
+
 class Way(NamedTuple):
     """What a path leads to, for people, and the option that names another one. Nobody else comes to what is in `home`,
     which has been checked and has no links on its way."""
@@ -48,13 +56,13 @@ def make_home(folder: Path) -> None:
 
         _run(folder, lambda: _make_folder(folder, create_private_folder))
     else:
-        _run(folder, lambda: _check_home(_walk(folder, _TO_HOME, make=True)))
+        _run_on_home(folder, lambda: _check_home(_walk(folder, _TO_HOME, make=True)))
 
 
 def check_home(folder: Path) -> None:
     """Raises HomeError unless this folder is ours alone. What others may read of it is closed to them."""
     if sys.platform != "win32":
-        _run(folder, lambda: _check_home(_walk(folder, _TO_HOME)))
+        _run_on_home(folder, lambda: _check_home(_walk(folder, _TO_HOME)))
 
 
 def check_folder_of_code(folder: Path, way: Way) -> None:
@@ -77,6 +85,18 @@ def _run(folder: Path, step: Callable[[], object]) -> None:
     except (OSError, ValueError) as error:  # ValueError: no path can have a NUL
         reason = getattr(error, "strerror", None) or error
         raise HomeError(f"the folder {str(folder)!r} cannot be used: {reason}") from None
+
+
+def _run_on_home(home: Path, step: Callable[[], None]) -> None:
+    """Whoever has the home itself can run this; the owner of a link on the way, or of a file in it, cannot."""
+    try:
+        _run(home, step)
+    except _OfAnother as error:
+        try:
+            is_theirs = os.stat(home).st_uid == error.owner
+        except OSError:  # not there yet, or not for us to see
+            is_theirs = True
+        raise HomeError(f"{error}{_or_as(error.owner) if is_theirs else ''}") from None
 
 
 def _make_folder(folder: Path, create: Callable[[str], None]) -> None:
@@ -161,11 +181,9 @@ def _is_writable_by_others(path: Path, status: os.stat_result, way: Way) -> bool
 
 def _check_owner(shown: str, status: os.stat_result, way: Way) -> None:
     if status.st_uid not in _trusted_users():
-        owner = users.shown(status.st_uid)
-        raise HomeError(
-            f"{shown} belongs to {owner}, neither to you nor to root: use another {way.option}"
-            + (_or_as(status.st_uid) if way is _TO_HOME else "")  # what is another's home is not that of their code
-        )
+        others = "and you are root" if os.geteuid() == 0 else "neither to you nor to root"
+        text = f"{shown} belongs to {users.shown(status.st_uid)}, {others}: use another {way.option}"
+        raise _OfAnother(text, status.st_uid)
 
 
 def _or_as(uid: int) -> str:
@@ -197,9 +215,7 @@ def _check_home(folder: Path) -> None:
 def _check_is_ours_alone(home: str, status: os.stat_result) -> None:
     if status.st_uid != os.geteuid():
         owner, you = users.shown(status.st_uid), users.shown(os.geteuid())
-        raise HomeError(
-            f"the home {home!r} belongs to {owner}, and you are {you}: use another --home{_or_as(status.st_uid)}"
-        )
+        raise _OfAnother(f"the home {home!r} belongs to {owner}, and you are {you}: use another --home", status.st_uid)
     mode = stat.S_IMODE(status.st_mode)
     if mode & _WRITABLE_BY_OTHERS:
         raise HomeError(

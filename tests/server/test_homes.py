@@ -255,3 +255,21 @@ def test_on_windows_owners_and_modes_are_not_asked_for_and_a_new_home_is_for_its
     Home(str(above / "new" / "home")).create()
     assert (above / "new" / "home").is_dir()
     assert made == [str(above / "home"), str(above / "new" / "home")]
+
+
+@by_root
+def test_nobody_is_sent_to_a_user_who_does_not_have_the_home_either(above):
+    """The owner of a folder of code, of a link on the way, or of a file in the home."""
+    home, modules, link = above / "home", above / "modules", above / "link"
+    manage("user", "add", "R41", "--os-user", "jdoe", "--home", str(home))
+    modules.mkdir()
+    link.symlink_to(home)
+    for path in (modules, link, home / "planta.sqlite"):
+        os.chown(path, 65534, -1, follow_symlinks=False)
+    for line in (
+        ("jobs", "--home", str(link)),
+        ("jobs", "--home", str(home)),
+        ("serve", "--home", str(above / "new"), "--modules", str(modules)),
+    ):
+        fails("belongs to nobody, and you are root: use another", *line)
+        assert "sudo" not in run_here(*line).stderr
