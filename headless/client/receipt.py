@@ -212,7 +212,7 @@ def _lock(descriptor: int) -> bool:
         os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)  # beyond the lines: what is locked there nobody can read
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except PermissionError:
+        except OSError:  # with EACCES, or under Wine without a number
             return False
     else:
         import fcntl
