@@ -46,7 +46,12 @@ def receive_signals_as_first_process() -> None:
         return
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         if signal.getsignal(signum) is signal.SIG_DFL:
-            signal.signal(signum, lambda signum, _: os._exit(128 + signum))
+            signal.signal(signum, exit_by_signal)
+
+
+def exit_by_signal(signum: int, _frame: object) -> NoReturn:
+    """Ends the process as a shell reports that a signal has ended one."""
+    os._exit(128 + signum)
 
 
 def main(argv: Sequence[str]) -> int:

@@ -100,9 +100,10 @@ def _talk_to_server(name: str) -> Run:
 
 def _manage_server(name: str) -> Run:
     def run_it(argv: Sequence[str]) -> int:
+        from headless.cli import exit_by_signal
         from headless.server.commands import main as server
 
-        if signal.getsignal(signal.SIGINT) not in (signal.SIG_IGN, signal.default_int_handler):
+        if signal.getsignal(signal.SIGINT) in (signal.SIG_DFL, exit_by_signal):
             signal.signal(signal.SIGINT, signal.default_int_handler)  # these commands handle the exception
         return server.main([name, *argv])
 

@@ -27,6 +27,7 @@ from headless.outcome import (
 from headless.protocol.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from headless.protocol.wire import UnsupportedCall
 from headless.server.errors import HomeError
+from headless.server.home_trust import OfAnother
 
 OUR_FAULT = "why (this is a fault of the client or its wire, not of the server)"
 CODES = [
@@ -35,6 +36,7 @@ CODES = [
     (RemoteProtocolError("why"), 1, "why"),
     (CommandFailed("why"), 1, "why"),
     (HomeError("why"), 1, "why"),
+    (OfAnother("why", 1), 1, "why"),
     (LocalProtocolError("why"), 1, OUR_FAULT),
     (ParameterError("why"), 2, "why"),
     (Missing("why"), 2, "why"),

@@ -59,7 +59,8 @@ assert Mine().f() == 1 and not hasattr(value, "__path__")
 def g(): pass
 import copy; copy.copy(value)
 for _ in range(10000): value = value.parent
-print("%s, %.20s %s" % (ppms.x, value, f"{ppms.y}"))
+import sys
+sys.stdout.write("%s, %.20s %s\\n" % (ppms.x, value, f"{ppms.y}"))
 """
     assert output(job(rehearse, code))[-1].startswith("ppms.x, ...")
 

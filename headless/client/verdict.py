@@ -114,14 +114,16 @@ class Verdict:
         handed over twice could run twice."""
         total = self._handed_over + part.jobs
         if part.jobs < 0 or (part.jobs and not part.data):
-            problem = f"sent a Part of {len(part.data)} bytes that hands over {part.jobs} jobs"
+            problem = LocalProtocolError(
+                f"the wire sent a Part of {len(part.data)} bytes that hands over {part.jobs} jobs"
+            )
         elif part.jobs and total > (self._jobs or 0):
-            problem = f"hands over {total} jobs, and there are {self._jobs or 0}"
+            problem = LocalProtocolError(f"the wire hands over {total} jobs, and there are {self._jobs or 0}")
         else:
             return
         if self._parts:  # a wire that counts wrong here may have done so before
             self._doubt()
-        raise LocalProtocolError(f"the wire {problem}")
+        raise problem
 
     def part_left(self, part: Part) -> None:
         """The last byte of it has."""

@@ -29,7 +29,7 @@ _LINKS_MAX = 40
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
-class _OfAnother(HomeError):
+class OfAnother(HomeError):
     """What belongs to this user is neither ours nor root's."""
 
     def __init__(self, text: str, owner: int) -> None:
@@ -91,7 +91,7 @@ def _run_on_home(home: Path, step: Callable[[], None]) -> None:
     """Whoever has the home itself can run this; the owner of a link on the way, or of a file in it, cannot."""
     try:
         _run(home, step)
-    except _OfAnother as error:
+    except OfAnother as error:
         try:
             is_theirs = os.stat(home).st_uid == error.owner
         except OSError:  # not there yet, or not for us to see
@@ -183,7 +183,7 @@ def _check_owner(shown: str, status: os.stat_result, way: Way) -> None:
     if status.st_uid not in _trusted_users():
         others = "and you are root" if os.geteuid() == 0 else "neither to you nor to root"
         text = f"{shown} belongs to {users.shown(status.st_uid)}, {others}: use another {way.option}"
-        raise _OfAnother(text, status.st_uid)
+        raise OfAnother(text, status.st_uid)
 
 
 def _or_as(uid: int) -> str:
@@ -215,7 +215,7 @@ def _check_home(folder: Path) -> None:
 def _check_is_ours_alone(home: str, status: os.stat_result) -> None:
     if status.st_uid != os.geteuid():
         owner, you = users.shown(status.st_uid), users.shown(os.geteuid())
-        raise _OfAnother(f"the home {home!r} belongs to {owner}, and you are {you}: use another --home", status.st_uid)
+        raise OfAnother(f"the home {home!r} belongs to {owner}, and you are {you}: use another --home", status.st_uid)
     mode = stat.S_IMODE(status.st_mode)
     if mode & _WRITABLE_BY_OTHERS:
         raise HomeError(

@@ -68,7 +68,7 @@ def stop(terminal):
     terminal.wait_for("Password for R41: ")
     wait_until(lambda: not terminal.echoes)
     terminal.type("half\x1a")
-    terminal.wait_for(f"stopped by {signal.SIGTSTP:d}")
+    terminal.wait_for(f"stopped by {signal.SIGTSTP:d}\r\n$ ")
     assert terminal.echoes
 
 
@@ -84,7 +84,7 @@ def test_ctrl_z_gives_the_terminal_back_and_the_question_comes_again(at_shell, t
 def test_in_the_background_the_command_waits_for_the_terminal_and_takes_nothing(at_shell):
     stop(at_shell)
     at_shell.type("bg\n")
-    at_shell.wait_for(f"stopped by {signal.SIGTTOU:d}")
+    at_shell.wait_for(f"stopped by {signal.SIGTTOU:d}\r\n$ ")
     assert at_shell.echoes
     ask_again(at_shell, "fg")
     at_shell.wait_for("fg\r\nPassword for R41: ")

@@ -39,6 +39,7 @@ NOT_MET = (
     " needs one SESSIONno argument",
     " is not the name of a session",
     "this wire cannot",
+    "a heartbeat that is not",  # of a wire; see test_sloppy_wires.py
     "an unknown version of access control lists",  # is said in other words; see test_password_file.py
     # Of `password-file`; see test_password_file_command.py.
     "standard input",

@@ -261,7 +261,6 @@ def test_on_windows_owners_and_modes_are_not_asked_for_and_a_new_home_is_for_its
 def test_nobody_is_sent_to_a_user_who_does_not_have_the_home_either(above):
     """The owner of a folder of code, of a link on the way, or of a file in the home."""
     home, modules, link = above / "home", above / "modules", above / "link"
-    manage("user", "add", "R41", "--os-user", "jdoe", "--home", str(home))
     modules.mkdir()
     link.symlink_to(home)
     for path in (modules, link, home / "planta.sqlite"):
