@@ -32,14 +32,15 @@ _T = TypeVar("_T")
 
 
 class _JobOutput:
-    """What one job prints. `sizes` is how much of each stream there is, in bytes; that is final once it `is_complete`,
-    whatever a child of the job still adds."""
+    """What one job prints. `sizes` is how much of each stream there was at the last of so many `looks`, in bytes; that
+    is final once it `is_complete`, whatever a child of the job still adds."""
 
     def __init__(self, batch: Batch, number: int, paths: dict[str, Path]) -> None:
         self._batch = batch
         self._number = number
         self.paths = paths
         self.sizes = dict.fromkeys(paths, 0)
+        self.looks = 0
         self.is_complete = False
         self.completing: asyncio.Future[None] | None = None
         self.error: OSError | None = None
@@ -52,6 +53,7 @@ class _JobOutput:
 
     def set_sizes(self, sizes: list[int]) -> None:
         """Wakes the followers if something has come."""
+        self.looks += 1
         found = dict(zip(self.paths, sizes))
         if found != self.sizes:
             self.sizes = found
@@ -71,12 +73,18 @@ class Follower:
         self._output = output
         self._skipped = {STDOUT: offset.stdout, STDERR: offset.stderr}
         self._tails: dict[str, Tail] = {}
+        self._held: dict[str, int] = {}  # the streams that hold the beginning of a line, since which look
 
     @property
     def is_due(self) -> bool:
         """Whether it need not wait for a change to get more."""
         output = self._output
         return output.is_over > output.is_complete or any(self._is_due(stream) for stream in STREAMS)
+
+    @property
+    def holds_a_line(self) -> bool:
+        """Whether the next look may bring more even if nothing has come."""
+        return bool(self._held)
 
     @property
     def is_at_end(self) -> bool:
@@ -103,13 +111,17 @@ class Follower:
             size, is_complete = output.sizes[stream], output.is_complete
             piece = await self._files.read(output.paths[stream], *tail.range(size, is_complete))
             text = tail.take(piece, size, is_complete)
+            self._held.pop(stream, None)
             if tail.holds_a_line:
+                self._held[stream] = output.looks
                 break
         return text
 
     def _is_due(self, stream: str) -> bool:
-        tail = self._tails.get(stream)
-        return tail is None or tail.is_due(self._output.sizes[stream], self._output.is_complete)
+        tail, output = self._tails.get(stream), self._output
+        if self._held.get(stream) == output.looks and not output.is_complete:
+            return False  # the rest of the line may have come since that look
+        return tail is None or tail.is_due(output.sizes[stream], output.is_complete)
 
 
 class FollowedOutput:

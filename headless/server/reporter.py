@@ -79,5 +79,6 @@ class Reporter:
                     told = loop.time()
                     yield Alive()
                 elif not follower.is_at_end:
-                    pause = POLL_SECONDS if follower.is_due else self._heartbeat - silence
+                    is_soon = follower.is_due or follower.holds_a_line
+                    pause = POLL_SECONDS if is_soon else self._heartbeat - silence
                     await asyncio.wait({changed}, timeout=pause)

@@ -6,10 +6,11 @@ from __future__ import annotations
 import errno
 import threading
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
-from headless.server import followed_output
+from headless.server import followed_output, reporter
 from headless.server.tail import Marks, read_piece
 from support.in_process import serve_here
 from support.job_code import Gate
@@ -160,3 +161,30 @@ def test_a_disk_that_does_not_answer_ends_the_connection_in_time(tmp_path, monke
             client.expect_end()
 
     serve_here(tmp_path / "home", talk, heartbeat=1)
+
+
+def test_the_beginning_of_a_line_waits_for_the_next_look_however_late_that_is(tmp_path, monkeypatch):
+    """And not only for the next turn of a follower, who would give it out without what has come meanwhile."""
+    monkeypatch.setattr(followed_output, "POLL_SECONDS", 0.5)
+    monkeypatch.setattr(reporter, "POLL_SECONDS", 0.01)
+    looks = counted(monkeypatch, "_sizes")
+    gate = Gate(tmp_path / "gate")
+    code = f"import sys\nsys.stdout.write('one ')\n{gate.code}sys.stdout.write('line\\n')"
+
+    def talk(address: str) -> None:
+        with RawClient(address).log_in() as client:
+            client.submit(py_code(code))
+            wait_until(lambda: has_printed(tmp_path / "home"))
+            count = len(looks)
+            wait_until(lambda: len(looks) > count)
+            gate.open()
+            texts = []
+            while (element := client.element()).tag != "ended":
+                texts += [element.text] if element.tag == "output" else []
+            assert texts == ["one line\n"]
+
+    serve_here(tmp_path / "home", talk)
+
+
+def has_printed(home: Path) -> bool:
+    return any(path.stat().st_size for path in (home / "output").glob("*/1.stdout"))
