@@ -204,12 +204,15 @@ class _HiddenLine:
         self._waiter = waiter
         self._before = termios.tcgetattr(terminal)
         self._handlers: dict[int, Any] = {}
+        self._times_continued = 0
 
     def __enter__(self) -> _HiddenLine:
         try:
             for signum, handler in ((signal.SIGTSTP, self._stop), (signal.SIGCONT, self._go_on)):
                 if signal.getsignal(signum) == signal.SIG_DFL:
                     self._handlers[signum] = signal.signal(signum, handler)
+            self._hide()
+            self._flush()
             self._ask()
         except BaseException:
             self.__exit__()
@@ -222,6 +225,7 @@ class _HiddenLine:
         with suppress(OSError, self._termios.error):
             if self._is_in_foreground():
                 self._set(self._before)
+                self._flush()
                 os.write(self._terminal, b"\n")
 
     def read(self) -> bytes:
@@ -237,7 +241,6 @@ class _HiddenLine:
         return line.removesuffix(b"\n")
 
     def _ask(self) -> None:
-        self._hide()
         self._waiter.wait(self._terminal, WRITE)
         os.write(self._terminal, self._prompt)
 
@@ -246,12 +249,14 @@ class _HiddenLine:
         hidden[3] &= ~self._termios.ECHO
         self._set(hidden)
 
+    def _flush(self) -> None:
+        """Forgets what has been typed for what was before."""
+        self._termios.tcflush(self._terminal, self._termios.TCIFLUSH)
+
     def _set(self, attributes: list[Any]) -> None:
-        """What has been typed for what was before is forgotten."""
         while True:
             try:
                 self._termios.tcsetattr(self._terminal, self._termios.TCSANOW, attributes)
-                self._termios.tcflush(self._terminal, self._termios.TCIFLUSH)
             except self._termios.error as error:
                 if error.args[0] != errno.EINTR:  # in the background it has stopped the process (SIGTTOU)
                     raise
@@ -277,7 +282,11 @@ class _HiddenLine:
 
     def _go_on(self, _signum: int, _frame: object) -> None:
         self._waiter.check()  # what ends the process needs no terminal
-        self._ask()
+        self._times_continued += 1
+        turn = self._times_continued
+        self._hide()
+        if turn == self._times_continued:  # else it was stopped here, in the background, and has asked since
+            self._ask()
 
 
 def _bcrypt_hash(password: bytes, salt: bytes) -> bytes:

@@ -5,10 +5,11 @@ from __future__ import annotations
 
 import os
 import socket
+import stat
 from contextlib import suppress
 
 from headless.client.waiting import READ, WRITE
-from headless.outcome import ConnectionLost, HeadlessError, SessionError, fault_of_file
+from headless.outcome import ConnectionLost, HeadlessError, ParameterError, SessionError, fault_of_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,8 +48,8 @@ class Stream:
 
         self._wants_read, self._wants_write = (ssl.SSLWantReadError,), (ssl.SSLWantWriteError,)
         try:
-            # It reads what the system trusts, or SSL_CERT_FILE, which may be a FIFO.
-            context = self._waiter.run_in_thread(ssl.create_default_context)
+            _check_trusted_places()
+            context = ssl.create_default_context()
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             tls = context.wrap_socket(self._socket, server_hostname=host, do_handshake_on_connect=False)
         except (OSError, ValueError) as error:
@@ -217,6 +218,14 @@ def _trusted_places() -> list[tuple[str, str]]:
     it cannot read it: the variable, and a path that it names."""
     named = [("SSL_CERT_FILE", path) for path in [os.environ.get("SSL_CERT_FILE")] if path]
     return named + [("SSL_CERT_DIR", path) for path in os.environ.get("SSL_CERT_DIR", "").split(os.pathsep) if path]
+
+
+def _check_trusted_places() -> None:
+    """Raises ParameterError for a FIFO, which OpenSSL would wait for, up to Python 3.10 with all threads."""
+    for variable, path in _trusted_places():
+        with suppress(OSError, ValueError):
+            if stat.S_ISFIFO(os.stat(path).st_mode):
+                raise ParameterError(f"{variable}: {path!r} is a FIFO, and not a file with certificates")
 
 
 def _look_into(path: str, is_folder: bool) -> None:
