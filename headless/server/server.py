@@ -165,8 +165,7 @@ class Server:
                     published = status
             with suppress(Overloaded):  # and room for the journal, which may have used what there was
                 await self._files.call(self._disk.set_aside)
-            with suppress(
-                Overloaded, OSError
-            ):  # a server that has nothing to do, too, notices that it is none any more
+            # A server that has nothing to do notices, too, that its home was replaced.
+            with suppress(Overloaded, OSError):
                 await self._files.call(self._home.check_held)
             await asyncio.sleep(_STATUS_SECONDS)

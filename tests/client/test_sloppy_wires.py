@@ -238,6 +238,12 @@ def test_a_session_without_an_end_is_a_1_soon_after_the_last_job_or_a_3_after_th
     assert time.monotonic() - begun < 3
 
 
+def test_without_t_jobs_that_have_all_ended_and_were_not_accepted_are_no_3():
+    alive = [[Output(None, "stdout", "alive\n")]] * 100_000
+    end = end_of(receive=[[IN], FINISHED, *alive], receipts=1_000_000, patience=1)
+    assert (end.code, end.submission) == (1, SUBMITTED)
+
+
 def test_a_connection_that_is_lost_then_is_taken_up_as_ever(monkeypatch):
     monkeypatch.setattr(session, "END_SECONDS", 0.3)
     receive = [[CAN_ATTACH], [Accepted(), *FINISHED], [], [CAN_ATTACH], [Attached(2, Offset(3)), Ended("ok")]]

@@ -7,10 +7,12 @@ import signal
 import pytest
 
 from headless.server.accounts import Account
+from headless.server.batch_queue import BatchQueue
+from support.in_process import serve_here
 from support.job_code import Gate
 from support.job_server import QuickServer, journal, states
 from support.process import current_user
-from support.raw_client import connect, py_code
+from support.raw_client import RawClient, connect, py_code
 from support.waiting import wait_until
 
 
@@ -148,3 +150,29 @@ def test_a_title_that_xml_cannot_carry_is_listed_all_the_same(server):
         client.report()
     (listed,) = sessions(server)
     assert listed["title"] == "'\ud7ff'"
+
+
+def test_a_batch_that_was_cancelled_while_it_waited_does_not_start_whatever_is_read_of_requests(tmp_path, monkeypatch):
+    """The list of requests may be one that was read before."""
+    see_to = BatchQueue._see_to
+
+    async def see_to_and_forget(queue, request):
+        await see_to(queue, request)
+        queue._requests = []
+
+    monkeypatch.setattr(BatchQueue, "_see_to", see_to_and_forget)
+    gate, mark = Gate(tmp_path / "gate"), tmp_path / "mark"
+
+    def talk(address: str) -> None:
+        with RawClient(address).log_in() as first, RawClient(address).log_in() as second:
+            first.submit(py_code(gate.code))
+            first.expect("started")
+            second.submit(py_code(f"open({str(mark)!r}, 'w')"))
+            with RawClient(address).log_in() as client:
+                client.send(f'<cancel session="{second.session}"/>')
+                assert client.expect("cancelled").attrib["state"] == "queued"
+            gate.open()
+            first.report()
+
+    serve_here(tmp_path / "home", talk, workers=1)
+    assert not mark.exists()
