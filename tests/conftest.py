@@ -33,8 +33,10 @@ def pytest_configure():
 def pytest_collection_modifyitems(items):
     for item in items:
         is_in_slow_folder = item.path.relative_to(HERE).parts[0] in SLOW_FOLDERS and item.path.name not in QUICK_FILES
-        if is_in_slow_folder or SLOW_FIXTURES.intersection(item.fixturenames):
+        if is_in_slow_folder or SLOW_FIXTURES.intersection(item.fixturenames) or item.get_closest_marker("large"):
             item.add_marker("slow")
+        for marker in item.iter_markers("version"):
+            assert marker.args, f"{item.nodeid}: the marker 'version' says why"
 
 
 @pytest.fixture
