@@ -106,7 +106,7 @@ def strike(command, scripted, moment, *signals, apart=0.0, receipts=""):
     """Runs the command and sends these signals; returns what is wrong with how it ended, "" for nothing."""
     session = Session()
     line = ("-s", scripted(session).address, "-t", "-1", "-v", "-c", "pass")
-    with command.start(*line, env={**os.environ, "PLANTA_RECEIPT": str(receipts)}) as process:
+    with command.start(*line, executed=True, env={**os.environ, "PLANTA_RECEIPT": str(receipts)}) as process:
         time.sleep(moment)
         for signum in signals:
             session.signal(process, signum)

@@ -11,17 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from headless.server import peer
-from headless.server.accounts import Account
-from support.credentials import PASSWORD, hash_of
+from headless.server.accounts import Account, keys_from_hash
+from support.credentials import HASH, PASSWORD, hash_of
+from support.fork_server import start
 from support.homes import R41, make_home
 from support.in_process import run_here
-from support.process import PATIENCE, ROOT, current_user, manage
+from support.process import PATIENCE, ROOT, manage
 from support.shims_of import end_shims
 
 # Where the platform does not tell who owns a connection, R41 gets in all the same. And where a signal only kills, a
 # server is asked to stop by the end of its input.
 TRUST = () if peer.can_tell() else ("--trust-osuser",)
 _STOPS_AT_EOF = sys.platform == "win32"
+R42 = Account("R42", None, keys_from_hash(HASH.encode()), number=2)
 
 
 class JobServer:
@@ -33,8 +35,7 @@ class JobServer:
         self.ends_jobs = ends_jobs
 
     def __enter__(self) -> JobServer:
-        self.manage("user", "add", "R41", "--os-user", current_user())
-        self.manage("user", "add", "R42", "--password-stdin", input=PASSWORD + "\n")
+        make_home(self.home, R41, R42)
         self.start()
         return self
 
@@ -42,11 +43,11 @@ class JobServer:
         self.stop()
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "headless", "serve", "--home", str(self.home)]
+        command = ["-m", "headless", "serve", "--home", str(self.home)]
         defaults = {"--listen": "127.0.0.1:0", "--grace": "0"}
         command += [word for pair in defaults.items() if pair[0] not in self.options for word in pair]
         stop = [*(["--end-jobs"] if self.ends_jobs else []), *(["--until-eof"] if _STOPS_AT_EOF else [])]
-        self.process = subprocess.Popen(
+        self.process = start(
             [*command, *stop, *TRUST, *self.options],
             cwd=ROOT,
             stdin=subprocess.PIPE if _STOPS_AT_EOF else subprocess.DEVNULL,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from support.credentials import HASH
+from support.fork_server import start
 
 ROOT = Path(__file__).parent.parent.parent
 SCRIPT = ROOT / "planta_headless.py"
@@ -33,7 +34,7 @@ class Command:
             "text": True,
             "errors": "surrogateescape",
         }
-        return subprocess.Popen([sys.executable, str(SCRIPT), *argv], **{**defaults, **options})
+        return start([str(SCRIPT), *argv], **{**defaults, **options})
 
     def __call__(self, *argv: str | bytes, **options: Any) -> subprocess.CompletedProcess[str]:
         with self.start(*argv, **options) as process:
@@ -55,13 +56,18 @@ class Command:
 
 def manage(*argv: str, check: bool = True, **options: Any) -> subprocess.CompletedProcess[str]:
     """`headless ...`, with the checkout's package."""
-    defaults: dict[str, Any] = {"cwd": ROOT, "capture_output": True, "text": True, "timeout": PATIENCE}
-    if "input" not in options:
-        defaults["stdin"] = subprocess.DEVNULL
-    done = subprocess.run([sys.executable, str(ROOT / "headless"), *argv], **{**defaults, **options}, check=False)
-    assert "Traceback" not in done.stdout + done.stderr
-    assert not check or done.returncode == 0, done.stderr
-    return done
+    defaults: dict[str, Any] = {"cwd": ROOT, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    text = options.pop("input", None)
+    defaults["stdin"] = subprocess.DEVNULL if text is None else subprocess.PIPE
+    with start([str(ROOT / "headless"), *argv], **{**defaults, **options}) as process:
+        try:
+            stdout, stderr = process.communicate(text, PATIENCE)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+    assert "Traceback" not in stdout + stderr
+    assert not check or process.returncode == 0, stderr
+    return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
 def current_user() -> str:
