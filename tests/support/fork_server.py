@@ -18,6 +18,7 @@ import select
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import suppress
 from functools import cache
@@ -29,6 +30,7 @@ _LONGEST = 100_000  # bytes of one message: below what a socket takes at once
 _AT_START = ("PYTHON", "LC_", "LANG", "LD_", "MALLOC_", "GLIBC_", "SSL_", "OPENSSL_")
 _NOT_IMPORTED = re.compile(r"windows|__main__|sitecustomize|recorder")  # they act when they are imported
 _ENVIRONMENT = dict(os.environ)  # of the fork server
+_asking = threading.Lock()  # one thread at a time: what the fork server answers does not say to whom
 _OPTIONS = {"cwd", "env", "stdin", "stdout", "stderr", "text", "errors", "encoding", "bufsize"}
 
 
@@ -42,7 +44,8 @@ def start(program: list[Any], executed: bool = False, **options: Any) -> subproc
 
 def _message(program: list[Any], options: dict[str, Any]) -> bytes | None:
     """Return what the fork server has to know, or None if the program needs an interpreter of its own."""
-    environment = dict(options.get("env") or os.environ)
+    given = options.get("env")
+    environment = dict(os.environ if given is None else given)
     if _at_start(environment) != _at_start(_ENVIRONMENT):
         return None
     words = [os.fsdecode(word) for word in program]
@@ -70,9 +73,9 @@ class _ForkedProcess(subprocess.Popen[Any]):
         files = [own if stream == -1 else stream for own, stream in enumerate(given)]
         self._ended, ended = os.pipe()
         try:
-            control = _server()
-            socket.send_fds(control, [self._message], [*files, ended])
-            self.pid = int(control.recv(20))
+            with _asking:
+                socket.send_fds(_server(), [self._message], [*files, ended])
+                self.pid = int(_server().recv(20))
         finally:
             os.close(ended)
             self._close_pipe_fds(*streams)  # type: ignore[attr-defined]

@@ -65,7 +65,7 @@ def manage(*argv: str, check: bool = True, **options: Any) -> subprocess.Complet
         except subprocess.TimeoutExpired:
             process.kill()
             raise
-    assert "Traceback" not in stdout + stderr
+    assert "Traceback" not in (stdout or "") + (stderr or "")
     assert not check or process.returncode == 0, stderr
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
