@@ -1,17 +1,23 @@
-"""`user add` and `user passwd`: the ways to give an account a password, and every mistake that can be made."""
+"""`user add` and `user passwd`: the ways to give an account a password, and every mistake that can be made. What is
+taken for a password or a password file is asked of the function that reads it, without a home."""
 
 from __future__ import annotations
 
+import getpass
+import io
 import os
 import signal
 import struct
+import sys
 from argparse import Namespace
 from contextlib import closing
 from unittest.mock import patch
 
 import pytest
 
-from headless.protocol import scram
+from headless.outcome import CommandFailed, Interrupted
+from headless.protocol import bcrypt_hash, scram
+from headless.server import accounts
 from headless.server.accounts import COST, Accounts
 from headless.server.commands import new_keys
 from headless.server.home import Home
@@ -23,9 +29,30 @@ from support.process import ROOT, current_user, manage
 from support.waiting import wait_until
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="modes mean nothing on Windows")
-OTHER_HASH = hash_of("another", SALT)
+OTHER_HASH = b"$2b$10$abcdefghijklmnopqrstuu3OXnChv9rsS38y2T8H/NPI6EHTr4uGS"
 IF_TRUSTED = "if nobody else has read it, give it to standard input: --secret-file - < FILE"
 STDIN = f"{PASSWORD}\n".encode()
+
+
+@pytest.fixture
+def cheap(monkeypatch):
+    """New salts have the lowest cost there is."""
+    monkeypatch.setattr(accounts, "COST", 4)
+    monkeypatch.setattr(bcrypt_hash, "MIN_COST", 4)
+
+
+@pytest.fixture
+def secret_file(tmp_path):
+    """Makes a password file."""
+
+    def make(content: str | bytes = HASH + "\n", mode: int = 0o400, name: str = "secret") -> str:
+        path = tmp_path / name
+        path.unlink(missing_ok=True)
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+        path.chmod(mode)
+        return str(path)
+
+    return make
 
 
 def keys_of(home: str, user: str) -> scram.Keys | None:
@@ -39,6 +66,233 @@ def lets_in(keys: scram.Keys | None, secret: bytes) -> bool:
     """Whether the server would believe, with these keys, whoever has this hash."""
     assert keys is not None
     return scram.proof_is_right(keys.stored_key, b"message", scram.client_proof(secret, b"message"))
+
+
+def keys_from(secret_file: str | None = None, stdin: bytes = b"", password_stdin: bool = False) -> scram.Keys:
+    with patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")):
+        return new_keys.read(Namespace(secret_file=secret_file, password_stdin=password_stdin))
+
+
+def refuses(word: str, secret_file: str | None = None, stdin: bytes = b"", password_stdin: bool = False) -> None:
+    """No keys come of it, but one line, which shows no secret."""
+    with pytest.raises(CommandFailed) as refusal:
+        keys_from(secret_file, stdin, password_stdin)
+    complaint = str(refusal.value)
+    assert word in complaint
+    assert "\n" not in complaint
+    assert_harmless(complaint)
+    assert HASH[29:] not in complaint
+    assert PASSWORD not in complaint
+
+
+# A password file
+
+
+def test_an_old_password_file_logs_in_as_it_is(secret_file):
+    spaces = ("", "\n", "\r\n", " \t\n\n")
+    for algorithm, space in [("2a", ""), ("2y", "\n"), *(("2b", space) for space in spaces)]:
+        secret = f"${algorithm}{HASH[3:]}"
+        keys = keys_from(secret_file(space + secret + space))
+        assert keys.salt == secret[:29]
+        assert lets_in(keys, secret.encode()), (algorithm, space)
+        assert not lets_in(keys, OTHER_HASH)
+
+
+def test_a_password_file_may_come_on_standard_input():
+    assert lets_in(keys_from("-", HASH.encode() + b"\n"), HASH.encode())
+
+
+def test_anything_but_one_hash_is_refused(secret_file):
+    contents: list[tuple[str | bytes, str]] = [
+        ("", "does not hold one bcrypt hash"),
+        (PASSWORD, "does not hold one bcrypt hash"),
+        (HASH[:-1], "does not hold one bcrypt hash"),
+        (f"{HASH}\n{HASH}", "does not hold one bcrypt hash"),
+        (f"R42:{HASH}", "does not hold one bcrypt hash"),
+        ("\ufeff" + HASH, "byte order mark"),
+        (HASH.encode("utf-16"), "byte order mark"),
+        (HASH.replace("$10$", "$09$"), "a cost of 9"),
+        (HASH.replace("$10$", "$16$"), "a cost of 16"),
+    ]
+    for content, word in contents:
+        refuses(word, secret_file(content))
+        refuses(word, "-", content.encode() if isinstance(content, str) else content)
+
+
+def test_a_file_that_is_too_long_is_refused(secret_file):
+    assert lets_in(keys_from(secret_file(HASH + " " * (4096 - 60))), HASH.encode())
+    refuses("4097 bytes", secret_file(HASH + " " * (4097 - 60)))
+    refuses("more than 4096 bytes", "-", HASH.encode() + b" " * (4097 - 60))
+    refuses("more than 4096 bytes", "-", HASH.encode() + b" " * 10_000_000)
+
+
+def test_a_file_that_is_missing_is_refused(tmp_path):
+    refuses("missing' does not exist", str(tmp_path / "missing"))
+    refuses("cannot be read", "x" * 5000)
+    refuses("cannot be read", "a\0b")
+
+
+@posix_only
+def test_a_file_that_is_open_to_others_is_refused_with_the_mode_and_the_mend(secret_file):
+    for mode in (0o404, 0o402, 0o401, 0o420, 0o644, 0o666, 0o777):
+        refuses(f"(mode {mode:04o}): {IF_TRUSTED}", secret_file(mode=mode))
+
+
+@posix_only
+def test_a_file_for_its_owner_and_at_most_its_group_is_fine(secret_file):
+    for mode in (0o400, 0o600, 0o440, 0o640):
+        assert lets_in(keys_from(secret_file(mode=mode)), HASH.encode()), oct(mode)
+
+
+@posix_only
+def test_a_link_is_followed_and_what_it_leads_to_is_checked(secret_file, tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to(secret_file(mode=0o444))
+    refuses("0444", str(link))
+    link.unlink()
+    link.symlink_to(secret_file(name="closed"))
+    assert lets_in(keys_from(str(link)), HASH.encode())
+
+
+@posix_only
+@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() != 0, reason="only root can give a file away")
+def test_a_file_of_another_user_is_refused_unless_that_is_root(secret_file):
+    path = secret_file()
+    os.chown(path, 12345, -1)
+    refuses("belongs to user number 12345", path)
+    os.chown(path, 0, -1)
+    with patch.object(os, "geteuid", lambda: 12345):
+        keys = keys_from(path)
+    assert lets_in(keys, HASH.encode())
+
+
+@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="access control lists are Linux's here")
+def test_a_file_with_an_access_control_list_is_refused(secret_file):
+    path = secret_file()
+    entries = [(0x01, 4, 2**32 - 1), (0x02, 4, 12345), (0x04, 0, 2**32 - 1), (0x10, 4, 2**32 - 1), (0x20, 0, 2**32 - 1)]
+    access_list = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    try:
+        os.setxattr(path, "system.posix_acl_access", access_list)
+    except OSError as error:
+        pytest.skip(f"there are none in this file system: {error}")
+    refuses(f"access control list: {IF_TRUSTED}", path)
+
+
+@posix_only
+def test_what_is_no_regular_file_is_refused_and_nothing_hangs(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo, 0o400)
+    for path in (str(fifo), str(tmp_path), "/dev/zero", "/dev/null"):
+        refuses("is not a regular file", path)
+
+
+# A password
+
+
+@pytest.mark.usefixtures("cheap")
+def test_a_password_on_standard_input_has_a_new_salt():
+    salts = set()
+    for _ in range(2):
+        keys = keys_from(stdin=STDIN, password_stdin=True)
+        salts.add(keys.salt)
+        assert keys.salt.startswith("$2b$04$")
+        assert lets_in(keys, hash_of(PASSWORD, keys.salt))
+        assert not lets_in(keys, hash_of("another", keys.salt))
+    assert len(salts | {SALT}) == 3
+
+
+def test_a_password_is_refused_that_is():
+    for password, word in [
+        (b"x" * 73 + b"\n", "73 bytes"),
+        ("ü".encode() * 37 + b"\n", "74 bytes"),
+        (b"\n", "0 bytes"),
+        (b"", "0 bytes"),
+        (b"a\0b\n", "NUL"),
+        (b"\xff\n", "UTF-8"),
+    ]:
+        refuses(word, stdin=password, password_stdin=True)
+
+
+@pytest.mark.usefixtures("cheap")
+def test_a_password_of_72_bytes_is_the_longest():
+    password = "ü" * 36
+    keys = keys_from(stdin=f"{password}\r\n".encode(), password_stdin=True)
+    assert lets_in(keys, hash_of(password, keys.salt))
+
+
+class Questions:
+    """A terminal at which these answers are given. Functions are called, as by whoever types."""
+
+    def __init__(self, *answers):
+        self._answers = list(answers)
+        self.asked = []
+
+    def __call__(self, prompt):
+        self.asked.append(prompt)
+        answer = self._answers.pop(0)
+        return answer() if callable(answer) else answer
+
+
+@pytest.fixture
+def at_terminal(monkeypatch):
+    """The answers to the next questions."""
+
+    def answer(*answers):
+        questions = Questions(*answers)
+        monkeypatch.setattr(getpass, "getpass", questions)
+        monkeypatch.setattr(new_keys, "is_at_terminal", lambda: True)
+        return questions
+
+    return answer
+
+
+def end_of_input():
+    raise EOFError
+
+
+@pytest.mark.usefixtures("cheap")
+def test_a_password_is_asked_for_twice(at_terminal):
+    questions = at_terminal(PASSWORD, PASSWORD)
+    keys = keys_from()
+    assert lets_in(keys, hash_of(PASSWORD, keys.salt))
+    assert questions.asked == ["Password: ", "The same again: "]
+
+
+def test_a_password_that_is_not_typed_twice_is_refused(at_terminal):
+    for answers, word in [
+        ((PASSWORD, "other"), "two different passwords"),
+        ((PASSWORD, end_of_input), "no password was given"),
+        ((end_of_input,), "no password was given"),
+    ]:
+        at_terminal(*answers)
+        refuses(word)
+
+
+@posix_only
+def test_a_signal_at_the_question_interrupts_it_and_what_it_did_before_is_back(at_terminal):
+    for name in ("SIGTERM", "SIGHUP"):
+        signum = getattr(signal, name)
+        before = signal.getsignal(signum)
+        for handler in (signal.SIG_DFL, signal.SIG_IGN):
+            signal.signal(signum, handler)
+            try:
+                at_terminal(lambda signum=signum: os.kill(os.getpid(), signum), PASSWORD)
+                if handler is signal.SIG_DFL:
+                    with pytest.raises(Interrupted) as interrupted:
+                        keys_from()
+                    assert interrupted.value.signum == signum
+                else:
+                    refuses("two different passwords")
+                assert signal.getsignal(signum) is handler
+            finally:
+                signal.signal(signum, before)
+
+
+def test_without_a_terminal_nothing_is_asked():
+    refuses("no terminal")
+
+
+# The commands
 
 
 class Give:
@@ -65,46 +319,11 @@ def give(request, home):
     return Give(home, request.param)
 
 
-def refuses(give: Give, word: str, *argv: str, stdin: bytes = b"") -> None:
-    """The command fails with one line, which shows no secret, and changes nothing."""
-    done = run_here(*give(*argv), stdin=stdin)
-    assert (done.status, done.stdout) == (1, "")
-    (complaint,) = done.stderr.splitlines()
-    assert word in complaint
-    assert_harmless(complaint)
-    assert HASH[29:] not in complaint
-    assert PASSWORD not in complaint
-    assert give.state() == give.before
-
-
-@pytest.mark.parametrize("algorithm", ["2a", "2b", "2y"])
-@pytest.mark.parametrize("space", ["", "\n", "\r\n", " \t\n\n"])
-def test_an_old_password_file_logs_in_as_it_is(give, command, algorithm, space):
-    secret = f"${algorithm}{HASH[3:]}"
-    assert prints(*give("--secret-file", command.secret_file(space + secret + space))) == []
+def test_the_account_gets_it_and_neither_password_nor_hash_is_in_the_home(give, secret_file):
+    assert prints(*give("--secret-file", secret_file())) == []
     keys = keys_of(give.home, "R42")
-    assert keys is not None
-    assert keys.salt == secret[:29]
-    assert lets_in(keys, secret.encode())
-    assert not lets_in(keys, hash_of("wrong", SALT))
-
-
-def test_a_password_file_may_come_on_standard_input(give):
-    assert prints(*give("--secret-file", "-"), stdin=f"{HASH}\n".encode()) == []
-    assert lets_in(keys_of(give.home, "R42"), HASH.encode())
-
-
-def test_a_password_on_standard_input_has_a_new_salt(give):
-    assert prints(*give("--password-stdin"), stdin=STDIN) == []
-    keys = keys_of(give.home, "R42")
-    assert keys is not None
-    assert keys.salt.startswith(f"$2b${COST}$")
-    assert keys.salt != SALT
-    assert lets_in(keys, hash_of(PASSWORD, keys.salt))
-
-
-def test_neither_the_password_nor_the_hash_is_in_the_home(give, command):
-    prints(*give("--secret-file", command.secret_file()))
+    assert lets_in(keys, HASH.encode())
+    assert not lets_in(keys, OTHER_HASH)
     for name in os.listdir(give.home):
         path = os.path.join(give.home, name)
         if os.path.isfile(path):
@@ -114,193 +333,37 @@ def test_neither_the_password_nor_the_hash_is_in_the_home(give, command):
             assert PASSWORD.encode() not in content
 
 
-@pytest.mark.parametrize(
-    ("content", "word"),
-    [
-        ("", "does not hold one bcrypt hash"),
-        (PASSWORD, "does not hold one bcrypt hash"),
-        (HASH[:-1], "does not hold one bcrypt hash"),
-        (f"{HASH}\n{HASH}", "does not hold one bcrypt hash"),
-        (f"R42:{HASH}", "does not hold one bcrypt hash"),
-        ("\ufeff" + HASH, "byte order mark"),
-        (HASH.replace("$10$", "$09$"), "a cost of 9"),
-        (HASH.replace("$10$", "$16$"), "a cost of 16"),
-    ],
-)
-@pytest.mark.parametrize("by", ["file", "standard input"])
-def test_anything_but_one_hash_is_refused(give, command, content, word, by):
-    if by == "file":
-        refuses(give, word, "--secret-file", command.secret_file(content))
-    else:
-        refuses(give, word, "--secret-file", "-", stdin=content.encode())
+def test_what_is_refused_changes_nothing(give, secret_file):
+    for argv, stdin, word in [
+        (("--secret-file", secret_file(PASSWORD)), b"", "does not hold one bcrypt hash"),
+        (("--secret-file", "-"), STDIN, "does not hold one bcrypt hash"),
+        (("--password-stdin",), b"a\0b\n", "NUL"),
+        ((), b"", "no terminal"),
+    ]:
+        fails(word, *give(*argv), stdin=stdin)
+        assert give.state() == give.before
 
 
-def test_a_hash_that_windows_has_written_as_utf_16_is_refused(give, tmp_path):
-    path = tmp_path / "secret"
-    path.write_bytes(HASH.encode("utf-16"))
-    path.chmod(0o400)
-    refuses(give, "byte order mark", "--secret-file", str(path))
-
-
-def test_a_file_that_is_too_long_is_refused(give, command):
-    refuses(give, "5060 bytes", "--secret-file", command.secret_file(HASH + " " * 5000))
-    refuses(give, "more than 4096 bytes", "--secret-file", "-", stdin=HASH.encode() + b" " * 10_000_000)
-
-
-def test_a_file_that_is_missing_is_refused(give, tmp_path):
-    refuses(give, "missing' does not exist", "--secret-file", str(tmp_path / "missing"))
-    refuses(give, "cannot be read", "--secret-file", "x" * 5000)
-    refuses(give, "cannot be read", "--secret-file", "a\0b")
-
-
-@posix_only
-@pytest.mark.parametrize("mode", [0o404, 0o402, 0o401, 0o420, 0o644, 0o666, 0o777])
-def test_a_file_that_is_open_to_others_is_refused_with_the_mode_and_the_mend(give, command, mode):
-    refuses(give, f"(mode {mode:04o}): {IF_TRUSTED}", "--secret-file", command.secret_file(mode=mode))
-
-
-@posix_only
-@pytest.mark.parametrize("mode", [0o400, 0o600, 0o440, 0o640])
-def test_a_file_for_its_owner_and_at_most_its_group_is_fine(give, command, mode):
-    assert prints(*give("--secret-file", command.secret_file(mode=mode))) == []
-
-
-@posix_only
-def test_a_link_is_followed_and_what_it_leads_to_is_checked(give, command, tmp_path):
-    link = tmp_path / "link"
-    link.symlink_to(command.secret_file(mode=0o444))
-    refuses(give, "0444", "--secret-file", str(link))
-    link.unlink()
-    link.symlink_to(command.secret_file(name="closed"))
-    assert prints(*give("--secret-file", str(link))) == []
-
-
-@posix_only
-@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() != 0, reason="only root can give a file away")
-def test_a_file_of_another_user_is_refused_unless_that_is_root(give, command):
-    path = command.secret_file()
-    os.chown(path, 12345, -1)
-    refuses(give, "belongs to user number 12345", "--secret-file", path)
-    os.chown(path, 0, -1)
-    with patch.object(os, "geteuid", lambda: 12345):
-        keys = new_keys.read(Namespace(secret_file=path))
-    assert lets_in(keys, HASH.encode())
-
-
-@pytest.mark.skipif(not hasattr(os, "setxattr"), reason="access control lists are Linux's here")
-def test_a_file_with_an_access_control_list_is_refused(give, command):
-    path = command.secret_file()
-    entries = [(0x01, 4, 2**32 - 1), (0x02, 4, 12345), (0x04, 0, 2**32 - 1), (0x10, 4, 2**32 - 1), (0x20, 0, 2**32 - 1)]
-    access_list = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
-    try:
-        os.setxattr(path, "system.posix_acl_access", access_list)
-    except OSError as error:
-        pytest.skip(f"there are none in this file system: {error}")
-    refuses(give, f"access control list: {IF_TRUSTED}", "--secret-file", path)
-
-
-@posix_only
-def test_what_is_no_regular_file_is_refused_and_nothing_hangs(give, tmp_path):
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo, 0o400)
-    for path in (str(fifo), str(tmp_path), "/dev/zero", "/dev/null"):
-        refuses(give, "is not a regular file", "--secret-file", path)
-
-
-@pytest.mark.parametrize(
-    ("password", "word"),
-    [
-        pytest.param(b"x" * 73 + b"\n", "73 bytes", id="73 bytes"),
-        pytest.param("ü".encode() * 37 + b"\n", "74 bytes", id="37 characters in 74 bytes"),
-        pytest.param(b"\n", "0 bytes", id="an empty line"),
-        pytest.param(b"", "0 bytes", id="nothing"),
-        pytest.param(b"a\0b\n", "NUL", id="with a NUL"),
-        pytest.param(b"\xff\n", "UTF-8", id="not UTF-8"),
-    ],
-)
-def test_a_password_is_refused_that_is(give, password, word):
-    refuses(give, word, "--password-stdin", stdin=password)
-
-
-def test_a_password_of_72_bytes_is_the_longest(give):
-    password = "ü" * 36
-    prints(*give("--password-stdin"), stdin=f"{password}\r\n".encode())
-    keys = keys_of(give.home, "R42")
-    assert keys is not None
-    assert lets_in(keys, hash_of(password, keys.salt))
-
-
-@pytest.fixture
-def terminal(give):
-    """Runs the command at a terminal."""
-    from support.terminal import Terminal  # not on Windows
-
-    with Terminal(ROOT, *give(), program=("-m", "headless")) as terminal:
-        yield terminal
-
-
-@posix_only
-def test_at_a_terminal_the_password_is_asked_for_twice_and_not_shown(give, terminal):
-    terminal.answer(f"{PASSWORD}\n", "Password: ")
-    terminal.answer(f"{PASSWORD}\n", "The same again: ")
-    assert terminal.end() == 0
-    assert PASSWORD not in terminal.shown
-    keys = keys_of(give.home, "R42")
-    assert keys is not None
-    assert lets_in(keys, hash_of(PASSWORD, keys.salt))
-
-
-@posix_only
-@pytest.mark.parametrize(("again", "word"), [("other\n", "two different passwords"), ("\x04", "no password was given")])
-def test_a_password_that_is_not_typed_twice_is_refused(give, terminal, again, word):
-    terminal.answer(f"{PASSWORD}\n", "Password: ")
-    terminal.answer(again, "The same again: ")
-    assert terminal.end() == 1
-    assert word in terminal.shown
-    assert PASSWORD not in terminal.shown
+def test_a_password_comes_from_one_place(give):
+    for argv in [("--password-stdin", "--secret-file", "secret"), ("--secret-file",), ("-p", "secret")]:
+        done = run_here(*give(*argv), stdin=STDIN)
+        assert (done.status, done.stdout) == (2, ""), argv
     assert give.state() == give.before
 
 
-@posix_only
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP", "SIGINT"])
-def test_a_signal_at_the_question_ends_the_command_by_itself_and_gives_the_echo_back(terminal, name):
-    terminal.wait_for("Password: ")
-    wait_until(lambda: not terminal.echoes)
-    signum = getattr(signal, name)
-    os.kill(terminal.process.pid, signum)
-    assert terminal.end() in (-signum, 256 - signum)
-    assert terminal.echoes
-
-
-def test_without_a_terminal_nothing_is_asked(give):
-    refuses(give, "no terminal")
-
-
-@pytest.mark.parametrize(
-    "argv", [("--password-stdin", "--secret-file", "secret"), ("--secret-file",), ("-p", "secret")]
-)
-def test_a_password_comes_from_one_place(give, argv):
-    done = run_here(*give(*argv), stdin=STDIN)
-    assert (done.status, done.stdout) == (2, "")
-
-
+@pytest.mark.usefixtures("cheap")
 @pytest.mark.parametrize("way", ["--password-stdin", "--secret-file"])
-def test_an_account_can_have_an_os_user_and_a_password(home, command, way):
-    argv = [way, command.secret_file()] if way == "--secret-file" else [way]
+def test_an_account_can_have_an_os_user_and_a_password(home, secret_file, way):
+    argv = [way, secret_file()] if way == "--secret-file" else [way]
     prints("user", "add", "R42", "--os-user", current_user(), *argv, "--home", home, stdin=STDIN)
     assert prints("user", "list", "--home", home)[1] == f"R42 challenge osuser={current_user()}"
 
 
+@pytest.mark.usefixtures("cheap")
 def test_another_password_leaves_the_rest_of_the_account(home):
     prints("user", "limit", "R41", "--no-code", "--home", home)
     prints("user", "passwd", "R41", "--password-stdin", "--home", home, stdin=STDIN)
     assert prints("user", "list", "--home", home) == [f"R41 challenge osuser={current_user()} no-code"]
-
-
-def test_the_old_password_does_not_let_in_any_more(home, command):
-    prints("user", "add", "R42", "--secret-file", command.secret_file(), "--home", home)
-    prints("user", "passwd", "R42", "--password-stdin", "--home", home, stdin=b"another\n")
-    assert not lets_in(keys_of(home, "R42"), HASH.encode())
 
 
 def test_a_user_without_an_account_gets_no_password_and_is_not_asked(home):
@@ -308,6 +371,7 @@ def test_a_user_without_an_account_gets_no_password_and_is_not_asked(home):
     fails("there is no account 'R99'", "user", "passwd", "R99", "--password-stdin", "--home", home, stdin=STDIN)
 
 
+@pytest.mark.usefixtures("cheap")
 def test_a_password_makes_no_home(tmp_path):
     fails("absent", "user", "passwd", "R41", "--password-stdin", "--home", str(tmp_path / "absent"), stdin=STDIN)
     assert list(tmp_path.iterdir()) == []
@@ -318,7 +382,47 @@ def test_the_secret_is_not_asked_of_the_home_before_it_is_right(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_command_as_a_process_takes_a_password_file(home, command):
-    done = manage("user", "add", "R42", "--secret-file", command.secret_file(), "--home", home)
+# As processes
+
+
+@pytest.mark.slow
+def test_the_command_as_a_process_takes_a_password_file(home, secret_file):
+    done = manage("user", "add", "R42", "--secret-file", secret_file(), "--home", home)
     assert (done.stdout, done.stderr) == ("", "")
     assert lets_in(keys_of(home, "R42"), HASH.encode())
+
+
+@pytest.fixture
+def terminal(home):
+    """Runs `user add` at a terminal."""
+    from support.terminal import Terminal  # not on Windows
+
+    with Terminal(ROOT, *Give(home, "add")(), program=("-m", "headless")) as terminal:
+        yield terminal
+
+
+@posix_only
+@pytest.mark.slow
+@pytest.mark.version("getpass")
+def test_at_a_terminal_the_password_is_not_shown(home, terminal):
+    terminal.answer(f"{PASSWORD}\n", "Password: ")
+    terminal.answer(f"{PASSWORD}\n", "The same again: ")
+    assert terminal.end() == 0
+    assert PASSWORD not in terminal.shown
+    keys = keys_of(home, "R42")
+    assert keys is not None
+    assert keys.salt.startswith(f"$2b${COST}$")
+    assert lets_in(keys, hash_of(PASSWORD, keys.salt))
+
+
+@posix_only
+@pytest.mark.slow
+@pytest.mark.version("getpass")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_at_the_question_ends_the_command_by_itself_and_gives_the_echo_back(terminal, name):
+    terminal.wait_for("Password: ")
+    wait_until(lambda: not terminal.echoes)
+    signum = getattr(signal, name)
+    os.kill(terminal.process.pid, signum)
+    assert terminal.end() in (-signum, 256 - signum)
+    assert terminal.echoes

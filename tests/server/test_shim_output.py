@@ -1,0 +1,232 @@
+"""What of a job's output is stored, and what is not: the limit, a disk that is full, and the line that tells what is
+missing. Most of it without a process; how the output gets there, by a real shim."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("fcntl", reason="what is tested here only platforms have that can fork")
+
+
+from headless.server import shim_output
+from headless.server.process import NotStarted
+from headless.server.shim_output import StoredOutput
+from support.job_processes import is_running, new_shims, shim_of, stored
+from support.posix_jobs import SLEEP, end_of, run, start, written
+from support.small_disk import small_disk
+from support.waiting import until
+
+LINE = b"[planta-headless: %d bytes of output were not stored: %s]\n"
+LIMIT = b"the limit is %d bytes"
+NO_FLOOR = 0
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is tested here needs /proc")
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "1.stdout"
+
+
+@pytest.mark.parametrize("piece", [1, 7, 1 << 20], ids="pieces of {} bytes".format)
+def test_as_much_is_stored_as_the_limit_says(path, piece):
+    for printed, limit, expected in [
+        (b"x" * 99, 100, b"x" * 99),
+        (b"x" * 100, 100, b"x" * 100),
+        (b"x" * 101, 100, b"x" * 100 + b"\n" + LINE % (1, LIMIT % 100)),
+        (b"x" * 99 + b"\n" + b"y" * 1000, 100, b"x" * 99 + b"\n" + LINE % (1000, LIMIT % 100)),
+        (b"x", 0, LINE % (1, LIMIT % 0)),
+        (b"", 0, b""),
+    ]:
+        output = StoredOutput(str(path), limit, NO_FLOOR)
+        for begin in range(0, len(printed), piece):
+            output.store(printed[begin : begin + piece])
+        output.complete()
+        assert path.read_bytes() == expected, (printed, limit)
+        assert output.lost == max(0, len(printed) - limit), (printed, limit)
+
+
+def test_what_is_there_from_an_earlier_try_goes_and_whoever_appends_stays(path):
+    path.write_bytes(b"old, and longer than the new one")
+    output = StoredOutput(str(path), 100, NO_FLOOR)
+    output.store(b"new\n")
+    with open(path, "ab") as file:
+        file.write(b"another's\n")
+    output.store(b"newer\n")
+    assert path.read_bytes() == b"new\nanother's\nnewer\n"
+
+
+class Disk:
+    """What the file is written to, which takes so many bytes of each write. `refusals` are errors of the next ones."""
+
+    def __init__(self) -> None:
+        self.takes = 1 << 20
+        self.refusals: list[OSError] = []
+
+    def write(self, descriptor: int, data: bytes) -> int:
+        if self.refusals:
+            raise self.refusals.pop(0)
+        return os.write(descriptor, data[: self.takes])
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(os, name)
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    disk = Disk()
+    monkeypatch.setattr(shim_output, "os", disk)
+    return disk
+
+
+def test_a_disk_that_takes_little_at_a_time_gets_all_of_it(path, disk):
+    output = StoredOutput(str(path), 100, NO_FLOOR)
+    disk.takes = 3
+    output.store(b"one\ntwo\nthree\n")
+    output.complete()
+    assert (path.read_bytes(), output.lost) == (b"one\ntwo\nthree\n", 0)
+
+
+@pytest.mark.parametrize("before", [b"one\n", b"one"], ids=["between lines", "in a line"])
+def test_a_line_stands_where_something_is_missing(path, disk, before):
+    output = StoredOutput(str(path), 1000, NO_FLOOR)
+    output.store(before)
+    disk.refusals = [OSError(28, "")] * 2
+    output.store(b"two\n")
+    output.store(b"too\n")
+    output.store(b"three\n")
+    output.complete()
+    line = LINE % (8, os.strerror(28).encode())
+    assert path.read_bytes() == before + (b"" if before.endswith(b"\n") else b"\n") + line + b"three\n"
+    assert output.lost == 8
+
+
+def test_what_is_missing_at_the_end_is_told_there(path, disk):
+    output = StoredOutput(str(path), 1000, NO_FLOOR)
+    disk.takes, disk.refusals = 2, []
+    output.store(b"one\n")
+    disk.refusals = [OSError(5, "")]
+    output.store(b"two\n")
+    output.complete()
+    assert path.read_bytes() == b"one\n" + LINE % (4, os.strerror(5).encode())
+
+
+def test_it_leaves_some_of_the_disk_to_others(path, monkeypatch):
+    free = 1000
+    monkeypatch.setattr(shim_output, "_free_bytes", lambda *_: free)
+    output = StoredOutput(str(path), 1 << 20, 990)
+    output.store(b"x" * 10)
+    output.store(b"y" * 11)
+    free = 2000
+    output.store(b"z\n")
+    output.complete()
+    assert path.read_bytes() == b"x" * 10 + b"\n" + LINE % (11, b"the disk is full") + b"z\n"
+    assert output.lost == 11
+
+
+def test_the_end_is_known_where_the_disk_cannot_be_asked_and_takes_nothing(path, disk, monkeypatch):
+    def fail(*_):
+        raise OSError(5, "Input/output error")
+
+    output = StoredOutput(str(path), 100, NO_FLOOR)
+    output.store(b"one\n")
+    monkeypatch.setattr(shim_output, "_free_bytes", fail)
+    disk.fsync = fail
+    disk.refusals = [OSError(5, "")] * 3
+    output.store(b"two\n")
+    output.store(b"three\n")
+    output.complete()
+    assert (path.read_bytes(), output.lost) == (b"one\n", 10)
+
+
+# By a real shim
+
+
+@linux
+@pytest.mark.slow
+def test_each_stream_has_its_own_limit_and_what_is_lost_of_both_is_told(folder):
+    code = "import sys; sys.stdout.buffer.write(b'x' * 1000000); sys.stderr.buffer.write(b'y' * 101)"
+    end = run(end_of(folder, code, output_limit=100))
+    spec = folder.spec("")
+    assert stored(spec) == b"x" * 100 + b"\n" + LINE % (999900, LIMIT % 100)
+    assert stored(spec, "stderr") == b"y" * 100 + b"\n" + LINE % (1, LIMIT % 100)
+    assert (end.status, end.lost) == (0, 999901)
+
+
+@linux
+@pytest.mark.slow
+def test_much_output_is_stored_byte_by_byte(folder):
+    code = "import os\nfor n in range(60): os.write(1 + n % 2, bytes((n + i) % 251 for i in range(997)) * 97)"
+    end = run(end_of(folder, code))
+    for place, stream in enumerate(("stdout", "stderr")):
+        pieces = [bytes((n + i) % 251 for i in range(997)) * 97 for n in range(place, 60, 2)]
+        assert stored(folder.spec(""), stream) == b"".join(pieces)
+    assert end.lost == 0
+
+
+@linux
+@pytest.mark.slow
+def test_what_a_job_prints_before_it_ends_is_stored_after_that(folder):
+    """More than one reading takes, and all of it while the shim does nothing."""
+    code = "import fcntl, os; os.kill(os.getppid(), 19); fcntl.fcntl(1, 1031, 1 << 20); os.write(1, b'x' * (1 << 20))"
+
+    async def run_it():
+        process = await start(folder, code)
+        await until(lambda: not is_running(process.pid))
+        os.kill(shim_of(process), 18)
+        return await process.wait()
+
+    assert run(run_it()).status == 0
+    assert stored(folder.spec("")) == b"x" * (1 << 20)
+
+
+@linux
+@pytest.mark.slow
+def test_what_a_job_prints_can_be_read_while_it_runs(folder):
+    async def run_it():
+        process = await start(folder, "print('now'); " + SLEEP)
+        await until(lambda: stored(folder.spec_of(folder.scripts / "1.py")) == b"now\n")
+        await process.end()
+
+    run(run_it())
+
+
+@linux
+@pytest.mark.slow
+def test_output_leaves_some_of_the_disk_to_others(folder):
+    end = run(end_of(folder, "print('x' * 999)", disk_floor=1 << 62))
+    assert stored(folder.spec("")) == LINE % (1000, b"the disk is full")
+    assert (end.status, end.lost) == (0, 1000)
+
+
+@linux
+@pytest.mark.slow
+def test_a_full_disk_takes_away_output_but_no_end(folder):
+    with small_disk(folder.path / "disk", 1 << 19) as disk:
+        output = disk.folder / folder.session / "1"
+        output.parent.mkdir()
+        code = "import sys\nfor _ in range(200): print('x' * 9999)\nprint('end', file=sys.stderr)\nraise SystemExit(3)"
+        end = run(end_of(folder, code, output=str(output)))
+        assert (end.status, end.was_asked) == (3, False)
+        size = Path(f"{output}.stdout").stat().st_size
+        assert size <= 1 << 19
+        assert end.lost >= 2000000 - size
+        assert written(str(output)).end == end
+
+
+@linux
+@pytest.mark.slow
+def test_on_a_disk_that_is_full_nothing_starts(folder):
+    with small_disk(folder.path / "disk", 1 << 19) as disk:
+        output = disk.folder / folder.session / "1"
+        output.parent.mkdir()
+        disk.fill()
+        with pytest.raises(OSError, match="No space left"):
+            run(start(folder, "", output=str(output)))
+        assert run(new_shims().find(str(output))) == NotStarted()
+        disk.make_room()
+        assert run(end_of(folder, "", output=str(output))).status == 0

@@ -1,0 +1,107 @@
+"""Jobs under shims without a server, where the platform can fork: how they are started, and faults that are planted in
+their shims."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import random
+import sys
+import time
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, TypeVar
+
+import pytest
+
+from headless.server import posix_shims
+from headless.server.process import NotStarted, Process, ProcessSpec
+from headless.server.records import Record, read_record
+from support.job_processes import Folder, new_shims
+from support.waiting import in_time
+
+assert sys.platform != "win32"
+
+EXHAUSTIVE = bool(os.environ.get("PLANTA_EXHAUSTIVE"))
+SLEEP = "import time; time.sleep(60)"
+NO_SPACE = f"raise OSError({errno.ENOSPC}, 'No space left on device')"
+
+_T = TypeVar("_T")
+
+
+def chance() -> random.Random:
+    """Random moments. Their seed, which PLANTA_SEED repeats, pytest shows if the test fails."""
+    seed = int(os.environ.get("PLANTA_SEED", "0")) or random.SystemRandom().getrandbits(32)
+    print(f"PLANTA_SEED={seed}")
+    return random.Random(seed)
+
+
+def plant(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    """Lets each shim run this code before it begins: a fault is planted where no test comes otherwise."""
+    program = posix_shims._PROGRAM.replace("shim.main()", f"exec({code!r}); shim.main()")
+    monkeypatch.setattr(posix_shims, "_PROGRAM", program)
+
+
+def make_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked to end has a tenth of the time for that."""
+    plant(monkeypatch, "shim._SECONDS_TO_CLEAN_UP = 0.1; shim._SECONDS_TO_DIE = 0.3")
+
+
+def failing(function: str, condition: str, then: str = NO_SPACE) -> str:
+    """A function of the shim's module os that fails where the condition on its arguments is true."""
+    return (
+        f"real_{function} = shim.os.{function}; calls_{function} = []\n"
+        f"def {function}(*args):\n"
+        f"    if {condition}:\n"
+        f"        calls_{function}.append(args)\n"
+        f"        {then}\n"
+        f"    return real_{function}(*args)\n"
+        f"shim.os.{function} = {function}\n"
+    )
+
+
+def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    return asyncio.run(in_time(coroutine))
+
+
+async def start(folder: Folder, source: str, number: int = 1, **changes: Any) -> Any:
+    return await new_shims().start(folder.spec(source, number, **changes))
+
+
+async def end_of(folder: Folder, source: str, number: int = 1, **changes: Any) -> Any:
+    """None where nobody knows."""
+    return await (await start(folder, source, number, **changes)).wait()
+
+
+def find(folder: Folder, number: int = 1) -> Process | NotStarted | None:
+    """What the next server finds."""
+    return run(new_shims().find(str(folder.output / str(number))))
+
+
+def written(output: str) -> Record:
+    record = read_record(output)
+    assert record is not None
+    return record
+
+
+@contextmanager
+def left_behind(spec: ProcessSpec) -> Iterator[int]:
+    """The number of a job's process that nobody watches any more in this process, as if its server had been killed.
+    Quicker than `left_by_a_server`."""
+
+    async def start_it() -> tuple[int, int]:
+        process = await new_shims().start(spec)
+        return process.pid, process._shim.pid
+
+    pid, shim = run(start_it())
+    yield pid
+    with suppress(ChildProcessError):  # whose shim may have been reaped
+        os.waitpid(shim, 0)
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    begun = time.monotonic()
+    yield
+    assert time.monotonic() - begun < seconds
