@@ -6,12 +6,15 @@ import re
 import signal
 import sqlite3
 from collections import Counter
-from collections.abc import Collection
-from contextlib import closing, suppress
-from typing import NamedTuple
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest.mock import patch
 
+from support import fork_server, job_server
 from support.job_server import QuickServer
-from support.process import PATIENCE
+from support.process import PATIENCE, ROOT
 from support.raw_client import RawClient, Report, connect, osuser_login, py_code
 from support.scripted_server import Disconnected
 from support.shims_of import WatchedJob, send, shims_of
@@ -156,3 +159,19 @@ def is_refused(server: QuickServer) -> bool:
         answer = client.ask(osuser_login(user="R41"))
         assert answer.tag == "welcome" or answer.attrib == {"reason": "busy"}
         return answer.tag == "refused"
+
+
+@contextmanager
+def planted(script: Path, code: str) -> Iterator[None]:
+    """Each server that is started meanwhile runs this code before it begins. It is written to the script."""
+    script.write_text(
+        f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{code}\n"
+        "from headless.commands import main\nsys.exit(main(sys.argv[1:]))\n"
+    )
+
+    def start(program: list[str], **options: Any) -> Any:
+        assert program[:2] == ["-m", "headless"]
+        return fork_server.start([str(script), *program[2:]], **options)
+
+    with patch.object(job_server, "start", start):
+        yield
