@@ -18,6 +18,8 @@ if os.name != "nt":
     pytest.skip("only Windows has these events; elsewhere see test_shutdown.py", allow_module_level=True)
 end_of_session: Any = import_module("headless.windows.end_of_session")  # which only Windows can import
 
+pytestmark = pytest.mark.slow
+
 # Wine sends no Ctrl-Break to another process, so the server gets it from within.
 SERVE = """
 import signal, sys, threading

@@ -12,7 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from support.crashes import check, kill, kill_shims, printed, recorded, shim_of, submitted, traced, wait_until_quiet
+from headless.server import home_lock
+from support import fork_server
+from support.crashes import (
+    check,
+    kill,
+    kill_shims,
+    printed,
+    recorded,
+    shim_of,
+    submitted,
+    traced,
+    traces,
+    wait_until_quiet,
+)
+from support.in_process import run_here
 from support.job_code import Gate, is_free
 from support.job_processes import IGNORE_SIGTERM, Lock, is_running, with_child
 from support.job_server import QuickServer, journal, states
@@ -22,7 +36,11 @@ from support.shims_of import WatchedJob, send, shims_of
 from support.waiting import wait_until
 
 pytest.importorskip("fcntl", reason="Windows has no shims")
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="shims are found by /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="shims are found by /proc"),
+]
+EXHAUSTIVE = bool(os.environ.get("PLANTA_EXHAUSTIVE"))
 
 WATCHED = """
 import os, signal, sys
@@ -69,14 +87,10 @@ def test_a_job_goes_on_without_a_server_and_under_the_next_and_its_whole_output_
         client.expect("started")
         client.expect("output")
     output = server.home / "output" / client.session / "1.stdout"
-    with subprocess.Popen(
-        [sys.executable, "-m", "headless", "jobs", client.session, "--follow", "--home", str(server.home)],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as follower:
+    command = ["-m", "headless", "jobs", client.session, "--follow", "--home", str(server.home)]
+    with fork_server.start(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as follower:
         try:
-            for _ in range(2):
+            for _ in range(1 if end is stop_it else 2):
                 end(server)
                 wait_until_it_grows(output)
                 server.start()
@@ -104,13 +118,12 @@ def check_untraced(server: QuickServer, session: str) -> None:
     assert [line for line in lines if session in line] == [f"{session} 2 starts", f"{session} 2 ends"]
 
 
-@either_way
-def test_no_job_notices_that_the_server_has_ended(server, tmp_path, end):
+def test_no_job_notices_that_the_server_has_ended(server, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server) as client:
         assert printed(submitted(client, py_code(WATCHED + gate.code + UNHARMED))) == "begins\n"
     shim = shim_of(server, client.session)
-    for _ in range(2):
+    for end in (kill_it, stop_it):
         end(server)
         server.start()
     assert shim_of(server, client.session) == shim
@@ -121,54 +134,45 @@ def test_no_job_notices_that_the_server_has_ended(server, tmp_path, end):
 
 
 @either_way
-def test_how_a_job_ended_without_a_server_is_journaled_by_the_next_and_the_rest_of_the_batch_runs(
-    server, tmp_path, end
-):
+def test_how_jobs_ended_without_a_server_is_journaled_by_the_next_and_the_rest_of_a_batch_runs(tmp_path, end):
     gate = Gate(tmp_path / "gate")
-    with connect(server) as client:
-        printed(submitted(client, traced("print('.')\n" + gate.code), traced()))
-    end(server)
-    gate.open()
-    wait_until(lambda: not shims_of(server.home))
-    over = time.time()
-    time.sleep(0.3)
-    server.start()
-    wait_until_quiet(server)
-    check(server)
-    job = journal(server, client.session)[0]
-    assert job["state"] == "ok"
-    ended = recorded(server)[client.session][0].ended
-    assert ended is not None
-    assert ended <= over
-    kill(server)
-    server.start()
-    assert recorded(server)[client.session][0].ended == ended
-
-
-@either_way
-def test_a_job_that_fails_without_a_server_is_failed_with_its_reason(server, tmp_path, end):
-    gate = Gate(tmp_path / "gate")
-    with connect(server) as client:
-        printed(submitted(client, py_code("print('.')\n" + gate.code + "raise SystemExit('no such table')"), traced()))
-    end(server)
-    gate.open()
-    wait_until(lambda: not shims_of(server.home))
-    server.start()
-    wait_until_quiet(server)
-    assert [(job.state, job.message) for job in recorded(server)[client.session]] == [
-        ("failed", "no such table"),
-        ("skipped", ""),
-    ]
+    with QuickServer(tmp_path / "home", "--workers", "2", ends_jobs=False) as server:
+        with connect(server) as good, connect(server) as bad:
+            printed(submitted(good, traced("print('.')\n" + gate.code), traced()))
+            fails = "raise SystemExit('no such table')"
+            printed(submitted(bad, py_code("print('.')\n" + gate.code + fails), py_code("1")))
+        end(server)
+        gate.open()
+        wait_until(lambda: not shims_of(server.home))
+        over = time.time()
+        time.sleep(0.1)
+        server.start()
+        wait_until_quiet(server)
+        assert [(job.state, job.message) for job in recorded(server)[bad.session]] == [
+            ("failed", "no such table"),
+            ("skipped", ""),
+        ]
+        assert journal(server, good.session)[0]["state"] == "ok"
+        assert states(server, good.session) == ["ok", "ok"]
+        each_once = [f"{good.session} {job} {mark}" for job in (1, 2) for mark in ("starts", "ends")]
+        assert sorted(traces(server).elements()) == sorted(each_once)
+        ended = recorded(server)[good.session][0].ended
+        assert ended is not None
+        assert ended <= over
+        kill(server)
+        server.start()
+        assert recorded(server)[good.session][0].ended == ended
 
 
 def test_a_job_that_is_being_started_goes_on_when_the_server_stops(tmp_path):
     with QuickServer(tmp_path / "home", "--workers", "4", ends_jobs=False) as server:
-        for number in range(12):
+        for number in range(0, 12, 1 if EXHAUSTIVE else 2):
             with connect(server) as one, connect(server) as other:
                 for client in (one, other):
                     submitted(client, traced("time.sleep(0.05)"), traced())
                 time.sleep(number / 1000)
-                assert server.stop() == 0
+                server.process.terminate()
+            assert server.wait() == 0
             server.start()
         wait_until_quiet(server)
         check(server)
@@ -182,11 +186,11 @@ def test_as_many_batches_as_there_are_workers_run_also_when_some_were_taken_up(t
             printed(submitted(first, traced("print('.')\n" + gate.code)))
             printed(submitted(second, traced("print('.')\n" + gate.code)))
             submitted(third, traced())
-            end(server)
+        end(server)
         server.start()
         with connect(server) as fourth:
             submitted(fourth, traced())
-            time.sleep(0.3)
+            time.sleep(0.1)
             assert [states(server, each.session) for each in (third, fourth)] == [["queued"]] * 2
             gate.open()
             assert fourth.report().ended == "ok"
@@ -194,14 +198,15 @@ def test_as_many_batches_as_there_are_workers_run_also_when_some_were_taken_up(t
         check(server)
 
 
-def test_a_second_server_does_not_begin_where_one_lives(server, tmp_path):
+def test_a_second_server_does_not_begin_where_one_lives(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(home_lock, "_SECONDS_TO_WAIT", 0.3)
     gate = Gate(tmp_path / "gate")
     with connect(server) as client:
         printed(submitted(client, py_code("print('.')\n" + gate.code)))
-        second = server.manage("serve", "--listen", "127.0.0.1:0", check=False)
+        second = run_here("serve", "--listen", "127.0.0.1:0", "--home", str(server.home))
         gate.open()
         assert client.report().ended == "ok"
-    assert (second.returncode, second.stdout, second.stderr.count("\n")) == (1, "", 1)
+    assert (second.status, second.stdout, second.stderr.count("\n")) == (1, "", 1)
     assert "another server" in second.stderr
 
 
@@ -226,11 +231,11 @@ def lost_its_record(server: QuickServer, session: str, content: str) -> Path:
     return true
 
 
-each_boot = pytest.mark.parametrize("is_same_boot", [True, False], ids=["same start of the machine", "another one"])
-
-
-@each_boot
-@pytest.mark.parametrize("content", [FOLDER, CIRCLE, "garbage", "started x 1 2 3 machine home ."])
+@pytest.mark.parametrize(
+    ("content", "is_same_boot"),
+    [(FOLDER, True), (CIRCLE, False), ("garbage", True), ("started x 1 2 3 machine home .", False)]
+    + EXHAUSTIVE * [(FOLDER, False), (CIRCLE, True), ("garbage", False), ("started x 1 2 3 machine home .", True)],
+)
 def test_one_record_that_cannot_be_read_holds_up_no_other_batch(server, content, is_same_boot):
     with connect(server) as client, connect(server) as waiting:
         printed(submitted(client, py_code("print('.')\nimport time; time.sleep(60)"), traced()))
@@ -263,8 +268,15 @@ def test_a_list_of_jobs_is_whole_whatever_a_record_is(server):
 # What ends
 
 
-@pytest.mark.parametrize("order", ["shim", "shim and server", "server and shim", "server, shim, next server"])
-@pytest.mark.parametrize("options", [{}, {"start_new_session": True}], ids=["child", "child of another group"])
+@pytest.mark.parametrize(
+    ("order", "options"),
+    [
+        ("shim", {"start_new_session": True}),
+        ("shim and server", {}),
+        ("server and shim", {"start_new_session": True}),
+        ("server, shim, next server", {}),
+    ],
+)
 def test_nothing_is_left_of_a_job_whose_shim_was_killed(server, tmp_path, order, options):
     lock = Lock(tmp_path / "lock")
     child = IGNORE_SIGTERM + lock.code()
@@ -328,15 +340,15 @@ def test_several_shims_that_are_killed_cost_no_other_batch(tmp_path):
         check(server, killed=killed)
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGHUP, signal.SIGPIPE])
-def test_what_a_terminal_may_send_to_a_shim_does_not_cost_the_job(server, tmp_path, signum):
+def test_what_a_terminal_may_send_to_a_shim_does_not_cost_the_job(server, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server) as client:
         printed(submitted(client, py_code("print('.')\n" + gate.code), traced()))
-        send(shim_of(server, client.session), signum)
+        for signum in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
+            send(shim_of(server, client.session), signum)
         gate.open()
-        report = client.report()
-    assert report.ended == "ok"
+        assert client.report().ended == "ok"
+    assert not [pid for pid in shims_of(server.home) if is_running(pid)]  # soon after its job
 
 
 def test_sigterm_to_a_shim_ends_its_job_which_is_interrupted(server):
@@ -362,10 +374,3 @@ def test_sigterm_to_the_whole_group_of_the_server_changes_nothing_for_jobs(tmp_p
         gate.open()
         wait_until_quiet(server)
         assert states(server, client.session) == ["ok", "ok"]
-
-
-def test_a_shim_is_gone_soon_after_its_job(server):
-    with connect(server) as client:
-        submitted(client, traced())
-        assert client.report().ended == "ok"
-    assert not [pid for pid in shims_of(server.home) if is_running(pid)]

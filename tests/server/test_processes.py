@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from support.job_code import Gate
 from support.job_processes import (
     IGNORE_SIGTERM,
     Result,
@@ -20,9 +21,11 @@ from support.job_processes import (
 )
 from support.waiting import in_time, until, wait_until
 
+pytestmark = pytest.mark.slow
 HAS_SIGNALS = hasattr(os, "fork")
+EXHAUSTIVE = bool(os.environ.get("PLANTA_EXHAUSTIVE"))
 with_signals = pytest.mark.skipif(not HAS_SIGNALS, reason="here no signal ends a process")
-MANY = 50 if HAS_SIGNALS else 10  # where a process is started slowly
+MANY = 50 if EXHAUSTIVE else 10  # more than there are threads to start them
 END_OF_LINE = os.linesep.encode()
 
 
@@ -75,24 +78,27 @@ def test_what_an_earlier_try_has_printed_is_not_there_any_more(folder):
 
 def test_the_end_says_when_it_was_and_how_long_it_took(folder):
     async def run() -> None:
-        spec = folder.spec("import time; time.sleep(0.2); raise SystemExit(3)")
+        spec = folder.spec("import time; time.sleep(0.1); raise SystemExit(3)")
         before = time.time()
         end = await (await new_shims().start(spec)).wait()
         assert end is not None
         assert (end.status, end.was_asked, end.lost) == (3, False, 0)
-        assert 0.2 <= end.seconds <= time.time() - before
-        assert before + 0.2 <= end.ended <= time.time()
+        assert 0.1 <= end.seconds <= time.time() - before
+        assert before + 0.1 <= end.ended <= time.time()
 
     asyncio.run(in_time(run()))
 
 
-def test_many_may_wait_for_it_and_leave_and_come_late(folder, lock):
+def test_many_may_wait_for_it_and_leave_and_come_late(folder, lock, tmp_path):
+    gate = Gate(tmp_path / "gate")
+
     async def run() -> None:
-        process = await new_shims().start(folder.spec(lock.code("time.sleep(0.2)")))
+        process = await new_shims().start(folder.spec(lock.code(gate.code)))
         waiting = [asyncio.ensure_future(process.wait()) for _ in range(5)]
         await until(lambda: lock.is_taken)
         for each in waiting[:3]:
             each.cancel()
+        gate.open()
         ends = [await process.wait(), *await asyncio.gather(*waiting[3:]), await process.wait()]
         assert all(each.cancelled() for each in waiting[:3])
         assert ends[0] is not None
@@ -102,6 +108,7 @@ def test_many_may_wait_for_it_and_leave_and_come_late(folder, lock):
 
 
 @with_signals
+@pytest.mark.version("signals of the job's interpreter")
 @pytest.mark.parametrize(
     ("before", "status"),
     [
@@ -125,7 +132,12 @@ def test_a_job_that_is_ended_gets_sigterm(folder, lock, before, status):
     assert lock.is_free()
 
 
-def test_ending_a_job_ends_its_children(folder, lock):
+def test_ending_a_job_ends_its_children(folder, lock, monkeypatch):
+    if HAS_SIGNALS:
+        from support.posix_jobs import make_impatient
+
+        make_impatient(monkeypatch)
+
     async def start_and_end() -> None:
         code = with_child(lock, IGNORE_SIGTERM + lock.code(), "time.sleep(60)")
         process = await new_shims().start(folder.spec(code))
@@ -140,7 +152,7 @@ def test_a_job_may_be_ended_as_soon_as_it_is_started_and_again_when_it_is_over(f
     async def start_and_end() -> set[int]:
         jobs, statuses = new_shims(), set()
         for _ in range(
-            20 if HAS_SIGNALS else 5
+            20 if EXHAUSTIVE else 5
         ):  # the process may be anywhere between its first instruction and the script
             process = await jobs.start(folder.spec("import time; time.sleep(60)"))
             await asyncio.gather(process.end(), process.end())

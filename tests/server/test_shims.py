@@ -1,40 +1,33 @@
-"""Shims: all that a job has started ends with it, and its end is known whoever is killed, stopped or gone. What is
-found of it by the next server is in test_shim_records.py, what is stored of its output in test_shim_output.py, how it
-starts and ends otherwise in test_processes.py, and what it finds when it runs in test_job_interpreter.py."""
+"""Shims: all that a job has started ends with it, and its end is known whoever is killed, stopped or gone. Many shims,
+and what they cost, are in test_many_shims.py, what the next server finds in test_shim_records.py, what is stored of the
+output in test_shim_output.py. How a job starts and ends otherwise is in test_processes.py, and what it finds when it
+runs in test_job_interpreter.py."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import subprocess
 import sys
-import threading
-import time
-from contextlib import suppress
 
 import pytest
 
 pytest.importorskip("fcntl", reason="what is tested here only platforms have that can fork")
 
 from headless.server import posix_shims, shim, shims
-from headless.server.process import NotStarted
 from support.job_code import Gate
 from support.job_processes import (
     IGNORE_SIGTERM,
     found,
     is_running,
     kill,
-    left_by_a_server,
     new_shims,
-    private_memory,
-    serve,
     shim_of,
     stored,
     with_child,
 )
-from support.posix_jobs import EXHAUSTIVE, SLEEP, at_most, chance, end_of, find, make_impatient, plant, run, start
-from support.waiting import in_time, until, wait_until
+from support.posix_jobs import SLEEP, at_most, end_of, find, make_impatient, plant, run, start
+from support.waiting import until, wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -295,168 +288,3 @@ def test_a_job_that_takes_its_record_away_has_an_end_all_the_same(folder):
 def test_the_shim_takes_no_part_in_what_the_job_does_to_its_group(folder):
     assert run(end_of(folder, "import os; os.killpg(0, 9)")).status == -signal.SIGKILL
     assert run(end_of(folder, "import os; os.kill(-1, 0); os.killpg(os.getpgid(os.getppid()), 0)")).status == 0
-
-
-# Killed at any moment
-
-
-def test_a_shim_that_is_killed_at_any_moment_leaves_nothing_and_no_doubt(folder, monkeypatch):
-    ran, spawn, moments = folder.path / "ran", posix_shims.spawn, chance()
-
-    def spawn_and_kill(spec):
-        spawned = spawn(spec)
-        timer = threading.Timer(moments.uniform(0, 0.08), kill_if_there, [os.pidfd_open(spawned.shim.pid)])
-        timer.daemon = True
-        timer.start()
-        return spawned
-
-    async def try_once(number):
-        processes, output = new_shims(), str(folder.output / str(number))
-        with suppress(FileNotFoundError):
-            ran.unlink()
-        try:
-            process = await processes.start(folder.spec(code, number))
-        except OSError:
-            assert await processes.find(output) == NotStarted()
-            assert not ran.exists()
-            return "not started"
-        end = await process.wait()
-        again = await processes.find(output)
-        assert (await again.wait() if again else None) == end
-        assert not is_running(process.pid)
-        if end is None:
-            return "unknown"
-        assert (end.status, ran.read_text()) == (0, "x")
-        return "ended"
-
-    async def try_often():
-        outcomes: list[str] = []
-        while len(outcomes) < (1000 if EXHAUSTIVE else 10) or not {"not started", "unknown"} <= set(outcomes):
-            outcomes.append(await in_time(try_once(len(outcomes))))
-
-    code = f"open({str(ran)!r}, 'a').write('x')\nimport os\nif os.fork(): os._exit(0)\nos.setsid()\n"
-    monkeypatch.setattr(posix_shims, "spawn", spawn_and_kill)
-    asyncio.run(try_often())
-
-
-def kill_if_there(descriptor):
-    """By its descriptor: its number may be another's by now."""
-    with suppress(ProcessLookupError):
-        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-    os.close(descriptor)
-
-
-def test_a_server_that_is_killed_at_any_moment_leaves_a_job_that_has_run_once_or_never_will(folder):
-    ran, moments = folder.path / "ran", chance()
-    spec = folder.spec(f"import time; time.sleep(0.05); open({str(ran)!r}, 'a').write('x')")
-
-    async def look():
-        if await new_shims().find(spec.output) == NotStarted():
-            await asyncio.sleep(0.15)
-            return "not started"
-        end = await (await found(spec.output)).wait()
-        assert end is not None
-        assert ran.read_text() == "x"
-        assert (end.status, end.was_asked) == (0, False)
-        ran.unlink()
-        return "ended"
-
-    begun = time.monotonic()
-    with left_by_a_server(spec):
-        seconds = time.monotonic() - begun  # in which a job is started here, now
-    outcomes = [run(look())]
-    while len(outcomes) < (500 if EXHAUSTIVE else 5) or set(outcomes) != {"not started", "ended"}:
-        with suppress(FileNotFoundError):
-            os.unlink(f"{spec.output}.shim")
-        with serve(spec) as server:
-            time.sleep(moments.uniform(0, 1.5 * seconds))
-            server.kill()
-        outcomes.append(run(look()))
-        assert not ran.exists()
-
-
-# What it costs
-
-
-def descriptors():
-    return sorted(os.listdir("/proc/self/fd"))
-
-
-def children():
-    return shim._children(os.getpid())
-
-
-def test_nothing_is_left_of_many_jobs(folder):
-    rounds, count = (10, 10) if EXHAUSTIVE else (2, 4)
-
-    async def run_all():
-        processes = new_shims()
-        await (await processes.start(folder.spec("", 0))).wait()
-        before = descriptors(), children()
-        for each in range(rounds):
-            specs = [folder.spec(f"raise SystemExit({number})", each * count + number) for number in range(count)]
-            specs.append(folder.spec("import os; os.kill(os.getppid(), 9)", 1000))
-            started = await asyncio.gather(*map(processes.start, specs))
-            ends = await asyncio.gather(*(process.wait() for process in started))
-            assert [end and end.status for end in ends] == [*range(count), None]
-            with pytest.raises(OSError, match="absent"):
-                await processes.start(folder.spec("", 2000, folder="/absent"))
-            again = await asyncio.gather(*(processes.find(spec.output) for spec in specs))
-            assert [process and await process.wait() for process in again] == ends
-        assert (descriptors(), children()) == before
-
-    run(run_all())
-
-
-def test_nothing_is_left_of_starts_that_nobody_waits_for_any_more(folder):
-    ran = folder.path / "ran"
-    numbers = range(1, 41, 1 if EXHAUSTIVE else 4)
-
-    async def run_all():
-        processes = new_shims()
-        await (await processes.start(folder.spec("", 0))).wait()
-        before = descriptors(), children()
-        for number in numbers:
-            spec = folder.spec(f"open({str(ran)!r}, 'a').write('x'); {SLEEP}", number)
-            starting = asyncio.ensure_future(processes.start(spec))
-            await asyncio.sleep(number / 1000)
-            if starting.cancel():
-                with pytest.raises(asyncio.CancelledError):
-                    await starting
-            else:
-                await (await starting).end()
-        await until(lambda: (descriptors(), children()) == before)
-        for number in numbers:
-            process = await processes.find(str(folder.output / str(number)))
-            end = None if isinstance(process, NotStarted) or process is None else await process.wait()
-            assert end is None or end.was_asked
-
-    run(run_all())
-
-
-def test_it_does_not_matter_who_reaps(folder):
-    """A server that is the first process of a container reaps all that end."""
-
-    def reap(*_):
-        with suppress(ChildProcessError):
-            while os.waitpid(-1, os.WNOHANG)[0]:
-                pass
-
-    before = signal.signal(signal.SIGCHLD, reap)
-    try:
-        for status in range(3):
-            assert run(end_of(folder, f"raise SystemExit({status})")).status == status
-    finally:
-        signal.signal(signal.SIGCHLD, before)
-
-
-def test_a_shim_needs_little_memory_whatever_its_job_prints(folder, lock):
-    async def run_it():
-        process = await start(folder, "print('x' * 10000000)\n" + lock.code(), output_limit=1 << 20)
-        await until(lambda: lock.is_taken)
-        memory = private_memory(shim_of(process))
-        assert len(os.listdir(f"/proc/{shim_of(process)}/fd")) < 13
-        await process.end()
-        return memory
-
-    assert run(run_it()) <= 4096  # KiB

@@ -17,7 +17,9 @@ from support.process import PATIENCE, SCRIPT
 from support.raw_client import connect, py_code, run
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.skipif(sys.platform != "win32", reason="what is tested here is Windows' own")
+if sys.platform != "win32":
+    pytest.skip("what is tested here is Windows' own", allow_module_level=True)
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
