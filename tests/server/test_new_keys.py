@@ -1,5 +1,5 @@
-"""Where the keys of an account come from: a password, asked for or given, or a password file; and all that can go wrong.
-The commands that give them to an account are in test_password_commands.py."""
+"""Where the keys of an account come from: a password, asked for or given, or a password file; and all that can go wrong
+with them. The commands that give them to an account are in test_password_commands.py."""
 
 from __future__ import annotations
 
