@@ -67,7 +67,7 @@ def kill_while_starting(server: QuickServer, seconds: float) -> None:
 def submit_and_follow(address: str, told: dict[str, Told], chance: random.Random) -> None:
     """Submits a few batches, and follows some of them. Ends with the server."""
     with suppress(Disconnected, ConnectionError, AssertionError, KeyError):  # the last two: it stops, and refuses
-        for _ in range(4):
+        for _ in range(3):
             with RawClient(address) as client:
                 work = [f"time.sleep({chance.uniform(0, 0.1)})" for _ in range(chance.choice((1, 1, 2)))]
                 client.log_in().submit(*map(traced, work))

@@ -179,7 +179,7 @@ IGNORE_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n
 
 def with_child(lock: Lock, code: str, then: str = "", **options: object) -> str:
     """A job that starts a child which holds the lock, and then ends."""
-    child = f"subprocess.Popen([sys.executable, '-c', {code!r}], **{options!r})"
+    child = f"subprocess.Popen([sys.executable, '-I', '-S', '-c', {code!r}], **{options!r})"
     return f"import subprocess, sys\nprocess = {child}\n{lock.wait_for()}process.returncode = 0\n{then}"
 
 

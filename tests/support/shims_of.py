@@ -28,17 +28,27 @@ def shims_of(home: Path) -> dict[int, WatchedJob]:
 
     found: dict[int, WatchedJob] = {}
     parents: dict[int, int] = {}
-    output = f"{os.fsencode(home / 'output').decode()}/"
+    output = os.fsencode(home / "output") + b"/"
     for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
         with suppress(OSError, IndexError, ValueError):
-            words = Path(f"/proc/{entry}/cmdline").read_text("utf-8", "replace").split("\0")
-            path = next((word for word in words if word.startswith(output)), "")
-            if path and any("shim.main()" in word for word in words) and entry.isdigit():
-                session, number = path.removeprefix(output).split("/")
+            words = _command_line(entry)
+            if output in words and b"shim.main()" in words:
+                path = next((word for word in words.split(b"\0") if word.startswith(output)), b"")
+                session, number = path[len(output) :].decode().split("/")
                 parents[int(entry)] = int(shim.stat_of(int(entry))[1])
                 found[int(entry)] = WatchedJob(session, int(number))
     # A job that is about to start looks like its shim, whose child it is.
     return {pid: job for pid, job in found.items() if parents[pid] not in found}
+
+
+def _command_line(entry: str) -> bytes:
+    descriptor = os.open(f"/proc/{entry}/cmdline", os.O_RDONLY)
+    try:
+        return os.read(descriptor, 65536)
+    finally:
+        os.close(descriptor)
 
 
 def send(pid: int, *signums: int) -> bool:
