@@ -46,8 +46,10 @@ pytestmark = [
 ]
 WORKERS = 2
 WAYS = ("server", "shims", "shims and server", "server and shims", "upgrade")
-STORMS = 560 if os.environ.get("PLANTA_EXHAUSTIVE") else 10  # of a crash in each of these ways
+EXHAUSTIVE = bool(os.environ.get("PLANTA_EXHAUSTIVE"))
+STORMS = 560 if EXHAUSTIVE else 10  # of a crash in each of these ways
 SAMPLE = 2  # storms that are in every run
+LARGE = () if EXHAUSTIVE else (pytest.mark.large,)
 TRANSACTIONS = 10  # in the life, below, of a server that is to die at one of them; group commit makes it a few less
 CERTAIN_TRANSACTIONS = 6
 
@@ -95,7 +97,7 @@ def crash(server: QuickServer, way: str, chance: random.Random) -> set[WatchedJo
 
 
 @pytest.mark.parametrize(
-    "storm", [pytest.param(number, marks=[pytest.mark.large] if number >= SAMPLE else []) for number in range(STORMS)]
+    "storm", [pytest.param(number, marks=LARGE if number >= SAMPLE else ()) for number in range(STORMS)]
 )
 def test_whenever_server_and_shims_are_killed_what_was_accepted_runs_once_or_is_interrupted(tmp_path, storm):
     seed = int(os.environ.get("PLANTA_SEED", "0")) or random.SystemRandom().getrandbits(32)
@@ -198,7 +200,7 @@ sqlite3.connect = connect_and_watch
 
 
 @pytest.mark.parametrize(
-    "is_odd", [False, pytest.param(True, marks=pytest.mark.large)], ids=["inside of even ones", "inside of odd ones"]
+    "is_odd", [False, pytest.param(True, marks=LARGE)], ids=["inside of even ones", "inside of odd ones"]
 )
 @pytest.mark.parametrize("first", [1, 1 + TRANSACTIONS // 2], ids="from the {} on".format)
 def test_killed_at_any_transaction_of_its_recovery_and_of_its_work(tmp_path, first, is_odd):
