@@ -15,6 +15,7 @@ import pytest
 pytest.importorskip("fcntl", reason="what is tested here only platforms have that can fork")
 
 from headless.server import posix_shims, shim, shims
+from headless.server.records import Identity
 from support.job_code import Gate
 from support.job_processes import (
     IGNORE_SIGTERM,
@@ -27,6 +28,7 @@ from support.job_processes import (
     with_child,
 )
 from support.posix_jobs import SLEEP, at_most, end_of, find, make_impatient, plant, run, start
+from support.process import PATIENCE
 from support.waiting import until, wait_until
 
 pytestmark = [
@@ -268,6 +270,22 @@ def test_a_signal_to_everybody_is_none_to_the_job(folder, lock, tmp_path):
 
     assert run(run_it()).status == 0
     assert stored(folder.spec("")) == b"end\n"
+
+
+@pytest.mark.parametrize("has_descriptors", [True, False], ids=["by its descriptor", "by its number"])
+def test_another_process_that_has_the_number_of_a_shim_by_now_is_left_alone(monkeypatch, has_descriptors):
+    if not has_descriptors:
+        monkeypatch.delattr(os, "pidfd_open")
+    with subprocess.Popen(["sleep", "60"]) as process:
+        try:
+            former = Identity(process.pid, shim.start_time(process.pid) - 1)
+            posix_shims.ask_to_end(former)
+            posix_shims.kill(former)
+            run(posix_shims.until_ended(former))
+            process.send_signal(signal.SIGVTALRM)  # which would come after those
+            assert process.wait(PATIENCE) == -signal.SIGVTALRM
+        finally:
+            process.kill()
 
 
 def test_a_job_that_takes_its_record_away_has_an_end_all_the_same(folder):
