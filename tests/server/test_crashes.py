@@ -202,6 +202,7 @@ sqlite3.connect = connect_and_watch
 @pytest.mark.parametrize(
     "is_odd", [False, pytest.param(True, marks=LARGE)], ids=["inside of even ones", "inside of odd ones"]
 )
+@pytest.mark.version("sqlite3 transactions")
 @pytest.mark.parametrize("first", [1, 1 + TRANSACTIONS // 2], ids="from the {} on".format)
 def test_killed_at_any_transaction_of_its_recovery_and_of_its_work(tmp_path, first, is_odd):
     """Before one is after the one before it: between two jobs, for example, or when one has ended and nobody knows.

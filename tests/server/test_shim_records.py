@@ -62,6 +62,7 @@ def watched(request, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.version("asyncio")
 @pytest.mark.usefixtures("watched")
 def test_finds_a_job_that_runs_and_how_it_ends(folder, tmp_path):
     gate = Gate(tmp_path / "gate")

@@ -187,6 +187,7 @@ def patient_server(in_a_hurry, tmp_path):  # noqa: ARG001
         server.process.kill()
 
 
+@pytest.mark.version("asyncio")
 def test_during_the_grace_jobs_go_on_and_nothing_new_begins(patient_server, tmp_path):
     server, client = patient_server
     with connect(server).log_in() as late, connect(server) as waiting:
@@ -214,6 +215,7 @@ def test_a_server_that_runs_nothing_ends_at_once_whatever_the_grace(tmp_path):
 
 
 @SIGTERM_AND_SIGINT
+@pytest.mark.version("signals beside asyncio")
 def test_a_second_signal_does_not_wait_for_the_grace(patient_server, signum):
     server, client = patient_server
     server.process.send_signal(signum)
