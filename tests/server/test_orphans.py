@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -233,7 +235,7 @@ def lost_its_record(server: QuickServer, session: str, content: str) -> Path:
 
 @pytest.mark.parametrize(
     ("content", "is_same_boot"),
-    [(FOLDER, True), (CIRCLE, False), ("garbage", True), ("started x 1 2 3 machine home .", False)]
+    [(FOLDER, True), (CIRCLE, False), ("garbage", True), ("started x 1 2 3 machine home .", False), ("", False)]
     + EXHAUSTIVE * [(FOLDER, False), (CIRCLE, True), ("garbage", False), ("started x 1 2 3 machine home .", True)],
 )
 def test_one_record_that_cannot_be_read_holds_up_no_other_batch(server, content, is_same_boot):
@@ -242,7 +244,8 @@ def test_one_record_that_cannot_be_read_holds_up_no_other_batch(server, content,
         submitted(waiting, traced())
         record = lost_its_record(server, client.session, content)
     if not is_same_boot:
-        server.query("DELETE FROM facts WHERE name = 'boot' RETURNING 1")
+        with closing(sqlite3.connect(server.home / "planta.sqlite", timeout=PATIENCE)) as database, database:
+            assert database.execute("DELETE FROM facts WHERE name = 'boot'").rowcount == 1
     server.start()
     wait_until(lambda: states(server, waiting.session) == ["ok"])
     if content in (FOLDER, CIRCLE):  # which may pass
