@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import functools
+from collections.abc import Callable
+from random import Random
 from typing import ClassVar
 from unittest.mock import patch
 
@@ -12,12 +14,27 @@ from headless.client.console import Console
 from headless.client.foreign_wire import GuardedWire
 from headless.client.session import Session
 from headless.client.waiting import Waiter
-from headless.options import parse
+from headless.options import Options, parse
 from headless.protocol import wire
+from headless.protocol.errors import LocalProtocolError, RemoteProtocolError
 from headless.protocol.vocabulary import OSUSER
-from headless.protocol.wire import Event, Part
+from headless.protocol.wire import (
+    Accepted,
+    Ended,
+    Event,
+    JobFinished,
+    JobStarted,
+    LoggedIn,
+    Output,
+    Part,
+    Received,
+    Refused,
+    SaltReceived,
+)
 
+JOBS = 2  # of the scripts that are made here
 METHODS = ("log_in", "answer_salt", "submit", "leave", "receive", "part_left")
+Script = dict[str, list[list[object]]]  # of each method: the steps of each of its calls
 
 
 class ScriptedWire(wire.Wire):
@@ -27,7 +44,7 @@ class ScriptedWire(wire.Wire):
     Part that has left, an Event that the client has taken, "dry" (it has asked for one in vain).
     """
 
-    script: ClassVar[dict[str, list[list[object]]]]
+    script: ClassVar[Script]
     log: ClassVar[list[object]]
 
     def _play(self, method: str) -> None:
@@ -114,26 +131,35 @@ class KnownHash:
         return ""
 
 
+@functools.cache
+def options_of(jobs: int, *argv: str) -> Options:
+    """Those of a call with so many jobs."""
+    return parse(["-s", "127.0.0.1:1", *["-c", "pass"] * jobs, *argv])
+
+
 def make_call(jobs: int, login: str = OSUSER) -> wire.Call:
     """A call with so many jobs."""
-    options = parse(["-s", "127.0.0.1:1", *["-c", "pass"] * jobs])
-    return wire.Call("test", login, "R41", "jdoe", options.jobs, bytes(wire.RANDOM_BYTES))
+    return wire.Call("test", login, "R41", "jdoe", options_of(jobs).jobs, bytes(wire.RANDOM_BYTES))
 
 
 def run_session(  # noqa: PLR0917
     waiter: Waiter,
-    script: dict[str, list[list[object]]],
+    script: Script,
     jobs: int,
-    argv: Sequence[str] = (),
+    argv: tuple[str, ...] = (),
     receipts: int | list[int] = 5,
     room: int = 1000,
     is_eager: bool = False,
     has_secret: bool = False,
-    patience: int = 0,
+    patience: float = 0,
+    timeout: float | None = None,
     check: Callable[[Session], None] = lambda _session: None,
 ) -> tuple[int, list[object]]:
-    """The return code of a session with this script, and its log. `receipts` may be a list: of each connection."""
-    options = parse(["-s", "127.0.0.1:1", *["-c", "pass"] * jobs, *argv]).replace(patience=patience)
+    """The return code of a session with this script, and its log. `receipts` may be a list: of each connection. The
+    seconds of `timeout` take the place of those of -t, which are whole."""
+    options = options_of(jobs, *argv).replace(patience=patience)
+    if timeout is not None:
+        options = options.replace(timeout=timeout)
     log: list[object] = []
     wire_class = type("Wire", (ScriptedWire,), {"script": script, "log": log})
 
@@ -157,3 +183,98 @@ def run_session(  # noqa: PLR0917
     check(call)
     waiter.set_deadline(None)
     return code, log
+
+
+# Scripts
+
+
+STATUSES = ("ok", "failed", "skipped", "?")
+FAULTS = (RemoteProtocolError("r"), LocalProtocolError("l"), ValueError("v"), SystemExit(0))
+
+
+def raising(error: BaseException) -> Callable[[], None]:
+    def step() -> None:
+        raise error
+
+    return step
+
+
+def some_event(draws: Random) -> Event:
+    kinds: tuple[Callable[[], Event], ...] = (
+        lambda: Received("x"),
+        lambda: SaltReceived(draws.choice([None, "$2b$10$abcdefghijklmnopqrstuu"])),
+        lambda: LoggedIn("s", draws.choice([None, 1, 0]), draws.random() < 0.5),
+        Accepted,
+        lambda: JobStarted(draws.randint(0, JOBS + 1)),
+        lambda: Output(draws.choice([None, 0, 1, 2]), draws.choice(["stdout", "stderr", "?"]), "x\n"),
+        lambda: JobFinished(draws.randint(0, JOBS + 1), draws.choice(STATUSES)),
+        lambda: Ended(draws.choice(STATUSES)),
+        lambda: Refused(draws.choice(["login", "jobs", "busy", "?"])),
+    )
+    return draws.choice(kinds)()
+
+
+def some_step(draws: Random) -> object:
+    kind = draws.randrange(5)
+    if kind == 0:
+        return Part(bytes(draws.choices(b"job\0\xff", k=draws.randint(0, 5))), draws.randint(0, JOBS))
+    return raising(draws.choice(FAULTS)) if kind == 1 else some_event(draws)
+
+
+GOOD: Script = {
+    "log_in": [[Part(b"hello")]],
+    "submit": [[Part(b"job", 1), Part(b"job", 1)]],
+    "receive": [
+        [LoggedIn("s", 30)],
+        [Accepted(), JobStarted(1)],
+        [Output(1, "stdout", "42\n"), JobFinished(1, "ok")],
+        [JobStarted(2), JobFinished(2, "ok"), Ended("ok")],
+    ],
+    "part_left": [[], [], []],
+}
+
+
+def copy_of_good() -> Script:
+    return {method: [list(steps) for steps in calls] for method, calls in GOOD.items()}
+
+
+def twisted(draws: Random, step: object) -> object:
+    """The same event with other contents."""
+    if isinstance(step, Ended):
+        return Ended(draws.choice(STATUSES))
+    if isinstance(step, (JobStarted, JobFinished)):
+        return JobFinished(step.job, draws.choice(STATUSES))
+    return step
+
+
+def damaged_script(draws: Random) -> Script:
+    """A script with a good end, of which a few steps are taken away, added, doubled, replaced or moved."""
+    script = copy_of_good()
+    for _ in range(draws.randint(1, 3)):
+        calls = script[draws.choice(["receive", "receive", "receive", "submit", "log_in", "part_left"])]
+        number = draws.randrange(len(calls))
+        steps = calls[number]
+        position = draws.randint(0, len(steps))
+        what = draws.choice(["insert", "delete", "double", "replace", "twist", "twist", "split", "merge"])
+        if what == "insert":
+            steps.insert(position, some_step(draws))
+        elif what == "delete":
+            del steps[position : position + 1]
+        elif what == "double":
+            steps[position:position] = steps[position : position + 1]
+        elif what == "replace":
+            steps[position : position + 1] = [some_step(draws)]
+        elif what == "twist" and position < len(steps):
+            steps[position] = twisted(draws, steps[position])
+        elif what == "split":
+            calls[number : number + 1] = [steps[:position], steps[position:]]
+        elif number + 1 < len(calls):
+            steps += calls.pop(number + 1)
+    return script
+
+
+def arbitrary_script(draws: Random) -> Script:
+    return {
+        method: [[some_step(draws) for _ in range(draws.randint(0, 6))] for _ in range(draws.randint(0, 5))]
+        for method in draws.sample(METHODS, draws.randint(0, len(METHODS)))
+    }
