@@ -1,38 +1,53 @@
 """PLANTA_WIRE: the command speaks another wire, and a wire that cannot be loaded or is none is a mistake in the call.
-The real command as a process, with the example of PORTING.md and its server."""
+With the example of PORTING.md and its server."""
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import subprocess
 import sys
+from contextlib import redirect_stdout
 
 import pytest
 
+from headless.client import foreign_wire
 from support.dialogues import serving
 from support.example_server import serve_example
 from support.process import PATIENCE, ROOT
+from support.scripted_server import ScriptedServer
 
 EXAMPLE = ROOT / "headless" / "protocol" / "example_wire.py"
 PORTING = (ROOT / "headless" / "protocol" / "PORTING.md").read_text(encoding="utf-8")
 
 
+@pytest.fixture(scope="module")
+def server():
+    """The server of the example wire."""
+    server = ScriptedServer(serve_example)
+    yield server
+    server.close()
+
+
+def environment_with(wire):
+    return {**os.environ, "PLANTA_WIRE": str(wire)}
+
+
 @pytest.fixture
-def call(command, scripted):
+def call(here, server):
     """Runs the command with the example wire against its server."""
-    server = scripted(serve_example)
 
     def run(*argv, wire=EXAMPLE):
-        return command("-s", server.address, *argv, env={**os.environ, "PLANTA_WIRE": str(wire)})
+        return here("-s", server.address, *argv, env=environment_with(wire))
 
     return run
 
 
 @pytest.fixture
-def secret(command):
+def secret(here):
     """A password file with the right hash."""
-    return command.secret_file()
+    return here.secret_file()
 
 
 def messages_of(done) -> list[str]:
@@ -44,22 +59,35 @@ def messages_of(done) -> list[str]:
 
 
 @pytest.mark.parametrize("login", ["osuser", "challenge"])
-@pytest.mark.parametrize(
-    ("argv", "code", "last"),
-    [
+def test_the_four_return_codes(call, secret, login):
+    who = ["-u", "R41", "-p", secret] if login == "challenge" else []
+    for argv, code, last in (
         (["-c", "a", "-m", "009ABC", "-f", "x.py", "-t", "-1"], 0, "info session ended: ok"),
         (["-c", "a", "-m", "009ABC"], 0, "info the server has accepted the jobs"),
         (["-c", "a", "-m", "fail", "-f", "x.py", "-t", "-1"], 1,
          "info job 2 failed: item failed: fail; jobs: submitted"),
         (["-c", "a", "-m", "nope"], 2, "info the server refused the jobs: no such item: nope; jobs: not submitted"),
-        (["-c", "sleep 5", "-t", "1"], 3, "info the jobs have not ended within 1 s, and go on; jobs: submitted"),
-    ],
-)  # fmt: skip
-def test_the_four_return_codes(call, secret, login, argv, code, last):  # noqa: PLR0917
-    who = ["-u", "R41", "-p", secret] if login == "challenge" else []
-    done = call("-v", *who, *argv)
-    assert (done.returncode, messages_of(done)[-1]) == (code, last)
-    assert messages_of(done)[0] == f"info speaking the wire of {EXAMPLE}"
+    ):  # fmt: skip
+        done = call("-v", *who, *argv)
+        assert (done.returncode, messages_of(done)[-1]) == (code, last)
+        assert messages_of(done)[0] == f"info speaking the wire of {EXAMPLE}"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("short_timeout")
+def test_jobs_that_last_longer_than_the_time_out_are_a_3(call):
+    done = call("-v", "-c", "sleep 0.3", "-t", "1")
+    assert done.returncode == 3
+    assert messages_of(done)[-1].startswith("info the jobs have not ended within")
+    assert messages_of(done)[-1].endswith("; jobs: submitted")
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own_speaks_it_too(command, server, secret):
+    done = command(
+        "-s", server.address, "-v", "-u", "R41", "-p", secret, "-c", "a", "-t", "-1", env=environment_with(EXAMPLE)
+    )
+    assert (done.returncode, messages_of(done)[-1]) == (0, "info session ended: ok")
 
 
 def test_each_job_is_shown_in_its_turn(call):
@@ -82,16 +110,16 @@ def test_what_is_sent_and_received_is_shown_without_the_proof(call, secret):
     assert "answer=" not in done.stdout.replace('answer="(not shown)"', "")
 
 
-def test_a_wrong_password_is_a_2(call, command, secret):
-    other = command.secret_file("$2b$10$abcdefghijklmnopqrstuu" + "a" * 30 + ".\n", name="other")
+def test_a_wrong_password_is_a_2(call, here, secret):
+    other = here.secret_file("$2b$10$abcdefghijklmnopqrstuu" + "a" * 30 + ".\n", name="other")
     done = call("-v", "-u", "R41", "-p", other, "-c", "a")
     assert done.returncode == 2
     assert done.stderr == "planta_headless.py: error: the server refused the login: access denied\n"
     assert call("-u", "X", "-p", secret, "-c", "a").returncode == 2
 
 
-def test_an_old_password_file_is_a_2_before_anything_is_answered(call, command):
-    other = command.secret_file("$2b$10$zbcdefghijklmnopqrstuu" + "a" * 30 + ".\n", name="other")
+def test_an_old_password_file_is_a_2_before_anything_is_answered(call, here):
+    other = here.secret_file("$2b$10$zbcdefghijklmnopqrstuu" + "a" * 30 + ".\n", name="other")
     done = call("-v", "-u", "R41", "-p", other, "-c", "a")
     assert done.returncode == 2
     assert "another salt" in done.stderr
@@ -110,10 +138,9 @@ def test_the_page_shows_the_example_as_it_is():
 
 def test_the_page_s_last_example_plays_a_record():
     script = re.findall(r"```python\n(.*?)```", PORTING, re.DOTALL)[-1]
-    done = subprocess.run(
-        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE
-    )
-    assert done.stdout.splitlines()[-1] == "< Ended(status='ok', text='')"
+    with redirect_stdout(io.StringIO()) as stdout:
+        exec(script, {"__name__": "__main__"})
+    assert stdout.getvalue().splitlines()[-1] == "< Ended(status='ok', text='')"
 
 
 # What is no wire
@@ -131,24 +158,20 @@ def wire_file(tmp_path):
     return write
 
 
-@pytest.mark.parametrize(
-    ("code", "reason"),
-    [
+def test_a_file_that_cannot_be_loaded_now_is_a_1(call, wire_file):
+    for code, reason in (
         ("raise OSError(24, 'Too many open files')", "Too many open files"),
         ("raise MemoryError", "MemoryError"),
         ("raise ImportError('x.so: Input/output error', name='x')", "x.so: Input/output error"),
-    ],
-)
-def test_a_file_that_cannot_be_loaded_now_is_a_1(call, wire_file, code, reason):
-    done = call("-v", "-c", "a", wire=wire_file(code))
-    assert (done.returncode, done.stderr) == (1, "")
-    assert reason in messages_of(done)[-1]
-    assert messages_of(done)[-1].endswith("; jobs: not submitted")
+    ):
+        done = call("-v", "-c", "a", wire=wire_file(code))
+        assert (done.returncode, done.stderr) == (1, ""), code
+        assert reason in messages_of(done)[-1]
+        assert messages_of(done)[-1].endswith("; jobs: not submitted")
 
 
-@pytest.mark.parametrize(
-    ("code", "reason"),
-    [
+def test_a_file_that_is_no_wire_is_a_2_with_the_reason(call, wire_file):
+    for code, reason in (
         ("x = (", "SyntaxError"),
         ("raise ValueError('why')", "ValueError: why (line 2 of "),
         ("import sys; sys.exit(0)", "SystemExit: 0"),
@@ -158,26 +181,24 @@ def test_a_file_that_cannot_be_loaded_now_is_a_1(call, wire_file, code, reason):
         ("Wire = 1", "it has no class Wire"),
         ("class Wire: pass", "it has no class Wire"),
         ("Wire = wire.Wire", "it has no class Wire"),
-    ],
-)
-def test_a_file_that_is_no_wire_is_a_2_with_the_reason(call, wire_file, code, reason):
-    done = call("-v", "-c", "a", wire=wire_file(code))
-    assert done.returncode == 2
-    assert done.stderr.startswith("planta_headless.py: error: PLANTA_WIRE: ")
-    assert reason in done.stderr
-    assert done.stderr.count("\n") == 1
-    assert messages_of(done)[-1].endswith("; jobs: not submitted")
+    ):
+        done = call("-v", "-c", "a", wire=wire_file(code))
+        assert done.returncode == 2, code
+        assert done.stderr.startswith("planta_headless.py: error: PLANTA_WIRE: ")
+        assert reason in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert messages_of(done)[-1].endswith("; jobs: not submitted")
 
 
-@pytest.mark.parametrize("name", ["no/such/file.py", "no_such_file.py", "no_such_module", "no_such.module", "."])
-def test_a_name_of_nothing_is_a_2(call, name):
-    done = call("-c", "a", wire=name)
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"planta_headless.py: error: PLANTA_WIRE: {name!r} cannot be loaded: ")
+def test_a_name_of_nothing_is_a_2(call):
+    for name in ("no/such/file.py", "no_such_file.py", "no_such_module", "no_such.module", "."):
+        done = call("-c", "a", wire=name)
+        assert done.returncode == 2, name
+        assert done.stderr.startswith(f"planta_headless.py: error: PLANTA_WIRE: {name!r} cannot be loaded: ")
 
 
-def test_an_empty_name_is_our_own_wire(command, scripted):
-    done = command("-s", scripted(serving()).address, "-v", "-c", "a", env={**os.environ, "PLANTA_WIRE": ""})
+def test_an_empty_name_is_our_own_wire(here, scripted):
+    done = here("-s", scripted(serving()).address, "-v", "-c", "a", env=environment_with(""))
     assert done.returncode == 0
     assert messages_of(done)[0].startswith("info connecting to ")
 
@@ -193,39 +214,86 @@ def test_help_and_mistakes_in_the_options_come_first(call):
     assert "PLANTA_WIRE" not in call("-x", wire="no/such/file.py").stderr
 
 
+# The command with times that are a tenth of what they are.
+QUICK = """
+import sys
+from headless import cli
+from headless.client import alarm, session
+session.acceptance_seconds = lambda _: 0.1
+alarm._GRACE, alarm._SECONDS_TO_OBEY = 0.02, 0.1
+cli.end_process(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def quick(server):
+    """Runs the command as a process, with these times."""
+
+    def run(*argv, wire):
+        line = [sys.executable, "-c", QUICK, "-s", server.address, *argv]
+        environment = {**environment_with(wire), "PYTHONPATH": str(ROOT)}
+        return subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE)
+
+    return run
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("code", ["while True: pass", "import time; time.sleep(3600)"], ids=["busy", "asleep"])
-def test_a_file_that_is_never_loaded_is_a_1_by_the_deadline(call, wire_file, code):
-    done = call("-v", "-t", "1", "-c", "a", wire=wire_file(code))
+def test_a_file_that_is_never_loaded_is_a_1_by_the_deadline(quick, wire_file, code):
+    done = quick("-v", "-c", "a", wire=wire_file(code))
     assert done.returncode == 1
     assert messages_of(done)[-1].endswith("was not loaded in time; jobs: not submitted")
 
 
-@pytest.mark.parametrize(
-    ("method", "jobs"),
-    [("__init__", "not submitted"), ("log_in", "not submitted"), ("receive", "unknown")],
-)
-@pytest.mark.parametrize("ends", [True, False], ids=["raises", "never ends"])
-def test_a_method_that_fails_is_a_1_by_the_deadline_and_says_where(call, wire_file, method, jobs, ends):
+def failing(method: str, body: str) -> str:
+    """The code of the example wire with a method that does this."""
     parameters = {"__init__": "self, call", "receive": "self, data"}.get(method, "self")
-    body = "raise ValueError('$2b$10$secret')" if ends else "\n        while True: pass"
     example = "from headless.protocol.example_wire import Wire as Example\n"
-    code = f"{example}class Wire(Example):\n    def {method}({parameters}): {body}\n"
-    done = call("-v", "-t", "1", "-c", "a", wire=wire_file(code))
+    return f"{example}class Wire(Example):\n    def {method}({parameters}): {body}\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "jobs"), [("__init__", "not submitted"), ("log_in", "not submitted"), ("receive", "unknown")]
+)
+def test_a_method_that_raises_is_a_1_and_says_where(call, wire_file, method, jobs):
+    done = call("-v", "-c", "a", wire=wire_file(failing(method, "raise ValueError('$2b$10$secret')")))
     assert done.returncode == 1
     assert messages_of(done)[-1].endswith(f"; jobs: {jobs}")
-    if ends:
-        assert "the wire failed: ValueError (line 4 of " in messages_of(done)[-1]
-        assert "secret" not in done.stdout + done.stderr
+    assert "the wire failed: ValueError (line 4 of " in messages_of(done)[-1]
+    assert "secret" not in done.stdout + done.stderr
 
 
-def test_a_method_that_swallows_every_exception_ends_with_the_process(call, wire_file):
+NEVER_ENDING = "\n        while True: pass"
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("short_acceptance")
+@pytest.mark.skipif(os.name == "nt", reason="what cannot be interrupted ends the process, which is that of the tests")
+@pytest.mark.parametrize("method", ["__init__", "log_in"])
+def test_a_method_that_never_ends_is_a_1_by_the_deadline(call, wire_file, method):
+    done = call("-v", "-c", "a", wire=wire_file(failing(method, NEVER_ENDING)))
+    assert done.returncode == 1
+    assert messages_of(done)[-1].endswith("; jobs: not submitted")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="what cannot be interrupted ends the process, which is that of the tests")
+def test_a_method_that_never_ends_once_the_jobs_have_left_is_a_1_too(call, wire_file, monkeypatch):
+    monkeypatch.setattr(foreign_wire, "METHOD_SECONDS", 0.1)
+    done = call("-v", "-c", "a", wire=wire_file(failing("receive", NEVER_ENDING)))
+    assert done.returncode == 1
+    assert messages_of(done)[-1].endswith("; jobs: unknown")
+
+
+@pytest.mark.slow
+def test_a_method_that_swallows_every_exception_ends_with_the_process(quick, wire_file):
     body = """
         while True:
             try: time.sleep(60)
             except BaseException: pass
 """
     code = f"import time\nclass Wire(wire.Wire):\n    def log_in(self):{body}"
-    assert call("-v", "-t", "1", "-c", "a", wire=wire_file(code)).returncode == 1
+    assert quick("-v", "-c", "a", wire=wire_file(code)).returncode == 1
 
 
 def test_a_field_of_a_wrong_type_is_named(call, wire_file):

@@ -1,0 +1,31 @@
+"""What the tests of the client share."""
+
+from __future__ import annotations
+
+import pytest
+
+from headless import cli
+from headless.client import alarm, session
+from headless.options import parse
+from support.command_here import CommandHere
+from support.process import PATIENCE
+
+
+@pytest.fixture
+def here(tmp_path):
+    """The command in this process."""
+    return CommandHere(tmp_path)
+
+
+@pytest.fixture
+def short_timeout(monkeypatch):
+    """`-t N` of `here` is a tenth of a second from the acceptance on, which may take its time."""
+    monkeypatch.setattr(cli, "parse", lambda argv: parse(argv).replace(timeout=0.1))
+    monkeypatch.setattr(session, "acceptance_seconds", lambda _: PATIENCE)
+
+
+@pytest.fixture
+def short_acceptance(monkeypatch):
+    """Before the acceptance `here` waits for a tenth of a second, and code of others is interrupted at once then."""
+    monkeypatch.setattr(session, "acceptance_seconds", lambda _: 0.1)
+    monkeypatch.setattr(alarm, "_GRACE", 0.02)
