@@ -3,41 +3,55 @@
 from __future__ import annotations
 
 import os
+import ssl
+from contextlib import suppress
 
 import pytest
-import trustme
 
-from support.job_server import JobServer
+from support.dialogues import DONE, serving
+from support.in_process import run_here
+from support.job_server import QuickServer
+from support.scripted_server import ScriptedServer
+
+pytestmark = pytest.mark.version("ssl")
 
 
 @pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
+def authorities():
+    """The one that is trusted here, and another one."""
+    import trustme  # which takes a quarter of a second
+
+    return trustme.CA(), trustme.CA()
 
 
-@pytest.fixture
-def tls_server(authority, tmp_path):
-    """Makes the real server with a certificate for these names."""
-    servers = []
+@pytest.fixture(scope="module")
+def speaking_tls(authorities):
+    """Makes servers that follow a script over TLS, with a certificate for this name: one for each."""
+    servers = {}
 
-    def make(*names, issuer=authority):
-        certificate = issuer.issue_cert(*names)
-        chain, key = str(tmp_path / "chain.pem"), str(tmp_path / "key.pem")
-        certificate.cert_chain_pems[0].write_to_path(chain)
-        certificate.private_key_pem.write_to_path(key)
-        servers.append(JobServer(tmp_path / "home", "--tls-cert", chain, "--tls-key", key))
-        return servers[-1].__enter__()
+    def make(name, is_trusted=True):
+        if (name, is_trusted) not in servers:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            authorities[not is_trusted].issue_cert(name).configure_cert(context)
+
+            def script(peer):
+                with suppress(OSError):
+                    peer.sock = context.wrap_socket(peer.sock, server_side=True)
+                    serving(*DONE)(peer)
+
+            servers[name, is_trusted] = ScriptedServer(script)
+        return servers[name, is_trusted]
 
     yield make
-    for server in servers:
-        server.__exit__()
+    for server in servers.values():
+        server.close()
 
 
 @pytest.fixture
-def trusting(authority, tmp_path):
+def trusting(authorities, tmp_path):
     """An environment in which the system trusts the test's authority."""
     path = tmp_path / "authority.pem"
-    authority.cert_pem.write_to_path(str(path))
+    authorities[0].cert_pem.write_to_path(str(path))
     return {**os.environ, "SSL_CERT_FILE": str(path)}
 
 
@@ -45,21 +59,33 @@ def run(command, server, environment, scheme="tls://"):
     return command("-s", scheme + server.address, "-v", "-t", "-1", "-c", "print(42)", env=environment)
 
 
-def test_a_trusted_certificate_for_the_host_is_a_0(command, tls_server, trusting):
-    done = run(command, tls_server("127.0.0.1"), trusting)
-    assert done.returncode == 0
-    assert "job 1 stdout: 42" in done.stdout
+@pytest.mark.slow
+def test_the_real_server_speaks_it_and_nothing_else_then(command, here, authorities, trusting, tmp_path):
+    certificate = authorities[0].issue_cert("127.0.0.1")
+    chain, key = str(tmp_path / "chain.pem"), str(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(chain)
+    certificate.private_key_pem.write_to_path(key)
+    with QuickServer(tmp_path / "home", "--tls-cert", chain, "--tls-key", key) as server:
+        done = run(command, server, trusting)
+        assert (done.returncode, "job 1 stdout: 42" in done.stdout) == (0, True)
+        plain = run(here, server, trusting, scheme="")
+    assert plain.returncode == 1
+    assert plain.stdout.endswith("jobs: not submitted\n")
 
 
-def test_a_certificate_that_nobody_trusts_is_a_1(command, tls_server, trusting):
-    done = run(command, tls_server("127.0.0.1", issuer=trustme.CA()), trusting)
+def test_a_trusted_certificate_for_the_host_is_a_0(here, speaking_tls, trusting):
+    assert run(here, speaking_tls("127.0.0.1"), trusting).returncode == 0
+
+
+def test_a_certificate_that_nobody_trusts_is_a_1(here, speaking_tls, trusting):
+    done = run(here, speaking_tls("127.0.0.1", is_trusted=False), trusting)
     assert done.returncode == 1
     assert "certificate is not accepted" in done.stdout.splitlines()[-1]
     assert done.stdout.endswith("jobs: not submitted\n")
 
 
-def test_a_certificate_for_another_host_is_a_1(command, tls_server, trusting):
-    done = run(command, tls_server("planta.example"), trusting)
+def test_a_certificate_for_another_host_is_a_1(here, speaking_tls, trusting):
+    done = run(here, speaking_tls("planta.example"), trusting)
     assert done.returncode == 1
     assert "127.0.0.1" in done.stdout.splitlines()[-1]
     assert done.stdout.endswith("jobs: not submitted\n")
@@ -67,57 +93,44 @@ def test_a_certificate_for_another_host_is_a_1(command, tls_server, trusting):
 
 @pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
 @pytest.mark.parametrize("is_there", [False, True])
-def test_what_the_environment_trusts_and_cannot_be_read_is_named(command, tls_server, tmp_path, variable, is_there):
+def test_what_the_environment_trusts_and_cannot_be_read_is_named(here, speaking_tls, tmp_path, variable, is_there):
     path = tmp_path / "trusted"
     if is_there:  # but is of the other kind
         path.mkdir() if variable == "SSL_CERT_FILE" else path.touch()
-    done = run(command, tls_server("127.0.0.1"), {**os.environ, variable: str(path)})
+    done = run(here, speaking_tls("127.0.0.1"), {**os.environ, variable: str(path)})
     assert done.returncode == 2
     assert f"{variable}: {str(path)!r} cannot be read: " in done.stdout.splitlines()[-1]
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
-def test_a_fifo_of_certificates_is_not_waited_for(command, tls_server, tmp_path):
+def test_a_fifo_of_certificates_is_not_waited_for(command, speaking_tls, tmp_path):
     os.mkfifo(tmp_path / "fifo")
-    server = tls_server("127.0.0.1")
-    done = command(
-        "-s", f"tls://{server.address}", "-v", "-t", "1", "-c", "1",
-        env={**os.environ, "SSL_CERT_FILE": str(tmp_path / "fifo")},
-    )  # fmt: skip
+    done = run(command, speaking_tls("127.0.0.1"), {**os.environ, "SSL_CERT_FILE": str(tmp_path / "fifo")})
     assert done.returncode == 2
     assert (done.stderr.count("\n"), "SSL_CERT_FILE" in done.stderr, "FIFO" in done.stderr) == (1, True, True)
 
 
-def test_a_certificate_for_another_host_says_nothing_of_what_is_trusted(command, tls_server, trusting, tmp_path):
-    done = run(command, tls_server("planta.example"), {**trusting, "SSL_CERT_DIR": str(tmp_path / "missing")})
+def test_a_certificate_for_another_host_says_nothing_of_what_is_trusted(here, speaking_tls, trusting, tmp_path):
+    done = run(here, speaking_tls("planta.example"), {**trusting, "SSL_CERT_DIR": str(tmp_path / "missing")})
     assert (done.returncode, "SSL_CERT_DIR" in done.stdout) == (1, False)
 
 
-def test_tls_to_a_plain_server_is_a_1_that_submits_nothing(command, job_server):
-    done = run(command, job_server, None)
+def test_tls_to_a_plain_server_is_a_1_that_submits_nothing(here, scripted):
+    def script(peer):
+        assert peer.sock.recv(1) == b"\x16"  # of TLS; what follows comes in the same piece
+        peer.send('<refused reason="protocol">what?</refused>')
+        peer.sock.recv(65536)
+
+    done = run(here, scripted(script), None)
     assert done.returncode == 1
     assert done.stdout.endswith("jobs: not submitted\n")
 
 
-def test_plain_to_a_tls_server_is_a_1_that_submits_nothing(command, tls_server, trusting):
-    done = run(command, tls_server("127.0.0.1"), trusting, scheme="")
-    assert done.returncode == 1
-    assert done.stdout.endswith("jobs: not submitted\n")
-
-
-def test_ssl_is_imported_only_for_tls(command, tls_server, trusting):
-    probe = {**trusting, "PYTHONVERBOSE": "1"}
-    plain = command("-s", "127.0.0.1:1", "-c", "pass", env=probe)
-    assert "import 'socket'" in plain.stderr
-    assert "import 'ssl'" not in plain.stderr
-    tls = run(command, tls_server("127.0.0.1"), probe)
-    assert "import 'ssl'" in tls.stderr
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("missing", ["--tls-key", "--tls-cert"])
 def test_a_certificate_without_its_key_does_not_start_a_server(tmp_path, missing):
     given = "--tls-cert" if missing == "--tls-key" else "--tls-key"
-    with pytest.raises(AssertionError, match="--tls-cert and --tls-key belong together"):
-        JobServer(tmp_path / "home", given, "file").__enter__()
+    done = run_here("serve", "--home", str(tmp_path / "home"), "--listen", "127.0.0.1:0", given, "file")
+    assert done.status == 2
+    assert "--tls-cert and --tls-key belong together" in done.stderr

@@ -20,7 +20,9 @@ class CommandHere(Command):
     """What planta_headless.py does with a command line, as far as that does not end the process. With `start` it is a
     process of its own nevertheless."""
 
-    def __call__(self, *argv: Any, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *argv: Any, **options: Any) -> subprocess.CompletedProcess[str]:
+        env: Mapping[str, str] | None = options.pop("env", None)
+        assert not options, "only a process has more options"
         with ExitStack() as stack:
             stdout, stderr = (stack.enter_context(_file()) for _ in range(2))
             stdin = stack.enter_context(open(os.devnull, encoding="utf-8"))
