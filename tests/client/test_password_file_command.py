@@ -12,73 +12,78 @@ import time
 
 import pytest
 
-from support.credentials import HASH, PASSWORD
+from headless.server.accounts import Account, keys_from_hash
+from support.credentials import HASH, PASSWORD, SALT, hash_of
 from support.dialogues import challenging
 from support.example_server import serve_example
-from support.job_server import JobServer
-from support.process import PATIENCE, ROOT, manage
+from support.in_process import run_here
+from support.job_server import QuickServer
+from support.process import PATIENCE, ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="modes of files, pseudo-terminals")]
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="modes of files, pseudo-terminals")
 HEADLESS = [sys.executable, str(ROOT / "headless")]
+NOWHERE = "127.0.0.1:1"  # where nobody listens: whoever connects there gets a 1
+OTHER_PASSWORD = "fifty words"
+ACCOUNTS = (
+    Account("R42", None, keys_from_hash(HASH.encode())),
+    Account("R50", None, keys_from_hash(hash_of(OTHER_PASSWORD, SALT))),
+)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with JobServer(tmp_path_factory.mktemp("home") / "home") as server:
+    with QuickServer(tmp_path_factory.mktemp("home") / "home", accounts=ACCOUNTS) as server:
         yield server
 
 
-def make(folder, address, *argv, stdin=PASSWORD + "\n", name="secret", user="R42"):
-    return manage(
-        "password-file", "-s", address, "-u", user, "-p", str(folder / name), "--password-stdin", *argv,
-        input=stdin, check=False,
-    )  # fmt: skip
+def make(folder, address, *argv, stdin=PASSWORD + "\n", user="R42"):
+    """What `headless password-file` does with the file `secret` of this folder."""
+    line = ("password-file", "-s", address, "-u", user, "-p", str(folder / "secret"), "--password-stdin", *argv)
+    return run_here(*line, stdin=stdin if isinstance(stdin, bytes) else stdin.encode())
 
 
-def test_the_file_is_the_one_that_the_command_uses_and_no_job_is_run(server, command, tmp_path):
+@pytest.mark.slow
+def test_the_file_is_the_one_that_the_command_uses_and_no_job_is_run(server, here, tmp_path):
     before = server.query("SELECT count(*) FROM jobs")
     done = make(tmp_path, server.address)
     path = tmp_path / "secret"
-    assert (done.returncode, done.stdout, done.stderr) == (0, f"the password file {str(path)!r} was made\n", "")
-    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == (server.hash_of_password() + "\n", 0o400)
+    assert (done.status, done.stdout, done.stderr) == (0, f"the password file {str(path)!r} was made\n", "")
+    assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == (HASH + "\n", 0o400)
     assert server.query("SELECT count(*) FROM jobs") == before
-    argv = ("-s", server.address, "-u", "R42", "-p", str(path), "-t", "-1", "-c", "pass")
-    assert command(*argv).returncode == 0
+    assert here("-s", server.address, "-u", "R42", "-p", str(path), "-c", "pass").returncode == 0
 
 
-@pytest.mark.parametrize("stdin", [PASSWORD, f"{PASSWORD}\r\n"], ids=["no newline", "CR LF"])
-def test_the_end_of_the_line_is_no_part_of_the_password(server, tmp_path, stdin):
-    assert make(tmp_path, server.address, stdin=stdin).returncode == 0
+def test_the_end_of_the_line_is_no_part_of_the_password(scripted, tmp_path):
+    server = scripted(challenging())  # which has to prove that it knows the same one
+    for stdin in (PASSWORD, f"{PASSWORD}\r\n"):
+        assert make(tmp_path, server.address, stdin=stdin, user="R41").status == 0, stdin
+        (tmp_path / "secret").unlink()
 
 
-@pytest.mark.parametrize(
-    ("stdin", "reason"),
-    [("", "the password has 0 bytes"), ("\n", "the password has 0 bytes"), ("a\nb\n", "it has more than one line"),
-     (f"{PASSWORD}\n\n", "it has more than one line"), ("x" * 73, "the password has 73 bytes"),
-     ("a\0", "the password has a NUL character"),
-     ("\ufeffa\n", "it begins with a byte order mark"), ("x" * 100_000, "the password has 4096 bytes")],
-)  # fmt: skip
-def test_what_is_no_password_is_a_2_before_any_connection(listener_address, tmp_path, stdin, reason):
-    done = make(tmp_path, listener_address, stdin=stdin)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.startswith(f"headless password-file: error: standard input: {reason}")
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.fixture
-def listener_address():
-    """Where nobody listens: whoever connects there gets a 1."""
-    return "127.0.0.1:1"
+def test_what_is_no_password_is_a_2_before_any_connection_that_shows_none_of_it(tmp_path):
+    for stdin, reason in (
+        ("", "the password has 0 bytes"),
+        ("\n", "the password has 0 bytes"),
+        ("a\nb\n", "it has more than one line"),
+        (f"{PASSWORD}\n\n", "it has more than one line"),
+        ("x" * 73, "the password has 73 bytes"),
+        ("a\0", "the password has a NUL character"),
+        ("\ufeffa\n", "it begins with a byte order mark"),
+        (b"hunt\xe9r\n", "the password is not text in UTF-8"),
+        ("x" * 100_000, "the password has 4096 bytes"),
+    ):
+        done = make(tmp_path, NOWHERE, stdin=stdin)
+        assert (done.status, done.stdout, done.stderr.count("\n")) == (2, "", 1), stdin[:20]
+        assert done.stderr.startswith(f"headless password-file: error: standard input: {reason}")
+        assert "hunt" not in done.stderr
+        assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("is_right", [True, False])
-def test_it_works_with_another_wire(scripted, tmp_path, is_right):
-    environment = {**os.environ, "PLANTA_WIRE": str(ROOT / "headless" / "protocol" / "example_wire.py")}
-    done = manage(
-        "password-file", "-s", scripted(serve_example).address, "-u", "R41", "-p", str(tmp_path / "secret"),
-        "--password-stdin", input=PASSWORD if is_right else "wrong", check=False, env=environment,
-    )  # fmt: skip
-    assert done.returncode == (0 if is_right else 2), done.stderr
+def test_it_works_with_another_wire(scripted, tmp_path, monkeypatch, is_right):
+    monkeypatch.setenv("PLANTA_WIRE", str(ROOT / "headless" / "protocol" / "example_wire.py"))
+    done = make(tmp_path, scripted(serve_example).address, stdin=PASSWORD if is_right else "wrong", user="R41")
+    assert done.status == (0 if is_right else 2), done.stderr
     if is_right:
         assert (tmp_path / "secret").read_text() == HASH + "\n"
         assert "warning: the server has not proved that it knows the password" in done.stderr
@@ -86,26 +91,21 @@ def test_it_works_with_another_wire(scripted, tmp_path, is_right):
         assert ("access denied" in done.stderr, list(tmp_path.iterdir())) == (True, [])
 
 
-def test_bytes_that_are_no_text_are_a_2_that_shows_none_of_them(listener_address, tmp_path):
-    argv = [*HEADLESS, "password-file", "-s", listener_address, "-u", "R42", "-p", tmp_path / "f", "--password-stdin"]
-    done = subprocess.run(argv, input=b"secr\xe9t\n", capture_output=True, check=False, timeout=PATIENCE)
-    assert (done.returncode, b"secr" in done.stderr, b"not text in UTF-8" in done.stderr) == (2, False, True)
-
-
+@pytest.mark.slow
 def test_a_wrong_password_is_a_2_and_leaves_no_file(server, tmp_path):
     done = make(tmp_path, server.address, stdin="wrong\n")
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert (done.status, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "the server refused the login" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_server_that_is_not_there_is_a_1(listener_address, tmp_path):
-    done = make(tmp_path, listener_address)
-    assert (done.returncode, done.stderr.count("\n"), list(tmp_path.iterdir())) == (1, 1, [])
+def test_a_server_that_is_not_there_is_a_1(tmp_path):
+    done = make(tmp_path, NOWHERE)
+    assert (done.status, done.stderr.count("\n"), list(tmp_path.iterdir())) == (1, 1, [])
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link that leads nowhere"])
-def test_what_exists_is_a_2_before_any_connection_and_stays_as_it_is(listener_address, tmp_path, kind):
+def test_what_exists_is_a_2_before_any_connection_and_stays_as_it_is(tmp_path, kind):
     path = tmp_path / "secret"
     if kind == "file":
         path.write_text("old")
@@ -113,8 +113,8 @@ def test_what_exists_is_a_2_before_any_connection_and_stays_as_it_is(listener_ad
         path.mkdir()
     else:
         path.symlink_to("nowhere")
-    done = make(tmp_path, listener_address)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    done = make(tmp_path, NOWHERE)
+    assert (done.status, done.stderr.count("\n")) == (2, 1)
     assert "exists: delete it if the password was changed" in done.stderr
     assert kind != "file" or path.read_text() == "old"
 
@@ -126,36 +126,36 @@ def test_a_file_that_somebody_else_makes_meanwhile_stays_and_is_a_2(scripted, tm
         path.write_text("theirs")
         challenging()(peer)
 
-    server = scripted(script)
-    done = make(tmp_path, server.address, user="R41")
-    assert (done.returncode, path.read_text()) == (2, "theirs")
+    done = make(tmp_path, scripted(script).address, user="R41")
+    assert (done.status, path.read_text()) == (2, "theirs")
     assert "was made by somebody else meanwhile" in done.stderr
 
 
 def test_a_server_that_does_not_know_the_password_leaves_no_file(scripted, tmp_path):
     done = make(tmp_path, scripted(challenging(signature="x" * 44)).address, user="R41")
-    assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (1, "", [])
+    assert (done.status, done.stdout, list(tmp_path.iterdir())) == (1, "", [])
 
 
-def test_no_folder_for_it_is_a_2_before_any_connection(listener_address, tmp_path):
-    done = make(tmp_path / "missing", listener_address)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+def test_no_folder_for_it_is_a_2_before_any_connection(tmp_path):
+    done = make(tmp_path / "missing", NOWHERE)
+    assert (done.status, done.stderr.count("\n")) == (2, 1)
     assert "cannot be made in its folder" in done.stderr
 
 
-@pytest.mark.parametrize(
-    ("argv", "reason"),
-    [(("-u", "R42"), "needs both -u USER_NAME and -p SECRET_FILE"), (("-p", "f"), "needs both -u"),
-     (("-u", "R42", "-p", "f", "x"), "password-file needs no argument"), (("-m", "009ABC"), "no such option: -m")],
-)  # fmt: skip
-def test_a_mistake_in_the_options_is_one_line_and_a_2(argv, reason):
-    done = manage("password-file", "-s", "127.0.0.1:1", *argv, check=False)
-    assert (done.returncode, done.stderr.count("\n"), reason in done.stderr) == (2, 1, True)
+def test_a_mistake_in_the_options_is_one_line_and_a_2():
+    for argv, reason in (
+        (("-u", "R42"), "needs both -u USER_NAME and -p SECRET_FILE"),
+        (("-p", "f"), "needs both -u"),
+        (("-u", "R42", "-p", "f", "x"), "password-file needs no argument"),
+        (("-m", "009ABC"), "no such option: -m"),
+    ):
+        done = run_here("password-file", "-s", NOWHERE, *argv)
+        assert (done.status, done.stderr.count("\n"), reason in done.stderr) == (2, 1, True), argv
 
 
-def test_without_a_terminal_nothing_is_asked_for(listener_address, tmp_path):
-    done = manage("password-file", "-s", listener_address, "-u", "R42", "-p", str(tmp_path / "f"), check=False)
-    assert (done.returncode, "give --password-stdin" in done.stderr) == (2, True)
+def test_without_a_terminal_nothing_is_asked_for(tmp_path):
+    done = run_here("password-file", "-s", NOWHERE, "-u", "R42", "-p", str(tmp_path / "f"))
+    assert (done.status, "give --password-stdin" in done.stderr) == (2, True)
 
 
 def at_terminal(folder, *argv):
@@ -164,26 +164,29 @@ def at_terminal(folder, *argv):
     return Terminal(folder, "password-file", *argv, program=(str(ROOT / "headless"),))
 
 
-def test_at_a_terminal_the_password_is_asked_for_without_echo(server, tmp_path):
-    with at_terminal(tmp_path, "-s", server.address, "-u", "R42", "-p", "secret") as terminal:
+@pytest.mark.slow
+def test_at_a_terminal_the_password_is_asked_for_without_echo(scripted, tmp_path):
+    with at_terminal(tmp_path, "-s", scripted(challenging()).address, "-u", "R41", "-p", "secret") as terminal:
         terminal.answer(PASSWORD + "\n")
         assert terminal.end() == 0
     assert PASSWORD not in terminal.shown
-    assert (tmp_path / "secret").read_text() == server.hash_of_password() + "\n"
+    assert (tmp_path / "secret").read_text() == HASH + "\n"
 
 
-def test_at_a_terminal_password_stdin_is_a_mistake(listener_address, tmp_path):
-    argv = ("-s", listener_address, "-u", "R42", "-p", "secret", "--password-stdin")
+@pytest.mark.slow
+def test_at_a_terminal_password_stdin_is_a_mistake(tmp_path):
+    argv = ("-s", NOWHERE, "-u", "R42", "-p", "secret", "--password-stdin")
     with at_terminal(tmp_path, *argv) as terminal:
         assert terminal.end() == 2
     assert "standard input is a terminal" in terminal.shown
 
 
-def test_a_signal_ends_it_while_it_reads(listener_address, tmp_path):
+@pytest.mark.slow
+def test_a_signal_ends_it_while_it_reads(tmp_path):
     import fcntl
     import termios
 
-    argv = [*HEADLESS, "password-file", "-s", listener_address, "-u", "R42", "-p", tmp_path / "f", "--password-stdin"]
+    argv = [*HEADLESS, "password-file", "-s", NOWHERE, "-u", "R42", "-p", tmp_path / "f", "--password-stdin"]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         try:
             assert process.stdin is not None and process.stderr is not None
@@ -199,11 +202,11 @@ def test_a_signal_ends_it_while_it_reads(listener_address, tmp_path):
             process.kill()
 
 
+@pytest.mark.slow
 def test_readmes_loop_makes_a_file_for_each_user(server, tmp_path):
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     (loop,) = re.findall(r"^ +(while read -r user.*?done < \S+)$", page, re.DOTALL | re.MULTILINE)
-    server.manage("user", "add", "R50", "--password-stdin", input="fifty words\n")
-    (tmp_path / "users").write_text(f"R42 {PASSWORD}\nR50 wrong\nR50 fifty words")  # without an end of the line
+    (tmp_path / "users").write_text(f"R42 {PASSWORD}\nR50 wrong\nR50 {OTHER_PASSWORD}")  # without an end of the line
     line = re.sub(r"\S*headless password-file", " ".join(HEADLESS) + " password-file", loop)
     line = line.replace("planta:20000", server.address).replace("/planta/jobs/", f"{tmp_path}/")
     done = subprocess.run(
