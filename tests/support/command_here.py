@@ -7,8 +7,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import IO, Any
 from unittest.mock import patch
 
@@ -17,8 +18,12 @@ from support.process import ENDING_SIGNALS, Command
 
 
 class CommandHere(Command):
-    """What planta_headless.py does with a command line, as far as that does not end the process. With `start` it is a
-    process of its own nevertheless."""
+    """What planta_headless.py, or another `main`, does with a command line, as far as that does not end the process.
+    With `start` it is a process of its own nevertheless."""
+
+    def __init__(self, folder: Path, main: Callable[[Sequence[str]], int] | None = None) -> None:
+        super().__init__(folder)
+        self._main = main
 
     def __call__(self, *argv: Any, **options: Any) -> subprocess.CompletedProcess[str]:
         env: Mapping[str, str] | None = options.pop("env", None)
@@ -33,7 +38,7 @@ class CommandHere(Command):
             stack.enter_context(patch.object(sys, "path", sys.path[:]))
             stack.enter_context(_folder(self.folder))
             stack.enter_context(_signals())
-            code = cli.main(argv)
+            code = (self._main or cli.main)(argv)
             said = [_content(stream) for stream in (stdout, stderr)]
         assert "Traceback" not in "".join(said)
         return subprocess.CompletedProcess(argv, code, *said)

@@ -53,11 +53,17 @@ Script = Callable[[Peer], object]  # what a server does with one connection
 
 
 class ScriptedServer:
-    """A server whose every connection is handled by `script(peer)`. What a script raises is raised again by `close`."""
+    """A server whose every connection is handled by `script(peer)`. What a script raises is raised again by `close`.
 
-    def __init__(self, script: Script, host: str = "127.0.0.1") -> None:
+    `bound` is a socket that has its address already, and refuses connections so far."""
+
+    def __init__(self, script: Script, host: str = "127.0.0.1", bound: socket.socket | None = None) -> None:
         self._script = script
-        self._listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        if bound is None:
+            bound = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        else:
+            bound.listen()
+        self._listener = bound
         self._errors: list[BaseException] = []
         self.peers: list[Peer] = []
         self._last: tuple[str, int] | None = None  # from where the last connection comes
