@@ -19,6 +19,7 @@ from headless.client.waiting import READ, DeadlinePassed, Waiter
 from headless.options import Service, parse
 from headless.outcome import ConnectionLost, SessionError, Submission, TimedOut
 from headless.protocol.errors import RemoteProtocolError
+from support.clock import Clock
 from support.dialogues import ACCEPTED, DONE, WELCOME, serving
 from support.frames import frame
 from support.sessions import session_for
@@ -29,18 +30,6 @@ from support.sockets import full_listener, full_socket
 def waiter():
     with Waiter() as waiter:
         yield waiter
-
-
-class Clock:
-    """Seconds that pass only when a test wants it, or, with a step, a little at each look."""
-
-    def __init__(self, step: float = 0.0) -> None:
-        self.now = 1000.0
-        self.step = step
-
-    def __call__(self) -> float:
-        self.now += self.step
-        return self.now
 
 
 def session_with(server, waiter, *argv, console=Console):
