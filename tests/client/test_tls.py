@@ -35,8 +35,7 @@ def speaking_tls(authorities):
             authorities[not is_trusted].issue_cert(name).configure_cert(context)
 
             def script(peer):
-                with suppress(OSError):
-                    peer.sock = context.wrap_socket(peer.sock, server_side=True)
+                with suppress(OSError), context.wrap_socket(peer.sock, server_side=True) as peer.sock:
                     serving(*DONE)(peer)
 
             servers[name, is_trusted] = ScriptedServer(script)

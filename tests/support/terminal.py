@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pty
 import select
-import subprocess
-import sys
 import termios
 import time
 from contextlib import suppress
 from pathlib import Path
 
+from support.fork_server import start
 from support.process import PATIENCE, SCRIPT
+
+_PROGRAM = Path(__file__).with_name("terminal_program.py")
 
 
 class Terminal:
@@ -31,14 +31,8 @@ class Terminal:
         self._own, theirs = pty.openpty()
         self.shown = ""
 
-        def take_control() -> None:
-            os.umask(umask)
-            fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-
-        self.process = subprocess.Popen(
-            [sys.executable, *program, *argv], cwd=folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs,
-            start_new_session=True, preexec_fn=take_control,  # noqa: PLW1509
-        )  # fmt: skip
+        words = [str(_PROGRAM), str(umask), *program, *argv]
+        self.process = start(words, cwd=folder, env=env, stdin=theirs, stdout=theirs, stderr=theirs)
         self._theirs: int | None = theirs
 
     def __enter__(self) -> Terminal:
