@@ -287,7 +287,9 @@ NEVER_NEEDED = {
     "asyncio", "dataclasses", "getpass", "importlib.metadata", "logging", "signal", "ssl", "subprocess", "threading",
     "typing_extensions", "urllib", "bcrypt",
     "headless.client.alarm", "headless.client.foreign_wire", "headless.client.password_creation",
-    "headless.client.password_prompt", "headless.protocol.example_wire", "headless.protocol.server_connection",
+    "headless.client.password_prompt", "headless.client.receipt", "headless.client.reconnection",
+    "headless.client.take_up", "headless.client.enquiry",
+    "headless.protocol.example_wire", "headless.protocol.server_connection",
     "headless.rehearsal", "headless.server",
 }  # fmt: skip
 ONLY_FOR_A_CHALLENGE = {

@@ -18,10 +18,14 @@ def here(tmp_path):
 
 
 @pytest.fixture
-def short_timeout(monkeypatch):
-    """`-t N` of `here` is a tenth of a second from the acceptance on, which may take its time."""
-    monkeypatch.setattr(cli, "parse", lambda argv: parse(argv).replace(timeout=0.1))
-    monkeypatch.setattr(session, "acceptance_seconds", lambda _: PATIENCE)
+def time_out(monkeypatch):
+    """Makes `-t N` of `here` so many seconds from the acceptance on, which may take its time."""
+
+    def set_(seconds):
+        monkeypatch.setattr(cli, "parse", lambda argv: parse(argv).replace(timeout=seconds))
+        monkeypatch.setattr(session, "acceptance_seconds", lambda _: PATIENCE)
+
+    return set_
 
 
 @pytest.fixture

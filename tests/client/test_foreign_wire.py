@@ -74,8 +74,8 @@ def test_the_four_return_codes(call, secret, login):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("short_timeout")
-def test_jobs_that_last_longer_than_the_time_out_are_a_3(call):
+def test_jobs_that_last_longer_than_the_time_out_are_a_3(call, time_out):
+    time_out(0.1)
     done = call("-v", "-c", "sleep 0.3", "-t", "1")
     assert done.returncode == 3
     assert messages_of(done)[-1].startswith("info the jobs have not ended within")

@@ -10,20 +10,32 @@ import signal
 import socket
 import sys
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from headless import cli
+from headless.client import call as call_module
 from headless.client import osuser
 from headless.client import receipt as receipt_module
 from headless.client.receipt import Receipt
+from headless.client.waiting import Waiter
 from headless.outcome import ParameterError
-from support.dialogues import ENDED, FAILED, FINISHED, STARTED, answering_jobs, answering_login, serving
+from support.clock import Clock
+from support.dialogues import (
+    ACCEPTED,
+    ENDED,
+    FAILED,
+    FINISHED,
+    STARTED,
+    WELCOME,
+    answering_jobs,
+    answering_login,
+    serving,
+)
 from support.job_server import QuickServer, journal
 from support.locks import locked_receipts
-from support.process import ENDING_SIGNALS, PATIENCE, Command, current_user
+from support.process import ENDING_SIGNALS, PATIENCE, current_user
 from support.unreliable_relay import Ends, UnreliableRelay
 
 FIELDS = [
@@ -44,12 +56,12 @@ GOOD = [
 
 
 @pytest.fixture
-def call(command, tmp_path):
+def call(here, tmp_path):
     """Calls the command with a receipt, and returns what it did and what its line says."""
 
     def call(*argv, **options):
         file = tmp_path / "receipts"
-        done = command(*argv, env={**os.environ, "PLANTA_RECEIPT": str(file)}, **options)
+        done = here(*argv, env={**os.environ, "PLANTA_RECEIPT": str(file)}, **options)
         lines = file.read_text(encoding="ascii").splitlines()
         return done, json.loads(lines[-1])
 
@@ -98,26 +110,51 @@ def test_a_call_without_t_is_proved_by_the_acceptance(call, scripted):
     [
         (serving(STARTED, FAILED, '<ended status="failed"/>'), ("-c", "1", "-t", "-1"),
          (1, None, "submitted", "job 1 failed: no such table", ["failed"])),
-        (serving(STARTED), ("-c", "1", "-t", "1"),
-         (3, None, "submitted", "the jobs have not ended within 1 s, and go on", [None])),
-        (serving(STARTED, FINISHED), ("-c", "1", "-c", "2", "-t", "1"),
-         (3, None, "submitted", "the jobs have not ended within 1 s, and go on", ["ok", None])),
-        (answering_jobs(), ("-c", "1", "-t", "1"),
-         (1, None, "unknown", "the server has not accepted the jobs in time", [None])),
         (answering_jobs('<refused reason="jobs">there is no module</refused>'), ("-m", "A"),
          (2, None, "not submitted", "the server refused the jobs: there is no module", [None])),
         (answering_login('<refused reason="login">who</refused>'), ("-m", "A"),
          (2, None, "not submitted", "the server refused the login: who", [None])),
     ],
-    ids=["a job failed", "time over", "time over between jobs", "no answer", "no module", "no login"],
+    ids=["a job failed", "no module", "no login"],
 )  # fmt: skip
 def test_a_call_that_did_not_end_well(call, scripted, script, argv, expected):
+    assert_failed(call("-s", scripted(script).address, *argv), *expected)
+
+
+def assert_failed(result, *expected):
+    done, said = result
     code, proof, submission, message, statuses = expected
-    done, said = call("-s", scripted(script).address, *argv)
     assert done.returncode == said["code"] == code
     assert (said["proof"], said["submission"], said["message"]) == (proof, submission, message)
     assert [job["status"] for job in said["jobs"]] == statuses
     assert said["session"] == (None if submission == "not submitted" else "s1")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("documents", "statuses"), [((STARTED,), [None]), ((STARTED, FINISHED), ["ok", None])], ids=["in one", "between"]
+)
+def test_a_call_whose_time_is_over(call, scripted, time_out, documents, statuses):
+    time_out(0.3)
+    server = scripted(answering_jobs(ACCEPTED, *documents))
+    result = call("-s", server.address, "-t", "1", *["-c", "1"] * len(statuses))
+    assert_failed(result, 3, None, "submitted", "the jobs have not ended within 0.3 s, and go on", statuses)
+
+
+def test_a_call_that_is_not_answered(call, scripted, monkeypatch):
+    clock = Clock()
+    monkeypatch.setattr(call_module, "Waiter", lambda: Waiter(clock))
+
+    def script(peer):
+        peer.receive()
+        peer.send(WELCOME)
+        peer.receive()
+        clock.now += 30
+        peer.send("<alive/>")
+        peer.wait_for_disconnect()
+
+    result = call("-s", scripted(script).address, "-c", "1")
+    assert_failed(result, 1, None, "unknown", "the server has not accepted the jobs in time", [None])
 
 
 @pytest.mark.parametrize(
@@ -133,8 +170,8 @@ def test_a_mistake_in_the_options_has_a_line_of_its_own(call, argv):
 
 
 @pytest.mark.parametrize("argv", ["--help", "--version"])
-def test_a_question_has_no_line(command, tmp_path, argv):
-    done = command(argv, env={**os.environ, "PLANTA_RECEIPT": str(tmp_path / "receipts")})
+def test_a_question_has_no_line(here, tmp_path, argv):
+    done = here(argv, env={**os.environ, "PLANTA_RECEIPT": str(tmp_path / "receipts")})
     assert done.returncode == 0
     assert not (tmp_path / "receipts").exists()
 
@@ -159,19 +196,31 @@ def test_a_signal_is_noted_before_the_process_ends(command, scripted, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_calls_that_end_together_have_whole_lines(command, scripted, tmp_path):
     file = tmp_path / "receipts"
     env = {**os.environ, "PLANTA_RECEIPT": str(file)}
     file.write_text('{"earlier": 1}\n')
-    servers = [scripted(serving()) for _ in range(8)]
-    with ThreadPoolExecutor(8) as pool:
-        codes = list(
-            pool.map(lambda server: command("-s", server.address, "-m", "A" * 50_000, env=env).returncode, servers)
-        )
-    assert codes == [0] * 8
+    together = threading.Barrier(4, timeout=PATIENCE)
+
+    def script(peer):
+        peer.receive()
+        peer.send(WELCOME)
+        peer.receive()
+        together.wait()
+        peer.send(ACCEPTED)
+        peer.wait_for_disconnect()
+
+    server = scripted(script)
+    calls = [
+        command.start("-s", server.address, "-u", f"R{number}", "-m", "A" * 50_000, env=env) for number in range(4)
+    ]
+    for each in calls:
+        each.communicate(timeout=PATIENCE)
+    assert [each.returncode for each in calls] == [0] * 4
     lines = file.read_text().splitlines()
     assert json.loads(lines[0]) == {"earlier": 1}
-    assert sorted(json.loads(line)["server"] for line in lines[1:]) == sorted(server.address for server in servers)
+    assert sorted(json.loads(line)["user"] for line in lines[1:]) == ["R0", "R1", "R2", "R3"]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="modes mean nothing on Windows")
@@ -180,9 +229,8 @@ def test_a_new_file_is_for_its_user_alone(call, scripted, tmp_path):
     assert (tmp_path / "receipts").stat().st_mode & 0o777 == 0o600
 
 
-@pytest.mark.parametrize("code", [0, 2])
 @pytest.mark.parametrize("place", ["no folder", "a folder", "a fifo", "no right", "not a path"])
-def test_a_receipt_that_cannot_be_written_changes_no_code_and_is_one_line(command, scripted, tmp_path, place, code):
+def test_a_receipt_that_cannot_be_written_changes_no_code_and_is_one_line(here, scripted, tmp_path, place):
     path = tmp_path / "receipts"
     if place == "no folder":
         path = tmp_path / "nowhere" / "receipts"
@@ -196,12 +244,13 @@ def test_a_receipt_that_cannot_be_written_changes_no_code_and_is_one_line(comman
         path = "/proc/version"
     else:
         path = "x" * 5000
-    argv = ("-c", "1") if code == 0 else ()
-    done = command("-s", scripted(serving()).address, *argv, env={**os.environ, "PLANTA_RECEIPT": str(path)})
-    assert (done.returncode, done.stdout) == (code, "")
-    lines = done.stderr.splitlines()
-    assert len(lines) == (1 if code == 0 else 2)
-    assert lines[-1].startswith(f"planta_headless.py: warning: PLANTA_RECEIPT: {str(path)!r} cannot be written: ")
+    server = scripted(serving())
+    for argv, code in (("-c", "1"), 0), ((), 2):
+        done = here("-s", server.address, *argv, env={**os.environ, "PLANTA_RECEIPT": str(path)})
+        assert (done.returncode, done.stdout) == (code, "")
+        lines = done.stderr.splitlines()
+        assert len(lines) == (1 if code == 0 else 2)
+        assert lines[-1].startswith(f"planta_headless.py: warning: PLANTA_RECEIPT: {str(path)!r} cannot be written: ")
 
 
 def end(file, message="why", code=2):
@@ -242,8 +291,8 @@ def test_a_line_begins_where_the_one_before_it_has_not_ended(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["", os.devnull])
-def test_receipts_can_be_switched_off(command, scripted, name):
-    done = command("-s", scripted(serving()).address, "-c", "1", env={**os.environ, "PLANTA_RECEIPT": name})
+def test_receipts_can_be_switched_off(here, scripted, name):
+    done = here("-s", scripted(serving()).address, "-c", "1", env={**os.environ, "PLANTA_RECEIPT": name})
     assert (done.returncode, done.stderr) == (0, "")
 
 
@@ -251,11 +300,12 @@ def messages_in(file):
     return [json.loads(line)["message"] for line in file.read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_a_file_that_somebody_else_has_locked_is_waited_for_but_not_for_ever(tmp_path, monkeypatch, capfd):
     if os.name == "nt":
         pytest.skip("the lock of this test is flock")
     file = tmp_path / "receipts"
-    monkeypatch.setattr(receipt_module, "_SECONDS", 0.3)
+    monkeypatch.setattr(receipt_module, "_SECONDS", 0.1)
     with locked_receipts(file):
         assert end(file) == 2
     assert "another process has locked it, or its disk" in capfd.readouterr().err
@@ -266,6 +316,7 @@ def test_a_file_that_somebody_else_has_locked_is_waited_for_but_not_for_ever(tmp
     assert messages_in(file) == ["in time"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", ["_open", "_lock", "_write"])
 def test_a_disk_that_does_not_answer_holds_nobody_up(tmp_path, monkeypatch, capfd, step):
     is_over = threading.Event()
@@ -306,28 +357,16 @@ def test_a_receipt_that_cannot_be_made_is_one_line(monkeypatch, scripted, capfd)
     assert line.startswith("planta_headless.py: warning: PLANTA_RECEIPT: there is none of this call: ")
 
 
-def test_without_the_variable_nothing_is_imported_for_it(command, scripted):
-    done = command("-s", scripted(serving()).address, "-c", "1", env={**os.environ, "PYTHONVERBOSE": "1"})
-    assert done.returncode == 0
-    assert "headless.client.session" in done.stderr
-    for module in ("receipt", "reconnection", "take_up", "enquiry"):
-        assert f"headless.client.{module}" not in done.stderr
-
-
-def test_how_often_a_call_had_to_attach(tmp_path):
+@pytest.mark.slow
+def test_how_often_a_call_had_to_attach(here, tmp_path):
     receipt = tmp_path / "receipts"
     with QuickServer(tmp_path / "home") as server:
         ends = [Ends(server=450), Ends(server=450)]
         with UnreliableRelay(lambda: server.address, lambda n: ends[n] if n < 2 else Ends()) as line:
-            done = Command(tmp_path)(
-                "-s",
-                line.address,
-                "-t",
-                "-1",
-                "-c",
-                "print('x' * 300)",
+            done = here(
+                "-s", line.address, "-t", "-1", "-c", "print('x' * 300)",
                 env={**os.environ, "PLANTA_RECEIPT": str(receipt)},
-            )
+            )  # fmt: skip
         said = json.loads(receipt.read_text())
         assert (done.returncode, said["code"], said["attached"]) == (0, 0, 2)
         assert [(said["session"], said["key"])] == [(entry["session"], entry["key"]) for entry in journal(server)]

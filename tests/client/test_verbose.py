@@ -95,8 +95,8 @@ NOT_STARTED = "accepted, not started yet"
 
 @pytest.fixture
 def said_of_a_late_start(here, scripted, monkeypatch):
-    """What -v says of a call whose job starts so many seconds late, or as soon as that was mentioned and could have been
-    again."""
+    """What -v says of a call whose job starts so many seconds late, or as soon as that was mentioned, and could have
+    been once more."""
     monkeypatch.setattr(session, "_START_SECONDS", 0.1)
     is_mentioned = threading.Event()
     info = Console.info
