@@ -11,6 +11,7 @@ import pytest
 from headless.options import ChallengeLogin, Options, OsUserLogin, Service, parse
 from headless.outcome import ParameterError
 from headless.protocol.vocabulary import Job
+from support.command_here import CommandHere
 from support.credentials import HASH
 from support.dialogues import serving
 
@@ -55,6 +56,12 @@ Options:
 """
 
 
+@pytest.fixture
+def here(tmp_path):
+    """The command in this process."""
+    return CommandHere(tmp_path)
+
+
 def assert_parameter_error(done, *words):
     assert done.returncode == 2
     assert done.stdout == ""
@@ -64,44 +71,61 @@ def assert_parameter_error(done, *words):
         assert word in done.stderr
 
 
-@pytest.mark.parametrize("columns", ["20", "80", "300"])
-def test_the_help_is_word_for_word_that_of_the_documentation_at_80_columns(command, columns):
-    done = command("--help", env={"COLUMNS": columns})
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.split() == HELP.split()
-    assert max(map(len, done.stdout.splitlines())) == max(map(len, command("-h").stdout.splitlines())) < 80
+@pytest.mark.version("how optparse lays it out")
+def test_the_help_is_word_for_word_that_of_the_documentation_at_80_columns(here):
+    shown = [here("--help", env={**os.environ, "COLUMNS": columns}) for columns in ("20", "80", "300")]
+    for done in shown:
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.split() == HELP.split()
+        assert max(map(len, done.stdout.splitlines())) == max(map(len, shown[0].stdout.splitlines())) < 80
 
 
-def test_the_version_is_that_of_the_documentation(command):
+@pytest.mark.slow
+@pytest.mark.version("how optparse words it")
+def test_a_process_ends_with_what_is_shown_here(command):
     done = command("--version")
     assert (done.returncode, done.stdout, done.stderr) == (0, "planta_headless.py 39 Mars\n", "")
+    assert command("-h").stdout.split() == HELP.split()
+    assert_parameter_error(command("-x"), "-x")
 
 
-@pytest.mark.parametrize("option", OPTIONS)
-def test_an_option_without_a_value_is_a_parameter_error(command, option):
-    assert_parameter_error(command(*LINE, option), option, "argument")
+@pytest.mark.version("how optparse words it")
+def test_an_option_without_a_value_is_a_parameter_error(here):
+    for option in OPTIONS:
+        assert_parameter_error(here(*LINE, option), option, "argument")
 
 
-@pytest.mark.parametrize("option", OPTIONS)
-def test_an_empty_value_is_a_parameter_error(command, option):
-    assert_parameter_error(command(*LINE, option, ""), "empty")
+def test_an_empty_value_is_a_parameter_error(here):
+    for option in OPTIONS:
+        assert_parameter_error(here(*LINE, option, ""), "empty")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows passes text, not bytes")
-@pytest.mark.parametrize("option", OPTIONS)
-def test_bytes_that_are_not_utf8_are_a_parameter_error(command, option):
-    assert_parameter_error(command(*LINE, option, b"\xff\xfe"))
+def test_bytes_that_are_not_utf8_are_a_parameter_error(command, here):
+    assert_parameter_error(command(*LINE, "-c", b"\xff\xfe"))
+    for option in OPTIONS:
+        assert_parameter_error(here(*LINE, option, os.fsdecode(b"\xff\xfe")))
 
 
-@pytest.mark.parametrize("option", OPTIONS)
-def test_a_control_character_is_a_parameter_error(command, option):
-    assert_parameter_error(command(*LINE, option, "a\x1b[2Jb"))
+def test_a_control_character_is_a_parameter_error(here):
+    for option in OPTIONS:
+        assert_parameter_error(here(*LINE, option, "a\x1b[2Jb"))
 
 
-@pytest.mark.parametrize("value", ["x", "+1", "-2", "-0", "1.5", "1e3", "0x10", "1_0", " 1", "1 ", "٣", "१२", "--1"])
-def test_a_time_out_that_is_no_whole_number_is_a_parameter_error(value):
-    with pytest.raises(ParameterError, match="-t"):
-        parse([*LINE, f"-t{value}"])
+def assert_refused(argv, match):
+    """By the parser."""
+    try:
+        parse(argv)
+    except ParameterError as error:
+        assert re.search(match, str(error)), argv
+    else:
+        pytest.fail(f"{argv} was taken")
+
+
+def test_a_time_out_that_is_no_whole_number_is_a_parameter_error():
+    for value in ("x", "+1", "-2", "-0", "1.5", "1e3", "0x10", "1_0", " 1", "1 ", "٣", "१२", "--1"):
+        assert_refused([*LINE, f"-t{value}"], "-t")
 
 
 @pytest.mark.parametrize(
@@ -111,15 +135,13 @@ def test_a_time_out_may_have_any_number_of_digits(value, seconds):
     assert parse([*LINE, "-t", value]).timeout == seconds
 
 
-@pytest.mark.parametrize(
-    "value",
-    ["x", ":1", "h:", "h:0", "h:65536", "h:-1", "h:x", "h:٣", "h:1 ", " h:1", "h:1/", "a b:1", "a..b:1", ".:1", "::1:5",
-     "[::1]", "[::1]5", "[1.2.3.4]:5", "[x]:5", "[fe80::1%]:5", "TLS://h:1", "http://h:1", "tls://", "u@h:1",
-     "x" * 64 + ":1", "a." * 128 + "a:1", "ü" * 64 + ":1", "\udcff:1"],
-)  # fmt: skip
-def test_a_service_that_is_not_host_and_port_is_a_parameter_error(value):
-    with pytest.raises(ParameterError, match="-s"):
-        parse(["-s", value, "-c", "pass"])
+def test_a_service_that_is_not_host_and_port_is_a_parameter_error():
+    for value in (
+        "x", ":1", "h:", "h:0", "h:65536", "h:-1", "h:x", "h:٣", "h:1 ", " h:1", "h:1/", "a b:1", "a..b:1", ".:1",
+        "::1:5", "[::1]", "[::1]5", "[1.2.3.4]:5", "[x]:5", "[fe80::1%]:5", "TLS://h:1", "http://h:1", "tls://", "u@h:1",
+        "x" * 64 + ":1", "a." * 128 + "a:1", "ü" * 64 + ":1", "\udcff:1",
+    ):  # fmt: skip
+        assert_refused(["-s", value, "-c", "pass"], "-s")
 
 
 @pytest.mark.parametrize(
@@ -137,9 +159,9 @@ def test_a_service_is_host_and_port(value, service):
     assert parse(["-s", value, "-c", "pass"]).service == service
 
 
-@pytest.mark.parametrize(
-    ("argv", "words"),
-    [
+@pytest.mark.version("how optparse words it")
+def test_what_is_missing_or_too_much_is_named(here):
+    for argv, words in (
         ((), ["-s"]),
         (("-c", "pass"), ["-s"]),
         (("-s", "h:1"), ["job"]),
@@ -152,58 +174,55 @@ def test_a_service_is_host_and_port(value, service):
         ((*LINE, "-a", "challenge"), ["-u", "-p"]),
         ((*LINE, "-a", "challenge", "-u", "R41"), ["-p"]),
         ((*LINE, "-p", "secret"), ["-u"]),
-    ],
-)
-def test_what_is_missing_or_too_much_is_named(command, argv, words):
-    assert_parameter_error(command(*argv), *words)
+    ):
+        assert_parameter_error(here(*argv), *words)
 
 
-def test_an_error_stays_on_one_line_whatever_was_typed(command):
-    done = command(*LINE, "-a", "two\nlines\r\x1b[1m")
+def test_an_error_stays_on_one_line_whatever_was_typed(here):
+    done = here(*LINE, "-a", "two\nlines\r\x1b[1m")
     assert_parameter_error(done)
     assert "\x1b" not in done.stderr
     assert "\r" not in done.stderr
 
 
-@pytest.mark.parametrize("option", OPTIONS)
-@pytest.mark.parametrize("value", ["", " ", "\t", "\n \n", "\u00a0"])
-def test_a_value_of_white_space_is_an_empty_one(option, value):
-    with pytest.raises(ParameterError, match="has an empty value"):
-        parse([*LINE, option, value])
+def test_a_value_of_white_space_is_an_empty_one():
+    for option in OPTIONS:
+        for value in ("", " ", "\t", "\n \n", "\u00a0"):
+            assert_refused([*LINE, option, value], "has an empty value")
 
 
-@pytest.mark.parametrize("value", ["{}", " {}\n", "R41:{}", "{}x"])
 @pytest.mark.parametrize("argv", [*([option] for option in OPTIONS if option != "-c"), [], ["--"]], ids=" ".join)
-def test_a_hash_in_the_place_of_a_file_is_never_shown(command, argv, value):
-    done = command(*LINE, *argv, value.format(HASH))
-    assert_parameter_error(done, "change the password")
-    assert HASH[7:20] not in done.stderr
-    assert HASH[29:40] not in done.stderr
+def test_a_hash_in_the_place_of_a_file_is_never_shown(here, argv):
+    for value in ("{}", " {}\n", "R41:{}", "{}x"):
+        done = here(*LINE, *argv, value.format(HASH))
+        assert_parameter_error(done, "change the password")
+        assert HASH[7:20] not in done.stderr
+        assert HASH[29:40] not in done.stderr
 
 
-def test_a_hash_is_allowed_in_code(command, scripted):
-    assert command("-s", scripted(serving()).address, "-c", f"print({HASH!r})").returncode == 0
+def test_a_hash_is_allowed_in_code(here, scripted):
+    assert here("-s", scripted(serving()).address, "-c", f"print({HASH!r})").returncode == 0
 
 
 @pytest.mark.parametrize("variable", ["PLANTA_WIRE", "PLANTA_PATIENCE", "PLANTA_RECEIPT"])
-def test_a_hash_in_a_variable_is_never_shown(command, variable):
-    done = command(*LINE, "-v", env={**os.environ, variable: HASH})
+def test_a_hash_in_a_variable_is_never_shown(here, variable):
+    done = here(*LINE, "-v", env={**os.environ, variable: HASH})
     assert variable in done.stderr
     assert HASH[7:20] not in done.stderr + done.stdout
 
 
-@pytest.mark.parametrize("value", ["R41:geheim@h:1", "tls://R41:geheim@h:1", "geheim@h"])
-def test_what_may_be_a_password_in_an_address_is_not_shown(command, value):
-    done = command("-s", value, "-c", "1")
-    assert_parameter_error(done, "-s with an @ is not")
-    assert "geheim" not in done.stderr
+def test_what_may_be_a_password_in_an_address_is_not_shown(here):
+    for value in ("R41:geheim@h:1", "tls://R41:geheim@h:1", "geheim@h"):
+        done = here("-s", value, "-c", "1")
+        assert_parameter_error(done, "-s with an @ is not")
+        assert "geheim" not in done.stderr
 
 
-@pytest.mark.parametrize("value", ["x" * 257, "a\x01b", "\ufffe"])
-def test_what_only_a_wire_may_find_too_much_is_left_to_it(value):
-    options = parse(["-s", "h:1", "-u", value, *("-c", value) * 10_001])
-    assert options.login == OsUserLogin(value)
-    assert options.jobs == (Job("py_code", value),) * 10_001
+def test_what_only_a_wire_may_find_too_much_is_left_to_it():
+    for value in ("x" * 257, "a\x01b", "\ufffe"):
+        options = parse(["-s", "h:1", "-u", value, "-c", value])
+        assert (options.login, options.jobs) == (OsUserLogin(value), (Job("py_code", value),))
+    assert parse(["-s", "h:1", *("-c", "1") * 10_001]).jobs == (Job("py_code", "1"),) * 10_001
 
 
 def test_jobs_run_in_the_order_of_the_command_line():
@@ -254,6 +273,8 @@ def test_the_last_of_two_values_counts_as_it_always_did():
     assert (options.service.host, options.timeout) == ("other", 2)
 
 
+@pytest.mark.slow
+@pytest.mark.version("the encoding of the command line")
 def test_utf8_is_read_in_an_ascii_locale(command, scripted):
     server = scripted(serving())
     env = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
