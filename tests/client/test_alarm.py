@@ -23,10 +23,10 @@ def interrupts():
 
 def test_code_that_never_ends_is_interrupted_in_time(interrupts):
     begun = time.monotonic()
-    with pytest.raises(DeadlinePassed), alarm_by_thread(0.2):
+    with pytest.raises(DeadlinePassed), alarm_by_thread(0.1):
         while True:
             pass
-    assert 0.2 <= time.monotonic() - begun < PATIENCE
+    assert 0.1 <= time.monotonic() - begun < PATIENCE
     assert interrupts == []
 
 
@@ -51,7 +51,7 @@ def test_ctrl_c_in_time_is_what_it_was(interrupts):
 
 
 def test_code_that_ends_in_time_is_not_disturbed_then_or_later(interrupts):
-    for _ in range(300):
+    for _ in range(100):
         try:
             with alarm_by_thread(0.0005):
                 time.sleep(0.0004)

@@ -4,29 +4,33 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 
 import pytest
 
 from headless.client.signals import end_process_by
+from support.fork_server import start
 from support.process import PATIENCE, ROOT
 
 STATUS_CONTROL_C_EXIT = 0xC000013A  # what a process of Windows ends with that Ctrl-C has ended
 
-LATE = """
-import signal
+LATE = f"""
+import signal, sys
+sys.path.insert(0, {str(ROOT)!r})
 from headless.client.waiting import Waiter
-signal.signal(signal.{0}, signal.SIG_DFL)
+signum = getattr(signal, sys.argv[1])
+signal.signal(signum, signal.SIG_DFL)
 with Waiter():
-    signal.raise_signal(signal.{0})
+    signal.raise_signal(signum)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
-def test_a_late_signal_with_the_default_handler_ends_the_process_as_it_always_does(name):
-    done = subprocess.run([sys.executable, "-c", LATE.format(name)], cwd=ROOT, timeout=PATIENCE, check=False)
-    assert done.returncode == (STATUS_CONTROL_C_EXIT if os.name == "nt" else -getattr(signal, name))
+def test_a_late_signal_with_the_default_handler_ends_the_process_as_it_always_does(tmp_path, name):
+    (tmp_path / "late.py").write_text(LATE)
+    with start([tmp_path / "late.py", name]) as process:
+        code = process.wait(PATIENCE)
+    assert code == (STATUS_CONTROL_C_EXIT if os.name == "nt" else -getattr(signal, name))
 
 
 def test_on_windows_a_signal_never_ends_the_process_with_3_which_is_a_return_code(monkeypatch):

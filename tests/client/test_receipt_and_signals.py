@@ -7,17 +7,17 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
 
 from headless.client import receipt as receipt_module
 from support.dialogues import ENDED, FINISHED, STARTED, serving
+from support.fork_server import start
 from support.locks import locked_receipts
 from support.process import ENDING_SIGNALS, PATIENCE, ROOT
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")]
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def struck(command, tmp_path):
             sent = time.monotonic()
             process.send_signal(signum)
             _, stderr = process.communicate(timeout=PATIENCE)
-            assert time.monotonic() - sent < 1
+            assert time.monotonic() - sent < receipt_module._SECONDS
         return process.returncode, stderr
 
     return struck
@@ -60,6 +60,7 @@ def test_a_call_that_a_signal_ends_does_not_wait_long_for_a_locked_file(scripted
 
 MOMENT = """
 import os, signal, sys, time
+sys.path.insert(0, {root!r})
 from headless import cli
 from headless.client import receipt
 step = receipt.{step}
@@ -87,17 +88,17 @@ cli.end_process(cli.main(sys.argv[1:]))
 def test_a_signal_around_the_moment_of_writing(scripted, tmp_path, step, order, pause):
     file = tmp_path / "receipts"
     code = -signal.SIGTERM if step == "_lock" else 0
-    line = [sys.executable, "-c", MOMENT.format(step=step, order=order, pause=pause)]
+    program = tmp_path / "moment.py"
+    program.write_text(MOMENT.format(root=str(ROOT), step=step, order=order, pause=pause))
+    line = [program, "-s", scripted(serving()).address, "-c", "1"]
     begun = time.monotonic()
-    done = subprocess.run(
-        [*line, "-s", scripted(serving()).address, "-c", "1"],
-        cwd=ROOT, env={**os.environ, "PLANTA_RECEIPT": str(file)},
-        capture_output=True, text=True, check=False, timeout=PATIENCE,
-    )  # fmt: skip
+    env = {**os.environ, "PLANTA_RECEIPT": str(file)}
+    with start(line, env=env, stderr=subprocess.PIPE, text=True) as done:
+        _, stderr = done.communicate(timeout=PATIENCE)
     assert done.returncode == code
     assert time.monotonic() - begun < receipt_module._SECONDS
     assert [json.loads(line)["code"] for line in file.read_text().splitlines()] == ([0] if code == 0 else [])
-    assert done.stderr.count("\n") == (code != 0 or pause > 0)
+    assert stderr.count("\n") == (code != 0 or pause > 0)
 
 
 def test_a_signal_at_a_mistake_in_the_options_wins_too(command, tmp_path):

@@ -1,9 +1,8 @@
-"""What this project's wire cannot carry: it is found before a password file is opened or a connection is made, without
-lxml, and is one line on stderr. What the options themselves forbid is in test_options.py."""
+"""What this project's wire cannot carry: it is found before a password file is opened or a connection is made, and is
+one line on stderr. That no library is needed for that is in test_process.py, what the options themselves forbid in
+test_options.py."""
 
 from __future__ import annotations
-
-import os
 
 import pytest
 
@@ -13,50 +12,32 @@ from headless.protocol.wire import RANDOM_BYTES, Call, UnsupportedCall
 from support.dialogues import serving
 
 LONG_NAME = ("-u", "x" * 257, "-c", "pass")
-MANY_JOBS = ("-c", "pass") * 10_001
-UNSUPPORTED = [
-    pytest.param(LONG_NAME, "-u has 257 characters, at most 256 are allowed", id="long name"),
-    pytest.param(
-        MANY_JOBS,
-        "there are 10001 jobs, at most 10000 are allowed",
-        id="many jobs",
-        marks=pytest.mark.skipif(os.name == "nt", reason="no command line of Windows is so long"),
-    ),
-    pytest.param(("-u", "a\x1b[2Jb", "-c", "pass"), "-u has a control character", id="-u"),
-    pytest.param(("-m", "009\x08ABC"), "--module has a control character", id="-m"),
-    pytest.param(("-f", "a\x1b.py"), "--py_file has a control character", id="-f"),
-    pytest.param(("-c", "login('hunter2')\x01"), "--py_code has a control character", id="-c"),
-    pytest.param(("-c", "pass", "-m", "009ABC", "-c", "\ufffe"), "--py_code has a control character", id="third job"),
-]
 
 
-@pytest.fixture
-def without_libraries(tmp_path):
-    """An environment in which neither lxml nor bcrypt can be imported."""
-    for library in ("lxml", "bcrypt"):
-        (tmp_path / library).mkdir()
-        (tmp_path / library / "__init__.py").write_text(f"raise ImportError('no {library} here', name='{library}')")
-    return {**os.environ, "PYTHONPATH": str(tmp_path)}
-
-
-@pytest.mark.parametrize(("argv", "text"), UNSUPPORTED)
-def test_it_is_a_2_on_one_line_before_any_connection_and_without_libraries(
-    command, scripted, without_libraries, argv, text
-):
+def test_it_is_a_2_on_one_line_before_any_connection(here, scripted):
     server = scripted(serving())
-    done = command("-s", server.address, "-v", *argv, env=without_libraries)
+    for argv, text in (
+        (LONG_NAME, "-u has 257 characters, at most 256 are allowed"),
+        (("-u", "a\x1b[2Jb", "-c", "pass"), "-u has a control character"),
+        (("-m", "009\x08ABC"), "--module has a control character"),
+        (("-f", "a\x1b.py"), "--py_file has a control character"),
+        (("-c", "login('hunter2')\x01"), "--py_code has a control character"),
+        (("-c", "pass", "-m", "009ABC", "-c", "\ufffe"), "--py_code has a control character"),
+    ):
+        done = here("-s", server.address, "-v", *argv)
+        assert done.returncode == 2, text
+        assert done.stderr.startswith(f"planta_headless.py: error: {text}")
+        assert done.stderr.count("\n") == 1
+        assert "hunter2" not in done.stdout + done.stderr
+        (last,) = done.stdout.splitlines()
+        assert f" info {text}" in last
+        assert last.endswith("; jobs: not submitted")
     server.close()
-    assert (done.returncode, server.peers) == (2, [])
-    assert done.stderr.startswith(f"planta_headless.py: error: {text}")
-    assert done.stderr.count("\n") == 1
-    assert "hunter2" not in done.stdout + done.stderr
-    (last,) = done.stdout.splitlines()
-    assert f" info {text}" in last
-    assert last.endswith("; jobs: not submitted")
+    assert server.peers == []
 
 
-def test_it_is_found_before_the_password_file_is_opened(command):
-    done = command("-s", "127.0.0.1:1", "-p", "missing", *LONG_NAME)
+def test_it_is_found_before_the_password_file_is_opened(here):
+    done = here("-s", "127.0.0.1:1", "-p", "missing", *LONG_NAME)
     assert (done.returncode, done.stdout) == (2, "")
     assert "-u has 257 characters" in done.stderr
     assert "missing" not in done.stderr
@@ -76,15 +57,13 @@ def test_a_call_at_the_limits_is_supported(login):
     Wire(call_of(PLAIN, *(Job(kind, PLAIN) for kind in ("module", "py_file", "py_code")), login=login))
 
 
-@pytest.mark.parametrize(
-    "call",
-    [
+def test_a_call_beyond_the_limits_is_not():
+    for call in (
         *(call_of("x" * 257, PASS, login=login) for login in (OSUSER, CHALLENGE)),
-        call_of(None, *[PASS] * 10_001),
         *(call_of(f"a{c}b", PASS) for c in "\x00\x1f\ud800\ufffe\uffff"),
         *(call_of(None, PASS, Job(kind, "\x0b")) for kind in ("module", "py_file", "py_code")),
-    ],
-)
-def test_a_call_beyond_the_limits_is_not(call):
-    with pytest.raises(UnsupportedCall):
-        Wire(call)
+    ):
+        with pytest.raises(UnsupportedCall):
+            Wire(call)
+    with pytest.raises(UnsupportedCall, match="there are 10001 jobs, at most 10000 are allowed"):
+        Wire(call_of(None, *[PASS] * 10_001))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Callable, Iterator
 from itertools import product
 
 import pytest
@@ -124,47 +125,53 @@ MISSING = [
     b"<ended/>",
     b"<refused/>",
 ]
-NAMES = ["".join(letters).encode() for letters in product("abcdefghij", repeat=6)][:500_000]
-# Far beyond what a message needs. Each is refused at once: the time-out is a hundred times what that takes.
-MUCH = {
-    "attributes": b"<alive " + b" ".join(b'a%d="1"' % number for number in range(500_000)) + b"/>",
-    "attributes with names that may be": b"<alive " + b"".join(b'%s="" ' % name for name in NAMES) + b"/>",
-    "one attribute again and again": b"<alive " + b'a="" ' * 500_000 + b"/>",
-    "attributes of an inner element": b"<jobs><module " + b'a="" ' * 500_000 + b">A</module></jobs>",
-    "namespaces": b"<alive " + b" ".join(b'xmlns:a%d="u"' % number for number in range(300_000)) + b"/>",
-    "depth": output_document(b"<a>" * 1_000_000),
-    "closed depth": output_document(b"<a>" * 10_000 + b"</a>" * 10_000),
-    "depth that a parser takes": output_document(b"<a>" * 200 + b"</a>" * 200),
-    "elements": output_document(b"<a/>" * 1_000_000),
-    "jobs": b"<jobs>" + b"<module>A</module>" * 500_000 + b"</jobs>",
-    "unfinished tags": b"<" * 5_000_000,
-    "unfinished CDATA": output_document(b"<![CDATA[" * 500_000),
-    "white space": b"<alive" + b" " * 5_000_000,
-    "a name": b"<" + b"a" * 5_000_000,
+
+
+def names() -> Iterator[bytes]:
+    """100,000 attributes."""
+    return (b'%s="" ' % bytes(letters) for letters in product(b"abcdefghij", repeat=5))
+
+
+# Far beyond what a message needs. Each is refused at once: the time-out is a hundred times what they take together.
+MUCH: dict[str, Callable[[], bytes]] = {
+    "attributes": lambda: b"<alive " + b" ".join(b'a%d="1"' % number for number in range(100_000)) + b"/>",
+    "attributes with names that may be": lambda: b"<alive " + b"".join(names()) + b"/>",
+    "one attribute again and again": lambda: b"<alive " + b'a="" ' * 100_000 + b"/>",
+    "attributes of an inner element": lambda: b"<jobs><module " + b'a="" ' * 100_000 + b">A</module></jobs>",
+    "namespaces": lambda: b"<alive " + b" ".join(b'xmlns:a%d="u"' % number for number in range(60_000)) + b"/>",
+    "depth": lambda: output_document(b"<a>" * 200_000),
+    "closed depth": lambda: output_document(b"<a>" * 10_000 + b"</a>" * 10_000),
+    "depth that a parser takes": lambda: output_document(b"<a>" * 200 + b"</a>" * 200),
+    "elements": lambda: output_document(b"<a/>" * 200_000),
+    "jobs": lambda: b"<jobs>" + b"<module>A</module>" * 100_000 + b"</jobs>",
+    "unfinished tags": lambda: b"<" * 1_000_000,
+    "unfinished CDATA": lambda: output_document(b"<![CDATA[" * 100_000),
+    "white space": lambda: b"<alive" + b" " * 1_000_000,
+    "a name": lambda: b"<" + b"a" * 1_000_000,
 }
 
 
+def is_message(payload: bytes) -> bool:
+    try:
+        decode(payload)
+    except RemoteProtocolError:
+        return False
+    return True
+
+
 class TestWhatIsNoMessage:
-    @pytest.mark.parametrize("payload", NO_PLAIN_XML.values(), ids=NO_PLAIN_XML)
-    def test_only_one_document_of_plain_xml_in_utf_8_is_a_message(self, payload):
-        with pytest.raises(RemoteProtocolError):
-            decode(payload)
+    def test_only_one_document_of_plain_xml_in_utf_8_is_a_message(self):
+        assert [name for name, payload in NO_PLAIN_XML.items() if is_message(payload)] == []
 
-    @pytest.mark.parametrize("payload", UNKNOWN.values(), ids=UNKNOWN)
-    def test_an_unknown_element_attribute_or_value_is_refused(self, payload):
-        with pytest.raises(RemoteProtocolError):
-            decode(payload)
+    def test_an_unknown_element_attribute_or_value_is_refused(self):
+        assert [name for name, payload in UNKNOWN.items() if is_message(payload)] == []
 
-    @pytest.mark.parametrize("payload", MISSING, ids=bytes.decode)
-    def test_a_missing_attribute_is_refused(self, payload):
-        with pytest.raises(RemoteProtocolError):
-            decode(payload)
+    def test_a_missing_attribute_is_refused(self):
+        assert [payload for payload in MISSING if is_message(payload)] == []
 
     @pytest.mark.timeout(20)
-    @pytest.mark.parametrize("payload", MUCH.values(), ids=MUCH)
-    def test_much_of_anything_is_refused_at_once(self, payload):
-        with pytest.raises(RemoteProtocolError):
-            decode(payload)
+    def test_much_of_anything_is_refused_at_once(self):
+        assert [name for name, make in MUCH.items() if is_message(make())] == []
 
     def test_what_is_wrong_is_explained_in_a_text_of_bounded_length(self):
         with pytest.raises(RemoteProtocolError) as caught:
@@ -193,9 +200,8 @@ class TestWhatIsNoMessage:
 
 
 class TestAnotherVersion:
-    @pytest.mark.parametrize(
-        "payload",
-        [
+    def test_a_login_of_another_version_is_known_as_that_whatever_it_carries(self):
+        for payload in (
             b'<login version="2" client="c" auth_type="osuser" os_user="jdoe"/>',
             b'<login version="2"/>',
             b"<login version='10' tenant='x' auth_type='token'/>",
@@ -204,22 +210,16 @@ class TestAnotherVersion:
             b'<login version="one" client="c" auth_type="osuser" os_user="jdoe"/>',
             b'<login version="01" client="c" auth_type="osuser" os_user="jdoe"/>',
             b'<login version="" client="c" auth_type="osuser" os_user="jdoe"/>',
-        ],
-    )
-    def test_a_login_of_another_version_is_known_as_that_whatever_it_carries(self, payload):
-        assert decode(payload) == UnsupportedLogin()
+        ):
+            assert decode(payload) == UnsupportedLogin(), payload
 
-    @pytest.mark.parametrize(
-        "payload",
-        [
+    def test_what_is_wrong_in_every_version_is_no_other_version(self):
+        for payload in (
             b'<login client="c" auth_type="osuser" os_user="jdoe"/>',
             b'<login version="1" client="c" auth_type="osuser" os_user="jdoe" colour="red"/>',
             b'<alive version="2"/>',
             b'<login version="2">',
             b'<login version="2" a="" b="" c="" d="" e="" f="" g="" h=""/>',  # 8 may be
             b'<!DOCTYPE login><login version="2"/>',
-        ],
-    )
-    def test_what_is_wrong_in_every_version_is_no_other_version(self, payload):
-        with pytest.raises(RemoteProtocolError):
-            decode(payload)
+        ):
+            assert not is_message(payload), payload

@@ -4,16 +4,19 @@ What a message looks like is tested in test_messages.py, what a proof must be in
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from copy import deepcopy
+
 import pytest
 
 from headless.protocol.codec import decode
-from headless.protocol.connection import ConnectionClosed
+from headless.protocol.connection import Connection, ConnectionClosed
 from headless.protocol.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from headless.protocol.messages import Jobs, Logout, Welcome
 from headless.protocol.vocabulary import Job
 from support.conversations import ConnectionPair, receive
 from support.credentials import SALT
-from support.frames import byte_by_byte, frame, whole
+from support.frames import byte_by_byte, frame
 from support.literal_messages import (
     CLIENT_MESSAGES,
     CLIENT_NAME,
@@ -28,9 +31,7 @@ from support.literal_messages import (
 from support.situations import ENDINGS, SITUATIONS
 
 EVERY_SITUATION = [*SITUATIONS, *((history, "", "") for history in ENDINGS)]
-everywhere = pytest.mark.parametrize(
-    ("history", "client_may", "server_may"), EVERY_SITUATION, ids=[situation[0] or "-" for situation in EVERY_SITUATION]
-)
+PARSED = {label: decode(xml.encode()) for label, xml in MESSAGES.items()}
 
 
 def passes(action, error: type[ProtocolError]) -> bool:
@@ -42,43 +43,50 @@ def passes(action, error: type[ProtocolError]) -> bool:
     return True
 
 
-def received_by(end: str, history: str) -> set[str]:
-    """The messages, of both sides, that this end of a new pair receives after this history."""
-
-    def is_received(label):
-        conversation = getattr(ConnectionPair(*history.split()), end)
-        return passes(lambda: receive(conversation, frame(MESSAGES[label])), RemoteProtocolError)
-
-    return {label for label in MESSAGES if is_received(label)}
+def ends_after(history: str) -> tuple[Connection, Connection]:
+    """The client and the server of a new pair after this history."""
+    pair = ConnectionPair(*history.split())
+    return pair.client, pair.server
 
 
-def sent_by(end: str, history: str, messages: dict[str, str]) -> set[str]:
-    """Those of the messages that this end of a new pair sends after this history."""
+def received_by(conversation: Connection) -> set[str]:
+    """The messages, of both sides, that this end receives next."""
+    return {
+        label
+        for label, xml in MESSAGES.items()
+        if passes(lambda: receive(deepcopy(conversation), frame(xml)), RemoteProtocolError)  # noqa: B023
+    }
 
-    def is_sent(label):
-        conversation = getattr(ConnectionPair(*history.split()), end)
-        return passes(lambda: conversation.send(decode(messages[label].encode())), LocalProtocolError)
 
-    return {label for label in messages if is_sent(label)}
+def sent_by(conversation: Connection, labels: Iterable[str]) -> set[str]:
+    """Those of the messages that this end sends next."""
+    return {
+        label
+        for label in labels
+        if passes(lambda: deepcopy(conversation).send(PARSED[label]), LocalProtocolError)  # noqa: B023
+    }
 
 
 class TestTheOrder:
-    @everywhere
-    def test_each_end_receives_what_the_other_may_send_now_and_nothing_else(self, history, client_may, server_may):
-        assert received_by("server", history) == set(client_may.split())
-        assert received_by("client", history) == set(server_may.split())
+    def test_each_end_receives_what_the_other_may_send_now_and_nothing_else(self):
+        for history, client_may, server_may in EVERY_SITUATION:
+            client, server = ends_after(history)
+            assert received_by(server) == set(client_may.split()), history
+            assert received_by(client) == set(server_may.split()), history
 
-    @everywhere
-    def test_each_end_sends_no_message_of_its_own_out_of_order(self, history, client_may, server_may):
-        assert sent_by("client", history, CLIENT_MESSAGES) == set(client_may.split())
+    def test_each_end_sends_no_message_of_its_own_out_of_order(self):
         # To sign or not to sign is the business of whoever knows the keys.
-        unsigned = {label: xml for label, xml in SERVER_MESSAGES.items() if label != "welcome:signed"}
-        may_be_sent = set(server_may.replace("welcome:signed", "welcome welcome:attach").split())
-        assert sent_by("server", history, unsigned) == may_be_sent
+        unsigned = [label for label in SERVER_MESSAGES if label != "welcome:signed"]
+        for history, client_may, server_may in EVERY_SITUATION:
+            client, server = ends_after(history)
+            assert sent_by(client, CLIENT_MESSAGES) == set(client_may.split()), history
+            may_be_sent = set(server_may.replace("welcome:signed", "welcome welcome:attach").split())
+            assert sent_by(server, unsigned) == may_be_sent, history
 
-    @pytest.mark.parametrize(("end", "messages"), [("client", SERVER_MESSAGES), ("server", CLIENT_MESSAGES)])
-    def test_no_end_sends_a_message_of_the_other(self, end, messages):
-        assert {label for history, _, _ in SITUATIONS for label in sent_by(end, history, messages)} == set()
+    def test_no_end_sends_a_message_of_the_other(self):
+        for history, _, _ in SITUATIONS:
+            client, server = ends_after(history)
+            assert sent_by(client, SERVER_MESSAGES) == sent_by(server, CLIENT_MESSAGES) == set(), history
 
     def test_what_could_not_be_sent_has_not_been_sent(self):
         pair = ConnectionPair("login:osuser")
@@ -88,24 +96,23 @@ class TestTheOrder:
         assert pair.client.state is state
         assert receive(pair.client, frames_of("welcome")) == [Welcome("S1", 30)]
 
-    @pytest.mark.parametrize("history", ENDINGS)
-    def test_both_ends_know_that_it_is_over(self, history):
-        pair = ConnectionPair(*history.split()[:-1])
-        assert not pair.client.is_over
-        assert not pair.server.is_over
-        pair.exchange(MESSAGES[history.split()[-1]])
-        assert pair.client.is_over
-        assert pair.server.is_over
+    def test_both_ends_know_that_it_is_over(self):
+        for history in ENDINGS:
+            pair = ConnectionPair(*history.split()[:-1])
+            assert (pair.client.is_over, pair.server.is_over) == (False, False), history
+            pair.exchange(MESSAGES[history.split()[-1]])
+            assert (pair.client.is_over, pair.server.is_over) == (True, True), history
 
     @pytest.mark.parametrize("count", [1, 3])
-    @pytest.mark.parametrize("finished", range(4))
-    def test_an_end_is_ok_only_after_every_job(self, count, finished):
-        pair = ConnectionPair("login:osuser", "welcome")
-        pair.exchange("<jobs>" + "<module>A</module>" * count + "</jobs>", "<accepted/>")
-        for job in range(1, min(finished, count) + 1):
-            pair.exchange(MESSAGES[f"started:{job}"], MESSAGES[f"finished:{job}:ok"])
-        ended = frames_of("ended:ok")
-        assert passes(lambda: receive(pair.client, ended), RemoteProtocolError) == (finished >= count)
+    def test_an_end_is_ok_only_after_every_job(self, count):
+        for finished in range(count + 1):
+            pair = ConnectionPair("login:osuser", "welcome")
+            pair.exchange("<jobs>" + "<module>A</module>" * count + "</jobs>", "<accepted/>")
+            for job in range(1, finished + 1):
+                pair.exchange(MESSAGES[f"started:{job}"], MESSAGES[f"finished:{job}:ok"])
+            ended = frames_of("ended:ok")
+            is_ok = passes(lambda: receive(pair.client, ended), RemoteProtocolError)  # noqa: B023
+            assert is_ok == (finished == count), finished
 
 
 LOGIN = f'<login version="1" client="{CLIENT_NAME}" auth_type="osuser" os_user="jdoe"/>'
@@ -155,24 +162,23 @@ DIALOGUES = {
 }
 
 
-@pytest.mark.parametrize("cut", [whole, byte_by_byte])
 @pytest.mark.parametrize("dialogue", DIALOGUES.values(), ids=DIALOGUES)
 class TestDialogues:
-    def test_client_and_server_understand_each_other_in_these_very_bytes(self, dialogue, cut):
+    def test_client_and_server_understand_each_other_in_these_very_bytes(self, dialogue):
         pair = ConnectionPair()
         for xml in dialogue:
             sent, receiver = pair.send(xml)
             assert sent == frame(xml)
-            assert receive(receiver, *cut(sent)) == [decode(xml.encode())]
+            assert receive(receiver, sent) == [decode(xml.encode())]
         assert pair.client.is_over
         assert pair.server.is_over
 
-    def test_one_byte_less_is_not_yet_the_message(self, dialogue, cut):
+    def test_nothing_is_a_message_before_its_last_byte(self, dialogue):
         pair = ConnectionPair()
         for xml in dialogue:
             sent, receiver = pair.send(xml)
-            assert receive(receiver, *cut(sent[:-1])) == []
-            assert len(receive(receiver, sent[-1:])) == 1
+            assert receive(receiver, *byte_by_byte(sent[:-1])) == []
+            assert receive(receiver, sent[-1:]) == [decode(xml.encode())]
 
 
 class TestParts:
