@@ -14,10 +14,10 @@ from support.hypothesis_settings import examples
 
 
 class TestSaltsAndHashes:
-    @pytest.mark.parametrize("algorithm", ["2a", "2b", "2y"])
-    @pytest.mark.parametrize("cost", range(10, 16))
-    def test_a_salt_of_each_algorithm_and_of_cost_10_to_15_is_taken(self, algorithm, cost):
-        bcrypt_hash.check_salt(f"${algorithm}${cost}$abcdefghijklmnopqrstuu")
+    def test_a_salt_of_each_algorithm_and_of_cost_10_to_15_is_taken(self):
+        for algorithm in ("2a", "2b", "2y"):
+            for cost in range(10, 16):
+                bcrypt_hash.check_salt(f"${algorithm}${cost}$abcdefghijklmnopqrstuu")
 
     @pytest.mark.parametrize("cost", ["00", "04", "09", "16", "31", "99"])
     def test_a_salt_of_another_cost_is_refused(self, cost):
@@ -28,9 +28,8 @@ class TestSaltsAndHashes:
     def test_the_last_character_of_a_salt_has_no_bits_to_spare(self, last):
         bcrypt_hash.check_salt("$2b$10$abcdefghijklmnopqrstu" + last)
 
-    @pytest.mark.parametrize(
-        "salt",
-        [
+    def test_what_is_no_bcrypt_salt_is_refused(self):
+        for salt in (
             "",
             "$2x$10$abcdefghijklmnopqrstuu",
             "$2$10$abcdefghijklmnopqrstuu",
@@ -45,19 +44,16 @@ class TestSaltsAndHashes:
             " $2b$10$abcdefghijklmnopqrstuu",
             "$2b$10$abcdefghijklmnopqrstuu\n",
             HASH,
-        ],
-    )
-    def test_what_is_no_bcrypt_salt_is_refused(self, salt):
-        with pytest.raises(ValueError, match="salt"):
-            bcrypt_hash.check_salt(salt)
+        ):
+            with pytest.raises(ValueError, match="salt"):
+                bcrypt_hash.check_salt(salt)
 
-    @pytest.mark.parametrize("secret", [HASH, HASH.replace("2b", "2a"), HASH.replace("2b", "2y"), HASH[:-1] + "."])
-    def test_a_whole_bcrypt_hash_is_a_hash(self, secret):
-        assert bcrypt_hash.is_hash(secret)
+    def test_a_whole_bcrypt_hash_is_a_hash(self):
+        for secret in (HASH, HASH.replace("2b", "2a"), HASH.replace("2b", "2y"), HASH[:-1] + "."):
+            assert bcrypt_hash.is_hash(secret), secret
 
-    @pytest.mark.parametrize(
-        "text",
-        [
+    def test_what_a_bcrypt_library_would_not_write_is_no_hash(self):
+        for text in (
             "",
             SALT,
             HASH[:-1],
@@ -69,11 +65,10 @@ class TestSaltsAndHashes:
             HASH[:-2] + "=u",
             HASH[:28] + "v" + HASH[29:],
             HASH * 2,
-        ],
-    )
-    def test_what_a_bcrypt_library_would_not_write_is_no_hash(self, text):
-        assert not bcrypt_hash.is_hash(text)
+        ):
+            assert not bcrypt_hash.is_hash(text), text
 
+    @examples
     @given(st.binary(min_size=bcrypt_hash.RANDOM_BYTES, max_size=bcrypt_hash.RANDOM_BYTES))
     def test_what_random_bytes_make_looks_like_a_hash_and_has_all_of_them(self, random):
         made = bcrypt_hash.hash_from(random, 12)

@@ -31,9 +31,8 @@ def test_two_messages_that_mean_the_same_are_equal():
     assert messages.Jobs((Job("module", "A"),)) == messages.Jobs((Job("module", "A"),))
 
 
-@pytest.mark.parametrize("message", EVERY_MESSAGE, ids=messages.name_of)
-def test_no_message_is_false(message):
-    assert message
+def test_no_message_is_false():
+    assert all(EVERY_MESSAGE)
 
 
 def test_a_field_that_may_be_left_out_has_its_default():
