@@ -24,15 +24,16 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="modes of files, pseudo-
 HEADLESS = [sys.executable, str(ROOT / "headless")]
 NOWHERE = "127.0.0.1:1"  # where nobody listens: whoever connects there gets a 1
 OTHER_PASSWORD = "fifty words"
-ACCOUNTS = (
-    Account("R42", None, keys_from_hash(HASH.encode())),
-    Account("R50", None, keys_from_hash(hash_of(OTHER_PASSWORD, SALT))),
-)
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    with QuickServer(tmp_path_factory.mktemp("home") / "home", accounts=ACCOUNTS) as server:
+    """One with R42, who has PASSWORD, and R50, who has OTHER_PASSWORD."""
+    accounts = (
+        Account("R42", None, keys_from_hash(HASH.encode())),
+        Account("R50", None, keys_from_hash(hash_of(OTHER_PASSWORD, SALT))),
+    )
+    with QuickServer(tmp_path_factory.mktemp("home") / "home", accounts=accounts) as server:
         yield server
 
 
