@@ -70,6 +70,7 @@ def test_every_error_has_a_code_and_a_sentence(error: Exception, code: int, text
     assert explain(error) == (code, text)
 
 
+@pytest.mark.version("importlib")
 @pytest.mark.parametrize("number", [errno.EIO, errno.ENOENT])
 @pytest.mark.parametrize(
     "error",

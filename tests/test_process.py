@@ -19,6 +19,7 @@ from support.dialogues import ACCEPTED, DONE, STARTED, WELCOME, answering_jobs, 
 from support.fork_server import start
 from support.process import ENDING_SIGNALS, PATIENCE, ROOT, SCRIPT
 
+pytestmark = [pytest.mark.slow, pytest.mark.version("how an interpreter starts, ends and imports")]
 posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 
 # Signals
@@ -227,7 +228,6 @@ def test_a_missing_library_is_a_2_that_says_how_to_install_it(command, tmp_path)
     assert done.stderr.rstrip().endswith("lxml")
 
 
-@pytest.mark.slow
 def test_a_script_without_its_folder_is_a_2(tmp_path):
     script = tmp_path / "planta_headless.py"
     script.write_bytes(SCRIPT.read_bytes())
@@ -264,7 +264,6 @@ def broken_package(tmp_path):
     return make
 
 
-@pytest.mark.slow
 def test_a_package_that_cannot_be_loaded_is_a_2_on_one_line(broken_package):
     script = broken_package("OSError(2, 'No such file or directory')")
     done = subprocess.run(
@@ -346,7 +345,6 @@ def test_a_job_costs_no_import_that_the_client_can_do_without(command, scripted,
     assert not [module for module in modules if module.startswith("headless.server")]
 
 
-@pytest.mark.slow
 def test_help_and_mistakes_in_the_options_import_neither_sockets_client_protocol_nor_libraries():
     codes, modules = imported_by(["--help"], ["--version"], ["-x"], ["-t", "x"])
     assert codes == [0, 0, 2, 2]
@@ -355,7 +353,6 @@ def test_help_and_mistakes_in_the_options_import_neither_sockets_client_protocol
     assert not modules & {"headless.protocol.messages", "headless.protocol.version1"}
 
 
-@pytest.mark.slow
 def test_a_call_that_cannot_be_made_imports_neither_session_nor_libraries():
     line = ["-s", "127.0.0.1:1", "-c", "pass"]
     codes, modules = imported_by(

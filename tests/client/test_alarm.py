@@ -11,6 +11,8 @@ from headless.client.alarm import alarm_by_thread
 from headless.client.waiting import DeadlinePassed
 from support.process import PATIENCE
 
+pytestmark = [pytest.mark.slow, pytest.mark.version("signals that threads raise")]
+
 
 @pytest.fixture
 def interrupts():

@@ -170,6 +170,7 @@ def test_a_file_that_cannot_be_loaded_now_is_a_1(call, wire_file):
         assert messages_of(done)[-1].endswith("; jobs: not submitted")
 
 
+@pytest.mark.version("importlib")
 def test_a_file_that_is_no_wire_is_a_2_with_the_reason(call, wire_file):
     for code, reason in (
         ("x = (", "SyntaxError"),
@@ -267,6 +268,7 @@ NEVER_ENDING = "\n        while True: pass"
 
 
 @pytest.mark.slow
+@pytest.mark.version("signals in code of others")
 @pytest.mark.usefixtures("short_acceptance")
 @pytest.mark.skipif(os.name == "nt", reason="what cannot be interrupted ends the process, which is that of the tests")
 @pytest.mark.parametrize("method", ["__init__", "log_in"])

@@ -25,6 +25,7 @@ with Waiter():
 
 
 @pytest.mark.slow
+@pytest.mark.version("signals and the end of an interpreter")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_late_signal_with_the_default_handler_ends_the_process_as_it_always_does(tmp_path, name):
     (tmp_path / "late.py").write_text(LATE)

@@ -238,6 +238,7 @@ def test_a_folder_that_may_not_be_written_to_is_found_before_the_password_is_ask
 
 
 @pytest.mark.slow
+@pytest.mark.version("how an interpreter imports")
 def test_a_missing_bcrypt_is_a_2_before_the_password_is_asked_for(at_terminal, folder, scripted, tmp_path):
     (tmp_path / "bcrypt").mkdir()
     (tmp_path / "bcrypt" / "__init__.py").write_text("raise ImportError('no bcrypt here', name='bcrypt')")

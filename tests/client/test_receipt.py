@@ -176,6 +176,7 @@ def test_a_question_has_no_line(here, tmp_path, argv):
     assert not (tmp_path / "receipts").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 def test_a_signal_is_noted_before_the_process_ends(command, scripted, tmp_path):
     file = tmp_path / "receipts"

@@ -77,6 +77,7 @@ class TestSaltsAndHashes:
         other = bcrypt_hash.hash_from(bytes(byte ^ 1 for byte in random), 12)
         assert sum(one != another for one, another in zip(made, other)) == bcrypt_hash.RANDOM_BYTES
 
+    @pytest.mark.version("bcrypt writes")
     def test_what_bcrypt_writes_is_a_hash_with_a_salt_that_is_taken(self):
         secret = bcrypt.hashpw(bcrypt_hash.password_bytes(PASSWORD), SALT.encode())
         assert secret == HASH.encode()

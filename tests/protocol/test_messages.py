@@ -9,6 +9,8 @@ from headless.protocol.messages import Alive, Ended, Jobs, Output, Welcome
 from headless.protocol.vocabulary import Job
 from support.encoded_messages import ENCODED, MESSAGE_TYPES, output_document
 
+pytestmark = pytest.mark.version("lxml parses")
+
 
 def test_every_message_is_written_and_read_as_the_protocol_wants():
     for message, payload in ENCODED:
