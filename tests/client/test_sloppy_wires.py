@@ -32,7 +32,7 @@ from headless.protocol.wire import (
     SaltReceived,
     UnsupportedCall,
 )
-from support.arbitrary_wires import FakeStream, ScriptedWire, make_call, options_of, run_session
+from support.arbitrary_wires import FakeStream, ScriptedWire, make_call, options_of, raising, run_session
 from support.clock import Clock
 from support.process import PATIENCE
 
@@ -73,13 +73,6 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock(step=0.05)
     monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=clock))
     return clock
-
-
-def raising(error: Exception) -> Any:
-    def step() -> None:
-        raise error
-
-    return step
 
 
 # One by one: the last job is acknowledged, `Accepted` is told, and the command that starts them has not left
@@ -254,10 +247,13 @@ def test_without_t_jobs_that_have_all_ended_and_were_not_accepted_are_no_3(clock
     assert (end.code, end.submission) == (1, SUBMITTED)
 
 
-def test_a_connection_that_is_lost_then_is_taken_up_as_ever():
-    receive = [[CAN_ATTACH], [Accepted(), *FINISHED], [], [CAN_ATTACH], [Attached(2, Offset(3)), Ended("ok")]]
-    end = end_of(WAITING, receive=receive, receipts=2, attach=[[ASKED]] * 9)
-    assert end.code == 0
+def test_a_connection_that_is_lost_then_is_taken_up_as_ever_and_has_that_time_anew(clock):
+    def wait() -> None:
+        clock.now += 20
+
+    receive = [[CAN_ATTACH], [Accepted(), *FINISHED], [wait], [],
+               [CAN_ATTACH], [Attached(2, Offset(3))], [wait], [Ended("ok")]]  # fmt: skip
+    assert end_of(WAITING, receive=receive, receipts=[3, 9], attach=[[ASKED]] * 9, clock=clock).code == 0
 
 
 # A wrong password that the wire calls busy
