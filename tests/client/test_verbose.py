@@ -132,6 +132,13 @@ def test_a_start_that_does_not_come_is_mentioned_once(said_of_a_late_start):
     assert said[begin + 1 : begin + 3] == [NOT_STARTED, "job 1 started: py_code pass"]
 
 
+def test_a_start_that_comes_is_shown_instead(said_of_a_late_start, monkeypatch):
+    monkeypatch.setattr(session, "_START_SECONDS", PATIENCE)
+    said = said_of_a_late_start('<welcome session="s1" journal="9ae1"/>', '<accepted session="s1"/>', 0)
+    begin = said.index("the server has accepted the jobs")
+    assert said[begin + 1] == "job 1 started: py_code pass"
+
+
 @pytest.mark.slow
 def test_where_it_is_not_known_whether_starts_are_reported_nothing_is_said_of_them(said_of_a_late_start):
     assert NOT_STARTED not in said_of_a_late_start(WELCOME, ACCEPTED, 0.3)
