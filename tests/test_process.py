@@ -282,6 +282,7 @@ def test_a_package_that_cannot_be_loaded_now_is_not_for_a_person(broken_package,
         ("ImportError('x.so: cannot open shared object file: Input/output error')", 1),
         ("ImportError('cannot import name')", 2),
         ("MemoryError()", 1),
+        ("ValueError('Input/output error')", 2),
         ("SyntaxError('invalid syntax')", 2),
     ):
         script = broken_package(problem)
