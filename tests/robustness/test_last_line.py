@@ -1,6 +1,7 @@
 """For each way in which the command can fail, the last line of `-v` shows whether the jobs were not submitted,
-submitted, or that this is unknown; a code of 2 is one line on stderr as well. The real command as a process against a
-server that follows a script. That the list is complete is tested in test_list_of_failures.py."""
+submitted, or that this is unknown; a code of 2 is one line on stderr as well. Against a server that follows a script,
+by a call in this process; as a process for each kind of end, and where memory, descriptors, libraries or a terminal
+matter. That the list is complete is tested in test_list_of_failures.py."""
 
 from __future__ import annotations
 
@@ -9,21 +10,30 @@ import re
 
 import pytest
 
-from support.dialogues import answering_login
-from support.failures import NOT, SUBMITTED, go
+from support.call_here import CallHere
+from support.failures import NOT, SUBMITTED, Way, go, wait
 from support.failures_of_a_wire import OUR_FAULT, WAYS_OF_A_WIRE
 from support.failures_of_the_call import OPTIONS
 from support.failures_of_the_session import WAYS_TO_FAIL
 from support.process import ROOT, manage
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals, limits and pseudo-terminals")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.version("errors of ssl, selectors and lxml, and how files are imported"),
+    pytest.mark.skipif(os.name == "nt", reason="signals, limits and pseudo-terminals"),
+]
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} info (.+); jobs: (.+)")
 
 
-@pytest.mark.parametrize("way", [pytest.param(way, id=way.name) for way in (*WAYS_TO_FAIL, *WAYS_OF_A_WIRE)])
-def test_the_last_line_shows_what_became_of_the_jobs(command, scripted, way):
-    failure = go(way, command, scripted)
+WAYS = {way.name: way for way in (*WAYS_TO_FAIL, *WAYS_OF_A_WIRE)}
+# As a process, one for each kind of end: 2, 1, 3 and a signal.
+KINDS = ("login refused", "closed after the jobs", "out of time while a job runs", "signal after accepted")
+
+
+def assert_goes(way: Way, command, scripted, as_process: bool = False) -> None:
+    """The way ends as it says, and says so in its last line."""
+    failure = go(way, command, scripted, as_process)
     last = LINE.fullmatch(failure.shown[-1] if failure.shown else "")
     assert last, failure
     assert (failure.code, last[2]) == (way.code, way.jobs), failure
@@ -37,15 +47,44 @@ def test_the_last_line_shows_what_became_of_the_jobs(command, scripted, way):
     assert not has_jobs or way.jobs != NOT or "refused" in last[1]
 
 
-@pytest.mark.parametrize(("argv", "reason"), [pytest.param(*option[1:], id=option[0]) for option in OPTIONS])
-def test_a_mistake_in_the_options_is_one_line_and_no_connection(command, scripted, argv, reason):
-    server = scripted(answering_login())
-    line = [each.replace("ADDRESS", server.address) if isinstance(each, str) else each for each in argv]
-    done = command("-v", *line)
+@pytest.mark.parametrize("name", WAYS)
+def test_the_last_line_shows_what_became_of_the_jobs(command, scripted, name):
+    assert_goes(WAYS[name], command, scripted)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_so_does_the_last_line_of_a_process(command, scripted, name):
+    assert_goes(WAYS[name], command, scripted, as_process=True)
+
+
+# Mistakes in the options
+
+
+def assert_is_a_mistake(call, scripted, argv, reason: str) -> None:
+    """`call(*line)` with these options gives a code, what is shown, and one line of complaint with this reason."""
+    server = scripted(wait)
+    code, shown, complaints = call(
+        "-v", *(each.replace("ADDRESS", server.address) if isinstance(each, str) else each for each in argv)
+    )
     server.close()
-    assert (done.returncode, done.stdout, server.peers) == (2, "", [])
-    (complaint,) = done.stderr.splitlines()
+    assert (code, shown, server.peers) == (2, "", [])
+    (complaint,) = complaints.splitlines()
     assert re.search(reason, complaint)
+
+
+def test_a_mistake_in_the_options_is_one_line_and_no_connection(tmp_path, scripted):
+    for name, argv, reason in OPTIONS:
+        print(name)
+        assert_is_a_mistake(CallHere(tmp_path).run, scripted, argv, reason)
+
+
+def test_so_is_one_in_the_options_of_a_process(command, scripted):
+    def call(*argv):
+        done = command(*argv)
+        return done.returncode, done.stdout, done.stderr
+
+    _, argv, reason = OPTIONS[-1]
+    assert_is_a_mistake(call, scripted, argv, reason)
 
 
 # A rehearsal shows it as the command does
@@ -56,7 +95,6 @@ def test_a_mistake_in_the_options_is_one_line_and_no_connection(command, scripte
     [
         (("-m", "009ABC"), 2, NOT),
         (("-t", "-1", "-c", "raise SystemExit(1)"), 1, SUBMITTED),
-        (("-t", "1", "-c", "import time; time.sleep(60)"), 3, SUBMITTED),
     ],
 )
 def test_a_rehearsal_shows_what_became_of_the_jobs(tmp_path, argv, code, jobs):

@@ -1,5 +1,5 @@
 """A way in which the command can fail: how it is described, the steps that scripts for it are made of, and one call of
-the command that goes this way."""
+the command that goes this way: in this process, or as a process."""
 
 from __future__ import annotations
 
@@ -7,18 +7,17 @@ import os
 import subprocess
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ContextManager, NamedTuple, Protocol
 
+from support.call_here import CallHere
 from support.process import PATIENCE, Command
 from support.scripted_server import Peer, ScriptedServer
 from support.sockets import reset
 from support.waiting import wait_until
 
 if os.name != "nt":
-    import resource
-
     from support.terminal import Terminal
 
 NOT = "not submitted"
@@ -34,10 +33,42 @@ def as_it_is(folder: Path) -> Path:
     return folder
 
 
-class WatchedPeer(Peer):
-    """A peer whose script knows the client: its process, once it has started, and the file that it prints to."""
+class Running(Protocol):
+    """The client, while it runs."""
 
-    def __init__(self, peer: Peer, client: Future[subprocess.Popen[Any]], shown: Path) -> None:
+    def wait(self, timeout: float) -> object:
+        """Until it has ended."""
+
+    def terminate(self) -> None: ...
+
+    def let_pass(self, seconds: float) -> None:
+        """This time passes, for it alone if that can be."""
+
+
+class RunningProcess:
+    """The command as a process, which may be about to start: its time passes by itself."""
+
+    def __init__(self) -> None:
+        self.started: Future[subprocess.Popen[Any]] = Future()
+
+    @property
+    def pid(self) -> int:
+        return self.started.result(PATIENCE).pid
+
+    def wait(self, timeout: float) -> None:
+        self.started.result(PATIENCE).wait(timeout)
+
+    def terminate(self) -> None:
+        self.started.result(PATIENCE).terminate()
+
+    def let_pass(self, seconds: float) -> None:
+        pass
+
+
+class WatchedPeer(Peer):
+    """A peer whose script knows the client, and the file that it prints to."""
+
+    def __init__(self, peer: Peer, client: Running, shown: Path) -> None:
         super().__init__(peer.sock)
         self.received = peer.received
         self.client = client
@@ -57,8 +88,10 @@ class Way(NamedTuple):
     prepare: Prepare = as_it_is
     types: Callable[[Terminal], object] | None = None  # somebody at a terminal
     service: Callable[[ExitStack], str] | None = None  # another -s than the scripted server
-    stack: int | None = None  # bytes: a quarter of it is what a command line may have
     wire: str = ""  # PLANTA_WIRE
+    around: Callable[[], ContextManager[object]] = nullcontext  # what is otherwise while it runs in this process
+    pace: float = 1.0  # of its deadlines, in this process
+    as_process: bool = False  # it cannot be in this process: its memory, its descriptors, its libraries
 
 
 def send_and_see(peer: WatchedPeer, document: str, text: str) -> None:
@@ -73,11 +106,21 @@ def end_with_reset(peer: WatchedPeer) -> None:
 
 def wait(peer: WatchedPeer) -> None:
     """Neither reads nor sends anything."""
-    peer.client.result(PATIENCE).wait(PATIENCE)
+    peer.client.wait(PATIENCE)
+
+
+def letting_pass(seconds: float) -> Callable[[WatchedPeer], None]:
+    """A step: neither reads nor sends anything, and the client sees so much time pass."""
+
+    def script(peer: WatchedPeer) -> None:
+        peer.client.let_pass(seconds)
+        wait(peer)
+
+    return script
 
 
 def terminate(peer: WatchedPeer) -> None:
-    peer.client.result(PATIENCE).terminate()
+    peer.client.terminate()
     wait(peer)
 
 
@@ -132,49 +175,52 @@ class Failure(NamedTuple):
     connections: int
 
 
-def go(way: Way, command: Command, scripted: Callable[..., ScriptedServer]) -> Failure:
-    """Goes one way, in the command's folder."""
+def go(way: Way, command: Command, scripted: Callable[..., ScriptedServer], as_process: bool = False) -> Failure:
+    """Goes one way, in the command's folder; in this process, unless the way or the caller says otherwise."""
     command.secret_file()
     way.prepare(command.folder)
-    client: Future[subprocess.Popen[Any]] = Future()
-    server = scripted(lambda peer: (way.script or wait)(WatchedPeer(peer, client, command.folder / "stdout")))
+    process = RunningProcess() if as_process or way.as_process or way.types else None
+    here = CallHere(command.folder, way.pace)
+    client = process or here
+    server = scripted(lambda peer: (way.script or wait)(WatchedPeer(peer, client, here.shown)))
     with ExitStack() as stack:
         service = way.service(stack) if way.service else server.address
         line = ["-s", service, "-v", "-t", "-1", "-c", "pass"]
         line += [argument.replace("ADDRESS", server.address) for argument in way.argv]
-        environment = {**os.environ, "PYTHONPATH": str(command.folder / "python"), "PLANTA_WIRE": way.wire}
-        run = _at_terminal if way.types else _without_terminal
-        code, shown, complaints = run(command, way, line, environment, client)
+        variables = {"PLANTA_WIRE": way.wire}
+        if process is None:
+            with way.around():
+                code, shown, complaints = here.run(*line, env=variables)
+        else:
+            environment = {**os.environ, **variables, "PYTHONPATH": str(command.folder / "python")}
+            run = _at_terminal if way.types else _without_terminal
+            code, shown, complaints = run(command, way, line, environment, process)
     server.close()
     received = [document for peer in server.peers for document in peer.received]
-    return Failure(code, shown, complaints, received, len(server.peers))
+    return Failure(code, shown.splitlines(), complaints.splitlines(), received, len(server.peers))
 
 
 def _without_terminal(
-    command: Command, way: Way, line: list[str], environment: dict[str, str], client: Future[subprocess.Popen[Any]]
-) -> tuple[int, list[str], list[str]]:
-    def limit() -> None:
-        if way.stack is not None:
-            resource.setrlimit(resource.RLIMIT_STACK, (way.stack, resource.getrlimit(resource.RLIMIT_STACK)[1]))
-
+    command: Command, _way: Way, line: list[str], environment: dict[str, str], client: RunningProcess
+) -> tuple[int, str, str]:
     shown = command.folder / "stdout"
-    with open(shown, "w") as stdout, command.start(*line, env=environment, preexec_fn=limit, stdout=stdout) as process:
-        client.set_result(process)
+    with open(shown, "w") as stdout, command.start(*line, env=environment, stdout=stdout) as process:
+        client.started.set_result(process)
         try:
             complaints = process.communicate(timeout=PATIENCE)[1]
         finally:
             process.kill()
-    return process.returncode, shown.read_text().splitlines(), complaints.splitlines()
+    return process.returncode, shown.read_text(), complaints
 
 
 def _at_terminal(
-    command: Command, way: Way, line: list[str], environment: dict[str, str], client: Future[subprocess.Popen[Any]]
-) -> tuple[int, list[str], list[str]]:
+    command: Command, way: Way, line: list[str], environment: dict[str, str], client: RunningProcess
+) -> tuple[int, str, str]:
     with Terminal(command.folder, *line, env=environment) as terminal:
-        client.set_result(terminal.process)
+        client.started.set_result(terminal.process)
         assert way.types
         way.types(terminal)
         code = terminal.end()
-    shown = terminal.shown.replace("Password for R41: ", "\n").splitlines()
-    complaints = [text for text in shown if text.startswith("planta_headless.py: ")]
-    return code, [text for text in shown if text not in complaints], complaints
+    lines = terminal.shown.replace("Password for R41: ", "\n").splitlines()
+    complaints = [text for text in lines if text.startswith("planta_headless.py: ")]
+    return code, "\n".join(text for text in lines if text not in complaints), "\n".join(complaints)

@@ -30,6 +30,7 @@ OUR_FAULT = "this is a fault of the client"
 
 # Tells the first list of events when the server has answered the login, the second one when it has answered the jobs.
 _CODE = """
+import time
 from headless.protocol.errors import *
 from headless.protocol.vocabulary import Offset
 from headless.protocol.wire import *
@@ -104,8 +105,9 @@ def way(  # noqa: PLR0917
     prepare: Prepare,
     script: Step | None = None,
     argv: tuple[str, ...] = (),
+    pace: float = 1.0,
 ) -> Way:
-    return Way(name, code, jobs, reason, script, argv, prepare, wire=WIRE)
+    return Way(name, code, jobs, reason, script, argv, prepare, wire=WIRE, pace=pace)
 
 
 def nothing(_folder: Path) -> None:
@@ -121,6 +123,7 @@ def secrets_and(prepare: Prepare) -> Prepare:
 
 
 TWO = ("-c", "pass")  # a second job
+NEVER_ENDS = "while True: time.sleep(0.01)"
 
 NOT_LOADED = [
     way("wire that is not there", 2, NOT, "PLANTA_WIRE.* cannot be loaded: .*No such file", nothing),
@@ -129,7 +132,7 @@ NOT_LOADED = [
         file_with("import sys; sys.exit(0)")),
     way("file that is no wire", 2, NOT, "is not a wire: it has no class", file_with("x = 1")),
     way("wire that is not loaded in time", 1, NOT, "was not loaded in time", file_with("while True: pass"), None,
-        ("-t", "1")),
+        ("-t", "1"), pace=0.1),
     way("call that the wire cannot carry", 2, NOT, "no more than one, please",
         telling("", more="def __init__(self, call): raise UnsupportedCall('no more than one, please')")),
 ]  # fmt: skip
@@ -191,15 +194,15 @@ AGAINST_THE_RULES = [
         return event"""),
         answer_the_jobs),
     way("wire that never ends", 1, NOT, f"the wire did not come to an end in time.*{OUR_FAULT}",
-        telling("", more="def receive(self, data):\n        while True: pass"), answer_the_login, ("-t", "1")),
+        telling("", more=f"def receive(self, data):\n        {NEVER_ENDS}"), answer_the_login, ("-t", "1"), pace=0.3),
     way("wire that never ends when the jobs run", 1, SUBMITTED, f"did not come to an end in time.*{OUR_FAULT}",
         telling("LoggedIn('s')", "Accepted()", more="""def next_event(self):
         event = super().next_event()
-        while event is None and not TOLD: pass
+        while event is None and not TOLD: time.sleep(0.01)
         return event"""),
-        answer_the_jobs, ("-t", "1")),
+        answer_the_jobs, ("-t", "1"), pace=0.3),
     way("signal in a wire", -signal.SIGTERM, NOT, "ended by signal 15",
-        telling("", more="def receive(self, data):\n        while True: pass"),
+        telling("", more=f"def receive(self, data):\n        {NEVER_ENDS}"),
         signal_after_the_login),
     way("no event before the jobs", 1, NOT, f"told what is no event.*{OUR_FAULT}",
         telling("'LoggedIn'"), answer_the_login),

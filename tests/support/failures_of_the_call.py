@@ -8,12 +8,12 @@ import signal
 import socket
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ContextManager
+from unittest.mock import patch
 
 from support.credentials import HASH, PASSWORD
 from support.dialogues import challenging
 from support.failures import CHALLENGE, NOT, Prepare, WatchedPeer, Way, answer, secrets
-from support.process import PATIENCE
 from support.sockets import full_listener
 
 if TYPE_CHECKING:
@@ -38,8 +38,11 @@ def no_secret(folder: Path) -> None:
     (folder / "secret").unlink()
 
 
+def as_another_user() -> ContextManager[object]:
+    return patch.object(os, "geteuid", lambda: 4711)
+
+
 def secret_of_another_user(folder: Path) -> None:
-    python("sitecustomize.py", "import os; os.geteuid = lambda: 4711")(folder)
     if os.geteuid() == 0:  # root's files are everybody's
         os.chown(folder / "secret", 4712, -1)
 
@@ -85,7 +88,8 @@ BEFORE_A_CONNECTION = [
     Way("password file that cannot be read", 1, NOT, "cannot be read", None, ("-u", "R41", "-p", "/proc/self/mem")),
     Way("password file that is a folder", 2, NOT, "is not a regular file", None, ("-u", "R41", "-p", "/")),
     Way("password file too large", 2, NOT, "a hash has 60", None, CHALLENGE, secret(HASH * 100)),
-    Way("password file of another user", 2, NOT, "belongs to user number", None, CHALLENGE, secret_of_another_user),
+    Way("password file of another user", 2, NOT, "belongs to user number", None, CHALLENGE, secret_of_another_user,
+        around=as_another_user),
     Way("password file for others", 2, NOT, "is open to others", None, CHALLENGE, secret(mode=0o404)),
     Way("password file without a hash", 2, NOT, "the password file .*one bcrypt hash", None, CHALLENGE,
         secret("hunter2")),
@@ -94,16 +98,17 @@ BEFORE_A_CONNECTION = [
     Way("password file with NUL bytes", 2, NOT, "holds NUL bytes", None, CHALLENGE, secret(HASH + "\0\0")),
     Way("hash of a low cost", 2, NOT, "holds a hash that cannot be used: .*cost of 9", None, CHALLENGE,
         secret(HASH.replace("$10$", "$09$"))),
-    Way("user without a name", 2, NOT, "has no name here", None, (),
-        python("sitecustomize.py", "import os; os.geteuid = lambda: 4711")),
-    Way("no lxml", 2, NOT, "the library lxml cannot be loaded", None, (), without("lxml")),
+    Way("user without a name", 2, NOT, "has no name here", around=as_another_user),
+    Way("no lxml", 2, NOT, "the library lxml cannot be loaded", None, (), without("lxml"), as_process=True),
     Way("name not resolved", 1, NOT, "cannot be resolved", None, ("-s", "no-such-host.invalid:1")),
     Way("connection refused", 1, NOT, "no connection to.*refused", service=nobody_listens),
-    Way("connection not accepted", 1, NOT, "in time", None, ("-t", "1"), service=full_listener),
+    Way("connection not accepted", 1, NOT, "in time", None, ("-t", "1"), service=full_listener, pace=0.1),
     Way("signal before there is a connection", -signal.SIGTERM, NOT, "ended by signal 15", None, CHALLENGE, no_secret,
         terminated_at_the_prompt),
-    Way("unforeseen: no descriptor for a library", 1, NOT, "unforeseen.*Too many open files", None, (), descriptors(5)),
-    Way("unforeseen: no descriptor for a signal", 1, NOT, "Too many open files", None, (), descriptors(4)),
+    Way("unforeseen: no descriptor for a library", 1, NOT, "unforeseen.*Too many open files", None, (), descriptors(5),
+        as_process=True),
+    Way("unforeseen: no descriptor for a signal", 1, NOT, "Too many open files", None, (), descriptors(4),
+        as_process=True),
 ]  # fmt: skip
 
 
@@ -123,8 +128,7 @@ def secrets_without_bcrypt(folder: Path) -> None:
 
 
 def while_the_folder_goes_away(peer: WatchedPeer) -> None:
-    folder = Path(f"/proc/{peer.client.result(PATIENCE).pid}/cwd").resolve()
-    shutil.rmtree(folder / "secrets")
+    shutil.rmtree(peer.shown.parent / "secrets")
     challenging()(peer)
 
 

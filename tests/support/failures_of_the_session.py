@@ -34,9 +34,11 @@ from support.failures import (
     NOT,
     SUBMITTED,
     UNKNOWN,
+    RunningProcess,
     WatchedPeer,
     Way,
     end_with_reset,
+    letting_pass,
     on_another_connection,
     refusal,
     send_and_see,
@@ -47,8 +49,8 @@ from support.failures import (
 )
 from support.failures_of_the_call import AT_A_TERMINAL, BEFORE_A_CONNECTION, python
 from support.frames import frame
-from support.process import PATIENCE
 from support.scripted_server import Script
+from support.waiting import wait_until
 
 if os.name != "nt":
     import resource
@@ -86,6 +88,11 @@ def after_the_jobs(peer: WatchedPeer) -> None:
     peer.receive()
     peer.send(WELCOME)
     peer.receive()
+
+
+def seeing(text: str) -> Step:
+    """A step: returns when the command has shown this."""
+    return lambda peer: wait_until(lambda: text in peer.shown.read_text())
 
 
 def after_accepted(peer: WatchedPeer) -> None:
@@ -133,7 +140,7 @@ def at_every_stage() -> Iterator[Way]:
         if stage is after_the_last_finished:  # nothing goes on
             late = "all jobs have ended, and the server has not reported the end of the session within .*1 s"
         seconds = "2" if jobs == UNKNOWN else "1"
-        yield Way(f"out of time {when}", code, jobs, late, then(stage, wait), (*argv, "-t", seconds))
+        yield Way(f"out of time {when}", code, jobs, late, then(stage, letting_pass(int(seconds))), (*argv, "-t", seconds))
         busy = r"ended the session \(.*busy\): full|refused the session \(.*busy\): full"
         refusal = then(stage, sending('<refused reason="busy">full</refused>'))
         yield Way(f"refused {when}", 1, jobs if is_accepted else NOT, busy, refusal, argv)
@@ -141,24 +148,28 @@ def at_every_stage() -> Iterator[Way]:
         yield Way(f"nonsense {when}", 1, jobs, "is not allowed when|is out of turn", wrong, argv)
 
 
-def silent(*documents: str) -> Callable[[WatchedPeer], None]:
-    """A script: promises a sign of life every second, sends this, and then nothing."""
+def silent(text: str, *documents: str) -> Callable[[WatchedPeer], None]:
+    """A script: promises a sign of life every second, sends this until that is shown, and then nothing."""
 
     def script(peer: WatchedPeer) -> None:
         peer.receive()
         peer.send('<welcome session="s1" heartbeat="1"/>')
         peer.receive()
-        peer.send(*documents)
-        wait(peer)
+        for document in documents:
+            peer.send(document)
+        seeing(text)(peer)
+        letting_pass(3.1)(peer)
 
     return script
 
 
 SILENCE = [
-    Way("silence after the jobs", 1, UNKNOWN, "silent for more than", silent("<alive/>")),
-    Way("silence after accepted", 1, SUBMITTED, "silent for more than", silent(ACCEPTED)),
-    Way("silence while a job runs", 1, SUBMITTED, "silent for more than", silent(ACCEPTED, STARTED)),
-    Way("silence after the last finished", 1, SUBMITTED, "silent for more than", silent(ACCEPTED, STARTED, FINISHED)),
+    Way("silence after the jobs", 1, UNKNOWN, "silent for more than", silent("received <alive/>", "<alive/>"),
+        ("-vv",)),
+    Way("silence after accepted", 1, SUBMITTED, "silent for more than", silent("accepted the jobs", ACCEPTED)),
+    Way("silence while a job runs", 1, SUBMITTED, "silent for more than", silent("job 1 started", ACCEPTED, STARTED)),
+    Way("silence after the last finished", 1, SUBMITTED, "silent for more than", 
+        silent("job 1 ok", ACCEPTED, STARTED, FINISHED)),
 ]
 
 
@@ -180,10 +191,10 @@ OVER_TLS = [
     Way("certificate that nobody trusts", 1, NOT, "no TLS connection with.*certificate", certificate_of_nobody, TLS),
     Way("plain server", 1, NOT, "no TLS connection with", plain, TLS),
     Way("closed in the handshake", 1, NOT, "no TLS connection with", lambda peer: peer.sock.recv(4096), TLS),
-    Way("out of time in the handshake", 1, NOT, "in time", wait, (*TLS, "-t", "1")),
+    Way("out of time in the handshake", 1, NOT, "in time", letting_pass(1), (*TLS, "-t", "1")),
     Way("signal in the handshake", -signal.SIGTERM, NOT, "ended by signal 15", terminate, TLS),
     Way("unforeseen: broken ssl", 1, NOT, "unforeseen.*broken", wait, TLS,
-        python("ssl.py", "raise RuntimeError('broken')")),
+        python("ssl.py", "raise RuntimeError('broken')"), as_process=True),
 ]  # fmt: skip
 
 
@@ -267,13 +278,14 @@ SENT_BEFORE_THE_JOBS = [
     Way("refused with welcome", 1, NOT, "refused the session", at_once(refusal("busy"))),
     Way("accepted with welcome", 1, NOT, "is not allowed when the client may submit", at_once(ACCEPTED)),
     Way("jobs too long for a frame", 2, NOT, "the jobs are too long for the server: .* bytes in one message",
-        answering_login(WELCOME), TOO_LARGE_BATCH, stack=64 * 1024 * 1024),
+        answering_login(WELCOME), TOO_LARGE_BATCH),
 ]  # fmt: skip
 
 
 def more_than_memory_holds(peer: WatchedPeer) -> None:
     """Leaves the command 256 KiB more than it has, and sends something longer."""
-    pid = peer.client.result(PATIENCE).pid
+    assert isinstance(peer.client, RunningProcess)
+    pid = peer.client.pid
     size = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize() + 256 * 1024
     resource.prlimit(pid, resource.RLIMIT_AS, (size, size))
     peer.sock.sendall(struct.pack(">I", 1_000_000) + bytes(1_000_000))
@@ -294,14 +306,14 @@ SENT_AFTER_THE_JOBS = [
     Way("tags without end", 1, UNKNOWN, "a message with more than", answering_jobs(MANY_TAGS)),
     Way("long frame after the jobs", 1, UNKNOWN, "a frame of .*1048577", then(after_the_jobs, long_frame)),
     Way("unforeseen: no memory after the jobs", 1, UNKNOWN, "unforeseen.*MemoryError",
-        then(after_the_jobs, more_than_memory_holds)),
+        then(after_the_jobs, more_than_memory_holds), as_process=True),
     Way("jobs refused after accepted", 1, SUBMITTED, "is not allowed when", serving(refusal("jobs"))),
     Way("protocol error refused after accepted", 1, SUBMITTED, r"ended the session \(.*protocol",
         serving(STARTED, refusal("protocol"))),
     Way("accepted twice", 1, SUBMITTED, "is not allowed when", serving(ACCEPTED)),
     Way("long frame after accepted", 1, SUBMITTED, "a frame of .*1048577", then(while_a_job_runs, long_frame)),
     Way("unforeseen: no memory after accepted", 1, SUBMITTED, "unforeseen.*MemoryError",
-        then(after_accepted, more_than_memory_holds)),
+        then(after_accepted, more_than_memory_holds), as_process=True),
     Way("job failed", 1, SUBMITTED, "job 1 failed: .*no such table", serving(STARTED, FAILED, ENDED_FAILED)),
     Way("job skipped", 1, SUBMITTED, "job 1 skipped", serving('<finished job="1" status="skipped"/>', ENDED_FAILED)),
     Way("given up by the server", 1, SUBMITTED, "ended the session as failed", serving(ENDED_FAILED)),
@@ -335,7 +347,7 @@ def losing_the_jobs(peer: WatchedPeer) -> None:
     peer.receive()
 
 
-def answering(*documents: str, welcome: str = ATTACH) -> Callable[[WatchedPeer], None]:
+def answering(*documents: str, welcome: str = ATTACH, last: Step = wait) -> Callable[[WatchedPeer], None]:
     """A script: lets the client in, and answers what it asks for."""
 
     def script(peer: WatchedPeer) -> None:
@@ -344,7 +356,7 @@ def answering(*documents: str, welcome: str = ATTACH) -> Callable[[WatchedPeer],
         if documents:
             peer.receive()
             peer.send(*documents)
-        wait(peer)
+        last(peer)
 
     return script
 
@@ -357,9 +369,10 @@ def lost(  # noqa: PLR0917
 
 LOST = [
     lost("out of time", 1, SUBMITTED, "the connection was lost, and no other one could be had in time",
-         accepting_and_losing(STARTED), wait, "-t", "1"),
+         accepting_and_losing(STARTED), letting_pass(1), "-t", "1"),
     lost("out of time again", 3, SUBMITTED, "have not ended within .*1 s, and go on",
-         accepting_and_losing(STARTED), answering(ATTACHED, STARTED), "-t", "1"),
+         accepting_and_losing(STARTED), answering(ATTACHED, STARTED, last=then(seeing("attached to"), letting_pass(1))),
+         "-t", "1"),
     lost("signal", -signal.SIGTERM, SUBMITTED, "ended by signal 15", accepting_and_losing(STARTED), terminate),
     lost("login refused", 1, SUBMITTED, r"ended the session \(.*login.*\): not you",
          accepting_and_losing(STARTED), then(after_the_login, sending(refusal("login")))),
@@ -376,7 +389,7 @@ LOST = [
     lost("accepted where it was to attach", 1, SUBMITTED, "is not allowed when", accepting_and_losing(STARTED),
          answering('<accepted session="s1"/>')),
     lost("ended where it was to attach", 1, SUBMITTED, "is not allowed when", accepting_and_losing(), answering(ENDED)),
-    lost("out of time before accepted", 1, UNKNOWN, "not accepted the jobs in time", losing_the_jobs, wait, "-t", "2"),
+    lost("out of time before accepted", 1, UNKNOWN, "not accepted the jobs in time", losing_the_jobs, letting_pass(2), "-t", "2"),
     lost("busy until out of time", 1, UNKNOWN, "not accepted the jobs in time", losing_the_jobs,
          answering(refusal("busy")), "-t", "2"),
     lost("another journal", 1, SUBMITTED, "another server answers, or one that has lost its journal",
