@@ -12,7 +12,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-import trustme
 
 from support.credentials import SALT
 from support.dialogues import (
@@ -180,6 +179,8 @@ def plain(peer: WatchedPeer) -> None:
 
 
 def certificate_of_nobody(peer: WatchedPeer) -> None:
+    import trustme  # which is slow to import
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
     with suppress(OSError), context.wrap_socket(peer.sock, server_side=True):
