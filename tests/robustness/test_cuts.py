@@ -1,5 +1,6 @@
-"""Connections that end in the middle, after every byte of a whole conversation: the return code is what the bytes that
-arrived at the client prove. What they prove is found here by counting bytes, without the package."""
+"""Connections that end in the middle of a conversation: the return code is what the bytes that arrived at the client
+prove. What they prove is found here by counting bytes, without the package. By default a cut comes at each place of
+each frame; `-m large` takes every byte."""
 
 from __future__ import annotations
 
@@ -16,19 +17,23 @@ from headless.options import parse
 from headless.protocol.messages import Jobs, Login, Logout, Message, Response, Welcome
 from headless.protocol.server_connection import ServerConnection
 from headless.server.accounts import Account
+from support.call_here import CallHere, Ended
 from support.conversations import KEYS, receive
 from support.credentials import HASH, SALT
 from support.frames import Frame, frame, frames_in
 from support.job_server import QuickServer, states
 from support.literal_messages import SERVER_NONCE
-from support.process import PATIENCE
-from support.relay import CLIENT, FIN, PLACES, RST, SERVER, Cut, Line, LineWaiter
+from support.process import PATIENCE, Command
+from support.relay import CLIENT, FIN, PLACES, RST, SERVER, Cut, Line, LineWaiter, every_cut, some_cuts
 from support.sessions import end_of, session_for
 from support.unreliable_relay import Ends, UnreliableRelay
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 LOGINS = {"osuser": (), "challenge": ("-u", "R41", "-p", "secret")}
 WAITS = {"without -t": (), "-t -1": ("-t", "-1"), "-t N": ("-t", "3600")}
+PAIRS = [("osuser", "without -t"), ("osuser", "-t N"), ("challenge", "-t -1"), ("challenge", "without -t")]
 JOBS = ("-c", "print(42)", "-m", "009ABC")
 ANSWER_TO_THE_JOBS = (
     "<alive/>",
@@ -55,7 +60,7 @@ NOT_SUBMITTED, UNKNOWN, SUBMITTED = Outcome(1, "not submitted"), Outcome(1, "unk
 GOOD = Outcome(0, "submitted")
 
 
-# In memory: every offset
+# In memory
 
 
 class JobServer:
@@ -118,10 +123,10 @@ def calling(login: str, wait: str):
 
 
 class Whole(NamedTuple):
-    """How many bytes of each side there are, and how many it takes until a message has been sent whole."""
+    """How many bytes it takes until a message has been sent whole, and where the frames of each side end."""
 
-    sizes: dict[str, int]
     ends: dict[str, int]
+    of_side: dict[str, list[int]]
 
 
 def whole_conversation(calls: Calls) -> Whole:
@@ -131,8 +136,8 @@ def whole_conversation(calls: Calls) -> Whole:
     for side, frames in streams.items():
         assert frames[-1].end == len(line.passed[side])
     return Whole(
-        {side: len(data) for side, data in line.passed.items()},
         {frame.name: frame.end for frames in streams.values() for frame in frames},
+        {side: [frame.end for frame in frames] for side, frames in streams.items()},
     )
 
 
@@ -157,20 +162,15 @@ def proven_to_the_server(ends: dict[str, int], cut: Cut) -> set[Outcome]:
     return {UNKNOWN} if cut.offset < ends["jobs"] + (not cut.is_late) else {GOOD}
 
 
-@pytest.mark.parametrize("login", LOGINS)
-@pytest.mark.parametrize("wait", WAITS)
-@pytest.mark.parametrize("by", [FIN, RST])
-@pytest.mark.parametrize("is_late", [False, True], ids=["at once", "late"])
-@pytest.mark.parametrize("side", [CLIENT, SERVER])
-def test_the_return_code_is_what_arrived_wherever_the_connection_ends(login, wait, by, is_late, side):
+def assert_the_return_code_is_what_arrived(login: str, wait: str, cuts=some_cuts) -> None:
     wrong = []
+    proof = "accepted" if wait == "without -t" else "ended"
     with calling(login, wait) as calls:
-        sizes, ends = whole_conversation(calls)
-        proof = "accepted" if wait == "without -t" else "ended"
-        for offset in range(sizes[side] + 1):
-            cut = Cut(side, offset, by, is_late)
+        ends, ends_of_side = whole_conversation(calls)
+        for cut in cuts(ends_of_side):
             result, server, line = calls.call(cut)
-            allowed = proven_by_the_server(ends, cut, proof) if side == SERVER else proven_to_the_server(ends, cut)
+            is_of_server = cut.side == SERVER
+            allowed = proven_by_the_server(ends, cut, proof) if is_of_server else proven_to_the_server(ends, cut)
             # The server cannot have more than its relay, nor can the client deny or claim what the server has.
             has_jobs = len(line.passed[CLIENT]) >= ends["jobs"]
             if (
@@ -178,11 +178,25 @@ def test_the_return_code_is_what_arrived_wherever_the_connection_ends(login, wai
                 or server.has_jobs != has_jobs
                 or result.jobs == ("not submitted" if has_jobs else "submitted")
             ):
-                wrong.append((offset, result, f"the server has {'the' if server.has_jobs else 'no'} jobs", allowed))
+                wrong.append((cut, result, f"the server has {'the' if server.has_jobs else 'no'} jobs", allowed))
     assert wrong == []
 
 
-# As processes: a spread of offsets
+@pytest.mark.version("the end and the reset of a connection, as sockets and selectors tell them")
+@pytest.mark.parametrize(("login", "wait"), PAIRS)
+def test_the_return_code_is_what_arrived_wherever_the_connection_ends(login, wait):
+    assert_the_return_code_is_what_arrived(login, wait)
+
+
+@pytest.mark.large
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("login", LOGINS)
+@pytest.mark.parametrize("wait", WAITS)
+def test_the_return_code_is_what_arrived_at_every_byte(login, wait):
+    assert_the_return_code_is_what_arrived(login, wait, every_cut)
+
+
+# Against the real server: a spread of offsets
 
 
 @pytest.fixture(scope="module")
@@ -216,36 +230,49 @@ CASES = [
 ]
 
 
-def who(command, login: str) -> tuple[str, ...]:
-    return ("-p", command.secret_file(), "-u", "R42") if login == "challenge" else ()
+def cases_and_places():
+    """Two places of each case, four cases of each place; by -m large all others."""
+    for number, case in enumerate(CASES):
+        for position, place in enumerate(PLACES):
+            is_taken = (number + position) % 5 in (0, 2)
+            yield pytest.param(case, place, marks=() if is_taken else pytest.mark.large, id=" ".join((*case, place)))
 
 
-def frames_of_a_whole_call(command, server, case: Case) -> list[Frame]:
-    """What the side sends whose bytes are cut."""
-    with UnreliableRelay(lambda: server.address, lambda _: Ends()) as relay:
-        done = command("-s", relay.address, *WAITS[case.wait], *who(command, case.login), "-c", "print(42)")
-    assert done.returncode == 0
-    return frames_in(relay.passed[0][case.side])
+class Caller:
+    """Makes calls in this process, against the server."""
+
+    def __init__(self, command: Command) -> None:
+        self._folder = command.folder
+        self._logins = {"osuser": (), "challenge": ("-p", command.secret_file(), "-u", "R42")}
+
+    def call(self, address: str, case: Case) -> Ended:
+        line = ("-s", address, "-v", *WAITS[case.wait], *self._logins[case.login], "-c", "print(42)")
+        return CallHere(self._folder).run(*line)
+
+    def frames_of_a_whole_call(self, server: QuickServer, case: Case) -> list[Frame]:
+        """What the side sends whose bytes are cut."""
+        with UnreliableRelay(lambda: server.address, lambda _: Ends()) as relay:
+            assert self.call(relay.address, case).code == 0
+        return frames_in(relay.passed[0][case.side])
 
 
-@pytest.mark.parametrize("place", PLACES)
-@pytest.mark.parametrize("case", CASES, ids=" ".join)
+@pytest.mark.parametrize(("case", "place"), list(cases_and_places()))
 def test_the_command_finds_the_real_server_again(command, server, case, place):
     """Unless it is cut off before it is logged in."""
-    (cut,) = [each for each in frames_of_a_whole_call(command, server, case) if each.name == case.message][:1]
+    caller = Caller(command)
+    (cut,) = [each for each in caller.frames_of_a_whole_call(server, case) if each.name == case.message][:1]
     offset = cut.start + PLACES[place](cut.end - cut.start)
     first = Ends(**{case.side: offset}, by=case.by)
     with UnreliableRelay(lambda: server.address, lambda n: first if n == 0 else Ends()) as relay:
-        argv = (*WAITS[case.wait], *who(command, case.login), "-c", "print(42)")
-        done = command("-s", relay.address, "-v", *argv)
+        done = caller.call(relay.address, case)
     arrived = [frame.name for frame in frames_in(relay.passed[0][SERVER])]
     sessions = set(re.findall("session ([0-9a-f]{16})", done.stdout))
     if "welcome" not in arrived or (case.by == RST and not sessions):  # what came just before a reset may be lost
-        assert done.returncode == 1
+        assert done.code == 1
         assert done.stdout.endswith("jobs: not submitted\n")
         assert sessions == set()
         return
-    assert done.returncode == 0
+    assert done.code == 0
     # One of the sessions that it was told of has the jobs.
     (session,) = [each for each in sessions if states(server, each)]
     wait_until(lambda: states(server, session) == ["ok"])

@@ -41,6 +41,8 @@ class Running(Protocol):
 
     def terminate(self) -> None: ...
 
+    def send_signal(self, signum: int) -> None: ...
+
     def let_pass(self, seconds: float) -> None:
         """This time passes, for it alone if that can be."""
 
@@ -60,6 +62,9 @@ class RunningProcess:
 
     def terminate(self) -> None:
         self.started.result(PATIENCE).terminate()
+
+    def send_signal(self, signum: int) -> None:
+        self.started.result(PATIENCE).send_signal(signum)
 
     def let_pass(self, seconds: float) -> None:
         pass
@@ -94,10 +99,15 @@ class Way(NamedTuple):
     as_process: bool = False  # it cannot be in this process: its memory, its descriptors, its libraries
 
 
+def seeing(text: str) -> Callable[[WatchedPeer], None]:
+    """A step: returns when the command has shown this."""
+    return lambda peer: wait_until(lambda: text in peer.shown.read_text())
+
+
 def send_and_see(peer: WatchedPeer, document: str, text: str) -> None:
     """Sends this, and returns when the command has shown that."""
     peer.send(document)
-    wait_until(lambda: text in peer.shown.read_text())
+    seeing(text)(peer)
 
 
 def end_with_reset(peer: WatchedPeer) -> None:

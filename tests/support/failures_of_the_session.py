@@ -40,6 +40,7 @@ from support.failures import (
     letting_pass,
     on_another_connection,
     refusal,
+    seeing,
     send_and_see,
     sending,
     terminate,
@@ -49,7 +50,6 @@ from support.failures import (
 from support.failures_of_the_call import AT_A_TERMINAL, BEFORE_A_CONNECTION, python
 from support.frames import frame
 from support.scripted_server import Script
-from support.waiting import wait_until
 
 if os.name != "nt":
     import resource
@@ -87,11 +87,6 @@ def after_the_jobs(peer: WatchedPeer) -> None:
     peer.receive()
     peer.send(WELCOME)
     peer.receive()
-
-
-def seeing(text: str) -> Step:
-    """A step: returns when the command has shown this."""
-    return lambda peer: wait_until(lambda: text in peer.shown.read_text())
 
 
 def after_accepted(peer: WatchedPeer) -> None:

@@ -3,9 +3,11 @@ process waits: for every offset of a conversation. One for real processes is in 
 
 from __future__ import annotations
 
+import os
+import random
 import select
 import socket
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -120,3 +122,28 @@ PLACES: dict[str, Callable[[int], int]] = {
     "before its last byte": lambda size: size - 1,
     "after it": lambda size: size,
 }
+
+
+def some_cuts(ends: dict[str, list[int]]) -> Iterator[Cut]:
+    """Cuts of streams whose frames end there: of each kind before and after the last byte of a frame, of one kind at
+    the other places in it, and a few by PLANTA_SEED."""
+    seed = int(os.environ.get("PLANTA_SEED") or random.randrange(10**9))
+    print(f"PLANTA_SEED={seed}")  # which pytest shows if the test fails
+    chance = random.Random(seed)
+    for side, of_side in ends.items():
+        last = {0, *of_side, *(end - 1 for end in of_side)}
+        inner = {begin + place(end - begin) for begin, end in zip([0, *of_side], of_side) for place in PLACES.values()}
+        inner |= set(chance.sample(range(of_side[-1]), 3))
+        for offset in sorted(last | inner):
+            yield from _kinds_at(side, offset) if offset in last else chance.sample(list(_kinds_at(side, offset)), 1)
+
+
+def every_cut(ends: dict[str, list[int]]) -> Iterator[Cut]:
+    """Cuts of each kind at every byte."""
+    for side, of_side in ends.items():
+        for offset in range(of_side[-1] + 1):
+            yield from _kinds_at(side, offset)
+
+
+def _kinds_at(side: str, offset: int) -> Iterator[Cut]:
+    return (Cut(side, offset, by, is_late) for by in (FIN, RST) for is_late in (False, True))
