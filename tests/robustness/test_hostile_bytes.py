@@ -1,6 +1,6 @@
-"""Bytes that no honest peer sends, against the real client and the real server as processes and against both ends in
-memory: refused, soon, in little memory, and with no file or address touched that they name. What each message may look
-like is in test_malformed_messages.py, which answers are a 1 in test_return_codes.py."""
+"""Bytes that no honest peer sends, against many calls of the client in one process, against one server as a process, and
+against both ends in memory: refused, soon, in little memory, and with no file or address touched that they name. What
+each message may look like is in test_malformed_messages.py, which answers are a 1 in test_return_codes.py."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import shutil
 import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
-from typing import IO
 
 import pytest
 
 from headless.protocol.errors import RemoteProtocolError
+from support.call_here import CallHere
 from support.conversations import ConnectionPair, receive
 from support.credentials import SALT
 from support.dialogues import ACCEPTED, DONE, STARTED, WELCOME, attribute, serving
@@ -31,17 +33,16 @@ from support.hostile_bytes import (
     SMALL,
 )
 from support.job_server import QuickServer
-from support.process import Command
-from support.raw_client import challenge_login, connect, py_code, run
-from support.scripted_server import ScriptedServer
-from support.usage import Usage, memory_of, usage_of
+from support.raw_client import RawClient, challenge_login, connect, py_code, run
+from support.scripted_server import Script, ScriptedServer
+from support.usage import MeasuredCalls, Usage, memory_of
 from support.waiting import wait_until
+
+pytestmark = pytest.mark.slow
 
 GROWTH_MAX_SERVER = 64 * MIB
 GROWTH_MAX_CLIENT = 16 * MIB  # also with -vvv, and for a message in order whose text fills a frame
 SECONDS_MAX = 1.0  # of the process's own time: how busy the machine is proves nothing
-large = pytest.mark.parametrize("name", LARGE)
-
 
 # In memory
 
@@ -62,42 +63,61 @@ AFTER_WELCOME = [
 ]
 
 
+@pytest.mark.version("what lxml takes for a document")
 @pytest.mark.parametrize("end", ["client", "server"])
-@pytest.mark.parametrize("history", [*BEFORE_WELCOME, *AFTER_WELCOME])
-def test_each_end_refuses_hostile_bytes_at_every_stage_and_receives_nothing_after_them(history, end):
-    for name, data in SMALL.items():
-        conversation = getattr(ConnectionPair(*history.split()), end)
-        with pytest.raises(RemoteProtocolError):
-            pytest.fail(f"{name}: {receive(conversation, data)}")
-        assert receive(conversation, frame("<alive/>"), frame("<logout/>")) == []
+def test_each_end_refuses_hostile_bytes_at_every_stage_and_receives_nothing_after_them(end):
+    for history in (*BEFORE_WELCOME, *AFTER_WELCOME):
+        for name, data in SMALL.items():
+            conversation = getattr(ConnectionPair(*history.split()), end)
+            with pytest.raises(RemoteProtocolError):
+                pytest.fail(f"{history}, {name}: {receive(conversation, data)}")
+            assert receive(conversation, frame("<alive/>"), frame("<logout/>")) == [], (history, name)
 
 
-@large
-def test_each_end_refuses_hostile_frames_as_large_as_may_be(name):
-    for end, history, limit in (
+@pytest.mark.version("what lxml takes for a document, however large")
+@pytest.mark.parametrize(
+    ("end", "history", "limit"),
+    [
         ("client", "login:osuser welcome jobs accepted started:1", LIMIT_OF_SERVER),
-        ("server", "login:osuser welcome", LIMIT_OF_CLIENT),
-    ):
+        ("server", "login:osuser welcome", LIMIT_OF_CLIENT // 4),
+    ],
+)
+def test_each_end_refuses_large_hostile_frames(end, history, limit):
+    for name, payload in LARGE.items():
         with pytest.raises(RemoteProtocolError):
-            receive(getattr(ConnectionPair(*history.split()), end), frame(LARGE[name](limit)))
+            pytest.fail(f"{name}: {receive(getattr(ConnectionPair(*history.split()), end), frame(payload(limit)))}")
 
 
-# The client as a process
+# The client: calls in one process
 
 
-def call(server: ScriptedServer, *argv: str, stdout: int | IO[bytes] = subprocess.DEVNULL) -> Usage:
-    """Runs the command against this server, with one job."""
-    return usage_of("-s", server.address, "-c", "pass", *argv, stdout=stdout)
+class Client:
+    """Calls of the command with one job, each against a server of its own. None needs much more than an honest one."""
+
+    def __init__(self, scripted: Callable[[Script], ScriptedServer], calls: MeasuredCalls) -> None:
+        self._scripted = scripted
+        self._calls = calls
+        honest = self.call(serving(*DONE), "-t", "-1")
+        assert honest.code == 0
+        self.honest_peak = honest.peak
+
+    def call(self, script: Script, *argv: str) -> Usage:
+        server = self._scripted(script)
+        usage = self._calls("-s", server.address, "-c", "pass", *argv)
+        server.close()
+        return usage
+
+    def assert_refuses(self, name: str, script: Script, *argv: str) -> None:
+        usage = self.call(script, "-t", "-1", *argv)
+        assert usage.code == 1, name
+        assert usage.seconds < SECONDS_MAX, name
+        assert usage.peak - self.honest_peak < GROWTH_MAX_CLIENT, name
 
 
-@pytest.fixture(scope="module")
-def honest_peak() -> int:
-    """What the client needs for a good run."""
-    server = ScriptedServer(serving(*DONE))
-    usage = call(server, "-t", "-1")
-    server.close()
-    assert usage.code == 0
-    return usage.peak
+@pytest.fixture
+def client(tmp_path, scripted):
+    with (tmp_path / "shown").open("wb") as shown, MeasuredCalls(shown) as calls:
+        yield Client(scripted, calls)
 
 
 def sending(stage: str, data: bytes):
@@ -121,61 +141,66 @@ def sending(stage: str, data: bytes):
     return script
 
 
-def assert_refused(usage: Usage, honest_peak: int) -> None:
-    assert usage.code == 1
-    assert usage.seconds < SECONDS_MAX
-    assert usage.peak - honest_peak < GROWTH_MAX_CLIENT
-
-
 @pytest.mark.parametrize("stage", ["after the login", "while a job runs"])
-@pytest.mark.parametrize("name", FOR_THE_CLIENT)
-def test_the_client_ends_with_1(scripted, honest_peak, name, stage):
-    server = scripted(sending(stage, FOR_THE_CLIENT[name]))
-    assert_refused(call(server, "-t", "-1"), honest_peak)
+def test_the_client_ends_with_1(client, stage):
+    for name, data in FOR_THE_CLIENT.items():
+        client.assert_refuses(name, sending(stage, data))
 
 
 @pytest.mark.parametrize("stage", ["after the response", "after the jobs"])
-@pytest.mark.parametrize("name", ["a length of 4 GiB", "not XML", "a billion laughs", "two documents", "a bomb"])
-def test_the_client_ends_with_1_at_other_stages_too(tmp_path, scripted, honest_peak, name, stage):
-    login = ("-u", "R41", "-p", Command(tmp_path).secret_file()) if stage == "after the response" else ()
-    server = scripted(sending(stage, SMALL[name]))
-    assert_refused(call(server, "-t", "-1", *login), honest_peak)
+def test_the_client_ends_with_1_at_other_stages_too(command, client, stage):
+    login = ("-u", "R41", "-p", command.secret_file()) if stage == "after the response" else ()
+    for name in ("a length of 4 GiB", "not XML", "a billion laughs", "two documents", "a bomb"):
+        client.assert_refuses(name, sending(stage, SMALL[name]), *login)
 
 
-@large
-def test_the_client_ends_with_1_for_a_frame_as_large_as_may_be(scripted, honest_peak, name):
-    server = scripted(sending("while a job runs", frame(LARGE[name](LIMIT_OF_SERVER))))
-    assert_refused(call(server, "-t", "-1"), honest_peak)
+def test_the_client_ends_with_1_for_a_frame_as_large_as_may_be(client):
+    for name, payload in LARGE.items():
+        client.assert_refuses(name, sending("while a job runs", frame(payload(LIMIT_OF_SERVER))))
 
 
-@pytest.mark.parametrize("name", SHOWN)
-def test_the_client_ends_with_1_even_if_it_shows_such_a_frame(tmp_path, scripted, honest_peak, name):
-    server = scripted(sending("while a job runs", frame(LARGE[name](LIMIT_OF_SERVER))))
-    with (tmp_path / "shown").open("wb") as shown:
-        usage = call(server, "-t", "-1", "-vvv", stdout=shown)
-    assert_refused(usage, honest_peak)
+def test_the_client_ends_with_1_even_if_it_shows_such_a_frame(client):
+    for name in SHOWN:
+        client.assert_refuses(name, sending("while a job runs", frame(LARGE[name](LIMIT_OF_SERVER))), "-vvv")
 
 
-@pytest.mark.parametrize("level", ["-v", "-vvv"])
-@pytest.mark.parametrize("text", ["\n", "\x85", "x", "\U0010ffff"], ids=ascii)
-def test_the_time_out_holds_whatever_a_job_prints(tmp_path, scripted, honest_peak, text, level):
-    output = '<output job="1" stream="stdout">' + text * ((LIMIT_OF_SERVER - 50) // len(text.encode())) + "</output>"
-    with (tmp_path / "shown").open("wb") as shown:
-        usage = call(scripted(serving(STARTED, output)), level, "-t", "1", stdout=shown)
-    assert usage.code == 3
-    assert usage.peak - honest_peak < GROWTH_MAX_CLIENT
-    # Never early by the clock of the wall, never late by the process's own.
-    with (tmp_path / "shown").open("rb") as shown:
-        accepted = next(line for line in shown if b"accepted the jobs" in line)
-        shown.seek(max(0, shown.seek(0, 2) - 1000))
-        last = shown.readlines()[-1]
-    assert b"jobs: submitted" in last
-    assert (clock(last) - clock(accepted)).total_seconds() % 86400 >= 0.99
-    assert usage.seconds < 1.5 + 0.5  # and what it takes to start
+def printed(text: str, limit: int = LIMIT_OF_SERVER) -> str:
+    """As much of it as one message of so many bytes carries."""
+    return '<output job="1" stream="stdout">' + text * ((limit - 50) // len(text.encode())) + "</output>"
 
 
-def clock(line: bytes) -> datetime:
-    return datetime.strptime(line[:23].decode(), "%Y-%m-%d %H:%M:%S.%f")
+PRINTED = ["\n", "\x85", "x", "\U0010ffff"]
+
+
+def test_the_client_needs_little_memory_whatever_a_job_prints(client):
+    for text, level, limit in (
+        ("\n", "-v", LIMIT_OF_SERVER // 2),
+        ("\x85", "-vvv", LIMIT_OF_SERVER),
+        ("\U0010ffff", "-vvv", LIMIT_OF_SERVER),
+    ):
+        usage = client.call(serving(STARTED, printed(text, limit), *DONE[1:]), level, "-t", "-1")
+        assert usage.code == 0, ascii(text)
+        assert usage.peak - client.honest_peak < GROWTH_MAX_CLIENT, ascii(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "level"), [*zip(PRINTED, ("-v", "-vvv", "-vvv", "-v")), ("\n", "-vvv")], ids=ascii
+)
+def test_the_time_out_holds_whatever_a_job_prints(tmp_path, scripted, text, level):
+    """Never early by the clock of the wall, never late by the process's own."""
+    call = CallHere(tmp_path, pace=0.2)
+    server = scripted(serving(STARTED, printed(text)))
+    begun = time.process_time()
+    ended = call.run("-s", server.address, "-c", "pass", level, "-t", "1")
+    assert time.process_time() - begun < 0.3 + SECONDS_MAX
+    accepted, *_ = (line for line in ended.stdout.split("\n") if "accepted the jobs" in line)
+    last = ended.stdout[-1000:].splitlines()[-1]
+    assert (ended.code, last.rpartition("; ")[2]) == (3, "jobs: submitted")
+    assert (clock(last) - clock(accepted)).total_seconds() % 86400 >= 0.19
+
+
+def clock(line: str) -> datetime:
+    return datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S.%f")
 
 
 # The server as a process
@@ -197,13 +222,6 @@ def server(tmp_path_factory):
         yield server
 
 
-@pytest.fixture
-def own_server(tmp_path):
-    """A server whose most is that of one test alone: what was needed once hides what is needed later."""
-    with MeasuredServer(tmp_path / "home") as server:
-        yield server
-
-
 def used_by(process: subprocess.Popen[str]) -> Usage:
     if not Path(f"/proc/{process.pid}/status").exists():
         pytest.skip("this machine does not show what a process uses")
@@ -212,52 +230,52 @@ def used_by(process: subprocess.Popen[str]) -> Usage:
     return Usage(0, (int(utime) + int(stime)) / 100, peak)
 
 
-def assert_refuses(server: MeasuredServer, client, data: bytes) -> None:
-    """The server refuses this, closes, and serves the next client, at little cost."""
+def assert_refuses(server: MeasuredServer, name: str, client: RawClient, data: bytes) -> None:
+    """The server refuses this, closes, and lets the next client in, at little cost."""
     before = used_by(server.process)
     with client:
         client.sock.sendall(data)
         client.expect_refusal("protocol")
     after = used_by(server.process)
-    assert after.seconds - before.seconds < SECONDS_MAX
-    assert after.peak - server.honest_peak < GROWTH_MAX_SERVER
+    assert after.seconds - before.seconds < SECONDS_MAX, name
+    assert after.peak - server.honest_peak < GROWTH_MAX_SERVER, name
+    with connect(server) as client:
+        client.log_in()
+
+
+def test_the_server_refuses_before_the_login(server):
+    for name, data in FOR_THE_SERVER.items():
+        assert_refuses(server, name, connect(server), data)
     assert run(server, py_code("1")).ended == "ok"
 
 
-@pytest.mark.parametrize("name", FOR_THE_SERVER)
-def test_the_server_refuses_before_the_login(server, name):
-    assert_refuses(server, connect(server), FOR_THE_SERVER[name])
+def test_the_server_refuses_after_welcome(server):
+    for name, data in FOR_THE_SERVER.items():
+        assert_refuses(server, name, connect(server).log_in(), data)
+    assert run(server, py_code("1")).ended == "ok"
 
 
-@pytest.mark.parametrize("name", FOR_THE_SERVER)
-def test_the_server_refuses_after_welcome(server, name):
-    assert_refuses(server, connect(server).log_in(), FOR_THE_SERVER[name])
+def test_the_server_refuses_in_the_place_of_a_response(server):
+    for name in ("a length of 4 GiB", "not XML", "a billion laughs", "two documents"):
+        client = connect(server)
+        assert client.ask(challenge_login("R42")).tag == "challenge"
+        assert_refuses(server, name, client, SMALL[name])
 
 
-@pytest.mark.parametrize("name", ["a length of 4 GiB", "not XML", "a billion laughs", "two documents"])
-def test_the_server_refuses_in_the_place_of_a_response(server, name):
-    client = connect(server)
-    assert client.ask(challenge_login("R42")).tag == "challenge"
-    assert_refuses(server, client, SMALL[name])
+def test_the_server_refuses_frames_as_large_as_may_be_and_keeps_nothing_of_them(server):
+    """What they need together is no more than what one may."""
+    for name, payload in LARGE.items():
+        assert_refuses(server, name, connect(server).log_in(), frame(payload(LIMIT_OF_CLIENT)))
+    assert run(server, py_code("1")).ended == "ok"
 
 
-@large
-def test_the_server_refuses_a_frame_as_large_as_may_be(own_server, name):
-    assert_refuses(own_server, connect(own_server).log_in(), frame(LARGE[name](LIMIT_OF_CLIENT)))
-
-
-def test_the_server_keeps_nothing_of_the_frames_that_it_has_refused(own_server):
-    data = frame(LARGE["white space"](LIMIT_OF_CLIENT))
-    for _ in range(8):
-        assert_refuses(own_server, connect(own_server).log_in(), data)
-
-
-def test_the_server_does_not_fill_its_log_with_what_it_refuses(own_server):
-    with connect(own_server).log_in() as client:
-        client.send(f"<jobs><module>{'x' * 30_000}</module></jobs>")
-        client.expect_refusal("jobs")
-    own_server.stop()
-    assert max(map(len, own_server.log.splitlines())) < 5000
+def test_the_server_does_not_fill_its_log_with_what_it_refuses(tmp_path):
+    with QuickServer(tmp_path / "home") as server:
+        with connect(server).log_in() as client:
+            client.send(f"<jobs><module>{'x' * 30_000}</module></jobs>")
+            client.expect_refusal("jobs")
+        server.stop()
+    assert max(map(len, server.log.splitlines())) < 5000
 
 
 # What the bytes name is not touched
@@ -303,12 +321,13 @@ def bait(tmp_path, monkeypatch):
         yield bait
 
 
-@pytest.mark.parametrize("kind", NAMING)
-def test_the_client_touches_nothing_that_the_bytes_name(command, scripted, bait, kind):
-    for url in bait.urls:
-        server = scripted(sending("after the login", frame(NAMING[kind].format(tag="welcome", url=url))))
-        assert command("-s", server.address, "-c", "pass").returncode == 1
-        bait.assert_untouched()
+def test_the_client_touches_nothing_that_the_bytes_name(scripted, bait):
+    with MeasuredCalls() as calls:
+        for kind, document in NAMING.items():
+            for url in bait.urls:
+                server = scripted(sending("after the login", frame(document.format(tag="welcome", url=url))))
+                assert calls("-s", server.address, "-c", "pass").code == 1, (kind, url)
+    bait.assert_untouched()
 
 
 def test_the_server_touches_nothing_that_the_bytes_name(tmp_path, bait):

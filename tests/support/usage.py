@@ -1,13 +1,15 @@
-"""What a call of the command takes of processor and memory, and what a process that runs does."""
+"""What a call of the command takes of processor and memory, alone or one of several in one process, and what a process
+that runs does."""
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from support.process import PATIENCE, SCRIPT
+from support.process import PATIENCE, ROOT, SCRIPT
 
 
 class Usage(NamedTuple):
@@ -38,6 +40,45 @@ def usage_of(*argv: str, stdout: int | IO[bytes] = subprocess.DEVNULL) -> Usage:
     )
     code, seconds, peak = done.stderr.split()
     return Usage(int(code), float(seconds), int(peak))
+
+
+# Runs command lines that it is given one by one, and tells of each what it took; of memory, the most until then.
+_CALLS = """import json, sys, time
+sys.path.insert(0, sys.argv[1])
+from headless.cli import main
+for line in sys.stdin:
+    begun = time.process_time()
+    code = main(json.loads(line))
+    used = time.process_time() - begun
+    with open('/proc/self/status') as status:
+        peak = next(int(line.split()[1]) for line in status if line.startswith('VmHWM:'))
+    print(json.dumps([code, used, peak * 1024]), file=sys.stderr, flush=True)
+"""
+
+
+class MeasuredCalls:
+    """Calls of the command one after the other, in one process: what each takes of the processor, and what was needed
+    of memory at most until its end. Nothing but that may be on stderr. Linux alone."""
+
+    def __init__(self, stdout: int | IO[bytes] = subprocess.DEVNULL) -> None:
+        self._stdout = stdout
+
+    def __enter__(self) -> MeasuredCalls:
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", _CALLS, str(ROOT)],
+            stdin=subprocess.PIPE, stdout=self._stdout, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate(timeout=PATIENCE)
+
+    def __call__(self, *argv: str) -> Usage:
+        assert self._process.stdin is not None
+        assert self._process.stderr is not None
+        self._process.stdin.write(json.dumps(argv) + "\n")
+        self._process.stdin.flush()
+        return Usage(*json.loads(self._process.stderr.readline()))
 
 
 def memory_of(process: subprocess.Popen[Any], field: str = "VmRSS") -> int:
