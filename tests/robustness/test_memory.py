@@ -10,14 +10,17 @@ import pytest
 
 from support.dialogues import ACCEPTED, ENDED, FINISHED, STARTED, WELCOME
 from support.frames import frame
-from support.usage import usage_of
+from support.usage import MeasuredCalls
 
 KIB, MIB = 1024, 1024 * 1024
-PRINTED = 128 * MIB
-LEEWAY = 32 * MIB  # what the client may take more than for one line
-LEEWAY_GREAT_MESSAGES = 12 * MIB  # for the greatest message that there is, 1 MiB
+PRINTED = 32 * MIB
+LEEWAY = 12 * MIB  # what the client may take more than for one line
+TAKEN = 32 * MIB  # of what nobody reads, by the client and by what is between it and its server
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak has another unit, or none")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak has another unit, or none"),
+]
 
 
 def output(size, line):
@@ -49,37 +52,43 @@ class Printing:
         peer.wait_for_disconnect()
 
 
-def peak_of(scripted, message, times, *options):
-    printing = Printing(message, times)
-    ended = usage_of("-s", scripted(printing).address, "-t", "-1", *options, "-c", "pass")
-    assert (ended.code, printing.sent) == (0, times)
-    return ended.peak
+class Client:
+    """Calls of the command in one process, each against a server of its own."""
+
+    def __init__(self, scripted, calls):
+        self.scripted = scripted
+        self.calls = calls
+
+    def call(self, printing, *options):
+        """The return code, and what was needed of memory at most until its end."""
+        code, _, peak = self.calls("-s", self.scripted(printing).address, *options, "-c", "pass")
+        return code, peak
+
+    def peak_of(self, message, times, *options):
+        printing = Printing(message, times)
+        code, peak = self.call(printing, "-t", "-1", *options)
+        assert (code, printing.sent) == (0, times)
+        return peak
 
 
 @pytest.mark.parametrize("options", [[], ["-v"]], ids=["silent", "-v"])
 def test_a_job_that_prints_without_end_costs_no_more_memory_than_one_that_prints_a_line(scripted, options):
-    message = output(64 * KIB, 32 * KIB)
-    one_line = peak_of(scripted, ONE_LINE, 1, *options)
-    peak = peak_of(scripted, message, PRINTED // len(message), *options)
-    assert peak - one_line <= LEEWAY
-
-
-@pytest.mark.parametrize("options", [[], ["-v"]], ids=["silent", "-v"])
-def test_the_greatest_message_costs_no_more_than_a_few_times_its_length(scripted, options):
-    one_line = peak_of(scripted, ONE_LINE, 1, *options)
-    peak = peak_of(scripted, output(MIB, 2000), 48, *options)
-    assert peak - one_line <= LEEWAY_GREAT_MESSAGES
+    """Nor do the greatest messages that there are, but for a few times the length of one."""
+    with MeasuredCalls() as calls:
+        client = Client(scripted, calls)
+        one_line = client.peak_of(ONE_LINE, 1, *options)
+        for message in (output(64 * KIB, 32 * KIB), output(MIB, 2000)):
+            peak = client.peak_of(message, PRINTED // len(message), *options)
+            assert peak - one_line <= LEEWAY, len(message)
 
 
 def test_a_client_that_nobody_reads_from_takes_no_more_than_it_can_show(scripted):
-    one_line = peak_of(scripted, ONE_LINE, 1, "-v")
     printing = Printing(output(64 * KIB, 1000), 2**30)
     reader, writer = os.pipe()
-    try:
-        ended = usage_of("-s", scripted(printing).address, "-t", "1", "-v", "-c", "pass", stdout=writer)
-    finally:
-        os.close(reader)
-        os.close(writer)
-    assert ended.code == 3
-    assert ended.peak - one_line <= LEEWAY
-    assert printing.sent * len(printing.message) <= LEEWAY
+    with open(reader, "rb"), open(writer, "wb") as stdout, MeasuredCalls(stdout) as calls:
+        client = Client(scripted, calls)
+        one_line = client.peak_of(ONE_LINE, 1, "-v")
+        code, peak = client.call(printing, "-t", "1", "-v")
+    assert code == 3
+    assert peak - one_line <= LEEWAY
+    assert printing.sent * len(printing.message) <= TAKEN

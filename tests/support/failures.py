@@ -202,7 +202,9 @@ def go(way: Way, command: Command, scripted: Callable[..., ScriptedServer], as_p
             with way.around():
                 code, shown, complaints = here.run(*line, env=variables)
         else:
-            environment = {**os.environ, **variables, "PYTHONPATH": str(command.folder / "python")}
+            environment = {**os.environ, **variables}
+            if way.as_process or way.types:
+                environment["PYTHONPATH"] = str(command.folder / "python")
             run = _at_terminal if way.types else _without_terminal
             code, shown, complaints = run(command, way, line, environment, process)
     server.close()
