@@ -25,6 +25,7 @@ from support.job_server import QuickServer, states
 from support.literal_messages import SERVER_NONCE
 from support.process import PATIENCE, Command
 from support.relay import CLIENT, FIN, PLACES, RST, SERVER, Cut, Line, LineWaiter, every_cut, some_cuts
+from support.sampling import REPEAT
 from support.sessions import end_of, session_for
 from support.unreliable_relay import Ends, UnreliableRelay
 from support.waiting import wait_until
@@ -179,7 +180,7 @@ def assert_the_return_code_is_what_arrived(login: str, wait: str, cuts=some_cuts
                 or result.jobs == ("not submitted" if has_jobs else "submitted")
             ):
                 wrong.append((cut, result, f"the server has {'the' if server.has_jobs else 'no'} jobs", allowed))
-    assert wrong == []
+    assert wrong == [], REPEAT
 
 
 @pytest.mark.version("the end and the reset of a connection, as sockets and selectors tell them")

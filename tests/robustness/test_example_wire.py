@@ -22,6 +22,7 @@ from support.example_server import ACCEPTED, CHALLENGE, DENIED, ENDED, ExampleSe
 from support.failures import RunningProcess, WatchedPeer, letting_pass, seeing, wait
 from support.process import ENDING_SIGNALS, PATIENCE, ROOT
 from support.relay import CLIENT, RST, SERVER, Cut, Line, LineWaiter, every_cut, some_cuts
+from support.sampling import REPEAT
 from support.scripted_server import Peer
 from support.sessions import call_for, end_of
 from support.sockets import reset
@@ -113,7 +114,7 @@ def assert_the_return_code_is_what_arrived(login: str, wait: str, cuts=some_cuts
             result, server, _ = calls.call(cut)
             if result not in proven(cut, ends, login, wait) or (server.has_jobs and result[1] == NOT):
                 wrong.append((cut, result, proven(cut, ends, login, wait)))
-    assert wrong == []
+    assert wrong == [], REPEAT
 
 
 @pytest.mark.parametrize(("login", "wait"), PAIRS)
@@ -132,7 +133,7 @@ def test_the_return_code_is_what_arrived_at_every_byte(login, wait):
 # Faults at every stage
 
 
-def after_the_request(peer: WatchedPeer) -> None:
+def after_the_request(peer: Peer) -> None:
     assert peer.sock.recv(65536)
 
 
@@ -244,8 +245,12 @@ def test_silence_ends_with_the_time_out(end_of_call, stage):
 @at_every_stage
 def test_a_signal_is_the_end_at_every_stage(end_of_call, stage):
     for signum in ENDING_SIGNALS:
-        end = end_of_call(stage, lambda peer, signum=signum: (peer.client.send_signal(signum), wait(peer)), "-t", "-1")
-        assert end[:2] == (-signum, STAGES[stage][2]), signum
+
+        def send_signal(peer: WatchedPeer, signum: int = signum) -> None:
+            peer.client.send_signal(signum)
+            wait(peer)
+
+        assert end_of_call(stage, send_signal, "-t", "-1")[:2] == (-signum, STAGES[stage][2]), signum
 
 
 # As processes
@@ -264,11 +269,13 @@ def test_a_signal_ends_the_process_by_that_signal(command, scripted, signum, sta
         client.wait(PATIENCE)
 
     line = line_for(stage, scripted(script).address, "-t", "-1")
-    with shown.open("w") as stdout, command.start(
-        *line, env={**os.environ, "PLANTA_WIRE": EXAMPLE}, stdout=stdout
-    ) as process:
+    with (
+        shown.open("w") as stdout,
+        command.start(*line, env={**os.environ, "PLANTA_WIRE": EXAMPLE}, stdout=stdout) as process,
+    ):
         client.started.set_result(process)
         stderr = process.communicate(timeout=PATIENCE)[1]
+        client.is_over.set()
     assert (process.returncode, stderr) == (-signum, "")
     assert shown.read_text().endswith(f"; jobs: {STAGES[stage][2]}\n")
 
@@ -285,7 +292,6 @@ def test_output_without_end_does_not_fill_the_memory(scripted, monkeypatch):
 
     monkeypatch.setenv("PLANTA_WIRE", EXAMPLE)
     one, many = (
-        usage_of("-s", scripted(print_much(times)).address, "-t", "-1", *["-c", "x"] * times).peak
-        for times in (1, 400)
+        usage_of("-s", scripted(print_much(times)).address, "-t", "-1", *["-c", "x"] * times).peak for times in (1, 400)
     )
     assert many - one < 12 * 1024 * 1024

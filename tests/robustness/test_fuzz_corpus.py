@@ -9,14 +9,16 @@ import pytest
 from support.fuzz_target import make_input, one_input
 from support.literal_messages import MESSAGES
 
-CORPUS = sorted((Path(__file__).parent / "fuzz" / "corpus").iterdir())
+CORPUS = Path(__file__).parent / "fuzz" / "corpus"
 GOOD = ["accepted", "started:1", "finished:1:ok", "started:2", "finished:2:ok", "ended:ok"]
 
 
-@pytest.mark.parametrize("part", range(10))
-def test_no_input_that_the_fuzzer_has_found_breaks_a_promise(part):
-    assert len(CORPUS) >= 50
-    for path in CORPUS[part::10]:
+@pytest.mark.version("what lxml takes for a document")
+def test_no_input_that_the_fuzzer_has_found_breaks_a_promise():
+    inputs = sorted(CORPUS.iterdir())
+    assert len(inputs) >= 50
+    for path in inputs:
+        print(path.name)  # which pytest shows if the test fails
         one_input(path.read_bytes())
 
 

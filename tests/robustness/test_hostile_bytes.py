@@ -1,6 +1,6 @@
-"""Bytes that no honest peer sends, against many calls of the client in one process, against one server as a process, and
-against both ends in memory: refused, soon, in little memory, and with no file or address touched that they name. What
-each message may look like is in test_malformed_messages.py, which answers are a 1 in test_return_codes.py."""
+"""Bytes that no honest peer sends, against many calls of the client in one process, against one server as a process,
+and against both ends in memory: refused, soon, in little memory, and with no file or address touched that they name.
+What each message may look like is in test_malformed_messages.py, which answers are a 1 in test_return_codes.py."""
 
 from __future__ import annotations
 
@@ -183,9 +183,7 @@ def test_the_client_needs_little_memory_whatever_a_job_prints(client):
         assert usage.peak - client.honest_peak < GROWTH_MAX_CLIENT, ascii(text)
 
 
-@pytest.mark.parametrize(
-    ("text", "level"), [*zip(PRINTED, ("-v", "-vvv", "-vvv", "-v")), ("\n", "-vvv")], ids=ascii
-)
+@pytest.mark.parametrize(("text", "level"), [*zip(PRINTED, ("-v", "-vvv", "-vvv", "-v")), ("\n", "-vvv")], ids=ascii)
 def test_the_time_out_holds_whatever_a_job_prints(tmp_path, scripted, text, level):
     """Never early by the clock of the wall, never late by the process's own."""
     call = CallHere(tmp_path, pace=0.2)
@@ -239,8 +237,8 @@ def assert_refuses(server: MeasuredServer, name: str, client: RawClient, data: b
     after = used_by(server.process)
     assert after.seconds - before.seconds < SECONDS_MAX, name
     assert after.peak - server.honest_peak < GROWTH_MAX_SERVER, name
-    with connect(server) as client:
-        client.log_in()
+    with connect(server) as another:
+        another.log_in()
 
 
 def test_the_server_refuses_before_the_login(server):
@@ -300,6 +298,7 @@ class Bait:
         traced.write_text(f"#!/bin/sh\nexec {trace} '{sys.executable}' \"$@\"\n")
         traced.chmod(0o700)
         monkeypatch.setattr(sys, "executable", str(traced))
+        monkeypatch.setenv("PYTHONHASHSEED", "0")  # a process with its own is started by this Python, and not forked
 
     def assert_untouched(self) -> None:
         """Looks once the log tells of the end of the process."""

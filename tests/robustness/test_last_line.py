@@ -12,6 +12,7 @@ import pytest
 
 from support.call_here import CallHere
 from support.failures import NOT, SUBMITTED, Way, go, wait
+from support.failures_of_a_lost_connection import WAYS_OF_A_LOST_CONNECTION
 from support.failures_of_a_wire import OUR_FAULT, WAYS_OF_A_WIRE
 from support.failures_of_the_call import OPTIONS
 from support.failures_of_the_session import WAYS_TO_FAIL
@@ -26,7 +27,7 @@ pytestmark = [
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} info (.+); jobs: (.+)")
 
 
-WAYS = {way.name: way for way in (*WAYS_TO_FAIL, *WAYS_OF_A_WIRE)}
+WAYS = {way.name: way for way in (*WAYS_TO_FAIL, *WAYS_OF_A_LOST_CONNECTION, *WAYS_OF_A_WIRE)}
 # As a process, one for each kind of end: 2, 1, 3 and a signal.
 KINDS = ("login refused", "closed after the jobs", "out of time while a job runs", "signal after accepted")
 

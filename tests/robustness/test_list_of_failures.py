@@ -12,6 +12,7 @@ import pytest
 
 from headless.outcome import HeadlessError
 from headless.protocol.errors import ProtocolError
+from support.failures_of_a_lost_connection import WAYS_OF_A_LOST_CONNECTION
 from support.failures_of_a_wire import WAYS_OF_A_WIRE
 from support.failures_of_the_call import OPTIONS
 from support.failures_of_the_session import WAYS_TO_FAIL
@@ -89,7 +90,9 @@ def texts_of(node: ast.AST) -> list[str]:
 
 
 def not_listed(texts: list[str]) -> list[str]:
-    reasons = [way.reason for way in (*WAYS_TO_FAIL, *WAYS_OF_A_WIRE)] + [reason for _, _, reason in OPTIONS]
+    reasons = [way.reason for way in (*WAYS_TO_FAIL, *WAYS_OF_A_LOST_CONNECTION, *WAYS_OF_A_WIRE)] + [
+        reason for _, _, reason in OPTIONS
+    ]
     parts = {part for reason in reasons for part in re.split(r"\||\.\*", reason) if len(part) > 9}
     return [text for text in texts if not any(re.search(part, text) for part in parts)]
 

@@ -1,15 +1,15 @@
 """What holds for any bytes, any pieces, any order of messages and any damage: both conversations, judged by
-legal_transcript.py, which knows the order of messages from PROTOCOL.md alone. Frames and messages by themselves are in
+legal_transcript.py, which knows the order of messages from PROTOCOL.md alone. Drawn at random: PLANTA_SEED makes the
+same again, PLANTA_EXHAUSTIVE=1 more of them. Frames and messages by themselves are in
 test_frames.py and test_messages.py."""
 
 from __future__ import annotations
 
 import copy
+import re
+from random import Random
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from headless.protocol.client_connection import ClientConnection
 from headless.protocol.codec import encode
@@ -36,9 +36,9 @@ from headless.protocol.vocabulary import Job
 from support.conversations import KEYS, ConnectionPair, receive
 from support.credentials import HASH, SALT
 from support.frames import frame
-from support.hypothesis_settings import examples
 from support.legal_transcript import is_a_good_end, is_a_good_transcript, label_of, split_at_last_frame
 from support.literal_messages import CLIENT_NAME, CLIENT_NONCE, MESSAGES, SERVER_MESSAGES, SERVER_NONCE, frames_of
+from support.sampling import EXHAUSTIVE, REPEAT, draws
 
 STAGES = [
     "",
@@ -55,11 +55,19 @@ JOBS = 2  # in the batch of literal_messages.MESSAGES
 GOOD = ["accepted", "started:1", "output:1", "finished:1:ok", "alive", "started:2", "finished:2:ok", "ended:ok"]
 LAST = (Ended, Refused, Logout)
 
-a_message = st.sampled_from(sorted(MESSAGES))
-frames = st.lists(a_message.map(MESSAGES.__getitem__).map(frame) | st.binary(max_size=8).map(frame), max_size=6).map(
-    b"".join
-)
-some_bytes = st.binary(max_size=40) | frames | st.tuples(frames, st.binary(max_size=5)).map(b"".join)
+TIMES = 20 if EXHAUSTIVE else 1
+
+
+def some_bytes(chance: Random) -> bytes:
+    """Random bytes, or a few frames of messages and of random bytes, of which another one may have begun."""
+    if chance.random() < 0.3:
+        return chance.randbytes(chance.randrange(40))
+    labels = sorted(MESSAGES)
+    payloads = [
+        MESSAGES[chance.choice(labels)] if chance.random() < 0.7 else chance.randbytes(chance.randrange(9))
+        for _ in range(chance.randrange(7))
+    ]
+    return b"".join(map(frame, payloads)) + chance.randbytes(chance.choice((0, 0, 1, 5)))
 
 
 def in_pieces(data: bytes, cuts: list[int]) -> list[bytes]:
@@ -81,18 +89,26 @@ def outcome(conversation, *pieces: bytes) -> tuple[list[Message], str]:
     return received, ""
 
 
-@examples
-@given(st.sampled_from(STAGES), st.sampled_from(["client", "server"]), some_bytes, st.lists(st.integers(0, 999)))
-@example("", "client", frame(MESSAGES["refused:protocol"]) + b"\x00", [-2])
-def test_any_bytes_are_messages_or_one_protocol_error_whatever_the_pieces(stage, end, data, cuts):
+@pytest.mark.version("what lxml takes for a document")
+def test_any_bytes_are_messages_or_one_protocol_error_whatever_the_pieces():
+    assert_is_the_same_in_pieces("", "client", frame(MESSAGES["refused:protocol"]) + b"\x00", [-2])
+    chance = draws()
+    for _ in range(400 * TIMES):
+        stage, end, data = chance.choice(STAGES), chance.choice(("client", "server")), some_bytes(chance)
+        cuts = [chance.randrange(len(data) + 1) for _ in range(chance.randrange(6))]
+        assert_is_the_same_in_pieces(stage, end, data, cuts)
+
+
+def assert_is_the_same_in_pieces(stage: str, end: str, data: bytes, cuts: list[int]) -> None:
     whole, error = outcome(getattr(ConnectionPair(*stage.split()), end), data)
     again, error_again = outcome(getattr(ConnectionPair(*stage.split()), end), *in_pieces(data, cuts))
-    assert bool(error) == bool(error_again)
+    case = (REPEAT, stage, end, data, cuts)
+    assert bool(error) == bool(error_again), case
     if again and isinstance(again[-1], LAST) and error:
         # What comes with the last message, and what comes after it, is wrong: in one piece the message is not received.
-        assert whole in (again, again[:-1])
+        assert whole in (again, again[:-1]), case
     else:
-        assert (whole, error) == (again, error_again)
+        assert (whole, error) == (again, error_again), case
 
 
 def received_of_the_batch(data: bytes, jobs: int = JOBS) -> list[Message]:
@@ -113,18 +129,20 @@ def assert_is_received_as_it_is(sent: list[str]) -> None:
     ), sent
 
 
-@pytest.mark.parametrize("count", [0, 1, 2])
-def test_no_transcript_with_one_place_changed_is_received_as_a_good_end_unless_it_still_is_one(count):
-    for begin in range(len(GOOD) + 1):
-        for instead in ([], *([label] for label in MESSAGES)):
-            assert_is_received_as_it_is([*GOOD[:begin], *instead, *GOOD[begin + count :]])
+def test_no_transcript_with_one_place_changed_is_received_as_a_good_end_unless_it_still_is_one():
+    for count in (0, 1, 2):
+        for begin in range(len(GOOD) + 1):
+            for instead in ([], *([label] for label in MESSAGES)):
+                assert_is_received_as_it_is([*GOOD[:begin], *instead, *GOOD[begin + count :]])
 
 
-@settings(examples, max_examples=200)
-@given(st.lists(st.sampled_from(GOOD), max_size=4), st.permutations(GOOD), st.integers(0, len(GOOD)))
-def test_no_transcript_in_another_order_is_received_as_a_good_end_unless_it_still_is_one(first, mixed, begin):
-    assert_is_received_as_it_is([*first, *mixed])
-    assert_is_received_as_it_is(GOOD[:begin] + [label for label in mixed if label not in GOOD[:begin]])
+def test_no_transcript_in_another_order_is_received_as_a_good_end_unless_it_still_is_one():
+    chance = draws()
+    for _ in range(200 * TIMES):
+        mixed = chance.sample(GOOD, len(GOOD))
+        assert_is_received_as_it_is([*chance.choices(GOOD, k=chance.randrange(5)), *mixed])
+        begin = chance.randrange(len(GOOD) + 1)
+        assert_is_received_as_it_is(GOOD[:begin] + [label for label in mixed if label not in GOOD[:begin]])
 
 
 def test_the_oracle_knows_a_good_transcript_and_these_messages():
@@ -138,38 +156,60 @@ def test_the_oracle_knows_a_good_transcript_and_these_messages():
     assert plain == {label: label for label in plain}
 
 
-def good_transcripts(jobs: int):
-    """Everything that may be sent of a batch of so many jobs that end well."""
-    alive = st.lists(st.just(Alive()), max_size=1)
-    text = st.text(max_size=20).map(replace_invalid_xml_chars)
-    parts = [alive, st.just([Accepted()]), alive]
-    for job in range(1, jobs + 1):
-        output = st.builds(Output, st.just(job), st.sampled_from(["stdout", "stderr"]), text)
-        parts += [
-            st.just([Started(job)]),
-            st.lists(output | st.just(Alive()), max_size=3),
-            st.builds(Finished, st.just(job), st.just("ok"), text).map(lambda message: [message]),
-            alive,
+CHARACTERS = "ab \t\n\r<>&]\"'\0\x1b\x7f\x85\xa0\u2028\ufeff\ufffe\uffff\U0001f600\U0010ffff"
+
+
+def text(chance: Random) -> str:
+    return replace_invalid_xml_chars("".join(chance.choices(CHARACTERS, k=chance.randrange(20))))
+
+
+def good_transcript(chance: Random, jobs: int) -> list[Message]:
+    """All that may be sent of a batch of so many jobs that end well."""
+
+    def some_alive() -> list[Message]:
+        return [Alive()] * chance.randrange(2)
+
+    def some_output(job: int) -> list[Message]:
+        count = chance.randrange(4)
+        return [
+            Output(job, chance.choice(("stdout", "stderr")), text(chance)) if chance.random() < 0.7 else Alive()
+            for _ in range(count)
         ]
-    return st.tuples(*parts, st.just([Ended("ok")])).map(lambda sent: [message for part in sent for message in part])
+
+    sent = [*some_alive(), Accepted(), *some_alive()]
+    for job in range(1, jobs + 1):
+        sent += [Started(job), *some_output(job), Finished(job, "ok", text(chance)), *some_alive()]
+    return [*sent, Ended("ok")]
 
 
-@examples
-@given(st.integers(1, 4).flatmap(lambda jobs: st.tuples(st.just(jobs), good_transcripts(jobs))))
-def test_every_legal_transcript_is_received_as_it_was_sent(transcript):
-    jobs, messages = transcript
-    pair = ConnectionPair("login:osuser", "welcome")
-    pair.exchange("<jobs>" + "<module>A</module>" * jobs + "</jobs>")
-    data = b"".join(pair.server.send(message) for message in messages)
-    assert receive(pair.client, data) == messages
-    assert pair.client.is_over
+def test_every_legal_transcript_is_received_as_it_was_sent():
+    chance = draws()
+    for _ in range(100 * TIMES):
+        jobs = chance.randrange(1, 5)
+        messages = good_transcript(chance, jobs)
+        pair = ConnectionPair("login:osuser", "welcome")
+        pair.exchange("<jobs>" + "<module>A</module>" * jobs + "</jobs>")
+        data = b"".join(pair.server.send(message) for message in messages)
+        assert receive(pair.client, data) == messages, REPEAT
+        assert pair.client.is_over, (REPEAT, messages)
 
 
-def mutations(data: bytes):
+def mutated(chance: Random, data: bytes) -> bytes:
     """The data with one to three faults: a bit flipped, a stretch cut out, doubled or moved, random bytes put in."""
-    place = st.integers(0, len(data))
-    fault = st.tuples(st.sampled_from(["flip", "cut", "double", "move", "insert"]), place, place, st.binary(max_size=6))
-    return st.lists(fault, min_size=1, max_size=3).map(lambda faults: damaged(data, faults))
+    kinds = ("flip", "cut", "double", "move", "insert")
+    return damaged(
+        data,
+        [
+            (chance.choice(kinds), place(chance, data), place(chance, data), chance.randbytes(chance.randrange(7)))
+            for _ in range(chance.randrange(1, 4))
+        ],
+    )
+
+
+def place(chance: Random, data: bytes) -> int:
+    """Anywhere, and often where a frame begins or ends."""
+    begins = [match.start() for match in re.finditer(rb"\0\0", data)]
+    return chance.choice([0, len(data), *begins]) if chance.random() < 0.5 else chance.randrange(len(data) + 1)
 
 
 def damaged(data: bytes, faults) -> bytes:
@@ -196,13 +236,18 @@ DIALOGUES = {
 }
 
 
+@pytest.mark.version("what lxml takes for a document")
 @pytest.mark.parametrize("dialogue", DIALOGUES)
-@settings(examples, max_examples=300)
-@given(data=st.data())
-def test_no_damage_makes_a_good_end_of_what_is_no_good_transcript(dialogue, data):
-    answers = [frames_of(*part) for part in DIALOGUES[dialogue]]
-    number = data.draw(st.integers(0, len(answers) - 1))
-    answers[number] = data.draw(mutations(answers[number]))
+def test_no_damage_makes_a_good_end_of_what_is_no_good_transcript(dialogue):
+    chance = draws()
+    for _ in range(400 * TIMES):
+        answers = [frames_of(*part) for part in DIALOGUES[dialogue]]
+        number = chance.randrange(len(answers))
+        answers[number] = mutated(chance, answers[number])
+        assert_is_received_as_it_is_meant(dialogue, answers)
+
+
+def assert_is_received_as_it_is_meant(dialogue: str, answers: list[bytes]) -> None:
     client = ConnectionPair(f"login:{dialogue}").client
     arrived: list[bytes] = []
     begun = b""  # what is not there whole when the client goes on is part of what follows
@@ -214,7 +259,7 @@ def test_no_damage_makes_a_good_end_of_what_is_no_good_transcript(dialogue, data
             break
     arrived[-1] += begun
     secret = HASH if dialogue == "challenge" else ""
-    assert is_0(received) == is_a_good_end(arrived, JOBS, CLIENT_NONCE, secret)
+    assert is_0(received) == is_a_good_end(arrived, JOBS, CLIENT_NONCE, secret), (REPEAT, arrived)
 
 
 def goes_on(client: ClientConnection, received: list[Message]) -> bool:
@@ -228,23 +273,15 @@ def goes_on(client: ClientConnection, received: list[Message]) -> bool:
     return True
 
 
-class Conversations(RuleBasedStateMachine):
+class Conversation:
     """Both ends send what they may, in any order, and everything arrives: neither is ever surprised, and both know that
     it is over. What has been sent is kept, for the oracle."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, is_osuser: bool) -> None:
         self.client = ClientConnection(CLIENT_NAME)
         self.server = ServerConnection()
         self.sent: list[str] = []
         self.jobs = self.job = 0
-
-    def to_server(self, data: bytes) -> Message:
-        (received,) = receive(self.server, data)
-        return received
-
-    @initialize(is_osuser=st.booleans())
-    def log_in(self, is_osuser):
         if is_osuser:
             assert isinstance(self.to_server(self.client.send(self.client.osuser_login("jdoe", None))), Login)
             receive(self.client, self.server.send(Welcome("S1", 30)))
@@ -254,20 +291,17 @@ class Conversations(RuleBasedStateMachine):
         assert isinstance(self.to_server(self.client.send(self.client.response(HASH.encode()))), Response)
         receive(self.client, self.server.send(Welcome("S1", 30, self.server.signature(KEYS))))
 
-    def is_on(self) -> bool:
-        return not self.client.is_over
+    def to_server(self, data: bytes) -> Message:
+        (received,) = receive(self.server, data)
+        return received
 
-    @precondition(lambda self: self.is_on() and not self.jobs)
-    @rule(jobs=st.integers(1, 3))
-    def submit(self, jobs):
+    def submit(self, jobs: int) -> None:
         batch = Jobs((Job("module", "A"),) * jobs)
         assert self.to_server(self.client.send(batch)) == batch
         self.jobs, self.sent = jobs, []
 
-    @rule(kind=st.sampled_from([Accepted, Started, Output, Finished, Finished, Ended, Alive]), is_ok=st.booleans())
-    def report(self, kind, is_ok):
+    def report(self, kind: type[Message], status: str) -> None:
         """A message for the job whose turn it is. What one end may not send, the other does not receive."""
-        status = "ok" if is_ok else "failed"
         job = self.job + 1
         values = {Started: (job,), Output: (job, "stdout", "x"), Finished: (job, status), Ended: (status,)}
         message = kind(*values.get(kind, ()))
@@ -281,17 +315,33 @@ class Conversations(RuleBasedStateMachine):
         self.sent.append(label_of(data[4:]))
         self.job += kind is Finished
 
-    @precondition(is_on)
-    @rule()
-    def leave(self):
+    def leave(self) -> None:
         assert isinstance(self.to_server(self.client.send(Logout())), Logout)
 
-    @invariant()
-    def both_ends_agree(self):
+    def check(self) -> None:
         assert self.client.state is self.server.state
         if self.sent and self.sent[-1] == "ended:ok":
             assert is_a_good_transcript(self.sent, self.jobs)
 
 
-TestConversations = Conversations.TestCase
-TestConversations.settings = settings(examples, max_examples=60)
+def walk(chance: Random, conversation: Conversation) -> bool:
+    """Goes some steps at random. Whether that has come to a good end."""
+    for _ in range(30):
+        is_on = not conversation.client.is_over
+        if is_on and not conversation.jobs and chance.random() < 0.3:
+            conversation.submit(chance.randrange(1, 4))
+        elif is_on and chance.random() < 0.02:
+            conversation.leave()
+        else:
+            kind = chance.choice([Accepted, Started, Output, Finished, Finished, Ended, Alive])
+            conversation.report(kind, chance.choice(("ok", "ok", "failed")))
+        conversation.check()
+    return conversation.sent[-1:] == ["ended:ok"]
+
+
+def test_both_ends_of_a_conversation_agree_whatever_they_send():
+    chance = draws()
+    ends: list[bool] = []
+    while len(ends) < 60 * TIMES or not (any(ends) or len(ends) > 1000):
+        ends.append(walk(chance, Conversation(is_osuser=chance.random() < 0.7)))
+    assert len(set(ends)) == 2, REPEAT

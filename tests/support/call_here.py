@@ -58,6 +58,8 @@ class CallHere:
             os.chdir(self._folder)
             stack.enter_context(patch.dict(os.environ, _environment(env or {}), clear=True))
             stack.enter_context(_without_effect(_HANDLED))
+            stack.enter_context(patch.object(sys, "path", sys.path[:]))
+            stack.callback(sys.modules.pop, "planta_wire", None)  # what PLANTA_WIRE has loaded
             for name, path, mode in (("stdin", os.devnull, "r"), ("stdout", self.shown, "w"), ("stderr", errors, "w")):
                 stream = stack.enter_context(open(path, mode, encoding="utf-8", errors="surrogateescape"))
                 stack.enter_context(patch.object(sys, name, stream))

@@ -4,12 +4,14 @@ the command that goes this way: in this process, or as a process."""
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import ExitStack, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import Any, ContextManager, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from support.call_here import CallHere
 from support.process import PATIENCE, Command
@@ -48,23 +50,25 @@ class Running(Protocol):
 
 
 class RunningProcess:
-    """The command as a process, which may be about to start: its time passes by itself."""
+    """The command as a process, which may be about to start: its time passes by itself. Whoever has started it waits
+    for its end, and tells of it."""
 
     def __init__(self) -> None:
         self.started: Future[subprocess.Popen[Any]] = Future()
+        self.is_over = threading.Event()
 
     @property
     def pid(self) -> int:
         return self.started.result(PATIENCE).pid
 
     def wait(self, timeout: float) -> None:
-        self.started.result(PATIENCE).wait(timeout)
+        assert self.is_over.wait(timeout), "the process has not ended"
 
     def terminate(self) -> None:
-        self.started.result(PATIENCE).terminate()
+        self.send_signal(signal.SIGTERM)
 
     def send_signal(self, signum: int) -> None:
-        self.started.result(PATIENCE).send_signal(signum)
+        os.kill(self.pid, signum)
 
     def let_pass(self, seconds: float) -> None:
         pass
@@ -94,7 +98,7 @@ class Way(NamedTuple):
     types: Callable[[Terminal], object] | None = None  # somebody at a terminal
     service: Callable[[ExitStack], str] | None = None  # another -s than the scripted server
     wire: str = ""  # PLANTA_WIRE
-    around: Callable[[], ContextManager[object]] = nullcontext  # what is otherwise while it runs in this process
+    around: Callable[[], AbstractContextManager[object]] = nullcontext  # of a call in this process
     pace: float = 1.0  # of its deadlines, in this process
     as_process: bool = False  # it cannot be in this process: its memory, its descriptors, its libraries
 
@@ -222,6 +226,7 @@ def _without_terminal(
             complaints = process.communicate(timeout=PATIENCE)[1]
         finally:
             process.kill()
+            client.is_over.set()
     return process.returncode, shown.read_text(), complaints
 
 
@@ -233,6 +238,7 @@ def _at_terminal(
         assert way.types
         way.types(terminal)
         code = terminal.end()
+        client.is_over.set()
     lines = terminal.shown.replace("Password for R41: ", "\n").splitlines()
     complaints = [text for text in lines if text.startswith("planta_headless.py: ")]
     return code, "\n".join(text for text in lines if text not in complaints), "\n".join(complaints)

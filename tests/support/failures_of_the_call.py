@@ -6,9 +6,9 @@ import os
 import shutil
 import signal
 import socket
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, ContextManager
+from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 from support.credentials import HASH, PASSWORD
@@ -38,7 +38,7 @@ def no_secret(folder: Path) -> None:
     (folder / "secret").unlink()
 
 
-def as_another_user() -> ContextManager[object]:
+def as_another_user() -> AbstractContextManager[object]:
     return patch.object(os, "geteuid", lambda: 4711)
 
 

@@ -3,8 +3,6 @@ process waits: for every offset of a conversation. One for real processes is in 
 
 from __future__ import annotations
 
-import os
-import random
 import select
 import socket
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +11,7 @@ from typing import Any, NamedTuple
 
 from headless.client.waiting import READ, Waiter
 from support.process import PATIENCE
+from support.sampling import draws
 from support.sockets import reset
 
 CLIENT, SERVER = "client", "server"  # whose bytes
@@ -126,10 +125,8 @@ PLACES: dict[str, Callable[[int], int]] = {
 
 def some_cuts(ends: dict[str, list[int]]) -> Iterator[Cut]:
     """Cuts of streams whose frames end there: of each kind before and after the last byte of a frame, of one kind at
-    the other places in it, and a few by PLANTA_SEED."""
-    seed = int(os.environ.get("PLANTA_SEED") or random.randrange(10**9))
-    print(f"PLANTA_SEED={seed}")  # which pytest shows if the test fails
-    chance = random.Random(seed)
+    the other places in it, and a few at random."""
+    chance = draws()
     for side, of_side in ends.items():
         last = {0, *of_side, *(end - 1 for end in of_side)}
         inner = {begin + place(end - begin) for begin, end in zip([0, *of_side], of_side) for place in PLACES.values()}
