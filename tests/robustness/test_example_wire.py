@@ -237,9 +237,17 @@ def test_a_refusal_is_a_2_only_before_acceptance(end_of_call, stage):
 
 @pytest.mark.skipif(os.name == "nt", reason="the time of a call in this process passes by a signal")
 @at_every_stage
-def test_silence_ends_with_the_time_out(end_of_call, stage):
-    end = end_of_call(stage, letting_pass(3600), "-t", "3600")
-    assert end[:2] == (3 if STAGES[stage][2] == SUBMITTED else 1, STAGES[stage][2])
+def test_silence_ends_with_the_time_out_and_not_before(end_of_call, stage):
+    is_accepted = STAGES[stage][2] == SUBMITTED
+    seconds = 3600 if is_accepted else 30
+
+    def be_silent(peer: WatchedPeer) -> None:
+        peer.client.let_pass(seconds - 10)
+        assert not peer.client.is_over.wait(0.05)
+        letting_pass(10)(peer)
+
+    end = end_of_call(stage, be_silent, "-t", "3600")
+    assert end[:2] == (3 if is_accepted else 1, STAGES[stage][2])
 
 
 @at_every_stage

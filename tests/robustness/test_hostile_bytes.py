@@ -174,8 +174,8 @@ PRINTED = ["\n", "\x85", "x", "\U0010ffff"]
 
 def test_the_client_needs_little_memory_whatever_a_job_prints(client):
     for text, level, limit in (
-        ("\n", "-v", LIMIT_OF_SERVER // 2),
-        ("\x85", "-vvv", LIMIT_OF_SERVER),
+        ("\n", "-v", LIMIT_OF_SERVER // 4),
+        ("\x85", "-vvv", LIMIT_OF_SERVER // 2),
         ("\U0010ffff", "-vvv", LIMIT_OF_SERVER),
     ):
         usage = client.call(serving(STARTED, printed(text, limit), *DONE[1:]), level, "-t", "-1")
@@ -260,10 +260,21 @@ def test_the_server_refuses_in_the_place_of_a_response(server):
         assert_refuses(server, name, client, SMALL[name])
 
 
-def test_the_server_refuses_frames_as_large_as_may_be_and_keeps_nothing_of_them(server):
+LARGE_FOR_THE_SERVER = [
+    "letters and one of four bytes",
+    "white space",
+    "depth that ends",
+    "many attributes",
+    "references",
+    "text after the end",
+]
+
+
+@pytest.mark.parametrize("names", [LARGE_FOR_THE_SERVER, pytest.param(list(LARGE), marks=pytest.mark.large)], ids=len)
+def test_the_server_refuses_frames_as_large_as_may_be_and_keeps_nothing_of_them(server, names):
     """What they need together is no more than what one may."""
-    for name, payload in LARGE.items():
-        assert_refuses(server, name, connect(server).log_in(), frame(payload(LIMIT_OF_CLIENT)))
+    for name in names:
+        assert_refuses(server, name, connect(server).log_in(), frame(LARGE[name](LIMIT_OF_CLIENT)))
     assert run(server, py_code("1")).ended == "ok"
 
 

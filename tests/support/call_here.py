@@ -36,8 +36,8 @@ class Ended(NamedTuple):
 
 
 class CallHere:
-    """One call. `shown` is the file that it prints to; `wait`, `terminate` and `send_signal` are those of Popen, for
-    other threads.
+    """One call. `shown` is the file that it prints to, and `is_over` tells of its end; `wait`, `terminate` and
+    `send_signal` are those of Popen, for other threads.
 
     A pause of its own (between two connections) takes no time. With a `pace` of 0.1 each deadline comes after a tenth
     of its time.
@@ -47,7 +47,7 @@ class CallHere:
         self.shown = folder / "stdout"
         self._folder = folder
         self._waiter = _SteeredWaiter(pace)
-        self._is_over = threading.Event()
+        self.is_over = threading.Event()
         self._ending = threading.Lock()
 
     def run(self, *argv: str | bytes, env: Mapping[str, str] | None = None) -> Ended:
@@ -80,7 +80,7 @@ class CallHere:
 
     def send_signal(self, signum: int) -> None:
         with self._ending:  # afterwards it would reach whoever runs the tests
-            if self._is_over.is_set():
+            if self.is_over.is_set():
                 return
             if os.name == "nt":  # where `kill` ends a process
                 signal.raise_signal(signum)
@@ -91,11 +91,11 @@ class CallHere:
         self.send_signal(signal.SIGTERM)
 
     def wait(self, timeout: float) -> None:
-        assert self._is_over.wait(timeout), "the call has not ended"
+        assert self.is_over.wait(timeout), "the call has not ended"
 
     def _end(self) -> None:
         with self._ending:
-            self._is_over.set()
+            self.is_over.set()
 
 
 class _SteeredWaiter(Waiter):

@@ -36,7 +36,9 @@ def as_it_is(folder: Path) -> Path:
 
 
 class Running(Protocol):
-    """The client, while it runs."""
+    """The client, while it runs, and whether it still does."""
+
+    is_over: threading.Event
 
     def wait(self, timeout: float) -> object:
         """Until it has ended."""
