@@ -13,14 +13,13 @@ import pytest
 from support.call_here import CallHere
 from support.failures import NOT, SUBMITTED, Way, go, wait
 from support.failures_of_a_lost_connection import WAYS_OF_A_LOST_CONNECTION
-from support.failures_of_a_wire import OUR_FAULT, WAYS_OF_A_WIRE
+from support.failures_of_a_wire import NOT_LOADED, OUR_FAULT, WAYS_OF_A_WIRE
 from support.failures_of_the_call import OPTIONS
-from support.failures_of_the_session import WAYS_TO_FAIL
+from support.failures_of_the_session import OVER_TLS, WAYS_TO_FAIL
 from support.process import ROOT, manage
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.version("errors of ssl, selectors and lxml, and how files are imported"),
     pytest.mark.skipif(os.name == "nt", reason="signals, limits and pseudo-terminals"),
 ]
 
@@ -48,11 +47,18 @@ def assert_goes(way: Way, command, scripted, as_process: bool = False) -> None:
     assert not has_jobs or way.jobs != NOT or "refused" in last[1]
 
 
-@pytest.mark.parametrize("name", WAYS)
+of_a_version = pytest.mark.version("errors of ssl, and of what is imported")
+OF_A_VERSION = {way.name for way in (*OVER_TLS, *NOT_LOADED)}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=of_a_version if name in OF_A_VERSION else ()) for name in WAYS]
+)
 def test_the_last_line_shows_what_became_of_the_jobs(command, scripted, name):
     assert_goes(WAYS[name], command, scripted)
 
 
+@pytest.mark.version("how a process ends")
 @pytest.mark.parametrize("name", KINDS)
 def test_so_does_the_last_line_of_a_process(command, scripted, name):
     assert_goes(WAYS[name], command, scripted, as_process=True)
