@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -39,14 +39,14 @@ class CallHere:
     """One call. `shown` is the file that it prints to, and `is_over` tells of its end; `wait`, `terminate` and
     `send_signal` are those of Popen, for other threads.
 
-    A pause of its own (between two connections) takes no time. With a `pace` of 0.1 each deadline comes after a tenth
-    of its time.
+    A pause of its own (between two connections) takes no time. `paces` are those of the deadlines that it sets one
+    after the other; with 0.1 one comes after a tenth of its time. All further ones take the whole of it.
     """
 
-    def __init__(self, folder: Path, pace: float = 1.0) -> None:
+    def __init__(self, folder: Path, *paces: float) -> None:
         self.shown = folder / "stdout"
         self._folder = folder
-        self._waiter = _SteeredWaiter(pace)
+        self._waiter = _SteeredWaiter(paces)
         self.is_over = threading.Event()
         self._ending = threading.Lock()
 
@@ -99,13 +99,17 @@ class CallHere:
 
 
 class _SteeredWaiter(Waiter):
-    def __init__(self, pace: float) -> None:
+    def __init__(self, paces: Sequence[float]) -> None:
         self.skipped = 0.0
-        self._pace = pace
+        self._paces = list(paces)
         super().__init__(lambda: time.monotonic() + self.skipped)
 
     def set_deadline(self, seconds: float | None) -> None:
-        super().set_deadline(None if seconds is None else seconds * self._pace)
+        if seconds is None:
+            super().set_deadline(None)
+            return
+        pace = self._paces.pop(0) if self._paces else 1
+        super().set_deadline(seconds * pace)
 
     def sleep(self, seconds: float) -> None:
         self.skipped += seconds

@@ -101,7 +101,7 @@ class Way(NamedTuple):
     service: Callable[[ExitStack], str] | None = None  # another -s than the scripted server
     wire: str = ""  # PLANTA_WIRE
     around: Callable[[], AbstractContextManager[object]] = nullcontext  # of a call in this process
-    pace: float = 1.0  # of its deadlines, in this process
+    paces: tuple[float, ...] = ()  # of its deadlines, in this process
     as_process: bool = False  # it cannot be in this process: its memory, its descriptors, its libraries
 
 
@@ -196,7 +196,7 @@ def go(way: Way, command: Command, scripted: Callable[..., ScriptedServer], as_p
     command.secret_file()
     way.prepare(command.folder)
     process = RunningProcess() if as_process or way.as_process or way.types else None
-    here = CallHere(command.folder, way.pace)
+    here = CallHere(command.folder, *way.paces)
     client = process or here
     server = scripted(lambda peer: (way.script or wait)(WatchedPeer(peer, client, here.shown)))
     with ExitStack() as stack:

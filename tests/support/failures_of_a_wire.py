@@ -105,9 +105,9 @@ def way(  # noqa: PLR0917
     prepare: Prepare,
     script: Step | None = None,
     argv: tuple[str, ...] = (),
-    pace: float = 1.0,
+    paces: tuple[float, ...] = (),
 ) -> Way:
-    return Way(name, code, jobs, reason, script, argv, prepare, wire=WIRE, pace=pace)
+    return Way(name, code, jobs, reason, script, argv, prepare, wire=WIRE, paces=paces)
 
 
 def nothing(_folder: Path) -> None:
@@ -132,7 +132,7 @@ NOT_LOADED = [
         file_with("import sys; sys.exit(0)")),
     way("file that is no wire", 2, NOT, "is not a wire: it has no class", file_with("x = 1")),
     way("wire that is not loaded in time", 1, NOT, "was not loaded in time", file_with("while True: pass"), None,
-        ("-t", "1"), pace=0.1),
+        ("-t", "1"), paces=(0.1,)),
     way("call that the wire cannot carry", 2, NOT, "no more than one, please",
         telling("", more="def __init__(self, call): raise UnsupportedCall('no more than one, please')")),
 ]  # fmt: skip
@@ -194,13 +194,14 @@ AGAINST_THE_RULES = [
         return event"""),
         answer_the_jobs),
     way("wire that never ends", 1, NOT, f"the wire did not come to an end in time.*{OUR_FAULT}",
-        telling("", more=f"def receive(self, data):\n        {NEVER_ENDS}"), answer_the_login, ("-t", "1"), pace=0.3),
+        telling("", more=f"def receive(self, data):\n        {NEVER_ENDS}"), answer_the_login, ("-t", "1"),
+        paces=(1, 0.3)),
     way("wire that never ends when the jobs run", 1, SUBMITTED, f"did not come to an end in time.*{OUR_FAULT}",
         telling("LoggedIn('s')", "Accepted()", more="""def next_event(self):
         event = super().next_event()
         while event is None and not TOLD: time.sleep(0.01)
         return event"""),
-        answer_the_jobs, ("-t", "1"), pace=0.3),
+        answer_the_jobs, ("-t", "10"), paces=(1, 1, 0.03)),
     way("signal in a wire", -signal.SIGTERM, NOT, "ended by signal 15",
         telling("", more=f"def receive(self, data):\n        {NEVER_ENDS}"),
         signal_after_the_login),

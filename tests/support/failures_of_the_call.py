@@ -102,7 +102,7 @@ BEFORE_A_CONNECTION = [
     Way("no lxml", 2, NOT, "the library lxml cannot be loaded", None, (), without("lxml"), as_process=True),
     Way("name not resolved", 1, NOT, "cannot be resolved", None, ("-s", "no-such-host.invalid:1")),
     Way("connection refused", 1, NOT, "no connection to.*refused", service=nobody_listens),
-    Way("connection not accepted", 1, NOT, "in time", None, ("-t", "1"), service=full_listener, pace=0.1),
+    Way("connection not accepted", 1, NOT, "in time", None, ("-t", "1"), service=full_listener, paces=(0.1,)),
     Way("signal before there is a connection", -signal.SIGTERM, NOT, "ended by signal 15", None, CHALLENGE, no_secret,
         terminated_at_the_prompt),
     Way("unforeseen: no descriptor for a library", 1, NOT, "unforeseen.*Too many open files", None, (), descriptors(5),
