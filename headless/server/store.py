@@ -44,6 +44,7 @@ _ACCEPT_SECONDS = 10.0  # a new batch has to be written; the client gives up aft
 _READ_SECONDS = 5.0
 _READS_MAX = 5000  # that may wait
 _CLOSE_SECONDS = 0.5  # for a read that is not over when a server stops
+_LAST_WRITE_SECONDS = 1.0  # for a write that is under way when all the others are given up
 _WRITES_AT_ONCE = 500  # that share a transaction
 _FIRST_PAUSE, _PAUSE_MAX = 0.05, 1.0  # seconds between attempts
 _POLL_SECONDS = 0.01
@@ -311,14 +312,14 @@ class _Writer:
 
     async def settle(self, timeout: float, force_stop: asyncio.Event) -> None:
         self._end_within(timeout)
-        while self._thread.is_alive() and time.monotonic() < self._give_up_at + 1:
+        while self._thread.is_alive() and time.monotonic() < self._give_up_at + _LAST_WRITE_SECONDS:
             if force_stop.is_set():
                 self._give_up_at = min(self._give_up_at, time.monotonic())
             await asyncio.sleep(_POLL_SECONDS)
 
     def close(self, timeout: float) -> None:
         self._end_within(timeout)
-        self._thread.join(timeout + 1)
+        self._thread.join(timeout + _LAST_WRITE_SECONDS)
 
     def _end_within(self, timeout: float) -> None:
         self._give_up_at = time.monotonic() + timeout

@@ -10,6 +10,8 @@ from contextlib import closing
 
 import pytest
 
+from headless.server import batch_queue as queue_module
+from headless.server import link as link_module
 from headless.server import server as server_module
 from headless.server import store as store_module
 from headless.server.home import Home
@@ -24,6 +26,7 @@ from support.raw_client import RawClient, in_jobs, py_code
 from support.shims_of import end_shims
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
 CANCEL = '<cancel session="{}"/>'
 
 
@@ -100,8 +103,13 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
-    monkeypatch.setattr(server_module, "_STORE_SECONDS", 0.2)
-    monkeypatch.setattr(server_module, "LINGER_SECONDS", 0.2)
+    monkeypatch.setattr(server_module, "_STORE_SECONDS", 0.1)
+    monkeypatch.setattr(server_module, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(link_module, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(store_module, "_LAST_WRITE_SECONDS", 0.1)
+    monkeypatch.setattr(store_module, "_FIRST_PAUSE", 0.005)
+    monkeypatch.setattr(store_module, "_PAUSE_MAX", 0.02)
+    monkeypatch.setattr(queue_module, "_REQUESTS_SECONDS", 0.05)
     bench = Bench(make_home(tmp_path / "home", R41), monkeypatch)
     yield bench
     end_shims(bench.home.folder)
@@ -161,7 +169,7 @@ def test_so_is_one_whose_commit_is_slow(bench, ends_jobs, monkeypatch):
             client.send(in_jobs(py_code("1")))
             assert bench.database.is_at_commit.wait(20)
             bench.stop()
-            time.sleep(0.5)  # longer than the links linger
+            time.sleep(0.3)  # longer than the links linger
             bench.database.is_fast.set()
             assert is_told_it_waits_for_the_next_server(client)
 
@@ -232,7 +240,7 @@ def test_a_bug_after_the_batch_was_recorded_does_not_make_it_refused(tmp_path, m
 @pytest.mark.parametrize("stops", [False, True], ids=["given up", "stopped"])
 def test_who_cancels_is_told_nothing_if_the_request_may_be_recorded(bench, tmp_path, monkeypatch, stops):
     gate = Gate(tmp_path / "gate")
-    monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", 20 if stops else 0.5)
+    monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", 20 if stops else 0.2)
 
     def talk(address: str) -> None:
         with RawClient(address).log_in() as running, RawClient(address).log_in() as client:
@@ -273,7 +281,7 @@ def test_who_cancels_what_the_stopped_server_leaves_running_is_told_nothing(benc
 
 def test_a_request_to_cancel_that_is_not_recorded_is_refused(bench, tmp_path, monkeypatch):
     gate = Gate(tmp_path / "gate")
-    monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", 0.5)
+    monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", 0.2)
 
     def talk(address: str) -> None:
         with RawClient(address).log_in() as running, RawClient(address).log_in() as client:

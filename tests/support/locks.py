@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import IO
-
-from support.process import PATIENCE
-
-_HOLD = """
-import sqlite3, sys
-database = sqlite3.connect(sys.argv[1], timeout=10, isolation_level=None)
-database.execute("BEGIN " + sys.argv[2])
-print("locked", flush=True)
-sys.stdin.read()
-database.execute("ROLLBACK")
-"""
 
 
 @contextmanager
 def locked(home: Path, kind: str = "IMMEDIATE") -> Iterator[None]:
-    """Another process may write to the journal of this home, and nobody else."""
-    command = [sys.executable, "-c", _HOLD, str(home / "planta.sqlite"), kind]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdin is not None and process.stdout is not None
-        assert process.stdout.readline().strip() == b"locked"
+    """This connection alone may write to the journal of this home, and no other, whatever process that is of."""
+    with closing(sqlite3.connect(home / "planta.sqlite", timeout=10, isolation_level=None)) as database:
+        database.execute(f"BEGIN {kind}")
         yield
-        process.stdin.close()
-        process.wait(PATIENCE)
+        database.execute("ROLLBACK")
 
 
 @contextmanager
