@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import sqlite3
 import threading
 import time
@@ -21,7 +22,10 @@ from support.homes import R41, make_home
 from support.journals import batch, end
 from support.waiting import in_time, until
 
+pytestmark = [pytest.mark.slow, pytest.mark.version("sqlite3 transactions")]
 PLACES = ("BEGIN", "INSERT", "COMMIT")
+ACCEPT_SECONDS = store_module._ACCEPT_SECONDS
+PACE = 10  # how many times as fast the clock of the store goes
 
 
 class Bench:
@@ -53,8 +57,24 @@ class Bench:
         asyncio.run(in_time(test()))
 
 
+class QuickClock:
+    """What the store knows of the time."""
+
+    @staticmethod
+    def monotonic() -> float:
+        return PACE * time.monotonic()
+
+    @staticmethod
+    def sleep(seconds: float) -> None:
+        time.sleep(seconds / PACE)
+
+
 @pytest.fixture
-def bench(tmp_path):
+def bench(tmp_path, monkeypatch):
+    monkeypatch.setattr(store_module, "time", QuickClock)
+    monkeypatch.setattr(store_module, "_FIRST_PAUSE", store_module._FIRST_PAUSE / PACE)
+    monkeypatch.setattr(store_module, "_PAUSE_MAX", store_module._PAUSE_MAX / PACE)
+    monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", 100 * ACCEPT_SECONDS)
     bench = Bench(tmp_path / "home")
     yield bench
     bench.database.heal()
@@ -62,9 +82,9 @@ def bench(tmp_path):
 
 
 @pytest.fixture
-def impatient(monkeypatch):
+def impatient(bench, monkeypatch):
     """New batches are given up after a moment."""
-    monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", 0.3)
+    monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", 0.5)
 
 
 # What is told
@@ -82,47 +102,74 @@ def test_what_the_store_has_told_is_on_disk(bench):
     bench.run(test)
 
 
-@pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize("place", ["BEGIN", "UPDATE", "COMMIT"])
-def test_the_end_of_a_job_is_told_when_it_is_on_disk_and_not_before(bench, place, error):
-    async def test():
-        await bench.store.accept(R41, batch("s1"))
-        await bench.store.begin("s1", 1)
+def test_the_end_of_a_job_is_told_when_it_is_on_disk_and_not_before(bench):
+    async def test(session, place, error):
+        await bench.store.accept(R41, batch(session))
+        await bench.store.begin(session, 1)
+        failures = bench.database.failures
         bench.database.break_down(place, error)
-        finishing = asyncio.ensure_future(bench.store.finish("s1", 1, end(OK)))
-        await until(lambda: bench.database.failures >= 3)
-        assert not finishing.done()
-        assert bench.states() == {"s1": ["running"]}
+        finishing = asyncio.ensure_future(bench.store.finish(session, 1, end(OK)))
+        await until(lambda: bench.database.failures >= failures + 3)
+        assert not finishing.done(), (place, error)
+        assert bench.states()[session] == ["running"], (place, error)
         bench.database.heal()
         await finishing
-        assert bench.states() == {"s1": ["ok"]}
+        assert bench.states()[session] == ["ok"], (place, error)
+
+    for place, error in itertools.product(["BEGIN", "UPDATE", "COMMIT"], ERRORS):
+        bench.run(lambda case=(place, error): test(" ".join(case), *case))
+
+
+def test_a_batch_is_accepted_once_if_the_failure_passes(bench):
+    async def test():
+        for number, (place, error) in enumerate(itertools.product(PLACES, ERRORS), 1):
+            bench.database.break_down(place, error, times=3)
+            await bench.store.accept(R41, batch(f"s{number}"))
+            assert bench.database.failures == 3 * number, (place, error)
+            assert bench.states() == {f"s{each}": ["queued"] for each in range(1, number + 1)}, (place, error)
 
     bench.run(test)
 
 
-@pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize("place", PLACES)
-def test_a_batch_is_accepted_once_if_the_failure_passes(bench, place, error):
+def test_what_cannot_be_written_is_tried_again_for_ever_after_pauses_that_do_not_grow(bench, monkeypatch):
+    monkeypatch.setattr(store_module, "_FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(store_module, "_PAUSE_MAX", 0.01)
+
     async def test():
-        bench.database.break_down(place, error, times=3)
-        await bench.store.accept(R41, batch("s1"))
-        assert bench.database.failures == 3
-        assert bench.states() == {"s1": ["queued"]}
+        bench.database.break_down("BEGIN", FULL)
+        before = time.monotonic()
+        writing = asyncio.ensure_future(bench.store.set_fact("name", "value"))
+        await until(lambda: bench.database.failures >= 20)  # if they grew, after more than a quarter of an hour
+        assert time.monotonic() - before > 0.1
+        bench.database.heal()
+        await writing
 
     bench.run(test)
 
 
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize("error", ERRORS)
-@pytest.mark.parametrize("place", ["BEGIN", "INSERT"])
-def test_a_batch_that_cannot_be_written_is_refused_and_is_never_on_disk(bench, place, error):
+def test_a_batch_that_cannot_be_written_is_refused_and_is_never_on_disk(bench):
     async def test():
-        bench.database.break_down(place, error)
-        with pytest.raises(StoreUnavailable, match="locked the journal" if error == LOCKED else error[-5:]):
+        for place, error in itertools.product(["BEGIN", "INSERT"], ERRORS):
+            bench.database.break_down(place, error)
+            with pytest.raises(StoreUnavailable, match="locked the journal" if error == LOCKED else error[-5:]):
+                await bench.store.accept(R41, batch("s1"))
+            bench.database.heal()
+            await bench.store.set_fact("name", "value")
+            assert bench.states() == {}, (place, error)
+
+    bench.run(test)
+
+
+def test_a_batch_is_given_up_after_ten_seconds_before_its_client_gives_up(bench, monkeypatch):
+    monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", ACCEPT_SECONDS)
+
+    async def test():
+        bench.database.break_down("BEGIN", LOCKED)
+        before = QuickClock.monotonic()
+        with pytest.raises(StoreUnavailable):
             await bench.store.accept(R41, batch("s1"))
-        bench.database.heal()
-        await bench.store.set_fact("name", "value")
-        assert bench.states() == {}
+        assert 9.9 < QuickClock.monotonic() - before < 30
 
     bench.run(test)
 
@@ -131,12 +178,9 @@ def test_a_batch_that_cannot_be_written_is_refused_and_is_never_on_disk(bench, p
 @pytest.mark.parametrize("late", [False, True], ids=["not written", "written"])
 def test_a_batch_whose_commit_failed_is_uncertain_and_is_withdrawn(bench, late):
     async def test():
-        bench.database.break_down("COMMIT", BROKEN, times=1, late=late)
-        accepting = asyncio.ensure_future(bench.store.accept(R41, batch("s1")))
-        await until(lambda: bench.database.failures)
-        bench.database.break_down("BEGIN", BROKEN)
+        bench.database.break_down("COMMIT", BROKEN, times=1, late=late, then="BEGIN")
         with pytest.raises(StoreUncertain):
-            await accepting
+            await bench.store.accept(R41, batch("s1"))
         assert bench.states() == ({"s1": ["queued"]} if late else {})
         bench.database.heal()
         await bench.store.set_fact("name", "value")  # what is journaled later is journaled after that
@@ -309,7 +353,7 @@ def test_one_that_is_given_up_leaves_the_others_waiting(bench):
 def test_only_a_full_disk_makes_it_ask_for_room(bench):
     async def test():
         for error, asks in ((BROKEN, False), (LOCKED, False), (FULL, True)):
-            bench.database.break_down("BEGIN", error, times=bench.database.failures + 1)
+            bench.database.break_down("BEGIN", error, times=1)
             await bench.store.set_fact("name", error)
             assert (bench.rooms > 0) == asks
 
@@ -340,7 +384,7 @@ def test_what_waits_to_be_written_is_written_before_the_store_is_closed(bench):
         bench.database.break_down("BEGIN", LOCKED, times=4)
         finishing = asyncio.ensure_future(bench.store.finish("s1", 1, end(OK)))
         await until(lambda: bench.database.failures)
-        bench.store.close(10)
+        bench.store.close(100)
         await finishing
 
     bench.run(test)
@@ -364,9 +408,15 @@ def test_a_store_that_cannot_write_is_closed_in_time_all_the_same(bench):
 def test_a_store_that_is_closed_while_it_reads_leaves_no_connection_open(bench):
     """Not one that the collector of garbage finds later, with a warning."""
 
+    is_reading = threading.Event()
+
+    def read() -> None:
+        is_reading.set()
+        time.sleep(0.1)
+
     async def test():
-        reading = asyncio.ensure_future(bench.store._read(time.sleep, 0.2))
-        await asyncio.sleep(0.05)
+        reading = asyncio.ensure_future(bench.store._read(read))
+        await until(is_reading.is_set)
         reading.cancel()  # which ends the waiting, not the thread
 
     bench.run(test)
@@ -375,7 +425,8 @@ def test_a_store_that_is_closed_while_it_reads_leaves_no_connection_open(bench):
         bench.store._reading.execute("SELECT 1")
 
 
-def test_a_read_that_hangs_does_not_keep_a_store_from_closing(bench):
+def test_a_read_that_hangs_does_not_keep_a_store_from_closing(bench, monkeypatch):
+    monkeypatch.setattr(store_module, "_CLOSE_SECONDS", 0.05)
     hangs = threading.Event()
 
     async def test():
@@ -386,7 +437,7 @@ def test_a_read_that_hangs_does_not_keep_a_store_from_closing(bench):
     bench.run(test)
     before = time.monotonic()
     bench.store.close(5)
-    assert time.monotonic() - before < 5  # 0.5
+    assert time.monotonic() - before < 5  # 0.05
     hangs.set()
 
 

@@ -13,7 +13,7 @@ ERRORS = (FULL, BROKEN, LOCKED)
 
 class FaultyDatabase:
     """Passes everything on to a real connection. Statements that begin with `fails_at` fail: so many `times`, or until
-    `heal`.
+    `heal`; after that those that begin with `then`.
 
     A COMMIT that fails `late` has reached the disk all the same.
     """
@@ -24,8 +24,11 @@ class FaultyDatabase:
         self.failures = 0
         self.heal()
 
-    def break_down(self, fails_at: str, error: str, times: float = float("inf"), late: bool = False) -> None:
-        self._error, self._late, self._times = error, late, times
+    def break_down(
+        self, fails_at: str, error: str, times: float = float("inf"), late: bool = False, then: str = ""
+    ) -> None:
+        self._error, self._late, self._then = error, late, then
+        self._heals_at = self.failures + times
         self._fails_at = fails_at
 
     def heal(self) -> None:
@@ -38,8 +41,10 @@ class FaultyDatabase:
         if self._late:
             self.real.execute(statement, *values)
         self.failures += 1
-        if self.failures >= self._times:
+        if self.failures >= self._heals_at:
             self.heal()
+            if self._then:
+                self.break_down(self._then, self._error)
         raise sqlite3.OperationalError(self._error)
 
     @property
