@@ -25,17 +25,21 @@ from headless.server.home import Home
 from headless.server.home_lock import HeldFiles
 from headless.server.store import Store, StoreUncertain
 from support import in_process
-from support.crashes import check, kill, printed, recorded, submitted, traced, wait_until_quiet
+from support.crashes import check, printed, recorded, submitted, traced, wait_until_quiet
 from support.homes import R41, make_home
 from support.job_code import Gate
 from support.job_processes import IGNORE_SIGTERM
 from support.job_server import QuickServer, states
 from support.journals import batch
 from support.raw_client import connect, in_jobs, py_code
+from support.server_here import ServerHere
 from support.shims_of import shims_of
 from support.waiting import in_time, wait_until
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="shims are found by /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="shims are found by /proc"),
+]
 
 # A copy
 
@@ -43,7 +47,7 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sh
 @pytest.fixture
 def server(tmp_path):
     """A server with one worker, which leaves its jobs running."""
-    with QuickServer(tmp_path / "home", "--workers", "1", ends_jobs=False) as server:
+    with ServerHere(tmp_path / "home", workers=1, ends_jobs=False) as server:
         yield server
 
 
@@ -85,7 +89,7 @@ def test_a_server_on_a_copy_of_a_home_leaves_the_jobs_of_the_original_alone(serv
         printed(submitted(client, traced("print('.')\n" + gate.code), traced()))
         copy_home(server, tmp_path / "copy")
         change(tmp_path / "copy" / "output")
-        with QuickServer(tmp_path / "copy", "--workers", "1") as copy:
+        with ServerHere(tmp_path / "copy", workers=1) as copy:
             wait_until_quiet(copy)
             assert states(copy, client.session) == ["interrupted", "skipped"]
         gate.open()
@@ -97,11 +101,11 @@ def test_a_copy_knows_how_a_job_ended_that_had_ended_before(server, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server) as client:
         printed(submitted(client, traced("print('.')\n" + gate.code)))
-    kill(server)
+    server.stop()
     gate.open()
     wait_until(lambda: not shims_of(server.home))
     copy_home(server, tmp_path / "copy")
-    with QuickServer(tmp_path / "copy") as copy:
+    with ServerHere(tmp_path / "copy") as copy:
         wait_until_quiet(copy)
         assert states(copy, client.session) == ["ok"]
 
@@ -110,7 +114,7 @@ def test_a_home_that_was_moved_on_its_disk_keeps_its_jobs(server, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server) as client:
         printed(submitted(client, traced("print('.')\n" + gate.code)))
-    kill(server)
+    server.stop()
     server.home = server.home.rename(tmp_path / "moved")
     server.start()
     assert states(server, client.session) == ["running"]
@@ -169,8 +173,9 @@ replaced = pytest.mark.parametrize("replace", REPLACEMENTS.values(), ids=REPLACE
 
 
 @replaced
-def test_a_server_whose_home_was_replaced_refuses_as_busy_and_ends_with_1(tmp_path, replace):
-    with QuickServer(tmp_path / "home", "--grace", "60", ends_jobs=False) as server:
+def test_a_server_whose_home_was_replaced_refuses_as_busy_and_ends(tmp_path, monkeypatch, replace):
+    monkeypatch.setattr(server_module, "_STATUS_SECONDS", 0.1)
+    with ServerHere(tmp_path / "home", grace=60.0, ends_jobs=False) as server:
         with connect(server).log_in() as client:
             replace(server.home)
             client.send(in_jobs(py_code("print(1)")))
@@ -178,23 +183,34 @@ def test_a_server_whose_home_was_replaced_refuses_as_busy_and_ends_with_1(tmp_pa
         assert server.wait() == 1
         assert any(word in text for word in ("replaced", "cannot be read", "stopping"))
         assert str(tmp_path) not in text
-        assert server.log.count("was removed or replaced") == 2  # in the log, and as the reason of the exit status
+        assert server.log.count("was removed or replaced") == 1
         if (server.home / "planta.sqlite").exists():
             assert not recorded(server)
 
 
-@pytest.mark.parametrize("options", [(), ("--end-jobs",)], ids=["", "--end-jobs"])
-def test_where_a_second_server_could_begin_nothing_runs_twice_and_jobs_go_on(tmp_path, options):
+def test_the_command_ends_with_1_and_says_why(tmp_path):
+    with QuickServer(tmp_path / "home", "--grace", "60", ends_jobs=False) as server:
+        with connect(server).log_in() as client:
+            (server.home / "lock").unlink()
+            client.send(in_jobs(py_code("print(1)")))
+            client.expect_refusal("busy")
+        assert server.wait() == 1
+        assert server.log.count("was removed or replaced") == 2  # in the log, and as the reason of the exit status
+
+
+@pytest.mark.parametrize("ends_jobs", [False, True], ids=["", "--end-jobs"])
+def test_where_a_second_server_could_begin_nothing_runs_twice_and_jobs_go_on(tmp_path, monkeypatch, ends_jobs):
     gate = Gate(tmp_path / "gate")
+    monkeypatch.setattr(server_module, "LINGER_SECONDS", 0.2)
     with (
-        QuickServer(tmp_path / "home", "--workers", "1", *options, ends_jobs=False) as server,
+        ServerHere(tmp_path / "home", workers=1, ends_jobs=ends_jobs) as server,
         connect(server) as client,
         connect(server) as waiting,
     ):
         printed(submitted(client, traced("print('.')\n" + gate.code), traced()))
         submitted(waiting, traced(), traced(), traced())
         (server.home / "lock").unlink()
-        with QuickServer(server.home, "--workers", "1") as second:
+        with ServerHere(server.home, workers=1) as second:
             assert states(second, client.session) == ["running", "queued"]
             gate.open()
             assert server.wait() == 1
@@ -277,7 +293,7 @@ def test_a_fault_of_the_disk_is_no_replacement(tmp_path, monkeypatch):
 
 
 def test_a_lock_that_was_removed_while_somebody_waited_for_it_is_not_taken(tmp_path, monkeypatch):
-    monkeypatch.setattr(home_lock, "_SECONDS_TO_WAIT", 0.5)
+    monkeypatch.setattr(home_lock, "_SECONDS_TO_WAIT", 0.1)
     path = tmp_path / "lock"
     lock = home_lock._lock
 

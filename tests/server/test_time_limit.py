@@ -1,0 +1,161 @@
+"""The limit of a job's time: one of each job, that counts what the job has run under an earlier server."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import sys
+import time
+from contextlib import closing
+from typing import NamedTuple
+
+import pytest
+
+from headless.protocol.vocabulary import FAILED, OK, SKIPPED
+from headless.server.batch_queue import BatchQueue
+from headless.server.jobs import Jobs
+from headless.server.journal import Entry, Journal, Selection
+from headless.server.process import ProcessEnd
+from headless.server.settings import Settings
+from headless.server.store import Store
+from headless.server.threads import Threads
+from support.crashes import printed, submitted, traced, traces
+from support.homes import R41
+from support.job_code import Gate, is_free
+from support.job_processes import IGNORE_SIGTERM, Lock, with_child
+from support.job_server import journal, states
+from support.journals import batch
+from support.raw_client import connect, py_code
+from support.server_here import ServerHere
+from support.waiting import in_time, until
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="shims are found by /proc")
+
+
+class FakeProcess:
+    """It runs for so many seconds, unless it is ended before. In one loop with the limit, so that the load of the
+    machine changes nothing."""
+
+    def __init__(self, seconds: float, age: float = 0.0) -> None:
+        self.age = age
+        self._seconds = seconds
+        self._is_asked = asyncio.Event()
+
+    async def wait(self) -> ProcessEnd:
+        await asyncio.wait({asyncio.ensure_future(self._is_asked.wait())}, timeout=self._seconds)
+        was_asked = self._is_asked.is_set()
+        return ProcessEnd(-15 if was_asked else 0, was_asked, time.time(), self._seconds)
+
+    async def end(self) -> None:
+        self._is_asked.set()
+
+
+class FakeProcesses:
+    """The next processes that start run for so many seconds; what is found is of this age."""
+
+    def __init__(self, *seconds: float, age: float = 0.0) -> None:
+        self._seconds = list(seconds)
+        self._age = age
+
+    async def start(self, _spec: object) -> FakeProcess:
+        return FakeProcess(self._seconds.pop(0))
+
+    async def find(self, _output: str) -> FakeProcess:
+        return FakeProcess(self._seconds.pop(0), self._age)
+
+
+class Ran(NamedTuple):
+    """How jobs have ended."""
+
+    states: list[str]
+    messages: list[str]
+
+
+def ran(home, limit: float, processes: FakeProcesses) -> Ran:
+    """What a queue with this limit makes of the batches of this home."""
+
+    def entries() -> list[Entry]:
+        with closing(home.database()) as database:
+            return [*Journal(database).entries(Selection())][::-1]
+
+    async def run() -> None:
+        store = Store(home.database, lambda: None)
+        settings = Settings(workers=1, time_limit=limit)
+        queue = BatchQueue(store, Jobs(home, processes, Threads("files", 1, 100), settings), settings)
+        await queue.recover()
+        await until(lambda: all(entry.state in (OK, FAILED, SKIPPED) for entry in entries()))
+        await queue.stop(asyncio.Event())
+        store.close(5)
+
+    asyncio.run(in_time(run()))
+    return Ran([entry.state for entry in entries()], [entry.message for entry in entries()])
+
+
+def test_the_limit_is_one_of_each_job_and_not_of_the_batch(place, record):
+    record.accept(batch("s", jobs=4))
+    assert ran(place, 0.08, FakeProcesses(*[0.04] * 3, 60)) == (
+        [OK] * 3 + [FAILED],
+        [""] * 3 + ["ended after 0.08 s, the limit of this server"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("age", "seconds", "ends"),
+    [
+        (60.0, [60.0], [FAILED, SKIPPED]),
+        (0.1, [60.0], [FAILED, SKIPPED]),
+        (0.1, [0.05, 0.15], [OK, OK]),  # the second one has the whole limit
+    ],
+    ids=["too old", "gets too old", "in time"],
+)
+def test_the_limit_counts_what_a_job_has_run_under_an_earlier_server(place, record, age, seconds, ends):
+    record.accept(batch("s", jobs=2))
+    record.begin("s")
+    assert ran(place, 0.2, FakeProcesses(*seconds, age=age)).states == ends
+
+
+@pytest.mark.slow
+def test_the_age_of_a_job_is_that_of_its_process_whatever_clock_was_set(tmp_path, monkeypatch):
+    from headless.server import posix_shims  # not on Windows
+
+    ages: list[float] = []
+    age_of = posix_shims.age_of
+
+    def noted(job) -> float:
+        ages.append(age_of(job))
+        return ages[-1]
+
+    monkeypatch.setattr(posix_shims, "age_of", noted)
+    gate = Gate(tmp_path / "gate")
+    with ServerHere(tmp_path / "home", time_limit=3600.0, ends_jobs=False) as server:
+        before = time.monotonic()
+        with connect(server) as client:
+            printed(submitted(client, py_code("print('.')\n" + gate.code)))
+            started = time.monotonic()
+        server.stop()
+        with closing(sqlite3.connect(server.home / "planta.sqlite")) as database, database:
+            database.execute("UPDATE jobs SET started = started - 7200")
+        time.sleep(0.1)
+        least = time.monotonic() - started
+        server.start()
+        with connect(server).log_in() as again:
+            again.attach(client.session)
+            again.expect("started")  # what is too old is ended now
+            (age,) = ages
+            assert least - 0.03 <= age <= time.monotonic() - before + 0.03  # the kernel counts hundredths
+            gate.open()
+            assert again.report().ended == "ok"
+        assert states(server, client.session) == ["ok"]
+
+
+@pytest.mark.slow
+def test_a_job_that_runs_longer_than_the_limit_is_ended_with_all_that_it_has_started_and_failed(tmp_path):
+    lock = Lock(tmp_path / "lock")
+    with ServerHere(tmp_path / "home", time_limit=1.0) as server, connect(server) as client:
+        job = with_child(lock, IGNORE_SIGTERM + lock.code(), "import time; time.sleep(60)")
+        submitted(client, py_code(job), traced())
+        assert client.report().finished == [("failed", "ended after 1 s, the limit of this server"), ("skipped", "")]
+        assert is_free(tmp_path / "lock")
+        assert states(server, client.session) == ["failed", "skipped"]
+        assert journal(server, client.session)[0]["seconds"] >= 1
+        assert not traces(server)
