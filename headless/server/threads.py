@@ -48,7 +48,12 @@ class Threads:
         self._unfinished += 1
         self._calls.put(_Call(loop, future, function, args, self._on_finished))
         # Not wait_for: before Python 3.12 that may take a cancellation for the result that comes at the same moment.
-        if not (await asyncio.wait({future}, timeout=timeout))[0]:
+        try:
+            is_done = bool((await asyncio.wait({future}, timeout=timeout))[0])
+        except asyncio.CancelledError:
+            future.add_done_callback(_hear)  # it runs on; should it fail, that is nobody's error
+            raise
+        if not is_done:
             future.cancel()
             raise asyncio.TimeoutError
         return future.result()
@@ -79,6 +84,12 @@ class Threads:
     def _run(self) -> None:
         while True:
             self._calls.get().run()
+
+
+def _hear(future: asyncio.Future[Any]) -> None:
+    """Takes note of an error, which asyncio would otherwise report as one that nobody has seen."""
+    if not future.cancelled():
+        future.exception()
 
 
 class _LastCall:

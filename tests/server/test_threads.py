@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 
 import pytest
 
 from headless.server.threads import Overloaded, Threads
-from support.waiting import in_time
+from support.waiting import in_time, until
 
 
 @pytest.fixture
@@ -47,3 +48,28 @@ def test_with_one_thread_of_many_all_calls_are_made_by_that(exhausted):
         assert await in_time(asyncio.gather(*(threads.call(int, str(number)) for number in range(10)))) == [*range(10)]
 
     asyncio.run(call())
+
+
+def test_what_fails_after_its_caller_was_cancelled_is_no_internal_error():
+    reported: list[object] = []
+    is_called, goes_on = threading.Event(), threading.Event()
+
+    def fail() -> None:
+        is_called.set()
+        goes_on.wait(10)
+        raise OSError("late")
+
+    async def call() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+        threads = Threads("tests", 1, 10)
+        calling = asyncio.ensure_future(threads.call(fail))
+        await until(is_called.is_set)
+        calling.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await calling
+        goes_on.set()
+        await threads.call(int)  # which is answered after the other one
+        gc.collect()
+
+    asyncio.run(call())
+    assert reported == []
