@@ -7,30 +7,46 @@ import re
 
 import pytest
 
+from headless.server import batch_queue
 from headless.server import disk as disk_module
+from headless.server import server as server_module
+from headless.server.commands import cancel
 from headless.server.disk import Disk
 from headless.server.errors import Busy
+from support.crashes import printed
 from support.in_process import run_here, serve_here
 from support.job_code import Gate
 from support.job_server import QuickServer, journal, states
 from support.raw_client import RawClient, connect, in_jobs, py_code, run
+from support.server_here import ServerHere
 from support.small_disk import MIB, small_disk
 from support.waiting import wait_until
 
-SET_ASIDE = 4 * MIB
-FLOOR = 8 * MIB  # that accepted batches leave
+pytestmark = pytest.mark.slow
+SET_ASIDE = MIB
+FLOOR = 4 * MIB  # that accepted batches leave
+PRINT = "print('.')\n"  # a batch is said to have started before its job has
 ENDLESS = "import os\nwhile True: os.write(1, b'x' * 65536)\n"
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    """A quarter of what a server sets aside, and it looks often whether there is room for that."""
+    monkeypatch.setattr(disk_module, "_SET_ASIDE_BYTES", SET_ASIDE)
+    monkeypatch.setattr(server_module, "_STATUS_SECONDS", 0.1)
+    monkeypatch.setattr(batch_queue, "_REQUESTS_SECONDS", 0.05)
+    monkeypatch.setattr(cancel, "_POLL_SECONDS", 0.02)
 
 
 @pytest.fixture
 def disk(tmp_path):
-    with small_disk(tmp_path / "disk", 32 * MIB) as disk:
+    with small_disk(tmp_path / "disk", 10 * MIB) as disk:
         yield disk
 
 
 @pytest.fixture
 def server(disk):
-    with QuickServer(disk.folder / "home", "--workers", "2") as server:
+    with ServerHere(disk.folder / "home", workers=2, disk_floor=FLOOR) as server:
         wait_until(lambda: reserve(server) == SET_ASIDE)
         yield server
 
@@ -60,10 +76,10 @@ def test_on_a_full_disk_a_new_batch_is_refused_and_with_room_again_accepted(serv
 def test_what_was_accepted_is_journaled_and_told_although_no_byte_is_left(server, disk, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server).log_in() as good, connect(server).log_in() as bad:
-        good.submit(py_code(gate.code))
-        bad.submit(py_code(f"{gate.code}raise SystemExit(3)"), py_code("1"))
-        good.expect("started")
-        bad.expect("started")
+        good.submit(py_code(PRINT + gate.code))
+        bad.submit(py_code(f"{PRINT}{gate.code}raise SystemExit(3)"), py_code("1"))
+        for client in (good, bad):
+            printed(client)
         disk.fill()
         gate.open()
         assert [status for status, _ in good.report().finished] == ["ok"]
@@ -78,8 +94,8 @@ def test_a_batch_that_begins_on_a_full_disk_runs_without_a_restart_and_what_outp
     gate = Gate(tmp_path / "gate")
     clients = [connect(server).log_in() for _ in range(5)]
     for client in clients[:2]:
-        client.submit(py_code(gate.code))
-        client.expect("started")
+        client.submit(py_code(PRINT + gate.code))
+        printed(client)
     for client in clients[2:]:
         client.submit(py_code("print(1)"))
     disk.fill()
@@ -105,8 +121,8 @@ def test_a_batch_that_begins_on_a_full_disk_runs_without_a_restart_and_what_outp
 def test_what_the_journal_has_used_is_set_aside_again_when_there_is_room(server, disk, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server).log_in() as client:
-        client.submit(py_code(gate.code), *[py_code("1")] * 20)
-        client.expect("started")
+        client.submit(py_code(PRINT + gate.code), *[py_code("1")] * 5)
+        printed(client)
         disk.fill()
         gate.open()
         wait_until(lambda: reserve(server) == 0)
@@ -134,7 +150,7 @@ def test_output_without_end_is_cut_and_leaves_room_for_the_journal_and_for_nobod
 
 def test_the_output_of_a_job_is_stored_up_to_a_limit_and_a_line_says_so(tmp_path):
     with QuickServer(tmp_path / "home", "--max-output", "1") as server:
-        report = run(server, py_code("print('x' * 5_000_000, flush=True)\nimport sys; print('end', file=sys.stderr)"))
+        report = run(server, py_code("print('x' * 1_500_000, flush=True)\nimport sys; print('end', file=sys.stderr)"))
     assert report.ended == "ok"
     assert report.output[1, "stderr"] == "end\n"
     text = report.output[1, "stdout"]
