@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 
 from headless.protocol.vocabulary import OK, STDERR, STDOUT, Job
 from headless.server.home import Home
@@ -54,3 +55,29 @@ def over(record: Record, session: str, state: str = OK, user: str = "R41", jobs:
     for job in range(1, jobs):
         record.finish(session, job, end(OK))
     record.finish(session, jobs, end(state))
+
+
+PER_BATCH = 4
+FIRST = 1_700_000_000  # when the first batch of many was accepted; the others follow a second after each other
+
+
+def fill(home: Home, jobs: int) -> None:
+    """So many jobs of fifty users, without anything that runs. The last job of every hundredth batch has failed, and
+    the last batch waits."""
+    with closing(home.database()) as database, database:
+        database.execute(
+            "INSERT INTO batches (session, account, user, accepted, over, digest)"
+            " WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?)"
+            " SELECT printf('%016x', (n * 40503) % 65536 * 4294967296 + n), n % 50 + 1,"
+            " 'R' || (n % 50), ? + n, ? + n, x'00' FROM n",
+            (jobs // PER_BATCH, FIRST, FIRST + 10),
+        )
+        database.execute(
+            "INSERT INTO jobs (session, job, kind, text, title, state, started, ended)"
+            " WITH RECURSIVE j (job) AS (SELECT 1 UNION ALL SELECT job + 1 FROM j WHERE job < ?)"
+            " SELECT session, job, 'module', '009ABC', '009ABC', iif(number % 100 = 0 AND job = 4, 'failed', 'ok'),"
+            " accepted, accepted + 1 FROM batches CROSS JOIN j ORDER BY number, job",
+            (PER_BATCH,),
+        )
+        database.execute("UPDATE batches SET over = NULL WHERE number = ?", (jobs // PER_BATCH,))
+        database.execute("UPDATE jobs SET state = 'queued', started = NULL, ended = NULL WHERE rowid > ?", (jobs - 4,))
