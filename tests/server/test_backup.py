@@ -8,6 +8,8 @@ import shutil
 import subprocess
 import sys
 
+import pytest
+
 from headless.server.home import Home
 from support.in_process import run_here
 from support.job_code import Gate
@@ -15,6 +17,9 @@ from support.job_server import QuickServer, journal
 from support.process import PATIENCE, ROOT
 from support.raw_client import connect, py_code, run
 from support.waiting import wait_until
+
+
+pytestmark = pytest.mark.slow
 
 
 def back_up(server: QuickServer, target: str) -> None:

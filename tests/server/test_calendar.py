@@ -15,11 +15,13 @@ from headless.server.retention import Retention
 from headless.server.store import Store
 from headless.server.threads import Threads
 from support.homes import R41, make_home
-from support.job_server import QuickServer, journal
+from support.job_server import journal
 from support.journals import Record, over
 from support.raw_client import py_code, run
+from support.server_here import ServerHere
 from support.waiting import in_time, wait_until
 
+pytestmark = pytest.mark.slow
 HOUR, DAY = 3600.0, 86400.0
 KEPT = 3.0  # days
 TODAY = 1_800_000_000.0
@@ -92,7 +94,7 @@ def test_by_a_clock_that_is_right_a_session_is_kept_for_its_days_and_no_longer(m
     assert machine.run(hours=2) == []
 
 
-@pytest.mark.parametrize("days", [4, 100, 10_000])
+@pytest.mark.parametrize("days", [4, 10_000])
 def test_a_clock_that_jumps_ahead_removes_nothing(machine, clock, days):
     machine.run(hours=1)
     clock.wrong = days * DAY
@@ -104,7 +106,7 @@ def test_a_clock_that_jumps_ahead_removes_nothing(machine, clock, days):
 
 def test_many_starts_by_a_clock_that_is_ahead_remove_nothing(machine, clock):
     clock.wrong = 100 * DAY
-    for _ in range(50):
+    for _ in range(10):
         assert machine.run() == ["s1"]
 
 
@@ -138,23 +140,20 @@ def test_the_first_server_of_a_new_home_believes_the_clock(tmp_path, clock):
     assert machine.run(hours=int(KEPT * 24) + 1) == []
 
 
-AHEAD = f"import time\nright = time.time\ntime.time = lambda: right() + {100 * DAY}\n"
-
-
-def test_a_real_server_whose_clock_is_ahead_says_so_and_removes_nothing(tmp_path, monkeypatch):
-    with QuickServer(tmp_path / "home", "--keep", "3") as server:
+def test_a_server_whose_clock_is_ahead_says_so_and_removes_nothing(tmp_path, clock):
+    with ServerHere(tmp_path / "home", retention_days=KEPT) as server:
         run(server, py_code("print(1)"))
         server.stop()
-        (tmp_path / "sitecustomize.py").write_text(AHEAD)
-        with monkeypatch.context() as patch:
-            patch.setenv("PYTHONPATH", str(tmp_path))
-            before = time.monotonic()
-            server.start()
-            assert run(server, py_code("print(2)")).ended == "ok"
-            (calendar,) = server.query("SELECT value FROM facts WHERE name = 'calendar'")
-            assert float(calendar) < time.time() + 2 * (time.monotonic() - before) + 60
-            server.stop()
-        assert "the clock is 100.0 days ahead of the journal" in server.log
+        clock.wrong = 100 * DAY
         server.start()
-        wait_until(lambda: [entry["stdout"] for entry in journal(server) if "stdout" in entry] in ([], ["1\n", "2\n"]))
-        assert len(journal(server)) == len(list((server.home / "output").iterdir())) == 2
+        assert run(server, py_code("print(2)")).ended == "ok"
+        assert float(server.query("SELECT value FROM facts WHERE name = 'calendar'")[0]) < TODAY + DAY
+        server.stop()
+        assert "the clock is 100.0 days ahead of the journal" in server.log
+        clock.wrong = 0.0
+        clock.passed += HOUR
+        output = server.home / "output"
+        (output / "of no session").mkdir()  # which goes after the others
+        server.start()
+        wait_until(lambda: not (output / "of no session").exists())
+        assert len(journal(server)) == len(list(output.iterdir())) == 2

@@ -3,6 +3,7 @@ following are in test_listing.py."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import subprocess
@@ -13,15 +14,17 @@ from typing import Any
 
 import pytest
 
+from headless.commands import main
 from headless.protocol.vocabulary import FAILED, OK, Job
 from headless.server import appearance
 from headless.server.accounts import Account
 from headless.server.journal import INTERRUPTED, JobEnd, SubmittedBatch
+from support.fork_server import start
 from support.homes import make_home
 from support.in_process import run_here
 from support.journals import batch, end, over, write
 from support.management import fails, prints
-from support.process import ROOT, manage
+from support.process import PATIENCE, ROOT, manage
 
 KEYS = [
     "session", "job", "user", "kind", "title", "state", "accepted", "started", "ended", "seconds", "exit_status",
@@ -212,38 +215,47 @@ def test_a_clock_that_was_set_back_makes_no_negative_duration(place, record, sec
 # What is printed
 
 
-PLAIN = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-
-
+@pytest.mark.slow
 @pytest.mark.usefixtures("failed")
-@pytest.mark.parametrize("argv", [("jobs",), ("user", "list")], ids=" ".join)
-def test_everything_printed_reaches_a_pipe(place, argv):
-    command = (*argv, "--home", str(place.folder))
-    assert manage(*command, env=PLAIN).stdout == run_here(*command).stdout != ""
+def test_everything_printed_reaches_a_pipe(place):
+    """Of a new interpreter, whose buffers are its own."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    command = ("jobs", "--home", str(place.folder))
+    assert manage(*command, env=plain).stdout == run_here(*command).stdout != ""
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
 def test_what_cannot_be_printed_is_an_error(home):
-    command = [sys.executable, "-m", "headless", "user", "list", "--home", home]
     with open("/dev/full", "w") as full:
-        done = subprocess.run(command, cwd=ROOT, env=PLAIN, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
-    assert done.returncode == 1
-    assert " error: " in done.stderr
-    assert "Traceback" not in done.stderr
+        command = ["-m", "headless", "user", "list", "--home", home]
+        with start(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True) as process:
+            stderr = process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == 1
+    assert " error: " in stderr
+    assert "Traceback" not in stderr
 
 
-def test_a_character_that_stdout_does_not_know_is_no_error(tmp_path):
+def in_ascii(monkeypatch, *argv: str) -> str:
+    """What a command prints that succeeds, where standard output knows no other characters."""
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
+        assert main(argv) == 0
+    stdout.flush()
+    return stdout.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined]
+
+
+def test_a_character_that_stdout_does_not_know_is_no_error(tmp_path, monkeypatch):
     home = str(make_home(tmp_path / "home", Account("Jürgen", "jdoe", None), Account("R41", "jdoe", None)).folder)
-    lines = manage("user", "list", "--home", home, env={**PLAIN, "PYTHONIOENCODING": "ascii"}).stdout.splitlines()
+    lines = in_ascii(monkeypatch, "user", "list", "--home", home).splitlines()
     assert lines[1] == "R41 osuser=jdoe"
     assert lines[0].endswith("rgen osuser=jdoe")
 
 
-def test_output_that_stdout_does_not_know_is_no_error(place, record):
+def test_output_that_stdout_does_not_know_is_no_error(place, record, monkeypatch):
     record.accept(batch("s", text="'für Zürich'"))
     record.begin("s")
     record.finish("s", 1, end(FAILED, "keine Tabelle für Zürich"))
     write(place, "s", 1, "stderr", "keine Tabelle für Zürich\n".encode())
-    argv = ("jobs", "s", "--home", str(place.folder))
-    printed = manage(*argv, env={**PLAIN, "PYTHONIOENCODING": "ascii"}).stdout
-    assert printed.count("keine Tabelle") == 2
+    assert in_ascii(monkeypatch, "jobs", "s", "--home", str(place.folder)).count("keine Tabelle") == 2

@@ -4,18 +4,20 @@ there, or not allowed, is one."""
 from __future__ import annotations
 
 import errno
+import itertools
 import os
-import time
 
 import pytest
 
 from headless.outcome import is_final
 from headless.protocol.vocabulary import MODULE, PY_FILE, Job
+from headless.server import batch_queue
 from headless.server.jobs import JobRefused, script_of
 from support.homes import R41, make_home
 from support.in_process import serve_here
 from support.job_code import Gate
 from support.raw_client import RawClient, in_jobs, py_code
+from support.waiting import wait_until
 
 FINAL = [number for number in errno.errorcode if is_final(OSError(number, ""))]
 PASSING = [
@@ -28,23 +30,29 @@ PASSING = [
 ]
 
 
-@pytest.fixture
-def fault(monkeypatch):
-    """The errors that looking at a file of the name 009ABC.py meets, one after the other; the last one stays."""
-    errors: list[int] = []
+class Fault:
+    """The error that looking at a file of the name 009ABC.py meets, if there is one; and how often it was met."""
 
-    def failing(function):
+    def __init__(self) -> None:
+        self.number = 0
+        self.met = 0
+
+    def failing(self, function):
         def look(path, *args, **kwargs):
-            if errors and os.path.basename(os.fspath(path)) == "009ABC.py":
-                number = errors[0]
-                raise OSError(number, os.strerror(number), path)
+            if self.number and os.path.basename(os.fspath(path)) == "009ABC.py":
+                self.met += 1
+                raise OSError(self.number, os.strerror(self.number), path)
             return function(path, *args, **kwargs)
 
         return look
 
+
+@pytest.fixture
+def fault(monkeypatch):
+    fault = Fault()
     for name in ("stat", "lstat"):
-        monkeypatch.setattr(os, name, failing(getattr(os, name)))
-    return errors
+        monkeypatch.setattr(os, name, fault.failing(getattr(os, name)))
+    return fault
 
 
 @pytest.fixture
@@ -59,42 +67,41 @@ BATCH = "<module>009ABC</module>"
 JOBS = [Job(MODULE, "009ABC"), Job(PY_FILE, "009ABC.py")]
 
 
-@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.kind)
-@pytest.mark.parametrize("number", FINAL, ids=errno.errorcode.get)
-def test_what_is_not_there_or_not_allowed_is_refused(home, fault, job, number):
-    fault.append(number)
-    with pytest.raises(JobRefused, match=r"no (module|file)"):
-        script_of(home, "s1", 1, job)
+def test_what_is_not_there_or_not_allowed_is_refused(home, fault):
+    for job, fault.number in itertools.product(JOBS, FINAL):
+        with pytest.raises(JobRefused, match=r"no (module|file)"):
+            script_of(home, "s1", 1, job)
 
 
-@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.kind)
-@pytest.mark.parametrize("number", PASSING, ids=errno.errorcode.get)
-def test_any_other_error_is_no_verdict(home, fault, job, number):
-    fault.append(number)
-    with pytest.raises(OSError, match=r"009ABC\.py") as caught:
-        script_of(home, "s1", 1, job)
-    assert caught.value.errno == number
+def test_any_other_error_is_no_verdict(home, fault):
+    for job, fault.number in itertools.product(JOBS, PASSING):
+        with pytest.raises(OSError, match=r"009ABC\.py") as caught:
+            script_of(home, "s1", 1, job)
+        assert caught.value.errno == fault.number
 
 
-@pytest.mark.parametrize("number", PASSING, ids=errno.errorcode.get)
-def test_a_batch_is_busy_and_a_job_waits_until_the_fault_has_passed(tmp_path, home, fault, number):
+@pytest.mark.slow
+def test_a_batch_is_busy_and_a_job_waits_until_the_fault_has_passed(tmp_path, home, fault, monkeypatch):
+    monkeypatch.setattr(batch_queue, "_PAUSE_MAX", 0.02)
     gate = Gate(tmp_path / "gate")
 
     def talk(address: str) -> None:
-        with RawClient(address).log_in() as client:
-            fault.append(number)
-            client.send(in_jobs(BATCH))
-            client.expect_refusal("busy")
-        fault.clear()
+        for fault.number in PASSING:
+            with RawClient(address).log_in() as client:
+                client.send(in_jobs(BATCH))
+                client.expect_refusal("busy")
+        fault.number = 0
         with RawClient(address).log_in() as client:
             client.submit(py_code(gate.code), BATCH)
             client.expect("started")
-            fault.append(number)
+            fault.number = PASSING[0]
             gate.open()
             client.expect("finished")
             client.expect("started")
-            time.sleep(0.3)  # in which a verdict would come
-            fault.clear()
+            for fault.number in PASSING:
+                fault.met = 0
+                wait_until(lambda: fault.met >= 3)  # by then a verdict would have come
+            fault.number = 0
             assert client.report().finished == [("ok", "")]
 
     serve_here(home.folder, talk)

@@ -16,6 +16,7 @@ from support.homes import make_home
 from support.job_server import QuickServer, journal
 from support.journals import batch, end
 from support.raw_client import connect, py_code, run
+from support.server_here import ServerHere
 from support.waiting import wait_until
 
 DAY = 86400.0
@@ -48,50 +49,48 @@ def test_what_is_pruned_is_what_was_over_before_that_time(place, record):
     assert sessions == ["queued", "queued", "running", "running", "young", "young"]
 
 
-def test_a_server_prunes_old_sessions_and_their_output_and_keeps_the_others(tmp_path):
-    with QuickServer(tmp_path / "home") as server:
+@pytest.mark.slow
+def test_a_server_prunes_old_sessions_and_their_output_and_keeps_the_others_and_without_keep_all(tmp_path):
+    with ServerHere(tmp_path / "home") as server:
         for _ in range(2):
             run(server, py_code("print(1)"))
         old, young = (entry["session"] for entry in journal(server))
-        server.stop()
-        age(make_home(server.home), old, 4 * DAY)
         output = server.home / "output"
-        (output / "of no session").mkdir()
-        server.options = ("--keep", "3")
-        server.start()
-        wait_until(lambda: [path.name for path in output.iterdir()] == [young])
+
+        def starts_and_prunes() -> None:
+            server.stop()
+            (output / "of no session").mkdir()
+            server.start()
+            wait_until(lambda: not (output / "of no session").exists())
+
+        age(make_home(server.home), old, 4 * DAY)
+        starts_and_prunes()
+        assert [entry["session"] for entry in journal(server)] == [old, young]
+        server.settings["retention_days"] = 3.0
+        starts_and_prunes()
+        assert [path.name for path in output.iterdir()] == [young]
         assert [entry["session"] for entry in journal(server)] == [young]
         assert journal(server, young)[0]["stdout"] == f"1{os.linesep}"
         server.stop()
         assert f"session {old}: pruned" in server.log
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="no file can have such a name")
 def test_a_folder_that_no_session_can_have_does_not_end_the_pruning_for_ever(tmp_path):
-    with QuickServer(tmp_path / "home") as server:
-        server.stop()
-        output = server.home / "output"
-        (output / "of no session").mkdir()
-        (output / "\udcff").mkdir()
-        server.start()
+    output = tmp_path / "home" / "output"
+    make_home(tmp_path / "home")
+    (output / "of no session").mkdir()
+    (output / "\udcff").mkdir()
+    with ServerHere(tmp_path / "home"):
         wait_until(lambda: not (output / "of no session").exists())
         assert (output / "\udcff").exists()
-
-
-def test_without_keep_nothing_is_pruned(tmp_path):
-    with QuickServer(tmp_path / "home") as server:
-        run(server, py_code("1"))
-        session = journal(server)[0]["session"]
-        server.stop()
-        age(make_home(server.home), session, 10_000 * DAY)
-        server.start()
-        run(server, py_code("1"))
-        assert journal(server)[0]["session"] == session
 
 
 # The log
 
 
+@pytest.mark.slow
 def test_every_event_of_a_session_is_one_line_with_its_name(tmp_path):
     with QuickServer(tmp_path / "home") as server:
         with connect(server).log_in() as client:
