@@ -18,7 +18,6 @@ from support.process import PATIENCE, ROOT
 from support.raw_client import connect, py_code, run
 from support.waiting import wait_until
 
-
 pytestmark = pytest.mark.slow
 
 

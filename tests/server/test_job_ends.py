@@ -17,10 +17,10 @@ import pytest
 from headless.server import batch_queue, shims
 from headless.server.commands import cancel
 from support.crashes import check_told, printed, recorded, shim_of, submitted, told_by, traced, traces
+from support.homes import R41, make_home
 from support.job_code import Gate, is_free
 from support.job_processes import IGNORE_SIGTERM, Lock, with_child
-from support.homes import R41, make_home
-from support.job_server import JobServer, QuickServer, states
+from support.job_server import QuickServer, states
 from support.locks import locked
 from support.management import prints
 from support.process import PATIENCE, ROOT, current_user
@@ -50,7 +50,7 @@ def end_of_first(client: RawClient) -> tuple[str, str]:
 # Cancelling
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """A server sees at once to what is asked for, and the command sees at once that it has."""
     monkeypatch.setattr(batch_queue, "_REQUESTS_SECONDS", 0.05)
@@ -59,7 +59,7 @@ def quick(monkeypatch):
 
 
 @pytest.fixture
-def server(tmp_path, quick):
+def server(tmp_path):
     with ServerHere(tmp_path / "home", workers=1) as server:
         yield server
 
@@ -141,7 +141,6 @@ def test_what_is_over_is_not_cancelled(server):
 
 
 @pytest.mark.parametrize("is_running", [True, False], ids=["runs", "waits"])
-@pytest.mark.usefixtures("quick")
 def test_what_is_cancelled_without_a_server_is_cancelled_by_the_next(tmp_path, is_running):
     with ServerHere(tmp_path / "home", workers=1, ends_jobs=False) as server:
         with connect(server) as running, connect(server) as waiting:
@@ -158,7 +157,7 @@ def test_what_is_cancelled_without_a_server_is_cancelled_by_the_next(tmp_path, i
 # A job that stops its shim
 
 
-def stopped_shim(server: JobServer, client: RawClient, gate: Gate, before: str = "", again: str = "") -> None:
+def stopped_shim(server: QuickServer, client: RawClient, gate: Gate, before: str = "", again: str = "") -> None:
     """The client's job has stopped its shim. What it does `again` comes after that."""
     code = f"{before}print('.')\n{gate.code}{STOP_THE_SHIM}{again}{FOR_A_MINUTE}"
     printed(submitted(client, py_code(code), traced()))
@@ -184,12 +183,12 @@ PAIRS = [case for number, case in enumerate(CASES) if number % 4 in ((0, 3) if c
 
 
 @pytest.mark.parametrize(
-    ("how", "is_found_again", "again"),
+    "case",
     CASES if os.environ.get("PLANTA_EXHAUSTIVE") else PAIRS,
-    ids=lambda value: {"": "once", AGAIN: "always", True: "found again", False: ""}.get(value, value),
+    ids=lambda case: f"{case[0]}, {'found again, ' if case[1] else ''}{'always' if case[2] else 'once'}",
 )
-@pytest.mark.usefixtures("quick")
-def test_and_it_can_be_ended(tmp_path, gate, monkeypatch, how, is_found_again, again):
+def test_and_it_can_be_ended(tmp_path, gate, monkeypatch, case):
+    how, is_found_again, again = case
     monkeypatch.setattr(shims, "_SECONDS_TO_END", 0.3 if again else 4.0)
     limit = 1.0 if how == "limit" else None
     if is_found_again:

@@ -243,7 +243,7 @@ def in_ascii(monkeypatch, *argv: str) -> str:
         patch.setattr(sys, "stdout", stdout)
         assert main(argv) == 0
     stdout.flush()
-    return stdout.buffer.getvalue().decode("ascii")  # type: ignore[attr-defined]
+    return stdout.buffer.getvalue().decode("ascii")
 
 
 def test_a_character_that_stdout_does_not_know_is_no_error(tmp_path, monkeypatch):

@@ -105,16 +105,19 @@ def test_others_log_in_meanwhile_by_both_logins_as_quickly_as_ever(tmp_path):
 
 def test_followers_are_told_meanwhile_that_the_server_is_alive(tmp_path):
     gate = Gate(tmp_path / "gate")
-    with ServerHere(tmp_path / "home", heartbeat=0.1, workers=1) as server:
-        with connect(server).log_in() as running, connect(server).log_in() as waiting:
+    with (
+        ServerHere(tmp_path / "home", heartbeat=0.1, workers=1) as server,
+        connect(server).log_in() as running,
+        connect(server).log_in() as waiting,
+    ):
+        for client in (running, waiting):
+            client.submit(py_code(gate.code))
+        running.expect("started")
+        with locked(server.home):
+            gate.open()
             for client in (running, waiting):
-                client.submit(py_code(gate.code))
-            running.expect("started")
-            with locked(server.home):
-                gate.open()
-                for client in (running, waiting):
-                    assert [client.receive() for _ in range(5)] == ["<alive/>"] * 5
-            assert running.report().ended == waiting.report().ended == "ok"
+                assert [client.receive() for _ in range(5)] == ["<alive/>"] * 5
+        assert running.report().ended == waiting.report().ended == "ok"
 
 
 def stops_and_goes_on(server: QuickServer, tmp_path, seconds: float) -> None:

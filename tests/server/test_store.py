@@ -7,83 +7,32 @@ import itertools
 import sqlite3
 import threading
 import time
-from contextlib import closing
 
 import pytest
 
 from headless.protocol.vocabulary import FAILED, OK
 from headless.server import store as store_module
-from headless.server.account_limits import Limits
-from headless.server.accounts import Accounts
-from headless.server.journal import JobEnd, JobTaken, Journal, Selection
-from headless.server.store import AccountChanged, PathNeeded, Store, StoreUnavailable, StoreUncertain
-from support.faulty_database import BROKEN, ERRORS, FULL, LOCKED, FaultyDatabase
-from support.homes import R41, make_home
+from headless.server.store import StoreUnavailable, StoreUncertain
+from support.faulty_database import BROKEN, ERRORS, FULL, LOCKED
+from support.homes import R41
 from support.journals import batch, end
-from support.waiting import in_time, until
+from support.store_bench import ACCEPT_SECONDS, QuickClock, store_bench
+from support.waiting import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.version("sqlite3 transactions")]
 PLACES = ("BEGIN", "INSERT", "COMMIT")
-ACCEPT_SECONDS = store_module._ACCEPT_SECONDS
-PACE = 10  # how many times as fast the clock of the store goes
-
-
-class Bench:
-    """A store, the connection that it writes with, and how often it has asked for room."""
-
-    def __init__(self, folder) -> None:
-        self.home = make_home(folder, R41)
-        self.rooms = 0
-        self._opened: list[FaultyDatabase] = []
-        self.store = Store(self._open, self._make_room)
-        self.database = self._opened[0]
-
-    def _open(self):
-        self._opened.append(FaultyDatabase(self.home.database()))
-        return self._opened[-1]
-
-    def _make_room(self) -> None:
-        self.rooms += 1
-
-    def states(self) -> dict[str, list[str]]:
-        """What is on disk, as another process sees it: the states of the jobs of each session."""
-        with closing(self.home.database()) as database:
-            found: dict[str, list[str]] = {}
-            for entry in Journal(database).entries(Selection()):
-                found.setdefault(entry.session, []).append(entry.state)
-            return found
-
-    def run(self, test) -> None:
-        asyncio.run(in_time(test()))
-
-
-class QuickClock:
-    """What the store knows of the time."""
-
-    @staticmethod
-    def monotonic() -> float:
-        return PACE * time.monotonic()
-
-    @staticmethod
-    def sleep(seconds: float) -> None:
-        time.sleep(seconds / PACE)
 
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
-    monkeypatch.setattr(store_module, "time", QuickClock)
-    monkeypatch.setattr(store_module, "_FIRST_PAUSE", store_module._FIRST_PAUSE / PACE)
-    monkeypatch.setattr(store_module, "_PAUSE_MAX", store_module._PAUSE_MAX / PACE)
-    monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", 100 * ACCEPT_SECONDS)
-    bench = Bench(tmp_path / "home")
-    yield bench
-    bench.database.heal()
-    bench.store.close(5)
+    with store_bench(tmp_path / "home", monkeypatch) as bench:
+        yield bench
 
 
 @pytest.fixture
-def impatient(bench, monkeypatch):
+def impatient(request, monkeypatch):
     """New batches are given up after a moment."""
+    request.getfixturevalue("bench")  # which has all the time in the world
     monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", 0.5)
 
 
@@ -214,94 +163,6 @@ def test_a_transaction_that_cannot_be_rolled_back_is_rolled_back_later(bench):
         await bench.store.accept(R41, batch("s1"))
         assert refused
         assert bench.states() == {"s1": ["queued"]}
-
-    bench.run(test)
-
-
-# What starts
-
-
-@pytest.fixture
-def other(bench):
-    """The store of a second server that should not be there."""
-    store = Store(bench.home.database, lambda: None)
-    yield store
-    store.close(5)
-
-
-def test_of_two_servers_of_one_home_one_begins_a_job(bench, other):
-    async def test():
-        await bench.store.accept(R41, batch("s1", jobs=2))
-        both = await asyncio.gather(*(each.begin("s1", 1) for each in (bench.store, other)), return_exceptions=True)
-        assert sorted(map(str, both)) == ["", "None"]  # JobTaken
-        first, second = (bench.store, other) if both[0] is None else (other, bench.store)
-        assert await first.finish("s1", 1, end(OK)) is None
-        for write in (second.finish("s1", 1, end(OK)), second.finish("s1", 1, end(FAILED)), second.begin("s1", 2)):
-            with pytest.raises(JobTaken):
-                await write
-        assert bench.states() == {"s1": ["running", "ok"]}
-
-    bench.run(test)
-
-
-def test_of_two_servers_one_takes_up_a_job_that_was_lost_before_its_start(bench, other):
-    async def test():
-        await bench.store.accept(R41, batch("s1"))
-        await bench.store.begin("s1", 1)
-        ((*_, lost_start),) = await bench.store.unfinished()
-        assert await other.begin("s1", 1, lost_start=lost_start) is None
-        with pytest.raises(JobTaken):
-            await bench.store.begin("s1", 1, lost_start=lost_start)
-
-    bench.run(test)
-
-
-@pytest.mark.parametrize("late", [False, True], ids=["not written", "written"])
-@pytest.mark.parametrize("limits", [None, Limits(code=False)])
-def test_a_start_whose_commit_failed_is_made_once(bench, late, limits):
-    refusal = None if limits is None else JobEnd(FAILED, "not started: the account R41 may not run code")
-
-    async def test():
-        for session in ("s1", "s2"):
-            await bench.store.accept(R41, batch(session, jobs=3))
-        assert await bench.store.begin("s2", 1) is None
-        limit(bench, limits)
-        bench.database.break_down("COMMIT", BROKEN, times=1, late=late)
-        assert await bench.store.begin("s1", 1) == refusal
-        bench.database.break_down("COMMIT", BROKEN, times=1, late=late)
-        assert await bench.store.finish("s2", 1, end(OK)) == refusal
-        first, second = ("running", "queued") if limits is None else ("failed", "skipped")
-        assert bench.states() == {"s1": [second, second, first], "s2": [second, first, "ok"]}
-
-    bench.run(test)
-
-
-def limit(bench, limits: Limits | None) -> None:
-    with closing(bench.home.database()) as database, database:
-        assert Accounts(database).set_limits("R41", limits)
-
-
-def test_a_limit_that_comes_while_a_start_cannot_be_written_counts(bench):
-    async def test():
-        await bench.store.accept(R41, batch("s1"))
-        bench.database.break_down("COMMIT", BROKEN)
-        beginning = asyncio.ensure_future(bench.store.begin("s1", 1))
-        await until(lambda: bench.database.failures)
-        limit(bench, Limits(code=False))
-        bench.database.heal()
-        assert (await beginning).state == FAILED
-
-    bench.run(test)
-
-
-def test_whether_a_file_may_start_is_not_decided_without_its_path(bench):
-    async def test():
-        await bench.store.accept(R41, batch("s1", kind="py_file", text="link.py"))
-        limit(bench, Limits(folders=("nightly",)))
-        with pytest.raises(PathNeeded):
-            await bench.store.begin("s1", 1)
-        assert bench.states() == {"s1": ["queued"]}
-        assert await bench.store.begin("s1", 1, "nightly/a.py") is None
 
     bench.run(test)
 
@@ -439,13 +300,3 @@ def test_a_read_that_hangs_does_not_keep_a_store_from_closing(bench, monkeypatch
     bench.store.close(5)
     assert time.monotonic() - before < 5  # 0.05
     hangs.set()
-
-
-def test_a_batch_is_not_accepted_if_its_account_has_changed_since_the_login(bench):
-    async def test():
-        limit(bench, Limits(code=False))
-        with pytest.raises(AccountChanged):
-            await bench.store.accept(R41, batch("s1"))
-        assert bench.states() == {}
-
-    bench.run(test)

@@ -20,7 +20,6 @@ from headless.server.settings import Settings
 from headless.server.store import Store
 from headless.server.threads import Threads
 from support.crashes import printed, submitted, traced, traces
-from support.homes import R41
 from support.job_code import Gate, is_free
 from support.job_processes import IGNORE_SIGTERM, Lock, with_child
 from support.job_server import journal, states

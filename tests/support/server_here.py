@@ -7,6 +7,7 @@ import io
 import logging
 import threading
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,10 @@ class ServerHere(QuickServer):
     ) -> None:
         super().__init__(home, accounts=accounts, ends_jobs=ends_jobs)
         self.settings = settings
+
+    def __enter__(self) -> ServerHere:
+        super().__enter__()
+        return self
 
     def start(self) -> None:
         defaults = {"port": 0, "grace": 0.0, "end_jobs": self.ends_jobs, "trust_osuser": not peer.can_tell()}
@@ -82,10 +87,11 @@ class ServerHere(QuickServer):
         self._stop, force_stop = asyncio.Event(), asyncio.Event()
 
         def stop_at_once() -> None:
-            self._stop.set()
-            force_stop.set()
+            with suppress(RuntimeError):  # it has ended by then
+                for event in (self._stop, force_stop):
+                    self._loop.call_soon_threadsafe(event.set)
 
-        self._home.held.on_replaced = lambda: self._loop.call_soon_threadsafe(stop_at_once)
+        self._home.held.on_replaced = stop_at_once
         self.server = Server(self._home, settings)
         address = await self.server.open()
         await self.server.begin()
