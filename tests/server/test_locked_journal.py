@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from headless.server import batch_queue
 from headless.server import link as link_module
 from headless.server import server as server_module
 from headless.server import store as store_module
@@ -17,6 +18,7 @@ from support.job_server import QuickServer, journal, states
 from support.locks import locked
 from support.raw_client import RAW_NONCE, challenge_login, connect, in_jobs, osuser_login, py_code, response, run
 from support.server_here import ServerHere
+from support.shims_of import shims_of
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -129,6 +131,7 @@ def stops_and_goes_on(server: QuickServer, tmp_path, seconds: float) -> None:
         waiting.submit(leaves_trace(trace, "x"))
         with locked(server.home):
             gate.open()
+            wait_until(lambda: not shims_of(server.home))
             before = time.monotonic()
             assert server.stop() == 0
             assert time.monotonic() - before < seconds
@@ -139,8 +142,12 @@ def stops_and_goes_on(server: QuickServer, tmp_path, seconds: float) -> None:
     assert states(server, running.session) == ["ok"]
 
 
-def test_a_server_that_is_stopped_meanwhile_ends_in_time_and_the_next_one_goes_on(server, tmp_path):
-    server.ends_jobs = False
+@pytest.mark.parametrize("ends_jobs", [False, True], ids=["", "--end-jobs"])
+def test_a_server_that_is_stopped_meanwhile_ends_in_time_and_the_next_one_goes_on(
+    server, tmp_path, monkeypatch, ends_jobs
+):
+    monkeypatch.setattr(batch_queue, "_SECONDS_TO_END", 0.5)
+    server.ends_jobs = ends_jobs
     server.stop()
     server.start()
     stops_and_goes_on(server, tmp_path, 10)  # 0.7
