@@ -266,6 +266,16 @@ def test_a_store_that_cannot_write_is_closed_in_time_all_the_same(bench):
     assert bench.states() == {"s1": ["queued"]}
 
 
+def test_what_is_asked_of_a_store_that_is_closed_is_refused(bench):
+    async def test():
+        bench.store.close(5)
+        with pytest.raises(StoreUnavailable):
+            await bench.store.accept(R41, batch("s1"))
+
+    bench.run(test)
+    assert bench.states() == {}
+
+
 def test_a_store_that_is_closed_while_it_reads_leaves_no_connection_open(bench):
     """Not one that the collector of garbage finds later, with a warning."""
 
