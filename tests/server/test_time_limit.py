@@ -53,14 +53,14 @@ class FakeProcesses:
     """The next processes that start run for so many seconds; what is found is of this age."""
 
     def __init__(self, *seconds: float, age: float = 0.0) -> None:
-        self._seconds = list(seconds)
+        self._seconds = iter(seconds)
         self._age = age
 
     async def start(self, _spec: object) -> FakeProcess:
-        return FakeProcess(self._seconds.pop(0))
+        return FakeProcess(next(self._seconds))
 
     async def find(self, _output: str) -> FakeProcess:
-        return FakeProcess(self._seconds.pop(0), self._age)
+        return FakeProcess(next(self._seconds), self._age)
 
 
 class Ran(NamedTuple):
@@ -99,18 +99,18 @@ def test_the_limit_is_one_of_each_job_and_not_of_the_batch(place, record):
 
 
 @pytest.mark.parametrize(
-    ("age", "seconds", "ends"),
+    ("limit", "found", "ends"),
     [
-        (60.0, [60.0], [FAILED, SKIPPED]),
-        (0.1, [60.0], [FAILED, SKIPPED]),
-        (0.1, [0.05, 0.15], [OK, OK]),  # the second one has the whole limit
+        (3600.0, FakeProcesses(60.0, age=3700.0), [FAILED, SKIPPED]),
+        (3600.0, FakeProcesses(60.0, age=3599.9), [FAILED, SKIPPED]),
+        (0.2, FakeProcesses(0.05, 0.15, age=0.1), [OK, OK]),  # the second one has the whole limit
     ],
     ids=["too old", "gets too old", "in time"],
 )
-def test_the_limit_counts_what_a_job_has_run_under_an_earlier_server(place, record, age, seconds, ends):
+def test_the_limit_counts_what_a_job_has_run_under_an_earlier_server(place, record, limit, found, ends):
     record.accept(batch("s", jobs=2))
     record.begin("s")
-    assert ran(place, 0.2, FakeProcesses(*seconds, age=age)).states == ends
+    assert ran(place, limit, found).states == ends
 
 
 @pytest.mark.slow
