@@ -53,14 +53,14 @@ class FakeProcesses:
     """The next processes that start run for so many seconds; what is found is of this age."""
 
     def __init__(self, *seconds: float, age: float = 0.0) -> None:
-        self._seconds = iter(seconds)
+        self._seconds = list(seconds)
         self._age = age
 
     async def start(self, _spec: object) -> FakeProcess:
-        return FakeProcess(next(self._seconds))
+        return FakeProcess(self._seconds.pop(0))
 
     async def find(self, _output: str) -> FakeProcess:
-        return FakeProcess(next(self._seconds), self._age)
+        return FakeProcess(self._seconds.pop(0), self._age)
 
 
 class Ran(NamedTuple):
@@ -101,16 +101,16 @@ def test_the_limit_is_one_of_each_job_and_not_of_the_batch(place, record):
 @pytest.mark.parametrize(
     ("limit", "found", "ends"),
     [
-        (3600.0, FakeProcesses(60.0, age=3700.0), [FAILED, SKIPPED]),
-        (3600.0, FakeProcesses(60.0, age=3599.9), [FAILED, SKIPPED]),
-        (0.2, FakeProcesses(0.05, 0.15, age=0.1), [OK, OK]),  # the second one has the whole limit
+        (3600.0, ([60.0], 3700.0), [FAILED, SKIPPED]),
+        (3600.0, ([60.0], 3599.9), [FAILED, SKIPPED]),
+        (0.2, ([0.05, 0.15], 0.1), [OK, OK]),  # the second one has the whole limit
     ],
     ids=["too old", "gets too old", "in time"],
 )
 def test_the_limit_counts_what_a_job_has_run_under_an_earlier_server(place, record, limit, found, ends):
     record.accept(batch("s", jobs=2))
     record.begin("s")
-    assert ran(place, limit, found).states == ends
+    assert ran(place, limit, FakeProcesses(*found[0], age=found[1])).states == ends
 
 
 @pytest.mark.slow
