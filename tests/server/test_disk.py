@@ -22,7 +22,6 @@ from support.server_here import ServerHere
 from support.small_disk import MIB, small_disk
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.slow
 SET_ASIDE = MIB
 FLOOR = 4 * MIB  # that accepted batches leave
 PRINT = "print('.')\n"  # a batch is said to have started before its job has
@@ -65,6 +64,7 @@ def submit_refused(server: QuickServer) -> str:
 # A server on a small disk
 
 
+@pytest.mark.slow
 def test_on_a_full_disk_a_new_batch_is_refused_and_with_room_again_accepted(server, disk):
     disk.fill(leaving=FLOOR - MIB)
     assert submit_refused(server) == "the disk of the server is full"
@@ -73,6 +73,7 @@ def test_on_a_full_disk_a_new_batch_is_refused_and_with_room_again_accepted(serv
     assert len(journal(server)) == 1
 
 
+@pytest.mark.slow
 def test_what_was_accepted_is_journaled_and_told_although_no_byte_is_left(server, disk, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server).log_in() as good, connect(server).log_in() as bad:
@@ -88,6 +89,7 @@ def test_what_was_accepted_is_journaled_and_told_although_no_byte_is_left(server
     assert states(server, bad.session) == ["failed", "skipped"]
 
 
+@pytest.mark.slow
 def test_a_batch_that_begins_on_a_full_disk_runs_without_a_restart_and_what_output_is_missing_is_said(
     server, disk, tmp_path
 ):
@@ -118,6 +120,7 @@ def test_a_batch_that_begins_on_a_full_disk_runs_without_a_restart_and_what_outp
         assert re.fullmatch(line + "1\n"[lost:], stored), (lost, stored)
 
 
+@pytest.mark.slow
 def test_what_the_journal_has_used_is_set_aside_again_when_there_is_room(server, disk, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server).log_in() as client:
@@ -131,6 +134,7 @@ def test_what_the_journal_has_used_is_set_aside_again_when_there_is_room(server,
     wait_until(lambda: reserve(server) == SET_ASIDE)
 
 
+@pytest.mark.slow
 def test_output_without_end_is_cut_and_leaves_room_for_the_journal_and_for_nobody_else(server, disk):
     with connect(server).log_in() as endless:
         endless.submit(py_code(ENDLESS))
@@ -148,6 +152,7 @@ def test_output_without_end_is_cut_and_leaves_room_for_the_journal_and_for_nobod
     assert states(server, endless.session) == ["cancelled"]
 
 
+@pytest.mark.slow
 def test_the_output_of_a_job_is_stored_up_to_a_limit_and_a_line_says_so(tmp_path):
     with QuickServer(tmp_path / "home", "--max-output", "1") as server:
         report = run(server, py_code("print('x' * 1_500_000, flush=True)\nimport sys; print('end', file=sys.stderr)"))
@@ -159,6 +164,7 @@ def test_the_output_of_a_job_is_stored_up_to_a_limit_and_a_line_says_so(tmp_path
     assert f"the limit is {MIB} bytes" in text.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_disk_that_cannot_be_read_is_busy_and_not_a_lost_connection(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(5, "Input/output error")

@@ -207,6 +207,7 @@ def test_nor_if_a_commit_has_failed_and_what_it_did_is_not_known(bench):
     assert bench.states() == ["queued"]
 
 
+@pytest.mark.version("asyncio")
 def test_nor_who_waits_for_the_other_connection_that_has_the_same_key(bench):
     def talk(address: str) -> None:
         with RawClient(address).log_in() as first, RawClient(address).log_in() as second:

@@ -215,6 +215,7 @@ def test_a_clock_that_was_set_back_makes_no_negative_duration(place, record, sec
 # What is printed
 
 
+@pytest.mark.version("the streams of an interpreter")
 @pytest.mark.slow
 @pytest.mark.usefixtures("failed")
 def test_everything_printed_reaches_a_pipe(place):

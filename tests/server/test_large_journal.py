@@ -25,7 +25,7 @@ from support.journals import FIRST, PER_BATCH, Record, batch, end, fill, over
 from support.management import prints
 from support.process import PATIENCE, ROOT
 
-pytestmark = [pytest.mark.slow, pytest.mark.version("sqlite3 plans its queries")]
+pytestmark = pytest.mark.slow
 JOBS = 8_000
 MILLION = 1_000_000
 KIB = 2**10
@@ -99,6 +99,7 @@ QUESTIONS = [
 ]
 
 
+@pytest.mark.version("sqlite3 plans its queries")
 def test_a_question_is_answered_without_looking_at_each_job(home, steps):
     for options, count, each in QUESTIONS:
         steps.count = 0
@@ -123,6 +124,7 @@ def steps_of(database, query, *arguments) -> int:
     return steps.count
 
 
+@pytest.mark.version("sqlite3 plans its queries")
 def test_what_a_server_asks_is_answered_without_looking_at_each_batch(record):
     (newest,) = record.entries(Selection(), 1)
     for query, *arguments in [

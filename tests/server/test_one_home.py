@@ -36,10 +36,7 @@ from support.server_here import ServerHere
 from support.shims_of import shims_of
 from support.waiting import in_time, wait_until
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="shims are found by /proc"),
-]
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="shims are found by /proc")
 
 # A copy
 
@@ -82,6 +79,7 @@ def with_the_record_itself(output: Path) -> None:
     os.link(output.parent.parent / "home" / "output" / record.relative_to(output), record)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("change", [as_it_is, without_output, with_garbage, with_the_record_itself])
 def test_a_server_on_a_copy_of_a_home_leaves_the_jobs_of_the_original_alone(server, tmp_path, change):
     gate = Gate(tmp_path / "gate")
@@ -97,6 +95,7 @@ def test_a_server_on_a_copy_of_a_home_leaves_the_jobs_of_the_original_alone(serv
     check(server)
 
 
+@pytest.mark.slow
 def test_a_copy_knows_how_a_job_ended_that_had_ended_before(server, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server) as client:
@@ -110,6 +109,7 @@ def test_a_copy_knows_how_a_job_ended_that_had_ended_before(server, tmp_path):
         assert states(copy, client.session) == ["ok"]
 
 
+@pytest.mark.slow
 def test_a_home_that_was_moved_on_its_disk_keeps_its_jobs(server, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server) as client:
@@ -123,6 +123,7 @@ def test_a_home_that_was_moved_on_its_disk_keeps_its_jobs(server, tmp_path):
     assert states(server, client.session) == ["ok"]
 
 
+@pytest.mark.slow
 def test_what_is_left_of_a_job_is_not_looked_for_in_another_home(folder):
     spec = folder.spec(IGNORE_SIGTERM)
     with subprocess.Popen(["sleep", "60"], env={**spec.environment, "PLANTA_HOME_ID": "1-2"}) as process:
@@ -172,6 +173,7 @@ REPLACEMENTS = {
 replaced = pytest.mark.parametrize("replace", REPLACEMENTS.values(), ids=REPLACEMENTS)
 
 
+@pytest.mark.slow
 @replaced
 def test_a_server_whose_home_was_replaced_refuses_as_busy_and_ends(tmp_path, monkeypatch, replace):
     monkeypatch.setattr(server_module, "_STATUS_SECONDS", 0.1)
@@ -188,6 +190,7 @@ def test_a_server_whose_home_was_replaced_refuses_as_busy_and_ends(tmp_path, mon
             assert not recorded(server)
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_1_and_says_why(tmp_path):
     with QuickServer(tmp_path / "home", "--grace", "60", ends_jobs=False) as server:
         with connect(server).log_in() as client:
@@ -198,6 +201,7 @@ def test_the_command_ends_with_1_and_says_why(tmp_path):
         assert server.log.count("was removed or replaced") == 2  # in the log, and as the reason of the exit status
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ends_jobs", [False, True], ids=["", "--end-jobs"])
 def test_where_a_second_server_could_begin_nothing_runs_twice_and_jobs_go_on(tmp_path, monkeypatch, ends_jobs):
     gate = Gate(tmp_path / "gate")
@@ -239,6 +243,7 @@ def test_what_was_committed_to_a_database_that_is_not_there_any_more_is_uncertai
     asyncio.run(in_time(accept()))
 
 
+@pytest.mark.slow
 def test_a_server_that_has_nothing_to_do_ends_too(tmp_path, monkeypatch):
     monkeypatch.setattr(server_module, "_STATUS_SECONDS", 0.05)
     ended: list[int] = []
@@ -292,6 +297,7 @@ def test_a_fault_of_the_disk_is_no_replacement(tmp_path, monkeypatch):
     held.check(path)
 
 
+@pytest.mark.slow
 def test_a_lock_that_was_removed_while_somebody_waited_for_it_is_not_taken(tmp_path, monkeypatch):
     monkeypatch.setattr(home_lock, "_SECONDS_TO_WAIT", 0.1)
     path = tmp_path / "lock"

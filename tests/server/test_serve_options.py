@@ -48,6 +48,7 @@ def served(monkeypatch):
     logging.getLogger().setLevel(level)
 
 
+@pytest.mark.version("argparse")
 def test_each_option_sets_what_it_says_and_nothing_else(tmp_path, served):
     for options, changes in OPTIONS.items():
         done = run_here("serve", "--home", str(tmp_path / "home"), "--trust-folders", *options.split())
