@@ -162,6 +162,7 @@ def test_the_output_of_a_job_is_stored_up_to_a_limit_and_a_line_says_so(tmp_path
     assert text.startswith("x" * MIB)
     assert len(text) < MIB + 200
     assert f"the limit is {MIB} bytes" in text.splitlines()[-1]
+    assert "bytes of its output were not stored" in server.log
 
 
 @pytest.mark.slow
