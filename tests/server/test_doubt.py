@@ -127,8 +127,9 @@ def is_told_it_waits_for_the_next_server(client: RawClient) -> bool:
 
 @pytest.mark.parametrize("again", [False, True], ids=["SIGTERM", "twice"])
 def test_a_batch_that_cannot_be_recorded_in_time_is_refused_and_never_runs(bench, ends_jobs, again, monkeypatch):
-    if again:  # there is no time
+    if again:  # none of these is waited for
         monkeypatch.setattr(server_module, "_STORE_SECONDS", 60)
+        monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", 60)
 
     def talk(address: str) -> None:
         with RawClient(address).log_in() as client:
