@@ -202,12 +202,13 @@ def test_the_command_ends_with_1_and_says_why(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ends_jobs", [False, True], ids=["", "--end-jobs"])
-def test_where_a_second_server_could_begin_nothing_runs_twice_and_jobs_go_on(tmp_path, monkeypatch, ends_jobs):
+@pytest.mark.parametrize("is_seen_early", [False, True], ids=["seen when a job ends", "seen before, --end-jobs"])
+def test_where_a_second_server_could_begin_nothing_runs_twice_and_jobs_go_on(tmp_path, monkeypatch, is_seen_early):
     gate = Gate(tmp_path / "gate")
     monkeypatch.setattr(server_module, "LINGER_SECONDS", 0.2)
+    monkeypatch.setattr(server_module, "_STATUS_SECONDS", 0.1 if is_seen_early else 60)
     with (
-        ServerHere(tmp_path / "home", workers=1, ends_jobs=ends_jobs) as server,
+        ServerHere(tmp_path / "home", workers=1, ends_jobs=is_seen_early) as server,
         connect(server) as client,
         connect(server) as waiting,
     ):
@@ -215,6 +216,8 @@ def test_where_a_second_server_could_begin_nothing_runs_twice_and_jobs_go_on(tmp
         submitted(waiting, traced(), traced(), traced())
         (server.home / "lock").unlink()
         with ServerHere(server.home, workers=1) as second:
+            if is_seen_early:
+                assert server.wait() == 1
             assert states(second, client.session) == ["running", "queued"]
             gate.open()
             assert server.wait() == 1
