@@ -13,6 +13,7 @@ from headless.server import store as store_module
 from headless.server.accounts import Account, keys_from_hash
 from support import scram
 from support.credentials import HASH
+from support.crashes import printed
 from support.job_code import Gate
 from support.job_server import QuickServer, journal, states
 from support.locks import locked
@@ -126,8 +127,8 @@ def stops_and_goes_on(server: QuickServer, tmp_path, seconds: float) -> None:
     """A server that is stopped while the journal is locked ends within these seconds, and the next one goes on."""
     gate, trace = Gate(tmp_path / "gate"), tmp_path / "trace"
     with connect(server).log_in() as running, connect(server).log_in() as waiting:
-        running.submit(py_code(gate.code))
-        running.expect("started")
+        running.submit(py_code(f"print('.')\n{gate.code}"))
+        printed(running)  # it is said to have started before it has a process
         waiting.submit(leaves_trace(trace, "x"))
         with locked(server.home):
             gate.open()
