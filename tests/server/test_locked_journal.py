@@ -12,8 +12,8 @@ from headless.server import server as server_module
 from headless.server import store as store_module
 from headless.server.accounts import Account, keys_from_hash
 from support import scram
-from support.credentials import HASH
 from support.crashes import printed
+from support.credentials import HASH
 from support.job_code import Gate
 from support.job_server import QuickServer, journal, states
 from support.locks import locked
