@@ -163,7 +163,8 @@ def test_a_server_can_stop_while_it_is_closing_a_connection(tmp_path):
     gc.collect()  # which is when asyncio warns of a connection that was left open
 
 
-def test_jobs_may_open_as_many_files_as_the_server_was_allowed_when_it_started(tmp_path):
+def test_jobs_may_open_as_many_files_as_the_server_was_allowed_when_it_started(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONHASHSEED", "1")  # so that the server is not forked: it gets the limit of this process
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (600, hard))
     try:

@@ -33,8 +33,12 @@ from support.usage import memory_of
 from support.waiting import wait_until
 
 MIB = 1024 * 1024
-LARGE_BATCHES = 30 if os.environ.get("PLANTA_EXHAUSTIVE") else 10
+IS_EXHAUSTIVE = bool(os.environ.get("PLANTA_EXHAUSTIVE"))
+UNFINISHED = 60 if IS_EXHAUSTIVE else 10  # messages of 16 MiB
+LARGE_BATCHES, LARGE = (30, 15 * MIB) if IS_EXHAUSTIVE else (10, 4 * MIB)
 OTHER = "127.0.0.2"  # another address of this machine
+
+pytestmark = pytest.mark.slow
 
 
 def serve(tmp_path, talk, **settings) -> None:
@@ -158,18 +162,17 @@ def test_a_handshake_counts_as_a_connection_until_it_enters():
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 def test_bytes_in_flight_are_bounded_and_so_is_the_memory(own_server):
-    """Sixty unfinished messages of 16 MiB each."""
     announced = struct.pack(">I", 16 * MIB)
     with ExitStack() as stack:
         assert run(own_server, py_code("1")).ended == "ok"
         before = memory_of(own_server.process)
         refused = 0
-        for _ in range(60):
+        for _ in range(UNFINISHED):
             client = stack.enter_context(connect(own_server).log_in())
             client.sock.setblocking(False)
             refused += sends_all_or_is_refused(client, announced + b"x" * (16 * MIB - 1))
-        assert refused >= 56
-        assert memory_of(own_server.process, "VmHWM") - before < 150 * MIB  # 64 to 90; 961 without a limit
+        assert refused >= UNFINISHED - 4
+        assert memory_of(own_server.process, "VmHWM") - before < 110 * MIB  # 64 to 90; 160 without a limit
         assert run(own_server, py_code("1")).ended == "ok"
     with connect(own_server).log_in() as client:  # those who held them have left
         wait_until(lambda: memory_of(own_server.process) - before < 64 * MIB)
@@ -204,11 +207,11 @@ def test_the_time_of_a_message_that_has_begun(tmp_path):
         with enter().log_in() as slow, enter().log_in() as silent:
             slow.sock.sendall(b"\0")
             before = time.monotonic()
-            assert "not complete within 2 s" in slow.expect_refusal("busy")
-            assert 1.5 < time.monotonic() - before < 6
+            assert "not complete within 0.3 s" in slow.expect_refusal("busy")
+            assert 0.3 <= time.monotonic() - before
             silent.submit(py_code("1"))  # who has not begun is waited for
 
-    serve(tmp_path, talk, heartbeat=1, message_timeout=2)
+    serve(tmp_path, talk, heartbeat=0.1, message_timeout=0.3)
 
 
 # Batches and jobs
@@ -258,7 +261,7 @@ def test_batches_that_come_at_once_and_wait(tmp_path):
         running = enter().log_in()
         running.submit(py_code(gate.code))
         running.expect("started")
-        clients = [enter().log_in() for _ in range(20)]
+        clients = [enter().log_in() for _ in range(6)]
         for client in clients:
             client.send(in_jobs(py_code("1")))
         assert [client.element().tag for client in clients].count("accepted") == 3
@@ -319,7 +322,7 @@ def test_a_batch_in_memory_is_as_small_with_ten_thousand_jobs_as_with_one():
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 def test_batches_that_wait_cost_little_memory_however_large_they_are(own_server, tmp_path):
     gate = Gate(tmp_path / "gate")
-    text = py_code(f"print(1)\n#{'x' * (15 * MIB)}")
+    text = py_code(f"print(1)\n#{'x' * LARGE}")
     with connect(own_server).log_in() as running:
         running.submit(py_code(gate.code))
         running.expect("started")
@@ -331,7 +334,7 @@ def test_batches_that_wait_cost_little_memory_however_large_they_are(own_server,
         for _ in range(LARGE_BATCHES):
             with connect(own_server).log_in() as client:
                 client.submit(text)
-        kept = LARGE_BATCHES * 15 * MIB  # what it would take at least
+        kept = LARGE_BATCHES * LARGE  # what it would take at least
         assert memory_of(own_server.process) - before < kept / 2
         own_server.crash()
         own_server.start()
@@ -343,6 +346,7 @@ def test_batches_that_wait_cost_little_memory_however_large_they_are(own_server,
 @pytest.fixture
 def few_descriptors(tmp_path, monkeypatch):
     """Whatever Python is started meanwhile may open 256 files."""
+    monkeypatch.setenv("PYTHONHASHSEED", "1")  # so that the server is not forked
     python = tmp_path / "python"
     python.write_text(f'#!/bin/sh\nulimit -n 256\nexec "{sys.executable}" "$@"\n')
     python.chmod(0o700)
@@ -361,7 +365,7 @@ def test_where_descriptors_are_few_silent_connections_disturb_no_job_and_no_logi
     server = few_descriptors
     gate, command = Gate(tmp_path / "gate"), Command(tmp_path)
     call = ("-s", server.address, "-a", "osuser", "-u", "R41", "-c", "1")
-    clients = [connect(server).log_in() for _ in range(6)]
+    clients = [connect(server).log_in() for _ in range(3)]
     for client in clients:
         client.submit(py_code(gate.code), py_code("import os; os.system('true')"), py_code("print(1)"))
     with ExitStack() as stack:
@@ -370,7 +374,7 @@ def test_where_descriptors_are_few_silent_connections_disturb_no_job_and_no_logi
             sock.setblocking(False)
             sock.connect_ex(("127.0.0.1", int(server.address.rpartition(":")[2])))
         gate.open()
-        codes = [command(*call).returncode for _ in range(5)]
+        codes = [command(*call).returncode for _ in range(2)]
         assert set(codes) <= {0, 1}
         for client in clients:
             report = client.report()
