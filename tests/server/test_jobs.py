@@ -4,14 +4,15 @@ real server, and where the return code matters by the real command."""
 from __future__ import annotations
 
 import os
-import sys
 
 import pytest
 
 from support.job_code import Gate
 from support.job_server import QuickServer, journal, states
-from support.raw_client import connect, py_code, run
+from support.raw_client import connect, py_code, run, run_together
 from support.waiting import wait_until
+
+pytestmark = pytest.mark.slow
 
 # What programs of Windows expect of every environment.
 NAMES_OF_WINDOWS = (
@@ -23,14 +24,16 @@ NAMES_OF_WINDOWS = (
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """One server for all tests that leave it as it is. What its own environment holds is not for jobs."""
+    server = QuickServer(tmp_path_factory.mktemp("jobs") / "home", "--workers", "8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SECRET_OF_THE_SERVER", "hunter2")
         patch.setenv("PYTHONSTARTUP", "/nowhere")
         for name in NAMES_OF_WINDOWS:
             if name not in os.environ:
                 patch.setenv(name, f"a value of {name}")
-        with QuickServer(tmp_path_factory.mktemp("jobs") / "home", "--workers", "8") as server:
-            yield server
+        server.__enter__()
+    yield server
+    server.__exit__()
 
 
 # How a job ends
@@ -41,35 +44,33 @@ def test_a_job_that_ends_with_0_is_ok(server):
     assert report == ({(1, "stdout"): "42\n"}, [("ok", "")], "ok")
 
 
-@pytest.mark.parametrize(
-    ("code", "reason"),
-    [
-        pytest.param("raise SystemExit(3)", "exit status 3", id="exit status"),
-        pytest.param("import sys; print(' \\n', file=sys.stderr); sys.exit(4)", "exit status 4", id="blank stderr"),
-        pytest.param("import sys; sys.exit('no such table')", "no such table", id="exit with a text"),
-        pytest.param("raise KeyError('R41')", "KeyError: 'R41'", id="exception"),
-        pytest.param("x = (", "SyntaxError: '(' was never closed", id="syntax error"),
-        pytest.param(
-            "import os; os.kill(os.getpid(), 9)",
-            "ended by SIGKILL" if os.name != "nt" else "exit status 9",  # where no signal ends a process
-            id="signal",
-        ),
-        pytest.param(
-            "import os; os.write(2, b'\\xff\\x00\\x1b[2J\\n'); os._exit(1)", "\ufffd\ufffd\ufffd[2J", id="noise"
-        ),
-    ],
-)
-def test_a_job_that_fails_gives_the_reason_in_the_last_line_of_its_stderr(server, code, reason):
-    if "never closed" in reason and sys.version_info < (3, 10):
-        reason = "SyntaxError: unexpected EOF while parsing"
-    report = run(server, py_code(code))
-    assert (report.finished, report.ended) == ([("failed", reason)], "failed")
+REASONS = {  # by what a job does
+    "raise SystemExit(3)": "exit status 3",
+    "import sys; print(' \\n', file=sys.stderr); sys.exit(4)": "exit status 4",
+    "import sys; sys.exit('no such table')": "no such table",
+    "raise KeyError('R41')": "KeyError: 'R41'",
+    "import os; os.kill(os.getpid(), 9)": "ended by SIGKILL" if os.name != "nt" else "exit status 9",
+    "import os; os.write(2, b'\\xff\\x00\\x1b[2J\\n'); os._exit(1)": "\ufffd\ufffd\ufffd[2J",
+}
 
 
-@pytest.mark.parametrize(("status", "end"), [(256, "ok"), (512, "ok"), (257, "failed"), (-256, "ok")])
-def test_a_job_is_judged_as_a_shell_judges_it(server, status, end):
+def test_a_job_that_fails_gives_the_reason_in_the_last_line_of_its_stderr(server):
+    reports = run_together(server, REASONS)
+    ends = {code: (report.finished, report.ended) for code, report in zip(REASONS, reports)}
+    assert ends == {code: ([("failed", reason)], "failed") for code, reason in REASONS.items()}
+
+
+@pytest.mark.version("how the interpreter words it")
+def test_a_syntax_error_is_such_a_reason(server):
+    ((status, reason),) = run(server, py_code("x = (")).finished
+    assert (status, reason.partition(":")[0]) == ("failed", "SyntaxError")
+
+
+def test_a_job_is_judged_as_a_shell_judges_it(server):
     """Which sees an exit status modulo 256; Windows has all of it."""
-    assert run(server, py_code(f"raise SystemExit({status})")).ended == (end if os.name != "nt" else "failed")
+    ends = {256: "ok", 512: "ok", 257: "failed", -256: "ok"}
+    reports = run_together(server, [f"raise SystemExit({status})" for status in ends])
+    assert [report.ended for report in reports] == [end if os.name != "nt" else "failed" for end in ends.values()]
 
 
 def test_a_warning_on_stderr_is_no_failure(server):
@@ -117,29 +118,31 @@ def test_a_file_that_has_gone_since_the_batch_was_accepted_is_a_failed_job(serve
 # Output
 
 
-@pytest.mark.parametrize(
-    ("written", "arrives"),
-    [
-        pytest.param(b"no newline", "no newline", id="no newline"),
-        pytest.param("Zürich €\n".encode(), "Zürich €\n", id="UTF-8"),
-        pytest.param(b"Z\xfcrich", "Z\ufffdrich", id="not UTF-8"),
-        pytest.param("€".encode()[:2], "\ufffd", id="half a character"),
-        pytest.param(b"\x00\x1b[2J\x07\xef\xbf\xbe", "\ufffd\ufffd[2J\ufffd\ufffd", id="what XML cannot carry"),
-        pytest.param(b"10%\r20%\r\n\t.", "10%\r20%\r\n\t.", id="white space"),
-        pytest.param(b"]]><ended status=\"ok\"/>&amp;&#0;", "]]><ended status=\"ok\"/>&amp;&#0;", id="markup"),
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize(("descriptor", "stream"), [(1, "stdout"), (2, "stderr")])
-def test_output_arrives_as_it_was_written_as_far_as_xml_can_carry_it(server, written, arrives, descriptor, stream):
-    report = run(server, py_code(f"import os; os.write({descriptor}, {written!r})"))
-    assert report == ({(1, stream): arrives.replace(os.linesep, "\n")}, [("ok", "")], "ok")
+OUTPUTS = {
+    b"no newline": "no newline",
+    "Zürich €\n".encode(): "Zürich €\n",
+    b"Z\xfcrich": "Z\ufffdrich",
+    "€".encode()[:2]: "\ufffd",
+    b"\x00\x1b[2J\x07\xef\xbf\xbe": "\ufffd\ufffd[2J\ufffd\ufffd",  # what XML cannot carry
+    b"10%\r20%\r\n\t.": "10%\r20%\r\n\t.",
+    b"]]><ended status=\"ok\"/>&amp;&#0;": "]]><ended status=\"ok\"/>&amp;&#0;",
+}  # fmt: skip
+
+
+def test_output_arrives_as_it_was_written_as_far_as_xml_can_carry_it(server):
+    """Of each stream, whatever the other one has."""
+    jobs = [py_code(f"import os; os.write({n}, {written!r})") for written in OUTPUTS for n in (1, 2)]
+    report = run(server, *jobs)
+    streams = [(arrives, stream) for arrives in OUTPUTS.values() for stream in ("stdout", "stderr")]
+    expected = {(job, stream): arrives.replace(os.linesep, "\n") for job, (arrives, stream) in enumerate(streams, 1)}
+    assert report == (expected, [("ok", "")] * len(jobs), "ok")
 
 
 def test_much_output_arrives_whole_and_in_order(server):
-    code = "for n in range(100): print(''.join(f'{n:02} {m:04} €\\n' for m in range(3000)), end='')"
+    code = "for n in range(30): print(''.join(f'{n:02} {m:04} €\\n' for m in range(3000)), end='')"
     report = run(server, py_code(code))
     assert report.ended == "ok"
-    assert report.output == {(1, "stdout"): "".join(f"{n:02} {m:04} €\n" for n in range(100) for m in range(3000))}
+    assert report.output == {(1, "stdout"): "".join(f"{n:02} {m:04} €\n" for n in range(30) for m in range(3000))}
 
 
 def test_a_character_arrives_whole_that_is_written_in_two_parts(server, tmp_path):
@@ -198,16 +201,14 @@ def test_a_job_sees_of_it_what_programs_of_windows_expect(server):
     assert report.output[1, "stdout"].rstrip() == str(values)
 
 
-@pytest.mark.parametrize("kind", ["py_code", "py_file", "module"])
-def test_every_kind_of_job_works_in_py_and_imports_from_there(server, kind):
+def test_every_kind_of_job_works_in_py_and_imports_from_there(server):
     code = "import os, own_module; print(os.getcwd(), own_module.answer)"
     (server.home / "py" / "own_module.py").write_text("answer = 42")
-    (server.home / "py" / "sub").mkdir(exist_ok=True)
+    (server.home / "py" / "sub").mkdir()
     (server.home / "py" / "sub" / "importing.py").write_text(code)
     (server.home / "modules" / "IMPORTING.py").write_text(code)
-    text = {"py_code": code, "py_file": "sub/importing.py", "module": "IMPORTING"}[kind]
-    report = run(server, f"<{kind}>{text}</{kind}>")
-    assert report.output == {(1, "stdout"): f"{os.path.realpath(server.home / 'py')} 42\n"}
+    report = run(server, py_code(code), "<py_file>sub/importing.py</py_file>", "<module>IMPORTING</module>")
+    assert report.output == {(job, "stdout"): f"{os.path.realpath(server.home / 'py')} 42\n" for job in (1, 2, 3)}
 
 
 def test_code_arrives_as_it_was_sent(server):
@@ -252,20 +253,19 @@ def start(server, command):
     return lambda *argv: command("-s", server.address, *argv)
 
 
-@pytest.mark.parametrize(
-    ("argv", "code"),
-    [
-        (("-t", "-1", "-c", "print(1)"), 0),
-        (("-t", "60", "-c", "print(1)", "-c", "print(2)"), 0),
-        (("-t", "-1", "-c", "raise SystemExit(1)"), 1),
-        (("-t", "-1", "-c", "print(1)", "-c", "x = (", "-c", "print(3)"), 1),
-        (("-t", "-1", "-c", "print(1)", "-f", "absent.py"), 2),
-        (("-m", "ABSENT"), 2),
-        (("-u", "R99", "-c", "print(1)"), 2),
-    ],
-)
-def test_the_return_code_of_the_command_shows_what_became_of_the_jobs(start, argv, code):
-    assert start(*argv).returncode == code
+RETURN_CODES = {
+    ("-t", "-1", "-c", "print(1)"): 0,
+    ("-t", "60", "-c", "print(1)", "-c", "print(2)"): 0,
+    ("-t", "-1", "-c", "raise SystemExit(1)"): 1,
+    ("-t", "-1", "-c", "print(1)", "-c", "x = (", "-c", "print(3)"): 1,
+    ("-t", "-1", "-c", "print(1)", "-f", "absent.py"): 2,
+    ("-m", "ABSENT"): 2,
+    ("-u", "R99", "-c", "print(1)"): 2,
+}
+
+
+def test_the_return_code_of_the_command_shows_what_became_of_the_jobs(start):
+    assert {argv: start(*argv).returncode for argv in RETURN_CODES} == RETURN_CODES
 
 
 def test_the_jobs_go_on_when_the_command_does_not_wait_for_them(server, start, tmp_path):
@@ -299,10 +299,10 @@ while time.monotonic() < end and not os.path.exists(sys.argv[1]):
 """
 
 
-def test_a_child_that_goes_on_printing_does_not_keep_the_job(command, job_server, tmp_path):
+def test_a_child_that_goes_on_printing_does_not_keep_the_job(server, tmp_path):
     stop = tmp_path / "stop"
     code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {CHILD!r}, {str(stop)!r}])"
     try:
-        assert command("-s", job_server.address, "-t", "-1", "-c", code).returncode == 0
+        assert run(server, py_code(code)).ended == "ok"
     finally:
         stop.touch()

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import signal
+from contextlib import closing
 
 import pytest
 
 from headless.server.accounts import Account
 from headless.server.batch_queue import BatchQueue
+from support.homes import R41, make_home
 from support.in_process import serve_here
 from support.job_code import Gate
 from support.job_server import QuickServer, journal, states
+from support.journals import Record, over, silent
 from support.process import current_user
 from support.raw_client import RawClient, connect, py_code
 from support.waiting import wait_until
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
@@ -107,12 +112,24 @@ def test_who_cancels_may_leave_before_the_answer(server, tmp_path):
         assert client.report().finished == [("failed", "cancelled by the account R41")]
 
 
-def test_a_user_lists_all_sessions_that_are_not_over_and_the_last_ones_that_are(server, tmp_path):
+@pytest.fixture
+def earlier(tmp_path):
+    """The server's home, with twenty sessions that are over."""
+    home = make_home(tmp_path / "home", R41)
+    sessions = [f"{number:032x}" for number in range(20)]
+    with closing(home.database()) as database, database:
+        for session in sessions:
+            over(Record(database), session)
+            silent(home, session)
+    return sessions
+
+
+def test_a_user_lists_all_sessions_that_are_not_over_and_the_last_ones_that_are(earlier, server, tmp_path):
     gate = Gate(tmp_path / "gate")
-    over = []
-    for number in range(22):
+    over = list(earlier)
+    for jobs in (("1", "print(2)"), ("1", "raise SystemExit('why')")):
         with connect(server).log_in() as client:
-            client.submit(py_code(f"{number}"), py_code("raise SystemExit('why')" if number == 21 else "print(2)"))
+            client.submit(*map(py_code, jobs))
             client.report()
             over.append(client.session)
     with connect(server).log_in() as running, connect(server).log_in() as waiting:
