@@ -12,7 +12,10 @@ from support.job_server import QuickServer, journal
 from support.process import current_user, other_user
 from support.raw_client import connect, osuser_login
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells who owns a connection")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells who owns a connection"),
+]
 
 
 QUIET = ("--log-level", "error")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import shlex
@@ -9,15 +10,21 @@ import socket
 import ssl
 import subprocess
 import sys
+from contextlib import redirect_stderr
+from unittest.mock import patch
 
 import pytest
 import trustme
 
+from headless.server.commands.main import main
+from support.fork_server import start
 from support.job_server import TRUST, QuickServer
 from support.journals import batch
-from support.management import fails
+from support.management import fails, prints
 from support.process import PATIENCE, ROOT
 from support.raw_client import RawClient, connect, osuser_login, py_code, run
+
+pytestmark = pytest.mark.slow
 
 
 def test_serve_makes_its_home_and_prints_where_it_listens(tmp_path):
@@ -53,10 +60,8 @@ def test_the_log_is_on_stderr_as_detailed_as_wanted(tmp_path, level):
 
 
 def test_with_until_eof_the_server_ends_with_its_standard_input_which_no_job_shares(home):
-    command = [sys.executable, "-m", "headless", "serve", "--listen", "127.0.0.1:0", "--home", home, "--until-eof"]
-    with subprocess.Popen(
-        [*command, *TRUST], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    ) as process:
+    command = ["-m", "headless", "serve", "--listen", "127.0.0.1:0", "--home", home, "--until-eof", *TRUST]
+    with start(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         address = process.stdout.readline().removeprefix("listening on ").strip()
         with RawClient(address).log_in() as client:
@@ -150,7 +155,7 @@ def test_a_fifo_as_certificate_or_key_is_refused_and_not_waited_for(tmp_path, wh
 
 # Standard files that whoever starts a command has closed
 
-without = pytest.mark.skipif(os.name == "nt", reason="no shell of Windows closes them")
+in_a_shell = pytest.mark.skipif(os.name == "nt", reason="no shell of Windows closes them")
 
 
 def run_with(redirections: str, *argv: str) -> tuple[int, str, str]:
@@ -161,29 +166,41 @@ def run_with(redirections: str, *argv: str) -> tuple[int, str, str]:
     return done.returncode, done.stdout, done.stderr
 
 
-@without
-@pytest.mark.parametrize("argv", [("user", "list"), ("status",), ("jobs",), ("jobs", "cancel", "s1")], ids=" ".join)
-def test_who_gets_nothing_of_the_answer_gets_a_1(home, record, argv):
+def without(stream: str, *argv: str) -> tuple[int, str]:
+    """What the command makes of a standard file that is closed: Python has None for it then."""
+    with patch.object(sys, stream, None), redirect_stderr(io.StringIO()) as stderr:
+        return main(argv), stderr.getvalue()
+
+
+def test_who_gets_nothing_of_the_answer_gets_a_1(home, record):
     record.accept(batch("s1"))
-    program = "headless jobs cancel" if "cancel" in argv else f"headless {' '.join(argv)}"
-    error = f"{program}: error: standard output is closed\n"
-    assert run_with(">&-", *argv, "--home", home) == (1, "", error)
+    for argv in (("user", "list"), ("status",), ("jobs",), ("jobs", "cancel", "s1")):
+        program = "headless jobs cancel" if "cancel" in argv else f"headless {' '.join(argv)}"
+        error = f"{program}: error: standard output is closed\n"
+        assert without("stdout", *argv, "--home", home) == (1, error)
 
 
-@without
-@pytest.mark.parametrize("source", [("--password-stdin",), ("--secret-file", "-")], ids=" ".join)
-def test_a_password_is_not_read_from_where_nothing_is(home, source):
+@in_a_shell
+def test_so_does_the_command_whose_output_is_closed(home):
+    error = "headless user list: error: standard output is closed\n"
+    assert run_with(">&-", "user", "list", "--home", home) == (1, "", error)
+
+
+def test_a_password_is_not_read_from_where_nothing_is(home):
     error = "headless user add: error: standard input is closed\n"
-    assert run_with("<&-", "user", "add", "R50", *source, "--home", home) == (1, "", error)
+    for source in (("--password-stdin",), ("--secret-file", "-")):
+        assert without("stdin", "user", "add", "R50", *source, "--home", home) == (1, error)
 
 
-@without
+@in_a_shell
 def test_what_needs_no_answer_works_without_standard_files(home):
     assert run_with("<&- >&- 2>&-", "user", "add", "R50", "--os-user", "root", "--home", home) == (0, "", "")
-    assert run_with("<&- 2>&-", "user", "list", "--home", home)[1].splitlines()[1:] == ["R50 osuser=root"]
+    error = "headless user add: error: standard input is closed\n"
+    assert run_with("<&-", "user", "add", "R51", "--password-stdin", "--home", home) == (1, "", error)
+    assert prints("user", "list", "--home", home)[1:] == ["R50 osuser=root"]
 
 
-@without
+@in_a_shell
 def test_a_server_needs_no_standard_files(home):
     redirections = "<&- >&- 2>&-"  # so that its input ends at once, too
     argv = ("serve", "--listen", "127.0.0.1:0", "--until-eof", "--home", home)

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from headless.server import throttle as module
 from headless.server.settings import LOGIN_SECONDS
 from headless.server.throttle import Throttle, TooManyGuesses
 
@@ -28,6 +29,15 @@ def clock():
 @pytest.fixture
 def throttle(clock):
     return Throttle(clock)
+
+
+ENTRIES = 200
+
+
+@pytest.fixture
+def _small(monkeypatch):
+    """The memory for failures is small."""
+    monkeypatch.setattr(module, "_ENTRIES_MAX", ENTRIES)
 
 
 def fail(throttle: Throttle, times: int, address: str = "192.0.2.1", user: str = "R42") -> list[float]:
@@ -98,7 +108,7 @@ def verified_in_five_minutes(throttle: Throttle, clock: Clock, patience: float) 
     return verified
 
 
-@pytest.mark.parametrize("patience", [0.02, 0.3, 1, 5, 10])
+@pytest.mark.parametrize("patience", [0.1, 1, 10])
 def test_neither_many_connections_nor_hanging_up_give_more_than_one_guess_a_second(throttle, clock, patience):
     assert 2 <= verified_in_five_minutes(throttle, clock, patience) <= 300 + 10
 
@@ -147,33 +157,35 @@ def test_failures_of_one_user_slow_down_no_other(throttle):
     assert fail(throttle, 1, user="R43") == [0]
 
 
-@pytest.mark.parametrize(
-    ("address", "other", "are_one"),
-    [
-        ("127.0.0.1", "127.8.9.10", True),
-        ("127.0.0.1", "::1", True),
-        ("127.0.0.1", "::ffff:127.0.0.2", True),
-        ("192.0.2.1", "::ffff:192.0.2.1", True),
-        ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", True),
-        ("fe80::1%eth0", "fe80::2", True),
-        ("2001:db8::1", "2001:db8:0:1::1", False),
-        ("192.0.2.1", "192.0.2.2", False),
-        ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
-        ("a name", "another", False),
-    ],
+ORIGINS = (
+    ("127.0.0.1", "127.8.9.10", True),
+    ("127.0.0.1", "::1", True),
+    ("127.0.0.1", "::ffff:127.0.0.2", True),
+    ("192.0.2.1", "::ffff:192.0.2.1", True),
+    ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", True),
+    ("fe80::1%eth0", "fe80::2", True),
+    ("2001:db8::1", "2001:db8:0:1::1", False),
+    ("192.0.2.1", "192.0.2.2", False),
+    ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
+    ("a name", "another", False),
 )
-def test_whoever_has_one_address_of_an_origin_has_all_of_them(throttle, address, other, are_one):
-    fail(throttle, 20, address=address)
-    assert (fail(throttle, 1, address=other) == [8]) == are_one
+
+
+def test_whoever_has_one_address_of_an_origin_has_all_of_them(clock):
+    for address, other, are_one in ORIGINS:
+        throttle = Throttle(clock)
+        fail(throttle, 20, address=address)
+        assert (fail(throttle, 1, address=other) == [8]) == are_one, (address, other)
 
 
 # What is remembered
 
 
+@pytest.mark.usefixtures("_small")
 def test_the_memory_for_failures_is_bounded(throttle):
-    for number in range(20_000):
+    for number in range(2 * ENTRIES):
         fail(throttle, 1, user=str(number))
-    assert len(throttle._failures) == 10_000
+    assert len(throttle._failures) == ENTRIES
     assert not throttle._waiting
 
 
@@ -185,31 +197,35 @@ def test_what_has_expired_takes_no_memory(throttle, clock):
     assert len(throttle._failures) == 1
 
 
+@pytest.mark.usefixtures("_small")
 @pytest.mark.parametrize("guesses", [1, 2, 8])
 def test_whoever_tries_many_other_names_is_slowed_down_as_before(throttle, guesses):
     fail(throttle, 20)
-    for number in range(20_000):
+    for number in range(2 * ENTRIES):
         fail(throttle, guesses, user=str(number))
     assert fail(throttle, 1) == [8]
 
 
+@pytest.mark.usefixtures("_small")
 def test_in_a_full_memory_a_new_name_is_slowed_down_no_more_than_the_names_with_the_fewest_failures(throttle):
     fail(throttle, 20)
-    for number in range(10_000):
+    for number in range(ENTRIES):
         fail(throttle, 1, user=str(number))
     assert fail(throttle, 3, user="R43") == [0, 0.25, 0.5]
 
 
+@pytest.mark.usefixtures("_small")
 @pytest.mark.parametrize("guesses", [2, 4])
 def test_in_a_full_memory_guesses_at_names_in_turn_are_slowed_down_too(throttle, guesses):
-    for number in range(10_000):
+    for number in range(ENTRIES):
         fail(throttle, guesses, user=str(number))
     delays = [fail(throttle, 1, user=user)[0] for _ in range(10) for user in ("R42", "R43", "R44")]
     assert min(delays) > 0
     assert sum(delays) > 100
 
 
+@pytest.mark.usefixtures("_small")
 def test_in_a_full_memory_who_is_right_still_gets_in_before_the_login_times_out(throttle):
-    for number in range(10_000):
+    for number in range(ENTRIES):
         fail(throttle, 7, user=str(number))
     assert fail(throttle, 1)[0] < LOGIN_SECONDS

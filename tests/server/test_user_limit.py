@@ -42,33 +42,33 @@ def stored(home: str) -> Limits | None:
     return account.limits
 
 
-@pytest.mark.parametrize(
-    ("argv", "limits", "printed"),
-    [
-        (["--no-code"], Limits(code=False), "no-code"),
-        (["--module", "009ABC", "--no-code"], Limits(("009ABC",), code=False), "module=009ABC no-code"),
-        (
-            ["--module", "009A*", "--module", "00B", "--module", "00B", "--no-code"],
-            Limits(("009A*", "00B"), code=False),
-            "module=009A* module=00B no-code",
-        ),
-        (["--no-modules", "--no-code"], Limits((), code=False), "no-modules no-code"),
-        (
-            ["--folder", "nightly", "--folder", "month end", "--no-code"],
-            Limits(None, ("nightly", "month end"), code=False),
-            "folder=nightly folder='month end' no-code",
-        ),
-        (["--no-files", "--no-code"], Limits(None, (), code=False), "no-files no-code"),
-        (["--no-modules", "--no-files"], Limits((), ()), "no-modules no-files"),
-        (["--module", "*", "--module", "00B", "--folder", ".", "--folder", "a", "--code"], None, "no limits"),
-    ],
+LIMITS = (
+    (["--no-code"], Limits(code=False), "no-code"),
+    (["--module", "009ABC", "--no-code"], Limits(("009ABC",), code=False), "module=009ABC no-code"),
+    (
+        ["--module", "009A*", "--module", "00B", "--module", "00B", "--no-code"],
+        Limits(("009A*", "00B"), code=False),
+        "module=009A* module=00B no-code",
+    ),
+    (["--no-modules", "--no-code"], Limits((), code=False), "no-modules no-code"),
+    (
+        ["--folder", "nightly", "--folder", "month end", "--no-code"],
+        Limits(None, ("nightly", "month end"), code=False),
+        "folder=nightly folder='month end' no-code",
+    ),
+    (["--no-files", "--no-code"], Limits(None, (), code=False), "no-files no-code"),
+    (["--no-modules", "--no-files"], Limits((), ()), "no-modules no-files"),
+    (["--module", "*", "--module", "00B", "--folder", ".", "--folder", "a", "--code"], None, "no limits"),
 )
-def test_the_limits_are_what_the_options_say(home, argv, limits, printed):
-    limit(home, *argv)
-    assert stored(home) == limits
-    assert shown(home) == printed
-    tail = "" if limits is None else f" {printed}"
-    assert prints("user", "list", "--home", home) == [f"R41 osuser={current_user()}{tail}"]
+
+
+def test_the_limits_are_what_the_options_say(home):
+    for argv, limits, printed in LIMITS:
+        limit(home, "--none")
+        limit(home, *argv)
+        assert (stored(home), shown(home)) == (limits, printed), argv
+        tail = "" if limits is None else f" {printed}"
+        assert prints("user", "list", "--home", home) == [f"R41 osuser={current_user()}{tail}"]
 
 
 def test_an_account_has_no_limits_at_first(home):
@@ -100,64 +100,64 @@ def test_limits_end_with_their_account(home):
     assert shown(home) == "no limits"
 
 
-@pytest.mark.parametrize("argv", [["--module", "009A"], ["--folder", "nightly"], ["--no-files", "--code"]])
-def test_a_limit_that_code_can_get_round_is_set_and_warned_of_in_one_line(home, argv):
-    (line,) = limit(home, *argv).splitlines()
-    assert WARNING in line
-    assert stored(home) not in (None, UNLIMITED)
+def test_a_limit_that_code_can_get_round_is_set_and_warned_of_in_one_line(home):
+    for argv in (["--module", "009A"], ["--folder", "nightly"], ["--no-files", "--code"]):
+        limit(home, "--none")
+        (line,) = limit(home, *argv).splitlines()
+        assert WARNING in line, argv
+        assert stored(home) not in (None, UNLIMITED), argv
 
 
-@pytest.mark.parametrize("argv", [["--no-code"], ["--module", "009A", "--no-code"], ["--code"], ["--module", "*"]])
-def test_a_limit_that_holds_is_not_warned_of(home, argv):
-    assert limit(home, *argv) == ""
+def test_a_limit_that_holds_is_not_warned_of(home):
+    for argv in (["--no-code"], ["--module", "009A", "--no-code"], ["--code"], ["--module", "*"]):
+        limit(home, "--none")
+        assert limit(home, *argv) == "", argv
 
 
-@pytest.mark.parametrize(
-    ("given", "kept"),
-    [("nightly/", "nightly"), ("./a//b/.", "a/b"), ("a/x/../b", "a/b"), ("..a", "..a"), ("ü ü", "ü ü")],
+def test_a_folder_is_kept_as_resolved_paths_are_written(home):
+    kept = {"nightly/": "nightly", "./a//b/.": "a/b", "a/x/../b": "a/b", "..a": "..a", "ü ü": "ü ü"}
+    for given_, folder in kept.items():
+        limit(home, "--folder", given_, "--no-code")
+        assert stored(home) == Limits(None, (folder,), code=False)
+
+
+def test_an_account_that_is_not_there_has_no_limits(home):
+    for argv in ((), ("--none",), ("--no-code",)):
+        fails("there is no account 'R99'", "user", "limit", "R99", *argv, "--home", home)
+
+
+WRONG = (
+    ("--module", ""),
+    ("--module", "009-ABC"),
+    ("--module", "../secret"),
+    ("--module", "009?BC"),
+    ("--module", "Ü"),
+    ("--module", "x" * 65),
+    ("--module",),
+    ("--folder", ""),
+    ("--folder", "/etc"),
+    ("--folder", ".."),
+    ("--folder", "a/../.."),
+    ("--folder", "a\0b"),
+    ("--folder", "x" * 4097),
+    ("--module", "009A", "--no-modules"),
+    ("--no-modules", "--module", "009A"),
+    ("--folder", "a", "--no-files"),
+    ("--code", "--no-code"),
+    ("--none", "--code"),
+    ("--none", "--no-code"),
+    ("--none", "--no-modules"),
+    ("--none", "--folder", "a"),
 )
-def test_a_folder_is_kept_as_resolved_paths_are_written(home, given, kept):
-    limit(home, "--folder", given, "--no-code")
-    assert stored(home) == Limits(None, (kept,), code=False)
 
 
-@pytest.mark.parametrize("argv", [(), ("--none",), ("--no-code",)])
-def test_an_account_that_is_not_there_has_no_limits(home, argv):
-    fails("there is no account 'R99'", "user", "limit", "R99", *argv, "--home", home)
-
-
-@pytest.mark.parametrize(
-    "argv",
-    [
-        ("--module", ""),
-        ("--module", "009-ABC"),
-        ("--module", "../secret"),
-        ("--module", "009?BC"),
-        ("--module", "Ü"),
-        ("--module", "x" * 65),
-        ("--module",),
-        ("--folder", ""),
-        ("--folder", "/etc"),
-        ("--folder", ".."),
-        ("--folder", "a/../.."),
-        ("--folder", "a\0b"),
-        ("--folder", "x" * 4097),
-        ("--module", "009A", "--no-modules"),
-        ("--no-modules", "--module", "009A"),
-        ("--folder", "a", "--no-files"),
-        ("--code", "--no-code"),
-        ("--none", "--code"),
-        ("--none", "--no-code"),
-        ("--none", "--no-modules"),
-        ("--none", "--folder", "a"),
-    ],
-)
-def test_options_that_must_be_corrected_are_a_2_and_change_nothing(home, argv):
+def test_options_that_must_be_corrected_are_a_2_and_change_nothing(home):
     limit(home, "--no-code")
-    done = run_here("user", "limit", "R41", *argv, "--home", home)
-    assert (done.status, done.stdout) == (2, "")
-    assert " error: " in done.stderr.splitlines()[-1]
-    assert shown(home) == "no-code"
+    for argv in WRONG:
+        done = run_here("user", "limit", "R41", *argv, "--home", home)
+        assert (done.status, done.stdout) == (2, ""), argv
+        assert " error: " in done.stderr.splitlines()[-1], argv
+        assert shown(home) == "no-code", argv
 
 
 @examples
@@ -173,22 +173,24 @@ def test_a_folder_with_control_characters_is_printed_as_one_line_without_them(ho
     assert len(prints("user", "list", "--home", home)) == 1
 
 
+@pytest.mark.slow
 def test_two_commands_at_once_both_have_their_way(home):
     options = [("--module", "009A"), ("--folder", "nightly"), ("--no-code",)]
-    for _ in range(3):
+    for _ in range(2):
         manage("user", "limit", "R41", "--none", "--home", home)
         with ThreadPoolExecutor() as pool:
             list(pool.map(lambda argv: manage("user", "limit", "R41", *argv, "--home", home), options))
         assert shown(home) == "module=009A folder=nightly no-code"
 
 
+@pytest.mark.slow
 def test_a_command_that_waits_for_another_one_keeps_what_that_has_changed(home):
     with closing(Home(home).database()) as database:
         database.execute("BEGIN IMMEDIATE")
         Accounts(database).set_limits("R41", Limits(("009A",)))
         command = threading.Thread(target=limit, args=(home, "--no-code"))
         command.start()
-        command.join(0.5)
+        command.join(0.1)
         assert command.is_alive()
         database.commit()
         command.join()

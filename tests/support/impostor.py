@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import time
@@ -11,8 +12,10 @@ from support.frames import frame
 from support.process import PATIENCE
 from support.raw_client import in_jobs, osuser_login, py_code
 
+TRIES = 300 if os.environ.get("PLANTA_EXHAUSTIVE") else 100
 
-def impose(address: str, os_user: str, code: str, tries: int = 300) -> list[bytes]:
+
+def impose(address: str, os_user: str, code: str, tries: int = TRIES) -> list[bytes]:
     """What a server answers to somebody who sends a login as this user of the operating system and, a moment later, a
     job and the end of the stream: between the moment when the login is read and the one when the kernel is asked.
 
