@@ -14,6 +14,8 @@ from support.process import current_user
 from support.raw_client import Report, attach, connect, osuser_login, py_code, run
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 # What two jobs print: more than is read at a time, characters of several bytes, and some that XML cannot carry.
 PRINTED = {
     (1, "stdout"): "one\r\n\x00\ud7ff\u20ac\U0001f600" + "x" * 70_000 + "\u00fc" * 70_000 + "\nlast",
@@ -71,16 +73,17 @@ def rest_of_output(job: int, stdout: int, stderr: int) -> dict[tuple[int, str], 
     return rest
 
 
-@pytest.mark.parametrize(
-    "offset",
-    [(1, 0, 0), (1, 1, 0), (1, 5, 1), (1, 6, 2), (1, 7, 3), (1, 8, 0), (1, 65_536, 3), (1, 70_009, 3), (1, 100_000, 1),
-     (1, 140_013, 3), (2, 0, 0), (2, 3, 0), (2, 4, 0), (3, 0, 0)],
-    ids=str,
+PLACES = (
+    (1, 0, 0), (1, 1, 0), (1, 5, 1), (1, 6, 2), (1, 7, 3), (1, 8, 0), (1, 65_536, 3), (1, 70_009, 3), (1, 100_000, 1),
+    (1, 140_013, 3), (2, 0, 0), (2, 3, 0), (2, 4, 0), (3, 0, 0),
 )  # fmt: skip
-def test_the_server_goes_on_at_every_place(server, over, offset):
-    attached, report = follow(server, over, *offset)
-    assert attached == (2, *offset)
-    assert report == Report(rest_of_output(*offset), [("ok", "")] * (3 - offset[0]), "ok")
+
+
+def test_the_server_goes_on_at_every_place(server, over):
+    for place in PLACES:
+        attached, report = follow(server, over, *place)
+        assert attached == (2, *place)
+        assert report == Report(rest_of_output(*place), [("ok", "")] * (3 - place[0]), "ok"), place
 
 
 def test_a_place_behind_the_output_tells_no_more_of_it(server, over):
@@ -135,14 +138,14 @@ def test_from_now_on_of_a_batch_that_has_failed_tells_why(server):
     assert report == Report({}, [("failed", "no such table"), ("skipped", "")], "failed")
 
 
-@pytest.mark.parametrize("job", [1, 2, 3, 4])
-def test_a_failed_batch_ends_as_failed_wherever_the_client_goes_on(server, job):
+def test_a_failed_batch_ends_as_failed_wherever_the_client_goes_on(server):
     with connect(server).log_in() as client:
         client.submit(py_code("1"), py_code("raise SystemExit(3)"), py_code("3"))
         client.report()
-    _, report = follow(server, client.session, job, 0, 0)
-    assert report.ended == "failed"
-    assert report.finished == [("ok", ""), ("failed", "exit status 3"), ("skipped", "")][job - 1 :]
+    for job in range(1, 5):
+        _, report = follow(server, client.session, job, 0, 0)
+        assert report.ended == "failed"
+        assert report.finished == [("ok", ""), ("failed", "exit status 3"), ("skipped", "")][job - 1 :]
 
 
 def test_a_session_that_ended_while_nobody_was_there_tells_its_whole_end(server, tmp_path):
@@ -174,7 +177,7 @@ def test_the_next_server_goes_on(tmp_path, end):
             client.submit(py_code(f"print('abc', flush=True)\n{gate.code}print('def')"), py_code("print(2)"))
             client.expect("started")
             assert client.expect("output").text == "abc\n"
-            getattr(server, end)()
+        getattr(server, end)()
         server.start()
         with connect(server).log_in() as again:
             again.attach(client.session, 1, BEHIND_ABC, 0)
@@ -194,12 +197,12 @@ def refusal(server, *documents: str, user: str = "R41") -> ET.Element:
         return refused
 
 
-@pytest.mark.parametrize("what", [attach("{}"), attach("{}", 1, 0, 0), '<cancel session="{}"/>'])
-def test_the_session_of_another_account_is_as_unknown_as_one_that_does_not_exist(server, over, what):
-    for session in (over, "0" * 16, "x", over.upper(), f" {over}"):
-        refused = refusal(server, what.format(session), user="R43")
-        assert refused.attrib == {"reason": "session"}
-        assert refused.text == f"the account R43 has no session {session!r} on this server"
+def test_the_session_of_another_account_is_as_unknown_as_one_that_does_not_exist(server, over):
+    for what in (attach("{}"), attach("{}", 1, 0, 0), '<cancel session="{}"/>'):
+        for session in (over, "0" * 16, "x", over.upper(), f" {over}"):
+            refused = refusal(server, what.format(session), user="R43")
+            assert refused.attrib == {"reason": "session"}
+            assert refused.text == f"the account R43 has no session {session!r} on this server"
 
 
 def test_a_session_without_jobs_is_unknown(server):
@@ -208,45 +211,46 @@ def test_a_session_without_jobs_is_unknown(server):
         other.expect_refusal("session")
 
 
-@pytest.mark.parametrize(
-    "document",
-    [attach("{}", 4, 0, 0), attach("{}", 999_999_999, 0, 0), attach("{}", 1), attach("{}", 1, 0), attach("{}", 0, 0, 0),
-     attach("{}", 1, -1, 0), attach("{}", 1, 10**15, 0), "<attach/>", "<cancel/>", '<sessions session="{}"/>'],
+NOT_TO_BE_ASKED_FOR = (
+    attach("{}", 4, 0, 0), attach("{}", 999_999_999, 0, 0), attach("{}", 1), attach("{}", 1, 0), attach("{}", 0, 0, 0),
+    attach("{}", 1, -1, 0), attach("{}", 1, 10**15, 0), "<attach/>", "<cancel/>", '<sessions session="{}"/>',
 )  # fmt: skip
-def test_what_cannot_be_asked_for_is_a_protocol_error(server, over, document):
-    assert refusal(server, document.format(over)).attrib == {"reason": "protocol"}
 
 
-@pytest.mark.parametrize("offset", [(2, 0, 0), (3, 0, 0), (2, 1, 0)])
-def test_nobody_goes_on_behind_a_job_that_is_not_over(server, tmp_path, offset):
+def test_what_cannot_be_asked_for_is_a_protocol_error(server, over):
+    for document in NOT_TO_BE_ASKED_FOR:
+        assert refusal(server, document.format(over)).attrib == {"reason": "protocol"}, document
+
+
+def test_nobody_goes_on_behind_a_job_that_is_not_over(server, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server).log_in() as client:
         client.submit(py_code(gate.code), py_code("2"))
         client.expect("started")
-        refused = refusal(server, attach(client.session, *offset))
-        assert (refused.attrib, refused.text) == (
-            {"reason": "protocol"},
-            f"the jobs before job {offset[0]} are not over",
-        )
+        for place in ((2, 0, 0), (3, 0, 0), (2, 1, 0)):
+            refused = refusal(server, attach(client.session, *place))
+            assert (refused.attrib, refused.text) == (
+                {"reason": "protocol"},
+                f"the jobs before job {place[0]} are not over",
+            )
         gate.open()
         assert client.report().ended == "ok"
 
 
-@pytest.mark.parametrize("counts", [(1, 0), (0, 1)])
-def test_a_job_that_has_not_started_has_printed_nothing(server, counts):
+def test_a_job_that_has_not_started_has_printed_nothing(server):
     with connect(server).log_in() as client:
         client.submit(py_code("raise SystemExit(3)"), py_code("2"))
         assert client.report().ended == "failed"
-    for job in (2, 3):
+    for job, *counts in ((2, 1, 0), (2, 0, 1), (3, 1, 0), (3, 0, 1)):
         refused = refusal(server, attach(client.session, job, *counts))
         assert (refused.attrib, refused.text) == ({"reason": "protocol"}, f"job {job} has printed nothing")
 
 
-@pytest.mark.parametrize("document", [attach("x", 1, 0, 0), "<sessions/>", '<cancel session="x"/>'])
-def test_nobody_asks_before_the_login(server, document):
-    with connect(server) as client:
-        client.send(document)
-        client.expect_refusal("protocol")
+def test_nobody_asks_before_the_login(server):
+    for document in (attach("x", 1, 0, 0), "<sessions/>", '<cancel session="x"/>'):
+        with connect(server) as client:
+            client.send(document)
+            client.expect_refusal("protocol")
 
 
 def journal_of(server):

@@ -17,8 +17,9 @@ from support.raw_client import py_code, run
 from support.sockets import reset
 
 
+@pytest.mark.slow
 def test_clients_that_reset_their_connections_at_once_disturb_no_other(job_server):
-    for _ in range(100):
+    for _ in range(50):
         host, _, port = job_server.address.rpartition(":")
         reset(socket.create_connection((host, int(port))))
     assert run(job_server, py_code("print(42)")).ended == "ok"

@@ -16,6 +16,8 @@ from support.process import current_user
 from support.raw_client import connect, in_jobs, py_code
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 ONE = Account("R50", current_user(), None, Limits(one_at_a_time=True))
 OTHER = Account("R51", current_user(), None, Limits(one_at_a_time=True))
 
@@ -97,23 +99,23 @@ def test_the_command_is_told_which_session_runs(command, server, gate):
     assert last.endswith("jobs: not submitted")
 
 
-@pytest.mark.parametrize(
-    ("argv", "limits", "printed"),
-    [
-        (["--one-at-a-time"], Limits(one_at_a_time=True), "one-at-a-time"),
-        (["--one-at-a-time", "--no-code"], Limits(code=False, one_at_a_time=True), "no-code one-at-a-time"),
-        (["--many-at-a-time"], None, "no limits"),
-    ],
-    ids=str,
+SET = (
+    (["--one-at-a-time"], Limits(one_at_a_time=True), "one-at-a-time"),
+    (["--one-at-a-time", "--no-code"], Limits(code=False, one_at_a_time=True), "no-code one-at-a-time"),
+    (["--many-at-a-time"], None, "no limits"),
 )
-def test_the_limit_is_set_and_printed(home, argv, limits, printed):
-    done = run_here("user", "limit", "R41", *argv, "--home", home)
-    assert (done.status, done.stdout, done.stderr) == (0, "", "")
-    assert run_here("user", "limit", "R41", "--home", home).stdout == f"{printed}\n"
-    with closing(Home(home).database()) as database:
-        account = Accounts(database).of_user("R41")
-    assert account is not None
-    assert account.limits == limits
+
+
+def test_the_limit_is_set_and_printed(home):
+    for argv, limits, printed in SET:
+        run_here("user", "limit", "R41", "--none", "--home", home)
+        done = run_here("user", "limit", "R41", *argv, "--home", home)
+        assert (done.status, done.stdout, done.stderr) == (0, "", "")
+        assert run_here("user", "limit", "R41", "--home", home).stdout == f"{printed}\n"
+        with closing(Home(home).database()) as database:
+            account = Accounts(database).of_user("R41")
+        assert account is not None
+        assert account.limits == limits
 
 
 def test_the_limit_is_taken_away_alone(home):

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from headless.server import tail as tail_module
 from headless.server.tail import Marks, Tail, read_piece
+from support.hypothesis_settings import examples
 
 
 @pytest.fixture
@@ -90,6 +91,7 @@ def test_a_file_that_is_shorter_than_it_was_has_an_end(path):
 BYTES = st.lists(st.sampled_from([b"a", b"\n", "ü".encode(), "€".encode(), "😀".encode(), b"\xe2", b"\x9f", b"\xff"]))
 
 
+@examples
 @given(pieces=st.lists(BYTES.map(b"".join), max_size=8), ends=st.integers(1, 4), read_bytes=st.integers(4, 12))
 def test_whatever_the_pieces_everything_is_told_once_and_in_order(tmp_path_factory, pieces, ends, read_bytes):
     path = tmp_path_factory.mktemp("tail") / "1.stdout"
@@ -104,6 +106,7 @@ def test_whatever_the_pieces_everything_is_told_once_and_in_order(tmp_path_facto
     assert told == b"".join(pieces).decode(errors="replace")
 
 
+@examples
 @given(
     data=BYTES.map(b"".join), counts=st.lists(st.integers(0, 40), min_size=1, max_size=5), mark_bytes=st.integers(4, 9)
 )
