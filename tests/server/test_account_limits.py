@@ -7,7 +7,6 @@ import json
 import time
 from pathlib import PurePosixPath
 
-import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -34,45 +33,45 @@ def module(text: str) -> Job:
     return Job(MODULE, text)
 
 
-@pytest.mark.parametrize("limits", [None, UNLIMITED])
-@pytest.mark.parametrize(("job", "path"), [(CODE, ""), (module("009ABC"), ""), (FILE, "a.py"), (FILE, "")])
-def test_an_account_without_limits_may_run_everything(limits, job, path):
-    assert refusal(limits, job, path) == ""
+def test_an_account_without_limits_may_run_everything():
+    for limits in (None, UNLIMITED):
+        for job, path in ((CODE, ""), (module("009ABC"), ""), (FILE, "a.py"), (FILE, "")):
+            assert refusal(limits, job, path) == ""
 
 
-@pytest.mark.parametrize(
-    ("limits", "job", "path", "said"),
-    [
-        (Limits(code=False), CODE, "", "run code"),
-        (Limits(modules=("009XYZ", "00A*")), module("009ABC"), "", "run the module '009ABC'"),
-        (Limits(modules=("009abc",)), module("009ABC"), "", "run the module '009ABC'"),
-        (Limits(modules=()), module("009ABC"), "", "run modules"),
-        (Limits(folders=("nightly",)), FILE, "weekly/a.py", "run files outside of 'nightly'"),
-        (Limits(folders=("a", "b c")), FILE, "a.py", "run files outside of 'a', 'b c'"),
-        (Limits(folders=("nightly",)), FILE, "nightly", "run files outside of 'nightly'"),
-        (Limits(folders=("nightly",)), FILE, "nightly2/a.py", "run files outside of 'nightly'"),
-        (Limits(folders=("nightly",)), FILE, "a/nightly/a.py", "run files outside of 'nightly'"),
-        (Limits(folders=()), FILE, "nightly/a.py", "run files"),
-    ],
+OVER = (
+    (Limits(code=False), CODE, "", "run code"),
+    (Limits(modules=("009XYZ", "00A*")), module("009ABC"), "", "run the module '009ABC'"),
+    (Limits(modules=("009abc",)), module("009ABC"), "", "run the module '009ABC'"),
+    (Limits(modules=()), module("009ABC"), "", "run modules"),
+    (Limits(folders=("nightly",)), FILE, "weekly/a.py", "run files outside of 'nightly'"),
+    (Limits(folders=("a", "b c")), FILE, "a.py", "run files outside of 'a', 'b c'"),
+    (Limits(folders=("nightly",)), FILE, "nightly", "run files outside of 'nightly'"),
+    (Limits(folders=("nightly",)), FILE, "nightly2/a.py", "run files outside of 'nightly'"),
+    (Limits(folders=("nightly",)), FILE, "a/nightly/a.py", "run files outside of 'nightly'"),
+    (Limits(folders=()), FILE, "nightly/a.py", "run files"),
 )
-def test_what_is_over_the_limits_is_refused_in_one_sentence(limits, job, path, said):
-    assert refusal(limits, job, path) == f"the account R41 may not {said}"
 
 
-@pytest.mark.parametrize(
-    ("limits", "job", "path"),
-    [
-        (Limits(modules=("009XYZ", "009ABC")), module("009ABC"), ""),
-        (Limits(modules=("009A*",)), module("009ABC"), ""),
-        (Limits(folders=("a/b",)), FILE, "a/b/c/d.py"),
-        (Limits(folders=("x", "a")), FILE, "a/b.py"),
-        (Limits(modules=(), folders=()), CODE, ""),
-        (Limits(modules=(), code=False), FILE, "a.py"),
-        (Limits(folders=(), code=False), module("009ABC"), ""),
-    ],
+def test_what_is_over_the_limits_is_refused_in_one_sentence():
+    for limits, job, path, said in OVER:
+        assert refusal(limits, job, path) == f"the account R41 may not {said}"
+
+
+WITHIN = (
+    (Limits(modules=("009XYZ", "009ABC")), module("009ABC"), ""),
+    (Limits(modules=("009A*",)), module("009ABC"), ""),
+    (Limits(folders=("a/b",)), FILE, "a/b/c/d.py"),
+    (Limits(folders=("x", "a")), FILE, "a/b.py"),
+    (Limits(modules=(), folders=()), CODE, ""),
+    (Limits(modules=(), code=False), FILE, "a.py"),
+    (Limits(folders=(), code=False), module("009ABC"), ""),
 )
-def test_what_keeps_to_the_limits_is_not_refused(limits, job, path):
-    assert refusal(limits, job, path) == ""
+
+
+def test_what_keeps_to_the_limits_is_not_refused():
+    for limits, job, path in WITHIN:
+        assert refusal(limits, job, path) == "", (limits, job, path)
 
 
 def test_a_file_without_its_resolved_path_is_refused_whatever_its_name():
@@ -115,32 +114,32 @@ def test_limits_are_read_as_they_were_stored(limits):
     assert text is None or text.isascii()
 
 
-@pytest.mark.parametrize("limits", [None, UNLIMITED])
-def test_what_forbids_nothing_is_not_stored(limits):
-    assert to_json(limits) is None
+def test_what_forbids_nothing_is_not_stored():
+    assert to_json(None) is None
+    assert to_json(UNLIMITED) is None
     assert from_json(None) is None
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "{",
-        "[" * 100_000,
-        "null",
-        "[]",
-        "{}",
-        '{"modules": null, "folders": null}',
-        '{"modules": "009ABC", "folders": null, "code": true}',
-        '{"modules": [1], "folders": null, "code": true}',
-        '{"modules": null, "folders": null, "code": 1}',
-        '{"modules": null, "folders": null, "code": null}',
-        '{"modules": null, "folders": null, "code": true, "hours": []}',
-    ],
+UNREADABLE = (
+    "",
+    "{",
+    "[" * 100_000,
+    "null",
+    "[]",
+    "{}",
+    '{"modules": null, "folders": null}',
+    '{"modules": "009ABC", "folders": null, "code": true}',
+    '{"modules": [1], "folders": null, "code": true}',
+    '{"modules": null, "folders": null, "code": 1}',
+    '{"modules": null, "folders": null, "code": null}',
+    '{"modules": null, "folders": null, "code": true, "hours": []}',
 )
-def test_limits_that_cannot_be_read_forbid_everything(text):
-    assert from_json(text) == NOTHING
-    assert all(refusal(from_json(text), job, "a.py") for job in (CODE, FILE, module("009ABC")))
+
+
+def test_limits_that_cannot_be_read_forbid_everything():
+    for text in UNREADABLE:
+        assert from_json(text) == NOTHING, text
+        assert all(refusal(from_json(text), job, "a.py") for job in (CODE, FILE, module("009ABC"))), text
 
 
 JSON = st.recursive(

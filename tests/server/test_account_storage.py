@@ -169,13 +169,13 @@ def open_in_memory() -> sqlite3.Connection:
     return database
 
 
-@pytest.mark.parametrize("user", ["nobody", "R41", "r42", "R4_", "%", "", "ü" * 256])
-def test_a_user_without_a_password_has_decoy_keys_whose_salt_stays(path, database, user):
+def test_a_user_without_a_password_has_decoy_keys_whose_salt_stays(path, database):
     with closing(open_database(path)) as connection:
-        decoys = [Accounts(each).keys_of(user) for each in (database, database, connection)]
-    assert len({decoy.salt for decoy in decoys}) == 1
-    assert len({decoy.stored_key for decoy in decoys}) == 3
-    check_salt(decoys[0].salt)
+        for user in ("nobody", "R41", "r42", "R4_", "%", "", "ü" * 256):
+            decoys = [Accounts(each).keys_of(user) for each in (database, database, connection)]
+            assert len({decoy.salt for decoy in decoys}) == 1, user
+            assert len({decoy.stored_key for decoy in decoys}) == 3, user
+            check_salt(decoys[0].salt)
 
 
 def test_the_key_of_the_decoy_salts_is_made_once(database):

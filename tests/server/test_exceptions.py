@@ -24,6 +24,8 @@ from support.job_server import QuickServer
 from support.process import PATIENCE
 from support.raw_client import RawClient, connect, py_code, run
 
+pytestmark = pytest.mark.version("ssl and asyncio")
+
 NO_LOOP: Any = None  # which the handler does not look at
 
 
@@ -62,6 +64,7 @@ def wait_for_end(client: socket.socket) -> None:
         pass
 
 
+@pytest.mark.slow
 def test_a_handshake_that_is_none_is_one_line_without_a_traceback(tls_server):
     with open_socket(tls_server) as client:
         address = client.getsockname()
@@ -73,6 +76,7 @@ def test_a_handshake_that_is_none_is_one_line_without_a_traceback(tls_server):
     assert len(rest) == 4  # it listened, this, it was stopping, it stopped
 
 
+@pytest.mark.slow
 def test_so_is_a_certificate_that_the_client_does_not_accept(tls_server):
     with open_socket(tls_server) as client:
         address = client.getsockname()
@@ -81,6 +85,7 @@ def test_so_is_a_certificate_that_the_client_does_not_accept(tls_server):
     assert len(lines_about(tls_server, address)) <= 1  # TLS 1.3: the server may see it as a client that leaves
 
 
+@pytest.mark.slow
 def test_so_is_a_client_that_leaves_during_the_handshake(tls_server):
     with open_socket(tls_server) as client:
         address = client.getsockname()
@@ -91,6 +96,7 @@ def test_so_is_a_client_that_leaves_during_the_handshake(tls_server):
     assert "the TLS handshake failed: " in line
 
 
+@pytest.mark.slow
 def test_after_a_failed_handshake_the_server_serves_the_next_client(tls_server, authority):
     with open_socket(tls_server) as client:
         client.sendall(b"nonsense" * 100)
@@ -103,6 +109,7 @@ def test_after_a_failed_handshake_the_server_serves_the_next_client(tls_server, 
         assert client.report().output == {(1, "stdout"): "42\n"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jobs", [(), (py_code("import time; time.sleep(0.3); print('.')"),)], ids=["idle", "running"])
 def test_a_reset_is_at_most_one_line_without_a_traceback(tmp_path, jobs):
     with QuickServer(tmp_path / "home") as server:
@@ -140,6 +147,7 @@ def planted(tmp_path, caplog, plant) -> list[logging.LogRecord]:
     return caplog.records
 
 
+@pytest.mark.slow
 def test_an_exception_planted_in_a_callback_is_an_error_with_its_traceback(tmp_path, caplog):
     (record,) = planted(tmp_path, caplog, lambda loop: loop.call_soon(lambda: 1 / 0))
     assert record.levelno == logging.ERROR
@@ -147,6 +155,7 @@ def test_an_exception_planted_in_a_callback_is_an_error_with_its_traceback(tmp_p
     assert record.getMessage().startswith("internal error: Exception in callback ")
 
 
+@pytest.mark.slow
 def test_so_is_an_os_error_of_a_callback_which_is_no_connections(tmp_path, caplog):
     (record,) = planted(tmp_path, caplog, lambda loop: loop.call_soon(open, "/absent/file"))
     assert record.levelno == logging.ERROR
@@ -203,6 +212,7 @@ def test_a_connection_that_comes_when_the_server_has_stopped_is_not_worth_a_line
     assert caplog.records == []
 
 
+@pytest.mark.slow
 def test_a_refusal_that_the_protocol_does_not_allow_is_said_to_be_a_bug_and_is_not_lost(tmp_path, caplog, monkeypatch):
     async def refuse_the_login(_session: Session) -> None:
         raise Refusal(LOGIN, "too late")
