@@ -3,7 +3,9 @@ real server, and where the return code matters by the real command."""
 
 from __future__ import annotations
 
+import json
 import os
+from typing import NamedTuple
 
 import pytest
 
@@ -130,12 +132,13 @@ OUTPUTS = {
 
 
 def test_output_arrives_as_it_was_written_as_far_as_xml_can_carry_it(server):
-    """Of each stream, whatever the other one has."""
-    jobs = [py_code(f"import os; os.write({n}, {written!r})") for written in OUTPUTS for n in (1, 2)]
-    report = run(server, *jobs)
-    streams = [(arrives, stream) for arrives in OUTPUTS.values() for stream in ("stdout", "stderr")]
-    expected = {(job, stream): arrives.replace(os.linesep, "\n") for job, (arrives, stream) in enumerate(streams, 1)}
-    assert report == (expected, [("ok", "")] * len(jobs), "ok")
+    report = run(server, *(py_code(f"import os; os.write(1, {data!r}); os.write(2, {data!r})") for data in OUTPUTS))
+    expected = {
+        (job, stream): arrives.replace(os.linesep, "\n")
+        for job, arrives in enumerate(OUTPUTS.values(), 1)
+        for stream in ("stdout", "stderr")
+    }
+    assert report == (expected, [("ok", "")] * len(OUTPUTS), "ok")
 
 
 def test_much_output_arrives_whole_and_in_order(server):
@@ -175,30 +178,43 @@ def test_a_child_that_keeps_stdout_open_does_not_keep_the_job(server, tmp_path):
 # What a job finds
 
 
-def test_reading_standard_input_gets_its_end(server):
-    assert run(server, py_code("import sys; print(repr(sys.stdin.read()))")).output == {(1, "stdout"): "''\n"}
+class Found(NamedTuple):
+    """What the two jobs of a batch have found."""
+
+    session: str
+    environments: tuple[dict[str, str], ...]
+    stdin: tuple[str, ...]
 
 
-def test_a_job_knows_its_session_user_and_number(server):
-    ask = py_code("import os; print(*(os.environ['PLANTA_' + name] for name in ('SESSION', 'USER', 'JOB')))")
+@pytest.fixture(scope="module")
+def found(server):
+    look = py_code("import json, os, sys; print(json.dumps([dict(os.environ), sys.stdin.read()]))")
     with connect(server).log_in() as client:
-        client.submit(ask, ask)
-        report = client.report()
-    assert report.output == {
-        (1, "stdout"): f"{client.session} R41 1\n",
-        (2, "stdout"): f"{client.session} R41 2\n",
-    }
+        client.submit(look, look)
+        output = client.report().output
+    return Found(client.session, *zip(*(json.loads(output[job, "stdout"]) for job in (1, 2))))
 
 
-def test_a_job_does_not_see_the_servers_environment(server):
-    look = "import os; print(*(name in os.environ for name in ('PATH', 'SECRET_OF_THE_SERVER', 'PYTHONSTARTUP')))"
-    assert run(server, py_code(look)).output == {(1, "stdout"): "True False False\n"}
+def test_reading_standard_input_gets_its_end(found):
+    assert found.stdin == ("", "")
 
 
-def test_a_job_sees_of_it_what_programs_of_windows_expect(server):
-    report = run(server, py_code(f"import os; print([os.environ.get(name) for name in {NAMES_OF_WINDOWS!r}])"))
-    values = [os.environ.get(name, f"a value of {name}") for name in NAMES_OF_WINDOWS]
-    assert report.output[1, "stdout"].rstrip() == str(values)
+def test_a_job_knows_its_session_user_and_number(found):
+    names = ("PLANTA_SESSION", "PLANTA_USER", "PLANTA_JOB")
+    known = [tuple(environment[name] for name in names) for environment in found.environments]
+    assert known == [(found.session, "R41", "1"), (found.session, "R41", "2")]
+
+
+def test_a_job_does_not_see_the_servers_environment(found):
+    environment, _ = found.environments
+    assert "PATH" in environment
+    assert not {"SECRET_OF_THE_SERVER", "PYTHONSTARTUP"} & set(environment)
+
+
+def test_a_job_sees_of_it_what_programs_of_windows_expect(found):
+    environment, _ = found.environments
+    for name in NAMES_OF_WINDOWS:
+        assert environment[name] == os.environ.get(name, f"a value of {name}")
 
 
 def test_every_kind_of_job_works_in_py_and_imports_from_there(server):

@@ -35,7 +35,7 @@ pytestmark = [
 
 IS_EXHAUSTIVE = bool(os.environ.get("PLANTA_EXHAUSTIVE"))
 SILENT = 500 if IS_EXHAUSTIVE else 60
-SESSIONS = 1000 if IS_EXHAUSTIVE else 200
+SESSIONS = 1000 if IS_EXHAUSTIVE else 100
 LAZY = 50 if IS_EXHAUSTIVE else 10
 ROOM = 200  # descriptors that a process needs besides those of its sessions
 
