@@ -18,7 +18,7 @@ import trustme
 from headless.protocol.vocabulary import FAILED, QUEUED, RUNNING
 from headless.server import authentication, entrance, peer
 from headless.server.accounts import Account
-from headless.server.admission import Admission
+from headless.server.admission import Admission, BytesInFlight
 from headless.server.batch import Batch
 from headless.server.errors import Busy
 from headless.server.journal import AcceptedBatch, KnownBatch
@@ -34,8 +34,8 @@ from support.waiting import wait_until
 
 MIB = 1024 * 1024
 IS_EXHAUSTIVE = bool(os.environ.get("PLANTA_EXHAUSTIVE"))
-UNFINISHED = 60 if IS_EXHAUSTIVE else 10  # messages of 16 MiB
-LARGE_BATCHES, LARGE = (30, 15 * MIB) if IS_EXHAUSTIVE else (10, 4 * MIB)
+UNFINISHED = 60  # messages of 16 MiB
+LARGE_BATCHES, LARGE = (30, 15 * MIB) if IS_EXHAUSTIVE else (6, 2 * MIB)
 OTHER = "127.0.0.2"  # another address of this machine
 
 pytestmark = pytest.mark.slow
@@ -160,6 +160,38 @@ def test_a_handshake_counts_as_a_connection_until_it_enters():
 # Messages
 
 
+def test_bytes_of_messages_that_are_not_whole(tmp_path, monkeypatch):
+    """Whoever has more of them than there is room for is refused, and whoever leaves makes room."""
+    part, whole, held = 400 * 1024, in_jobs(py_code("#" * (400 * 1024))), []
+    hold = BytesInFlight.hold
+
+    def record(bytes_in_flight, count):
+        hold(bytes_in_flight, count)
+        held.append(count)
+
+    def is_accepted(client: RawClient) -> bool:
+        with client:
+            answer = client.ask(whole)
+            assert answer.tag == "accepted" or answer.attrib == {"reason": "busy"}
+            return answer.tag == "accepted"
+
+    def talk(enter):
+        clients = [enter().log_in() for _ in range(2)]
+        for number, client in enumerate(clients, 1):
+            client.sock.sendall(struct.pack(">I", MIB) + b"x" * part)
+            wait_until(lambda number=number: sum(held) >= number * part)
+        assert not is_accepted(enter().log_in())
+        with enter().log_in() as client:
+            client.submit(py_code("1"))  # a small one is not counted
+        clients[0].sock.close()
+        wait_until(lambda: is_accepted(enter().log_in()))
+        assert is_accepted(enter().log_in())  # what is accepted makes room, too
+
+    monkeypatch.setattr(BytesInFlight, "hold", record)
+    serve(tmp_path, talk, max_bytes_in_flight=MIB)
+
+
+@pytest.mark.large
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
 def test_bytes_in_flight_are_bounded_and_so_is_the_memory(own_server):
     announced = struct.pack(">I", 16 * MIB)
@@ -172,7 +204,7 @@ def test_bytes_in_flight_are_bounded_and_so_is_the_memory(own_server):
             client.sock.setblocking(False)
             refused += sends_all_or_is_refused(client, announced + b"x" * (16 * MIB - 1))
         assert refused >= UNFINISHED - 4
-        assert memory_of(own_server.process, "VmHWM") - before < 110 * MIB  # 64 to 90; 160 without a limit
+        assert memory_of(own_server.process, "VmHWM") - before < 150 * MIB  # 64 to 90; 961 without a limit
         assert run(own_server, py_code("1")).ended == "ok"
     with connect(own_server).log_in() as client:  # those who held them have left
         wait_until(lambda: memory_of(own_server.process) - before < 64 * MIB)
@@ -208,7 +240,7 @@ def test_the_time_of_a_message_that_has_begun(tmp_path):
             slow.sock.sendall(b"\0")
             before = time.monotonic()
             assert "not complete within 0.3 s" in slow.expect_refusal("busy")
-            assert time.monotonic() - before >= 0.3
+            assert time.monotonic() - before >= 0.2  # it is looked at every 0.1 s
             silent.submit(py_code("1"))  # who has not begun is waited for
 
     serve(tmp_path, talk, heartbeat=0.1, message_timeout=0.3)
@@ -365,11 +397,11 @@ def test_where_descriptors_are_few_silent_connections_disturb_no_job_and_no_logi
     server = few_descriptors
     gate, command = Gate(tmp_path / "gate"), Command(tmp_path)
     call = ("-s", server.address, "-a", "osuser", "-u", "R41", "-c", "1")
-    clients = [connect(server).log_in() for _ in range(3)]
+    clients = [connect(server).log_in() for _ in range(2)]
     for client in clients:
         client.submit(py_code(gate.code), py_code("import os; os.system('true')"), py_code("print(1)"))
     with ExitStack() as stack:
-        for _ in range(400):
+        for _ in range(300):
             sock = stack.enter_context(socket.socket())
             sock.setblocking(False)
             sock.connect_ex(("127.0.0.1", int(server.address.rpartition(":")[2])))
