@@ -214,45 +214,51 @@ def test_a_proof_of_the_password_of_an_earlier_account_is_none_for_the_next_one(
 # Limits that come later
 
 
-JOBS = {
-    "code": (py_code("1"), ["--no-code"], "run code"),
-    "a module": ("<module>009ABC</module>", ["--module", "00B*"], "run the module '009ABC'"),
-    "a file": ("<py_file>link.py</py_file>", ["--folder", "nightly"], "run files outside of 'nightly'"),
+LIMIT = ["--no-code", "--module", "00B*", "--folder", "nightly"]
+FORBIDDEN = {
+    py_code("1"): "run code",
+    "<module>009ABC</module>": "run the module '009ABC'",
+    "<py_file>weekly/a.py</py_file>": "run files outside of 'nightly'",
 }
+ALLOWED = "<py_file>nightly/a.py</py_file>"
 
 
-def make_files(server: QuickServer, link_to: str) -> None:
-    """A module, and files in two folders, of which link.py is one."""
+@pytest.fixture
+def _files(server):
+    """A module, and files in two folders."""
     (server.home / "modules" / "009ABC.py").touch()
     for folder in ("nightly", "weekly"):
-        (server.home / "py" / folder).mkdir(exist_ok=True)
+        (server.home / "py" / folder).mkdir()
         (server.home / "py" / folder / "a.py").touch()
-    (server.home / "py" / "link.py").symlink_to(f"{link_to}/a.py")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="links need a right of their own there")
-@pytest.mark.parametrize(("job", "limit", "forbidden"), JOBS.values(), ids=JOBS)
-def test_what_a_later_limit_forbids_does_not_start(server, gate, job, limit, forbidden):
-    make_files(server, "weekly")
+@pytest.mark.usefixtures("_files")
+def test_what_a_later_limit_forbids_does_not_start(server, gate):
     occupy(server, gate)
-    sessions = [accept(server, job, py_code("1")), accept(server, "<py_file>nightly/a.py</py_file>", job, job)]
-    user(server, "limit", "R41", *limit)
+    sessions = {job: [accept(server, job, ALLOWED), accept(server, ALLOWED, job, job)] for job in FORBIDDEN}
+    user(server, "limit", "R41", *LIMIT)
     gate.open()
-    refusal = ("failed", f"not started: the account R41 may not {forbidden}")
-    assert ends(server, sessions[0]) == [refusal, ("skipped", "")]
-    assert ends(server, sessions[1]) == [("ok", ""), refusal, ("skipped", "")]
+    for job, forbidden in FORBIDDEN.items():
+        refusal = ("failed", f"not started: the account R41 may not {forbidden}")
+        assert ends(server, sessions[job][0]) == [refusal, ("skipped", "")]
+        assert ends(server, sessions[job][1]) == [("ok", ""), refusal, ("skipped", "")]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need a right of their own there")
-@pytest.mark.parametrize(("target", "state"), [("nightly", "ok"), ("weekly", "failed"), ("/", "failed")])
-def test_a_file_is_judged_by_where_its_links_lead_when_it_is_to_start(server, gate, target, state):
-    make_files(server, "nightly")
+@pytest.mark.usefixtures("_files")
+def test_a_file_is_judged_by_where_its_links_lead_when_it_is_to_start(server, gate):
     user(server, "limit", "R41", "--folder", "nightly")
-    session = accept(server, py_code(gate.code), "<py_file>link.py</py_file>")
-    (server.home / "py" / "link.py").unlink()
-    (server.home / "py" / "link.py").symlink_to(f"{target}/a.py")
+    occupy(server, gate)
+    sessions = {}
+    for name in ("nightly", "weekly", "root"):
+        (server.home / "py" / f"{name}.py").symlink_to("nightly/a.py")
+        sessions[name] = accept(server, f"<py_file>{name}.py</py_file>")
+    for name, target in (("nightly", "./nightly/a.py"), ("weekly", "weekly/a.py"), ("root", "/a.py")):
+        (server.home / "py" / f"{name}.py").unlink()
+        (server.home / "py" / f"{name}.py").symlink_to(target)
     gate.open()
-    assert [found for found, _ in ends(server, session)] == ["ok", state]
+    found = {name: ends(server, session)[0][0] for name, session in sessions.items()}
+    assert found == {"nightly": "ok", "weekly": "failed", "root": "failed"}
 
 
 def test_a_limit_that_is_gone_when_a_job_is_to_start_forbids_nothing(server, gate):
