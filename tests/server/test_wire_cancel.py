@@ -21,10 +21,10 @@ from support.waiting import wait_until
 pytestmark = pytest.mark.slow
 
 
-@pytest.fixture
-def server(tmp_path):
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
     accounts = (Account("R43", current_user(), None),)
-    with QuickServer(tmp_path / "home", "--workers", "1", accounts=accounts) as server:
+    with QuickServer(tmp_path_factory.mktemp("cancel") / "home", "--workers", "4", accounts=accounts) as server:
         yield server
 
 
@@ -64,8 +64,8 @@ def test_a_batch_that_runs_is_ended_and_the_journal_says_by_whom(server, tmp_pat
     assert entries[0]["message"] == "cancelled by the account R41"
 
 
-def test_a_batch_that_waits_is_taken_back(server, tmp_path):
-    gate = Gate(tmp_path / "gate")
+def test_a_batch_that_waits_is_taken_back(own_server, tmp_path):
+    server, gate = own_server, Gate(tmp_path / "gate")
     with connect(server).log_in() as running, connect(server).log_in() as waiting:
         running.submit(py_code(gate.code))
         running.expect("started")
@@ -124,8 +124,8 @@ def earlier(tmp_path):
     return sessions
 
 
-def test_a_user_lists_all_sessions_that_are_not_over_and_the_last_ones_that_are(earlier, server, tmp_path):
-    gate = Gate(tmp_path / "gate")
+def test_a_user_lists_all_sessions_that_are_not_over_and_the_last_ones_that_are(earlier, own_server, tmp_path):
+    server, gate = own_server, Gate(tmp_path / "gate")
     over = list(earlier)
     for jobs in (("1", "print(2)"), ("1", "raise SystemExit('why')")):
         with connect(server).log_in() as client:
@@ -158,15 +158,14 @@ def test_nobody_lists_the_sessions_of_others(server):
         client.submit(py_code("1"))
         client.report()
     assert sessions(server, "R43") == []
-    assert [each["session"] for each in sessions(server)] == [client.session]
+    assert client.session in [each["session"] for each in sessions(server)]
 
 
 def test_a_title_that_xml_cannot_carry_is_listed_all_the_same(server):
     with connect(server).log_in() as client:
         client.submit(py_code("'\ud7ff'"))
         client.report()
-    (listed,) = sessions(server)
-    assert listed["title"] == "'\ud7ff'"
+    assert [each["title"] for each in sessions(server) if each["session"] == client.session] == ["'\ud7ff'"]
 
 
 def test_a_batch_that_was_cancelled_while_it_waited_does_not_start_whatever_is_read_of_requests(tmp_path, monkeypatch):
