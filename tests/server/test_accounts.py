@@ -28,7 +28,8 @@ def listed(home: str) -> list[str]:
     return prints("user", "list", "--home", home)
 
 
-def test_accounts_are_listed_by_name_with_the_ways_to_log_in_and_the_limits(home):
+def test_accounts_are_listed_by_name_with_the_ways_to_log_in_and_the_limits(home, monkeypatch):
+    monkeypatch.setattr("headless.server.accounts.COST", 10)
     stdin = f"{PASSWORD}\nnot this\n".encode()
     prints("user", "add", "R43", "--os-user", other_user(), "--password-stdin", "--home", home, stdin=stdin)
     prints("user", "add", "R40", "--os-user", other_user(), "--home", home)
@@ -166,6 +167,7 @@ WRONG = (
 )
 
 
+@pytest.mark.version("how argparse words it")
 def test_a_command_line_that_must_be_corrected_is_a_2(tmp_path):
     for argv in WRONG:
         done = run_here(*argv, *(("--home", str(tmp_path / "home")) if len(argv) > 1 else ()))

@@ -23,7 +23,8 @@ from support.job_processes import by_hand, new_shims, result_of
 from support.job_scripts import ALONE, HOW_IT_ENDS, PROCESSES, THE_INTERPRETER, WHAT_IT_USES, together
 from support.waiting import in_time
 
-pytestmark = [pytest.mark.slow, pytest.mark.version("the job's interpreter")]
+pytestmark = pytest.mark.slow
+of_the_interpreter = pytest.mark.version("the job's interpreter")
 
 AT_A_TIME = 4
 IS_EXHAUSTIVE = bool(os.environ.get("PLANTA_EXHAUSTIVE"))
@@ -98,6 +99,7 @@ def sample(table, always, count):
     return {name: table[name] for name in (*always, *chosen)}
 
 
+@of_the_interpreter
 def test_a_job_is_what_a_script_is(comparison):
     """One finds after the other what a single script finds, and prints it."""
     comparison.add("all", comparison.script(together({**THE_INTERPRETER, **WHAT_IT_USES})))
@@ -248,6 +250,7 @@ LOOK_AT_ENVIRONMENT = """
     """
 
 
+@of_the_interpreter
 def test_the_environment_is_the_jobs_and_all_of_it(comparison):
     script = comparison.script(LOOK_AT_ENVIRONMENT)
     for name, environment in sample(ENVIRONMENTS, THE_SERVERS, 2).items():
@@ -324,6 +327,7 @@ def test_each_job_has_a_hash_seed_of_its_own(folder):
     assert len({folder.as_job(script).stdout for _ in range(2)}) > 1
 
 
+@of_the_interpreter
 @pytest.mark.skipif(sys.version_info < (3, 11), reason="an older Python does not show where in a line")
 def test_a_traceback_shows_nothing_of_this_package(folder):
     result = folder.as_job(folder.script("def f(): return 1 + None\nf()"))

@@ -27,6 +27,7 @@ def test_clients_that_reset_their_connections_at_once_disturb_no_other(job_serve
     assert job_server.log.count("not accepted") <= 2  # the same line about connections once a second
 
 
+@pytest.mark.version("asyncio")
 @pytest.mark.parametrize(
     ("number", "pause"), [(errno.EMFILE, 1.0), (errno.ECONNABORTED, 0), (64, 0), (10057, 0)], ids=str
 )
@@ -66,6 +67,7 @@ def test_an_error_of_accept_does_not_end_the_listening(monkeypatch, number, paus
     assert pauses == [pause] * 3
 
 
+@pytest.mark.version("asyncio")
 def test_what_asyncio_does_not_retrieve_of_an_accept_on_windows_is_no_internal_error(caplog):
     async def accept_coro() -> None:
         raise OSError(64, "The specified network name is no longer available")

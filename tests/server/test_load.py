@@ -29,7 +29,6 @@ from support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.version("asyncio, and what its connections take of memory"),
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc"),
 ]
 
@@ -71,6 +70,7 @@ def connected(stack: ExitStack, server: JobServer) -> RawClient:
     return stack.enter_context(connect(server))
 
 
+@pytest.mark.version("asyncio")
 def test_silent_connections_are_closed_in_time_and_disturb_nobody(tmp_path):
     login_seconds = 1.0
     beginnings = [b"", b"\x00\x00", frame(osuser_login())[:-1]]
@@ -132,6 +132,7 @@ def unread(client: RawClient) -> int:
     return int.from_bytes(fcntl.ioctl(client.sock, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
+@pytest.mark.version("what asyncio takes of memory")
 def test_a_session_costs_little_that_waits_for_its_client_or_in_the_queue(server, tmp_path):
     gate = Gate(tmp_path / "gate")
     with ExitStack() as stack:
@@ -151,6 +152,7 @@ def test_a_session_costs_little_that_waits_for_its_client_or_in_the_queue(server
     assert (queued - logged_in) / SESSIONS < 20 * 1024  # 4 to 7 KiB
 
 
+@pytest.mark.version("asyncio")
 def test_a_server_can_stop_while_it_is_closing_a_connection(tmp_path):
     with ExitStack() as stack:
 

@@ -82,6 +82,7 @@ def certificate(tmp_path_factory):
     return authority, str(folder / "cert.pem"), str(folder / "key.pem")
 
 
+@pytest.mark.version("ssl")
 def test_with_a_certificate_every_connection_is_tls_from_its_first_byte(tmp_path, certificate):
     authority, cert, key = certificate
     context = ssl.create_default_context()
@@ -180,6 +181,7 @@ def test_who_gets_nothing_of_the_answer_gets_a_1(home, record):
         assert without("stdout", *argv, "--home", home) == (1, error)
 
 
+@pytest.mark.version("standard files that are closed")
 @in_a_shell
 def test_so_does_the_command_whose_output_is_closed(home):
     error = "headless user list: error: standard output is closed\n"
@@ -192,6 +194,7 @@ def test_a_password_is_not_read_from_where_nothing_is(home):
         assert without("stdin", "user", "add", "R50", *source, "--home", home) == (1, error)
 
 
+@pytest.mark.version("standard files that are closed")
 @in_a_shell
 def test_what_needs_no_answer_works_without_standard_files(home):
     assert run_with("<&- >&- 2>&-", "user", "add", "R50", "--os-user", "root", "--home", home) == (0, "", "")
@@ -200,6 +203,7 @@ def test_what_needs_no_answer_works_without_standard_files(home):
     assert prints("user", "list", "--home", home)[1:] == ["R50 osuser=root"]
 
 
+@pytest.mark.version("standard files that are closed")
 @in_a_shell
 def test_a_server_needs_no_standard_files(home):
     redirections = "<&- >&- 2>&-"  # so that its input ends at once, too

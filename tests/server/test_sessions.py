@@ -19,7 +19,7 @@ from support.scripted_server import Disconnected
 from support.sockets import reset
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.version("asyncio")]
 
 # Batches that are accepted
 

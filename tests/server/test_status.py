@@ -209,6 +209,11 @@ def cancel(home: Home, *argv: str) -> str:
     return line
 
 
+@pytest.fixture
+def _looks_often(monkeypatch):
+    monkeypatch.setattr("headless.server.commands.cancel._POLL_SECONDS", 0.01)
+
+
 class Canceller:
     """A server that does nothing but see to the next request, by this function, and hold the lock meanwhile."""
 
@@ -232,7 +237,7 @@ class Canceller:
             record = Record(database)
             wait_until(record.cancellations)
             self.seen = record.cancellations()
-            time.sleep(0.2)
+            time.sleep(0.05)  # who asks for it has looked
             with database:
                 self._see_to(record, self.seen[0])
                 record.drop_cancellation(*self.seen[0][:2])
@@ -243,6 +248,7 @@ def end_running(record: Record, request: Cancellation) -> None:
     record.finish(running.session, running.job, end(CANCELLED, f"cancelled by {request.requester}"))
 
 
+@pytest.mark.usefixtures("_looks_often")
 def test_a_session_is_cancelled_and_what_became_of_its_jobs_is_said(place, record):
     record.accept(batch("a", jobs=5))
     record.begin("a")
@@ -254,6 +260,7 @@ def test_a_session_is_cancelled_and_what_became_of_its_jobs_is_said(place, recor
     assert entry.message == f"cancelled by {current_user()}"
 
 
+@pytest.mark.usefixtures("_looks_often")
 def test_one_job_alone_is_cancelled(place, record):
     record.accept(batch("a", jobs=2))
     record.begin("a")
@@ -262,6 +269,7 @@ def test_one_job_alone_is_cancelled(place, record):
     assert server.seen == [Cancellation("a", 1, current_user())]
 
 
+@pytest.mark.usefixtures("_looks_often")
 def test_a_job_that_ends_meanwhile_had_ended(place, record):
     record.accept(batch("a"))
     record.begin("a")
@@ -269,6 +277,7 @@ def test_a_job_that_ends_meanwhile_had_ended(place, record):
         assert cancel(place, "a") == "had already ended: ok: 1"
 
 
+@pytest.mark.usefixtures("_looks_often")
 def test_a_request_that_the_server_drops_is_not_called_a_success(place, record):
     record.accept(batch("a"))
     with Canceller(place, lambda *_: None):

@@ -11,6 +11,8 @@ import pytest
 from headless.server.threads import Overloaded, Threads
 from support.waiting import in_time, until
 
+pytestmark = pytest.mark.version("asyncio and threads")
+
 
 @pytest.fixture
 def exhausted(monkeypatch):

@@ -108,7 +108,7 @@ def verified_in_five_minutes(throttle: Throttle, clock: Clock, patience: float) 
     return verified
 
 
-@pytest.mark.parametrize("patience", [0.1, 1, 10])
+@pytest.mark.parametrize("patience", [0.3, 1, 10])
 def test_neither_many_connections_nor_hanging_up_give_more_than_one_guess_a_second(throttle, clock, patience):
     assert 2 <= verified_in_five_minutes(throttle, clock, patience) <= 300 + 10
 
