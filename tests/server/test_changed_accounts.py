@@ -4,6 +4,7 @@ nothing to the next account, and what it may not run any more does not start."""
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import closing
 
 import pytest
@@ -167,7 +168,7 @@ REQUESTS = {
     "cancel": lambda session: f'<cancel session="{session}"/>',
     "sessions": lambda _: "<sessions/>",
 }
-CHANGES = {
+CHANGES: dict[str, Callable[[QuickServer], object]] = {
     "with another password": lambda server: user(server, "passwd", "R41", "--secret-file", "-"),
     "limited": lambda server: user(server, "limit", "R41", "--no-modules"),
     "replaced": replace,

@@ -237,6 +237,7 @@ def test_following_ends_by_ctrl_c_and_prints_nothing(place, record):
     over(record, "s")
     command = ["-m", "headless", "jobs", "--follow", "--home", str(place.folder)]
     with start(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
         assert process.stdout.readline().split()[0] == "s"
         process.send_signal(2)
         assert process.communicate(timeout=PATIENCE) == ("", "")

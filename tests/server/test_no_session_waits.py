@@ -14,6 +14,7 @@ import pytest
 from headless.server import authentication, entrance, peer, requests, retention
 from headless.server.accounts import Account, Accounts, keys_from_hash
 from headless.server.batch_queue import BatchQueue
+from headless.server.jobs import check_scripts
 from headless.server.journal import Journal
 from support import scram
 from support.credentials import HASH
@@ -88,7 +89,6 @@ def assert_sessions_run(address: str, *jobs: str) -> None:
 
 
 def test_a_batch_whose_files_are_being_looked_for(tmp_path, monkeypatch, hang):
-    check_scripts = entrance.check_scripts
 
     def check(home, account, jobs, seconds):
         if len(jobs) == 2:

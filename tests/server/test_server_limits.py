@@ -11,6 +11,7 @@ import sys
 import time
 import tracemalloc
 from contextlib import ExitStack
+from functools import partial
 
 import pytest
 import trustme
@@ -35,7 +36,7 @@ from support.waiting import wait_until
 MIB = 1024 * 1024
 IS_EXHAUSTIVE = bool(os.environ.get("PLANTA_EXHAUSTIVE"))
 UNFINISHED = 60  # messages of 16 MiB
-LARGE_BATCHES, LARGE = (30, 15 * MIB) if IS_EXHAUSTIVE else (6, 2 * MIB)
+LARGE_BATCHES, LARGE = (30, 15 * MIB) if IS_EXHAUSTIVE else (15, 2 * MIB)
 OTHER = "127.0.0.2"  # another address of this machine
 
 pytestmark = pytest.mark.slow
@@ -169,6 +170,9 @@ def test_bytes_of_messages_that_are_not_whole(tmp_path, monkeypatch):
         hold(bytes_in_flight, count)
         held.append(count)
 
+    def is_held(count: int) -> bool:
+        return sum(held) >= count
+
     def is_accepted(client: RawClient) -> bool:
         with client:
             answer = client.ask(whole)
@@ -179,7 +183,7 @@ def test_bytes_of_messages_that_are_not_whole(tmp_path, monkeypatch):
         clients = [enter().log_in() for _ in range(2)]
         for number, client in enumerate(clients, 1):
             client.sock.sendall(struct.pack(">I", MIB) + b"x" * part)
-            wait_until(lambda number=number: sum(held) >= number * part)
+            wait_until(partial(is_held, number * part))
         assert not is_accepted(enter().log_in())
         with enter().log_in() as client:
             client.submit(py_code("1"))  # a small one is not counted
