@@ -99,7 +99,7 @@ def test_a_client_that_does_not_read_costs_the_server_no_memory(server):
         wait_until(lambda: states(server, lazy.session) == ["ok"])
         assert run(server, py_code("1")).ended == "ok"
         growth = memory_of(server.process) - before
-    assert growth < 4 * 1024 * 1024  # 0.1 to 0.4 MiB
+    assert growth < 4 * 1024 * 1024  # 0.1 to 2.2 MiB, of 20
 
 
 def test_many_clients_that_do_not_read_cost_little(server):
