@@ -20,7 +20,7 @@ import resource
 
 from headless.server import posix_shims
 from support.job_processes import by_hand, new_shims, result_of
-from support.job_scripts import ALONE, HOW_IT_ENDS, PROCESSES, THE_INTERPRETER, WHAT_IT_USES, together
+from support.job_scripts import ALONE, HOW_IT_ENDS, POOLS, PROCESSES, THE_INTERPRETER, WHAT_IT_USES, together
 from support.waiting import in_time
 
 pytestmark = pytest.mark.slow
@@ -112,7 +112,7 @@ def test_a_job_is_what_a_script_is(comparison):
 
 @pytest.mark.large
 def test_a_job_is_what_a_script_is_whatever_ran_before(comparison):
-    for name, source in {**THE_INTERPRETER, **WHAT_IT_USES, **PROCESSES}.items():
+    for name, source in {**THE_INTERPRETER, **WHAT_IT_USES, **PROCESSES, **POOLS}.items():
         comparison.add(name, comparison.script(source))
     comparison.assert_same()
 

@@ -29,7 +29,7 @@ def server(tmp_path_factory):
     server = QuickServer(tmp_path_factory.mktemp("jobs") / "home", "--workers", "8")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SECRET_OF_THE_SERVER", "hunter2")
-        patch.setenv("PYTHONSTARTUP", "/nowhere")
+        patch.setenv("BASH_ENV", "/nowhere")
         for name in NAMES_OF_WINDOWS:
             if name not in os.environ:
                 patch.setenv(name, f"a value of {name}")
@@ -208,7 +208,7 @@ def test_a_job_knows_its_session_user_and_number(found):
 def test_a_job_does_not_see_the_servers_environment(found):
     environment, _ = found.environments
     assert "PATH" in environment
-    assert not {"SECRET_OF_THE_SERVER", "PYTHONSTARTUP"} & set(environment)
+    assert not {"SECRET_OF_THE_SERVER", "BASH_ENV"} & set(environment)
 
 
 def test_a_job_sees_of_it_what_programs_of_windows_expect(found):

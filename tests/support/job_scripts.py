@@ -166,21 +166,11 @@ PROCESSES = {
             process = multiprocessing.Process(target=ask, args=[queue])
             process.start(); print(queue.get()); process.join(); print(process.exitcode)
         """,
-    **{
-        f"multiprocessing, {method}": f"""
-            import multiprocessing
-            def square(x): return x * x
-            if __name__ == "__main__":
-                with multiprocessing.get_context("{method}").Pool(1) as pool: print(pool.map(square, range(5)))
-            """
-        for method in ("fork", "spawn", "forkserver")
-    },
-    "concurrent.futures": """
-        from concurrent.futures import *
+    "multiprocessing, fork": """
+        import multiprocessing
         def square(x): return x * x
         if __name__ == "__main__":
-            for executor in (ThreadPoolExecutor(2), ProcessPoolExecutor(1)):
-                with executor: print(list(executor.map(square, range(5))))
+            with multiprocessing.get_context("fork").Pool(1) as pool: print(pool.map(square, range(5)))
         """,
     "shared memory": """
         from multiprocessing import shared_memory
@@ -188,6 +178,26 @@ PROCESSES = {
             memory = shared_memory.SharedMemory(create=True, size=10)
             memory.buf[0] = 1; print(memory.buf[0]); memory.close(); memory.unlink()
         """,
+}  # fmt: skip
+
+# What takes as many processes again.
+POOLS = {
+    "concurrent.futures": """
+        from concurrent.futures import *
+        def square(x): return x * x
+        if __name__ == "__main__":
+            for executor in (ThreadPoolExecutor(2), ProcessPoolExecutor(1)):
+                with executor: print(list(executor.map(square, range(5))))
+        """,
+    **{
+        f"multiprocessing, {method}": f"""
+            import multiprocessing
+            def square(x): return x * x
+            if __name__ == "__main__":
+                with multiprocessing.get_context("{method}").Pool(1) as pool: print(pool.map(square, range(5)))
+            """
+        for method in ("spawn", "forkserver")
+    },
 }  # fmt: skip
 
 # What needs a process of its own: it ends it, or changes it, or is told apart by its name.
