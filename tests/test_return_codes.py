@@ -1,5 +1,6 @@
-"""Every row of the table of return codes, by several causes each: the real command against a server that sends exactly
-what the test gives it. What `-v` reports of the jobs (submitted or not) is checked with the code.
+"""Every row of the table of return codes, by several causes each: the client against a server that sends exactly what
+the test gives it, here in this process. What `-v` reports of the jobs (submitted or not) is checked with the code. That
+the process ends with the code is at the end of this file.
 """
 
 from __future__ import annotations
@@ -9,6 +10,9 @@ import struct
 
 import pytest
 
+from headless.server.accounts import Account
+from support.client_here import ClientHere
+from support.conversations import KEYS
 from support.credentials import HASH, SALT
 from support.dialogues import (
     ACCEPTED,
@@ -26,7 +30,8 @@ from support.dialogues import (
     serving,
 )
 from support.frames import frame
-from support.process import current_user
+from support.job_server import QuickServer
+from support.process import PATIENCE, current_user
 from support.scripted_server import ScriptedServer
 from support.sockets import reset
 
@@ -35,35 +40,52 @@ SUBMITTED = "jobs: submitted"
 UNKNOWN = "jobs: unknown"
 
 
-def run(command, server, *argv, wait=True):
-    return command("-s", server.address, "-v", *(["-t", "-1"] if wait else []), "-c", "pass", *argv)
+@pytest.fixture
+def client(tmp_path):
+    return ClientHere(tmp_path)
 
 
-def assert_failed(done, code, submission):
-    assert done.returncode == code
+def run(client, server, *argv, wait=True, **options):
+    return client(
+        "-s",
+        server.address,
+        "-v",
+        *(["-t", "-1"] if wait else []),
+        "-c",
+        "pass",
+        *argv,
+        **options,
+    )
+
+
+def assert_failed(done, code, submission, case=None):
     last = done.stdout.splitlines()[-1]
-    assert last.endswith(submission)
-    assert " info " in last
-    assert (done.stderr != "") == (code == 2)
+    found = (
+        done.returncode,
+        last.rpartition("; ")[2],
+        " info " in last,
+        done.stderr != "",
+    )
+    assert found == (code, submission, True, code == 2), case
 
 
 # 0: ended well, or accepted without -t
 
 
-def test_0_when_every_job_ended_well(command, scripted):
-    assert run(command, scripted(serving(*DONE))).returncode == 0
+def test_0_when_every_job_ended_well(client, scripted):
+    assert run(client, scripted(serving(*DONE))).returncode == 0
 
 
-def test_0_when_the_jobs_were_accepted_and_nobody_waits(command, scripted):
-    assert run(command, scripted(serving()), wait=False).returncode == 0
-    assert run(command, scripted(serving()), "-t", "0", wait=False).returncode == 0
+def test_0_when_the_jobs_were_accepted_and_nobody_waits(client, scripted):
+    assert run(client, scripted(serving()), wait=False).returncode == 0
+    assert run(client, scripted(serving()), "-t", "0", wait=False).returncode == 0
 
 
-def test_0_when_the_end_comes_within_the_time_out(command, scripted):
-    assert run(command, scripted(serving(*DONE)), "-t", "60", wait=False).returncode == 0
+def test_0_when_the_end_comes_within_the_time_out(client, scripted):
+    assert run(client, scripted(serving(*DONE)), "-t", "60", wait=False).returncode == 0
 
 
-def test_0_whatever_the_size_of_the_pieces_in_which_it_comes(command, scripted):
+def test_0_whatever_the_size_of_the_pieces_in_which_it_comes(client, scripted):
     def script(peer):
         peer.receive()
         for byte in frame(WELCOME):
@@ -73,26 +95,30 @@ def test_0_whatever_the_size_of_the_pieces_in_which_it_comes(command, scripted):
             peer.sock.sendall(bytes([byte]))
         peer.wait_for_disconnect()
 
-    assert run(command, scripted(script)).returncode == 0
+    assert run(client, scripted(script)).returncode == 0
 
 
-def test_0_for_several_jobs_in_turn(command, scripted):
-    second = ('<started job="2"/>', '<output job="2" stream="stderr">x</output>', '<finished job="2" status="ok"/>')
+def test_0_for_several_jobs_in_turn(client, scripted):
+    second = (
+        '<started job="2"/>',
+        '<output job="2" stream="stderr">x</output>',
+        '<finished job="2" status="ok"/>',
+    )
     server = scripted(serving(STARTED, FINISHED, *second, ENDED))
-    assert run(command, server, "-m", "009ABC").returncode == 0
+    assert run(client, server, "-m", "009ABC").returncode == 0
 
 
-def test_0_for_a_challenge_login_that_both_sides_prove(command, scripted):
+def test_0_for_a_challenge_login_that_both_sides_prove(client, scripted):
     server = scripted(challenging(*DONE))
-    assert run(command, server, "-u", "R41", "-p", command.secret_file()).returncode == 0
+    assert run(client, server, "-u", "R41", "-p", client.secret_file()).returncode == 0
 
 
-def test_0_over_ipv6(command):
+def test_0_over_ipv6(client):
     try:
         server = ScriptedServer(serving(*DONE), host="::1")
     except OSError:
         pytest.skip("this machine has no IPv6 loopback")
-    done = command("-s", f"[::1]:{server.port}", "-t", "-1", "-c", "pass")
+    done = client("-s", f"[::1]:{server.port}", "-t", "-1", "-c", "pass")
     server.close()
     assert done.returncode == 0
 
@@ -100,41 +126,49 @@ def test_0_over_ipv6(command):
 # 1: the session could not be had
 
 
-def test_1_when_the_name_is_not_resolved(command):
-    done = command("-s", "no-such-host.invalid:20000", "-v", "-c", "pass")
+def test_1_when_the_name_is_not_resolved(client):
+    done = client("-s", "no-such-host.invalid:20000", "-v", "-c", "pass")
     assert_failed(done, 1, NOT_SUBMITTED)
 
 
-def test_1_when_the_connection_is_refused(command):
+def test_1_when_the_connection_is_refused(client):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # and does not listen
-        done = command("-s", f"127.0.0.1:{bound.getsockname()[1]}", "-v", "-c", "pass")
+        done = client("-s", f"127.0.0.1:{bound.getsockname()[1]}", "-v", "-c", "pass")
     assert_failed(done, 1, NOT_SUBMITTED)
     assert "refused" in done.stdout
 
 
 @pytest.mark.parametrize("reason", ["busy", "protocol", "version"])
-def test_1_when_the_server_refuses_for_reasons_of_its_own(command, scripted, reason):
-    done = run(command, scripted(answering_login(f'<refused reason="{reason}">come later</refused>')))
+def test_1_when_the_server_refuses_for_reasons_of_its_own(client, scripted, reason):
+    done = run(
+        client,
+        scripted(answering_login(f'<refused reason="{reason}">come later</refused>')),
+    )
     assert_failed(done, 1, NOT_SUBMITTED)
     assert "come later" in done.stdout
 
 
 @pytest.mark.parametrize("reason", ["busy", "protocol"])
-def test_1_when_the_server_refuses_the_batch_for_reasons_of_its_own(command, scripted, reason):
-    done = run(command, scripted(answering_jobs(f'<refused reason="{reason}"/>')))
+def test_1_when_the_server_refuses_the_batch_for_reasons_of_its_own(client, scripted, reason):
+    done = run(client, scripted(answering_jobs(f'<refused reason="{reason}"/>')))
     assert_failed(done, 1, NOT_SUBMITTED)
 
 
-def test_1_when_the_server_refuses_what_it_has_accepted(command, scripted):
+def test_1_when_the_server_refuses_what_it_has_accepted(client, scripted):
     for reason in ("busy", "jobs", "login"):
-        assert_failed(run(command, scripted(serving(f'<refused reason="{reason}"/>'))), 1, SUBMITTED)
+        assert_failed(
+            run(client, scripted(serving(f'<refused reason="{reason}"/>'))),
+            1,
+            SUBMITTED,
+        )
 
 
 @pytest.mark.parametrize(
-    ("sent", "submission"), [(0, NOT_SUBMITTED), (1, UNKNOWN), (2, SUBMITTED), (3, SUBMITTED), (4, SUBMITTED)]
+    ("sent", "submission"),
+    [(0, NOT_SUBMITTED), (1, UNKNOWN), (2, SUBMITTED), (3, SUBMITTED), (4, SUBMITTED)],
 )
-def test_1_when_the_connection_ends_early(command, scripted, sent, submission):
+def test_1_when_the_connection_ends_early(client, scripted, sent, submission):
     def script(peer):
         for document in [WELCOME, ACCEPTED, STARTED, FINISHED][:sent]:
             if document in (WELCOME, ACCEPTED):
@@ -143,11 +177,11 @@ def test_1_when_the_connection_ends_early(command, scripted, sent, submission):
         if sent < 2:
             peer.receive()
 
-    assert_failed(run(command, scripted(script)), 1, submission)
+    assert_failed(run(client, scripted(script)), 1, submission)
 
 
 @pytest.mark.parametrize("answer", [(), (WELCOME,)])
-def test_1_when_the_connection_is_reset(command, scripted, answer):
+def test_1_when_the_connection_is_reset(client, scripted, answer):
     def script(peer):
         peer.receive()
         peer.send(*answer)
@@ -155,42 +189,47 @@ def test_1_when_the_connection_is_reset(command, scripted, answer):
             peer.receive()
         reset(peer.sock)
 
-    assert_failed(run(command, scripted(script), wait=False), 1, UNKNOWN if answer else NOT_SUBMITTED)
+    assert_failed(
+        run(client, scripted(script), wait=False),
+        1,
+        UNKNOWN if answer else NOT_SUBMITTED,
+    )
 
 
-@pytest.mark.parametrize(
-    "nonsense",
-    [
-        struct.pack(">I", 0),
-        struct.pack(">I", 4097) + b"x",
-        struct.pack(">I", 2**32 - 1),
-        b"HTTP/1.1 400 Bad Request\r\n\r\n",
-        frame("no xml"),
-        frame("<welcome"),
-        frame("<hello/>"),
-        frame('<welcome session="s1" colour="red"/>'),
-        frame("<welcome/>"),
-        frame('<!DOCTYPE welcome [<!ENTITY x SYSTEM "file:///etc/passwd">]><welcome session="s1"/>'),
-        frame('<welcome session="&x;"/>'),
-        frame('<welcome session="s1"/>'.encode("utf-16")),
-        frame(b'<welcome session="\xff"/>'),
-        frame('<welcome session="s1" signature="x"/>'),
-        frame('<welcome session="s1" heartbeat="0"/>'),
-        frame('<challenge nonce="n" salt="s"/>'),
-        frame(ACCEPTED),
-        frame("<alive/>"),
-        frame("<login/>"),
-    ],
-)
-def test_1_when_the_answer_to_the_login_is_nonsense(command, scripted, nonsense):
-    def script(peer):
-        peer.receive()
-        peer.sock.sendall(nonsense)
-        peer.wait_for_disconnect()
+NONSENSE = [
+    struct.pack(">I", 0),
+    struct.pack(">I", 4097) + b"x",
+    struct.pack(">I", 2**32 - 1),
+    b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    frame("no xml"),
+    frame("<welcome"),
+    frame("<hello/>"),
+    frame('<welcome session="s1" colour="red"/>'),
+    frame("<welcome/>"),
+    frame('<!DOCTYPE welcome [<!ENTITY x SYSTEM "file:///etc/passwd">]><welcome session="s1"/>'),
+    frame('<welcome session="&x;"/>'),
+    frame('<welcome session="s1"/>'.encode("utf-16")),
+    frame(b'<welcome session="\xff"/>'),
+    frame('<welcome session="s1" signature="x"/>'),
+    frame('<welcome session="s1" heartbeat="0"/>'),
+    frame('<challenge nonce="n" salt="s"/>'),
+    frame(ACCEPTED),
+    frame("<alive/>"),
+    frame("<login/>"),
+]
 
-    server = scripted(script)
-    assert_failed(run(command, server), 1, NOT_SUBMITTED)
-    assert not any("<jobs" in received for received in server.peers[0].received)
+
+def test_1_when_the_answer_to_the_login_is_nonsense(client, scripted):
+    for nonsense in NONSENSE:
+
+        def script(peer, nonsense=nonsense):
+            peer.receive()
+            peer.sock.sendall(nonsense)
+            peer.wait_for_disconnect()
+
+        server = scripted(script)
+        assert_failed(run(client, server), 1, NOT_SUBMITTED, nonsense)
+        assert not any("<jobs" in received for received in server.peers[0].received), nonsense
 
 
 @pytest.mark.parametrize(
@@ -201,114 +240,122 @@ def test_1_when_the_answer_to_the_login_is_nonsense(command, scripted, nonsense)
         (WELCOME, WELCOME),
     ],
 )
-def test_1_when_an_answer_comes_before_its_question(command, scripted, documents):
+def test_1_when_an_answer_comes_before_its_question(client, scripted, documents):
     server = scripted(answering_login(*documents))
-    assert_failed(run(command, server, wait=False), 1, NOT_SUBMITTED)
+    assert_failed(run(client, server, wait=False), 1, NOT_SUBMITTED)
 
 
-@pytest.mark.parametrize(
-    "documents",
-    [
-        (ENDED,),
-        (STARTED, ENDED),
-        (STARTED, FINISHED, FINISHED, ENDED),
-        (STARTED, STARTED, FINISHED, ENDED),
-        (FINISHED, ENDED),
-        (STARTED, FAILED, ENDED),
-        (STARTED, '<finished job="1" status="skipped"/>', ENDED),
-        (ACCEPTED, *DONE),
-        (WELCOME, *DONE),
-        ('<started job="2"/>', '<finished job="2" status="ok"/>', ENDED),
-        (STARTED, '<output job="2" stream="stdout">x</output>', FINISHED, ENDED),
-        (STARTED, FINISHED, '<started job="2"/>', '<finished job="2" status="ok"/>', ENDED),
-        (STARTED, FINISHED, '<output job="1" stream="stdout">x</output>', ENDED),
-        (STARTED, FINISHED, '<ended status="ok" more="1"/>'),
-        (STARTED, FINISHED, "<ended/>"),
-        (STARTED, FINISHED, '<ended status="OK"/>'),
-        (STARTED, FINISHED, '<ended status="ok">all well</ended>'),
-    ],
-)
-def test_1_when_the_report_of_the_jobs_is_not_in_order(command, scripted, documents):
-    assert_failed(run(command, scripted(serving(*documents))), 1, SUBMITTED)
+OUT_OF_ORDER = [
+    (ENDED,),
+    (STARTED, ENDED),
+    (STARTED, FINISHED, FINISHED, ENDED),
+    (STARTED, STARTED, FINISHED, ENDED),
+    (FINISHED, ENDED),
+    (STARTED, FAILED, ENDED),
+    (STARTED, '<finished job="1" status="skipped"/>', ENDED),
+    (ACCEPTED, *DONE),
+    (WELCOME, *DONE),
+    ('<started job="2"/>', '<finished job="2" status="ok"/>', ENDED),
+    (STARTED, '<output job="2" stream="stdout">x</output>', FINISHED, ENDED),
+    (STARTED, FINISHED, '<started job="2"/>', '<finished job="2" status="ok"/>', ENDED),
+    (STARTED, FINISHED, '<output job="1" stream="stdout">x</output>', ENDED),
+    (STARTED, FINISHED, '<ended status="ok" more="1"/>'),
+    (STARTED, FINISHED, "<ended/>"),
+    (STARTED, FINISHED, '<ended status="OK"/>'),
+    (STARTED, FINISHED, '<ended status="ok">all well</ended>'),
+]
 
 
-def test_1_when_something_follows_the_end(command, scripted):
-    done = run(command, scripted(answering_jobs(ACCEPTED, *DONE, "<alive/>")))
+def test_1_when_the_report_of_the_jobs_is_not_in_order(client, scripted):
+    for documents in OUT_OF_ORDER:
+        assert_failed(run(client, scripted(serving(*documents))), 1, SUBMITTED, documents)
+
+
+def test_1_when_something_follows_the_end(client, scripted):
+    done = run(client, scripted(answering_jobs(ACCEPTED, *DONE, "<alive/>")))
     assert_failed(done, 1, SUBMITTED)
 
 
 @pytest.mark.parametrize("documents", [(STARTED, FAILED, ENDED_FAILED), (STARTED, FAILED), (ENDED_FAILED,)])
-def test_1_when_a_job_failed(command, scripted, documents):
+def test_1_when_a_job_failed(client, scripted, documents):
     def script(peer):
         peer.receive()
         peer.send(WELCOME)
         peer.receive()
         peer.send(ACCEPTED, *documents)
 
-    assert_failed(run(command, scripted(script)), 1, SUBMITTED)
+    assert_failed(run(client, scripted(script)), 1, SUBMITTED)
 
 
-def test_1_names_the_job_that_failed_and_why(command, scripted):
-    done = run(command, scripted(serving(STARTED, FAILED, ENDED_FAILED)))
+def test_1_names_the_job_that_failed_and_why(client, scripted):
+    done = run(client, scripted(serving(STARTED, FAILED, ENDED_FAILED)))
     assert "job 1 failed: no such table" in done.stdout.splitlines()[-1]
 
 
-def test_1_when_the_server_cannot_prove_that_it_knows_the_password(command, scripted):
+def test_1_when_the_server_cannot_prove_that_it_knows_the_password(client, scripted):
     for signature in ("A" * 44, "nonsense", "ü"):
         server = scripted(challenging(*DONE, signature=signature))
-        done = run(command, server, "-u", "R41", "-p", command.secret_file(name=f"secret-{len(signature)}"))
+        done = run(
+            client,
+            server,
+            "-u",
+            "R41",
+            "-p",
+            client.secret_file(name=f"secret-{len(signature)}"),
+        )
         assert_failed(done, 1, NOT_SUBMITTED)
         assert not any("<jobs" in received for received in server.peers[0].received)
 
 
-@pytest.mark.parametrize(
-    "documents",
-    [
-        (WELCOME,),
-        ('<challenge nonce="{nonce}" salt="{salt}"/>',),
-        ('<challenge nonce="{nonce}xxxxxxxxxxxxxxxxxxxxxxx" salt="{salt}"/>',),
-        ('<challenge nonce="xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" salt="{salt}"/>',),
-        ('<challenge nonce="{nonce}xxxxxxxxxxxxxxxxxxxxxxxxxxxx" salt="$2b$09$abcdefghijklmnopqrstuu"/>',),
-        ('<challenge nonce="{nonce}xxxxxxxxxxxxxxxxxxxxxxxxxxxx" salt="$2b$16$abcdefghijklmnopqrstuu"/>',),
-        ('<challenge nonce="{nonce}xxxxxxxxxxxxxxxxxxxxxxxxxxxx" salt="$2x$10$abcdefghijklmnopqrstuu"/>',),
-        ('<challenge nonce="{nonce}xxxxxxxxxxxxxxxxxxxxxxxxxxxx" salt="{salt}"/>', WELCOME),
-    ],
-)
-def test_no_proof_leaves_for_a_challenge_that_is_not_right(command, scripted, documents):
-    def script(peer):
-        nonce = attribute(peer.receive(), "nonce")
-        peer.send(*(document.format(nonce=nonce, salt=SALT) for document in documents))
-        peer.wait_for_disconnect()
+WRONG_CHALLENGES = [
+    (WELCOME,),
+    ('<challenge nonce="{nonce}" salt="{salt}"/>',),
+    ('<challenge nonce="{nonce}xxxxxxxxxxxxxxxxxxxxxxx" salt="{salt}"/>',),
+    ('<challenge nonce="xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" salt="{salt}"/>',),
+    ('<challenge nonce="{nonce}xxxxxxxxxxxxxxxxxxxxxxxxxxxx" salt="$2b$09$abcdefghijklmnopqrstuu"/>',),
+    ('<challenge nonce="{nonce}xxxxxxxxxxxxxxxxxxxxxxxxxxxx" salt="$2b$16$abcdefghijklmnopqrstuu"/>',),
+    ('<challenge nonce="{nonce}xxxxxxxxxxxxxxxxxxxxxxxxxxxx" salt="$2x$10$abcdefghijklmnopqrstuu"/>',),
+    ('<challenge nonce="{nonce}xxxxxxxxxxxxxxxxxxxxxxxxxxxx" salt="{salt}"/>', WELCOME),
+]
 
-    server = scripted(script)
-    done = run(command, server, "-u", "R41", "-p", command.secret_file())
-    assert_failed(done, 1, NOT_SUBMITTED)
-    assert not any("proof" in received for received in server.peers[0].received)
+
+def test_no_proof_leaves_for_a_challenge_that_is_not_right(client, scripted):
+    secret = client.secret_file()
+    for documents in WRONG_CHALLENGES:
+
+        def script(peer, documents=documents):
+            nonce = attribute(peer.receive(), "nonce")
+            peer.send(*(document.format(nonce=nonce, salt=SALT) for document in documents))
+            peer.wait_for_disconnect()
+
+        server = scripted(script)
+        assert_failed(run(client, server, "-u", "R41", "-p", secret), 1, NOT_SUBMITTED, documents)
+        assert not any("proof" in received for received in server.peers[0].received), documents
 
 
 # 2: something must be corrected
 
 
 @pytest.mark.parametrize("reason", ["login", "jobs"])
-def test_2_when_the_server_refuses_what_the_caller_asks_for(command, scripted, reason):
+def test_2_when_the_server_refuses_what_the_caller_asks_for(client, scripted, reason):
     refused = f'<refused reason="{reason}">not you</refused>'
     server = scripted(answering_login(refused) if reason == "login" else answering_jobs(refused))
-    done = run(command, server, wait=False)
+    done = run(client, server, wait=False)
     assert_failed(done, 2, NOT_SUBMITTED)
     assert "not you" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_2_when_the_password_was_changed(command, scripted):
+def test_2_when_the_password_was_changed(client, scripted):
     server = scripted(challenging(salt="$2b$10$zbcdefghijklmnopqrstuu"))
-    done = run(command, server, "-u", "R41", "-p", command.secret_file())
+    done = run(client, server, "-u", "R41", "-p", client.secret_file())
     assert_failed(done, 2, NOT_SUBMITTED)
     assert "changed" in done.stderr
 
 
-def test_2_is_one_line_on_stderr_even_without_v(command, scripted):
+def test_2_is_one_line_on_stderr_even_without_v(client, scripted):
     server = scripted(answering_login('<refused reason="login">line one\nline two\x85</refused>'))
-    done = command("-s", server.address, "-c", "pass")
+    done = client("-s", server.address, "-c", "pass")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("planta_headless.py: error: ")
     assert len(done.stderr.splitlines()) == 1
@@ -317,12 +364,12 @@ def test_2_is_one_line_on_stderr_even_without_v(command, scripted):
 # 3: the time out, and only after the jobs were accepted
 
 
-def test_3_when_the_time_out_ran_out_after_acceptance(command, scripted):
-    done = run(command, scripted(serving(STARTED)), "-t", "1", wait=False)
+def test_3_when_the_time_out_ran_out_after_acceptance(client, scripted):
+    done = run(client, scripted(serving(STARTED)), wait=False, seconds=0.1)
     assert_failed(done, 3, SUBMITTED)
 
 
-def test_3_whatever_else_the_server_goes_on_sending(command, scripted):
+def test_3_whatever_else_the_server_goes_on_sending(client, scripted):
     def script(peer):
         peer.receive()
         peer.send(WELCOME)
@@ -331,36 +378,52 @@ def test_3_whatever_else_the_server_goes_on_sending(command, scripted):
         while True:
             peer.send("<alive/>")
 
-    assert run(command, scripted(script), "-t", "1", wait=False).returncode == 3
+    assert run(client, scripted(script), wait=False, seconds=0.1).returncode == 3
 
 
-# With the real server
-
-
-def test_the_real_server_and_the_real_command_agree_on_every_code(command, job_server):
-    def code(*argv):
-        return command("-s", job_server.address, *argv).returncode
-
-    secret = command.secret_file(job_server.hash_of_password())
-    challenge = ("-u", "R42", "-p", secret)
-    assert code("-t", "-1", "-c", "print(1)", "-c", "print(2)") == 0
-    assert code(*challenge, "-t", "-1", "-c", "print(1)") == 0
-    assert code("-c", "print(1)") == 0
-    assert code("-t", "-1", "-c", "raise SystemExit(3)") == 1
-    assert code("-m", "009XXX") == 2
-    assert code("-u", "nobody", "-c", "print(1)") == 2
-    assert code("-u", "R41", "-p", secret, "-c", "print(1)") == 2
-    assert code("-t", "1", "-c", "import time; time.sleep(60)") == 3
-
-
-def test_the_name_of_an_osuser_login_does_not_come_from_the_environment(command, scripted):
+def test_the_name_of_an_osuser_login_does_not_come_from_the_environment(client, scripted):
     server = scripted(serving())
-    done = command("-s", server.address, "-c", "pass", env={"LOGNAME": "mallory", "USER": "mallory"})
-    assert done.returncode == 0
+    assert (
+        client(
+            "-s",
+            server.address,
+            "-c",
+            "pass",
+            env={"LOGNAME": "mallory", "USER": "mallory"},
+        ).returncode
+        == 0
+    )
     assert f'os_user="{current_user()}"' in server.peers[0].received[0]
 
 
-def test_nothing_of_the_hash_is_sent(command, scripted):
+def test_nothing_of_the_hash_is_sent(client, scripted):
     server = scripted(challenging(*DONE))
-    assert run(command, server, "-u", "R41", "-p", command.secret_file()).returncode == 0
+    assert run(client, server, "-u", "R41", "-p", client.secret_file()).returncode == 0
     assert HASH[29:] not in "".join(server.peers[0].received)
+
+
+# With the real server, as processes
+
+
+@pytest.mark.slow
+@pytest.mark.version("asyncio, sqlite3 and lxml: both ends at work")
+def test_the_real_server_and_the_real_command_agree_on_every_code(command, tmp_path):
+    secret = command.secret_file()
+    challenge = ("-u", "R42", "-p", secret)
+    lines = {
+        ("-t", "-1", "-c", "print(1)", "-c", "print(2)"): 0,
+        (*challenge, "-t", "-1", "-c", "print(1)"): 0,
+        ("-c", "print(1)"): 0,
+        ("-t", "-1", "-c", "raise SystemExit(3)"): 1,
+        ("-m", "009XXX"): 2,
+        ("-u", "nobody", "-c", "print(1)"): 2,
+        ("-u", "R41", "-p", secret, "-c", "print(1)"): 2,
+    }
+    with QuickServer(tmp_path / "home", "--workers", "8", accounts=(Account("R42", None, KEYS),)) as server:
+        processes = [command.start("-s", server.address, *argv) for argv in lines]
+        for process in processes:
+            process.communicate(timeout=PATIENCE)
+        # Alone: its jobs have to be accepted within the second.
+        late = command("-s", server.address, "-t", "1", "-c", "import time; time.sleep(60)")
+    assert [process.returncode for process in processes] == [*lines.values()]
+    assert late.returncode == 3
