@@ -10,8 +10,9 @@ import struct
 
 import pytest
 
+from headless.protocol.wire import Accepted
 from headless.server.accounts import Account
-from support.client_here import ClientHere
+from support.client_here import ClientHere, StillClock
 from support.conversations import KEYS
 from support.credentials import HASH, SALT
 from support.dialogues import (
@@ -365,7 +366,8 @@ def test_2_is_one_line_on_stderr_even_without_v(client, scripted):
 
 
 def test_3_when_the_time_out_ran_out_after_acceptance(client, scripted):
-    done = run(client, scripted(serving(STARTED)), wait=False, seconds=0.1)
+    server = scripted(serving(STARTED))
+    done = client.by_clock(StillClock(start_at=Accepted), 0.05, "-s", server.address, "-v", "-c", "pass")
     assert_failed(done, 3, SUBMITTED)
 
 
@@ -378,7 +380,8 @@ def test_3_whatever_else_the_server_goes_on_sending(client, scripted):
         while True:
             peer.send("<alive/>")
 
-    assert run(client, scripted(script), wait=False, seconds=0.1).returncode == 3
+    server = scripted(script)
+    assert client.by_clock(StillClock(start_at=Accepted), 0.05, "-s", server.address, "-c", "pass").returncode == 3
 
 
 def test_the_name_of_an_osuser_login_does_not_come_from_the_environment(client, scripted):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -13,7 +14,9 @@ from unittest.mock import patch
 
 from headless import cli, commands
 from headless.client import call
-from headless.options import parse
+from headless.client.waiting import Waiter
+from headless.options import Options, parse
+from headless.protocol.wire import Event
 from support.credentials import HASH
 
 Ended = subprocess.CompletedProcess[str]
@@ -21,10 +24,7 @@ Ended = subprocess.CompletedProcess[str]
 
 def ended(run: Callable[[], int], argv: Sequence[str] = ()) -> Ended:
     """How this ends here: its return code, and what it prints, through descriptors as it does in a process."""
-    with (
-        TemporaryFile("w+", encoding="utf-8") as stdout,
-        TemporaryFile("w+", encoding="utf-8") as stderr,
-    ):
+    with TemporaryFile("w+", encoding="utf-8") as stdout, TemporaryFile("w+", encoding="utf-8") as stderr:
         with redirect_stdout(stdout), redirect_stderr(stderr):
             code = run()
         printed = []
@@ -41,28 +41,53 @@ def headless(*argv: str) -> Ended:
     return ended(lambda: commands.main(argv), argv)
 
 
+class StillClock:
+    """A client's clock, which stands still until the call has come to where its time is to count, on however slow a
+    machine: until `start` is called, or the client has taken an event of this kind."""
+
+    def __init__(self, start_at: type[Event] | None = None) -> None:
+        self._start_at = start_at
+        self._started: float | None = None
+
+    def __call__(self) -> float:
+        return 1000.0 + self.seconds()
+
+    def seconds(self) -> float:
+        """Since it has been started."""
+        return 0.0 if self._started is None else time.monotonic() - self._started
+
+    def start(self) -> None:
+        self._started = self._started or time.monotonic()
+
+    # As a receipt, which is told what happens.
+
+    def begin(self, options: Options, key: str) -> None:
+        pass
+
+    def observe(self, event: Event) -> None:
+        if self._start_at is not None and isinstance(event, self._start_at):
+            self.start()
+
+    def end(self, code: int, message: str, waiter: Waiter, session: object = None) -> int:  # noqa: ARG002
+        return code
+
+
 class ClientHere:
     """planta_headless.py, with the same call as support.process.Command."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def __call__(
-        self,
-        *argv: str,
-        seconds: float | None = None,
-        env: dict[str, str] | None = None,
-    ) -> Ended:
-        """With `seconds` these take the place of those of -t: a part of one, which no option can say. Without `env` the
-        environment is that of the tests."""
-
-        def run() -> int:
-            if seconds is None:
-                return cli.main(argv)
-            return call.run(parse(argv).replace(timeout=seconds))
-
+    def __call__(self, *argv: str, env: dict[str, str] | None = None) -> Ended:
+        """Without `env` the environment is that of the tests."""
         with patch.dict(os.environ, env or {}, clear=env is not None):
-            return ended(run, argv)
+            return ended(lambda: cli.main(argv), argv)
+
+    def by_clock(self, clock: StillClock, seconds: float, *argv: str) -> Ended:
+        """With another clock, and with `seconds` in the place of those of -t: a part of one no option can say."""
+        options = parse(argv).replace(timeout=seconds)
+        with patch.object(call, "Waiter", lambda: Waiter(clock)):
+            return ended(lambda: call.run(options, receipt=clock), argv)
 
     def secret_file(self, content: str = HASH + "\n", name: str = "secret") -> str:
         """A password file in the test's folder."""
