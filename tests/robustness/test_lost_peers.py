@@ -1,5 +1,6 @@
 """Peers that are stopped or gone: a real server that is stopped, a network that swallows everything or goes down, and
-keep-alive. The deadline holds within half a second of real time."""
+keep-alive. The client is here in this process, with a deadline of a tenth and a clock that stands still until its peer
+is gone, or in a network of its own, in real time."""
 
 from __future__ import annotations
 
@@ -11,21 +12,26 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from headless.protocol.wire import Accepted
 from headless.server.accounts import Account
 from support.black_hole import NOBODY
+from support.client_here import ClientHere, Ended, StillClock
 from support.conversations import KEYS
 from support.dialogues import STARTED, serving
 from support.job_server import QuickServer
 from support.process import PATIENCE, ROOT
 from support.raw_client import connect
 from support.scripted_server import Disconnected, Peer
-from support.timed_call import LATE, Timed, timed
+from support.timed_call import LATE, Timed, stalls
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+TENTH = 0.1  # of a second: the deadline
 LONG_JOB = "print(1, flush=True); import time; time.sleep(60)"
 linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has /proc/net/tcp")
 posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
@@ -37,7 +43,7 @@ posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows has no such sig
 class Relay:
     """Between a client and a server. Calls `at_stage(relay)` before it passes on the frame of this name."""
 
-    def __init__(self, address: str, stage: str, at_stage) -> None:
+    def __init__(self, address: str, stage: str, at_stage: Callable[[Relay], object]) -> None:
         host, _, port = address.rpartition(":")
         self._server = (host, int(port))
         self._begin = f"<{stage}"
@@ -80,10 +86,6 @@ def stop_server(real_server):
         os.kill(real_server.process.pid, signal.SIGCONT)
 
 
-def swallow(relay: Relay) -> None:
-    relay.swallows = True
-
-
 STAGES = [
     ("login", (1, "not submitted")),
     ("response", (1, "not submitted")),
@@ -93,27 +95,47 @@ STAGES = [
 ]
 
 
+@pytest.fixture
+def client(tmp_path):
+    return ClientHere(tmp_path)
+
+
+def assert_ended_at_deadline(done: Ended, clock: StillClock, code: int, submission: str) -> None:
+    last = done.stdout.splitlines()[-1]
+    assert (done.returncode, last.rpartition("; ")[2], done.stderr) == (code, f"jobs: {submission}", "")
+    assert code == 3 or "in time" in last
+    assert TENTH <= clock.seconds() <= TENTH + 4 * LATE
+
+
 @posix_only
-def test_a_server_that_was_stopped_before_the_connection_is_a_1_at_the_deadline(command, real_server, stop_server):
+def test_a_server_that_was_stopped_before_the_connection_is_a_1_at_the_deadline(client, real_server, stop_server):
     stop_server()
-    done = timed(command, real_server.address, "-t", "1")
-    assert any("connected to" in line for line in done.lines)  # by the kernel, whatever the server does
-    done.assert_ended_at_deadline(1, 1, "not submitted")
-
-
-@pytest.fixture(params=["stopped", "black hole"])
-def relay_to(request, scripted, real_server, stop_server):
-    """Makes the way to a real server that is gone from this stage on."""
-    fault = stop_server if request.param == "stopped" else swallow
-    return lambda stage: scripted(Relay(real_server.address, stage, fault))
+    clock = StillClock()
+    clock.start()
+    done = client.by_clock(clock, TENTH, "-s", real_server.address, "-v", "-c", "pass")
+    assert "connected to" in done.stdout  # by the kernel, whatever the server does
+    assert_ended_at_deadline(done, clock, 1, "not submitted")
 
 
 @posix_only
+@pytest.mark.parametrize("fault", ["stopped", "black hole"])
 @pytest.mark.parametrize(("stage", "ending"), STAGES)
-def test_the_deadline_holds_when_the_server_is_gone_without_notice(command, relay_to, stage, ending):
-    secret, seconds = command.secret_file(), 3  # in which the stage is reached on a slow machine, too
-    done = timed(command, relay_to(stage).address, "-u", "R42", "-p", secret, "-t", str(seconds), "-c", LONG_JOB)
-    done.assert_ended_at_deadline(seconds, *ending)
+def test_the_deadline_holds_when_the_server_is_gone_without_notice(  # noqa: PLR0917
+    client, scripted, real_server, stop_server, fault, stage, ending
+):
+    clock = StillClock(start_at=Accepted if ending[0] == 3 else None)
+
+    def go(relay: Relay) -> None:
+        relay.swallows = fault == "black hole"
+        if fault == "stopped":
+            stop_server()
+        if ending[0] != 3:
+            clock.start()
+
+    relay = scripted(Relay(real_server.address, stage, go))
+    secret = client.secret_file()
+    done = client.by_clock(clock, TENTH, "-s", relay.address, "-v", "-u", "R42", "-p", secret, "-c", LONG_JOB)
+    assert_ended_at_deadline(done, clock, *ending)
 
 
 # A network that swallows everything
@@ -135,37 +157,38 @@ def namespace():
     return pytest.skip(f"no network namespaces: {'; '.join(complaints)}")
 
 
-@pytest.fixture
-def black_holed(namespace, command):
-    """Makes a timed call in such a network."""
-
-    def call(*argv: str) -> Timed:
-        done = subprocess.run(
-            [*namespace, sys.executable, "-m", "support.black_hole", str(command.folder), *argv],
-            cwd=ROOT / "tests", capture_output=True, text=True, check=False, timeout=PATIENCE,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        return Timed(*json.loads(done.stdout))
-
-    return call
-
-
-def test_an_address_that_answers_nothing_is_a_1_at_the_deadline(black_holed):
-    done = black_holed("-s", f"{NOBODY}:20000", "-v", "-t", "1", "-c", "pass")
-    done.assert_ended(1, "not submitted")
-    assert done.ended - done.started >= 1
-    assert done.since("info connecting") <= 1 + LATE
-
-
-def test_a_network_that_goes_down_is_found_by_the_heartbeat(black_holed):
-    done = black_holed("-vvv", "-t", "-1", "-c", "pass")
-    done.assert_ended(1, "submitted")
-    assert "silent for more than 3 s" in done.lines[-1]
-    assert 3 <= done.since("received <") <= 3 + LATE
-
-
-def test_a_network_that_goes_down_does_not_stop_the_deadline(black_holed):
-    black_holed("-v", "-t", "2", "-c", "pass").assert_ended_at_deadline(2, 3, "submitted")
+def test_a_network_that_answers_nothing_or_goes_down_costs_no_deadline_and_is_found_by_the_heartbeat(
+    namespace, tmp_path
+):
+    """In three such networks at the same time."""
+    calls = {
+        "nobody": ("-s", f"{NOBODY}:20000", "-v", "-t", "1", "-c", "pass"),
+        "heartbeat": ("-vvv", "-t", "-1", "-c", "pass"),
+        "deadline": ("-v", "-t", "2", "-c", "pass"),
+    }
+    with stalls() as late, contextlib.ExitStack() as stack:
+        processes = []
+        for argv in calls.values():
+            line = [*namespace, sys.executable, "-m", "support.black_hole", str(tmp_path), *argv]
+            processes.append(
+                stack.enter_context(
+                    subprocess.Popen(
+                        line, cwd=ROOT / "tests", stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+                    )
+                )
+            )
+        done = {}
+        for name, process in zip(calls, processes):
+            stdout, stderr = process.communicate(timeout=PATIENCE)
+            assert process.returncode == 0, stderr
+            done[name] = Timed(*json.loads(stdout))
+    done["nobody"].assert_ended(1, "not submitted")
+    assert done["nobody"].ended - done["nobody"].started >= 1
+    assert done["nobody"].since("info connecting") <= 1 + LATE + late()
+    done["heartbeat"].assert_ended(1, "submitted")
+    assert "silent for more than 3 s" in done["heartbeat"].lines[-1]
+    assert 3 <= done["heartbeat"].since("received <") <= 3 + LATE + late()
+    done["deadline"].assert_ended_at_deadline(2, 3, "submitted", late())
 
 
 # Keep-alive, as the kernel shows it

@@ -1,10 +1,11 @@
-"""Peers that are slow or silent: the one deadline of the client holds within half a second of real time, and heartbeats
-end a dead wait. What the deadlines are, with a clock of the test's own, is in test_deadlines_and_addresses.py."""
+"""Peers that are slow or silent: the one deadline of the client holds within half a second, and heartbeats end a dead
+wait. Here in this process, with times of a tenth, on a clock that stands still until the peer is slow; and at the end
+of this file as processes in real time. What the deadlines are, with a clock of the test's own, is in
+test_deadlines_and_addresses.py."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import select
 import socket
 import ssl
@@ -12,15 +13,20 @@ import threading
 from collections.abc import Callable
 
 import pytest
-import trustme
 
+from headless.client import connection
+from headless.protocol.wire import Accepted, LoggedIn
+from support.client_here import ClientHere, Ended, StillClock
 from support.dialogues import DONE, WELCOME, challenging
 from support.frames import frame
 from support.process import PATIENCE
 from support.scripted_server import Disconnected, Peer, Script
 from support.sockets import full_listener
-from support.timed_call import LATE, timed
+from support.timed_call import LATE, ended_together, stalls, start_timed
 
+pytestmark = pytest.mark.slow
+TENTH = 0.1  # of a second: the deadline, or three heartbeats
+LATE_HERE = 4 * LATE  # where the peers are threads of the same process, and the machine may be busy
 ANSWERS = [  # what the server sends in turn, and how a -t ends that runs out before the last byte of it has come
     ("challenge", (1, "not submitted")),
     ("welcome", (1, "not submitted")),
@@ -63,7 +69,7 @@ def silence(_peer: Peer, _document: str) -> None:
     """Sends nothing."""
 
 
-def send_byte_by_byte(peer: Peer, data: bytes, pause: float = 0.1) -> None:
+def send_byte_by_byte(peer: Peer, data: bytes, pause: float) -> None:
     """Sends nothing more once the client has sent something or left."""
     with contextlib.suppress(OSError):
         for byte in data:
@@ -72,11 +78,12 @@ def send_byte_by_byte(peer: Peer, data: bytes, pause: float = 0.1) -> None:
                 return
 
 
-def trickle(pause: float = 0.1):
-    """Sends the answer one byte at a time."""
+def trickle(pause: float = 0.01) -> Instead:
+    """Sends the answer one byte at a time, and spaces inside it that last for long."""
 
     def send_slowly(peer: Peer, document: str) -> None:
-        send_byte_by_byte(peer, frame(document), pause)
+        name, rest = document[:-2].partition(" ")[::2]
+        send_byte_by_byte(peer, frame(f"{name} {1000 * ' '}{rest}{document[-2:]}"), pause)
 
     return send_slowly
 
@@ -102,67 +109,131 @@ def over_tls(script, context: ssl.SSLContext):
     return with_tls
 
 
+# The calls
+
+
+@pytest.fixture
+def client(tmp_path):
+    return ClientHere(tmp_path)
+
+
+def clock_for(answer: str) -> StillClock:
+    """It starts when the peer comes to this answer, or when the jobs are accepted if the time counts from there."""
+    return StillClock(start_at=Accepted if answer == "ended" else None)
+
+
+def first_starting(clock: StillClock, instead: Instead) -> Instead:
+    def start(peer: Peer, document: str) -> None:
+        if "<ended" not in document:
+            clock.start()
+        instead(peer, document)
+
+    return start
+
+
+def call(client: ClientHere, clock: StillClock, seconds: float, address: str, *argv: str) -> Ended:
+    jobs = () if "-c" in argv else ("-c", "pass")
+    return client.by_clock(clock, seconds, "-s", address, "-v", *argv, *jobs)
+
+
+def challenge(client: ClientHere) -> tuple[str, ...]:
+    return ("-u", "R41", "-p", client.secret_file())
+
+
+def assert_ended(done: Ended, code: int, submission: str) -> str:
+    """Returns the last line."""
+    assert done.stderr == ""
+    last = done.stdout.splitlines()[-1]
+    assert (done.returncode, last.rpartition("; ")[2]) == (code, f"jobs: {submission}")
+    return last
+
+
+def assert_ended_at_deadline(done: Ended, clock: StillClock, code: int, submission: str) -> None:
+    last = assert_ended(done, code, submission)
+    assert code == 3 or "in time" in last
+    assert TENTH <= clock.seconds() <= TENTH + LATE_HERE
+
+
 # One byte at a time
 
 
 @pytest.mark.parametrize(("answer", "ending"), ANSWERS)
-def test_an_answer_that_comes_byte_by_byte_does_not_outlast_the_deadline(command, scripted, answer, ending):
-    server = scripted(reluctant(answer, trickle()))
-    timed(command, server.address, "-t", "1", challenge=True).assert_ended_at_deadline(1, *ending)
+def test_an_answer_that_comes_byte_by_byte_does_not_outlast_the_deadline(client, scripted, answer, ending):
+    clock = clock_for(answer)
+    server = scripted(reluctant(answer, first_starting(clock, trickle())))
+    done = call(client, clock, TENTH, server.address, *challenge(client))
+    assert_ended_at_deadline(done, clock, *ending)
 
 
+@pytest.mark.version("ssl")
 @pytest.mark.parametrize(("answer", "ending"), ANSWERS[2:])
-def test_a_byte_a_second_is_no_silence_but_the_deadline_holds(command, scripted, answer, ending):
-    server = scripted(reluctant(answer, trickle(pause=1), heartbeat=1))
-    timed(command, server.address, "-t", "4", challenge=True).assert_ended_at_deadline(4, *ending)
+def test_tls_records_of_one_byte_do_not_outlast_the_deadline(  # noqa: PLR0917
+    client, scripted, tmp_path, monkeypatch, answer, ending
+):
+    import trustme  # which takes long to import
 
-
-@pytest.mark.parametrize(("answer", "ending"), ANSWERS[2:])
-def test_tls_records_of_one_byte_do_not_outlast_the_deadline(command, scripted, tmp_path, answer, ending):
-    authority = trustme.CA()
+    authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
     authority.cert_pem.write_to_path(str(tmp_path / "authority.pem"))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("127.0.0.1").configure_cert(context)
-    server = scripted(over_tls(reluctant(answer, trickle()), context))
-    trusting = {**os.environ, "SSL_CERT_FILE": str(tmp_path / "authority.pem")}
-    done = timed(command, f"tls://{server.address}", "-t", "1", challenge=True, env=trusting)
-    done.assert_ended_at_deadline(1, *ending)
+    authority.issue_cert("127.0.0.1", key_type=trustme.KeyType.ECDSA).configure_cert(context)
+    clock = clock_for(answer)
+    server = scripted(over_tls(reluctant(answer, first_starting(clock, trickle())), context))
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
+    done = call(client, clock, TENTH, f"tls://{server.address}", *challenge(client))
+    assert_ended_at_deadline(done, clock, *ending)
 
 
-def test_a_tls_handshake_that_comes_byte_by_byte_does_not_outlast_the_deadline(command, scripted):
+@pytest.mark.version("ssl")
+def test_a_tls_handshake_that_comes_byte_by_byte_does_not_outlast_the_deadline(client, scripted):
+    clock = StillClock()
+
     def script(peer: Peer) -> None:
         peer.sock.recv(4096)
-        send_byte_by_byte(peer, b"\x16\x03\x03\x10\x00\x02\x00\x0f\xfc" + bytes(200))  # a ServerHello of 4 KiB begins
+        clock.start()
+        # A ServerHello of 4 KiB begins.
+        send_byte_by_byte(peer, b"\x16\x03\x03\x10\x00\x02\x00\x0f\xfc" + bytes(1000), 0.01)
 
-    done = timed(command, f"tls://{scripted(script).address}", "-t", "1")
-    done.assert_ended_at_deadline(1, 1, "not submitted")
+    done = call(client, clock, TENTH, f"tls://{scripted(script).address}")
+    assert_ended_at_deadline(done, clock, 1, "not submitted")
 
 
 # No message, or half of one
 
 
 @pytest.mark.parametrize("scheme", ["", "tls://"])
-def test_a_server_that_never_sends_anything_is_a_1_at_the_deadline(command, scripted, scheme):
-    done = timed(command, scheme + scripted(Peer.wait_for_disconnect).address, "-t", "1")
-    done.assert_ended_at_deadline(1, 1, "not submitted")
+def test_a_server_that_never_sends_anything_is_a_1_at_the_deadline(client, scripted, scheme):
+    clock = StillClock()
+
+    def script(peer: Peer) -> None:
+        clock.start()
+        peer.wait_for_disconnect()
+
+    done = call(client, clock, TENTH, scheme + scripted(script).address)
+    assert_ended_at_deadline(done, clock, 1, "not submitted")
 
 
 @pytest.mark.parametrize("scheme", ["", "tls://"])
-def test_a_server_that_never_accepts_the_connection_is_a_1_at_the_deadline(command, scheme):
+def test_a_server_that_never_accepts_the_connection_is_a_1_at_the_deadline(client, scheme):
+    clock = StillClock()
     with contextlib.ExitStack() as stack:
-        done = timed(command, scheme + full_listener(stack), "-t", "1")
-    done.assert_ended(1, "not submitted")
-    assert done.ended - done.started >= 1
-    assert done.since("info connecting") <= 1 + LATE
+        address = full_listener(stack)
+        clock.start()
+        done = call(client, clock, TENTH, scheme + address)
+    assert_ended_at_deadline(done, clock, 1, "not submitted")
 
 
 @pytest.mark.parametrize("share", [0, 0.5])
 @pytest.mark.parametrize(("answer", "ending"), ANSWERS)
-def test_a_peer_that_will_send_no_more_is_a_1_at_once(command, scripted, answer, ending, share):
-    server = scripted(reluctant(answer, shut_down(share)))
-    done = timed(command, server.address, "-t", "-1", challenge=True)
-    done.assert_ended(1, ending[1])
-    assert done.since("info connecting") <= LATE
+def test_a_peer_that_will_send_no_more_is_a_1_at_once(client, scripted, answer, ending, share):
+    clock = StillClock()
+
+    def end(peer: Peer, document: str) -> None:
+        clock.start()
+        shut_down(share)(peer, document)
+
+    server = scripted(reluctant(answer, end))
+    assert_ended(call(client, clock, -1, server.address, *challenge(client)), 1, ending[1])
+    assert clock.seconds() <= LATE_HERE
 
 
 # 12 times 120,000 characters, each of them five in XML: 7 MB. More than 128 KiB no option can have on Linux.
@@ -186,26 +257,63 @@ def never_reading(scripted):
     left.set()
 
 
-def test_a_batch_that_nobody_reads_is_not_submitted_and_given_up_at_the_deadline(command, never_reading):
-    done = timed(command, never_reading(WELCOME).address, "-t", "1", *BIG_BATCH)
-    done.assert_ended_at_deadline(1, 1, "not submitted")
+def test_a_batch_that_nobody_reads_is_not_submitted_and_given_up_at_the_deadline(client, never_reading):
+    clock = StillClock(start_at=LoggedIn)
+    done = call(client, clock, TENTH, never_reading(WELCOME).address, *BIG_BATCH)
+    assert_ended_at_deadline(done, clock, 1, "not submitted")
 
 
 # Heartbeats
 
 
-def test_silence_of_more_than_three_heartbeats_ends_the_sending_of_a_batch_that_nobody_reads(command, never_reading):
-    done = timed(command, never_reading('<welcome session="s1" heartbeat="1"/>').address, "-t", "-1", *BIG_BATCH)
-    done.assert_ended(1, "not submitted")
-    assert 3 <= done.since("logged in") <= 3 + LATE
+@pytest.fixture
+def quick_heartbeats(monkeypatch):
+    """Three of them last as long as a tenth of one."""
+    monkeypatch.setattr(connection, "_MAX_MISSED_HEARTBEATS", TENTH)
 
 
+@pytest.mark.usefixtures("quick_heartbeats")
+def test_silence_of_more_than_three_heartbeats_ends_the_sending_of_a_batch_that_nobody_reads(client, never_reading):
+    clock = StillClock(start_at=LoggedIn)
+    done = call(client, clock, -1, never_reading('<welcome session="s1" heartbeat="1"/>').address, *BIG_BATCH)
+    assert "silent for more than" in assert_ended(done, 1, "not submitted")
+    assert TENTH <= clock.seconds() <= TENTH + LATE_HERE
+
+
+@pytest.mark.usefixtures("quick_heartbeats")
 @pytest.mark.parametrize(
     ("answer", "submission"),
     [("accepted", "unknown"), ("started", "submitted"), ("finished", "submitted"), ("ended", "submitted")],
 )
-def test_silence_of_more_than_three_heartbeats_ends_the_wait_for_every_answer(command, scripted, answer, submission):
-    server = scripted(reluctant(answer, silence, heartbeat=1))
-    done = timed(command, server.address, "-vv", "-t", "-1", challenge=True)
-    done.assert_ended(1, submission)
-    assert 3 <= done.since("received <") <= 3 + LATE
+def test_silence_of_more_than_three_heartbeats_ends_the_wait_for_every_answer(client, scripted, answer, submission):
+    clock = StillClock()
+
+    def fall_silent(_peer: Peer, _document: str) -> None:
+        clock.start()
+
+    server = scripted(reluctant(answer, fall_silent, heartbeat=1))
+    done = call(client, clock, -1, server.address, *challenge(client))
+    assert "silent for more than" in assert_ended(done, 1, submission)
+    assert TENTH <= clock.seconds() <= TENTH + LATE_HERE
+
+
+# As processes, in real time
+
+
+@pytest.mark.version("select and its time-outs")
+def test_deadlines_and_heartbeats_hold_in_real_time(command, scripted):
+    """All of them at the same time, and with what the machine itself is late."""
+    calls = {
+        "nothing": (scripted(Peer.wait_for_disconnect).address, "-t", "1"),
+        "silent": (scripted(reluctant("accepted", silence, heartbeat=1)).address, "-t", "-1"),
+        "slow": (scripted(reluctant("accepted", trickle(pause=1), heartbeat=1)).address, "-t", "4"),
+        "slow at the end": (scripted(reluctant("ended", trickle(pause=1), heartbeat=1)).address, "-t", "4"),
+    }
+    with stalls() as late:
+        started = [start_timed(command, *argv, challenge=name != "nothing") for name, argv in calls.items()]
+        done = dict(zip(calls, ended_together(started)))
+    done["nothing"].assert_ended_at_deadline(1, 1, "not submitted", late())
+    done["slow"].assert_ended_at_deadline(4, 1, "unknown", late())
+    done["slow at the end"].assert_ended_at_deadline(4, 3, "submitted", late())
+    done["silent"].assert_ended(1, "unknown")
+    assert 3 <= done["silent"].since("logged in") <= 3 + LATE + late()
