@@ -316,4 +316,5 @@ def test_deadlines_and_heartbeats_hold_in_real_time(command, scripted):
     done["slow"].assert_ended_at_deadline(4, 1, "unknown", late())
     done["slow at the end"].assert_ended_at_deadline(4, 3, "submitted", late())
     done["silent"].assert_ended(1, "unknown")
+    assert "silent for more than 3 s" in done["silent"].lines[-1]
     assert 3 <= done["silent"].since("logged in") <= 3 + LATE + late()

@@ -81,7 +81,7 @@ def ended_together(calls: Sequence[Started]) -> list[Timed]:
 @contextmanager
 def stalls() -> Iterator[Callable[[], float]]:
     """What to allow for a busy machine: several times as many seconds as it has come too late to a thread that only
-    sleeps, while the block ran."""
+    sleeps, while the block ran, but less than would make the next whole second of it."""
     worst = 0.0
     is_over = threading.Event()
 
@@ -95,7 +95,7 @@ def stalls() -> Iterator[Callable[[], float]]:
     thread = threading.Thread(target=sleep)
     thread.start()
     try:
-        yield lambda: 5 * worst
+        yield lambda: min(5 * worst, 0.45)
     finally:
         is_over.set()
         thread.join()
