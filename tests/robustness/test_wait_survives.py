@@ -1,42 +1,32 @@
 """The wait survives: whatever happens to connections and servers, a call with -t -1 ends with the true code of its
 jobs, each of which has run once, and its output is told without a gap or a repetition.
 
-PLANTA_EXHAUSTIVE=1 takes every byte, and thousands of random moments; PLANTA_SEED=N those of an earlier run.
+Most calls have the key of a batch that has run already: they are told all of it, as if it were new, and cost no job.
+PLANTA_EXHAUSTIVE=1 takes every byte, with a job for each, and thousands of random moments; PLANTA_SEED=N those of an
+earlier run.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 
 import pytest
 
-from headless.client import reconnection
+from headless.client import connection, reconnection
 from headless.client import session as session_module
-from headless.server.accounts import Account, keys_from_password
-from support.conversations import KEYS
-from support.credentials import HASH
-from support.frames import frames_in
-from support.in_process import serve_here
-from support.job_code import Gate
+from headless.protocol.wire import Accepted, Attached, LoggedIn
+from support.client_here import ClientHere, StillClock
 from support.job_server import QuickServer
-from support.persistent_calls import Told, call
-from support.raw_client import connect, py_code
+from support.persistent_calls import call
 from support.relay import CLIENT, FIN, RST, SERVER
+from support.survival import ACCOUNTS, EXHAUSTIVE, LOGINS, PRINTED, SEED, check, job, relay, runs_of, sizes_of
 from support.unreliable_relay import HOLE, NEVER, Ends, UnreliableRelay
 from support.waiting import wait_until
 
-EXHAUSTIVE = os.environ.get("PLANTA_EXHAUSTIVE") == "1"
-SEED = int(os.environ.get("PLANTA_SEED") or random.randrange(10**9))
-pytestmark = pytest.mark.timeout(8 * 3600 if EXHAUSTIVE else 120)
-ACCOUNTS = (Account("R42", None, KEYS),)
-LOGINS = {"osuser": "", "challenge": HASH}
-# Of several pieces, with characters of several bytes, and with an end that is no end of a line.
-PRINTED = {(1, "stdout"): "\u00e4\u20ac\U0001f600\n" * 3 + "end", (1, "stderr"): "\u00fc\n"}
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(8 * 3600 if EXHAUSTIVE else 120)]
 
 
 @pytest.fixture(scope="module")
@@ -45,66 +35,83 @@ def server(tmp_path_factory):
         yield server
 
 
-def job(runs: str, status: int = 0) -> str:
-    """Prints PRINTED, notes that it has run, and ends with this status."""
-    lines = [f"sys.{stream}.buffer.write({text.encode()!r})" for (_, stream), text in PRINTED.items()]
-    return "\n".join(["import sys", f"open({runs!r}, 'a').write('x')", *lines, f"sys.exit({status})"])
+class Batch:
+    """One that has run, as a call with its key is told of it."""
+
+    def __init__(self, server, folder, login: str, status: int) -> None:
+        self.path = folder / f"known {login} {status}"
+        self.key = os.urandom(16).hex()
+        self.status = status
+        self.code = job(str(self.path), status)
+        told = call(server.address, "-t", "-1", "-c", self.code, hash_=LOGINS[login], key=self.key)
+        assert (told.code, told.output) == (status, PRINTED)
 
 
-@contextmanager
-def relay(server, *ends: Ends):
-    """One whose first connections end there, and the further ones not at all."""
-    with UnreliableRelay(lambda: server.address, lambda n: ends[n] if n < len(ends) else Ends()) as relay:
-        yield relay
+@pytest.fixture(scope="module")
+def known(server, tmp_path_factory):
+    """Two batches that have run, for each login: one that has ended well, and one that has not."""
+    folder = tmp_path_factory.mktemp("known")
+    return {login: [Batch(server, folder, login, status) for status in (0, 1)] for login in LOGINS}
 
 
-def runs_of(path) -> int:
-    return len(path.read_text()) if path.exists() else 0
+@pytest.fixture
+def soon(monkeypatch):
+    """The next connection is tried at once."""
+    monkeypatch.setattr(reconnection, "_FIRST_PAUSE", 0.005)
 
 
-def sizes_of(server, login: str) -> dict[str, int]:
-    """How many bytes each side, and the server up to each message, sends in a call of which nothing is lost."""
-    with relay(server) as line:
-        told = call(line.address, "-t", "-1", "-c", job(os.devnull), hash_=LOGINS[login])
-    assert (told.code, told.output, told.connections) == (0, PRINTED, 1)
-    ends = {each.name: each.end for each in frames_in(line.passed[0][SERVER])}
-    return {**ends, **{side: len(data) for side, data in line.passed[0].items()}}
-
-
-def check(told: Told, path, first: dict[str, bytes], status: int = 0) -> str:
-    """What is wrong with a call that has lost connections; "" if nothing is. `first` is what has passed of the first
-    connection."""
-    was_welcome = any(each.name == "welcome" for each in frames_in(first[SERVER]))
-    count = runs_of(path)
-    if told.code == (1 if status else 0) and told.jobs == "submitted":
-        return "" if (count, told.output) == (1, PRINTED) else f"told {told}, {count} runs"
-    # What came just before a reset may be lost.
-    is_unknown = told.jobs == "not submitted" and count == 0 and told.code == 1
-    return "" if is_unknown and (not was_welcome or told.connections == 1) else f"told {told}, {count} runs"
-
-
-@pytest.mark.parametrize("login", LOGINS)
-@pytest.mark.parametrize("by", [FIN, RST])
-@pytest.mark.parametrize("side", [CLIENT, SERVER])
-def test_wherever_a_connection_ends_another_one_goes_on(server, tmp_path, login, by, side):
-    """Every byte of the first connection with PLANTA_EXHAUSTIVE, else a part of them that differs from run to run."""
-    size = sizes_of(server, login)[side]
-    step = 1 if EXHAUSTIVE else 17
-    wrong = []
-    for offset in range(SEED % step, size + 1, step):
-        path = tmp_path / f"{offset}"
-        status = offset % 2
-        with relay(server, Ends(**{side: offset}, by=by)) as line:
-            told = call(line.address, "-t", "-1", "-c", job(str(path), status), hash_=LOGINS[login])
-        problem = check(told, path, line.passed[0], status)
+def wrong_cuts(server, folder, login: str, ends: list[Ends], known: list[Batch] | None = None) -> list[object]:
+    """Of calls whose first connection ends there, those that have gone wrong."""
+    wrong: list[object] = []
+    for number, end in enumerate(ends):
+        status = number % 2
+        path, key = (known[status].path, known[status].key) if known else (folder / f"{number}", "")
+        with relay(server, end) as line:
+            told = call(line.address, "-t", "-1", "-c", job(str(path), status), hash_=LOGINS[login], key=key)
+        problem = check(told, runs_of(path), line.passed[0], status, is_known=bool(known))
         if problem:
-            wrong.append((offset, problem))
+            wrong.append((end, problem))
+    return wrong
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("login", LOGINS)
+@pytest.mark.parametrize("side", [CLIENT, SERVER])
+def test_wherever_a_connection_ends_another_one_goes_on(server, known, tmp_path, login, side):
+    """Every byte of the first connection with PLANTA_EXHAUSTIVE, else a part of them that differs from run to run: most
+    with a known batch, and some with a new one, among them such as end a message."""
+    chance = random.Random(f"{SEED} {login} {side}")
+    sizes = sizes_of(server, login)
+    every = [Ends(**{side: offset}, by=by) for offset in range(sizes[side] + 1) for by in (FIN, RST)]
+    if EXHAUSTIVE:
+        assert wrong_cuts(server, tmp_path, login, every) == []
+        return
+    step = 41
+    some = every[chance.randrange(step) :: step]
+    bounds = [sizes[name] + near for name in sizes if name not in (CLIENT, SERVER) for near in (-1, 0, 1)]
+    new = [Ends(server=at, by=chance.choice((FIN, RST))) for at in chance.sample(bounds, 3)]
+    if side == CLIENT:  # where the server has all, or all but a byte, and the client has heard nothing of it
+        new = [Ends(client=sizes[CLIENT] - less, by=by) for less, by in ((0, FIN), (0, RST), (1, RST))]
+    wrong = wrong_cuts(server, tmp_path, login, some, known[login])
+    wrong += wrong_cuts(server, tmp_path, login, [*new, chance.choice(every)])
     assert wrong == [], f"PLANTA_SEED={SEED}"
 
 
+@pytest.mark.large
+@pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("login", LOGINS)
-def test_a_line_that_drops_every_connection_only_costs_time(server, tmp_path, login):
-    chance = random.Random(SEED)
+@pytest.mark.parametrize("side", [CLIENT, SERVER])
+def test_wherever_a_connection_ends_with_a_new_job_another_one_goes_on(server, tmp_path, login, side):
+    step = 17
+    offsets = range(SEED % step, sizes_of(server, login)[side] + 1, step)
+    ends = [Ends(**{side: offset}, by=by) for offset in offsets for by in (FIN, RST)]
+    assert wrong_cuts(server, tmp_path, login, ends) == [], f"PLANTA_SEED={SEED}"
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("login", LOGINS)
+def test_a_line_that_drops_every_connection_only_costs_time(server, known, tmp_path, login):
+    chance = random.Random(f"{SEED} {login}")
 
     def ends_of(_: int) -> Ends:
         return Ends(
@@ -112,182 +119,72 @@ def test_a_line_that_drops_every_connection_only_costs_time(server, tmp_path, lo
         )
 
     wrong = []
-    for number in range(10_000 if EXHAUSTIVE else 20):
-        path = tmp_path / f"{number}"
+    for number in range(10_000 if EXHAUSTIVE else 15):
+        batch = None if EXHAUSTIVE or number < 3 else known[login][0]
+        path, key = (batch.path, batch.key) if batch else (tmp_path / f"{number}", "")
         with UnreliableRelay(lambda: server.address, ends_of) as line:
-            told = call(line.address, "-t", "-1", "-c", job(str(path)), hash_=LOGINS[login])
-        problem = check(told, path, line.passed[0])
+            told = call(line.address, "-t", "-1", "-c", job(str(path)), hash_=LOGINS[login], key=key)
+        problem = check(told, runs_of(path), line.passed[0], is_known=batch is not None)
         if problem:
             wrong.append((number, problem))
     assert wrong == [], f"PLANTA_SEED={SEED}"
 
 
-# Servers that die, and others
-
-
-class Restarts:
-    """Ends the server, and starts it again, at random moments while the block runs, but not for ever: on a slow machine
-    a server may live too short to be found."""
-
-    def __init__(self, server: QuickServer, chance: random.Random) -> None:
-        self._server = server
-        self._chance = chance
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-
-    def __enter__(self) -> Restarts:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        for _ in range(6):
-            if self._is_over.wait(self._chance.uniform(0, 0.4)):
-                return
-            if self._chance.random() < 0.7:
-                self._server.crash()
-            else:
-                self._server.stop()
-            self._server.start()
-
-
-@pytest.mark.parametrize("login", LOGINS)
-def test_a_server_that_is_killed_again_and_again_only_costs_time(tmp_path, login):
-    """It is killed, or stopped, at any moment, and the next one has another port."""
-    chance = random.Random(SEED)
-    wrong = []
-    with QuickServer(tmp_path / "home", "--workers", "4", accounts=ACCOUNTS, ends_jobs=False) as server:
-        for number in range(300 if EXHAUSTIVE else 2):
-            path = tmp_path / f"{number}"
-            code = job(str(path)).replace("sys.exit", f"import time; time.sleep({chance.uniform(0, 1):.2f}); sys.exit")
-            with UnreliableRelay(lambda: server.address, lambda _: Ends()) as line:
-                with Restarts(server, chance):
-                    told = call(line.address, "-t", "-1", "-c", code, "-c", "1", hash_=LOGINS[login])
-                problem = check(told, path, line.passed[0] if line.passed else {SERVER: b""})
-            if problem:
-                wrong.append((number, problem))
-    assert wrong == [], f"PLANTA_SEED={SEED}"
-
-
-class Replaced:
-    """A server that is replaced by another one as soon as its client knows that it has accepted a job."""
-
-    def __init__(self, first: QuickServer, second: QuickServer) -> None:
-        self.now = first
-        self._first, self._second = first, second
-
-    def replace(self, line: UnreliableRelay) -> None:
-        wait_until(lambda: line.passed and b"<started" in line.passed[0][SERVER])
-        self.now = self._second
-        self._first.crash()
-
-
-def told_by_another(tmp_path, accounts: tuple[Account, ...], hash_: str) -> Told:
-    """What becomes of a call whose server is replaced by one with these accounts while its job runs."""
-    gate = Gate(tmp_path / "gate")
-    with (
-        QuickServer(tmp_path / "first", accounts=ACCOUNTS, ends_jobs=False) as first,
-        QuickServer(tmp_path / "second", accounts=accounts) as second,
-    ):
-        replaced = Replaced(first, second)
-        with UnreliableRelay(lambda: replaced.now.address, lambda _: Ends()) as line, ThreadPoolExecutor(1) as pool:
-            done = pool.submit(replaced.replace, line)
-            told = call(line.address, "-t", "-1", "-c", gate.code, hash_=hash_)
-            done.result()
-        gate.open()
-    return told
-
-
-@pytest.mark.parametrize("login", LOGINS)
-def test_a_server_that_has_lost_its_journal_makes_a_1(tmp_path, login):
-    told = told_by_another(tmp_path, ACCOUNTS, LOGINS[login])
-    assert told[:2] == (1, "submitted")
-    assert told.text == "another server answers, or one that has lost its journal"
-
-
-@pytest.mark.parametrize("login", LOGINS)
-def test_a_server_that_has_lost_its_journal_before_accepted_was_heard_is_not_given_the_jobs(server, tmp_path, login):
-    """It would run them a second time: it does not know the key."""
-    path = tmp_path / "runs"
-    with QuickServer(tmp_path / "home", accounts=ACCOUNTS) as second:
-        ends = Ends(server=sizes_of(server, login)["welcome"] + 1)
-
-        def ends_of(n: int) -> Ends:
-            return ends if n == 0 else Ends()
-
-        with UnreliableRelay(lambda: second.address if line.count else server.address, ends_of) as line:
-            told = call(line.address, "-t", "-1", "-c", job(str(path)), hash_=LOGINS[login])
-        assert second.query("SELECT count(*) FROM batches") == (0,)
-    assert told[:2] == (1, "unknown")
-    assert told.text == "another server answers, or one that has lost its journal"
-    wait_until(lambda: runs_of(path) == 1)
-
-
-def test_another_server_at_the_address_makes_a_1_because_it_cannot_prove_itself(tmp_path):
-    """It has other keys for the salt of the password file."""
-    others = Account("R42", None, KEYS.replace(stored_key=os.urandom(32), server_key=os.urandom(32)))
-    told = told_by_another(tmp_path, (others,), HASH)
-    assert told[:2] == (1, "submitted")
-
-
-def test_a_password_that_was_changed_meanwhile_makes_a_1_and_no_2(tmp_path):
-    """The call was right when it began."""
-    others = Account("R42", None, keys_from_password("another"))
-    told = told_by_another(tmp_path, (others,), HASH)
-    assert told[:2] == (1, "submitted")
-    assert "another salt" in told.text
-
-
-def test_two_clients_with_the_same_key_are_told_the_same_of_one_run(server, tmp_path):
-    key, path = os.urandom(16).hex(), tmp_path / "runs"
-    code = job(str(path))
-    with connect(server).log_in() as other:
-        session = other.submit(py_code(code), key=key)
-        told = call(server.address, "-t", "-1", "-u", "R41", "-c", code, key=key)
-        assert other.report().output == told.output == PRINTED
-    assert (told.code, told.session, runs_of(path)) == (0, session, 1)
-
-
 # Time
 
 
-def test_a_connection_that_is_dead_is_noticed_by_its_missing_heartbeats_and_replaced(command, tmp_path):
-    gate = Gate(tmp_path / "gate")
-    told = []
-
-    def talk(address: str) -> None:
-        with UnreliableRelay(lambda: address, lambda n: Ends(server=450, by=HOLE) if n == 0 else Ends()) as line:
-            threading.Timer(1, gate.open).start()
-            begun = time.monotonic()
-            told.append(
-                command("-s", line.address, "-t", "-1", "-v", "-c", f"print('x' * 300, flush=True)\n{gate.code}")
-            )
-            told.append(time.monotonic() - begun)
-
-    serve_here(tmp_path / "home", talk, heartbeat=1)
-    done, seconds = told
-    assert done.returncode == 0
-    assert "info the server has been silent for more than 3 s; connecting again in 0.1 s\n" in done.stdout
-    assert done.stdout.count("job 1 stdout: " + "x" * 300) == 1
-    assert 3 < seconds < 10
+@pytest.fixture
+def client(tmp_path):
+    return ClientHere(tmp_path)
 
 
-def test_a_server_that_does_not_answer_to_the_key_in_time_leaves_it_unknown(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(session_module, "acceptance_seconds", lambda _options: 1.0)
-    sizes = sizes_of(server, "osuser")
-    path = tmp_path / "runs"
-    with UnreliableRelay(lambda: server.address, lambda _: Ends(server=sizes["welcome"] + 5)) as line:
+@pytest.fixture(scope="module")
+def sizes(server):
+    return sizes_of(server, "osuser")
+
+
+def test_a_connection_that_is_dead_is_noticed_by_its_missing_heartbeats_and_replaced(server, client, gate, monkeypatch):
+    """Here after a hundredth of one, which is of the server's 30 seconds."""
+    monkeypatch.setattr(connection, "_MAX_MISSED_HEARTBEATS", 0.01)
+    code = f"print('x' * 300, flush=True)\n{gate.code}"
+
+    def open_at_the_second() -> None:
+        wait_until(lambda: line.count > 1)
+        gate.open()
+
+    with (
+        UnreliableRelay(lambda: server.address, lambda n: Ends(server=450, by=HOLE) if n == 0 else Ends()) as line,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        opened = pool.submit(open_at_the_second)
         begun = time.monotonic()
-        told = call(line.address, "-t", "-1", "-c", job(str(path)))
+        done = client("-s", line.address, "-t", "-1", "-v", "-c", code)
         seconds = time.monotonic() - begun
-    assert told[:2] == (1, "unknown")
-    assert told.text.startswith("the server has not accepted the jobs in time (")
-    assert told.connections > 2
+        opened.result()
+    assert done.returncode == 0
+    assert "info the server has been silent for more than 0 s; connecting again in 0.1 s\n" in done.stdout
+    assert done.stdout.count("job 1 stdout: " + "x" * 300) == 1
+    assert 0.3 < seconds < 10
+
+
+AGAIN = "; connecting again in "
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_server_that_does_not_answer_to_the_key_in_time_leaves_it_unknown(
+    server, client, sizes, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(session_module, "acceptance_seconds", lambda _options: 0.3)
+    path = tmp_path / "runs"
+    clock = StillClock(start_at=LoggedIn)
+    with UnreliableRelay(lambda: server.address, lambda _: Ends(server=sizes["welcome"] + 5)) as line:
+        done = client.by_clock(clock, -1, "-s", line.address, "-v", "-c", job(str(path)))
+    last = done.stdout.splitlines()[-1]
+    assert (done.returncode, last.endswith("; jobs: unknown")) == (1, True)
+    assert "the server has not accepted the jobs in time (" in last
+    assert done.stdout.count(AGAIN) > 1
     assert runs_of(path) <= 1
-    assert 0.9 < seconds < 5
+    assert 0.3 <= clock.seconds() < 5
 
 
 @pytest.mark.parametrize("ends", [Ends(server=20), Ends(client=20), Ends(server=0), Ends(client=0)], ids=str)
@@ -307,9 +204,9 @@ def test_a_call_without_t_is_over_when_its_jobs_are_accepted(server, tmp_path):
     wait_until(lambda: runs_of(path) == 1)
 
 
-def test_what_is_lost_when_the_time_is_over_is_a_1(server, tmp_path):
+@pytest.mark.usefixtures("soon")
+def test_what_is_lost_when_the_time_is_over_is_a_1(server, client, sizes, gate):
     """And no 3: whether the jobs have ended is not known."""
-    gate = Gate(tmp_path / "gate")
     is_refusing = False
 
     def address() -> str:
@@ -320,29 +217,26 @@ def test_what_is_lost_when_the_time_is_over_is_a_1(server, tmp_path):
         is_refusing = True
         return Ends(server=sizes["accepted"] + 10) if n == 0 else Ends()
 
-    sizes = sizes_of(server, "osuser")
+    clock = StillClock(start_at=Accepted)
     with UnreliableRelay(address, refuse) as line:
-        begun = time.monotonic()
-        told = call(line.address, "-t", "1", "-c", gate.code)
-        seconds = time.monotonic() - begun
-    gate.open()
-    assert told[:2] == (1, "submitted")
-    assert told.connections > 2
-    assert 0.9 < seconds < 5
+        done = client.by_clock(clock, 0.3, "-s", line.address, "-v", "-c", gate.code)
+    assert (done.returncode, done.stdout.endswith("; jobs: submitted\n")) == (1, True)
+    assert done.stdout.count(AGAIN) > 1
+    assert 0.3 <= clock.seconds() < 5
 
 
-def test_a_time_that_is_over_before_the_next_attempt_is_a_1(server, tmp_path, monkeypatch):
+def test_a_time_that_is_over_before_the_next_attempt_is_a_1(server, client, sizes, gate, monkeypatch):
     monkeypatch.setattr(reconnection, "_FIRST_PAUSE", 60.0)
-    gate = Gate(tmp_path / "gate")
-    with relay(server, Ends(server=sizes_of(server, "osuser")["accepted"] + 10)) as line:
-        told = call(line.address, "-t", "1", "-c", gate.code)
-    gate.open()
-    assert (told.code, told.jobs, told.connections) == (1, "submitted", 1)
+    clock = StillClock(start_at=Accepted)
+    with relay(server, Ends(server=sizes["accepted"] + 10)) as line:
+        done = client.by_clock(clock, 0.1, "-s", line.address, "-v", "-c", gate.code)
+    assert (done.returncode, done.stdout.endswith("; jobs: submitted\n"), line.count) == (1, True, 1)
 
 
-def test_a_call_that_has_found_its_session_again_in_time_has_its_3(server, tmp_path):
-    gate = Gate(tmp_path / "gate")
+def test_a_call_that_has_found_its_session_again_in_time_has_its_3(server, client, gate, monkeypatch):
+    monkeypatch.setattr(reconnection, "_FIRST_PAUSE", 0.0)  # the clock stands still
+    clock = StillClock(start_at=Attached)
     with relay(server, Ends(server=400)) as line:
-        told = call(line.address, "-t", "1", "-c", f"print('x' * 300, flush=True)\n{gate.code}")
-    gate.open()
-    assert (told.code, told.jobs, told.connections) == (3, "submitted", 2)
+        code = f"print('x' * 300, flush=True)\n{gate.code}"
+        done = client.by_clock(clock, 0.1, "-s", line.address, "-v", "-c", code)
+    assert (done.returncode, done.stdout.endswith("; jobs: submitted\n"), line.count) == (3, True, 2)
