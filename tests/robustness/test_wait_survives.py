@@ -35,6 +35,16 @@ def server(tmp_path_factory):
         yield server
 
 
+@pytest.fixture(scope="module")
+def sizes_by_login(server):
+    return {login: sizes_of(server, login) for login in LOGINS}
+
+
+@pytest.fixture
+def sizes(sizes_by_login):
+    return sizes_by_login["osuser"]
+
+
 class Batch:
     """One that has run, as a call with its key is told of it."""
 
@@ -77,11 +87,13 @@ def wrong_cuts(server, folder, login: str, ends: list[Ends], known: list[Batch] 
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("login", LOGINS)
 @pytest.mark.parametrize("side", [CLIENT, SERVER])
-def test_wherever_a_connection_ends_another_one_goes_on(server, known, tmp_path, login, side):
+def test_wherever_a_connection_ends_another_one_goes_on(  # noqa: PLR0917
+    server, known, sizes_by_login, tmp_path, login, side
+):
     """Every byte of the first connection with PLANTA_EXHAUSTIVE, else a part of them that differs from run to run: most
     with a known batch, and some with a new one, among them such as end a message."""
     chance = random.Random(f"{SEED} {login} {side}")
-    sizes = sizes_of(server, login)
+    sizes = sizes_by_login[login]
     every = [Ends(**{side: offset}, by=by) for offset in range(sizes[side] + 1) for by in (FIN, RST)]
     if EXHAUSTIVE:
         assert wrong_cuts(server, tmp_path, login, every) == []
@@ -101,9 +113,9 @@ def test_wherever_a_connection_ends_another_one_goes_on(server, known, tmp_path,
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("login", LOGINS)
 @pytest.mark.parametrize("side", [CLIENT, SERVER])
-def test_wherever_a_connection_ends_with_a_new_job_another_one_goes_on(server, tmp_path, login, side):
+def test_wherever_a_connection_ends_with_a_new_job_another_one_goes_on(server, sizes_by_login, tmp_path, login, side):
     step = 17
-    offsets = range(SEED % step, sizes_of(server, login)[side] + 1, step)
+    offsets = range(SEED % step, sizes_by_login[login][side] + 1, step)
     ends = [Ends(**{side: offset}, by=by) for offset in offsets for by in (FIN, RST)]
     assert wrong_cuts(server, tmp_path, login, ends) == [], f"PLANTA_SEED={SEED}"
 
@@ -136,11 +148,6 @@ def test_a_line_that_drops_every_connection_only_costs_time(server, known, tmp_p
 @pytest.fixture
 def client(tmp_path):
     return ClientHere(tmp_path)
-
-
-@pytest.fixture(scope="module")
-def sizes(server):
-    return sizes_of(server, "osuser")
 
 
 def test_a_connection_that_is_dead_is_noticed_by_its_missing_heartbeats_and_replaced(server, client, gate, monkeypatch):
@@ -194,10 +201,9 @@ def test_what_is_lost_before_the_first_welcome_is_the_end_of_the_call(server, en
     assert (told.code, told.jobs, told.connections, line.count) == (1, "not submitted", 1, 1)
 
 
-def test_a_call_without_t_is_over_when_its_jobs_are_accepted(server, tmp_path):
+def test_a_call_without_t_is_over_when_its_jobs_are_accepted(server, sizes, tmp_path):
     """However often it had to ask."""
     path = tmp_path / "runs"
-    sizes = sizes_of(server, "osuser")
     with relay(server, Ends(server=sizes["welcome"] + 1), Ends(server=sizes["welcome"] + 2)) as line:
         told = call(line.address, "-c", job(str(path)))
     assert (told.code, told.jobs, told.connections) == (0, "submitted", 3)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import random
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from headless.server.accounts import Account
 from support.conversations import KEYS
 from support.credentials import HASH
 from support.frames import frames_in
+from support.job_server import QuickServer
 from support.persistent_calls import Told, call
 from support.relay import SERVER
 from support.unreliable_relay import Ends, UnreliableRelay
@@ -29,17 +32,17 @@ def job(runs: str, status: int = 0) -> str:
 
 
 @contextmanager
-def relay(server, *ends: Ends):
+def relay(server: QuickServer, *ends: Ends) -> Iterator[UnreliableRelay]:
     """One whose first connections end there, and the further ones not at all."""
     with UnreliableRelay(lambda: server.address, lambda n: ends[n] if n < len(ends) else Ends()) as relay:
         yield relay
 
 
-def runs_of(path) -> int:
+def runs_of(path: Path) -> int:
     return len(path.read_text()) if path.exists() else 0
 
 
-def sizes_of(server, login: str) -> dict[str, int]:
+def sizes_of(server: QuickServer, login: str) -> dict[str, int]:
     """How many bytes each side, and the server up to each message, sends in a call of which nothing is lost."""
     with relay(server) as line:
         told = call(line.address, "-t", "-1", "-c", job(os.devnull), hash_=LOGINS[login])
