@@ -1,16 +1,20 @@
-"""Every system call of the client's run fails once, with every error: strace makes them fail, a scripted peer listens.
+"""System calls of the client's run fail, with every error: strace makes them fail, a scripted peer listens.
 
-A slice of all combinations is taken here; PLANTA_EXHAUSTIVE=1 takes them all, which lasts about twenty minutes.
+A few of all combinations are taken here: the first and the last calls of a session, and others that differ from run to
+run (PLANTA_SEED=N takes those of an earlier one). `-m large` takes a slice of them, in which every call of the session
+fails once, and PLANTA_EXHAUSTIVE=1 all, which lasts about twenty minutes.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import re
 import shutil
 import signal
 import subprocess
 import sys
+from contextlib import closing
 from functools import cache
 from typing import NamedTuple
 
@@ -26,6 +30,8 @@ INFALLIBLE = {"brk", "futex", "exit_group"}
 ERRORS = ("EIO", "ECONNRESET", "EPIPE", "ENOSPC", "EMFILE", "ENOMEM")
 LOGINS = ("osuser", "challenge")
 EXHAUSTIVE = os.environ.get("PLANTA_EXHAUSTIVE") == "1"
+SEED = int(os.environ.get("PLANTA_SEED") or random.randrange(10**9))
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(4 * 3600 if EXHAUSTIVE else 120)]
 # Of the calls that import modules the slice takes each so manieth, of those from the first socket on each.
 STRIDE = 16
 # A half-written .pyc would be another test's trouble.
@@ -133,6 +139,12 @@ def calls(tmp_path_factory):
     if not strace_works():
         pytest.skip("NOT TESTED: strace is not installed or may not trace, so no system call can be made to fail")
 
+    # Else each run would compile the package anew, where nobody has run it yet.
+    writing = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    with closing(ScriptedServer(session("challenge", ended=True))) as server:
+        line = command_line("challenge", tmp_path_factory.mktemp("first"), server.address)
+        subprocess.run(line, env=writing, stdout=subprocess.DEVNULL, check=True, timeout=PATIENCE)
+
     @cache
     def record(login):
         folder = tmp_path_factory.mktemp(login)
@@ -145,14 +157,26 @@ def calls(tmp_path_factory):
     return record
 
 
-def is_in_slice(call, error, login, ended):
+def slice_of(calls, error, login, ended):
     """By each login: every call on the way, and every so manieth of those before. Each fails once, with the next error
     in turn, before the one peer or the other."""
-    if EXHAUSTIVE:
-        return True
-    stride = 1 if call.on_the_way else STRIDE
     turn = ERRORS.index(error) + len(ERRORS) * ended + 3 * LOGINS.index(login)
-    return call.position % stride == 0 and (call.position // stride + turn) % (2 * len(ERRORS)) == 0
+    for call in calls:
+        stride = 1 if call.on_the_way else STRIDE
+        if call.position % stride == 0 and (call.position // stride + turn) % (2 * len(ERRORS)) == 0:
+            yield call
+
+
+def sample_of(calls, login, ended):
+    """Calls and errors: the first call of each kind on the way and the last ones, half of them by each login and before
+    each peer, and as many others."""
+    chance = random.Random(f"{SEED} {login} {ended}")
+    way = [call for call in calls if call.on_the_way]
+    kinds = sorted({call.name: call for call in reversed([*way, *way[-3:]])}.values(), key=lambda call: call.position)
+    turn = (SEED + ended + 2 * LOGINS.index(login)) % 4
+    taken = [*(kinds + way[-3:])[turn::4], *chance.sample(way, 4), *chance.sample(calls[: -len(way)], 4)]
+    errors = chance.sample(ERRORS, len(ERRORS)) * len(taken)
+    return list(zip(taken, errors))
 
 
 def what_is_wrong(done, ended, submitted):
@@ -171,22 +195,16 @@ def what_is_wrong(done, ended, submitted):
     return next((fault for fault, is_so in faults.items() if is_so), "")
 
 
-@pytest.mark.timeout(4 * 3600 if EXHAUSTIVE else 60)
-@pytest.mark.parametrize("ended", [False, True], ids=["never ended", "ended"])
-@pytest.mark.parametrize("login", LOGINS)
-@pytest.mark.parametrize("error", ERRORS)
-def test_no_failing_system_call_brings_a_traceback_or_a_false_0(  # noqa: PLR0917
-    calls, scripted, tmp_path, error, login, ended
-):
+def let_fail(scripted, folder, login, ended, taken):
+    """Runs the command for each of these calls and errors."""
     server = scripted(session(login, ended))
-    line = command_line(login, tmp_path, server.address)
-    taken = [call for call in calls(login) if is_in_slice(call, error, login, ended)]
+    line = command_line(login, folder, server.address)
     faults = []
     failed = 0
-    for call in taken:
+    for call, error in taken:
         before = len(server.peers)
         inject = f"inject={call.name}:error={error}:when={call.number}"
-        log = tmp_path / "log"
+        log = folder / "log"
         done = traced(log, line, "--seccomp-bpf", "-e", f"trace={call.name}", "-e", inject)
         failed += "(INJECTED)" in log.read_text(errors="replace")
         submitted = [
@@ -195,5 +213,26 @@ def test_no_failing_system_call_brings_a_traceback_or_a_false_0(  # noqa: PLR091
         fault = what_is_wrong(done, ended, len(submitted))
         if fault:
             faults.append(f"{inject}: {fault}: {done.stderr}")
-    assert not faults, f"{len(faults)} of {len(taken)}:\n" + "\n".join(faults)
+    assert not faults, f"PLANTA_SEED={SEED}: {len(faults)} of {len(taken)}:\n" + "\n".join(faults)
     assert failed > len(taken) / 2  # two runs may differ by a poll or two
+
+
+ENDS = {"never ended": False, "ended": True}
+
+
+@pytest.mark.version("what the interpreter does while it imports")
+@pytest.mark.parametrize("ended", ENDS.values(), ids=ENDS)
+@pytest.mark.parametrize("login", LOGINS)
+def test_no_failing_system_call_brings_a_traceback_or_a_false_0(calls, scripted, tmp_path, login, ended):
+    every = calls(login)
+    taken = [(call, error) for call in every for error in ERRORS] if EXHAUSTIVE else sample_of(every, login, ended)
+    let_fail(scripted, tmp_path, login, ended, taken)
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("ended", ENDS.values(), ids=ENDS)
+@pytest.mark.parametrize("login", LOGINS)
+@pytest.mark.parametrize("error", ERRORS)
+def test_nor_does_one_of_a_whole_session(calls, scripted, tmp_path, error, login, ended):  # noqa: PLR0917
+    taken = [(call, error) for call in slice_of(calls(login), error, login, ended)]
+    let_fail(scripted, tmp_path, login, ended, taken)
