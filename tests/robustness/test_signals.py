@@ -1,4 +1,5 @@
-"""SIGTERM, SIGINT and SIGHUP at random moments of a whole run, from the start of the interpreter to the end.
+"""SIGTERM, SIGINT and SIGHUP at random moments of a whole run, from the start of the interpreter to the end; and at
+more moments of a session, which cost less. `-m large` takes many more of both.
 
 PLANTA_SEED=N repeats the moments of a failure, which names its seed.
 """
@@ -26,7 +27,7 @@ from support.process import ENDING_SIGNALS, PATIENCE, ROOT, SCRIPT, Command
 from support.scripted_server import ScriptedServer
 from support.waiting import wait_until
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")]
 
 SEED = int(os.environ.get("PLANTA_SEED") or random.SystemRandom().randrange(10**9))
 BEGINNINGS = {str(SCRIPT), str(ROOT / "headless" / "__init__.py"), str(ROOT / "headless" / "__main__.py")}
@@ -97,16 +98,21 @@ def seconds_of_a_run(*line):
 
 
 def moments(count, *salt):
-    """So many random moments of a run, another series for each salt, in seconds."""
+    """So many random moments of a run, one in each part of it, another series for each salt: the part of the run, and
+    seconds between two signals."""
     chance = random.Random(f"{SEED} {salt}")
-    return [(chance.uniform(0, 1.05), chance.uniform(0.001, 0.020)) for _ in range(count)]
+    return [((number + chance.random()) * 1.05 / count, chance.uniform(0.001, 0.020)) for number in range(count)]
 
 
-def strike(command, scripted, moment, *signals, apart=0.0, receipts=""):
-    """Runs the command and sends these signals; returns what is wrong with how it ended, "" for nothing."""
+def strike(command, scripted, moment, *signals, apart=0.0, receipts="", of_session=False):
+    """Runs the command and sends these signals; returns what is wrong with how it ended, "" for nothing. The moment is
+    in seconds from the start of the interpreter, or from the client's first line."""
     session = Session()
     line = ("-s", scripted(session).address, "-t", "-1", "-v", "-c", "pass")
-    with command.start(*line, executed=True, env={**os.environ, "PLANTA_RECEIPT": str(receipts)}) as process:
+    environment = {**os.environ, "PLANTA_RECEIPT": str(receipts)}
+    with command.start(*line, env=environment, executed=not of_session) as process:
+        if of_session:
+            assert "connecting" in process.stdout.readline()
         time.sleep(moment)
         for signum in signals:
             session.signal(process, signum)
@@ -119,45 +125,76 @@ def strike(command, scripted, moment, *signals, apart=0.0, receipts=""):
     came_before = re.fullmatch(r".* warning: PLANTA_RECEIPT: .* a signal \(\d+\) came before that\n", stderr)
     if (stderr and not came_before) or not by_itself or process.returncode not in allowed:
         ended = f"ended with {process.returncode}, in time: {by_itself}, stderr: {stderr}"
-        return f"{list(signals)} at {moment:.4f} s: {ended}"
+        return f"{list(signals)} at {moment:.4f} s, {of_session=}: {ended}"
     noted = [json.loads(line) for line in receipts.read_text().splitlines()] if receipts and receipts.exists() else []
     if any(said["code"] != process.returncode and said["signal"] != -process.returncode for said in noted):
         return f"{list(signals)} at {moment:.4f} s: ended with {process.returncode}, but the receipt says {noted}"
     return ""
 
 
-@pytest.mark.parametrize("series", range(2))
+class Strikes:
+    """Signals at so many moments of a whole run, and at three times as many of a session; and their faults."""
+
+    def __init__(self, command, scripted, count) -> None:
+        self._command = command
+        self._scripted = scripted
+        self._count = count
+        self.faults: list[str] = []
+
+    def __call__(self, *signals, folder=None) -> None:
+        span = seconds_of_a_run()
+        for number, (part, apart) in enumerate(moments(self._count, signals, folder is None)):
+            self._strike(part * span, apart, signals, folder, number, of_session=False)
+        for number, (part, apart) in enumerate(moments(3 * self._count, "session", signals, folder is None)):
+            self._strike(part * 1.5 * JOB_SECONDS, apart, signals, folder, self._count + number, of_session=True)
+
+    def _strike(self, moment, apart, signals, folder, number, of_session) -> None:  # noqa: PLR0917
+        receipts = folder / f"{signals[0]} {number}" if folder else ""
+        these = signals[: 1 + number % 2] if folder else signals
+        more = {"apart": apart, "receipts": receipts, "of_session": of_session}
+        fault = strike(self._command, self._scripted, moment, *these, **more)
+        if fault:
+            self.faults.append(fault)
+
+    def assert_no_fault(self) -> None:
+        assert not self.faults, f"PLANTA_SEED={SEED}: " + "\n".join(self.faults)
+
+
+def others_of(signum):
+    return [other for other in ENDING_SIGNALS if other != signum]
+
+
+@pytest.mark.version("signals while the interpreter starts and ends")
 @pytest.mark.parametrize("signum", ENDING_SIGNALS)
-def test_a_signal_at_any_moment_ends_the_process_by_that_signal(command, scripted, signum, series):
-    span = seconds_of_a_run()
-    faults = [strike(command, scripted, part * span, signum) for part, _ in moments(12, signum, series)]
-    assert not any(faults), f"PLANTA_SEED={SEED}: " + "\n".join(filter(None, faults))
+def test_a_signal_at_any_moment_ends_the_process_by_that_signal(command, scripted, signum):
+    strikes = Strikes(command, scripted, 4)
+    strikes(signum)
+    strikes.assert_no_fault()
 
 
 @pytest.mark.parametrize("first", ENDING_SIGNALS)
 def test_two_signals_at_any_moment_end_the_process_by_one_of_them(command, scripted, first):
-    span = seconds_of_a_run()
-    faults = []
-    for second in set(ENDING_SIGNALS) - {first}:
-        faults += [
-            strike(command, scripted, part * span, first, second, apart=apart)
-            for part, apart in moments(5, first, second)
-        ]
-    assert not any(faults), f"PLANTA_SEED={SEED}: " + "\n".join(filter(None, faults))
+    strikes = Strikes(command, scripted, 2)
+    strikes(first, random.Random(f"{SEED} {first}").choice(others_of(first)))
+    strikes.assert_no_fault()
 
 
 @pytest.mark.parametrize("signum", ENDING_SIGNALS)
 def test_a_receipt_says_the_end_that_the_shell_sees(command, scripted, tmp_path, signum):
-    span = seconds_of_a_run()
-    other = next(other for other in ENDING_SIGNALS if other != signum)
-    faults = [
-        strike(
-            command, scripted, part * span, signum, *([other] if number % 2 else []), apart=apart,
-            receipts=tmp_path / str(number),
-        )
-        for number, (part, apart) in enumerate(moments(10, "receipt", signum))
-    ]  # fmt: skip
-    assert not any(faults), f"PLANTA_SEED={SEED}: " + "\n".join(filter(None, faults))
+    strikes = Strikes(command, scripted, 2)
+    strikes(signum, others_of(signum)[0], folder=tmp_path)
+    strikes.assert_no_fault()
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("signum", ENDING_SIGNALS)
+def test_so_it_is_at_many_moments(command, scripted, tmp_path, signum):
+    strikes = Strikes(command, scripted, 20)
+    strikes(signum)
+    for other in others_of(signum):
+        strikes(signum, other)
+    strikes(signum, others_of(signum)[1], folder=tmp_path)
+    strikes.assert_no_fault()
 
 
 @pytest.fixture
@@ -240,10 +277,26 @@ def rehearse_and_strike(folder, moment, signum, job):
 @pytest.mark.parametrize("signum", ENDING_SIGNALS)
 def test_a_signal_at_any_moment_ends_a_rehearsal_and_leaves_nothing_behind(tmp_path, signum):
     span = seconds_of_a_run(*REHEARSAL, BRIEF)
-    jobs = [ENDLESS, BRIEF, ENDLESS, BRIEF, ENDLESS]
     faults = [
-        rehearse_and_strike(tmp_path / str(number), part * span, signum, jobs[number])
-        for number, (part, _) in enumerate(moments(len(jobs), "rehearsal", signum))
+        rehearse_and_strike(tmp_path / str(number), part * span, signum, job)
+        for number, ((part, _), job) in enumerate(zip(moments(2, "rehearsal", signum), in_turn(signum)))
+    ]
+    assert not any(faults), f"PLANTA_SEED={SEED}: " + "\n".join(filter(None, faults))
+
+
+def in_turn(signum):
+    """Which job runs in the first half of the moments, and which in the second."""
+    return (ENDLESS, BRIEF) if (SEED + signum) % 2 else (BRIEF, ENDLESS)
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("signum", ENDING_SIGNALS)
+def test_so_it_is_at_many_moments_of_a_rehearsal(tmp_path, signum):
+    span = seconds_of_a_run(*REHEARSAL, BRIEF)
+    faults = [
+        rehearse_and_strike(tmp_path / f"{job}{number}"[-20:], part * span, signum, job)
+        for job in (ENDLESS, BRIEF)
+        for number, (part, _) in enumerate(moments(10, "rehearsal", signum, job))
     ]
     assert not any(faults), f"PLANTA_SEED={SEED}: " + "\n".join(filter(None, faults))
 
@@ -251,28 +304,29 @@ def test_a_signal_at_any_moment_ends_a_rehearsal_and_leaves_nothing_behind(tmp_p
 # The first process of a container, to which the kernel gives no signal that has its default action
 
 
-@cache
+@pytest.fixture(scope="module")
 def unshare():
-    """What runs a command as the first process of a container, (): nothing can here."""
+    """What runs a command as the first process of a container."""
     for options in ((), ("--user", "--map-root-user")):
         line = ("unshare", *options, "--pid", "--fork", "--mount-proc", "--kill-child")
         with suppress(OSError):
             if subprocess.run([*line, "true"], capture_output=True, timeout=PATIENCE, check=False).returncode == 0:
                 return line
-    return ()
+    return pytest.skip("NOT TESTED: unshare cannot make a container here")
 
 
-@pytest.mark.skipif(not unshare(), reason="NOT TESTED: unshare cannot make a container here")
-@pytest.mark.parametrize("signum", ENDING_SIGNALS)
-@pytest.mark.parametrize(
-    "program",
-    [("planta_headless.py",), ("headless", "wait", "s1"), ("headless", "rehearse")],
-    ids=["command", "wait", "rehearse"],
-)
-def test_the_first_process_of_a_container_ends_with_128_and_the_number(scripted, program, signum):
+CONTAINED = [
+    *((signum, ("planta_headless.py",)) for signum in ENDING_SIGNALS),
+    (signal.SIGINT, ("headless", "wait", "s1")),
+    (signal.SIGTERM, ("headless", "rehearse")),
+]
+
+
+@pytest.mark.parametrize(("signum", "program"), CONTAINED, ids=str)
+def test_the_first_process_of_a_container_ends_with_128_and_the_number(scripted, unshare, program, signum):
     jobs = () if "wait" in program else ("-c", ENDLESS)
     server = scripted(lambda peer: peer.wait_for_disconnect())
-    line = [*unshare(), sys.executable, *program, "-v", "-s", server.address, "-t", "-1", *jobs]
+    line = [*unshare, sys.executable, *program, "-v", "-s", server.address, "-t", "-1", *jobs]
     with subprocess.Popen(line, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
@@ -290,16 +344,18 @@ def is_caught(pid, signum):
     return bool(int(mask, 16) >> (signum - 1) & 1)
 
 
-@pytest.mark.skipif(not unshare(), reason="NOT TESTED: unshare cannot make a container here")
-@pytest.mark.parametrize("signum", ENDING_SIGNALS)
-@pytest.mark.parametrize(
-    "words",
-    [("check", "/dev/stdin"), ("rehearse", "--crontab", "-"), ("user", "add", "R41", "--password-stdin")],
-    ids=["check", "rehearse", "user"],
-)
-def test_the_first_process_of_a_container_ends_by_a_signal_while_it_waits_for_its_input(tmp_path, words, signum):
+WAITING = [
+    ("SIGTERM", ("check", "/dev/stdin")),
+    ("SIGHUP", ("rehearse", "--crontab", "-")),
+    ("SIGINT", ("user", "add", "R41", "--password-stdin")),
+]
+
+
+@pytest.mark.parametrize(("name", "words"), WAITING, ids=str)
+def test_the_first_process_of_a_container_ends_by_a_signal_while_it_waits_for_its_input(unshare, tmp_path, name, words):
+    signum = getattr(signal, name)
     home = ("--home", str(tmp_path / "home")) if "user" in words else ()
-    line = [*unshare(), sys.executable, str(ROOT / "headless"), *words, *home]
+    line = [*unshare, sys.executable, str(ROOT / "headless"), *words, *home]
     with subprocess.Popen(line, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
         try:
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
