@@ -1,4 +1,5 @@
-"""wait, cancel and sessions of `headless`, and the last line of a call that says how to go on."""
+"""wait, cancel and sessions of `headless`, and the last line of a call that says how to go on. Most of it in this
+process; as processes where the streams, signals or a shell are the point."""
 
 from __future__ import annotations
 
@@ -8,20 +9,25 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
+from typing import Any
 
 import pytest
 
 from headless.client.take_up import wait_command
-from headless.options import parse
+from headless.options import parse, parse_command
+from headless.protocol.wire import Accepted, Attached
 from headless.server.accounts import Account
+from support import fork_server
+from support.client_here import ClientHere, Ended, StillClock, by_clock, headless
 from support.conversations import KEYS
 from support.dialogues import STARTED, serving
-from support.job_code import Gate
 from support.job_server import QuickServer, states
-from support.process import PATIENCE, ROOT, manage
+from support.process import PATIENCE, ROOT
 from support.raw_client import connect, py_code
 from support.waiting import wait_until
 
+TENTH = 0.1  # of a second, in the place of -t 1
 PYTHON = (sys.executable, "-m", "headless")
 TIME = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d\d\d "
 in_shell = subprocess.list2cmdline if os.name == "nt" else shlex.join
@@ -35,8 +41,18 @@ def server(tmp_path_factory):
         yield server
 
 
-def at(server, *argv: str, check: bool = False) -> subprocess.CompletedProcess[str]:
-    return manage(*argv, "-s", server.address, check=check)
+@pytest.fixture
+def client(tmp_path):
+    return ClientHere(tmp_path)
+
+
+def at(server, *argv: str) -> Ended:
+    return headless(*argv, "-s", server.address)
+
+
+def start(server, *argv: str, **options: Any) -> subprocess.Popen[str]:
+    """As a process."""
+    return fork_server.start(["-m", "headless", *argv, "-s", server.address], cwd=ROOT, text=True, **options)
 
 
 def submit(server, *codes: str) -> str:
@@ -60,6 +76,7 @@ def shown(done: subprocess.CompletedProcess[str]) -> list[str]:
 # wait
 
 
+@pytest.mark.slow
 def test_wait_has_the_output_and_the_code_of_the_jobs(server):
     session = submit(server, "print(42)", "print('\\u00e4')")
     done = at(server, "wait", session, "-v")
@@ -76,46 +93,45 @@ def test_wait_has_the_output_and_the_code_of_the_jobs(server):
     ]
 
 
+@pytest.mark.slow
 def test_wait_says_nothing_without_v(server):
     done = at(server, "wait", submit(server, "print(42)"))
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@pytest.mark.slow
 def test_wait_ends_with_1_if_a_job_has_failed(server):
     done = at(server, "wait", submit(server, "raise SystemExit('no such table')"), "-v")
     assert done.returncode == 1
     assert shown(done)[-1] == "job 1 failed: no such table; jobs: submitted"
 
 
+@pytest.mark.slow
 def test_wait_ends_with_3_when_its_time_is_over(server, gate):
     session = submit(server, gate.code)
-    done = at(server, "wait", session, "-v", "-t", "1")
-    assert done.returncode == 3
+    clock = StillClock(start_at=Attached)
+    done = by_clock(clock, TENTH, parse_command("wait", [session, "-s", server.address, "-v", "-t", "1"]))
+    assert (done.returncode, clock.seconds() >= TENTH) == (3, True)
     assert shown(done)[-1].endswith(f"; to go on: {WAIT} {session} -s {server.address} -v; jobs: submitted")
 
 
-@pytest.mark.parametrize("argv", [(), ("-t", "0"), ("-t", "-1")], ids=" ".join)
-def test_wait_has_no_limit_of_its_own(server, tmp_path, argv):
-    gate = Gate(tmp_path / "gate")
+@pytest.mark.slow
+def test_wait_has_no_limit_of_its_own(server, gate):
     session = submit(server, gate.code)
-    with subprocess.Popen([*PYTHON, "wait", session, "-s", server.address, *argv], cwd=ROOT) as process:
-        with pytest.raises(subprocess.TimeoutExpired):
-            process.wait(0.5)
-        gate.open()
-        assert process.wait(10) == 0
+    processes = [start(server, "wait", session, *argv) for argv in ((), ("-t", "0"), ("-t", "-1"))]
+    time.sleep(0.5)  # in which they are to do nothing
+    assert [process.poll() for process in processes] == [None, None, None]
+    gate.open()
+    assert [process.wait(PATIENCE) for process in processes] == [0, 0, 0]
 
 
+@pytest.mark.slow
 def test_wait_new_leaves_out_what_has_been(server, gate):
     with connect(server).log_in() as client:
         client.submit(py_code("print('before')"), py_code(f"print('old', flush=True)\n{gate.code}print('new')"))
         while client.element().text != "old\n":
             pass
-    with subprocess.Popen(
-        [*PYTHON, "wait", "--new", client.session, "-s", server.address, "-v"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with start(server, "wait", "--new", client.session, "-v", stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(4)]
         gate.open()
@@ -125,45 +141,48 @@ def test_wait_new_leaves_out_what_has_been(server, gate):
     assert process.returncode == 0
 
 
-def test_wait_logs_in_with_a_password_file(server, command):
-    secret = command.secret_file()
-    done = command("-s", server.address, "-u", "R42", "-p", secret, "-v", "-t", "1", "-c", "import time; time.sleep(2)")
+@pytest.mark.slow
+def test_wait_logs_in_with_a_password_file(server, client, gate):
+    line = ("-s", server.address, "-u", "R42", "-p", client.secret_file(), "-v", "-c", gate.code)
+    done = client.by_clock(StillClock(start_at=Accepted), TENTH, *line)
     way_on = re.search("to go on: (.*); jobs: submitted\n$", done.stdout)
     assert way_on
+    gate.open()
     done = go_on(way_on[1])
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.endswith("session ended: ok\n")
 
 
-@pytest.mark.parametrize(
-    ("argv", "text"),
-    [
-        (("wait",), "wait needs one SESSION"),
-        (("wait", "a", "b"), "wait needs one SESSION"),
-        (("cancel",), "cancel needs one SESSION"),
-        (("sessions", "a"), "sessions needs no argument"),
-        (("wait", ""), "'' is not the name of a session"),
-        (("wait", "x" * 257), f"{'x' * 80!r} is not the name of a session"),
-        (("wait", "a\x01"), "'a\\x01' is not the name of a session"),
-        (("wait", "a", "-u", ""), "-u has an empty value"),
-        (("wait", "a", "-t", "soon"), "-t 'soon' is not a whole number of seconds, nor -1 for no time out"),
-        (("wait", "a", "-c", "1"), "no such option: -c"),
-        (("sessions", "--new"), "no such option: --new"),
-    ],
-    ids=str,
-)
-def test_what_must_be_corrected_is_a_2_in_one_line(server, argv, text):
-    done = at(server, *argv)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == f"headless {argv[0]}: error: {text}\n"
+MISTAKES = [
+    (("wait",), "wait needs one SESSION"),
+    (("wait", "a", "b"), "wait needs one SESSION"),
+    (("cancel",), "cancel needs one SESSION"),
+    (("sessions", "a"), "sessions needs no argument"),
+    (("wait", ""), "'' is not the name of a session"),
+    (("wait", "x" * 257), f"{'x' * 80!r} is not the name of a session"),
+    (("wait", "a\x01"), "'a\\x01' is not the name of a session"),
+    (("wait", "a", "-u", ""), "-u has an empty value"),
+    (("wait", "a", "-t", "soon"), "-t 'soon' is not a whole number of seconds, nor -1 for no time out"),
+    (("wait", "a", "-c", "1"), "no such option: -c"),
+    (("sessions", "--new"), "no such option: --new"),
+]
+
+
+@pytest.mark.version("how optparse words it")
+def test_what_must_be_corrected_is_a_2_in_one_line():
+    for argv, text in MISTAKES:
+        done = headless(*argv, "-s", "127.0.0.1:1")
+        said = f"headless {argv[0]}: error: {text}\n"
+        assert (done.returncode, done.stdout, done.stderr) == (2, "", said), argv
 
 
 @pytest.mark.parametrize("argv", [("wait", "a"), ("cancel", "a"), ("sessions",)], ids=str)
 def test_without_a_server_s_address_nothing_is_done(argv):
-    done = manage(*argv, check=False)
+    done = headless(*argv)
     assert (done.returncode, done.stderr) == (2, f"headless {argv[0]}: error: -s HOST:PORT is missing\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command_name", ["wait", "cancel"])
 def test_a_session_that_is_not_there_is_a_2(server, command_name):
     done = at(server, command_name, "5f0c")
@@ -185,11 +204,12 @@ def test_a_server_that_cannot_attach_is_a_2_that_says_so(scripted, argv):
 )
 def test_a_server_that_is_not_there_is_a_1(argv, is_silent):
     """`wait` is as silent as the command; of the others somebody reads the answer."""
-    done = manage(*argv, "-s", "127.0.0.1:1", check=False)
+    done = headless(*argv, "-s", "127.0.0.1:1")
     assert done.returncode == 1
     assert (done.stderr == "") == is_silent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("argv", "code", "text"),
     [
@@ -199,7 +219,7 @@ def test_a_server_that_is_not_there_is_a_1(argv, is_silent):
     ],
 )
 def test_wait_knows_nothing_of_jobs_before_it_has_found_them(server, argv, code, text):
-    done = manage("wait", "-v", "-s", server.address, *argv, check=False)
+    done = headless("wait", "-v", "-s", server.address, *argv)
     assert done.returncode == code
     last = shown(done)[-1]
     assert last.startswith(text)
@@ -207,23 +227,31 @@ def test_wait_knows_nothing_of_jobs_before_it_has_found_them(server, argv, code,
 
 
 def test_wait_at_a_server_that_does_not_answer_is_a_1_in_time(scripted):
-    done = at(scripted(lambda peer: peer.wait_for_disconnect()), "wait", "5f0c", "-v", "-t", "1")
-    assert done.returncode == 1
+    clock = StillClock()
+
+    def script(peer):
+        clock.start()
+        peer.wait_for_disconnect()
+
+    options = parse_command("wait", ["5f0c", "-s", scripted(script).address, "-v", "-t", "1"])
+    done = by_clock(clock, TENTH, options)
+    assert (done.returncode, TENTH <= clock.seconds() < 10) == (1, True)
     assert shown(done)[-1] == "the server has not answered in time; jobs: unknown"
 
 
 @pytest.mark.parametrize("name", ["wait", "cancel", "sessions"])
 def test_help_names_the_options_and_no_job(name):
-    done = manage(name, "--help")
+    done = headless(name, "--help")
     assert done.stdout.startswith(f"Usage: headless {name} [options]")
     assert "--service" in done.stdout
     assert "--py_code" not in done.stdout
-    assert name in manage("--help").stdout
+    assert name in headless("--help").stdout
 
 
 # cancel and sessions
 
 
+@pytest.mark.slow
 def test_cancel_says_what_it_has_met_with(server, gate):
     session = submit(server, gate.code)
     done = at(server, "cancel", session)
@@ -235,6 +263,7 @@ def test_cancel_says_what_it_has_met_with(server, gate):
     assert states(server, session) == ["cancelled"]
 
 
+@pytest.mark.slow
 def test_sessions_are_listed_one_a_line(server):
     session = submit(server, "print(1)", "print(2)")
     wait_until(lambda: states(server, session) == ["ok", "ok"])
@@ -244,6 +273,7 @@ def test_sessions_are_listed_one_a_line(server):
     assert re.fullmatch(pattern, done.stdout.splitlines()[-1])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="cmd has other redirections")
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-"])
 def test_a_list_that_cannot_be_written_is_a_1(server, redirection):
@@ -256,21 +286,20 @@ def test_a_list_that_cannot_be_written_is_a_1(server, redirection):
     assert done.stderr.startswith("headless sessions: error: the list cannot be written: ")
 
 
+@pytest.mark.slow
 def test_whoever_has_seen_enough_of_a_list_is_told_nothing(server):
     submit(server, "1")
     reader, writer = os.pipe()
     os.close(reader)
-    with open(writer, "wb") as stdout:
-        done = subprocess.run(
-            [*PYTHON, "sessions", "-s", server.address],
-            cwd=ROOT, stdout=stdout, stderr=subprocess.PIPE, check=False, timeout=PATIENCE,
-        )  # fmt: skip
-    assert (done.returncode, done.stderr) == (1, b"")
+    with open(writer, "wb") as stdout, start(server, "sessions", stdout=stdout, stderr=subprocess.PIPE) as process:
+        assert process.communicate(timeout=PATIENCE)[1] == ""
+    assert process.returncode == 1
 
 
 # The last line of a call
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 def test_a_call_that_is_ended_says_how_to_go_on(server, command, gate):
     with command.start("-s", server.address, "-v", "-t", "-1", "-c", gate.code) as process:
@@ -286,41 +315,36 @@ def test_a_call_that_is_ended_says_how_to_go_on(server, command, gate):
     assert go_on(match[1]).returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "argv",
     [("-c", "raise SystemExit(3)", "-t", "-1"), ("-m", "NOT_THERE"), ("-t", "soon", "-c", "1")],
     ids=str,
 )
-def test_what_is_over_or_was_never_begun_is_not_gone_on_with(server, command, argv):
-    done = command("-s", server.address, "-v", *argv)
+def test_what_is_over_or_was_never_begun_is_not_gone_on_with(server, client, argv):
+    done = client("-s", server.address, "-v", *argv)
     assert done.returncode in (1, 2)
     assert "to go on" not in done.stdout
 
 
-def test_a_session_of_a_server_that_cannot_attach_is_not_gone_on_with(command, scripted):
-    done = command("-s", scripted(serving(STARTED)).address, "-v", "-t", "1", "-c", "1")
+def test_a_session_of_a_server_that_cannot_attach_is_not_gone_on_with(client, scripted):
+    line = ("-s", scripted(serving(STARTED)).address, "-v", "-c", "1")
+    done = client.by_clock(StillClock(start_at=Accepted), TENTH, *line)
     assert done.returncode == 3
     assert done.stdout.endswith("go on; jobs: submitted\n")
 
 
-def test_a_rehearsal_leaves_nothing_to_go_on_with():
-    done = manage("rehearse", "-v", "-t", "1", "-c", "import time; time.sleep(5)", check=False)
-    assert done.returncode == 3
-    assert "to go on" not in done.stdout
+WAYS_ON = [
+    ((), "-s planta:20000 -v"),
+    (("-s", "tls://[::1]:1"), f"-s {in_shell(['tls://[::1]:1'])} -v"),
+    (("-u", "R 41"), f"-s planta:20000 -u {in_shell(['R 41'])} -v"),
+    (("-u", "R41", "-p", "/a b/c"), f"-s planta:20000 -u R41 -p {in_shell([os.path.abspath('/a b/c')])} -v"),
+    (("-u", "R41", "-p", "c"), f"-s planta:20000 -u R41 -p {in_shell([os.path.abspath('c')])} -v"),
+    (("-u", "R41", "-p", "c", "-a", "osuser"), "-s planta:20000 -u R41 -v"),
+]
 
 
-@pytest.mark.parametrize(
-    ("argv", "expected"),
-    [
-        ((), "-s planta:20000 -v"),
-        (("-s", "tls://[::1]:1"), f"-s {in_shell(['tls://[::1]:1'])} -v"),
-        (("-u", "R 41"), f"-s planta:20000 -u {in_shell(['R 41'])} -v"),
-        (("-u", "R41", "-p", "/a b/c"), f"-s planta:20000 -u R41 -p {in_shell([os.path.abspath('/a b/c')])} -v"),
-        (("-u", "R41", "-p", "c"), f"-s planta:20000 -u R41 -p {in_shell([os.path.abspath('c')])} -v"),
-        (("-u", "R41", "-p", "c", "-a", "osuser"), "-s planta:20000 -u R41 -v"),
-    ],
-    ids=str,
-)
-def test_the_command_line_that_goes_on_is_one_for_a_shell(argv, expected):
-    options = parse(["-s", "planta:20000", "-c", "1", *argv])
-    assert wait_command(options, "5f0c") == f"{WAIT} 5f0c {expected}"
+def test_the_command_line_that_goes_on_is_one_for_a_shell():
+    for argv, expected in WAYS_ON:
+        options = parse(["-s", "planta:20000", "-c", "1", *argv])
+        assert wait_command(options, "5f0c") == f"{WAIT} 5f0c {expected}"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -22,7 +22,7 @@ from support.credentials import HASH
 Ended = subprocess.CompletedProcess[str]
 
 
-def ended(run: Callable[[], int], argv: Sequence[str] = ()) -> Ended:
+def ended(run: Callable[[], int]) -> Ended:
     """How this ends here: its return code, and what it prints, through descriptors as it does in a process."""
     with TemporaryFile("w+", encoding="utf-8") as stdout, TemporaryFile("w+", encoding="utf-8") as stderr:
         with redirect_stdout(stdout), redirect_stderr(stderr):
@@ -33,12 +33,12 @@ def ended(run: Callable[[], int], argv: Sequence[str] = ()) -> Ended:
             file.seek(0)
             printed.append(file.read())
     assert "Traceback" not in "".join(printed)
-    return subprocess.CompletedProcess(argv, code, *printed)
+    return subprocess.CompletedProcess((), code, *printed)
 
 
 def headless(*argv: str) -> Ended:
     """`headless ...`, for the commands that talk to a server."""
-    return ended(lambda: commands.main(argv), argv)
+    return ended(lambda: commands.main(argv))
 
 
 class StillClock:
@@ -72,6 +72,12 @@ class StillClock:
         return code
 
 
+def by_clock(clock: StillClock, seconds: float, options: Options) -> Ended:
+    """A call by another clock, and with `seconds` in the place of those of -t: a part of one no option can say."""
+    with patch.object(call, "Waiter", lambda: Waiter(clock)):
+        return ended(lambda: call.run(options.replace(timeout=seconds), receipt=clock))
+
+
 class ClientHere:
     """planta_headless.py, with the same call as support.process.Command."""
 
@@ -81,13 +87,10 @@ class ClientHere:
     def __call__(self, *argv: str, env: dict[str, str] | None = None) -> Ended:
         """Without `env` the environment is that of the tests."""
         with patch.dict(os.environ, env or {}, clear=env is not None):
-            return ended(lambda: cli.main(argv), argv)
+            return ended(lambda: cli.main(argv))
 
     def by_clock(self, clock: StillClock, seconds: float, *argv: str) -> Ended:
-        """With another clock, and with `seconds` in the place of those of -t: a part of one no option can say."""
-        options = parse(argv).replace(timeout=seconds)
-        with patch.object(call, "Waiter", lambda: Waiter(clock)):
-            return ended(lambda: call.run(options, receipt=clock), argv)
+        return by_clock(clock, seconds, parse(argv))
 
     def secret_file(self, content: str = HASH + "\n", name: str = "secret") -> str:
         """A password file in the test's folder."""
