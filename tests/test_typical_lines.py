@@ -1,10 +1,12 @@
-"""`rehearse` for lines as they stand in crontabs: files of the server, and jobs that the command leaves."""
+"""`rehearse` for lines as they stand in crontabs: files of the server, and jobs that the command leaves. Which file a
+name is, is found out in this process."""
 
 from __future__ import annotations
 
 import errno
 import locale
 import os
+from pathlib import Path
 
 import pytest
 
@@ -17,54 +19,82 @@ from support.rehearsal import notes
 # Files
 
 
-@pytest.mark.parametrize(
-    ("name", "found"),
-    [
-        ("close.py", "close.py"),
-        ("nightly/close.py", "nightly/close.py"),
-        ("/planta/py/nightly/close.py", "nightly/close.py"),
-        ("/planta/py/close.py", "close.py"),
-        ("/planta/py/open.py", "py/open.py"),
-        (r"C:\PLANTA\py\nightly\close.py", "nightly/close.py"),
-        (r"\\server\share\nightly\close.py", "nightly/close.py"),
-        (r"nightly\close.py", "nightly/close.py"),
-        ("nightly/open.py", None),
-        (r"nightly\open.py", None),
-        ("/planta/absent.py", None),
-        ("/planta/py/../close.py", None),
-        ("../close.py", None),
-        ("/", None),
-    ],
-)
-def test_a_file_of_the_server_is_found_below_the_folder_of_files(rehearse, name, found):
-    for file in ("close.py", "nightly/close.py", "open.py", "py/open.py"):
-        rehearse.write(f"files/{file}", "import os; print('ran %s %s' % (__file__, os.getcwd()))")
-    rehearse.write("close.py", "")
-    done = rehearse("--files-from", "files", "-v", "-t", "-1", "-f", name)
-    assert done.returncode == (0 if found else 2)
+FILES = [  # a name, and the file that it is
+    ("close.py", "close.py"),
+    ("nightly/close.py", "nightly/close.py"),
+    ("/planta/py/nightly/close.py", "nightly/close.py"),
+    ("/planta/py/close.py", "close.py"),
+    ("/planta/py/open.py", "py/open.py"),
+    (r"C:\PLANTA\py\nightly\close.py", "nightly/close.py"),
+    (r"\\server\share\nightly\close.py", "nightly/close.py"),
+    (r"nightly\close.py", "nightly/close.py"),
+    ("nightly/open.py", None),
+    (r"nightly\open.py", None),
+    ("/planta/absent.py", None),
+    ("/planta/py/../close.py", None),
+    ("../close.py", None),
+    ("/", None),
+]
+
+
+def found(name: str, folder: Path) -> str:
+    """The file that this name is, as it is said."""
+    ((job,), remarks) = places.find([Job(PY_FILE, name)], str(folder))
+    assert (f"-f {name!r} is " in "".join(remarks)) == (job.text != name)
+    return job.text
+
+
+def write(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("import os; print('ran %s %s' % (__file__, os.getcwd()))")
+
+
+def test_a_file_of_the_server_is_found_below_the_folder_of_files(tmp_path):
+    files = tmp_path / "files"
+    write(files, "close.py", "nightly/close.py", "open.py", "py/open.py")
+    write(tmp_path, "close.py")
+    assert [(name, found(name, files)) for name, _ in FILES] == [(name, file or name) for name, file in FILES]
+
+
+@pytest.mark.slow
+def test_the_files_that_are_found_are_run_and_named(rehearse):
     files = rehearse.folder / "files"
-    assert not found or f"job 1 stdout: ran {files / found} {files}\n" in done.stdout
-    assert (f"-f {name!r} is " in done.stdout) == (found not in (None, name.replace(os.sep, "/")))
+    write(files, "close.py", "nightly/close.py", "py/open.py")
+    named = {
+        "close.py": "close.py",
+        "/planta/py/nightly/close.py": "nightly/close.py",
+        r"C:\PLANTA\py\nightly\close.py": "nightly/close.py",
+        "/planta/py/open.py": "py/open.py",
+    }
+    done = rehearse("--files-from", "files", "-v", "-t", "-1", *(word for name in named for word in ("-f", name)))
+    assert done.returncode == 0
+    for number, (name, file) in enumerate(named.items(), start=1):
+        assert f"job {number} stdout: ran {files / file} {files}\n" in done.stdout
+        assert (f"-f {name!r} is " in done.stdout) == (file != name)
 
 
+@pytest.mark.slow
 def test_without_a_folder_of_files_a_path_of_the_server_is_refused(rehearse):
     rehearse.write("close.py", "")
     assert rehearse("-t", "-1", "-f", "/planta/py/close.py").returncode == 2
     assert rehearse("-t", "-1", "-f", str(rehearse.folder / "close.py")).returncode == 0
 
 
-def test_the_files_below_the_folder_are_run_where_those_of_the_server_are_here_too(rehearse):
-    servers = rehearse.write("planta/py/close.py", "1 / 0")
-    rehearse.write("copies/close.py", "")
-    assert rehearse("--files-from", "copies", "-t", "-1", "-f", str(servers)).returncode == 0
-    assert rehearse("--files-from", "planta/py", "-t", "-1", "-f", str(servers)).returncode == 1
+def test_the_files_below_the_folder_are_run_where_those_of_the_server_are_here_too(tmp_path):
+    write(tmp_path, "planta/py/close.py", "copies/close.py")
+    servers = str(tmp_path / "planta/py/close.py")
+    assert found(servers, tmp_path / "copies") == "close.py"
+    # What the server is given as it is, it runs as it is, if that is below its folder.
+    assert found(servers, tmp_path / "planta/py") == servers
 
 
-def test_a_link_out_of_the_folder_of_files_is_refused(rehearse):
-    rehearse.write("close.py", "")
-    (rehearse.folder / "files").mkdir()
-    (rehearse.folder / "files" / "close.py").symlink_to(rehearse.folder / "close.py")
-    assert rehearse("--files-from", "files", "-t", "-1", "-f", "/planta/close.py").returncode == 2
+@pytest.mark.skipif(os.name == "nt", reason="Windows makes links for few")
+def test_a_link_out_of_the_folder_of_files_is_refused(tmp_path):
+    write(tmp_path, "close.py")
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "close.py").symlink_to(tmp_path / "close.py")
+    assert found("/planta/close.py", tmp_path / "files") == "/planta/close.py"
 
 
 @pytest.mark.parametrize(
@@ -99,6 +129,7 @@ def test_a_fault_that_may_pass_is_no_mistake_in_the_own_options(monkeypatch, opt
 # Jobs that the command leaves
 
 
+@pytest.mark.slow
 def test_a_reason_is_shown_as_one_line_of_what_can_be_printed(rehearse):
     (_, told) = notes(rehearse("-c", r"import sys; sys.exit('\x1b[31mred\u202e' + 'x' * 300)"))
     replaced = "\ufffd".encode(locale.getpreferredencoding(False), "backslashreplace").decode()
@@ -106,9 +137,11 @@ def test_a_reason_is_shown_as_one_line_of_what_can_be_printed(rehearse):
     assert len(told) < 340
 
 
+@pytest.mark.slow
 def test_jobs_that_outlive_their_time_out_are_ended_and_that_is_said(rehearse):
-    done = rehearse("-t", "1", "-c", "1", "-c", "import time; time.sleep(600)", "-c", "1")
+    done = rehearse("-v", "-t", "1", "-c", "1", "-c", "import time; time.sleep(600)", "-c", "1")
     assert done.returncode == 3
+    assert "to go on" not in done.stdout  # nothing is left to go on with
     assert notes(done)[1] == (
         "the command has returned 3 after 1 s, when a server lets the jobs go on; the rehearsal has ended them: "
         "job 1 ok, job 2 interrupted, job 3 skipped"
