@@ -9,40 +9,38 @@ from pathlib import Path
 
 import pytest
 
+from headless.rehearsal import arguments
 from headless.rehearsal.stand_in import make_folder
+from support.job_server import QuickServer
 from support.process import PATIENCE
 
+pytestmark = pytest.mark.slow
 
-def output(done: subprocess.CompletedProcess[str]) -> list[str]:
+
+def output(done: subprocess.CompletedProcess[str], number: int = 1) -> list[str]:
+    """The lines of a job on stdout."""
     assert done.returncode == 0, done.stdout
-    return [line.partition(" stdout: ")[2] for line in done.stdout.splitlines() if " stdout: " in line]
+    begin = f" job {number} stdout: "
+    return [line.partition(begin)[2] for line in done.stdout.splitlines() if begin in line]
 
 
-def job(rehearse, code, *own):
-    return rehearse(*own, "-v", "-t", "-1", "-c", code)
+def run(rehearse, codes, *own):
+    return rehearse(*own, "-v", "-t", "-1", *(word for code in codes for word in ("-c", code)))
 
 
-def test_ppms_is_there_without_an_import_and_with_one(rehearse):
-    code = "import sys\nfirst = ppms\nimport ppms\nprint(ppms is first is sys.modules['ppms'])\nfrom ppms import x"
-    assert output(job(rehearse, code)) == ["True"]
-
-
-def test_what_is_called_on_it_is_printed(rehearse):
-    code = """
+WITHOUT_IMPORT = """import sys
+first = ppms
+import ppms
+print(ppms is first is sys.modules['ppms'])
+from ppms import x"""
+CALLED = """
 ppms.uf_dialog("text")
 ppms.a.b(1, c=[2]).d()
 ppms.x
 print("mine")
 ppms.f("\\n\\udc80", ppms.x, "x" * 1000)
 """
-    *lines, last = output(job(rehearse, code))
-    assert lines == ["ppms.uf_dialog('text')", "ppms.a.b(1, c=[2])", "ppms.a.b(1, c=[2]).d()", "mine"]
-    assert last.startswith(r"ppms.f('\n\udc80', ppms.x, 'xxx")
-    assert len(last) < 300
-
-
-def test_what_it_returns_can_be_used_further(rehearse):
-    code = """
+USED = """
 value = ppms.get()
 assert not value and len(value) == 0 and list(value) == [] and int(value) == 0 and float(value) == 0
 assert "x" not in value
@@ -62,40 +60,76 @@ for _ in range(10000): value = value.parent
 import sys
 sys.stdout.write("%s, %.20s %s\\n" % (ppms.x, value, f"{ppms.y}"))
 """
-    assert output(job(rehearse, code))[-1].startswith("ppms.x, ...")
+CLOSES = "import sys; sys.stdout.close(); ppms.f()"
+COLLECTS = "import sys, io; out = sys.stdout; sys.stdout = io.StringIO(); ppms.f(); print('mine', file=out)"
 
 
-def test_a_job_that_closes_or_collects_its_stdout_goes_on(rehearse):
-    code = "import sys, io; out = sys.stdout; sys.stdout = io.StringIO(); ppms.f(); print('mine', file=out)"
-    assert output(job(rehearse, code)) == ["ppms.f()", "mine"]
-    assert output(job(rehearse, "import sys; sys.stdout.close(); ppms.f()")) == []
+@pytest.mark.version("what a job's interpreter imports first")
+def test_ppms_is_there_and_what_is_called_on_it_is_printed_and_can_be_used_further(rehearse):
+    """In a folder of jobs none of whose files it imports."""
+    for name in ("__future__", "traceback", "typing"):
+        rehearse.write(f"{name}.py", "import os; os.write(1, b'imported\\n')")
+    done = run(rehearse, [WITHOUT_IMPORT, CALLED, USED, COLLECTS, CLOSES])
+    assert "imported" not in done.stdout
+    assert output(done, 1) == ["True"]
+    *lines, last = output(done, 2)
+    assert lines == ["ppms.uf_dialog('text')", "ppms.a.b(1, c=[2])", "ppms.a.b(1, c=[2]).d()", "mine"]
+    assert last.startswith(r"ppms.f('\n\udc80', ppms.x, 'xxx")
+    assert len(last) < 300
+    assert output(done, 3)[-1].startswith("ppms.x, ...")
+    assert output(done, 4) == ["ppms.f()", "mine"]
+    assert output(done, 5) == []
 
 
-def test_a_file_of_the_site_takes_its_place(rehearse):
+def test_a_file_of_the_site_takes_its_place(rehearse, monkeypatch):
     rehearse.write("helper.py", "x = 42")
     file = rehearse.write("ours/stand_in.py", "import helper\ndef f(): return f'{helper.x} {__name__} {__file__}'")
-    for name in (str(file), "ours/stand_in.py"):
-        done = job(rehearse, "print(ppms.f()); import ppms; print(hasattr(ppms, 'g'))", "--stand-in", name)
-        assert output(done) == [f"42 ppms {file}", "False"]
+    done = run(rehearse, ["print(ppms.f()); import ppms; print(hasattr(ppms, 'g'))"], "--stand-in", "ours/stand_in.py")
+    assert output(done) == [f"42 ppms {file}", "False"]
     assert [path.name for path in file.parent.iterdir()] == ["stand_in.py"]
+    monkeypatch.chdir(rehearse.folder)
+    for name in ("ours/stand_in.py", str(file)):
+        assert arguments.parse(["--stand-in", name, "-c", "1"]).stand_in == str(file)
 
 
-def test_so_does_a_module_of_that_name_that_a_job_could_import_anyway(rehearse):
-    rehearse.write("ppms.py", "x = 42")
-    assert output(job(rehearse, "print(ppms.x); import ppms")) == ["42"]
-
-
-@pytest.mark.parametrize("end", ["1 / 0", "raise SystemExit(0)", "import absent", "raise KeyboardInterrupt"])
-def test_a_job_does_not_begin_without_it(rehearse, end):
-    rehearse.write("ours.py", f"print('begun')\n{end}")
+def test_a_job_does_not_begin_without_it(rehearse):
+    rehearse.write("ours.py", "print('begun')\nraise SystemExit(0)")
     trace = rehearse.folder / "trace"
     done = rehearse("--stand-in", "ours.py", "-c", f"open({str(trace)!r}, 'w')")
     assert "after that: job 1 failed: the stand-in for the module ppms failed: " in done.stderr
     assert not trace.exists()
 
 
-def test_a_server_that_does_not_rehearse_has_none(job_server, command):
-    done = command("-s", job_server.address, "-v", "-t", "-1", "-c", "print(hasattr(__builtins__, 'ppms'))")
+def run_script(folder: Path, *path: Path) -> tuple[int, str, str]:
+    """script.py of this folder, as a job runs, with this PYTHONPATH."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), "PYTHONDONTWRITEBYTECODE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-u", "script.py"],
+        cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE,
+    )  # fmt: skip
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_so_does_a_module_of_that_name_that_a_job_could_import_anyway(tmp_path):
+    (tmp_path / "script.py").write_text("print(ppms.x); import ppms; print(ppms.x)")
+    (tmp_path / "ppms.py").write_text("x = 42")
+    make_folder(tmp_path / "folder", "")
+    assert run_script(tmp_path, tmp_path / "folder", tmp_path) == (0, "42\n42\n", "")
+
+
+@pytest.mark.parametrize("end", ["1 / 0", "raise SystemExit(0)", "import absent", "raise KeyboardInterrupt"])
+def test_a_script_does_not_begin_without_it(tmp_path, end):
+    (tmp_path / "script.py").write_text("print('mine')")
+    (tmp_path / "ours.py").write_text(f"print('begun')\n{end}")
+    make_folder(tmp_path / "folder", str(tmp_path / "ours.py"))
+    code, stdout, stderr = run_script(tmp_path, tmp_path / "folder")
+    assert (code, stdout) == (1, "begun\n")
+    assert stderr.splitlines()[-1].startswith("the stand-in for the module ppms failed: ")
+
+
+def test_a_server_that_does_not_rehearse_has_none(tmp_path, command):
+    with QuickServer(tmp_path / "home") as server:
+        done = command("-s", server.address, "-v", "-t", "-1", "-c", "print(hasattr(__builtins__, 'ppms'))")
     assert (done.returncode, "job 1 stdout: False" in done.stdout) == (0, True)
 
 
@@ -118,6 +152,7 @@ SITES = {
 }
 
 
+@pytest.mark.version("what an interpreter does before a script")
 @pytest.mark.parametrize("site", SITES.values(), ids=SITES)
 def test_a_script_finds_everything_else_as_without_it(tmp_path, site):
     jobs, ours = tmp_path / "jobs", tmp_path / "ours"
@@ -128,23 +163,9 @@ def test_a_script_finds_everything_else_as_without_it(tmp_path, site):
         (jobs / "sitecustomize.py").write_text(site)
     (jobs / "ppms.py").write_text("")  # which a script could import as well
 
-    def run(*path: Path) -> tuple[int, str, str]:
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, path)), "PYTHONDONTWRITEBYTECODE": "1"}
-        done = subprocess.run(
-            [sys.executable, "-u", "script.py"],
-            cwd=jobs, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE,
-        )  # fmt: skip
-        return done.returncode, done.stdout, done.stderr
-
-    expected = run(jobs)
+    expected = run_script(jobs, jobs)
     assert (expected[0], "ZeroDivisionError" in expected[2]) == (1, True)
-    assert run(ours, jobs) == expected
-
-
-def test_none_of_the_files_in_the_folder_of_jobs_is_imported_by_it(rehearse):
-    for name in ("__future__", "traceback", "typing"):
-        rehearse.write(f"{name}.py", "import os; os.write(1, b'imported\\n')")
-    assert output(job(rehearse, "ppms.f()")) == ["ppms.f()"]
+    assert run_script(jobs, ours, jobs) == expected
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such FIFO")
