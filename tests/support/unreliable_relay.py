@@ -61,9 +61,11 @@ class UnreliableRelay:
         self.count = 0  # of connections
         self.passed: list[dict[str, bytes]] = []  # of each side, of each connection
         self._opened = [self._listener]
-        self._is_over = threading.Event()
+        self._waker, self._wakeup = socket.socketpair()  # by which the block's end is heard of at once
+        self._opened += [self._waker, self._wakeup]
         self._selector = selectors.DefaultSelector()
-        self._selector.register(self._listener, selectors.EVENT_READ)
+        for sock in (self._listener, self._wakeup):
+            self._selector.register(sock, selectors.EVENT_READ)
         self._thread = threading.Thread(target=self._run, daemon=True)
 
     def __enter__(self) -> UnreliableRelay:
@@ -71,16 +73,19 @@ class UnreliableRelay:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._is_over.set()
+        self._waker.send(b".")
         self._thread.join(PATIENCE)
         self._selector.close()
         for sock in self._opened:
             sock.close()
 
     def _run(self) -> None:
-        while not self._is_over.is_set():
-            for key, _ in self._selector.select(0.02):
-                if key.fileobj is self._listener:
+        is_over = False
+        while not is_over:
+            for key, _ in self._selector.select():
+                if key.fileobj is self._wakeup:
+                    is_over = True  # after what else has come
+                elif key.fileobj is self._listener:
                     self._accept()
                 elif not key.data.is_over:  # its other end may have ended it meanwhile
                     assert isinstance(key.fileobj, socket.socket)
