@@ -164,8 +164,10 @@ def others_of(signum):
     return [other for other in ENDING_SIGNALS if other != signum]
 
 
-@pytest.mark.version("signals while the interpreter starts and ends")
-@pytest.mark.parametrize("signum", ENDING_SIGNALS)
+INTERRUPT = pytest.param(signal.SIGINT, marks=pytest.mark.version("SIGINT while the interpreter starts"))
+
+
+@pytest.mark.parametrize("signum", [INTERRUPT, *others_of(signal.SIGINT)])
 def test_a_signal_at_any_moment_ends_the_process_by_that_signal(command, scripted, signum):
     strikes = Strikes(command, scripted, 4)
     strikes(signum)
