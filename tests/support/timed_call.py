@@ -41,11 +41,11 @@ class Timed(NamedTuple):
         self.assert_ended(code, submission)
         latest = seconds + LATE + stall
         if code == 3:
-            assert seconds <= self.since("the server has accepted the jobs") <= latest
+            assert seconds <= self.since("the server has accepted the jobs") <= latest, self
         else:
             assert "in time" in self.lines[-1]
-            assert seconds <= self.ended - self.started
-            assert self.since("info connecting") <= latest
+            assert seconds <= self.ended - self.started, self
+            assert self.since("info connecting") <= latest, self
 
 
 class Started(NamedTuple):
@@ -57,7 +57,8 @@ def start_timed(command: Command, address: str, *argv: str, challenge: bool = Fa
     """The call with -v, or more of it, and one short job unless argv has another."""
     login = ("-u", "R41", "-p", command.secret_file()) if challenge else ()
     jobs = () if "-c" in argv else ("-c", "pass")
-    return Started(command.start("-s", address, "-v", *login, *argv, *jobs), time.time())
+    at = time.time()
+    return Started(command.start("-s", address, "-v", *login, *argv, *jobs), at)
 
 
 def ended_together(calls: Sequence[Started]) -> list[Timed]:
@@ -80,22 +81,23 @@ def ended_together(calls: Sequence[Started]) -> list[Timed]:
 
 @contextmanager
 def stalls() -> Iterator[Callable[[], float]]:
-    """What to allow for a busy machine: several times as many seconds as it has come too late to a thread that only
-    sleeps, while the block ran, but less than would make the next whole second of it."""
+    """What to allow for a busy machine: some times the seconds that it has taken for a fiftieth of one of work, at the
+    worst while the block ran. A call has about as much to do when its time is over."""
     worst = 0.0
     is_over = threading.Event()
 
-    def sleep() -> None:
+    def work_now_and_then() -> None:
         nonlocal worst
-        while not is_over.is_set():
-            begun = time.monotonic()
-            time.sleep(0.02)
-            worst = max(worst, time.monotonic() - begun - 0.02)
+        while not is_over.wait(0.4):
+            begun, used = time.monotonic(), time.thread_time()
+            while time.thread_time() < used + 0.02:
+                pass
+            worst = max(worst, time.monotonic() - begun)
 
-    thread = threading.Thread(target=sleep)
+    thread = threading.Thread(target=work_now_and_then)
     thread.start()
     try:
-        yield lambda: min(5 * worst, 0.45)
+        yield lambda: 4 * worst
     finally:
         is_over.set()
         thread.join()
