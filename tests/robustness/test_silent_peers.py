@@ -309,8 +309,9 @@ def test_deadlines_and_heartbeats_hold_in_real_time(command, scripted):
         "slow": (scripted(reluctant("accepted", trickle(pause=1), heartbeat=1)).address, "-t", "4"),
         "slow at the end": (scripted(reluctant("ended", trickle(pause=1), heartbeat=1)).address, "-t", "4"),
     }
+    secret = command.secret_file()  # once: a call may be reading it
     with stalls() as late:
-        started = [start_timed(command, *argv, challenge=name != "nothing") for name, argv in calls.items()]
+        started = [start_timed(command, *argv, secret=secret) for argv in calls.values()]
         done = dict(zip(calls, ended_together(started)))
     done["nothing"].assert_ended_at_deadline(1, 1, "not submitted", late())
     done["slow"].assert_ended_at_deadline(4, 1, "unknown", late())

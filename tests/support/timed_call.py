@@ -53,9 +53,9 @@ class Started(NamedTuple):
     at: float  # seconds of time.time()
 
 
-def start_timed(command: Command, address: str, *argv: str, challenge: bool = False) -> Started:
-    """The call with -v, or more of it, and one short job unless argv has another."""
-    login = ("-u", "R41", "-p", command.secret_file()) if challenge else ()
+def start_timed(command: Command, address: str, *argv: str, secret: str = "") -> Started:
+    """The call with -v, or more of it, and one short job unless argv has another. With a password file R41 logs in."""
+    login = ("-u", "R41", "-p", secret) if secret else ()
     jobs = () if "-c" in argv else ("-c", "pass")
     at = time.time()
     return Started(command.start("-s", address, "-v", *login, *argv, *jobs), at)
@@ -72,7 +72,7 @@ def ended_together(calls: Sequence[Started]) -> list[Timed]:
                 process.kill()
                 stdout, stderr = process.communicate()
             ended = time.time()
-        assert stderr == ""
+        assert stderr == "", stderr
         return Timed(process.returncode, stdout.splitlines(), call.at, ended)
 
     with ThreadPoolExecutor(len(calls)) as pool:
