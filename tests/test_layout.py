@@ -4,8 +4,7 @@ imports inside functions and under TYPE_CHECKING included; planted faults show t
 from __future__ import annotations
 
 import re
-
-import pytest
+from functools import cache
 
 from support.imports import Sources, all_imports, circles, imports_of, is_in, sources_below
 from support.process import ROOT
@@ -58,7 +57,10 @@ MAY_IMPORT_LIBRARIES_AT_ONCE = {
     "headless.protocol.codec", "headless.protocol.example_wire", "headless.admin.task_scheduler",
 }  # fmt: skip
 
-PACKAGE = sources_below(ROOT / "headless")
+
+@cache
+def package() -> Sources:
+    return sources_below(ROOT / "headless")
 
 
 def rule_for(module: str) -> set[str]:
@@ -81,124 +83,133 @@ def faults(sources: Sources) -> list[str]:
 
 
 def test_every_import_goes_in_the_direction_of_the_layout():
-    assert faults(PACKAGE) == []
+    assert faults(package()) == []
 
 
 def test_every_file_is_looked_at_and_every_rule_is_of_use():
-    assert len(PACKAGE) == len(list((ROOT / "headless").rglob("*.py"))) > 50
-    for module in PACKAGE:
+    modules = package()
+    assert len(modules) == len(list((ROOT / "headless").rglob("*.py"))) > 50
+    for module in modules:
         rule_for(module)
-    assert set(MAY_IMPORT) <= set(PACKAGE)
-    used = {(each.module, each.target) for each in all_imports(PACKAGE) if is_in(each.target, {"headless"})}
+    assert set(MAY_IMPORT) <= set(modules)
+    used = {(each.module, each.target) for each in all_imports(modules) if is_in(each.target, {"headless"})}
     assert len(used) > 100
     for place, targets in MAY_IMPORT.items():
         for target in targets:
             assert any(is_in(module, {place}) and is_in(name, {target}) for module, name in used), (place, target)
 
 
-@pytest.mark.parametrize(
-    ("module", "code", "target"),
-    [
-        ("headless.protocol.frames", "from headless.cli import main", "headless.cli"),
-        ("headless.protocol.frames", "from headless import terminal", "headless.terminal"),
-        ("headless.protocol.frames", "import headless.outcome", "headless.outcome"),
-        ("headless.protocol.frames", "import headless", "headless"),
-        ("headless.protocol.frames", "import os, headless.options as o", "headless.options"),
-        ("headless.protocol.frames", "from ..client import waiting", "headless.client.waiting"),
-        ("headless.protocol", "from ..client import waiting", "headless.client.waiting"),
-        ("headless.protocol.new", "def f():\n    if x:\n        from headless.cli import main", "headless.cli"),
-        ("headless.protocol.new", "class A:\n    async def f(self):\n        import headless.cli", "headless.cli"),
-        ("headless.client.new", "import headless.server.home", "headless.server.home"),
-        ("headless.client.new", "def f():\n    import headless.server.home", "headless.server.home"),
-        ("headless.client.new", "from headless.server import home", "headless.server.home"),
-        ("headless.client.new", "TYPE_CHECKING = False\nif TYPE_CHECKING:\n    from headless.server.home import Home",
-         "headless.server.home"),
-        ("headless.client.new", "from headless.rehearsal import command", "headless.rehearsal.command"),
-        ("headless.client.new", "from headless.commands import main", "headless.commands"),
-        ("headless.client.new", "from headless.__main__ import FOLDER", "headless.__main__"),
-        ("headless.client.new", "try:\n    pass\nexcept E:\n    from headless.cli import report", "headless.cli"),
-        ("headless.server.new", "from headless.client.waiting import Waiter", "headless.client.waiting"),
-        ("headless.server.new", "from headless.options import parse", "headless.options"),
-        ("headless.server.commands.new", "from headless.rehearsal.command import main", "headless.rehearsal.command"),
-        ("headless.server.commands.new", "from ...rehearsal.command import main", "headless.rehearsal.command"),
-        ("headless.server.new", "import importlib\nimportlib.import_module('headless.cli')", "headless.cli"),
-        ("headless.server.new", "f = lambda: __import__('headless.cli')", "headless.cli"),
-        ("headless.outcome", "from headless.terminal import print_error", "headless.terminal"),
-        ("headless.options", "from headless.terminal import print_error", "headless.terminal"),
-        ("headless.options", "from headless.client.osuser import effective_user", "headless.client.osuser"),
-        ("headless.terminal", "from headless.protocol.text import shorten", "headless.protocol.text"),
-        ("headless.cli", "def f():\n    from headless.server.home import Home", "headless.server.home"),
-        ("headless.rehearsal.new", "from headless.cli import main", "headless.cli"),
-        ("headless.commands", "import headless.client.call", "headless.client.call"),
-        ("headless.__main__", "import headless.cli", "headless.cli"),
-    ],
-)  # fmt: skip
-def test_an_import_in_a_wrong_direction_is_found(module, code, target):
-    planted = {**PACKAGE, module: code}
-    line = code.count("\n") + 1
-    assert f"{module}, line {line}: imports {target}" in faults(planted)
+WRONG = [
+    ("headless.protocol.frames", "from headless.cli import main", "headless.cli"),
+    ("headless.protocol.frames", "from headless import terminal", "headless.terminal"),
+    ("headless.protocol.frames", "import headless.outcome", "headless.outcome"),
+    ("headless.protocol.frames", "import headless", "headless"),
+    ("headless.protocol.frames", "import os, headless.options as o", "headless.options"),
+    ("headless.protocol.frames", "from ..client import waiting", "headless.client.waiting"),
+    ("headless.protocol", "from ..client import waiting", "headless.client.waiting"),
+    ("headless.protocol.new", "def f():\n    if x:\n        from headless.cli import main", "headless.cli"),
+    ("headless.protocol.new", "class A:\n    async def f(self):\n        import headless.cli", "headless.cli"),
+    ("headless.client.new", "import headless.server.home", "headless.server.home"),
+    ("headless.client.new", "def f():\n    import headless.server.home", "headless.server.home"),
+    ("headless.client.new", "from headless.server import home", "headless.server.home"),
+    ("headless.client.new", "TYPE_CHECKING = False\nif TYPE_CHECKING:\n    from headless.server.home import Home",
+     "headless.server.home"),
+    ("headless.client.new", "from headless.rehearsal import command", "headless.rehearsal.command"),
+    ("headless.client.new", "from headless.commands import main", "headless.commands"),
+    ("headless.client.new", "from headless.__main__ import FOLDER", "headless.__main__"),
+    ("headless.client.new", "try:\n    pass\nexcept E:\n    from headless.cli import report", "headless.cli"),
+    ("headless.server.new", "from headless.client.waiting import Waiter", "headless.client.waiting"),
+    ("headless.server.new", "from headless.options import parse", "headless.options"),
+    ("headless.server.commands.new", "from headless.rehearsal.command import main", "headless.rehearsal.command"),
+    ("headless.server.commands.new", "from ...rehearsal.command import main", "headless.rehearsal.command"),
+    ("headless.server.new", "import importlib\nimportlib.import_module('headless.cli')", "headless.cli"),
+    ("headless.server.new", "f = lambda: __import__('headless.cli')", "headless.cli"),
+    ("headless.outcome", "from headless.terminal import print_error", "headless.terminal"),
+    ("headless.options", "from headless.terminal import print_error", "headless.terminal"),
+    ("headless.options", "from headless.client.osuser import effective_user", "headless.client.osuser"),
+    ("headless.terminal", "from headless.protocol.text import shorten", "headless.protocol.text"),
+    ("headless.cli", "def f():\n    from headless.server.home import Home", "headless.server.home"),
+    ("headless.rehearsal.new", "from headless.cli import main", "headless.cli"),
+    ("headless.commands", "import headless.client.call", "headless.client.call"),
+    ("headless.__main__", "import headless.cli", "headless.cli"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("library", ["lxml", "bcrypt"])
-@pytest.mark.parametrize(
-    "code",
-    ["import {}", "import os, {}.x", "from {} import etree", "from {}.x import y", "try:\n import {}\nfinally: pass",
-     "class A:\n import {}", "if not TYPE_CHECKING:\n import {}", "if TYPE_CHECKING: pass\nelse:\n import {}"],
-)  # fmt: skip
-def test_a_library_that_is_imported_at_once_is_found(code, library):
-    for module in ("headless.outcome", "headless.server.accounts", "headless.protocol.frames"):
-        (fault,) = faults({module: code.format(library)})
-        assert fault.endswith("at once")
-    assert faults({"headless.protocol.codec": code.format(library)}) == []
+def test_an_import_in_a_wrong_direction_is_found():
+    empty = dict.fromkeys(package(), "")
+    for module, code, target in WRONG:
+        line = code.count("\n") + 1
+        assert faults({**empty, module: code}) == [f"{module}, line {line}: imports {target}"], (module, code)
 
 
-@pytest.mark.parametrize("code", ["def f():\n import lxml.etree, bcrypt", "if TYPE_CHECKING:\n from lxml import etree"])
-def test_a_library_that_is_imported_late_is_none(code):
-    assert faults({"headless.server.new": code}) == []
+def test_a_fault_in_a_file_that_is_there_is_found():
+    module, code, target = WRONG[0]
+    text = f"{package()[module]}\n{code}\n"
+    assert f"{module}, line {text.count(chr(10))}: imports {target}" in faults({**package(), module: text})
 
 
-@pytest.mark.parametrize(
-    ("a", "b", "c"),
-    [
-        ("import headless.client.b", "import headless.client.c", "import headless.client.a"),
-        ("from headless.client import b", "from headless.client.c import x", "from . import a"),
-        ("def f():\n from .b import x", "class X:\n from .c import x", "def f():\n from headless.client import a"),
-        ("from .b import x", "from .a import x", ""),
-        ("import headless.client.a", "", ""),
-    ],
-)
-def test_a_circle_is_found(a, b, c):
-    package = {"headless.client": "", "headless.client.a": a, "headless.client.b": b, "headless.client.c": c}
-    assert any(fault.startswith("a circle: headless.client.a -> ") for fault in faults(package))
+AT_ONCE = [
+    "import {}", "import os, {}.x", "from {} import etree", "from {}.x import y", "try:\n import {}\nfinally: pass",
+    "class A:\n import {}", "if not TYPE_CHECKING:\n import {}", "if TYPE_CHECKING: pass\nelse:\n import {}",
+]  # fmt: skip
+
+
+def test_a_library_that_is_imported_at_once_is_found():
+    for code in (each.format(library) for each in AT_ONCE for library in LIBRARIES):
+        for module in ("headless.outcome", "headless.server.accounts", "headless.protocol.frames"):
+            found = faults({module: code})
+            assert [fault.rpartition(" imports ")[2].endswith("at once") for fault in found] == [True], (module, code)
+        assert faults({"headless.protocol.codec": code}) == [], code
+
+
+def test_a_library_that_is_imported_late_is_none():
+    for code in ("def f():\n import lxml.etree, bcrypt", "if TYPE_CHECKING:\n from lxml import etree"):
+        assert faults({"headless.server.new": code}) == [], code
+
+
+CIRCLES = [
+    ("import headless.client.b", "import headless.client.c", "import headless.client.a"),
+    ("from headless.client import b", "from headless.client.c import x", "from . import a"),
+    ("def f():\n from .b import x", "class X:\n from .c import x", "def f():\n from headless.client import a"),
+    ("from .b import x", "from .a import x", ""),
+    ("import headless.client.a", "", ""),
+]
+
+
+def test_a_circle_is_found():
+    for a, b, c in CIRCLES:
+        modules = {"headless.client": "", "headless.client.a": a, "headless.client.b": b, "headless.client.c": c}
+        assert any(fault.startswith("a circle: headless.client.a -> ") for fault in faults(modules)), (a, b, c)
 
 
 def test_a_circle_in_the_package_is_found():
-    text = PACKAGE["headless.protocol.values"]
-    planted = {**PACKAGE, "headless.protocol.values": f"{text}\ndef late():\n    from headless.protocol import wire\n"}
+    text = package()["headless.protocol.values"]
+    text += "\ndef late():\n    from headless.protocol import wire\n"
+    planted = {**package(), "headless.protocol.values": text}
     assert "a circle: headless.protocol.values -> headless.protocol.wire -> headless.protocol.values" in faults(planted)
 
 
 def test_what_is_imported_for_types_alone_makes_no_circle():
     for_types = "if TYPE_CHECKING:\n from headless.client.b import B"
-    package = {"headless.client.a": for_types, "headless.client.b": "from headless.client.a import A"}
-    assert faults(package) == []
-    (found,) = imports_of("headless.client.a", package)
+    modules = {"headless.client.a": for_types, "headless.client.b": "from headless.client.a import A"}
+    assert faults(modules) == []
+    (found,) = imports_of("headless.client.a", modules)
     assert (found.target, found.line, found.is_for_types, found.is_late) == ("headless.client.b", 2, True, False)
 
 
 def listed_files(wing: str) -> dict[str, int]:
     """The files and folders of a wing in the order of the list that its docstring gives: the line of each."""
-    lines = [line.strip().partition("  ")[0] for line in PACKAGE[wing].splitlines() if line.startswith("    ")]
+    lines = [line.strip().partition("  ")[0] for line in package()[wing].splitlines() if line.startswith("    ")]
     return {name: number for number, line in enumerate(lines) for name in re.findall(r"(\w+)(?:\.py|/)", line)}
 
 
-@pytest.mark.parametrize(
-    ("wing", "least"), [("headless.server", 80), ("headless.admin", 30), ("headless.rehearsal", 3)]
-)
-def test_the_list_of_files_of_a_wing_is_complete_and_every_import_leads_down_it(wing, least):
-    listed = listed_files(wing)
-    assert set(listed) == {module.split(".")[2] for module in PACKAGE if is_in(module, {wing}) and module != wing}
-    edges = {(each.module.split(".")[2], each.target.split(".")[2]) for each in all_imports(PACKAGE)
-             if is_in(each.module, {wing}) and is_in(each.target, {wing}) and each.target.count(".") > 1}  # fmt: skip
-    assert len(edges) > least
-    assert [edge for edge in sorted(edges) if listed[edge[1]] < listed[edge[0]]] == []
+def test_the_list_of_files_of_a_wing_is_complete_and_every_import_leads_down_it():
+    for wing, least in (("headless.server", 80), ("headless.admin", 30), ("headless.rehearsal", 3)):
+        listed = listed_files(wing)
+        modules = {module for module in package() if is_in(module, {wing}) and module != wing}
+        assert set(listed) == {module.split(".")[2] for module in modules}
+        found = [each for each in all_imports(package()) if is_in(each.module, {wing}) and each.target in modules]
+        assert wing not in {each.module for each in found}
+        edges = {(each.module.split(".")[2], each.target.split(".")[2]) for each in found}
+        assert len(edges) > least
+        assert [edge for edge in sorted(edges) if listed[edge[1]] < listed[edge[0]]] == []

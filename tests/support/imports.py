@@ -1,5 +1,5 @@
 """What Python files import, read from their syntax trees: whether an import breaks the layout, and whether imports go
-round in a circle."""
+round in a circle. Each text is read once, however many sets of files it is part of."""
 
 from __future__ import annotations
 
@@ -33,14 +33,10 @@ def sources_below(package: Path) -> dict[str, str]:
 
 def imports_of(module: str, sources: Sources) -> list[Import]:
     """Wherever they stand in the file."""
-    reader = _Reader(module, sources)
-    reader.visit(_tree(sources[module]))
-    return reader.found
-
-
-@cache
-def _tree(code: str) -> ast.Module:
-    return ast.parse(code)
+    return [
+        Import(module, each.line, _target(each, module, sources), each.is_late, each.is_for_types)
+        for each in _read(sources[module])
+    ]
 
 
 def all_imports(sources: Sources) -> Iterator[Import]:
@@ -79,32 +75,51 @@ def circles(sources: Sources) -> list[list[str]]:
     return result
 
 
+class _Written(NamedTuple):
+    """An import as it stands in a text: `from ..origin import name` has level 2; `name` is "" for `import origin`."""
+
+    line: int
+    level: int
+    origin: str
+    name: str
+    is_late: bool
+    is_for_types: bool
+
+
+def _target(each: _Written, module: str, sources: Sources) -> str:
+    origin = each.origin
+    if each.level:
+        is_package = any(name.startswith(f"{module}.") for name in sources)
+        parts = module.split(".")
+        parts = parts[: len(parts) - each.level + is_package]
+        origin = ".".join([*parts, origin] if origin else parts)
+    name = f"{origin}.{each.name}"
+    return name if each.name and name in sources else origin
+
+
+@cache
+def _read(code: str) -> list[_Written]:
+    reader = _Reader()
+    reader.visit(ast.parse(code))
+    return reader.found
+
+
 class _Reader(ast.NodeVisitor):
-    def __init__(self, module: str, sources: Sources) -> None:
-        self.found: list[Import] = []
-        self._module = module
-        self._sources = sources
+    def __init__(self) -> None:
+        self.found: list[_Written] = []
         self._functions = 0
         self._for_types = 0
 
-    def _add(self, node: ast.AST, target: str) -> None:
-        line = getattr(node, "lineno", 0)
-        self.found.append(Import(self._module, line, target, self._functions > 0, self._for_types > 0))
+    def _add(self, line: int, level: int, origin: str, name: str) -> None:
+        self.found.append(_Written(line, level, origin, name, self._functions > 0, self._for_types > 0))
 
     def visit_Import(self, node: ast.Import) -> None:
         for alias in node.names:
-            self._add(node, alias.name)
+            self._add(node.lineno, 0, alias.name, "")
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
-        origin = node.module or ""
-        if node.level:
-            is_package = any(name.startswith(f"{self._module}.") for name in self._sources)
-            parts = self._module.split(".")
-            parts = parts[: len(parts) - node.level + is_package]
-            origin = ".".join([*parts, origin] if origin else parts)
         for alias in node.names:
-            name = f"{origin}.{alias.name}"
-            self._add(node, name if name in self._sources else origin)
+            self._add(node.lineno, node.level, node.module or "", alias.name)
 
     def visit_Call(self, node: ast.Call) -> None:
         """`importlib.import_module("...")` and `__import__("...")`."""
@@ -112,7 +127,7 @@ class _Reader(ast.NodeVisitor):
         if name in ("import_module", "__import__") and node.args:
             target = node.args[0]
             if isinstance(target, ast.Constant) and isinstance(target.value, str):
-                self._add(node, target.value)
+                self._add(node.lineno, 0, target.value, "")
         self.generic_visit(node)
 
     def visit_If(self, node: ast.If) -> None:
