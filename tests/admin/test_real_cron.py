@@ -1,7 +1,9 @@
-"""What is read in a crontab is what the cron of Debian really starts: a cron of the test's own, in a mount namespace of
-its own, runs hostile crontabs, and a recorder in the place of the shell writes down what it was given.
+"""What is read in a crontab is what the cron of Debian really starts, and when: a cron of the test's own, in a mount
+namespace of its own, runs hostile crontabs, and a recorder in the place of the shell writes down what it was given.
 
-The package is downloaded (apt-get download cron), or PLANTA_TEST_CRON names a cron or its package.
+The package is downloaded (apt-get download cron), or PLANTA_TEST_CRON names a cron or its package. With libfaketime,
+which is downloaded as well, the clock of that cron stands still until it has nothing to do, and then goes on by a
+minute; without it, the minute passes.
 """
 
 from __future__ import annotations
@@ -15,11 +17,11 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -31,14 +33,14 @@ pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="cron is on Linux"),
 ]
 
+IS_EXHAUSTIVE = os.environ.get("PLANTA_EXHAUSTIVE") == "1"
+PATIENCE = 90  # seconds: a minute that passes, and what is started in it
+# A cron starts hundreds of these: the only process of its own is the one that copies.
 RECORDER = r"""#!/bin/sh
-folder=$(/usr/bin/mktemp -d {records}/XXXXXXXX)
-for each; do printf '%s\0' "$each"; done > "$folder/arguments"
-/bin/cat > "$folder/stdin"
-/bin/cat /proc/$$/environ > "$folder/environment"
-/bin/readlink /proc/$$/cwd > "$folder/folder"
-> "$folder/done"
+{ printf '%s\0' $# "$@"; pwd -P; /bin/cat /proc/$$/environ {mark} -; } > {records}/$$
+> {records}/$$.done
 """
+MARK = "\0the end of the environment\0"
 PAM = "".join(f"{kind} required pam_permit.so\n" for kind in ("auth", "account", "session"))
 # CASE comes first, so that a line that follows a byte order mark is not SHELL.
 HEAD = "SHELL={shell}\nCASE={case}\n"
@@ -53,30 +55,38 @@ class Run(NamedTuple):
     stdin: str
 
 
-@pytest.fixture(scope="module")
-def cron(tmp_path_factory) -> Path:
+class Packages(NamedTuple):
+    """`clock` is libfaketime, or None."""
+
+    cron: Path
+    clock: Path | None
+
+
+@pytest.fixture
+def packages(tmp_path, pytestconfig) -> Packages:
     if os.geteuid() != 0 or shutil.which("unshare") is None:
         pytest.skip("a mount namespace needs root")
     if subprocess.run(["unshare", "-m", "true"], check=False, stderr=subprocess.DEVNULL).returncode:
         pytest.skip("this machine allows no mount namespace")
     given = os.environ.get("PLANTA_TEST_CRON", "")
-    if given and not given.endswith(".deb"):
-        return Path(given)
-    folder = tmp_path_factory.mktemp("cron")
-    package = Path(given) if given else _download(folder)
-    subprocess.run(["dpkg", "-x", str(package), str(folder)], check=True)
-    return folder / "usr/sbin/cron"
-
-
-def _download(folder: Path) -> Path:
-    if shutil.which("apt-get") is None:
-        pytest.skip("there is no apt-get to download cron")
-    command = ["apt-get", "-o", "Acquire::Retries=1", "download", "cron"]
-    subprocess.run(command, cwd=folder, check=False, capture_output=True, timeout=60)
-    packages = list(folder.glob("cron_*.deb"))
-    if not packages:
+    found = _downloaded(tmp_path, pytestconfig.cache.mkdir("packages"), ["libfaketime", *([] if given else ["cron"])])
+    for package in [*found, *([given] if given.endswith(".deb") else [])]:
+        subprocess.run(["dpkg", "-x", str(package), str(tmp_path)], check=True)
+    cron = Path(given) if given and not given.endswith(".deb") else tmp_path / "usr/sbin/cron"
+    if not cron.exists():
         pytest.skip("the package cron cannot be downloaded; PLANTA_TEST_CRON can name one")
-    return packages[0]
+    return Packages(cron, next(tmp_path.rglob("libfaketime.so.1"), None))
+
+
+def _downloaded(folder: Path, cache: Path, names: list[str]) -> list[Path]:
+    """What can be had of these packages, and is kept for the next run."""
+    missing = [name for name in names if not list(cache.glob(f"{name}_*.deb"))]
+    if missing and shutil.which("apt-get"):
+        command = ["apt-get", "-o", "Acquire::Retries=1", "download", *missing]
+        subprocess.run(command, cwd=folder, check=False, capture_output=True, timeout=60)
+        for package in folder.glob("*.deb"):
+            shutil.move(package, cache / package.name)
+    return [package for name in names for package in list(cache.glob(f"{name}_*.deb"))[:1]]
 
 
 class Machine:
@@ -84,7 +94,7 @@ class Machine:
 
     def __init__(self, base: Path) -> None:
         self.base, self.records, self.shell = base, base / "records", base / "recorder"
-        self.cron_d, self.crontabs = base / "etc/cron.d", base / "spool/crontabs"
+        self.cron_d, self.crontabs, self.clock = base / "etc/cron.d", base / "spool/crontabs", base / "clock"
         subprocess.run(["cp", "-a", "/etc", str(base / "etc")], check=True)
         shutil.rmtree(self.cron_d, ignore_errors=True)
         for folder in (self.records, self.cron_d, self.crontabs, base / "run"):
@@ -93,7 +103,9 @@ class Machine:
         (base / "etc/crontab").unlink(missing_ok=True)
         (base / "etc/pam.d").mkdir(exist_ok=True)
         (base / "etc/pam.d/cron").write_text(PAM)
-        self.shell.write_text(RECORDER.replace("{records}", str(self.records)))
+        (base / "mark").write_text(MARK)
+        recorder = RECORDER.replace("{records}", str(self.records)).replace("{mark}", str(base / "mark"))
+        self.shell.write_text(recorder)
         self.shell.chmod(0o755)
 
     def write(self, path: Path, content: str, case: int) -> str:
@@ -102,38 +114,61 @@ class Machine:
         path.chmod(0o600 if path.parent == self.crontabs else 0o644)
         return content
 
-    def runs(self, cron: Path, expected: int, seconds: float) -> dict[int, list[Run]]:
-        """By their CASE. Waits for so many, but no longer than that."""
+    def set_clock(self, now: datetime) -> None:
+        new = self.clock.with_suffix(".new")
+        new.write_text(now.strftime("%Y-%m-%d %H:%M:%S\n"))
+        new.rename(self.clock)
+
+    def runs(self, packages: Packages, minute: datetime, at_reboot: int, in_all: int) -> dict[int, list[Run]]:
+        """What was started at first and in this minute, by its CASE. Waits for so many, but not for ever."""
         places = (("etc", "/etc"), ("spool", "/var/spool/cron"), ("run", "/run"))
         mounts = " && ".join(f"mount --bind {self.base / ours} {theirs}" for ours, theirs in places)
-        command = ["unshare", "-m", "sh", "-c", f"mkdir -p /var/spool/cron && {mounts} && exec {cron} -f"]
-        daemon = subprocess.Popen(command, start_new_session=True)
-        try:
-            end = time.monotonic() + seconds
-            while time.monotonic() < end and len(list(self.records.glob("*/done"))) < expected:
-                time.sleep(0.1)
-            time.sleep(1)  # for those that must not come
-        finally:
-            daemon.send_signal(signal.SIGKILL)
-            daemon.wait()
+        clock = (
+            f"env LD_PRELOAD={packages.clock} FAKETIME_TIMESTAMP_FILE={self.clock} FAKETIME_NO_CACHE=1 NO_FAKE_STAT=1"
+        )
+        command = f"mkdir -p /var/spool/cron && {mounts} && exec {clock if packages.clock else ''} {packages.cron} -f"
+        self.set_clock(minute - timedelta(seconds=1))
+        with subprocess.Popen(["unshare", "-m", "sh", "-c", command], start_new_session=True) as daemon:
+            try:
+                self._wait(daemon.pid, at_reboot)
+                self.set_clock(minute)
+                daemon.send_signal(signal.SIGHUP)  # which ends its sleep
+                self._wait(daemon.pid, in_all)
+            finally:
+                daemon.kill()
         return self._recorded()
+
+    def _wait(self, cron: int, expected: int) -> None:
+        """Until so many are done, and cron sleeps and has no children: it starts all of a minute in one go."""
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end and (len(list(self.records.glob("*.done"))) < expected or not _is_idle(cron)):
+            time.sleep(0.05)
 
     def _recorded(self) -> dict[int, list[Run]]:
         found: dict[int, list[Run]] = {}
-        for folder in sorted(each.parent for each in self.records.glob("*/done")):
-            values = dict(each.partition("=")[::2] for each in _strings(folder / "environment"))
-            run = Run(
-                tuple(_strings(folder / "arguments")),
-                tuple(sorted(values.items())),
-                (folder / "folder").read_text().rstrip("\n"),
-                (folder / "stdin").read_bytes().decode("utf-8", "surrogateescape"),
-            )
+        for done in self.records.glob("*.done"):
+            text = done.with_suffix("").read_bytes().decode("utf-8", "surrogateescape")
+            count, _, text = text.partition("\0")
+            *arguments, text = text.split("\0", int(count))
+            folder, _, text = text.partition("\n")
+            environment, _, stdin = text.partition(MARK)
+            values = dict(each.partition("=")[::2] for each in environment.split("\0")[:-1])
+            run = Run(tuple(arguments), tuple(sorted(values.items())), folder, stdin)
             found.setdefault(int(values["CASE"]), []).append(run)
         return found
 
 
-def _strings(path: Path) -> list[str]:
-    return path.read_bytes().decode("utf-8", "surrogateescape").split("\0")[:-1]
+def _is_idle(process: int) -> bool:
+    parents = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = path.read_text().rpartition(") ")[2].split()[:2]
+        except OSError:  # it has just gone
+            continue
+        if path.parent.name == str(process) and state != "S":
+            return False
+        parents.append(int(parent))
+    return process not in parents
 
 
 @contextmanager
@@ -143,7 +178,9 @@ def machine() -> Iterator[Machine]:
         yield Machine(Path(base))
 
 
-def predicted(content: str, path: str, has_user_column: bool, shell: Path, is_started) -> list[Run]:
+def predicted(
+    content: str, path: str, has_user_column: bool, shell: Path, is_started: Callable[[Any], bool]
+) -> list[Run]:
     user = None if has_user_column else "root"
     entries, findings = read(content, path, has_user_column, user)
     if any("none of its jobs run" in each.consequence for each in findings):
@@ -158,10 +195,6 @@ def predicted(content: str, path: str, has_user_column: bool, shell: Path, is_st
         for entry in entries
         if entry.shell == str(shell) and is_started(entry.schedule)
     ]
-
-
-def is_at_reboot(schedule) -> bool:
-    return schedule.text == "@reboot"
 
 
 # Each is a file of cron.d, in which the last line is fine.
@@ -219,28 +252,6 @@ def of_pieces(count: int) -> list[str]:
     return ["".join(chance.choices(PIECES, k=chance.randint(1, 9))) for _ in range(count)]
 
 
-def test_cron_starts_what_is_read(cron):
-    lines = [*LINES, *(f"{fields} root x" for fields in FIELDS), *of_pieces(400)]
-    files = {f"line-{number}": f"HEAD\n{line}\n@reboot root last\n" for number, line in enumerate(lines)} | FILES
-    with machine() as own:
-        contents, expected = {}, {}
-        for case, (name, content) in enumerate(files.items()):
-            contents[case] = own.write(own.cron_d / name, content, case)
-            expected[case] = predicted(contents[case], f"/etc/cron.d/{name}", True, own.shell, is_at_reboot)
-        case = len(files)
-        of_root = [line.replace(" root", "") for line in LINES if re.match(r"@reboot root .{1,400}$", line)]
-        contents[case] = own.write(own.crontabs / "root", "HEAD\n" + "\n".join(of_root) + "\n", case)
-        expected[case] = predicted(contents[case], str(own.crontabs / "root"), False, own.shell, is_at_reboot)
-        assert len(expected[case]) > 10
-        runs = own.runs(cron, sum(map(len, expected.values())), 30)
-    wrong = [
-        f"{contents[case]!r}\n  read {sorted(expected[case])}\n  cron {sorted(runs.get(case, []))}"
-        for case in contents
-        if sorted(runs.get(case, [])) != sorted(expected[case])
-    ]
-    assert not wrong, "\n".join(wrong)
-
-
 def of_chance(count: int, now: datetime) -> list[str]:
     """Fields that match this minute more often than not."""
     chance = random.Random(20261128)
@@ -260,29 +271,60 @@ def of_chance(count: int, now: datetime) -> list[str]:
     return made
 
 
-def test_cron_starts_when_it_is_read(cron):
-    now = datetime.now()
-    if now.second > 50:  # so that all files are there before the minute is over
-        time.sleep(61 - now.second)
-        now = datetime.now()
-    minute = now.replace(second=0, microsecond=0) + timedelta(minutes=1)
+def of_this_minute(minute: datetime) -> list[str]:
+    """Fields that match it, or nearly do."""
     weekday = minute.strftime("%a").lower()
-    fields = [
+    return [
         "* * * * *", f"* * 1 * {weekday}", f"* * */31 * {weekday}", f"* * {minute.day} * *", f"* * * * {weekday}",
         f"* * *,1 * {weekday}", "* * 1,* * 9-8", "*/1/7 * * * *", "*-5 * * * *", "* * * * 7", "* * * * 0",
         "* * * * 5-7",
-        *of_chance(300, minute),
     ]  # fmt: skip
 
-    def is_started(schedule) -> bool:
-        return schedule.starts(minute - timedelta(seconds=1), 1) == [minute]
 
+def a_minute(can_be_chosen: bool) -> datetime:
+    """Of a day on which no clock is put forward or back; or the next one, once there is time to write the files."""
+    if can_be_chosen:
+        chance = random.Random(seed := int(os.environ.get("PLANTA_SEED", random.randrange(1 << 32))))
+        print(f"PLANTA_SEED={seed}")
+        hour, minute = chance.choice([(2, 0), (0, 0), (chance.randrange(24), chance.randrange(60))])
+        return datetime(2027, chance.choice([1, 6, 7, 12]), chance.randint(1, 30), hour, minute)
+    if (second := datetime.now().second) > 45:
+        time.sleep(61 - second)
+    return datetime.now().replace(second=0, microsecond=0) + timedelta(minutes=1)
+
+
+def test_cron_starts_what_is_read_when_it_is_read(packages):
+    minute = a_minute(packages.clock is not None)
+
+    def is_started(schedule) -> bool:
+        return is_at_reboot(schedule) or schedule.starts(minute - timedelta(seconds=1), 1) == [minute]
+
+    lines = [*LINES, *(f"{fields} root x" for fields in FIELDS), *of_pieces(400 if IS_EXHAUSTIVE else 100)]
+    fields = [*of_this_minute(minute), *of_chance(300 if IS_EXHAUSTIVE else 100, minute)]
+    files = {f"line-{number}": f"HEAD\n{line}\n@reboot root last\n" for number, line in enumerate(lines)} | FILES
+    files |= {f"fields-{number}": f"HEAD\n{each} root x\n" for number, each in enumerate(fields)}
     with machine() as own:
-        contents, expected = {}, {}
-        for case, each in enumerate(fields):
-            contents[case] = own.write(own.cron_d / f"fields-{case}", f"HEAD\n{each} root x\n", case)
-            expected[case] = predicted(contents[case], f"/etc/cron.d/fields-{case}", True, own.shell, is_started)
-        assert sum(map(len, expected.values())) > 50
-        runs = own.runs(cron, sum(map(len, expected.values())), 75)
-    wrong = [each for case, each in enumerate(fields) if len(runs.get(case, [])) != len(expected[case])]
-    assert not wrong, f"at {minute}: {wrong}"
+        contents, at_reboot, expected = {}, {}, {}
+
+        def add(path: Path, place: str, content: str, names_users: bool) -> None:
+            contents[case := len(contents)] = content = own.write(path, content, len(contents))
+            at_reboot[case] = predicted(content, place, names_users, own.shell, is_at_reboot)
+            expected[case] = predicted(content, place, names_users, own.shell, is_started)
+
+        for name, content in files.items():
+            add(own.cron_d / name, f"/etc/cron.d/{name}", content, True)
+        assert sum(map(len, expected.values())) - sum(map(len, at_reboot.values())) > 30
+        of_root = [line.replace(" root", "") for line in LINES if re.match(r"@reboot root .{1,400}$", line)]
+        add(own.crontabs / "root", str(own.crontabs / "root"), "HEAD\n" + "\n".join(of_root) + "\n", False)
+        assert len(at_reboot[len(contents) - 1]) > 10
+        runs = own.runs(packages, minute, sum(map(len, at_reboot.values())), sum(map(len, expected.values())))
+    wrong = [
+        f"{contents[case]!r}\n  read {sorted(expected[case])}\n  cron {sorted(runs.get(case, []))}"
+        for case in contents
+        if sorted(runs.get(case, [])) != sorted(expected[case])
+    ]
+    assert not wrong, f"{len(wrong)} at {minute}:\n" + "\n".join(wrong[:9])
+
+
+def is_at_reboot(schedule) -> bool:
+    return schedule.text == "@reboot"
