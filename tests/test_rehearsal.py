@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -16,64 +15,90 @@ import pytest
 from headless.protocol import bcrypt_hash
 from headless.rehearsal.temporary import temporary_folder
 from support.credentials import HASH
+from support.fork_server import start
 from support.impostor import impose
+from support.in_process import run_here
 from support.process import PATIENCE, ROOT, current_user, other_user
 from support.raw_client import RawClient, osuser_login
+from support.rehearsal import notes
+from support.waiting import wait_until
 
 no_modes = pytest.mark.skipif(os.name == "nt", reason="modes mean nothing on Windows")
+no_signals = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+NOTE = f"headless rehearse: the jobs really run, on this machine, as {current_user()} (--dry-run does not run them)\n"
+# Command lines: the return code, and what stderr begins with, which is all of it but for a 2.
+RETURNED = [
+    (("-s", "tls://planta.example:20000", "-u", "R41", "-t", "30", "-c", "print(1)", "-c", "print(2)"), 0, NOTE),
+    (("-t", "-1", "-c", "1/0"), 1, NOTE),
+    (("-t", "-1", "-f", "../outside.py"), 2, "planta_headless.py: error: the server refused the jobs"),
+    (("-u", "x" * 257, "-c", "pass"), 2, "planta_headless.py: error: -u has 257 characters"),
+    (("--accept-modules", "-t", "-1", "-m", "009ABC", "-c", "pass"), 0, NOTE),
+    (("--accept-modules", "-t", "-1", "-m", "009ABC"), 0, ""),
+    (
+        ("--accept-modules", "-t", "-1", "-m", "009ABC", "-m", "../x"),
+        2,
+        "planta_headless.py: error: the server refused",
+    ),
+    (("--dry-run", "--", "-t", "-1", "-c", "1/0"), 0, ""),
+]
 
 
-@pytest.mark.parametrize(
-    ("argv", "code"),
-    [
-        (("-t", "-1", "-c", "print(42)"), 0),
-        (("-t", "30", "-c", "print(1)", "-c", "print(2)"), 0),
-        (("-s", "planta.example:20000", "-t", "-1", "-c", "print(42)"), 0),
-        (("-s", "tls://planta.example:20000", "-u", "R41", "-t", "-1", "-c", "print(42)"), 0),
-        (("-c", "print(42)"), 0),
-        (("-t", "-1", "-c", "1/0"), 1),
-        (("-t", "-1", "-m", "009ABC"), 2),
-        (("-t", "-1", "-f", "../outside.py"), 2),
-        (("-t", "1", "-c", "import time; time.sleep(600)"), 3),
-        (("-s", "nonsense", "-c", "pass"), 2),
-        (("-t", "x", "-c", "pass"), 2),
-        ((), 2),
-        (("-u", "R41", "-p", "missing", "-c", "pass"), 2),
-        (("--help",), 0),
-        (("--version",), 0),
-    ],
-)
-def test_the_return_code_is_that_of_the_command(rehearse, argv, code):
-    done = rehearse(*argv)
-    assert done.returncode == code
-    assert ("error: " in done.stderr) == (code == 2)
-    assert code != 2 or done.stderr.count("\n") == 1
+@pytest.mark.slow
+def test_the_return_code_is_that_of_the_command_and_that_code_is_really_run_is_said_once(rehearse):
+    for argv, code, said in RETURNED:
+        done = rehearse(*argv)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", int(said != "")), argv
+        assert done.stderr.startswith(said) if code == 2 else done.stderr == said, argv
 
 
-@pytest.mark.parametrize(
-    ("argv", "is_said"),
-    [
-        (("-t", "-1", "-c", "print(42)", "-c", "print(43)"), True),
-        (("--accept-modules", "-t", "-1", "-m", "009ABC", "-c", "pass"), True),
-        (("--accept-modules", "-t", "-1", "-m", "009ABC"), False),
-        (("--dry-run", "-t", "-1", "-c", "print(42)"), False),
-        (("--help",), False),
-    ],
-)
-def test_that_code_is_really_run_is_said_once_on_stderr(rehearse, argv, is_said):
-    done = rehearse(*argv)
-    note = (
-        f"headless rehearse: the jobs really run, on this machine, as {current_user()} (--dry-run does not run them)\n"
-    )
-    assert (done.returncode, done.stderr) == (0, note if is_said else "")
-
-
-def test_output_is_shown_as_the_command_shows_it(rehearse):
-    done = rehearse("-v", "-t", "-1", "-c", "print(42)")
-    assert "job 1 stdout: 42" in done.stdout
+@pytest.mark.slow
+def test_the_command_gives_up_when_it_would_and_that_is_its_return_code(rehearse):
+    assert rehearse("-t", "1", "-c", "import time; time.sleep(600)").returncode == 3
 
 
 # Own options
+
+WORDS_FOR_A_FOLDER = "Permission denied" if os.name == "nt" else "Is a directory"
+MISTAKES = [
+    (("-s", "nonsense", "-c", "pass"), ""),
+    (("-t", "x", "-c", "pass"), "-t 'x' is not a whole number"),
+    ((), "there is no job"),
+    (("-u", "R41", "-p", "missing", "-c", "pass"), "the password file 'missing'"),
+    (("--modules-from",), "--modules-from needs a folder"),
+    (("--modules-from=",), "--modules-from needs a folder"),
+    (("--files-from", "missing", "-c", "pass"), "--files-from: there is no folder 'missing'"),
+    (("--stand-in", "missing", "-c", "pass"), "--stand-in: 'missing' cannot be used: No such file or directory"),
+    (("--stand-in", "bad.py", "-c", "pass"), "--stand-in: 'bad.py' cannot be used: "),
+    (("--stand-in", ".", "-c", "pass"), f"--stand-in: '.' cannot be used: {WORDS_FOR_A_FOLDER}"),
+    (("--accept-modules", "--modules-from", ".", "-m", "x"), "--modules-from and --accept-modules exclude each other"),
+    (("--dry", "-c", "pass"), "no such option: --dry"),
+    (("-c", "pass", "--dry-run"), "--dry-run must stand before the options of the command"),
+    (("-c", "pass", "--files-from=x"), "--files-from must stand before the options of the command"),
+    (("--dry-run", "-t", "x", "-c", "--dry-run"), "-t 'x' is not a whole number"),
+    (("--dry-run=1", "-c", "pass"), "no such option: --dry-run"),
+    (("--dry-run",), "there is no job"),
+]
+
+
+def test_a_mistake_is_one_line_and_a_2(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.py").write_text("def")
+    for argv, text in MISTAKES:
+        done = run_here("rehearse", *argv)
+        assert (done.status, done.stdout, done.stderr.count("\n")) == (2, "", 1), argv
+        assert done.stderr.startswith(f"headless rehearse: error: {text}"), argv
+
+
+def test_help_and_version_are_answers():
+    for option in ("--help", "--version"):
+        done = run_here("rehearse", option)
+        assert (done.status, done.stdout != "", done.stderr) == (0, True, "")
+
+
+@no_modes
+def test_a_password_file_that_others_can_read_is_a_2(command):
+    done = run_here("rehearse", "-t", "-1", "-u", "R41", "-p", command.secret_file(mode=0o644), "-c", "pass")
+    assert (done.status, "chmod" in done.stderr) == (2, True)
 
 
 @pytest.fixture
@@ -85,6 +110,7 @@ def modules(tmp_path):
     return str(folder)
 
 
+@pytest.mark.slow
 def test_modules_are_those_of_a_folder_that_is_given(rehearse, modules):
     done = rehearse("--modules-from", modules, "-v", "-t", "-1", "-m", "009ABC")
     assert (done.returncode, "job 1 stdout: the real one" in done.stdout) == (0, True)
@@ -92,189 +118,128 @@ def test_modules_are_those_of_a_folder_that_is_given(rehearse, modules):
     assert (done.returncode, "there is no module '009ABD'" in done.stderr) == (2, True)
 
 
+@pytest.mark.slow
 def test_each_well_formed_module_is_accepted_if_that_is_asked_for(rehearse):
     done = rehearse("--accept-modules", "-v", "-t", "-1", "-m", "009ABC", "-m", "x_1")
     assert done.returncode == 0
-    assert [f"job {job} stdout: module {name}" in done.stdout for job, name in ((1, "009ABC"), (2, "x_1"))] == [
-        True
-    ] * 2
-    assert rehearse("--accept-modules", "-t", "-1", "-m", "009-ABC").returncode == 2
-    assert rehearse("--accept-modules", "-t", "-1", "-m", "../x").returncode == 2
+    for job, name in ((1, "009ABC"), (2, "x_1")):
+        assert f"job {job} stdout: module {name}" in done.stdout
+    assert rehearse("-t", "-1", "-m", "009ABC").returncode == 2
 
 
-def test_files_are_those_of_a_folder_that_is_given(rehearse, tmp_path):
+@pytest.mark.slow
+def test_files_are_those_of_a_folder_that_is_given_or_of_the_current_one(rehearse, tmp_path):
     (tmp_path / "files").mkdir()
-    (tmp_path / "files" / "close.py").write_text("import os; print('closing ' + os.getcwd())")
-    done = rehearse("--files-from", "../files", "-v", "-t", "-1", "-f", "close.py")
-    assert (done.returncode, f"closing {tmp_path / 'files'}" in done.stdout) == (0, True)
-    assert rehearse("--files-from", "../files", "-t", "-1", "-f", str(tmp_path / "files" / "close.py")).returncode == 0
+    file = tmp_path / "files" / "close.py"
+    file.write_text("import os; print('closing ' + os.getcwd())")
+    done = rehearse("--files-from", "../files", "-v", "-t", "-1", "-f", "close.py", "-f", str(file))
+    assert (done.returncode, done.stdout.count(f"stdout: closing {tmp_path / 'files'}")) == (0, 2)
+    rehearse.write("nightly/close.py", "import os; print(f'closing {os.getcwd()}')")
+    done = rehearse("-v", "-t", "-1", "-f", "nightly/close.py")
+    assert (done.returncode, f"closing {rehearse.folder}" in done.stdout) == (0, True)
 
 
-@pytest.mark.parametrize("kind", ["-c", "-f", "-m"])
-def test_a_dry_run_does_everything_but_the_jobs_own_code(rehearse, modules, tmp_path, kind):
+@pytest.mark.slow
+def test_a_dry_run_does_everything_but_the_jobs_own_code(rehearse, modules, tmp_path):
     code = f"open({str(tmp_path / 'trace')!r}, 'w')"
-    (rehearse.folder / "close.py").write_text(code)
+    rehearse.write("close.py", code)
     Path(modules, "009ABC.py").write_text(code)
-    job = {"-c": code, "-f": "close.py", "-m": "009ABC"}[kind]
-    done = rehearse("--dry-run", "--modules-from", modules, "-v", "-t", "-1", kind, job)
-    assert (done.returncode, "job 1 stdout: not run, but compiled: " in done.stdout) == (0, True)
+    jobs = ("-c", code, "-f", "close.py", "-m", "009ABC")
+    done = rehearse("--dry-run", "--modules-from", modules, "-v", "-t", "-1", *jobs)
+    assert done.returncode == 0
+    for job in (1, 2, 3):
+        assert f"job {job} stdout: not run, but compiled: " in done.stdout
     assert not (tmp_path / "trace").exists()
     assert rehearse("--dry-run", "-t", "-1", "-f", "missing.py").returncode == 2
-
-
-def test_a_dry_run_finds_code_that_is_none(rehearse):
     done = rehearse("--dry-run", "-v", "-t", "-1", "-c", "print(42")
     assert (done.returncode, "SyntaxError" in done.stdout) == (1, True)
 
 
-CALLS = "ppms.uf_open('009ABC', mode=1)[0].close()\nimport ppms\nppms.user = 'R41'\nfor each in ppms.rows(): 1/0"
-PRINTED = ["ppms.uf_open('009ABC', mode=1)", "ppms.uf_open('009ABC', mode=1)[0].close()", "ppms.user = 'R41'"]
+CALLS = """
+print('%s %s' % (own, ppms.x))
+ppms.uf_open('009ABC', mode=1)[0].close()
+import ppms
+ppms.x.user = 'R41'
+for each in ppms.rows(): 1/0
+"""
+PRINTED = [
+    "of this machine ppms.x",
+    "ppms.uf_open('009ABC', mode=1)",
+    "ppms.uf_open('009ABC', mode=1)[0].close()",
+    "ppms.x.user = 'R41'",
+    "ppms.rows()",
+]
 
 
-def test_what_is_called_on_ppms_is_printed_whether_it_is_imported_or_not(rehearse):
-    done = rehearse("-v", "-t", "-1", "-c", CALLS.replace("ppms.user = 'R41'", "ppms.x.user = 'R41'"))
+@pytest.mark.slow
+@pytest.mark.version("how a job's interpreter begins")
+def test_the_machines_own_sitecustomize_is_run_beside_the_one_that_makes_ppms(rehearse):
+    rehearse.write("sitecustomize.py", "import builtins; builtins.own = 'of this machine'")
+    done = rehearse("-v", "-t", "-1", "-c", CALLS)
     printed = [line.partition("job 1 stdout: ")[2] for line in done.stdout.splitlines() if "job 1 stdout" in line]
-    assert (done.returncode, printed[:2], printed[2:]) == (0, PRINTED[:2], ["ppms.x.user = 'R41'", "ppms.rows()"])
-
-
-def test_a_stand_in_of_the_site_is_the_module_ppms(rehearse, tmp_path):
-    (tmp_path / "site").mkdir()
-    stand_in = tmp_path / "site" / "planta_stand_in"
-    stand_in.write_text("def hello():\n    print('hello from ' + __name__)\n")
-    done = rehearse(
-        "--stand-in", str(stand_in), "-v", "-t", "-1", "-c", "ppms.hello()\nfrom ppms import hello\nhello()"
-    )
-    assert (done.returncode, done.stdout.count("job 1 stdout: hello from ppms")) == (0, 2)
-    assert list((tmp_path / "site").iterdir()) == [stand_in]
-
-
-def test_the_machines_own_sitecustomize_is_run_all_the_same(rehearse):
-    (rehearse.folder / "sitecustomize.py").write_text("import builtins; builtins.own = 'of this machine'")
-    done = rehearse("-v", "-t", "-1", "-c", "print('%s %s' % (own, ppms.x))")
-    assert (done.returncode, "stdout: of this machine ppms.x" in done.stdout) == (0, True)
-
-
-@pytest.mark.parametrize(
-    ("argv", "text"),
-    [
-        (("--modules-from",), "--modules-from needs a folder"),
-        (("--modules-from=",), "--modules-from needs a folder"),
-        (("--files-from", "missing", "-c", "pass"), "--files-from: there is no folder 'missing'"),
-        (("--stand-in", "missing", "-c", "pass"), "--stand-in: 'missing' cannot be used: No such file or directory"),
-        (("--stand-in", "bad.py", "-c", "pass"), "--stand-in: 'bad.py' cannot be used: "),
-        (
-            ("--stand-in", ".", "-c", "pass"),
-            f"--stand-in: '.' cannot be used: {'Permission denied' if os.name == 'nt' else 'Is a directory'}",
-        ),
-        (
-            ("--accept-modules", "--modules-from", ".", "-m", "x"),
-            "--modules-from and --accept-modules exclude each other",
-        ),
-        (("--dry", "-c", "pass"), "no such option: --dry"),
-        (("-c", "pass", "--dry-run"), "--dry-run must stand before the options of the command"),
-        (("-c", "pass", "--files-from=x"), "--files-from must stand before the options of the command"),
-        (("--dry-run", "-t", "x", "-c", "--dry-run"), "-t 'x' is not a whole number"),
-        (("--dry-run=1", "-c", "pass"), "no such option: --dry-run"),
-        (("--dry-run",), "there is no job"),
-    ],
-)
-def test_a_mistake_in_the_own_options_is_one_line_and_a_2(rehearse, argv, text):
-    (rehearse.folder / "bad.py").write_text("def")
-    done = rehearse(*argv)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.startswith(f"headless rehearse: error: {text}")
-
-
-def test_own_options_end_where_two_dashes_stand(rehearse):
-    assert rehearse("--dry-run", "--", "-t", "-1", "-c", "1/0").returncode == 0
+    assert (done.returncode, printed) == (0, PRINTED)
 
 
 # A line that does not wait
 
 
+@pytest.mark.slow
 def test_a_line_without_t_is_followed_to_the_end_of_its_jobs_and_keeps_its_return_code(rehearse):
-    done = rehearse("-c", "import time; time.sleep(0.3)", "-c", "raise SystemExit('no such table')", "-c", "pass")
+    first = "import time; time.sleep(0.2); open('done', 'w').close()"
+    done = rehearse("-c", first, "-c", "raise SystemExit('no such table')", "-c", "pass")
     assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr.splitlines()[1:] == [
-        "headless rehearse: the command has returned 0, when the jobs were accepted; after that: job 1 ok, "
+    assert notes(done)[1:] == [
+        "the command has returned 0, when the jobs were accepted; after that: job 1 ok, "
         "job 2 failed: no such table, job 3 skipped"
     ]
-
-
-def test_the_output_of_jobs_that_nobody_waits_for_is_shown_with_v(rehearse):
+    (rehearse.folder / "done").unlink()  # it was run, though nobody waited for it
     done = rehearse("-v", "-c", "print(42)")
     assert (done.returncode, done.stdout.count("job 1 stdout: 42")) == (0, 1)
+    done = rehearse("-c", first, "-f", "absent.py")
+    assert (done.returncode, (rehearse.folder / "done").exists()) == (2, False)  # refused as a whole
 
 
-def test_files_are_found_below_the_current_folder(rehearse):
-    (rehearse.folder / "nightly").mkdir()
-    (rehearse.folder / "nightly" / "close.py").write_text("import os; print(f'closing {os.getcwd()}')")
-    done = rehearse("-v", "-t", "-1", "-f", "nightly/close.py")
-    assert done.returncode == 0
-    assert f"closing {rehearse.folder}" in done.stdout
+# Logins
+
+LOGINS = [(), ("-u", "R41"), ("-a", "osuser", "-u", "R41", "-p", "missing"), ("-u", "R41", "-p", "SECRET")]
 
 
-def test_an_existing_password_file_is_used_as_it_is(rehearse, command):
-    done = rehearse("-v", "-t", "-1", "-u", "R41", "-p", command.secret_file(), "-c", "print(42)")
-    assert done.returncode == 0
-
-
-@no_modes
-def test_a_password_file_that_others_can_read_is_a_2(rehearse, command):
-    done = rehearse("-v", "-t", "-1", "-u", "R41", "-p", command.secret_file(mode=0o644, name="open"), "-c", "pass")
-    assert (done.returncode, "chmod" in done.stderr) == (2, True)
-
-
-@no_modes
-def test_what_should_be_known_of_a_password_file_is_said(rehearse, command):
-    done = rehearse("-v", "-t", "-1", "-u", "R41", "-p", command.secret_file(mode=0o440), "-c", "pass")
-    assert (done.returncode, done.stdout.count("the group can read the password file")) == (0, 1)
-
-
-LOGINS = {
-    "osuser": (),
-    "osuser with -u": ("-u", "R41"),
-    "osuser, said": ("-a", "osuser", "-u", "R41", "-p", "missing"),
-    "challenge": ("-u", "R41", "-p", "SECRET"),
-}
-
-
-@pytest.mark.parametrize("login", LOGINS.values(), ids=LOGINS)
-def test_every_login_is_by_a_secret_of_its_own_that_is_shown_nowhere(rehearse, command, login):
-    secret = command.secret_file()
-    user = "R41" if login else current_user()
-    code = (
-        "import glob, os, sys\n"
-        "home = max(glob.glob(os.environ['TMPDIR'] + '/planta-rehearsal-*'))\n"
-        "secret = open(home + '/secret').read().strip()\n"
-        "assert os.name == 'nt' or os.stat(home + '/secret').st_mode & 0o777 == 0o400\n"
-        "assert os.environ['PLANTA_USER'] == " + repr(user) + "\n"
-        "print(secret[:29], secret[29:][::-1])\n"  # backwards, so that it is found where it should not be alone
-    )
-    argv = [secret if argument == "SECRET" else argument for argument in login]
-    first, second = (rehearse("-vvv", "-t", "-1", *argv, "-c", code) for _ in range(2))
-    assert (first.returncode, second.returncode) == (0, 0)
-    assert ' auth_type="challenge"' in first.stdout
-    made = [re.findall(r"job 1 stdout: (\S{29}) (\S{31})", done.stdout)[0] for done in (first, second)]
-    assert made[0] != made[1]
-    for (_, digest), done in zip(made, (first, second)):
+@pytest.mark.slow
+def test_every_login_is_by_a_secret_of_its_own_that_is_shown_nowhere(rehearse, command):
+    secret = command.secret_file(mode=0o440)  # of which something is to be said
+    made = set()
+    for login in LOGINS:
+        user = "R41" if login else current_user()
+        code = (
+            "import glob, os, sys\n"
+            "home = max(glob.glob(os.environ['TMPDIR'] + '/planta-rehearsal-*'))\n"
+            "secret = open(home + '/secret').read().strip()\n"
+            "assert os.name == 'nt' or os.stat(home + '/secret').st_mode & 0o777 == 0o400\n"
+            "assert os.environ['PLANTA_USER'] == " + repr(user) + "\n"
+            "print(secret[:29], secret[29:][::-1])\n"  # backwards, so that it is found where it should not be alone
+        )
+        argv = [secret if argument == "SECRET" else argument for argument in login]
+        done = rehearse("-vvv", "-t", "-1", *argv, "-c", code)
+        assert (done.returncode, ' auth_type="challenge"' in done.stdout) == (0, True), (login, done.stdout)
+        ((salt, digest),) = set(re.findall(r"job 1 stdout: (\S{29}) (\S{31})", done.stdout))
+        made.add((salt, digest))
         assert bcrypt_hash.is_hash(HASH[:29] + digest[::-1])
         assert digest[::-1] not in done.stdout
         assert HASH[29:] not in done.stdout
+        is_said = os.name != "nt" and "SECRET" in login
+        assert done.stdout.count("the group can read the password file") == is_said
+    assert len(made) == len(LOGINS)
 
 
 REHEARSED = "import os, time\nprint('.', flush=True)\nwhile not os.path.exists('gate'): time.sleep(0.01)"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere nobody gets in by osuser anyway")
 def test_nobody_else_runs_jobs_on_the_server_of_a_rehearsal(rehearse, tmp_path):
     """Not even who is the same user for the kernel, and so nobody who makes the kernel say nothing."""
-    argv = [sys.executable, "-m", "headless", "rehearse", "-v", "-t", "-1", "-c", REHEARSED]
-    with subprocess.Popen(
-        argv, cwd=rehearse.folder, env=rehearse.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
-    ) as process:
+    with rehearse.start("-v", "-t", "-1", "-c", REHEARSED, stdout=subprocess.PIPE) as process:
         try:
-            assert process.stdout is not None
             port = re.search(r" port (\d+)$", process.stdout.readline().strip())
             assert port
             while "job 1 stdout" not in process.stdout.readline():
@@ -294,33 +259,7 @@ def test_nobody_else_runs_jobs_on_the_server_of_a_rehearsal(rehearse, tmp_path):
     rehearse.assert_nothing_left()
 
 
-def test_a_job_that_nobody_waits_for_is_run_all_the_same(rehearse):
-    assert rehearse("-c", "open('done', 'w').close()", "-f", "second.py").returncode == 2  # refused as a whole
-    assert not (rehearse.folder / "done").exists()
-    code = f"open({str(rehearse.folder / 'done')!r}, 'w').close()"
-    assert rehearse("-c", "import time; time.sleep(0.2)", "-c", code).returncode == 0
-    assert (rehearse.folder / "done").exists()
-
-
-@pytest.mark.parametrize(
-    ("argv", "beginning"),
-    [
-        (("-t", "x", "-c", "pass"), "headless rehearse: error: -t 'x' is not a whole number"),
-        (
-            ("-u", "R41", "-p", "missing", "-c", "pass"),
-            "headless rehearse: error: the password file 'missing'",
-        ),
-        (("-u", "x" * 257, "-c", "pass"), "planta_headless.py: error: -u has 257 characters"),
-        (("-m", "009ABC"), "planta_headless.py: error: the server refused the jobs"),
-    ],
-)
-def test_an_error_begins_with_the_program_that_found_it(rehearse, argv, beginning):
-    done = rehearse(*argv)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith(beginning)
-    assert done.stderr.count("\n") == 1
-
-
+@pytest.mark.slow
 def test_a_server_that_cannot_be_had_is_a_1_that_says_why(rehearse, tmp_path):
     (tmp_path / "asyncio.py").write_text("raise RuntimeError('no asyncio here')")
     rehearse.environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{ROOT}"
@@ -331,26 +270,23 @@ def test_a_server_that_cannot_be_had_is_a_1_that_says_why(rehearse, tmp_path):
     assert done.stderr.count("\n") == 1
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("timeout", [["-t", "-1"], []], ids=["while the command waits", "when it has left"])
+# Signals
+
+
+@no_signals
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("signum", "timeout"),
+    [(signal.SIGTERM, ["-t", "-1"]), (signal.SIGINT, [])],
+    ids=["while the command waits", "when it has left"],
+)
 def test_a_signal_ends_the_rehearsal_and_its_jobs(rehearse, signum, timeout):
-    running = rehearse.folder / "running"
-    code = f"import os, time; os.rename(open({str(running)!r} + '~', 'x').name, {str(running)!r}); time.sleep(600)"
-    with subprocess.Popen(
-        [sys.executable, "-m", "headless", "rehearse", *timeout, "-c", f"import os; print(os.getpid())\n{code}"],
-        cwd=rehearse.folder, env=rehearse.environment, stdin=subprocess.DEVNULL,
-    ) as process:  # fmt: skip
+    code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
+    with rehearse.start(*timeout, "-c", code) as process:
         try:
-            deadline = time.monotonic() + PATIENCE
-            while not running.exists():
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            (output,) = rehearse.temporary.glob("*/output/*/1.stdout")
-            while not (printed := output.read_text()).endswith("\n"):  # its shim is about to store it
-                assert time.monotonic() < deadline
-                time.sleep(0.01)
-            job = int(printed)
+            wait_until(lambda: any(file.read_text().endswith("\n") for file in _outputs(rehearse)))
+            (output,) = _outputs(rehearse)
+            job = int(output.read_text())
             process.send_signal(signum)
             assert process.wait(PATIENCE) == -signum
         finally:
@@ -358,6 +294,10 @@ def test_a_signal_ends_the_rehearsal_and_its_jobs(rehearse, signum, timeout):
     with pytest.raises(ProcessLookupError):
         os.kill(job, 0)
     rehearse.assert_nothing_left()
+
+
+def _outputs(rehearse):
+    return list(rehearse.temporary.glob("*/output/*/1.stdout"))
 
 
 # What a module in C does that looks for another one, and takes every exception for its absence.
@@ -372,15 +312,19 @@ raise ImportError("Ctrl-C was not noticed")
 """
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@no_signals
+@pytest.mark.slow
+@pytest.mark.version("how imports meet a signal")
 def test_ctrl_c_in_an_import_that_takes_every_exception_is_not_lost(rehearse):
     package = rehearse.folder / "libraries" / "lxml"
     package.mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "etree.py").write_text(SIGNALLED_IMPORT)
     rehearse.environment["PYTHONPATH"] = os.pathsep.join([str(package.parent), str(ROOT)])
-    done = rehearse("-t", "-1", "-c", "1")
-    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+    with rehearse.start("-t", "-1", "-c", "1", stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        said = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, said) == (-signal.SIGINT, ("", ""))
+    rehearse.assert_nothing_left()
 
 
 SIGNALLED_BEFORE_THE_COMMAND_BEGINS = """
@@ -400,10 +344,12 @@ cli.end_process(command.main(sys.argv[1:]))
 """
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@no_signals
+@pytest.mark.slow
 def test_a_signal_between_the_start_of_the_server_and_the_command_is_not_lost(rehearse):
-    argv = [sys.executable, "-c", SIGNALLED_BEFORE_THE_COMMAND_BEGINS, "-t", "-1", "-c", "import time; time.sleep(600)"]
-    with subprocess.Popen(argv, cwd=rehearse.folder, env=rehearse.environment, stdin=subprocess.DEVNULL) as process:
+    program = rehearse.write("program.py", SIGNALLED_BEFORE_THE_COMMAND_BEGINS)
+    argv = [str(program), "-t", "-1", "-c", "import time; time.sleep(600)"]
+    with start(argv, cwd=rehearse.folder, env=rehearse.environment, stdin=subprocess.DEVNULL) as process:
         try:
             assert process.wait(PATIENCE) == -signal.SIGTERM
         finally:

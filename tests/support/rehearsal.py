@@ -1,12 +1,36 @@
-"""`rehearse` in a folder of its own."""
+"""`rehearse` in a folder of its own: in the process of the tests, which is quick, or as a process."""
 
 from __future__ import annotations
 
 import os
 import subprocess
+import sys
+import tempfile
+from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
 
-from support.process import ROOT, manage
+from headless.rehearsal import server
+from support.fork_server import start
+from support.in_process import run_here
+from support.process import ROOT
+
+# Stands for the Python that rehearses: notes its arguments, and that each call is rehearsed or that it is not.
+_STUB = r"""#!/bin/sh
+report=
+for each; do
+    [ "$last" != --report ] || report=$each
+    last=$each
+done
+if [ -z "$report" ] && [ -n "$PLANTA_REHEARSAL" ]; then
+    report=$(sed 's/.*"--report", "\([^"]*\)".*/\1/' "$PLANTA_REHEARSAL/rehearsal.json")
+fi
+{ printf '%s\0' "$@"; printf '\n'; } >> {calls}
+echo "job 1 stdout: 42"
+printf '{"jobs": "py_code", "code": "0", "ends": "job 1 ok"}\n' >> "${report:-{escaped}}"
+"""
 
 
 class Rehearse:
@@ -15,12 +39,29 @@ class Rehearse:
     def __init__(self, folder: Path, temporary: Path) -> None:
         self.folder = folder
         self.temporary = temporary
-        self.environment = {**os.environ, "TMPDIR": str(temporary), "PYTHONPATH": str(ROOT)}
+        self.environment = {**os.environ, "TMPDIR": str(temporary), "TEMP": str(temporary)}
+        self._python = sys.executable
 
-    def __call__(self, *argv: str) -> subprocess.CompletedProcess[str]:
-        done = manage("rehearse", *argv, check=False, cwd=self.folder, env=self.environment)
+    def __call__(self, *argv: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
+        """In this process. Only its server is one of its own."""
+        before = os.getcwd()
+        with ExitStack() as stack:
+            stack.enter_context(patch.dict(os.environ, self.environment, clear=True))
+            stack.enter_context(patch.object(tempfile, "tempdir", str(self.temporary)))
+            stack.enter_context(patch.object(sys, "executable", self._python))
+            stack.enter_context(patch.object(server, "subprocess", _STARTS_QUICKLY))
+            # A descriptor, which -v writes to.
+            stdout = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", dir=self.folder.parent))
+            stack.callback(os.chdir, before)
+            os.chdir(self.folder)
+            done = run_here("rehearse", *argv, stdin=stdin, stdout=stdout)
         self.assert_nothing_left()
-        return done
+        return subprocess.CompletedProcess(argv, done.status, done.stdout, done.stderr)
+
+    def start(self, *argv: str, **options: Any) -> subprocess.Popen[str]:
+        """As a process."""
+        defaults: dict[str, Any] = {"cwd": self.folder, "env": self.environment, "stdin": subprocess.DEVNULL}
+        return start([str(ROOT / "headless"), "rehearse", *argv], **{"text": True, **defaults, **options})
 
     def assert_nothing_left(self) -> None:
         assert list(self.temporary.iterdir()) == []
@@ -31,6 +72,43 @@ class Rehearse:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
         return path
+
+    # What becomes of lines, without the time of rehearsals
+
+    def use_stub(self) -> None:
+        """From now on the calls of lines are no rehearsals, but say that they were good ones."""
+        stub = self.folder.parent / "python-stub"
+        text = _STUB.replace("{calls}", str(self._calls)).replace("{escaped}", str(self._escaped))
+        stub.write_text(text, encoding="utf-8")
+        stub.chmod(0o755)
+        self._python = str(stub)
+
+    @property
+    def python(self) -> str:
+        """What is the Python of this installation for the rehearsal."""
+        return self._python
+
+    def calls(self) -> list[list[str]]:
+        """The arguments of each call that came to the stub. None of them may have left the rehearsal."""
+        assert not self._escaped.exists()
+        text = self._calls.read_text(encoding="utf-8") if self._calls.exists() else ""
+        return [line.split("\0") for line in text.split("\0\n")[:-1]]
+
+    @property
+    def _calls(self) -> Path:
+        return self.folder.parent / "calls"
+
+    @property
+    def _escaped(self) -> Path:
+        return self.folder.parent / "escaped"
+
+
+def _popen(command: list[str], **options: Any) -> subprocess.Popen[str]:
+    del options["start_new_session"], options["creationflags"]
+    return start(command[1:], **options)
+
+
+_STARTS_QUICKLY = SimpleNamespace(Popen=_popen, PIPE=subprocess.PIPE)
 
 
 def notes(done: subprocess.CompletedProcess[str]) -> list[str]:
