@@ -245,7 +245,7 @@ def test_nobody_else_runs_jobs_on_the_server_of_a_rehearsal(rehearse, tmp_path):
             while "job 1 stdout" not in process.stdout.readline():
                 pass
             for os_user in (current_user(), other_user()):
-                answers = impose(f"127.0.0.1:{port[1]}", os_user, f"open({str(tmp_path / 'trace')!r}, 'w')")
+                answers = impose(f"127.0.0.1:{port[1]}", os_user, f"open({str(tmp_path / 'trace')!r}, 'w')", 20)
                 assert [answer for answer in answers if b"<welcome" in answer or b"<accepted" in answer] == []
             with RawClient(f"127.0.0.1:{port[1]}") as client:
                 client.send(osuser_login())

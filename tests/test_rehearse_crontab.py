@@ -40,6 +40,7 @@ def rows(done: subprocess.CompletedProcess[str]) -> dict[int, list[str]]:
     return {int(row.split()[0]): re.split(r"\s{2,}", row)[1:] for row in table}
 
 
+@pytest.mark.slow
 def test_each_line_is_run_and_what_became_of_its_jobs_is_shown(rehearse, tab):
     rehearse.write("modules/009ABC.py", "print('ran')")
     rehearse.write("nightly/close.py", "raise SystemExit('no such table')")
@@ -69,6 +70,7 @@ def test_each_line_is_run_and_what_became_of_its_jobs_is_shown(rehearse, tab):
 
 
 def test_a_line_runs_with_crons_environment_shell_home_and_input_alone(rehearse, tab):
+    rehearse.use_stub()
     rehearse.environment["SECRET"] = "hunter2"
     path = tab(
         "SHELL=/bin/bash",
@@ -88,46 +90,69 @@ def test_a_line_runs_with_crons_environment_shell_home_and_input_alone(rehearse,
     assert (home / "shell").read_text() == "%/bin/bash\n"
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "COMMAND -t -1 -c 'print(42)' -v > log",
-        "/planta/jobs/planta_headless.py -t -1 -v -c 'print(42)' -s x:1 > log 2>&1",
-        "python3 -u '/planta/jobs/planta_headless.py' -s x:1 -t -1 -v -c 'print(42)' > log",
-        "sh -c 'COMMAND -t -1 -v -c \"print(42)\" > log'",
-        "$PYTHON $HEADLESS $OPTIONS -c 'print(42)' > log",
-        "true && { COMMAND -t -1 -v -c 'print(42)' || echo failed; } | cat > log",
-        "COMMAND -t -1 -v -c 'print(42)' > log &",
-        "COMMAND -t -1 -v --py_code='print(4\\%5*10+2)' > log",
+# Lines that call the command, and the options of the call.
+CALLED = {
+    "COMMAND -t -1 -c 'print(42)' -v > log": ["-s", "planta.example:20000", "-t", "-1", "-c", "print(42)", "-v"],
+    "/planta/jobs/planta_headless.py -v -c 'print(42)' -s x:1 > log 2>&1": ["-v", "-c", "print(42)", "-s", "x:1"],
+    "python3 -u '/planta/jobs/planta_headless.py' -s x:1 -v -c 'print(42)' > log": [
+        "-s",
+        "x:1",
+        "-v",
+        "-c",
+        "print(42)",
     ],
-)
-def test_a_call_is_rehearsed_wherever_it_stands_in_a_line(rehearse, tab, line):
+    "sh -c 'COMMAND -c \"print(42)\" > log'": ["-s", "planta.example:20000", "-c", "print(42)"],
+    "$PYTHON $HEADLESS $OPTIONS -c 'print(42)' > log": ["-s", "planta:20000", "-t", "-1", "-v", "-c", "print(42)"],
+    "true && { COMMAND -c 1 || echo failed; } | cat > log": ["-s", "planta.example:20000", "-c", "1"],
+    "COMMAND -t -1 -v -c 'print(42)' > log &": ["-s", "planta.example:20000", "-t", "-1", "-v", "-c", "print(42)"],
+    "COMMAND --py_code='print(4\\%5*10+2)' > log": ["-s", "planta.example:20000", "--py_code=print(4%5*10+2)"],
+}
+
+
+def test_a_call_is_rehearsed_wherever_it_stands_in_a_line(rehearse, tab):
+    rehearse.use_stub()
     variables = ("PYTHON=/planta/python3", "HEADLESS=/planta/planta_headless.py", "OPTIONS=-s planta:20000 -t -1 -v")
-    done = rehearse("--crontab", tab(*variables, f"0 2 * * * {line}"))
+    lines = [f"0 2 * * * {line.replace('log', f'log{number}')}" for number, line in enumerate(CALLED)]
+    done = rehearse("--dry-run", "--crontab", tab(*variables, *lines))
     assert done.returncode == 0, done.stdout
-    assert rows(done)[6][3:] == ["py_code", "0: job 1 ok"]
-    assert "job 1 stdout: 42" in (rehearse.folder / "home" / "log").read_text()
+    for number, (row, call, options) in enumerate(zip(rows(done).values(), rehearse.calls(), CALLED.values())):
+        assert row[3:] == ["py_code", "0: job 1 ok"]
+        assert call[1:5] == ["rehearse", "--files-from", str(rehearse.folder), "--dry-run"]
+        assert call[call.index("--") + 1 :] == options
+        assert (rehearse.folder / "home" / f"log{number}").read_text() == "job 1 stdout: 42\n"
+    assert len(rehearse.calls()) == len(CALLED)
 
 
-@pytest.mark.parametrize(
-    ("line", "problem"),
-    [
-        ("0 2 * * * COMMAND -c 'print(1)", "sh says: Syntax error"),
-        ("61 2 * * * COMMAND -c 1", "cron does not know the minute"),
-        ("0 2 * * * COMMAND -c 1; ./night.sh", "/planta/jobs/planta_headless.py is not here"),
-        ("0 2 * * * $ALL -c 1", "planta_headless.py and its options come from one variable"),
-        ("0 2 * * * COMMAND -c 1; touch planta_headless.py", "not each planta_headless.py in it could be replaced"),
-    ],
-)
-def test_a_line_that_cannot_be_rehearsed_is_not_run_and_that_is_a_1(rehearse, tab, line, problem):
+# Lines that are not run: why not.
+NOT_RUN = {
+    "0 2 * * * COMMAND -c 'print(1)": "sh says: Syntax error",
+    "61 2 * * * COMMAND -c 1": "cron does not know the minute",
+    "0 2 * * * COMMAND -c 1; ./night.sh": "/planta/jobs/planta_headless.py is not here",
+    "0 2 * * * $ALL -c 1": "planta_headless.py and its options come from one variable",
+    "0 2 * * * COMMAND -c 1; touch planta_headless.py": "not each planta_headless.py in it could be replaced",
+}
+
+
+def test_a_line_that_cannot_be_rehearsed_is_not_run_and_that_is_a_1(rehearse, tab):
+    rehearse.use_stub()
     rehearse.write("home/night.sh", "/planta/jobs/planta_headless.py -c 1").chmod(0o755)
-    path = tab(f"ALL={COMMAND}", line, "0 3 * * * COMMAND -t -1 -c 1")
-    done = rehearse("--crontab", path)
+    done = rehearse("--crontab", tab(f"ALL={COMMAND}", *NOT_RUN, "0 3 * * * COMMAND -t -1 -c 1"))
     assert done.returncode == 1
-    assert rows(done)[4][-1].startswith(f"not rehearsed: {problem}")
-    assert rows(done)[5][-1] == "0: job 1 ok"
+    *problems, (*_, good) = rows(done).values()
+    for (*_, told), (line, problem) in zip(problems, NOT_RUN.items()):
+        assert told.startswith(f"not rehearsed: {problem}"), line
+    assert good == "0: job 1 ok"
+    assert len(rehearse.calls()) == 1
     assert [path.name for path in (rehearse.folder / "home").iterdir()] == ["night.sh"]
-    assert done.stdout.endswith("1 rehearsed, 0 of them not well; 1 not rehearsed; 0 without planta_headless.py\n")
+    assert done.stdout.endswith(
+        f"1 rehearsed, 0 of them not well; {len(NOT_RUN)} not rehearsed; 0 without planta_headless.py\n"
+    )
+
+
+def test_one_line_that_is_not_run_is_a_1_beside_good_ones(rehearse, tab):
+    rehearse.use_stub()
+    done = rehearse("--crontab", tab("61 2 * * * COMMAND -c 1", "0 3 * * * COMMAND -c 1"))
+    assert (done.returncode, [row[-1] for row in rows(done).values()][1:]) == (1, ["0: job 1 ok"])
 
 
 def test_a_home_that_is_not_here_is_said(rehearse, tab):
@@ -136,14 +161,17 @@ def test_a_home_that_is_not_here_is_said(rehearse, tab):
 
 
 def test_a_call_that_the_line_does_not_come_to_is_no_success_of_its_jobs(rehearse, tab):
-    done = rehearse("--crontab", tab("0 2 * * * false && COMMAND -c 1"))
-    assert (done.returncode, rows(done)[3][1:]) == (
+    rehearse.use_stub()
+    done = rehearse("--crontab", tab("0 2 * * * false && COMMAND -c 1", "0 2 * * * true || COMMAND -c 1"))
+    assert (done.returncode, [(row[1], row[3:]) for row in rows(done).values()]) == (
         1,
-        ["1", "0.0", "-", "planta_headless.py was not called, or had a mistake"],
+        [(code, ["-", "planta_headless.py was not called, or had a mistake"]) for code in ("1", "0")],
     )
+    assert rehearse.calls() == []
 
 
 def test_one_line_can_be_chosen(rehearse, tab):
+    rehearse.use_stub()
     path = tab("0 2 * * * COMMAND -c 1 && touch first", "0 3 * * * COMMAND -c 1 && touch second")
     assert rehearse("--crontab", path, "--line", "4").returncode == 0
     assert [each.name for each in (rehearse.folder / "home").iterdir()] == ["second"]
@@ -157,6 +185,17 @@ def test_a_crontab_without_a_call_is_no_success(rehearse, tab):
     assert not list((rehearse.folder / "home").iterdir())
 
 
+def test_what_is_told_to_the_rehearsal_is_told_to_that_of_each_line(rehearse, tab):
+    rehearse.use_stub()
+    rehearse.write("stand_in.py", "")
+    own = ("--stand-in", "stand_in.py", "--accept-modules")
+    assert rehearse(*own, "--crontab", tab("0 2 * * * COMMAND -m 009ABC")).returncode == 0
+    ((_, _, *options),) = rehearse.calls()
+    wanted = ["--files-from", str(rehearse.folder), "--stand-in", str(rehearse.folder / "stand_in.py")]
+    assert options[: options.index("--report")] == [*wanted, "--accept-modules"]
+
+
+@pytest.mark.slow
 def test_a_dry_run_runs_the_lines_but_not_the_code_of_their_jobs(rehearse, tab):
     path = tab('0 2 * * * COMMAND -t -1 -m 009ABC -c \'open("trace", "w")\' && touch line')
     done = rehearse("--dry-run", "--accept-modules", "--crontab", path)
@@ -165,6 +204,7 @@ def test_a_dry_run_runs_the_lines_but_not_the_code_of_their_jobs(rehearse, tab):
     assert not (rehearse.folder / "trace").exists()
 
 
+@pytest.mark.slow
 def test_a_standard_input_that_is_closed_is_one_plain_line():
     line = shlex.join([sys.executable, str(ROOT / "headless"), "rehearse", "--crontab", "-"])
     done = subprocess.run(["sh", "-c", f"exec {line} <&-"], capture_output=True, text=True, timeout=60, check=False)
@@ -172,37 +212,35 @@ def test_a_standard_input_that_is_closed_is_one_plain_line():
 
 
 def test_the_crontab_can_come_from_standard_input(rehearse, tab):
-    path = tab("0 2 * * * COMMAND -t -1 -c 1")
-    with open(path) as file:
-        done = subprocess.run(
-            [sys.executable, ROOT / "headless", "rehearse", "--crontab", "-"],
-            stdin=file, cwd=rehearse.folder, capture_output=True, text=True, check=False, timeout=PATIENCE,
-        )  # fmt: skip
+    rehearse.use_stub()
+    with open(tab("0 2 * * * COMMAND -t -1 -c 1"), "rb") as file:
+        done = rehearse("--crontab", "-", stdin=file.read())
     assert (done.returncode, rows(done)[3][-1]) == (0, "0: job 1 ok")
 
 
-@pytest.mark.parametrize(
-    ("argv", "problem"),
-    [
-        (("--crontab", "absent"), "--crontab: 'absent' cannot be read: No such file or directory"),
-        (("--crontab", "."), "--crontab: '.' cannot be read: Is a directory"),
-        (("--crontab", "night.sh"), "--crontab: 'night.sh' is no crontab"),
-        (("--crontab", "tab", "-m", "X"), "with --crontab there are no options of the command"),
-        (("--crontab", "tab", "--line", "0"), "--line '0' is not the number of a line"),
-        (("--crontab", "tab", "--line", "9" * 5000), "--line '999"),
-        (("--crontab", "tab", "--line"), "--line needs a number"),
-        (("--line", "1", "-c", "1"), "--line needs --crontab"),
-        (("--crontab=",), "--crontab needs a file"),
-    ],
-)
-def test_a_mistake_is_one_line_and_a_2(rehearse, tab, argv, problem):
+MISTAKES = [
+    (("--crontab", "absent"), "--crontab: 'absent' cannot be read: No such file or directory"),
+    (("--crontab", "."), "--crontab: '.' cannot be read: Is a directory"),
+    (("--crontab", "night.sh"), "--crontab: 'night.sh' is no crontab"),
+    (("--crontab", "tab", "-m", "X"), "with --crontab there are no options of the command"),
+    (("--crontab", "tab", "--line", "0"), "--line '0' is not the number of a line"),
+    (("--crontab", "tab", "--line", "9" * 5000), "--line '999"),
+    (("--crontab", "tab", "--line"), "--line needs a number"),
+    (("--line", "1", "-c", "1"), "--line needs --crontab"),
+    (("--crontab=",), "--crontab needs a file"),
+]
+
+
+def test_a_mistake_is_one_line_and_a_2(rehearse, tab):
     tab("0 2 * * * COMMAND -c 1")
     rehearse.write("night.sh", "#!/bin/sh\n")
-    done = rehearse(*argv)
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert done.stderr.startswith(f"headless rehearse: error: {problem}")
+    for argv, problem in MISTAKES:
+        done = rehearse(*argv)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), argv
+        assert done.stderr.startswith(f"headless rehearse: error: {problem}"), argv
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_line_that_runs_and_all_that_it_has_started(rehearse, tab, signum):
     pids = rehearse.folder / "pids"
@@ -210,10 +248,7 @@ def test_a_signal_ends_the_line_that_runs_and_all_that_it_has_started(rehearse, 
     path = tab(
         f'0 2 * * * (sleep 601; touch never) & echo $! >> {pids}; COMMAND -t -1 -c "{code}"', "0 3 * * * COMMAND -c 1"
     )
-    with subprocess.Popen(
-        [sys.executable, ROOT / "headless", "rehearse", "--crontab", path],
-        cwd=rehearse.folder, env=rehearse.environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-    ) as process:  # fmt: skip
+    with rehearse.start("--crontab", path, stdout=subprocess.PIPE) as process:
         try:
             wait_until(lambda: pids.exists() and pids.read_text().count("\n") == 2)
             process.send_signal(signum)
