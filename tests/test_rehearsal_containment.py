@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import re
@@ -11,17 +10,17 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from headless.admin.entry import Entry, Language, Place, Scheduler, Text
 from headless.outcome import ParameterError
-from headless.rehearsal import containment, server
+from headless.rehearsal import arguments, containment, nesting, server
 from support.in_process import run_here
 from support.job_processes import is_running
-from support.process import PATIENCE, ROOT, SCRIPT, manage
+from support.process import PATIENCE, ROOT, SCRIPT
 from support.rehearsal import Rehearse, notes
 from support.waiting import wait_until
 
@@ -149,30 +148,31 @@ RUN = [
 ]
 
 
-@pytest.fixture(scope="module")
-def table(production: Production, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """What became of each line, all of them in one crontab."""
-    rehearse = Rehearse(tmp_path_factory.mktemp("lines"), tmp_path_factory.mktemp("temporary"))
-    ours = f"{sys.executable} {SCRIPT}"
+def files(rehearse: Rehearse, production: Production) -> None:
+    """What the lines start."""
+    ours = f"{rehearse.python} {SCRIPT}"
     call = f'{ours} -s {production.service} -c 1 "$@" > $LOG'
     night = f"#!/bin/sh -e\n# planta_headless.py\ncd {rehearse.folder} || exit\nLOG=$(date +%F).log\n{call}\n"
-    files = {
+    for name, text in {
         "vendor/planta_headless.py": production.client(),
         "vendor/renamed.py": production.client(),
-        "vendor.sh": f"#!/bin/sh\n{sys.executable} {rehearse.folder}/vendor/planta_headless.py\n",
+        "vendor.sh": f"#!/bin/sh\n{rehearse.python} {rehearse.folder}/vendor/planta_headless.py\n",
         "bin/cat": f"#!/bin/sh\n{rehearse.folder}/vendor.sh\n",
         "unset.sh": f"unset PLANTA_REHEARSAL\n{ours} -s {production.service} -c 1\n",
         "wrapper.py": f"import os; os.system('{rehearse.folder}/vendor.sh')\n",
         "night.sh": night,
         "long.sh": "#" * (1 << 20) + f"\n{rehearse.folder}/vendor.sh\n",
-        "calls.py": calling("-s", production.service, "-t", "-1", "-c", "1"),
-    }
-    for name, text in files.items():
+        "calls.py": "",
+    }.items():
         rehearse.write(name, text).chmod(0o755)
     os.mkfifo(rehearse.folder / "fifo.sh")
-    lines = [*NOT_RUN, *RUN]
-    meant = {"COMMAND": f"/planta/python /planta/planta_headless.py -s {production.service} -c 1", "OURS": ours,
-             "PYTHON": sys.executable, "PLANTA": production.service, "HOME": str(rehearse.folder)}  # fmt: skip
+
+
+def table(rehearse: Rehearse, production: Production, lines: Iterable[str]) -> dict[str, str]:
+    """What became of each line, all of them in one crontab."""
+    meant = {"COMMAND": f"/planta/python /planta/planta_headless.py -s {production.service} -c 1",
+             "OURS": f"{rehearse.python} {SCRIPT}", "PYTHON": rehearse.python, "PLANTA": production.service,
+             "HOME": str(rehearse.folder)}  # fmt: skip
     commands = (
         re.sub(r"\b(?:COMMAND|OURS|PYTHON|PLANTA|HOME)\b", lambda match: meant[match[0]], line) for line in lines
     )
@@ -186,32 +186,34 @@ def table(production: Production, tmp_path_factory: pytest.TempPathFactory) -> d
 
 
 @no_cron
-@pytest.mark.slow
-@pytest.mark.parametrize("line", NOT_RUN)
-def test_a_line_that_may_reach_a_real_server_is_not_run(table, line):
-    assert "not rehearsed: " in table[line]
-    assert NOT_RUN[line] in table[line]
+def test_a_line_that_may_reach_a_real_server_is_not_run(rehearse, production):
+    rehearse.use_stub()
+    files(rehearse, production)
+    for line, row in table(rehearse, production, NOT_RUN).items():
+        assert "not rehearsed: " in row, line
+        assert NOT_RUN[line] in row, line
+    assert rehearse.calls() == []
+
+
+@no_cron
+def test_a_line_is_run_whole_with_its_scripts_and_wrappers(rehearse, production):
+    rehearse.use_stub()
+    files(rehearse, production)
+    for line, row in table(rehearse, production, RUN).items():
+        assert re.search(r"  0 +\d+\.\d  .*  0: job 1 ok(; 0: job 1 ok)?$", row), (line, row)
+    assert len(calls := rehearse.calls()) >= len(RUN)
+    assert all(call[1] == "rehearse" or call[0] == str(SCRIPT) for call in calls)  # and nobody's script
 
 
 @no_cron
 @pytest.mark.slow
-@pytest.mark.parametrize("line", RUN)
-def test_a_line_is_run_whole_with_its_scripts_and_wrappers(table, line):
-    assert re.search(r"  0 +\d+\.\d  .*  0: job 1 ok(; 0: job 1 ok)?$", table[line]), table[line]
-
-
-@no_cron
-@pytest.mark.slow
-def test_a_script_that_a_line_before_has_changed_is_looked_at_again(rehearse, production):
-    ours = f"{sys.executable} {SCRIPT} -s {production.service} -c 1"
-    for name, text in (("night.sh", ours), ("vendor.sh", f"{rehearse.folder}/planta_headless.py")):
-        rehearse.write(name, f"#!/bin/sh\n{text}\n").chmod(0o755)
-    rehearse.write("planta_headless.py", production.client()).chmod(0o755)
-    head = f"HOME={rehearse.folder}\nTMPDIR={rehearse.temporary}\n"
-    tab = rehearse.write("tab", f"{head}0 2 * * * {ours}; cp vendor.sh night.sh\n0 2 * * * ./night.sh\n")
-    done = rehearse("--crontab", str(tab))
-    assert (done.returncode, production.connections) == (1, 0)
-    assert f"not rehearsed: {rehearse.folder}/planta_headless.py {VENDORS}" in done.stdout
+def test_a_script_is_kept_in_the_rehearsal_and_is_looked_at_again_once_a_line_has_changed_it(rehearse, production):
+    files(rehearse, production)
+    lines = ["./night.sh -t -1", "COMMAND -t -1 && cp vendor.sh night.sh", "sh -c ./night.sh"]
+    kept, changing, changed = table(rehearse, production, lines).values()
+    for row in (kept, changing):
+        assert row.endswith("  0: job 1 ok"), row
+    assert f"not rehearsed: {rehearse.folder}/vendor/planta_headless.py {VENDORS}" in changed
 
 
 @no_cron
@@ -225,12 +227,14 @@ def test_the_vendor_s_script_would_have_been_noticed(tmp_path):
 
 
 @no_cron
-@pytest.mark.parametrize(
-    "setting", ["BASH_ENV=/x", "LD_PRELOAD=/x", "PLANTA_REHEARSAL=/x", "PATH=bin:/bin", "SHELL=/planta/sh", "PS4=$(x)"]
-)
-def test_a_setting_that_changes_what_commands_do_keeps_each_call_from_being_run(rehearse, setting):
-    done = rehearse("--crontab", str(rehearse.write("tab", f"HOME=/\n{setting}\n0 2 * * * planta_headless.py -c 1\n")))
-    assert (done.returncode, "; 1 not rehearsed; 0 without" in done.stdout) == (1, True)
+def test_a_setting_that_changes_what_commands_do_keeps_each_call_from_being_run(rehearse):
+    rehearse.use_stub()
+    settings = ["BASH_ENV=/x", "LD_PRELOAD=/x", "PLANTA_REHEARSAL=/x", "PATH=bin:/bin", "SHELL=/planta/sh", "PS4=$(x)"]
+    for setting in settings:
+        tab = rehearse.write("tab", f"HOME=/\n{setting}\n0 2 * * * planta_headless.py -c 1\n")
+        done = rehearse("--crontab", str(tab))
+        assert (done.returncode, "; 1 not rehearsed; 0 without" in done.stdout) == (1, True), setting
+    assert rehearse.calls() == []
 
 
 PARTS = [
@@ -250,7 +254,7 @@ def test_what_is_taken_for_harmless_is_read_by_the_shell_in_the_same_way(tmp_pat
     choice = random.Random(seed).choice
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "SHELL": shell}
     run = 0
-    while run < 20:
+    while run < (100 if os.environ.get("PLANTA_EXHAUSTIVE") == "1" else 10):
         line = "".join(choice(PARTS) for _ in range(choice(range(3, 14))))
         text = Text(line, tuple(range(len(line) + 1)))
         entry = Entry(
@@ -273,76 +277,86 @@ def calling(*argv: str) -> str:
     return f"import subprocess; raise SystemExit(subprocess.run({[sys.executable, str(SCRIPT), *argv]!r}).returncode)"
 
 
-@pytest.mark.parametrize(
-    "way", [[str(SCRIPT)], ["-m", "planta_headless"], ["-c", "from headless.cli import run; run()"]]
-)
-def test_a_job_that_calls_the_command_stays_in_the_rehearsal(rehearse, production, way):
+@pytest.mark.slow
+def test_a_job_that_calls_the_command_stays_in_the_rehearsal_and_gets_the_return_code(rehearse, production):
     rehearse.environment |= {"PLANTA_WIRE": "absent", "PLANTA_RECEIPT": str(rehearse.folder / "receipts")}
-    argv = [sys.executable, *way, "-s", production.service, "-t", "-1", "-v", "-c", "print(6 * 7)"]
-    code = f"import subprocess; raise SystemExit(subprocess.run({argv!r}, cwd={str(ROOT)!r}).returncode)"
-    done = rehearse("-t", "-1", "-v", "-c", code)
-    assert (done.returncode, "job 1 stdout: 42" in done.stdout) == (0, True), done.stdout
+    argv = ("-s", production.service, "-t", "-1", "-v", "-c")
+    done = rehearse("-t", "-1", "-v", "-c", calling(*argv, "print(6 * 7); 1/0"))
+    assert (done.returncode, "job 1 stdout: 42" in done.stdout) == (1, True), done.stdout
+    assert "job 1 failed: exit status 1" in done.stdout
     assert len(notes(done)) == 1
     assert not (rehearse.folder / "receipts").exists()
 
 
-def test_a_job_in_a_rehearsal_gets_the_return_code_of_its_call(rehearse, production):
-    assert rehearse("-t", "-1", "-c", calling("-s", production.service, "-t", "-1", "-c", "1/0")).returncode == 1
+@pytest.mark.slow
+def test_it_stays_in_the_rehearsal_however_it_is_called(rehearse, production):
+    """The complaint is that of a rehearsal, and not that of the command."""
+    ways = [[str(SCRIPT)], ["-m", "planta_headless"], ["-c", "from headless.cli import run; run()"]]
+    calls = [[sys.executable, *way, "-s", production.service, "-t", "x", "-c", "1"] for way in ways]
+    code = f"import subprocess\nfor call in {calls!r}: print(subprocess.run(call, cwd={str(ROOT)!r}).returncode)"
+    done = rehearse("-t", "-1", "-v", "-c", code)
+    assert (done.returncode, done.stdout.count("job 1 stdout: 2\n")) == (0, len(ways)), done.stdout
+    assert done.stdout.count("stderr: headless rehearse: error: -t 'x' is not") == len(ways), done.stdout
+
+
+def inside(folder: Path, depth: int) -> dict[str, str]:
+    """The variables inside of a rehearsal that has so many around it, and itself, in this folder."""
+    folder.mkdir(mode=0o700)
+    return nesting.environment(str(folder), arguments.Arguments(()), os.devnull, nesting.Around("", (), depth - 1))
 
 
 @pytest.mark.slow
-def test_a_job_that_calls_the_command_with_itself_comes_to_an_end(rehearse, production):
+def test_a_job_that_calls_the_command_with_itself_comes_to_an_end(rehearse, production, tmp_path):
+    """Each rehearsal is one deeper than the one around it, and the one that would be the sixth is none."""
+    rehearse.write("again.py", calling("-s", production.service, "-t", "-1", "-v", "-f", "again.py"))
+    rehearse.environment |= inside(tmp_path / "around", 5)
+    done = rehearse("-t", "-1", "-v", "-f", "again.py")
+    assert (done.returncode, "whose job calls it again" in done.stdout) == (1, True), done.stdout
+    rehearse.environment |= inside(tmp_path / "sixth", 6)
+    done = rehearse("-t", "-1", "-v", "-f", "again.py")
+    assert (done.returncode, "whose job calls it again" in done.stderr) == (2, True), done.stderr
+
+
+@pytest.mark.large
+def test_a_job_that_calls_the_command_with_itself_comes_to_an_end_by_itself(rehearse, production):
     rehearse.write("again.py", calling("-s", production.service, "-t", "-1", "-v", "-f", "again.py"))
     done = rehearse("-t", "-1", "-v", "-f", "again.py")
     assert (done.returncode, "whose job calls it again" in done.stdout) == (1, True), done.stdout
 
 
-@pytest.mark.parametrize(
-    "argv", [["wait", "x"], ["cancel", "x"], ["sessions"], ["password-file"], ["check", "--connect", "tab"]]
-)
-def test_a_command_that_would_reach_another_server_is_a_2_in_a_rehearsal(tmp_path, production, argv):
+def test_a_command_that_would_reach_another_server_is_a_2_in_a_rehearsal(tmp_path, production, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PLANTA_REHEARSAL", str(tmp_path))
     (tmp_path / "tab").write_text(f"0 2 * * * planta_headless.py -s {production.service} -c 1\n")
-    service = [] if argv[0] == "check" else ["-s", production.service, "-u", "R41", "-p", "absent"]
-    environment = {**os.environ, "PLANTA_REHEARSAL": str(tmp_path)}
-    done = manage(*argv, *service, check=False, cwd=tmp_path, env=environment)
-    assert (done.returncode, done.stderr.count("\n"), "this is a rehearsal" in done.stderr) == (2, 1, True), done.stderr
+    login = ("-s", production.service, "-u", "R41", "-p", "absent")
+    for argv in (["wait", "x", *login], ["cancel", "x", *login], ["sessions", *login], ["password-file", *login],
+                 ["check", "--connect", "tab"]):  # fmt: skip
+        done = run_here(*argv)
+        assert (done.status, done.stderr.count("\n"), "this is a rehearsal" in done.stderr) == (2, 1, True), argv
 
 
-def folder_of_somebody_else(tmp_path: Path) -> str:
-    folder = tmp_path / "open"
-    folder.mkdir()
-    (folder / "rehearsal.json").write_text(json.dumps({"options": [], "depth": 1}))
-    folder.chmod(0o777)
-    return str(folder)
-
-
-@pytest.mark.parametrize(
-    "value",
-    ["", "absent", "/absent", "FILE", "EMPTY", pytest.param("OPEN", marks=no_cron)],
-)
-def test_a_variable_that_cannot_be_used_is_a_2_and_never_a_call_of_a_real_server(command, production, tmp_path, value):
+def test_a_variable_that_cannot_be_used_is_a_2_and_never_a_call_of_a_real_server(command, production, tmp_path):
     (tmp_path / "file").touch()
     (tmp_path / "empty").mkdir(mode=0o700)
-    places = {
-        "FILE": str(tmp_path / "file"),
-        "EMPTY": str(tmp_path / "empty"),
-        "OPEN": folder_of_somebody_else(tmp_path),
-    }
-    done = command(
-        "-s", production.service, "-c", "1", env={**os.environ, "PLANTA_REHEARSAL": places.get(value, value)}
-    )
-    assert (done.returncode, done.stderr.count("\n"), "PLANTA_REHEARSAL" in done.stderr) == (2, 1, True), done.stderr
+    inside(tmp_path / "open", 1)
+    (tmp_path / "open").chmod(0o777)  # somebody else could say what is run
+    values = ["", "absent", "/absent", *(str(tmp_path / name) for name in ("file", "empty", "open"))]
+    inside(tmp_path / "here", 1)
+    for value in [*(values if os.name != "nt" else values[:-1]), "here"]:  # which another process finds elsewhere
+        done = command("-s", production.service, "-c", "1", env={**os.environ, "PLANTA_REHEARSAL": value})
+        said = (done.returncode, done.stderr.count("\n"), "PLANTA_REHEARSAL" in done.stderr)
+        assert said == (2, 1, True), (value, done.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 def test_a_signal_ends_what_the_jobs_of_a_rehearsal_rehearse(rehearse, production):
     inner = (
         f"import os, time; open({str(rehearse.folder / 'pid')!r}, 'w').write(f'{{os.getpid()}}\\n'); time.sleep(600)"
     )
     code = calling("-s", production.service, "-t", "-1", "-c", inner)
-    argv = [sys.executable, str(ROOT / "headless"), "rehearse", "-t", "-1", "-c", code]
     pid = rehearse.folder / "pid"
-    with subprocess.Popen(argv, cwd=rehearse.folder, env=rehearse.environment, stdin=subprocess.DEVNULL) as process:
+    with rehearse.start("-t", "-1", "-c", code) as process:
         try:
             wait_until(lambda: pid.exists() and pid.read_text().endswith("\n"))
             process.terminate()
@@ -356,13 +370,14 @@ def test_a_signal_ends_what_the_jobs_of_a_rehearsal_rehearse(rehearse, productio
 # A user without a name
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="no user of Windows is without a name")
-def test_a_user_without_a_name_can_rehearse(monkeypatch):
+def test_a_user_without_a_name_can_rehearse(rehearse, monkeypatch):
     def nameless() -> str:
         raise ParameterError("no name")
 
     monkeypatch.setattr(server, "effective_user", nameless)
     number = os.geteuid()
-    done = run_here("rehearse", "-t", "-1", "-c", f"import os; assert os.environ['PLANTA_USER'] == '{number}'")
-    assert done.status == 0
+    done = rehearse("-t", "-1", "-c", f"import os; assert os.environ['PLANTA_USER'] == '{number}'")
+    assert done.returncode == 0
     assert f"the user number {number} has no name here: an osuser login of the command itself is a 2" in done.stderr

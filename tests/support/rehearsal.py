@@ -77,7 +77,8 @@ class Rehearse:
 
     def use_stub(self) -> None:
         """From now on the calls of lines are no rehearsals, but say that they were good ones."""
-        stub = self.folder.parent / "python-stub"
+        stub = self.folder.parent / "stub" / "python3"  # as it is called wherever there is one
+        stub.parent.mkdir()
         text = _STUB.replace("{calls}", str(self._calls)).replace("{escaped}", str(self._escaped))
         stub.write_text(text, encoding="utf-8")
         stub.chmod(0o755)
