@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from support.advice import assert_harmless
-from support.credentials import HASH
+from support.credentials import HASH, hash_of
 from support.in_process import run_here
 from support.job_server import JobServer
 from support.process import PATIENCE, ROOT
@@ -189,8 +189,9 @@ def as_others(folder):
 
 
 @pytest.mark.slow
-def test_the_command_that_is_named_tries_the_login_as_its_user(folder, home, tmp_path, as_others):
+def test_the_command_that_is_named_tries_the_login_as_its_user(folder, home, tmp_path, as_others, monkeypatch):
     python, environment = as_others
+    monkeypatch.setattr(sys, "executable", python)
 
     def run(command):
         return subprocess.run(
@@ -203,11 +204,10 @@ def test_the_command_that_is_named_tries_the_login_as_its_user(folder, home, tmp
         give(home / "secret", NOBODY, server.hash_of_password() + "\n", 0o400)
         line = call(home, server.address.rpartition(":")[2]).replace("R41", "R42")
         crontab = give(spool / "cron tab", NOBODY, f"0 2 * * * {line}", 0o600)
-        argv = (python, str(ROOT / "headless"), "check", "--connect", "--json", str(crontab))
-        (found,) = map(json.loads, run(shlex.join(argv)).stdout.splitlines())
+        (found,) = check("--connect", crontab)
         done = run(found["to_do"])
         assert (done.returncode, done.stdout.rpartition(": ")[2], done.stderr) == (0, "0 errors, 0 warnings\n", "")
-        (home / "secret").write_text(HASH + "\n")
+        (home / "secret").write_text(hash_of("another password", HASH[:29]).decode() + "\n")
         done = run(found["to_do"])
         assert (done.returncode, "[login]" in done.stdout) == (1, True)
 
