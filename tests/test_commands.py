@@ -42,13 +42,14 @@ def traces(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.version("what an interpreter imports")
 @pytest.mark.parametrize(
     ("argv", "status"),
-    [(("--help",), 0), (("jobs",), 1), (("serve", "--help"), 0), (("sessions", "-s", "127.0.0.1:1"), 1),
+    [(("--help",), 0), (("serve", "--help"), 0), (("sessions", "-s", "127.0.0.1:1"), 1),
      (("rehearse", "-t", "-1", "-c", "pass"), 0)],
 )  # fmt: skip
 def test_nothing_of_the_current_folder_is_imported(trapped, argv, status):
-    done = manage(*argv, check=False, cwd=trapped)
+    done = manage(*argv, check=False, cwd=trapped, executed=True)
     assert (done.returncode, traces(trapped)) == (status, []), done.stderr
 
 
@@ -102,22 +103,24 @@ def test_help_names_every_command_and_its_purpose():
         assert purpose in done.stdout
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_every_command_has_help_of_its_own_under_its_own_name(name):
-    done = run_here(name, "--help")
-    assert (done.status, done.stderr) == (0, "")
-    assert f"sage: headless {name}" in done.stdout
-    assert len(max(done.stdout.splitlines(), key=len)) <= 100
+@pytest.mark.version("how argparse words it")
+def test_every_command_has_help_of_its_own_under_its_own_name():
+    for name in COMMANDS:
+        done = run_here(name, "--help")
+        assert (done.status, done.stderr) == (0, ""), name
+        assert f"sage: headless {name}" in done.stdout
+        assert len(max(done.stdout.splitlines(), key=len)) <= 100, name
 
 
-@pytest.mark.parametrize(
-    ("argv", "text"),
-    [((), "the COMMAND is missing"), (("rehears",), "there is no command 'rehears'"),
-     (("-v", "sessions"), "there is no command '-v'"), (("",), "the COMMAND is missing"),
-     (("x" * 999,), f"there is no command '{'x' * 80}'")],
-)  # fmt: skip
-def test_what_is_no_command_is_one_line_and_a_2(argv, text):
-    assert run_here(*argv) == (2, "", f"headless: error: {text} (see headless --help)\n")
+def test_what_is_no_command_is_one_line_and_a_2():
+    for argv, text in (
+        ((), "the COMMAND is missing"),
+        (("",), "the COMMAND is missing"),
+        (("rehears",), "there is no command 'rehears'"),
+        (("-v", "sessions"), "there is no command '-v'"),
+        (("x" * 999,), f"there is no command '{'x' * 80}'"),
+    ):
+        assert run_here(*argv) == (2, "", f"headless: error: {text} (see headless --help)\n")
 
 
 # What is given twice, or not whole
@@ -150,13 +153,14 @@ def parsers():
     return sorted((each for root, words in roots.values() for each in walk(root, words)), key=lambda each: each[0])
 
 
-PARSERS = parsers()
-OPTIONS = [
-    (*words, action.option_strings[-1], action)
-    for words, parser in PARSERS
-    for action in parser._actions
-    if action.option_strings and action.nargs != 0 and not isinstance(action, argparse._AppendAction)
-]
+def options():
+    """Those that have one value: the words that lead to each, and what it does."""
+    return [
+        ((*words, action.option_strings[-1]), action)
+        for words, parser in parsers()
+        for action in parser._actions
+        if action.option_strings and action.nargs != 0 and not isinstance(action, argparse._AppendAction)
+    ]
 
 
 def value_of(action):
@@ -171,52 +175,55 @@ def value_of(action):
     raise AssertionError(action)
 
 
-@pytest.mark.parametrize(
-    ("words", "action"), [(each[:-1], each[-1]) for each in OPTIONS], ids=[" ".join(each[:-1]) for each in OPTIONS]
-)
-def test_an_option_that_has_one_value_takes_no_second_one_and_no_empty_one(words, action, tmp_path, monkeypatch):
+@pytest.mark.version("how argparse words it")
+def test_an_option_that_has_one_value_takes_no_second_one_and_no_empty_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    *_, option = words
-    value, status = value_of(action), 3 if "monitor" in words else 2
-    done = run_here(*words, value, f"{option}={value}")
-    assert (done.status, f"{option} is given twice" in done.stdout + done.stderr) == (status, True)
-    done = run_here(*words, "")
-    assert (done.status, option in (done.stdout + done.stderr).splitlines()[-1]) == (status, True)
+    assert len(options()) > 30
+    for words, action in options():
+        *_, option = words
+        value, status = value_of(action), 3 if "monitor" in words else 2
+        done = run_here(*words, value, f"{option}={value}")
+        assert (done.status, f"{option} is given twice" in done.stdout + done.stderr) == (status, True), words
+        done = run_here(*words, "")
+        assert (done.status, option in (done.stdout + done.stderr).splitlines()[-1]) == (status, True), words
 
 
 def test_the_parser_of_each_command_is_ours():
-    assert (len(PARSERS), len(OPTIONS)) > (12, 40)
-    assert all(isinstance(parser, Parser) for _, parser in PARSERS)
+    found = parsers()
+    assert len(found) > 12
+    assert all(isinstance(parser, Parser) for _, parser in found)
 
 
-@pytest.mark.parametrize("option", rehearsal._PLACES)
-def test_an_own_option_of_the_rehearsal_takes_no_second_value(option, tmp_path):
+def test_an_own_option_of_the_rehearsal_takes_no_second_value(tmp_path):
     (tmp_path / "one.py").write_text("")
-    value = {"--line": "1", "--stand-in": str(tmp_path / "one.py")}.get(option, str(tmp_path))
-    done = run_here("rehearse", option, value, f"{option}={value}")
-    assert (done.status, done.stderr) == (2, f"headless rehearse: error: {option} is given twice\n")
+    for option in rehearsal._PLACES:
+        value = {"--line": "1", "--stand-in": str(tmp_path / "one.py")}.get(option, str(tmp_path))
+        done = run_here("rehearse", option, value, f"{option}={value}")
+        assert (done.status, done.stderr) == (2, f"headless rehearse: error: {option} is given twice\n")
 
 
-@pytest.mark.parametrize("argv", [("jobs", "--al"), ("check", "--js"), ("user", "list", "--ho=x")])
-def test_the_beginning_of_an_option_s_name_is_no_option(argv):
-    done = run_here(*argv)
-    assert (done.status, f"unrecognized arguments: {argv[-1]}\n" in done.stderr) == (2, True)
+@pytest.mark.version("how argparse words it")
+def test_the_beginning_of_an_option_s_name_is_no_option():
+    for argv in (("jobs", "--al"), ("check", "--js"), ("user", "list", "--ho=x")):
+        done = run_here(*argv)
+        assert (done.status, f"unrecognized arguments: {argv[-1]}\n" in done.stderr) == (2, True), argv
 
 
-OLD = [path for name in ("python2", "python2.7", "python3.6", "python3.8") if (path := shutil.which(name))]
+# The oldest and the newest that is too old.
+OLD = [path for name in ("python2", "python3.8") if (path := shutil.which(name))]
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not OLD, reason="there is no old Python here")
 @pytest.mark.parametrize("python", OLD)
-def test_an_old_python_is_told_which_one_is_needed(tmp_path, python):
-    probe = subprocess.run([python, "-c", ""], capture_output=True, check=False, timeout=PATIENCE)
-    if probe.returncode:
+def test_an_old_python_is_told_which_one_is_needed(python):
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    argv = [python, "headless", "jobs"]
+    done = subprocess.run(
+        argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+    if done.returncode == 127:
         pytest.skip(f"{python} does not run")
-    shutil.copytree(
-        ROOT / "headless", tmp_path / "headless", ignore=lambda *_: ["__pycache__"]
-    )  # which it would write to
-    done = subprocess.run([python, "headless", "jobs"], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (2, "")
     assert re.fullmatch(r"headless: error: this is Python \d\.\d, Python 3.9 or later is needed\n", done.stderr)
 
@@ -236,18 +243,19 @@ def test_whoever_has_seen_enough_of_a_list_is_told_nothing(tmp_path, command):
         assert process.stderr.read() == ""
 
 
-@pytest.mark.parametrize(
-    ("name", "error", "is_one"),
-    [
-        (os.name, BrokenPipeError(errno.EPIPE, "Broken pipe"), True),
-        ("nt", BrokenPipeError(errno.EPIPE, "Broken pipe"), True),
-        ("nt", OSError(errno.EINVAL, "Invalid argument"), True),
-        ("nt", OSError(errno.EINVAL, "Invalid argument", "a:b:c"), False),  # the name of a file
-        ("posix", OSError(errno.EINVAL, "Invalid argument"), False),
-        ("nt", OSError(errno.ENOSPC, "No space left on device"), False),
-        ("nt", ValueError("embedded null byte"), False),
-    ],
-)
-def test_a_closed_pipe_has_another_name_on_windows(monkeypatch, name, error, is_one):
-    monkeypatch.setattr("headless.terminal.os.name", name)
-    assert is_closed_pipe(error) == is_one
+CLOSED_PIPES = [
+    (os.name, BrokenPipeError(errno.EPIPE, "Broken pipe"), True),
+    ("nt", BrokenPipeError(errno.EPIPE, "Broken pipe"), True),
+    ("nt", OSError(errno.EINVAL, "Invalid argument"), True),
+    ("nt", OSError(errno.EINVAL, "Invalid argument", "a:b:c"), False),  # the name of a file
+    ("posix", OSError(errno.EINVAL, "Invalid argument"), False),
+    ("nt", OSError(errno.ENOSPC, "No space left on device"), False),
+    ("nt", ValueError("embedded null byte"), False),
+]
+
+
+def test_a_closed_pipe_has_another_name_on_windows(monkeypatch):
+    for name, error, is_one in CLOSED_PIPES:
+        with monkeypatch.context() as patch:
+            patch.setattr("headless.terminal.os.name", name)
+            assert is_closed_pipe(error) == is_one, (name, error)
