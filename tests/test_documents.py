@@ -15,8 +15,11 @@ from pathlib import Path
 import bcrypt
 import pytest
 
+from headless.cli import main
 from headless.protocol import codec, messages, scram
 from support.credentials import HASH, PASSWORD
+from support.fork_server import start
+from support.in_process import run_here
 from support.process import PATIENCE, ROOT, SCRIPT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -55,19 +58,13 @@ def test_the_line_that_finds_last_night_s_failures_finds_them(tmp_path):
     assert found == [["w2", "1", "009ABC py_code", "1"], ["w1", "signal 15", "py_code", "None"], ["w1", "2", "", "2"]]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("argv", "page"),
-    [(["planta_headless.py", "--help"], README), (["-m", "headless", "serve", "--help"], SERVER)],
-    ids=["README.md", "SERVER.md"],
-)
-def test_the_page_names_every_option_of_the_command_or_the_server(argv, page):
-    done = subprocess.run(
-        [sys.executable, *argv], cwd=ROOT, capture_output=True, text=True, check=True, timeout=PATIENCE
-    )
-    options = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", done.stdout)) - {argv[0]}
-    assert len(options) > 8
-    assert not [option for option in options if f"`{option}" not in page and f"{option}`" not in page]
+@pytest.mark.version("how argparse words it")
+def test_the_page_names_every_option_of_the_command_or_the_server(capsys):
+    assert main(["--help"]) == 0
+    for shown, page in ((capsys.readouterr().out, README), (run_here("serve", "--help").stdout, SERVER)):
+        options = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", shown))
+        assert len(options) > 8
+        assert not [option for option in options if f"`{option}" not in page and f"{option}`" not in page]
 
 
 @pytest.fixture
@@ -89,6 +86,7 @@ def cron_line(tmp_path, job_server):
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("flock") is None, reason="there is no flock here")
 def test_crons_line_mails_the_log_of_a_failure_and_keeps_the_one_of_the_night_before(cron_line, tmp_path):
     done = cron_line("print(41)")
@@ -100,6 +98,7 @@ def test_crons_line_mails_the_log_of_a_failure_and_keeps_the_one_of_the_night_be
     assert "job 1 stdout: 41" in (tmp_path / "009ABC.old").read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("flock") is None, reason="there is no flock here")
 def test_crons_line_starts_no_second_run_while_the_first_one_goes_on(cron_line, tmp_path):
     (tmp_path / "009ABC.log").write_text("of the first one\n")
@@ -132,10 +131,7 @@ def test_systemd_finds_nothing_wrong_with_the_unit(tmp_path):
 def test_the_command_of_the_unit_is_one_that_the_server_understands(tmp_path):
     (command,) = re.findall(r"^ExecStart=\S+/headless (.+)$", service_unit(), re.MULTILINE)
     argv = command.replace("/var/lib/planta", str(tmp_path / "home")).replace(":20000", ":0").split()
-    with subprocess.Popen(
-        [sys.executable, ROOT / "headless", *argv], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-    ) as server:
-        assert server.stdout is not None
+    with start([ROOT / "headless", *argv], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
         assert server.stdout.readline().startswith(b"listening on 127.0.0.1:")
         server.terminate()
         assert server.wait(PATIENCE) == 0
