@@ -1,110 +1,74 @@
-"""Calls in the text of a shell: found, with the words that the program gets, and with what becomes of the return code.
-Where there is a real sh, it has the last word."""
+"""Calls in the text of a shell: found, with the words that the program gets. Where there is a real sh, it has the last
+word."""
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
 
 import pytest
 
-from headless.admin import crontab
-from headless.admin import shell as shell_reader
-from headless.admin.entry import Entry, Language, Place, Scheduler, Text
-from headless.admin.finding import Severity, corrected
-from headless.admin.reading import Reading
+from headless.admin.entry import Place
+from support.shell_texts import H, call, calls_of, entry, needs_sh, scripts_called, words
 
-H = "/p/planta_headless.py"
-needs_sh = pytest.mark.skipif(os.name == "nt" or not os.path.exists("/bin/sh"), reason="there is no sh")
-
-
-def entry(text, shell="/bin/sh", **environment):
-    positions = tuple(range(len(text) + 1))
-    place = Place("job.sh", 1)
-    return Entry(place, Scheduler.SCRIPT, Language.SHELL, Text(text, positions), shell=shell, environment=environment)
-
-
-def calls_of(entry):
-    reading = Reading()
-    shell_reader.read(entry, reading)
-    return reading.calls, reading.findings
-
-
-def scripts_called(entry):
-    reading = Reading()
-    shell_reader.read(entry, reading)
-    return [program.word for program in reading.programs]
-
-
-def call(text, shell="/bin/sh", **environment):
-    calls, _ = calls_of(entry(text, shell, **environment))
-    assert len(calls) == 1, calls
-    return calls[0]
-
-
-def words(found):
-    return [word.text for word in found]
+CALLS = [
+    (H, None, []),
+    (f"python2.7 -u {H}", "python2.7", []),
+    (f"/v/bin/python3 -W ignore -X dev {H}", "/v/bin/python3", []),
+    (f"env python3 {H}", "python3", [["env"]]),
+    (f"flock -nE 75 f.lock python {H}", "python", [["flock", "-nE", "75", "f.lock"]]),
+    (f"flock f.lock -c 'python {H}'", "python", [["flock", "f.lock"]]),
+    (
+        f"chronic timeout -k 5 1h nice -n 5 ionice -c2 python {H}",
+        "python",
+        [["chronic"], ["timeout", "-k", "5", "1h"], ["nice", "-n", "5"], ["ionice", "-c2"]],
+    ),
+    (
+        f"nohup setsid stdbuf -oL systemd-cat -t x python {H}",
+        "python",
+        [["nohup"], ["setsid"], ["stdbuf", "-oL"], ["systemd-cat", "-t", "x"]],
+    ),
+    (f"sudo -u planta A=b {H}", None, [["sudo", "-u", "planta", "A=b"]]),
+    (f"su - planta -c 'python {H}'", "python", [["su", "-", "planta", "-c", f"python {H}"]]),
+    (f'bash -lc "exec python {H}"', "python", [["bash", "-lc"], ["exec"]]),
+    (f"sh -c 'sh -c \"python {H}\"'", "python", [["sh", "-c"], ["sh", "-c"]]),
+    (f"docker exec c python {H}", "python", [["docker", "exec", "c"]]),
+    (f"if cd /x; then (while :; do f() {{ python {H}; }}; f; done); fi", "python", []),
+    (f"f() {{ python {H}; }}", "python", []),
+    (f"case x in a) python {H};; esac", "python", []),
+    (f"python \\\n {H}", "python", []),
+    (f"\\python '{H}'", "python", []),
+    (f"x=$(python {H})", "python", []),
+    (f"cat <<E | python {H}\ntext\nE", "python", []),
+    (f"$PYTHON {H}", "$PYTHON", []),
+]
 
 
-@pytest.mark.parametrize(
-    ("text", "interpreter", "wrappers"),
-    [
-        (H, None, []),
-        (f"python2.7 -u {H}", "python2.7", []),
-        (f"/v/bin/python3 -W ignore -X dev {H}", "/v/bin/python3", []),
-        (f"env python3 {H}", "python3", [["env"]]),
-        (f"flock -nE 75 f.lock python {H}", "python", [["flock", "-nE", "75", "f.lock"]]),
-        (f"flock f.lock -c 'python {H}'", "python", [["flock", "f.lock"]]),
-        (
-            f"chronic timeout -k 5 1h nice -n 5 ionice -c2 python {H}",
-            "python",
-            [["chronic"], ["timeout", "-k", "5", "1h"], ["nice", "-n", "5"], ["ionice", "-c2"]],
-        ),
-        (
-            f"nohup setsid stdbuf -oL systemd-cat -t x python {H}",
-            "python",
-            [["nohup"], ["setsid"], ["stdbuf", "-oL"], ["systemd-cat", "-t", "x"]],
-        ),
-        (f"sudo -u planta A=b {H}", None, [["sudo", "-u", "planta", "A=b"]]),
-        (f"su - planta -c 'python {H}'", "python", [["su", "-", "planta", "-c", f"python {H}"]]),
-        (f'bash -lc "exec python {H}"', "python", [["bash", "-lc"], ["exec"]]),
-        (f"sh -c 'sh -c \"python {H}\"'", "python", [["sh", "-c"], ["sh", "-c"]]),
-        (f"docker exec c python {H}", "python", [["docker", "exec", "c"]]),
-        (f"if cd /x; then (while :; do f() {{ python {H}; }}; f; done); fi", "python", []),
-        (f"f() {{ python {H}; }}", "python", []),
-        (f"case x in a) python {H};; esac", "python", []),
-        (f"python \\\n {H}", "python", []),
-        (f"\\python '{H}'", "python", []),
-        (f"x=$(python {H})", "python", []),
-        (f"cat <<E | python {H}\ntext\nE", "python", []),
-        (f"$PYTHON {H}", "$PYTHON", []),
-    ],
-)
-def test_a_call_is_found(text, interpreter, wrappers):
-    found = call(text)
-    assert found.script.text == H
-    assert (found.interpreter.text if found.interpreter else None) == interpreter
-    assert words(found.wrappers) == [each[0] for each in wrappers]
+def test_a_call_is_found():
+    for text, interpreter, wrappers in CALLS:
+        found = call(text)
+        assert found.script.text == H, text
+        assert (found.interpreter.text if found.interpreter else None) == interpreter, text
+        assert words(found.wrappers) == [each[0] for each in wrappers], text
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        f"cp {H} /x",
-        f"test -x {H}",
-        f"echo {H}",
-        f"# {H}",
-        f"python -c x {H}",
-        f"python -m pdb {H}",
-        f"echo 'python {H}'",
-        f"cat <<E\npython {H}\nE",
-        f"X={H}",
-    ],
-)
-def test_what_is_no_call_is_not_found(text):
-    assert calls_of(entry(text)) == ([], [])
+NO_CALLS = [
+    f"cp {H} /x",
+    f"test -x {H}",
+    f"echo {H}",
+    f"# {H}",
+    f"python -c x {H}",
+    f"python -m pdb {H}",
+    f"echo 'python {H}'",
+    f"cat <<E\npython {H}\nE",
+    f"X={H}",
+]
+
+
+def test_what_is_no_call_is_not_found():
+    for text in NO_CALLS:
+        assert calls_of(entry(text)) == ([], []), text
 
 
 def test_known_variables_are_expanded_and_split_as_a_shell_does_it():
@@ -125,22 +89,22 @@ def test_known_variables_are_expanded_and_split_as_a_shell_does_it():
     assert [word.is_certain for word in found.options] == [True] * 9 + [False]
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "if x; then A=1; else A=2; fi; {} -m $A",
-        "for A in 1 2; do {} -m $A; done",
-        "read A; {} -m $A",
-        "A=$(x); {} -m $A",
-        "A=1; A=$A$B; {} -m $A",
-        "A=1; A+=2; {} -m $A",
-        "while x; do {} -m $A; A=1; done",
-        "{} -m $1",
-        "{} -m *",
-    ],
-)
-def test_what_cannot_be_known_is_not_certain(text):
-    assert not call(text.format(H)).options[1].is_certain
+NOT_KNOWN = [
+    "if x; then A=1; else A=2; fi; {} -m $A",
+    "for A in 1 2; do {} -m $A; done",
+    "read A; {} -m $A",
+    "A=$(x); {} -m $A",
+    "A=1; A=$A$B; {} -m $A",
+    "A=1; A+=2; {} -m $A",
+    "while x; do {} -m $A; A=1; done",
+    "{} -m $1",
+    "{} -m *",
+]
+
+
+def test_what_cannot_be_known_is_not_certain():
+    for text in NOT_KNOWN:
+        assert not call(text.format(H)).options[1].is_certain, text
 
 
 def test_a_subshell_and_a_child_keep_their_variables():
@@ -163,267 +127,86 @@ def test_a_call_has_its_line():
     assert call(f"#!/bin/sh\n\n  python {H} \\\n  -m 1\n").place == Place("job.sh", 3)
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        (f"{H} >>f 2>&1 -m 1", [(1, ">>", "f"), (2, ">&", "1")]),
-        (f"cd x && {H} > f 2>&1 || cat f", [(1, ">", "f"), (2, ">&", "1")]),
-        (f"cd x && {H} > f 2>&1", [(1, ">", "f"), (2, ">&", "1")]),
-        (f"{H} && echo x > f", []),
-        (f"({H}; x) 2>e > f", [(2, ">", "e"), (1, ">", "f")]),
-        (f"{{ {H} >g; }} > f", [(1, ">", "f"), (1, ">", "g")]),
-        (f"sh -c '{H} <i' >f", [(1, ">", "f"), (0, "<", "i")]),
-        (f"{H} | tee x > f", []),
-        (f"{H} <<E > f\nx\nE\n", [(1, ">", "f")]),
-    ],
-)
-def test_redirections_are_those_of_the_shell(text, expected):
-    found = call(text)
-    assert [(each.descriptor, each.operator, each.target) for each in found.redirections] == expected
-
-
-# The call fails with 7. Somebody learns of it, if the status of the shell is not 0, or something is printed.
-TOLD = [
-    "{}",
-    "{};",
-    "cd / && {}",
-    "{} || exit 1",
-    "{} || echo bad",
-    "{} || {{ echo bad; exit 3; }}",
-    "{}; exit",
-    "{}\nexit $?",
-    "{}; rc=$?; echo rc $rc",
-    "set -e; {}; true",
-    "set -e\nif true; then {}; fi\ntrue",
-    "if {}; then :; else echo bad; fi",
-    "if ! {}; then echo bad; fi",
-    "! {} && echo bad",
-    "{} && true || echo bad",
-    "x=$({}); echo $?",
-    "x=$({})",
-    "sh -ec '{}; true'",
-    "f() {{ {}; }}; f",
-    "f() {{ {}; }}; f || echo bad",
-    "{{ {}; echo $?; }}",
-    "(cd /; {})",
-    "env A=b {}",
-    "{} & wait $!",
-    "true | {}",
-    "eval '{}'",
-    "timeout 9 {}",
-    "nice {}",
-    "case x in x) {};; esac",
-    "exec {}",
-    "{} && true",
-    "cat <<E | {}\nx\nE",
-    "until {}; do echo bad; break; done",
-    "set -e; for i in 1; do {}; true; done",
-]
-LOST = [
-    "for i in 1 2; do {} && break; sleep 0; done",
-    "for i in 1 2; do {} && break || sleep 0; done",
-    "for i in 1 2; do {} || continue; done",
-    "{}; true",
-    "{}\ntrue",
-    "{} || true",
-    "{} || :",
-    "{} | cat",
-    "{} | cat | cat",
-    "{} && true; true",
-    "! {}",
-    "{} &",
-    "if {}; then :; fi",
-    "for i in 1; do {}; true; done",
-    "({} &)",
-    "true $({})",
-    "x=$({}); true",
-    "sh -c '{}; true'",
-    "set -e; {} | cat",
-    "set -e; {} && true; true",
-    "f() {{ {}; true; }}; f",
-    "f() {{ {}; }}; f; true",
-    "{{ {}; }} | cat",
-    "{} || exit 0",
-    "export X=$({})",
-    "{} <<E\nx\nE\ntrue",
-    "{} &> /dev/null",
-    "{} <<E | cat\nx\nE",
-    "({}; true)",
-    "if true; then {}; fi; true",
-    "case x in x) {}; true;; esac",
-    "set -e; set +e; {}; true",
+REDIRECTIONS = [
+    (f"{H} >>f 2>&1 -m 1", [(1, ">>", "f"), (2, ">&", "1")]),
+    (f"cd x && {H} > f 2>&1 || cat f", [(1, ">", "f"), (2, ">&", "1")]),
+    (f"cd x && {H} > f 2>&1", [(1, ">", "f"), (2, ">&", "1")]),
+    (f"{H} && echo x > f", []),
+    (f"({H}; x) 2>e > f", [(2, ">", "e"), (1, ">", "f")]),
+    (f"{{ {H} >g; }} > f", [(1, ">", "f"), (1, ">", "g")]),
+    (f"sh -c '{H} <i' >f", [(1, ">", "f"), (0, "<", "i")]),
+    (f"{H} | tee x > f", []),
+    (f"{H} <<E > f\nx\nE\n", [(1, ">", "f")]),
 ]
 
 
-@pytest.mark.parametrize("text", TOLD)
-def test_a_return_code_is_not_called_lost_that_somebody_learns(text):
-    assert {each.lost_to for each in calls_of(entry(text.format(H)))[0]} == {""}
+def test_redirections_are_those_of_the_shell():
+    for text, expected in REDIRECTIONS:
+        found = call(text)
+        assert [(each.descriptor, each.operator, each.target) for each in found.redirections] == expected, text
 
 
-@pytest.mark.parametrize("text", LOST)
-def test_a_return_code_that_nobody_learns_is_lost(text):
-    assert call(text.format(H)).lost_to
+OPTIONS = [
+    "-m 1 -c 'a b'",
+    '-c "a\\"b\\$c\\\\d\\e"',
+    "a\\ b\\'c'd'\"e\"",
+    '"$A" $A x$A"y"$A',
+    '\'\' "" $EMPTY "$EMPTY"',
+    "-c 'print(\"ü € %d\")' ü",
+    "${A} \"${A}\" '$A'",
+    "a#b #c",
+    "a \\\n \"c\\\nd\" 'e\nf'",
+    "2>/dev/null x 2>&1 y",
+    "{a,b}",
+    '~x a~ =~ "~"',
+    "-- -x=y --a='b c'",
+    "\"$A'\"'\"'",
+    '-c "  x  \n  y"',
+    "x=1 y= =z",
+    "a\tb",
+    '"a`echo b`"',
+]
 
 
 @pytest.mark.slow
 @needs_sh
-@pytest.mark.parametrize(("text", "is_told"), [(each, True) for each in TOLD] + [(each, False) for each in LOST])
-def test_sh_agrees_about_the_return_code(tmp_path, text, is_told):
-    if "&>" in text and "dash" not in os.path.realpath("/bin/sh"):
-        pytest.skip("here sh is bash, and knows &>")
-    failing = tmp_path / "planta_headless.py"
-    failing.write_text("#!/bin/sh\nexit 7\n")
-    failing.chmod(0o755)
-    done = subprocess.run(["/bin/sh", "-c", text.format(failing)], capture_output=True, timeout=20, check=False)
-    assert bool(done.returncode or done.stdout) is is_told
-
-
-@pytest.mark.slow
-@needs_sh
-@pytest.mark.parametrize(
-    "options",
-    [
-        "-m 1 -c 'a b'",
-        '-c "a\\"b\\$c\\\\d\\e"',
-        "a\\ b\\'c'd'\"e\"",
-        '"$A" $A x$A"y"$A',
-        '\'\' "" $EMPTY "$EMPTY"',
-        "-c 'print(\"ü € %d\")' ü",
-        "${A} \"${A}\" '$A'",
-        "a#b #c",
-        "a \\\n \"c\\\nd\" 'e\nf'",
-        "2>/dev/null x 2>&1 y",
-        "{a,b}",
-        '~x a~ =~ "~"',
-        "-- -x=y --a='b c'",
-        "\"$A'\"'\"'",
-        '-c "  x  \n  y"',
-        "x=1 y= =z",
-        "a\tb",
-        '"a`echo b`"',
-    ],
-)
-def test_sh_gives_the_program_the_words_that_are_found(tmp_path, options):
+def test_sh_gives_the_program_the_words_that_are_found(tmp_path):
     program, output = tmp_path / "planta_headless.py", tmp_path / "output"
     program.write_text(f"#!/bin/sh\nfor each; do printf '%s\\0' \"$each\"; done > {output}\n")
     program.chmod(0o755)
     environment = {"A": " one  two ", "EMPTY": "", "PATH": "/usr/bin:/bin"}
-    for text in (f"{program} {options}", f"cd / && {program} {options}", f"eval {_quoted(f'{program} {options}')}"):
+    for text in (
+        each
+        for options in OPTIONS
+        for each in (f"{program} {options}", f"cd / && {program} {options}", f"eval {_quoted(f'{program} {options}')}")
+    ):
         subprocess.run(["/bin/sh", "-c", text], env=environment, timeout=20, check=True)
         real = output.read_bytes().decode().split("\0")[:-1]
         found = call(text, **environment).options
         assert [word.text if word.is_certain else "?" for word in found] == [
             got if word.is_certain else "?" for word, got in zip(found, real)
-        ]
-        assert len(found) == len(real)
+        ], text
+        assert len(found) == len(real), text
 
 
 def _quoted(text):
     return "'" + text.replace("'", "'\\''") + "'"
 
 
-def findings(text, shell="/bin/sh"):
-    return calls_of(entry(text, shell))[1]
+STARTED = [
+    ("/planta/nightly.sh x >f", ["/planta/nightly.sh"]),
+    ("sh /planta/nightly.sh", ["/planta/nightly.sh"]),
+    ("bash -x nightly.sh", ["nightly.sh"]),
+    ("cd /planta && ./nightly.sh; sh other.sh", ["/planta/nightly.sh", "/planta/other.sh"]),
+    (". /planta/env; flock -n l chronic /planta/a.sh || b.sh", ["/planta/env", "/planta/a.sh", "b.sh"]),
+    ("sh -c '/planta/a.sh; echo x'", ["/planta/a.sh"]),
+    (f"python {H}", []),
+]
 
 
-@pytest.mark.parametrize(
-    ("text", "rule", "after"),
-    [
-        (f"{H} -m 1 &> f", "ampersand-redirection", f"{H} -m 1 > f 2>&1"),
-        (f"{H} &>>'f g' -m 1", "ampersand-redirection", f"{H} >>'f g' 2>&1 -m 1"),
-        (f"sh -c '{H} &>f'", "ampersand-redirection", f"sh -c '{H} >f 2>&1'"),
-        (f'sh -c "{H} &>\\"f\\""', "ampersand-redirection", f'sh -c "{H} >\\"f\\" 2>&1"'),
-        (f"{H} |& tee f", "pipe-ampersand", f"{H} 2>&1 | tee f"),
-        (f"{H} 2>&1 > f", "redirection-order", f"{H} > f 2>&1"),
-        (f"cd x && {H} 2>&1 >>f || cat f", "redirection-order", f"cd x && {H} >>f 2>&1 || cat f"),
-    ],
-)
-def test_a_redirection_is_corrected(text, rule, after):
-    (finding,) = findings(text)
-    assert finding.rule == rule
-    assert corrected(text, finding.edits) == after
-    assert findings(after) == []
-
-
-@pytest.mark.parametrize(
-    ("text", "shell"),
-    [
-        (f"{H} &> f", "/bin/bash"),
-        (f"{H} |& tee f", "/bin/bash"),
-        (f"[[ x ]] && {H}", "/bin/bash"),
-        (f"bash -c '{H} &> f'", "/bin/sh"),
-        (f"su planta -c '{H} &> f'", "/bin/sh"),
-        (f"{H} > f 2>&1", "/bin/sh"),
-        (f"{H} 2>&1 >f | mail x", "/bin/sh"),
-        (f"{H} 2>&1 >f 2>g", "/bin/sh"),
-        (f"{H} 2>&1 | tee f > g", "/bin/sh"),
-        ("x &> f; [[ x ]]; set -o pipefail", "/bin/sh"),
-    ],
-)
-def test_what_is_right_is_not_told(text, shell):
-    assert findings(text, shell) == []
-
-
-def test_a_crontab_is_corrected_in_its_own_text():
-    content = f"@daily {H} -c 'ü\\%y\\%' &> f\n"
-    ((line,), _) = crontab.read(content, "crontab", False, "root")
-    (finding,) = calls_of(line)[1]
-    assert corrected(content, finding.edits) == f"@daily {H} -c 'ü\\%y\\%' > f 2>&1\n"
-
-
-def test_flock_asks_the_shell_of_the_environment():
-    text = f"flock l -c '{H} &> f'"
-    assert [each.rule for each in calls_of(entry(text, SHELL="/bin/sh"))[1]] == ["ampersand-redirection"]
-    assert calls_of(entry(text, SHELL="/bin/bash"))[1] == []
-
-
-def test_a_correction_never_changes_what_a_variable_has_put_there():
-    text = f'A=\'{H} &> f\'; sh -c "$A"; eval "$A"'
-    assert [each.edits for each in findings(text)] == [(), ()]
-
-
-@pytest.mark.parametrize(
-    ("text", "rule"),
-    [
-        (f"[[ -f x ]] && {H}", "double-bracket"),
-        (f"{H} <<< x", "here-string"),
-        (f"set -o pipefail; {H} | tee x", "pipefail"),
-        (f"set -euo pipefail\n{H}", "pipefail"),
-    ],
-)
-def test_what_only_bash_knows_is_told_for_sh(text, rule):
-    (finding,) = findings(text)
-    assert (finding.rule, finding.severity) == (rule, Severity.ERROR)
-
-
-@needs_sh
-@pytest.mark.parametrize("text", [f"{H} -c 'print(1)", f'{H} -c "x', f"if {H}; then x", f"( {H}", f"{H} )", f"{H} && "])
-def test_what_sh_cannot_read_is_an_error(text):
-    syntax = [each for each in calls_of(entry(text))[1] if each.rule == "syntax"]
-    assert [each.severity for each in syntax] == [Severity.ERROR]
-
-
-@needs_sh
-def test_what_only_the_parser_cannot_read_is_none():
-    assert "syntax" not in {
-        each.rule for each in findings(f"case $x in (a|b) :;; esac; x=${{y%%[![:space:]]*}}; {H}\n")
-    }
-
-
-@pytest.mark.parametrize(
-    ("text", "scripts"),
-    [
-        ("/planta/nightly.sh x >f", ["/planta/nightly.sh"]),
-        ("sh /planta/nightly.sh", ["/planta/nightly.sh"]),
-        ("bash -x nightly.sh", ["nightly.sh"]),
-        ("cd /planta && ./nightly.sh; sh other.sh", ["/planta/nightly.sh", "/planta/other.sh"]),
-        (". /planta/env; flock -n l chronic /planta/a.sh || b.sh", ["/planta/env", "/planta/a.sh", "b.sh"]),
-        ("sh -c '/planta/a.sh; echo x'", ["/planta/a.sh"]),
-        (f"python {H}", []),
-    ],
-)
-def test_scripts_are_found(text, scripts):
-    assert words(scripts_called(entry(text))) == scripts
+def test_scripts_are_found():
+    for text, scripts in STARTED:
+        assert words(scripts_called(entry(text))) == scripts, text
 
 
 def test_commands_in_one_another_without_end_are_told():
