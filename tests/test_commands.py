@@ -178,8 +178,9 @@ def value_of(action):
 @pytest.mark.version("how argparse words it")
 def test_an_option_that_has_one_value_takes_no_second_one_and_no_empty_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert len(options()) > 30
-    for words, action in options():
+    found = options()
+    assert len(found) > 30
+    for words, action in found:
         *_, option = words
         value, status = value_of(action), 3 if "monitor" in words else 2
         done = run_here(*words, value, f"{option}={value}")

@@ -33,6 +33,7 @@ def test_the_quick_start_is_two_commands_of_one_line():
     assert [block.count("\n") for block in blocks] == [1, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not here")
 def test_the_line_that_finds_last_night_s_failures_finds_them(tmp_path):
     line = next(each for each in README.splitlines() if each.startswith("jq "))
@@ -132,6 +133,7 @@ def test_the_command_of_the_unit_is_one_that_the_server_understands(tmp_path):
     (command,) = re.findall(r"^ExecStart=\S+/headless (.+)$", service_unit(), re.MULTILINE)
     argv = command.replace("/var/lib/planta", str(tmp_path / "home")).replace(":20000", ":0").split()
     with start([ROOT / "headless", *argv], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+        assert server.stdout is not None
         assert server.stdout.readline().startswith(b"listening on 127.0.0.1:")
         server.terminate()
         assert server.wait(PATIENCE) == 0
@@ -144,6 +146,7 @@ def test_every_message_of_the_protocol_page_is_one():
     assert sorted(set(names)) == sorted(codec._CLASSES)
 
 
+@pytest.mark.version("bcrypt")
 def test_the_login_of_the_protocol_page_is_right():
     example = dict(re.findall(r'(user|proof|salt|signature)="([^"]+)"', PROTOCOL.partition("An example, with")[2]))
     client_nonce, nonce = re.findall(r'nonce="([^"]+)"', PROTOCOL.partition("An example, with")[2])

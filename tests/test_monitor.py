@@ -276,6 +276,7 @@ def test_a_compressed_file_of_receipts_is_read_whatever_it_is_called(tmp_path, m
     assert of_files("receipts")[0] == 2
 
 
+@pytest.mark.version("the errors of gzip")
 def test_a_compressed_file_that_is_not_whole_is_unknown(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "r").write_text("".join(receipt(6, message=str(number) * 99) for number in range(99)))

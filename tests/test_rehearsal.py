@@ -44,6 +44,7 @@ RETURNED = [
 
 
 @pytest.mark.slow
+@pytest.mark.version("asyncio, sqlite3 and the job's interpreter, in a whole rehearsal")
 def test_the_return_code_is_that_of_the_command_and_that_code_is_really_run_is_said_once(rehearse):
     for argv, code, said in RETURNED:
         done = rehearse(*argv)

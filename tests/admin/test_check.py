@@ -345,6 +345,7 @@ def test_without_files_this_machine_is_read():
     assert "planta_headless.py in " in done.stdout
 
 
+LXML = pytest.mark.version("lxml parses the tasks")
 HOSTILE = [
     b"\xff\xfe\x00",
     b"\0" * 99,
@@ -357,9 +358,9 @@ HOSTILE = [
 ]
 
 
-@pytest.mark.parametrize("content", HOSTILE)
-@pytest.mark.parametrize("name", ["crontab", "a.sh", "a.bat", "a.service", "a.xml"])
-def test_whatever_is_in_a_file_there_is_no_traceback(place, name, content):
-    (place / name).write_bytes(content)
-    done = run_here("check", str(place / name))
-    assert (done.status in (0, 1), done.stderr) == (True, "")
+@pytest.mark.parametrize("name", ["crontab", "a.sh", "a.bat", "a.service", pytest.param("a.xml", marks=LXML)])
+def test_whatever_is_in_a_file_there_is_no_traceback(place, name):
+    for content in HOSTILE:
+        (place / name).write_bytes(content)
+        done = run_here("check", str(place / name))
+        assert (done.status in (0, 1), done.stderr) == (True, ""), content

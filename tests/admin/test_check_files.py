@@ -92,7 +92,7 @@ def test_standard_input_may_be_a_pipe(place):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["crontab", "nightly.sh"])
 def test_a_file_of_many_equal_lines_takes_a_time_that_grows_as_the_file(place, name):
-    few, many = (300, 1500) if IS_EXHAUSTIVE else (60, 300)
+    few, many = (300, 1500) if IS_EXHAUSTIVE else (40, 200)
 
     def seconds(count: int) -> float:
         line = f"0 2 * * * {call(place)} || echo $?\n" if name == "crontab" else f"{call(place)} &\n"

@@ -11,6 +11,7 @@ from headless.admin import call_checks
 from support.advice import assert_harmless
 from support.in_process import run_here
 
+pytestmark = pytest.mark.version("lxml parses the tasks")
 PYTHON = r"C:\PLANTA\Jobs\Headless\.venv\Scripts\python.exe"
 SCRIPT = r"C:\PLANTA\Jobs\Headless\planta_headless.py"
 LINE = rf"{SCRIPT} -s planta:20000 -u R41 -p C:\PLANTA\Jobs\r41.secret -t -1 -m 009ABC"

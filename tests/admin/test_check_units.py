@@ -57,6 +57,7 @@ def test_a_good_service_with_its_timer_has_no_finding(place):
     assert check(place) == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
 def test_systemd_takes_the_good_service_too(place):
     check(place)

@@ -34,7 +34,7 @@ pytestmark = [
 ]
 
 IS_EXHAUSTIVE = os.environ.get("PLANTA_EXHAUSTIVE") == "1"
-PATIENCE = 90  # seconds: a minute that passes, and what is started in it
+PATIENCE = 75  # seconds: a minute that passes, and what is started in it
 # A cron starts hundreds of these: the only process of its own is the one that copies.
 RECORDER = r"""#!/bin/sh
 { printf '%s\0' $# "$@"; pwd -P; /bin/cat /proc/$$/environ {mark} -; } > {records}/$$
@@ -130,17 +130,17 @@ class Machine:
         self.set_clock(minute - timedelta(seconds=1))
         with subprocess.Popen(["unshare", "-m", "sh", "-c", command], start_new_session=True) as daemon:
             try:
-                self._wait(daemon.pid, at_reboot)
+                self._wait(daemon.pid, at_reboot, PATIENCE / 2)
                 self.set_clock(minute)
                 daemon.send_signal(signal.SIGHUP)  # which ends its sleep
-                self._wait(daemon.pid, in_all)
+                self._wait(daemon.pid, in_all, PATIENCE / 2 if packages.clock else PATIENCE)
             finally:
                 daemon.kill()
         return self._recorded()
 
-    def _wait(self, cron: int, expected: int) -> None:
+    def _wait(self, cron: int, expected: int, seconds: float) -> None:
         """Until so many are done, and cron sleeps and has no children: it starts all of a minute in one go."""
-        end = time.monotonic() + PATIENCE
+        end = time.monotonic() + seconds
         while time.monotonic() < end and (len(list(self.records.glob("*.done"))) < expected or not _is_idle(cron)):
             time.sleep(0.05)
 
@@ -304,10 +304,13 @@ def test_cron_starts_what_is_read_when_it_is_read(packages):
     files = {f"line-{number}": f"HEAD\n{line}\n@reboot root last\n" for number, line in enumerate(lines)} | FILES
     files |= {f"fields-{number}": f"HEAD\n{each} root x\n" for number, each in enumerate(fields)}
     with machine() as own:
-        contents, at_reboot, expected = {}, {}, {}
+        contents: dict[int, str] = {}
+        at_reboot: dict[int, list[Run]] = {}
+        expected: dict[int, list[Run]] = {}
 
         def add(path: Path, place: str, content: str, names_users: bool) -> None:
-            contents[case := len(contents)] = content = own.write(path, content, len(contents))
+            case = len(contents)
+            contents[case] = content = own.write(path, content, case)
             at_reboot[case] = predicted(content, place, names_users, own.shell, is_at_reboot)
             expected[case] = predicted(content, place, names_users, own.shell, is_started)
 
