@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shlex
 import socket
 import stat
@@ -17,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from support.advice import assert_harmless
-from support.credentials import HASH, hash_of
+from support.credentials import HASH
 from support.in_process import run_here
 from support.job_server import JobServer
 from support.process import PATIENCE, ROOT
@@ -182,7 +183,8 @@ def as_others(folder):
     libraries = sysconfig.get_path("purelib")
     environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": libraries}
     for python in (sys.executable, "/usr/bin/python3"):
-        line = shlex.join(["sudo", "-u", "nobody", python, str(ROOT / "headless"), "check", "--help"])
+        code = f"import sys, lxml.etree, bcrypt; sys.path.insert(0, {str(ROOT)!r}); import headless.admin.places"
+        line = shlex.join(["sudo", "-u", "nobody", python, "-c", code])
         if subprocess.run(line, shell=True, env=environment, capture_output=True, check=False).returncode == 0:
             return python, environment
     pytest.skip("another user cannot run this checkout")
@@ -193,23 +195,19 @@ def test_the_command_that_is_named_tries_the_login_as_its_user(folder, home, tmp
     python, environment = as_others
     monkeypatch.setattr(sys, "executable", python)
 
-    def run(command):
-        return subprocess.run(
-            command, shell=True, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
-        )
-
     spool = folder / "spool"  # which the user cannot enter
     spool.mkdir(mode=0o700)
     with JobServer(tmp_path / "home") as server:
         give(home / "secret", NOBODY, server.hash_of_password() + "\n", 0o400)
-        line = call(home, server.address.rpartition(":")[2]).replace("R41", "R42")
-        crontab = give(spool / "cron tab", NOBODY, f"0 2 * * * {line}", 0o600)
-        (found,) = check("--connect", crontab)
-        done = run(found["to_do"])
-        assert (done.returncode, done.stdout.rpartition(": ")[2], done.stderr) == (0, "0 errors, 0 warnings\n", "")
-        (home / "secret").write_text(hash_of("another password", HASH[:29]).decode() + "\n")
-        done = run(found["to_do"])
-        assert (done.returncode, "[login]" in done.stdout) == (1, True)
+        give(home / "wrong", NOBODY, HASH[:-3] + "a" + HASH[-2:] + "\n", 0o400)
+        good, bad = (call(home, server.address.rpartition(":")[2], name) for name in ("secret", "wrong"))
+        lines = f"0 2 * * * {good}30 2 * * * {bad}".replace("R41", "R42").replace("009ABC", "009ABD", 1)
+        (found,) = check("--connect", give(spool / "cron tab", NOBODY, lines, 0o600))
+        done = subprocess.run(
+            found["to_do"], shell=True, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+        )
+        assert (done.returncode, done.stdout.rpartition(": ")[2], done.stderr) == (1, "1 error, 0 warnings\n", "")
+        assert re.match(r"/dev/stdin:2\n.*\[login\]\n", done.stdout)
 
 
 # What root opens
