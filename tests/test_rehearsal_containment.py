@@ -245,6 +245,7 @@ PARTS = [
     "f()", "!", "sh -c ", "trap ", "$'", "~", "*", "<", ">", "2>", "&", "&>", "$((", "))", "((", "case a in a)",
     ";; esac", "\r", "<(",
 ]  # fmt: skip
+OF_A_VENDOR = "#!/bin/sh\n/planta/planta_headless.py\n: > mark\n"
 
 
 @no_cron
@@ -255,15 +256,17 @@ def test_what_is_taken_for_harmless_is_read_by_the_shell_in_the_same_way(tmp_pat
     seed = int(os.environ.get("PLANTA_SEED", random.randrange(1 << 32)))
     choice = random.Random(seed).choice
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "SHELL": shell}
+    script = tmp_path / "v"
     run = 0
-    while run < (100 if os.environ.get("PLANTA_EXHAUSTIVE") == "1" else 10):
+    while run < (200 if os.environ.get("PLANTA_EXHAUSTIVE") == "1" else 20):
         line = "".join(choice(PARTS) for _ in range(choice(range(3, 14))))
         text = Text(line, tuple(range(len(line) + 1)))
         entry = Entry(
             Place("tab", 1), Scheduler.CRON, Language.SHELL, text, "", "root", str(tmp_path), environment, shell
         )
-        (tmp_path / "v").write_text("#!/bin/sh\n/planta/planta_headless.py\n: > mark\n")
-        (tmp_path / "v").chmod(0o755)
+        if not script.exists() or script.read_text() != OF_A_VENDOR:  # another line has written to it
+            script.write_text(OF_A_VENDOR)
+            script.chmod(0o755)
         if "./v" in line and not containment.judge(entry, line, "/dev/null/x").doubt:
             run += 1
             subprocess.run([shell, "-c", line], cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL,
