@@ -108,11 +108,13 @@ def test_many_clients_that_do_not_read_cost_little(server):
     wait_until(lambda: states(server, client.session) == ["ok"])
     with ExitStack() as stack:
         fill(stack, server, client.session, 2)  # what it takes to serve any of them
-        before = memory_of(server.process)
-        fill(stack, server, client.session, LAZY)
-        growth = (memory_of(server.process) - before) / LAZY
+        memory = [memory_of(server.process)]
+        for _ in range(2):  # the allocator makes noise
+            fill(stack, server, client.session, LAZY)
+            memory.append(memory_of(server.process))
         assert run(server, py_code("1")).ended == "ok"
-    assert growth < 180 * 1024  # 80 to 110 KiB; 270 where more than one message waits
+    growth = min(memory[1] - memory[0], memory[2] - memory[1]) / LAZY
+    assert growth < 180 * 1024  # 80 to 135 KiB; 270 where more than one message waits
 
 
 def fill(stack: ExitStack, server: JobServer, session: str, count: int) -> None:

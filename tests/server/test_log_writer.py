@@ -36,12 +36,6 @@ def logging_to(target):
         writer.close(PATIENCE)
 
 
-@pytest.fixture
-def _small(monkeypatch):
-    """A tenth of the lines may wait, so that less has to be logged before some are lost."""
-    monkeypatch.setattr(log_writer, "_LINES_MAX", 1000)
-
-
 class Pipe:
     """A pipe, which is read when the test says so."""
 
@@ -82,6 +76,13 @@ def pipe():
     pipe = Pipe()
     yield pipe
     pipe.close()
+
+
+@pytest.fixture
+def small(monkeypatch, pipe):
+    """A pipe for a log in which a tenth of the lines may wait."""
+    monkeypatch.setattr(log_writer, "_LINES_MAX", 1000)
+    return pipe
 
 
 def told_as_lost(lines: list[str]) -> int:
@@ -163,9 +164,8 @@ def test_a_fifo_that_nobody_reads_is_an_error_at_once(tmp_path):
 
 
 @posix
-@pytest.mark.usefixtures("_small")
-def test_nobody_waits_for_a_log_that_nobody_reads_and_what_is_lost_is_counted(pipe):
-    with logging_to(pipe.writing) as (log, writer):
+def test_nobody_waits_for_a_log_that_nobody_reads_and_what_is_lost_is_counted(small):
+    with logging_to(small.writing) as (log, writer):
         slowest = 0.0
         for number in range(3000):
             before = time.monotonic()
@@ -174,10 +174,10 @@ def test_nobody_waits_for_a_log_that_nobody_reads_and_what_is_lost_is_counted(pi
         assert slowest < 1
         assert 1000 < writer.dropped < 3000
         assert len(writer._lines) <= 1000
-        pipe.read_from_now_on()
-        wait_until(lambda: told_as_lost(pipe.lines()) == writer.dropped)
+        small.read_from_now_on()
+        wait_until(lambda: told_as_lost(small.lines()) == writer.dropped)
         log.info("the last one")
-    lines = pipe.read_to_end()
+    lines = small.read_to_end()
     assert lines[-1] == "INFO the last one"
     assert re.fullmatch(r"ERROR \d+ lines of the log were lost: nobody read them fast enough", lines[-2])
     assert len([line for line in lines if " line " in line]) + writer.dropped == 3000
@@ -195,45 +195,40 @@ def test_what_waits_has_a_limit_in_bytes_too(pipe):
 
 
 @posix
-@pytest.mark.usefixtures("_small")
-def test_a_slow_reader_is_not_told_of_each_line_that_is_lost(pipe):
-    with logging_to(pipe.writing) as (log, writer):
+def test_a_slow_reader_is_not_told_of_each_line_that_is_lost(small):
+    with logging_to(small.writing) as (log, writer):
         for _ in range(20):
             for _ in range(200):
                 log.info("line %s", "x" * 50)
-            os.read(pipe.reading, 1000)
-        pipe.read_from_now_on()
-    lines = pipe.read_to_end()
+            os.read(small.reading, 1000)
+        small.read_from_now_on()
+    lines = small.read_to_end()
     assert told_as_lost(lines) == writer.dropped > 0
     assert len([line for line in lines if "lost" in line]) == 1
 
 
 @posix
-@pytest.mark.usefixtures("_small")
-@pytest.mark.parametrize("seconds", [0, 0.01])
-def test_what_was_lost_is_told_before_the_end(pipe, seconds):
-    with logging_to(pipe.writing) as (log, writer):
+def test_what_was_lost_is_told_before_the_end(small):
+    with logging_to(small.writing) as (log, writer):
         while writer.dropped < 100:
             log.info("line %s", "x" * 50)
-        pipe.read_from_now_on()
-        time.sleep(seconds)
-    assert told_as_lost(pipe.read_to_end()) == writer.dropped == 100
+        small.read_from_now_on()
+    assert told_as_lost(small.read_to_end()) == writer.dropped == 100
 
 
 @posix
-@pytest.mark.usefixtures("_small")
-def test_of_many_threads_no_line_is_lost_uncounted(pipe):
-    with logging_to(pipe.writing) as (log, writer):
+def test_of_many_threads_no_line_is_lost_uncounted(small):
+    with logging_to(small.writing) as (log, writer):
         threads = [
             threading.Thread(target=lambda: [log.info("line %s", "x" * 50) for _ in range(500)]) for _ in range(8)
         ]
         for thread in threads:
             thread.start()
         time.sleep(0.01)
-        pipe.read_from_now_on()
+        small.read_from_now_on()
         for thread in threads:
             thread.join()
-    lines = pipe.read_to_end()
+    lines = small.read_to_end()
     assert len([line for line in lines if " line x" in line]) + told_as_lost(lines) == 4000
     assert told_as_lost(lines) == writer.dropped
 
@@ -399,7 +394,6 @@ def test_the_interpreter_ends_although_nobody_reads_its_log(pipe, lines):
 
 
 @pytest.mark.slow
-@pytest.mark.version("how an interpreter ends")
 def test_what_was_logged_last_is_written_before_the_interpreter_ends():
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, "5000"], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=True
