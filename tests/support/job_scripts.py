@@ -122,9 +122,12 @@ WHAT_IT_USES = {
         asyncio.run(main())
         """,
     "signal handlers": """
-        import signal
-        signal.signal(signal.SIGALRM, lambda signum, _: print(repr(signal.Signals(signum))))
-        signal.setitimer(signal.ITIMER_REAL, 0.01); signal.pause()
+        import signal, time
+        seen = []
+        signal.signal(signal.SIGALRM, lambda signum, _: seen.append(signal.Signals(signum)))
+        signal.setitimer(signal.ITIMER_REAL, 0.01)
+        while not seen: time.sleep(0.01)
+        print(repr(seen))
         """,
     "libraries": """
         import ctypes, decimal, hashlib, lxml.etree, bcrypt, select, signal, socket, sqlite3, ssl, struct, time, zlib
