@@ -6,7 +6,6 @@ the process ends with the code is at the end of this file.
 from __future__ import annotations
 
 import socket
-import struct
 
 import pytest
 
@@ -32,6 +31,7 @@ from support.dialogues import (
 )
 from support.frames import frame
 from support.job_server import QuickServer
+from support.nonsense import NONSENSE, OUT_OF_ORDER, WRONG_CHALLENGES
 from support.process import PATIENCE, current_user
 from support.scripted_server import ScriptedServer
 from support.sockets import reset
@@ -197,29 +197,6 @@ def test_1_when_the_connection_is_reset(client, scripted, answer):
     )
 
 
-NONSENSE = [
-    struct.pack(">I", 0),
-    struct.pack(">I", 4097) + b"x",
-    struct.pack(">I", 2**32 - 1),
-    b"HTTP/1.1 400 Bad Request\r\n\r\n",
-    frame("no xml"),
-    frame("<welcome"),
-    frame("<hello/>"),
-    frame('<welcome session="s1" colour="red"/>'),
-    frame("<welcome/>"),
-    frame('<!DOCTYPE welcome [<!ENTITY x SYSTEM "file:///etc/passwd">]><welcome session="s1"/>'),
-    frame('<welcome session="&x;"/>'),
-    frame('<welcome session="s1"/>'.encode("utf-16")),
-    frame(b'<welcome session="\xff"/>'),
-    frame('<welcome session="s1" signature="x"/>'),
-    frame('<welcome session="s1" heartbeat="0"/>'),
-    frame('<challenge nonce="n" salt="s"/>'),
-    frame(ACCEPTED),
-    frame("<alive/>"),
-    frame("<login/>"),
-]
-
-
 def test_1_when_the_answer_to_the_login_is_nonsense(client, scripted):
     for nonsense in NONSENSE:
 
@@ -244,27 +221,6 @@ def test_1_when_the_answer_to_the_login_is_nonsense(client, scripted):
 def test_1_when_an_answer_comes_before_its_question(client, scripted, documents):
     server = scripted(answering_login(*documents))
     assert_failed(run(client, server, wait=False), 1, NOT_SUBMITTED)
-
-
-OUT_OF_ORDER = [
-    (ENDED,),
-    (STARTED, ENDED),
-    (STARTED, FINISHED, FINISHED, ENDED),
-    (STARTED, STARTED, FINISHED, ENDED),
-    (FINISHED, ENDED),
-    (STARTED, FAILED, ENDED),
-    (STARTED, '<finished job="1" status="skipped"/>', ENDED),
-    (ACCEPTED, *DONE),
-    (WELCOME, *DONE),
-    ('<started job="2"/>', '<finished job="2" status="ok"/>', ENDED),
-    (STARTED, '<output job="2" stream="stdout">x</output>', FINISHED, ENDED),
-    (STARTED, FINISHED, '<started job="2"/>', '<finished job="2" status="ok"/>', ENDED),
-    (STARTED, FINISHED, '<output job="1" stream="stdout">x</output>', ENDED),
-    (STARTED, FINISHED, '<ended status="ok" more="1"/>'),
-    (STARTED, FINISHED, "<ended/>"),
-    (STARTED, FINISHED, '<ended status="OK"/>'),
-    (STARTED, FINISHED, '<ended status="ok">all well</ended>'),
-]
 
 
 def test_1_when_the_report_of_the_jobs_is_not_in_order(client, scripted):
@@ -306,18 +262,6 @@ def test_1_when_the_server_cannot_prove_that_it_knows_the_password(client, scrip
         )
         assert_failed(done, 1, NOT_SUBMITTED)
         assert not any("<jobs" in received for received in server.peers[0].received)
-
-
-WRONG_CHALLENGES = [
-    (WELCOME,),
-    ('<challenge nonce="{nonce}" salt="{salt}"/>',),
-    ('<challenge nonce="{nonce}xxxxxxxxxxxxxxxxxxxxxxx" salt="{salt}"/>',),
-    ('<challenge nonce="xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx" salt="{salt}"/>',),
-    ('<challenge nonce="{nonce}xxxxxxxxxxxxxxxxxxxxxxxxxxxx" salt="$2b$09$abcdefghijklmnopqrstuu"/>',),
-    ('<challenge nonce="{nonce}xxxxxxxxxxxxxxxxxxxxxxxxxxxx" salt="$2b$16$abcdefghijklmnopqrstuu"/>',),
-    ('<challenge nonce="{nonce}xxxxxxxxxxxxxxxxxxxxxxxxxxxx" salt="$2x$10$abcdefghijklmnopqrstuu"/>',),
-    ('<challenge nonce="{nonce}xxxxxxxxxxxxxxxxxxxxxxxxxxxx" salt="{salt}"/>', WELCOME),
-]
 
 
 def test_no_proof_leaves_for_a_challenge_that_is_not_right(client, scripted):
