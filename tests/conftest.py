@@ -3,8 +3,8 @@ Helpers that are no fixtures are in support/."""
 
 from __future__ import annotations
 
+import re
 import signal
-from pathlib import Path
 
 import pytest
 
@@ -14,11 +14,8 @@ from support.process import Command
 from support.rehearsal import Rehearse
 from support.scripted_server import ScriptedServer
 
-HERE = Path(__file__).parent
-# What is marked as slow: it starts processes, or waits. The few others that do have the marker themselves.
-SLOW_FOLDERS = ("robustness", "server")
-SLOW_FIXTURES = {"command", "scripted", "job_server", "tls_server", "rehearse"}
-QUICK_FILES = ("test_notify.py", "test_peer.py", "test_throttle.py")  # of these folders
+SLOW_FILE = re.compile(r"^pytestmark = (\[\s*)?pytest\.mark\.slow\b", re.MULTILINE)
+SLOW_FIXTURES = {"command", "job_server", "server", "own_server"}  # which start processes
 
 
 def pytest_configure():
@@ -30,10 +27,16 @@ def pytest_configure():
             signal.signal(signum, lambda *_: None)
 
 
+def pytest_ignore_collect(collection_path, config):
+    """With -m "not slow" a file that is slow as a whole is not even read: half of the time goes into reading."""
+    if config.option.markexpr == "not slow" and collection_path.suffix == ".py":
+        return True if SLOW_FILE.search(collection_path.read_text(encoding="utf-8")) else None
+    return None
+
+
 def pytest_collection_modifyitems(items):
     for item in items:
-        is_in_slow_folder = item.path.relative_to(HERE).parts[0] in SLOW_FOLDERS and item.path.name not in QUICK_FILES
-        if is_in_slow_folder or SLOW_FIXTURES.intersection(item.fixturenames) or item.get_closest_marker("large"):
+        if SLOW_FIXTURES.intersection(item.fixturenames) or item.get_closest_marker("large"):
             item.add_marker("slow")
         for marker in item.iter_markers("version"):
             assert marker.args, f"{item.nodeid}: the marker 'version' says why"

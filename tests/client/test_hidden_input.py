@@ -16,8 +16,8 @@ from support.process import ROOT, SCRIPT
 from support.waiting import wait_until
 
 pytestmark = [
-    pytest.mark.skipif(os.name == "nt", reason="there are no pseudo-terminals on Windows"),
     pytest.mark.slow,
+    pytest.mark.skipif(os.name == "nt", reason="there are no pseudo-terminals on Windows"),
 ]
 if os.name != "nt":
     from support.terminal import Terminal

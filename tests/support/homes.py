@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import tempfile
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -20,7 +24,22 @@ R41 = Account("R41", current_user(), None, number=1)  # the first account of a h
 
 
 def make_home(folder: Path, *accounts: Account) -> Home:
-    """A home with these accounts."""
+    """A home with these accounts: a copy, since a database that is made waits for the disk many times."""
+    if folder.exists():
+        return _new_home(folder, accounts)
+    shutil.copytree(_template(accounts), folder)
+    return Home(str(folder))
+
+
+@cache
+def _template(accounts: tuple[Account, ...]) -> Path:
+    folder = Path(tempfile.mkdtemp())
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    _new_home(folder / "home", accounts)
+    return folder / "home"
+
+
+def _new_home(folder: Path, accounts: tuple[Account, ...]) -> Home:
     home = Home(str(folder))
     home.create()
     with closing(home.database()) as database, database:
