@@ -33,7 +33,7 @@ def changes(code: str) -> list[str]:
         ("async def f():\n    await g()", ["pass"]),
     ],
 )
-def test_each_kind_of_mistake_is_planted(code, expected):
+def test_each_kind_of_mistake_is_planted(code: str, expected: list[str]) -> None:
     assert changes(code) == expected
 
 
@@ -56,11 +56,11 @@ def test_each_kind_of_mistake_is_planted(code, expected):
         "x = getattr(os, 'O_BINARY', 0)",
     ],
 )
-def test_where_it_could_not_matter_here_none_is_planted(code):
+def test_where_it_could_not_matter_here_none_is_planted(code: str) -> None:
     assert changes(code) == []
 
 
-def test_the_same_chance_plants_the_same_mistakes_and_each_is_code():
+def test_the_same_chance_plants_the_same_mistakes_and_each_is_code() -> None:
     code = b"def f(a):\n    if a and not a[0]:\n        return True\n    g(a)\n"
     first, second = (list(mistakes_in(code, random.Random(7))) for _ in range(2))
     assert first == second
