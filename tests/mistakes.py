@@ -7,8 +7,8 @@ A mistake is one change of one place: a condition the other way round, `and` for
 then the others, until one fails. The same seed plants the same mistakes in files that have not changed.
 
 What it costs: a mistake that is found takes some seconds or a minute, one that is not takes all tests of its group. A
-hundred take one to two hours on two processors. With `--count 3` it is some minutes. No mistake that the tests do not
-find is a proof: look whether it changes anything at all, and if it does, a promise lacks its test.
+hundred take one to two hours on two processors, and `--count 3` some minutes. A mistake that is not found says nothing
+by itself: some change nothing that anybody sees. Of the others, a promise lacks its test.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ GROUPS = {
 }
 LIMIT = 900  # seconds for the quick tests, and for the others: with a mistake that takes more, something hangs
 LIMIT_ALONE = 180  # for one test
+MEMORY = 8 << 30  # bytes, of each process: a mistake may make a loop that never ends
 
 
 def choose(root: Path, paths: list[str], count: int, seed: int) -> list[tuple[str, Mistake]]:
@@ -198,6 +199,12 @@ def main() -> None:
     table = []
     print(f"--seed {asked.seed}", flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # and the folder is removed
+    if sys.platform != "win32":
+        import resource
+
+        most = resource.getrlimit(resource.RLIMIT_AS)[1]
+        if most == resource.RLIM_INFINITY:
+            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, most))
     folder = Path(tempfile.mkdtemp(prefix="mistakes-")).resolve()
     try:
         copy = Copy(folder, asked.n, asked.seed)
@@ -206,7 +213,7 @@ def main() -> None:
             seen.update(paths)
             if asked.file is not None:
                 paths = [path for path in paths if ROOT / path == Path(asked.file).resolve()]
-            if asked.groups and group not in asked.groups:
+            if not paths or (asked.groups and group not in asked.groups):
                 continue
             found, planted = 0, choose(copy.root, paths, asked.count, asked.seed)
             for path, mistake in planted:
