@@ -23,9 +23,10 @@ def full_stdout() -> Iterator[int]:
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with open(writer, "w", encoding="utf-8") as stdout, patch.object(sys, "stdout", stdout):
-        with suppress(BlockingIOError):
-            while True:
-                os.write(writer, b"x")
+        for piece in (b"x" * 4096, b"x"):
+            with suppress(BlockingIOError):
+                while True:
+                    os.write(writer, piece)
         yield reader
     os.close(reader)
 
