@@ -48,9 +48,10 @@ GROUPS = {
     "dialect": (
         "headless/protocol/*.py",
         "tests/protocol tests/robustness/test_propert*.py tests/robustness/test_fuzz*.py"
-        " tests/robustness/test_example*.py tests/robustness/test_hostile*.py tests/client/test_*wire*.py",
+        " tests/robustness/test_example*.py tests/robustness/test_hostile*.py tests/client/test_*wire*.py"
+        " tests/test_wait*.py",
     ),
-    "server": ("headless/server/**/*.py", "tests/server"),
+    "server": ("headless/server/**/*.py", "tests/server tests/test_wait*.py"),
     "admin": (
         "headless/admin/*.py headless/monitor.py headless/report.py",
         "tests/admin tests/test_monitor*.py tests/test_command*.py",
