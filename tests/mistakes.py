@@ -43,7 +43,7 @@ GROUPS = {
     "client": (
         "headless/client/*.py headless/options.py headless/outcome.py headless/cli.py headless/terminal.py",
         "tests/client tests/test_option*.py tests/test_outcome*.py tests/test_return_code*.py tests/test_process*.py"
-        " tests/test_terminal*.py tests/robustness",
+        " tests/test_terminal*.py tests/test_user*.py tests/robustness",
     ),
     "dialect": (
         "headless/protocol/*.py",
