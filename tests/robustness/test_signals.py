@@ -32,6 +32,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="Wind
 SEED = int(os.environ.get("PLANTA_SEED") or random.SystemRandom().randrange(10**9))
 BEGINNINGS = {str(SCRIPT), str(ROOT / "headless" / "__init__.py"), str(ROOT / "headless" / "__main__.py")}
 JOB_SECONDS = 0.05
+SOON = 5.0  # seconds: much for a process that ends by itself on a busy machine, and little for one that waits
 REHEARSAL = ("-m", "headless", "rehearse", "-t", "-1", "-c")
 BRIEF, ENDLESS = "import time; time.sleep(0.3)", "import time; time.sleep(600)"
 
@@ -118,7 +119,7 @@ def strike(command, scripted, moment, *signals, apart=0.0, receipts="", of_sessi
             session.signal(process, signum)
             sent_at = time.monotonic()
             time.sleep(apart)
-        stderr, by_itself = wait_for_end(process, 1 - (time.monotonic() - sent_at))
+        stderr, by_itself = wait_for_end(process, SOON - (time.monotonic() - sent_at))
     if is_the_interpreters_own(stderr, signals):
         return "a false 0" if process.returncode == 0 and not session.ended else ""
     allowed = {-signum for signum in signals} | ({0} if session.ended else set())
@@ -260,8 +261,8 @@ def rehearse_and_strike(folder, moment, signum, job):
     ) as process:
         time.sleep(moment)
         process.send_signal(signum)
-        stderr, by_itself = wait_for_end(process, 2)
-    until = time.monotonic() + 2
+        stderr, by_itself = wait_for_end(process, SOON)
+    until = time.monotonic() + SOON
     while (left := processes_with(str(folder))) and time.monotonic() < until:
         time.sleep(0.01)
     for pid in left:
