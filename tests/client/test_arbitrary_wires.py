@@ -193,6 +193,23 @@ def test_a_method_that_never_ends_makes_a_1_by_the_deadline(soon, method, number
     assert time.monotonic() - begun < PATIENCE
 
 
+@pytest.mark.skipif(ENDS_THE_PROCESS, reason="there are no such timers")
+def test_a_method_has_half_a_minute_or_the_rest_of_the_time_and_a_goodbye_half_a_second(monkeypatch):
+    """And a moment more, for what is quick."""
+    times: list[float] = []
+    monkeypatch.setattr(signal, "setitimer", lambda _which, seconds, *_: times.append(seconds))
+    script = copy_of_good()
+    script["receive"] = script["receive"][:2]
+    script["leave"] = [[]]
+    assert code_of(script, WAITING, receipts=2) == 1
+    (goodbye,) = [seconds for seconds in times if 0 < seconds < 29]
+    assert 0.5 <= goodbye < 1
+    assert 30 <= max(times) < 30.5
+    times.clear()
+    assert code_of(copy_of_good(), ("-t", "10")) == 0
+    assert 9 < min(seconds for seconds in times if seconds) < max(times) < 10.5
+
+
 @pytest.mark.slow
 def test_events_without_end_make_a_1_by_the_deadline(soon):
     script = copy_of_good()

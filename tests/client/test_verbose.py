@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from headless.client import session
+from headless.client.connection import Connection
 from headless.client.console import Console
 from support.credentials import HASH
 from support.dialogues import ACCEPTED, DONE, ENDED, FINISHED, STARTED, WELCOME, attribute, challenging, serving
@@ -137,6 +138,22 @@ def test_a_start_that_comes_is_shown_instead(said_of_a_late_start, monkeypatch):
     said = said_of_a_late_start('<welcome session="s1" journal="9ae1"/>', '<accepted session="s1"/>', 0)
     begin = said.index("the server has accepted the jobs")
     assert said[begin + 1] == "job 1 started: py_code pass"
+
+
+def test_it_is_mentioned_after_a_second(here, scripted, monkeypatch):
+    asked = []
+    monkeypatch.setattr(Connection, "next_event_within", lambda _, seconds: asked.append(seconds))  # nothing has come
+
+    def script(peer):
+        peer.receive()
+        peer.send('<welcome session="s1" journal="9ae1"/>')
+        peer.receive()
+        peer.send('<accepted session="s1"/>')
+        peer.send(*DONE)
+        peer.wait_for_disconnect()
+
+    said = [text for _, text in lines(show(here, scripted(script), "-v"))]
+    assert (asked, said.count(NOT_STARTED)) == ([1], 1)
 
 
 @pytest.mark.slow

@@ -25,6 +25,7 @@ from support.dialogues import ACCEPTED, ENDED, FINISHED, STARTED, WELCOME
 from support.job_server import QuickServer
 from support.process import ENDING_SIGNALS, PATIENCE, ROOT, SCRIPT, Command
 from support.scripted_server import ScriptedServer
+from support.timed_call import stalls
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")]
@@ -32,7 +33,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="Wind
 SEED = int(os.environ.get("PLANTA_SEED") or random.SystemRandom().randrange(10**9))
 BEGINNINGS = {str(SCRIPT), str(ROOT / "headless" / "__init__.py"), str(ROOT / "headless" / "__main__.py")}
 JOB_SECONDS = 0.05
-SOON = 5.0  # seconds: much for a process that ends by itself on a busy machine, and little for one that waits
+SOON = 1.0  # seconds in which a signal ends the command, on a machine that is never late
+PATIENT = 5.0  # seconds: much for a process that ends by itself on a busy machine, and little for one that waits
 REHEARSAL = ("-m", "headless", "rehearse", "-t", "-1", "-c")
 BRIEF, ENDLESS = "import time; time.sleep(0.3)", "import time; time.sleep(600)"
 
@@ -106,8 +108,8 @@ def moments(count, *salt):
 
 
 def strike(command, scripted, moment, *signals, apart=0.0, receipts="", of_session=False):
-    """Runs the command and sends these signals; returns what is wrong with how it ended, "" for nothing. The moment is
-    in seconds from the start of the interpreter, or from the client's first line."""
+    """Runs the command and sends these signals; returns what is wrong with how it ended, "" for nothing, and how many
+    seconds that took. The moment is in seconds from the start of the interpreter, or from the client's first line."""
     session = Session()
     line = ("-s", scripted(session).address, "-t", "-1", "-v", "-c", "pass")
     environment = {**os.environ, "PLANTA_RECEIPT": str(receipts)}
@@ -119,18 +121,19 @@ def strike(command, scripted, moment, *signals, apart=0.0, receipts="", of_sessi
             session.signal(process, signum)
             sent_at = time.monotonic()
             time.sleep(apart)
-        stderr, by_itself = wait_for_end(process, SOON - (time.monotonic() - sent_at))
+        stderr, by_itself = wait_for_end(process, PATIENT)
+        took = time.monotonic() - sent_at
     if is_the_interpreters_own(stderr, signals):
-        return "a false 0" if process.returncode == 0 and not session.ended else ""
+        return "a false 0" if process.returncode == 0 and not session.ended else "", 0.0
     allowed = {-signum for signum in signals} | ({0} if session.ended else set())
     came_before = re.fullmatch(r".* warning: PLANTA_RECEIPT: .* a signal \(\d+\) came before that\n", stderr)
     if (stderr and not came_before) or not by_itself or process.returncode not in allowed:
-        ended = f"ended with {process.returncode}, in time: {by_itself}, stderr: {stderr}"
-        return f"{list(signals)} at {moment:.4f} s, {of_session=}: {ended}"
+        ended = f"ended with {process.returncode}, by itself: {by_itself}, stderr: {stderr}"
+        return f"{list(signals)} at {moment:.4f} s, {of_session=}: {ended}", took
     noted = [json.loads(line) for line in receipts.read_text().splitlines()] if receipts and receipts.exists() else []
     if any(said["code"] != process.returncode and said["signal"] != -process.returncode for said in noted):
-        return f"{list(signals)} at {moment:.4f} s: ended with {process.returncode}, but the receipt says {noted}"
-    return ""
+        return f"{list(signals)} at {moment:.4f} s: ended with {process.returncode}, but the receipt says {noted}", took
+    return "", took
 
 
 class Strikes:
@@ -144,18 +147,24 @@ class Strikes:
 
     def __call__(self, *signals, folder=None) -> None:
         span = seconds_of_a_run()
-        for number, (part, apart) in enumerate(moments(self._count, signals, folder is None)):
-            self._strike(part * span, apart, signals, folder, number, of_session=False)
-        for number, (part, apart) in enumerate(moments(3 * self._count, "session", signals, folder is None)):
-            self._strike(part * 1.5 * JOB_SECONDS, apart, signals, folder, self._count + number, of_session=True)
+        runs = [(part * span, apart, False) for part, apart in moments(self._count, signals, folder is None)]
+        runs += [
+            (part * 1.5 * JOB_SECONDS, apart, True)
+            for part, apart in moments(3 * self._count, "session", signals, folder is None)
+        ]
+        with stalls() as late:
+            took = [self._strike(*run, number, signals, folder) for number, run in enumerate(runs)]
+        if max(took) > SOON + late():
+            self.faults.append(f"{list(signals)}: ended after {max(took):.2f} s")
 
-    def _strike(self, moment, apart, signals, folder, number, of_session) -> None:  # noqa: PLR0917
+    def _strike(self, moment, apart, of_session, number, signals, folder) -> float:  # noqa: PLR0917
         receipts = folder / f"{signals[0]} {number}" if folder else ""
         these = signals[: 1 + number % 2] if folder else signals
         more = {"apart": apart, "receipts": receipts, "of_session": of_session}
-        fault = strike(self._command, self._scripted, moment, *these, **more)
+        fault, took = strike(self._command, self._scripted, moment, *these, **more)
         if fault:
             self.faults.append(fault)
+        return took
 
     def assert_no_fault(self) -> None:
         assert not self.faults, f"PLANTA_SEED={SEED}: " + "\n".join(self.faults)
@@ -261,8 +270,8 @@ def rehearse_and_strike(folder, moment, signum, job):
     ) as process:
         time.sleep(moment)
         process.send_signal(signum)
-        stderr, by_itself = wait_for_end(process, SOON)
-    until = time.monotonic() + SOON
+        stderr, by_itself = wait_for_end(process, PATIENT)
+    until = time.monotonic() + PATIENT
     while (left := processes_with(str(folder))) and time.monotonic() < until:
         time.sleep(0.01)
     for pid in left:
