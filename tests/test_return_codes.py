@@ -370,7 +370,7 @@ def test_the_real_server_and_the_real_command_agree_on_every_code(command, tmp_p
         processes = [command.start("-s", server.address, *argv) for argv in lines]
         for process in processes:
             process.communicate(timeout=PATIENCE)
-        # Alone: its jobs have to be accepted within the second.
-        late = command("-s", server.address, "-t", "1", "-c", "import time; time.sleep(60)")
+        # Alone: its jobs have to be accepted within this time.
+        late = command("-s", server.address, "-t", "2", "-c", "import time; time.sleep(60)")
     assert [process.returncode for process in processes] == [*lines.values()]
     assert late.returncode == 3

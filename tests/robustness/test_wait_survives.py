@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -145,6 +146,9 @@ def test_a_line_that_drops_every_connection_only_costs_time(server, known, tmp_p
 # Time
 
 
+AGAIN = "; connecting again in "
+
+
 @pytest.fixture
 def client(tmp_path):
     return ClientHere(tmp_path)
@@ -169,12 +173,9 @@ def test_a_connection_that_is_dead_is_noticed_by_its_missing_heartbeats_and_repl
         seconds = time.monotonic() - begun
         opened.result()
     assert done.returncode == 0
-    assert "info the server has been silent for more than 0 s; connecting again in 0.1 s\n" in done.stdout
+    assert re.search(f"info .* silent for more than .*{AGAIN}", done.stdout)
     assert done.stdout.count("job 1 stdout: " + "x" * 300) == 1
     assert 0.3 < seconds < 10
-
-
-AGAIN = "; connecting again in "
 
 
 @pytest.mark.usefixtures("soon")
