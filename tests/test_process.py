@@ -17,6 +17,7 @@ import pytest
 from support.dialogues import ACCEPTED, DONE, STARTED, WELCOME, answering_jobs, answering_login, challenging, serving
 from support.fork_server import start
 from support.process import ENDING_SIGNALS, PATIENCE, ROOT, SCRIPT
+from support.timed_call import stalls
 
 pytestmark = [pytest.mark.slow, pytest.mark.version("how an interpreter starts, ends and imports")]
 posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
@@ -88,9 +89,13 @@ def test_a_signal_ends_a_process_that_nobody_reads_from(command, scripted):
     with command.start("-s", scripted(printing_without_end).address, "-v", "-t", "-1", "-c", "pass") as process:
         assert process.stdout.readline()
         wait_until_blocked(process.pid)
-        process.send_signal(signal.SIGTERM)
-        process.wait(timeout=PATIENCE)
+        with stalls() as late:
+            sent_at = time.monotonic()
+            process.send_signal(signal.SIGTERM)
+            process.wait(timeout=PATIENCE)
+            took = time.monotonic() - sent_at
         assert process.returncode == -signal.SIGTERM
+        assert took < 1 + late()
         process.stdout.close()
 
 
