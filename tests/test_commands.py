@@ -20,8 +20,8 @@ from headless.commands import COMMANDS
 from headless.options import PURPOSES
 from headless.rehearsal import arguments as rehearsal
 from headless.terminal import is_closed_pipe
+from support.command_here import headless
 from support.homes import R41, make_home
-from support.in_process import run_here
 from support.journals import Record, over
 from support.process import PATIENCE, ROOT, manage
 
@@ -96,8 +96,8 @@ def test_the_script_has_one_of_pip_beside_it(trapped):
 
 
 def test_help_names_every_command_and_its_purpose():
-    done = run_here("--help")
-    assert (done.status, done.stderr) == (0, "")
+    done = headless("--help")
+    assert (done.returncode, done.stderr) == (0, "")
     for name, (purpose, _) in COMMANDS.items():
         assert f"  {name} " in done.stdout
         assert purpose in done.stdout
@@ -106,8 +106,8 @@ def test_help_names_every_command_and_its_purpose():
 @pytest.mark.version("how argparse words it")
 def test_every_command_has_help_of_its_own_under_its_own_name():
     for name in COMMANDS:
-        done = run_here(name, "--help")
-        assert (done.status, done.stderr) == (0, ""), name
+        done = headless(name, "--help")
+        assert (done.returncode, done.stderr) == (0, ""), name
         assert f"sage: headless {name}" in done.stdout
         assert len(max(done.stdout.splitlines(), key=len)) <= 100, name
 
@@ -120,7 +120,9 @@ def test_what_is_no_command_is_one_line_and_a_2():
         (("-v", "sessions"), "there is no command '-v'"),
         (("x" * 999,), f"there is no command '{'x' * 80}'"),
     ):
-        assert run_here(*argv) == (2, "", f"headless: error: {text} (see headless --help)\n")
+        done = headless(*argv)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert done.stderr == f"headless: error: {text} (see headless --help)\n"
 
 
 # What is given twice, or not whole
@@ -183,10 +185,10 @@ def test_an_option_that_has_one_value_takes_no_second_one_and_no_empty_one(tmp_p
     for words, action in found:
         *_, option = words
         value, status = value_of(action), 3 if "monitor" in words else 2
-        done = run_here(*words, value, f"{option}={value}")
-        assert (done.status, f"{option} is given twice" in done.stdout + done.stderr) == (status, True), words
-        done = run_here(*words, "")
-        assert (done.status, option in (done.stdout + done.stderr).splitlines()[-1]) == (status, True), words
+        done = headless(*words, value, f"{option}={value}")
+        assert (done.returncode, f"{option} is given twice" in done.stdout + done.stderr) == (status, True), words
+        done = headless(*words, "")
+        assert (done.returncode, option in (done.stdout + done.stderr).splitlines()[-1]) == (status, True), words
 
 
 def test_the_parser_of_each_command_is_ours():
@@ -199,15 +201,15 @@ def test_an_own_option_of_the_rehearsal_takes_no_second_value(tmp_path):
     (tmp_path / "one.py").write_text("")
     for option in rehearsal._PLACES:
         value = {"--line": "1", "--stand-in": str(tmp_path / "one.py")}.get(option, str(tmp_path))
-        done = run_here("rehearse", option, value, f"{option}={value}")
-        assert (done.status, done.stderr) == (2, f"headless rehearse: error: {option} is given twice\n")
+        done = headless("rehearse", option, value, f"{option}={value}")
+        assert (done.returncode, done.stderr) == (2, f"headless rehearse: error: {option} is given twice\n")
 
 
 @pytest.mark.version("how argparse words it")
 def test_the_beginning_of_an_option_s_name_is_no_option():
     for argv in (("jobs", "--al"), ("check", "--js"), ("user", "list", "--ho=x")):
-        done = run_here(*argv)
-        assert (done.status, f"unrecognized arguments: {argv[-1]}\n" in done.stderr) == (2, True), argv
+        done = headless(*argv)
+        assert (done.returncode, f"unrecognized arguments: {argv[-1]}\n" in done.stderr) == (2, True), argv
 
 
 # The oldest and the newest that is too old.

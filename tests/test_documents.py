@@ -17,9 +17,9 @@ import pytest
 
 from headless.cli import main
 from headless.protocol import codec, messages, scram
+from support.command_here import headless
 from support.credentials import HASH, PASSWORD
 from support.fork_server import start
-from support.in_process import run_here
 from support.process import PATIENCE, ROOT, SCRIPT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -62,7 +62,7 @@ def test_the_line_that_finds_last_night_s_failures_finds_them(tmp_path):
 @pytest.mark.version("how argparse words it")
 def test_the_page_names_every_option_of_the_command_or_the_server(capsys):
     assert main(["--help"]) == 0
-    for shown, page in ((capsys.readouterr().out, README), (run_here("serve", "--help").stdout, SERVER)):
+    for shown, page in ((capsys.readouterr().out, README), (headless("serve", "--help").stdout, SERVER)):
         options = set(re.findall(r"(?<![\w-])--?[a-z][\w-]*", shown))
         assert len(options) > 8
         assert not [option for option in options if f"`{option}" not in page and f"{option}`" not in page]

@@ -14,8 +14,8 @@ from contextlib import closing
 import pytest
 
 from headless.server.journal import JobEnd
+from support.command_here import headless
 from support.homes import R41, make_home
-from support.in_process import run_here
 from support.job_server import QuickServer
 from support.journals import Record, batch, end, over
 from support.process import manage
@@ -26,12 +26,12 @@ LINE = re.compile(r"PLANTA (OK|WARNING|CRITICAL|UNKNOWN): [^|\n]+( \|( [\w./:-]+
 
 def monitor(*argv):
     """The exit status and the text of the line."""
-    done = run_here("monitor", *argv)
+    done = headless("monitor", *argv)
     assert done.stderr == ""
     assert LINE.fullmatch(done.stdout), done.stdout
     word, _, text = done.stdout.removeprefix("PLANTA ").partition(": ")
-    assert word == ("OK", "WARNING", "CRITICAL", "UNKNOWN")[done.status]
-    return done.status, text
+    assert word == ("OK", "WARNING", "CRITICAL", "UNKNOWN")[done.returncode]
+    return done.returncode, text
 
 
 # The home of a server

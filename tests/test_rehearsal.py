@@ -14,10 +14,10 @@ import pytest
 
 from headless.protocol import bcrypt_hash
 from headless.rehearsal.temporary import temporary_folder
+from support.command_here import headless
 from support.credentials import HASH
 from support.fork_server import start
 from support.impostor import impose
-from support.in_process import run_here
 from support.process import PATIENCE, ROOT, current_user, other_user
 from support.raw_client import RawClient, osuser_login
 from support.rehearsal import notes
@@ -85,21 +85,21 @@ def test_a_mistake_is_one_line_and_a_2(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.py").write_text("def")
     for argv, text in MISTAKES:
-        done = run_here("rehearse", *argv)
-        assert (done.status, done.stdout, done.stderr.count("\n")) == (2, "", 1), argv
+        done = headless("rehearse", *argv)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), argv
         assert done.stderr.startswith(f"headless rehearse: error: {text}"), argv
 
 
 def test_help_and_version_are_answers():
     for option in ("--help", "--version"):
-        done = run_here("rehearse", option)
-        assert (done.status, done.stdout != "", done.stderr) == (0, True, "")
+        done = headless("rehearse", option)
+        assert (done.returncode, done.stdout != "", done.stderr) == (0, True, "")
 
 
 @no_modes
 def test_a_password_file_that_others_can_read_is_a_2(command):
-    done = run_here("rehearse", "-t", "-1", "-u", "R41", "-p", command.secret_file(mode=0o644), "-c", "pass")
-    assert (done.status, "chmod" in done.stderr) == (2, True)
+    done = headless("rehearse", "-t", "-1", "-u", "R41", "-p", command.secret_file(mode=0o644), "-c", "pass")
+    assert (done.returncode, "chmod" in done.stderr) == (2, True)
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ import pytest
 from headless.admin.entry import Entry, Language, Place, Scheduler, Text
 from headless.outcome import ParameterError
 from headless.rehearsal import arguments, containment, nesting, server
-from support.in_process import run_here
+from support.command_here import headless
 from support.job_processes import is_running
 from support.process import PATIENCE, ROOT, SCRIPT
 from support.rehearsal import Rehearse, notes
@@ -336,8 +336,8 @@ def test_a_command_that_would_reach_another_server_is_a_2_in_a_rehearsal(tmp_pat
     login = ("-s", production.service, "-u", "R41", "-p", "absent")
     for argv in (["wait", "x", *login], ["cancel", "x", *login], ["sessions", *login], ["password-file", *login],
                  ["check", "--connect", "tab"]):  # fmt: skip
-        done = run_here(*argv)
-        assert (done.status, done.stderr.count("\n"), "this is a rehearsal" in done.stderr) == (2, 1, True), argv
+        done = headless(*argv)
+        assert (done.returncode, done.stderr.count("\n"), "this is a rehearsal" in done.stderr) == (2, 1, True), argv
 
 
 def test_a_variable_that_cannot_be_used_is_a_2_and_never_a_call_of_a_real_server(command, production, tmp_path):

@@ -11,7 +11,8 @@ import pytest
 
 from headless.protocol.wire import Accepted
 from headless.server.accounts import Account
-from support.client_here import ClientHere, StillClock
+from support.clock import StillClock
+from support.command_here import CommandHere
 from support.conversations import KEYS
 from support.credentials import HASH, SALT
 from support.dialogues import (
@@ -43,7 +44,7 @@ UNKNOWN = "jobs: unknown"
 
 @pytest.fixture
 def client(tmp_path):
-    return ClientHere(tmp_path)
+    return CommandHere(tmp_path)
 
 
 def run(client, server, *argv, wait=True, **options):

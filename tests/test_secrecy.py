@@ -25,10 +25,10 @@ from headless.protocol.frames import FrameReader
 from headless.protocol.messages import Challenge, Login, Response, Welcome
 from headless.protocol.server_connection import ServerConnection
 from headless.server import accounts
+from support.command_here import headless
 from support.conversations import KEYS
 from support.credentials import HASH, PASSWORD
 from support.homes import R41, make_home
-from support.in_process import run_here
 from support.job_server import QuickServer
 
 EXHAUSTIVE = os.environ.get("PLANTA_EXHAUSTIVE") == "1"
@@ -152,8 +152,8 @@ def home(tmp_path, monkeypatch):
     monkeypatch.setattr(accounts, "COST", bcrypt_hash.MIN_COST)
     home = tmp_path / "home"
     make_home(home, R41)
-    done = run_here("user", "add", "R42", "--password-stdin", "--home", str(home), stdin=f"{PASSWORD}\n".encode())
-    assert done.status == 0
+    done = headless("user", "add", "R42", "--password-stdin", "--home", str(home), stdin=f"{PASSWORD}\n".encode())
+    assert done.returncode == 0
     return home
 
 
@@ -174,7 +174,7 @@ def test_nothing_secret_is_printed_stored_or_shown_to_ps(command, home):
         right = command(*line, "-c", SHOW_PS.format(str(home.parent)), "-c", "print(2)", executed=True)
         wrong = command(*line[:-1], command.secret_file(secret[:-2] + "..", name="wrong"), "-c", "print(1)")
         refused = command(*line, "-m", "009XXX")
-        listed = "".join(run_here(*words, "--home", str(home)).stdout for words in (["jobs"], ["user", "list"]))
+        listed = "".join(headless(*words, "--home", str(home)).stdout for words in (["jobs"], ["user", "list"]))
         server.stop()
     assert "R42" in listed
     assert (right.returncode, wrong.returncode, refused.returncode) == (0, 2, 2)

@@ -13,7 +13,7 @@ import pytest
 from headless.outcome import SessionError
 from headless.protocol.vocabulary import PY_FILE, Job
 from headless.rehearsal import arguments, places
-from support.in_process import run_here
+from support.command_here import headless
 from support.rehearsal import notes
 
 # Files
@@ -121,8 +121,8 @@ def test_a_fault_that_may_pass_is_no_mistake_in_the_own_options(monkeypatch, opt
 
     monkeypatch.setattr(arguments, "read_regular", fail)
     monkeypatch.setattr(os, "stat", fail)
-    done = run_here("rehearse", option, "x", "-c", "pass")
-    assert (done.status, done.stderr.count("\n")) == (status, 1)
+    done = headless("rehearse", option, "x", "-c", "pass")
+    assert (done.returncode, done.stderr.count("\n")) == (status, 1)
 
 
 # Jobs that the command leaves

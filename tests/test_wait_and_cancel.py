@@ -19,7 +19,8 @@ from headless.options import parse, parse_command
 from headless.protocol.wire import Accepted, Attached
 from headless.server.accounts import Account
 from support import fork_server
-from support.client_here import ClientHere, Ended, StillClock, by_clock, headless
+from support.clock import StillClock
+from support.command_here import CommandHere, Ended, by_clock, headless
 from support.conversations import KEYS
 from support.dialogues import STARTED, serving
 from support.job_server import QuickServer, states
@@ -43,7 +44,7 @@ def server(tmp_path_factory):
 
 @pytest.fixture
 def client(tmp_path):
-    return ClientHere(tmp_path)
+    return CommandHere(tmp_path)
 
 
 def at(server, *argv: str) -> Ended:

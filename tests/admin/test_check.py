@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from support.advice import assert_harmless
-from support.in_process import run_here
+from support.command_here import headless
 from support.process import ROOT, SCRIPT
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="files and users of cron")
@@ -25,12 +25,12 @@ def check(place, content, *argv, name="crontab"):
     """Exit status, and the findings as JSON has them."""
     path = place / name
     path.write_bytes(content.encode())
-    done = run_here("check", "--json", *argv, str(path))
+    done = headless("check", "--json", *argv, str(path))
     assert done.stderr == ""
     found = [json.loads(line) for line in done.stdout.splitlines()]
     for each in found:
         assert_harmless(each["text"], each["to_do"])
-    return done.status, found
+    return done.returncode, found
 
 
 def rules(found):
@@ -184,8 +184,8 @@ def test_fix_writes_corrected_files_beside_and_changes_none(place):
     assert (place / "crontab").read_text() == content
     copy = fixed.joinpath(*(place / "crontab").parts[1:])
     assert check(place, copy.read_text()) == (0, [])
-    done = run_here("check", "--fix", str(fixed), str(place / "crontab"))
-    assert (done.status, done.stdout) == (2, "")
+    done = headless("check", "--fix", str(fixed), str(place / "crontab"))
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"headless check: error: --fix: {str(fixed)!r} is there already: name a new folder\n"
 
 
@@ -278,7 +278,7 @@ def test_a_user_in_the_crontab_of_a_user_is_found(place):
 
 def test_a_user_who_does_not_exist_is_a_mistake(place):
     (place / "crontab").touch()
-    assert run_here("check", "--as", "no such user", str(place / "crontab")).status == 2
+    assert headless("check", "--as", "no such user", str(place / "crontab")).returncode == 2
 
 
 # Scripts
@@ -321,8 +321,8 @@ def test_scripts_that_start_each_other_are_read_once(place):
 
 def test_the_text_names_the_place_what_happens_and_the_line_to_paste(place):
     (place / "crontab").write_text(line(place, "-t -1 ", ""))
-    done = run_here("check", str(place / "crontab"))
-    assert done.status == 1
+    done = headless("check", str(place / "crontab"))
+    assert done.returncode == 1
     first, warning, night, write, count = done.stdout.splitlines()
     assert first == f"{place}/crontab:1"
     assert warning == "  warning: without -t the command ends as soon as the jobs are accepted [no-t]"
@@ -334,14 +334,14 @@ def test_the_text_names_the_place_what_happens_and_the_line_to_paste(place):
 @pytest.mark.parametrize("argv", [("missing",), (".",), ("--as",), ("--as", "nobody"), ("--no-such-option",)])
 def test_misuse_is_a_2(place, argv, monkeypatch):
     monkeypatch.chdir(place)
-    done = run_here("check", *argv)
-    assert (done.status, done.stdout) == (2, "")
+    done = headless("check", *argv)
+    assert (done.returncode, done.stdout) == (2, "")
     assert "error: " in done.stderr
 
 
 def test_without_files_this_machine_is_read():
-    done = run_here("check")
-    assert done.status in (0, 1)
+    done = headless("check")
+    assert done.returncode in (0, 1)
     assert "planta_headless.py in " in done.stdout
 
 
@@ -362,5 +362,5 @@ HOSTILE = [
 def test_whatever_is_in_a_file_there_is_no_traceback(place, name):
     for content in HOSTILE:
         (place / name).write_bytes(content)
-        done = run_here("check", str(place / name))
-        assert (done.status in (0, 1), done.stderr) == (True, ""), content
+        done = headless("check", str(place / name))
+        assert (done.returncode in (0, 1), done.stderr) == (True, ""), content

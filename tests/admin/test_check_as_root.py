@@ -18,8 +18,8 @@ from pathlib import Path
 import pytest
 
 from support.advice import assert_harmless
+from support.command_here import headless
 from support.credentials import HASH
-from support.in_process import run_here
 from support.job_server import JobServer
 from support.process import PATIENCE, ROOT
 
@@ -73,7 +73,7 @@ def call(folder, port=20000, secret="secret"):
 
 
 def check(*argv):
-    done = run_here("check", "--json", *map(str, argv))
+    done = headless("check", "--json", *map(str, argv))
     assert done.stderr == ""
     found = [json.loads(line) for line in done.stdout.splitlines()]
     for each in found:
@@ -267,8 +267,8 @@ def test_a_folder_for_corrections_that_is_there_is_not_used(home, what):
     if what != "a link that leads nowhere":
         give(target, NOBODY)
     target.rename(new) if what == "a folder" else new.symlink_to(target)
-    done = run_here("check", "--fix", str(new), str(crontab))
-    assert (done.status, done.stdout) == (2, "")
+    done = headless("check", "--fix", str(new), str(crontab))
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"headless check: error: --fix: {str(new)!r} is there already: name a new folder\n"
     assert not list(home.rglob("fixed/*"))
 
@@ -287,8 +287,8 @@ def test_a_folder_that_is_exchanged_while_it_is_made_gets_nothing(home, monkeypa
     for exchange in (lambda path: os.symlink(theirs, path), lambda path: os.rename(theirs, path)):  # noqa: B007
         with monkeypatch.context() as patch:
             patch.setattr(os, "mkdir", exchanging)
-            done = run_here("check", "--fix", str(home / "fixed"), str(crontab))
-        assert (done.status, done.stderr.count("\n")) == (2, 1)
+            done = headless("check", "--fix", str(home / "fixed"), str(crontab))
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
         assert not any(path.name == "crontab" for path in home.rglob("*/crontab"))
         (home / "fixed").unlink() if (home / "fixed").is_symlink() else None
         (home / "fixed.away").rmdir()

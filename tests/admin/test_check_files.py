@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from support.in_process import run_here
+from support.command_here import headless
 from support.process import SCRIPT
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="files and users of cron")
@@ -26,9 +26,9 @@ def call(place):
 def check(place, content):
     """Exit status, and the findings as JSON has them."""
     (place / "crontab").write_text(content)
-    done = run_here("check", "--json", str(place / "crontab"))
+    done = headless("check", "--json", str(place / "crontab"))
     assert done.stderr == ""
-    return done.status, [json.loads(line) for line in done.stdout.splitlines()]
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def make(path, what):
@@ -51,8 +51,8 @@ NO_FILES = ["a FIFO", "a socket", "a folder", "/dev/zero", "/dev/null", "/dev/tt
 def test_a_file_that_is_none_is_one_plain_line(tmp_path, what):
     make(tmp_path / "x", what)
     for command in (("check",), ("rehearse", "--crontab")):
-        done = run_here(*command, str(tmp_path / "x"))
-        assert (done.status, done.stdout, done.stderr.count("\n")) == (2, "", 1), command
+        done = headless(*command, str(tmp_path / "x"))
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), command
         reason = "Is a directory" if what == "a folder" else "it is not a regular file"
         assert done.stderr.endswith(f"{str(tmp_path / 'x')!r} cannot be read: {reason}\n"), command
 
@@ -73,8 +73,8 @@ def test_what_a_line_names_and_is_no_file_is_not_opened(place, what):
 def test_a_file_that_is_too_large_is_not_read_in_part(tmp_path):
     with open(tmp_path / "x.sh", "wb") as file:
         file.truncate((4 << 20) + 1)
-    done = run_here("check", str(tmp_path / "x.sh"))
-    assert (done.status, done.stdout) == (2, "")
+    done = headless("check", str(tmp_path / "x.sh"))
+    assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.endswith("cannot be read: it has more than 4 MiB\n")
     ((found,),) = check(tmp_path, f"# planta_headless.py\n0 2 * * * {tmp_path}/x.sh\n")[1:]
     assert (found["line"], found["rule"]) == (2, "not-looked-at")
@@ -84,9 +84,9 @@ def test_standard_input_may_be_a_pipe(place):
     reader, writer = os.pipe()
     os.write(writer, f"0 2 * * * {call(place)} || echo $?\n".encode())
     os.close(writer)
-    done = run_here("check", f"/dev/fd/{reader}")
+    done = headless("check", f"/dev/fd/{reader}")
     os.close(reader)
-    assert (done.status, done.stdout) == (0, "1 call of planta_headless.py in 1 file: 0 errors, 0 warnings\n")
+    assert (done.returncode, done.stdout) == (0, "1 call of planta_headless.py in 1 file: 0 errors, 0 warnings\n")
 
 
 @pytest.mark.slow
@@ -98,7 +98,7 @@ def test_a_file_of_many_equal_lines_takes_a_time_that_grows_as_the_file(place, n
         line = f"0 2 * * * {call(place)} || echo $?\n" if name == "crontab" else f"{call(place)} &\n"
         (place / name).write_text(f"{'' if name == 'crontab' else '#!/bin/sh'}\n{line * count}")
         began = time.process_time()
-        done = run_here("check", "--json", str(place / name))
+        done = headless("check", "--json", str(place / name))
         seconds = time.process_time() - began
         found = [json.loads(each) for each in done.stdout.splitlines()]
         if name == "crontab":
@@ -171,6 +171,6 @@ def test_what_stays_so_is_a_verdict(place, failing):
 def test_a_file_that_cannot_be_read_now_is_no_mistake_of_the_command_line(place, failing):
     for number in PASSING:
         with failing("crontab", number):
-            done = run_here("check", str(place / "crontab"))
+            done = headless("check", str(place / "crontab"))
         said = f"headless check: error: {str(place / 'crontab')!r} cannot be read: {os.strerror(number)}\n"
-        assert done == (1, "", said), number
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", said), number

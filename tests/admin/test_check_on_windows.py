@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from support.command_here import headless
 from support.credentials import HASH
-from support.in_process import run_here
 from support.process import ROOT
 
 if os.name != "nt":
@@ -27,7 +27,7 @@ def rules(tmp_path, *changes: tuple[str, str]) -> list[str]:
         assert old in line
         line = line.replace(old, new)
     (tmp_path / "nightly.cmd").write_text(f"@echo off\n{line}\nexit /b %errorlevel%\n")
-    done = run_here("check", "--json", str(tmp_path / "nightly.cmd"))
+    done = headless("check", "--json", str(tmp_path / "nightly.cmd"))
     assert done.stderr == ""
     return [json.loads(line)["rule"] for line in done.stdout.splitlines()]
 

@@ -9,7 +9,7 @@ import pytest
 
 from headless.admin import call_checks
 from support.advice import assert_harmless
-from support.in_process import run_here
+from support.command_here import headless
 
 pytestmark = pytest.mark.version("lxml parses the tasks")
 PYTHON = r"C:\PLANTA\Jobs\Headless\.venv\Scripts\python.exe"
@@ -55,7 +55,7 @@ def elsewhere(monkeypatch):
 
 def check(tmp_path, content, encoding="utf-8", name="task.xml"):
     (tmp_path / name).write_bytes(content.encode(encoding))
-    done = run_here("check", "--json", str(tmp_path / name))
+    done = headless("check", "--json", str(tmp_path / name))
     assert done.stderr == ""
     found = [json.loads(line) for line in done.stdout.splitlines()]
     for each in found:
@@ -89,7 +89,7 @@ def test_a_setting_that_spoils_a_night_is_found_and_corrected(tmp_path, old, new
     assert old in TASK
     (found,) = check(tmp_path, TASK.replace(old, new), "utf-16")
     assert (found["rule"], found["line"]) == (rule, line)
-    run_here("check", "--fix", str(tmp_path / "fixed"), str(tmp_path / "task.xml"))
+    headless("check", "--fix", str(tmp_path / "fixed"), str(tmp_path / "task.xml"))
     corrected = (tmp_path / "fixed").joinpath(*(tmp_path / "task.xml").parts[1:]).read_bytes()
     assert corrected.startswith(b"\xff\xfe")
     assert check(tmp_path, corrected.decode("utf-16")) == []

@@ -13,7 +13,7 @@ import pytest
 from headless.admin.schedule import Schedule
 from headless.admin.systemd import schedule_of
 from support.advice import assert_harmless
-from support.in_process import run_here
+from support.command_here import headless
 from support.process import PATIENCE, SCRIPT
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="files of Linux")
@@ -45,7 +45,7 @@ def check(place, service=SERVICE, timer=TIMER):
     service = service.replace("PLACE", str(place)).replace("PYTHON", sys.executable).replace("SCRIPT", str(SCRIPT))
     (place / "x.service").write_text(service)
     (place / "x.timer").write_text(timer)
-    done = run_here("check", "--json", str(place / "x.service"), str(place / "x.timer"))
+    done = headless("check", "--json", str(place / "x.service"), str(place / "x.timer"))
     assert done.stderr == ""
     found = [json.loads(line) for line in done.stdout.splitlines()]
     for each in found:

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
+from support.command_here import headless
 from support.credentials import HASH
-from support.in_process import run_here
 from support.process import ROOT, manage
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="crontabs")
@@ -60,7 +60,7 @@ def new(planta):
 def test_the_transcript_of_the_check_is_what_it_says(planta, monkeypatch):
     old(planta)
     monkeypatch.chdir(planta)
-    said = run_here("check", "old.crontab").stdout.replace(f"{planta}/planta/", "/planta/")
+    said = headless("check", "old.crontab").stdout.replace(f"{planta}/planta/", "/planta/")
     # What sh gets of a line is as long as the paths allow; and some machines still have that Python 2.
     said = re.sub(r"is Python 2\.\d+;", "is Python 2;", said)
     told, shown = (re.sub(r"sh gets only: .*", "sh gets", text) for text in (said, block("Check")))
@@ -68,13 +68,13 @@ def test_the_transcript_of_the_check_is_what_it_says(planta, monkeypatch):
 
 
 def test_the_new_crontab_has_no_finding(planta):
-    done = run_here("check", new(planta))
-    assert (done.status, done.stdout) == (0, "3 calls of planta_headless.py in 2 files: 0 errors, 0 warnings\n")
+    done = headless("check", new(planta))
+    assert (done.returncode, done.stdout) == (0, "3 calls of planta_headless.py in 2 files: 0 errors, 0 warnings\n")
 
 
 def test_fix_writes_what_the_page_copies(planta):
     crontab = old(planta)
-    run_here("check", "--fix", str(planta / "fixed"), crontab)
+    headless("check", "--fix", str(planta / "fixed"), crontab)
     fixed = (planta / "fixed").joinpath(*(planta / "old.crontab").parts[1:]).read_text()
     wanted = block("Correct", "crontab").replace("/planta/", f"{planta}/planta/").splitlines()
     assert [line for line in fixed.splitlines() if "planta_headless" in line] == wanted[3:5]
@@ -105,5 +105,5 @@ def test_the_entries_that_should_look_so_have_no_finding(planta, kind, number, n
     files = [path]
     if kind == "ini":
         files.append(write(planta, "planta-009ABC.timer", block("How an entry should look", "ini", 1)))
-    done = run_here("check", *files)
-    assert (done.status, done.stdout.rpartition(": ")[2]) == (0, "0 errors, 0 warnings\n")
+    done = headless("check", *files)
+    assert (done.returncode, done.stdout.rpartition(": ")[2]) == (0, "0 errors, 0 warnings\n")

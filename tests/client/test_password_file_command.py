@@ -13,10 +13,10 @@ import time
 import pytest
 
 from headless.server.accounts import Account, keys_from_hash
+from support.command_here import headless
 from support.credentials import HASH, PASSWORD, SALT, hash_of
 from support.dialogues import challenging
 from support.example_server import serve_example
-from support.in_process import run_here
 from support.job_server import QuickServer
 from support.process import PATIENCE, ROOT
 
@@ -40,7 +40,7 @@ def server(tmp_path_factory):
 def make(folder, address, *argv, stdin=PASSWORD + "\n", user="R42"):
     """What `headless password-file` does with the file `secret` of this folder."""
     line = ("password-file", "-s", address, "-u", user, "-p", str(folder / "secret"), "--password-stdin", *argv)
-    return run_here(*line, stdin=stdin if isinstance(stdin, bytes) else stdin.encode())
+    return headless(*line, stdin=stdin if isinstance(stdin, bytes) else stdin.encode())
 
 
 @pytest.mark.slow
@@ -48,7 +48,7 @@ def test_the_file_is_the_one_that_the_command_uses_and_no_job_is_run(server, her
     before = server.query("SELECT count(*) FROM jobs")
     done = make(tmp_path, server.address)
     path = tmp_path / "secret"
-    assert (done.status, done.stdout, done.stderr) == (0, f"the password file {str(path)!r} was made\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"the password file {str(path)!r} was made\n", "")
     assert (path.read_text(), stat.S_IMODE(path.stat().st_mode)) == (HASH + "\n", 0o400)
     assert server.query("SELECT count(*) FROM jobs") == before
     assert here("-s", server.address, "-u", "R42", "-p", str(path), "-c", "pass").returncode == 0
@@ -57,7 +57,7 @@ def test_the_file_is_the_one_that_the_command_uses_and_no_job_is_run(server, her
 def test_the_end_of_the_line_is_no_part_of_the_password(scripted, tmp_path):
     server = scripted(challenging())  # which has to prove that it knows the same one
     for stdin in (PASSWORD, f"{PASSWORD}\r\n"):
-        assert make(tmp_path, server.address, stdin=stdin, user="R41").status == 0, stdin
+        assert make(tmp_path, server.address, stdin=stdin, user="R41").returncode == 0, stdin
         (tmp_path / "secret").unlink()
 
 
@@ -74,7 +74,7 @@ def test_what_is_no_password_is_a_2_before_any_connection_that_shows_none_of_it(
         ("x" * 100_000, "the password has 4096 bytes"),
     ):
         done = make(tmp_path, NOWHERE, stdin=stdin)
-        assert (done.status, done.stdout, done.stderr.count("\n")) == (2, "", 1), stdin[:20]
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), stdin[:20]
         assert done.stderr.startswith(f"headless password-file: error: standard input: {reason}")
         assert "hunt" not in done.stderr
         assert list(tmp_path.iterdir()) == []
@@ -84,7 +84,7 @@ def test_what_is_no_password_is_a_2_before_any_connection_that_shows_none_of_it(
 def test_it_works_with_another_wire(scripted, tmp_path, monkeypatch, is_right):
     monkeypatch.setenv("PLANTA_WIRE", str(ROOT / "headless" / "protocol" / "example_wire.py"))
     done = make(tmp_path, scripted(serve_example).address, stdin=PASSWORD if is_right else "wrong", user="R41")
-    assert done.status == (0 if is_right else 2), done.stderr
+    assert done.returncode == (0 if is_right else 2), done.stderr
     if is_right:
         assert (tmp_path / "secret").read_text() == HASH + "\n"
         assert "warning: the server has not proved that it knows the password" in done.stderr
@@ -95,14 +95,14 @@ def test_it_works_with_another_wire(scripted, tmp_path, monkeypatch, is_right):
 @pytest.mark.slow
 def test_a_wrong_password_is_a_2_and_leaves_no_file(server, tmp_path):
     done = make(tmp_path, server.address, stdin="wrong\n")
-    assert (done.status, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
     assert "the server refused the login" in done.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_server_that_is_not_there_is_a_1(tmp_path):
     done = make(tmp_path, NOWHERE)
-    assert (done.status, done.stderr.count("\n"), list(tmp_path.iterdir())) == (1, 1, [])
+    assert (done.returncode, done.stderr.count("\n"), list(tmp_path.iterdir())) == (1, 1, [])
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link that leads nowhere"])
@@ -115,7 +115,7 @@ def test_what_exists_is_a_2_before_any_connection_and_stays_as_it_is(tmp_path, k
     else:
         path.symlink_to("nowhere")
     done = make(tmp_path, NOWHERE)
-    assert (done.status, done.stderr.count("\n")) == (2, 1)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "exists: delete it if the password was changed" in done.stderr
     assert kind != "file" or path.read_text() == "old"
 
@@ -128,18 +128,18 @@ def test_a_file_that_somebody_else_makes_meanwhile_stays_and_is_a_2(scripted, tm
         challenging()(peer)
 
     done = make(tmp_path, scripted(script).address, user="R41")
-    assert (done.status, path.read_text()) == (2, "theirs")
+    assert (done.returncode, path.read_text()) == (2, "theirs")
     assert "was made by somebody else meanwhile" in done.stderr
 
 
 def test_a_server_that_does_not_know_the_password_leaves_no_file(scripted, tmp_path):
     done = make(tmp_path, scripted(challenging(signature="x" * 44)).address, user="R41")
-    assert (done.status, done.stdout, list(tmp_path.iterdir())) == (1, "", [])
+    assert (done.returncode, done.stdout, list(tmp_path.iterdir())) == (1, "", [])
 
 
 def test_no_folder_for_it_is_a_2_before_any_connection(tmp_path):
     done = make(tmp_path / "missing", NOWHERE)
-    assert (done.status, done.stderr.count("\n")) == (2, 1)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "cannot be made in its folder" in done.stderr
 
 
@@ -150,13 +150,13 @@ def test_a_mistake_in_the_options_is_one_line_and_a_2():
         (("-u", "R42", "-p", "f", "x"), "password-file needs no argument"),
         (("-m", "009ABC"), "no such option: -m"),
     ):
-        done = run_here("password-file", "-s", NOWHERE, *argv)
-        assert (done.status, done.stderr.count("\n"), reason in done.stderr) == (2, 1, True), argv
+        done = headless("password-file", "-s", NOWHERE, *argv)
+        assert (done.returncode, done.stderr.count("\n"), reason in done.stderr) == (2, 1, True), argv
 
 
 def test_without_a_terminal_nothing_is_asked_for(tmp_path):
-    done = run_here("password-file", "-s", NOWHERE, "-u", "R42", "-p", str(tmp_path / "f"))
-    assert (done.status, "give --password-stdin" in done.stderr) == (2, True)
+    done = headless("password-file", "-s", NOWHERE, "-u", "R42", "-p", str(tmp_path / "f"))
+    assert (done.returncode, "give --password-stdin" in done.stderr) == (2, True)
 
 
 def at_terminal(folder, *argv):

@@ -8,11 +8,11 @@ import time
 
 import pytest
 
-from headless import cli, commands
+from headless import cli
 from headless.client import reconnection
 from headless.options import parse, patience
 from headless.outcome import ParameterError
-from support.command_here import CommandHere
+from support.command_here import headless
 from support.credentials import PASSWORD
 from support.dialogues import ACCEPTED, DONE, WELCOME, challenging, serving
 from support.job_server import QuickServer
@@ -194,7 +194,7 @@ def test_a_login_that_is_refused_is_a_2_at_once(here, scripted):
     assert (done.returncode, len(server.peers)) == (2, 2)
 
 
-def test_wait_has_the_same_patience(tmp_path, closed_port, begin_at_pause):
+def test_wait_has_the_same_patience(closed_port, begin_at_pause):
     def script(peer):
         peer.receive()
         peer.send('<welcome session="s2" journal="9ae1"/>')
@@ -203,8 +203,7 @@ def test_wait_has_the_same_patience(tmp_path, closed_port, begin_at_pause):
         peer.wait_for_disconnect()
 
     begin_at_pause(script)
-    wait = CommandHere(tmp_path, commands.main)
-    done = wait("wait", "s1", "-v", "-s", address_of(closed_port), env=LONG)
+    done = headless("wait", "s1", "-v", "-s", address_of(closed_port), env=LONG)
     assert (done.returncode, "job 1 ok" in done.stdout) == (0, True), done.stdout
 
 

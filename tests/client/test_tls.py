@@ -8,8 +8,8 @@ from contextlib import suppress
 
 import pytest
 
+from support.command_here import headless
 from support.dialogues import DONE, serving
-from support.in_process import run_here
 from support.job_server import QuickServer
 from support.scripted_server import ScriptedServer
 
@@ -130,6 +130,6 @@ def test_tls_to_a_plain_server_is_a_1_that_submits_nothing(here, scripted):
 @pytest.mark.parametrize("missing", ["--tls-key", "--tls-cert"])
 def test_a_certificate_without_its_key_does_not_start_a_server(tmp_path, missing):
     given = "--tls-cert" if missing == "--tls-key" else "--tls-key"
-    done = run_here("serve", "--home", str(tmp_path / "home"), "--listen", "127.0.0.1:0", given, "file")
-    assert done.status == 2
+    done = headless("serve", "--home", str(tmp_path / "home"), "--listen", "127.0.0.1:0", given, "file")
+    assert done.returncode == 2
     assert "--tls-cert and --tls-key belong together" in done.stderr

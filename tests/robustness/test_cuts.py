@@ -17,7 +17,7 @@ from headless.options import parse
 from headless.protocol.messages import Jobs, Login, Logout, Message, Response, Welcome
 from headless.protocol.server_connection import ServerConnection
 from headless.server.accounts import Account
-from support.call_here import CallHere, Ended
+from support.command_here import Ended, SteeredCommand
 from support.conversations import KEYS, receive
 from support.credentials import HASH, SALT
 from support.frames import Frame, frame, frames_in
@@ -248,12 +248,12 @@ class Caller:
 
     def call(self, address: str, case: Case) -> Ended:
         line = ("-s", address, "-v", *WAITS[case.wait], *self._logins[case.login], "-c", "print(42)")
-        return CallHere(self._folder).run(*line)
+        return SteeredCommand(self._folder)(*line)
 
     def frames_of_a_whole_call(self, server: QuickServer, case: Case) -> list[Frame]:
         """What the side sends whose bytes are cut."""
         with UnreliableRelay(lambda: server.address, lambda _: Ends()) as relay:
-            assert self.call(relay.address, case).code == 0
+            assert self.call(relay.address, case).returncode == 0
         return frames_in(relay.passed[0][case.side])
 
 
@@ -269,11 +269,11 @@ def test_the_command_finds_the_real_server_again(command, server, case, place):
     arrived = [frame.name for frame in frames_in(relay.passed[0][SERVER])]
     sessions = set(re.findall("session ([0-9a-f]{16})", done.stdout))
     if "welcome" not in arrived or (case.by == RST and not sessions):  # what came just before a reset may be lost
-        assert done.code == 1
+        assert done.returncode == 1
         assert done.stdout.endswith("jobs: not submitted\n")
         assert sessions == set()
         return
-    assert done.code == 0
+    assert done.returncode == 0
     # One of the sessions that it was told of has the jobs.
     (session,) = [each for each in sessions if states(server, each)]
     wait_until(lambda: states(server, session) == ["ok"])

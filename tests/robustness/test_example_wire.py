@@ -16,7 +16,7 @@ from headless.client.foreign_wire import GuardedWire, load
 from headless.client.password_file import KnownSecret
 from headless.client.session import Session
 from headless.options import parse
-from support.call_here import CallHere
+from support.command_here import SteeredCommand
 from support.credentials import HASH
 from support.example_server import ACCEPTED, CHALLENGE, DENIED, ENDED, ExampleServer, document, log
 from support.failures import RunningProcess, WatchedPeer, letting_pass, seeing, wait
@@ -186,15 +186,16 @@ def end_of_call(command, scripted):
     command.secret_file()
 
     def call(stage: str, fault: Callable[[WatchedPeer], object], *argv: str) -> tuple[int, str, str]:
-        here = CallHere(command.folder)
+        here = SteeredCommand(command.folder)
 
         def script(peer: Peer) -> None:
             watched = WatchedPeer(peer, here, here.shown)
             STAGES[stage][0](watched)
             fault(watched)
 
-        ended = here.run(*line_for(stage, scripted(script).address, *argv), env={"PLANTA_WIRE": EXAMPLE})
-        return ended.code, ended.stdout.splitlines()[-1].rpartition("; jobs: ")[2], ended.stderr
+        line = line_for(stage, scripted(script).address, *argv)
+        ended = here(*line, env={**os.environ, "PLANTA_WIRE": EXAMPLE})
+        return ended.returncode, ended.stdout.splitlines()[-1].rpartition("; jobs: ")[2], ended.stderr
 
     return call
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from headless.protocol.errors import RemoteProtocolError
-from support.call_here import CallHere
+from support.command_here import SteeredCommand
 from support.conversations import ConnectionPair, receive
 from support.credentials import SALT
 from support.dialogues import ACCEPTED, DONE, STARTED, WELCOME, attribute, serving
@@ -186,14 +186,14 @@ def test_the_client_needs_little_memory_whatever_a_job_prints(client):
 @pytest.mark.parametrize(("text", "level"), [*zip(PRINTED, ("-v", "-vvv", "-vvv", "-v")), ("\n", "-vvv")], ids=ascii)
 def test_the_time_out_holds_whatever_a_job_prints(tmp_path, scripted, text, level):
     """Never early by the clock of the wall, never late by the process's own."""
-    call = CallHere(tmp_path, 1, 0.02)
+    call = SteeredCommand(tmp_path, 1, 0.02)
     server = scripted(serving(STARTED, printed(text)))
     begun = time.process_time()
-    ended = call.run("-s", server.address, "-c", "pass", level, "-t", "10")
+    ended = call("-s", server.address, "-c", "pass", level, "-t", "10")
     assert time.process_time() - begun < 0.3 + SECONDS_MAX
     accepted, *_ = (line for line in ended.stdout.split("\n") if "accepted the jobs" in line)
     last = ended.stdout[-1000:].splitlines()[-1]
-    assert (ended.code, last.rpartition("; ")[2]) == (3, "jobs: submitted")
+    assert (ended.returncode, last.rpartition("; ")[2]) == (3, "jobs: submitted")
     assert (clock(last) - clock(accepted)).total_seconds() % 86400 >= 0.19
 
 

@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from support.call_here import CallHere
+from support.command_here import SteeredCommand
 from support.failures import NOT, SUBMITTED, Way, go, wait
 from support.failures_of_a_lost_connection import WAYS_OF_A_LOST_CONNECTION
 from support.failures_of_a_wire import NOT_LOADED, OUR_FAULT, WAYS_OF_A_WIRE
@@ -68,30 +68,24 @@ def test_so_does_the_last_line_of_a_process(command, scripted, name):
 
 
 def assert_is_a_mistake(call, scripted, argv, reason: str) -> None:
-    """`call(*line)` with these options gives a code, what is shown, and one line of complaint with this reason."""
+    """A call with these options gives a code, shows nothing, and writes one line of complaint with this reason."""
     server = scripted(wait)
-    code, shown, complaints = call(
-        "-v", *(each.replace("ADDRESS", server.address) if isinstance(each, str) else each for each in argv)
-    )
+    done = call("-v", *(each.replace("ADDRESS", server.address) if isinstance(each, str) else each for each in argv))
     server.close()
-    assert (code, shown, server.peers) == (2, "", [])
-    (complaint,) = complaints.splitlines()
+    assert (done.returncode, done.stdout, server.peers) == (2, "", [])
+    (complaint,) = done.stderr.splitlines()
     assert re.search(reason, complaint)
 
 
 def test_a_mistake_in_the_options_is_one_line_and_no_connection(tmp_path, scripted):
     for name, argv, reason in OPTIONS:
         print(name)
-        assert_is_a_mistake(CallHere(tmp_path).run, scripted, argv, reason)
+        assert_is_a_mistake(SteeredCommand(tmp_path), scripted, argv, reason)
 
 
 def test_so_is_one_in_the_options_of_a_process(command, scripted):
-    def call(*argv):
-        done = command(*argv)
-        return done.returncode, done.stdout, done.stderr
-
     _, argv, reason = OPTIONS[-1]
-    assert_is_a_mistake(call, scripted, argv, reason)
+    assert_is_a_mistake(command, scripted, argv, reason)
 
 
 # A rehearsal shows it as the command does

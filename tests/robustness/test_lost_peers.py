@@ -20,7 +20,8 @@ import pytest
 from headless.protocol.wire import Accepted
 from headless.server.accounts import Account
 from support.black_hole import NOBODY
-from support.client_here import ClientHere, Ended, StillClock
+from support.clock import StillClock
+from support.command_here import CommandHere, Ended
 from support.conversations import KEYS
 from support.dialogues import STARTED, serving
 from support.job_server import QuickServer
@@ -97,7 +98,7 @@ STAGES = [
 
 @pytest.fixture
 def client(tmp_path):
-    return ClientHere(tmp_path)
+    return CommandHere(tmp_path)
 
 
 def assert_ended_at_deadline(done: Ended, clock: StillClock, code: int, submission: str) -> None:

@@ -16,7 +16,8 @@ import pytest
 
 from headless.client import connection
 from headless.protocol.wire import Accepted, LoggedIn
-from support.client_here import ClientHere, Ended, StillClock
+from support.clock import StillClock
+from support.command_here import CommandHere, Ended
 from support.dialogues import DONE, WELCOME, challenging
 from support.frames import frame
 from support.process import PATIENCE
@@ -114,7 +115,7 @@ def over_tls(script, context: ssl.SSLContext):
 
 @pytest.fixture
 def client(tmp_path):
-    return ClientHere(tmp_path)
+    return CommandHere(tmp_path)
 
 
 def clock_for(answer: str) -> StillClock:
@@ -131,12 +132,12 @@ def first_starting(clock: StillClock, instead: Instead) -> Instead:
     return start
 
 
-def call(client: ClientHere, clock: StillClock, seconds: float, address: str, *argv: str) -> Ended:
+def call(client: CommandHere, clock: StillClock, seconds: float, address: str, *argv: str) -> Ended:
     jobs = () if "-c" in argv else ("-c", "pass")
     return client.by_clock(clock, seconds, "-s", address, "-v", *argv, *jobs)
 
 
-def challenge(client: ClientHere) -> tuple[str, ...]:
+def challenge(client: CommandHere) -> tuple[str, ...]:
     return ("-u", "R41", "-p", client.secret_file())
 
 

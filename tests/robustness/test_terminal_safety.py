@@ -23,10 +23,10 @@ from headless.client.waiting import Waiter
 from headless.protocol.vocabulary import FAILED, Job
 from headless.server.accounts import Account, Accounts
 from headless.server.journal import JobEnd, SubmittedBatch
+from support.command_here import headless
 from support.dialogues import ACCEPTED, ENDED_FAILED, STARTED, serving
 from support.homes import make_home
 from support.hypothesis_settings import examples
-from support.in_process import run_here
 from support.job_server import QuickServer
 from support.journals import Record, silent
 from support.process import current_user
@@ -280,7 +280,7 @@ def test_what_clients_and_jobs_send_is_one_line_in_log_and_journal(tmp_path):
             client.ask(attributes(osuser_login(user=NAME)))
             client.submit(py_code("pass"))
             client.report()
-        journal = printable_lines(run_here("jobs", "--home", str(server.home)).stdout)
+        journal = printable_lines(headless("jobs", "--home", str(server.home)).stdout)
         log = log_of(server)
     assert len(journal) == 2
     for word, count in (("refused (login)", 2), ("wrong login", 1), ("refused (protocol)", 3), ("refused (jobs)", 2)):
@@ -302,10 +302,10 @@ def test_journal_and_accounts_show_one_line_for_each(tmp_path_factory, user, os_
         journal.finish("5f0c", 1, JobEnd(FAILED, message))
     silent(home, "5f0c")
     home.output("5f0c", 1, "stderr").write_bytes(printed)
-    assert len(printable_lines(run_here("user", "list", "--home", str(home.folder)).stdout)) == 1
-    (line,) = printable_lines(run_here("jobs", "--home", str(home.folder)).stdout)
+    assert len(printable_lines(headless("user", "list", "--home", str(home.folder)).stdout)) == 1
+    (line,) = printable_lines(headless("jobs", "--home", str(home.folder)).stdout)
     assert line.split()[:3] == ["5f0c", "1", "failed"]
-    first, *rest = printable_lines(run_here("jobs", "5f0c", "--home", str(home.folder)).stdout)
+    first, *rest = printable_lines(headless("jobs", "5f0c", "--home", str(home.folder)).stdout)
     assert first == line
     assert all(line.startswith("  1 stderr: ") for line in rest)
-    assert len(printable_lines(run_here("jobs", "5f0c", "--json", "--home", str(home.folder)).stdout)) == 1
+    assert len(printable_lines(headless("jobs", "5f0c", "--json", "--home", str(home.folder)).stdout)) == 1

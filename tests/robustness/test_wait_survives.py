@@ -19,7 +19,8 @@ import pytest
 from headless.client import connection, reconnection
 from headless.client import session as session_module
 from headless.protocol.wire import Accepted, Attached, LoggedIn
-from support.client_here import ClientHere, StillClock
+from support.clock import StillClock
+from support.command_here import CommandHere
 from support.job_server import QuickServer
 from support.persistent_calls import call
 from support.relay import CLIENT, FIN, RST, SERVER
@@ -151,7 +152,7 @@ AGAIN = "; connecting again in "
 
 @pytest.fixture
 def client(tmp_path):
-    return ClientHere(tmp_path)
+    return CommandHere(tmp_path)
 
 
 def test_a_connection_that_is_dead_is_noticed_by_its_missing_heartbeats_and_replaced(server, client, gate, monkeypatch):

@@ -15,10 +15,10 @@ from headless.protocol.text import is_xml_text
 from headless.protocol.vocabulary import MAX_NAME_LENGTH
 from headless.server.account_limits import Limits
 from headless.server.accounts import Account, Accounts, keys_from_hash
+from support.command_here import headless
 from support.credentials import HASH, PASSWORD
 from support.homes import R41, make_home
 from support.hypothesis_settings import examples
-from support.in_process import run_here
 from support.management import fails, prints
 from support.process import current_user, manage, other_user
 from support.raw_client import connect, osuser_login
@@ -86,8 +86,8 @@ def test_many_that_add_the_first_accounts_at_once_all_do(tmp_path):
 @pytest.mark.skipif(os.name == "nt", reason="Windows cannot be asked")
 @pytest.mark.parametrize("os_user", ["no-such-user", "two\nlines", "ü" * 256])
 def test_an_os_user_that_the_machine_does_not_know_is_warned_of_in_one_line_and_added(home, os_user):
-    done = run_here("user", "add", "R40", "--os-user", os_user, "--home", home)
-    assert (done.status, done.stdout) == (0, "")
+    done = headless("user", "add", "R40", "--os-user", os_user, "--home", home)
+    assert (done.returncode, done.stdout) == (0, "")
     (line,) = done.stderr.splitlines()
     assert "warning: this machine knows no user" in line
     assert listed(home)[0].startswith("R40 osuser=")
@@ -170,7 +170,7 @@ WRONG = (
 @pytest.mark.version("how argparse words it")
 def test_a_command_line_that_must_be_corrected_is_a_2(tmp_path):
     for argv in WRONG:
-        done = run_here(*argv, *(("--home", str(tmp_path / "home")) if len(argv) > 1 else ()))
-        assert (done.status, done.stdout) == (2, ""), argv
+        done = headless(*argv, *(("--home", str(tmp_path / "home")) if len(argv) > 1 else ()))
+        assert (done.returncode, done.stdout) == (2, ""), argv
         assert " error: " in done.stderr.splitlines()[-1], argv
         assert list(tmp_path.iterdir()) == []

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from headless.server.home import Home
-from support.in_process import run_here
+from support.command_here import headless
 from support.job_code import Gate
 from support.job_server import QuickServer, journal
 from support.process import PATIENCE, ROOT
@@ -65,8 +65,8 @@ def test_what_waited_in_a_restored_journal_can_be_cancelled_before_it_runs_again
         server.stop()
         restore(server, backup)
         for client in (running, waiting):
-            done = run_here("jobs", "cancel", client.session, "--home", str(server.home))
-            assert (done.status, done.stdout.split(":")[0]) == (0, "requested")
+            done = headless("jobs", "cancel", client.session, "--home", str(server.home))
+            assert (done.returncode, done.stdout.split(":")[0]) == (0, "requested")
         server.start()
         wait_until(lambda: {entry["state"] for entry in journal(server)} == {"cancelled", "skipped"})
     assert (tmp_path / "trace").read_text() == "xx"

@@ -12,8 +12,8 @@ import pytest
 from headless.server.accounts import Account, keys_from_hash
 from headless.server.home import Home
 from support import scram
+from support.command_here import headless
 from support.credentials import HASH
-from support.in_process import run_here
 from support.job_code import Gate
 from support.job_server import QuickServer, journal, states
 from support.journals import Record, batch
@@ -55,8 +55,8 @@ def gate(tmp_path):
 
 def user(server: QuickServer, *argv: str) -> list[str]:
     """What `headless user` prints, but for warnings."""
-    done = run_here("user", *argv, "--home", str(server.home), stdin=HASH.encode())
-    assert done.status == 0
+    done = headless("user", *argv, "--home", str(server.home), stdin=HASH.encode())
+    assert done.returncode == 0
     return done.stdout.splitlines()
 
 

@@ -9,8 +9,8 @@ import pytest
 from headless.protocol.vocabulary import MODULE, PY_FILE, Job
 from headless.server.home import Home
 from headless.server.jobs import JobRefused, script_of
+from support.command_here import headless
 from support.homes import by_root, give_away, posix
-from support.in_process import run_here
 
 
 @pytest.fixture(params=["--modules", "--py", "--import-from", "modules", "py"])
@@ -28,8 +28,8 @@ def code(request, above, tmp_path):
 
 def serving(above, *options: str):
     """What a server says that would start with this home: it ends before that, for its address is none of ours."""
-    done = run_here("serve", "--home", str(above / "home"), "--listen", "192.0.2.1:1", *options)
-    assert (done.status, done.stdout) == (1, "")
+    done = headless("serve", "--home", str(above / "home"), "--listen", "192.0.2.1:1", *options)
+    assert (done.returncode, done.stdout) == (1, "")
     return done.stderr.splitlines()[-1]
 
 

@@ -11,9 +11,9 @@ import pytest
 from headless.server import database
 from headless.server.accounts import Account, Accounts, keys_from_hash
 from headless.server.errors import HomeError
+from support.command_here import headless
 from support.credentials import HASH
 from support.homes import make_home
-from support.in_process import run_here
 from support.process import manage
 
 
@@ -47,8 +47,8 @@ def test_a_database_of_another_version_is_refused_in_one_line_and_not_touched(tm
         connection.execute(f"PRAGMA user_version = {version}")
     before = (tmp_path / "planta.sqlite").read_bytes()
     for command in COMMANDS:
-        done = run_here(*command, "--home", str(tmp_path))
-        assert (done.status, done.stdout) == (1, "")
+        done = headless(*command, "--home", str(tmp_path))
+        assert (done.returncode, done.stdout) == (1, "")
         (line,) = done.stderr.splitlines()
         assert f"has version {version} and this program knows version {database.VERSION} alone" in line
         assert line.endswith("use the program that wrote it, or begin with a new --home")

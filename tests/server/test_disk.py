@@ -13,8 +13,9 @@ from headless.server import server as server_module
 from headless.server.commands import cancel
 from headless.server.disk import Disk
 from headless.server.errors import Busy
+from support.command_here import headless
 from support.crashes import printed
-from support.in_process import run_here, serve_here
+from support.in_process import serve_here
 from support.job_code import Gate
 from support.job_server import QuickServer, journal, states
 from support.raw_client import RawClient, connect, in_jobs, py_code, run
@@ -145,7 +146,7 @@ def test_output_without_end_is_cut_and_leaves_room_for_the_journal_and_for_nobod
             client.send(in_jobs(py_code("x" * 65536)))
             assert client.expect_refusal("busy") == "the disk of the server is full"
         assert disk.free > FLOOR - MIB
-        assert run_here("jobs", "cancel", endless.session, "--home", str(server.home)).status == 0
+        assert headless("jobs", "cancel", endless.session, "--home", str(server.home)).returncode == 0
         report = endless.report()
     assert report.ended == "failed"
     assert "the disk is full" in report.output[1, "stdout"].splitlines()[-1]

@@ -11,8 +11,8 @@ from types import ModuleType
 import pytest
 
 from headless.server.home import Home
+from support.command_here import headless
 from support.homes import by_root, give_away, posix
-from support.in_process import run_here
 from support.management import fails, prints
 from support.process import current_user
 
@@ -36,7 +36,7 @@ def test_what_only_reads_makes_no_home(tmp_path):
 
 def test_what_only_reads_leaves_nothing_in_a_folder_that_is_no_home(tmp_path):
     for argv in READING:
-        run_here(*argv, "--home", str(tmp_path))
+        headless(*argv, "--home", str(tmp_path))
         assert list(tmp_path.iterdir()) == [], argv
 
 
@@ -83,8 +83,8 @@ def refuses(path, home, *commands: tuple[str, ...]) -> None:
     """Each of these commands, by default all, refuses this home, names the path, and says what can be done: nothing
     that harms a home in use."""
     for argv in commands or OPENING:
-        done = run_here(*argv, "--home", str(home))
-        assert (done.status, done.stdout) == (1, ""), argv
+        done = headless(*argv, "--home", str(home))
+        assert (done.returncode, done.stdout) == (1, ""), argv
         (complaint,) = done.stderr.splitlines()
         assert " error: " in complaint
         assert repr(str(path)) in complaint
@@ -119,7 +119,7 @@ def test_a_home_that_others_can_write_to_is_not_used(above):
 def test_a_home_that_others_can_only_read_is_closed_to_them(above):
     for argv in (ADD, *READING):
         (above / "home").chmod(0o755)
-        run_here(*argv, "--home", str(above / "home"))
+        headless(*argv, "--home", str(above / "home"))
         assert (above / "home").stat().st_mode & 0o777 == 0o700, argv
 
 
@@ -235,7 +235,7 @@ def test_who_is_not_the_user_of_the_home_is_told_how_to_be(above, monkeypatch):
 
     os.chown(above / "home", pwd.getpwnam("nobody").pw_uid, -1)
     monkeypatch.setattr(sys, "argv", ["/opt/planta/headless", "jobs", "--home", str(above / "home"), "--user", "R 41"])
-    done = run_here("jobs", "--home", str(above / "home"))
+    done = headless("jobs", "--home", str(above / "home"))
     command = f"sudo -u nobody {sys.executable} /opt/planta/headless jobs --home {above / 'home'} --user 'R 41'\n"
     assert done.stderr.endswith(f" belongs to nobody, and you are root: use another --home; or as nobody: {command}")
 
@@ -282,4 +282,4 @@ def test_nobody_is_sent_to_a_user_who_does_not_have_the_home_either(above):
         ("serve", "--home", str(above / "new"), "--modules", str(modules)),
     ):
         fails("belongs to nobody, and you are root: use another", *line)
-        assert "sudo" not in run_here(*line).stderr
+        assert "sudo" not in headless(*line).stderr

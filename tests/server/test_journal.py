@@ -19,9 +19,9 @@ from headless.protocol.vocabulary import FAILED, OK, Job
 from headless.server import appearance
 from headless.server.accounts import Account
 from headless.server.journal import INTERRUPTED, JobEnd, SubmittedBatch
+from support.command_here import headless
 from support.fork_server import start
 from support.homes import make_home
-from support.in_process import run_here
 from support.journals import batch, end, over, write
 from support.management import fails, prints
 from support.process import PATIENCE, ROOT, manage
@@ -222,7 +222,7 @@ def test_everything_printed_reaches_a_pipe(place):
     """Of a new interpreter, whose buffers are its own."""
     plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     command = ("jobs", "--home", str(place.folder))
-    assert manage(*command, env=plain).stdout == run_here(*command).stdout != ""
+    assert manage(*command, env=plain).stdout == headless(*command).stdout != ""
 
 
 @pytest.mark.slow

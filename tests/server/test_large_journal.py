@@ -19,8 +19,8 @@ from headless.server import listing as listing_module
 from headless.server.home import Home
 from headless.server.journal import Journal, KnownBatch, Selection
 from headless.server.listing import Listing
+from support.command_here import headless
 from support.homes import R41, make_home
-from support.in_process import run_here
 from support.journals import FIRST, PER_BATCH, Record, batch, end, fill, over
 from support.management import prints
 from support.process import PATIENCE, ROOT
@@ -110,7 +110,7 @@ def test_a_question_is_answered_without_looking_at_each_job(home, steps):
 def test_one_session_and_the_figures_are_shown_without_looking_at_each_job(home, record, steps):
     (newest,) = record.entries(Selection(), 1)
     assert len(prints("jobs", newest.session, "--home", str(home.folder))) == 4
-    done = run_here("status", "--since", "2023-01-01", "--home", str(home.folder))
+    done = headless("status", "--since", "2023-01-01", "--home", str(home.folder))
     assert f" queued=4 running=0 failed={JOBS // PER_BATCH // 100 - 1} " in done.stdout
     assert steps.count < 2000
 

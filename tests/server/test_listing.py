@@ -18,8 +18,8 @@ from headless.server import appearance
 from headless.server.accounts import Account
 from headless.server.journal import CANCELLED, JobEnd, Selection
 from headless.server.listing import Listing
+from support.command_here import headless
 from support.homes import R41, make_home
-from support.in_process import run_here
 from support.journals import batch, end, over, silent
 
 DAY = 86400.0
@@ -31,8 +31,8 @@ def place(tmp_path):
 
 
 def listed(place, *options: str) -> list[str]:
-    done = run_here("jobs", "--home", str(place.folder), *options)
-    assert (done.status, done.stderr) == (0, "")
+    done = headless("jobs", "--home", str(place.folder), *options)
+    assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
 
 
@@ -213,8 +213,8 @@ WRONG = (
 @pytest.mark.version("how argparse words it")
 def test_what_must_be_corrected_is_a_2_that_says_what_is_right(place):
     for argv, right in WRONG:
-        done = run_here("jobs", *argv, "--home", str(place.folder))
-        assert (done.status, done.stdout) == (2, ""), argv
+        done = headless("jobs", *argv, "--home", str(place.folder))
+        assert (done.returncode, done.stdout) == (2, ""), argv
         assert right in done.stderr.splitlines()[-1], argv
 
 

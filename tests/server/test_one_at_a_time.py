@@ -10,7 +10,7 @@ import pytest
 from headless.server.account_limits import Limits
 from headless.server.accounts import Account, Accounts
 from headless.server.home import Home
-from support.in_process import run_here
+from support.command_here import headless
 from support.job_server import QuickServer, states
 from support.process import current_user
 from support.raw_client import connect, in_jobs, py_code
@@ -83,8 +83,8 @@ def test_the_limit_holds_when_a_server_has_started_again(server, gate):
 
 def test_a_batch_that_was_accepted_before_the_limit_counts(server, gate):
     session = accept(server, py_code(gate.code), user="R41")
-    done = run_here("user", "limit", "R41", "--one-at-a-time", "--home", str(server.home))
-    assert (done.status, done.stderr) == (0, "")
+    done = headless("user", "limit", "R41", "--one-at-a-time", "--home", str(server.home))
+    assert (done.returncode, done.stderr) == (0, "")
     with connect(server).log_in("R41") as client:
         client.send(in_jobs(py_code(gate.code)))
         assert session in client.expect_refusal("busy")
@@ -108,10 +108,10 @@ SET = (
 
 def test_the_limit_is_set_and_printed(home):
     for argv, limits, printed in SET:
-        run_here("user", "limit", "R41", "--none", "--home", home)
-        done = run_here("user", "limit", "R41", *argv, "--home", home)
-        assert (done.status, done.stdout, done.stderr) == (0, "", "")
-        assert run_here("user", "limit", "R41", "--home", home).stdout == f"{printed}\n"
+        headless("user", "limit", "R41", "--none", "--home", home)
+        done = headless("user", "limit", "R41", *argv, "--home", home)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert headless("user", "limit", "R41", "--home", home).stdout == f"{printed}\n"
         with closing(Home(home).database()) as database:
             account = Accounts(database).of_user("R41")
         assert account is not None
@@ -119,12 +119,12 @@ def test_the_limit_is_set_and_printed(home):
 
 
 def test_the_limit_is_taken_away_alone(home):
-    run_here("user", "limit", "R41", "--one-at-a-time", "--no-code", "--home", home)
-    run_here("user", "limit", "R41", "--many-at-a-time", "--home", home)
-    assert run_here("user", "limit", "R41", "--home", home).stdout == "no-code\n"
+    headless("user", "limit", "R41", "--one-at-a-time", "--no-code", "--home", home)
+    headless("user", "limit", "R41", "--many-at-a-time", "--home", home)
+    assert headless("user", "limit", "R41", "--home", home).stdout == "no-code\n"
 
 
 def test_an_account_cannot_have_it_both_ways(home):
-    done = run_here("user", "limit", "R41", "--one-at-a-time", "--many-at-a-time", "--home", home)
-    assert done.status == 2
+    done = headless("user", "limit", "R41", "--one-at-a-time", "--many-at-a-time", "--home", home)
+    assert done.returncode == 2
     assert "not allowed with" in done.stderr

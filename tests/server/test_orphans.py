@@ -16,6 +16,7 @@ import pytest
 
 from headless.server import home_lock
 from support import fork_server
+from support.command_here import headless
 from support.crashes import (
     check,
     kill,
@@ -28,7 +29,6 @@ from support.crashes import (
     traces,
     wait_until_quiet,
 )
-from support.in_process import run_here
 from support.job_code import Gate, is_free
 from support.job_processes import IGNORE_SIGTERM, Lock, is_running, with_child
 from support.job_server import QuickServer, journal, states
@@ -205,10 +205,10 @@ def test_a_second_server_does_not_begin_where_one_lives(server, tmp_path, monkey
     gate = Gate(tmp_path / "gate")
     with connect(server) as client:
         printed(submitted(client, py_code("print('.')\n" + gate.code)))
-        second = run_here("serve", "--listen", "127.0.0.1:0", "--home", str(server.home))
+        second = headless("serve", "--listen", "127.0.0.1:0", "--home", str(server.home))
         gate.open()
         assert client.report().ended == "ok"
-    assert (second.status, second.stdout, second.stderr.count("\n")) == (1, "", 1)
+    assert (second.returncode, second.stdout, second.stderr.count("\n")) == (1, "", 1)
     assert "another server" in second.stderr
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from headless.server.accounts import COST, Accounts
 from headless.server.home import Home
+from support.command_here import headless
 from support.credentials import HASH, PASSWORD, hash_of
-from support.in_process import run_here
 from support.management import fails, prints
 from support.new_keys import OTHER_HASH, keys_of, lets_in, make_cheap, secret_file_in
 from support.process import ROOT, current_user, manage
@@ -85,8 +85,8 @@ def test_what_is_refused_changes_nothing(give, secret_file):
 
 def test_a_password_comes_from_one_place(give):
     for argv in [("--password-stdin", "--secret-file", "secret"), ("--secret-file",), ("-p", "secret")]:
-        done = run_here(*give(*argv), stdin=STDIN)
-        assert (done.status, done.stdout) == (2, ""), argv
+        done = headless(*give(*argv), stdin=STDIN)
+        assert (done.returncode, done.stdout) == (2, ""), argv
     assert give.state() == give.before
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from headless.server.commands import serve
 from headless.server.settings import MIB, Settings
-from support.in_process import run_here
+from support.command_here import headless
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "--listen 127.0.0.2:77": {"host": "127.0.0.2", "port": 77},
@@ -51,8 +51,8 @@ def served(monkeypatch):
 @pytest.mark.version("argparse")
 def test_each_option_sets_what_it_says_and_nothing_else(tmp_path, served):
     for options, changes in OPTIONS.items():
-        done = run_here("serve", "--home", str(tmp_path / "home"), "--trust-folders", *options.split())
-        assert done.status == 0, (options, done.stderr)
+        done = headless("serve", "--home", str(tmp_path / "home"), "--trust-folders", *options.split())
+        assert done.returncode == 0, (options, done.stderr)
         home, settings, until_eof = served.pop()
         assert settings == Settings()._replace(**changes), options
         assert home.folder == tmp_path / "home"
@@ -64,7 +64,7 @@ def test_the_folders_of_the_code_are_those_that_are_named(tmp_path, served):
     for name in ("py", "modules"):
         (tmp_path / name).mkdir()
     folders = ("--py", str(tmp_path / "py"), "--modules", str(tmp_path / "modules"))
-    assert run_here("serve", "--home", str(tmp_path / "home"), "--trust-folders", *folders).status == 0
+    assert headless("serve", "--home", str(tmp_path / "home"), "--trust-folders", *folders).returncode == 0
     home, _, _ = served.pop()
     assert (home.py, home.modules) == (tmp_path / "py", tmp_path / "modules")
 
@@ -73,5 +73,5 @@ def test_the_folders_of_the_code_are_those_that_are_named(tmp_path, served):
 def test_there_are_no_more_connections_than_descriptors_allow(tmp_path, served, monkeypatch, descriptors, connections):
     """Some are set aside, and some for each worker."""
     monkeypatch.setattr(serve, "raise_limit", lambda: descriptors)
-    assert run_here("serve", "--home", str(tmp_path / "home"), "--trust-folders", "--workers", "2").status == 0
+    assert headless("serve", "--home", str(tmp_path / "home"), "--trust-folders", "--workers", "2").returncode == 0
     assert served.pop()[1].max_connections == connections

@@ -20,7 +20,7 @@ from headless.server.home import Home
 from headless.server.journal import BEGINNING, CANCELLED, INTERRUPTED, Cancellation, JobEnd, JobStart, Selection
 from headless.server.server import Server
 from headless.server.settings import Settings
-from support.in_process import Completed, run_here
+from support.command_here import Ended, headless
 from support.journals import Record, batch, end, over
 from support.management import fails, prints
 from support.process import PATIENCE, current_user
@@ -29,8 +29,8 @@ from support.waiting import until, wait_until
 HOUR = 3600.0
 
 
-def status(home: Home, *options: str) -> Completed:
-    done = run_here("status", *options, "--home", str(home.folder))
+def status(home: Home, *options: str) -> Ended:
+    done = headless("status", *options, "--home", str(home.folder))
     assert done.stderr == ""
     return done
 
@@ -55,14 +55,14 @@ def test_the_figures_are_one_line_and_the_status_0_while_a_server_runs(place, re
     with place.lock():
         done = status(place)
     line = "server=up sessions=3 queued=0 running=0 failed=1 oldest_queued=- disk_free=12.3GiB log_dropped=7\n"
-    assert (done.status, done.stdout) == (0, line)
+    assert (done.returncode, done.stdout) == (0, line)
 
 
 def test_without_a_server_the_status_is_1_and_what_only_a_server_knows_is_not_shown(place, record):
     tell(record)
     record.accept(batch("a"))
     done = status(place)
-    assert done.status == 1
+    assert done.returncode == 1
     shown = dict(figure.split("=") for figure in done.stdout.split())
     assert (shown["server"], shown["sessions"], shown["queued"], shown["log_dropped"]) == ("down", "-", "1", "-")
     assert re.fullmatch(r"\d+\.\dGiB", shown["disk_free"])
@@ -92,7 +92,7 @@ def test_a_server_that_has_left_no_figures_yet_is_up(place, record, text):
         tell(record, text)
     with place.lock():
         done = status(place)
-    assert done.status == 0
+    assert done.returncode == 0
     assert "server=up sessions=- " in done.stdout and done.stdout.endswith("log_dropped=-\n")
 
 
@@ -155,8 +155,8 @@ def test_a_home_that_is_none_is_a_1(tmp_path):
 
 
 def test_what_must_be_corrected_is_a_2(place):
-    done = run_here("status", "--since", "soon", "--home", str(place.folder))
-    assert (done.status, done.stdout) == (2, "")
+    done = headless("status", "--since", "soon", "--home", str(place.folder))
+    assert (done.returncode, done.stdout) == (2, "")
     assert "90m, 12h or 7d" in done.stderr.splitlines()[-1]
 
 
@@ -326,6 +326,6 @@ def test_what_is_not_in_the_journal_cannot_be_cancelled(place, record, argv):
 
 @pytest.mark.parametrize("argv", [(), ("a", "0"), ("a", "one"), ("a", "1", "2"), ("a", "--json")])
 def test_a_cancellation_that_must_be_corrected_is_a_2(place, argv):
-    done = run_here("jobs", "cancel", *argv, "--home", str(place.folder))
-    assert (done.status, done.stdout) == (2, "")
+    done = headless("jobs", "cancel", *argv, "--home", str(place.folder))
+    assert (done.returncode, done.stdout) == (2, "")
     assert " error: " in done.stderr.splitlines()[-1]

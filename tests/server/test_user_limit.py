@@ -15,8 +15,8 @@ from headless.server.account_limits import UNLIMITED, Limits
 from headless.server.accounts import Accounts
 from headless.server.commands.user_limit import words
 from headless.server.home import Home
+from support.command_here import headless
 from support.hypothesis_settings import examples
-from support.in_process import run_here
 from support.management import fails, prints
 from support.process import current_user, manage
 
@@ -25,8 +25,8 @@ WARNING = "warning: the account 'R41' may run code"
 
 def limit(home: str, *argv: str) -> str:
     """What the command, which succeeds, prints on stderr."""
-    done = run_here("user", "limit", "R41", *argv, "--home", home)
-    assert (done.status, done.stdout) == (0, "")
+    done = headless("user", "limit", "R41", *argv, "--home", home)
+    assert (done.returncode, done.stdout) == (0, "")
     return done.stderr
 
 
@@ -154,8 +154,8 @@ WRONG = (
 def test_options_that_must_be_corrected_are_a_2_and_change_nothing(home):
     limit(home, "--no-code")
     for argv in WRONG:
-        done = run_here("user", "limit", "R41", *argv, "--home", home)
-        assert (done.status, done.stdout) == (2, ""), argv
+        done = headless("user", "limit", "R41", *argv, "--home", home)
+        assert (done.returncode, done.stdout) == (2, ""), argv
         assert " error: " in done.stderr.splitlines()[-1], argv
         assert shown(home) == "no-code", argv
 

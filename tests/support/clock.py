@@ -1,6 +1,12 @@
-"""A clock in the hand of a test."""
+"""Clocks in the hand of a test."""
 
 from __future__ import annotations
+
+import time
+
+from headless.client.waiting import Waiter
+from headless.options import Options
+from headless.protocol.wire import Event
 
 
 class Clock:
@@ -13,3 +19,35 @@ class Clock:
     def __call__(self) -> float:
         self.now += self.step
         return self.now
+
+
+class StillClock(Clock):
+    """One that stands still until a call has come to where its time is to count, on however slow a machine: until
+    `start` is called, or the call has taken an event of this kind. Then it goes on as time does."""
+
+    def __init__(self, start_at: type[Event] | None = None) -> None:
+        super().__init__()
+        self._start_at = start_at
+        self._started: float | None = None
+
+    def __call__(self) -> float:
+        return super().__call__() + self.seconds()
+
+    def seconds(self) -> float:
+        """Since it has been started."""
+        return 0.0 if self._started is None else time.monotonic() - self._started
+
+    def start(self) -> None:
+        self._started = self._started or time.monotonic()
+
+    # As a receipt, which is told what happens.
+
+    def begin(self, options: Options, key: str) -> None:
+        pass
+
+    def observe(self, event: Event) -> None:
+        if self._start_at is not None and isinstance(event, self._start_at):
+            self.start()
+
+    def end(self, code: int, message: str, waiter: Waiter, session: object = None) -> int:  # noqa: ARG002
+        return code

@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from support.call_here import CallHere
+from support.command_here import SteeredCommand
 from support.process import PATIENCE, Command
 from support.scripted_server import Peer, ScriptedServer
 from support.sockets import reset
@@ -196,19 +196,19 @@ def go(way: Way, command: Command, scripted: Callable[..., ScriptedServer], as_p
     command.secret_file()
     way.prepare(command.folder)
     process = RunningProcess() if as_process or way.as_process or way.types else None
-    here = CallHere(command.folder, *way.paces)
+    here = SteeredCommand(command.folder, *way.paces)
     client = process or here
     server = scripted(lambda peer: (way.script or wait)(WatchedPeer(peer, client, here.shown)))
     with ExitStack() as stack:
         service = way.service(stack) if way.service else server.address
         line = ["-s", service, "-v", "-t", "-1", "-c", "pass"]
         line += [argument.replace("ADDRESS", server.address) for argument in way.argv]
-        variables = {"PLANTA_WIRE": way.wire}
+        environment = {**os.environ, "PLANTA_WIRE": way.wire}
         if process is None:
             with way.around():
-                code, shown, complaints = here.run(*line, env=variables)
+                done = here(*line, env=environment)
+            code, shown, complaints = done.returncode, done.stdout, done.stderr
         else:
-            environment = {**os.environ, **variables}
             if way.as_process or way.types:
                 environment["PYTHONPATH"] = str(command.folder / "python")
             run = _at_terminal if way.types else _without_terminal

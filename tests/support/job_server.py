@@ -12,10 +12,10 @@ from typing import Any
 
 from headless.server import peer
 from headless.server.accounts import Account, keys_from_hash
+from support.command_here import headless
 from support.credentials import HASH, PASSWORD, hash_of
 from support.fork_server import start
 from support.homes import R41, make_home
-from support.in_process import run_here
 from support.process import PATIENCE, ROOT, manage
 from support.shims_of import end_shims
 
@@ -124,6 +124,6 @@ class QuickServer(JobServer):
 
 def journal(server: JobServer, *session: str) -> list[dict[str, Any]]:
     """What `jobs --all --json` prints."""
-    done = run_here("jobs", *session, "--all", "--json", "--home", str(server.home))
-    assert (done.status, done.stderr) == (0, "")
+    done = headless("jobs", *session, "--all", "--json", "--home", str(server.home))
+    assert (done.returncode, done.stderr) == (0, "")
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -13,8 +13,8 @@ from typing import Any
 from unittest.mock import patch
 
 from headless.rehearsal import server
+from support.command_here import headless
 from support.fork_server import start
-from support.in_process import run_here
 from support.process import ROOT
 
 # Stands for the Python that rehearses: notes its arguments, and that each call is rehearsed or that it is not.
@@ -44,19 +44,13 @@ class Rehearse:
 
     def __call__(self, *argv: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
         """In this process. Only its server is one of its own."""
-        before = os.getcwd()
         with ExitStack() as stack:
-            stack.enter_context(patch.dict(os.environ, self.environment, clear=True))
             stack.enter_context(patch.object(tempfile, "tempdir", str(self.temporary)))
             stack.enter_context(patch.object(sys, "executable", self._python))
             stack.enter_context(patch.object(server, "subprocess", _STARTS_QUICKLY))
-            # A descriptor, which -v writes to.
-            stdout = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", dir=self.folder.parent))
-            stack.callback(os.chdir, before)
-            os.chdir(self.folder)
-            done = run_here("rehearse", *argv, stdin=stdin, stdout=stdout)
+            done = headless("rehearse", *argv, folder=self.folder, env=self.environment, stdin=stdin)
         self.assert_nothing_left()
-        return subprocess.CompletedProcess(argv, done.status, done.stdout, done.stderr)
+        return done
 
     def start(self, *argv: str, **options: Any) -> subprocess.Popen[str]:
         """As a process."""
