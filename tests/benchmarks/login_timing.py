@@ -22,8 +22,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from headless.server.accounts import Account, keys_from_password
 from support.dialogues import attribute
 from support.homes import make_home
-from support.in_process import serve_here
 from support.scripted_server import Peer
+from support.server_here import ServerHere
 
 ROUNDS = 400
 ATTEMPT = '<login version="1" client="x" auth_type="challenge" user="{}" nonce="{}"/>'
@@ -55,7 +55,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, patch("headless.server.throttle._delay_after", lambda _: 0.0):
         home = Path(folder) / "home"
         make_home(home, Account("R42", None, keys_from_password("correct horse")))
-        serve_here(home, talk)
+        with ServerHere(home) as server:
+            talk(server.address)
     for step, what in enumerate(("to the challenge", "to the refusal")):
         known, unknown = (statistics.median(pair[step] for pair in times[user]) for user in times)
         spread = statistics.stdev(pair[step] for pair in times["R42"])

@@ -15,7 +15,6 @@ from headless.server.disk import Disk
 from headless.server.errors import Busy
 from support.command_here import headless
 from support.crashes import printed
-from support.in_process import serve_here
 from support.job_code import Gate
 from support.job_server import QuickServer, journal, states
 from support.raw_client import RawClient, connect, in_jobs, py_code, run
@@ -171,13 +170,10 @@ def test_a_disk_that_cannot_be_read_is_busy_and_not_a_lost_connection(tmp_path, 
     def fail(*_):
         raise OSError(5, "Input/output error")
 
-    def talk(address: str) -> None:
-        with RawClient(address).log_in() as client:
-            client.send(in_jobs(py_code("1")))
-            assert "Input/output error" in client.expect_refusal("busy")
-
     monkeypatch.setattr(disk_module.Disk, "check_room", fail)
-    serve_here(tmp_path / "home", talk)
+    with ServerHere(tmp_path / "home") as server, RawClient(server.address).log_in() as client:
+        client.send(in_jobs(py_code("1")))
+        assert "Input/output error" in client.expect_refusal("busy")
 
 
 # What is set aside

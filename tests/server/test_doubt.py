@@ -20,9 +20,9 @@ from headless.server.server import Server
 from headless.server.settings import Settings
 from support.faulty_database import BROKEN, LOCKED, FaultyDatabase
 from support.homes import R41, make_home
-from support.in_process import serve_here
 from support.job_code import Gate
 from support.raw_client import RawClient, in_jobs, py_code
+from support.server_here import ServerHere
 from support.shims_of import end_shims
 from support.waiting import wait_until
 
@@ -229,14 +229,11 @@ def test_nor_who_waits_for_the_other_connection_that_has_the_same_key(bench):
 
 
 def test_a_bug_after_the_batch_was_recorded_does_not_make_it_refused(tmp_path, monkeypatch):
-    def talk(address: str) -> None:
-        with RawClient(address).log_in() as client:
-            client.send(in_jobs(py_code("1")))
-            client.expect_end()
-
     monkeypatch.setattr("headless.server.batch_queue.BatchQueue._start_next", lambda _: 1 / 0)
     monkeypatch.setattr("headless.server.batch_queue.BatchQueue._finish_recovery", lambda *_: asyncio.sleep(0))
-    serve_here(tmp_path / "home", talk)
+    with ServerHere(tmp_path / "home", logs_traceback=True) as server, RawClient(server.address).log_in() as client:
+        client.send(in_jobs(py_code("1")))
+        client.expect_end()
 
 
 # Cancelling

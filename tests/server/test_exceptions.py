@@ -19,10 +19,10 @@ from headless.server.errors import Refusal
 from headless.server.exception_handler import ExceptionHandler
 from headless.server.server import Server
 from headless.server.session import Session
-from support.in_process import serve_here
 from support.job_server import QuickServer
 from support.process import PATIENCE
 from support.raw_client import RawClient, connect, py_code, run
+from support.server_here import ServerHere
 
 pytestmark = pytest.mark.version("ssl and asyncio")
 
@@ -143,7 +143,8 @@ def planted(tmp_path, caplog, plant) -> list[logging.LogRecord]:
 
     with caplog.at_level(logging.WARNING), pytest.MonkeyPatch.context() as patch:
         patch.setattr(Server, "begin", begin_and_plant)
-        serve_here(tmp_path / "home", talk)
+        with ServerHere(tmp_path / "home", logs_traceback=True) as server:
+            talk(server.address)
     return caplog.records
 
 
@@ -217,13 +218,13 @@ def test_a_refusal_that_the_protocol_does_not_allow_is_said_to_be_a_bug_and_is_n
     async def refuse_the_login(_session: Session) -> None:
         raise Refusal(LOGIN, "too late")
 
-    def talk(address: str) -> None:
-        with RawClient(address).log_in() as client:
-            assert "its log says why" in client.expect_refusal("busy")
-
     monkeypatch.setattr(Session, "_receive_request", refuse_the_login)  # after `welcome`, where it has no place
-    with caplog.at_level(logging.INFO):
-        serve_here(tmp_path / "home", talk)
+    with (
+        caplog.at_level(logging.INFO),
+        ServerHere(tmp_path / "home", logs_traceback=True) as server,
+        RawClient(server.address).log_in() as client,
+    ):
+        assert "its log says why" in client.expect_refusal("busy")
     (error,) = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert "internal error: the server was about to break the protocol" in error.getMessage()
     assert error.exc_info and error.exc_info[0] is LocalProtocolError

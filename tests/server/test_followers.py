@@ -12,9 +12,9 @@ import pytest
 
 from headless.server import followed_output, reporter
 from headless.server.tail import Marks, read_piece
-from support.in_process import serve_here
 from support.job_code import Gate
 from support.raw_client import RawClient, Report, py_code
+from support.server_here import ServerHere
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -73,19 +73,16 @@ def test_what_many_want_is_read_once_and_each_is_told_all_of_it(tmp_path, monkey
     reads, looks = counted(monkeypatch, "read_piece"), counted(monkeypatch, "_sizes")
     gate = Gate(tmp_path / "gate")
 
-    def talk(address: str) -> None:
-        with ExitStack() as stack:
-            first = stack.enter_context(RawClient(address).log_in())
-            first.submit(py_code(f"print(1, flush=True)\n{gate.code}{PRINTING.format(LINES)}"), py_code("print(2)"))
-            followers = [attached(stack, address, first.session, 1, 0, 0) for _ in range(FOLLOWERS)]
-            late = [attached(stack, address, first.session) for _ in range(2)]
-            gate.open()
-            reports = [client.report() for client in (first, *followers)]
-            assert reports == [reports[0]] * (FOLLOWERS + 1)
-            assert reports[0].output[1, "stdout"].count("\n") == LINES + 1
-            assert [client.report().output[2, "stdout"] for client in late] == ["2\n"] * 2
-
-    serve_here(tmp_path / "home", talk)
+    with ServerHere(tmp_path / "home") as server, ExitStack() as stack:
+        first = stack.enter_context(RawClient(server.address).log_in())
+        first.submit(py_code(f"print(1, flush=True)\n{gate.code}{PRINTING.format(LINES)}"), py_code("print(2)"))
+        followers = [attached(stack, server.address, first.session, 1, 0, 0) for _ in range(FOLLOWERS)]
+        late = [attached(stack, server.address, first.session) for _ in range(2)]
+        gate.open()
+        reports = [client.report() for client in (first, *followers)]
+        assert reports == [reports[0]] * (FOLLOWERS + 1)
+        assert reports[0].output[1, "stdout"].count("\n") == LINES + 1
+        assert [client.report().output[2, "stdout"] for client in late] == ["2\n"] * 2
     assert len(reads) < 3 * LINES  # 6 to 12; 50 if each reads for himself
     assert len(looks) < 200  # 17 to 19
 
@@ -93,35 +90,29 @@ def test_what_many_want_is_read_once_and_each_is_told_all_of_it(tmp_path, monkey
 def test_a_disk_that_hangs_for_followers_keeps_nobody_from_running_jobs(tmp_path, monkeypatch, hangs):
     monkeypatch.setattr(followed_output, "read_piece", lambda *piece: hangs.wait() and read_piece(*piece))
 
-    def talk(address: str) -> None:
-        with ExitStack() as stack:
-            clients = [stack.enter_context(RawClient(address).log_in()) for _ in range(FOLLOWERS)]
-            for number, client in enumerate(clients):
-                client.submit(py_code(f"print({number})"))
-            assert can_run_a_job(address)
-            hangs.set()
-            outputs = [client.report().output for client in clients]
-            assert outputs == [{(1, "stdout"): f"{number}\n"} for number in range(FOLLOWERS)]
-
-    serve_here(tmp_path / "home", talk, workers=4)
+    with ServerHere(tmp_path / "home", workers=4) as server, ExitStack() as stack:
+        clients = [stack.enter_context(RawClient(server.address).log_in()) for _ in range(FOLLOWERS)]
+        for number, client in enumerate(clients):
+            client.submit(py_code(f"print({number})"))
+        assert can_run_a_job(server.address)
+        hangs.set()
+        outputs = [client.report().output for client in clients]
+        assert outputs == [{(1, "stdout"): f"{number}\n"} for number in range(FOLLOWERS)]
 
 
 def test_counting_up_to_far_places_keeps_nobody_else_from_his_output(tmp_path, monkeypatch, hangs):
     before = Marks.before
     monkeypatch.setattr(Marks, "before", lambda *place: hangs.wait() and before(*place))
 
-    def talk(address: str) -> None:
-        with ExitStack() as stack:
-            first = stack.enter_context(RawClient(address).log_in())
-            first.submit(py_code("print('x' * 1000)"))
-            first.report()
-            far = [attached(stack, address, first.session, 1, 990, 0) for _ in range(FOLLOWERS)]
-            near = attached(stack, address, first.session, 1, 0, 0)
-            assert near.report().output == {(1, "stdout"): "x" * 1000 + "\n"}
-            hangs.set()
-            assert [client.report().output for client in far] == [{(1, "stdout"): "x" * 10 + "\n"}] * FOLLOWERS
-
-    serve_here(tmp_path / "home", talk)
+    with ServerHere(tmp_path / "home") as server, ExitStack() as stack:
+        first = stack.enter_context(RawClient(server.address).log_in())
+        first.submit(py_code("print('x' * 1000)"))
+        first.report()
+        far = [attached(stack, server.address, first.session, 1, 990, 0) for _ in range(FOLLOWERS)]
+        near = attached(stack, server.address, first.session, 1, 0, 0)
+        assert near.report().output == {(1, "stdout"): "x" * 1000 + "\n"}
+        hangs.set()
+        assert [client.report().output for client in far] == [{(1, "stdout"): "x" * 10 + "\n"}] * FOLLOWERS
 
 
 def test_an_output_that_cannot_be_looked_at_is_the_trouble_of_those_who_follow_it(tmp_path, monkeypatch):
@@ -135,34 +126,28 @@ def test_an_output_that_cannot_be_looked_at_is_the_trouble_of_those_who_follow_i
 
     monkeypatch.setattr(followed_output, "_size", size_of)
 
-    def talk(address: str) -> None:
-        with ExitStack() as stack:
-            clients = [stack.enter_context(RawClient(address).log_in()) for _ in gates]
-            for client, gate in zip(clients, gates):
-                client.submit(py_code(gate.code + "print(1)"))
-                client.expect("started")
-            broken.append(clients[0].session)
-            clients[0].expect_end()  # nothing is said of its job
-            for gate in gates:
-                gate.open()
-            assert clients[1].report() == Report({(1, "stdout"): "1\n"}, [("ok", "")], "ok")
-            broken.clear()
-            again = attached(stack, address, clients[0].session, 1, 0, 0)
-            assert again.report() == Report({(1, "stdout"): "1\n"}, [("ok", "")], "ok")
-
-    serve_here(tmp_path / "home", talk, workers=2)
+    with ServerHere(tmp_path / "home", workers=2) as server, ExitStack() as stack:
+        clients = [stack.enter_context(RawClient(server.address).log_in()) for _ in gates]
+        for client, gate in zip(clients, gates):
+            client.submit(py_code(gate.code + "print(1)"))
+            client.expect("started")
+        broken.append(clients[0].session)
+        clients[0].expect_end()  # nothing is said of its job
+        for gate in gates:
+            gate.open()
+        assert clients[1].report() == Report({(1, "stdout"): "1\n"}, [("ok", "")], "ok")
+        broken.clear()
+        again = attached(stack, server.address, clients[0].session, 1, 0, 0)
+        assert again.report() == Report({(1, "stdout"): "1\n"}, [("ok", "")], "ok")
 
 
 def test_a_disk_that_does_not_answer_ends_the_connection_in_time(tmp_path, monkeypatch, hangs):
     monkeypatch.setattr(followed_output, "_sizes", lambda _: hangs.wait())
 
-    def talk(address: str) -> None:
-        with RawClient(address).log_in() as client:
-            client.submit(py_code("print(1)"))
-            client.expect("started")
-            client.expect_end()
-
-    serve_here(tmp_path / "home", talk, heartbeat=1)
+    with ServerHere(tmp_path / "home", heartbeat=1) as server, RawClient(server.address).log_in() as client:
+        client.submit(py_code("print(1)"))
+        client.expect("started")
+        client.expect_end()
 
 
 def test_the_beginning_of_a_line_waits_for_the_next_look_however_late_that_is(tmp_path, monkeypatch):
@@ -173,19 +158,16 @@ def test_the_beginning_of_a_line_waits_for_the_next_look_however_late_that_is(tm
     gate = Gate(tmp_path / "gate")
     code = f"import sys\nsys.stdout.write('one ')\n{gate.code}sys.stdout.write('line\\n')"
 
-    def talk(address: str) -> None:
-        with RawClient(address).log_in() as client:
-            client.submit(py_code(code))
-            wait_until(lambda: has_printed(tmp_path / "home"))
-            count = len(looks)
-            wait_until(lambda: len(looks) > count)
-            gate.open()
-            texts = []
-            while (element := client.element()).tag != "ended":
-                texts += [element.text] if element.tag == "output" else []
-            assert texts == ["one line\n"]
-
-    serve_here(tmp_path / "home", talk)
+    with ServerHere(tmp_path / "home") as server, RawClient(server.address).log_in() as client:
+        client.submit(py_code(code))
+        wait_until(lambda: has_printed(tmp_path / "home"))
+        count = len(looks)
+        wait_until(lambda: len(looks) > count)
+        gate.open()
+        texts = []
+        while (element := client.element()).tag != "ended":
+            texts += [element.text] if element.tag == "output" else []
+        assert texts == ["one line\n"]
 
 
 def has_printed(home: Path) -> bool:

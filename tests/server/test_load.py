@@ -18,12 +18,12 @@ import resource
 import termios
 
 from support.frames import frame
-from support.in_process import serve_here
 from support.job_code import Gate
 from support.job_server import JobServer, QuickServer, states
 from support.process import PATIENCE
 from support.raw_client import RawClient, connect, osuser_login, py_code, run
 from support.scripted_server import Disconnected
+from support.server_here import ServerHere
 from support.usage import memory_of
 from support.waiting import wait_until
 
@@ -75,21 +75,18 @@ def test_silent_connections_are_closed_in_time_and_disturb_nobody(tmp_path):
     login_seconds = 1.0
     beginnings = [b"", b"\x00\x00", frame(osuser_login())[:-1]]
 
-    def talk(address: str) -> None:
-        with ExitStack() as stack:
-            silent = [stack.enter_context(RawClient(address)) for _ in range(SILENT)]
-            before = time.monotonic()
-            for number, client in enumerate(silent):
-                client.sock.sendall(beginnings[number % len(beginnings)])
-            with RawClient(address).log_in() as honest:
-                honest.submit(py_code("1"))
-                assert honest.report().ended == "ok"
-            assert any(map(is_open, silent)) or time.monotonic() - before > login_seconds
-            for client in silent:
-                client.expect_end()
-            assert time.monotonic() - before > login_seconds / 2
-
-    serve_here(tmp_path / "home", talk, login_timeout=login_seconds)
+    with ServerHere(tmp_path / "home", login_timeout=login_seconds) as server, ExitStack() as stack:
+        silent = [stack.enter_context(RawClient(server.address)) for _ in range(SILENT)]
+        before = time.monotonic()
+        for number, client in enumerate(silent):
+            client.sock.sendall(beginnings[number % len(beginnings)])
+        with RawClient(server.address).log_in() as honest:
+            honest.submit(py_code("1"))
+            assert honest.report().ended == "ok"
+        assert any(map(is_open, silent)) or time.monotonic() - before > login_seconds
+        for client in silent:
+            client.expect_end()
+        assert time.monotonic() - before > login_seconds / 2
 
 
 def test_a_client_that_does_not_read_costs_the_server_no_memory(server):
@@ -163,7 +160,8 @@ def test_a_server_can_stop_while_it_is_closing_a_connection(tmp_path):
             with pytest.raises(Disconnected):  # after which the server waits a second for the client to close, too
                 client.receive()
 
-        serve_here(tmp_path / "home", talk, login_timeout=0.1)
+        with ServerHere(tmp_path / "home", login_timeout=0.1) as server:
+            talk(server.address)
     gc.collect()  # which is when asyncio warns of a connection that was left open
 
 

@@ -19,7 +19,6 @@ from headless.server.journal import Journal
 from support import scram
 from support.credentials import HASH
 from support.homes import R41, make_home
-from support.in_process import serve_here
 from support.job_server import JobServer, QuickServer
 from support.journals import Record, batch, over
 from support.process import PATIENCE, current_user
@@ -34,6 +33,7 @@ from support.raw_client import (
     response,
     run,
 )
+from support.server_here import ServerHere
 from support.sockets import reset
 from support.waiting import wait_until
 
@@ -95,19 +95,17 @@ def test_a_batch_whose_files_are_being_looked_for(tmp_path, monkeypatch, hang):
             hang()
         check_scripts(home, account, jobs, seconds)
 
-    def talk(address: str) -> None:
-        (tmp_path / "home" / "py" / "x.py").touch()
-        with RawClient(address).log_in() as client:
-            client.send(in_jobs(*["<py_file>x.py</py_file>"] * 2))
-            wait_until(lambda: hang.calls)
-            assert_sessions_run(address)
-            assert_sessions_run(address, "<py_file>x.py</py_file>")  # there is another thread
-            hang.end.set()
-            client.expect("accepted")
-
     monkeypatch.setattr(entrance, "_SECONDS", FOR_EVER)
     monkeypatch.setattr(entrance, "check_scripts", check)
-    serve_here(tmp_path / "home", talk)
+    with ServerHere(tmp_path / "home") as server:
+        (tmp_path / "home" / "py" / "x.py").touch()
+        with RawClient(server.address).log_in() as client:
+            client.send(in_jobs(*["<py_file>x.py</py_file>"] * 2))
+            wait_until(lambda: hang.calls)
+            assert_sessions_run(server.address)
+            assert_sessions_run(server.address, "<py_file>x.py</py_file>")  # there is another thread
+            hang.end.set()
+            client.expect("accepted")
 
 
 @pytest.mark.large
@@ -137,29 +135,27 @@ def test_a_name_service_that_hangs_which_is_asked_one_question_of_each_user_at_a
         hang(name)
         return True
 
-    def talk(address: str) -> None:
-        waiting = [RawClient(address) for _ in range(5)]
-        for client in waiting:
-            client.send(osuser_login())
-        wait_until(lambda: hang.calls)
-        for _ in range(5):
-            with RawClient(address) as client:
-                client.send(osuser_login("stranger"))
-                client.expect_refusal("busy")
-        for _ in range(5):
-            log_in_by_password(address)
-        assert hang.calls == [(current_user(),)]
-        hang.end.set()
-        for client in waiting:
-            with client:
-                client.expect("welcome")
-
     home = make_home(tmp_path / "home", R41)
     with closing(home.database()) as database, database:
         Accounts(database).add(Account("R42", None, keys_from_hash(HASH.encode())))
     monkeypatch.setattr(authentication, "_NAME_SECONDS", FOR_EVER)
     monkeypatch.setattr(peer, "is_user", is_user)
-    serve_here(tmp_path / "home", talk)
+    with ServerHere(tmp_path / "home") as server:
+        waiting = [RawClient(server.address) for _ in range(5)]
+        for client in waiting:
+            client.send(osuser_login())
+        wait_until(lambda: hang.calls)
+        for _ in range(5):
+            with RawClient(server.address) as client:
+                client.send(osuser_login("stranger"))
+                client.expect_refusal("busy")
+        for _ in range(5):
+            log_in_by_password(server.address)
+        assert hang.calls == [(current_user(),)]
+        hang.end.set()
+        for client in waiting:
+            with client:
+                client.expect("welcome")
 
 
 def test_a_list_of_sessions_that_takes_long(tmp_path, monkeypatch, hang):
@@ -167,17 +163,14 @@ def test_a_list_of_sessions_that_takes_long(tmp_path, monkeypatch, hang):
         hang(*arguments)
         return []
 
-    def talk(address: str) -> None:
-        with RawClient(address).log_in() as client:
-            client.send("<sessions/>")
-            wait_until(lambda: hang.calls)
-            assert_sessions_run(address)
-            hang.end.set()
-            assert client.element().tag == "ended"
-
     monkeypatch.setattr("headless.server.store._READ_SECONDS", FOR_EVER)
     monkeypatch.setattr(Journal, "batches_of", batches_of)
-    serve_here(tmp_path / "home", talk)
+    with ServerHere(tmp_path / "home") as server, RawClient(server.address).log_in() as client:
+        client.send("<sessions/>")
+        wait_until(lambda: hang.calls)
+        assert_sessions_run(server.address)
+        hang.end.set()
+        assert client.element().tag == "ended"
 
 
 def test_a_list_of_sessions_is_read_in_pieces_and_is_whole_all_the_same(tmp_path, monkeypatch):
@@ -186,15 +179,6 @@ def test_a_list_of_sessions_is_read_in_pieces_and_is_whole_all_the_same(tmp_path
     def record(*arguments):
         pieces.append(batches_of(*arguments))
         return pieces[-1]
-
-    def talk(address: str) -> None:
-        with RawClient(address).log_in() as client:
-            client.send("<sessions/>")
-            listed = []
-            while (element := client.element()).tag == "listed":
-                listed.append(element.attrib["session"])
-        assert listed == expected
-        assert [len(piece) for piece in pieces] == [10, 10, 5, 0]  # more is not held for a client that does not read
 
     home = make_home(tmp_path / "home", R41)
     with closing(home.database()) as database, database:
@@ -209,7 +193,14 @@ def test_a_list_of_sessions_is_read_in_pieces_and_is_whole_all_the_same(tmp_path
     monkeypatch.setattr(Journal, "batches_of", record)
     monkeypatch.setattr(requests, "_LISTED_AT_ONCE", 10)
     monkeypatch.setattr(BatchQueue, "_start_next", lambda _: None)  # what waits stays as it is
-    serve_here(tmp_path / "home", talk)
+    with ServerHere(tmp_path / "home") as server:
+        with RawClient(server.address).log_in() as client:
+            client.send("<sessions/>")
+            listed = []
+            while (element := client.element()).tag == "listed":
+                listed.append(element.attrib["session"])
+        assert listed == expected
+        assert [len(piece) for piece in pieces] == [10, 10, 5, 0]  # more is not held for a client that does not read
 
 
 @pytest.fixture
@@ -277,15 +268,13 @@ def test_sessions_that_are_too_old_are_removed_a_few_at_a_time_with_room_for_oth
         pieces.append(prune(*arguments))
         return pieces[-1]
 
-    def talk(address: str) -> None:
-        wait_until(lambda: pieces)
-        assert_sessions_run(address)
-        assert [len(piece) for piece in pieces] == [10]  # and the next ones after the pause
-
     monkeypatch.setattr(Journal, "prune", record)
     monkeypatch.setattr(retention, "_AT_ONCE", 10)
     monkeypatch.setattr(retention, "_PAUSE_SECONDS", FOR_EVER)
-    serve_here(old.folder, talk, retention_days=1)
+    with ServerHere(old.folder, retention_days=1) as server:
+        wait_until(lambda: pieces)
+        assert_sessions_run(server.address)
+        assert [len(piece) for piece in pieces] == [10]  # and the next ones after the pause
 
 
 @pytest.mark.large

@@ -12,7 +12,6 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
-from typing import IO
 
 import pytest
 
@@ -24,7 +23,6 @@ from headless.server.errors import HomeError, HomeReplaced
 from headless.server.home import Home
 from headless.server.home_lock import HeldFiles
 from headless.server.store import Store, StoreUncertain
-from support import in_process
 from support.crashes import check, printed, recorded, submitted, traced, wait_until_quiet
 from support.homes import R41, make_home
 from support.job_code import Gate
@@ -249,22 +247,9 @@ def test_what_was_committed_to_a_database_that_is_not_there_any_more_is_uncertai
 @pytest.mark.slow
 def test_a_server_that_has_nothing_to_do_ends_too(tmp_path, monkeypatch):
     monkeypatch.setattr(server_module, "_STATUS_SECONDS", 0.05)
-    ended: list[int] = []
-
-    def talk(_address: str) -> None:
+    with ServerHere(tmp_path / "home") as server:
         (tmp_path / "home" / "lock").unlink()
-        wait_until(lambda: ended)
-
-    def make_and_lock(*args) -> Home:
-        home = make_home(*args)
-        home.held.on_replaced = lambda: ended.append(1)
-        locks.append(home.lock())
-        return home
-
-    locks: list[IO[bytes]] = []
-    monkeypatch.setattr(in_process, "make_home", make_and_lock)
-    in_process.serve_here(tmp_path / "home", talk)
-    locks.pop().close()
+        assert server.wait() == 1
 
 
 def test_what_was_replaced_once_stays_so(tmp_path):

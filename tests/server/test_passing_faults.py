@@ -14,9 +14,9 @@ from headless.protocol.vocabulary import MODULE, PY_FILE, Job
 from headless.server import batch_queue
 from headless.server.jobs import JobRefused, script_of
 from support.homes import R41, make_home
-from support.in_process import serve_here
 from support.job_code import Gate
 from support.raw_client import RawClient, in_jobs, py_code
+from support.server_here import ServerHere
 from support.waiting import wait_until
 
 FINAL = [number for number in errno.errorcode if is_final(OSError(number, ""))]
@@ -85,13 +85,13 @@ def test_a_batch_is_busy_and_a_job_waits_until_the_fault_has_passed(tmp_path, ho
     monkeypatch.setattr(batch_queue, "_PAUSE_MAX", 0.02)
     gate = Gate(tmp_path / "gate")
 
-    def talk(address: str) -> None:
+    with ServerHere(home.folder) as server:
         for fault.number in PASSING:
-            with RawClient(address).log_in() as client:
+            with RawClient(server.address).log_in() as client:
                 client.send(in_jobs(BATCH))
                 client.expect_refusal("busy")
         fault.number = 0
-        with RawClient(address).log_in() as client:
+        with RawClient(server.address).log_in() as client:
             client.submit(py_code(gate.code), BATCH)
             client.expect("started")
             fault.number = PASSING[0]
@@ -103,5 +103,3 @@ def test_a_batch_is_busy_and_a_job_waits_until_the_fault_has_passed(tmp_path, ho
                 wait_until(lambda: fault.met >= 3)  # by then a verdict would have come
             fault.number = 0
             assert client.report().finished == [("ok", "")]
-
-    serve_here(home.folder, talk)

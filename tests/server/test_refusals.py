@@ -9,7 +9,6 @@ import struct
 import pytest
 
 from support.frames import frame
-from support.in_process import serve_here
 from support.job_code import Gate
 from support.job_server import states
 from support.raw_client import (
@@ -24,6 +23,7 @@ from support.raw_client import (
     run,
 )
 from support.scram import WRONG_PROOF
+from support.server_here import ServerHere
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -175,9 +175,6 @@ def test_a_link_to_another_file_below_py_is_a_file_like_others(server):
 
 
 def test_a_file_name_that_no_file_can_have_is_the_callers_to_correct(tmp_path):
-    def talk(address):
-        with RawClient(address).log_in() as client:
-            client.send(in_jobs(f"<py_file>{'x' * 300}</py_file>"))
-            client.expect_refusal("jobs")
-
-    serve_here(tmp_path / "home", talk)
+    with ServerHere(tmp_path / "home") as server, RawClient(server.address).log_in() as client:
+        client.send(in_jobs(f"<py_file>{'x' * 300}</py_file>"))
+        client.expect_refusal("jobs")

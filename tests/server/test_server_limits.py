@@ -17,11 +17,11 @@ from headless.server.admission import Admission, BytesInFlight
 from headless.server.errors import Busy
 from headless.server.settings import Settings
 from support.homes import make_home
-from support.in_process import serve_here
 from support.job_code import Gate
 from support.job_server import QuickServer
 from support.process import current_user
 from support.raw_client import RawClient, in_jobs, osuser_login, py_code, run
+from support.server_here import ServerHere
 from support.waiting import wait_until
 
 MIB = 1024 * 1024
@@ -37,7 +37,8 @@ def serve(tmp_path, talk, **settings) -> None:
         with ExitStack() as stack:
             talk(lambda source="": stack.enter_context(RawClient(address, source)))
 
-    serve_here(tmp_path / "home", run_talk, **settings)
+    with ServerHere(tmp_path / "home", **settings) as server:
+        run_talk(server.address)
 
 
 def is_let_in(enter, source: str = "") -> bool:

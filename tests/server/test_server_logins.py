@@ -12,11 +12,11 @@ from headless.server import peer
 from headless.server.accounts import Account, keys_from_hash
 from support import scram
 from support.credentials import HASH, PASSWORD, hash_of
-from support.in_process import serve_here
 from support.job_server import QuickServer
 from support.process import current_user, other_user
 from support.raw_client import RAW_NONCE, RawClient, challenge_login, connect, in_jobs, osuser_login, py_code, response
 from support.scram import WRONG_PROOF
+from support.server_here import ServerHere
 
 pytestmark = pytest.mark.slow
 
@@ -102,22 +102,16 @@ def test_trust_is_for_connections_whose_owner_cannot_be_known(tmp_path, monkeypa
             raise peer.OwnerUnknown("this platform keeps it to itself")
         return owner
 
-    def talk(address):
-        with RawClient(address) as client:
-            assert client.ask(osuser_login()).tag == answer
-
     monkeypatch.setattr(peer, "owner_uid", owner_of)
-    serve_here(tmp_path / "home", talk, trust_osuser=trust)
+    with ServerHere(tmp_path / "home", trust_osuser=trust) as server, RawClient(server.address) as client:
+        assert client.ask(osuser_login()).tag == answer
 
 
 def test_osuser_is_for_clients_on_the_same_machine(tmp_path, monkeypatch):
-    def talk(address):
-        with RawClient(address) as client:
-            client.send(osuser_login())
-            client.expect_refusal("login")
-
     monkeypatch.setattr(peer, "is_loopback", lambda _host: False)
-    serve_here(tmp_path / "home", talk, trust_osuser=True)
+    with ServerHere(tmp_path / "home", trust_osuser=True) as server, RawClient(server.address) as client:
+        client.send(osuser_login())
+        client.expect_refusal("login")
 
 
 # challenge

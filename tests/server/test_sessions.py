@@ -11,11 +11,11 @@ import pytest
 from headless.server import followed_output
 from headless.server.tail import Piece, read_piece
 from support.frames import frame
-from support.in_process import serve_here
 from support.job_code import Gate
 from support.job_server import states
 from support.raw_client import RawClient, challenge_login, connect, in_jobs, osuser_login, py_code, run
 from support.scripted_server import Disconnected
+from support.server_here import ServerHere
 from support.sockets import reset
 from support.waiting import wait_until
 
@@ -35,18 +35,16 @@ def test_accepted_is_sent_when_the_batch_is_in_the_journal(server):
 def test_a_batch_that_cannot_be_recorded_is_not_accepted_and_does_not_run(tmp_path):
     marker = tmp_path / "marker"
 
-    def talk(address):
+    with ServerHere(tmp_path / "home", logs_traceback=True, workers=1) as server:
         with closing(sqlite3.connect(tmp_path / "home" / "planta.sqlite")) as database:
             database.execute("CREATE TRIGGER full BEFORE INSERT ON jobs BEGIN SELECT RAISE(ABORT, 'full'); END")
-            with RawClient(address).log_in() as client:
+            with RawClient(server.address).log_in() as client:
                 client.send(in_jobs(py_code(f"open({str(marker)!r}, 'w')")))
                 client.expect_refusal("busy")
             database.execute("DROP TRIGGER full")
-        with RawClient(address).log_in() as client:
+        with RawClient(server.address).log_in() as client:
             client.submit(py_code("1"))
             assert client.report().ended == "ok"
-
-    serve_here(tmp_path / "home", talk, workers=1)
     assert not marker.exists()
 
 
@@ -104,19 +102,20 @@ def test_a_client_that_does_not_read_holds_up_neither_its_jobs_nor_others(server
 def test_a_session_lasts_and_shows_it_whenever_there_is_nothing_else_to_send(tmp_path):
     gate = Gate(tmp_path / "gate")
 
-    def talk(address):
-        with RawClient(address).log_in() as running, RawClient(address).log_in() as waiting:
-            assert running.receive() == "<alive/>"
-            running.submit(py_code(gate.code))
-            running.expect("started")
-            waiting.submit(py_code("1"))
-            received = running.receive(), waiting.receive()
-            gate.open()
-            assert received == ("<alive/>", "<alive/>")
-            assert running.report().ended == waiting.report().ended == "ok"
-
     # The time to log in is over when the second `alive` comes.
-    serve_here(tmp_path / "home", talk, heartbeat=0.3, workers=1, login_timeout=0.5)
+    with (
+        ServerHere(tmp_path / "home", heartbeat=0.3, workers=1, login_timeout=0.5) as server,
+        RawClient(server.address).log_in() as running,
+        RawClient(server.address).log_in() as waiting,
+    ):
+        assert running.receive() == "<alive/>"
+        running.submit(py_code(gate.code))
+        running.expect("started")
+        waiting.submit(py_code("1"))
+        received = running.receive(), waiting.receive()
+        gate.open()
+        assert received == ("<alive/>", "<alive/>")
+        assert running.report().ended == waiting.report().ended == "ok"
 
 
 BEGINNINGS = {
@@ -127,15 +126,13 @@ BEGINNINGS = {
 
 
 def test_a_connection_is_closed_that_sends(tmp_path):
-    def talk(address):
+    with ServerHere(tmp_path / "home", login_timeout=0.1) as server:
         for data in BEGINNINGS.values():
-            with RawClient(address) as client:
+            with RawClient(server.address) as client:
                 client.sock.sendall(data)
                 with pytest.raises((Disconnected, ConnectionError)):  # not the socket's time-out
                     client.expect("challenge")
                     client.receive()
-
-    serve_here(tmp_path / "home", talk, login_timeout=0.1)
 
 
 def test_output_is_told_whole_when_there_is_no_descriptor_to_read_it_with_for_a_while(tmp_path, monkeypatch):
@@ -150,10 +147,7 @@ def test_output_is_told_whole_when_there_is_no_descriptor_to_read_it_with_for_a_
 
     monkeypatch.setattr(followed_output, "read_piece", read_later)
 
-    def talk(address):
-        with RawClient(address).log_in() as client:
-            client.submit(py_code("print(42)"))
-            assert client.report() == ({(1, "stdout"): "42\n"}, [("ok", "")], "ok")
-
-    serve_here(tmp_path / "home", talk)
+    with ServerHere(tmp_path / "home") as server, RawClient(server.address).log_in() as client:
+        client.submit(py_code("print(42)"))
+        assert client.report() == ({(1, "stdout"): "42\n"}, [("ok", "")], "ok")
     assert left <= 0

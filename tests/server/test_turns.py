@@ -16,7 +16,6 @@ from headless.server.accounts import Account, keys_from_hash
 from support import scram
 from support.credentials import HASH
 from support.frames import frame
-from support.in_process import serve_here
 from support.job_server import QuickServer
 from support.raw_client import RAW_NONCE, RawClient, challenge_login, connect, in_jobs, osuser_login, py_code, response
 from support.scram import WRONG_PROOF
@@ -112,16 +111,13 @@ def test_what_comes_while_the_name_service_is_asked_is_refused(tmp_path, monkeyp
         time.sleep(0.1)  # in which the server gets it
         return True
 
-    def talk(address: str) -> None:
-        with RawClient(address) as client:
-            client.send(osuser_login())
-            assert asked.wait(10)
-            client.sock.sendall(early)
-            is_sent.set()
-            client.expect_refusal("protocol")
-
     monkeypatch.setattr(peer, "is_user", is_user)
-    serve_here(tmp_path / "home", talk)
+    with ServerHere(tmp_path / "home") as server, RawClient(server.address) as client:
+        client.send(osuser_login())
+        assert asked.wait(10)
+        client.sock.sendall(early)
+        is_sent.set()
+        client.expect_refusal("protocol")
 
 
 # Guesses

@@ -10,12 +10,12 @@ import pytest
 from headless.server.accounts import Account
 from headless.server.batch_queue import BatchQueue
 from support.homes import R41, make_home
-from support.in_process import serve_here
 from support.job_code import Gate
 from support.job_server import QuickServer, journal, states
 from support.journals import Record, over, silent
 from support.process import current_user
 from support.raw_client import RawClient, connect, py_code
+from support.server_here import ServerHere
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -179,16 +179,17 @@ def test_a_batch_that_was_cancelled_while_it_waited_does_not_start_whatever_is_r
     monkeypatch.setattr(BatchQueue, "_see_to", see_to_and_forget)
     gate, mark = Gate(tmp_path / "gate"), tmp_path / "mark"
 
-    def talk(address: str) -> None:
-        with RawClient(address).log_in() as first, RawClient(address).log_in() as second:
-            first.submit(py_code(gate.code))
-            first.expect("started")
-            second.submit(py_code(f"open({str(mark)!r}, 'w')"))
-            with RawClient(address).log_in() as client:
-                client.send(f'<cancel session="{second.session}"/>')
-                assert client.expect("cancelled").attrib["state"] == "queued"
-            gate.open()
-            first.report()
-
-    serve_here(tmp_path / "home", talk, workers=1)
+    with (
+        ServerHere(tmp_path / "home", workers=1) as server,
+        RawClient(server.address).log_in() as first,
+        RawClient(server.address).log_in() as second,
+    ):
+        first.submit(py_code(gate.code))
+        first.expect("started")
+        second.submit(py_code(f"open({str(mark)!r}, 'w')"))
+        with RawClient(server.address).log_in() as client:
+            client.send(f'<cancel session="{second.session}"/>')
+            assert client.expect("cancelled").attrib["state"] == "queued"
+        gate.open()
+        first.report()
     assert not mark.exists()

@@ -22,13 +22,21 @@ from support.process import PATIENCE
 
 class ServerHere(QuickServer):
     """What QuickServer offers. Only, it cannot be killed: the next server finds the same where this one was stopped
-    with `ends_jobs=False`. Who replaces a constant of its modules has to do that before it starts."""
+    with `ends_jobs=False`. Who replaces a constant of its modules has to do that before it starts. In the end its
+    log has no traceback, or one with `logs_traceback`."""
 
     def __init__(
-        self, home: Path, *, accounts: tuple[Account, ...] = (), ends_jobs: bool = True, **settings: Any
+        self,
+        home: Path,
+        *,
+        accounts: tuple[Account, ...] = (),
+        ends_jobs: bool = True,
+        logs_traceback: bool = False,
+        **settings: Any,
     ) -> None:
         super().__init__(home, accounts=accounts, ends_jobs=ends_jobs)
         self.settings = settings
+        self._logs_traceback = logs_traceback
 
     def __enter__(self) -> ServerHere:
         super().__enter__()
@@ -54,7 +62,7 @@ class ServerHere(QuickServer):
         """Returns when the server has ended. What `headless serve` would end with."""
         self._end.result(PATIENCE)
         self.log = self._log.getvalue()
-        assert "Traceback" not in self.log, self.log
+        assert self._logs_traceback == ("Traceback" in self.log), self.log
         return 1 if self._home.held.replaced else 0
 
     def crash(self) -> None:
