@@ -21,7 +21,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from headless.server.accounts import Account, keys_from_password
 from support.dialogues import attribute
-from support.homes import make_home
 from support.scripted_server import Peer
 from support.server_here import ServerHere
 
@@ -47,16 +46,11 @@ def main() -> None:
     times: dict[str, list[tuple[float, float]]] = {"R42": [], "R99": []}
     turns = [user for user in times for _ in range(ROUNDS)]
     random.shuffle(turns)
-
-    def talk(address: str) -> None:
-        for user in turns:
-            times[user].append(attempt(address, user))
-
     with tempfile.TemporaryDirectory() as folder, patch("headless.server.throttle._delay_after", lambda _: 0.0):
-        home = Path(folder) / "home"
-        make_home(home, Account("R42", None, keys_from_password("correct horse")))
-        with ServerHere(home) as server:
-            talk(server.address)
+        r42 = Account("R42", None, keys_from_password("correct horse"))
+        with ServerHere(Path(folder) / "home", accounts=(r42,)) as server:
+            for user in turns:
+                times[user].append(attempt(server.address, user))
     for step, what in enumerate(("to the challenge", "to the refusal")):
         known, unknown = (statistics.median(pair[step] for pair in times[user]) for user in times)
         spread = statistics.stdev(pair[step] for pair in times["R42"])

@@ -136,15 +136,14 @@ def planted(tmp_path, caplog, plant) -> list[logging.LogRecord]:
         await begin(server)
         plant(asyncio.get_running_loop())
 
-    def talk(address):
-        with RawClient(address).log_in() as client:
-            client.submit(py_code("1"))
-            assert client.report().ended == "ok"
-
     with caplog.at_level(logging.WARNING), pytest.MonkeyPatch.context() as patch:
         patch.setattr(Server, "begin", begin_and_plant)
-        with ServerHere(tmp_path / "home", logs_traceback=True) as server:
-            talk(server.address)
+        with (
+            ServerHere(tmp_path / "home", logs_traceback=True) as server,
+            RawClient(server.address).log_in() as client,
+        ):
+            client.submit(py_code("1"))
+            assert client.report().ended == "ok"
     return caplog.records
 
 

@@ -153,15 +153,10 @@ def test_a_session_costs_little_that_waits_for_its_client_or_in_the_queue(server
 
 @pytest.mark.version("asyncio")
 def test_a_server_can_stop_while_it_is_closing_a_connection(tmp_path):
-    with ExitStack() as stack:
-
-        def talk(address: str) -> None:
-            client = stack.enter_context(RawClient(address))
-            with pytest.raises(Disconnected):  # after which the server waits a second for the client to close, too
-                client.receive()
-
-        with ServerHere(tmp_path / "home", login_timeout=0.1) as server:
-            talk(server.address)
+    with ExitStack() as stack, ServerHere(tmp_path / "home", login_timeout=0.1) as server:
+        client = stack.enter_context(RawClient(server.address))
+        with pytest.raises(Disconnected):  # after which the server waits a second for the client to close, too
+            client.receive()
     gc.collect()  # which is when asyncio warns of a connection that was left open
 
 

@@ -12,14 +12,13 @@ from contextlib import closing
 import pytest
 
 from headless.server import authentication, entrance, peer, requests, retention
-from headless.server.accounts import Account, Accounts, keys_from_hash
 from headless.server.batch_queue import BatchQueue
 from headless.server.jobs import check_scripts
 from headless.server.journal import Journal
 from support import scram
 from support.credentials import HASH
 from support.homes import R41, make_home
-from support.job_server import JobServer, QuickServer
+from support.job_server import R42, JobServer, QuickServer
 from support.journals import Record, batch, over
 from support.process import PATIENCE, current_user
 from support.raw_client import (
@@ -135,12 +134,9 @@ def test_a_name_service_that_hangs_which_is_asked_one_question_of_each_user_at_a
         hang(name)
         return True
 
-    home = make_home(tmp_path / "home", R41)
-    with closing(home.database()) as database, database:
-        Accounts(database).add(Account("R42", None, keys_from_hash(HASH.encode())))
     monkeypatch.setattr(authentication, "_NAME_SECONDS", FOR_EVER)
     monkeypatch.setattr(peer, "is_user", is_user)
-    with ServerHere(tmp_path / "home") as server:
+    with ServerHere(tmp_path / "home", accounts=(R42,)) as server:
         waiting = [RawClient(server.address) for _ in range(5)]
         for client in waiting:
             client.send(osuser_login())

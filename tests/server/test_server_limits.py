@@ -32,13 +32,8 @@ pytestmark = pytest.mark.slow
 
 def serve(tmp_path, talk, **settings) -> None:
     """Runs `talk(enter)`, in which `enter()` is a new connection."""
-
-    def run_talk(address: str) -> None:
-        with ExitStack() as stack:
-            talk(lambda source="": stack.enter_context(RawClient(address, source)))
-
-    with ServerHere(tmp_path / "home", **settings) as server:
-        run_talk(server.address)
+    with ServerHere(tmp_path / "home", **settings) as server, ExitStack() as stack:
+        talk(lambda source="": stack.enter_context(RawClient(server.address, source)))
 
 
 def is_let_in(enter, source: str = "") -> bool:

@@ -28,7 +28,7 @@ Ended = CompletedProcess[str]
 _WAKE = getattr(signal, "SIGUSR1", None)  # wakes a steered call whose time has passed; Windows has none
 # What commands handle to the end of their process. Who runs the tests would go on handling it, and take the children of
 # other tests.
-_NAMES = ("SIGUSR1", "SIGUSR2", "SIGCHLD")
+_NAMES = ("SIGBREAK", "SIGUSR1", "SIGUSR2", "SIGCHLD")
 _HANDLED = ENDING_SIGNALS + [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
 
 
