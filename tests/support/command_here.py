@@ -139,12 +139,6 @@ class _SteeredWaiter(Waiter):
         self.check()
 
 
-def _end_of_call(main: Callable[[], int], **options: Any) -> Ended:
-    done = _end_of(main, **options)
-    assert "Traceback" not in done.stdout + done.stderr
-    return done
-
-
 def _end_of(
     main: Callable[[], int],
     *,
@@ -163,7 +157,8 @@ def _end_of(
         stderr = stack.enter_context(_open())
         for name, stream in (("stdin", given), ("stdout", stdout), ("stderr", stderr)):
             stack.enter_context(patch.object(sys, name, stream))
-        stack.enter_context(patch.dict(os.environ, env or {}, clear=env is not None))
+        if env is not None:
+            stack.enter_context(patch.dict(os.environ, env, clear=True))
         stack.callback(sys.modules.pop, "planta_wire", None)  # the file of PLANTA_WIRE
         stack.enter_context(patch.object(sys, "path", sys.path[:]))
         if folder is not None:
@@ -174,6 +169,13 @@ def _end_of(
         code = main()
         shown, complaints = _content(stdout), _content(stderr)
     return CompletedProcess((), code, shown, complaints)
+
+
+def _end_of_call(main: Callable[[], int], **options: Any) -> Ended:
+    """The same of a call, which never shows a traceback; a rehearsal may show one of a job."""
+    done = _end_of(main, **options)
+    assert "Traceback" not in done.stdout + done.stderr
+    return done
 
 
 def _open(path: Path | None = None) -> Any:
