@@ -291,7 +291,7 @@ def test_a_package_that_cannot_be_loaded_now_is_not_for_a_person(broken_package,
         ("SyntaxError('invalid syntax')", 2),
     ):
         script = broken_package(problem)
-        monkeypatch.syspath_prepend(str(script.parent))
+        monkeypatch.setattr(sys, "path", [str(script.parent), *sys.path])
         with pytest.raises(Ended) as ended:
             runpy.run_path(str(script), run_name="planta_headless")
         assert ended.value.args == (code,), problem

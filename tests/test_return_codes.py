@@ -5,6 +5,7 @@ the process ends with the code is at the end of this file.
 
 from __future__ import annotations
 
+import os
 import socket
 
 import pytest
@@ -337,7 +338,7 @@ def test_the_name_of_an_osuser_login_does_not_come_from_the_environment(client, 
             server.address,
             "-c",
             "pass",
-            env={"LOGNAME": "mallory", "USER": "mallory"},
+            env={**os.environ, "LOGNAME": "mallory", "USER": "mallory"},
         ).returncode
         == 0
     )

@@ -10,7 +10,7 @@ import pytest
 
 from headless.client import enquiry
 from headless.outcome import ParameterError
-from support.in_process import run_here
+from support.command_here import headless
 from support.process import SCRIPT
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="files and users of cron")
@@ -28,7 +28,7 @@ def check(place, *calls):
     """The rules that the findings are of."""
     lines = [f"{number} 2 * * * {sys.executable} {SCRIPT} {call} || echo $?\n" for number, call in enumerate(calls)]
     (place / "crontab").write_text("".join(lines))
-    done = run_here("check", "--connect", "--json", str(place / "crontab"))
+    done = headless("check", "--connect", "--json", str(place / "crontab"))
     assert done.stderr == ""
     return [json.loads(line)["rule"] for line in done.stdout.splitlines()]
 
@@ -63,5 +63,5 @@ def test_a_login_that_is_refused_is_an_error_and_one_that_fails_otherwise_a_warn
 
         monkeypatch.setattr(enquiry, "run", fail)
         assert check(place, good(place)) == ["login"]
-        found = json.loads(run_here("check", "--connect", "--json", str(place / "crontab")).stdout)
+        found = json.loads(headless("check", "--connect", "--json", str(place / "crontab")).stdout)
         assert found["severity"] == severity

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from support.in_process import run_here
+from support.command_here import headless
 from support.process import SCRIPT
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="files of Linux")
@@ -22,7 +22,7 @@ def rules(place, command, mode):
     unit.write_text(
         f"[Unit]\nDescription=planta_headless.py\n[Service]\nType=oneshot\nWorkingDirectory={place}\nExecStart={command}{script}\n"
     )
-    done = run_here("check", "--json", str(unit))
+    done = headless("check", "--json", str(unit))
     assert done.stderr == ""
     return [json.loads(line)["rule"] for line in done.stdout.splitlines()]
 
