@@ -242,12 +242,12 @@ def test_a_bug_after_the_batch_was_recorded_does_not_make_it_refused(tmp_path, m
 @pytest.mark.parametrize("stops", [False, True], ids=["given up", "stopped"])
 def test_who_cancels_is_told_nothing_if_the_request_may_be_recorded(bench, tmp_path, monkeypatch, stops):
     gate = Gate(tmp_path / "gate")
-    monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", 20 if stops else 0.2)
 
     def talk(address: str) -> None:
         with RawClient(address).log_in() as running, RawClient(address).log_in() as client:
             running.submit(py_code(gate.code))
             running.expect("started")
+            monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", 20 if stops else 0.2)
             bench.database.table = "INTO cancellations"
             bench.database.break_down("COMMIT", BROKEN, late=True)
             client.send(CANCEL.format(running.session))
@@ -283,12 +283,12 @@ def test_who_cancels_what_the_stopped_server_leaves_running_is_told_nothing(benc
 
 def test_a_request_to_cancel_that_is_not_recorded_is_refused(bench, tmp_path, monkeypatch):
     gate = Gate(tmp_path / "gate")
-    monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", 0.2)
 
     def talk(address: str) -> None:
         with RawClient(address).log_in() as running, RawClient(address).log_in() as client:
             running.submit(py_code(gate.code))
             running.expect("started")
+            monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", 0.2)
             bench.database.break_down("BEGIN", LOCKED)
             client.send(CANCEL.format(running.session))
             assert "locked the journal" in client.expect_refusal("busy")

@@ -104,7 +104,7 @@ def test_a_session_lasts_and_shows_it_whenever_there_is_nothing_else_to_send(tmp
 
     # The time to log in is over when the second `alive` comes.
     with (
-        ServerHere(tmp_path / "home", heartbeat=0.3, workers=1, login_timeout=0.5) as server,
+        ServerHere(tmp_path / "home", heartbeat=0.6, workers=1, login_timeout=1.1) as server,
         RawClient(server.address).log_in() as running,
         RawClient(server.address).log_in() as waiting,
     ):

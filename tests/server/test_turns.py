@@ -86,15 +86,16 @@ def test_what_comes_together_with_the_right_response_is_refused(server, early):
 
 
 @pytest.mark.parametrize("early", EARLY)
-def test_what_comes_while_a_guess_has_to_wait_is_refused(patient_server, early):
+def test_what_comes_while_a_guess_has_to_wait_is_refused(patient_server, early, monkeypatch):
     for _ in range(3):
         with connect(patient_server) as client:
             guess(client, "R42")
             client.expect_refusal("login")
+    monkeypatch.setattr(throttle, "_FIRST_DELAY", 1.0)  # time enough to send something meanwhile
     with connect(patient_server) as client:
         client.send(right_answer(client, "R42"))
         waiting = patient_server.server._parts.authenticator._throttle._waiting
-        wait_until(lambda: waiting)  # for half a second
+        wait_until(lambda: waiting)
         client.sock.sendall(early)
         client.expect_refusal("protocol")
 
