@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import sys
@@ -11,13 +12,16 @@ from contextlib import closing
 import pytest
 
 from headless.protocol.vocabulary import FAILED, OK
+from headless.server import retention
 from headless.server.journal import Selection
+from headless.server.store import Store
+from headless.server.threads import Threads
 from support.homes import make_home
 from support.job_server import QuickServer, journal
-from support.journals import batch, end
+from support.journals import batch, end, over
 from support.raw_client import connect, py_code, run
 from support.server_here import ServerHere
-from support.waiting import wait_until
+from support.waiting import in_time, wait_until
 
 DAY = 86400.0
 
@@ -47,6 +51,26 @@ def test_what_is_pruned_is_what_was_over_before_that_time(place, record):
     assert not record.has_session("old")
     sessions = [entry.session for entry in record.entries(Selection())]
     assert sessions == ["queued", "queued", "running", "running", "young", "young"]
+
+
+def test_all_that_are_too_old_go_at_once_with_all_output_of_no_session_however_many(place, record, monkeypatch):
+    monkeypatch.setattr(retention, "_AT_ONCE", 2)
+    monkeypatch.setattr(retention, "_PAUSE_SECONDS", 0)
+    with record._database:
+        for number in range(5):
+            over(record, f"old {number}")
+            (place.folder / "output" / f"of no session {number}").mkdir()
+        over(record, "young")
+        record._database.execute("UPDATE batches SET over = over - ? WHERE session <> 'young'", (4 * DAY,))
+
+    async def prune() -> None:
+        store = Store(place.database, lambda: None)
+        await retention.Retention(place, store, Threads("files", 1, 100), 3.0).prune()
+        store.close(5)
+
+    asyncio.run(in_time(prune()))
+    assert [entry.session for entry in record.entries(Selection())] == ["young"]
+    assert list((place.folder / "output").iterdir()) == []
 
 
 @pytest.mark.slow
