@@ -95,9 +95,9 @@ def test_a_star_stands_for_any_characters_and_all_else_for_itself(pattern, text)
 
 
 def test_a_long_id_costs_no_time_and_is_not_quoted_whole():
-    begin = time.monotonic()
+    begin = time.thread_time()
     said = refusal(Limits(modules=("*a" * 31 + "*b",)), module("a" * 1_000_000 + "c"))
-    assert time.monotonic() - begin < 1
+    assert time.thread_time() - begin < 1  # of the processor, which others may have meanwhile
     assert len(said) < 400
     assert "1000001 characters" in said
 

@@ -104,7 +104,7 @@ def test_others_log_in_meanwhile_by_both_logins_as_quickly_as_ever(tmp_path):
                     proof = scram.proof(HASH.encode(), scram.auth_message("R42", RAW_NONCE, nonce, salt))
                     assert client.ask(response(nonce, proof)).tag == "welcome"
             # 0.1; a loop that waits for the lock would take more than ten a login
-            assert time.monotonic() - before < 5
+            assert time.monotonic() - before < 10
             assert states(server, waiting.session) == []
         assert run(server, py_code("1")).ended == "ok"
 
