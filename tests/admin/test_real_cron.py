@@ -69,7 +69,9 @@ def packages(tmp_path, pytestconfig) -> Packages:
     if subprocess.run(["unshare", "-m", "true"], check=False, stderr=subprocess.DEVNULL).returncode:
         pytest.skip("this machine allows no mount namespace")
     given = os.environ.get("PLANTA_TEST_CRON", "")
-    found = _downloaded(tmp_path, pytestconfig.cache.mkdir("packages"), ["libfaketime", *([] if given else ["cron"])])
+    cache = getattr(pytestconfig, "cache", None)  # which -p no:cacheprovider takes away
+    kept = cache.mkdir("packages") if cache else tmp_path
+    found = _downloaded(tmp_path, kept, ["libfaketime", *([] if given else ["cron"])])
     for package in [*found, *([given] if given.endswith(".deb") else [])]:
         subprocess.run(["dpkg", "-x", str(package), str(tmp_path)], check=True)
     cron = Path(given) if given and not given.endswith(".deb") else tmp_path / "usr/sbin/cron"
