@@ -21,7 +21,7 @@ from support.job_server import QuickServer, journal
 from support.journals import batch, end, over
 from support.raw_client import connect, py_code, run
 from support.server_here import ServerHere
-from support.waiting import in_time, wait_until
+from support.waiting import in_time, until, wait_until
 
 DAY = 86400.0
 
@@ -71,6 +71,28 @@ def test_all_that_are_too_old_go_at_once_with_all_output_of_no_session_however_m
     asyncio.run(in_time(prune()))
     assert [entry.session for entry in record.entries(Selection())] == ["young"]
     assert list((place.folder / "output").iterdir()) == []
+
+
+def test_it_is_done_again_and_again_also_after_a_failure(place, monkeypatch):
+    monkeypatch.setattr(retention, "_EVERY_SECONDS", 0.001)
+    store, threads = Store(place.database, lambda: None), Threads("files", 1, 100)
+    left = iter([OSError(5, "Input/output error"), None, None])
+    looks: list[object] = []
+
+    async def prune() -> None:
+        looks.append(failure := next(left, None))
+        if failure:
+            raise failure
+
+    async def run() -> None:
+        pruning = retention.Retention(place, store, threads, 3.0)
+        monkeypatch.setattr(pruning, "prune", prune)
+        running = asyncio.ensure_future(pruning.run())
+        await until(lambda: len(looks) >= 3)
+        running.cancel()
+
+    asyncio.run(in_time(run()))
+    store.close(5)
 
 
 @pytest.mark.slow

@@ -189,6 +189,12 @@ def test_the_memory_for_failures_is_bounded(throttle):
     assert not throttle._waiting
 
 
+def test_the_failures_of_a_thousand_names_are_remembered(throttle):
+    for number in range(1000):
+        fail(throttle, 3, user=str(number))
+    assert {*fail(throttle, 1, user="0"), *fail(throttle, 1, user="999")} == {0.5}
+
+
 def test_what_has_expired_takes_no_memory(throttle, clock):
     for number in range(1000):
         fail(throttle, 3, user=str(number))
