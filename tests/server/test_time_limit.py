@@ -113,6 +113,16 @@ def test_the_limit_counts_what_a_job_has_run_under_an_earlier_server(place, reco
     assert ran(place, limit, FakeProcesses(*found[0], age=found[1])).states == ends
 
 
+def test_a_job_that_ends_by_itself_while_it_is_to_be_ended_has_its_own_end(place, record, monkeypatch):
+    async def wait(process) -> ProcessEnd:
+        await process._is_asked.wait()
+        return ProcessEnd(0, False, time.time(), 0.02)
+
+    monkeypatch.setattr(FakeProcess, "wait", wait)
+    record.accept(batch("s"))
+    assert ran(place, 0.02, FakeProcesses(60)) == ([OK], [""])
+
+
 @pytest.mark.slow
 def test_the_age_of_a_job_is_that_of_its_process_whatever_clock_was_set(tmp_path, monkeypatch):
     from headless.server import posix_shims  # not on Windows
