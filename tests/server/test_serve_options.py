@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import sys
@@ -75,3 +76,22 @@ def test_there_are_no_more_connections_than_descriptors_allow(tmp_path, served, 
     monkeypatch.setattr(serve, "raise_limit", lambda: descriptors)
     assert headless("serve", "--home", str(tmp_path / "home"), "--trust-folders", "--workers", "2").returncode == 0
     assert served.pop()[1].max_connections == connections
+
+
+def test_a_second_signal_leaves_some_seconds_and_more_where_jobs_have_to_end(monkeypatch):
+    left: list[float] = []
+    writer: Any = None  # which is asked only to open the log again
+    monkeypatch.setattr(serve, "_end_process_after", left.append)
+
+    async def ask_twice(end_jobs: bool) -> None:
+        signals = serve._Signals(Settings(end_jobs=end_jobs), writer)
+        signals.request_stop()
+        await asyncio.sleep(0)
+        assert (signals.stop.is_set(), signals.force_stop.is_set(), len(left)) == (True, False, int(end_jobs))
+        signals.request_stop()
+        await asyncio.sleep(0)
+        assert signals.force_stop.is_set()
+
+    asyncio.run(ask_twice(False))
+    asyncio.run(ask_twice(True))
+    assert left == [3, 10]
