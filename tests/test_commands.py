@@ -177,6 +177,7 @@ def value_of(action):
     raise AssertionError(action)
 
 
+@pytest.mark.slow
 @pytest.mark.version("how argparse words it")
 def test_an_option_that_has_one_value_takes_no_second_one_and_no_empty_one(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)

@@ -222,6 +222,10 @@ def test_what_only_a_wire_may_find_too_much_is_left_to_it():
     for value in ("x" * 257, "a\x01b", "\ufffe"):
         options = parse(["-s", "h:1", "-u", value, "-c", value])
         assert (options.login, options.jobs) == (OsUserLogin(value), (Job("py_code", value),))
+
+
+@pytest.mark.slow
+def test_more_jobs_than_a_server_takes_are_left_to_the_wire():
     assert parse(["-s", "h:1", *("-c", "1") * 10_001]).jobs == (Job("py_code", "1"),) * 10_001
 
 

@@ -110,6 +110,7 @@ def assert_proved(script: Script, argv: tuple[str, ...], **more: Any) -> int:
     return code
 
 
+@pytest.mark.slow
 def test_a_wire_that_is_almost_right_makes_no_success_that_is_not_proved():
     draws = sampling.draws()
     codes = [
@@ -124,6 +125,7 @@ def test_a_wire_that_is_almost_right_makes_no_success_that_is_not_proved():
     assert 0.02 < codes.count(0) / len(codes) < 0.5  # else the damage is too great to show anything, or too small
 
 
+@pytest.mark.slow
 def test_no_wire_makes_a_success_that_is_not_proved():
     draws = sampling.draws()
     for _ in range(10_000 if EXHAUSTIVE else 400):

@@ -20,7 +20,7 @@ from support.example_server import serve_example
 from support.job_server import QuickServer
 from support.process import PATIENCE, ROOT
 
-pytestmark = pytest.mark.skipif(os.name == "nt", reason="modes of files, pseudo-terminals")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="modes of files, pseudo-terminals")]
 HEADLESS = [sys.executable, str(ROOT / "headless")]
 NOWHERE = "127.0.0.1:1"  # where nobody listens: whoever connects there gets a 1
 OTHER_PASSWORD = "fifty words"

@@ -3,26 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from headless.protocol.errors import RemoteProtocolError
 from headless.protocol.frames import FrameReader, FrameTooLong, frame
 from headless.protocol.vocabulary import MAX_CLIENT_FRAME, MAX_LOGIN_FRAME, MAX_SERVER_FRAME
-from support.frames import byte_by_byte, whole
-from support.hypothesis_settings import examples
+from support.frames import byte_by_byte, payloads, whole
 
 ABC = b"\x00\x00\x00\x03abc"
 LONG = b"\x00\x00\x01\x02" + b"x" * 258
-
-
-def payloads(reader: FrameReader, *pieces: bytes, limit: int = 4096) -> list[bytes]:
-    """Every payload that these pieces bring."""
-    found: list[bytes] = []
-    for piece in pieces:
-        reader.receive(piece)
-        found += iter(lambda: reader.next_payload(limit), None)
-    return found
 
 
 def test_the_limits_are_those_of_the_protocol():
@@ -112,12 +100,3 @@ def test_a_new_limit_holds_from_the_next_frame_on():
     assert reader.next_payload(258) == b"x" * 258
     with pytest.raises(RemoteProtocolError):
         reader.next_payload(257)
-
-
-@examples
-@given(st.lists(st.binary(min_size=1, max_size=300), max_size=6), st.data())
-def test_any_split_of_any_frames_gives_the_same_payloads(sent, data):
-    stream = b"".join(len(payload).to_bytes(4, "big") + payload for payload in sent)
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=20)))
-    pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)])]
-    assert payloads(FrameReader(), *pieces) == sent

@@ -13,6 +13,8 @@ from headless.protocol.vocabulary import Job
 from headless.terminal import escape_control_chars
 from support.hypothesis_settings import examples
 
+pytestmark = pytest.mark.slow
+
 # Every character of XML 1.0, with those that are rare, and dangerous, more often.
 xml_text = st.text(
     st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff")

@@ -9,6 +9,8 @@ import pytest
 from support.fuzz_target import make_input, one_input
 from support.literal_messages import MESSAGES
 
+pytestmark = pytest.mark.slow
+
 CORPUS = Path(__file__).parent / "fuzz" / "corpus"
 GOOD = ["accepted", "started:1", "finished:1:ok", "started:2", "finished:2:ok", "ended:ok"]
 

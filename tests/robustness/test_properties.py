@@ -40,6 +40,8 @@ from support.legal_transcript import is_a_good_end, is_a_good_transcript, label_
 from support.literal_messages import CLIENT_NAME, CLIENT_NONCE, MESSAGES, SERVER_MESSAGES, SERVER_NONCE, frames_of
 from support.sampling import EXHAUSTIVE, REPEAT, draws
 
+pytestmark = pytest.mark.slow
+
 STAGES = [
     "",
     "login:osuser",

@@ -7,6 +7,7 @@ import json
 import time
 from pathlib import PurePosixPath
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -14,6 +15,8 @@ from headless.protocol.vocabulary import MODULE, PY_CODE, PY_FILE, Job
 from headless.server.account_limits import NOTHING, UNLIMITED, Limits, from_json, to_json
 from headless.server.accounts import Account
 from support.hypothesis_settings import examples
+
+pytestmark = pytest.mark.slow
 
 CODE = Job(PY_CODE, "print(42)")
 FILE = Job(PY_FILE, "link.py")

@@ -18,7 +18,7 @@ from headless.server.database import open_database
 from support.credentials import HASH, SALT
 from support.hypothesis_settings import examples
 
-pytestmark = pytest.mark.version("sqlite3 transactions")
+pytestmark = [pytest.mark.slow, pytest.mark.version("sqlite3 transactions")]
 
 KEYS = keys_from_hash(HASH.encode())
 OTHER_KEYS = scram.Keys(f"$2b$12${SALT[7:]}", b"stored", b"server")

@@ -23,6 +23,8 @@ from support.management import fails, prints
 from support.process import current_user, manage, other_user
 from support.raw_client import connect, osuser_login
 
+pytestmark = pytest.mark.slow
+
 
 def listed(home: str) -> list[str]:
     return prints("user", "list", "--home", home)

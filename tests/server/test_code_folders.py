@@ -12,6 +12,8 @@ from headless.server.jobs import JobRefused, script_of
 from support.command_here import headless
 from support.homes import by_root, give_away, posix
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=["--modules", "--py", "--import-from", "modules", "py"])
 def code(request, above, tmp_path):

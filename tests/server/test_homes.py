@@ -16,6 +16,8 @@ from support.homes import by_root, give_away, posix
 from support.management import fails, prints
 from support.process import current_user
 
+pytestmark = pytest.mark.slow
+
 
 def listed(home: str) -> list[str]:
     return prints("user", "list", "--home", home)

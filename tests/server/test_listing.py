@@ -22,6 +22,8 @@ from support.command_here import headless
 from support.homes import R41, make_home
 from support.journals import batch, end, over, silent
 
+pytestmark = pytest.mark.slow
+
 DAY = 86400.0
 
 

@@ -29,6 +29,8 @@ from support.homes import R41, make_home
 from support.journals import Record, batch, end, over, silent, write
 from support.process import PATIENCE, ROOT
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def place(tmp_path):

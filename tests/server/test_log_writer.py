@@ -20,6 +20,8 @@ from headless.server.log_writer import LogWriter
 from support.process import PATIENCE, ROOT
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes and pipes")
 
 

@@ -19,6 +19,8 @@ from support.raw_client import RawClient, in_jobs, py_code
 from support.server_here import ServerHere
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 FINAL = [number for number in errno.errorcode if is_final(OSError(number, ""))]
 PASSING = [
     errno.EIO,

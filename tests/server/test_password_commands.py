@@ -19,6 +19,8 @@ from support.new_keys import OTHER_HASH, keys_of, lets_in, make_cheap, secret_fi
 from support.process import ROOT, current_user, manage
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 posix_only = pytest.mark.skipif(os.name == "nt", reason="modes mean nothing on Windows")
 STDIN = f"{PASSWORD}\n".encode()
 

@@ -23,6 +23,8 @@ from support.raw_client import connect, py_code, run
 from support.server_here import ServerHere
 from support.waiting import in_time, until, wait_until
 
+pytestmark = pytest.mark.slow
+
 DAY = 86400.0
 
 

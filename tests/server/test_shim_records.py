@@ -48,7 +48,10 @@ from support.posix_jobs import (
 from support.process import PATIENCE
 from support.waiting import until, wait_until
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is tested here needs /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is tested here needs /proc"),
+]
 
 
 # The next server

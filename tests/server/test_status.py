@@ -26,6 +26,8 @@ from support.management import fails, prints
 from support.process import PATIENCE, current_user
 from support.waiting import until, wait_until
 
+pytestmark = pytest.mark.slow
+
 HOUR = 3600.0
 
 

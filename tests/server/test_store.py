@@ -19,6 +19,8 @@ from support.journals import batch, end
 from support.store_bench import ACCEPT_SECONDS, QuickClock, store_bench
 from support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 PLACES = ("BEGIN", "INSERT", "COMMIT")
 
 

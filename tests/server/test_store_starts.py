@@ -16,6 +16,8 @@ from support.journals import batch, end
 from support.store_bench import store_bench
 from support.waiting import until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch):

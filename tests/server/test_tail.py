@@ -12,6 +12,8 @@ from headless.server import tail as tail_module
 from headless.server.tail import Marks, Tail, read_piece
 from support.hypothesis_settings import examples
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def path(tmp_path):

@@ -28,7 +28,10 @@ from support.raw_client import connect, py_code
 from support.server_here import ServerHere
 from support.waiting import in_time, until
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="shims are found by /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="shims are found by /proc"),
+]
 
 
 class FakeProcess:

@@ -20,6 +20,8 @@ from support.hypothesis_settings import examples
 from support.management import fails, prints
 from support.process import current_user, manage
 
+pytestmark = pytest.mark.slow
+
 WARNING = "warning: the account 'R41' may run code"
 
 
