@@ -1,5 +1,6 @@
 """What the tests share: the real command as a process, the real server as one, and a peer that sends literal bytes.
-Helpers that are no fixtures are in support/."""
+Helpers that are no fixtures are in support/. They are imported where they are used: a run of a few quick tests takes
+half of the time."""
 
 from __future__ import annotations
 
@@ -7,12 +8,6 @@ import re
 import signal
 
 import pytest
-
-from support.job_code import Gate
-from support.job_server import JobServer
-from support.process import Command
-from support.rehearsal import Rehearse
-from support.scripted_server import ScriptedServer
 
 SLOW_FILE = re.compile(r"^pytestmark = (\[\s*)?pytest\.mark\.slow\b", re.MULTILINE)
 SLOW_FIXTURES = {"command", "job_server", "server", "own_server"}  # which start processes
@@ -45,12 +40,16 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture
 def command(tmp_path):
     """The real planta_headless.py, run as a process."""
+    from support.process import Command
+
     return Command(tmp_path)
 
 
 @pytest.fixture
 def rehearse(tmp_path):
     """Runs rehearsals, and looks whether they leave something behind."""
+    from support.rehearsal import Rehearse
+
     (tmp_path / "work").mkdir()
     (tmp_path / "temporary").mkdir(mode=0o700)
     return Rehearse(tmp_path / "work", tmp_path / "temporary")
@@ -59,6 +58,8 @@ def rehearse(tmp_path):
 @pytest.fixture
 def scripted():
     """Makes servers that follow a script, and ends them."""
+    from support.scripted_server import ScriptedServer
+
     servers = []
 
     def make(script):
@@ -73,6 +74,8 @@ def scripted():
 @pytest.fixture
 def gate(tmp_path):
     """What a job waits for, at the longest until the test ends."""
+    from support.job_code import Gate
+
     gate = Gate(tmp_path / "gate")
     yield gate
     gate.open()
@@ -81,5 +84,7 @@ def gate(tmp_path):
 @pytest.fixture
 def job_server(tmp_path):
     """The real server as a process, with an account for whoever runs the tests."""
+    from support.job_server import JobServer
+
     with JobServer(tmp_path / "home") as server:
         yield server

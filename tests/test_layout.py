@@ -6,8 +6,12 @@ from __future__ import annotations
 import re
 from functools import cache
 
+import pytest
+
 from support.imports import Sources, all_imports, circles, imports_of, is_in, sources_below
 from support.process import ROOT
+
+pytestmark = pytest.mark.slow
 
 # What each file, or folder, of the package may import of the package.
 MAY_IMPORT = {

@@ -43,7 +43,6 @@ def make(folder, address, *argv, stdin=PASSWORD + "\n", user="R42"):
     return headless(*line, stdin=stdin if isinstance(stdin, bytes) else stdin.encode())
 
 
-@pytest.mark.slow
 def test_the_file_is_the_one_that_the_command_uses_and_no_job_is_run(server, here, tmp_path):
     before = server.query("SELECT count(*) FROM jobs")
     done = make(tmp_path, server.address)
@@ -92,7 +91,6 @@ def test_it_works_with_another_wire(scripted, tmp_path, monkeypatch, is_right):
         assert ("access denied" in done.stderr, list(tmp_path.iterdir())) == (True, [])
 
 
-@pytest.mark.slow
 def test_a_wrong_password_is_a_2_and_leaves_no_file(server, tmp_path):
     done = make(tmp_path, server.address, stdin="wrong\n")
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
@@ -165,7 +163,6 @@ def at_terminal(folder, *argv):
     return Terminal(folder, "password-file", *argv, program=(str(ROOT / "headless"),))
 
 
-@pytest.mark.slow
 def test_at_a_terminal_the_password_is_asked_for_without_echo(scripted, tmp_path):
     with at_terminal(tmp_path, "-s", scripted(challenging()).address, "-u", "R41", "-p", "secret") as terminal:
         terminal.answer(PASSWORD + "\n")
@@ -174,7 +171,6 @@ def test_at_a_terminal_the_password_is_asked_for_without_echo(scripted, tmp_path
     assert (tmp_path / "secret").read_text() == HASH + "\n"
 
 
-@pytest.mark.slow
 def test_at_a_terminal_password_stdin_is_a_mistake(tmp_path):
     argv = ("-s", NOWHERE, "-u", "R42", "-p", "secret", "--password-stdin")
     with at_terminal(tmp_path, *argv) as terminal:
@@ -182,7 +178,6 @@ def test_at_a_terminal_password_stdin_is_a_mistake(tmp_path):
     assert "standard input is a terminal" in terminal.shown
 
 
-@pytest.mark.slow
 def test_a_signal_ends_it_while_it_reads(tmp_path):
     import fcntl
     import termios
@@ -203,7 +198,6 @@ def test_a_signal_ends_it_while_it_reads(tmp_path):
             process.kill()
 
 
-@pytest.mark.slow
 def test_readmes_loop_makes_a_file_for_each_user(server, tmp_path):
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     (loop,) = re.findall(r"^ +(while read -r user.*?done < \S+)$", page, re.DOTALL | re.MULTILINE)

@@ -7,10 +7,19 @@ import pytest
 from headless.protocol.errors import RemoteProtocolError
 from headless.protocol.frames import FrameReader, FrameTooLong, frame
 from headless.protocol.vocabulary import MAX_CLIENT_FRAME, MAX_LOGIN_FRAME, MAX_SERVER_FRAME
-from support.frames import byte_by_byte, payloads, whole
+from support.frames import byte_by_byte, whole
 
 ABC = b"\x00\x00\x00\x03abc"
 LONG = b"\x00\x00\x01\x02" + b"x" * 258
+
+
+def payloads(reader: FrameReader, *pieces: bytes, limit: int = 4096) -> list[bytes]:
+    """Every payload that these pieces bring."""
+    found: list[bytes] = []
+    for piece in pieces:
+        reader.receive(piece)
+        found += iter(lambda: reader.next_payload(limit), None)
+    return found
 
 
 def test_the_limits_are_those_of_the_protocol():

@@ -62,7 +62,6 @@ def test_a_user_has_one_account_and_the_second_changes_nothing(home):
     assert listed(home) == [f"R41 osuser={current_user()}"]
 
 
-@pytest.mark.slow
 def test_of_many_that_add_the_same_account_at_once_one_does(home):
     def add(_: int) -> tuple[int, str]:
         done = manage("user", "add", "R50", "--os-user", current_user(), "--home", home, check=False)
@@ -76,7 +75,6 @@ def test_of_many_that_add_the_same_account_at_once_one_does(home):
     assert listed(home) == [f"R41 osuser={current_user()}", f"R50 osuser={current_user()}"]
 
 
-@pytest.mark.slow
 def test_many_that_add_the_first_accounts_at_once_all_do(tmp_path):
     home = str(tmp_path / "home")
     names = [f"R5{number}" for number in range(5)]
@@ -125,7 +123,6 @@ def test_an_account_of_any_name_can_be_added_changed_and_removed(tmp_path_factor
     assert listed(str(home.folder)) == [f"R41 osuser={current_user()}"]
 
 
-@pytest.mark.slow
 def test_a_running_server_knows_a_change_at_once(server):
     def answer() -> str:
         with connect(server) as client:

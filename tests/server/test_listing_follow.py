@@ -233,7 +233,6 @@ def test_following_asks_for_one_number_while_nothing_happens(place, record, monk
     assert asked == ["PRAGMA data_version"] * 100
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 def test_following_ends_by_ctrl_c_and_prints_nothing(place, record):
     over(record, "s")

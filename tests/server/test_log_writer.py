@@ -270,7 +270,6 @@ def test_what_a_full_disk_does_not_take_is_told_when_there_is_room_again(tmp_pat
     assert writer.dropped == 100
 
 
-@pytest.mark.slow
 @posix
 def test_a_pipe_whose_reader_has_gone_only_loses_lines():
     reading, writing = os.pipe()
@@ -383,7 +382,6 @@ for _ in range(int(sys.argv[1])):
 """
 
 
-@pytest.mark.slow
 @pytest.mark.version("how an interpreter ends")
 @posix
 @pytest.mark.parametrize("lines", [10, 12_000])
@@ -395,7 +393,6 @@ def test_the_interpreter_ends_although_nobody_reads_its_log(pipe, lines):
     assert done.returncode == 0
 
 
-@pytest.mark.slow
 def test_what_was_logged_last_is_written_before_the_interpreter_ends():
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, "5000"], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=True

@@ -82,7 +82,6 @@ def test_any_other_error_is_no_verdict(home, fault):
         assert caught.value.errno == fault.number
 
 
-@pytest.mark.slow
 def test_a_batch_is_busy_and_a_job_waits_until_the_fault_has_passed(tmp_path, home, fault, monkeypatch):
     monkeypatch.setattr(batch_queue, "_PAUSE_MAX", 0.02)
     gate = Gate(tmp_path / "gate")

@@ -126,7 +126,6 @@ def test_the_secret_is_not_asked_of_the_home_before_it_is_right(tmp_path):
 # As processes
 
 
-@pytest.mark.slow
 def test_the_command_as_a_process_takes_a_password_file(home, secret_file):
     done = manage("user", "add", "R42", "--secret-file", secret_file(), "--home", home)
     assert (done.stdout, done.stderr) == ("", "")
@@ -143,7 +142,6 @@ def terminal(home):
 
 
 @posix_only
-@pytest.mark.slow
 @pytest.mark.version("getpass")
 def test_at_a_terminal_the_password_is_not_shown(home, terminal):
     terminal.answer(f"{PASSWORD}\n", "Password: ")
@@ -157,7 +155,6 @@ def test_at_a_terminal_the_password_is_not_shown(home, terminal):
 
 
 @posix_only
-@pytest.mark.slow
 @pytest.mark.version("getpass")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_at_the_question_ends_the_command_by_itself_and_gives_the_echo_back(terminal, name):

@@ -97,7 +97,6 @@ def test_it_is_done_again_and_again_also_after_a_failure(place, monkeypatch):
     store.close(5)
 
 
-@pytest.mark.slow
 def test_a_server_prunes_old_sessions_and_their_output_and_keeps_the_others_and_without_keep_all(tmp_path):
     with ServerHere(tmp_path / "home") as server:
         for _ in range(2):
@@ -123,7 +122,6 @@ def test_a_server_prunes_old_sessions_and_their_output_and_keeps_the_others_and_
         assert f"session {old}: pruned" in server.log
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="no file can have such a name")
 def test_a_folder_that_no_session_can_have_does_not_end_the_pruning_for_ever(tmp_path):
     output = tmp_path / "home" / "output"
@@ -138,7 +136,6 @@ def test_a_folder_that_no_session_can_have_does_not_end_the_pruning_for_ever(tmp
 # The log
 
 
-@pytest.mark.slow
 def test_every_event_of_a_session_is_one_line_with_its_name(tmp_path):
     with QuickServer(tmp_path / "home") as server:
         with connect(server).log_in() as client:

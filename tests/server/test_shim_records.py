@@ -64,7 +64,6 @@ def watched(request, monkeypatch):
         monkeypatch.delattr(os, "pidfd_open")
 
 
-@pytest.mark.slow
 @pytest.mark.version("asyncio")
 @pytest.mark.usefixtures("watched")
 def test_finds_a_job_that_runs_and_how_it_ends(folder, tmp_path):
@@ -93,7 +92,6 @@ def test_finds_a_job_that_runs_and_how_it_ends(folder, tmp_path):
     assert running_pid(spec.output) is None
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("watched")
 def test_ends_a_job_that_it_finds(folder, lock, monkeypatch):
     make_impatient(monkeypatch)
@@ -111,7 +109,6 @@ def test_ends_a_job_that_it_finds(folder, lock, monkeypatch):
     assert (end.status, end.was_asked) == (-signal.SIGTERM, True)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("watched")
 def test_knows_nothing_of_a_job_whose_shim_is_killed_while_it_is_watched(folder, lock):
     spec = folder.spec(with_child(lock, lock.code(), SLEEP, start_new_session=True))
@@ -128,7 +125,6 @@ def test_knows_nothing_of_a_job_whose_shim_is_killed_while_it_is_watched(folder,
     assert not is_running(pid)
 
 
-@pytest.mark.slow
 def test_a_job_dies_with_its_shim_though_there_is_no_server(folder, lock):
     with left_behind(folder.spec(IGNORE_SIGTERM + lock.code())) as pid:
         wait_until(lambda: lock.is_taken)
@@ -136,7 +132,6 @@ def test_a_job_dies_with_its_shim_though_there_is_no_server(folder, lock):
         wait_until(lambda: not is_running(pid))
 
 
-@pytest.mark.slow
 def test_finds_the_end_of_a_job_that_ended_meanwhile(folder):
     spec = folder.spec("print(1)")
     with left_behind(spec):
@@ -191,7 +186,6 @@ def test_what_is_no_record_is_an_error_and_not_an_answer(folder):
         find(folder)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("machine", "delay", "is_killed"),
     [(shim.machine(), 0, True), (shim.machine(), 1, False), (shim.machine(), -1, False), ("another/pid:[1]", 0, False)],
@@ -237,7 +231,6 @@ def test_does_not_know_what_a_shim_will_do_that_does_nothing(folder, monkeypatch
 # Who only looks
 
 
-@pytest.mark.slow
 def test_the_number_of_a_job_is_known_to_other_processes(folder, lock):
     output = str(folder.output / "1")
 
@@ -268,7 +261,6 @@ def test_who_looks_does_not_take_another_for_a_shim(folder):
     assert (len(seen), set(seen)) == (800, {None})
 
 
-@pytest.mark.slow
 def test_many_who_look_do_not_hinder_a_start(folder):
     stop = threading.Event()
 
@@ -288,7 +280,6 @@ def test_many_who_look_do_not_hinder_a_start(folder):
             each.join()
 
 
-@pytest.mark.slow
 def test_a_job_is_not_started_a_second_time_while_it_runs(folder, lock, monkeypatch):
     monkeypatch.setattr(posix_shims, "_SECONDS_TO_LOOK", 0.1)
 
@@ -303,7 +294,6 @@ def test_a_job_is_not_started_a_second_time_while_it_runs(folder, lock, monkeypa
     run(run_it())
 
 
-@pytest.mark.slow
 def test_the_record_can_be_read_by_nobody_else(folder):
     run(end_of(folder, ""))
     assert {path.suffix: path.stat().st_mode & 0o777 for path in folder.output.iterdir()} == {
@@ -326,7 +316,6 @@ FAULTS = {
 }
 
 
-@pytest.mark.slow
 def test_nothing_runs_where_it_could_not_be_written_down(folder, monkeypatch):
     ran = folder.path / "ran"
     code = f"open({str(ran)!r}, 'a').write('x')"
@@ -340,7 +329,6 @@ def test_nothing_runs_where_it_could_not_be_written_down(folder, monkeypatch):
     assert ran.read_text() == "xx"
 
 
-@pytest.mark.slow
 def test_what_could_not_be_executed_has_not_been_started_and_is_no_failed_job(folder, monkeypatch):
     for number in (errno.ENOMEM, errno.ENOENT, errno.EIO, errno.ETXTBSY):
         with monkeypatch.context() as planted:
@@ -351,7 +339,6 @@ def test_what_could_not_be_executed_has_not_been_started_and_is_no_failed_job(fo
     assert result_of(folder.spec("print(1)"), run(end_of(folder, "print(1)"))) == (0, b"1\n", b"")
 
 
-@pytest.mark.slow
 def test_what_may_have_run_has_been_started(folder, monkeypatch):
     """The shim is killed between what it has written down and what it was about to say."""
     plant(monkeypatch, "shim._say = lambda *_: shim.os.kill(shim.os.getpid(), 9)")
@@ -366,7 +353,6 @@ def test_what_may_have_run_has_been_started(folder, monkeypatch):
     assert find(folder) is None
 
 
-@pytest.mark.slow
 def test_the_end_is_written_as_soon_as_the_disk_takes_it(folder, monkeypatch):
     plant(
         monkeypatch,
@@ -382,7 +368,6 @@ def test_the_end_is_written_as_soon_as_the_disk_takes_it(folder, monkeypatch):
     assert end.seconds < time.time() - before - 3 * 0.1
 
 
-@pytest.mark.slow
 def test_an_end_that_cannot_be_written_is_not_made_up(folder, monkeypatch):
     tried = folder.path / "tried"
     note = f"shim.os.close(shim.os.open({str(tried)!r}, shim.os.O_CREAT)); {NO_SPACE}"

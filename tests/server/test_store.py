@@ -54,7 +54,6 @@ def test_what_the_store_has_told_is_on_disk(bench):
 
 
 @pytest.mark.version("sqlite3 transactions")
-@pytest.mark.slow
 def test_the_end_of_a_job_is_told_when_it_is_on_disk_and_not_before(bench):
     async def test(session, place, error):
         await bench.store.accept(R41, batch(session))
@@ -73,7 +72,6 @@ def test_the_end_of_a_job_is_told_when_it_is_on_disk_and_not_before(bench):
         bench.run(lambda case=(place, error): test(" ".join(case), *case))
 
 
-@pytest.mark.slow
 def test_a_batch_is_accepted_once_if_the_failure_passes(bench):
     async def test():
         for number, (place, error) in enumerate(itertools.product(PLACES, ERRORS), 1):
@@ -85,7 +83,6 @@ def test_a_batch_is_accepted_once_if_the_failure_passes(bench):
     bench.run(test)
 
 
-@pytest.mark.slow
 def test_what_cannot_be_written_is_tried_again_for_ever_after_pauses_that_do_not_grow(bench, monkeypatch):
     monkeypatch.setattr(store_module, "_FIRST_PAUSE", 0.001)
     monkeypatch.setattr(store_module, "_PAUSE_MAX", 0.01)
@@ -102,7 +99,6 @@ def test_what_cannot_be_written_is_tried_again_for_ever_after_pauses_that_do_not
     bench.run(test)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_a_batch_that_cannot_be_written_is_refused_and_is_never_on_disk(bench):
     async def test():
@@ -117,7 +113,6 @@ def test_a_batch_that_cannot_be_written_is_refused_and_is_never_on_disk(bench):
     bench.run(test)
 
 
-@pytest.mark.slow
 def test_a_batch_is_given_up_after_ten_seconds_before_its_client_gives_up(bench, monkeypatch):
     monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", ACCEPT_SECONDS)
 
@@ -285,7 +280,6 @@ def test_what_is_asked_of_a_store_that_is_closed_is_refused(bench):
     assert bench.states() == {}
 
 
-@pytest.mark.slow
 def test_a_store_that_is_closed_while_it_reads_leaves_no_connection_open(bench):
     """Not one that the collector of garbage finds later, with a warning."""
 

@@ -126,7 +126,6 @@ def test_a_job_that_ends_by_itself_while_it_is_to_be_ended_has_its_own_end(place
     assert ran(place, 0.02, FakeProcesses(60)) == ([OK], [""])
 
 
-@pytest.mark.slow
 def test_the_age_of_a_job_is_that_of_its_process_whatever_clock_was_set(tmp_path, monkeypatch):
     from headless.server import posix_shims  # not on Windows
 
@@ -160,7 +159,6 @@ def test_the_age_of_a_job_is_that_of_its_process_whatever_clock_was_set(tmp_path
         assert states(server, client.session) == ["ok"]
 
 
-@pytest.mark.slow
 def test_a_job_that_runs_longer_than_the_limit_is_ended_with_all_that_it_has_started_and_failed(tmp_path):
     lock = Lock(tmp_path / "lock")
     with ServerHere(tmp_path / "home", time_limit=1.0) as server, connect(server) as client:

@@ -175,7 +175,6 @@ def test_a_folder_with_control_characters_is_printed_as_one_line_without_them(ho
     assert len(prints("user", "list", "--home", home)) == 1
 
 
-@pytest.mark.slow
 def test_two_commands_at_once_both_have_their_way(home):
     options = [("--module", "009A"), ("--folder", "nightly"), ("--no-code",)]
     for _ in range(2):
@@ -185,7 +184,6 @@ def test_two_commands_at_once_both_have_their_way(home):
         assert shown(home) == "module=009A folder=nightly no-code"
 
 
-@pytest.mark.slow
 def test_a_command_that_waits_for_another_one_keeps_what_that_has_changed(home):
     with closing(Home(home).database()) as database:
         database.execute("BEGIN IMMEDIATE")

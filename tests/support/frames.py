@@ -6,8 +6,6 @@ import re
 import struct
 from typing import NamedTuple
 
-from headless.protocol.frames import FrameReader
-
 
 def frame(xml: str | bytes) -> bytes:
     """The bytes of one frame."""
@@ -44,13 +42,4 @@ def frames_in(stream: bytes) -> list[Frame]:
         assert name, payload
         found.append(Frame(name[1], payload, start, end))
         start = end
-    return found
-
-
-def payloads(reader: FrameReader, *pieces: bytes, limit: int = 4096) -> list[bytes]:
-    """Every payload that these pieces bring."""
-    found: list[bytes] = []
-    for piece in pieces:
-        reader.receive(piece)
-        found += iter(lambda: reader.next_payload(limit), None)
     return found
