@@ -36,14 +36,8 @@ THE_INTERPRETER = {
     "faulthandler": "import faulthandler; print(faulthandler.is_enabled())",
     "environment": "import os; print(list(os.environ.items()), os.popen('printenv PLANTA_SESSION').read())",
     "the kernel's environment": "print(open('/proc/self/environ', 'rb').read())",
-    "folder and umask": "import os; print(os.getcwd(), os.umask(0), os.getpgrp() == os.getsid(0) == os.getpid())",
-    "descriptors": """
-        import fcntl, os
-        print(sorted(os.listdir('/proc/self/fd')), [os.get_inheritable(n) for n in range(3)])
-        print([fcntl.fcntl(n, fcntl.F_GETFL) for n in range(3)], [oct(os.fstat(n).st_mode)[:4] for n in range(3)])
-        print(os.readlink('/proc/self/fd/0'), os.fstat(1).st_ino == os.fstat(2).st_ino)
-        """,
     "what a child inherits": "import os; os.system('ls /proc/self/fd; ulimit -a; umask; trap')",
+    "folder and umask": "import os; print(os.getcwd(), os.umask(0), os.getpgrp() == os.getsid(0) == os.getpid())",
     "signals": """
         import signal
         for signum in sorted(signal.valid_signals()):
@@ -205,6 +199,13 @@ POOLS = {
 
 # What needs a process of its own: it ends it, or changes it, or is told apart by its name.
 ALONE = {
+    # What another script has left open is closed at no certain time.
+    "descriptors": """
+        import fcntl, os
+        print(sorted(os.listdir('/proc/self/fd')), [os.get_inheritable(n) for n in range(3)])
+        print([fcntl.fcntl(n, fcntl.F_GETFL) for n in range(3)], [oct(os.fstat(n).st_mode)[:4] for n in range(3)])
+        print(os.readlink('/proc/self/fd/0'), os.fstat(1).st_ino == os.fstat(2).st_ino)
+        """,
     "a limit of files": """
         import resource
         resource.setrlimit(resource.RLIMIT_FSIZE, (10, 10))
