@@ -46,6 +46,14 @@ def command(tmp_path):
 
 
 @pytest.fixture
+def here(tmp_path):
+    """The command in the process of the tests."""
+    from support.command_here import CommandHere
+
+    return CommandHere(tmp_path)
+
+
+@pytest.fixture
 def rehearse(tmp_path):
     """Runs rehearsals, and looks whether they leave something behind."""
     from support.rehearsal import Rehearse

@@ -11,7 +11,6 @@ import pytest
 from headless.options import ChallengeLogin, Options, OsUserLogin, Service, parse
 from headless.outcome import ParameterError
 from headless.protocol.vocabulary import Job
-from support.command_here import CommandHere
 from support.credentials import HASH
 from support.dialogues import serving
 
@@ -54,12 +53,6 @@ Options:
                         The job runs a Python code snippet
                         on the server.
 """
-
-
-@pytest.fixture
-def here(tmp_path):
-    """The command in this process."""
-    return CommandHere(tmp_path)
 
 
 def assert_parameter_error(done, *words):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 import re
 import signal
 import socket
@@ -22,6 +21,7 @@ from support.command_here import headless
 from support.job_processes import is_running
 from support.process import PATIENCE, ROOT, SCRIPT
 from support.rehearsal import Rehearse, notes
+from support.sampling import EXHAUSTIVE, REPEAT, draws
 from support.waiting import wait_until
 
 no_cron = pytest.mark.skipif(os.name == "nt", reason="Windows has no cron")
@@ -253,12 +253,11 @@ OF_A_VENDOR = "#!/bin/sh\n/planta/planta_headless.py\n: > mark\n"
 @pytest.mark.parametrize("shell", [path for path in ("/bin/dash", "/bin/bash") if os.path.exists(path)])
 def test_what_is_taken_for_harmless_is_read_by_the_shell_in_the_same_way(tmp_path, shell):
     """Random lines: none that may be run starts ./v, which calls a script that is not ours."""
-    seed = int(os.environ.get("PLANTA_SEED", random.randrange(1 << 32)))
-    choice = random.Random(seed).choice
+    choice = draws().choice
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "SHELL": shell}
     script = tmp_path / "v"
     run = 0
-    while run < (200 if os.environ.get("PLANTA_EXHAUSTIVE") == "1" else 20):
+    while run < (200 if EXHAUSTIVE else 20):
         line = "".join(choice(PARTS) for _ in range(choice(range(3, 14))))
         text = Text(line, tuple(range(len(line) + 1)))
         entry = Entry(
@@ -271,7 +270,7 @@ def test_what_is_taken_for_harmless_is_read_by_the_shell_in_the_same_way(tmp_pat
             run += 1
             subprocess.run([shell, "-c", line], cwd=tmp_path, env=environment, stdin=subprocess.DEVNULL,
                            capture_output=True, check=False, timeout=PATIENCE)  # fmt: skip
-            assert not (tmp_path / "mark").exists(), (line, f"PLANTA_SEED={seed}")
+            assert not (tmp_path / "mark").exists(), (line, REPEAT)
 
 
 # What a job calls

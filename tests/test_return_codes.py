@@ -13,7 +13,6 @@ import pytest
 from headless.protocol.wire import Accepted
 from headless.server.accounts import Account
 from support.clock import StillClock
-from support.command_here import CommandHere
 from support.conversations import KEYS
 from support.credentials import HASH, SALT
 from support.dialogues import (
@@ -43,13 +42,8 @@ SUBMITTED = "jobs: submitted"
 UNKNOWN = "jobs: unknown"
 
 
-@pytest.fixture
-def client(tmp_path):
-    return CommandHere(tmp_path)
-
-
-def run(client, server, *argv, wait=True, **options):
-    return client(
+def run(here, server, *argv, wait=True, **options):
+    return here(
         "-s",
         server.address,
         "-v",
@@ -75,20 +69,20 @@ def assert_failed(done, code, submission, case=None):
 # 0: ended well, or accepted without -t
 
 
-def test_0_when_every_job_ended_well(client, scripted):
-    assert run(client, scripted(serving(*DONE))).returncode == 0
+def test_0_when_every_job_ended_well(here, scripted):
+    assert run(here, scripted(serving(*DONE))).returncode == 0
 
 
-def test_0_when_the_jobs_were_accepted_and_nobody_waits(client, scripted):
-    assert run(client, scripted(serving()), wait=False).returncode == 0
-    assert run(client, scripted(serving()), "-t", "0", wait=False).returncode == 0
+def test_0_when_the_jobs_were_accepted_and_nobody_waits(here, scripted):
+    assert run(here, scripted(serving()), wait=False).returncode == 0
+    assert run(here, scripted(serving()), "-t", "0", wait=False).returncode == 0
 
 
-def test_0_when_the_end_comes_within_the_time_out(client, scripted):
-    assert run(client, scripted(serving(*DONE)), "-t", "60", wait=False).returncode == 0
+def test_0_when_the_end_comes_within_the_time_out(here, scripted):
+    assert run(here, scripted(serving(*DONE)), "-t", "60", wait=False).returncode == 0
 
 
-def test_0_whatever_the_size_of_the_pieces_in_which_it_comes(client, scripted):
+def test_0_whatever_the_size_of_the_pieces_in_which_it_comes(here, scripted):
     def script(peer):
         peer.receive()
         for byte in frame(WELCOME):
@@ -98,30 +92,30 @@ def test_0_whatever_the_size_of_the_pieces_in_which_it_comes(client, scripted):
             peer.sock.sendall(bytes([byte]))
         peer.wait_for_disconnect()
 
-    assert run(client, scripted(script)).returncode == 0
+    assert run(here, scripted(script)).returncode == 0
 
 
-def test_0_for_several_jobs_in_turn(client, scripted):
+def test_0_for_several_jobs_in_turn(here, scripted):
     second = (
         '<started job="2"/>',
         '<output job="2" stream="stderr">x</output>',
         '<finished job="2" status="ok"/>',
     )
     server = scripted(serving(STARTED, FINISHED, *second, ENDED))
-    assert run(client, server, "-m", "009ABC").returncode == 0
+    assert run(here, server, "-m", "009ABC").returncode == 0
 
 
-def test_0_for_a_challenge_login_that_both_sides_prove(client, scripted):
+def test_0_for_a_challenge_login_that_both_sides_prove(here, scripted):
     server = scripted(challenging(*DONE))
-    assert run(client, server, "-u", "R41", "-p", client.secret_file()).returncode == 0
+    assert run(here, server, "-u", "R41", "-p", here.secret_file()).returncode == 0
 
 
-def test_0_over_ipv6(client):
+def test_0_over_ipv6(here):
     try:
         server = ScriptedServer(serving(*DONE), host="::1")
     except OSError:
         pytest.skip("this machine has no IPv6 loopback")
-    done = client("-s", f"[::1]:{server.port}", "-t", "-1", "-c", "pass")
+    done = here("-s", f"[::1]:{server.port}", "-t", "-1", "-c", "pass")
     server.close()
     assert done.returncode == 0
 
@@ -129,23 +123,23 @@ def test_0_over_ipv6(client):
 # 1: the session could not be had
 
 
-def test_1_when_the_name_is_not_resolved(client):
-    done = client("-s", "no-such-host.invalid:20000", "-v", "-c", "pass")
+def test_1_when_the_name_is_not_resolved(here):
+    done = here("-s", "no-such-host.invalid:20000", "-v", "-c", "pass")
     assert_failed(done, 1, NOT_SUBMITTED)
 
 
-def test_1_when_the_connection_is_refused(client):
+def test_1_when_the_connection_is_refused(here):
     with socket.socket() as bound:
         bound.bind(("127.0.0.1", 0))  # and does not listen
-        done = client("-s", f"127.0.0.1:{bound.getsockname()[1]}", "-v", "-c", "pass")
+        done = here("-s", f"127.0.0.1:{bound.getsockname()[1]}", "-v", "-c", "pass")
     assert_failed(done, 1, NOT_SUBMITTED)
     assert "refused" in done.stdout
 
 
 @pytest.mark.parametrize("reason", ["busy", "protocol", "version"])
-def test_1_when_the_server_refuses_for_reasons_of_its_own(client, scripted, reason):
+def test_1_when_the_server_refuses_for_reasons_of_its_own(here, scripted, reason):
     done = run(
-        client,
+        here,
         scripted(answering_login(f'<refused reason="{reason}">come later</refused>')),
     )
     assert_failed(done, 1, NOT_SUBMITTED)
@@ -153,15 +147,15 @@ def test_1_when_the_server_refuses_for_reasons_of_its_own(client, scripted, reas
 
 
 @pytest.mark.parametrize("reason", ["busy", "protocol"])
-def test_1_when_the_server_refuses_the_batch_for_reasons_of_its_own(client, scripted, reason):
-    done = run(client, scripted(answering_jobs(f'<refused reason="{reason}"/>')))
+def test_1_when_the_server_refuses_the_batch_for_reasons_of_its_own(here, scripted, reason):
+    done = run(here, scripted(answering_jobs(f'<refused reason="{reason}"/>')))
     assert_failed(done, 1, NOT_SUBMITTED)
 
 
-def test_1_when_the_server_refuses_what_it_has_accepted(client, scripted):
+def test_1_when_the_server_refuses_what_it_has_accepted(here, scripted):
     for reason in ("busy", "jobs", "login"):
         assert_failed(
-            run(client, scripted(serving(f'<refused reason="{reason}"/>'))),
+            run(here, scripted(serving(f'<refused reason="{reason}"/>'))),
             1,
             SUBMITTED,
         )
@@ -171,7 +165,7 @@ def test_1_when_the_server_refuses_what_it_has_accepted(client, scripted):
     ("sent", "submission"),
     [(0, NOT_SUBMITTED), (1, UNKNOWN), (2, SUBMITTED), (3, SUBMITTED), (4, SUBMITTED)],
 )
-def test_1_when_the_connection_ends_early(client, scripted, sent, submission):
+def test_1_when_the_connection_ends_early(here, scripted, sent, submission):
     def script(peer):
         for document in [WELCOME, ACCEPTED, STARTED, FINISHED][:sent]:
             if document in (WELCOME, ACCEPTED):
@@ -180,11 +174,11 @@ def test_1_when_the_connection_ends_early(client, scripted, sent, submission):
         if sent < 2:
             peer.receive()
 
-    assert_failed(run(client, scripted(script)), 1, submission)
+    assert_failed(run(here, scripted(script)), 1, submission)
 
 
 @pytest.mark.parametrize("answer", [(), (WELCOME,)])
-def test_1_when_the_connection_is_reset(client, scripted, answer):
+def test_1_when_the_connection_is_reset(here, scripted, answer):
     def script(peer):
         peer.receive()
         peer.send(*answer)
@@ -193,13 +187,13 @@ def test_1_when_the_connection_is_reset(client, scripted, answer):
         reset(peer.sock)
 
     assert_failed(
-        run(client, scripted(script), wait=False),
+        run(here, scripted(script), wait=False),
         1,
         UNKNOWN if answer else NOT_SUBMITTED,
     )
 
 
-def test_1_when_the_answer_to_the_login_is_nonsense(client, scripted):
+def test_1_when_the_answer_to_the_login_is_nonsense(here, scripted):
     for nonsense in NONSENSE:
 
         def script(peer, nonsense=nonsense):
@@ -208,7 +202,7 @@ def test_1_when_the_answer_to_the_login_is_nonsense(client, scripted):
             peer.wait_for_disconnect()
 
         server = scripted(script)
-        assert_failed(run(client, server), 1, NOT_SUBMITTED, nonsense)
+        assert_failed(run(here, server), 1, NOT_SUBMITTED, nonsense)
         assert not any("<jobs" in received for received in server.peers[0].received), nonsense
 
 
@@ -220,54 +214,54 @@ def test_1_when_the_answer_to_the_login_is_nonsense(client, scripted):
         (WELCOME, WELCOME),
     ],
 )
-def test_1_when_an_answer_comes_before_its_question(client, scripted, documents):
+def test_1_when_an_answer_comes_before_its_question(here, scripted, documents):
     server = scripted(answering_login(*documents))
-    assert_failed(run(client, server, wait=False), 1, NOT_SUBMITTED)
+    assert_failed(run(here, server, wait=False), 1, NOT_SUBMITTED)
 
 
-def test_1_when_the_report_of_the_jobs_is_not_in_order(client, scripted):
+def test_1_when_the_report_of_the_jobs_is_not_in_order(here, scripted):
     for documents in OUT_OF_ORDER:
-        assert_failed(run(client, scripted(serving(*documents))), 1, SUBMITTED, documents)
+        assert_failed(run(here, scripted(serving(*documents))), 1, SUBMITTED, documents)
 
 
-def test_1_when_something_follows_the_end(client, scripted):
-    done = run(client, scripted(answering_jobs(ACCEPTED, *DONE, "<alive/>")))
+def test_1_when_something_follows_the_end(here, scripted):
+    done = run(here, scripted(answering_jobs(ACCEPTED, *DONE, "<alive/>")))
     assert_failed(done, 1, SUBMITTED)
 
 
 @pytest.mark.parametrize("documents", [(STARTED, FAILED, ENDED_FAILED), (STARTED, FAILED), (ENDED_FAILED,)])
-def test_1_when_a_job_failed(client, scripted, documents):
+def test_1_when_a_job_failed(here, scripted, documents):
     def script(peer):
         peer.receive()
         peer.send(WELCOME)
         peer.receive()
         peer.send(ACCEPTED, *documents)
 
-    assert_failed(run(client, scripted(script)), 1, SUBMITTED)
+    assert_failed(run(here, scripted(script)), 1, SUBMITTED)
 
 
-def test_1_names_the_job_that_failed_and_why(client, scripted):
-    done = run(client, scripted(serving(STARTED, FAILED, ENDED_FAILED)))
+def test_1_names_the_job_that_failed_and_why(here, scripted):
+    done = run(here, scripted(serving(STARTED, FAILED, ENDED_FAILED)))
     assert "job 1 failed: no such table" in done.stdout.splitlines()[-1]
 
 
-def test_1_when_the_server_cannot_prove_that_it_knows_the_password(client, scripted):
+def test_1_when_the_server_cannot_prove_that_it_knows_the_password(here, scripted):
     for signature in ("A" * 44, "nonsense", "ü"):
         server = scripted(challenging(*DONE, signature=signature))
         done = run(
-            client,
+            here,
             server,
             "-u",
             "R41",
             "-p",
-            client.secret_file(name=f"secret-{len(signature)}"),
+            here.secret_file(name=f"secret-{len(signature)}"),
         )
         assert_failed(done, 1, NOT_SUBMITTED)
         assert not any("<jobs" in received for received in server.peers[0].received)
 
 
-def test_no_proof_leaves_for_a_challenge_that_is_not_right(client, scripted):
-    secret = client.secret_file()
+def test_no_proof_leaves_for_a_challenge_that_is_not_right(here, scripted):
+    secret = here.secret_file()
     for documents in WRONG_CHALLENGES:
 
         def script(peer, documents=documents):
@@ -276,7 +270,7 @@ def test_no_proof_leaves_for_a_challenge_that_is_not_right(client, scripted):
             peer.wait_for_disconnect()
 
         server = scripted(script)
-        assert_failed(run(client, server, "-u", "R41", "-p", secret), 1, NOT_SUBMITTED, documents)
+        assert_failed(run(here, server, "-u", "R41", "-p", secret), 1, NOT_SUBMITTED, documents)
         assert not any("proof" in received for received in server.peers[0].received), documents
 
 
@@ -284,25 +278,25 @@ def test_no_proof_leaves_for_a_challenge_that_is_not_right(client, scripted):
 
 
 @pytest.mark.parametrize("reason", ["login", "jobs"])
-def test_2_when_the_server_refuses_what_the_caller_asks_for(client, scripted, reason):
+def test_2_when_the_server_refuses_what_the_caller_asks_for(here, scripted, reason):
     refused = f'<refused reason="{reason}">not you</refused>'
     server = scripted(answering_login(refused) if reason == "login" else answering_jobs(refused))
-    done = run(client, server, wait=False)
+    done = run(here, server, wait=False)
     assert_failed(done, 2, NOT_SUBMITTED)
     assert "not you" in done.stderr
     assert done.stderr.count("\n") == 1
 
 
-def test_2_when_the_password_was_changed(client, scripted):
+def test_2_when_the_password_was_changed(here, scripted):
     server = scripted(challenging(salt="$2b$10$zbcdefghijklmnopqrstuu"))
-    done = run(client, server, "-u", "R41", "-p", client.secret_file())
+    done = run(here, server, "-u", "R41", "-p", here.secret_file())
     assert_failed(done, 2, NOT_SUBMITTED)
     assert "changed" in done.stderr
 
 
-def test_2_is_one_line_on_stderr_even_without_v(client, scripted):
+def test_2_is_one_line_on_stderr_even_without_v(here, scripted):
     server = scripted(answering_login('<refused reason="login">line one\nline two\x85</refused>'))
-    done = client("-s", server.address, "-c", "pass")
+    done = here("-s", server.address, "-c", "pass")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("planta_headless.py: error: ")
     assert len(done.stderr.splitlines()) == 1
@@ -311,13 +305,13 @@ def test_2_is_one_line_on_stderr_even_without_v(client, scripted):
 # 3: the time out, and only after the jobs were accepted
 
 
-def test_3_when_the_time_out_ran_out_after_acceptance(client, scripted):
+def test_3_when_the_time_out_ran_out_after_acceptance(here, scripted):
     server = scripted(serving(STARTED))
-    done = client.by_clock(StillClock(start_at=Accepted), 0.05, "-s", server.address, "-v", "-c", "pass")
+    done = here.by_clock(StillClock(start_at=Accepted), 0.05, "-s", server.address, "-v", "-c", "pass")
     assert_failed(done, 3, SUBMITTED)
 
 
-def test_3_whatever_else_the_server_goes_on_sending(client, scripted):
+def test_3_whatever_else_the_server_goes_on_sending(here, scripted):
     def script(peer):
         peer.receive()
         peer.send(WELCOME)
@@ -327,13 +321,13 @@ def test_3_whatever_else_the_server_goes_on_sending(client, scripted):
             peer.send("<alive/>")
 
     server = scripted(script)
-    assert client.by_clock(StillClock(start_at=Accepted), 0.05, "-s", server.address, "-c", "pass").returncode == 3
+    assert here.by_clock(StillClock(start_at=Accepted), 0.05, "-s", server.address, "-c", "pass").returncode == 3
 
 
-def test_the_name_of_an_osuser_login_does_not_come_from_the_environment(client, scripted):
+def test_the_name_of_an_osuser_login_does_not_come_from_the_environment(here, scripted):
     server = scripted(serving())
     assert (
-        client(
+        here(
             "-s",
             server.address,
             "-c",
@@ -345,9 +339,9 @@ def test_the_name_of_an_osuser_login_does_not_come_from_the_environment(client, 
     assert f'os_user="{current_user()}"' in server.peers[0].received[0]
 
 
-def test_nothing_of_the_hash_is_sent(client, scripted):
+def test_nothing_of_the_hash_is_sent(here, scripted):
     server = scripted(challenging(*DONE))
-    assert run(client, server, "-u", "R41", "-p", client.secret_file()).returncode == 0
+    assert run(here, server, "-u", "R41", "-p", here.secret_file()).returncode == 0
     assert HASH[29:] not in "".join(server.peers[0].received)
 
 

@@ -8,7 +8,6 @@ third.
 from __future__ import annotations
 
 import os
-import random
 import re
 from contextlib import suppress
 
@@ -30,9 +29,8 @@ from support.conversations import KEYS
 from support.credentials import HASH, PASSWORD
 from support.homes import R41, make_home
 from support.job_server import QuickServer
+from support.sampling import EXHAUSTIVE, REPEAT, draws
 
-EXHAUSTIVE = os.environ.get("PLANTA_EXHAUSTIVE") == "1"
-SEED = int(os.environ.get("PLANTA_SEED") or random.randrange(10**9))
 SECRET = KnownSecret("file", HASH.encode(), "")
 SALT = HASH[:29]
 CLIENT_NONCE, SERVER_NONCE = "c" * 24, "s" * 24
@@ -109,14 +107,14 @@ def test_a_login_is_complete_only_if_all_that_is_proved_arrived_as_it_was_sent(n
     assert untouched.is_complete
     original = untouched.sent[number]
     as_sent = meaning(original)
-    chance = random.Random(f"{SEED} {number}")
+    chance = draws(number)
     for name, tamper in TAMPERING.items():
         every = range(len(original))
         is_sample = name != "one bit changed" and not EXHAUSTIVE
         for at in sorted({*every[:5], *every[chance.randrange(3) :: 3], *every[-2:]}) if is_sample else every:
             tampered = tamper(original, at)
             exchange = Exchange(number, lambda _, tampered=tampered: tampered)
-            case = f"PLANTA_SEED={SEED}", name, tampered
+            case = REPEAT, name, tampered
             is_unchanged = meaning(tampered) == as_sent
             assert is_unchanged or not exchange.is_complete, case
             assert is_unchanged or number == 3 or not exchange.let_in, case

@@ -20,7 +20,7 @@ from headless.protocol.wire import Accepted, Attached
 from headless.server.accounts import Account
 from support import fork_server
 from support.clock import StillClock
-from support.command_here import CommandHere, Ended, by_clock, headless
+from support.command_here import Ended, by_clock, headless
 from support.conversations import KEYS
 from support.dialogues import STARTED, serving
 from support.job_server import QuickServer, states
@@ -40,11 +40,6 @@ def server(tmp_path_factory):
     accounts = (Account("R42", None, KEYS),)
     with QuickServer(tmp_path_factory.mktemp("wait") / "home", "--workers", "4", accounts=accounts) as server:
         yield server
-
-
-@pytest.fixture
-def client(tmp_path):
-    return CommandHere(tmp_path)
 
 
 def at(server, *argv: str) -> Ended:
@@ -143,9 +138,9 @@ def test_wait_new_leaves_out_what_has_been(server, gate):
 
 
 @pytest.mark.slow
-def test_wait_logs_in_with_a_password_file(server, client, gate):
-    line = ("-s", server.address, "-u", "R42", "-p", client.secret_file(), "-v", "-c", gate.code)
-    done = client.by_clock(StillClock(start_at=Accepted), TENTH, *line)
+def test_wait_logs_in_with_a_password_file(server, here, gate):
+    line = ("-s", server.address, "-u", "R42", "-p", here.secret_file(), "-v", "-c", gate.code)
+    done = here.by_clock(StillClock(start_at=Accepted), TENTH, *line)
     way_on = re.search("to go on: (.*); jobs: submitted\n$", done.stdout)
     assert way_on
     gate.open()
@@ -322,15 +317,15 @@ def test_a_call_that_is_ended_says_how_to_go_on(server, command, gate):
     [("-c", "raise SystemExit(3)", "-t", "-1"), ("-m", "NOT_THERE"), ("-t", "soon", "-c", "1")],
     ids=str,
 )
-def test_what_is_over_or_was_never_begun_is_not_gone_on_with(server, client, argv):
-    done = client("-s", server.address, "-v", *argv)
+def test_what_is_over_or_was_never_begun_is_not_gone_on_with(server, here, argv):
+    done = here("-s", server.address, "-v", *argv)
     assert done.returncode in (1, 2)
     assert "to go on" not in done.stdout
 
 
-def test_a_session_of_a_server_that_cannot_attach_is_not_gone_on_with(client, scripted):
+def test_a_session_of_a_server_that_cannot_attach_is_not_gone_on_with(here, scripted):
     line = ("-s", scripted(serving(STARTED)).address, "-v", "-c", "1")
-    done = client.by_clock(StillClock(start_at=Accepted), TENTH, *line)
+    done = here.by_clock(StillClock(start_at=Accepted), TENTH, *line)
     assert done.returncode == 3
     assert done.stdout.endswith("go on; jobs: submitted\n")
 

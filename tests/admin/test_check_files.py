@@ -14,9 +14,9 @@ import pytest
 
 from support.command_here import headless
 from support.process import SCRIPT
+from support.sampling import EXHAUSTIVE
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="files and users of cron")
-IS_EXHAUSTIVE = os.environ.get("PLANTA_EXHAUSTIVE") == "1"
 
 
 def call(place):
@@ -92,7 +92,7 @@ def test_standard_input_may_be_a_pipe(place):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["crontab", "nightly.sh"])
 def test_a_file_of_many_equal_lines_takes_a_time_that_grows_as_the_file(place, name):
-    few, many = (300, 1500) if IS_EXHAUSTIVE else (40, 200)
+    few, many = (300, 1500) if EXHAUSTIVE else (40, 200)
 
     def seconds(count: int) -> float:
         line = f"0 2 * * * {call(place)} || echo $?\n" if name == "crontab" else f"{call(place)} &\n"
@@ -154,7 +154,7 @@ def test_a_fault_that_passes_is_no_verdict(place, failing):
     line = call(place).replace("/log", "/log-folder/log").replace(sys.executable, f"{place}/bin/python3")
     content = f"0 2 * * * sh {place}/nightly.sh && {line} || echo $?\n"
     assert check(place, content) == (0, [])
-    for name, number in FAULTS if IS_EXHAUSTIVE else SOME_FAULTS:
+    for name, number in FAULTS if EXHAUSTIVE else SOME_FAULTS:
         with failing(name, number):
             status, found = check(place, content)
         told = [(each["rule"], each["severity"], os.strerror(number) in each["text"]) for each in found]

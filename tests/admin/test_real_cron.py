@@ -26,6 +26,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from headless.admin.crontab import read
+from support.sampling import EXHAUSTIVE, REPEAT, draws
 
 pytestmark = [
     pytest.mark.slow,
@@ -33,7 +34,6 @@ pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="cron is on Linux"),
 ]
 
-IS_EXHAUSTIVE = os.environ.get("PLANTA_EXHAUSTIVE") == "1"
 PATIENCE = 75  # seconds: a minute that passes, and what is started in it
 # A cron starts hundreds of these: the only process of its own is the one that copies.
 RECORDER = r"""#!/bin/sh
@@ -286,8 +286,8 @@ def of_this_minute(minute: datetime) -> list[str]:
 def a_minute(can_be_chosen: bool) -> datetime:
     """Of a day on which no clock is put forward or back; or the next one, once there is time to write the files."""
     if can_be_chosen:
-        chance = random.Random(seed := int(os.environ.get("PLANTA_SEED", random.randrange(1 << 32))))
-        print(f"PLANTA_SEED={seed}")
+        chance = draws()
+        print(REPEAT)
         hour, minute = chance.choice([(2, 0), (0, 0), (chance.randrange(24), chance.randrange(60))])
         return datetime(2027, chance.choice([1, 6, 7, 12]), chance.randint(1, 30), hour, minute)
     if (second := datetime.now().second) > 45:
@@ -301,8 +301,8 @@ def test_cron_starts_what_is_read_when_it_is_read(packages):
     def is_started(schedule) -> bool:
         return is_at_reboot(schedule) or schedule.starts(minute - timedelta(seconds=1), 1) == [minute]
 
-    lines = [*LINES, *(f"{fields} root x" for fields in FIELDS), *of_pieces(400 if IS_EXHAUSTIVE else 100)]
-    fields = [*of_this_minute(minute), *of_chance(300 if IS_EXHAUSTIVE else 100, minute)]
+    lines = [*LINES, *(f"{fields} root x" for fields in FIELDS), *of_pieces(400 if EXHAUSTIVE else 100)]
+    fields = [*of_this_minute(minute), *of_chance(300 if EXHAUSTIVE else 100, minute)]
     files = {f"line-{number}": f"HEAD\n{line}\n@reboot root last\n" for number, line in enumerate(lines)} | FILES
     files |= {f"fields-{number}": f"HEAD\n{each} root x\n" for number, each in enumerate(fields)}
     with machine() as own:

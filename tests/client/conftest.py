@@ -7,14 +7,7 @@ import pytest
 from headless import cli
 from headless.client import alarm, session
 from headless.options import parse
-from support.command_here import CommandHere
 from support.process import PATIENCE
-
-
-@pytest.fixture
-def here(tmp_path):
-    """The command in this process."""
-    return CommandHere(tmp_path)
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ With the example of PORTING.md and its server."""
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import re
 import subprocess
@@ -148,10 +149,11 @@ def test_the_page_s_last_example_plays_a_record():
 
 @pytest.fixture
 def wire_file(tmp_path):
-    """Writes a file for PLANTA_WIRE."""
+    """Writes a file for PLANTA_WIRE: another one each time, since Python knows a changed file by its second."""
+    numbers = itertools.count()
 
     def write(code: str) -> str:
-        path = tmp_path / "a_wire.py"
+        path = tmp_path / f"wire{next(numbers)}.py"
         path.write_text("from headless.protocol import wire\n" + code)
         return str(path)
 

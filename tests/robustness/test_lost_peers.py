@@ -21,7 +21,7 @@ from headless.protocol.wire import Accepted
 from headless.server.accounts import Account
 from support.black_hole import NOBODY
 from support.clock import StillClock
-from support.command_here import CommandHere, Ended
+from support.command_here import Ended
 from support.conversations import KEYS
 from support.dialogues import STARTED, serving
 from support.job_server import QuickServer
@@ -51,12 +51,12 @@ class Relay:
         self._at_stage = at_stage
         self.swallows = False
 
-    def __call__(self, client: Peer) -> None:
+    def __call__(self, here: Peer) -> None:
         with socket.create_connection(self._server, PATIENCE) as sock:
             server = Peer(sock)
-            back = threading.Thread(target=self._pass_on, args=(server, client), daemon=True)
+            back = threading.Thread(target=self._pass_on, args=(server, here), daemon=True)
             back.start()
-            self._pass_on(client, server)
+            self._pass_on(here, server)
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
             back.join(PATIENCE)
@@ -96,11 +96,6 @@ STAGES = [
 ]
 
 
-@pytest.fixture
-def client(tmp_path):
-    return CommandHere(tmp_path)
-
-
 def assert_ended_at_deadline(done: Ended, clock: StillClock, code: int, submission: str) -> None:
     last = done.stdout.splitlines()[-1]
     assert (done.returncode, last.rpartition("; ")[2], done.stderr) == (code, f"jobs: {submission}", "")
@@ -109,11 +104,11 @@ def assert_ended_at_deadline(done: Ended, clock: StillClock, code: int, submissi
 
 
 @posix_only
-def test_a_server_that_was_stopped_before_the_connection_is_a_1_at_the_deadline(client, real_server, stop_server):
+def test_a_server_that_was_stopped_before_the_connection_is_a_1_at_the_deadline(here, real_server, stop_server):
     stop_server()
     clock = StillClock()
     clock.start()
-    done = client.by_clock(clock, TENTH, "-s", real_server.address, "-v", "-c", "pass")
+    done = here.by_clock(clock, TENTH, "-s", real_server.address, "-v", "-c", "pass")
     assert "connected to" in done.stdout  # by the kernel, whatever the server does
     assert_ended_at_deadline(done, clock, 1, "not submitted")
 
@@ -122,7 +117,7 @@ def test_a_server_that_was_stopped_before_the_connection_is_a_1_at_the_deadline(
 @pytest.mark.parametrize("fault", ["stopped", "black hole"])
 @pytest.mark.parametrize(("stage", "ending"), STAGES)
 def test_the_deadline_holds_when_the_server_is_gone_without_notice(  # noqa: PLR0917
-    client, scripted, real_server, stop_server, fault, stage, ending
+    here, scripted, real_server, stop_server, fault, stage, ending
 ):
     clock = StillClock(start_at=Accepted if ending[0] == 3 else None)
 
@@ -134,8 +129,8 @@ def test_the_deadline_holds_when_the_server_is_gone_without_notice(  # noqa: PLR
             clock.start()
 
     relay = scripted(Relay(real_server.address, stage, go))
-    secret = client.secret_file()
-    done = client.by_clock(clock, TENTH, "-s", relay.address, "-v", "-u", "R42", "-p", secret, "-c", LONG_JOB)
+    secret = here.secret_file()
+    done = here.by_clock(clock, TENTH, "-s", relay.address, "-v", "-u", "R42", "-p", secret, "-c", LONG_JOB)
     assert_ended_at_deadline(done, clock, *ending)
 
 

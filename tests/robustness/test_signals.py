@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import re
 import signal
 import subprocess
@@ -24,13 +23,13 @@ import pytest
 from support.dialogues import ACCEPTED, ENDED, FINISHED, STARTED, WELCOME
 from support.job_server import QuickServer
 from support.process import ENDING_SIGNALS, PATIENCE, ROOT, SCRIPT, Command
+from support.sampling import REPEAT, SEED, draws
 from support.scripted_server import ScriptedServer
 from support.timed_call import stalls
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")]
 
-SEED = int(os.environ.get("PLANTA_SEED") or random.SystemRandom().randrange(10**9))
 BEGINNINGS = {str(SCRIPT), str(ROOT / "headless" / "__init__.py"), str(ROOT / "headless" / "__main__.py")}
 JOB_SECONDS = 0.05
 SOON = 1.0  # seconds in which a signal ends the command, on a machine that is never late
@@ -103,7 +102,7 @@ def seconds_of_a_run(*line):
 def moments(count, *salt):
     """So many random moments of a run, one in each part of it, another series for each salt: the part of the run, and
     seconds between two signals."""
-    chance = random.Random(f"{SEED} {salt}")
+    chance = draws(*salt)
     return [((number + chance.random()) * 1.05 / count, chance.uniform(0.001, 0.020)) for number in range(count)]
 
 
@@ -167,7 +166,7 @@ class Strikes:
         return took
 
     def assert_no_fault(self) -> None:
-        assert not self.faults, f"PLANTA_SEED={SEED}: " + "\n".join(self.faults)
+        assert not self.faults, f"{REPEAT}: " + "\n".join(self.faults)
 
 
 def others_of(signum):
@@ -187,7 +186,7 @@ def test_a_signal_at_any_moment_ends_the_process_by_that_signal(command, scripte
 @pytest.mark.parametrize("first", ENDING_SIGNALS)
 def test_two_signals_at_any_moment_end_the_process_by_one_of_them(command, scripted, first):
     strikes = Strikes(command, scripted, 2)
-    strikes(first, random.Random(f"{SEED} {first}").choice(others_of(first)))
+    strikes(first, draws(first).choice(others_of(first)))
     strikes.assert_no_fault()
 
 
@@ -294,7 +293,7 @@ def test_a_signal_at_any_moment_ends_a_rehearsal_and_leaves_nothing_behind(tmp_p
         rehearse_and_strike(tmp_path / str(number), part * span, signum, job)
         for number, ((part, _), job) in enumerate(zip(moments(2, "rehearsal", signum), in_turn(signum)))
     ]
-    assert not any(faults), f"PLANTA_SEED={SEED}: " + "\n".join(filter(None, faults))
+    assert not any(faults), f"{REPEAT}: " + "\n".join(filter(None, faults))
 
 
 def in_turn(signum):
@@ -312,7 +311,7 @@ def test_so_it_is_at_many_moments_of_a_rehearsal(tmp_path, signum):
         for job in (ENDLESS, BRIEF)
         for number, (part, _) in enumerate(moments(5, "rehearsal", signum, job))
     ]
-    assert not any(faults), f"PLANTA_SEED={SEED}: " + "\n".join(filter(None, faults))
+    assert not any(faults), f"{REPEAT}: " + "\n".join(filter(None, faults))
 
 
 # The first process of a container, to which the kernel gives no signal that has its default action

@@ -113,11 +113,6 @@ def over_tls(script, context: ssl.SSLContext):
 # The calls
 
 
-@pytest.fixture
-def client(tmp_path):
-    return CommandHere(tmp_path)
-
-
 def clock_for(answer: str) -> StillClock:
     """It starts when the peer comes to this answer, or when the jobs are accepted if the time counts from there."""
     return StillClock(start_at=Accepted if answer == "ended" else None)
@@ -132,13 +127,13 @@ def first_starting(clock: StillClock, instead: Instead) -> Instead:
     return start
 
 
-def call(client: CommandHere, clock: StillClock, seconds: float, address: str, *argv: str) -> Ended:
+def call(here: CommandHere, clock: StillClock, seconds: float, address: str, *argv: str) -> Ended:
     jobs = () if "-c" in argv else ("-c", "pass")
-    return client.by_clock(clock, seconds, "-s", address, "-v", *argv, *jobs)
+    return here.by_clock(clock, seconds, "-s", address, "-v", *argv, *jobs)
 
 
-def challenge(client: CommandHere) -> tuple[str, ...]:
-    return ("-u", "R41", "-p", client.secret_file())
+def challenge(here: CommandHere) -> tuple[str, ...]:
+    return ("-u", "R41", "-p", here.secret_file())
 
 
 def assert_ended(done: Ended, code: int, submission: str) -> str:
@@ -159,17 +154,17 @@ def assert_ended_at_deadline(done: Ended, clock: StillClock, code: int, submissi
 
 
 @pytest.mark.parametrize(("answer", "ending"), ANSWERS)
-def test_an_answer_that_comes_byte_by_byte_does_not_outlast_the_deadline(client, scripted, answer, ending):
+def test_an_answer_that_comes_byte_by_byte_does_not_outlast_the_deadline(here, scripted, answer, ending):
     clock = clock_for(answer)
     server = scripted(reluctant(answer, first_starting(clock, trickle())))
-    done = call(client, clock, TENTH, server.address, *challenge(client))
+    done = call(here, clock, TENTH, server.address, *challenge(here))
     assert_ended_at_deadline(done, clock, *ending)
 
 
 @pytest.mark.version("ssl")
 @pytest.mark.parametrize(("answer", "ending"), ANSWERS[2:])
 def test_tls_records_of_one_byte_do_not_outlast_the_deadline(  # noqa: PLR0917
-    client, scripted, tmp_path, monkeypatch, answer, ending
+    here, scripted, tmp_path, monkeypatch, answer, ending
 ):
     import trustme  # which takes long to import
 
@@ -180,12 +175,12 @@ def test_tls_records_of_one_byte_do_not_outlast_the_deadline(  # noqa: PLR0917
     clock = clock_for(answer)
     server = scripted(over_tls(reluctant(answer, first_starting(clock, trickle())), context))
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "authority.pem"))
-    done = call(client, clock, TENTH, f"tls://{server.address}", *challenge(client))
+    done = call(here, clock, TENTH, f"tls://{server.address}", *challenge(here))
     assert_ended_at_deadline(done, clock, *ending)
 
 
 @pytest.mark.version("ssl")
-def test_a_tls_handshake_that_comes_byte_by_byte_does_not_outlast_the_deadline(client, scripted):
+def test_a_tls_handshake_that_comes_byte_by_byte_does_not_outlast_the_deadline(here, scripted):
     clock = StillClock()
 
     def script(peer: Peer) -> None:
@@ -194,7 +189,7 @@ def test_a_tls_handshake_that_comes_byte_by_byte_does_not_outlast_the_deadline(c
         # A ServerHello of 4 KiB begins.
         send_byte_by_byte(peer, b"\x16\x03\x03\x10\x00\x02\x00\x0f\xfc" + bytes(1000), 0.01)
 
-    done = call(client, clock, TENTH, f"tls://{scripted(script).address}")
+    done = call(here, clock, TENTH, f"tls://{scripted(script).address}")
     assert_ended_at_deadline(done, clock, 1, "not submitted")
 
 
@@ -202,30 +197,30 @@ def test_a_tls_handshake_that_comes_byte_by_byte_does_not_outlast_the_deadline(c
 
 
 @pytest.mark.parametrize("scheme", ["", "tls://"])
-def test_a_server_that_never_sends_anything_is_a_1_at_the_deadline(client, scripted, scheme):
+def test_a_server_that_never_sends_anything_is_a_1_at_the_deadline(here, scripted, scheme):
     clock = StillClock()
 
     def script(peer: Peer) -> None:
         clock.start()
         peer.wait_for_disconnect()
 
-    done = call(client, clock, TENTH, scheme + scripted(script).address)
+    done = call(here, clock, TENTH, scheme + scripted(script).address)
     assert_ended_at_deadline(done, clock, 1, "not submitted")
 
 
 @pytest.mark.parametrize("scheme", ["", "tls://"])
-def test_a_server_that_never_accepts_the_connection_is_a_1_at_the_deadline(client, scheme):
+def test_a_server_that_never_accepts_the_connection_is_a_1_at_the_deadline(here, scheme):
     clock = StillClock()
     with contextlib.ExitStack() as stack:
         address = full_listener(stack)
         clock.start()
-        done = call(client, clock, TENTH, scheme + address)
+        done = call(here, clock, TENTH, scheme + address)
     assert_ended_at_deadline(done, clock, 1, "not submitted")
 
 
 @pytest.mark.parametrize("share", [0, 0.5])
 @pytest.mark.parametrize(("answer", "ending"), ANSWERS)
-def test_a_peer_that_will_send_no_more_is_a_1_at_once(client, scripted, answer, ending, share):
+def test_a_peer_that_will_send_no_more_is_a_1_at_once(here, scripted, answer, ending, share):
     clock = StillClock()
 
     def end(peer: Peer, document: str) -> None:
@@ -233,7 +228,7 @@ def test_a_peer_that_will_send_no_more_is_a_1_at_once(client, scripted, answer, 
         shut_down(share)(peer, document)
 
     server = scripted(reluctant(answer, end))
-    assert_ended(call(client, clock, -1, server.address, *challenge(client)), 1, ending[1])
+    assert_ended(call(here, clock, -1, server.address, *challenge(here)), 1, ending[1])
     assert clock.seconds() <= LATE_HERE
 
 
@@ -258,9 +253,9 @@ def never_reading(scripted):
     left.set()
 
 
-def test_a_batch_that_nobody_reads_is_not_submitted_and_given_up_at_the_deadline(client, never_reading):
+def test_a_batch_that_nobody_reads_is_not_submitted_and_given_up_at_the_deadline(here, never_reading):
     clock = StillClock(start_at=LoggedIn)
-    done = call(client, clock, TENTH, never_reading(WELCOME).address, *BIG_BATCH)
+    done = call(here, clock, TENTH, never_reading(WELCOME).address, *BIG_BATCH)
     assert_ended_at_deadline(done, clock, 1, "not submitted")
 
 
@@ -274,9 +269,9 @@ def quick_heartbeats(monkeypatch):
 
 
 @pytest.mark.usefixtures("quick_heartbeats")
-def test_silence_of_more_than_three_heartbeats_ends_the_sending_of_a_batch_that_nobody_reads(client, never_reading):
+def test_silence_of_more_than_three_heartbeats_ends_the_sending_of_a_batch_that_nobody_reads(here, never_reading):
     clock = StillClock(start_at=LoggedIn)
-    done = call(client, clock, -1, never_reading('<welcome session="s1" heartbeat="1"/>').address, *BIG_BATCH)
+    done = call(here, clock, -1, never_reading('<welcome session="s1" heartbeat="1"/>').address, *BIG_BATCH)
     assert "silent for more than" in assert_ended(done, 1, "not submitted")
     assert TENTH <= clock.seconds() <= TENTH + LATE_HERE
 
@@ -286,14 +281,14 @@ def test_silence_of_more_than_three_heartbeats_ends_the_sending_of_a_batch_that_
     ("answer", "submission"),
     [("accepted", "unknown"), ("started", "submitted"), ("finished", "submitted"), ("ended", "submitted")],
 )
-def test_silence_of_more_than_three_heartbeats_ends_the_wait_for_every_answer(client, scripted, answer, submission):
+def test_silence_of_more_than_three_heartbeats_ends_the_wait_for_every_answer(here, scripted, answer, submission):
     clock = StillClock()
 
     def fall_silent(_peer: Peer, _document: str) -> None:
         clock.start()
 
     server = scripted(reluctant(answer, fall_silent, heartbeat=1))
-    done = call(client, clock, -1, server.address, *challenge(client))
+    done = call(here, clock, -1, server.address, *challenge(here))
     assert "silent for more than" in assert_ended(done, 1, submission)
     assert TENTH <= clock.seconds() <= TENTH + LATE_HERE
 

@@ -8,7 +8,6 @@ fails once, and PLANTA_EXHAUSTIVE=1 all, which lasts about twenty minutes.
 from __future__ import annotations
 
 import os
-import random
 import re
 import shutil
 import signal
@@ -23,14 +22,13 @@ import pytest
 from support.credentials import HASH
 from support.dialogues import ACCEPTED, ENDED, FINISHED, STARTED, answering_jobs, challenging
 from support.process import PATIENCE, SCRIPT
+from support.sampling import EXHAUSTIVE, REPEAT, SEED, draws
 from support.scripted_server import Disconnected, ScriptedServer
 
 # Which no kernel lets fail with these errors, so that libc takes the error for an address (brk), or ends the process.
 INFALLIBLE = {"brk", "futex", "exit_group"}
 ERRORS = ("EIO", "ECONNRESET", "EPIPE", "ENOSPC", "EMFILE", "ENOMEM")
 LOGINS = ("osuser", "challenge")
-EXHAUSTIVE = os.environ.get("PLANTA_EXHAUSTIVE") == "1"
-SEED = int(os.environ.get("PLANTA_SEED") or random.randrange(10**9))
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(4 * 3600 if EXHAUSTIVE else 120)]
 # Of the calls that import modules the slice takes each so manieth, of those from the first socket on each.
 STRIDE = 16
@@ -170,7 +168,7 @@ def slice_of(calls, error, login, ended):
 def sample_of(calls, login, ended):
     """Calls and errors: the first call of each kind on the way and the last ones, half of them by each login and before
     each peer, and as many others."""
-    chance = random.Random(f"{SEED} {login} {ended}")
+    chance = draws(login, ended)
     way = [call for call in calls if call.on_the_way]
     kinds = sorted({call.name: call for call in reversed([*way, *way[-3:]])}.values(), key=lambda call: call.position)
     turn = (SEED + ended + 2 * LOGINS.index(login)) % 4
@@ -213,7 +211,7 @@ def let_fail(scripted, folder, login, ended, taken):
         fault = what_is_wrong(done, ended, len(submitted))
         if fault:
             faults.append(f"{inject}: {fault}: {done.stderr}")
-    assert not faults, f"PLANTA_SEED={SEED}: {len(faults)} of {len(taken)}:\n" + "\n".join(faults)
+    assert not faults, f"{REPEAT}: {len(faults)} of {len(taken)}:\n" + "\n".join(faults)
     assert failed > len(taken) / 2  # two runs may differ by a poll or two
 
 

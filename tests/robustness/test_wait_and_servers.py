@@ -21,7 +21,8 @@ from support.job_server import QuickServer
 from support.persistent_calls import Told, call
 from support.raw_client import connect, py_code
 from support.relay import SERVER
-from support.survival import ACCOUNTS, EXHAUSTIVE, LOGINS, PRINTED, SEED, check, job, runs_of, sizes_of
+from support.sampling import EXHAUSTIVE, REPEAT, draws
+from support.survival import ACCOUNTS, LOGINS, PRINTED, check, job, runs_of, sizes_of
 from support.unreliable_relay import Ends, UnreliableRelay
 from support.waiting import wait_until
 
@@ -66,7 +67,7 @@ class Restarts:
 @pytest.mark.parametrize("login", LOGINS)
 def test_a_server_that_is_killed_again_and_again_only_costs_time(tmp_path, login):
     """It is killed, or stopped, at any moment, and the next one has another port."""
-    chance = random.Random(SEED)
+    chance = draws()
     wrong = []
     with QuickServer(tmp_path / "home", "--workers", "4", accounts=ACCOUNTS, ends_jobs=False) as server:
         for number in range(300 if EXHAUSTIVE else 1):
@@ -78,7 +79,7 @@ def test_a_server_that_is_killed_again_and_again_only_costs_time(tmp_path, login
                 problem = check(told, runs_of(path), line.passed[0] if line.passed else {SERVER: b""})
             if problem:
                 wrong.append((number, problem))
-    assert wrong == [], f"PLANTA_SEED={SEED}"
+    assert wrong == [], REPEAT
 
 
 class Replaced:

@@ -9,7 +9,6 @@ earlier run.
 from __future__ import annotations
 
 import os
-import random
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +19,11 @@ from headless.client import connection, reconnection
 from headless.client import session as session_module
 from headless.protocol.wire import Accepted, Attached, LoggedIn
 from support.clock import StillClock
-from support.command_here import CommandHere
 from support.job_server import QuickServer
 from support.persistent_calls import call
 from support.relay import CLIENT, FIN, RST, SERVER
-from support.survival import ACCOUNTS, EXHAUSTIVE, LOGINS, PRINTED, SEED, check, job, relay, runs_of, sizes_of
+from support.sampling import EXHAUSTIVE, REPEAT, SEED, draws
+from support.survival import ACCOUNTS, LOGINS, PRINTED, check, job, relay, runs_of, sizes_of
 from support.unreliable_relay import HOLE, NEVER, Ends, UnreliableRelay
 from support.waiting import wait_until
 
@@ -94,7 +93,7 @@ def test_wherever_a_connection_ends_another_one_goes_on(  # noqa: PLR0917
 ):
     """Every byte of the first connection with PLANTA_EXHAUSTIVE, else a part of them that differs from run to run: most
     with a known batch, and some with a new one, among them such as end a message."""
-    chance = random.Random(f"{SEED} {login} {side}")
+    chance = draws(login, side)
     sizes = sizes_by_login[login]
     every = [Ends(**{side: offset}, by=by) for offset in range(sizes[side] + 1) for by in (FIN, RST)]
     if EXHAUSTIVE:
@@ -108,7 +107,7 @@ def test_wherever_a_connection_ends_another_one_goes_on(  # noqa: PLR0917
         new = [Ends(client=sizes[CLIENT] - less, by=by) for less, by in ((0, FIN), (0, RST), (1, RST))]
     wrong = wrong_cuts(server, tmp_path, login, some, known[login])
     wrong += wrong_cuts(server, tmp_path, login, [*new, chance.choice(every)])
-    assert wrong == [], f"PLANTA_SEED={SEED}"
+    assert wrong == [], REPEAT
 
 
 @pytest.mark.large
@@ -119,13 +118,13 @@ def test_wherever_a_connection_ends_with_a_new_job_another_one_goes_on(server, s
     step = 17
     offsets = range(SEED % step, sizes_by_login[login][side] + 1, step)
     ends = [Ends(**{side: offset}, by=by) for offset in offsets for by in (FIN, RST)]
-    assert wrong_cuts(server, tmp_path, login, ends) == [], f"PLANTA_SEED={SEED}"
+    assert wrong_cuts(server, tmp_path, login, ends) == [], REPEAT
 
 
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("login", LOGINS)
 def test_a_line_that_drops_every_connection_only_costs_time(server, known, tmp_path, login):
-    chance = random.Random(f"{SEED} {login}")
+    chance = draws(login)
 
     def ends_of(_: int) -> Ends:
         return Ends(
@@ -141,7 +140,7 @@ def test_a_line_that_drops_every_connection_only_costs_time(server, known, tmp_p
         problem = check(told, runs_of(path), line.passed[0], is_known=batch is not None)
         if problem:
             wrong.append((number, problem))
-    assert wrong == [], f"PLANTA_SEED={SEED}"
+    assert wrong == [], REPEAT
 
 
 # Time
@@ -150,12 +149,7 @@ def test_a_line_that_drops_every_connection_only_costs_time(server, known, tmp_p
 AGAIN = "; connecting again in "
 
 
-@pytest.fixture
-def client(tmp_path):
-    return CommandHere(tmp_path)
-
-
-def test_a_connection_that_is_dead_is_noticed_by_its_missing_heartbeats_and_replaced(server, client, gate, monkeypatch):
+def test_a_connection_that_is_dead_is_noticed_by_its_missing_heartbeats_and_replaced(server, here, gate, monkeypatch):
     """Here after a hundredth of one, which is of the server's 30 seconds."""
     monkeypatch.setattr(connection, "_MAX_MISSED_HEARTBEATS", 0.01)
     code = f"print('x' * 300, flush=True)\n{gate.code}"
@@ -170,7 +164,7 @@ def test_a_connection_that_is_dead_is_noticed_by_its_missing_heartbeats_and_repl
     ):
         opened = pool.submit(open_at_the_second)
         begun = time.monotonic()
-        done = client("-s", line.address, "-t", "-1", "-v", "-c", code)
+        done = here("-s", line.address, "-t", "-1", "-v", "-c", code)
         seconds = time.monotonic() - begun
         opened.result()
     assert done.returncode == 0
@@ -180,14 +174,12 @@ def test_a_connection_that_is_dead_is_noticed_by_its_missing_heartbeats_and_repl
 
 
 @pytest.mark.usefixtures("soon")
-def test_a_server_that_does_not_answer_to_the_key_in_time_leaves_it_unknown(
-    server, client, sizes, tmp_path, monkeypatch
-):
+def test_a_server_that_does_not_answer_to_the_key_in_time_leaves_it_unknown(server, here, sizes, tmp_path, monkeypatch):
     monkeypatch.setattr(session_module, "acceptance_seconds", lambda _options: 0.3)
     path = tmp_path / "runs"
     clock = StillClock(start_at=LoggedIn)
     with UnreliableRelay(lambda: server.address, lambda _: Ends(server=sizes["welcome"] + 5)) as line:
-        done = client.by_clock(clock, -1, "-s", line.address, "-v", "-c", job(str(path)))
+        done = here.by_clock(clock, -1, "-s", line.address, "-v", "-c", job(str(path)))
     last = done.stdout.splitlines()[-1]
     assert (done.returncode, last.endswith("; jobs: unknown")) == (1, True)
     assert "the server has not accepted the jobs in time (" in last
@@ -213,7 +205,7 @@ def test_a_call_without_t_is_over_when_its_jobs_are_accepted(server, sizes, tmp_
 
 
 @pytest.mark.usefixtures("soon")
-def test_what_is_lost_when_the_time_is_over_is_a_1(server, client, sizes, gate):
+def test_what_is_lost_when_the_time_is_over_is_a_1(server, here, sizes, gate):
     """And no 3: whether the jobs have ended is not known."""
     is_refusing = False
 
@@ -227,24 +219,24 @@ def test_what_is_lost_when_the_time_is_over_is_a_1(server, client, sizes, gate):
 
     clock = StillClock(start_at=Accepted)
     with UnreliableRelay(address, refuse) as line:
-        done = client.by_clock(clock, 0.3, "-s", line.address, "-v", "-c", gate.code)
+        done = here.by_clock(clock, 0.3, "-s", line.address, "-v", "-c", gate.code)
     assert (done.returncode, done.stdout.endswith("; jobs: submitted\n")) == (1, True)
     assert done.stdout.count(AGAIN) > 1
     assert 0.3 <= clock.seconds() < 5
 
 
-def test_a_time_that_is_over_before_the_next_attempt_is_a_1(server, client, sizes, gate, monkeypatch):
+def test_a_time_that_is_over_before_the_next_attempt_is_a_1(server, here, sizes, gate, monkeypatch):
     monkeypatch.setattr(reconnection, "_FIRST_PAUSE", 60.0)
     clock = StillClock(start_at=Accepted)
     with relay(server, Ends(server=sizes["accepted"] + 10)) as line:
-        done = client.by_clock(clock, 0.1, "-s", line.address, "-v", "-c", gate.code)
+        done = here.by_clock(clock, 0.1, "-s", line.address, "-v", "-c", gate.code)
     assert (done.returncode, done.stdout.endswith("; jobs: submitted\n"), line.count) == (1, True, 1)
 
 
-def test_a_call_that_has_found_its_session_again_in_time_has_its_3(server, client, gate, monkeypatch):
+def test_a_call_that_has_found_its_session_again_in_time_has_its_3(server, here, gate, monkeypatch):
     monkeypatch.setattr(reconnection, "_FIRST_PAUSE", 0.0)  # the clock stands still
     clock = StillClock(start_at=Attached)
     with relay(server, Ends(server=400)) as line:
         code = f"print('x' * 300, flush=True)\n{gate.code}"
-        done = client.by_clock(clock, 0.1, "-s", line.address, "-v", "-c", code)
+        done = here.by_clock(clock, 0.1, "-s", line.address, "-v", "-c", code)
     assert (done.returncode, done.stdout.endswith("; jobs: submitted\n"), line.count) == (3, True, 2)

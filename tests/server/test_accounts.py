@@ -22,6 +22,7 @@ from support.hypothesis_settings import examples
 from support.management import fails, prints
 from support.process import current_user, manage, other_user
 from support.raw_client import connect, osuser_login
+from support.sampling import EXHAUSTIVE
 
 pytestmark = pytest.mark.slow
 
@@ -102,7 +103,7 @@ NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_
 )
 
 
-@settings(examples, max_examples=50 if os.environ.get("PLANTA_EXHAUSTIVE") else 5)
+@settings(examples, max_examples=50 if EXHAUSTIVE else 5)
 @given(NAMES)
 @example("a b=c")
 @example("R4%")

@@ -4,7 +4,6 @@ an earlier run."""
 
 from __future__ import annotations
 
-import os
 import random
 import signal
 import subprocess
@@ -36,6 +35,7 @@ from support.job_code import Gate
 from support.job_server import QuickServer, states
 from support.process import PATIENCE, ROOT
 from support.raw_client import RawClient, connect, run
+from support.sampling import EXHAUSTIVE, REPEAT, draws
 from support.scripted_server import Disconnected
 from support.shims_of import WatchedJob, send
 from support.waiting import wait_until
@@ -46,7 +46,6 @@ pytestmark = [
 ]
 WORKERS = 2
 WAYS = ("server", "shims", "shims and server", "server and shims", "upgrade")
-EXHAUSTIVE = bool(os.environ.get("PLANTA_EXHAUSTIVE"))
 STORMS = 560 if EXHAUSTIVE else 10  # of a crash in each of these ways
 SAMPLE = 2  # storms that are in every run
 LARGE = () if EXHAUSTIVE else (pytest.mark.large,)
@@ -100,9 +99,8 @@ def crash(server: QuickServer, way: str, chance: random.Random) -> set[WatchedJo
     "storm", [pytest.param(number, marks=LARGE if number >= SAMPLE else ()) for number in range(STORMS)]
 )
 def test_whenever_server_and_shims_are_killed_what_was_accepted_runs_once_or_is_interrupted(tmp_path, storm):
-    seed = int(os.environ.get("PLANTA_SEED", "0")) or random.SystemRandom().getrandbits(32)
-    print(f"PLANTA_SEED={seed}, storm {storm}")  # which pytest shows if the test fails
-    chance = random.Random(seed)
+    print(REPEAT)  # which pytest shows if the test fails
+    chance = draws(storm)
     told: dict[str, Told] = {}
     killed: set[WatchedJob] = set()
     with QuickServer(tmp_path / "home", "--workers", str(WORKERS), ends_jobs=False) as server:

@@ -25,6 +25,7 @@ from support.locks import locked
 from support.management import prints
 from support.process import PATIENCE, ROOT, current_user
 from support.raw_client import RawClient, connect, py_code, run
+from support.sampling import EXHAUSTIVE
 from support.server_here import ServerHere
 from support.shims_of import end_shims, send, shims_of
 from support.waiting import wait_until
@@ -187,7 +188,7 @@ PAIRS = [case for number, case in enumerate(CASES) if number % 4 in ((0, 3) if c
 
 @pytest.mark.parametrize(
     "case",
-    CASES if os.environ.get("PLANTA_EXHAUSTIVE") else PAIRS,
+    CASES if EXHAUSTIVE else PAIRS,
     ids=lambda case: f"{case[0]}, {'found again, ' if case[1] else ''}{'always' if case[2] else 'once'}",
 )
 def test_and_it_can_be_ended(tmp_path, gate, monkeypatch, case):

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import difflib
 import os
-import random
 import re
 import signal
 import sys
@@ -21,13 +20,13 @@ import resource
 from headless.server import posix_shims
 from support.job_processes import by_hand, new_shims, result_of
 from support.job_scripts import ALONE, HOW_IT_ENDS, POOLS, PROCESSES, THE_INTERPRETER, WHAT_IT_USES, together
+from support.sampling import EXHAUSTIVE, REPEAT, draws
 from support.waiting import in_time
 
 pytestmark = pytest.mark.slow
 of_the_interpreter = pytest.mark.version("the job's interpreter")
 
 AT_A_TIME = 4
-IS_EXHAUSTIVE = bool(os.environ.get("PLANTA_EXHAUSTIVE"))
 
 
 @pytest.fixture(autouse=True)
@@ -92,10 +91,9 @@ def comparison(folder):
 
 def sample(table, always, count):
     """All of the table, or by default these and so many others."""
-    seed = int(os.environ.get("PLANTA_SEED") or random.randrange(2**32))
-    print(f"PLANTA_SEED={seed}")
+    print(REPEAT)
     others = sorted(set(table) - set(always))
-    chosen = others if IS_EXHAUSTIVE else random.Random(seed).sample(others, count)
+    chosen = others if EXHAUSTIVE else draws().sample(others, count)
     return {name: table[name] for name in (*always, *chosen)}
 
 

@@ -4,7 +4,6 @@ how an honest client fares meanwhile. Each measured bound says what was measured
 from __future__ import annotations
 
 import gc
-import os
 import socket
 import sys
 import time
@@ -22,6 +21,7 @@ from support.job_code import Gate
 from support.job_server import JobServer, QuickServer, states
 from support.process import PATIENCE
 from support.raw_client import RawClient, connect, osuser_login, py_code, run
+from support.sampling import EXHAUSTIVE
 from support.scripted_server import Disconnected
 from support.server_here import ServerHere
 from support.usage import memory_of
@@ -32,10 +32,9 @@ pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc"),
 ]
 
-IS_EXHAUSTIVE = bool(os.environ.get("PLANTA_EXHAUSTIVE"))
-SILENT = 500 if IS_EXHAUSTIVE else 60
-SESSIONS = 1000 if IS_EXHAUSTIVE else 100
-LAZY = 50 if IS_EXHAUSTIVE else 10
+SILENT = 500 if EXHAUSTIVE else 60
+SESSIONS = 1000 if EXHAUSTIVE else 100
+LAZY = 50 if EXHAUSTIVE else 10
 ROOM = 200  # descriptors that a process needs besides those of its sessions
 
 

@@ -26,7 +26,8 @@ from support.job_processes import (
     serve,
     shim_of,
 )
-from support.posix_jobs import EXHAUSTIVE, SLEEP, chance, end_of, run, start
+from support.posix_jobs import SLEEP, end_of, run, start
+from support.sampling import EXHAUSTIVE, REPEAT, draws
 from support.waiting import in_time, until
 
 pytestmark = [
@@ -39,7 +40,8 @@ pytestmark = [
 
 
 def test_a_shim_that_is_killed_at_any_moment_leaves_nothing_and_no_doubt(folder, monkeypatch):
-    ran, spawn, moments = folder.path / "ran", posix_shims.spawn, chance()
+    print(REPEAT)
+    ran, spawn, moments = folder.path / "ran", posix_shims.spawn, draws()
 
     def spawn_and_kill(spec):
         spawned = spawn(spec)
@@ -85,7 +87,8 @@ def kill_if_there(descriptor):
 
 
 def test_a_server_that_is_killed_at_any_moment_leaves_a_job_that_has_run_once_or_never_will(folder):
-    ran, moments = folder.path / "ran", chance()
+    print(REPEAT)
+    ran, moments = folder.path / "ran", draws()
     spec = folder.spec(f"import time; time.sleep(0.05); open({str(ran)!r}, 'a').write('x')")
 
     async def look():

@@ -34,6 +34,7 @@ from support.job_processes import IGNORE_SIGTERM, Lock, is_running, with_child
 from support.job_server import QuickServer, journal, states
 from support.process import PATIENCE, ROOT
 from support.raw_client import connect, py_code
+from support.sampling import EXHAUSTIVE
 from support.shims_of import WatchedJob, send, shims_of
 from support.waiting import wait_until
 
@@ -42,7 +43,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="shims are found by /proc"),
 ]
-EXHAUSTIVE = bool(os.environ.get("PLANTA_EXHAUSTIVE"))
 
 WATCHED = """
 import os, signal, sys

@@ -19,11 +19,11 @@ from support.job_processes import (
     stored,
     with_child,
 )
+from support.sampling import EXHAUSTIVE
 from support.waiting import in_time, until, wait_until
 
 pytestmark = pytest.mark.slow
 HAS_SIGNALS = hasattr(os, "fork")
-EXHAUSTIVE = bool(os.environ.get("PLANTA_EXHAUSTIVE"))
 with_signals = pytest.mark.skipif(not HAS_SIGNALS, reason="here no signal ends a process")
 MANY = 50 if EXHAUSTIVE else 10  # more than there are threads to start them
 END_OF_LINE = os.linesep.encode()

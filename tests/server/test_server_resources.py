@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import struct
 import sys
@@ -20,13 +19,13 @@ from support.job_code import Gate
 from support.job_server import QuickServer, journal
 from support.process import PATIENCE, Command
 from support.raw_client import RawClient, connect, py_code, run
+from support.sampling import EXHAUSTIVE
 from support.usage import memory_of
 from support.waiting import wait_until
 
 MIB = 1024 * 1024
-IS_EXHAUSTIVE = bool(os.environ.get("PLANTA_EXHAUSTIVE"))
 UNFINISHED = 60  # messages of 16 MiB
-LARGE_BATCHES, LARGE = (30, 15 * MIB) if IS_EXHAUSTIVE else (15, 2 * MIB)
+LARGE_BATCHES, LARGE = (30, 15 * MIB) if EXHAUSTIVE else (15, 2 * MIB)
 
 pytestmark = pytest.mark.slow
 

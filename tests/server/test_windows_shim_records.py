@@ -33,8 +33,9 @@ from support.job_processes import (
     with_child,
 )
 from support.process import PATIENCE, ROOT
+from support.sampling import EXHAUSTIVE
 from support.waiting import in_time, until, wait_until
-from support.windows_jobs import EXHAUSTIVE, SLEEP, end_found, end_of, plant, start
+from support.windows_jobs import SLEEP, end_found, end_of, plant, start
 
 pytestmark = pytest.mark.slow
 

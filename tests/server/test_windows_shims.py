@@ -34,8 +34,9 @@ from support.job_processes import (
     stored,
     with_child,
 )
+from support.sampling import EXHAUSTIVE
 from support.waiting import in_time, until
-from support.windows_jobs import EARLIEST, EXHAUSTIVE, IS_EMULATED, SLEEP, end_found, end_of, start
+from support.windows_jobs import EARLIEST, IS_EMULATED, SLEEP, end_found, end_of, start
 
 pytestmark = pytest.mark.slow
 

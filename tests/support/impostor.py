@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import socket
 import time
@@ -11,8 +10,9 @@ from contextlib import suppress
 from support.frames import frame
 from support.process import PATIENCE
 from support.raw_client import in_jobs, osuser_login, py_code
+from support.sampling import EXHAUSTIVE
 
-TRIES = 300 if os.environ.get("PLANTA_EXHAUSTIVE") else 100
+TRIES = 300 if EXHAUSTIVE else 100
 
 
 def impose(address: str, os_user: str, code: str, tries: int = TRIES) -> list[bytes]:

@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-import random
 import sys
 import time
 from collections.abc import Coroutine, Iterator
@@ -23,18 +22,10 @@ from support.waiting import in_time
 
 assert sys.platform != "win32"
 
-EXHAUSTIVE = bool(os.environ.get("PLANTA_EXHAUSTIVE"))
 SLEEP = "import time; time.sleep(60)"
 NO_SPACE = f"raise OSError({errno.ENOSPC}, 'No space left on device')"
 
 _T = TypeVar("_T")
-
-
-def chance() -> random.Random:
-    """Random moments. Their seed, which PLANTA_SEED repeats, pytest shows if the test fails."""
-    seed = int(os.environ.get("PLANTA_SEED", "0")) or random.SystemRandom().getrandbits(32)
-    print(f"PLANTA_SEED={seed}")
-    return random.Random(seed)
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, code: str) -> None:

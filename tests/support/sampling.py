@@ -10,6 +10,6 @@ SEED = int(os.environ.get("PLANTA_SEED") or random.SystemRandom().randrange(10**
 REPEAT = f"PLANTA_SEED={SEED}"  # for the message of what fails
 
 
-def draws() -> random.Random:
-    """The same draws for each test of a run, whatever ran before it."""
-    return random.Random(SEED)
+def draws(*salt: object) -> random.Random:
+    """The same draws for the same test of a run, whatever ran before it; others for another salt."""
+    return random.Random(f"{SEED} {salt}")

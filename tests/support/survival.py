@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,8 +16,6 @@ from support.persistent_calls import Told, call
 from support.relay import SERVER
 from support.unreliable_relay import Ends, UnreliableRelay
 
-EXHAUSTIVE = os.environ.get("PLANTA_EXHAUSTIVE") == "1"
-SEED = int(os.environ.get("PLANTA_SEED") or random.randrange(10**9))
 ACCOUNTS = (Account("R42", None, KEYS),)
 LOGINS = {"osuser": "", "challenge": HASH}
 # Of several pieces, with characters of several bytes, and with an end that is no end of a line.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import os
 import sys
 from importlib import import_module
 from typing import Any
@@ -17,7 +16,6 @@ IS_EMULATED = sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_
 # Seconds; Wine's console inherits what a shim does, and waits if that dies first.
 EARLIEST = 0.1 if IS_EMULATED else 0.0
 SLEEP = "import time; time.sleep(60)"
-EXHAUSTIVE = bool(os.environ.get("PLANTA_EXHAUSTIVE"))
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
