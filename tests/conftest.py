@@ -9,11 +9,18 @@ import signal
 
 import pytest
 
+QUICK = "not slow"
 SLOW_FILE = re.compile(r"^pytestmark = (\[\s*)?pytest\.mark\.slow\b", re.MULTILINE)
 SLOW_FIXTURES = {"command", "job_server", "server", "own_server"}  # which start processes
 
 
-def pytest_configure():
+def pytest_configure(config):
+    let_signals_arrive()
+    if config.option.markexpr == QUICK:  # no quick test uses it, and its summary imports all of it: a second
+        config.pluginmanager.unregister(name="hypothesispytest")
+
+
+def let_signals_arrive():
     """In the background of a shell, and under nohup, signals are ignored that the tests send to processes. A handler,
     even one that does nothing, is none of what a process inherits."""
     for name in ("SIGINT", "SIGHUP"):
@@ -24,7 +31,7 @@ def pytest_configure():
 
 def pytest_ignore_collect(collection_path, config):
     """With -m "not slow" a file that is slow as a whole is not even read: half of the time goes into reading."""
-    if config.option.markexpr == "not slow" and collection_path.suffix == ".py":
+    if config.option.markexpr == QUICK and collection_path.suffix == ".py":
         return True if SLOW_FILE.search(collection_path.read_text(encoding="utf-8")) else None
     return None
 

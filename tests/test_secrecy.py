@@ -101,6 +101,7 @@ TAMPERING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(4), ids=MESSAGES)
 def test_a_login_is_complete_only_if_all_that_is_proved_arrived_as_it_was_sent(number):
     untouched = Exchange()
