@@ -49,7 +49,7 @@ GROUPS = {
         "headless/protocol/*.py",
         "tests/protocol tests/robustness/test_propert*.py tests/robustness/test_fuzz*.py"
         " tests/robustness/test_example*.py tests/robustness/test_hostile*.py tests/client/test_*wire*.py"
-        " tests/test_wait*.py",
+        " tests/client/test_unsupported*.py tests/test_wait*.py",
     ),
     "server": ("headless/server/**/*.py", "tests/server tests/test_wait*.py"),
     "admin": (

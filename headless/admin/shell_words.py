@@ -163,9 +163,6 @@ class _Maker:
             begin = at
             if text[at] == "\\" and at + 1 < end:
                 at += 1
-                if text[at] == "\n":
-                    at += 1
-                    continue
             elif text[at] in "*?[":
                 self._field().is_certain = False
             elif text[at] == "~" and at == first and not self.is_open and text[at + 1 : at + 2] in ("/", ""):
