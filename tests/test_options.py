@@ -122,7 +122,16 @@ def test_a_time_out_that_is_no_whole_number_is_a_parameter_error():
 
 
 @pytest.mark.parametrize(
-    ("value", "seconds"), [("0", 0), ("-1", -1), ("5", 5), ("007", 7), ("0" * 9000 + "3", 3), ("9" * 9000, 10**18)]
+    ("value", "seconds"),
+    [
+        ("0", 0),
+        ("-1", -1),
+        ("5", 5),
+        ("007", 7),
+        ("0" * 9000 + "3", 3),
+        (f"{10**18 + 5}", 10**18),
+        ("9" * 9000, 10**18),
+    ],
 )
 def test_a_time_out_may_have_any_number_of_digits(value, seconds):
     assert parse([*LINE, "-t", value]).timeout == seconds
