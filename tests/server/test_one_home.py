@@ -152,6 +152,11 @@ def move_home(home: Path) -> None:
     home.rename(home.with_name("moved"))
 
 
+def remove_home(home: Path) -> None:
+    move_home(home)  # at once: the server may be making a file in it
+    shutil.rmtree(home.with_name("moved"))
+
+
 def move_and_make_home(home: Path) -> None:
     move_home(home)
     make_home(home, R41)
@@ -164,7 +169,7 @@ REPLACEMENTS = {
     "another database": replace_database,
     "no -wal": remove("planta.sqlite-wal"),
     "no -shm": remove("planta.sqlite-shm"),
-    "nothing": shutil.rmtree,
+    "nothing": remove_home,
     "moved": move_home,
     "another home": move_and_make_home,
 }
