@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import re
+import select
 import subprocess
 import sys
 import threading
@@ -45,6 +46,13 @@ class Pipe:
         self.reading, self.writing = os.pipe()
         self._data = b""
         self._reader = threading.Thread(target=self._read, daemon=True)
+
+    def is_full(self) -> bool:
+        return not select.select([], [self.writing], [], 0)[1]
+
+    def fill(self) -> None:
+        while not self.is_full():
+            os.write(self.writing, b"\n" * select.PIPE_BUF)
 
     def read_from_now_on(self) -> None:
         self._reader.start()
@@ -197,12 +205,15 @@ def test_what_waits_has_a_limit_in_bytes_too(pipe):
 
 
 @posix
-def test_a_slow_reader_is_not_told_of_each_line_that_is_lost(small):
+def test_a_slow_reader_is_not_told_of_each_line_that_is_lost(small, monkeypatch):
+    monkeypatch.setattr(log_writer, "_CHUNK_BYTES", 1000)  # so that room comes back piece by piece
+    small.fill()
     with logging_to(small.writing) as (log, writer):
-        for _ in range(20):
+        for _ in range(12):  # not half of what waits is read meanwhile
             for _ in range(200):
                 log.info("line %s", "x" * 50)
-            os.read(small.reading, 1000)
+            os.read(small.reading, 4096)  # a page, so that there is room
+            wait_until(small.is_full)
         small.read_from_now_on()
     lines = small.read_to_end()
     assert told_as_lost(lines) == writer.dropped > 0
