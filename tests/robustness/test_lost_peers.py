@@ -17,7 +17,6 @@ from pathlib import Path
 
 import pytest
 
-from headless.protocol.wire import Accepted
 from headless.server.accounts import Account
 from support.black_hole import NOBODY
 from support.clock import StillClock
@@ -119,14 +118,13 @@ def test_a_server_that_was_stopped_before_the_connection_is_a_1_at_the_deadline(
 def test_the_deadline_holds_when_the_server_is_gone_without_notice(  # noqa: PLR0917
     here, scripted, real_server, stop_server, fault, stage, ending
 ):
-    clock = StillClock(start_at=Accepted if ending[0] == 3 else None)
+    clock = StillClock()
 
     def go(relay: Relay) -> None:
         relay.swallows = fault == "black hole"
         if fault == "stopped":
             stop_server()
-        if ending[0] != 3:
-            clock.start()
+        clock.start()
 
     relay = scripted(Relay(real_server.address, stage, go))
     secret = here.secret_file()

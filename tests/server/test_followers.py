@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import threading
+import time
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from headless.server import followed_output, reporter
 from headless.server.tail import Marks, read_piece
 from support.job_code import Gate
+from support.process import PATIENCE
 from support.raw_client import RawClient, Report, py_code
 from support.server_here import ServerHere
 from support.waiting import wait_until
@@ -152,17 +154,25 @@ def test_a_disk_that_does_not_answer_ends_the_connection_in_time(tmp_path, monke
 
 def test_the_beginning_of_a_line_waits_for_the_next_look_however_late_that_is(tmp_path, monkeypatch):
     """And not only for the next turn of a follower, who would give it out without what has come meanwhile."""
-    monkeypatch.setattr(followed_output, "POLL_SECONDS", 0.2)
     monkeypatch.setattr(reporter, "POLL_SECONDS", 0.01)
-    looks = counted(monkeypatch, "_sizes")
+    sizes, is_seen = followed_output._sizes, threading.Event()
     gate = Gate(tmp_path / "gate")
     code = f"import sys\nsys.stdout.write('one ')\n{gate.code}sys.stdout.write('line\\n')"
 
+    def look(jobs):
+        if is_seen.is_set():  # the next look, which is late
+            wait_until(lambda: printed(tmp_path / "home") == b"one line\n")
+        found = sizes(jobs)
+        if found == [[len("one "), 0]]:
+            is_seen.set()
+        return found
+
+    monkeypatch.setattr(followed_output, "_sizes", look)
+
     with ServerHere(tmp_path / "home") as server, RawClient(server.address).log_in() as client:
         client.submit(py_code(code))
-        wait_until(lambda: has_printed(tmp_path / "home"))
-        count = len(looks)
-        wait_until(lambda: len(looks) > count)
+        assert is_seen.wait(PATIENCE)
+        time.sleep(0.1)  # some turns of the follower
         gate.open()
         texts = []
         while (element := client.element()).tag != "ended":
@@ -170,5 +180,6 @@ def test_the_beginning_of_a_line_waits_for_the_next_look_however_late_that_is(tm
         assert texts == ["one line\n"]
 
 
-def has_printed(home: Path) -> bool:
-    return any(path.stat().st_size for path in (home / "output").glob("*/1.stdout"))
+def printed(home: Path) -> bytes:
+    (path,) = (home / "output").glob("*/1.stdout")
+    return path.read_bytes()
