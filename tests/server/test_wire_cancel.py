@@ -48,6 +48,11 @@ def sessions(server, user: str = "R41") -> list[dict[str, str]]:
         return listed
 
 
+def is_requested(server, session: str) -> bool:
+    """Whether the journal has a request to cancel it, which goes once it was seen to."""
+    return server.query(f"SELECT count(*) FROM cancellations WHERE session = '{session}'") == (1,)
+
+
 def test_a_batch_that_runs_is_ended_and_the_journal_says_by_whom(server, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server).log_in() as client:
@@ -98,17 +103,18 @@ def test_a_batch_that_runs_is_cancelled_once(server, tmp_path):
         client.submit(py_code(gate.code))
         client.expect("started")
     assert [cancel(server, client.session) for _ in range(2)] == ["running", "over"]
-    wait_until(lambda: server.query("SELECT count(*) FROM cancellations") == (0,))
+    wait_until(lambda: not is_requested(server, client.session))
 
 
 def test_who_cancels_may_leave_before_the_answer(server, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server).log_in() as client:
-        client.submit(py_code(f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n{gate.code}"))
+        client.submit(py_code(f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print()\n{gate.code}"))
         client.expect("started")
+        client.expect("output")
         with connect(server).log_in() as canceller:
             canceller.send(f'<cancel session="{client.session}"/>')
-            wait_until(lambda: server.query("SELECT count(*) FROM cancellations") == (1,))
+            wait_until(lambda: is_requested(server, client.session))
         assert client.report().finished == [("failed", "cancelled by the account R41")]
 
 
