@@ -32,7 +32,7 @@ _DESCRIPTORS = AT_START  # what a job may open
 _IS_LINUX = sys.platform.startswith("linux")
 _DEAD = (b"Z", b"X")  # states of a process that has released all it had
 
-_SECONDS_TO_SWEEP = 2.0
+_SWEEPS = 150  # counted, not timed: on a busy machine this process may have no turn for seconds
 _SECONDS_TO_LOOK = 2.0  # for which somebody who only looks may hold the lock
 
 
@@ -205,9 +205,8 @@ def _sweep(output: str, record: Record | None, home: str) -> None:
     """The same for all that can be found of it."""
     if not _IS_LINUX or (record is not None and record.machine != shim.machine()):
         return
-    late = time.monotonic() + _SECONDS_TO_SWEEP
     found = set[Identity]()  # one that dies loses its environment before its locks
-    while time.monotonic() < late:
+    for _ in range(_SWEEPS):
         found.update(_left(output, record, home))
         left = [process for process in found if _is_alive(process)]
         if not left:

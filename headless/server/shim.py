@@ -40,6 +40,7 @@ else:  # what is below the modules of these names, and takes a tenth of their ti
 _IS_LINUX = sys.platform.startswith("linux")
 _SECONDS_TO_CLEAN_UP = 1.0  # between asking a process to end and ending it
 _SECONDS_TO_DIE = 1.5  # one with much memory takes a while; one of another user for ever
+_KILLS_MIN = 30  # before that is given up: on a busy machine this process may have no turn for seconds
 _SECONDS_BETWEEN_KILLS = 0.01
 _SECONDS_BETWEEN_TRIES = 1.0  # for what a disk does not take, and for what cannot be killed
 _READ_BYTES = 65536  # what a pipe holds
@@ -84,6 +85,7 @@ class _Job:
         self._reaps_all = reaps_all
         self._begun = time.monotonic()
         self._kill_at: float | None = None
+        self._kills = 0
 
     def end(self) -> None:
         """Asks all processes to end, and kills those that have had their time."""
@@ -92,23 +94,27 @@ class _Job:
             self._signal(signal.SIGTERM)
             self._signal(signal.SIGCONT)  # what is stopped takes no notice before it goes on
         elif time.monotonic() >= self._kill_at:
+            self._kills += 1
             self._signal(signal.SIGKILL)
 
     def patience(self) -> float | None:
         """After how many seconds `end` is to be called again; None if something else has to happen before."""
         if self._kill_at is None:
             return None
-        late = time.monotonic() - self._kill_at
-        if late < 0:
-            return -late
-        return _SECONDS_BETWEEN_KILLS if late < _SECONDS_TO_DIE else _SECONDS_BETWEEN_TRIES
+        if not self._kills:
+            return max(0.0, self._kill_at - time.monotonic())
+        return _SECONDS_BETWEEN_TRIES if self._cannot_be_killed() else _SECONDS_BETWEEN_KILLS
 
     def is_over(self) -> bool:
         """Whether nothing is left of it, or nothing that a signal could end."""
         is_gone = self._reap()
         if self.status is None:
             return False
-        return is_gone or (self._kill_at is not None and time.monotonic() > self._kill_at + _SECONDS_TO_DIE)
+        return is_gone or self._cannot_be_killed()
+
+    def _cannot_be_killed(self) -> bool:
+        is_late = self._kill_at is not None and time.monotonic() > self._kill_at + _SECONDS_TO_DIE
+        return is_late and self._kills >= _KILLS_MIN
 
     def _reap(self) -> bool:
         """Whether nothing is left."""

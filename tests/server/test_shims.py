@@ -49,6 +49,7 @@ if os.fork(): os._exit(0)
 os.setsid()
 if os.fork(): os._exit(0)
 """
+FOR_A_WHILE = "late = time.monotonic() + 20\nwhile time.monotonic() < late:\n"  # if nobody ends it
 CLEAN_UP = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('cleaned up')))\n"
 
 
@@ -85,13 +86,13 @@ LEFT_BEHIND = {
         lock, with_child(lock, lock.code(), "import os; os.kill(os.getpid(), 19)")
     ),
     "one that forks and goes on as its child": lambda lock: with_child(
-        lock, lock.code(IGNORE_SIGTERM + "while True:\n    if os.fork(): os._exit(0)\n    os.setsid()")
+        lock, lock.code(IGNORE_SIGTERM + FOR_A_WHILE + "    if os.fork(): os._exit(0)\n    os.setsid()")
     ),
     "many that fork": lambda lock: with_child(
         lock,
         lock.code(
             IGNORE_SIGTERM + "signal.signal(signal.SIGCHLD, signal.SIG_IGN)\n"  # no zombie takes a number away
-            "for _ in range(5): os.fork()\nwhile True:\n    if not os.fork(): os._exit(0)"
+            f"for _ in range(5): os.fork()\n{FOR_A_WHILE}    if not os.fork(): os._exit(0)"
         ),
         start_new_session=True,
     ),
@@ -119,6 +120,25 @@ def test_what_has_become_another_user_is_ended_by_root(folder):
     job = f"import os, subprocess, sys\nprocess = subprocess.Popen([sys.executable, '-c', {child!r}])\n{until_it_is}"
     assert folder.as_job(folder.script(job + "\nprint(process.pid)\nprocess.returncode = 0")).status == 0
     assert not is_running(int(stored(folder.spec(""))))
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_takes_no_notice_is_killed_on_a_machine_that_gave_its_shim_no_turn_meanwhile(folder, lock, monkeypatch):
+    plant(
+        monkeypatch,
+        """if 1:
+        class Late:
+            def __init__(self): self._poll = poll()
+            def register(self, *args): self._poll.register(*args)
+            def unregister(self, *args): self._poll.unregister(*args)
+            def poll(self, timeout):
+                if timeout is not None: shim.time.sleep(0.5)  # longer than it has to clean up and to die
+                return self._poll.poll(timeout)
+        poll, shim.select.poll = shim.select.poll, Late
+    """,
+    )
+    assert folder.as_job(folder.script(with_child(lock, IGNORE_SIGTERM + lock.code()))).status == 0
+    assert lock.is_free()
 
 
 @pytest.mark.usefixtures("impatient")
@@ -226,9 +246,12 @@ def test_other_processes_are_left_alone_by_that(folder):
             process.kill()
 
 
-def test_a_shim_that_is_stopped_stops_nobody_else(folder, lock):
+def test_a_shim_that_is_stopped_stops_nobody_else(folder, lock, tmp_path):
+    gate = Gate(tmp_path / "gate")
+
     async def run_all():
-        stopped = await start(folder, "import os; os.kill(os.getppid(), 19)\n" + lock.code())
+        stopped = await start(folder, gate.code + "os.kill(os.getppid(), 19)\n" + lock.code())
+        gate.open()  # the shim has reported the start
         await until(lambda: lock.is_taken)
         assert (await end_of(folder, "print(1)", 2)).status == 0
         again = await found(str(folder.output / "1"))
@@ -241,12 +264,14 @@ def test_a_shim_that_is_stopped_stops_nobody_else(folder, lock):
     assert (first.status, first.was_asked) == (-signal.SIGTERM, True)
 
 
-def test_a_shim_that_is_stopped_again_and_again_is_killed(folder, lock, monkeypatch):
+def test_a_shim_that_is_stopped_again_and_again_is_killed(folder, lock, monkeypatch, tmp_path):
     monkeypatch.setattr(shims, "_SECONDS_TO_END", 0.3)
-    code = IGNORE_SIGTERM + lock.code("while True: os.kill(os.getppid(), 19)")
+    gate = Gate(tmp_path / "gate")
+    code = gate.code + IGNORE_SIGTERM + lock.code("while True: os.kill(os.getppid(), 19)")
 
     async def run_it():
         process = await start(folder, code)
+        gate.open()
         await until(lambda: lock.is_taken)
         with at_most(8):
             await process.end()
