@@ -17,7 +17,7 @@ import pytest
 
 from headless.client import connection, reconnection
 from headless.client import session as session_module
-from headless.protocol.wire import Accepted, Attached, LoggedIn
+from headless.protocol.wire import Attached, LoggedIn
 from support.clock import StillClock
 from support.job_server import QuickServer
 from support.persistent_calls import call
@@ -69,6 +69,12 @@ def known(server, tmp_path_factory):
 def soon(monkeypatch):
     """The next connection is tried at once."""
     monkeypatch.setattr(reconnection, "_FIRST_PAUSE", 0.005)
+
+
+@pytest.fixture
+def late(monkeypatch):
+    """The next connection is tried in a minute."""
+    monkeypatch.setattr(reconnection, "_FIRST_PAUSE", 60.0)
 
 
 def wrong_cuts(server, folder, login: str, ends: list[Ends], known: list[Batch] | None = None) -> list[object]:
@@ -204,8 +210,21 @@ def test_a_call_without_t_is_over_when_its_jobs_are_accepted(server, sizes, tmp_
     wait_until(lambda: runs_of(path) == 1)
 
 
+@pytest.fixture
+def clock(monkeypatch):
+    """It stands still until a connection was lost, and the first pause is asked for."""
+    clock, next_pause = StillClock(), reconnection._Pauses.next
+
+    def start_and_pause(pauses):
+        clock.start()
+        return next_pause(pauses)
+
+    monkeypatch.setattr(reconnection._Pauses, "next", start_and_pause)
+    return clock
+
+
 @pytest.mark.usefixtures("soon")
-def test_what_is_lost_when_the_time_is_over_is_a_1(server, here, sizes, gate):
+def test_what_is_lost_when_the_time_is_over_is_a_1(server, here, sizes, gate, clock):
     """And no 3: whether the jobs have ended is not known."""
     is_refusing = False
 
@@ -217,7 +236,6 @@ def test_what_is_lost_when_the_time_is_over_is_a_1(server, here, sizes, gate):
         is_refusing = True
         return Ends(server=sizes["accepted"] + 10) if n == 0 else Ends()
 
-    clock = StillClock(start_at=Accepted)
     with UnreliableRelay(address, refuse) as line:
         done = here.by_clock(clock, 0.3, "-s", line.address, "-v", "-c", gate.code)
     assert (done.returncode, done.stdout.endswith("; jobs: submitted\n")) == (1, True)
@@ -225,9 +243,8 @@ def test_what_is_lost_when_the_time_is_over_is_a_1(server, here, sizes, gate):
     assert 0.3 <= clock.seconds() < 5
 
 
-def test_a_time_that_is_over_before_the_next_attempt_is_a_1(server, here, sizes, gate, monkeypatch):
-    monkeypatch.setattr(reconnection, "_FIRST_PAUSE", 60.0)
-    clock = StillClock(start_at=Accepted)
+@pytest.mark.usefixtures("late")
+def test_a_time_that_is_over_before_the_next_attempt_is_a_1(server, here, sizes, gate, clock):
     with relay(server, Ends(server=sizes["accepted"] + 10)) as line:
         done = here.by_clock(clock, 0.1, "-s", line.address, "-v", "-c", gate.code)
     assert (done.returncode, done.stdout.endswith("; jobs: submitted\n"), line.count) == (1, True, 1)
