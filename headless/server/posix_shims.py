@@ -87,6 +87,11 @@ def ask_to_end(shim: Identity) -> None:
     _signal(shim, signal.SIGTERM, signal.SIGCONT)  # a job may have stopped it
 
 
+def wake(shim: Identity) -> None:
+    """Lets the shim go on, if somebody has stopped it."""
+    _signal(shim, signal.SIGCONT)
+
+
 def kill(shim: Identity) -> None:
     """Kills the shim, and so its job."""
     _signal(shim, signal.SIGKILL)

@@ -31,7 +31,7 @@ _SECONDS_TO_END = 4.0  # what a shim needs to end a job that does not want to, a
 _SECONDS_TO_DIE = 3.0  # and what is needed after that to kill both
 _SECONDS_TO_BEGIN = 10.0  # for a shim that an earlier server has started just before it ended
 _SECONDS_BETWEEN_LOOKS = 0.1
-_SECONDS_BETWEEN_TRIES = 1.0  # for what a disk does not give
+_SECONDS_BETWEEN_TRIES = 1.0  # for what a disk does not give, and for a shim that may be stopped
 
 _T = TypeVar("_T")
 
@@ -66,7 +66,7 @@ class Shims:
             spawning.add_done_callback(lambda _: self._on_unwanted(spec.output, spawning))
             raise
         try:
-            kind, _, text = (await process.report.line).partition(" ")
+            kind, _, text = (await process.reported()).partition(" ")
         except asyncio.CancelledError:
             self._end_unwanted(process)
             raise
@@ -178,6 +178,13 @@ class _OwnProcess(ShimProcess):
     def __init__(self, threads: Threads, output: str, home: str, spawned: platform.Spawned) -> None:
         self.report = platform.PipedReport(spawned)
         super().__init__(threads, output, home, spawned.shim)
+
+    async def reported(self) -> str:
+        """What the shim reports of the start. The job, which runs by then, may have stopped it before it could."""
+        line = self.report.line
+        while not (await asyncio.wait({line}, timeout=_SECONDS_BETWEEN_TRIES))[0]:
+            platform.wake(self._shim)
+        return line.result()
 
     async def _until_shim_has_ended(self) -> None:
         try:

@@ -101,6 +101,10 @@ def ask_to_end(shim: Identity) -> None:
             windows_processes.set_event(process, shim.request)
 
 
+def wake(shim: Identity) -> None:
+    """Nothing has stopped it: there is no signal for that."""
+
+
 def kill(shim: Identity) -> None:
     """Kills the shim, and so its job."""
     with suppress(OSError):

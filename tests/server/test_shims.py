@@ -246,6 +246,12 @@ def test_other_processes_are_left_alone_by_that(folder):
             process.kill()
 
 
+def test_a_shim_that_is_stopped_before_it_can_report_the_start_goes_on(folder, monkeypatch):
+    monkeypatch.setattr(shims, "_SECONDS_BETWEEN_TRIES", 0.1)
+    plant(monkeypatch, "say = shim._say; shim._say = lambda *args: (shim.os.kill(shim.os.getpid(), 19), say(*args))")
+    assert folder.as_job(folder.script("print(1)")) == (0, b"1\n", b"")
+
+
 def test_a_shim_that_is_stopped_stops_nobody_else(folder, lock, tmp_path):
     gate = Gate(tmp_path / "gate")
 
