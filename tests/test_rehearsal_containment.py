@@ -116,6 +116,7 @@ NOT_RUN = {
     "COMMAND; [[ -n x && ./vendor.sh ]]": "sh does not know [[",
     "COMMAND; echo $'\\'; ./vendor.sh; echo \\''": "sh does not know $'",
     "COMMAND; echo x &>log ./vendor.sh": "words stand behind a redirection",
+    "COMMAND; ./two_lines.sh": "something that is not understood: [ x = ./vendor.sh ]",
     "COMMAND; ./fifo.sh": "it is no regular file",
     "COMMAND; ./long.sh": "is too long to be looked at",
     "COMMAND; time cd vendor; ./night.sh": "what time cd does is not known",
@@ -161,6 +162,7 @@ def files(rehearse: Rehearse, production: Production) -> None:
         "unset.sh": f"unset PLANTA_REHEARSAL\n{ours} -s {production.service} -c 1\n",
         "wrapper.py": f"import os; os.system('{rehearse.folder}/vendor.sh')\n",
         "night.sh": night,
+        "two_lines.sh": "#!/bin/sh\nif [ x =\n./vendor.sh ]; then :; fi\n",
         "long.sh": "#" * (1 << 20) + f"\n{rehearse.folder}/vendor.sh\n",
         "calls.py": "",
     }.items():

@@ -143,11 +143,13 @@ class _Reader:
 
     def _is_whole(self, node: Node) -> bool:
         """Whether only blanks stand between its parts: the grammar passes over some other text as if it were blank."""
-        if node.type == "string":
-            return True
+        return node.type == "string" or all(map(_BLANKS.fullmatch, self._gaps(node)))
+
+    def _gaps(self, node: Node) -> list[str]:
+        """What stands before each of its parts."""
         ends = [node.start_byte, *(child.end_byte for child in node.children)]
         begins = [child.start_byte for child in node.children]
-        return all(_BLANKS.fullmatch(self._source.text[end:begin]) for end, begin in zip(ends, begins))
+        return [self._source.text[end:begin] for end, begin in zip(ends, begins)]
 
     def _is_plain(self, node: Node) -> bool:
         """In a pattern of case or ${...}, a word may be anything that starts nothing."""
@@ -156,9 +158,12 @@ class _Reader:
         return (_NO_COMMAND if inside else _PLAIN_WORD).fullmatch(self._text(node)) is not None
 
     def _is_simple_test(self, node: Node) -> bool:
-        """For sh, [ is a program like any other."""
-        parts = _all(node, ("string", "command_substitution"))
-        return not any(each.type in ("&&", "||", "|", "&", ";", "(", "<", ">") for each in parts)
+        """For sh, [ is a program like any other, whose words end with the line."""
+        outside = ("string", "command_substitution")
+        parts = list(_all(node, outside))
+        gaps = [gap for each in parts if each.type not in outside for gap in self._gaps(each)]
+        is_one_line = not any("\n" in gap.replace("\\\n", "") for gap in gaps)
+        return is_one_line and not any(each.type in ("&&", "||", "|", "&", ";", "(", "<", ">") for each in parts)
 
     def _has_blanks(self, node: Node) -> bool:
         """Words that stand side by side without a blank are one word for a shell."""
