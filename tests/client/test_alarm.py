@@ -28,7 +28,7 @@ def test_code_that_never_ends_is_interrupted_in_time(interrupts):
     with pytest.raises(DeadlinePassed), alarm_by_thread(0.1):
         while True:
             pass
-    assert 0.1 <= time.monotonic() - begun < PATIENCE
+    assert begun + 0.1 <= time.monotonic() < begun + PATIENCE
     assert interrupts == []
 
 

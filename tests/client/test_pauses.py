@@ -14,7 +14,7 @@ def test_a_pause_is_no_shorter_than_it_was_told_to_be(seconds):
     with Waiter() as waiter:
         begun = time.monotonic()
         waiter.sleep(seconds)
-        assert time.monotonic() - begun >= seconds
+        assert time.monotonic() >= begun + seconds
 
 
 def test_a_pause_ends_at_the_deadline():
@@ -23,4 +23,4 @@ def test_a_pause_ends_at_the_deadline():
         waiter.set_deadline(0.02)
         with pytest.raises(DeadlinePassed):
             waiter.sleep(3600)
-        assert 0.02 <= time.monotonic() - begun < 60
+        assert begun + 0.02 <= time.monotonic() < begun + 60
