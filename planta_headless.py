@@ -29,7 +29,7 @@ def give_up(reason):
 
 
 def may_pass(problem):
-    # As headless.outcome.is_missing, which cannot be asked here: only "not there" and "not allowed" are for a person.
+    # As headless.errors.is_missing, which cannot be asked here: only "not there" and "not allowed" are for a person.
     import errno
 
     names = ("ENOENT", "ENOTDIR", "ELOOP", "EACCES", "EPERM", "ENAMETOOLONG")

@@ -34,7 +34,8 @@ setup(
     package_data={
         "headless": ["py.typed", "README.md"],
         "headless.admin": ["MOVING.md"],
-        "headless.protocol": ["PROTOCOL.md", "PORTING.md", "protocol.xsd"],
+        "headless.dialects": ["PORTING.md"],
+        "headless.dialects.own": ["PROTOCOL.md", "protocol.xsd"],
         "headless.server": ["SERVER.md"],
     },
     scripts=["planta_headless.py"],

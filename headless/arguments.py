@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from headless.protocol.bcrypt_hash import is_like_hash
+from headless.dialects.bcrypt_hash import is_like_hash
 
 
 class Parser(argparse.ArgumentParser):

@@ -8,6 +8,7 @@ import _signal as signal  # type: ignore[import-not-found]
 import os
 import sys
 
+from headless.errors import OK, PARAMETER_ERROR, ParameterError, explain
 from headless.options import (
     PACKAGE,
     PROGRAM,
@@ -20,7 +21,6 @@ from headless.options import (
     patience,
     refuse_in_rehearsal,
 )
-from headless.outcome import OK, PARAMETER_ERROR, ParameterError, explain
 from headless.terminal import print_answer, print_error, print_warning
 
 TYPE_CHECKING = False
@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> int:
     try:
         from headless.client import call  # --help and mistakes in the options need none of it
 
-        return call.run(options, _wire_name(), receipt)
+        return call.run(options, _dialect_name(), receipt)
     except Exception as error:  # a client that cannot be loaded
         code, text = explain(error)
         if code == PARAMETER_ERROR:
@@ -101,17 +101,17 @@ def run_command(command: str, argv: Sequence[str]) -> int:
     if command == WAIT:
         from headless.client import call
 
-        return call.run(options.replace(patience=_patience()), _wire_name())
+        return call.run(options.replace(patience=_patience()), _dialect_name())
     from headless.client import enquiry
 
-    enquiry.run(options, _wire_name())
+    enquiry.run(options, _dialect_name())
     return OK
 
 
-def _wire_name() -> str:
+def _dialect_name() -> str:
     """Raises ParameterError."""
-    name = os.environ.get("PLANTA_WIRE", "")
-    check_no_hash("PLANTA_WIRE", name)
+    name = os.environ.get("PLANTA_PROTOCOL", "")
+    check_no_hash("PLANTA_PROTOCOL", name)
     return name
 
 

@@ -32,10 +32,9 @@ def run() -> NoReturn:
 def main(argv: Sequence[str]) -> int:
     """The exit status of the command, or the negative number of the signal that the process has to end by. Raises
     SystemExit with it where argparse ends the command."""
+    from headless.errors import CONNECTION_ERROR, OK, ParameterError
     from headless.options import PACKAGE, VERSION
-    from headless.outcome import CONNECTION_ERROR, OK, ParameterError
-    from headless.report import report
-    from headless.terminal import is_closed_pipe, print_answer
+    from headless.terminal import is_closed_pipe, print_answer, report
 
     name = argv[0] if argv else ""
     program = f"{PACKAGE} {name}" if name in COMMANDS else PACKAGE

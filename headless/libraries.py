@@ -1,9 +1,12 @@
-"""How a library that is missing is installed here. What it means that one is missing is in outcome.py."""
+"""Tells whether a library is missing, and how it is installed here."""
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
+
+from headless.system import FINAL, is_final
 
 _RUNTIME = ("bcrypt", "lxml")
 _ADMIN = ("croniter", "mslex", "tree_sitter", "tree_sitter_bash")  # modules of the extra [admin]
@@ -60,3 +63,55 @@ def _has_pip() -> bool:
 
 def _quoted(path: str) -> str:
     return f'"{path}"' if " " in path else path
+
+
+def is_missing(error: ImportError) -> bool:
+    """Whether only a person can bring the module; else the system could not read or load what is there."""
+    if isinstance(error, ModuleNotFoundError):  # as importlib says also where it cannot look
+        return not _is_there(str(error.name))
+    name = str(error).partition("cannot import name '")[2].partition("'")[0]
+    if name:  # a module of a package, say
+        return not _is_out_of_reach(f"{error.name}.{name}")
+    # Of the reason of the dynamic loader there is nothing but the text (dlerror(3)).
+    passing = {os.strerror(number) for number in errno.errorcode if number not in FINAL}
+    return not str(error).endswith(tuple(passing))
+
+
+def _is_there(module: str) -> bool:
+    from importlib.util import find_spec
+
+    try:
+        sys.path_importer_cache.clear()  # of folders that could not be listed
+        return find_spec(module) is not None or _is_out_of_reach(module)
+    except (ImportError, ValueError):  # the package that it belongs to is not there
+        return False
+    except OSError as error:
+        return not is_final(error)
+
+
+def _is_out_of_reach(module: str) -> bool:
+    """Whether something may be there for it that cannot be looked at now, which importlib takes for nothing."""
+    from importlib.machinery import all_suffixes
+
+    package, _, name = module.rpartition(".")
+    folders = getattr(sys.modules.get(package), "__path__", ()) if package else sys.path
+    for path in (os.path.join(folder, name + suffix) for folder in folders for suffix in ("", *all_suffixes())):
+        try:
+            os.stat(path)
+        except OSError as error:
+            if not is_final(error):
+                return True
+        except ValueError:  # a NUL
+            pass
+    return False
+
+
+def describe_missing(error: ImportError) -> str:
+    """Returns one sentence: what is missing, and what to do."""
+    package = str(error.name).partition(".")[0]
+    if package == "headless":
+        return f"the folder 'headless', which must stand beside the script, is not whole ({error})"
+    library = library_of(package, error.path or "")
+    if not library:  # a stranger may have given this name to a package of his
+        return f"this Python has no module {package} ({error}): use one that has it"
+    return f"the library {library} cannot be loaded ({error}); install it with: {how_to_install(library)}"

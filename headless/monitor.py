@@ -18,14 +18,13 @@ from typing import IO, NoReturn
 from headless.admin import receipts
 from headless.admin.runs import UNKNOWN, Level, Report, Run, Stage, judge
 from headless.arguments import Parser
-from headless.outcome import CommandFailed, ParameterError, explain
-from headless.protocol.text import shorten, title_of
-from headless.protocol.vocabulary import OK, QUEUED, RUNNING
+from headless.dialects.vocabulary import OK, QUEUED, RUNNING, title_of
+from headless.errors import CommandFailed, ParameterError, explain
 from headless.server.appearance import appearance
 from headless.server.commands.arguments import existing_home
 from headless.server.home import Home
 from headless.server.journal import Entry, Journal, Selection
-from headless.terminal import escape_control_chars, print_answer
+from headless.terminal import escape_control_chars, print_answer, shorten
 
 _UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}  # in seconds
 _LOOK_BACK = 31 * 86400.0  # seconds; what a journal has accepted earlier is not looked at

@@ -10,10 +10,18 @@ import optparse
 import os
 import re
 
-from headless.outcome import ParameterError
-from headless.protocol.text import is_xml_text
-from headless.protocol.values import Value
-from headless.protocol.vocabulary import CHALLENGE, MAX_NAME_LENGTH, MODULE, OSUSER, PY_CODE, PY_FILE, Job
+from headless.dialects.vocabulary import (
+    CHALLENGE,
+    MAX_NAME_LENGTH,
+    MODULE,
+    OSUSER,
+    PY_CODE,
+    PY_FILE,
+    Job,
+    Value,
+    is_xml_text,
+)
+from headless.errors import ParameterError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -269,7 +277,7 @@ def check_no_hash(name: str, value: str) -> None:
     """Raises ParameterError, whose text does not show the value, if there is a bcrypt hash in it."""
     if "$2" not in value:
         return
-    from headless.protocol.bcrypt_hash import is_like_hash
+    from headless.dialects.bcrypt_hash import is_like_hash
 
     if is_like_hash(value):
         what = "names a file, and this is a hash itself" if name == "-p" else "holds a bcrypt hash"

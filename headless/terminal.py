@@ -12,6 +12,8 @@ import re
 import sys
 from contextlib import suppress
 
+from headless.errors import explain
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +27,11 @@ def escape_control_chars(text: str) -> str:
 
 def _escape(run: re.Match[str]) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in run[0])
+
+
+def shorten(text: str, limit: int = 1000) -> str:
+    """The text, or its first `limit` characters and how long it is: for a sentence that quotes the other side."""
+    return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
 
 
 def print_answer(text: str) -> None:
@@ -69,7 +76,7 @@ def is_at_terminal() -> bool:
     except ValueError:  # closed
         return False
     if sys.platform == "win32":
-        from headless.windows.console import can_be_answered
+        from headless.windows import can_be_answered
 
         return can_be_answered(sys.stdin.fileno())
     return True
@@ -107,3 +114,11 @@ def raw_writer(stream: TextIO, descriptor: int) -> Callable[[bytes], int]:
 def _try_to_write(stream: TextIO | None, text: str) -> None:
     with suppress(OSError, ValueError):
         write(stream, text)
+
+
+def report(program: str, error: Exception) -> int:
+    """Writes what the error means, and returns its code. A signal, whose code is negative, needs no word."""
+    code, text = explain(error)
+    if code >= 0:
+        print_error(program, text)
+    return code

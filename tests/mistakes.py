@@ -41,14 +41,14 @@ GROUPS = {
         "tests/client tests/test_wait*.py tests/robustness",
     ),
     "client": (
-        "headless/client/*.py headless/options.py headless/outcome.py headless/cli.py headless/terminal.py",
-        "tests/client tests/test_option*.py tests/test_outcome*.py tests/test_return_code*.py tests/test_process*.py"
+        "headless/client/*.py headless/options.py headless/errors.py headless/cli.py headless/terminal.py",
+        "tests/client tests/test_option*.py tests/test_errors*.py tests/test_return_code*.py tests/test_process*.py"
         " tests/test_terminal*.py tests/test_user*.py tests/robustness",
     ),
     "dialect": (
-        "headless/protocol/*.py",
+        "headless/dialects/*.py",
         "tests/protocol tests/robustness/test_propert*.py tests/robustness/test_fuzz*.py"
-        " tests/robustness/test_example*.py tests/robustness/test_hostile*.py tests/client/test_*wire*.py"
+        " tests/robustness/test_example*.py tests/robustness/test_hostile*.py tests/client/test_*dialect*.py"
         " tests/client/test_unsupported*.py tests/test_wait*.py",
     ),
     "server": ("headless/server/**/*.py", "tests/server tests/test_wait*.py"),

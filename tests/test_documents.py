@@ -16,7 +16,7 @@ import bcrypt
 import pytest
 
 from headless.cli import main
-from headless.protocol import codec, messages, scram
+from headless.dialects.own import codec, messages, scram
 from support.command_here import headless
 from support.credentials import HASH, PASSWORD
 from support.fork_server import start
@@ -24,7 +24,7 @@ from support.process import PATIENCE, ROOT, SCRIPT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SERVER = (ROOT / "headless" / "server" / "SERVER.md").read_text(encoding="utf-8")
-PROTOCOL = (ROOT / "headless" / "protocol" / "PROTOCOL.md").read_text(encoding="utf-8")
+PROTOCOL = (ROOT / "headless" / "dialects" / "own" / "PROTOCOL.md").read_text(encoding="utf-8")
 
 
 def test_the_quick_start_is_two_commands_of_one_line():
@@ -158,7 +158,7 @@ def test_the_login_of_the_protocol_page_is_right():
 
 
 DOCUMENTS = [
-    "README.md", "admin/MOVING.md", "protocol/PORTING.md", "protocol/PROTOCOL.md", "protocol/protocol.xsd",
+    "README.md", "admin/MOVING.md", "dialects/PORTING.md", "dialects/own/PROTOCOL.md", "dialects/own/protocol.xsd",
     "server/SERVER.md",
 ]  # fmt: skip
 

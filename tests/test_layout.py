@@ -16,41 +16,40 @@ pytestmark = pytest.mark.slow
 # What each file, or folder, of the package may import of the package.
 MAY_IMPORT = {
     "headless": set(),
-    "headless.users": set(),
+    "headless.system": set(),
+    "headless.libraries": {"headless.system"},
+    "headless.errors": {"headless.libraries", "headless.system"},
     "headless.windows": set(),
-    "headless.terminal": {"headless.windows"},
-    "headless.protocol": {"headless.protocol"},
-    "headless.libraries": set(),
-    "headless.outcome": {"headless.libraries", "headless.protocol"},
-    "headless.report": {"headless.outcome", "headless.terminal"},
-    "headless.options": {"headless.outcome", "headless.protocol"},
-    "headless.arguments": {"headless.protocol"},
+    "headless.terminal": {"headless.errors", "headless.windows"},
+    "headless.dialects": {"headless.dialects", "headless.errors"},
+    "headless.options": {"headless.errors", "headless.dialects"},
+    "headless.arguments": {"headless.dialects"},
     "headless.client": {
-        "headless.client", "headless.protocol", "headless.options", "headless.outcome", "headless.terminal",
-        "headless.users", "headless.windows",
+        "headless.client", "headless.dialects", "headless.options", "headless.errors", "headless.terminal",
+        "headless.system", "headless.windows", "headless.libraries",
     },
     "headless.server": {
-        "headless.server", "headless.protocol", "headless.arguments", "headless.outcome", "headless.report",
-        "headless.terminal", "headless.users", "headless.windows",
+        "headless.server", "headless.dialects", "headless.arguments", "headless.errors", "headless.terminal",
+        "headless.system", "headless.windows",
     },
     "headless.admin": {
-        "headless.admin", "headless.client", "headless.arguments", "headless.options", "headless.outcome",
-        "headless.protocol", "headless.report", "headless.terminal", "headless.users", "headless.windows",
+        "headless.admin", "headless.client", "headless.arguments", "headless.options", "headless.errors",
+        "headless.dialects", "headless.terminal", "headless.system", "headless.windows",
     },
     "headless.cli": {
-        "headless.client", "headless.rehearsal", "headless.options", "headless.outcome", "headless.terminal",
+        "headless.client", "headless.rehearsal", "headless.options", "headless.errors", "headless.terminal",
     },
     "headless.rehearsal": {
         "headless.rehearsal", "headless.admin", "headless.client", "headless.server", "headless.options",
-        "headless.outcome", "headless.protocol", "headless.report", "headless.terminal",
+        "headless.errors", "headless.dialects", "headless.terminal", "headless.system",
     },
     "headless.monitor": {
-        "headless.admin", "headless.server", "headless.arguments", "headless.outcome", "headless.protocol",
+        "headless.admin", "headless.server", "headless.arguments", "headless.errors", "headless.dialects",
         "headless.terminal",
     },
     "headless.commands": {
-        "headless.admin", "headless.cli", "headless.monitor", "headless.options", "headless.outcome",
-        "headless.rehearsal", "headless.report", "headless.server", "headless.terminal",
+        "headless.admin", "headless.cli", "headless.monitor", "headless.options", "headless.errors",
+        "headless.rehearsal", "headless.terminal", "headless.server",
     },
     "headless.__main__": {"headless.commands"},
 }  # fmt: skip
@@ -58,7 +57,7 @@ MAY_IMPORT = {
 LOADS_THE_PACKAGE = ("headless.__main__", "headless")
 LIBRARIES = {"lxml", "bcrypt"}
 MAY_IMPORT_LIBRARIES_AT_ONCE = {
-    "headless.protocol.codec", "headless.protocol.example_wire", "headless.admin.task_scheduler",
+    "headless.dialects.own.codec", "headless.dialects.example", "headless.admin.task_scheduler",
 }  # fmt: skip
 
 
@@ -104,15 +103,15 @@ def test_every_file_is_looked_at_and_every_rule_is_of_use():
 
 
 WRONG = [
-    ("headless.protocol.frames", "from headless.cli import main", "headless.cli"),
-    ("headless.protocol.frames", "from headless import terminal", "headless.terminal"),
-    ("headless.protocol.frames", "import headless.outcome", "headless.outcome"),
-    ("headless.protocol.frames", "import headless", "headless"),
-    ("headless.protocol.frames", "import os, headless.options as o", "headless.options"),
-    ("headless.protocol.frames", "from ..client import waiting", "headless.client.waiting"),
-    ("headless.protocol", "from ..client import waiting", "headless.client.waiting"),
-    ("headless.protocol.new", "def f():\n    if x:\n        from headless.cli import main", "headless.cli"),
-    ("headless.protocol.new", "class A:\n    async def f(self):\n        import headless.cli", "headless.cli"),
+    ("headless.dialects.own.frames", "from headless.cli import main", "headless.cli"),
+    ("headless.dialects.own.frames", "from headless import terminal", "headless.terminal"),
+    ("headless.dialects.own.frames", "import headless.system", "headless.system"),
+    ("headless.dialects.own.frames", "import headless", "headless"),
+    ("headless.dialects.own.frames", "import os, headless.options as o", "headless.options"),
+    ("headless.dialects.own.frames", "from ...client import waiting", "headless.client.waiting"),
+    ("headless.dialects", "from ..client import waiting", "headless.client.waiting"),
+    ("headless.dialects.new", "def f():\n    if x:\n        from headless.cli import main", "headless.cli"),
+    ("headless.dialects.new", "class A:\n    async def f(self):\n        import headless.cli", "headless.cli"),
     ("headless.client.new", "import headless.server.home", "headless.server.home"),
     ("headless.client.new", "def f():\n    import headless.server.home", "headless.server.home"),
     ("headless.client.new", "from headless.server import home", "headless.server.home"),
@@ -128,10 +127,10 @@ WRONG = [
     ("headless.server.commands.new", "from ...rehearsal.command import main", "headless.rehearsal.command"),
     ("headless.server.new", "import importlib\nimportlib.import_module('headless.cli')", "headless.cli"),
     ("headless.server.new", "f = lambda: __import__('headless.cli')", "headless.cli"),
-    ("headless.outcome", "from headless.terminal import print_error", "headless.terminal"),
+    ("headless.errors", "from headless.terminal import print_error", "headless.terminal"),
     ("headless.options", "from headless.terminal import print_error", "headless.terminal"),
     ("headless.options", "from headless.client.osuser import effective_user", "headless.client.osuser"),
-    ("headless.terminal", "from headless.protocol.text import shorten", "headless.protocol.text"),
+    ("headless.terminal", "from headless.dialects.vocabulary import shorten", "headless.dialects.vocabulary"),
     ("headless.cli", "def f():\n    from headless.server.home import Home", "headless.server.home"),
     ("headless.rehearsal.new", "from headless.cli import main", "headless.cli"),
     ("headless.commands", "import headless.client.call", "headless.client.call"),
@@ -160,10 +159,10 @@ AT_ONCE = [
 
 def test_a_library_that_is_imported_at_once_is_found():
     for code in (each.format(library) for each in AT_ONCE for library in LIBRARIES):
-        for module in ("headless.outcome", "headless.server.accounts", "headless.protocol.frames"):
+        for module in ("headless.errors", "headless.server.accounts", "headless.dialects.own.frames"):
             found = faults({module: code})
             assert [fault.rpartition(" imports ")[2].endswith("at once") for fault in found] == [True], (module, code)
-        assert faults({"headless.protocol.codec": code}) == [], code
+        assert faults({"headless.dialects.own.codec": code}) == [], code
 
 
 def test_a_library_that_is_imported_late_is_none():
@@ -187,10 +186,12 @@ def test_a_circle_is_found():
 
 
 def test_a_circle_in_the_package_is_found():
-    text = package()["headless.protocol.values"]
-    text += "\ndef late():\n    from headless.protocol import wire\n"
-    planted = {**package(), "headless.protocol.values": text}
-    assert "a circle: headless.protocol.values -> headless.protocol.wire -> headless.protocol.values" in faults(planted)
+    text = package()["headless.dialects.vocabulary"]
+    text += "\ndef late():\n    from headless.dialects import base\n"
+    planted = {**package(), "headless.dialects.vocabulary": text}
+    assert "a circle: headless.dialects.base -> headless.dialects.vocabulary -> headless.dialects.base" in faults(
+        planted
+    )
 
 
 def test_what_is_imported_for_types_alone_makes_no_circle():

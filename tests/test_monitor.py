@@ -181,7 +181,7 @@ def receipts():
         ([receipt(24 * 60)], 2, "it last ended well"),
         ([receipt(7), receipt(6, 1, "failed")], 2, "failed"),
         ([receipt(6, 1, "skipped")], 2, "skipped"),
-        ([receipt(6, 0, None)], 0, "ended well"),  # of a wire that does not tell of jobs
+        ([receipt(6, 0, None)], 0, "ended well"),  # of a dialect that does not tell of jobs
         ([receipt(6, 0, None, proof="accepted", ended=None)], 1, "nobody has waited for its end (-t -1)"),
         ([receipt(6, 3, None, ended=None)], 1, "was accepted"),
         ([receipt(6, 1, None, ended=None)], 2, "nobody knows how, "),

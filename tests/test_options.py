@@ -1,4 +1,4 @@
-"""What the command makes of its command line, before any connection: texts, parameter errors, values. What a wire
+"""What the command makes of its command line, before any connection: texts, parameter errors, values. What a dialect
 cannot carry is in client/test_unsupported_calls.py."""
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ import re
 
 import pytest
 
+from headless.dialects.vocabulary import Job
+from headless.errors import ParameterError
 from headless.options import ChallengeLogin, Options, OsUserLogin, Service, parse
-from headless.outcome import ParameterError
-from headless.protocol.vocabulary import Job
 from support.credentials import HASH
 from support.dialogues import serving
 
@@ -206,7 +206,7 @@ def test_a_hash_is_allowed_in_code(here, scripted):
     assert here("-s", scripted(serving()).address, "-c", f"print({HASH!r})").returncode == 0
 
 
-@pytest.mark.parametrize("variable", ["PLANTA_WIRE", "PLANTA_PATIENCE", "PLANTA_RECEIPT"])
+@pytest.mark.parametrize("variable", ["PLANTA_PROTOCOL", "PLANTA_PATIENCE", "PLANTA_RECEIPT"])
 def test_a_hash_in_a_variable_is_never_shown(here, variable):
     done = here(*LINE, "-v", env={**os.environ, variable: HASH})
     assert variable in done.stderr
@@ -220,14 +220,14 @@ def test_what_may_be_a_password_in_an_address_is_not_shown(here):
         assert "geheim" not in done.stderr
 
 
-def test_what_only_a_wire_may_find_too_much_is_left_to_it():
+def test_what_only_a_dialect_may_find_too_much_is_left_to_it():
     for value in ("x" * 257, "a\x01b", "\ufffe"):
         options = parse(["-s", "h:1", "-u", value, "-c", value])
         assert (options.login, options.jobs) == (OsUserLogin(value), (Job("py_code", value),))
 
 
 @pytest.mark.slow
-def test_more_jobs_than_a_server_takes_are_left_to_the_wire():
+def test_more_jobs_than_a_server_takes_are_left_to_the_dialect():
     assert parse(["-s", "h:1", *("-c", "1") * 10_001]).jobs == (Job("py_code", "1"),) * 10_001
 
 

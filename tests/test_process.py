@@ -321,14 +321,14 @@ def imported_by(*calls):
 NEVER_NEEDED = {
     "asyncio", "dataclasses", "getpass", "importlib.metadata", "logging", "signal", "ssl", "subprocess", "threading",
     "typing_extensions", "urllib", "bcrypt",
-    "headless.client.alarm", "headless.client.foreign_wire", "headless.client.password_creation",
+    "headless.client.alarm", "headless.client.loading", "headless.client.password_creation",
     "headless.client.password_prompt", "headless.client.receipt", "headless.client.reconnection",
     "headless.client.take_up", "headless.client.enquiry",
-    "headless.protocol.example_wire", "headless.protocol.server_connection",
+    "headless.dialects.example", "headless.dialects.own.server_connection", "headless.libraries", "ctypes",
     "headless.rehearsal", "headless.server",
 }  # fmt: skip
 ONLY_FOR_A_CHALLENGE = {
-    "hashlib", "hmac", "headless.client.password_file", "headless.protocol.bcrypt_hash", "headless.protocol.scram",
+    "hashlib", "hmac", "headless.client.password_file", "headless.dialects.bcrypt_hash", "headless.dialects.own.scram",
 }  # fmt: skip
 
 
@@ -340,7 +340,7 @@ def test_a_job_costs_no_import_that_the_client_can_do_without(command, scripted,
     assert codes == [0]
     assert not modules & NEVER_NEEDED
     assert modules & ONLY_FOR_A_CHALLENGE == (set() if login == "osuser" else ONLY_FOR_A_CHALLENGE)
-    assert {"lxml.etree", "headless.client.session", "headless.protocol.version1"} <= modules
+    assert {"lxml.etree", "headless.client.session", "headless.dialects.own.dialect"} <= modules
     assert not [module for module in modules if module.startswith("headless.server")]
 
 
@@ -349,7 +349,7 @@ def test_help_and_mistakes_in_the_options_import_neither_sockets_client_protocol
     assert codes == [0, 0, 2, 2]
     assert "headless.options" in modules
     assert not modules & {"socket", "_socket", "selectors", "lxml", "bcrypt", "headless.client"}
-    assert not modules & {"headless.protocol.messages", "headless.protocol.version1"}
+    assert not modules & {"headless.dialects.own.messages", "headless.dialects.own.dialect"}
 
 
 def test_a_call_that_cannot_be_made_imports_neither_session_nor_libraries():
@@ -358,5 +358,5 @@ def test_a_call_that_cannot_be_made_imports_neither_session_nor_libraries():
         [*line, "-u", "x" * 257], [*line, "-u", "a\x01b"], [*line, "-p", "missing", "-u", "R41"]
     )
     assert codes == [2, 2, 2]
-    assert "headless.protocol.version1" in modules
+    assert "headless.dialects.own.dialect" in modules
     assert not modules & {"lxml", "bcrypt", "headless.client.session", "headless.client.stream"}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from headless.protocol import bcrypt_hash
+from headless.dialects import bcrypt_hash
 from headless.rehearsal.temporary import temporary_folder
 from support.command_here import headless
 from support.credentials import HASH

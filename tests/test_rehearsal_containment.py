@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from headless.admin.entry import Entry, Language, Place, Scheduler, Text
-from headless.outcome import ParameterError
+from headless.errors import ParameterError
 from headless.rehearsal import arguments, containment, nesting, server
 from support.command_here import headless
 from support.job_processes import is_running
@@ -285,7 +285,7 @@ def calling(*argv: str) -> str:
 
 @pytest.mark.slow
 def test_a_job_that_calls_the_command_stays_in_the_rehearsal_and_gets_the_return_code(rehearse, production):
-    rehearse.environment |= {"PLANTA_WIRE": "absent", "PLANTA_RECEIPT": str(rehearse.folder / "receipts")}
+    rehearse.environment |= {"PLANTA_PROTOCOL": "absent", "PLANTA_RECEIPT": str(rehearse.folder / "receipts")}
     argv = ("-s", production.service, "-t", "-1", "-v", "-c")
     done = rehearse("-t", "-1", "-v", "-c", calling(*argv, "print(6 * 7); 1/0"))
     assert (done.returncode, "job 1 stdout: 42" in done.stdout) == (1, True), done.stdout

@@ -10,7 +10,7 @@ import socket
 
 import pytest
 
-from headless.protocol.wire import Accepted
+from headless.dialects.base import Accepted
 from headless.server.accounts import Account
 from support.clock import StillClock
 from support.conversations import KEYS

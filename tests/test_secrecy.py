@@ -15,14 +15,14 @@ import pytest
 
 from headless import commands
 from headless.client.password_file import KnownSecret
-from headless.outcome import ParameterError
-from headless.protocol import bcrypt_hash, scram
-from headless.protocol.client_connection import ClientConnection
-from headless.protocol.codec import decode
-from headless.protocol.errors import RemoteProtocolError
-from headless.protocol.frames import FrameReader
-from headless.protocol.messages import Challenge, Login, Response, Welcome
-from headless.protocol.server_connection import ServerConnection
+from headless.dialects import bcrypt_hash
+from headless.dialects.own import scram
+from headless.dialects.own.codec import decode
+from headless.dialects.own.connection import ClientConnection
+from headless.dialects.own.frames import FrameReader
+from headless.dialects.own.messages import Challenge, Login, Response, Welcome
+from headless.dialects.own.server_connection import ServerConnection
+from headless.errors import ParameterError, RemoteProtocolError
 from headless.server import accounts
 from support.command_here import headless
 from support.conversations import KEYS

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from headless.outcome import SessionError
-from headless.protocol.vocabulary import PY_FILE, Job
+from headless.dialects.vocabulary import PY_FILE, Job
+from headless.errors import SessionError
 from headless.rehearsal import arguments, places
 from support.command_here import headless
 from support.rehearsal import notes

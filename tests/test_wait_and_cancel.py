@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from headless.client.take_up import wait_command
+from headless.dialects.base import Accepted, Attached
 from headless.options import parse, parse_command
-from headless.protocol.wire import Accepted, Attached
 from headless.server.accounts import Account
 from support import fork_server
 from support.clock import StillClock

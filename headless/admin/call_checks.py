@@ -20,8 +20,8 @@ from headless.admin.finding import ERROR, WARNING, Edit, Finding
 from headless.admin.places import is_file, is_folder, is_program, not_looked_at, passes, reason_of, status_of
 from headless.admin.schedule import Timetable
 from headless.client import password_file
+from headless.errors import HeadlessError, ParameterError
 from headless.options import NO_TIMEOUT, PROGRAM, Answer, ChallengeLogin, Options, parse, patience
-from headless.outcome import HeadlessError, ParameterError
 
 _ENDS_WITH_2 = "it ends with 2, and no job runs"
 _NOT_FOUND = {
@@ -297,9 +297,9 @@ def _of_variables(call: Call) -> Iterator[Finding]:
         yield Finding(call.place, ERROR, "variable", str(error), _ENDS_WITH_2, advice="write a number of seconds")
     if not looks_at_files(call):
         return
-    wire, receipt = variables.get("PLANTA_WIRE", ""), variables.get("PLANTA_RECEIPT", "")
-    if ("/" in wire or wire.endswith(".py")) and not is_file(os.path.join(call.folder or "", wire)):
-        text = f"PLANTA_WIRE: there is no file {wire!r}"
+    dialect, receipt = variables.get("PLANTA_PROTOCOL", ""), variables.get("PLANTA_RECEIPT", "")
+    if ("/" in dialect or dialect.endswith(".py")) and not is_file(os.path.join(call.folder or "", dialect)):
+        text = f"PLANTA_PROTOCOL: there is no file {dialect!r}"
         yield Finding(call.place, ERROR, "variable", text, _ENDS_WITH_2, advice="correct its name")
     folder = os.path.dirname(os.path.join(call.folder or "", receipt))
     if receipt and os.path.isabs(folder) and not is_folder(folder):

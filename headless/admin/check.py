@@ -19,11 +19,10 @@ from headless.admin.log_ins import log_ins
 from headless.admin.places import File, Kind
 from headless.admin.reading import Program, Reading
 from headless.arguments import Parser
+from headless.errors import CommandFailed, ParameterError
 from headless.options import PROGRAM as PROGRAM_OF_JOBS
 from headless.options import refuse_in_rehearsal
-from headless.outcome import CommandFailed, ParameterError
-from headless.report import report
-from headless.terminal import print_answer
+from headless.terminal import print_answer, report
 
 PROGRAM = "headless check"
 _MAX_PROGRAMS = 10_000  # that are looked at: scripts may start each other in a circle

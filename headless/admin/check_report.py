@@ -14,7 +14,7 @@ from pathlib import Path
 
 from headless.admin.finding import ERROR, Edit, Finding, corrected
 from headless.admin.places import File
-from headless.outcome import ParameterError
+from headless.errors import ParameterError
 from headless.terminal import escape_control_chars
 
 _MAX_EDITS = 20  # of which the corrected lines are shown
@@ -102,7 +102,7 @@ def _new_folder(path: str) -> Iterator[Callable[[Sequence[str], bytes, int], Non
     folder that it is made in can lead nothing of it elsewhere. Raises ParameterError, OSError."""
     try:
         if sys.platform == "win32":
-            from headless.windows.access_list import create_private_folder
+            from headless.windows import create_private_folder
 
             create_private_folder(path)
             yield partial(_write_on_windows, path)

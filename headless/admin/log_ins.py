@@ -19,10 +19,10 @@ from headless.admin.entry import Call
 from headless.admin.finding import ERROR, WARNING, Finding
 from headless.admin.places import File, Kind, is_inherited
 from headless.client import enquiry
+from headless.errors import PARAMETER_ERROR, explain
 from headless.options import LOG_IN, ChallengeLogin, Options
-from headless.outcome import PARAMETER_ERROR, explain
 
-_WIRE = "PLANTA_WIRE"
+_DIALECT = "PLANTA_PROTOCOL"
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _log_in(call: Call, options: Options) -> Iterator[Finding]:
         if not os.path.exists(login.secret_file):  # since a moment ago: nobody shall be asked for a password
             return
     try:
-        enquiry.run(options.replace(command=LOG_IN, jobs=(), verbosity=0, login=login), os.environ.get(_WIRE, ""))
+        enquiry.run(options.replace(command=LOG_IN, jobs=(), verbosity=0, login=login), os.environ.get(_DIALECT, ""))
     except Exception as error:
         code, text = explain(error)
         if code < 0:  # a signal
@@ -84,8 +84,8 @@ def _why_not(call: Call, options: Options, files: Mapping[str, File]) -> _NotTri
     if not file.is_own:
         why = f"it is not certain that nobody else can write to {file.path!r}"
         return _NotTried(origin.path, why, "read it, copy it to a folder of your own, and check the copy")
-    if _wire(call) != os.environ.get(_WIRE, ""):
-        why = f"its {_WIRE} is {_wire(call)!r}, and yours is {os.environ.get(_WIRE, '')!r}"
+    if _dialect(call) != os.environ.get(_DIALECT, ""):
+        why = f"its {_DIALECT} is {_dialect(call)!r}, and yours is {os.environ.get(_DIALECT, '')!r}"
         return _NotTried(origin.path, why, _command(origin, user, call))
     return None
 
@@ -112,8 +112,8 @@ def _is_known(call: Call, options: Options) -> bool:
     return not any(re.search(r"[$`*?\[]", value) and value in source for value in values for source in sources)
 
 
-def _wire(call: Call) -> str:
-    return call.environment.get(_WIRE, "")
+def _dialect(call: Call) -> str:
+    return call.environment.get(_DIALECT, "")
 
 
 def _command(file: File, user: str | None, call: Call) -> str:
@@ -127,8 +127,8 @@ def _command(file: File, user: str | None, call: Call) -> str:
         users.find(user)
     except users.NotKnown:
         return "check it on the machine that has this user"
-    if _wire(call) != os.environ.get(_WIRE, ""):
-        environment = ["env", f"{_WIRE}={_wire(call)}"] if _wire(call) else ["env", "-u", _WIRE]
+    if _dialect(call) != os.environ.get(_DIALECT, ""):
+        environment = ["env", f"{_DIALECT}={_dialect(call)}"] if _dialect(call) else ["env", "-u", _DIALECT]
     if file.kind is Kind.UNIT:  # with its timer, and whoever may look may read both
         return users.typed_as(user, [*environment, *users.headless("check", "--connect", path)])
     as_user = ["--as", user] if user is not None and not file.names_users else []

@@ -18,7 +18,8 @@ from headless.admin.entry import Entry, Language, Place, Scheduler, Text
 from headless.admin.finding import ERROR, WARNING, Finding
 from headless.admin.reading import Program
 from headless.admin.task_scheduler import decoded
-from headless.outcome import CommandFailed, ParameterError, is_final
+from headless.errors import CommandFailed, ParameterError
+from headless.system import is_final
 
 # Of Debian, and of Red Hat.
 _SPOOLS = ("/var/spool/cron/crontabs", "/var/spool/cron")

@@ -14,9 +14,9 @@ from datetime import datetime, timezone
 from typing import IO, Any
 
 from headless.admin.runs import UNKNOWN, Run, Stage
-from headless.outcome import OK as ENDED_WELL
-from headless.outcome import TIMED_OUT
-from headless.protocol.vocabulary import FAILED, OK
+from headless.dialects.vocabulary import FAILED, OK
+from headless.errors import OK as ENDED_WELL
+from headless.errors import TIMED_OUT
 
 _MAX_LINE = 16 << 20  # bytes; the line of the longest command line that Linux allows has less
 _MAX_UNPACKED = 1 << 30  # bytes of a file that is compressed

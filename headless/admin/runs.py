@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum, IntEnum
 
-from headless.protocol.vocabulary import OK, QUEUED
+from headless.dialects.vocabulary import OK, QUEUED
 
 UNKNOWN = "unknown"  # a state that no journal has
 _AHEAD = 300.0  # seconds that two clocks may differ, as for Kerberos (RFC 4120, section 8.2)

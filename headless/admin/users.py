@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from headless import users
+from headless import system
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def find(name: str | None) -> User | None:
     cannot be known now."""
     if name is None:
         return None
-    entry = None if os.name == "nt" else users.by_name(name)
+    entry = None if os.name == "nt" else system.user_by_name(name)
     if entry is None:
         raise NotKnown
     return _user(entry)
@@ -45,7 +45,7 @@ def find(name: str | None) -> User | None:
 
 def of_number(uid: int) -> User | None:
     """None if nobody here has this number, or on Windows. Raises OSError if that cannot be known now."""
-    entry = None if os.name == "nt" else users.by_number(uid)
+    entry = None if os.name == "nt" else system.user_by_number(uid)
     return None if entry is None else _user(entry)
 
 

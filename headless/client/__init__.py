@@ -1,2 +1,2 @@
-"""One call: session, verdict, connection, deadline, signals, console, password file. Which wire is spoken is not known
-here."""
+"""One call: session, verdict, connection, deadline, signals, console, password file. Which dialect is spoken is not
+known here."""

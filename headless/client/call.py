@@ -7,9 +7,9 @@ import os
 from headless.client.console import Console
 from headless.client.preparation import Preparation
 from headless.client.waiting import Waiter
+from headless.dialects.vocabulary import KEY_BYTES
+from headless.errors import OK, PARAMETER_ERROR, Interrupted, Submission, explain
 from headless.options import WAIT
-from headless.outcome import OK, PARAMETER_ERROR, Interrupted, Submission, explain
-from headless.protocol.vocabulary import KEY_BYTES
 from headless.terminal import print_error
 
 TYPE_CHECKING = False
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from headless.client.session import Session
+    from headless.dialects.base import Event
     from headless.options import Options
-    from headless.protocol.wire import Event
 
     class Receipt(Protocol):
         """Is told what a call is about, what it meets, and how it ends."""
@@ -36,10 +36,10 @@ if TYPE_CHECKING:
 _LAST_LINE_SECONDS = 0.2  # that the last line of -v may wait for a reader
 
 
-def run(options: Options, wire_name: str = "", receipt: Receipt | None = None) -> int:
-    """The return code: 0 to 3, or the negative number of the signal that the process has to end by. `wire_name` is the
-    value of PLANTA_WIRE, "" for our own wire. What happens is noted in the `receipt`."""
-    call = _Call(options, wire_name, waiter := Waiter(), receipt)
+def run(options: Options, dialect_name: str = "", receipt: Receipt | None = None) -> int:
+    """The return code: 0 to 3, or the negative number of the signal that the process has to end by. `dialect_name` is
+    the value of PLANTA_PROTOCOL, "" for our own dialect. What happens is noted in the `receipt`."""
+    call = _Call(options, dialect_name, waiter := Waiter(), receipt)
     try:
         with waiter:
             return call.return_code()
@@ -58,7 +58,7 @@ def run_within(waiter: Waiter, options: Options, receipt: Receipt | None = None)
 
 class _Call:
     def __init__(
-        self, options: Options, wire_name: str, waiter: Waiter, receipt: Receipt | None, can_be_taken_up: bool = True
+        self, options: Options, dialect_name: str, waiter: Waiter, receipt: Receipt | None, can_be_taken_up: bool = True
     ) -> None:
         self._options = options
         self._waiter = waiter
@@ -66,18 +66,18 @@ class _Call:
         self._can_be_taken_up = can_be_taken_up
         self._console = Console(options.verbosity, waiter)
         key = os.urandom(KEY_BYTES).hex()
-        self._preparation = Preparation(options, wire_name, key, self._console, waiter)
+        self._preparation = Preparation(options, dialect_name, key, self._console, waiter)
         self._session: Session | None = None
         if receipt is not None:
             receipt.begin(options, key)
 
     def return_code(self) -> int:
         try:
-            make_wire = self._preparation.wire_maker()
+            make_dialect = self._preparation.dialect_maker()
             secret = self._preparation.find_secret()
             from headless.client.session import Session
 
-            self._session = Session(self._options, secret, make_wire, self._console, self._waiter)
+            self._session = Session(self._options, secret, make_dialect, self._console, self._waiter)
             if self._receipt is not None:
                 self._session.observe = self._receipt.observe
             self._session.run()

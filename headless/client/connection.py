@@ -1,4 +1,4 @@
-"""One connection: drives a wire over a stream, and hands on what the server says, event by event.
+"""One connection: drives a dialect over a stream, and hands on what the server says, event by event.
 
 Here are the bytes of a connection, and its login. It knows the commands and events of the seam, and nothing of what
 travels. What the events prove is in verdict.py, what is asked of a server in session.py.
@@ -10,9 +10,8 @@ from functools import partial
 
 from headless.client.stream import Stream, connect
 from headless.client.waiting import DeadlinePassed
-from headless.outcome import ConnectionLost, Interrupted
-from headless.protocol.errors import LocalProtocolError, RemoteProtocolError
-from headless.protocol.wire import Accepted, LoggedIn, Received, SaltReceived
+from headless.dialects.base import Accepted, LoggedIn, Received, SaltReceived
+from headless.errors import ConnectionLost, Interrupted, LocalProtocolError, RemoteProtocolError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +21,8 @@ if TYPE_CHECKING:
     from headless.client.console import Console
     from headless.client.password_file import Secret
     from headless.client.waiting import Waiter
+    from headless.dialects.base import Dialect, Event, Part
     from headless.options import Service
-    from headless.protocol.wire import Event, Part, Wire
 
     class Judge(Protocol):
         """What is told of all that leaves and comes, and judges events."""
@@ -35,7 +34,7 @@ if TYPE_CHECKING:
             """It has left whole."""
 
         def all_left(self) -> None:
-            """The wire has nothing to send."""
+            """The dialect has nothing to send."""
 
         def bytes_came(self) -> None:
             """Something has come that the events to come may be told of."""
@@ -46,25 +45,27 @@ if TYPE_CHECKING:
 
 _MAX_MISSED_HEARTBEATS = 3
 _MAX_HEARTBEAT = 10**9  # seconds
-_GOODBYE_SECONDS = 0.5  # for the wire to write one: a signal that has come is to end the process within a second
-_MAX_PARTS_AT_THE_END = 1000  # that are sent without waiting: a wire may always have one more
+_GOODBYE_SECONDS = 0.5  # for the dialect to write one: a signal that has come is to end the process within a second
+_MAX_PARTS_AT_THE_END = 1000  # that are sent without waiting: a dialect may always have one more
 
 
 class Connection:
-    """One connection to a service, for one wire, `wire`."""
+    """One connection to a service, for one dialect, `dialect`."""
 
-    def __init__(self, service: Service, wire: Wire, judge: Judge, console: Console, waiter: Waiter) -> None:
+    def __init__(self, service: Service, dialect: Dialect, judge: Judge, console: Console, waiter: Waiter) -> None:
         self._service = service
-        self.wire = wire
+        self.dialect = dialect
         self._judge = judge
         self._console = console
         self._waiter = waiter
         self._stream: Stream | None = None
         self._silence: float | None = None  # seconds without a byte that mean a lost connection
         self._is_closed = False  # by the server
-        self._failure: RemoteProtocolError | None = None  # what the wire raised, behind the events that it told before
-        self._command: Callable[[], None] | None = None  # the next one that the wire is due
-        self._is_brought = False  # what the wire tells now, by bytes
+        self._failure: RemoteProtocolError | None = (
+            None  # what the dialect raised, behind the events that it told before
+        )
+        self._command: Callable[[], None] | None = None  # the next one that the dialect is due
+        self._is_brought = False  # what the dialect tells now, by bytes
         self._is_proof_next = False  # in the part that leaves next, or in one after it
         self.has_proved = False  # the server has what proves who we are, and may count that as an attempt
         self._part: Part | None = None  # which is being sent
@@ -74,8 +75,8 @@ class Connection:
         """LoggedIn, or why the server refuses. Raises what `next_event` raises, SessionError, ParameterError."""
         service = self._service
         self._console.info(f"connecting to {service.host} port {service.port}")
-        self._is_proof_next = secret is None and self.wire.counts_osuser_logins
-        self.wire.log_in()
+        self._is_proof_next = secret is None and self.dialect.counts_osuser_logins
+        self.dialect.log_in()
         self._stream = connect(service, self._waiter)
         self._console.info(f"connected to {self._stream.peer}")
         while isinstance(event := self.next_event(), SaltReceived):
@@ -90,10 +91,10 @@ class Connection:
     def _answer_salt(self, secret: Secret, salt: str | None) -> None:
         hash_ = secret.hash_for(salt)
         self._is_proof_next = True
-        self.wire.answer_salt(hash_)
+        self.dialect.answer_salt(hash_)
 
     def start(self, command: Callable[[], None]) -> None:
-        """Gives the wire this command as soon as all that has come is taken: it may have ended the session."""
+        """Gives the dialect this command as soon as all that has come is taken: it may have ended the session."""
         self._command = command
 
     def next_event(self) -> Event:
@@ -113,8 +114,8 @@ class Connection:
         return event
 
     def next_event_before_all_left(self) -> Event | None:
-        """The same, or None as soon as all has left that the wire wants to send. If that is nothing, also what has come
-        already is not taken."""
+        """The same, or None as soon as all has left that the dialect wants to send. If that is nothing, also what has
+        come already is not taken."""
         self._give_command()
         while self._is_due():
             event = self._take_event()
@@ -124,10 +125,10 @@ class Connection:
         return None
 
     def _take_event(self) -> Event | None:
-        """The next event that means something, of those that the wire has told."""
+        """The next event that means something, of those that the dialect has told."""
         while True:
             self._waiter.check()
-            event = self.wire.next_event()
+            event = self.dialect.next_event()
             if event is None:
                 self._is_brought = False  # what comes next was not there when the bytes were taken
                 return None
@@ -141,7 +142,7 @@ class Connection:
 
     def _is_due(self) -> bool:
         """Whether something is still to leave."""
-        return self._command is not None or self._part is not None or self.wire.next_part() is not None
+        return self._command is not None or self._part is not None or self.dialect.next_part() is not None
 
     def _note_if_all_left(self) -> None:
         if not self._is_due():
@@ -154,16 +155,16 @@ class Connection:
         self.check_nothing_told()
 
     def check_nothing_told(self) -> None:
-        """Raises RemoteProtocolError if the wire has told something after the last event."""
-        event = shown = self.wire.next_event()
+        """Raises RemoteProtocolError if the dialect has told something after the last event."""
+        event = shown = self.dialect.next_event()
         while isinstance(event, Received):  # what is behind it may say more of the jobs
-            event = self.wire.next_event()
+            event = self.dialect.next_event()
         event = event or shown
         if event is not None:
             self._judge.judge(event, self._is_brought)  # which allows nothing then
 
     def _move(self, seconds: float | None) -> bool:
-        """Receives, or gives the wire its command, or sends, or waits until that is possible: False if it was not
+        """Receives, or gives the dialect its command, or sends, or waits until that is possible: False if it was not
         within so many seconds."""
         assert self._stream is not None
         if self._failure is not None:
@@ -185,7 +186,7 @@ class Connection:
         return True
 
     def _give_command(self) -> bool:
-        """Whether there was one: what the wire tells then is taken before bytes come."""
+        """Whether there was one: what the dialect tells then is taken before bytes come."""
         command, self._command = self._command, None
         if command is None:
             return False
@@ -203,7 +204,7 @@ class Connection:
         if data:
             self._judge.bytes_came()
         try:
-            self.wire.receive(data)
+            self.dialect.receive(data)
         except RemoteProtocolError as error:
             self._failure = error.with_traceback(None)  # in which there may be what was wrong, and large
         return True
@@ -211,12 +212,12 @@ class Connection:
     def _send(self) -> bool:
         """Whether anything has left."""
         assert self._stream is not None
-        part = self.wire.next_part()
+        part = self.dialect.next_part()
         if part is not None and self._part is None:
             self._judge.check_part(part)
             self._part, self._rest = part, memoryview(part.data)
         if part is not self._part:
-            raise LocalProtocolError("the wire has changed its mind in the middle of a part")
+            raise LocalProtocolError("the dialect has changed its mind in the middle of a part")
         if part is None:
             return False
         count = self._stream.send_now(self._rest)
@@ -225,7 +226,7 @@ class Connection:
             self._part = None
             self.has_proved = self._is_proof_next
             self._judge.part_left(part)
-            self.wire.part_left()
+            self.dialect.part_left()
             self._console.sent(part.shown)
             self._note_if_all_left()
             return True
@@ -248,15 +249,15 @@ class Connection:
             stream.close()
 
     def _say_goodbye(self, stream: Stream, is_over: bool) -> None:
-        """Sends what the wire wants to be sent at the end, if that takes no waiting, but no more jobs."""
+        """Sends what the dialect wants to be sent at the end, if that takes no waiting, but no more jobs."""
         if not is_over:
-            if self.wire.next_part() is not None:  # which has not been sent, and is not to be now
+            if self.dialect.next_part() is not None:  # which has not been sent, and is not to be now
                 return
             with self._waiter.at_most(_GOODBYE_SECONDS):
-                self.wire.leave()
+                self.dialect.leave()
         for _ in range(_MAX_PARTS_AT_THE_END):
-            part = self.wire.next_part()
+            part = self.dialect.next_part()
             if part is None or part.jobs or stream.send_now(memoryview(part.data)) < len(part.data):
                 return
-            self.wire.part_left()
+            self.dialect.part_left()
             self._console.sent(part.shown)

@@ -14,19 +14,17 @@ from headless.client.console import Console
 from headless.client.preparation import Preparation
 from headless.client.session import ACCEPTANCE_SECONDS
 from headless.client.waiting import DeadlinePassed, Waiter
+from headless.dialects.base import Cancelled, Ended, Listed, LoggedIn, Refused, SaltReceived
+from headless.dialects.vocabulary import LOGIN, OK, OVER, QUEUED, RUNNING, SESSION
+from headless.errors import CommandFailed, ParameterError, RemoteProtocolError, SessionError
 from headless.options import CANCEL, LOG_IN, NO_TIMEOUT, PASSWORD_FILE
-from headless.outcome import CommandFailed, ParameterError, SessionError
-from headless.protocol.errors import RemoteProtocolError
-from headless.protocol.text import shorten
-from headless.protocol.vocabulary import LOGIN, OK, OVER, QUEUED, RUNNING, SESSION
-from headless.protocol.wire import Cancelled, Ended, Listed, LoggedIn, Refused, SaltReceived
-from headless.terminal import escape_control_chars, is_closed_pipe, print_answer, print_warning, write
+from headless.terminal import escape_control_chars, is_closed_pipe, print_answer, print_warning, shorten, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from headless.client.password_prompt import NewSecret
+    from headless.dialects.base import Event, Part
     from headless.options import Options
-    from headless.protocol.wire import Event, Part
 
 _CANCELLED = {
     QUEUED: "cancelled: nothing of it has run",
@@ -35,27 +33,27 @@ _CANCELLED = {
 }
 
 
-def run(options: Options, wire_name: str) -> None:
+def run(options: Options, dialect_name: str) -> None:
     """Asks, and prints the answer. Raises HeadlessError or ProtocolError if there is none, if there was nothing to
     cancel, or if the file cannot be made."""
     with Waiter() as waiter:
-        _Enquiry(options, wire_name, waiter).run()
+        _Enquiry(options, dialect_name, waiter).run()
 
 
 class _Enquiry:
     """One question to a server, and its answer."""
 
-    def __init__(self, options: Options, wire_name: str, waiter: Waiter) -> None:
+    def __init__(self, options: Options, dialect_name: str, waiter: Waiter) -> None:
         console = Console(options.verbosity, waiter)
-        preparation = Preparation(options, wire_name, "", console, waiter)
-        wire = preparation.wire_maker()()
+        preparation = Preparation(options, dialect_name, "", console, waiter)
+        dialect = preparation.dialect_maker()()
         self._new = preparation.new_secret() if options.command == PASSWORD_FILE else None
         self._secret = self._new or preparation.find_secret()
         self._console = console
         self._options = options
         self._waiter = waiter
         self._judge = _Judge(options.command, has_secret=self._secret is not None)
-        self._connection = Connection(options.service, wire, self._judge, console, waiter)
+        self._connection = Connection(options.service, dialect, self._judge, console, waiter)
 
     def run(self) -> None:
         timeout = self._options.timeout
@@ -91,9 +89,9 @@ class _Enquiry:
         if not event.can_attach:
             raise ParameterError("this server has no such command")
         self._console.info("logged in")
-        wire = self._connection.wire
+        dialect = self._connection.dialect
         is_cancel = self._options.command == CANCEL
-        self._connection.start((lambda: wire.cancel(self._options.session)) if is_cancel else wire.list_sessions)
+        self._connection.start((lambda: dialect.cancel(self._options.session)) if is_cancel else dialect.list_sessions)
 
     def _take(self, event: Event) -> None:
         if isinstance(event, Refused):

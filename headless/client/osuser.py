@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from headless.outcome import ParameterError, SessionError
+from headless.errors import ParameterError, SessionError
 
 
 def effective_user() -> str:
@@ -17,9 +17,9 @@ def effective_user() -> str:
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:  # which does not say whether the service has answered
-        from headless import users
+        from headless import system
     try:
-        users.confirm_missing(os.geteuid())
+        system.confirm_missing_user(os.geteuid())
     except OSError as error:
         raise SessionError(f"the name of the user who runs this cannot be had now: {error.strerror}") from None
     raise ParameterError(f"the user with the number {os.geteuid()}, who runs this, has no name here")

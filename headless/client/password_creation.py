@@ -11,7 +11,7 @@ import os
 import sys
 from contextlib import suppress
 
-from headless.outcome import ParameterError, fault_of_file
+from headless.errors import ParameterError, fault_of_file
 
 _MODE = 0o400
 
@@ -35,7 +35,7 @@ if sys.platform == "win32":
 
         def write(self, content: bytes) -> str:
             """Makes the file, and says so. Raises Taken, ParameterError, SessionError."""
-            from headless.windows.access_list import create_secret_file
+            from headless.windows import create_secret_file
 
             unfinished = f"{self._path}.{os.urandom(8).hex()}"
             try:

@@ -12,8 +12,8 @@ import os
 import stat
 import sys
 
-from headless.outcome import ParameterError, fault_of_file
-from headless.protocol import bcrypt_hash
+from headless.dialects import bcrypt_hash
+from headless.errors import ParameterError, fault_of_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
         """What proves that somebody knows the password."""
 
         def hash_for(self, salt: str | None) -> bytes:
-            """The bcrypt hash with this salt, None if the wire has no salts. Raises ParameterError if it cannot be
+            """The bcrypt hash with this salt, None if the dialect has no salts. Raises ParameterError if it cannot be
             had."""
 
         def save(self) -> str:
@@ -146,9 +146,9 @@ def _of_another_user(path: str, owner: int, user: int) -> NotPrivate:
 
 
 def _user_name(uid: int) -> str:
-    from headless import users  # which nearly no call needs
+    from headless import system  # which nearly no call needs
 
-    return users.shown(uid)
+    return system.shown_user(uid)
 
 
 def _group_name(gid: int) -> str:

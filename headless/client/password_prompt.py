@@ -15,9 +15,9 @@ from contextlib import contextmanager, suppress
 
 from headless.client.password_creation import NewFile, Taken
 from headless.client.waiting import READ, WRITE, DeadlinePassed
-from headless.outcome import Interrupted, ParameterError, fault_of_file, is_final
-from headless.protocol import bcrypt_hash
-from headless.protocol.errors import RemoteProtocolError
+from headless.dialects import bcrypt_hash
+from headless.errors import Interrupted, ParameterError, RemoteProtocolError, fault_of_file
+from headless.system import is_final
 from headless.terminal import escape_control_chars, is_at_terminal
 
 TYPE_CHECKING = False
@@ -44,7 +44,7 @@ class NewSecret:
         """The hash of the password with this salt. Takes up to seconds, which count against the deadline. Raises
         ParameterError without a salt, RemoteProtocolError for one that a proof must not be made for."""
         if salt is None:
-            raise ParameterError("this wire gives no salt, so no password file can be made: copy one that there is")
+            raise ParameterError("this dialect gives no salt, so no password file can be made: copy one that there is")
         try:
             bcrypt_hash.check_salt(salt)
         except ValueError as error:

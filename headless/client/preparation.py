@@ -1,17 +1,17 @@
-"""What a call needs before there is a connection: the wire that it speaks, and what proves the password.
+"""What a call needs before there is a connection: the dialect that it speaks, and what proves the password.
 
-The wire comes first, for it knows what it cannot carry; then the password file.
+The dialect comes first, for it knows what it cannot carry; then the password file.
 """
 
 from __future__ import annotations
 
 import os
 
+from headless.dialects.base import RANDOM_BYTES
+from headless.dialects.base import Call as DialectCall
+from headless.dialects.vocabulary import CHALLENGE, OSUSER
+from headless.errors import ParameterError
 from headless.options import VERSION, ChallengeLogin, OsUserLogin
-from headless.outcome import ParameterError
-from headless.protocol.vocabulary import CHALLENGE, OSUSER
-from headless.protocol.wire import RANDOM_BYTES
-from headless.protocol.wire import Call as WireCall
 from headless.terminal import is_at_terminal
 
 TYPE_CHECKING = False
@@ -22,24 +22,25 @@ if TYPE_CHECKING:
     from headless.client.password_file import Secret
     from headless.client.password_prompt import NewSecret
     from headless.client.waiting import Waiter
+    from headless.dialects.base import Dialect
     from headless.options import Options
-    from headless.protocol.wire import Wire
 
 
 class Preparation:
-    """Of one call. `wire_name` is the value of PLANTA_WIRE, "" for our own wire, and `key` names the batch."""
+    """Of one call. `dialect_name` is the value of PLANTA_PROTOCOL, "" for our own dialect, and `key` names the
+    batch."""
 
-    def __init__(self, options: Options, wire_name: str, key: str, console: Console, waiter: Waiter) -> None:
+    def __init__(self, options: Options, dialect_name: str, key: str, console: Console, waiter: Waiter) -> None:
         self._options = options
-        self._wire_name = wire_name
+        self._dialect_name = dialect_name
         self._key = key
         self._console = console
         self._waiter = waiter
 
-    def wire_maker(self) -> Callable[[], Wire]:
-        """What makes the wire of each connection. That of the first one is made now. Raises UnsupportedCall for what
+    def dialect_maker(self) -> Callable[[], Dialect]:
+        """What makes the dialect of each connection. That of the first one is made now. Raises UnsupportedCall for what
         it cannot carry, ParameterError, SessionError, LocalProtocolError, Interrupted."""
-        make = self._foreign_wire_maker() if self._wire_name else self._own_wire_maker()
+        make = self._loading_maker() if self._dialect_name else self._own_dialect_maker()
         first = [make()]
         self._waiter.set_deadline(None)  # the password may be asked for now, which has no limit
         return lambda: first.pop() if first else make()
@@ -79,21 +80,21 @@ class Preparation:
             raise ParameterError("there is no terminal to ask for the password at; give --password-stdin")
         return password_prompt.ask(login.secret_file, login.user, self._waiter)
 
-    def _own_wire_maker(self) -> Callable[[], Wire]:
-        from headless.protocol.version1 import Wire
+    def _own_dialect_maker(self) -> Callable[[], Dialect]:
+        from headless.dialects.own.dialect import Dialect
 
-        return lambda: Wire(self._as_told_to_the_wire())
+        return lambda: Dialect(self._as_told_to_the_dialect())
 
-    def _foreign_wire_maker(self) -> Callable[[], Wire]:
-        from headless.client.foreign_wire import GuardedWire, load
+    def _loading_maker(self) -> Callable[[], Dialect]:
+        from headless.client.loading import GuardedDialect, load
         from headless.client.session import acceptance_seconds
 
-        self._console.info(f"speaking the wire of {self._wire_name}")
+        self._console.info(f"speaking the dialect of {self._dialect_name}")
         self._waiter.set_deadline(acceptance_seconds(self._options))
-        wire_class = load(self._wire_name, self._waiter)
-        return lambda: GuardedWire(wire_class, self._as_told_to_the_wire(), self._waiter)
+        dialect_class = load(self._dialect_name, self._waiter)
+        return lambda: GuardedDialect(dialect_class, self._as_told_to_the_dialect(), self._waiter)
 
-    def _as_told_to_the_wire(self) -> WireCall:
+    def _as_told_to_the_dialect(self) -> DialectCall:
         login = self._options.login
         if isinstance(login, OsUserLogin):
             from headless.client.osuser import effective_user
@@ -102,4 +103,4 @@ class Preparation:
         else:
             kind, os_user = CHALLENGE, ""
         random, shows = os.urandom(RANDOM_BYTES), self._console.shows_traffic()
-        return WireCall(VERSION, kind, login.user, os_user, self._options.jobs, random, shows, self._key)
+        return DialectCall(VERSION, kind, login.user, os_user, self._options.jobs, random, shows, self._key)

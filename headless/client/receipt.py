@@ -17,18 +17,18 @@ from contextlib import suppress
 
 from headless.client.osuser import effective_user
 from headless.client.waiting import DeadlinePassed, Waiter
+from headless.dialects.base import Accepted, Attached, Ended, JobFinished
+from headless.dialects.vocabulary import PY_CODE
+from headless.errors import HeadlessError, Interrupted, Submission
 from headless.options import PROGRAM
-from headless.outcome import HeadlessError, Interrupted, Submission
-from headless.protocol.vocabulary import PY_CODE
-from headless.protocol.wire import Accepted, Attached, Ended, JobFinished
 from headless.terminal import print_warning
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from headless.client.session import Session
+    from headless.dialects.base import Event
+    from headless.dialects.vocabulary import Job
     from headless.options import Options
-    from headless.protocol.vocabulary import Job
-    from headless.protocol.wire import Event
 
 VARIABLE = "PLANTA_RECEIPT"
 # For a disk that does not answer, and others that have locked the file; of a call that a signal ends.
@@ -96,7 +96,7 @@ class Receipt:
             return code
 
     def end(self, code: int, message: str, waiter: Waiter, session: Session | None = None) -> int:
-        """Writes the line of a call that has ended with this code, as outcome.explain gives it. Returns the code that
+        """Writes the line of a call that has ended with this code, as errors.explain gives it. Returns the code that
         the process must end with: the same, unless a signal comes before the point of no return. Then that is the
         signal's, and no line is written."""
         if session is not None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 from headless.client.waiting import DeadlinePassed, Waiter
-from headless.outcome import ConnectionLost
+from headless.errors import ConnectionLost
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

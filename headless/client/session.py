@@ -12,8 +12,9 @@ from functools import partial
 from headless.client.connection import Connection
 from headless.client.verdict import Verdict
 from headless.client.waiting import DeadlinePassed, Waiter
-from headless.options import NO_TIMEOUT
-from headless.outcome import (
+from headless.dialects.base import Accepted, Attached, Ended, Event, JobFinished, JobStarted, LoggedIn, Output, Refused
+from headless.dialects.vocabulary import BUSY, JOBS, LOGIN, SESSION, Offset, title_of
+from headless.errors import (
     ConnectionLost,
     HeadlessError,
     JobFailed,
@@ -22,20 +23,8 @@ from headless.outcome import (
     Submission,
     TimedOut,
 )
-from headless.protocol.text import shorten, title_of
-from headless.protocol.vocabulary import BUSY, JOBS, LOGIN, SESSION, Offset
-from headless.protocol.wire import (
-    Accepted,
-    Attached,
-    Ended,
-    Event,
-    JobFinished,
-    JobStarted,
-    LoggedIn,
-    Output,
-    Refused,
-    UnsupportedCall,
-)
+from headless.options import NO_TIMEOUT
+from headless.terminal import shorten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,9 +32,9 @@ if TYPE_CHECKING:
 
     from headless.client.console import Console
     from headless.client.password_file import Secret
+    from headless.dialects.base import Dialect
+    from headless.dialects.vocabulary import Job
     from headless.options import Options
-    from headless.protocol.vocabulary import Job
-    from headless.protocol.wire import Wire
 
 
 ACCEPTANCE_SECONDS = 30  # if PLANTA_PATIENCE says nothing else
@@ -64,16 +53,21 @@ class Session:
     """One session of the command. `verdict` says at any moment how far it has come, `name` is what the server calls it,
     "" until it has, and `can_attach` whether another connection can take it up.
 
-    `secret` is None where no password is asked for. `make_wire` gives the wire of each connection, and `observe` is
-    told each event that the verdict has taken as a fact.
+    `secret` is None where no password is asked for. `make_dialect` gives the dialect of each connection, and `observe`
+    is told each event that the verdict has taken as a fact.
     """
 
     def __init__(
-        self, options: Options, secret: Secret | None, make_wire: Callable[[], Wire], console: Console, waiter: Waiter
+        self,
+        options: Options,
+        secret: Secret | None,
+        make_dialect: Callable[[], Dialect],
+        console: Console,
+        waiter: Waiter,
     ) -> None:
         self._options = options
         self._secret = secret
-        self._make_wire = make_wire
+        self._make_dialect = make_dialect
         self._console = console
         self._waiter = waiter
         self.observe: Callable[[Event], None] = lambda _event: None
@@ -107,7 +101,7 @@ class Session:
             self._run()
         except DeadlinePassed:
             raise self._out_of_time() from None
-        except (ParameterError, UnsupportedCall) as error:
+        except ParameterError as error:
             if self._may_be_known() or self.verdict.was_accepted:  # nothing in the call was wrong; it is now
                 raise SessionError(str(error)) from None
             raise
@@ -137,7 +131,7 @@ class Session:
 
     def _is_patient(self) -> bool:
         """Whether the server is waited for that has not let us in. What comes after the login could be the jobs,
-        whatever a wire says of it."""
+        whatever a dialect says of it."""
         return self._options.patience > 0 and not self._is_logged_in
 
     def _may_have_jobs(self) -> bool:
@@ -152,7 +146,7 @@ class Session:
         self._is_logged_in = False
         self._end_seconds = END_SECONDS
         service = self._options.service
-        self._connection = Connection(service, self._make_wire(), self.verdict, self._console, self._waiter)
+        self._connection = Connection(service, self._make_dialect(), self.verdict, self._console, self._waiter)
         self._handle(self._connection.log_in(self._secret))
         self._handle_until(lambda: self.verdict.is_attached or self._is_over())
 
@@ -274,14 +268,14 @@ class Session:
         self._journal = event.journal
         if is_another:
             raise SessionError("another server answers, or one that has lost its journal")
-        wire = self._connection.wire
+        dialect = self._connection.dialect
         if submits:
             self.name = event.session
-            self._connection.start(wire.submit)
+            self._connection.start(dialect.submit)
         elif self.verdict.was_accepted:
-            self._connection.start(partial(wire.attach, self.name, self.verdict.offset))
+            self._connection.start(partial(dialect.attach, self.name, self.verdict.offset))
         else:
-            self._connection.start(partial(wire.attach, self.name, None if self._options.from_now else Offset()))
+            self._connection.start(partial(dialect.attach, self.name, None if self._options.from_now else Offset()))
 
     def _save(self, event: LoggedIn) -> None:
         """What proves the password, once."""

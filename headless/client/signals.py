@@ -13,7 +13,7 @@ import socket
 import time
 from contextlib import contextmanager, suppress
 
-from headless.outcome import Interrupted
+from headless.errors import Interrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

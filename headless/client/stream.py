@@ -9,7 +9,7 @@ import stat
 from contextlib import suppress
 
 from headless.client.waiting import READ, WRITE
-from headless.outcome import ConnectionLost, HeadlessError, ParameterError, SessionError, fault_of_file
+from headless.errors import ConnectionLost, HeadlessError, ParameterError, SessionError, fault_of_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

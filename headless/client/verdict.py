@@ -1,18 +1,15 @@
-"""What the events of a call prove: the one table over them, whatever wire tells them.
+"""What the events of a call prove: the one table over them, whatever dialect tells them.
 
-A wire may be sloppy, or the server hostile. Ended ok is believed only in the state in which it can be true. No event
+A dialect may be sloppy, or the server hostile. Ended ok is believed only in the state in which it can be true. No event
 counts that came before what it answers had left this side whole, and none that no bytes have brought: neither the end
-of the stream nor what this side does proves anything. What a wire hides, or makes up of bytes, is known to it alone.
+of the stream nor what this side does proves anything. What a dialect hides, or makes up of bytes, is known to it alone.
 
 A call may have several connections, one after the other: what was proved on one of them stays proved.
 """
 
 from __future__ import annotations
 
-from headless.outcome import Submission
-from headless.protocol.errors import LocalProtocolError, RemoteProtocolError
-from headless.protocol.vocabulary import FAILED, JOBS, OK, SKIPPED, STDERR, STDOUT, Offset
-from headless.protocol.wire import (
+from headless.dialects.base import (
     Accepted,
     Attached,
     Cancelled,
@@ -26,6 +23,8 @@ from headless.protocol.wire import (
     Refused,
     SaltReceived,
 )
+from headless.dialects.vocabulary import FAILED, JOBS, OK, SKIPPED, STDERR, STDOUT, Offset
+from headless.errors import LocalProtocolError, RemoteProtocolError, Submission
 
 # States. Each one completes a sentence that begins with "when".
 CONNECTED = "the login has not begun"
@@ -50,7 +49,7 @@ _TABLE: dict[str, dict[type[Event], str]] = {
     ACCEPTED: {JobStarted: ACCEPTED, Output: ACCEPTED, JobFinished: ACCEPTED, Ended: OVER, Refused: OVER},
     OVER: {},
 }
-# What a wire may tell without bytes: it proves nothing, or what follows has to.
+# What a dialect may tell without bytes: it proves nothing, or what follows has to.
 _OF_ITSELF = (SaltReceived, LoggedIn, Output)
 # What is only told of jobs that a server has.
 _OF_JOBS = (Accepted, Attached, JobStarted, Output, JobFinished, Ended, Cancelled)
@@ -115,13 +114,13 @@ class Verdict:
         total = self._handed_over + part.jobs
         if part.jobs < 0 or (part.jobs and not part.data):
             problem = LocalProtocolError(
-                f"the wire sent a Part of {len(part.data)} bytes that hands over {part.jobs} jobs"
+                f"the dialect sent a Part of {len(part.data)} bytes that hands over {part.jobs} jobs"
             )
         elif part.jobs and total > (self._jobs or 0):
-            problem = LocalProtocolError(f"the wire hands over {total} jobs, and there are {self._jobs or 0}")
+            problem = LocalProtocolError(f"the dialect hands over {total} jobs, and there are {self._jobs or 0}")
         else:
             return
-        if self._parts:  # a wire that counts wrong here may have done so before
+        if self._parts:  # a dialect that counts wrong here may have done so before
             self._doubt()
         raise problem
 
@@ -134,7 +133,7 @@ class Verdict:
             self._doubt()
 
     def all_left(self) -> None:
-        """The wire has nothing to send: a server that has accepted the jobs waits for nothing more."""
+        """The dialect has nothing to send: a server that has accepted the jobs waits for nothing more."""
         if self._state == ACCEPTED:
             self.submission = Submission.SUBMITTED
 

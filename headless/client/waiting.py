@@ -11,7 +11,7 @@ import time
 from contextlib import contextmanager
 
 from headless.client.signals import SignalCatcher
-from headless.outcome import Interrupted
+from headless.errors import Interrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

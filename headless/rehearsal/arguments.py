@@ -8,9 +8,10 @@ import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from headless.errors import ParameterError, SessionError
 from headless.options import PACKAGE, Answer
-from headless.outcome import ParameterError, SessionError, is_final
 from headless.rehearsal.places import read_regular
+from headless.system import is_final
 
 PROGRAM = f"{PACKAGE} rehearse"
 

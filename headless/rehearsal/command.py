@@ -14,23 +14,21 @@ from pathlib import Path
 from headless.client import call, password_file
 from headless.client.console import Console
 from headless.client.waiting import Waiter
+from headless.dialects import bcrypt_hash
+from headless.dialects.base import Accepted, Event
+from headless.dialects.vocabulary import FAILED, MODULE, PY_CODE, Job
+from headless.errors import OK, TIMED_OUT, ParameterError, SessionError
 from headless.options import NO_TIMEOUT, WAIT, Answer, ChallengeLogin, Options, parse
-from headless.outcome import OK, TIMED_OUT, ParameterError, SessionError
-from headless.protocol import bcrypt_hash
-from headless.protocol.text import shorten
-from headless.protocol.vocabulary import FAILED, MODULE, PY_CODE, Job
-from headless.protocol.wire import Accepted, Event
 from headless.rehearsal import arguments, nesting, places
 from headless.rehearsal.arguments import PROGRAM, Arguments
 from headless.rehearsal.nesting import Around
 from headless.rehearsal.server import ask_to_end, running_server, runs_as
 from headless.rehearsal.stand_in import make_folder
 from headless.rehearsal.temporary import temporary_folder
-from headless.report import report
 from headless.server.accounts import COST, Account, Accounts, keys_from_hash
 from headless.server.home import MODULE_ID, Home
 from headless.server.journal import Journal, Selection
-from headless.terminal import print_answer, print_note
+from headless.terminal import print_answer, print_note, report, shorten
 
 _ANY_SERVICE = ("-s", "127.0.0.1:1")  # stands in for one that is not given, and is replaced like one that is
 _MAX_REASON = 200  # characters of the reason for which a job failed

@@ -22,8 +22,8 @@ from pathlib import Path
 from headless.admin.command_line import COMMAND, PYTHON, base_name, is_mentioned
 from headless.admin.entry import Entry
 from headless.admin.shell_words import Word
+from headless.errors import ParameterError
 from headless.options import PROGRAM
-from headless.outcome import ParameterError, is_final
 from headless.rehearsal import shell_text
 from headless.rehearsal.places import read_regular
 from headless.rehearsal.programs import (
@@ -38,6 +38,7 @@ from headless.rehearsal.programs import (
     written_by,
 )
 from headless.rehearsal.shell_text import Doubt, ShellText
+from headless.system import is_final
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _SYSTEM = frozenset(map(os.path.realpath, ("/bin", "/usr/bin", "/sbin", "/usr/sbin")))

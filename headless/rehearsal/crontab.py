@@ -28,12 +28,13 @@ from headless.admin.entry import Call, Entry
 from headless.admin.places import File, Kind
 from headless.admin.reading import Reading
 from headless.client.waiting import READ, Waiter
-from headless.outcome import CommandFailed, Interrupted, ParameterError, is_final
+from headless.errors import CommandFailed, Interrupted, ParameterError
 from headless.rehearsal import containment, nesting
 from headless.rehearsal.arguments import PROGRAM, Arguments
 from headless.rehearsal.nesting import Around
 from headless.rehearsal.server import runs_as
 from headless.rehearsal.temporary import temporary_folder
+from headless.system import is_final
 from headless.terminal import escape_control_chars, print_answer, print_note
 
 _COMMAND = "planta_headless.py"

@@ -10,9 +10,10 @@ import os
 import stat
 from dataclasses import dataclass
 
+from headless.errors import ParameterError, SessionError
 from headless.options import REHEARSAL as VARIABLE
-from headless.outcome import ParameterError, SessionError, is_final
 from headless.rehearsal.arguments import Arguments
+from headless.system import is_final
 
 _FILE = "rehearsal.json"
 _MAX_DEPTH = 5  # of jobs that call the command, whose jobs call the command

@@ -8,8 +8,9 @@ import stat
 from collections.abc import Iterable
 from pathlib import PurePosixPath, PureWindowsPath
 
-from headless.outcome import ParameterError, SessionError, is_final
-from headless.protocol.vocabulary import PY_FILE, Job
+from headless.dialects.vocabulary import PY_FILE, Job
+from headless.errors import ParameterError, SessionError
+from headless.system import is_final
 
 
 def read_regular(path: str, limit: int = -1) -> bytes:

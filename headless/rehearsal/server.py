@@ -11,8 +11,8 @@ from pathlib import Path
 
 from headless.client.osuser import effective_user
 from headless.client.waiting import Waiter
+from headless.errors import Interrupted, ParameterError, SessionError
 from headless.options import Service
-from headless.outcome import Interrupted, ParameterError, SessionError
 from headless.server.home import Home
 
 _LISTENING = "listening on "

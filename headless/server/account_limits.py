@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from headless.protocol.text import shorten
-from headless.protocol.vocabulary import MODULE, PY_CODE, Job
+from headless.dialects.vocabulary import MODULE, PY_CODE, Job
+from headless.terminal import shorten
 
 _MAX_QUOTED_LENGTH = 200  # characters of what a caller has sent, and of a list of folders, in a refusal
 

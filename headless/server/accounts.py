@@ -1,8 +1,8 @@
 """The accounts: who may log in. Their tables, their queries, and the keys of a new account.
 
 Of a password the server keeps only what checks a proof: salt, StoredKey and ServerKey, never the hash. How somebody
-logs in is in authentication.py, how the proof is computed in protocol/scram.py, and what the limits of an account mean
-in account_limits.py.
+logs in is in authentication.py, how the proof is computed in dialects/own/scram.py, and what the limits of an account
+mean in account_limits.py.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import os
 import sqlite3
 from typing import NamedTuple
 
-from headless.protocol import bcrypt_hash, scram
-from headless.protocol.vocabulary import PY_FILE, Job
+from headless.dialects import bcrypt_hash
+from headless.dialects.own import scram
+from headless.dialects.vocabulary import PY_FILE, Job
 from headless.server import account_limits
 from headless.server.account_limits import Limits
 

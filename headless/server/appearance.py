@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import NamedTuple
 
-from headless.protocol.vocabulary import RUNNING
+from headless.dialects.vocabulary import RUNNING
 from headless.server.home import Home
 from headless.server.journal import Entry
 from headless.server.shims import running_pid

@@ -1,7 +1,7 @@
 """Authentication: whether the client is who it says it is.
 
 Here are the two logins, osuser and challenge, and why one is refused. The accounts are in accounts.py, who owns a
-connection in peer.py, the computation of proofs in protocol/scram.py, how often somebody may guess in throttle.py.
+connection in peer.py, the computation of proofs in dialects/own/scram.py, how often somebody may guess in throttle.py.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import os
 from contextlib import suppress
 from typing import NamedTuple
 
-from headless.protocol import scram
-from headless.protocol.messages import Login, Response
-from headless.protocol.vocabulary import LOGIN, OSUSER
+from headless.dialects.own import scram
+from headless.dialects.own.messages import Login, Response
+from headless.dialects.vocabulary import LOGIN, OSUSER
 from headless.server import peer
 from headless.server.accounts import Account
 from headless.server.errors import Busy, Refusal

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import NamedTuple
 
-from headless.protocol.vocabulary import OK, QUEUED, RUNNING, SKIPPED
+from headless.dialects.vocabulary import OK, QUEUED, RUNNING, SKIPPED
 from headless.server.journal import AcceptedBatch, KnownBatch
 
 

@@ -17,8 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from headless.protocol.text import title_of
-from headless.protocol.vocabulary import FAILED, OK, OVER, QUEUED, RUNNING
+from headless.dialects.vocabulary import FAILED, OK, OVER, QUEUED, RUNNING, title_of
 from headless.server.accounts import Account
 from headless.server.batch import Batch
 from headless.server.errors import Busy, UnknownSession

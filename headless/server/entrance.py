@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from headless.protocol.vocabulary import PY_CODE, Job
+from headless.dialects.vocabulary import PY_CODE, Job
 from headless.server.accounts import Account
 from headless.server.disk import Disk
 from headless.server.errors import Busy

@@ -6,9 +6,10 @@ a command is in commands/main.py, and how it ends a connection in session.py.
 
 from __future__ import annotations
 
-from headless.outcome import HeadlessError
-from headless.protocol.messages import Refused
-from headless.protocol.text import replace_invalid_xml_chars, shorten
+from headless.dialects.own.messages import Refused
+from headless.dialects.vocabulary import replace_invalid_xml_chars
+from headless.errors import HeadlessError
+from headless.terminal import shorten
 
 
 class HomeError(HeadlessError):

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
-from headless.protocol.vocabulary import RUNNING, STDERR, STDOUT, Offset
+from headless.dialects.vocabulary import RUNNING, STDERR, STDOUT, Offset
 from headless.server.batch import Batch
 from headless.server.home import Home
 from headless.server.tail import Marks, Piece, Tail, read_piece

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from headless.protocol.messages import Alive
+from headless.dialects.own.messages import Alive
 from headless.server.errors import Busy
 from headless.server.link import Link
 

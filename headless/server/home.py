@@ -14,11 +14,11 @@ import stat
 from pathlib import Path
 from typing import IO
 
-from headless.outcome import is_final
 from headless.server import home_lock, home_trust
 from headless.server.database import open_database
 from headless.server.errors import HomeError
 from headless.server.home_lock import HeldFiles
+from headless.system import is_final
 
 MODULE_ID = re.compile(r"[0-9A-Za-z_]{1,64}")  # the module 009ABC is the file 009ABC.py
 

@@ -20,7 +20,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from headless import users
+from headless import system
 from headless.server.errors import HomeError
 
 _OWN_FILES = ("planta.sqlite", "planta.sqlite-wal", "planta.sqlite-shm", "planta.sqlite-journal", "lock", "output")
@@ -52,7 +52,7 @@ _TO_HOME = Way("the home", "--home")
 def make_home(folder: Path) -> None:
     """Makes this folder, with those above it that are missing. Raises HomeError unless it is ours alone then."""
     if sys.platform == "win32":
-        from headless.windows.access_list import create_private_folder
+        from headless.windows import create_private_folder
 
         _run(folder, lambda: _make_folder(folder, create_private_folder))
     else:
@@ -182,13 +182,13 @@ def _is_writable_by_others(path: Path, status: os.stat_result, way: Way) -> bool
 def _check_owner(shown: str, status: os.stat_result, way: Way) -> None:
     if status.st_uid not in _trusted_users():
         others = "and you are root" if os.geteuid() == 0 else "neither to you nor to root"
-        text = f"{shown} belongs to {users.shown(status.st_uid)}, {others}: use another {way.option}"
+        text = f"{shown} belongs to {system.shown_user(status.st_uid)}, {others}: use another {way.option}"
         raise OfAnother(text, status.st_uid)
 
 
 def _or_as(uid: int) -> str:
     """What runs this command again as the user with this number, to be pasted."""
-    user = users.shown(uid)
+    user = system.shown_user(uid)
     if " " in user:  # who has no name
         return ""
     program = os.path.abspath(sys.argv[0])
@@ -214,7 +214,7 @@ def _check_home(folder: Path) -> None:
 
 def _check_is_ours_alone(home: str, status: os.stat_result) -> None:
     if status.st_uid != os.geteuid():
-        owner, you = users.shown(status.st_uid), users.shown(os.geteuid())
+        owner, you = system.shown_user(status.st_uid), system.shown_user(os.geteuid())
         raise OfAnother(f"the home {home!r} belongs to {owner}, and you are {you}: use another --home", status.st_uid)
     mode = stat.S_IMODE(status.st_mode)
     if mode & _WRITABLE_BY_OTHERS:

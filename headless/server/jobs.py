@@ -16,9 +16,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from headless.outcome import is_final
-from headless.protocol.text import replace_invalid_xml_chars
-from headless.protocol.vocabulary import FAILED, MODULE, OK, PY_CODE, PY_FILE, STDERR, Job
+from headless.dialects.vocabulary import FAILED, MODULE, OK, PY_CODE, PY_FILE, STDERR, Job, replace_invalid_xml_chars
 from headless.server.accounts import Account
 from headless.server.errors import HomeError
 from headless.server.home import MODULE_ID, Home
@@ -26,6 +24,7 @@ from headless.server.journal import INTERRUPTED, JobEnd
 from headless.server.process import NotStarted, Process, ProcessEnd, Processes, ProcessSpec
 from headless.server.settings import Settings
 from headless.server.threads import Threads
+from headless.system import is_final
 from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)

@@ -15,8 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from headless.protocol.text import title_of
-from headless.protocol.vocabulary import FAILED, OK, PY_CODE, QUEUED, RUNNING, SKIPPED, Job
+from headless.dialects.vocabulary import FAILED, OK, PY_CODE, QUEUED, RUNNING, SKIPPED, Job, title_of
 
 # States of a job, besides those that the protocol has a word for.
 INTERRUPTED = "interrupted"

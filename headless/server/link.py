@@ -1,7 +1,7 @@
 """One connection: whole messages in, whole messages out.
 
 Here is what reads and writes a connection: with a bound, no faster than the other side, and so that the last message
-arrives. Which message may come when is in protocol/order.py, what is answered in session.py, and how a
+arrives. Which message may come when is in dialects/own/order.py, what is answered in session.py, and how a
 connection is accepted in listener.py.
 """
 
@@ -14,11 +14,11 @@ from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
-from headless.protocol.connection import ConnectionClosed
-from headless.protocol.errors import RemoteProtocolError
-from headless.protocol.messages import Message, Refused
-from headless.protocol.server_connection import ServerConnection
-from headless.protocol.vocabulary import BUSY
+from headless.dialects.own.connection import ConnectionClosed
+from headless.dialects.own.messages import Message, Refused
+from headless.dialects.own.server_connection import ServerConnection
+from headless.dialects.vocabulary import BUSY
+from headless.errors import RemoteProtocolError
 from headless.server.admission import BytesInFlight
 from headless.terminal import escape_control_chars
 

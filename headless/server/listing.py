@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 
-from headless.protocol.vocabulary import QUEUED, RUNNING
+from headless.dialects.vocabulary import QUEUED, RUNNING
 from headless.server import appearance
 from headless.server.appearance import Widths
 from headless.server.home import Home

@@ -13,7 +13,7 @@ import sys
 import threading
 from collections.abc import Iterable
 
-from headless import users
+from headless import system
 
 _IS_CLOSED = "the client has closed the connection, so the kernel does not tell who owns it"
 _ESTABLISHED = "01"  # a socket in another state may have lost its owner, and be shown as root's
@@ -67,7 +67,7 @@ def is_user(uid: int, name: str) -> bool:
     """Whether the user of this name has this uid. Asks the name service, which may take its time. Not on Windows.
     Raises KernelSilent if that does not answer."""
     try:
-        user = users.by_name(name)
+        user = system.user_by_name(name)
     except OSError as error:
         raise KernelSilent(str(error.strerror)) from None
     return user is not None and user.pw_uid == uid

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from headless.protocol.messages import Alive, Ended, Finished, Message, Output, Started
-from headless.protocol.vocabulary import FAILED, OK, QUEUED, SKIPPED, Offset
+from headless.dialects.own.messages import Alive, Ended, Finished, Message, Output, Started
+from headless.dialects.vocabulary import FAILED, OK, QUEUED, SKIPPED, Offset
 from headless.server.batch import Batch
 from headless.server.errors import Busy
 from headless.server.followed_output import POLL_SECONDS, STREAMS, FollowedOutput

@@ -14,8 +14,8 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import NamedTuple, TypeVar
 
-from headless.protocol.connection import ConnectionClosed
-from headless.protocol.messages import (
+from headless.dialects.own.connection import ConnectionClosed
+from headless.dialects.own.messages import (
     Accepted,
     Attach,
     Attached,
@@ -27,8 +27,17 @@ from headless.protocol.messages import (
     Message,
     Sessions,
 )
-from headless.protocol.text import replace_invalid_xml_chars
-from headless.protocol.vocabulary import BUSY, JOBS, OK, PROTOCOL, QUEUED, RUNNING, SESSION, Offset
+from headless.dialects.vocabulary import (
+    BUSY,
+    JOBS,
+    OK,
+    PROTOCOL,
+    QUEUED,
+    RUNNING,
+    SESSION,
+    Offset,
+    replace_invalid_xml_chars,
+)
 from headless.server.accounts import Account
 from headless.server.admission import Admission
 from headless.server.authentication import Authenticator

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from headless.protocol.messages import Refused
-from headless.protocol.vocabulary import BUSY
+from headless.dialects.own.messages import Refused
+from headless.dialects.vocabulary import BUSY
 from headless.server.admission import Admission
 from headless.server.authentication import Authenticator
 from headless.server.batch_queue import BatchQueue

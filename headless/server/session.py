@@ -10,18 +10,10 @@ import asyncio
 import logging
 import os
 
-from headless.protocol.connection import ConnectionClosed
-from headless.protocol.errors import LocalProtocolError, RemoteProtocolError
-from headless.protocol.messages import (
-    VERSION_NUMBER,
-    Login,
-    Message,
-    Refused,
-    UnsupportedLogin,
-    Welcome,
-)
-from headless.protocol.text import replace_invalid_xml_chars
-from headless.protocol.vocabulary import BUSY, PROTOCOL, VERSION
+from headless.dialects.own.connection import ConnectionClosed
+from headless.dialects.own.messages import VERSION_NUMBER, Login, Message, Refused, UnsupportedLogin, Welcome
+from headless.dialects.vocabulary import BUSY, PROTOCOL, VERSION, replace_invalid_xml_chars
+from headless.errors import LocalProtocolError, RemoteProtocolError
 from headless.server.authentication import Identity
 from headless.server.errors import Busy, Refusal
 from headless.server.heartbeat import Heartbeat

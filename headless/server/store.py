@@ -21,8 +21,8 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from headless.protocol import scram
-from headless.protocol.vocabulary import Job
+from headless.dialects.own import scram
+from headless.dialects.vocabulary import Job
 from headless.server.accounts import Account, Accounts
 from headless.server.errors import HomeReplaced
 from headless.server.journal import (

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from headless.protocol.vocabulary import RUNNING, STDERR, STDOUT
+from headless.dialects.vocabulary import RUNNING, STDERR, STDOUT
 from headless.server.home import Home
 from headless.server.journal import Entry
 

@@ -11,7 +11,7 @@ from collections import OrderedDict
 from pathlib import Path
 from typing import NamedTuple
 
-from headless.protocol.text import replace_invalid_xml_chars
+from headless.dialects.vocabulary import replace_invalid_xml_chars
 
 _READ_BYTES = 65536
 _MARK_BYTES = 4 * _READ_BYTES

@@ -131,7 +131,7 @@ def test_a_folder_of_the_same_name_is_no_call(place):
 
 VARIABLES = {
     "PLANTA_PATIENCE=ten": "variable",
-    "PLANTA_WIRE=/no/such/wire.py": "variable",
+    "PLANTA_PROTOCOL=/no/such/dialect.py": "variable",
     "PLANTA_RECEIPT=/no/such/folder/receipts": "variable",
     "MAILTO=''": "unheard",
 }

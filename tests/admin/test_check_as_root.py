@@ -97,23 +97,23 @@ def test_no_protocol_and_no_login_of_another_user_is_tried(home, listener):
     give(home / "evil.py", NOBODY, f"open({str(home / 'marker')!r}, 'w').close()\n")
     give(home / "secret", NOBODY, HASH, 0o400)
     line = "0 2 * * * " + call(home, listener.getsockname()[1])
-    crontab = give(home / "it's a crontab", NOBODY, f"{line}PLANTA_WIRE={home}/evil.py\n1{line[1:]}")
+    crontab = give(home / "it's a crontab", NOBODY, f"{line}PLANTA_PROTOCOL={home}/evil.py\n1{line[1:]}")
     (first, second) = not_tried(listener, crontab)
     command = f"{shlex.join([sys.executable, str(ROOT / 'headless')])} check --connect --as nobody /dev/stdin"
     behind = f"{command} < {shlex.quote(str(crontab))}"
     assert first == ("this login was not tried: nobody runs it", f"sudo -u nobody {behind}")
-    assert second[1] == f"sudo -u nobody env PLANTA_WIRE={home}/evil.py {behind}"
+    assert second[1] == f"sudo -u nobody env PLANTA_PROTOCOL={home}/evil.py {behind}"
     assert not (home / "marker").exists()
 
 
 def test_roots_crontab_is_tried_by_no_protocol_but_that_of_the_environment(folder, listener):
-    give(folder / "wire.py", 0, f"open({str(folder / 'marker')!r}, 'w').close()\n")
+    give(folder / "dialect.py", 0, f"open({str(folder / 'marker')!r}, 'w').close()\n")
     give(folder / "secret", 0, HASH, 0o400)
     line = f"0 2 * * * {call(folder, listener.getsockname()[1])}"
-    crontab = give(folder / "crontab", 0, f"PLANTA_WIRE={folder}/wire.py\n{line}", 0o600)
+    crontab = give(folder / "crontab", 0, f"PLANTA_PROTOCOL={folder}/dialect.py\n{line}", 0o600)
     ((text, advice),) = not_tried(listener, crontab)
-    assert f"its PLANTA_WIRE is '{folder}/wire.py', and yours is ''" in text
-    assert advice.startswith(f"env PLANTA_WIRE={folder}/wire.py ")
+    assert f"its PLANTA_PROTOCOL is '{folder}/dialect.py', and yours is ''" in text
+    assert advice.startswith(f"env PLANTA_PROTOCOL={folder}/dialect.py ")
     assert not (folder / "marker").exists()
 
 

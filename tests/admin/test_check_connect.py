@@ -68,15 +68,15 @@ def test_a_password_file_that_is_missing_is_one_finding_and_nobody_is_asked_for_
     assert found[:3] == (1, "error", "password-file")
 
 
-def test_the_wire_of_the_environment_is_spoken_and_no_other(server, secret, tmp_path, monkeypatch):
-    (tmp_path / "wire.py").write_text("")
-    setting = f"PLANTA_WIRE={tmp_path}/wire.py"
+def test_the_dialect_of_the_environment_is_spoken_and_no_other(server, secret, tmp_path, monkeypatch):
+    (tmp_path / "dialect.py").write_text("")
+    setting = f"PLANTA_PROTOCOL={tmp_path}/dialect.py"
     (found,) = check(tmp_path, f"-s {server.address} -u R42 -p {secret}", environment=f"{setting}\n")
     assert found[:3] == (2, "warning", "not-tried")
     monkeypatch.setenv(*setting.split("="))
     (found,) = check(tmp_path, f"-s {server.address} -u R42 -p {secret}", environment=f"{setting}\n")
     assert found[:3] == (2, "error", "login")
-    assert "PLANTA_WIRE" in found[3]
+    assert "PLANTA_PROTOCOL" in found[3]
     (found,) = check(tmp_path, f"-s {server.address} -u R42 -p {secret}")
     assert found[:3] == (1, "warning", "not-tried")
 

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from headless.client import enquiry
-from headless.outcome import ParameterError
+from headless.errors import ParameterError
 from support.command_here import headless
 from support.process import SCRIPT
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="files and users of cron
 def tried(monkeypatch):
     """The logins that were tried, each of which goes well."""
     logins = []
-    monkeypatch.setattr(enquiry, "run", lambda options, _wire: logins.append(options.login))
+    monkeypatch.setattr(enquiry, "run", lambda options, _dialect: logins.append(options.login))
     return logins
 
 
@@ -58,7 +58,7 @@ def test_a_call_with_an_error_is_corrected_first_and_not_tried(place, tried, cal
 def test_a_login_that_is_refused_is_an_error_and_one_that_fails_otherwise_a_warning(place, monkeypatch):
     for error, severity in ((ParameterError("refused"), "error"), (ConnectionResetError(), "warning")):
 
-        def fail(_options, _wire, error=error):
+        def fail(_options, _dialect, error=error):
             raise error
 
         monkeypatch.setattr(enquiry, "run", fail)

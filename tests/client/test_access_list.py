@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from headless.client.password_creation import NewFile, Taken
-from headless.outcome import ParameterError
+from headless.errors import ParameterError
 
 if os.name != "nt":
     pytest.skip("modes are tested elsewhere; only Windows has these lists", allow_module_level=True)
-access_list: Any = import_module("headless.windows.access_list")  # which only Windows can import
+access_list: Any = import_module("headless.windows")  # which only Windows can import
 
 _SE_FILE_OBJECT, _DACL = 1, 4
 

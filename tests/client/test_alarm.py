@@ -1,4 +1,4 @@
-"""The limit of time for code of others without timers, as on Windows. With them: test_foreign_wire.py."""
+"""The limit of time for code of others without timers, as on Windows. With them: test_loading.py."""
 
 from __future__ import annotations
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from headless.client.enquiry import _Judge
+from headless.dialects.base import Accepted, Cancelled, Ended, Listed, LoggedIn, Part, Refused, SaltReceived
+from headless.dialects.vocabulary import FAILED, OK, SESSION
+from headless.errors import RemoteProtocolError
 from headless.options import CANCEL, SESSIONS
-from headless.protocol.errors import RemoteProtocolError
-from headless.protocol.vocabulary import FAILED, OK, SESSION
-from headless.protocol.wire import Accepted, Cancelled, Ended, Listed, LoggedIn, Part, Refused, SaltReceived
 
 IN, SALT = LoggedIn("s"), SaltReceived(None)
 LISTED = Listed("s", OK, "2026-01-01T00:00:00.000+00:00", 1, 1, "print(1)")

@@ -14,9 +14,8 @@ from headless.client import connection
 from headless.client.console import Console
 from headless.client.stream import connect
 from headless.client.waiting import READ, DeadlinePassed, Waiter
+from headless.errors import ConnectionLost, RemoteProtocolError, SessionError, Submission, TimedOut
 from headless.options import Service, parse
-from headless.outcome import ConnectionLost, SessionError, Submission, TimedOut
-from headless.protocol.errors import RemoteProtocolError
 from support.clock import Clock
 from support.dialogues import ACCEPTED, DONE, WELCOME, serving
 from support.frames import frame

@@ -20,8 +20,7 @@ from headless.client import password_prompt
 from headless.client.password_creation import NewFile, Taken
 from headless.client.password_prompt import NewSecret
 from headless.client.waiting import DeadlinePassed, Waiter
-from headless.outcome import ParameterError, SessionError
-from headless.protocol.errors import RemoteProtocolError
+from headless.errors import ParameterError, RemoteProtocolError, SessionError
 from headless.server.accounts import Account, keys_from_hash
 from support.credentials import HASH, PASSWORD, SALT
 from support.dialogues import challenging

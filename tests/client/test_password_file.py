@@ -11,7 +11,7 @@ import pytest
 
 from headless.client import password_file
 from headless.client.password_creation import NewFile
-from headless.outcome import ParameterError, SessionError
+from headless.errors import ParameterError, SessionError
 from support.access_lists import GROUP, USER, set_access_list
 from support.advice import assert_harmless
 from support.credentials import HASH

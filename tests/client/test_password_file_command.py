@@ -80,8 +80,8 @@ def test_what_is_no_password_is_a_2_before_any_connection_that_shows_none_of_it(
 
 
 @pytest.mark.parametrize("is_right", [True, False])
-def test_it_works_with_another_wire(scripted, tmp_path, monkeypatch, is_right):
-    monkeypatch.setenv("PLANTA_WIRE", str(ROOT / "headless" / "protocol" / "example_wire.py"))
+def test_it_works_with_another_dialect(scripted, tmp_path, monkeypatch, is_right):
+    monkeypatch.setenv("PLANTA_PROTOCOL", str(ROOT / "headless" / "dialects" / "example.py"))
     done = make(tmp_path, scripted(serve_example).address, stdin=PASSWORD if is_right else "wrong", user="R41")
     assert done.returncode == (0 if is_right else 2), done.stderr
     if is_right:

@@ -16,7 +16,7 @@ import pytest
 
 from headless.client import password_prompt
 from headless.client.waiting import Waiter
-from headless.outcome import Interrupted, ParameterError, SessionError
+from headless.errors import Interrupted, ParameterError, SessionError
 from support.process import PATIENCE
 
 

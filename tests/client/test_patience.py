@@ -10,8 +10,8 @@ import pytest
 
 from headless import cli
 from headless.client import reconnection
+from headless.errors import ParameterError
 from headless.options import parse, patience
-from headless.outcome import ParameterError
 from support.command_here import headless
 from support.credentials import PASSWORD
 from support.dialogues import ACCEPTED, DONE, WELCOME, challenging, serving

@@ -20,7 +20,7 @@ from headless.client import osuser
 from headless.client import receipt as receipt_module
 from headless.client.receipt import Receipt
 from headless.client.waiting import Waiter
-from headless.outcome import ParameterError
+from headless.errors import ParameterError
 from support.clock import Clock
 from support.dialogues import (
     ACCEPTED,

@@ -8,7 +8,7 @@ from headless.client import reconnection
 from headless.client.console import Console
 from headless.client.verdict import Verdict
 from headless.client.waiting import DeadlinePassed, Waiter
-from headless.outcome import ConnectionLost
+from headless.errors import ConnectionLost
 
 SECONDS_OF_AN_ATTEMPT = 20.0
 

@@ -13,7 +13,7 @@ import pytest
 from headless import terminal
 from headless.client.stdout import ThreadedOutput
 from headless.client.waiting import Waiter
-from headless.outcome import Interrupted
+from headless.errors import Interrupted
 from support.process import PATIENCE
 
 

@@ -1,14 +1,15 @@
-"""What this project's wire cannot carry: it is found before a password file is opened or a connection is made, and is
-one line on stderr. That no library is needed for that is in test_process.py, what the options themselves forbid in
+"""What this project's dialect cannot carry: it is found before a password file is opened or a connection is made, and
+is one line on stderr. That no library is needed for that is in test_process.py, what the options themselves forbid in
 test_options.py."""
 
 from __future__ import annotations
 
 import pytest
 
-from headless.protocol.version1 import Wire
-from headless.protocol.vocabulary import CHALLENGE, OSUSER, Job
-from headless.protocol.wire import RANDOM_BYTES, Call, UnsupportedCall
+from headless.dialects.base import RANDOM_BYTES, Call
+from headless.dialects.own.dialect import Dialect
+from headless.dialects.vocabulary import CHALLENGE, OSUSER, Job
+from headless.errors import UnsupportedCall
 from support.dialogues import serving
 
 LONG_NAME = ("-u", "x" * 257, "-c", "pass")
@@ -53,8 +54,8 @@ PLAIN = "\t\n\r ~\x7f\x85\xa0ü\ud7ff\ue000\ufffd\U0010ffff"  # all that XML can
 
 @pytest.mark.parametrize("login", [OSUSER, CHALLENGE])
 def test_a_call_at_the_limits_is_supported(login):
-    Wire(call_of("x" * 256, *[PASS] * 10_000, login=login))
-    Wire(call_of(PLAIN, *(Job(kind, PLAIN) for kind in ("module", "py_file", "py_code")), login=login))
+    Dialect(call_of("x" * 256, *[PASS] * 10_000, login=login))
+    Dialect(call_of(PLAIN, *(Job(kind, PLAIN) for kind in ("module", "py_file", "py_code")), login=login))
 
 
 def test_a_call_beyond_the_limits_is_not():
@@ -64,6 +65,6 @@ def test_a_call_beyond_the_limits_is_not():
         *(call_of(None, PASS, Job(kind, "\x0b")) for kind in ("module", "py_file", "py_code")),
     ):
         with pytest.raises(UnsupportedCall):
-            Wire(call)
+            Dialect(call)
     with pytest.raises(UnsupportedCall, match="there are 10001 jobs, at most 10000 are allowed"):
-        Wire(call_of(None, *[PASS] * 10_001))
+        Dialect(call_of(None, *[PASS] * 10_001))

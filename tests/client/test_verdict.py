@@ -7,10 +7,7 @@ from contextlib import suppress
 import pytest
 
 from headless.client.verdict import Verdict
-from headless.outcome import Submission
-from headless.protocol.errors import LocalProtocolError, RemoteProtocolError
-from headless.protocol.vocabulary import Offset
-from headless.protocol.wire import (
+from headless.dialects.base import (
     Accepted,
     Attached,
     Cancelled,
@@ -24,6 +21,8 @@ from headless.protocol.wire import (
     Refused,
     SaltReceived,
 )
+from headless.dialects.vocabulary import Offset
+from headless.errors import LocalProtocolError, RemoteProtocolError, Submission
 
 SALT, IN, ACCEPTED = SaltReceived(None), LoggedIn("s"), Accepted()
 STARTED, PRINTED, OK, FAILED = JobStarted(1), Output(1, "stdout", "x"), JobFinished(1, "ok"), JobFinished(1, "failed")

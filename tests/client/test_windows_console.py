@@ -21,7 +21,7 @@ STATUS_CONTROL_C_EXIT = 0xC000013A
 
 
 # No console of a test has a window: here somebody sees it nevertheless.
-SEEN = "import headless.windows.console\nheadless.windows.console.can_be_answered = lambda _: True\n"
+SEEN = "import headless.windows\nheadless.windows.console.can_be_answered = lambda _: True\n"
 
 
 @pytest.fixture

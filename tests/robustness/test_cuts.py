@@ -13,9 +13,9 @@ import pytest
 
 from headless.client.console import Console
 from headless.client.password_file import KnownSecret
+from headless.dialects.own.messages import Jobs, Login, Logout, Message, Response, Welcome
+from headless.dialects.own.server_connection import ServerConnection
 from headless.options import parse
-from headless.protocol.messages import Jobs, Login, Logout, Message, Response, Welcome
-from headless.protocol.server_connection import ServerConnection
 from headless.server.accounts import Account
 from support.command_here import Ended, SteeredCommand
 from support.conversations import KEYS, receive

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from headless.protocol.errors import RemoteProtocolError
+from headless.errors import RemoteProtocolError
 from support.command_here import SteeredCommand
 from support.conversations import ConnectionPair, receive
 from support.credentials import SALT
@@ -315,7 +315,7 @@ class Bait:
         """Looks once the log tells of the end of the process."""
         wait_until(lambda: "+++ exited" in self._log.read_text())
         calls = self._log.read_text()
-        assert "/headless/protocol/" in calls  # so what is opened can be seen
+        assert "/headless/dialects/" in calls  # so what is opened can be seen
         assert "bait" not in calls
         assert f"htons({self.listener.getsockname()[1]})" not in calls
         with pytest.raises(BlockingIOError):

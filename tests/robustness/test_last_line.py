@@ -12,8 +12,8 @@ import pytest
 
 from support.command_here import SteeredCommand
 from support.failures import NOT, SUBMITTED, Way, go, wait
+from support.failures_of_a_dialect import NOT_LOADED, OUR_FAULT, WAYS_OF_A_DIALECT
 from support.failures_of_a_lost_connection import WAYS_OF_A_LOST_CONNECTION
-from support.failures_of_a_wire import NOT_LOADED, OUR_FAULT, WAYS_OF_A_WIRE
 from support.failures_of_the_call import OPTIONS
 from support.failures_of_the_session import OVER_TLS, WAYS_TO_FAIL
 from support.process import ROOT, manage
@@ -26,7 +26,7 @@ pytestmark = [
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} info (.+); jobs: (.+)")
 
 
-WAYS = {way.name: way for way in (*WAYS_TO_FAIL, *WAYS_OF_A_LOST_CONNECTION, *WAYS_OF_A_WIRE)}
+WAYS = {way.name: way for way in (*WAYS_TO_FAIL, *WAYS_OF_A_LOST_CONNECTION, *WAYS_OF_A_DIALECT)}
 # As a process, one for each kind of end: 2, 1, 3 and a signal.
 KINDS = ("login refused", "closed after the jobs", "out of time while a job runs", "signal after accepted")
 

@@ -10,10 +10,9 @@ from itertools import product
 
 import pytest
 
-from headless.outcome import HeadlessError
-from headless.protocol.errors import ProtocolError
+from headless.errors import HeadlessError
+from support.failures_of_a_dialect import WAYS_OF_A_DIALECT
 from support.failures_of_a_lost_connection import WAYS_OF_A_LOST_CONNECTION
-from support.failures_of_a_wire import WAYS_OF_A_WIRE
 from support.failures_of_the_call import OPTIONS
 from support.failures_of_the_session import WAYS_TO_FAIL
 from support.process import ROOT
@@ -23,7 +22,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="signals, limits and pse
 # Errors that no way of the list meets, by words that say which: the test that asks for these words, or why there is
 # none. A word is no more than what that test needs.
 NOT_MET = {
-    "heartbeat that is not": "client/test_sloppy_wires.py",
+    "heartbeat that is not": "client/test_sloppy_dialects.py",
     "is a terminal": "client/test_password_file_command.py",
     "more than one line": "client/test_password_file_command.py",
     "come to its end": "client/test_password_prompt.py",
@@ -34,23 +33,23 @@ NOT_MET = {
     "no argument": "test_wait_and_cancel.py",
     "not the name of": "test_wait_and_cancel.py",
     "is a rehearsal": "test_rehearsal_containment.py",
-    "nonce": "protocol/test_scram.py",
+    "nonce": "dialects/test_scram.py",
     "there is no terminal": "of password-file, which the text of another error names",
-    "name of the user who runs this": "a kind of error that test_users.py asks for",
+    "name of the user who runs this": "a kind of error that test_system.py asks for",
     "access control": "said in other words to whoever calls",
-    "not taken in time": "of a wire that is sloppy, after thirty seconds",
+    "not taken in time": "of a dialect that is sloppy, after thirty seconds",
     "TLS cannot be used": "an OpenSSL that is not fit for anything",
     "answered within": "a line of -v: another connection is tried after that",
     "other side sends": "a mistake of the caller of `send`",
-    "cannot cancel": "of a wire that `cancel` is not for",
-    "cannot list": "of a wire that `sessions` is not for",
+    "cannot cancel": "of a dialect that `cancel` is not for",
+    "cannot list": "of a dialect that `sessions` is not for",
 }
 # Files that have no part in a call of the command: those of other commands, and of the server's side.
 OTHERS = (
     "arguments.py",
     "commands.py",
     "enquiry.py",
-    "example_wire.py",
+    "example.py",
     "monitor.py",
     "server_connection.py",
 )
@@ -62,10 +61,10 @@ def names(kind: type) -> set[str]:
 
 
 # The last two end as the text of one of ours; `error` is what order.py calls the one that it is given.
-ERRORS = names(HeadlessError) | names(ProtocolError) | {"UnsupportedCall", "error", "FrameTooLong", "ValueError"}
+ERRORS = names(HeadlessError) | {"error", "FrameTooLong", "ValueError"}
 FILES = sorted(
     path
-    for folder in ("", "client", "protocol")
+    for folder in ("", "client", "dialects", "dialects/own")
     for path in (ROOT / "headless" / folder).glob("*.py")
     if path.name not in OTHERS
 )
@@ -90,7 +89,7 @@ def texts_of(node: ast.AST) -> list[str]:
 
 
 def not_listed(texts: list[str]) -> list[str]:
-    reasons = [way.reason for way in (*WAYS_TO_FAIL, *WAYS_OF_A_LOST_CONNECTION, *WAYS_OF_A_WIRE)] + [
+    reasons = [way.reason for way in (*WAYS_TO_FAIL, *WAYS_OF_A_LOST_CONNECTION, *WAYS_OF_A_DIALECT)] + [
         reason for _, _, reason in OPTIONS
     ]
     parts = {part for reason in reasons for part in re.split(r"\||\.\*", reason) if len(part) > 9}
@@ -116,8 +115,8 @@ def test_an_error_that_is_not_in_the_list_is_found():
     for error in (
         "SessionError('{}')",
         "ParameterError(f'{}')",
-        "outcome.JobFailed('{}')",
-        "wire.UnsupportedCall(f'{} {{x}}')",
+        "errors.JobFailed('{}')",
+        "errors.UnsupportedCall(f'{} {{x}}')",
         "RemoteProtocolError('{}' + x)",
         "errors.LocalProtocolError('{}')",
         "error('{}')",
@@ -137,7 +136,7 @@ def rows(document: str, heading: str) -> list[list[str]]:
 
 def test_the_documents_know_the_same_codes_and_words_as_the_list():
     listed = {(way.code, way.jobs) for way in WAYS_TO_FAIL if way.code > 0}
-    protocol = rows("headless/protocol/PROTOCOL.md", "| | return code of planta_headless.py | jobs |")
+    protocol = rows("headless/dialects/own/PROTOCOL.md", "| | return code of planta_headless.py | jobs |")
     assert {(int(code), jobs) for _, codes, jobs in protocol for code in re.findall(r"\b\d\b", codes)} == listed
     readme = rows("README.md", "| code | means | what a script should do |")
     assert {int(row[0]) for row in readme} == {0} | {code for code, _ in listed}

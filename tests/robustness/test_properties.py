@@ -11,10 +11,9 @@ from random import Random
 
 import pytest
 
-from headless.protocol.client_connection import ClientConnection
-from headless.protocol.codec import encode
-from headless.protocol.errors import LocalProtocolError, RemoteProtocolError
-from headless.protocol.messages import (
+from headless.dialects.own.codec import encode
+from headless.dialects.own.connection import ClientConnection
+from headless.dialects.own.messages import (
     Accepted,
     Alive,
     Challenge,
@@ -30,9 +29,9 @@ from headless.protocol.messages import (
     Started,
     Welcome,
 )
-from headless.protocol.server_connection import ServerConnection
-from headless.protocol.text import replace_invalid_xml_chars
-from headless.protocol.vocabulary import Job
+from headless.dialects.own.server_connection import ServerConnection
+from headless.dialects.vocabulary import Job, replace_invalid_xml_chars
+from headless.errors import LocalProtocolError, RemoteProtocolError
 from support.conversations import KEYS, ConnectionPair, receive
 from support.credentials import HASH, SALT
 from support.frames import frame

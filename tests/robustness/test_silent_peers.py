@@ -15,7 +15,7 @@ from collections.abc import Callable
 import pytest
 
 from headless.client import connection
-from headless.protocol.wire import Accepted, LoggedIn
+from headless.dialects.base import Accepted, LoggedIn
 from support.clock import StillClock
 from support.command_here import CommandHere, Ended
 from support.dialogues import DONE, WELCOME, challenging

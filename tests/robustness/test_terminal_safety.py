@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from headless import cli
 from headless.client.console import Console
 from headless.client.waiting import Waiter
-from headless.protocol.vocabulary import FAILED, Job
+from headless.dialects.vocabulary import FAILED, Job
 from headless.server.accounts import Account, Accounts
 from headless.server.journal import JobEnd, SubmittedBatch
 from support.command_here import headless

@@ -17,7 +17,7 @@ import pytest
 
 from headless.client import connection, reconnection
 from headless.client import session as session_module
-from headless.protocol.wire import Attached, LoggedIn
+from headless.dialects.base import Attached, LoggedIn
 from support.clock import StillClock
 from support.job_server import QuickServer
 from support.persistent_calls import call

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from headless.protocol.vocabulary import MODULE, PY_CODE, PY_FILE, Job
+from headless.dialects.vocabulary import MODULE, PY_CODE, PY_FILE, Job
 from headless.server.account_limits import NOTHING, UNLIMITED, Limits, from_json, to_json
 from headless.server.accounts import Account
 from support.hypothesis_settings import examples

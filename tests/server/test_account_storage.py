@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headless.protocol import scram
-from headless.protocol.bcrypt_hash import check_salt
+from headless.dialects.bcrypt_hash import check_salt
+from headless.dialects.own import scram
 from headless.server.account_limits import NOTHING, UNLIMITED, Limits
 from headless.server.accounts import Account, Accounts, initialize, keys_from_hash
 from headless.server.database import open_database

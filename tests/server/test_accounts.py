@@ -11,8 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from headless.protocol.text import is_xml_text
-from headless.protocol.vocabulary import MAX_NAME_LENGTH
+from headless.dialects.vocabulary import MAX_NAME_LENGTH, is_xml_text
 from headless.server.account_limits import Limits
 from headless.server.accounts import Account, Accounts, keys_from_hash
 from support.command_here import headless

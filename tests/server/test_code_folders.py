@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from headless.protocol.vocabulary import MODULE, PY_FILE, Job
+from headless.dialects.vocabulary import MODULE, PY_FILE, Job
 from headless.server.home import Home
 from headless.server.jobs import JobRefused, script_of
 from support.command_here import headless

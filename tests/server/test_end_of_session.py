@@ -16,7 +16,7 @@ from support.process import PATIENCE, ROOT
 
 if os.name != "nt":
     pytest.skip("only Windows has these events; elsewhere see test_shutdown.py", allow_module_level=True)
-end_of_session: Any = import_module("headless.windows.end_of_session")  # which only Windows can import
+end_of_session: Any = import_module("headless.windows")  # which only Windows can import
 
 pytestmark = pytest.mark.slow
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 import trustme
 
-from headless.protocol.errors import LocalProtocolError
-from headless.protocol.vocabulary import LOGIN
+from headless.dialects.vocabulary import LOGIN
+from headless.errors import LocalProtocolError
 from headless.server.errors import Refusal
 from headless.server.exception_handler import ExceptionHandler
 from headless.server.server import Server

@@ -258,7 +258,7 @@ def test_on_windows_owners_and_modes_are_not_asked_for_and_a_new_home_is_for_its
         made.append(path)
         os.mkdir(path)
 
-    stand_in = ModuleType("headless.windows.access_list")
+    stand_in = ModuleType("headless.windows")
     stand_in.create_private_folder = create_private_folder  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, stand_in.__name__, stand_in)
     (above / "home").chmod(0o777)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from headless.commands import main
-from headless.protocol.vocabulary import FAILED, OK, Job
+from headless.dialects.vocabulary import FAILED, OK, Job
 from headless.server import appearance
 from headless.server.accounts import Account
 from headless.server.journal import INTERRUPTED, JobEnd, SubmittedBatch

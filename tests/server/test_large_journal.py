@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 
 import pytest
 
-from headless.protocol.vocabulary import FAILED, OK, QUEUED, RUNNING
+from headless.dialects.vocabulary import FAILED, OK, QUEUED, RUNNING
 from headless.server import listing as listing_module
 from headless.server.home import Home
 from headless.server.journal import Journal, KnownBatch, Selection

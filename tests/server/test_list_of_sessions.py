@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from headless.protocol.messages import Ended, Listed, Sessions
-from headless.protocol.vocabulary import FAILED, OK, QUEUED, RUNNING
+from headless.dialects.own.messages import Ended, Listed, Sessions
+from headless.dialects.vocabulary import FAILED, OK, QUEUED, RUNNING
 from headless.server import requests
 from headless.server.keys import Keys
 from headless.server.requests import Requests

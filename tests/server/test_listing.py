@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from headless.protocol.vocabulary import FAILED, OK
+from headless.dialects.vocabulary import FAILED, OK
 from headless.server import appearance
 from headless.server.accounts import Account
 from headless.server.journal import CANCELLED, JobEnd, Selection

@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from headless.protocol.vocabulary import FAILED, OK
+from headless.dialects.vocabulary import FAILED, OK
 from headless.server import listing
 from headless.server.accounts import Account
 from headless.server.commands.main import main

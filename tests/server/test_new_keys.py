@@ -15,8 +15,8 @@ from unittest.mock import patch
 
 import pytest
 
-from headless.outcome import CommandFailed, Interrupted
-from headless.protocol import scram
+from headless.dialects.own import scram
+from headless.errors import CommandFailed, Interrupted
 from headless.server.commands import new_keys
 from support.advice import assert_harmless
 from support.credentials import HASH, PASSWORD, SALT, hash_of

@@ -9,10 +9,10 @@ import os
 
 import pytest
 
-from headless.outcome import is_final
-from headless.protocol.vocabulary import MODULE, PY_FILE, Job
+from headless.dialects.vocabulary import MODULE, PY_FILE, Job
 from headless.server import batch_queue
 from headless.server.jobs import JobRefused, script_of
+from headless.system import is_final
 from support.homes import R41, make_home
 from support.job_code import Gate
 from support.raw_client import RawClient, in_jobs, py_code

@@ -11,7 +11,7 @@ from contextlib import closing
 
 import pytest
 
-from headless.protocol.vocabulary import FAILED, OK
+from headless.dialects.vocabulary import FAILED, OK
 from headless.server import retention
 from headless.server.journal import Selection
 from headless.server.store import Store

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from headless.protocol.vocabulary import FAILED, QUEUED, RUNNING
+from headless.dialects.vocabulary import FAILED, QUEUED, RUNNING
 from headless.server.batch import Batch
 from headless.server.journal import AcceptedBatch, KnownBatch
 from support.job_code import Gate

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from headless.protocol.vocabulary import FAILED, OK
+from headless.dialects.vocabulary import FAILED, OK
 from headless.server import store as store_module
 from headless.server.store import StoreUnavailable, StoreUncertain
 from support.faulty_database import BROKEN, ERRORS, FULL, LOCKED

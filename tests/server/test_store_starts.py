@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from headless.protocol.vocabulary import FAILED, OK
+from headless.dialects.vocabulary import FAILED, OK
 from headless.server.account_limits import Limits
 from headless.server.journal import JobEnd, JobTaken
 from headless.server.store import AccountChanged, PathNeeded, Store

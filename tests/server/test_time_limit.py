@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from headless.protocol.vocabulary import FAILED, OK, SKIPPED
+from headless.dialects.vocabulary import FAILED, OK, SKIPPED
 from headless.server.batch_queue import BatchQueue
 from headless.server.jobs import Jobs
 from headless.server.journal import Entry, Journal, Selection

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from headless.client.waiting import Waiter
+from headless.dialects.base import Event
 from headless.options import Options
-from headless.protocol.wire import Event
 
 
 class Clock:

@@ -159,7 +159,7 @@ def _end_of(
             stack.enter_context(patch.object(sys, name, stream))
         if env is not None:
             stack.enter_context(patch.dict(os.environ, env, clear=True))
-        stack.callback(sys.modules.pop, "planta_wire", None)  # the file of PLANTA_WIRE
+        stack.callback(sys.modules.pop, "planta_dialect", None)  # the file of PLANTA_PROTOCOL
         stack.enter_context(patch.object(sys, "path", sys.path[:]))
         if folder is not None:
             stack.callback(os.chdir, os.getcwd())

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from headless.protocol.client_connection import ClientConnection
-from headless.protocol.codec import decode
-from headless.protocol.connection import Connection, ConnectionClosed
-from headless.protocol.messages import FROM_CLIENT, Challenge, Login, Message, Response
-from headless.protocol.scram import Keys
-from headless.protocol.server_connection import ServerConnection
+from headless.dialects.own.codec import decode
+from headless.dialects.own.connection import ClientConnection, Connection, ConnectionClosed
+from headless.dialects.own.messages import FROM_CLIENT, Challenge, Login, Message, Response
+from headless.dialects.own.scram import Keys
+from headless.dialects.own.server_connection import ServerConnection
 from support import scram
 from support.credentials import HASH, SALT
 from support.literal_messages import CLIENT_NAME, MESSAGES, SERVER_NONCE

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headless.protocol.messages import (
+from headless.dialects.own.messages import (
     FROM_CLIENT,
     FROM_SERVER,
     Accepted,
@@ -26,7 +26,7 @@ from headless.protocol.messages import (
     UnsupportedLogin,
     Welcome,
 )
-from headless.protocol.vocabulary import Job
+from headless.dialects.vocabulary import Job
 from support.credentials import SALT
 from support.literal_messages import CLIENT_NAME
 

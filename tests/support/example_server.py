@@ -1,4 +1,5 @@
-"""A server that speaks the wire of PORTING.md's example. It shares no code with the package: what is sent is literal.
+"""A server that speaks the dialect of PORTING.md's example. It shares no code with the package: what is sent is
+literal.
 
 The user is R41 with the password of credentials.HASH. A job prints "did" and its text. It fails if its text has "fail",
 is unknown if it has "nope", and takes the seconds behind "sleep".

@@ -99,7 +99,7 @@ class Way(NamedTuple):
     prepare: Prepare = as_it_is
     types: Callable[[Terminal], object] | None = None  # somebody at a terminal
     service: Callable[[ExitStack], str] | None = None  # another -s than the scripted server
-    wire: str = ""  # PLANTA_WIRE
+    dialect: str = ""  # PLANTA_PROTOCOL
     around: Callable[[], AbstractContextManager[object]] = nullcontext  # of a call in this process
     paces: tuple[float, ...] = ()  # of its deadlines, in this process
     as_process: bool = False  # it cannot be in this process: its memory, its descriptors, its libraries
@@ -203,7 +203,7 @@ def go(way: Way, command: Command, scripted: Callable[..., ScriptedServer], as_p
         service = way.service(stack) if way.service else server.address
         line = ["-s", service, "-v", "-t", "-1", "-c", "pass"]
         line += [argument.replace("ADDRESS", server.address) for argument in way.argv]
-        environment = {**os.environ, "PLANTA_WIRE": way.wire}
+        environment = {**os.environ, "PLANTA_PROTOCOL": way.dialect}
         if process is None:
             with way.around():
                 done = here(*line, env=environment)

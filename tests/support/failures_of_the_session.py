@@ -53,7 +53,7 @@ from support.scripted_server import Script
 if os.name != "nt":
     import resource
 
-# On the wire, where it is `&amp;`: 6.5 MB, more than the kernel takes for a peer that does not read, and 17.5 MB.
+# On the dialect, where it is `&amp;`: 6.5 MB, more than the kernel takes for a peer that does not read, and 17.5 MB.
 LARGE_BATCH = ("-c", "&" * 130_000) * 10
 TOO_LARGE_BATCH = ("-c", "&" * 130_000) * 27
 

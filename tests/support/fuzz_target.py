@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
-from headless.protocol.client_connection import ClientConnection
-from headless.protocol.codec import decode, encode, for_display
-from headless.protocol.errors import RemoteProtocolError
-from headless.protocol.messages import (
+from headless.dialects.own.codec import decode, encode, for_display
+from headless.dialects.own.connection import ClientConnection
+from headless.dialects.own.messages import (
     Accepted,
     Challenge,
     Ended,
@@ -19,9 +18,10 @@ from headless.protocol.messages import (
     UnsupportedLogin,
     Welcome,
 )
-from headless.protocol.order import State
-from headless.protocol.server_connection import ServerConnection
-from headless.protocol.vocabulary import Job
+from headless.dialects.own.order import State
+from headless.dialects.own.server_connection import ServerConnection
+from headless.dialects.vocabulary import Job
+from headless.errors import RemoteProtocolError
 from support.conversations import KEYS, ConnectionPair, receive
 from support.credentials import HASH, SALT
 from support.frames import frame

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from contextlib import closing
 
-from headless.protocol.vocabulary import OK, STDERR, STDOUT, Job
+from headless.dialects.vocabulary import OK, STDERR, STDOUT, Job
 from headless.server.home import Home
 from headless.server.journal import JobEnd, JobStart, Journal, SubmittedBatch
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from headless.protocol import bcrypt_hash, scram
+from headless.dialects import bcrypt_hash
+from headless.dialects.own import scram
 from headless.server import accounts
 from headless.server.accounts import Accounts
 from headless.server.home import Home

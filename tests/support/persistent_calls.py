@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from typing import NamedTuple
 
-from headless import outcome
+from headless import errors
 from headless.client.console import Console
 from headless.client.password_file import KnownSecret
 from headless.client.session import Session
 from headless.client.waiting import Waiter
+from headless.dialects.base import RANDOM_BYTES, Call, Event, Output
+from headless.dialects.own.dialect import Dialect
+from headless.dialects.vocabulary import CHALLENGE, OSUSER
 from headless.options import parse
-from headless.protocol.version1 import Wire
-from headless.protocol.vocabulary import CHALLENGE, OSUSER
-from headless.protocol.wire import RANDOM_BYTES, Call, Event, Output
 from support.process import current_user
 
 
@@ -43,18 +43,18 @@ def call(address: str, *argv: str, hash_: str = "", key: str = "") -> Told:
             place = event.job, event.stream
             output[place] = output.get(place, "") + event.text
 
-    def make_wire() -> Wire:
+    def make_dialect() -> Dialect:
         kind, os_user = (CHALLENGE, "") if secret else (OSUSER, current_user())
         user = options.login.user
-        return Wire(Call("test", kind, user, os_user, options.jobs, os.urandom(RANDOM_BYTES), key=key))
+        return Dialect(Call("test", kind, user, os_user, options.jobs, os.urandom(RANDOM_BYTES), key=key))
 
-    code, text = outcome.OK, ""
+    code, text = errors.OK, ""
     with Waiter() as waiter:
-        session = Session(options, secret, make_wire, Console(0, waiter), waiter)
+        session = Session(options, secret, make_dialect, Console(0, waiter), waiter)
         session.observe = observe
         try:
             session.run()
         except Exception as error:
-            code, text = outcome.explain(error)
+            code, text = errors.explain(error)
             assert not text.startswith("unforeseen"), text
     return Told(code, session.verdict.submission.value, text, output, session.name, session.connections)

@@ -12,9 +12,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
-from headless.outcome import CommandFailed
-from headless.protocol.text import is_xml_text
-from headless.protocol.vocabulary import MAX_NAME_LENGTH
+from headless.dialects.vocabulary import MAX_NAME_LENGTH, is_xml_text
+from headless.errors import CommandFailed
 from headless.server.accounts import Account, Accounts
 from headless.server.home import Home
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from contextlib import closing
 from typing import Any
 
-from headless import users
-from headless.outcome import CommandFailed
-from headless.protocol.vocabulary import QUEUED, RUNNING
+from headless import system
+from headless.dialects.vocabulary import QUEUED, RUNNING
+from headless.errors import CommandFailed
 from headless.server.commands.arguments import add_command, count, existing_home
 from headless.server.home import Home
 from headless.server.journal import BEGINNING, CANCELLED, Cancellation, Entry, Journal, Selection
@@ -115,4 +115,4 @@ def _requester() -> str:
     """The user of the operating system who runs this; its number, if it has no name."""
     if sys.platform == "win32":
         return getpass.getuser()
-    return users.shown(os.getuid())
+    return system.shown_user(os.getuid())

@@ -6,7 +6,7 @@ import argparse
 from contextlib import closing
 from typing import Any
 
-from headless.outcome import CommandFailed
+from headless.errors import CommandFailed
 from headless.server.commands.arguments import add_command, existing_home, moment
 from headless.server.journal import STATES, Journal, Selection
 from headless.server.listing import Listing

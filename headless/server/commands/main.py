@@ -1,7 +1,7 @@
 """The server's commands, from their arguments to their exit status.
 
 The exit status: 0 done, 1 the machine or the data did not allow it, 2 the command line must be corrected. Commands
-raise; what that means is in outcome.py, and the line on stderr comes from report.py.
+raise; what that means is in errors.py, and the line on stderr comes from report.py.
 """
 
 from __future__ import annotations
@@ -13,10 +13,9 @@ import sys
 from collections.abc import Sequence
 
 from headless.arguments import Parser
-from headless.outcome import CommandFailed, HeadlessError
-from headless.report import report
+from headless.errors import CommandFailed, HeadlessError
 from headless.server.commands import cancel, jobs, serve, status, user
-from headless.terminal import is_closed_pipe
+from headless.terminal import is_closed_pipe, report
 
 
 def main(argv: Sequence[str]) -> int:

@@ -16,9 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from headless import users
-from headless.outcome import CommandFailed, Interrupted
-from headless.protocol import bcrypt_hash, scram
+from headless import system
+from headless.dialects import bcrypt_hash
+from headless.dialects.own import scram
+from headless.errors import CommandFailed, Interrupted
 from headless.server.accounts import keys_from_hash, keys_from_password
 from headless.terminal import is_at_terminal
 
@@ -150,7 +151,7 @@ def _check(path: str, status: os.stat_result) -> None:
     if sys.platform == "win32":  # modes and owners mean nothing there
         return
     if status.st_uid not in (os.geteuid(), 0):
-        owner = users.shown(status.st_uid)
+        owner = system.shown_user(status.st_uid)
         raise CommandFailed(f"the password file {path!r} belongs to {owner}, neither to you nor to root: {_IF_TRUSTED}")
     mode = stat.S_IMODE(status.st_mode)
     if mode & 0o027:

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from headless.outcome import CommandFailed, ParameterError
+from headless.errors import CommandFailed, ParameterError
 from headless.server.commands.arguments import add_command, address, count, seconds
 from headless.server.descriptors import raise_limit
 from headless.server.home import Home
@@ -252,9 +252,9 @@ class _Signals:
         for signum in _STOP_SIGNALS:
             signal.signal(signum, self.request_stop)
         if sys.platform == "win32":
-            from headless.windows import end_of_session
+            from headless import windows
 
-            end_of_session.on_end(self.request_stop_at_once)
+            windows.on_end(self.request_stop_at_once)
         else:
             signal.signal(signal.SIGHUP, lambda *_: self._loop.call_soon_threadsafe(self._writer.reopen))
             signal.signal(signal.SIGUSR1, _do_nothing)

@@ -10,7 +10,7 @@ import time
 from contextlib import closing
 from typing import Any, NamedTuple
 
-from headless.protocol.vocabulary import RUNNING
+from headless.dialects.vocabulary import RUNNING
 from headless.server.appearance import appearance, iso
 from headless.server.commands.arguments import add_command, existing_home, moment
 from headless.server.home import Home

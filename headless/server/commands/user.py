@@ -10,8 +10,8 @@ import os
 from contextlib import closing
 from typing import Any
 
-from headless import users
-from headless.outcome import CommandFailed
+from headless import system
+from headless.errors import CommandFailed
 from headless.server.accounts import Account, Accounts
 from headless.server.commands import new_keys, user_limit
 from headless.server.commands.arguments import add_command, existing_account, existing_home, name
@@ -55,7 +55,7 @@ def _add(arguments: argparse.Namespace) -> None:
 def _may_exist(os_user: str) -> bool:
     """Whether the operating system knows the user, or cannot be asked."""
     try:
-        return os.name == "nt" or users.by_name(os_user) is not None
+        return os.name == "nt" or system.user_by_name(os_user) is not None
     except OSError:
         return True
 

@@ -13,7 +13,7 @@ import shlex
 from contextlib import closing
 from typing import Any
 
-from headless.outcome import ParameterError
+from headless.errors import ParameterError
 from headless.server.account_limits import UNLIMITED, Limits
 from headless.server.accounts import Accounts
 from headless.server.commands.arguments import add_command, existing_account, existing_home, name

@@ -1,0 +1,195 @@
+"""One end of a conversation: bytes in, messages out, and the bytes for what this end sends.
+
+Client and server have it in common. It touches neither socket nor clock. Its owner gives it the bytes that come, takes
+messages out with `next_message` until there are no more, and only then sends something: so an answer that came before
+its question is found in a state in which nothing may answer. A fault of the other side is a RemoteProtocolError, after
+which nothing more is received; a fault of the owner is a LocalProtocolError.
+
+What it does not do: it does not decide whether a user may log in, nor run anything, nor wait.
+"""
+
+from __future__ import annotations
+
+from headless.dialects.own import codec, frames, messages
+from headless.dialects.own.messages import Challenge, Login, Logout, Message, Refused, Response, Welcome
+from headless.dialects.own.order import BEFORE_WELCOME, Order, State
+from headless.dialects.vocabulary import (
+    CHALLENGE,
+    MAX_CLIENT_FRAME,
+    MAX_LOGIN_FRAME,
+    MAX_SERVER_FRAME,
+    OSUSER,
+    Value,
+)
+from headless.errors import LocalProtocolError, RemoteProtocolError
+
+
+class ConnectionClosed(Value):
+    """What `next_message` gives when the other side has closed, and all its messages are taken."""
+
+
+class Connection:
+    """The end of the client, or the one of the server (`is_client`)."""
+
+    def __init__(self, is_client: bool) -> None:
+        self._is_client = is_client
+        self._order = Order()
+        self._reader = frames.FrameReader()
+        self._is_closed = False
+        self._is_broken = False
+
+    @property
+    def state(self) -> str:
+        return self._order.state
+
+    @property
+    def is_over(self) -> bool:
+        return self.state == State.OVER
+
+    @property
+    def unread(self) -> int:
+        """How many bytes have come that are no whole message yet, or have not been taken as one."""
+        return self._reader.unread
+
+    def receive(self, data: bytes) -> None:
+        """Takes bytes that have come, b"" for the end of the stream. They are judged by `next_message`."""
+        self._is_closed = self._is_closed or not data
+        self._reader.receive(data)
+
+    def drop_unread(self) -> None:
+        """Forgets what has come and was not taken: the owner wants nothing more of the other side."""
+        self._reader = frames.FrameReader()
+
+    def next_payload(self) -> bytes | None:
+        """The XML of the next message, as it came. `message_of` has to judge it before the next one is taken."""
+        if self._is_broken:
+            return None
+        try:
+            self._check_nothing_follows()
+            return self._reader.next_payload(self._max_frame(of_client=not self._is_client))
+        except RemoteProtocolError:
+            self._break()
+            raise
+
+    def message_of(self, payload: bytes) -> Message:
+        """The message in the payload. Raises RemoteProtocolError, once, for what may not come now."""
+        try:
+            message = codec.decode(payload)
+            if isinstance(message, messages.FROM_CLIENT if self._is_client else messages.FROM_SERVER):
+                raise RemoteProtocolError(f"'{messages.name_of(message)}' is what this side sends itself")
+            self._order.advance(message, RemoteProtocolError)
+            self._check(message)
+            self._check_nothing_follows()
+        except RemoteProtocolError as error:
+            self._break()
+            # Whoever keeps the error must not keep what was wrong, too, which may be large.
+            del payload
+            raise error.with_traceback(None)  # noqa: B904 (it is the same one)
+        return message
+
+    def next_message(self) -> Message | ConnectionClosed | None:
+        """The next message that has come whole, None until more bytes come. Raises RemoteProtocolError, once."""
+        payload = self.next_payload()
+        try:
+            if payload is not None:
+                return self.message_of(payload)
+        finally:
+            del payload
+        return ConnectionClosed() if self._is_closed and not self._is_broken else None
+
+    def frame_of(self, message: Message) -> bytes:
+        """The bytes of this message, which counts as sent only when `mark_sent` says so. Raises LocalProtocolError if
+        it may not be sent now, FrameTooLong if it is too long for the other side."""
+        if isinstance(message, messages.FROM_SERVER if self._is_client else messages.FROM_CLIENT):
+            raise LocalProtocolError(f"'{messages.name_of(message)}' is what the other side sends")
+        if self._is_broken and not isinstance(message, (Logout, Refused)):
+            raise LocalProtocolError(
+                f"'{messages.name_of(message)}' is not allowed when the other side broke the protocol"
+            )
+        self._order.check(message, LocalProtocolError)
+        return frames.frame(codec.encode(message), self._max_frame(of_client=self._is_client))
+
+    def send(self, message: Message) -> bytes:
+        """The same for a message that counts as sent at once. Raises LocalProtocolError, FrameTooLong."""
+        data = self.frame_of(message)
+        self.mark_sent(message)
+        return data
+
+    def mark_sent(self, message: Message) -> None:
+        """The last byte of this message has left. Raises LocalProtocolError if it may not be sent now."""
+        self._order.advance(message, LocalProtocolError)
+
+    def _check(self, message: Message) -> None:
+        """What this end demands of a message beyond the order. Raises RemoteProtocolError."""
+
+    def _check_nothing_follows(self) -> None:
+        """Whether the first byte after the last message has come with it, or later. Raises RemoteProtocolError."""
+        if self.is_over and self.unread:
+            raise RemoteProtocolError("something follows the last message")
+
+    def _max_frame(self, of_client: bool) -> int:
+        """Bytes of payload."""
+        if self.state in BEFORE_WELCOME:
+            return MAX_LOGIN_FRAME
+        return MAX_CLIENT_FRAME if of_client else MAX_SERVER_FRAME
+
+    def _break(self) -> None:
+        self._is_broken = True
+        self.drop_unread()
+
+
+class ClientConnection(Connection):
+    """`client` is the name and version of the program."""
+
+    def __init__(self, client: str) -> None:
+        super().__init__(is_client=True)
+        self._client = client
+        self._user = self._nonce = ""
+        self._challenge: Challenge | None = None
+        self._hash = self._auth_message = b""
+
+    def osuser_login(self, os_user: str, user: str | None) -> Login:
+        """The first message of an osuser login."""
+        return Login(messages.VERSION_NUMBER, self._client, OSUSER, user, os_user)
+
+    def challenge_login(self, user: str, nonce: str) -> Login:
+        """The first message of a challenge login. The nonce is the client's own part."""
+        self._user, self._nonce = user, nonce
+        return Login(messages.VERSION_NUMBER, self._client, CHALLENGE, user, nonce=nonce)
+
+    def response(self, hash_: bytes) -> Response:
+        """The answer to the challenge that has come, for the 60 bytes of the bcrypt hash with the challenge's salt."""
+        from headless.dialects.own import scram
+
+        challenge = self._challenge
+        assert challenge is not None
+        self._hash = hash_
+        self._auth_message = scram.auth_message(self._user, self._nonce, challenge.nonce, challenge.salt)
+        return Response(challenge.nonce, scram.client_proof(hash_, self._auth_message))
+
+    def _check(self, message: Message) -> None:
+        if isinstance(message, Challenge):
+            self._check_challenge(message)
+            self._challenge = message
+        elif isinstance(message, Welcome):
+            self._check_signature(message.signature)
+
+    def _check_challenge(self, challenge: Challenge) -> None:
+        from headless.dialects import bcrypt_hash
+        from headless.dialects.own import scram
+
+        scram.check_server_nonce(challenge.nonce, self._nonce)
+        try:
+            bcrypt_hash.check_salt(challenge.salt)
+        except ValueError as error:
+            raise RemoteProtocolError(str(error)) from None
+
+    def _check_signature(self, signature: str | None) -> None:
+        if self._challenge is None:
+            if signature is not None:
+                raise RemoteProtocolError("the server signed a login that has no secret")
+            return
+        from headless.dialects.own import scram
+
+        if not scram.signature_is_right(self._hash, self._auth_message, signature or ""):
+            raise RemoteProtocolError("the server cannot prove that it knows the password")

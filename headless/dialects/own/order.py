@@ -1,0 +1,238 @@
+"""Who may send which message when: one table for each side, and the state of one conversation.
+
+Both ends keep the same state, and hold both sides to it. A message that the table does not list for a state is a
+protocol error of whoever sends it. PROTOCOL.md, section 4, is the same table in prose.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from headless.dialects.own import messages
+from headless.dialects.own.messages import (
+    Accepted,
+    Alive,
+    Attach,
+    Attached,
+    Cancel,
+    Cancelled,
+    Challenge,
+    Ended,
+    Finished,
+    Jobs,
+    Listed,
+    Login,
+    Logout,
+    Message,
+    Output,
+    Refused,
+    Response,
+    Sessions,
+    Started,
+    UnsupportedLogin,
+    Welcome,
+)
+from headless.dialects.vocabulary import (
+    BUSY,
+    CHALLENGE,
+    FAILED,
+    JOBS,
+    LOGIN,
+    OK,
+    OSUSER,
+    PROTOCOL,
+    SESSION,
+    SKIPPED,
+    VERSION,
+)
+from headless.errors import ProtocolError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    # A class of messages, with the auth_type, reason or status that makes a difference.
+    Kind = type[Message] | tuple[type[Message], str]
+    Table = Mapping[str, Mapping[Kind, str]]
+
+
+class State:
+    """Where the conversation stands. Each one completes a sentence that begins with "when"."""
+
+    CONNECTED = "nothing has been sent yet"
+    OSUSER_LOGIN = "the server has to answer an osuser login"
+    CHALLENGE_LOGIN = "the server has to answer a challenge login"
+    UNSUPPORTED_LOGIN = "the server has to refuse the version"
+    CHALLENGED = "the client has to answer the challenge"
+    RESPONDED = "the server has to judge the response"
+    WELCOMED = "the client may submit its jobs"
+    SUBMITTED = "the server has to accept or refuse the jobs"
+    ATTACHING = "the server has to find the session"
+    CANCELLING = "the server has to cancel the session"
+    LISTING = "the server has to list the sessions"
+    ACCEPTED = "the next job may start"
+    RUNNING = "a job is running"
+    FAILED = "a job has failed"
+    OVER = "the conversation is over"
+
+
+BEFORE_WELCOME = frozenset(
+    (State.CONNECTED, State.OSUSER_LOGIN, State.CHALLENGE_LOGIN, State.UNSUPPORTED_LOGIN, State.CHALLENGED,
+     State.RESPONDED)
+)  # fmt: skip
+
+CLIENT_MAY_SEND: Table = {
+    State.CONNECTED: {
+        (Login, OSUSER): State.OSUSER_LOGIN,
+        (Login, CHALLENGE): State.CHALLENGE_LOGIN,
+        UnsupportedLogin: State.UNSUPPORTED_LOGIN,
+    },
+    State.CHALLENGED: {Response: State.RESPONDED},
+    State.WELCOMED: {
+        Jobs: State.SUBMITTED,
+        Attach: State.ATTACHING,
+        Cancel: State.CANCELLING,
+        Sessions: State.LISTING,
+    },
+}
+
+SERVER_MAY_SEND: Table = {
+    State.OSUSER_LOGIN: {
+        Welcome: State.WELCOMED,
+        (Refused, LOGIN): State.OVER,
+        (Refused, VERSION): State.OVER,
+    },
+    State.CHALLENGE_LOGIN: {
+        Challenge: State.CHALLENGED,
+        (Refused, LOGIN): State.OVER,
+        (Refused, VERSION): State.OVER,
+    },
+    State.UNSUPPORTED_LOGIN: {(Refused, VERSION): State.OVER},
+    State.RESPONDED: {
+        Welcome: State.WELCOMED,
+        (Refused, LOGIN): State.OVER,
+    },
+    State.WELCOMED: {Alive: State.WELCOMED},
+    State.SUBMITTED: {
+        Accepted: State.ACCEPTED,
+        (Refused, JOBS): State.OVER,
+        Alive: State.SUBMITTED,
+    },
+    State.ATTACHING: {
+        Attached: State.ACCEPTED,
+        (Refused, SESSION): State.OVER,
+        Alive: State.ATTACHING,
+    },
+    State.CANCELLING: {
+        Cancelled: State.OVER,
+        (Refused, SESSION): State.OVER,
+        Alive: State.CANCELLING,
+    },
+    State.LISTING: {
+        Listed: State.LISTING,
+        (Ended, OK): State.OVER,
+        Alive: State.LISTING,
+    },
+    State.ACCEPTED: {
+        Started: State.RUNNING,
+        (Finished, SKIPPED): State.FAILED,
+        (Ended, OK): State.OVER,
+        (Ended, FAILED): State.OVER,
+        Alive: State.ACCEPTED,
+    },
+    State.RUNNING: {
+        Output: State.RUNNING,
+        (Finished, OK): State.ACCEPTED,
+        (Finished, FAILED): State.FAILED,
+        (Finished, SKIPPED): State.FAILED,
+        (Ended, FAILED): State.OVER,
+        Alive: State.RUNNING,
+    },
+    State.FAILED: {
+        (Finished, SKIPPED): State.FAILED,
+        (Ended, FAILED): State.OVER,
+        Alive: State.FAILED,
+    },
+}
+
+# What the client, and the server, may send in every state but OVER.
+_ALWAYS: Mapping[Kind, str] = {
+    Logout: State.OVER,
+    (Refused, PROTOCOL): State.OVER,
+    (Refused, BUSY): State.OVER,
+}
+
+
+class Order:
+    """The state of one conversation, and which job it has come to."""
+
+    def __init__(self) -> None:
+        self.state = State.CONNECTED
+        self._jobs = 0
+        self._finished = 0
+        self._may_attach = False  # the server has said so
+        self._has_key = False  # the jobs had one
+        self._asked: Attach | None = None
+
+    def check(self, message: Message, error: type[ProtocolError]) -> str:
+        """The state after this message. Raises `error` if it may not be sent now."""
+        following = None if self.state == State.OVER else _next_state(self.state, message)
+        name = messages.name_of(message)
+        if following is None:
+            raise error(f"'{name}' is not allowed when {self.state}")
+        if isinstance(message, (Started, Output, Finished)) and (
+            message.job != self._finished + 1 or message.job > self._jobs
+        ):
+            raise error(f"'{name}' of job {message.job} is out of turn")
+        if isinstance(message, Ended) and message.status == OK and self._finished < self._jobs:
+            raise error(f"the session ended ok with {self._finished} of {self._jobs} jobs done")
+        problem = self._problem_of_attaching(message)
+        if problem:
+            raise error(problem)
+        return following
+
+    def advance(self, message: Message, error: type[ProtocolError]) -> None:
+        """Takes the message as sent. Raises `error` if it may not be sent now."""
+        self.state = self.check(message, error)
+        if isinstance(message, Jobs):
+            self._jobs, self._has_key = len(message.jobs), message.key is not None
+        elif isinstance(message, Attach):
+            self._asked = message
+        elif isinstance(message, Attached):
+            self._jobs, self._finished = message.jobs, message.job - 1
+        elif isinstance(message, Welcome):
+            self._may_attach = message.journal is not None
+        elif isinstance(message, Finished):
+            self._finished += 1
+
+    def _problem_of_attaching(self, message: Message) -> str:
+        """What is wrong with a message that keys and attaching are about; "" if nothing is."""
+        if isinstance(message, (Attach, Cancel, Sessions)) or (isinstance(message, Jobs) and message.key is not None):
+            return "" if self._may_attach else "the server has not said that sessions can be attached to"
+        if isinstance(message, Accepted) and (message.session is not None) != self._has_key:
+            return "'accepted' names a session if the jobs have a key, and only then"
+        if isinstance(message, Attached) and self._asked is not None:
+            return _problem_of(message, self._asked)
+        return ""
+
+
+def _next_state(state: str, message: Message) -> str | None:
+    """No message belongs to both sides, so the tables need not be told apart."""
+    kind = _kind_of(message)
+    tables = (CLIENT_MAY_SEND.get(state, {}), SERVER_MAY_SEND.get(state, {}), _ALWAYS)
+    return next((may_send[kind] for may_send in tables if kind in may_send), None)
+
+
+def _problem_of(attached: Attached, asked: Attach) -> str:
+    if attached.job > attached.jobs + 1:
+        return f"'attached' at job {attached.job} of {attached.jobs}"
+    is_asked = (attached.job, attached.stdout, attached.stderr) == (asked.job, asked.stdout, asked.stderr)
+    return "" if asked.job is None or is_asked else "'attached' at another place than the client has asked for"
+
+
+def _kind_of(message: Message) -> Kind:
+    if isinstance(message, Login):
+        return (Login, message.auth_type)
+    if isinstance(message, Refused):
+        return (Refused, message.reason)
+    if isinstance(message, (Finished, Ended)):
+        return (type(message), message.status)
+    return type(message)

@@ -1,0 +1,111 @@
+"""How a call can end: the return codes, the errors behind them, and the one table that leads from error to code.
+
+Nothing here prints, exits or knows a socket. An error says by its class whose fault it is, by its text what happened;
+how far the jobs had come is a `Submission`.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from headless.system import is_final
+
+# Page "Headless Client", section "Return Codes".
+OK = 0
+CONNECTION_ERROR = 1
+PARAMETER_ERROR = 2
+TIMED_OUT = 3
+
+
+class Submission(Enum):
+    """Whether the server has the jobs; the value is how the administrator is told."""
+
+    NOT_SUBMITTED = "not submitted"
+    SUBMITTED = "submitted"
+    UNKNOWN = "unknown"
+
+
+class HeadlessError(Exception):
+    """A call that did not end well. The text is one sentence for the administrator."""
+
+
+class ParameterError(HeadlessError):
+    """Something in the call must be corrected; trying again does not help."""
+
+
+class UnsupportedCall(ParameterError):
+    """A dialect cannot carry this call, whatever the server says. The text says what has to be changed."""
+
+
+class SessionError(HeadlessError):
+    """The session could not be had, or did not end as it should."""
+
+
+class ConnectionLost(SessionError):
+    """The connection ended, or there was none, before all was told. Another one may bring the rest."""
+
+
+class JobFailed(SessionError):
+    """The session ended in order, and the server reported a job that failed."""
+
+
+class TimedOut(HeadlessError):
+    """`-t` ran out after the server had accepted the jobs, which go on."""
+
+
+class CommandFailed(HeadlessError):
+    """A command of `headless` cannot do what it is asked."""
+
+
+class Interrupted(HeadlessError):
+    """A signal asked the process to end. It ends by that signal and so has no return code."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(f"ended by signal {signum}")
+        self.signum = signum
+
+
+class ProtocolError(HeadlessError):
+    """Something was sent, or was to be sent, that the protocol does not allow. The text is one sentence."""
+
+
+class LocalProtocolError(ProtocolError):
+    """This side was about to do it: a bug of ours."""
+
+
+class RemoteProtocolError(ProtocolError):
+    """The other side did it."""
+
+
+# An error has the code of the first class here that it is an instance of. What is not foreseen is no success, and
+# nothing that the caller could correct.
+_RETURN_CODES = (
+    (ParameterError, PARAMETER_ERROR),
+    (TimedOut, TIMED_OUT),
+    (Exception, CONNECTION_ERROR),
+)
+
+
+def explain(error: Exception) -> tuple[int, str]:
+    """The return code for a call that ended with this error, and the sentence for the administrator. The code is 1, 2
+    or 3, never 0; for Interrupted it is the negative number of the signal."""
+    if isinstance(error, ImportError) and error.name:
+        from headless.libraries import describe_missing, is_missing
+
+        if not is_missing(error):
+            return CONNECTION_ERROR, f"{error.name} cannot be loaded now ({error})"
+        return PARAMETER_ERROR, describe_missing(error)
+    if isinstance(error, Interrupted):
+        return -error.signum, str(error)
+    code = next(code for kind, code in _RETURN_CODES if isinstance(error, kind))
+    if isinstance(error, LocalProtocolError):
+        return code, f"{error} (this is a fault of the client or its dialect, not of the server)"
+    if isinstance(error, HeadlessError):
+        return code, str(error)
+    return code, f"unforeseen: {error!r}"
+
+
+def fault_of_file(text: str, error: OSError) -> ParameterError | SessionError:
+    """What a call ends with that needs the file. `text` says what cannot be done."""
+    is_for_a_person = is_final(error) or isinstance(error, IsADirectoryError)
+    return (ParameterError if is_for_a_person else SessionError)(f"{text}: {error.strerror or error}")

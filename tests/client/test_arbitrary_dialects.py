@@ -1,0 +1,342 @@
+"""No dialect makes a false success, whatever it tells and whenever: the verdict against scripts of arbitrary events,
+and against the rule of what proves a success, which is written here once more without the package's table."""
+
+from __future__ import annotations
+
+import signal
+import time
+from contextlib import nullcontext
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+
+from headless.client import alarm, loading
+from headless.client.waiting import Waiter
+from headless.dialects import base
+from headless.dialects.base import (
+    Accepted,
+    Ended,
+    Event,
+    JobFinished,
+    JobStarted,
+    LoggedIn,
+    Output,
+    Part,
+    Received,
+    Refused,
+    SaltReceived,
+)
+from headless.errors import RemoteProtocolError, Submission
+from support import sampling
+from support.arbitrary_dialects import (
+    JOBS,
+    METHODS,
+    Script,
+    arbitrary_script,
+    copy_of_good,
+    damaged_script,
+    raising,
+    run_session,
+)
+from support.process import PATIENCE
+from support.sampling import EXHAUSTIVE, REPEAT
+
+untyped: Any = base  # for values that mypy would not let be made
+NEVER, WAITING = (), ("-t", "-1")
+# Where nothing can interrupt the code of others, a thread watches over each step, and ends the process.
+ENDS_THE_PROCESS = not hasattr(signal, "setitimer")
+
+
+def proves_success(log: list[object], jobs: int, is_waiting: bool) -> bool:
+    """Whether a log of a session proves that it was a success, from the documented rules alone."""
+    events = [step for step in log if isinstance(step, Event) and not isinstance(step, Received)]
+    if not any(isinstance(event, LoggedIn) for event in events) or not has_acceptance_of_all(log, jobs):
+        return False
+    if not all(isinstance(event, OF_ITSELF) for event in events_without_bytes(log)):
+        return False
+    if not is_waiting:
+        has_failed = any(isinstance(event, JobFinished) and event.status != "ok" for event in events)
+        return not has_failed and has_sent_what_was_due(log)
+    told = [event for event in events if isinstance(event, (JobStarted, JobFinished))]
+    finished = [(event.job, event.status) for event in events if isinstance(event, JobFinished)]
+    is_whole = finished == [(job, "ok") for job in range(1, jobs + 1)]
+    last = events[-1]
+    return isinstance(last, Ended) and last.status == "ok" and (not told or is_whole)
+
+
+def has_acceptance_of_all(log: list[object], jobs: int) -> bool:
+    """Whether `Accepted` was told, and all jobs had left before bytes came for the last time before that."""
+    left = answerable = 0
+    for step in log:
+        if isinstance(step, Part):
+            left += step.jobs if step.data else 0  # nothing hands over nothing
+        elif step == "received":
+            answerable = left
+        elif isinstance(step, Accepted):
+            return answerable == jobs
+    return False
+
+
+OF_ITSELF = (Received, SaltReceived, LoggedIn, Output)  # what a dialect may tell without bytes
+
+
+def events_without_bytes(log: list[object]) -> list[Event]:
+    """Those that were told when no bytes came, or later than it would have been possible."""
+    is_fresh, events = False, []
+    for step in log:
+        if isinstance(step, Event) and not is_fresh:
+            events.append(step)
+        is_fresh = step == "received" or (is_fresh and step not in ("closed", "dry"))
+    return events
+
+
+def has_sent_what_was_due(log: list[object]) -> bool:
+    """Whether all has left that the dialect wanted to send when it told `Accepted`."""
+    accepted = next(place for place, step in enumerate(log) if isinstance(step, Accepted))
+    return sum(isinstance(step, Part) for step in log) >= log[:accepted].count("wanted")
+
+
+def assert_proved(script: Script, argv: tuple[str, ...], **more: Any) -> int:
+    """The code of a session with this script, whose success is proved if it is one."""
+    told = repr(script)  # before it is played, which empties it
+    # No step of these lasts: what ends those that do takes half of the time.
+    with Waiter() as waiter, patch.object(loading, "bounded", lambda _: nullcontext()):
+        code, log = run_session(waiter, script, JOBS, argv, **more)
+    context = f"{REPEAT}: {argv} {more} {told}: {code}, {log}"
+    assert code in (0, 1, 2), context
+    assert code != 0 or proves_success(log, JOBS, is_waiting=bool(argv)), context
+    return code
+
+
+@pytest.mark.slow
+def test_a_dialect_that_is_almost_right_makes_no_success_that_is_not_proved():
+    draws = sampling.draws()
+    codes = [
+        assert_proved(
+            damaged_script(draws),
+            draws.choice([NEVER, WAITING, WAITING]),
+            receipts=9,
+            is_eager=draws.choice([False, False, True]),
+        )
+        for _ in range(40_000 if EXHAUSTIVE else 1500)
+    ]
+    assert 0.02 < codes.count(0) / len(codes) < 0.5  # else the damage is too great to show anything, or too small
+
+
+@pytest.mark.slow
+def test_no_dialect_makes_a_success_that_is_not_proved():
+    draws = sampling.draws()
+    for _ in range(10_000 if EXHAUSTIVE else 400):
+        make = draws.choice([damaged_script, arbitrary_script])
+        assert_proved(
+            make(draws),
+            draws.choice([NEVER, WAITING]),
+            receipts=draws.randint(0, 6),
+            room=draws.choice([1, 2, 1000]),
+            is_eager=draws.random() < 0.5,
+            has_secret=draws.random() < 0.5,
+        )
+
+
+def code_of(script: Script, argv: tuple[str, ...] = WAITING, **more: Any) -> int:
+    with Waiter() as waiter:
+        return run_session(waiter, script, JOBS, argv, **more)[0]
+
+
+def test_a_session_with_a_good_end_is_a_success():
+    for argv in (NEVER, WAITING):
+        for room in (1, 1000):
+            with Waiter() as waiter:
+                code, log = run_session(waiter, copy_of_good(), JOBS, argv, receipts=9, room=room)
+            assert code == 0, (argv, room)
+            assert proves_success(log, JOBS, is_waiting=bool(argv)), (argv, room)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_method_that_raises_makes_a_1(method):
+    for error in (ValueError("v"), SystemExit(0), KeyboardInterrupt(), RecursionError(), MemoryError()):
+        script = copy_of_good()
+        script.setdefault(method, []).insert(0, [raising(error)])
+        if method == "leave":
+            script["receive"] = script["receive"][:1]
+        if method == "answer_salt":
+            script["receive"].insert(0, [SaltReceived(None)])
+        assert code_of(script, has_secret=method == "answer_salt") == 1, error
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """The seconds of a time-out, after which a method is interrupted at once."""
+    monkeypatch.setattr(alarm, "_GRACE", 0.02)
+    return 0.1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(ENDS_THE_PROCESS, reason="what cannot be interrupted ends the process, which is that of the tests")
+@pytest.mark.parametrize(
+    ("method", "number", "seconds"),
+    [("log_in", 0, 0), ("submit", 0, 3600), ("receive", 0, 3600), ("receive", 3, 0)],
+    ids=["log_in", "submit", "receive before acceptance", "receive after acceptance"],
+)
+def test_a_method_that_never_ends_makes_a_1_by_the_deadline(soon, method, number, seconds):
+    """Also after acceptance, where the time that runs out for want of an end of the jobs is a 3. It is busy, or it is
+    asleep."""
+
+    def never_end() -> None:
+        while True:
+            time.sleep(seconds)
+
+    script = copy_of_good()
+    script[method].insert(number, [never_end])
+    begun = time.monotonic()
+    assert code_of(script, ("-t", "1"), timeout=soon) == 1
+    assert time.monotonic() - begun < PATIENCE
+
+
+@pytest.mark.skipif(ENDS_THE_PROCESS, reason="there are no such timers")
+def test_a_method_has_half_a_minute_or_the_rest_of_the_time_and_a_goodbye_half_a_second(monkeypatch):
+    """And a moment more, for what is quick."""
+    times: list[float] = []
+    monkeypatch.setattr(signal, "setitimer", lambda _which, seconds, *_: times.append(seconds))
+    script = copy_of_good()
+    script["receive"] = script["receive"][:2]
+    script["leave"] = [[]]
+    assert code_of(script, WAITING, receipts=2) == 1
+    (goodbye,) = [seconds for seconds in times if 0 < seconds < 29]
+    assert 0.5 <= goodbye < 1
+    assert 30 <= max(times) < 30.5
+    times.clear()
+    assert code_of(copy_of_good(), ("-t", "10")) == 0
+    assert 9 < min(seconds for seconds in times if seconds) < max(times) < 10.5
+
+
+@pytest.mark.slow
+def test_events_without_end_make_a_1_by_the_deadline(soon):
+    script = copy_of_good()
+    script["receive"].insert(0, [Received("x")] * 1_000_000)
+    assert code_of(script, ("-t", "1"), timeout=soon) == 1
+
+
+NO_EVENTS = (
+    untyped.LoggedIn(None), untyped.LoggedIn("s", "30"), untyped.LoggedIn("s", 30, None), untyped.JobStarted("1"),
+    untyped.JobStarted(True), untyped.Refused(1), untyped.Output(1, "stdout", b"x"), untyped.JobFinished(1, None),
+    untyped.Ended(0), untyped.SaltReceived(b"x"), Event(),
+)  # fmt: skip
+NO_PARTS = (untyped.Part("text"), Part(b"x", -1), Part(b"", JOBS), untyped.Part(b"x", None),
+            untyped.Part(b"x", 0, b"x"))  # fmt: skip
+
+
+def test_what_is_no_event_makes_a_1():
+    for event in NO_EVENTS:
+        script = copy_of_good()
+        script["receive"].insert(0, [event])
+        assert code_of(script) == 1, event
+
+
+def test_what_is_no_part_makes_a_1():
+    for part in NO_PARTS:
+        script = copy_of_good()
+        script["submit"].insert(0, [part, *script["submit"].pop()])
+        assert code_of(script) == 1, part
+
+
+def test_nothing_may_follow_the_end():
+    for step in (Received("x"), Ended("ok"), raising(RemoteProtocolError("r"))):
+        script = copy_of_good()
+        script["receive"][-1].append(step)
+        assert code_of(script, receipts=9) == 1, step
+
+
+def test_what_is_sent_with_the_end_still_leaves():
+    script = copy_of_good()
+    script["receive"][-1].insert(0, Part(b"bye"))
+    with Waiter() as waiter:
+        code, log = run_session(waiter, script, JOBS, WAITING, receipts=9)
+    assert code == 0
+    assert Part(b"bye") in log
+
+
+@pytest.mark.parametrize("argv", [NEVER, WAITING])
+def test_what_is_sent_at_the_end_hands_over_no_jobs(argv):
+    script = copy_of_good()
+    script["leave"] = [[Part(b"bye"), Part(b"job", 1), Part(b"more")]]
+    script["receive"] = [[LoggedIn("s", 30)], [Accepted()]]
+    with Waiter() as waiter:
+        code, log = run_session(waiter, script, JOBS, argv, receipts=2)
+    assert code == (1 if argv else 0)
+    assert [part for part in log if isinstance(part, Part)][-1] == Part(b"bye")
+
+
+def test_a_dialect_that_is_late_to_tell_an_early_acceptance_makes_a_1():
+    """The bytes came before the jobs had left: telling it afterwards does not make it an answer."""
+    script = copy_of_good()
+    script["receive"] = [[LoggedIn("s", 30)]]
+    script["part_left"] = [[], [], [Accepted()]]
+    assert code_of(script, NEVER) == 1
+
+
+# What is told of the jobs
+
+
+def submission_after(script, argv=WAITING, **more) -> Submission:
+    found = []
+    with Waiter() as waiter:
+        run_session(waiter, script, JOBS, argv, check=lambda call: found.append(call.verdict.submission), **more)
+    return found[0]
+
+
+def test_until_a_part_with_jobs_has_left_nothing_is_submitted():
+    script = copy_of_good()
+    script["submit"] = [[Part(b"jobs" * 100, JOBS)]]
+    script["receive"] = [[LoggedIn("s")]]
+    assert submission_after(script, receipts=3, room=1, is_eager=True) is Submission.NOT_SUBMITTED
+
+
+def test_once_a_part_with_jobs_has_left_it_is_unknown_whether_they_were_submitted():
+    assert submission_after({**copy_of_good(), "receive": [[LoggedIn("s")]]}) is Submission.UNKNOWN
+
+
+def test_jobs_that_were_refused_at_once_are_not_submitted():
+    script = copy_of_good()
+    script["submit"] = [[Part(b"jobs", JOBS)]]
+    script["receive"] = [[LoggedIn("s")], [Refused("jobs")]]
+    assert submission_after(script) is Submission.NOT_SUBMITTED
+
+
+def test_of_jobs_that_were_handed_over_one_by_one_a_refusal_leaves_it_unknown():
+    script = copy_of_good()
+    script["receive"] = [[LoggedIn("s")], [], [Refused("jobs")]]
+    assert submission_after(script) is Submission.UNKNOWN
+
+
+def test_what_a_job_was_told_of_is_submitted():
+    assert submission_after({**copy_of_good(), "receive": [[LoggedIn("s")], [], [JobStarted(1)]]}) is (
+        Submission.SUBMITTED
+    )
+
+
+def test_jobs_that_run_before_the_next_is_taken_have_the_whole_time_out(monkeypatch):
+    """Each job is acknowledged by its end: the thirty seconds for acceptance are over when the first word of one
+    comes."""
+    script = copy_of_good()
+    script["submit"] = [[Part(b"job", 1)]]
+    script["receive"] = [
+        [LoggedIn("s")],
+        [JobStarted(1), JobFinished(1, "ok"), Part(b"job", 1)],
+        [],
+        [JobStarted(2), Accepted(), JobFinished(2, "ok"), Ended("ok")],
+    ]
+    deadlines = []
+
+    def set_and_note(seconds: float | None) -> None:
+        deadlines.append(seconds)
+        set_deadline(seconds)
+
+    with Waiter() as waiter:
+        set_deadline = waiter.set_deadline
+        monkeypatch.setattr(waiter, "set_deadline", set_and_note)
+        code, _ = run_session(waiter, script, JOBS, ("-t", "3600"), receipts=9)
+    assert code == 0
+    assert deadlines[:2] == [30, 3600]
+    assert deadlines.count(3600) == 1

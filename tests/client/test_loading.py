@@ -1,0 +1,307 @@
+"""PLANTA_PROTOCOL: the command speaks another dialect, and a dialect that cannot be loaded or is none is a mistake in
+the call. With the example of PORTING.md and its server."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import re
+import subprocess
+import sys
+from contextlib import redirect_stdout
+
+import pytest
+
+from headless.client import loading
+from support.dialogues import serving
+from support.example_server import serve_example
+from support.process import PATIENCE, ROOT
+from support.scripted_server import ScriptedServer
+
+EXAMPLE = ROOT / "headless" / "dialects" / "example.py"
+PORTING = (ROOT / "headless" / "dialects" / "PORTING.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def server():
+    """The server of the example dialect."""
+    server = ScriptedServer(serve_example)
+    yield server
+    server.close()
+
+
+def environment_with(dialect):
+    return {**os.environ, "PLANTA_PROTOCOL": str(dialect)}
+
+
+@pytest.fixture
+def call(here, server):
+    """Runs the command with the example dialect against its server."""
+
+    def run(*argv, dialect=EXAMPLE):
+        return here("-s", server.address, *argv, env=environment_with(dialect))
+
+    return run
+
+
+@pytest.fixture
+def secret(here):
+    """A password file with the right hash."""
+    return here.secret_file()
+
+
+def messages_of(done) -> list[str]:
+    """The lines of -v without their time."""
+    return [line[len("2026-11-24 18:35:41.707 ") :] for line in done.stdout.splitlines()]
+
+
+# The example
+
+
+@pytest.mark.parametrize("login", ["osuser", "challenge"])
+def test_the_four_return_codes(call, secret, login):
+    who = ["-u", "R41", "-p", secret] if login == "challenge" else []
+    for argv, code, last in (
+        (["-c", "a", "-m", "009ABC", "-f", "x.py", "-t", "-1"], 0, "info session ended: ok"),
+        (["-c", "a", "-m", "009ABC"], 0, "info the server has accepted the jobs"),
+        (["-c", "a", "-m", "fail", "-f", "x.py", "-t", "-1"], 1,
+         "info job 2 failed: item failed: fail; jobs: submitted"),
+        (["-c", "a", "-m", "nope"], 2, "info the server refused the jobs: no such item: nope; jobs: not submitted"),
+    ):  # fmt: skip
+        done = call("-v", *who, *argv)
+        assert (done.returncode, messages_of(done)[-1]) == (code, last)
+        assert messages_of(done)[0] == f"info speaking the dialect of {EXAMPLE}"
+
+
+@pytest.mark.slow
+def test_jobs_that_last_longer_than_the_time_out_are_a_3(call, time_out):
+    time_out(0.1)
+    done = call("-v", "-c", "sleep 0.3", "-t", "1")
+    assert done.returncode == 3
+    assert messages_of(done)[-1].startswith("info the jobs have not ended within")
+    assert messages_of(done)[-1].endswith("; jobs: submitted")
+
+
+@pytest.mark.slow
+def test_a_process_of_its_own_speaks_it_too(command, server, secret):
+    done = command(
+        "-s", server.address, "-v", "-u", "R41", "-p", secret, "-c", "a", "-t", "-1", env=environment_with(EXAMPLE)
+    )
+    assert (done.returncode, messages_of(done)[-1]) == (0, "info session ended: ok")
+
+
+def test_each_job_is_shown_in_its_turn(call):
+    done = call("-v", "-t", "-1", "-c", "print('a')\nprint('ü')", "-m", "009ABC")
+    assert [line for line in messages_of(done) if " job " in line] == [
+        "info job 1 started: py_code print('a')",
+        "info job 1 stdout: did print('a')",
+        "info job 1 stdout: print('ü')",
+        "info job 1 ok",
+        "info job 2 started: module 009ABC",
+        "info job 2 stdout: did 009ABC",
+        "info job 2 ok",
+    ]
+
+
+def test_what_is_sent_and_received_is_shown_without_the_proof(call, secret):
+    done = call("-vvv", "-u", "R41", "-p", secret, "-c", "a")
+    assert 'sent <answer answer="(not shown)"/>' in messages_of(done)
+    assert [line.split()[0] for line in messages_of(done)].count("received") == 2
+    assert "answer=" not in done.stdout.replace('answer="(not shown)"', "")
+
+
+def test_a_wrong_password_is_a_2(call, here, secret):
+    other = here.secret_file("$2b$10$abcdefghijklmnopqrstuu" + "a" * 30 + ".\n", name="other")
+    done = call("-v", "-u", "R41", "-p", other, "-c", "a")
+    assert done.returncode == 2
+    assert done.stderr == "planta_headless.py: error: the server refused the login: access denied\n"
+    assert call("-u", "X", "-p", secret, "-c", "a").returncode == 2
+
+
+def test_an_old_password_file_is_a_2_before_anything_is_answered(call, here):
+    other = here.secret_file("$2b$10$zbcdefghijklmnopqrstuu" + "a" * 30 + ".\n", name="other")
+    done = call("-v", "-u", "R41", "-p", other, "-c", "a")
+    assert done.returncode == 2
+    assert "another salt" in done.stderr
+    assert messages_of(done)[-1].endswith("jobs: not submitted")
+
+
+def test_a_character_that_the_dialect_cannot_carry_is_a_2(call):
+    done = call("-v", "-c", "\x01")
+    assert done.returncode == 2
+    assert "a character that XML cannot carry" in done.stderr
+
+
+def test_the_page_shows_the_example_as_it_is():
+    assert EXAMPLE.read_text(encoding="utf-8") in PORTING
+
+
+def test_the_page_s_last_example_plays_a_record():
+    script = re.findall(r"```python\n(.*?)```", PORTING, re.DOTALL)[-1]
+    with redirect_stdout(io.StringIO()) as stdout:
+        exec(script, {"__name__": "__main__"})
+    assert stdout.getvalue().splitlines()[-1] == "< Ended(status='ok', text='')"
+
+
+# What is no dialect
+
+
+@pytest.fixture
+def dialect_file(tmp_path):
+    """Writes a file for PLANTA_PROTOCOL: another one each time, since Python knows a changed file by its second."""
+    numbers = itertools.count()
+
+    def write(code: str) -> str:
+        path = tmp_path / f"dialect{next(numbers)}.py"
+        path.write_text("from headless.dialects import base\n" + code)
+        return str(path)
+
+    return write
+
+
+def test_a_file_that_cannot_be_loaded_now_is_a_1(call, dialect_file):
+    for code, reason in (
+        ("raise OSError(24, 'Too many open files')", "Too many open files"),
+        ("raise MemoryError", "MemoryError"),
+        ("raise ImportError('x.so: Input/output error', name='x')", "x.so: Input/output error"),
+    ):
+        done = call("-v", "-c", "a", dialect=dialect_file(code))
+        assert (done.returncode, done.stderr) == (1, ""), code
+        assert reason in messages_of(done)[-1]
+        assert messages_of(done)[-1].endswith("; jobs: not submitted")
+
+
+@pytest.mark.version("importlib")
+def test_a_file_that_is_no_dialect_is_a_2_with_the_reason(call, dialect_file):
+    for code, reason in (
+        ("x = (", "SyntaxError"),
+        ("raise ValueError('why')", "ValueError: why (line 2 of "),
+        ("import sys; sys.exit(0)", "SystemExit: 0"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("import no_such_module", "No module named 'no_such_module'"),
+        ("", "it has no class Dialect"),
+        ("Dialect = 1", "it has no class Dialect"),
+        ("class Dialect: pass", "it has no class Dialect"),
+        ("Dialect = base.Dialect", "it has no class Dialect"),
+    ):
+        done = call("-v", "-c", "a", dialect=dialect_file(code))
+        assert done.returncode == 2, code
+        assert done.stderr.startswith("planta_headless.py: error: PLANTA_PROTOCOL: ")
+        assert reason in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert messages_of(done)[-1].endswith("; jobs: not submitted")
+
+
+def test_a_name_of_nothing_is_a_2(call):
+    for name in ("no/such/file.py", "no_such_file.py", "no_such_module", "no_such.module", "."):
+        done = call("-c", "a", dialect=name)
+        assert done.returncode == 2, name
+        assert done.stderr.startswith(f"planta_headless.py: error: PLANTA_PROTOCOL: {name!r} cannot be loaded: ")
+
+
+def test_an_empty_name_is_our_own_dialect(here, scripted):
+    done = here("-s", scripted(serving()).address, "-v", "-c", "a", env=environment_with(""))
+    assert done.returncode == 0
+    assert messages_of(done)[0].startswith("info connecting to ")
+
+
+def test_a_module_can_be_named(call):
+    done = call("-v", "-c", "a", dialect="headless.dialects.example")
+    assert done.returncode == 0
+    assert messages_of(done)[0] == "info speaking the dialect of headless.dialects.example"
+
+
+def test_help_and_mistakes_in_the_options_come_first(call):
+    assert call("--version", dialect="no/such/file.py").returncode == 0
+    assert "PLANTA_PROTOCOL" not in call("-x", dialect="no/such/file.py").stderr
+
+
+# The command with times that are a tenth of what they are.
+QUICK = """
+import sys
+from headless import cli
+from headless.client import alarm, session
+session.acceptance_seconds = lambda _: 0.1
+alarm._GRACE, alarm._SECONDS_TO_OBEY = 0.02, 0.1
+cli.end_process(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.fixture
+def quick(server):
+    """Runs the command as a process, with these times."""
+
+    def run(*argv, dialect):
+        line = [sys.executable, "-c", QUICK, "-s", server.address, *argv]
+        environment = {**environment_with(dialect), "PYTHONPATH": str(ROOT)}
+        return subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE)
+
+    return run
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", ["while True: pass", "import time; time.sleep(3600)"], ids=["busy", "asleep"])
+def test_a_file_that_is_never_loaded_is_a_1_by_the_deadline(quick, dialect_file, code):
+    done = quick("-v", "-c", "a", dialect=dialect_file(code))
+    assert done.returncode == 1
+    assert messages_of(done)[-1].endswith("was not loaded in time; jobs: not submitted")
+
+
+def failing(method: str, body: str) -> str:
+    """The code of the example dialect with a method that does this."""
+    parameters = {"__init__": "self, call", "receive": "self, data"}.get(method, "self")
+    example = "from headless.dialects.example import Dialect as Example\n"
+    return f"{example}class Dialect(Example):\n    def {method}({parameters}): {body}\n"
+
+
+@pytest.mark.parametrize(
+    ("method", "jobs"), [("__init__", "not submitted"), ("log_in", "not submitted"), ("receive", "unknown")]
+)
+def test_a_method_that_raises_is_a_1_and_says_where(call, dialect_file, method, jobs):
+    done = call("-v", "-c", "a", dialect=dialect_file(failing(method, "raise ValueError('$2b$10$secret')")))
+    assert done.returncode == 1
+    assert messages_of(done)[-1].endswith(f"; jobs: {jobs}")
+    assert "the dialect failed: ValueError (line 4 of " in messages_of(done)[-1]
+    assert "secret" not in done.stdout + done.stderr
+
+
+NEVER_ENDING = "\n        while True: pass"
+
+
+@pytest.mark.slow
+@pytest.mark.version("signals in code of others")
+@pytest.mark.usefixtures("short_acceptance")
+@pytest.mark.skipif(os.name == "nt", reason="what cannot be interrupted ends the process, which is that of the tests")
+@pytest.mark.parametrize("method", ["__init__", "log_in"])
+def test_a_method_that_never_ends_is_a_1_by_the_deadline(call, dialect_file, method):
+    done = call("-v", "-c", "a", dialect=dialect_file(failing(method, NEVER_ENDING)))
+    assert done.returncode == 1
+    assert messages_of(done)[-1].endswith("; jobs: not submitted")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="what cannot be interrupted ends the process, which is that of the tests")
+def test_a_method_that_never_ends_once_the_jobs_have_left_is_a_1_too(call, dialect_file, monkeypatch):
+    monkeypatch.setattr(loading, "METHOD_SECONDS", 0.1)
+    done = call("-v", "-c", "a", dialect=dialect_file(failing("receive", NEVER_ENDING)))
+    assert done.returncode == 1
+    assert messages_of(done)[-1].endswith("; jobs: unknown")
+
+
+@pytest.mark.slow
+def test_a_method_that_swallows_every_exception_ends_with_the_process(quick, dialect_file):
+    body = """
+        while True:
+            try: time.sleep(60)
+            except BaseException: pass
+"""
+    code = f"import time\nclass Dialect(base.Dialect):\n    def log_in(self):{body}"
+    assert quick("-v", "-c", "a", dialect=dialect_file(code)).returncode == 1
+
+
+def test_a_field_of_a_wrong_type_is_named(call, dialect_file):
+    code = "class Dialect(base.Dialect):\n    def log_in(self): self.tell(base.LoggedIn('s', '30'))\n"
+    done = call("-v", "-c", "a", dialect=dialect_file(code))
+    assert done.returncode == 1
+    assert "LoggedIn.heartbeat has to be int | None, and is a value of str" in done.stdout

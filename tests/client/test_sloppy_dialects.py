@@ -1,0 +1,399 @@
+"""What a dialect does that a tired author has written: it tells too early, out of turn or at the end of the stream,
+sends the start too late, or never ends. The command says nothing definite then that need not be true, and does not
+hang."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+from unittest.mock import patch
+
+import pytest
+
+from headless.client import alarm, connection, loading, session
+from headless.client.console import Console
+from headless.client.session import Session
+from headless.client.waiting import Waiter
+from headless.dialects.base import (
+    Accepted,
+    Attached,
+    Ended,
+    JobFinished,
+    JobStarted,
+    LoggedIn,
+    Output,
+    Part,
+    Received,
+    Refused,
+    SaltReceived,
+)
+from headless.dialects.vocabulary import Offset
+from headless.errors import RemoteProtocolError, Submission, UnsupportedCall
+from support.arbitrary_dialects import FakeStream, ScriptedDialect, make_call, options_of, raising, run_session
+from support.clock import Clock
+from support.process import PATIENCE
+
+NEVER, WAITING = (), ("-t", "-1")
+IN, CAN_ATTACH = LoggedIn("s"), LoggedIn("s", can_attach=True)
+JOB, START, ASKED, BUSY = Part(b"job", 1), Part(b"start"), Part(b"attach"), Refused("busy")
+FINISHED = [JobFinished(1, "ok"), JobFinished(2, "ok")]
+SUBMITTED, UNKNOWN = Submission.SUBMITTED, Submission.UNKNOWN
+
+
+class End(NamedTuple):
+    code: int
+    submission: Submission
+    log: list[object]
+
+
+def end_of(
+    argv: tuple[str, ...] = NEVER,
+    submit: Any = (JOB, JOB),
+    waiter: Waiter | None = None,
+    clock: Callable[[], float] = time.monotonic,
+    **script: Any,
+) -> End:
+    """How a call with two jobs ends. What is not a method of a dialect is for `run_session`."""
+    methods = ("log_in", "answer_salt", "receive", "attach", "leave", "part_left")
+    calls: Any = {"submit": [list(submit)], **{name: script.pop(name) for name in methods if name in script}}
+    found: list[Submission] = []
+    with Waiter(clock) as own:
+        code, log = run_session(
+            waiter or own, calls, 2, argv, check=lambda call: found.append(call.verdict.submission), **script
+        )
+    return End(code, found[0], log)
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """One that goes on at each look, for the `Waiter` of a call."""
+    clock = Clock(step=0.05)
+    monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=clock))
+    return clock
+
+
+# One by one: the last job is acknowledged, `Accepted` is told, and the command that starts them has not left
+
+
+@pytest.mark.parametrize("room", [1, 1000])
+def test_what_is_due_at_the_acceptance_leaves_before_a_0(room):
+    end = end_of(receive=[[IN], [], [Accepted(), START, START]], room=room)
+    assert (end.code, end.submission) == (0, SUBMITTED)
+    assert end.log.count(START) == 2
+
+
+def test_a_command_that_the_dialect_is_due_is_given_before_a_0():
+    end = end_of(log_in=[[JOB, JOB]], submit=(START,), receive=[[IN, Accepted()]])
+    assert (end.code, end.submission, end.log.count(START)) == (0, SUBMITTED, 1)
+
+
+@pytest.mark.parametrize("argv", [NEVER, WAITING])
+def test_if_it_cannot_leave_that_is_a_1_and_nobody_knows_of_the_jobs(argv):
+    receive = [[IN], [Accepted(), Part(b"start" * 100)]]
+    end = end_of(argv, receive=receive, receipts=3, room=100, is_eager=True)
+    assert (end.code, end.submission) == (1, UNKNOWN)
+
+
+def test_what_belongs_to_a_lost_connection_is_not_made_up_for_by_another_one():
+    receive = [[CAN_ATTACH], [Accepted(), Part(b"start" * 100)], [], [CAN_ATTACH], [Attached(2, Offset())]]
+    end = end_of(receive=receive, receipts=2, room=100, is_eager=True)
+    assert (end.code, end.submission) == (1, UNKNOWN)
+
+
+def test_a_failure_that_comes_before_that_is_a_1():
+    for event in (BUSY, Ended("failed"), JobFinished(1, "failed")):
+        assert end_of(receive=[[IN], [Accepted(), START, event]], receipts=9).code == 1, event
+
+
+def test_a_dialect_that_always_has_one_more_part_makes_a_1_in_time(clock):
+    end = end_of(receive=[[IN], [Accepted()]], part_left=[[Part(b"x")]] * 100_000, clock=clock)
+    assert (end.code, end.submission) == (1, UNKNOWN)
+
+
+def test_an_end_that_the_dialect_makes_up_does_not_keep_back_what_is_due():
+    end = end_of(log_in=[[JOB, JOB]], submit=(START, Ended("ok")), receive=[[IN, Accepted()]])
+    assert (end.code, end.log.count(START)) == (0, 1)
+
+
+@pytest.mark.parametrize("argv", [NEVER, WAITING])
+def test_a_part_that_the_dialect_takes_back_half_sent_makes_a_1(monkeypatch, argv):
+    monkeypatch.setattr(
+        ScriptedDialect, "next_part", lambda dialect: None if len(dialect.log) > 30 else dialect._parts[0]
+    )
+    end = end_of(argv, log_in=[[Part(b"hello" * 100)]], room=1)
+    assert (end.code, end.submission) == (1, Submission.NOT_SUBMITTED)
+
+
+def test_a_goodbye_without_end_ends():
+    end = end_of(
+        WAITING, receive=[[IN], [Accepted(), Ended("ok"), Part(b"x")]], part_left=[[]] * 2 + [[START]] * 100_000
+    )
+    assert (end.code, end.log.count(START) < 10_000) == (0, True)
+
+
+def test_a_job_that_was_told_to_have_failed_before_the_acceptance_is_a_1_without_t():
+    assert end_of(receive=[[IN], [JobFinished(1, "failed"), Accepted()]]).code == 1
+
+
+def test_a_call_that_the_dialect_cannot_carry_after_all_is_a_1_once_the_jobs_are_accepted():
+    late = raising(UnsupportedCall("no"))
+    end = end_of(WAITING, log_in=[[JOB, JOB]], submit=(late,), receive=[[IN, Accepted()]])
+    assert (end.code, end.submission) == (1, UNKNOWN)
+
+
+def test_jobs_are_not_handed_over_twice():
+    end = end_of(receive=[[IN, JOB], [Accepted()]])
+    assert (end.code, end.log.count(JOB)) == (1, 2)
+
+
+# What no bytes have brought
+
+
+@pytest.mark.parametrize("argv", [NEVER, WAITING])
+def test_the_end_of_the_stream_proves_nothing(argv):
+    """Neither a success nor a failure: the connection may have been cut."""
+    cases: list[tuple[list[object], list[object]]] = [
+        ([], [Accepted()]),
+        ([], [Accepted(), *FINISHED, Ended("ok")]),
+        ([JobFinished(1, "ok")], [JobFinished(2, "ok"), Accepted(), Ended("ok")]),
+        ([], [BUSY]),
+        ([], [Refused("login")]),
+        ([], [Ended("failed")]),
+        ([Accepted()], [Ended("ok")]),
+        ([Accepted(), JobFinished(1, "ok")], [JobFinished(2, "ok"), Ended("ok")]),
+        ([Accepted()], [Ended("failed")]),
+    ]
+    for before, events in cases:
+        end = end_of(argv, receive=[[IN], [*before], [*events]], receipts=2)
+        is_proved = argv == NEVER and Accepted() in before
+        expected = (0, SUBMITTED) if is_proved else (1, SUBMITTED if before else UNKNOWN)
+        assert (end.code, end.submission) == expected, (before, events)
+
+
+def test_what_came_before_the_end_of_the_stream_counts():
+    """The client asks for it as soon as it has come, whatever has come behind it."""
+    assert end_of(WAITING, receive=[[IN], [Accepted(), *FINISHED, Ended("ok")]], receipts=2).code == 0
+
+
+@pytest.mark.parametrize("method", ["log_in", "submit", "part_left"])
+def test_a_dialect_that_tells_of_itself_what_the_server_has_to_say_makes_a_1(method):
+    for events in (
+        [Accepted()], [Accepted(), Ended("ok")], [Ended("ok")], [JobStarted(1)], FINISHED, [Ended("failed")], [BUSY],
+        [Refused("jobs")], [IN, Accepted()],
+    ):  # fmt: skip
+        for argv in (NEVER, WAITING):
+            script: Any = {"receive": [[IN], [], []], "part_left": [[], []]}
+            if method == "part_left":
+                script[method] = [[], [*events]]
+            elif method == "log_in":
+                script["log_in"], script["submit"] = [[*events, JOB, JOB]], ()
+            else:
+                script["submit"] = [*events, JOB, JOB]
+            end = end_of(argv, **script)
+            assert end.code == 1, (events, argv)
+            assert end.submission is not Submission.NOT_SUBMITTED or events[0] in (BUSY, Refused("jobs"), IN)
+
+
+def test_the_end_that_is_told_with_the_jobs_makes_a_1():
+    """The server reports no end, and so the author does."""
+    events = [*FINISHED, Ended("ok")]
+    assert end_of(WAITING, log_in=[[JOB, JOB]], submit=events, receive=[[IN, Accepted()]]).code == 1
+
+
+def test_a_login_that_the_dialect_grants_before_the_proof_has_left_makes_a_1():
+    """A password file would be made for a password that nobody has looked at."""
+    script: Any = {"receive": [[SaltReceived(None)]], "answer_salt": [[IN, Part(b"proof")]]}
+    end = end_of(has_secret=True, **script)
+    assert (end.code, end.submission) == (1, Submission.NOT_SUBMITTED)
+
+
+# What the last line says of the jobs
+
+
+def test_of_jobs_that_the_dialect_has_not_counted_nobody_knows():
+    for event in (
+        JobStarted(1), JobStarted(2), JobFinished(2, "ok"), Output(None, "stdout", "x"), Ended("failed"), Accepted(),
+    ):  # fmt: skip
+        end = end_of(WAITING, submit=(Part(b"jobs"),), receive=[[IN], [event], [BUSY]])
+        assert (end.code, end.submission) == (1, UNKNOWN), event
+
+
+def test_a_refusal_that_is_followed_by_a_word_of_the_jobs_is_none():
+    end = end_of(WAITING, submit=(Part(b"jobs", 2),), receive=[[IN], [Refused("jobs"), JobStarted(1)]])
+    assert (end.code, end.submission) == (1, UNKNOWN)
+
+
+# All jobs have ended, and the session has not
+
+
+ALIVE = Output(None, "stdout", "alive\n")  # which a server may go on saying
+
+
+@pytest.mark.parametrize("before", [[Accepted()], []], ids=["accepted", "one by one"])
+@pytest.mark.parametrize(("argv", "code", "seconds"), [(WAITING, 1, 30), (("-t", "10"), 3, 10), (("-t", "100"), 1, 30)])
+def test_a_session_without_an_end_is_a_1_half_a_minute_after_the_last_job_or_a_3_after_the_time_out(
+    clock, argv, code, before, seconds
+):
+    """Whatever else the server says then: that it is alive, for example."""
+    begun = clock.now
+    end = end_of(argv, receive=[[IN], [*before, *FINISHED], *[[ALIVE]] * 10_000], receipts=100_000, clock=clock)
+    assert (end.code, end.submission) == (code, SUBMITTED)
+    assert seconds < clock.now - begun < seconds + 10  # of which the way to the end of the jobs takes a few
+
+
+def test_without_t_jobs_that_have_all_ended_and_were_not_accepted_are_no_3(clock):
+    end = end_of(receive=[[IN], FINISHED, *[[ALIVE]] * 10_000], receipts=100_000, patience=1000, clock=clock)
+    assert (end.code, end.submission) == (1, SUBMITTED)
+
+
+def test_a_connection_that_is_lost_then_is_taken_up_as_ever_and_has_that_time_anew(clock):
+    def wait() -> None:
+        clock.now += 20
+
+    receive = [[CAN_ATTACH], [Accepted(), *FINISHED], [wait], [],
+               [CAN_ATTACH], [Attached(2, Offset(3))], [wait], [Ended("ok")]]  # fmt: skip
+    assert end_of(WAITING, receive=receive, receipts=[3, 9], attach=[[ASKED]] * 9, clock=clock).code == 0
+
+
+# A wrong password that the dialect calls busy
+
+
+SALT, PROOF = SaltReceived(None), Part(b"proof")
+GOOD_LOGIN: list[list[object]] = [[SALT], [IN], [Accepted(), Ended("ok")]]
+
+
+def pauses(receive: list[list[object]], has_secret: bool = True, **more: Any) -> list[float]:
+    """Those of a call that has patience, in the end."""
+    seconds: list[float] = []
+    with Waiter() as waiter, patch.object(waiter, "sleep", seconds.append):
+        script = {"log_in": [[Part(b"hello")]] * 9, "answer_salt": [[PROOF]] * 9, "receive": receive, **more}
+        end = end_of(WAITING, waiter=waiter, has_secret=has_secret, patience=1000, **script)
+    assert end.code == 0, end
+    return seconds
+
+
+@pytest.mark.parametrize("ends", [[BUSY], []], ids=["refused", "closed"])
+def test_a_proof_that_may_have_been_wrong_is_given_once_a_minute(ends):
+    seconds = pauses([[SALT], ends, [SALT], ends, *GOOD_LOGIN], receipts=[9, 9, 9] if ends else [1, 1, 9])
+    assert len(seconds) == 2
+    assert min(seconds) >= 60
+
+
+def test_so_is_a_login_by_name_with_another_dialect():
+    assert min(pauses([[BUSY], [BUSY], [IN], [Accepted(), Ended("ok")]], has_secret=False)) >= 60
+
+
+def test_what_was_refused_before_the_proof_had_left_is_tried_again_soon():
+    assert max(pauses([[BUSY], [BUSY], [BUSY], *GOOD_LOGIN])) < 1
+
+
+def test_so_is_what_is_lost_once_a_login_was_granted_but_not_what_is_refused():
+    receive: list[list[object]] = [
+               [SALT], [CAN_ATTACH], [Accepted()], [],
+               [SALT], [], [],  # closed
+               [SALT], [CAN_ATTACH], [BUSY],
+               [SALT], [BUSY],
+               [SALT], [CAN_ATTACH], [Attached(2, Offset()), Ended("ok")]]  # fmt: skip
+    lost, lost_at_the_login, busy, refused = pauses(receive, receipts=[3, 2, 9, 9, 9], attach=[[ASKED]] * 9)
+    assert max(lost, lost_at_the_login, busy) < 1
+    assert refused >= 60
+
+
+def test_an_error_behind_the_acceptance_does_not_hide_what_is_due():
+    end = end_of(receive=[[IN], [Accepted(), START, raising(RemoteProtocolError("r"))]])
+    assert (end.code, end.submission) == (1, UNKNOWN)
+
+
+# A method that never ends, where no time of the call ends it
+
+
+def never_ending() -> None:
+    while True:
+        pass
+
+
+@pytest.fixture
+def soon(monkeypatch):
+    """Methods that never end are ended soon."""
+    monkeypatch.setattr(loading, "METHOD_SECONDS", 0.1)
+    monkeypatch.setattr(connection, "_GOODBYE_SECONDS", 0.1)
+    monkeypatch.setattr(alarm, "_GRACE", 0.02)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("soon")
+def test_a_method_that_never_ends_is_ended_while_the_jobs_run():
+    begun = time.monotonic()
+    for methods in ({"receive": [[IN], [Accepted(), never_ending]]},
+                    {"leave": [[never_ending]], "receive": [[IN], [Accepted()]]}):  # fmt: skip
+        assert end_of(WAITING, receipts=2, **methods).code == 1
+    assert time.monotonic() - begun < PATIENCE
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("soon")
+def test_a_goodbye_that_never_ends_holds_up_nothing(monkeypatch):
+    """Neither a 0 nor a signal."""
+    monkeypatch.setattr(loading, "METHOD_SECONDS", 60)
+    begun = time.monotonic()
+    end = end_of(receive=[[IN], [Accepted()]], leave=[[never_ending]])
+    assert (end.code, time.monotonic() - begun < PATIENCE) == (0, True)
+
+
+# A dialect that shows all that comes
+
+
+def test_what_is_only_shown_does_not_hide_a_word_of_the_jobs_behind_a_refusal():
+    refusal = [Refused("jobs"), Received("job 1 runs"), JobStarted(1)]
+    end = end_of(WAITING, submit=(Part(b"jobs", 2),), receive=[[IN], refusal])
+    assert (end.code, end.submission) == (1, UNKNOWN)
+
+
+def test_if_the_dialect_counts_wrong_nobody_knows_what_has_left():
+    """The jobs went with the login, say, and it gives their number with a part that is none."""
+    for part in (Part(b"", 2), Part(b"x", 3), Part(b"x", -1)):
+        end = end_of(WAITING, log_in=[[Part(b"login and jobs")]], submit=(part,), receive=[[IN]])
+        assert (end.code, end.submission) == (1, UNKNOWN), part
+
+
+def test_if_nothing_has_left_the_server_has_no_jobs():
+    end = end_of(WAITING, log_in=[[Part(b"x", 3)]])
+    assert (end.code, end.submission) == (1, Submission.NOT_SUBMITTED)
+
+
+# The start has not left when -t is over
+
+
+def test_while_the_start_has_not_left_t_is_no_3(monkeypatch, clock):
+    """Nobody can say that the jobs go on."""
+    monkeypatch.setattr(FakeStream, "send_now", lambda _stream, data: 0 if data == b"start" else len(data))
+    end = end_of(("-t", "10"), receive=[[IN], [Accepted(), START]], receipts=100_000, clock=clock)
+    assert (end.code, end.submission) == (1, UNKNOWN)
+
+
+@pytest.mark.parametrize("argv", [WAITING, NEVER, ("-t", "100")], ids=str)
+def test_the_time_for_the_end_is_counted_once(clock, argv):
+    """Also if the acceptance comes late in it."""
+
+    def wait() -> None:
+        clock.now += 20
+
+    begun = clock.now
+    receive = [[IN], FINISHED, [wait, Accepted()], *[[ALIVE]] * 10_000]
+    end = end_of(argv, receive=receive, receipts=100_000, clock=clock)
+    assert (end.code, end.submission) == (0 if argv == NEVER else 1, SUBMITTED)
+    assert clock.now - begun < 40
+
+
+@pytest.mark.parametrize("heartbeat", [0, -5, 10**400], ids=["0", "-5", "too large"])
+def test_a_heartbeat_that_cannot_be_is_named(heartbeat):
+    call = Waiter()
+    dialect = type(
+        "Dialect", (ScriptedDialect,), {"script": {"receive": [[LoggedIn("s", heartbeat=heartbeat)]]}, "log": []}
+    )
+    with call, patch.object(connection, "connect", lambda *_: FakeStream(9, 1000, is_eager=True)):
+        one = Session(options_of(1), None, lambda: dialect(make_call(1)), Console(0, call), call)
+        with pytest.raises(RemoteProtocolError, match="a heartbeat that is not 1 to"):
+            one.run()

@@ -1,0 +1,111 @@
+"""Bytes <-> frames, with literal lengths: what a frame is, how it may be cut, and how long it may be."""
+
+from __future__ import annotations
+
+import pytest
+
+from headless.dialects.own.frames import FrameReader, FrameTooLong, frame
+from headless.dialects.vocabulary import MAX_CLIENT_FRAME, MAX_LOGIN_FRAME, MAX_SERVER_FRAME
+from headless.errors import RemoteProtocolError
+from support.frames import byte_by_byte, whole
+
+ABC = b"\x00\x00\x00\x03abc"
+LONG = b"\x00\x00\x01\x02" + b"x" * 258
+
+
+def payloads(reader: FrameReader, *pieces: bytes, limit: int = 4096) -> list[bytes]:
+    """Every payload that these pieces bring."""
+    found: list[bytes] = []
+    for piece in pieces:
+        reader.receive(piece)
+        found += iter(lambda: reader.next_payload(limit), None)
+    return found
+
+
+def test_the_limits_are_those_of_the_protocol():
+    assert (MAX_LOGIN_FRAME, MAX_CLIENT_FRAME, MAX_SERVER_FRAME) == (4096, 16777216, 1048576)
+
+
+def test_a_frame_is_four_bytes_of_length_and_the_payload():
+    assert frame(b"abc", 4096) == ABC
+    assert frame(b"x" * 258, 4096) == LONG
+
+
+def test_our_own_payload_may_be_as_long_as_the_limit_and_no_longer():
+    assert len(frame(b"x" * 4096, 4096)) == 4100
+    with pytest.raises(FrameTooLong, match=r"4097.*4096"):
+        frame(b"x" * 4097, 4096)
+
+
+@pytest.mark.parametrize("cut", [whole, byte_by_byte])
+def test_payloads_come_back_in_order_however_they_arrive(cut):
+    reader = FrameReader()
+    assert payloads(reader, *cut(ABC + LONG + ABC)) == [b"abc", b"x" * 258, b"abc"]
+    assert reader.unread == 0
+
+
+@pytest.mark.parametrize("length", range(1, len(ABC)))
+def test_a_partial_frame_is_no_payload_and_is_not_lost(length):
+    reader = FrameReader()
+    assert payloads(reader, ABC, ABC[:length]) == [b"abc"]
+    assert reader.unread > 0
+    assert payloads(reader, ABC[length:]) == [b"abc"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "name"),
+    [
+        (b"HTTP/1.1 400 Bad Request\r\n", "HTTP"),
+        (b"SSH-2.0-OpenSSH_9.2p1\r\n", "SSH"),
+        (b"220 mail.example ESMTP\r\n", "SMTP or FTP"),
+        (b"\x15\x03\x01\x00\x02\x02\x46", r"TLS \(-s tls://HOST:PORT speaks it\)"),
+        (b"\x16\x03\x01\x02\x00", "TLS"),
+        (b"GET / HTTP/1.1\r\n", "HTTP"),
+    ],
+)
+@pytest.mark.parametrize("limit", [MAX_LOGIN_FRAME, MAX_CLIENT_FRAME, MAX_SERVER_FRAME])
+def test_another_protocol_is_called_by_its_name(answer, name, limit):
+    with pytest.raises(RemoteProtocolError, match=f"^this is not our protocol, but looks like {name}$"):
+        payloads(FrameReader(), *byte_by_byte(answer), limit=limit)
+
+
+def test_payloads_are_given_one_at_a_time():
+    reader = FrameReader()
+    reader.receive(ABC + LONG)
+    assert reader.next_payload(4096) == b"abc"
+    assert reader.unread > 0
+    assert reader.next_payload(4096) == b"x" * 258
+    assert reader.next_payload(4096) is None
+
+
+def test_nothing_is_no_payload():
+    assert FrameReader().unread == 0
+    assert payloads(FrameReader(), b"") == []
+
+
+@pytest.mark.parametrize("limit", [1, 4096, 1048576, 16777216])
+@pytest.mark.parametrize("excess", [0, 1, 1 << 30])
+def test_a_length_beyond_the_limit_is_refused_once_its_four_bytes_are_there(limit, excess):
+    reader = FrameReader()
+    length = (limit + excess).to_bytes(4, "big")
+    assert payloads(reader, *byte_by_byte(length[:3]), limit=limit) == []
+    if excess:
+        with pytest.raises(RemoteProtocolError, match=str(limit + excess)):
+            payloads(reader, length[3:], limit=limit)
+    else:
+        assert payloads(reader, length[3:], b"x" * limit, limit=limit) == [b"x" * limit]
+
+
+@pytest.mark.parametrize(("length", "number"), [(b"\x00\x00\x00\x00", "0"), (b"\xff\xff\xff\xff", "4294967295")])
+def test_a_length_of_zero_is_refused_and_lengths_are_unsigned(length, number):
+    with pytest.raises(RemoteProtocolError, match=f" {number} "):
+        payloads(FrameReader(), length, limit=MAX_CLIENT_FRAME)
+
+
+def test_a_new_limit_holds_from_the_next_frame_on():
+    reader = FrameReader()
+    reader.receive(ABC + LONG + LONG)
+    assert reader.next_payload(3) == b"abc"
+    assert reader.next_payload(258) == b"x" * 258
+    with pytest.raises(RemoteProtocolError):
+        reader.next_payload(257)

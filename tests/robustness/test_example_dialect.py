@@ -1,0 +1,309 @@
+"""What holds for every dialect holds for one that is not ours: the example of PORTING.md against cuts, silence, signals
+and hostile bytes. The return code is what arrived, and the last line of -v says what became of the jobs."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from headless.client.console import Console
+from headless.client.loading import GuardedDialect, load
+from headless.client.password_file import KnownSecret
+from headless.client.session import Session
+from headless.options import parse
+from support.command_here import SteeredCommand
+from support.credentials import HASH
+from support.example_server import ACCEPTED, CHALLENGE, DENIED, ENDED, ExampleServer, document, log
+from support.failures import RunningProcess, WatchedPeer, letting_pass, seeing, wait
+from support.process import ENDING_SIGNALS, PATIENCE, ROOT
+from support.relay import CLIENT, RST, SERVER, Cut, Line, LineWaiter, every_cut, some_cuts
+from support.sampling import REPEAT
+from support.scripted_server import Peer
+from support.sessions import call_for, end_of
+from support.sockets import reset
+from support.usage import usage_of
+
+pytestmark = pytest.mark.slow
+
+EXAMPLE = str(ROOT / "headless" / "dialects" / "example.py")
+LOGINS = {"osuser": ("-u", "R41"), "challenge": ("-u", "R41", "-p", "secret")}
+WAITS = {"without -t": (), "-t -1": ("-t", "-1"), "-t N": ("-t", "3600")}
+PAIRS = [("osuser", "without -t"), ("osuser", "-t N"), ("challenge", "-t -1"), ("challenge", "without -t")]
+JOBS = ("-c", "print(42)", "-m", "009ABC")
+NEVER = 10**9  # the offset of a cut that is not reached
+NOT, UNKNOWN, SUBMITTED = "not submitted", "unknown", "submitted"
+
+
+# Cuts, in memory
+
+
+class Calls:
+    """Calls with these options in this process, each over a connection of its own."""
+
+    def __init__(self, listener: socket.socket, waiter: LineWaiter, login: str, wait: str) -> None:
+        self._listener = listener
+        self._waiter = waiter
+        self._secret = KnownSecret("secret", HASH.encode(), "") if login == "challenge" else None
+        host, port = listener.getsockname()
+        self._options = parse(["-s", f"{host}:{port}", *LOGINS[login], *WAITS[wait], *JOBS])
+
+    def call(self, cut: Cut) -> tuple[tuple[int, str], ExampleServer, Line]:
+        """Code and what is said of the jobs, for a call whose connection is cut there; the server, and the relay."""
+        server = ExampleServer()
+
+        def answer(data: bytes) -> bytes:
+            return b"".join(document(text) for _, text in server.answers_to(data))
+
+        self._waiter.line = None
+        self._waiter.dial = lambda: Line(self._listener.accept()[0], answer, cut)
+        dialect = GuardedDialect(load(EXAMPLE, self._waiter), call_for(self._options), self._waiter)
+        session = Session(self._options, self._secret, lambda: dialect, Console(0, self._waiter), self._waiter)
+        result = end_of(session)
+        line = self._waiter.line
+        assert line is not None
+        line.close()
+        return result, server, line
+
+
+@contextmanager
+def calling(login: str, wait: str) -> Iterator[Calls]:
+    with socket.create_server(("127.0.0.1", 0)) as listener, LineWaiter() as waiter:
+        listener.settimeout(PATIENCE)
+        yield Calls(listener, waiter, login, wait)
+
+
+def ends_of_documents(stream: bytes) -> list[int]:
+    return [match.end() for match in re.finditer(b"\0", stream)]
+
+
+def proven(cut: Cut, ends: dict[str, list[int]], login: str, wait: str) -> set[tuple[int, str]]:
+    """What a client may conclude when so many bytes of that side passed."""
+    # Before the server's first document has come. With osuser the first part hands over the jobs, if it leaves at all.
+    first = NOT if login == "challenge" or (cut.offset == 0 and not cut.is_late) else UNKNOWN
+    *before, accepted = ends[SERVER][: 2 if login == "challenge" else 1]
+    end = accepted if wait == "without -t" else ends[SERVER][-1]
+    if cut.side == CLIENT:
+        lasts = ends[CLIENT]
+        if cut.offset < lasts[0] + (not cut.is_late):
+            return {(1, first)}
+        return {(0, SUBMITTED)} if cut.offset >= lasts[-1] + (not cut.is_late) else {(1, UNKNOWN)}
+    if before and cut.offset < before[0]:
+        return {(1, NOT)}
+    if cut.offset < accepted:
+        # A client that knows of the end with the challenge does not answer it.
+        if not before:
+            return {(1, first)}
+        return {(1, UNKNOWN)} if cut.offset > before[0] or cut.is_late else {(1, UNKNOWN), (1, NOT)}
+    reached = {(0, SUBMITTED)} if cut.offset >= end else {(1, SUBMITTED)}
+    # What came just before a reset may be lost.
+    return reached | {(1, UNKNOWN)} if cut.by == RST and not cut.is_late else reached
+
+
+def assert_the_return_code_is_what_arrived(login: str, wait: str, cuts=some_cuts) -> None:
+    wrong = []
+    with calling(login, wait) as calls:
+        result, _, line = calls.call(Cut(SERVER, NEVER))
+        assert result == (0, SUBMITTED)
+        ends = {side: ends_of_documents(line.passed[side]) for side in (CLIENT, SERVER)}
+        for cut in cuts(ends):
+            result, server, _ = calls.call(cut)
+            if result not in proven(cut, ends, login, wait) or (server.has_jobs and result[1] == NOT):
+                wrong.append((cut, result, proven(cut, ends, login, wait)))
+    assert wrong == [], REPEAT
+
+
+@pytest.mark.parametrize(("login", "wait"), PAIRS)
+def test_the_return_code_is_what_arrived_wherever_the_connection_ends(login, wait):
+    assert_the_return_code_is_what_arrived(login, wait)
+
+
+@pytest.mark.large
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("login", LOGINS)
+@pytest.mark.parametrize("wait", WAITS)
+def test_the_return_code_is_what_arrived_at_every_byte(login, wait):
+    assert_the_return_code_is_what_arrived(login, wait, every_cut)
+
+
+# Faults at every stage
+
+
+def after_the_request(peer: Peer) -> None:
+    assert peer.sock.recv(65536)
+
+
+def after_the_answer(peer: WatchedPeer) -> None:
+    after_the_request(peer)
+    peer.sock.sendall(document(CHALLENGE))
+    assert peer.sock.recv(65536)
+
+
+def after_accepted(peer: WatchedPeer) -> None:
+    after_the_request(peer)
+    peer.sock.sendall(document(ACCEPTED))
+    seeing("accepted the jobs")(peer)  # a reset would take it back
+
+
+def after_a_job(peer: WatchedPeer) -> None:
+    after_accepted(peer)
+    peer.sock.sendall(document(log("print(42)")))
+    seeing("did print(42)")(peer)
+
+
+STAGES: dict[str, tuple[Callable[[WatchedPeer], None], str, str]] = {
+    "after the request": (after_the_request, "osuser", UNKNOWN),
+    "after the request with a challenge to come": (after_the_request, "challenge", NOT),
+    "after the answer": (after_the_answer, "challenge", UNKNOWN),
+    "after accepted": (after_accepted, "osuser", SUBMITTED),
+    "after a job": (after_a_job, "osuser", SUBMITTED),
+}
+# A signal may come before the dialect was asked whether it has more to send than what the server has accepted.
+AFTER_A_SIGNAL = {stage: {jobs} for stage, (_, _, jobs) in STAGES.items()} | {"after accepted": {SUBMITTED, UNKNOWN}}
+at_every_stage = pytest.mark.parametrize("stage", STAGES)
+
+
+def sending(data: bytes) -> Callable[[Peer], None]:
+    def fault(peer: Peer) -> None:
+        peer.sock.sendall(data)
+        peer.sock.settimeout(PATIENCE)
+        while peer.sock.recv(65536):
+            pass
+
+    return fault
+
+
+def line_for(stage: str, address: str, *argv: str) -> list[str]:
+    return ["-s", address, "-v", *LOGINS[STAGES[stage][1]], *JOBS, *argv]
+
+
+@pytest.fixture
+def end_of_call(command, scripted):
+    """Calls the command in this process against a server that comes to a stage and then does something: the return
+    code, what is said of the jobs, and what was written to stderr."""
+    command.secret_file()
+
+    def call(stage: str, fault: Callable[[WatchedPeer], object], *argv: str) -> tuple[int, str, str]:
+        here = SteeredCommand(command.folder)
+
+        def script(peer: Peer) -> None:
+            watched = WatchedPeer(peer, here, here.shown)
+            STAGES[stage][0](watched)
+            fault(watched)
+
+        line = line_for(stage, scripted(script).address, *argv)
+        ended = here(*line, env={**os.environ, "PLANTA_PROTOCOL": EXAMPLE})
+        return ended.returncode, ended.stdout.splitlines()[-1].rpartition("; jobs: ")[2], ended.stderr
+
+    return call
+
+
+NONSENSE = {
+    "no XML": document("hello"),
+    "an unknown document": document("<shutdown/>"),
+    "a document of the client": document('<answer answer="x"/>'),
+    "two roots": document(ENDED * 2),
+    "a NUL": b"\0",
+    "another protocol": b"HTTP/1.1 400 Bad Request\r\n\r\n\0",
+    "no end": b"<log>" + b"x" * 2_000_000,
+    "an early end": document(ENDED) + document(ACCEPTED),
+}
+
+
+@at_every_stage
+def test_a_connection_that_is_lost_is_a_1(end_of_call, stage):
+    for end in (lambda _peer: None, lambda peer: reset(peer.sock)):
+        assert end_of_call(stage, end, "-t", "-1")[:2] == (1, STAGES[stage][2])
+
+
+@pytest.mark.version("what lxml takes for a document")
+@pytest.mark.parametrize("stage", [stage for stage in STAGES if stage != "after a job"])
+def test_nonsense_is_a_1(end_of_call, stage):
+    for name, data in NONSENSE.items():
+        jobs = STAGES[stage][2]
+        if name == "an early end" and jobs == NOT:
+            jobs = UNKNOWN  # the server speaks of jobs that it should not have
+        assert end_of_call(stage, sending(data), "-t", "-1")[:2] == (1, jobs), name
+
+
+@at_every_stage
+def test_a_refusal_is_a_2_only_before_acceptance(end_of_call, stage):
+    code, jobs, stderr = end_of_call(stage, sending(document(DENIED)), "-t", "-1")
+    is_accepted = STAGES[stage][2] == SUBMITTED
+    assert (code, jobs) == ((1, SUBMITTED) if is_accepted else (2, NOT))
+    assert stderr == ("" if is_accepted else "planta_headless.py: error: the server refused the login: access denied\n")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the time of a call in this process passes by a signal")
+@at_every_stage
+def test_silence_ends_with_the_time_out_and_not_before(end_of_call, stage):
+    is_accepted = STAGES[stage][2] == SUBMITTED
+    seconds = 3600 if is_accepted else 30
+
+    def be_silent(peer: WatchedPeer) -> None:
+        peer.client.let_pass(seconds - 10)
+        assert not peer.client.is_over.wait(0.05)
+        letting_pass(10)(peer)
+
+    end = end_of_call(stage, be_silent, "-t", "3600")
+    assert end[:2] == (3 if is_accepted else 1, STAGES[stage][2])
+
+
+@at_every_stage
+def test_a_signal_is_the_end_at_every_stage(end_of_call, stage):
+    for signum in ENDING_SIGNALS:
+
+        def send_signal(peer: WatchedPeer, signum: int = signum) -> None:
+            peer.client.send_signal(signum)
+            wait(peer)
+
+        code, jobs, _ = end_of_call(stage, send_signal, "-t", "-1")
+        assert (code, jobs in AFTER_A_SIGNAL[stage]) == (-signum, True), (signum, jobs)
+
+
+# As processes
+
+
+@pytest.mark.parametrize(
+    ("signum", "stage"), list(zip(ENDING_SIGNALS, ("after a job", "after the request", "after accepted")))
+)
+def test_a_signal_ends_the_process_by_that_signal(command, scripted, signum, stage):
+    client = RunningProcess()
+    shown = command.folder / "stdout"
+
+    def script(peer: Peer) -> None:
+        STAGES[stage][0](WatchedPeer(peer, client, shown))
+        client.send_signal(signum)
+        client.wait(PATIENCE)
+
+    line = line_for(stage, scripted(script).address, "-t", "-1")
+    with (
+        shown.open("w") as stdout,
+        command.start(*line, env={**os.environ, "PLANTA_PROTOCOL": EXAMPLE}, stdout=stdout) as process,
+    ):
+        client.started.set_result(process)
+        stderr = process.communicate(timeout=PATIENCE)[1]
+        client.is_over.set()
+    assert (process.returncode, stderr) == (-signum, "")
+    assert shown.read_text().rpartition("; jobs: ")[2].strip() in AFTER_A_SIGNAL[stage]
+
+
+def test_output_without_end_does_not_fill_the_memory(scripted, monkeypatch):
+    def print_much(times: int) -> Callable[[Peer], None]:
+        def script(peer: Peer) -> None:
+            after_the_request(peer)
+            peer.sock.sendall(document(ACCEPTED))
+            for _ in range(times):
+                peer.sock.sendall(document(f"<log>{'x' * 60_000}</log>"))
+
+        return script
+
+    monkeypatch.setenv("PLANTA_PROTOCOL", EXAMPLE)
+    one, many = (
+        usage_of("-s", scripted(print_much(times)).address, "-t", "-1", *["-c", "x"] * times).peak for times in (1, 400)
+    )
+    assert many - one < 12 * 1024 * 1024

@@ -1,0 +1,121 @@
+"""The one table from an error to a return code, and to the sentence for the administrator."""
+
+from __future__ import annotations
+
+import errno
+import os
+from typing import Any
+
+import pytest
+
+from headless.client.password_creation import Taken
+from headless.client.password_file import Missing, NotPrivate
+from headless.errors import (
+    CommandFailed,
+    ConnectionLost,
+    HeadlessError,
+    Interrupted,
+    JobFailed,
+    LocalProtocolError,
+    ParameterError,
+    ProtocolError,
+    RemoteProtocolError,
+    SessionError,
+    TimedOut,
+    UnsupportedCall,
+    explain,
+    fault_of_file,
+)
+from headless.libraries import how_to_install
+from headless.server.errors import HomeError
+from headless.server.home_trust import OfAnother
+from headless.system import is_final
+
+OUR_FAULT = "why (this is a fault of the client or its dialect, not of the server)"
+CODES = [
+    (SessionError("why"), 1, "why"),
+    (JobFailed("why"), 1, "why"),
+    (RemoteProtocolError("why"), 1, "why"),
+    (CommandFailed("why"), 1, "why"),
+    (HomeError("why"), 1, "why"),
+    (OfAnother("why", 1), 1, "why"),
+    (LocalProtocolError("why"), 1, OUR_FAULT),
+    (ParameterError("why"), 2, "why"),
+    (Missing("why"), 2, "why"),
+    (NotPrivate("why", ("chmod", "go=", "f")), 2, "why: other users who need it make one first; then: chmod go= f"),
+    (Taken("f"), 2, "the password file 'f' was made by somebody else meanwhile, and left as it is"),
+    (UnsupportedCall("why"), 2, "why"),
+    (TimedOut("why"), 3, "why"),
+    (ConnectionLost("why"), 1, "why"),
+    (ValueError("why"), 1, "unforeseen: ValueError('why')"),
+    (MemoryError(), 1, "unforeseen: MemoryError()"),
+    (ImportError("why"), 1, "unforeseen: ImportError('why')"),
+    (ImportError("x.so: cannot open shared object file: Too many open files", name="etree"), 1,
+     "etree cannot be loaded now (x.so: cannot open shared object file: Too many open files)"),
+    (ModuleNotFoundError("why", name="json"), 1, "json cannot be loaded now (why)"),
+    (ImportError("x.so: No such file or directory", name="etree", path=os.path.join("lib", "lxml", "etree.so")), 2,
+     "the library lxml cannot be loaded (x.so: No such file or directory); install it with: "
+     f"{how_to_install('lxml')}"),
+    (ModuleNotFoundError("why", name="_no_sqlite3"), 2,
+     "this Python has no module _no_sqlite3 (why): use one that has it"),
+    (ImportError("why", name="lxml.etree"), 2,
+     f"the library lxml cannot be loaded (why); install it with: {how_to_install('lxml')}"),
+    (ImportError("why", name="bcrypt"), 2,
+     f"the library bcrypt cannot be loaded (why); install it with: {how_to_install('bcrypt')}"),
+    (ModuleNotFoundError("why", name="headless.client.no_such"), 2,
+     "the folder 'headless', which must stand beside the script, is not whole (why)"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("error", "code", "text"), CODES, ids=lambda value: value if isinstance(value, int) else None)
+def test_every_error_has_a_code_and_a_sentence(error: Exception, code: int, text: str) -> None:
+    assert explain(error) == (code, text)
+
+
+@pytest.mark.version("importlib")
+@pytest.mark.parametrize("number", [errno.EIO, errno.ENOENT])
+@pytest.mark.parametrize(
+    "error",
+    [ModuleNotFoundError("why", name="_no_sqlite3"), ImportError("cannot import name 'no' from 'x'", name="os")],
+)
+def test_a_module_that_cannot_be_looked_at_now_may_be_there(
+    monkeypatch: pytest.MonkeyPatch, error: ImportError, number: int
+) -> None:
+    """importlib takes each error of stat(2) for a file that is not there."""
+    stat = os.stat
+
+    def failing(path: str, **options: Any) -> os.stat_result:
+        if os.path.basename(os.fspath(path)).partition(".")[0] in ("_no_sqlite3", "no"):
+            raise OSError(number, os.strerror(number), path)
+        return stat(path, **options)
+
+    monkeypatch.setattr(os, "__path__", ["folder"], raising=False)
+    monkeypatch.setattr(os, "stat", failing)
+    code = explain(error)[0]
+    monkeypatch.undo()
+    assert code == (2 if number == errno.ENOENT else 1)
+
+
+def test_only_what_is_not_there_or_not_allowed_is_for_a_person() -> None:
+    final_ones = {
+        errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG,
+        *([errno.EINVAL] if os.name == "nt" else []),
+    }  # fmt: skip
+    assert {number for number in errno.errorcode if is_final(OSError(number, "why"))} == final_ones
+    for number in errno.errorcode:
+        code = 2 if number in final_ones or number == errno.EISDIR else 1
+        assert explain(fault_of_file("the file", OSError(number, "why"))) == (code, "the file: why"), number
+
+
+def test_a_signal_has_its_own_number() -> None:
+    assert explain(Interrupted(15)) == (-15, "ended by signal 15")
+
+
+def test_every_class_of_ours_is_in_this_table() -> None:
+    def classes(kind: type) -> set[type]:
+        return {kind}.union(*map(classes, kind.__subclasses__()))
+
+    ours = (classes(HeadlessError) | classes(ProtocolError) | classes(UnsupportedCall)) - {HeadlessError, ProtocolError}
+    assert {kind for kind in ours if kind.__module__.startswith("headless.")} == (
+        {type(error) for error, _, _ in CODES} & ours | {Interrupted}
+    )
