@@ -158,7 +158,7 @@ def _in_home(arguments: argparse.Namespace, now: float) -> Iterator[Run]:
 
 
 def _in_journal(journal: Journal, home: Home, arguments: argparse.Namespace, now: float) -> Iterator[Run]:
-    """What was accepted after the first batch that counts, whatever its date says."""
+    """What was accepted after the first session that counts, whatever its date says."""
     position = journal.start(Selection(since=now - arguments.within - _LOOK_BACK))
     while page := journal.page(Selection(user=arguments.user or ""), position, _PAGE_LENGTH):
         position = page[-1][0]
@@ -175,7 +175,7 @@ def _run(job: str, entry: Entry, home: Home, now: float) -> Run:
     if seen.state not in (QUEUED, RUNNING):  # an end that nobody saw was before it was recorded, or before now
         noticed = entry.over or (now if seen.state == UNKNOWN else None)
         at, stage = entry.ended or (noticed if seen.state != OK else None) or at, Stage.OVER
-    return Run(stage, at, seen.state, seen.message, seen.seconds, job, entry.user, entry.session)
+    return Run(stage, at, seen.state, seen.message, seen.seconds, job, entry.user, entry.session_id)
 
 
 def _is_of(job: str, entry: Entry, journal: Journal) -> bool:
@@ -183,7 +183,7 @@ def _is_of(job: str, entry: Entry, journal: Journal) -> bool:
     its code."""
     if entry.title == job:
         return True
-    return entry.title == title_of(entry.kind, job) and journal.job(entry.session, entry.job).text == job
+    return entry.title == title_of(entry.kind, job) and journal.job(entry.session_id, entry.job).text == job
 
 
 def _summary(reports: list[Report]) -> tuple[Level, str]:

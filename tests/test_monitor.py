@@ -17,7 +17,7 @@ from headless.server.journal import JobEnd
 from support.command_here import headless
 from support.homes import R41, make_home
 from support.job_server import QuickServer
-from support.journals import Record, batch, end, over
+from support.journals import Record, end, new_session, over
 from support.process import manage
 
 # Monitoring Plugins Development Guidelines, section "Performance data".
@@ -63,7 +63,7 @@ def test_a_job_that_ended_well_is_ok(home, record):
 
 def test_a_job_that_failed_since_is_critical_and_the_line_says_why(home, record):
     over(record, "S1")
-    record.accept(batch("S2"))
+    record.accept(new_session("S2"))
     record.begin("S2")
     record.finish("S2", 1, end("failed", "no | such\ntable", 3.0))
     status, text = of(home)
@@ -76,20 +76,20 @@ def test_a_job_that_never_started_is_critical(home, record):
 
 
 def test_a_job_that_waits_or_runs_is_a_warning(home, record):
-    record.accept(batch("S1"))
+    record.accept(new_session("S1"))
     status, text = of(home)
     assert (status, text.startswith("1 waits since ")) == (1, True)
 
 
 def test_a_job_that_no_server_sees_to_any_more_is_critical(home, record):
-    record.accept(batch("S1"))
+    record.accept(new_session("S1"))
     record.begin("S1")
     status, text = of(home)
     assert (status, "nobody knows how" in text) == (2, True)
 
 
 def test_a_job_whose_process_has_gone_is_not_said_to_go_on_without_a_word(home, record):
-    record.accept(batch("S1"))
+    record.accept(new_session("S1"))
     record.begin("S1")
     record._database.execute("UPDATE jobs SET started = started - 60")
     with home.lock():
@@ -99,7 +99,7 @@ def test_a_job_whose_process_has_gone_is_not_said_to_go_on_without_a_word(home, 
 
 def test_a_run_that_was_lost_counts_from_when_that_was_known_and_not_from_its_start(home, record):
     for session in ("S1", "S2"):  # at the same time
-        record.accept(batch(session))
+        record.accept(new_session(session))
         record.begin(session)
         record._database.execute("UPDATE jobs SET started = started - 7200, ended = started - 3600")
     record.finish("S2", 1, end("ok"))
@@ -112,7 +112,7 @@ def test_a_run_that_was_lost_counts_from_when_that_was_known_and_not_from_its_st
 
 def test_a_run_that_is_lost_and_that_no_server_has_recorded_yet_is_hidden_by_no_good_run_beside_it(home, record):
     for session in ("S1", "S2"):
-        record.accept(batch(session))
+        record.accept(new_session(session))
         record.begin(session)
     record._database.execute("UPDATE jobs SET started = started - 7200")
     record.finish("S2", 1, end("ok"))
@@ -124,9 +124,9 @@ def test_a_run_that_is_lost_and_that_no_server_has_recorded_yet_is_hidden_by_no_
 def test_the_order_of_the_journal_counts_and_no_clock(home, record, shift):
     def dated(session, state):
         over(record, session, state)
-        record._database.execute("UPDATE batches SET accepted = accepted + ?, over = over + ? WHERE session = ?",
+        record._database.execute("UPDATE sessions SET accepted = accepted + ?, over = over + ? WHERE session_id = ?",
                                  (shift, shift, session))  # fmt: skip
-        record._database.execute("UPDATE jobs SET started = started + ?, ended = ended + ? WHERE session = ?",
+        record._database.execute("UPDATE jobs SET started = started + ?, ended = ended + ? WHERE session_id = ?",
                                  (shift, shift, session))  # fmt: skip
 
     over(record, "S1")
@@ -149,7 +149,7 @@ def test_a_job_is_named_by_its_module_by_its_file_or_by_its_code_or_title(home, 
     long = "x = 1  # " * 20
     for session, kind, text in (("S1", "module", "009ABC"), ("S2", "py_file", "nightly/close.py"),
                                 ("S3", "py_code", "a\nb"), ("S4", "py_code", long)):  # fmt: skip
-        record.accept(batch(session, kind=kind, text=text))
+        record.accept(new_session(session, kind=kind, text=text))
         record.begin(session)
         record.finish(session, 1, end("ok"))
     ended_well = ("009ABC", "nightly/close.py", "a", "a\nb", long, long[:60].rstrip())

@@ -147,7 +147,7 @@ def test_1_when_the_server_refuses_for_reasons_of_its_own(here, scripted, reason
 
 
 @pytest.mark.parametrize("reason", ["busy", "protocol"])
-def test_1_when_the_server_refuses_the_batch_for_reasons_of_its_own(here, scripted, reason):
+def test_1_when_the_server_refuses_the_session_for_reasons_of_its_own(here, scripted, reason):
     done = run(here, scripted(answering_jobs(f'<refused reason="{reason}"/>')))
     assert_failed(done, 1, NOT_SUBMITTED)
 

@@ -20,8 +20,8 @@ class Call(Value):
 
     `login` is OSUSER or CHALLENGE, `user` the PLANTA user (always given for CHALLENGE), `os_user` the name of the
     operating system's user who runs the client ("" for CHALLENGE). `random` has RANDOM_BYTES bytes, new for each
-    connection. `key` names the batch: it is the same on every connection of one call of the command, and no other call
-    has it. Unless `is_traced`, nobody is shown what is sent and received, and a dialect need not prepare it.
+    connection. `key` names the session: it is the same on every connection of one call of the command, and no other
+    call has it. Unless `is_traced`, nobody is shown what is sent and received, and a dialect need not prepare it.
     """
 
     client: str
@@ -40,7 +40,7 @@ class Call(Value):
 class Part(Value):
     """Bytes that the server can act upon only when it has them all.
 
-    `jobs` is how many jobs of the batch the server has, and may run, once this part has left; what would be more than
+    `jobs` is how many jobs of the session the server has, and may run, once this part has left; what would be more than
     there are is not sent. `shown` is what the user
     sees of it at -vv: text without anything that proves a password.
     """
@@ -73,9 +73,9 @@ class SaltReceived(Event):
 class LoggedIn(Event):
     """The session may begin. `session` names it for people. `heartbeat`: seconds within which the server promises to
     send something, None if it does not promise that. `is_proved`: the server has proved that it knows the password.
-    `can_attach`: the dialect has the command `attach`, and the server takes the same key for the same batch. `journal`
-    names the record in which it looks the key up, "" if the dialect has no name for it: if a later connection is told
-    another name, the jobs are not handed over again."""
+    `can_attach`: the dialect has the command `attach`, and the server takes the same key for the same session.
+    `journal` names the record in which it looks the key up, "" if the dialect has no name for it: if a later connection
+    is told another name, the jobs are not handed over again."""
 
     session: str
     heartbeat: int | None = None
@@ -85,15 +85,15 @@ class LoggedIn(Event):
 
 
 class Accepted(Event):
-    """The server has recorded the whole batch: it will run, whether or not anybody waits, once all has left that the
-    dialect wants to send. `session` is what `attach` needs: the one that the batch has, which another connection may
+    """The server has recorded the whole session: it will run, whether or not anybody waits, once all has left that the
+    dialect wants to send. `session` is what `attach` needs: the one that the session has, which another connection may
     have begun."""
 
     session: str = ""
 
 
 class Attached(Event):
-    """The server goes on to tell of a batch of `jobs` jobs, from this offset on. What comes before has ended well,
+    """The server goes on to tell of a session of `jobs` jobs, from this offset on. What comes before has ended well,
     unless the client has heard otherwise."""
 
     jobs: int
@@ -101,7 +101,7 @@ class Attached(Event):
 
 
 class JobStarted(Event):
-    """Optional. Jobs are counted from 1, in the order of the batch."""
+    """Optional. Jobs are counted from 1, in the order of the session."""
 
     job: int
 
@@ -133,8 +133,8 @@ class Ended(Event):
 
 
 class Cancelled(Event):
-    """The batch will not run on. `state` is what it was before: "queued", so that nothing of it has run, "running", or
-    "over": then nothing was cancelled."""
+    """The session will not run on. `state` is what it was before: "queued", so that nothing of it has run, "running",
+    or "over": then nothing was cancelled."""
 
     state: str
 

@@ -42,18 +42,18 @@ PROTOCOL = "protocol"
 BUSY = "busy"
 SESSION = "session"
 
-# How far a batch has come, where it is not one of the ends above
+# How far a session has come, where it is not one of the ends above
 QUEUED = "queued"
 RUNNING = "running"
 OVER = "over"
 
 # Limits
 MAX_NAME_LENGTH = 256  # characters
-MAX_JOBS = 10_000  # of one batch
+MAX_JOBS = 10_000  # of one session
 MAX_LOGIN_FRAME = 4096  # bytes, in both directions, up to and including `welcome`
 MAX_SERVER_FRAME = 1024 * 1024  # bytes, after `welcome`
-MAX_CLIENT_FRAME = 16 * 1024 * 1024  # bytes, after `welcome`: a batch is one frame
-KEY_BYTES = 16  # of randomness in the key of a batch, at least
+MAX_CLIENT_FRAME = 16 * 1024 * 1024  # bytes, after `welcome`: a session is one frame
+KEY_BYTES = 16  # of randomness in the key of a session, at least
 TITLE_LENGTH = 60  # characters of a job's code that are shown and logged
 
 
@@ -113,15 +113,16 @@ class Value:
 
 
 class Job(Value):
-    """One job of a batch: its kind (MODULE, PY_FILE or PY_CODE) and the ID, the path or the code that belongs to it."""
+    """One job of a session: its kind (MODULE, PY_FILE or PY_CODE) and the ID, the path or the code that belongs to
+    it."""
 
     kind: str
     text: str
 
 
 class Offset(Value):
-    """How far somebody has heard of a batch: `job` is the first job whose end is not known, `stdout` and `stderr` count
-    the characters of its output that are."""
+    """How far somebody has heard of a session: `job` is the first job whose end is not known, `stdout` and `stderr`
+    count the characters of its output that are."""
 
     job: int = 1
     stdout: int = 0

@@ -184,7 +184,7 @@ class _Rehearsal:
         code of the command, or the negative number of a signal."""
         with closing(self._home.database()) as database:
             (first, *_) = Journal(database).entries(Selection())
-        waiting = options.replace(command=WAIT, session=first.session, jobs=(), timeout=NO_TIMEOUT)
+        waiting = options.replace(command=WAIT, session=first.session_id, jobs=(), timeout=NO_TIMEOUT)
         code = call.run_within(self._waiter, waiting)
         if code < 0:
             return code

@@ -10,13 +10,13 @@ What is where. An import leads down this list or stays on a line, never up.
     requests.py                            what a client that is logged in asks for
     authentication.py, throttle.py         whether the client is who it says it is
     peer.py                                who owns a connection, as the kernel knows it
-    entrance.py, keys.py                   which batches come in; who waits for whom
+    entrance.py, keys.py                   which sessions come in; who waits for whom
     heartbeat.py                           signs of life for a session that waits
     link.py                                one connection: whole messages in and out
     admission.py                           how many connections and bytes come in
-    reporter.py                            what a client is told of its batch
+    reporter.py                            what a client is told of its session
     followed_output.py, tail.py            output that grows, for all who follow it
-    batch_queue.py, batch.py               which batch runs when; how far one has come
+    queue.py, session.py               which session runs when; how far one has come
     retention.py                           what is pruned, and when
     listing.py, appearance.py              what `jobs` shows, and how a job looks there
     stored_output.py                       output that is stored, for people
@@ -34,7 +34,7 @@ What is where. An import leads down this list or stays on a line, never up.
     home.py, home_trust.py, home_lock.py   the folder of a server, whose it is, its lock
     database.py                            the database file and its version
     accounts.py, account_limits.py         who may log in, and run what
-    journal.py                             the tables and the queries of batches and jobs
+    journal.py                             the tables and the queries of sessions and jobs
     settings.py                            what can be chosen, and the limits
     errors.py                              errors that pass from one file to another
 """

@@ -21,7 +21,7 @@ class Limits(NamedTuple):
     modules         IDs, and patterns with `*`, which stands for any characters; None is every module
     folders         paths below the folder for files, without `.` and `..`, with `/` between; None is every file
     code            whether it may send code, which can do what any file and module can do
-    one_at_a_time   whether a batch is refused as long as one with the same jobs waits or runs
+    one_at_a_time   whether a session is refused as long as one with the same jobs waits or runs
     """
 
     modules: tuple[str, ...] | None = None

@@ -54,7 +54,7 @@ class Account(NamedTuple):
 
     @property
     def is_one_at_a_time(self) -> bool:
-        """Whether a batch is refused as long as one with the same jobs waits or runs."""
+        """Whether a session is refused as long as one with the same jobs waits or runs."""
         return self.limits is not None and self.limits.one_at_a_time
 
     def needs_path(self, job: Job) -> bool:

@@ -46,7 +46,7 @@ def appearance(home: Home, entry: Entry) -> Appearance:
     if entry.state != RUNNING:
         return Appearance(entry.state, _seconds(entry), None, entry.message)
     try:
-        pid = running_pid(str(home.output(entry.session, entry.job, "shim").with_suffix("")))
+        pid = running_pid(str(home.output(entry.session_id, entry.job, "shim").with_suffix("")))
     except OSError:  # of this record; the list is whole without it
         pid = None
     if pid is not None:
@@ -74,13 +74,13 @@ def line(entry: Entry, now: Appearance, columns: Widths) -> str:
     times = f"{_local(entry.accepted)}  {_local(entry.started)}  {_duration(now.seconds):>10}"
     what = f"{user:{columns.user}}  {entry.kind:7}  {title:{columns.title}}"
     job = f"{entry.job:{columns.job}}"
-    return f"{entry.session}  {job}  {now.state:11}  {times}  {what}  {escape_control_chars(now.message)}".rstrip()
+    return f"{entry.session_id}  {job}  {now.state:11}  {times}  {what}  {escape_control_chars(now.message)}".rstrip()
 
 
 def fields(entry: Entry, now: Appearance) -> dict[str, object]:
     """The job as JSON has it."""
     return {
-        "session": entry.session,
+        "session": entry.session_id,
         "job": entry.job,
         "user": entry.user,
         "kind": entry.kind,

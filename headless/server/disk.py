@@ -1,6 +1,6 @@
 """The disk that the home is on: how much of it is left, and what is set aside so that the journal can go on.
 
-Jobs and whoever else uses the disk can fill it. Then no more batches are accepted, output is no longer stored, and
+Jobs and whoever else uses the disk can fill it. Then no more sessions are accepted, output is no longer stored, and
 the journal uses what was set aside: the ends of the jobs that run have to be recorded.
 """
 
@@ -21,7 +21,7 @@ _JOURNAL_FACTOR = 2  # what is accepted is written to the log of the database, a
 
 
 class Disk:
-    """The disk of one home. `floor` is what accepted batches leave free, in bytes."""
+    """The disk of one home. `floor` is what accepted sessions leave free, in bytes."""
 
     def __init__(self, folder: Path, floor: int) -> None:
         self._folder = folder
@@ -31,7 +31,7 @@ class Disk:
         self._looked = float("-inf")
 
     def check_room(self, size: int) -> None:
-        """Raises Busy if a batch of so many bytes has no room, OSError if nobody knows."""
+        """Raises Busy if a session of so many bytes has no room, OSError if nobody knows."""
         self._known_room = self.free() - self._floor
         self._looked = time.monotonic()
         if self._known_room < _JOURNAL_FACTOR * size:

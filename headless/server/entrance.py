@@ -1,4 +1,4 @@
-"""What a batch must be before it is recorded: runnable, allowed, and with room for it on the disk.
+"""What a session must be before it is recorded: runnable, allowed, and with room for it on the disk.
 
 Here is what is checked, in threads and with a time limit. What a job is, jobs.py says, and what an account may run
 accounts.py. How the caller is told is in session.py.
@@ -14,23 +14,23 @@ from headless.server.disk import Disk
 from headless.server.errors import Busy
 from headless.server.home import Home
 from headless.server.jobs import check_scripts
-from headless.server.journal import SubmittedBatch
+from headless.server.journal import SubmittedSession
 from headless.server.threads import Overloaded, Threads
 
-_SECONDS = 5.0  # for the files of one batch
+_SECONDS = 5.0  # for the files of one session
 _THREADS, _BACKLOG = 2, 500
 _FEW = 100  # jobs that may be looked at in the event loop, if no file has to be
 
 
 class Entrance:
-    """Checks the batches of one server."""
+    """Checks the sessions of one server."""
 
     def __init__(self, home: Home, disk: Disk) -> None:
         self._home = home
         self._disk = disk
         self._threads = Threads("looking for scripts", _THREADS, _BACKLOG)
 
-    async def check(self, account: Account, submitted: SubmittedBatch) -> None:
+    async def check(self, account: Account, submitted: SubmittedSession) -> None:
         """Raises JobRefused, Busy."""
         if len(submitted.jobs) <= _FEW and all(job.kind == PY_CODE for job in submitted.jobs):
             check_scripts(self._home, account, submitted.jobs, _SECONDS)  # which looks for no file then
@@ -43,7 +43,7 @@ class Entrance:
         except OSError as error:
             raise Busy(f"the disk of the server cannot be read: {error.strerror or error}") from None
         except Overloaded:
-            raise Busy("too many batches are being looked at") from None
+            raise Busy("too many sessions are being looked at") from None
 
     def _check(self, account: Account, jobs: tuple[Job, ...]) -> None:
         """Raises JobRefused, Busy, TimeoutError, OSError."""

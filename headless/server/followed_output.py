@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from headless.dialects.vocabulary import RUNNING, STDERR, STDOUT, Offset
-from headless.server.batch import Batch
 from headless.server.home import Home
+from headless.server.session import Session
 from headless.server.tail import Marks, Piece, Tail, read_piece
 from headless.server.threads import Overloaded, Threads
 
@@ -35,8 +35,8 @@ class _JobOutput:
     """What one job prints. `sizes` is how much of each stream there was at the last of so many `looks`, in bytes; that
     is final once it `is_complete`, whatever a child of the job still adds."""
 
-    def __init__(self, batch: Batch, number: int, paths: dict[str, Path]) -> None:
-        self._batch = batch
+    def __init__(self, session: Session, number: int, paths: dict[str, Path]) -> None:
+        self._session = session
         self._number = number
         self.paths = paths
         self.sizes = dict.fromkeys(paths, 0)
@@ -49,7 +49,7 @@ class _JobOutput:
     @property
     def is_over(self) -> bool:
         """Whether the job is."""
-        return self._batch.progress(self._number).state != RUNNING
+        return self._session.progress(self._number).state != RUNNING
 
     def set_sizes(self, sizes: list[int]) -> None:
         """Wakes the followers if something has come."""
@@ -57,12 +57,12 @@ class _JobOutput:
         found = dict(zip(self.paths, sizes))
         if found != self.sizes:
             self.sizes = found
-            self._batch.wake()
+            self._session.wake()
 
     def fail(self, error: OSError) -> None:
         """It cannot be looked at, which ends the connections of the followers."""
         self.error = error
-        self._batch.wake()
+        self._session.wake()
 
 
 class Follower:
@@ -138,11 +138,11 @@ class FollowedOutput:
         self._polling: asyncio.Future[None] | None = None
 
     @contextmanager
-    def follow(self, batch: Batch, offset: Offset) -> Iterator[Follower]:
+    def follow(self, session: Session, offset: Offset) -> Iterator[Follower]:
         """A follower from this place on. The output is looked at as long as the block runs."""
-        key = (batch.session, offset.job)
+        key = (session.session_id, offset.job)
         if key not in self._followed:
-            self._followed[key] = _JobOutput(batch, offset.job, self._paths(*key))
+            self._followed[key] = _JobOutput(session, offset.job, self._paths(*key))
         output = self._followed[key]
         output.followers += 1
         if self._polling is None or self._polling.done():
@@ -180,13 +180,13 @@ class FollowedOutput:
         characters, position = await self._call(self._counter, self._marks.before, path, skipped)
         return Tail(position, skipped - characters)
 
-    async def count(self, session: str, number: int) -> list[int]:
+    async def count(self, session_id: str, number: int) -> list[int]:
         """How many characters of each stream of this job there are. Raises OSError, Overloaded."""
-        paths = self._paths(session, number).values()
+        paths = self._paths(session_id, number).values()
         return [(await self._call(self._counter, self._marks.before, path, float("inf")))[0] for path in paths]
 
-    def _paths(self, session: str, number: int) -> dict[str, Path]:
-        return {stream: self._home.output(session, number, stream) for stream in STREAMS}
+    def _paths(self, session_id: str, number: int) -> dict[str, Path]:
+        return {stream: self._home.output(session_id, number, stream) for stream in STREAMS}
 
     async def _complete(self, output: _JobOutput) -> None:
         (sizes,) = await self._call(self._readers, _sizes, [output.paths])

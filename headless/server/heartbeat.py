@@ -1,7 +1,7 @@
-"""The heartbeat of a session that waits for its batch: a timer, and no task, for thousands may wait.
+"""The heartbeat of a session that waits for its session: a timer, and no task, for thousands may wait.
 
-Here is what happens while nothing comes, and when a message takes too long. How the server is alive while a batch runs
-is in reporter.py.
+Here is what happens while nothing comes, and when a message takes too long. How the server is alive while a session
+runs is in reporter.py.
 """
 
 from __future__ import annotations

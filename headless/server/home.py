@@ -81,9 +81,9 @@ class Home:
         status = os.stat(self.folder)
         return f"{status.st_dev}-{status.st_ino}"
 
-    def output(self, session: str, job: int, suffix: str) -> Path:
+    def output(self, session_id: str, job: int, suffix: str) -> Path:
         """Where a job's `stdout`, `stderr` or `py` (its code) is stored. The first job has the number 1."""
-        return self.folder / "output" / session / f"{job}.{suffix}"
+        return self.folder / "output" / session_id / f"{job}.{suffix}"
 
     def outputs(self) -> list[Path]:
         """The folders with stored output, each of one session. What no session can be called is none. Raises

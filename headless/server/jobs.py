@@ -1,7 +1,7 @@
 """One job: whether it can be run, what runs, and what its end means.
 
 What touches a disk runs in threads. Whoever shows output reads it from the files in which it is stored, so a slow
-reader does not slow the job down. Which job runs when is in batch_queue.py, and how a process is started and ended in
+reader does not slow the job down. Which job runs when is in queue.py, and how a process is started and ended in
 process.py and the files that it names.
 """
 
@@ -55,11 +55,11 @@ class JobRefused(Exception):
     """There is no such module or file, or the account may not run it. The text is for the caller."""
 
 
-def script_of(home: Home, session: str, number: int, job: Job) -> Path:
+def script_of(home: Home, session_id: str, number: int, job: Job) -> Path:
     """The script that the job runs; for code, where `Jobs.start` puts it. Raises JobRefused if there is none, or if
     others could have changed it, OSError if that cannot be known now."""
     if job.kind == PY_CODE:
-        return home.output(session, number, "py")
+        return home.output(session_id, number, "py")
     if job.kind == MODULE:
         if not MODULE_ID.fullmatch(job.text):
             raise JobRefused(f"{job.text!r} is not the ID of a module")
@@ -150,10 +150,10 @@ class Jobs:
         """Whether the home was replaced: whatever runs is no longer for this server to end."""
         return bool(self._home.held.replaced)
 
-    async def start(self, session: str, user: str, number: int, job: Job) -> Process:
-        """Raises JobRefused if the script has gone since the batch was accepted. Raises OSError or Overloaded
+    async def start(self, session_id: str, user: str, number: int, job: Job) -> Process:
+        """Raises JobRefused if the script has gone since the session was accepted. Raises OSError or Overloaded
         if the job cannot be started now: then nothing has run."""
-        spec = await self._threads.call(self._prepare, session, user, number, job)
+        spec = await self._threads.call(self._prepare, session_id, user, number, job)
         return await self._processes.start(spec)
 
     async def path_of(self, job: Job) -> str:
@@ -164,11 +164,11 @@ class Jobs:
         except JobRefused:
             return ""
 
-    async def find(self, session: str, number: int) -> Process | NotStarted | None:
+    async def find(self, session_id: str, number: int) -> Process | NotStarted | None:
         """What has become of a job that an earlier server was about to start; None: nobody knows. Raises OSError."""
-        return await self._processes.find(self._output(session, number))
+        return await self._processes.find(self._output(session_id, number))
 
-    async def end_of(self, session: str, number: int, end: ProcessEnd | None) -> JobEnd:
+    async def end_of(self, session_id: str, number: int, end: ProcessEnd | None) -> JobEnd:
         """What the end of its process means. Raises OSError if the reason for that cannot be read now."""
         if end is None:
             return JobEnd(INTERRUPTED, REASON_OF_LOSS)
@@ -177,37 +177,37 @@ class Jobs:
         if end.was_asked:
             state, message = INTERRUPTED, "it was ended from outside"
         elif end.status:
-            last_line = await self._threads.call(_last_line, self._home.output(session, number, STDERR))
+            last_line = await self._threads.call(_last_line, self._home.output(session_id, number, STDERR))
             state, message = FAILED, last_line or _describe(end.status)
         return JobEnd(state, message, end.ended, end.seconds, exit_status, signum)
 
-    async def forget(self, session: str, number: int) -> None:
+    async def forget(self, session_id: str, number: int) -> None:
         """The end of the job is in the journal: what only served to find it again may go."""
-        await self._threads.call(_remove, self._home.output(session, number, "shim"))
+        await self._threads.call(_remove, self._home.output(session_id, number, "shim"))
 
-    def _output(self, session: str, number: int) -> str:
-        return str(self._home.output(session, number, "")).rstrip(".")
+    def _output(self, session_id: str, number: int) -> str:
+        return str(self._home.output(session_id, number, "")).rstrip(".")
 
-    def _prepare(self, session: str, user: str, number: int, job: Job) -> ProcessSpec:
+    def _prepare(self, session_id: str, user: str, number: int, job: Job) -> ProcessSpec:
         """Raises OSError, JobRefused."""
         self._home.check_held()  # whoever has it now may be about to start the same job
-        script = script_of(self._home, session, number, job)
-        self._home.output(session, number, "").parent.mkdir(mode=0o700, exist_ok=True)
+        script = script_of(self._home, session_id, number, job)
+        self._home.output(session_id, number, "").parent.mkdir(mode=0o700, exist_ok=True)
         if job.kind == PY_CODE:
             _written(script, job.text)
         settings = self._settings
         if settings.dry_run:
-            script = _written(self._home.output(session, number, "dry.py"), _DRY_RUN.format(str(script)))
+            script = _written(self._home.output(session_id, number, "dry.py"), _DRY_RUN.format(str(script)))
         places = [settings.import_from, str(self._home.py)]
         environment = {
             **_environment(),
             "PYTHONPATH": os.pathsep.join(filter(None, places)),
             "PLANTA_HOME_ID": self.home_id,
-            "PLANTA_SESSION": session,
+            "PLANTA_SESSION": session_id,
             "PLANTA_USER": user,
             "PLANTA_JOB": str(number),
         }
-        output = self._output(session, number)
+        output = self._output(session_id, number)
         limits = settings.output_limit, settings.disk_floor
         return ProcessSpec(str(script), str(self._home.py), output, environment, *limits, self.home_id)
 

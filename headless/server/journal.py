@@ -1,6 +1,6 @@
-"""The journal: which batches were accepted, and what became of their jobs. Its tables and its queries.
+"""The journal: which sessions were accepted, and what became of their jobs. Its tables and its queries.
 
-A batch has not started, or one of its jobs is running, or it is over. There is no moment between two jobs, so that
+A session has not started, or one of its jobs is running, or it is over. There is no moment between two jobs, so that
 after a crash it is always clear what may still run. Who writes here is in store.py, which also says when what is
 written is on disk; how the journal is shown is in listing.py. What jobs print is not in the database: home.py says
 where it is.
@@ -24,13 +24,13 @@ STATES = (QUEUED, RUNNING, OK, FAILED, SKIPPED, INTERRUPTED, CANCELLED)
 
 CALENDAR = "calendar"  # the fact that says how late it is at least, in seconds since the epoch
 
-# A batch belongs to the number of an account; the name is for people. A key is the client's: the same one from the same
-# account is the same batch. A digest is of the jobs.
+# A session belongs to the number of an account; the name is for people. A key is the client's: the same one from the
+# same account is the same session. A digest is of the jobs.
 SCHEMA = (
     """
-    CREATE TABLE batches (
+    CREATE TABLE sessions (
         number INTEGER PRIMARY KEY AUTOINCREMENT,
-        session TEXT NOT NULL UNIQUE,
+        session_id TEXT NOT NULL UNIQUE,
         account INTEGER NOT NULL,
         user TEXT NOT NULL,
         accepted REAL NOT NULL,
@@ -41,7 +41,7 @@ SCHEMA = (
     """,
     """
     CREATE TABLE jobs (
-        session TEXT NOT NULL REFERENCES batches (session),
+        session_id TEXT NOT NULL REFERENCES sessions (session_id),
         job INTEGER NOT NULL,
         kind TEXT NOT NULL,
         title TEXT NOT NULL,
@@ -53,21 +53,21 @@ SCHEMA = (
         signal INTEGER,
         message TEXT NOT NULL DEFAULT '',
         text TEXT NOT NULL,  -- the last one: it may be large, and is seldom read
-        PRIMARY KEY (session, job)
+        PRIMARY KEY (session_id, job)
     )
     """,
     # What is not over is found, and what did not end well, without looking at all the rest.
-    "CREATE INDEX batches_over ON batches (over)",
-    "CREATE INDEX batches_of_account ON batches (account)",
-    "CREATE INDEX batches_of_user ON batches (user)",
-    "CREATE UNIQUE INDEX batches_of_key ON batches (account, key) WHERE key IS NOT NULL",
+    "CREATE INDEX sessions_over ON sessions (over)",
+    "CREATE INDEX sessions_of_account ON sessions (account)",
+    "CREATE INDEX sessions_of_user ON sessions (user)",
+    "CREATE UNIQUE INDEX sessions_of_key ON sessions (account, key) WHERE key IS NOT NULL",
     "CREATE INDEX jobs_not_ok ON jobs (state) WHERE state NOT IN ('ok', 'skipped')",
     """
     CREATE TABLE cancellations (
-        session TEXT NOT NULL,
+        session_id TEXT NOT NULL,
         job INTEGER NOT NULL,
         requester TEXT NOT NULL,
-        PRIMARY KEY (session, job)
+        PRIMARY KEY (session_id, job)
     )
     """,
     "CREATE TABLE facts (name TEXT PRIMARY KEY, value TEXT NOT NULL)",
@@ -81,22 +81,22 @@ class JobTaken(Exception):
     """Another server of the same home has begun or ended this job: nothing has been written."""
 
 
-class SubmittedBatch(NamedTuple):
+class SubmittedSession(NamedTuple):
     """The jobs that one session has submitted, in the order in which they run, and the client's key for them, if it has
     made one. `account` is the number of the account."""
 
-    session: str
+    session_id: str
     account: int
     user: str
     jobs: tuple[Job, ...]
     key: str | None = None
 
 
-class AcceptedBatch(NamedTuple):
-    """A batch of the journal that is not over. `running` is the number of the job that runs, 0 if none has started, and
-    `started` when it was, in seconds since the epoch."""
+class AcceptedSession(NamedTuple):
+    """A session of the journal that is not over. `running` is the number of the job that runs, 0 if none has started,
+    and `started` when it was, in seconds since the epoch."""
 
-    session: str
+    session_id: str
     account: int
     user: str
     job_count: int
@@ -104,11 +104,11 @@ class AcceptedBatch(NamedTuple):
     started: float | None = None
 
 
-class KnownBatch(NamedTuple):
-    """What the journal has of a batch: the first of its jobs that has not ended well, or the last one. Of that job its
-    state, the message, and whether it has ever run."""
+class KnownSession(NamedTuple):
+    """What the journal has of a session: the first of its jobs that has not ended well, or the last one. Of that job
+    its state, the message, and whether it has ever run."""
 
-    session: str
+    session_id: str
     account: int
     user: str
     is_over: bool
@@ -119,12 +119,12 @@ class KnownBatch(NamedTuple):
     has_run: bool
 
 
-class BatchEntry(NamedTuple):
-    """A batch in one line: the first of its jobs that has not ended well, or the last one. `number` grows with time,
+class SessionEntry(NamedTuple):
+    """A session in one line: the first of its jobs that has not ended well, or the last one. `number` grows with time,
     `accepted` is in seconds since the epoch."""
 
     number: int
-    session: str
+    session_id: str
     state: str
     accepted: float
     job: int
@@ -162,9 +162,9 @@ class JobStart(NamedTuple):
 
 class Entry(NamedTuple):
     """One job of the journal. Times are seconds since the epoch, None for what has not happened, or nobody saw. `over`
-    is when the end of its batch was recorded."""
+    is when the end of its session was recorded."""
 
-    session: str
+    session_id: str
     job: int
     user: str
     kind: str
@@ -185,7 +185,7 @@ class Selection(NamedTuple):
     """Which jobs are asked for; "", None and 0 are all. `since` is the time of acceptance, in seconds since the
     epoch."""
 
-    session: str = ""
+    session_id: str = ""
     user: str = ""
     state: str = ""
     since: float | None = None
@@ -193,7 +193,7 @@ class Selection(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Where a job stands in the journal: the number of its batch, and its row among the jobs. Both grow with time."""
+    """Where a job stands in the journal: the number of its session, and its row among the jobs. Both grow with time."""
 
     number: int
     row: int
@@ -214,7 +214,7 @@ class Counts(NamedTuple):
 class Cancellation(NamedTuple):
     """Somebody wants this job, or with 0 every job of this session, not to run on."""
 
-    session: str
+    session_id: str
     job: int
     requester: str
 
@@ -226,39 +226,39 @@ def initialize(database: sqlite3.Connection) -> None:
 
 class Journal:
     """The journal of one database. No method begins or ends a transaction. Every one may raise sqlite3.Error. The first
-    job of a batch has the number 1."""
+    job of a session has the number 1."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
 
-    # What happens to a batch
+    # What happens to a session
 
-    def accept(self, batch: SubmittedBatch) -> None:
-        """Records the batch as queued."""
+    def accept(self, session: SubmittedSession) -> None:
+        """Records the session as queued."""
         self._database.execute(
-            "INSERT INTO batches (session, account, user, accepted, key, digest) VALUES (?, ?, ?, ?, ?, ?)",
-            (batch.session, batch.account, batch.user, time.time(), batch.key, digest_of(batch.jobs)),
+            "INSERT INTO sessions (session_id, account, user, accepted, key, digest) VALUES (?, ?, ?, ?, ?, ?)",
+            (session.session_id, session.account, session.user, time.time(), session.key, digest_of(session.jobs)),
         )
         self._database.executemany(
-            "INSERT INTO jobs (session, job, kind, text, title, state) VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO jobs (session_id, job, kind, text, title, state) VALUES (?, ?, ?, ?, ?, ?)",
             [
-                (batch.session, number, job.kind, job.text, title_of(job.kind, job.text), QUEUED)
-                for number, job in enumerate(batch.jobs, 1)
+                (session.session_id, number, job.kind, job.text, title_of(job.kind, job.text), QUEUED)
+                for number, job in enumerate(session.jobs, 1)
             ],
         )
 
-    def withdraw(self, session: str) -> None:
-        """Forgets a batch that nobody was told of."""
-        for table in ("jobs", "batches"):
-            self._database.execute(f"DELETE FROM {table} WHERE session = ?", (session,))
+    def withdraw(self, session_id: str) -> None:
+        """Forgets a session that nobody was told of."""
+        for table in ("jobs", "sessions"):
+            self._database.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))
 
-    def begin(self, session: str, job: int, start: JobStart) -> JobEnd | None:
-        """The job runs. If its account may not run it, it has failed: this end is returned, and the batch is over.
+    def begin(self, session_id: str, job: int, start: JobStart) -> JobEnd | None:
+        """The job runs. If its account may not run it, it has failed: this end is returned, and the session is over.
         Raises JobTaken."""
         account, kind, text, state, started, message = self._database.execute(
             "SELECT account, kind, CASE kind WHEN ? THEN '' ELSE text END, state, started, message"
-            " FROM jobs JOIN batches USING (session) WHERE session = ? AND job = ?",
-            (PY_CODE, session, job),
+            " FROM jobs JOIN sessions USING (session_id) WHERE session_id = ? AND job = ?",
+            (PY_CODE, session_id, job),
         ).fetchone()
         if state == FAILED and started is None:  # by an attempt that has reached the disk, although it seemed to fail
             return JobEnd(state, message)
@@ -266,95 +266,99 @@ class Journal:
             raise JobTaken
         refusal = start.refuse(account, Job(kind, text))
         if refusal:
-            return self._refuse(session, job, f"not started: {refusal}")
+            return self._refuse(session_id, job, f"not started: {refusal}")
         now = time.time()
         start.own.add(now)
         self._database.execute(
-            "UPDATE jobs SET state = ?, started = ? WHERE session = ? AND job = ?", (RUNNING, now, session, job)
+            "UPDATE jobs SET state = ?, started = ? WHERE session_id = ? AND job = ?", (RUNNING, now, session_id, job)
         )
         return None
 
-    def finish(self, session: str, job: int, end: JobEnd, next_start: JobStart) -> JobEnd | None:
+    def finish(self, session_id: str, job: int, end: JobEnd, next_start: JobStart) -> JobEnd | None:
         """The job has ended. Only after OK the next one runs. If its account may not run that, this is the end of the
         next one, and returned. Raises JobTaken."""
         changed = self._database.execute(
             "UPDATE jobs SET state = ?, message = ?, ended = ?, seconds = ?, exit_status = ?, signal = ?"
-            " WHERE session = ? AND job = ? AND state IN (?, ?, ?)",
-            (*end, session, job, QUEUED, RUNNING, end.state),
+            " WHERE session_id = ? AND job = ? AND state IN (?, ?, ?)",
+            (*end, session_id, job, QUEUED, RUNNING, end.state),
         )
         if not changed.rowcount:
             raise JobTaken
-        if end.state == OK and self._has_job(session, job + 1):
-            return self.begin(session, job + 1, next_start)
-        self._end_batch(session)
+        if end.state == OK and self._has_job(session_id, job + 1):
+            return self.begin(session_id, job + 1, next_start)
+        self._end_session(session_id)
         return None
 
-    def unfinished(self) -> list[AcceptedBatch]:
-        """The batches that are not over, in their order."""
-        # The + keeps SQLite from looking at all jobs of a batch: few of all jobs run, and an index has those.
+    def unfinished(self) -> list[AcceptedSession]:
+        """The sessions that are not over, in their order."""
+        # The + keeps SQLite from looking at all jobs of a session: few of all jobs run, and an index has those.
         rows = self._database.execute(
-            "SELECT session, account, user, (SELECT max(job) FROM jobs WHERE session = batches.session),"
-            " CASE state WHEN ? THEN job ELSE 0 END, started FROM batches JOIN jobs USING (session)"
+            "SELECT session_id, account, user, (SELECT max(job) FROM jobs WHERE session_id = sessions.session_id),"
+            " CASE state WHEN ? THEN job ELSE 0 END, started FROM sessions JOIN jobs USING (session_id)"
             " WHERE over IS NULL AND state IN (?, ?) AND job = coalesce((SELECT job FROM jobs AS running"
-            f" WHERE +session = batches.session AND state = ? AND {_NOT_OK}), 1) ORDER BY number",
+            f" WHERE +session_id = sessions.session_id AND state = ? AND {_NOT_OK}), 1) ORDER BY number",
             (RUNNING, RUNNING, QUEUED, RUNNING),
         )
-        return [AcceptedBatch(*row) for row in rows]
+        return [AcceptedSession(*row) for row in rows]
 
     def of_key(self, account: int, key: str) -> tuple[str, bytes] | None:
-        """Session and digest of the batch that this account has submitted with this key."""
+        """Session and digest of the session that this account has submitted with this key."""
         row = self._database.execute(
-            "SELECT session, digest FROM batches WHERE account = ? AND key = ?", (account, key)
+            "SELECT session_id, digest FROM sessions WHERE account = ? AND key = ?", (account, key)
         )
         found: tuple[str, bytes] | None = row.fetchone()
         return found
 
     def unfinished_like(self, account: int, digest: bytes) -> str | None:
-        """The session of a batch of this account that has these jobs and is not over."""
+        """The session of a session of this account that has these jobs and is not over."""
         row = self._database.execute(
-            "SELECT session FROM batches WHERE over IS NULL AND account = ? AND digest = ? ORDER BY number LIMIT 1",
+            "SELECT session_id FROM sessions WHERE over IS NULL AND account = ? AND digest = ? ORDER BY number LIMIT 1",
             (account, digest),
         ).fetchone()
         return None if row is None else str(row[0])
 
-    def known(self, session: str) -> KnownBatch | None:
+    def known(self, session_id: str) -> KnownSession | None:
         """What is recorded of this session."""
         row = self._database.execute(
-            "SELECT account, user, over IS NOT NULL, (SELECT max(job) FROM jobs WHERE session = batches.session) AS"
-            " last, job, state, message, state = ? OR started IS NOT NULL FROM batches JOIN jobs USING (session)"
-            " WHERE session = ? AND (state != ? OR job = last) ORDER BY job LIMIT 1",
-            (OK, session, OK),
+            "SELECT account, user, over IS NOT NULL, (SELECT max(job) FROM jobs WHERE session_id = sessions.session_id)"
+            " AS last, job, state, message, state = ? OR started IS NOT NULL FROM sessions JOIN jobs USING (session_id)"
+            " WHERE session_id = ? AND (state != ? OR job = last) ORDER BY job LIMIT 1",
+            (OK, session_id, OK),
         ).fetchone()
         if row is None:
             return None
         account, user, is_over, job_count, job, state, message, has_run = row
-        return KnownBatch(session, account, user, bool(is_over), job_count, job, state, message, bool(has_run))
+        return KnownSession(session_id, account, user, bool(is_over), job_count, job, state, message, bool(has_run))
 
     def unfinished_count(self, account: int) -> int:
-        """How many batches of this account are not over."""
+        """How many sessions of this account are not over."""
         (count,) = self._database.execute(
-            "SELECT count(*) FROM batches WHERE over IS NULL AND account = ?", (account,)
+            "SELECT count(*) FROM sessions WHERE over IS NULL AND account = ?", (account,)
         ).fetchone()
         return int(count)
 
-    def batches_of(self, account: int, count: int, after: int, most: int) -> list[BatchEntry]:
-        """The account's batches, the oldest first: those that are not over, and the last so many of the others. At most
-        `most` of those with a number behind `after`."""
+    def sessions_of(self, account: int, count: int, after: int, most: int) -> list[SessionEntry]:
+        """The account's sessions, the oldest first: those that are not over, and the last so many of the others. At
+        most `most` of those with a number behind `after`."""
         rows = self._database.execute(
-            "WITH chosen AS (SELECT number, session, accepted FROM batches WHERE account = ? AND over IS NULL UNION"
-            " SELECT * FROM (SELECT number, session, accepted FROM batches WHERE account = ? AND over IS NOT NULL"
-            " ORDER BY number DESC LIMIT ?)), telling AS (SELECT number, session, accepted, coalesce((SELECT min(job)"
-            " FROM jobs WHERE session = chosen.session AND state != ?), (SELECT max(job) FROM jobs WHERE session ="
-            " chosen.session)) AS job FROM chosen WHERE number > ? ORDER BY number LIMIT ?) SELECT number, session,"
-            " state, accepted, job, (SELECT max(job) FROM jobs WHERE session = telling.session), title FROM telling"
-            " JOIN jobs USING (session, job) ORDER BY number",
+            "WITH chosen AS ("
+            " SELECT number, session_id, accepted FROM sessions WHERE account = ? AND over IS NULL"
+            " UNION SELECT * FROM (SELECT number, session_id, accepted FROM sessions WHERE account = ?"
+            " AND over IS NOT NULL ORDER BY number DESC LIMIT ?)),"
+            " shown AS (SELECT number, session_id, accepted, coalesce("
+            " (SELECT min(job) FROM jobs WHERE session_id = chosen.session_id AND state != ?),"
+            " (SELECT max(job) FROM jobs WHERE session_id = chosen.session_id)) AS job"
+            " FROM chosen WHERE number > ? ORDER BY number LIMIT ?)"
+            " SELECT number, session_id, state, accepted, job,"
+            " (SELECT max(job) FROM jobs WHERE session_id = shown.session_id), title"
+            " FROM shown JOIN jobs USING (session_id, job) ORDER BY number",
             (account, account, count, OK, after, most),
         )
-        return [BatchEntry(*row) for row in rows]
+        return [SessionEntry(*row) for row in rows]
 
-    def job(self, session: str, job: int) -> Job:
+    def job(self, session_id: str, job: int) -> Job:
         """What this job is."""
-        row = self._database.execute("SELECT kind, text FROM jobs WHERE session = ? AND job = ?", (session, job))
+        row = self._database.execute("SELECT kind, text FROM jobs WHERE session_id = ? AND job = ?", (session_id, job))
         return Job(*row.fetchone())
 
     # What people ask for
@@ -374,8 +378,8 @@ class Journal:
         start = BEGINNING
         if selection.since is not None:
             row = self._database.execute(
-                "SELECT number, jobs.rowid - 1 FROM batches JOIN jobs USING (session)"
-                " WHERE number = (SELECT min(number) FROM batches WHERE accepted >= ?) AND job = 1",
+                "SELECT number, jobs.rowid - 1 FROM sessions JOIN jobs USING (session_id)"
+                " WHERE number = (SELECT min(number) FROM sessions WHERE accepted >= ?) AND job = 1",
                 (selection.since,),
             ).fetchone()
             start = Position(*row) if row else Position(self.newest() + 1, 0)
@@ -391,7 +395,7 @@ class Journal:
         conditions: list[str] = ["number >= ?", "jobs.rowid > ?"]
         values: list[object] = [*after]
         for condition, value in (
-            ("session = ?", selection.session or None),
+            ("session_id = ?", selection.session_id or None),
             ("job = ?", selection.job or None),
             ("user = ?", selection.user or None),
             (_condition_on(selection.state), selection.state or None),
@@ -400,15 +404,15 @@ class Journal:
             if value is not None:
                 conditions.append(condition)
                 values.append(value)
-        is_all_of_few = selection.session or (selection.user and selection.state in (OK, SKIPPED))
+        is_all_of_few = selection.session_id or (selection.user and selection.state in (OK, SKIPPED))
         if selection.state and not is_all_of_few:
-            tables, order = "jobs CROSS JOIN batches", f"jobs.rowid {direction}"
+            tables, order = "jobs CROSS JOIN sessions", f"jobs.rowid {direction}"
         else:
-            tables, order = "batches CROSS JOIN jobs", f"number {direction}, job {direction}"
+            tables, order = "sessions CROSS JOIN jobs", f"number {direction}, job {direction}"
         return self._database.execute(
-            "SELECT number, jobs.rowid, session, job, user, kind, title, state, accepted, started, ended, seconds,"
-            f" exit_status, signal, message, key, over FROM {tables} USING (session) WHERE {' AND '.join(conditions)}"
-            f" ORDER BY {order} LIMIT ? OFFSET ?",
+            "SELECT number, jobs.rowid, session_id, job, user, kind, title, state, accepted, started, ended, seconds,"
+            f" exit_status, signal, message, key, over FROM"
+            f" {tables} USING (session_id) WHERE {' AND '.join(conditions)} ORDER BY {order} LIMIT ? OFFSET ?",
             (*values, count, offset),
         )
 
@@ -416,16 +420,16 @@ class Journal:
         """The states of the jobs that wait or run, by session and job, the oldest first. The state that is asked for
         does not matter."""
         rows = self._database.execute(
-            "SELECT session, job, state FROM jobs CROSS JOIN batches USING (session)"
+            "SELECT session_id, job, state FROM jobs CROSS JOIN sessions USING (session_id)"
             f" WHERE {_NOT_OK} AND state IN (?, ?)"
-            " AND ? IN ('', session) AND ? IN ('', user) AND (? IS NULL OR accepted >= ?) ORDER BY jobs.rowid",
-            (QUEUED, RUNNING, selection.session, selection.user, selection.since, selection.since),
+            " AND ? IN ('', session_id) AND ? IN ('', user) AND (? IS NULL OR accepted >= ?) ORDER BY jobs.rowid",
+            (QUEUED, RUNNING, selection.session_id, selection.user, selection.since, selection.since),
         )
-        return {(session, job): state for session, job, state in rows}
+        return {(session_id, job): state for session_id, job, state in rows}
 
     def newest(self) -> int:
-        """The number of the batch that was accepted last; 0 if there is none."""
-        (number,) = self._database.execute("SELECT coalesce(max(number), 0) FROM batches").fetchone()
+        """The number of the session that was accepted last; 0 if there is none."""
+        (number,) = self._database.execute("SELECT coalesce(max(number), 0) FROM sessions").fetchone()
         return int(number)
 
     def version(self) -> int:
@@ -437,14 +441,15 @@ class Journal:
         """How much waits and runs, and how much is known since this time not to have ended well."""
 
         def number_of(state: str, condition: str = "1", *values: float) -> int:
-            query = f"SELECT count(*) FROM jobs JOIN batches USING (session) WHERE {_NOT_OK} AND state = ?"
+            query = f"SELECT count(*) FROM jobs JOIN sessions USING (session_id) WHERE {_NOT_OK} AND state = ?"
             (number,) = self._database.execute(f"{query} AND {condition}", (state, *values)).fetchone()
             return int(number)
 
-        # A batch is over when its failure is recorded, which for an end that nobody saw is the one known time.
+        # A session is over when its failure is recorded, which for an end that nobody saw is the one known time.
         failed = sum(number_of(state, "over >= ?", since) for state in (FAILED, INTERRUPTED))
         (oldest,) = self._database.execute(
-            f"SELECT min(accepted) FROM jobs JOIN batches USING (session) WHERE {_NOT_OK} AND state = ? AND job = 1",
+            f"SELECT min(accepted) FROM jobs JOIN sessions USING (session_id) WHERE {_NOT_OK} AND state = ?"
+            " AND job = 1",
             (QUEUED,),
         ).fetchone()
         return Counts(number_of(QUEUED), number_of(RUNNING), failed, oldest)
@@ -458,9 +463,9 @@ class Journal:
         """What has been requested and not been seen to."""
         return [Cancellation(*row) for row in self._database.execute("SELECT * FROM cancellations")]
 
-    def drop_cancellation(self, session: str, job: int) -> None:
+    def drop_cancellation(self, session_id: str, job: int) -> None:
         """It has been seen to."""
-        self._database.execute("DELETE FROM cancellations WHERE session = ? AND job = ?", (session, job))
+        self._database.execute("DELETE FROM cancellations WHERE session_id = ? AND job = ?", (session_id, job))
 
     # Retention, and what a server leaves to the next one
 
@@ -468,19 +473,21 @@ class Journal:
         """Removes at most so many of the sessions that were over before this time (seconds since the epoch). Returns
         their names."""
         rows = self._database.execute(
-            "SELECT session FROM batches WHERE over < ? ORDER BY over LIMIT ?", (before, count)
+            "SELECT session_id FROM sessions WHERE over < ? ORDER BY over LIMIT ?", (before, count)
         ).fetchall()
-        for table in ("jobs", "batches", "cancellations"):
-            self._database.executemany(f"DELETE FROM {table} WHERE session = ?", rows)
-        return [session for (session,) in rows]
+        for table in ("jobs", "sessions", "cancellations"):
+            self._database.executemany(f"DELETE FROM {table} WHERE session_id = ?", rows)
+        return [session_id for (session_id,) in rows]
 
     def last_acceptance(self) -> float | None:
-        """When the newest batch was accepted, in seconds since the epoch."""
-        row = self._database.execute("SELECT accepted FROM batches ORDER BY number DESC LIMIT 1").fetchone()
+        """When the newest session was accepted, in seconds since the epoch."""
+        row = self._database.execute("SELECT accepted FROM sessions ORDER BY number DESC LIMIT 1").fetchone()
         return None if row is None else float(row[0])
 
-    def has_session(self, session: str) -> bool:
-        return self._database.execute("SELECT 1 FROM batches WHERE session = ?", (session,)).fetchone() is not None
+    def has_session(self, session_id: str) -> bool:
+        return (
+            self._database.execute("SELECT 1 FROM sessions WHERE session_id = ?", (session_id,)).fetchone() is not None
+        )
 
     @property
     def name(self) -> str:
@@ -495,27 +502,29 @@ class Journal:
     def set_fact(self, name: str, value: str) -> None:
         self._database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
-    def _has_job(self, session: str, job: int) -> bool:
-        found = self._database.execute("SELECT 1 FROM jobs WHERE session = ? AND job = ?", (session, job))
+    def _has_job(self, session_id: str, job: int) -> bool:
+        found = self._database.execute("SELECT 1 FROM jobs WHERE session_id = ? AND job = ?", (session_id, job))
         return found.fetchone() is not None
 
-    def _refuse(self, session: str, job: int, reason: str) -> JobEnd:
-        """The job has failed without a start, and so the batch is over."""
+    def _refuse(self, session_id: str, job: int, reason: str) -> JobEnd:
+        """The job has failed without a start, and so the session is over."""
         self._database.execute(
-            "UPDATE jobs SET state = ?, message = ?, started = NULL WHERE session = ? AND job = ?",
-            (FAILED, reason, session, job),
+            "UPDATE jobs SET state = ?, message = ?, started = NULL WHERE session_id = ? AND job = ?",
+            (FAILED, reason, session_id, job),
         )
-        self._end_batch(session)
+        self._end_session(session_id)
         return JobEnd(FAILED, reason)
 
-    def _end_batch(self, session: str) -> None:
-        """What waits is skipped, and the batch is over."""
-        self._database.execute("UPDATE jobs SET state = ? WHERE session = ? AND state = ?", (SKIPPED, session, QUEUED))
+    def _end_session(self, session_id: str) -> None:
+        """What waits is skipped, and the session is over."""
+        self._database.execute(
+            "UPDATE jobs SET state = ? WHERE session_id = ? AND state = ?", (SKIPPED, session_id, QUEUED)
+        )
         # A clock that was late for a while must not make it look old: the calendar is never ahead of the true time.
         self._database.execute(
-            "UPDATE batches SET over = max(?, coalesce((SELECT CAST(value AS REAL) FROM facts WHERE name = ?), 0))"
-            " WHERE session = ?",
-            (time.time(), CALENDAR, session),
+            "UPDATE sessions SET over = max(?, coalesce((SELECT CAST(value AS REAL) FROM facts WHERE name = ?), 0))"
+            " WHERE session_id = ?",
+            (time.time(), CALENDAR, session_id),
         )
 
 

@@ -1,6 +1,6 @@
-"""The keys of batches: whoever comes with the same key waits until the first one has its answer.
+"""The keys of sessions: whoever comes with the same key waits until the first one has its answer.
 
-Here is the waiting. Which batch a key belongs to is in journal.py.
+Here is the waiting. Which session a key belongs to is in journal.py.
 """
 
 from __future__ import annotations

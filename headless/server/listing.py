@@ -37,9 +37,9 @@ class Listing:
         self._as_json = as_json
         self._widths = Widths()
         self._version = 0  # of the journal when it was last looked at
-        self._newest = 0  # the number of the last batch that has been looked at
+        self._newest = 0  # the number of the last session that has been looked at
         self._unfinished: dict[tuple[str, int], str] = {}  # the states that have been seen
-        self._output = NewLines(home, selection.session) if selection.session and not as_json else None
+        self._output = NewLines(home, selection.session_id) if selection.session_id and not as_json else None
 
     def show(self, last: int | None) -> None:
         """Shows the jobs that are there, or the last so many. Raises OSError, sqlite3.Error."""
@@ -51,7 +51,7 @@ class Listing:
 
     def follow(self) -> None:
         """Goes on showing: until the session is over, or for ever. Raises OSError, sqlite3.Error."""
-        while self._unfinished or not self._selection.session:
+        while self._unfinished or not self._selection.session_id:
             sys.stdout.flush()
             time.sleep(_POLL_SECONDS)
             try:
@@ -88,7 +88,7 @@ class Listing:
         self._newest = newest
 
     def _pages(self, selection: Selection, after: Position, newest: int) -> Iterator[list[Entry]]:
-        """A few jobs at a time, up to the batch with this number. Between two pages, no read holds up the database: a
+        """A few jobs at a time, up to the session with this number. Between two pages, no read holds up the database: a
         reader may be slow."""
         while page := self._journal.page(selection, after, _PAGE_LENGTH):
             yield [entry for position, entry in page if position.number <= newest]
@@ -103,24 +103,24 @@ class Listing:
         for entry in entries:
             is_over = entry.state not in (QUEUED, RUNNING)
             if is_over:
-                self._unfinished.pop((entry.session, entry.job), None)
+                self._unfinished.pop((entry.session_id, entry.job), None)
             else:
-                self._unfinished[entry.session, entry.job] = entry.state
+                self._unfinished[entry.session_id, entry.job] = entry.state
             if self._selection.state in ("", entry.state):
                 self._show_entry(entry)
                 self._show_output(entry.job, is_over)
 
     def _show_entry(self, entry: Entry) -> None:
         now = appearance.appearance(self._home, entry)
-        lost = missing(self._home, entry) if self._selection.session else []
+        lost = missing(self._home, entry) if self._selection.session_id else []
         if not self._as_json:
             print(appearance.line(entry, now, self._widths))
             for path in lost:
                 print(f"  {entry.job} {path.suffix[1:]} is not there: {escape_control_chars(str(path))}")
             return
         sys.stdout.write(json.dumps(appearance.fields(entry, now)).removesuffix("}"))
-        for stream in STREAMS if self._selection.session else ():
-            path = self._home.output(entry.session, entry.job, stream)
+        for stream in STREAMS if self._selection.session_id else ():
+            path = self._home.output(entry.session_id, entry.job, stream)
             sys.stdout.write(f', "{stream}": ')
             _write_json(None if path in lost else pieces(path))
         print("}")

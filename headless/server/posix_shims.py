@@ -233,8 +233,8 @@ def _is_alive(process: Identity) -> bool:
 def _left(output: str, record: Record | None, home: str) -> Iterator[Identity]:
     """The processes of the job: its own, those of its session, and those that have its name in their environment. A
     copy of the home has jobs of the same names."""
-    session, number = Path(output).parts[-2:]
-    name = {f"PLANTA_HOME_ID={home}".encode(), f"PLANTA_SESSION={session}".encode(), f"PLANTA_JOB={number}".encode()}
+    session_id, number = Path(output).parts[-2:]
+    name = {f"PLANTA_HOME_ID={home}".encode(), f"PLANTA_SESSION={session_id}".encode(), f"PLANTA_JOB={number}".encode()}
     job = None if record is None else record.job
     if job is not None and shim.start_time(job.pid) not in (0, job.start):
         job = None  # its number is that of another process by now

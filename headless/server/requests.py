@@ -41,16 +41,16 @@ from headless.dialects.vocabulary import (
 from headless.server.accounts import Account
 from headless.server.admission import Admission
 from headless.server.authentication import Authenticator
-from headless.server.batch import Batch
-from headless.server.batch_queue import BatchQueue
 from headless.server.entrance import Entrance
 from headless.server.errors import Busy, Refusal, UnknownSession
 from headless.server.heartbeat import Heartbeat
 from headless.server.jobs import JobRefused
-from headless.server.journal import BatchEntry, SubmittedBatch
+from headless.server.journal import SessionEntry, SubmittedSession
 from headless.server.keys import Keys
 from headless.server.link import Link, cancel
+from headless.server.queue import SessionQueue
 from headless.server.reporter import Reporter
+from headless.server.session import Session
 from headless.server.settings import Settings
 from headless.server.store import AccountChanged, KeyTaken, SameJobs, Store, StoreUnavailable
 from headless.terminal import escape_control_chars
@@ -71,7 +71,7 @@ class Parts(NamedTuple):
     admission: Admission
     authenticator: Authenticator
     entrance: Entrance
-    queue: BatchQueue
+    queue: SessionQueue
     reporter: Reporter
     store: Store
     keys: Keys
@@ -85,24 +85,24 @@ class Requests:
         self._parts = parts
         self._account = account
 
-    async def answer(self, session: str, request: Message | ConnectionClosed) -> None:
-        """Returns when the last message is sent, or the client has left. `session` is the name of the batch, if this is
-        one.
+    async def answer(self, session_id: str, request: Message | ConnectionClosed) -> None:
+        """Returns when the last message is sent, or the client has left. `session` is the name of the session, if this
+        is one.
 
         The account is looked at again: a connection may have waited for long since the login. Raises AccountChanged,
         Refusal, Busy, StoreUnavailable, StoreUncertain, ClientLeft, ProtocolError, OSError.
         """
         if isinstance(request, Jobs):
             account = self._account
-            submitted = SubmittedBatch(session, account.number, account.user, request.jobs, request.key)
+            submitted = SubmittedSession(session_id, account.number, account.user, request.jobs, request.key)
             has_key = request.key is not None
             del request  # it may be large, and this goes on as long as the jobs do
             with self._link.in_doubt(*_NOTHING_RECORDED):
-                batch = await self._accept(submitted)
+                session = await self._accept(submitted)
             del submitted
             self._link.release()
-            await self._link.send(Accepted(batch.session if has_key else None))
-            await self._follow(batch, Offset())
+            await self._link.send(Accepted(session.session_id if has_key else None))
+            await self._follow(session, Offset())
         elif isinstance(request, Attach):
             await self._attach(request)
         elif isinstance(request, Cancel):
@@ -111,31 +111,31 @@ class Requests:
             await self._list()
 
     async def _attach(self, request: Attach) -> None:
-        batch = await self._while_alive(self._find(request.session))
+        session = await self._while_alive(self._find(request.session))
         if request.job is None or request.stdout is None or request.stderr is None:
-            offset = await self._while_alive(self._parts.reporter.now(batch))
+            offset = await self._while_alive(self._parts.reporter.now(session))
         else:
             offset = Offset(request.job, request.stdout, request.stderr)
-        _check_offset(batch, offset)
-        log.info("%s: attached to session %s, from job %d on", self._link.name, batch.session, offset.job)
-        await self._link.send(Attached(batch.job_count, offset.job, offset.stdout, offset.stderr))
-        await self._follow(batch, offset)
+        _check_offset(session, offset)
+        log.info("%s: attached to session %s, from job %d on", self._link.name, session.session_id, offset.job)
+        await self._link.send(Attached(session.job_count, offset.job, offset.stdout, offset.stderr))
+        await self._follow(session, offset)
 
-    async def _find(self, session: str) -> Batch:
+    async def _find(self, session_id: str) -> Session:
         """Raises Refusal, Busy, AccountChanged, StoreUnavailable."""
         await self._parts.store.check(self._account)
         try:
-            return await self._parts.queue.find(self._account.number, session)
+            return await self._parts.queue.find(self._account.number, session_id)
         except UnknownSession:
             raise Refusal(
-                SESSION, f"the account {self._account.user} has no session {session!r} on this server"
+                SESSION, f"the account {self._account.user} has no session {session_id!r} on this server"
             ) from None
 
-    async def _cancel(self, session: str) -> None:
-        batch = await self._while_alive(self._find(session))
+    async def _cancel(self, session_id: str) -> None:
+        session = await self._while_alive(self._find(session_id))
         with self._link.in_doubt(*_NOTHING_RECORDED):
-            state = await self._while_alive(self._parts.queue.cancel(self._account, batch))
-        log.info("%s: session %s cancelled, it was %s", self._link.name, escape_control_chars(session), state)
+            state = await self._while_alive(self._parts.queue.cancel(self._account, session))
+        log.info("%s: session %s cancelled, it was %s", self._link.name, escape_control_chars(session_id), state)
         await self._link.send(Cancelled(state))
 
     async def _list(self) -> None:
@@ -145,17 +145,19 @@ class Requests:
             for entry in entries:
                 title = replace_invalid_xml_chars(entry.title)
                 accepted = datetime.fromtimestamp(entry.accepted, timezone.utc).isoformat(timespec="milliseconds")
-                await self._link.send(Listed(entry.session, entry.state, accepted, entry.job, entry.job_count, title))
+                await self._link.send(
+                    Listed(entry.session_id, entry.state, accepted, entry.job, entry.job_count, title)
+                )
                 await asyncio.sleep(0)  # a list may be long, and others have a turn in between
         await self._link.send(Ended(OK))
 
-    async def _entries(self, after: int) -> list[BatchEntry]:
+    async def _entries(self, after: int) -> list[SessionEntry]:
         """Some of one list of the account at a time: those of others do not wait for all of them, and what a slow
         client does not take is not held."""
         async with self._parts.keys.hold(self._account.number, "sessions"):
-            return await self._parts.store.batches_of(self._account, _LISTED, after, _LISTED_AT_ONCE)
+            return await self._parts.store.sessions_of(self._account, _LISTED, after, _LISTED_AT_ONCE)
 
-    async def _accept(self, submitted: SubmittedBatch) -> Batch:
+    async def _accept(self, submitted: SubmittedSession) -> Session:
         """Raises Refusal, Busy, AccountChanged or StoreUnavailable, with nothing recorded and nothing run;
         StoreUncertain."""
         check_not_stopping(self._parts.queue)
@@ -169,26 +171,26 @@ class Requests:
         except SameJobs as error:
             raise Busy(f"the session {error} of this account has the same jobs, and is not over") from None
         except sqlite3.Error as error:
-            log.exception("session %s: cannot be recorded", submitted.session)
+            log.exception("session %s: cannot be recorded", submitted.session_id)
             raise Busy(f"the server cannot record the jobs: {error}") from None
 
-    async def _known(self, submitted: SubmittedBatch) -> Batch | None:
-        """The batch, if it has been submitted before. What it needed then need not be there any more."""
+    async def _known(self, submitted: SubmittedSession) -> Session | None:
+        """The session, if it has been submitted before. What it needed then need not be there any more."""
         key = submitted.key
-        session = await self._parts.store.of_key(self._account, key, submitted.jobs) if key else None
-        if session is not None:
+        session_id = await self._parts.store.of_key(self._account, key, submitted.jobs) if key else None
+        if session_id is not None:
             with suppress(UnknownSession):  # it has been pruned just now
-                return await self._parts.queue.find(submitted.account, session)
+                return await self._parts.queue.find(submitted.account, session_id)
         return None
 
-    async def _accept_new(self, submitted: SubmittedBatch) -> Batch:
+    async def _accept_new(self, submitted: SubmittedSession) -> Session:
         await self._parts.entrance.check(self._account, submitted)
         check_not_stopping(self._parts.queue)
         return await self._parts.queue.accept(self._account, submitted)
 
-    async def _follow(self, batch: Batch, offset: Offset) -> None:
-        """Reports what becomes of the batch, until that is known or the client leaves. The jobs go on either way."""
-        reporting = asyncio.ensure_future(self._report(batch, offset))
+    async def _follow(self, session: Session, offset: Offset) -> None:
+        """Reports what becomes of the session, until that is known or the client leaves. The jobs go on either way."""
+        reporting = asyncio.ensure_future(self._report(session, offset))
         receiving = asyncio.ensure_future(self._link.receive())
         try:
             await asyncio.wait({reporting, receiving}, return_when=asyncio.FIRST_COMPLETED)
@@ -197,10 +199,10 @@ class Requests:
                     ended.result()
         finally:
             await cancel(reporting, receiving)
-        log.info("%s: the client %s", self._link.name, "was told the end" if batch.is_over else "has left")
+        log.info("%s: the client %s", self._link.name, "was told the end" if session.is_over else "has left")
 
-    async def _report(self, batch: Batch, offset: Offset) -> None:
-        async for message in self._parts.reporter.report(batch, offset):
+    async def _report(self, session: Session, offset: Offset) -> None:
+        async for message in self._parts.reporter.report(session, offset):
             await self._send(message)
 
     async def _while_alive(self, work: Awaitable[_T]) -> _T:
@@ -215,18 +217,18 @@ class Requests:
             await self._link.send(message)
 
 
-def _check_offset(batch: Batch, offset: Offset) -> None:
+def _check_offset(session: Session, offset: Offset) -> None:
     """Raises Refusal for a place that nobody can have been told of."""
-    if offset.job > batch.job_count + 1:
+    if offset.job > session.job_count + 1:
         raise Refusal(PROTOCOL, f"there is no job {offset.job} in this session")
-    if offset.job > 1 and batch.progress(offset.job - 1).state in (QUEUED, RUNNING):
+    if offset.job > 1 and session.progress(offset.job - 1).state in (QUEUED, RUNNING):
         raise Refusal(PROTOCOL, f"the jobs before job {offset.job} are not over")
-    has_run = offset.job <= batch.job_count and batch.progress(offset.job).has_run
+    has_run = offset.job <= session.job_count and session.progress(offset.job).has_run
     if (offset.stdout or offset.stderr) and not has_run:
         raise Refusal(PROTOCOL, f"job {offset.job} has printed nothing")
 
 
-def check_not_stopping(queue: BatchQueue) -> None:
+def check_not_stopping(queue: SessionQueue) -> None:
     """Raises Refusal."""
     if queue.is_stopping:
         raise Refusal(BUSY, "the server is stopping")

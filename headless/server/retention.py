@@ -76,9 +76,9 @@ class Retention:
     async def _prune(self, before: float) -> None:
         """Removes sessions that were over before that. Raises OSError, StoreUnavailable, Overloaded."""
         while sessions := await self._store.prune(before, _AT_ONCE):
-            for session in sessions:
-                log.info("session %s: pruned, it was over for %g days", session, self._days)
-            folders = [self._home.output(session, 1, "").parent for session in sessions]
+            for session_id in sessions:
+                log.info("session %s: pruned, it was over for %g days", session_id, self._days)
+            folders = [self._home.output(session_id, 1, "").parent for session_id in sessions]
             await self._threads.call(_remove, folders)
             await asyncio.sleep(_PAUSE_SECONDS)
 

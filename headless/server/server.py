@@ -17,7 +17,7 @@ from headless.dialects.own.messages import Refused
 from headless.dialects.vocabulary import BUSY
 from headless.server.admission import Admission
 from headless.server.authentication import Authenticator
-from headless.server.batch_queue import BatchQueue
+from headless.server.connection import Connection
 from headless.server.disk import Disk
 from headless.server.entrance import Entrance
 from headless.server.errors import Busy
@@ -27,10 +27,10 @@ from headless.server.jobs import Jobs
 from headless.server.keys import Keys
 from headless.server.link import LINGER_SECONDS, Link
 from headless.server.listener import listen
+from headless.server.queue import SessionQueue
 from headless.server.reporter import Reporter
 from headless.server.requests import Parts
 from headless.server.retention import Retention
-from headless.server.session import Session
 from headless.server.settings import Settings
 from headless.server.shims import Shims
 from headless.server.store import Store, StoreUnavailable
@@ -57,7 +57,7 @@ class Server:
         self._files = Threads("the files of jobs", _FILE_THREADS, _FILE_BACKLOG)
         self._admission = Admission(settings)
         started = Shims(self._files, home.identity, ends_unwanted=settings.end_jobs)
-        self._queue = BatchQueue(self._store, Jobs(home, started, self._files, settings), settings)
+        self._queue = SessionQueue(self._store, Jobs(home, started, self._files, settings), settings)
         self._parts = Parts(
             settings,
             self._admission,
@@ -92,8 +92,8 @@ class Server:
         self._has_begun.set()
 
     async def stop(self, force_stop: asyncio.Event) -> None:
-        """Begins no session. Running batches have the grace, unless `force_stop` is set. Their clients are told."""
-        log.info("stopping: running batches get %g s", self._settings.grace)
+        """Begins no session. Running sessions have the grace, unless `force_stop` is set. Their clients are told."""
+        log.info("stopping: running sessions get %g s", self._settings.grace)
         for task in self._background:
             task.cancel()
         await self._queue.stop(force_stop)
@@ -104,7 +104,7 @@ class Server:
         log.info("stopped")
 
     async def _close_links(self) -> None:
-        """Lets the clients read how their batches ended, and refuses those that wait for more."""
+        """Lets the clients read how their sessions ended, and refuses those that wait for more."""
         if self._links:
             await asyncio.wait(self._links.values(), timeout=LINGER_SECONDS / 2)
         for link, task in list(self._links.items()):
@@ -129,16 +129,16 @@ class Server:
         task = asyncio.current_task()
         assert task is not None
         self._links[link] = task
-        session = Session(link, self._parts)
+        connection = Connection(link, self._parts)
         try:
             with suppress(asyncio.CancelledError):  # the server is stopping
                 await self._has_begun.wait()
-                await session.run()
+                await connection.run()
         finally:
             with suppress(asyncio.CancelledError):
                 await link.close()
             del self._links[link]
-            self._admission.leave(link.peer[0], session.account)
+            self._admission.leave(link.peer[0], connection.account)
 
     async def _turn_away(self, link: Link, writer: asyncio.StreamWriter, reason: str) -> None:
         """Tells the client why, unless so many are being told that this would be too much in itself."""

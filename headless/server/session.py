@@ -1,109 +1,87 @@
-"""A session: a client logs in, and asks for one thing: most often to run a batch, and to be told what becomes of it.
+"""A session and how far it has come, for whoever follows it.
 
-Here are the stages of a session, and how each way to fail ends the connection. Who may log in is in authentication.py,
-how requests are answered in requests.py, and how messages travel in link.py.
+Here is the state in memory. It is set by queue.py, once the journal has it, and read by reporter.py. What is on
+disk is in journal.py: what the jobs are, too, for they may be large, and many sessions may wait.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import os
+from typing import NamedTuple
 
-from headless.dialects.own.connection import ConnectionClosed
-from headless.dialects.own.messages import VERSION_NUMBER, Login, Message, Refused, UnsupportedLogin, Welcome
-from headless.dialects.vocabulary import BUSY, PROTOCOL, VERSION, replace_invalid_xml_chars
-from headless.errors import LocalProtocolError, RemoteProtocolError
-from headless.server.authentication import Identity
-from headless.server.errors import Busy, Refusal
-from headless.server.heartbeat import Heartbeat
-from headless.server.link import ClientLeft, Link
-from headless.server.requests import Parts, Requests, check_not_stopping
-from headless.server.store import AccountChanged, StoreUnavailable, StoreUncertain
-from headless.terminal import escape_control_chars
+from headless.dialects.vocabulary import OK, QUEUED, RUNNING, SKIPPED
+from headless.server.journal import AcceptedSession, KnownSession
 
-log = logging.getLogger(__name__)
+
+class JobProgress(NamedTuple):
+    """How far one job has come: one of the journal's states, why it has ended so, and whether it has ever run."""
+
+    state: str
+    message: str = ""
+    has_run: bool = True
+
+
+_QUEUED, _SKIPPED = JobProgress(QUEUED, has_run=False), JobProgress(SKIPPED, has_run=False)
+_OK, _RUNNING = JobProgress(OK), JobProgress(RUNNING)
 
 
 class Session:
-    """What happens on one connection, from the first message to the last."""
+    """A session and how far it has come, for any number of followers, who wait for `changed`. The first job has the
+    number 1.
 
-    def __init__(self, link: Link, parts: Parts) -> None:
-        self._link = link
-        self._parts = parts
-        self.account: int | None = None  # its number, once somebody has logged in
+    Its jobs run one after the other. So the job at hand says it all, however many there are: what is before it has
+    ended well, and what is behind it waits, or is skipped.
+    """
 
-    async def run(self) -> None:
-        """Returns when there is nothing more to send. The link is still open then, for the last message to arrive."""
-        try:
-            await self._run_stages()
-        except Exception as error:
-            self._end_by(error)
+    def __init__(self, accepted: AcceptedSession) -> None:
+        self.session_id = accepted.session_id
+        self.account = accepted.account
+        self.user = accepted.user
+        self.job_count = accepted.job_count
+        self._number = accepted.running or 1
+        self._at_hand = _RUNNING if accepted.running else _QUEUED
+        self.changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
-    def _end_by(self, error: Exception) -> None:
-        """What the log and the client are told of a session that this has ended."""
-        link = self._link
-        refusal = _refusal_for(error)
-        try:
-            if refusal is not None:
-                link.refuse(refusal)
-            elif isinstance(error, (ClientLeft, asyncio.TimeoutError)) and self.account is None:
-                log.info("%s: no login", link.name)
-            elif isinstance(error, ClientLeft):
-                log.info("%s: the client has left", link.name)
-            elif isinstance(error, StoreUncertain):
-                log.error("%s: closed without a word, nobody knows whether its batch is recorded: %s", link.name, error)
-            elif isinstance(error, OSError):
-                log.info("%s: the connection was lost: %s", link.name, escape_control_chars(str(error)))
-            else:
-                raise error
-        except Exception as bug:
-            what = ": the server was about to break the protocol" if isinstance(bug, LocalProtocolError) else ""
-            log.exception("%s: internal error%s", link.name, what)
-            link.refuse(Refused(BUSY, "the server could not go on, its log says why"))
+    @classmethod
+    def over(cls, known: KnownSession) -> Session:
+        """One that nothing will happen to any more."""
+        session = cls(AcceptedSession(known.session_id, known.account, known.user, known.job_count))
+        session._number, session._at_hand = known.job, JobProgress(known.state, known.message, known.has_run)
+        return session
 
-    async def _run_stages(self) -> None:
-        link = self._link
-        identity = await self._log_in()
-        self._parts.admission.log_in(link.peer[0], identity.account.number)
-        self.account = identity.account.number
-        session = os.urandom(8).hex()
-        log.info("session %s: %s logged in from %s", session, escape_control_chars(identity.account.user), link.name)
-        link.name = f"session {session}"
-        await link.send(
-            Welcome(session, self._parts.settings.heartbeat, identity.signature, self._parts.store.journal_name)
-        )
-        requests = Requests(link, self._parts, identity.account)
-        await requests.answer(session, await self._receive_request())  # and does not keep it, which may be large
+    def progress(self, number: int) -> JobProgress:
+        """How far this job has come."""
+        if number == self._number:
+            return self._at_hand
+        if number < self._number:
+            return _OK
+        return _QUEUED if self._at_hand.state in (QUEUED, RUNNING, OK) else _SKIPPED
 
-    async def _log_in(self) -> Identity:
-        """Who has logged in. Raises Refusal, Busy, ClientLeft, asyncio.TimeoutError."""
-        request = await self._link.receive_request(self._parts.settings.login_timeout)
-        if isinstance(request, UnsupportedLogin):
-            raise Refusal(VERSION, f"this is protocol version {VERSION_NUMBER}")
-        if not isinstance(request, Login):
-            raise ClientLeft
-        check_not_stopping(self._parts.queue)
-        return await self._parts.authenticator.authenticate(self._link, request)
+    @property
+    def first_not_ok(self) -> int:
+        """The number of the first job that has not ended well, one more than there are if all have."""
+        return self._number + (self._at_hand.state == OK)
 
-    async def _receive_request(self) -> Message | ConnectionClosed:
-        """What the client wants. Until it comes, the client is told that the server is alive. Raises Busy if it has
-        begun and takes too long."""
-        settings = self._parts.settings
-        with Heartbeat(self._link, settings.heartbeat, settings.message_timeout):
-            return await self._link.receive()
+    @property
+    def is_over(self) -> bool:
+        return self.progress(self.job_count).state not in (QUEUED, RUNNING)
 
+    def set_progress(self, number: int, state: str, message: str = "") -> None:
+        """Sets how far this job has come, after those before it have ended well, and wakes the followers."""
+        has_run = state == RUNNING or self.progress(number).has_run
+        self._number, self._at_hand = number, JobProgress(state, message, has_run)
+        self.wake()
 
-def _refusal_for(error: Exception) -> Refused | None:
-    """What the client is told where it has not got what it has asked for."""
-    if isinstance(error, Refusal):
-        return error.message
-    if isinstance(error, RemoteProtocolError):
-        return Refused(PROTOCOL, replace_invalid_xml_chars(str(error)))
-    if isinstance(error, Busy):
-        return Refused(BUSY, replace_invalid_xml_chars(str(error)))
-    if isinstance(error, AccountChanged):  # not for good: the next login tells what it is now
-        return Refused(BUSY, "the account has been changed or removed since the login")
-    if isinstance(error, StoreUnavailable):
-        return Refused(BUSY, replace_invalid_xml_chars(f"the journal cannot be used: {error}"))
-    return None
+    def set_not_started(self) -> None:
+        """The job at hand was journaled as running, and has not started: it waits."""
+        self._at_hand = _QUEUED
+        self.wake()
+
+    def wake(self) -> None:
+        """Lets the followers look again."""
+        self.changed.set_result(None)
+        self.changed = asyncio.get_running_loop().create_future()
+
+    async def wait_for_change(self, timeout: float) -> bool:
+        """Whether something changed within this time, in seconds."""
+        return bool((await asyncio.wait({self.changed}, timeout=timeout))[0])

@@ -23,8 +23,8 @@ class Settings(NamedTuple):
     """What can be chosen for a server, and its limits. Times are in seconds, sizes in bytes.
 
     host, port           where it listens; port 0 is a free one
-    workers              batches that run at a time
-    grace                what running batches have left when the server stops
+    workers              sessions that run at a time
+    grace                what running sessions have left when the server stops
     end_jobs             whether jobs that still run then are ended; otherwise they go on
     heartbeat            a client is told something at least this often
     retention_days       how long what is over stays, None for ever
@@ -36,10 +36,10 @@ class Settings(NamedTuple):
     login_timeout        what a client has for each message of its login
     message_timeout      what a client has from the first byte of a message to its last
     max_connections      in all, from one address, and logged in to one account; and for those that have not logged in
-    max_waiting          batches that wait, in all and of one account
+    max_waiting          sessions that wait, in all and of one account
     max_bytes_in_flight  of messages that are not whole, or not journaled yet
     output_limit         of a job's stdout or stderr that is stored
-    disk_floor           of the disk that accepted batches and stored output leave free
+    disk_floor           of the disk that accepted sessions and stored output leave free
     """
 
     host: str = "127.0.0.1"

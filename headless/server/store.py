@@ -6,7 +6,7 @@ changes; only what shows a journal, the commands, reads the database itself.
 
 One thread writes. It takes what has come meanwhile and writes it in one transaction, so that many sessions share one
 wait for the disk. A transaction that fails is tried again until it succeeds: what has happened to a job stays true,
-and nobody is told of it before it is on disk. Only a new batch has a time limit, after which it is refused.
+and nobody is told of it before it is on disk. Only a new session has a time limit, after which it is refused.
 """
 
 from __future__ import annotations
@@ -26,21 +26,21 @@ from headless.dialects.vocabulary import Job
 from headless.server.accounts import Account, Accounts
 from headless.server.errors import HomeReplaced
 from headless.server.journal import (
-    AcceptedBatch,
-    BatchEntry,
+    AcceptedSession,
     Cancellation,
     JobEnd,
     JobStart,
     Journal,
-    KnownBatch,
-    SubmittedBatch,
+    KnownSession,
+    SessionEntry,
+    SubmittedSession,
     digest_of,
 )
 from headless.server.threads import Overloaded, Threads
 
 log = logging.getLogger(__name__)
 
-_ACCEPT_SECONDS = 10.0  # a new batch has to be written; the client gives up after thirty
+_ACCEPT_SECONDS = 10.0  # a new session has to be written; the client gives up after thirty
 _READ_SECONDS = 5.0
 _READS_MAX = 5000  # that may wait
 _CLOSE_SECONDS = 0.5  # for a read that is not over when a server stops
@@ -72,7 +72,7 @@ class PathNeeded(Exception):
 
 
 class KeyTaken(Exception):
-    """The key of a batch belongs to one with other jobs: nothing has been written."""
+    """The key of a session belongs to one with other jobs: nothing has been written."""
 
 
 class SameJobs(Exception):
@@ -81,7 +81,7 @@ class SameJobs(Exception):
 
 
 class StoreUncertain(Exception):
-    """A change was given up, but may have reached the disk. A batch will be withdrawn as soon as that is possible;
+    """A change was given up, but may have reached the disk. A session will be withdrawn as soon as that is possible;
     until then nobody can say whether it runs."""
 
 
@@ -120,54 +120,54 @@ class Store:
         self._readers.end(self._reading.close, _CLOSE_SECONDS)
         self._listers.end(self._listing.close, _CLOSE_SECONDS)
 
-    # What happens to batches. All of it is on disk when the method returns.
+    # What happens to sessions. All of it is on disk when the method returns.
 
-    async def accept(self, account: Account, batch: SubmittedBatch) -> str:
-        """The session of the batch: an earlier one, if it has the same key. Raises AccountChanged if that is not the
+    async def accept(self, account: Account, session: SubmittedSession) -> str:
+        """The session of the session: an earlier one, if it has the same key. Raises AccountChanged if that is not the
         account any more, KeyTaken, SameJobs, StoreUnavailable, StoreUncertain, or sqlite3.Error for what can never be
         written."""
-        digest = digest_of(batch.jobs)
+        digest = digest_of(session.jobs)
 
         def accept(journal: Journal) -> str:
             _check(self._writing_accounts, account)
-            known = journal.of_key(account.number, batch.key) if batch.key else None
+            known = journal.of_key(account.number, session.key) if session.key else None
             if known is not None:
                 return _session_of(known, digest)
             twin = journal.unfinished_like(account.number, digest) if account.is_one_at_a_time else None
             if twin is not None:
                 raise SameJobs(twin)
-            journal.accept(batch)
-            return batch.session
+            journal.accept(session)
+            return session.session_id
 
         def withdraw(journal: Journal) -> None:
-            journal.withdraw(batch.session)
+            journal.withdraw(session.session_id)
 
         return await self._writer.write(accept, _ACCEPT_SECONDS, withdraw)
 
     async def begin(
-        self, session: str, job: int, path: str | None = None, lost_start: float | None = None
+        self, session_id: str, job: int, path: str | None = None, lost_start: float | None = None
     ) -> JobEnd | None:
         """The job runs. If its account may not run it, or has been removed, it has failed: this end is returned, and
-        the batch is over.
+        the session is over.
 
         `path` is as in Account.refuses, None if it was not looked for. `lost_start` is when the journal says that an
         earlier server has begun the job, which had not started. Raises PathNeeded, JobTaken.
         """
         start = JobStart(lambda number, job: self._refusal(number, job, path), {lost_start} if lost_start else set())
-        return await self._writer.write(lambda journal: journal.begin(session, job, start))
+        return await self._writer.write(lambda journal: journal.begin(session_id, job, start))
 
-    async def finish(self, session: str, job: int, end: JobEnd, path: str | None = None) -> JobEnd | None:
+    async def finish(self, session_id: str, job: int, end: JobEnd, path: str | None = None) -> JobEnd | None:
         """The job has ended, and after OK the next one runs, or its end is returned as by `begin`. `path` is that of
         the next one. Raises PathNeeded, JobTaken."""
         start = JobStart(lambda number, job: self._refusal(number, job, path), set())
-        return await self._writer.write(lambda journal: journal.finish(session, job, end, start))
+        return await self._writer.write(lambda journal: journal.finish(session_id, job, end, start))
 
     async def request_cancellation(self, request: Cancellation) -> None:
         """Raises StoreUnavailable, StoreUncertain."""
         await self._writer.write(lambda journal: journal.request_cancellation(request), _ACCEPT_SECONDS)
 
     async def drop_cancellation(self, request: Cancellation) -> None:
-        await self._writer.write(lambda journal: journal.drop_cancellation(request.session, request.job))
+        await self._writer.write(lambda journal: journal.drop_cancellation(request.session_id, request.job))
 
     async def prune(self, before: float, count: int) -> list[str]:
         """Removes so many of the sessions that were over before this time. Returns their names."""
@@ -178,7 +178,7 @@ class Store:
 
     # What is read. Each may raise StoreUnavailable.
 
-    async def unfinished(self) -> list[AcceptedBatch]:
+    async def unfinished(self) -> list[AcceptedSession]:
         return await self._read(self._journal.unfinished)
 
     async def check(self, account: Account) -> None:
@@ -186,22 +186,22 @@ class Store:
         await self._read(_check, self._accounts, account)
 
     async def of_key(self, account: Account, key: str, jobs: tuple[Job, ...]) -> str | None:
-        """The session of the batch that has this key. Raises KeyTaken if it has other jobs, AccountChanged."""
+        """The session of the session that has this key. Raises KeyTaken if it has other jobs, AccountChanged."""
         await self.check(account)
         known = await self._read(self._journal.of_key, account.number, key)
         return None if known is None else _session_of(known, digest_of(jobs))
 
-    async def known(self, session: str) -> KnownBatch | None:
-        return await self._read(self._journal.known, session)
+    async def known(self, session_id: str) -> KnownSession | None:
+        return await self._read(self._journal.known, session_id)
 
-    async def batches_of(self, account: Account, count: int, after: int, most: int) -> list[BatchEntry]:
-        """The account's batches that are not over, and the last so many of the others; at most `most` of those with a
+    async def sessions_of(self, account: Account, count: int, after: int, most: int) -> list[SessionEntry]:
+        """The account's sessions that are not over, and the last so many of the others; at most `most` of those with a
         number behind `after`. Raises AccountChanged."""
         await self.check(account)
-        return await self._read(self._lists.batches_of, account.number, count, after, most, threads=self._listers)
+        return await self._read(self._lists.sessions_of, account.number, count, after, most, threads=self._listers)
 
-    async def job(self, session: str, job: int) -> Job:
-        return await self._read(self._journal.job, session, job)
+    async def job(self, session_id: str, job: int) -> Job:
+        return await self._read(self._journal.job, session_id, job)
 
     async def cancellations(self) -> list[Cancellation]:
         return await self._read(self._journal.cancellations)
@@ -211,7 +211,7 @@ class Store:
         return await self._read(lambda: [each for each in sessions if not self._journal.has_session(each)])
 
     async def last_acceptance(self) -> float | None:
-        """When the newest batch was accepted, in seconds since the epoch."""
+        """When the newest session was accepted, in seconds since the epoch."""
         return await self._read(self._journal.last_acceptance)
 
     async def fact(self, name: str) -> str | None:
@@ -254,10 +254,10 @@ def _check(accounts: Accounts, account: Account) -> None:
 
 
 def _session_of(known: tuple[str, bytes], digest: bytes) -> str:
-    session, its_digest = known
+    session_id, its_digest = known
     if its_digest != digest:
         raise KeyTaken
-    return session
+    return session_id
 
 
 class _Write:

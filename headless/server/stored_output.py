@@ -23,7 +23,7 @@ def missing(home: Home, entry: Entry) -> list[Path]:
     process could not be started. Raises OSError."""
     if entry.started is None or entry.state == RUNNING:
         return []
-    paths = [home.output(entry.session, entry.job, stream) for stream in STREAMS]
+    paths = [home.output(entry.session_id, entry.job, stream) for stream in STREAMS]
     return [path for path in paths if not path.exists()]
 
 
@@ -40,9 +40,9 @@ def pieces(path: Path) -> Iterator[str]:
 class NewLines:
     """The output of one session's jobs. A line that has been returned once is not returned again."""
 
-    def __init__(self, home: Home, session: str) -> None:
+    def __init__(self, home: Home, session_id: str) -> None:
         self._home = home
-        self._session = session
+        self._session_id = session_id
         self._seen: dict[tuple[int, str], _Seen] = {}
 
     def have_come(self, job: int) -> bool:
@@ -59,7 +59,7 @@ class NewLines:
     def _lines(self, job: int, stream: str, is_over: bool) -> Iterator[bytes]:
         position = self._seen.pop((job, stream), _NOTHING).position
         try:
-            with open(self._home.output(self._session, job, stream), "rb") as file:
+            with open(self._home.output(self._session_id, job, stream), "rb") as file:
                 file.seek(position)
                 while line := file.readline(_LINE_BYTES):
                     if not (is_over or line.endswith(b"\n") or len(line) == _LINE_BYTES):
@@ -73,7 +73,7 @@ class NewLines:
 
     def _size(self, job: int, stream: str) -> int:
         try:
-            return self._home.output(self._session, job, stream).stat().st_size
+            return self._home.output(self._session_id, job, stream).stat().st_size
         except FileNotFoundError:
             return 0
 

@@ -41,9 +41,9 @@ def secret(server, tmp_path):
 
 
 def test_a_login_that_works_is_no_finding_and_leaves_no_job(server, secret, tmp_path):
-    before = server.query("SELECT count(*) FROM batches")
+    before = server.query("SELECT count(*) FROM sessions")
     assert check(tmp_path, f"-s {server.address}", f"-s {server.address} -u R42 -p {secret}") == []
-    assert server.query("SELECT count(*) FROM batches") == before
+    assert server.query("SELECT count(*) FROM sessions") == before
 
 
 def test_an_old_password_file_is_found(server, secret, tmp_path):

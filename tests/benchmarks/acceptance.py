@@ -1,6 +1,6 @@
-"""How many batches a server accepts in a second, from 16 and from 64 clients at a time.
+"""How many sessions a server accepts in a second, from 16 and from 64 clients at a time.
 
-Each client connects, logs in by osuser, submits one small batch, reads that it is accepted, and closes. Nothing runs
+Each client connects, logs in by osuser, submits one small session, reads that it is accepted, and closes. Nothing runs
 meanwhile: the one worker is busy. With the folder of another checkout as argument, its server is measured in turns.
 """
 
@@ -22,7 +22,7 @@ from support.raw_client import RawClient, py_code
 from support.turns import in_turns
 
 CLIENTS = (16, 64)
-BATCHES = 640  # of one measurement
+SESSIONES = 640  # of one measurement
 ROUNDS = 7
 BUSY = py_code("import time; time.sleep(3600)")
 
@@ -51,8 +51,8 @@ def submit(address: str, job: str) -> None:
 
 
 def acceptance(address: str, clients: int) -> float:
-    """Seconds for each batch."""
-    each = BATCHES // clients
+    """Seconds for each session."""
+    each = SESSIONES // clients
 
     def run() -> None:
         for _ in range(each):
@@ -78,7 +78,7 @@ def main(*others: str) -> None:
         for clients in CLIENTS:
             measures = [lambda address=address: acceptance(address, clients) for address in addresses]  # noqa: B023
             for checkout, seconds in zip(checkouts, in_turns(ROUNDS, *measures)):
-                print(f"{clients} clients: {1 / seconds:.0f} batches accepted a second ({checkout})")
+                print(f"{clients} clients: {1 / seconds:.0f} sessions accepted a second ({checkout})")
 
 
 if __name__ == "__main__":

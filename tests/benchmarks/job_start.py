@@ -1,6 +1,6 @@
 """How long a job takes to start, against the start of an interpreter, and what memory its shim takes.
 
-Once from the call that starts its process, and once from the moment its batch is sent: between the two lie the
+Once from the call that starts its process, and once from the moment its session is sent: between the two lie the
 journal's writes to the disk. A job prints when it runs by the clock that all processes share.
 """
 
@@ -74,7 +74,7 @@ def main() -> None:
             )
     print(f"python -c pass {interpreter * 1e3:.1f} ms (medians of {ROUNDS})")
     print(f"a job's process {process * 1e3:.1f} ms, ratio {process / interpreter:.2f}")
-    print(f"a job from its batch {job * 1e3:.1f} ms, ratio {job / interpreter:.2f}")
+    print(f"a job from its session {job * 1e3:.1f} ms, ratio {job / interpreter:.2f}")
     print(f"a shim {statistics.median(memory):.0f} KiB of its own, at most {max(memory)}")
 
 

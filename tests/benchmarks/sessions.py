@@ -1,6 +1,6 @@
 """What sessions that wait, and that follow, cost the server in memory, and what an honest client notices of them.
 
-Some have only logged in, some have a batch of one job or of 10,000 jobs in the queue besides, and some follow one job
+Some have only logged in, some have a session of one job or of 10,000 jobs in the queue besides, and some follow one job
 that prints twenty lines a second. Linux only.
 """
 
@@ -24,7 +24,7 @@ from support.turns import in_turns
 from support.usage import memory_of
 
 SESSIONS = 5000
-LARGE = 200  # batches
+LARGE = 200  # sessions
 FOLLOWERS = 300
 ENDLESS = py_code("import time; time.sleep(3600)")
 PRINTING = py_code("import time\nfor n in range(400):\n    print(n, 'x' * 60, flush=True)\n    time.sleep(0.05)")
@@ -87,7 +87,7 @@ def main() -> None:
                     before = memory_of(server.process)
                 stack.enter_context(connect(server).log_in()).submit(*[ENDLESS] * jobs)
             each = (memory_of(server.process) - before) / 1024 / count
-            print(f"with a batch of {jobs} jobs that waits: {each:.1f} KiB each ({count} sessions)")
+            print(f"with a session of {jobs} jobs that waits: {each:.1f} KiB each ({count} sessions)")
 
 
 if __name__ == "__main__":

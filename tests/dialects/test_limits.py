@@ -62,7 +62,7 @@ class TestLimits:
         assert not pair.server.is_over
         assert len(pair.server.send(Refused("busy", "x" * (limit - envelope)))) == 4 + limit
 
-    def test_a_batch_that_is_too_long_is_not_submitted_and_the_client_can_still_leave(self):
+    def test_a_session_that_is_too_long_is_not_submitted_and_the_client_can_still_leave(self):
         pair = ConnectionPair("login:osuser", "welcome")
         with pytest.raises(FrameTooLong):
             pair.client.send(Jobs((Job("py_code", "x" * FROM_CLIENT),)))

@@ -85,7 +85,7 @@ class TestBytesTooMany:
         with pytest.raises(RemoteProtocolError):
             server.next_message()
 
-    def test_everything_that_a_server_sends_of_a_batch_may_come_in_one_piece(self):
+    def test_everything_that_a_server_sends_of_a_session_may_come_in_one_piece(self):
         pair = ConnectionPair("login:osuser", "welcome", "jobs")
         labels = ["accepted", "started:1", "output:1", "finished:1:ok", "started:2", "finished:2:ok", "ended:ok"]
         assert len(receive(pair.client, frames_of(*labels))) == len(labels)

@@ -56,7 +56,7 @@ class TestText:
         assert 10_000_000 < len(payload) < 16 * 1024 * 1024
         assert decode(payload) == Output(1, "stdout", text)
 
-    def test_a_batch_may_have_ten_thousand_jobs(self):
+    def test_a_session_may_have_ten_thousand_jobs(self):
         jobs = Jobs((Job("module", "009ABC"),) * 10_000)
         assert decode(encode(jobs)) == jobs
 

@@ -52,7 +52,7 @@ STAGES = [
     "login:osuser welcome jobs accepted",
     "login:osuser welcome jobs accepted started:1",
 ]
-JOBS = 2  # in the batch of literal_messages.MESSAGES
+JOBS = 2  # in the session of literal_messages.MESSAGES
 GOOD = ["accepted", "started:1", "output:1", "finished:1:ok", "alive", "started:2", "finished:2:ok", "ended:ok"]
 LAST = (Ended, Refused, Logout)
 
@@ -112,8 +112,8 @@ def assert_is_the_same_in_pieces(stage: str, end: str, data: bytes, cuts: list[i
         assert (whole, error) == (again, error_again), case
 
 
-def received_of_the_batch(data: bytes, jobs: int = JOBS) -> list[Message]:
-    """What a client receives that has submitted a batch."""
+def received_of_the_session(data: bytes, jobs: int = JOBS) -> list[Message]:
+    """What a client receives that has submitted a session."""
     pair = ConnectionPair("login:osuser", "welcome")
     pair.exchange("<jobs>" + "<module>A</module>" * jobs + "</jobs>")
     return outcome(pair.client, data)[0]
@@ -125,7 +125,7 @@ def is_0(received: list[Message]) -> bool:
 
 def assert_is_received_as_it_is(sent: list[str]) -> None:
     """That the client receives a good end if, and only if, the oracle takes this for one."""
-    assert is_0(received_of_the_batch(b"".join(frame(MESSAGES[label]) for label in sent))) == is_a_good_transcript(
+    assert is_0(received_of_the_session(b"".join(frame(MESSAGES[label]) for label in sent))) == is_a_good_transcript(
         sent, JOBS
     ), sent
 
@@ -165,7 +165,7 @@ def text(chance: Random) -> str:
 
 
 def good_transcript(chance: Random, jobs: int) -> list[Message]:
-    """All that may be sent of a batch of so many jobs that end well."""
+    """All that may be sent of a session of so many jobs that end well."""
 
     def some_alive() -> list[Message]:
         return [Alive()] * chance.randrange(2)
@@ -297,8 +297,8 @@ class Conversation:
         return received
 
     def submit(self, jobs: int) -> None:
-        batch = Jobs((Job("module", "A"),) * jobs)
-        assert self.to_server(self.client.send(batch)) == batch
+        session = Jobs((Job("module", "A"),) * jobs)
+        assert self.to_server(self.client.send(session)) == session
         self.jobs, self.sent = jobs, []
 
     def report(self, kind: type[Message], status: str) -> None:

@@ -233,12 +233,12 @@ def test_a_peer_that_will_send_no_more_is_a_1_at_once(here, scripted, answer, en
 
 
 # 12 times 120,000 characters, each of them five in XML: 7 MB. More than 128 KiB no option can have on Linux.
-BIG_BATCH = [argument for _ in range(12) for argument in ("-c", "&" * 120_000)]
+BIG_SESSION = [argument for _ in range(12) for argument in ("-c", "&" * 120_000)]
 
 
 @pytest.fixture
 def never_reading(scripted):
-    """Makes a server that lets the client in, and reads nothing of its batch."""
+    """Makes a server that lets the client in, and reads nothing of its session."""
     left = threading.Event()
 
     def make(welcome: str):
@@ -253,9 +253,9 @@ def never_reading(scripted):
     left.set()
 
 
-def test_a_batch_that_nobody_reads_is_not_submitted_and_given_up_at_the_deadline(here, never_reading):
+def test_a_session_that_nobody_reads_is_not_submitted_and_given_up_at_the_deadline(here, never_reading):
     clock = StillClock(start_at=LoggedIn)
-    done = call(here, clock, TENTH, never_reading(WELCOME).address, *BIG_BATCH)
+    done = call(here, clock, TENTH, never_reading(WELCOME).address, *BIG_SESSION)
     assert_ended_at_deadline(done, clock, 1, "not submitted")
 
 
@@ -269,9 +269,9 @@ def quick_heartbeats(monkeypatch):
 
 
 @pytest.mark.usefixtures("quick_heartbeats")
-def test_silence_of_more_than_three_heartbeats_ends_the_sending_of_a_batch_that_nobody_reads(here, never_reading):
+def test_silence_of_more_than_three_heartbeats_ends_the_sending_of_a_session_that_nobody_reads(here, never_reading):
     clock = StillClock(start_at=LoggedIn)
-    done = call(here, clock, -1, never_reading('<welcome session="s1" heartbeat="1"/>').address, *BIG_BATCH)
+    done = call(here, clock, -1, never_reading('<welcome session="s1" heartbeat="1"/>').address, *BIG_SESSION)
     assert "silent for more than" in assert_ended(done, 1, "not submitted")
     assert TENTH <= clock.seconds() <= TENTH + LATE_HERE
 

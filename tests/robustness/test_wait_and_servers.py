@@ -127,7 +127,7 @@ def test_a_server_that_has_lost_its_journal_before_accepted_was_heard_is_not_giv
 
         with UnreliableRelay(lambda: second.address if line.count else server.address, ends_of) as line:
             told = call(line.address, "-t", "-1", "-c", job(str(path)), hash_=LOGINS[login])
-        assert second.query("SELECT count(*) FROM batches") == (0,)
+        assert second.query("SELECT count(*) FROM sessions") == (0,)
     assert told[:2] == (1, "unknown")
     assert told.text == "another server answers, or one that has lost its journal"
     wait_until(lambda: runs_of(path) == 1)

@@ -1,7 +1,7 @@
 """The wait survives: whatever happens to connections and servers, a call with -t -1 ends with the true code of its
 jobs, each of which has run once, and its output is told without a gap or a repetition.
 
-Most calls have the key of a batch that has run already: they are told all of it, as if it were new, and cost no job.
+Most calls have the key of a session that has run already: they are told all of it, as if it were new, and cost no job.
 PLANTA_EXHAUSTIVE=1 takes every byte, with a job for each, and thousands of random moments; PLANTA_SEED=N those of an
 earlier run.
 """
@@ -46,7 +46,7 @@ def sizes(sizes_by_login):
     return sizes_by_login["osuser"]
 
 
-class Batch:
+class Session:
     """One that has run, as a call with its key is told of it."""
 
     def __init__(self, server, folder, login: str, status: int) -> None:
@@ -60,9 +60,9 @@ class Batch:
 
 @pytest.fixture(scope="module")
 def known(server, tmp_path_factory):
-    """Two batches that have run, for each login: one that has ended well, and one that has not."""
+    """Two sessions that have run, for each login: one that has ended well, and one that has not."""
     folder = tmp_path_factory.mktemp("known")
-    return {login: [Batch(server, folder, login, status) for status in (0, 1)] for login in LOGINS}
+    return {login: [Session(server, folder, login, status) for status in (0, 1)] for login in LOGINS}
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def late(monkeypatch):
     monkeypatch.setattr(reconnection, "_FIRST_PAUSE", 60.0)
 
 
-def wrong_cuts(server, folder, login: str, ends: list[Ends], known: list[Batch] | None = None) -> list[object]:
+def wrong_cuts(server, folder, login: str, ends: list[Ends], known: list[Session] | None = None) -> list[object]:
     """Of calls whose first connection ends there, those that have gone wrong."""
     wrong: list[object] = []
     for number, end in enumerate(ends):
@@ -98,7 +98,7 @@ def test_wherever_a_connection_ends_another_one_goes_on(  # noqa: PLR0917
     server, known, sizes_by_login, tmp_path, login, side
 ):
     """Every byte of the first connection with PLANTA_EXHAUSTIVE, else a part of them that differs from run to run: most
-    with a known batch, and some with a new one, among them such as end a message."""
+    with a known session, and some with a new one, among them such as end a message."""
     chance = draws(login, side)
     sizes = sizes_by_login[login]
     every = [Ends(**{side: offset}, by=by) for offset in range(sizes[side] + 1) for by in (FIN, RST)]
@@ -139,11 +139,11 @@ def test_a_line_that_drops_every_connection_only_costs_time(server, known, tmp_p
 
     wrong = []
     for number in range(10_000 if EXHAUSTIVE else 15):
-        batch = None if EXHAUSTIVE or number < 3 else known[login][0]
-        path, key = (batch.path, batch.key) if batch else (tmp_path / f"{number}", "")
+        session = None if EXHAUSTIVE or number < 3 else known[login][0]
+        path, key = (session.path, session.key) if session else (tmp_path / f"{number}", "")
         with UnreliableRelay(lambda: server.address, ends_of) as line:
             told = call(line.address, "-t", "-1", "-c", job(str(path)), hash_=LOGINS[login], key=key)
-        problem = check(told, runs_of(path), line.passed[0], is_known=batch is not None)
+        problem = check(told, runs_of(path), line.passed[0], is_known=session is not None)
         if problem:
             wrong.append((number, problem))
     assert wrong == [], REPEAT

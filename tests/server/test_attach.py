@@ -117,7 +117,7 @@ def test_from_now_on_is_from_the_job_that_runs_without_what_it_has_printed(serve
             assert client.report() == Report({(2, "stdout"): "c\n"}, [("ok", "")], "ok")
 
 
-def test_from_now_on_of_a_batch_that_waits_or_is_over(server, own_server, over, tmp_path):
+def test_from_now_on_of_a_session_that_waits_or_is_over(server, own_server, over, tmp_path):
     assert follow(server, over) == ((2, 3, 0, 0), Report({}, [], "ok"))
     gate = Gate(tmp_path / "gate")
     with connect(own_server).log_in() as running, connect(own_server).log_in() as waiting:
@@ -129,7 +129,7 @@ def test_from_now_on_of_a_batch_that_waits_or_is_over(server, own_server, over, 
             assert client.report() == Report({(1, "stdout"): "1\n"}, [("ok", "")], "ok")
 
 
-def test_from_now_on_of_a_batch_that_has_failed_tells_why(server):
+def test_from_now_on_of_a_session_that_has_failed_tells_why(server):
     with connect(server).log_in() as client:
         client.submit(py_code("print(1)"), py_code("print(22); raise SystemExit('no such table')"), py_code("3"))
         client.report()
@@ -138,7 +138,7 @@ def test_from_now_on_of_a_batch_that_has_failed_tells_why(server):
     assert report == Report({}, [("failed", "no such table"), ("skipped", "")], "failed")
 
 
-def test_a_failed_batch_ends_as_failed_wherever_the_client_goes_on(server):
+def test_a_failed_session_ends_as_failed_wherever_the_client_goes_on(server):
     with connect(server).log_in() as client:
         client.submit(py_code("1"), py_code("raise SystemExit(3)"), py_code("3"))
         client.report()

@@ -64,7 +64,7 @@ class Machine:
 
     def sessions(self) -> list[str]:
         with closing(self.home.database()) as database:
-            return [entry.session for entry in Journal(database).entries(Selection())]
+            return [entry.session_id for entry in Journal(database).entries(Selection())]
 
     def end_session(self, name: str) -> None:
         """One that is over now, as far as the clock knows."""

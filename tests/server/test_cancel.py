@@ -8,7 +8,7 @@ from contextlib import closing
 import pytest
 
 from headless.server.accounts import Account
-from headless.server.batch_queue import BatchQueue
+from headless.server.queue import SessionQueue
 from support.homes import R41, make_home
 from support.job_code import Gate
 from support.job_server import QuickServer, journal, states
@@ -29,7 +29,7 @@ def server(tmp_path_factory):
 
 
 def cancel(server, session: str, user: str = "R41") -> str:
-    """What the batch was before."""
+    """What the session was before."""
     with connect(server).log_in(user) as client:
         client.send(f'<cancel session="{session}"/>')
         state = client.expect("cancelled").attrib["state"]
@@ -50,10 +50,10 @@ def sessions(server, user: str = "R41") -> list[dict[str, str]]:
 
 def is_requested(server, session: str) -> bool:
     """Whether the journal has a request to cancel it, which goes once it was seen to."""
-    return server.query(f"SELECT count(*) FROM cancellations WHERE session = '{session}'") == (1,)
+    return server.query(f"SELECT count(*) FROM cancellations WHERE session_id = '{session}'") == (1,)
 
 
-def test_a_batch_that_runs_is_ended_and_the_journal_says_by_whom(server, tmp_path):
+def test_a_session_that_runs_is_ended_and_the_journal_says_by_whom(server, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server).log_in() as client:
         client.submit(py_code(gate.code), py_code("2"))
@@ -69,7 +69,7 @@ def test_a_batch_that_runs_is_ended_and_the_journal_says_by_whom(server, tmp_pat
     assert entries[0]["message"] == "cancelled by the account R41"
 
 
-def test_a_batch_that_waits_is_taken_back(own_server, tmp_path):
+def test_a_session_that_waits_is_taken_back(own_server, tmp_path):
     server, gate = own_server, Gate(tmp_path / "gate")
     with connect(server).log_in() as running, connect(server).log_in() as waiting:
         running.submit(py_code(gate.code))
@@ -89,7 +89,7 @@ def test_a_batch_that_waits_is_taken_back(own_server, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_batch_that_is_over_stays_as_it_is(server):
+def test_a_session_that_is_over_stays_as_it_is(server):
     with connect(server).log_in() as client:
         client.submit(py_code("1"))
         client.report()
@@ -97,7 +97,7 @@ def test_a_batch_that_is_over_stays_as_it_is(server):
     assert states(server, client.session) == ["ok"]
 
 
-def test_a_batch_that_runs_is_cancelled_once(server, tmp_path):
+def test_a_session_that_runs_is_cancelled_once(server, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server).log_in() as client:
         client.submit(py_code(gate.code))
@@ -174,15 +174,17 @@ def test_a_title_that_xml_cannot_carry_is_listed_all_the_same(server):
     assert [each["title"] for each in sessions(server) if each["session"] == client.session] == ["'\ud7ff'"]
 
 
-def test_a_batch_that_was_cancelled_while_it_waited_does_not_start_whatever_is_read_of_requests(tmp_path, monkeypatch):
+def test_a_session_that_was_cancelled_while_it_waited_does_not_start_whatever_is_read_of_requests(
+    tmp_path, monkeypatch
+):
     """The list of requests may be one that was read before."""
-    see_to = BatchQueue._see_to
+    see_to = SessionQueue._see_to
 
     async def see_to_and_forget(queue, request):
         await see_to(queue, request)
         queue._requests = []
 
-    monkeypatch.setattr(BatchQueue, "_see_to", see_to_and_forget)
+    monkeypatch.setattr(SessionQueue, "_see_to", see_to_and_forget)
     gate, mark = Gate(tmp_path / "gate"), tmp_path / "mark"
 
     with (

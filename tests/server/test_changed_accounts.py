@@ -1,4 +1,4 @@
-"""An account is removed or limited while its batches wait and run, and while its clients are logged in: its name gives
+"""An account is removed or limited while its sessions wait and run, and while its clients are logged in: its name gives
 nothing to the next account, and what it may not run any more does not start."""
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from support.command_here import headless
 from support.credentials import HASH
 from support.job_code import Gate
 from support.job_server import QuickServer, journal, states
-from support.journals import Record, batch
+from support.journals import Record, new_session
 from support.process import current_user
 from support.raw_client import (
     RAW_NONCE,
@@ -73,7 +73,7 @@ def accept(server: QuickServer, *jobs: str, name: str = "R41", key: str = "") ->
 
 
 def occupy(server: QuickServer, gate: Gate) -> None:
-    """A batch of somebody else runs, and all others wait."""
+    """A session of somebody else runs, and all others wait."""
     session = accept(server, py_code(gate.code), name="R43")
     wait_until(lambda: states(server, session) == ["running"])
 
@@ -277,7 +277,7 @@ def begun(server: QuickServer) -> None:
     server.stop()
     with closing(Home(str(server.home)).database()) as database, database:
         record = Record(database)
-        record.accept(batch("5e55", jobs=2))
+        record.accept(new_session("5e55", jobs=2))
         record.begin("5e55")
 
 

@@ -66,7 +66,7 @@ def kill_while_starting(server: QuickServer, seconds: float) -> None:
 
 
 def submit_and_follow(address: str, told: dict[str, Told], chance: random.Random) -> None:
-    """Submits a few batches, and follows some of them. Ends with the server."""
+    """Submits a few sessions, and follows some of them. Ends with the server."""
     with suppress(Disconnected, ConnectionError, AssertionError, KeyError):  # the last two: it stops, and refuses
         for _ in range(3):
             with RawClient(address) as client:
@@ -146,7 +146,7 @@ def test_killed_right_after_accepted_was_sent_and_again_when_all_is_over(server)
 
 @pytest.mark.parametrize("is_terminated", [False, True], ids=["running", "in the grace of SIGTERM"])
 @pytest.mark.parametrize("whose", ["server", "server, shim", "shim, server", "server, next server, shim"])
-def test_killed_while_one_batch_runs_and_others_wait(server, tmp_path, whose, is_terminated):
+def test_killed_while_one_session_runs_and_others_wait(server, tmp_path, whose, is_terminated):
     gate = Gate(tmp_path / "gate")
     with connect(server) as running, connect(server) as waiting, connect(server) as last:
         submitted(running, traced(), traced("print('.')\n" + gate.code), traced())
@@ -204,7 +204,7 @@ sqlite3.connect = connect_and_watch
 @pytest.mark.parametrize("first", [1, 1 + TRANSACTIONS // 2], ids="from the {} on".format)
 def test_killed_at_any_transaction_of_its_recovery_and_of_its_work(tmp_path, first, is_odd):
     """Before one is after the one before it: between two jobs, for example, or when one has ended and nobody knows.
-    It finds a job whose shim was killed, one that goes on, and a batch that waits."""
+    It finds a job whose shim was killed, one that goes on, and a session that waits."""
     told: dict[str, Told] = {}
     killed = set()
     with QuickServer(tmp_path / "home", "--workers", "2", ends_jobs=False) as server:

@@ -1,4 +1,4 @@
-"""A full disk: what was accepted runs and is journaled, output is cut, new batches are refused until there is room."""
+"""A full disk: what was accepted runs and is journaled, output is cut, new sessions are refused until there is room."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from headless.server import batch_queue
 from headless.server import disk as disk_module
+from headless.server import queue
 from headless.server import server as server_module
 from headless.server.commands import cancel
 from headless.server.disk import Disk
@@ -23,8 +23,8 @@ from support.small_disk import MIB, small_disk
 from support.waiting import wait_until
 
 SET_ASIDE = MIB
-FLOOR = 4 * MIB  # that accepted batches leave
-PRINT = "print('.')\n"  # a batch is said to have started before its job has
+FLOOR = 4 * MIB  # that accepted sessions leave
+PRINT = "print('.')\n"  # a session is said to have started before its job has
 ENDLESS = "import os\nwhile True: os.write(1, b'x' * 65536)\n"
 
 
@@ -33,7 +33,7 @@ def small(monkeypatch):
     """A quarter of what a server sets aside, and it looks often whether there is room for that."""
     monkeypatch.setattr(disk_module, "_SET_ASIDE_BYTES", SET_ASIDE)
     monkeypatch.setattr(server_module, "_STATUS_SECONDS", 0.1)
-    monkeypatch.setattr(batch_queue, "_REQUESTS_SECONDS", 0.05)
+    monkeypatch.setattr(queue, "_REQUESTS_SECONDS", 0.05)
     monkeypatch.setattr(cancel, "_POLL_SECONDS", 0.02)
 
 
@@ -65,7 +65,7 @@ def submit_refused(server: QuickServer) -> str:
 
 
 @pytest.mark.slow
-def test_on_a_full_disk_a_new_batch_is_refused_and_with_room_again_accepted(server, disk):
+def test_on_a_full_disk_a_new_session_is_refused_and_with_room_again_accepted(server, disk):
     disk.fill(leaving=FLOOR - MIB)
     assert submit_refused(server) == "the disk of the server is full"
     disk.make_room()
@@ -90,7 +90,7 @@ def test_what_was_accepted_is_journaled_and_told_although_no_byte_is_left(server
 
 
 @pytest.mark.slow
-def test_a_batch_that_begins_on_a_full_disk_runs_without_a_restart_and_what_output_is_missing_is_said(
+def test_a_session_that_begins_on_a_full_disk_runs_without_a_restart_and_what_output_is_missing_is_said(
     server, disk, tmp_path
 ):
     gate = Gate(tmp_path / "gate")
@@ -187,7 +187,7 @@ def free(monkeypatch):
     return free
 
 
-def test_a_batch_needs_room_twice_above_the_floor(tmp_path, free):
+def test_a_session_needs_room_twice_above_the_floor(tmp_path, free):
     disk = Disk(tmp_path, FLOOR)
     free[0] = FLOOR + 2000
     disk.check_room(1000)
@@ -195,7 +195,7 @@ def test_a_batch_needs_room_twice_above_the_floor(tmp_path, free):
         disk.check_room(1001)
 
 
-def test_nothing_is_set_aside_where_it_would_take_what_batches_leave(tmp_path, free):
+def test_nothing_is_set_aside_where_it_would_take_what_sessions_leave(tmp_path, free):
     disk = Disk(tmp_path, FLOOR)
     free[0] = FLOOR + SET_ASIDE - 1
     disk.set_aside()

@@ -10,8 +10,8 @@ from contextlib import closing
 
 import pytest
 
-from headless.server import batch_queue as queue_module
 from headless.server import link as link_module
+from headless.server import queue as queue_module
 from headless.server import server as server_module
 from headless.server import store as store_module
 from headless.server.home import Home
@@ -34,7 +34,7 @@ class Journaling(FaultyDatabase):
     """Where the journal writes. What a COMMIT does besides is done to those alone that insert into this table: it
     fails, and waits as long as `is_fast` is not set."""
 
-    table = "INTO batches"
+    table = "INTO sessions"
 
     def __init__(self, database) -> None:
         super().__init__(database)
@@ -73,7 +73,7 @@ class Bench:
         return self.opened[0]
 
     def is_accepting(self) -> bool:
-        """Whether the journal has got a batch that is not recorded yet, and has tried."""
+        """Whether the journal has got a session that is not recorded yet, and has tried."""
         return bool(self.server._queue._accepting) and self.database.failures > 0
 
     def run(self, talk, **settings) -> None:
@@ -126,7 +126,7 @@ def is_told_it_waits_for_the_next_server(client: RawClient) -> bool:
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["SIGTERM", "twice"])
-def test_a_batch_that_cannot_be_recorded_in_time_is_refused_and_never_runs(bench, ends_jobs, again, monkeypatch):
+def test_a_session_that_cannot_be_recorded_in_time_is_refused_and_never_runs(bench, ends_jobs, again, monkeypatch):
     if again:  # none of these is waited for
         monkeypatch.setattr(server_module, "_STORE_SECONDS", 60)
         monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", 60)
@@ -146,7 +146,9 @@ def test_a_batch_that_cannot_be_recorded_in_time_is_refused_and_never_runs(bench
     assert bench.states() == []
 
 
-def test_a_batch_that_can_be_recorded_in_time_is_accepted_and_waits_for_the_next_server(bench, ends_jobs, monkeypatch):
+def test_a_session_that_can_be_recorded_in_time_is_accepted_and_waits_for_the_next_server(
+    bench, ends_jobs, monkeypatch
+):
     monkeypatch.setattr(server_module, "_STORE_SECONDS", 20)
 
     def talk(address: str) -> None:
@@ -228,9 +230,9 @@ def test_nor_who_waits_for_the_other_connection_that_has_the_same_key(bench):
     wait_until(lambda: bench.states() == ["queued"])
 
 
-def test_a_bug_after_the_batch_was_recorded_does_not_make_it_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("headless.server.batch_queue.BatchQueue._start_next", lambda _: 1 / 0)
-    monkeypatch.setattr("headless.server.batch_queue.BatchQueue._finish_recovery", lambda *_: asyncio.sleep(0))
+def test_a_bug_after_the_session_was_recorded_does_not_make_it_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("headless.server.queue.BatchQueue._start_next", lambda _: 1 / 0)
+    monkeypatch.setattr("headless.server.queue.BatchQueue._finish_recovery", lambda *_: asyncio.sleep(0))
     with ServerHere(tmp_path / "home", logs_traceback=True) as server, RawClient(server.address).log_in() as client:
         client.send(in_jobs(py_code("1")))
         client.expect_end()

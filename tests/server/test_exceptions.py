@@ -15,10 +15,10 @@ import trustme
 
 from headless.dialects.vocabulary import LOGIN
 from headless.errors import LocalProtocolError
+from headless.server.connection import Connection
 from headless.server.errors import Refusal
 from headless.server.exception_handler import ExceptionHandler
 from headless.server.server import Server
-from headless.server.session import Session
 from support.job_server import QuickServer
 from support.process import PATIENCE
 from support.raw_client import RawClient, connect, py_code, run
@@ -214,10 +214,10 @@ def test_a_connection_that_comes_when_the_server_has_stopped_is_not_worth_a_line
 
 @pytest.mark.slow
 def test_a_refusal_that_the_protocol_does_not_allow_is_said_to_be_a_bug_and_is_not_lost(tmp_path, caplog, monkeypatch):
-    async def refuse_the_login(_session: Session) -> None:
+    async def refuse_the_login(_connection: Connection) -> None:
         raise Refusal(LOGIN, "too late")
 
-    monkeypatch.setattr(Session, "_receive_request", refuse_the_login)  # after `welcome`, where it has no place
+    monkeypatch.setattr(Connection, "_receive_request", refuse_the_login)  # after `welcome`, where it has no place
     with (
         caplog.at_level(logging.INFO),
         ServerHere(tmp_path / "home", logs_traceback=True) as server,

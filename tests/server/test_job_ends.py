@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from headless.server import batch_queue, shims
+from headless.server import queue, shims
 from headless.server.commands import cancel
 from support.crashes import check_told, printed, recorded, shim_of, submitted, told_by, traced, traces
 from support.homes import R41, make_home
@@ -55,7 +55,7 @@ def end_of_first(client: RawClient) -> tuple[str, str]:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
     """A server sees at once to what is asked for, and the command sees at once that it has."""
-    monkeypatch.setattr(batch_queue, "_REQUESTS_SECONDS", 0.05)
+    monkeypatch.setattr(queue, "_REQUESTS_SECONDS", 0.05)
     monkeypatch.setattr(cancel, "_WAIT_SECONDS", 5.0)
     monkeypatch.setattr(cancel, "_POLL_SECONDS", 0.02)
 
@@ -102,7 +102,7 @@ def test_a_job_that_runs_is_cancelled_with_all_that_it_has_started(server, tmp_p
 
 
 @pytest.mark.parametrize("job", [(), ("1",)], ids=["all", "one"])
-def test_a_batch_that_waits_is_cancelled_and_never_starts(server, tmp_path, job):
+def test_a_session_that_waits_is_cancelled_and_never_starts(server, tmp_path, job):
     gate = Gate(tmp_path / "gate")
     with connect(server) as running, connect(server) as waiting, connect(server) as last:
         printed(submitted(running, py_code("print('.')\n" + gate.code)))
@@ -120,12 +120,12 @@ def test_a_later_job_is_cancelled_when_its_turn_has_come(server, tmp_path, monke
     monkeypatch.setattr(cancel, "_WAIT_SECONDS", 0.1)
     gate = Gate(tmp_path / "gate")
     with connect(server) as first, connect(server) as second:
-        batch = ("print('.')\n" + gate.code, "", "")
+        session = ("print('.')\n" + gate.code, "", "")
         if is_waiting:
-            printed(submitted(first, py_code(batch[0])))
-            submitted(second, *map(traced, batch))
+            printed(submitted(first, py_code(session[0])))
+            submitted(second, *map(traced, session))
         else:
-            printed(submitted(second, *map(traced, batch)))
+            printed(submitted(second, *map(traced, session)))
         assert cancels(server, second.session, "2").startswith("requested")
         wait_until(lambda: server.server._queue._requests)
         gate.open()
@@ -244,7 +244,7 @@ def test_the_end_of_a_job_is_told_when_it_is_journaled_and_not_before(server, tm
     check_told(recorded(server)[client.session], told_by(report))
 
 
-def test_a_batch_of_an_account_that_was_removed_does_not_start(server, tmp_path):
+def test_a_session_of_an_account_that_was_removed_does_not_start(server, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server) as running, connect(server) as waiting:
         printed(submitted(running, traced("print('.')\n" + gate.code)))

@@ -94,7 +94,7 @@ def test_jobs_of_all_kinds_run_in_order_one_after_the_other(server):
     assert report.output == {(1, "stdout"): "code\n", (2, "stdout"): "file\n", (3, "stdout"): "module 12\n"}
 
 
-def test_a_failed_job_ends_the_batch(server, tmp_path):
+def test_a_failed_job_ends_the_session(server, tmp_path):
     marker = tmp_path / "marker"
     with connect(server).log_in() as client:
         client.submit(py_code("1"), py_code("raise SystemExit(1)"), *[py_code(f"open({str(marker)!r}, 'w')")] * 2)
@@ -105,7 +105,7 @@ def test_a_failed_job_ends_the_batch(server, tmp_path):
     assert not marker.exists()
 
 
-def test_a_file_that_has_gone_since_the_batch_was_accepted_is_a_failed_job(server, tmp_path):
+def test_a_file_that_has_gone_since_the_session_was_accepted_is_a_failed_job(server, tmp_path):
     (server.home / "py" / "soon_gone.py").write_text("1")
     gate = Gate(tmp_path / "gate")
     with connect(server).log_in() as client:
@@ -179,7 +179,7 @@ def test_a_child_that_keeps_stdout_open_does_not_keep_the_job(server, tmp_path):
 
 
 class Found(NamedTuple):
-    """What the two jobs of a batch have found."""
+    """What the two jobs of a session have found."""
 
     session: str
     environments: tuple[dict[str, str], ...]
@@ -235,7 +235,7 @@ def test_code_arrives_as_it_was_sent(server):
 # How many at a time
 
 
-def test_with_one_worker_the_second_batch_starts_after_the_first(tmp_path):
+def test_with_one_worker_the_second_session_starts_after_the_first(tmp_path):
     gate = Gate(tmp_path / "gate")
     with QuickServer(tmp_path / "home", "--workers", "1") as server:
         with connect(server).log_in() as first, connect(server).log_in() as second:
@@ -249,7 +249,7 @@ def test_with_one_worker_the_second_batch_starts_after_the_first(tmp_path):
     assert one["started"] <= one["ended"] <= two["started"] <= two["ended"] <= three["started"] <= three["ended"]
 
 
-def test_with_two_workers_two_batches_run_at_a_time(tmp_path):
+def test_with_two_workers_two_sessions_run_at_a_time(tmp_path):
     with (
         QuickServer(tmp_path / "home", "--workers", "2") as server,
         connect(server).log_in() as one,

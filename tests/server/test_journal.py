@@ -18,11 +18,11 @@ from headless.commands import main
 from headless.dialects.vocabulary import FAILED, OK, Job
 from headless.server import appearance
 from headless.server.accounts import Account
-from headless.server.journal import INTERRUPTED, JobEnd, SubmittedBatch
+from headless.server.journal import INTERRUPTED, JobEnd, SubmittedSession
 from support.command_here import headless
 from support.fork_server import start
 from support.homes import make_home
-from support.journals import batch, end, over, write
+from support.journals import end, new_session, over, write
 from support.management import fails, prints
 from support.process import PATIENCE, ROOT, manage
 
@@ -37,7 +37,7 @@ FAILED_SESSION = "5f0c" * 4
 def failed(place, record):
     """A session that has failed: its first job was ok and has printed something."""
     jobs = (Job("module", "009ABC"), Job("py_file", "nightly/close.py"), Job("py_code", "\n  import os\nprint(1)"))
-    record.accept(SubmittedBatch(FAILED_SESSION, 1, "R41", jobs))
+    record.accept(SubmittedSession(FAILED_SESSION, 1, "R41", jobs))
     record.begin(FAILED_SESSION)
     record.finish(FAILED_SESSION, 1, JobEnd(OK, "", time.time(), 1.25, 0))
     record.finish(FAILED_SESSION, 2, JobEnd(FAILED, "no such table", time.time(), 0.5, None, 9))
@@ -86,14 +86,14 @@ def test_without_json_it_is_one_line_a_job_that_says_which_job_it_is(place, fail
 
 
 def test_of_code_no_more_than_60_characters_of_its_first_line_are_shown(place, record):
-    record.accept(batch("s", text="\n\n" + "x" * 100 + "\nsecret = 1"))
+    record.accept(new_session("s", text="\n\n" + "x" * 100 + "\nsecret = 1"))
     (line,) = prints("jobs", "--home", str(place.folder))
     assert line.endswith(" " + "x" * 60)
     assert objects(place)[0]["title"] == "x" * 60
 
 
 def test_a_title_cannot_move_the_cursor(place, record):
-    record.accept(batch("s", kind="py_file", text="a\x1b[2J\u202eb.py"))
+    record.accept(new_session("s", kind="py_file", text="a\x1b[2J\u202eb.py"))
     (line,) = prints("jobs", "--home", str(place.folder))
     assert line.endswith("py_file  a\\x1b[2J\\u202eb.py")
 
@@ -119,7 +119,7 @@ def test_the_stored_output_is_what_the_job_wrote(place, record):
 
 
 def test_output_that_somebody_has_compressed_is_said_not_to_be_there(place, record):
-    record.accept(batch("s", jobs=3))
+    record.accept(new_session("s", jobs=3))
     record.begin("s")
     write(place, "s", 1, "stdout", b"one\n")
     write(place, "s", 1, "stderr", b"")
@@ -143,7 +143,7 @@ def test_an_empty_journal_is_no_error(home):
 def test_the_newest_job_is_last(place, record):
     over(record, "b", FAILED, jobs=2)
     over(record, "a")
-    record.accept(batch("c"))
+    record.accept(new_session("c"))
     assert [(entry["session"], entry["job"]) for entry in objects(place)] == [("b", 1), ("b", 2), ("a", 1), ("c", 1)]
 
 
@@ -153,7 +153,7 @@ def test_the_newest_job_is_last(place, record):
 @pytest.fixture
 def running(record):
     """The journal says of this job, which began an hour ago, that it runs."""
-    record.accept(batch("s"))
+    record.accept(new_session("s"))
     record.begin("s")
     record._database.execute("UPDATE jobs SET started = started - 3600")
 
@@ -204,7 +204,7 @@ def test_an_end_that_nobody_saw_has_no_time(place, record):
 
 @pytest.mark.parametrize(("seconds", "shown_as"), [(None, "0:00:00.0"), (2.5, "0:00:02.5")])
 def test_a_clock_that_was_set_back_makes_no_negative_duration(place, record, seconds, shown_as):
-    record.accept(batch("s"))
+    record.accept(new_session("s"))
     record.begin("s")
     record.finish("s", 1, JobEnd(OK, "", time.time() - 3600, seconds, 0))
     line, entry = shown(place)
@@ -255,7 +255,7 @@ def test_a_character_that_stdout_does_not_know_is_no_error(tmp_path, monkeypatch
 
 
 def test_output_that_stdout_does_not_know_is_no_error(place, record, monkeypatch):
-    record.accept(batch("s", text="'für Zürich'"))
+    record.accept(new_session("s", text="'für Zürich'"))
     record.begin("s")
     record.finish("s", 1, end(FAILED, "keine Tabelle für Zürich"))
     write(place, "s", 1, "stderr", "keine Tabelle für Zürich\n".encode())

@@ -1,4 +1,5 @@
-"""The keys of batches: the same key is the same batch, however often and whenever it comes, and nothing runs twice."""
+"""The keys of sessions: the same key is the same session, however often and whenever it comes, and nothing runs
+twice."""
 
 from __future__ import annotations
 
@@ -42,12 +43,12 @@ def runs(tmp_path) -> int:
 
 
 def submit(server, *jobs: str, key: str, user: str = "R41"):
-    """Session and report of the batch."""
+    """Session and report of the session."""
     with connect(server).log_in(user) as client:
         return client.submit(*jobs, key=key), client.report()
 
 
-def test_the_same_key_is_the_same_batch_and_is_told_from_its_beginning(server, tmp_path, key):
+def test_the_same_key_is_the_same_session_and_is_told_from_its_beginning(server, tmp_path, key):
     first = submit(server, once(tmp_path), key=key)
     again = submit(server, once(tmp_path), key=key)
     assert first == again
@@ -88,14 +89,14 @@ def test_another_account_has_keys_of_its_own(server, tmp_path, key):
     assert runs(tmp_path) == 2
 
 
-def test_the_same_jobs_with_another_key_or_without_one_are_another_batch(server, tmp_path, key):
+def test_the_same_jobs_with_another_key_or_without_one_are_another_session(server, tmp_path, key):
     sessions = {submit(server, once(tmp_path), key=each)[0] for each in (key, OTHER_KEY)}
     run(server, once(tmp_path))
     run(server, once(tmp_path))
     assert (len(sessions), runs(tmp_path)) == (2, 4)
 
 
-def test_the_same_key_many_times_at_once_is_one_batch(server, tmp_path, key):
+def test_the_same_key_many_times_at_once_is_one_session(server, tmp_path, key):
     with ThreadPoolExecutor(8) as pool:
         done = list(pool.map(lambda _: submit(server, once(tmp_path), key=key), range(8)))
     assert len({session for session, _ in done}) == 1
@@ -103,8 +104,8 @@ def test_the_same_key_many_times_at_once_is_one_batch(server, tmp_path, key):
     assert runs(tmp_path) == 1
 
 
-def test_a_batch_that_is_known_by_its_key_is_not_checked_again(server, key):
-    """Its file may have gone since; the batch has been accepted all the same."""
+def test_a_session_that_is_known_by_its_key_is_not_checked_again(server, key):
+    """Its file may have gone since; the session has been accepted all the same."""
     script = server.home / "py" / f"{key}.py"
     script.write_text("print(1)")
     job = f"<py_file>{key}.py</py_file>"

@@ -17,11 +17,11 @@ import pytest
 from headless.dialects.vocabulary import FAILED, OK, QUEUED, RUNNING
 from headless.server import listing as listing_module
 from headless.server.home import Home
-from headless.server.journal import Journal, KnownBatch, Selection
+from headless.server.journal import Journal, KnownSession, Selection
 from headless.server.listing import Listing
 from support.command_here import headless
 from support.homes import R41, make_home
-from support.journals import FIRST, PER_BATCH, Record, batch, end, fill, over
+from support.journals import FIRST, PER_SESSION, Record, end, fill, new_session, over
 from support.management import prints
 from support.process import PATIENCE, ROOT
 
@@ -109,9 +109,9 @@ def test_a_question_is_answered_without_looking_at_each_job(home, steps):
 
 def test_one_session_and_the_figures_are_shown_without_looking_at_each_job(home, record, steps):
     (newest,) = record.entries(Selection(), 1)
-    assert len(prints("jobs", newest.session, "--home", str(home.folder))) == 4
+    assert len(prints("jobs", newest.session_id, "--home", str(home.folder))) == 4
     done = headless("status", "--since", "2023-01-01", "--home", str(home.folder))
-    assert f" queued=4 running=0 failed={JOBS // PER_BATCH // 100 - 1} " in done.stdout
+    assert f" queued=4 running=0 failed={JOBS // PER_SESSION // 100 - 1} " in done.stdout
     assert steps.count < 2000
 
 
@@ -125,18 +125,18 @@ def steps_of(database, query, *arguments) -> int:
 
 
 @pytest.mark.version("sqlite3 plans its queries")
-def test_what_a_server_asks_is_answered_without_looking_at_each_batch(record):
+def test_what_a_server_asks_is_answered_without_looking_at_each_session(record):
     (newest,) = record.entries(Selection(), 1)
     for query, *arguments in [
         (record.unfinished,),
         (record.prune, FIRST, 100),
-        (record.batches_of, 7, 20, 0, 200),
+        (record.sessions_of, 7, 20, 0, 200),
         (record.of_key, 7, "0" * 32),
         (record.unfinished_like, 7, b"1"),
         (record.unfinished_count, 7),
-        (record.known, newest.session),
+        (record.known, newest.session_id),
         (record.last_acceptance,),
-        (record.has_session, newest.session),
+        (record.has_session, newest.session_id),
     ]:
         assert steps_of(record._database, query, *arguments) < 4000, query  # 3000 to list 20
 
@@ -167,7 +167,7 @@ def most_memory_here(home, record, selection: Selection, as_json: bool, last: in
 
 def test_a_listing_keeps_nothing_of_what_it_has_shown(home, record, monkeypatch):
     monkeypatch.setattr(listing_module, "_PAGE_LENGTH", 50)
-    since = FIRST + (JOBS - 600) // PER_BATCH
+    since = FIRST + (JOBS - 600) // PER_SESSION
     with written_nowhere(monkeypatch):
         for selection, as_json, last in [
             (Selection(since=since), False, None),
@@ -184,8 +184,8 @@ def test_all_jobs_are_shown_each_once_and_in_their_order(home, record, monkeypat
     shown = []
     monkeypatch.setattr(Listing, "_show_entry", lambda _, entry: shown.append(entry[:2]))
     Listing(home, record, Selection(since=FIRST + 600.5), as_json=True).show(None)
-    assert len(shown) == JOBS - 600 * PER_BATCH
-    rows = record._database.execute("SELECT session, job FROM jobs ORDER BY rowid DESC LIMIT ?", (len(shown),))
+    assert len(shown) == JOBS - 600 * PER_SESSION
+    rows = record._database.execute("SELECT session_id, job FROM jobs ORDER BY rowid DESC LIMIT ?", (len(shown),))
     assert shown == rows.fetchall()[::-1]
 
 
@@ -206,35 +206,35 @@ def test_who_reads_slowly_does_not_keep_the_database_from_being_tidied_up(home, 
 
 
 def test_what_an_earlier_server_has_left_is_found_without_looking_at_each_job(tmp_path):
-    """Nor is a session: a server that has to take up thousands of large batches starts at once."""
+    """Nor is a session: a server that has to take up thousands of large sessions starts at once."""
     with closing(make_home(tmp_path / "home").database()) as database:
         record, taken = Journal(database), []
         for jobs in (1, 10_000):
             session = f"s{jobs}"
-            record.accept(batch(session, jobs=jobs))
+            record.accept(new_session(session, jobs=jobs))
             assert [each.job_count for each in record.unfinished()] == [jobs]
             taken.append(steps_of(database, record.unfinished) + steps_of(database, record.known, session))
             record.withdraw(session)
     assert taken[1] < taken[0] + 100  # 130 and 130; 230,000 if it looked at each
 
 
-def test_the_job_that_tells_of_its_batch_is_the_first_that_has_not_ended_well_or_the_last(tmp_path):
+def test_the_job_that_tells_of_its_session_is_the_first_that_has_not_ended_well_or_the_last(tmp_path):
     with closing(make_home(tmp_path / "home", R41).database()) as database:
         record = Record(database)
         over(record, "well", jobs=3)
         over(record, "badly", FAILED, jobs=2)
-        record.accept(batch("waits", jobs=3))
-        record.accept(batch("runs", jobs=3))
+        record.accept(new_session("waits", jobs=3))
+        record.accept(new_session("runs", jobs=3))
         record.begin("runs")
         record.finish("runs", 1, end(OK))
         assert [record.known(session) for session in ("well", "badly", "waits", "runs", "none")] == [
-            KnownBatch("well", 1, "R41", True, 3, 3, OK, "", True),
-            KnownBatch("badly", 1, "R41", True, 2, 2, FAILED, "", True),
-            KnownBatch("waits", 1, "R41", False, 3, 1, QUEUED, "", False),
-            KnownBatch("runs", 1, "R41", False, 3, 2, RUNNING, "", True),
+            KnownSession("well", 1, "R41", True, 3, 3, OK, "", True),
+            KnownSession("badly", 1, "R41", True, 2, 2, FAILED, "", True),
+            KnownSession("waits", 1, "R41", False, 3, 1, QUEUED, "", False),
+            KnownSession("runs", 1, "R41", False, 3, 2, RUNNING, "", True),
             None,
         ]
-        assert [(each.session, each.running) for each in record.unfinished()] == [("waits", 0), ("runs", 2)]
+        assert [(each.session_id, each.running) for each in record.unfinished()] == [("waits", 0), ("runs", 2)]
 
 
 # A million

@@ -16,7 +16,7 @@ from headless.server.keys import Keys
 from headless.server.requests import Requests
 from headless.server.settings import Settings
 from support.homes import R41
-from support.journals import Record, batch, over
+from support.journals import Record, new_session, over
 
 
 class Link:
@@ -38,8 +38,8 @@ class Parts:
     def __init__(self, record):
         self.settings, self.keys, self.store, self._record = Settings(), Keys(), self, record
 
-    async def batches_of(self, account, *arguments):
-        return self._record.batches_of(account.number, *arguments)
+    async def sessions_of(self, account, *arguments):
+        return self._record.sessions_of(account.number, *arguments)
 
 
 @pytest.fixture
@@ -64,9 +64,9 @@ def test_an_account_without_a_session_has_an_empty_list(record):
 def test_each_session_is_listed_once_from_the_first_one_of_the_journal_on(record, monkeypatch):
     over(record, "first", jobs=2)
     over(record, "failed", FAILED)
-    record.accept(batch("runs", jobs=3))
+    record.accept(new_session("runs", jobs=3))
     record.begin("runs")
-    record.accept(batch("waits"))
+    record.accept(new_session("waits"))
     expected = [("first", OK, 2, 2), ("failed", FAILED, 1, 1), ("runs", RUNNING, 1, 3), ("waits", QUEUED, 1, 1)]
     for at_once in (1, 2, 3, 4, 200):
         monkeypatch.setattr(requests, "_LISTED_AT_ONCE", at_once)
@@ -74,7 +74,7 @@ def test_each_session_is_listed_once_from_the_first_one_of_the_journal_on(record
 
 
 def test_of_those_that_are_over_the_last_twenty_are_listed_and_of_the_others_all(record):
-    record.accept(batch("the oldest waits"))
+    record.accept(new_session("the oldest waits"))
     for number in range(25):
         over(record, f"{number}")
     sessions = [session for session, *_ in listed(record)]

@@ -20,7 +20,7 @@ from headless.server.journal import CANCELLED, JobEnd, Selection
 from headless.server.listing import Listing
 from support.command_here import headless
 from support.homes import R41, make_home
-from support.journals import batch, end, over, silent
+from support.journals import end, new_session, over, silent
 
 pytestmark = pytest.mark.slow
 
@@ -43,8 +43,8 @@ def sessions(place, *options: str) -> list[str]:
 
 
 def test_columns_stand_under_each_other(place, record):
-    record.accept(batch("a" * 16, "R41", 10))
-    record.accept(batch("b" * 16, "a much longer name\n", kind="module", text="009ABC"))
+    record.accept(new_session("a" * 16, "R41", 10))
+    record.accept(new_session("b" * 16, "a much longer name\n", kind="module", text="009ABC"))
     record.begin("a" * 16)
     record.finish("a" * 16, 1, end(FAILED, "no such table"))
     lines = listed(place)
@@ -63,7 +63,7 @@ def test_a_duration_is_what_was_measured_or_that_from_start_to_end(place, record
     now = 1_700_000_000.0
     monkeypatch.setattr(time, "time", lambda: now)
     for session in "measured", "not":
-        record.accept(batch(session))
+        record.accept(new_session(session))
         record.begin(session)
     record.finish("measured", 1, JobEnd(OK, "", now + 7, seconds, 0))
     record.finish("not", 1, JobEnd(OK, "", now + seconds, None, 0))
@@ -74,7 +74,7 @@ def test_what_runs_is_shown_with_what_it_has_taken_so_far_and_what_waits_without
     now = 1_700_000_000.0
     monkeypatch.setattr(time, "time", lambda: now)
     monkeypatch.setattr(appearance, "running_pid", lambda _: 4711)
-    record.accept(batch("s", jobs=2))
+    record.accept(new_session("s", jobs=2))
     record.begin("s")
     now += 5.0
     running, queued = listed(place)
@@ -104,7 +104,7 @@ def test_a_session_is_shown_whole(place, record):
     assert [line.split()[1] for line in listed(place, "s", "--last", "2")] == ["24", "25"]
 
 
-def test_the_last_jobs_may_begin_in_the_middle_of_a_batch(place, record):
+def test_the_last_jobs_may_begin_in_the_middle_of_a_session(place, record):
     over(record, "a", jobs=3)
     over(record, "b", jobs=2)
     assert [line.split()[:2] for line in listed(place, "--last", "4")] == [
@@ -119,11 +119,11 @@ def test_the_last_jobs_may_begin_in_the_middle_of_a_batch(place, record):
 def mixed(record):
     """One session for each state and user, and the oldest a week old."""
     over(record, "old", FAILED, jobs=2)
-    record._database.execute("UPDATE batches SET accepted = accepted - ?", (7 * DAY,))
+    record._database.execute("UPDATE sessions SET accepted = accepted - ?", (7 * DAY,))
     over(record, "ok")
     over(record, "failed", FAILED, user="R42", jobs=2)
     over(record, "cancelled", CANCELLED)
-    record.accept(batch("queued", "R42"))
+    record.accept(new_session("queued", "R42"))
 
 
 SHOWN = {
@@ -154,7 +154,7 @@ def test_only_what_is_asked_for_is_shown(place):
 
 @pytest.mark.usefixtures("mixed")
 def test_nothing_has_come_since_now(place, record):
-    record._database.execute("UPDATE batches SET accepted = accepted - 1")
+    record._database.execute("UPDATE sessions SET accepted = accepted - 1")
     assert (
         sessions(place, "--since", "0m")
         == sessions(place, *["--since", "0m", "--state", "failed", "--last", "3"])
@@ -165,7 +165,7 @@ def test_nothing_has_come_since_now(place, record):
 def test_a_clock_that_was_set_back_hides_nothing_that_was_asked_for(place, record):
     for name, age in (("a", 1), ("b", 5), ("c", 1), ("d", 5)):
         over(record, name)
-        record._database.execute("UPDATE batches SET accepted = accepted - ? WHERE session = ?", (age * DAY, name))
+        record._database.execute("UPDATE sessions SET accepted = accepted - ? WHERE session_id = ?", (age * DAY, name))
     assert sessions(place, "--since", "2d") == ["a", "c"]
     assert sessions(place, "--since", "2d", "--last", "1") == ["c"]
 
@@ -178,7 +178,7 @@ def test_since_takes_a_duration(place, record, text, age):
     for name, seconds in (("before", -30), ("after", 30)):
         over(record, name)
         at = time.time() - age.total_seconds() + seconds
-        record._database.execute("UPDATE batches SET accepted = ? WHERE session = ?", (at, name))
+        record._database.execute("UPDATE sessions SET accepted = ? WHERE session_id = ?", (at, name))
     assert sessions(place, "--since", text) == ["after"]
 
 
@@ -191,7 +191,9 @@ def test_since_takes_a_day_and_a_time_of_this_machines_time_zone(place, record, 
     )
     for name, seconds in (("before", -1), ("at", 0)):
         over(record, name)
-        record._database.execute("UPDATE batches SET accepted = ? WHERE session = ?", (at.timestamp() + seconds, name))
+        record._database.execute(
+            "UPDATE sessions SET accepted = ? WHERE session_id = ?", (at.timestamp() + seconds, name)
+        )
     assert sessions(place, "--since", text) == ["at"]
 
 

@@ -26,7 +26,7 @@ from headless.server.listing import Listing
 from headless.server.stored_output import NewLines
 from support.fork_server import start
 from support.homes import R41, make_home
-from support.journals import Record, batch, end, over, silent, write
+from support.journals import Record, end, new_session, over, silent, write
 from support.process import PATIENCE, ROOT
 
 pytestmark = pytest.mark.slow
@@ -96,7 +96,7 @@ def follower_of(monkeypatch):
 
 
 def test_a_session_is_followed_with_its_output_until_it_is_over(place, record, follower_of):
-    record.accept(batch("s", jobs=2))
+    record.accept(new_session("s", jobs=2))
     record.begin("s")
     silent(place, "s", 2)
     write(place, "s", 1, "stdout", b"first\nhalf")
@@ -120,7 +120,7 @@ def test_a_session_is_followed_with_its_output_until_it_is_over(place, record, f
 
 def test_the_journal_is_followed_and_nothing_is_shown_twice(place, record, follower_of):
     over(record, "a")
-    record.accept(batch("b", jobs=2))
+    record.accept(new_session("b", jobs=2))
     with place.lock(), follower_of(place) as follower:
         assert follower.states(3) == [["a", "1", "ok"], ["b", "1", "queued"], ["b", "2", "queued"]]
         record.begin("b")
@@ -128,7 +128,7 @@ def test_the_journal_is_followed_and_nothing_is_shown_twice(place, record, follo
         with at_once(record):
             record.finish("b", 1, end(FAILED))
             over(record, "c", jobs=2)
-            record.accept(batch("d"))
+            record.accept(new_session("d"))
         assert follower.states(5) == [
             ["b", "1", "failed"], ["b", "2", "skipped"], ["c", "1", "ok"], ["c", "2", "ok"], ["d", "1", "queued"],
         ]  # fmt: skip
@@ -138,7 +138,7 @@ def test_the_journal_is_followed_and_nothing_is_shown_twice(place, record, follo
 
 
 def test_what_happens_while_it_looks_is_shown_in_its_order(place, record, monkeypatch, capsys):
-    record.accept(batch("a"))
+    record.accept(new_session("a"))
     listing = Listing(place, record, Selection(), as_json=False)
     listing.show(None)
     look = record.unfinished_jobs
@@ -159,8 +159,8 @@ def test_what_happens_while_it_looks_is_shown_in_its_order(place, record, monkey
 
 
 def test_only_what_is_asked_for_is_followed(place, record, follower_of):
-    record.accept(batch("older"))
-    record.accept(batch("other"))
+    record.accept(new_session("older"))
+    record.accept(new_session("other"))
     with follower_of(place, "--state", "failed", "--user", "R41", "--json", "--last", "1") as follower:
         with at_once(record):
             over(record, "first", FAILED)
@@ -178,19 +178,19 @@ def test_only_what_is_asked_for_is_followed(place, record, follower_of):
 
 def test_a_journal_that_was_pruned_empty_is_followed_on(place, record, follower_of):
     over(record, "a")
-    record.accept(batch("b"))
+    record.accept(new_session("b"))
     with follower_of(place) as follower:
         follower.states(2)
         with at_once(record):
             record._database.execute("DELETE FROM jobs")
-            record._database.execute("DELETE FROM batches")
+            record._database.execute("DELETE FROM sessions")
         with at_once(record):
-            record.accept(batch("c"))
+            record.accept(new_session("c"))
         assert follower.states(1) == [["c", "1", "queued"]]
 
 
 def test_following_goes_on_after_the_database_was_locked(place, record, monkeypatch, capsys):
-    record.accept(batch("s"))
+    record.accept(new_session("s"))
     locked = sqlite3.OperationalError("database is locked")
     answers: Iterator[object] = iter([0, locked, 1, locked, 2])
 
@@ -212,7 +212,7 @@ def test_following_goes_on_after_the_database_was_locked(place, record, monkeypa
 @pytest.mark.parametrize("session", ["", "s"])
 def test_following_asks_for_one_number_while_nothing_happens(place, record, monkeypatch, session):
     over(record, "old")
-    record.accept(batch("s"))
+    record.accept(new_session("s"))
     record.begin("s")
     write(place, "s", 1, "stdout", b"half a line")
     asked: list[str] = []

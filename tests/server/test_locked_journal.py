@@ -1,4 +1,4 @@
-"""Somebody else holds the lock of the journal, as a backup may, while batches are accepted, begin and end."""
+"""Somebody else holds the lock of the journal, as a backup may, while sessions are accepted, begin and end."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from headless.server import batch_queue, reporter
 from headless.server import link as link_module
+from headless.server import queue, reporter
 from headless.server import server as server_module
 from headless.server import store as store_module
 from headless.server.accounts import Account, keys_from_hash
@@ -31,8 +31,8 @@ ACCEPT_SECONDS = 0.5
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """One whose times are a tenth of those that a server has, but for that of a new batch: one that comes while nothing
-    is locked is accepted, however busy the machine is."""
+    """One whose times are a tenth of those that a server has, but for that of a new session: one that comes while
+    nothing is locked is accepted, however busy the machine is."""
     monkeypatch.setattr(store_module, "_LAST_WRITE_SECONDS", 0.1)
     monkeypatch.setattr(store_module, "_FIRST_PAUSE", 0.005)
     monkeypatch.setattr(store_module, "_PAUSE_MAX", 0.1)
@@ -74,11 +74,14 @@ def test_what_was_accepted_runs_in_its_order_when_the_lock_is_gone_and_what_come
         assert {status for status, _ in report.finished} == {report.ended} == {"ok"}
     assert trace.read_text() == "012"
     # Nor will it run when there is another server.
-    assert [entry["session"] for entry in journal(server)] == [clients[0].session, *(each.session for each in clients)]
+    assert [entry["session"] for entry in journal(server)] == [
+        clients[0].session,
+        *(each.session for each in clients),
+    ]
     assert {entry["state"] for entry in journal(server)} == {"ok"}
 
 
-def test_a_batch_that_comes_meanwhile_is_accepted_if_the_lock_is_gone_in_time(server):
+def test_a_session_that_comes_meanwhile_is_accepted_if_the_lock_is_gone_in_time(server):
     with connect(server).log_in() as client:
         with locked(server.home):
             client.send(in_jobs(py_code("1")))
@@ -151,7 +154,7 @@ def stops_and_goes_on(server: QuickServer, tmp_path, seconds: float) -> None:
 def test_a_server_that_is_stopped_meanwhile_ends_in_time_and_the_next_one_goes_on(
     server, tmp_path, monkeypatch, ends_jobs
 ):
-    monkeypatch.setattr(batch_queue, "_SECONDS_TO_END", 0.5)
+    monkeypatch.setattr(queue, "_SECONDS_TO_END", 0.5)
     server.ends_jobs = ends_jobs
     server.stop()
     server.start()

@@ -12,14 +12,14 @@ from contextlib import closing
 import pytest
 
 from headless.server import authentication, entrance, peer, requests, retention
-from headless.server.batch_queue import BatchQueue
 from headless.server.jobs import check_scripts
 from headless.server.journal import Journal
+from headless.server.queue import SessionQueue
 from support import scram
 from support.credentials import HASH
 from support.homes import R41, make_home
 from support.job_server import R42, JobServer, QuickServer
-from support.journals import Record, batch, over
+from support.journals import Record, new_session, over
 from support.process import PATIENCE, current_user
 from support.raw_client import (
     RAW_NONCE,
@@ -87,7 +87,7 @@ def assert_sessions_run(address: str, *jobs: str) -> None:
             assert client.report().ended == "ok"
 
 
-def test_a_batch_whose_files_are_being_looked_for(tmp_path, monkeypatch, hang):
+def test_a_session_whose_files_are_being_looked_for(tmp_path, monkeypatch, hang):
 
     def check(home, account, jobs, seconds):
         if len(jobs) == 2:
@@ -155,12 +155,12 @@ def test_a_name_service_that_hangs_which_is_asked_one_question_of_each_user_at_a
 
 
 def test_a_list_of_sessions_that_takes_long(tmp_path, monkeypatch, hang):
-    def batches_of(*arguments):
+    def sessions_of(*arguments):
         hang(*arguments)
         return []
 
     monkeypatch.setattr("headless.server.store._READ_SECONDS", FOR_EVER)
-    monkeypatch.setattr(Journal, "batches_of", batches_of)
+    monkeypatch.setattr(Journal, "sessions_of", sessions_of)
     with ServerHere(tmp_path / "home") as server, RawClient(server.address).log_in() as client:
         client.send("<sessions/>")
         wait_until(lambda: hang.calls)
@@ -170,10 +170,10 @@ def test_a_list_of_sessions_that_takes_long(tmp_path, monkeypatch, hang):
 
 
 def test_a_list_of_sessions_is_read_in_pieces_and_is_whole_all_the_same(tmp_path, monkeypatch):
-    batches_of, pieces = Journal.batches_of, []
+    sessions_of, pieces = Journal.sessions_of, []
 
     def record(*arguments):
-        pieces.append(batches_of(*arguments))
+        pieces.append(sessions_of(*arguments))
         return pieces[-1]
 
     home = make_home(tmp_path / "home", R41)
@@ -184,11 +184,11 @@ def test_a_list_of_sessions_is_read_in_pieces_and_is_whole_all_the_same(tmp_path
             if number % 6:
                 over(journal, session)
             else:
-                journal.accept(batch(session))
+                journal.accept(new_session(session))
     expected = [sessions[0], *sessions[6:]]  # the last 20 that are over, and what waits
-    monkeypatch.setattr(Journal, "batches_of", record)
+    monkeypatch.setattr(Journal, "sessions_of", record)
     monkeypatch.setattr(requests, "_LISTED_AT_ONCE", 10)
-    monkeypatch.setattr(BatchQueue, "_start_next", lambda _: None)  # what waits stays as it is
+    monkeypatch.setattr(SessionQueue, "_start_next", lambda _: None)  # what waits stays as it is
     with ServerHere(tmp_path / "home") as server:
         with RawClient(server.address).log_in() as client:
             client.send("<sessions/>")
@@ -252,7 +252,7 @@ def old(tmp_path):
         journal = Record(database)
         for number in range(30):
             over(journal, f"{number:016x}")
-        database.execute("UPDATE batches SET over = 1")
+        database.execute("UPDATE sessions SET over = 1")
         database.execute("INSERT INTO facts VALUES ('calendar', ?)", (repr(time.time() - 10 * 86400),))
     return home
 
@@ -279,15 +279,16 @@ def test_a_hundred_thousand_sessions_that_are_too_old(tmp_path):
     with closing(home.database()) as database, database:
         rows = [(f"s{number}",) for number in range(SESSIONS)]
         database.executemany(
-            "INSERT INTO batches (session, account, user, accepted, over, digest) VALUES (?, 1, 'R41', 0, 1, x'')", rows
+            "INSERT INTO sessions (session_id, account, user, accepted, over, digest) VALUES (?, 1, 'R41', 0, 1, x'')",
+            rows,
         )
         database.executemany(
-            "INSERT INTO jobs (session, job, kind, text, title, state) VALUES (?,1,'','','','ok')", rows
+            "INSERT INTO jobs (session_id, job, kind, text, title, state) VALUES (?,1,'','','','ok')", rows
         )
         database.execute("INSERT INTO facts VALUES ('calendar', ?)", (repr(old),))
     with QuickServer(tmp_path / "other home") as server:
         allowed = longest_allowed(server)
     with QuickServer(tmp_path / "home", "--keep", "1") as server:
         assert longest_session(server, 3) < allowed  # 0.2
-        (left,) = server.query("SELECT count(*) FROM batches WHERE over = 1")
+        (left,) = server.query("SELECT count(*) FROM sessions WHERE over = 1")
         assert left < SESSIONS - 1000

@@ -1,4 +1,4 @@
-"""--one-at-a-time: a batch of an account is refused as busy as long as one with the same jobs waits or runs."""
+"""--one-at-a-time: a session of an account is refused as busy as long as one with the same jobs waits or runs."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_other_jobs_and_other_accounts_are_not_refused(server, gate):
     accept(server, job, user="R41")  # which has no such limit
 
 
-def test_the_same_key_is_the_same_batch_and_no_other_one(server, gate):
+def test_the_same_key_is_the_same_session_and_no_other_one(server, gate):
     key = os.urandom(16).hex()
     assert accept(server, py_code(gate.code), key=key) == accept(server, py_code(gate.code), key=key)
 
@@ -81,7 +81,7 @@ def test_the_limit_holds_when_a_server_has_started_again(server, gate):
     assert session in refusal(server, py_code(gate.code))
 
 
-def test_a_batch_that_was_accepted_before_the_limit_counts(server, gate):
+def test_a_session_that_was_accepted_before_the_limit_counts(server, gate):
     session = accept(server, py_code(gate.code), user="R41")
     done = headless("user", "limit", "R41", "--one-at-a-time", "--home", str(server.home))
     assert (done.returncode, done.stderr) == (0, "")

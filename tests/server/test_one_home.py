@@ -29,7 +29,7 @@ from support.homes import R41, make_home
 from support.job_code import Gate
 from support.job_processes import IGNORE_SIGTERM
 from support.job_server import QuickServer, states
-from support.journals import batch
+from support.journals import new_session
 from support.raw_client import connect, in_jobs, py_code
 from support.server_here import ServerHere
 from support.shims_of import shims_of
@@ -246,7 +246,7 @@ def test_what_was_committed_to_a_database_that_is_not_there_any_more_is_uncertai
         home = make_home(tmp_path / "home", R41)
         store = Store(home.database, lambda: None, lambda: check_journal(home))
         with pytest.raises(StoreUncertain):
-            await store.accept(R41, batch("s1"))
+            await store.accept(R41, new_session("s1"))
         store.close(0)
 
     asyncio.run(in_time(accept()))

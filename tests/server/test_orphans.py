@@ -136,7 +136,7 @@ def test_no_job_notices_that_the_server_has_ended(server, tmp_path):
 
 
 @either_way
-def test_how_jobs_ended_without_a_server_is_journaled_by_the_next_and_the_rest_of_a_batch_runs(tmp_path, end):
+def test_how_jobs_ended_without_a_server_is_journaled_by_the_next_and_the_rest_of_a_session_runs(tmp_path, end):
     gate = Gate(tmp_path / "gate")
     with QuickServer(tmp_path / "home", "--workers", "2", ends_jobs=False) as server:
         with connect(server) as good, connect(server) as bad:
@@ -181,7 +181,7 @@ def test_a_job_that_is_being_started_goes_on_when_the_server_stops(tmp_path):
 
 
 @either_way
-def test_as_many_batches_as_there_are_workers_run_also_when_some_were_taken_up(tmp_path, end):
+def test_as_many_sessions_as_there_are_workers_run_also_when_some_were_taken_up(tmp_path, end):
     gate = Gate(tmp_path / "gate")
     with QuickServer(tmp_path / "home", "--workers", "2", ends_jobs=False) as server:
         with connect(server) as first, connect(server) as second, connect(server) as third:
@@ -238,7 +238,7 @@ def lost_its_record(server: QuickServer, session: str, content: str) -> Path:
     [(FOLDER, True), (CIRCLE, False), ("garbage", True), ("started x 1 2 3 machine home .", False), ("", False)]
     + EXHAUSTIVE * [(FOLDER, False), (CIRCLE, True), ("garbage", False), ("started x 1 2 3 machine home .", True)],
 )
-def test_one_record_that_cannot_be_read_holds_up_no_other_batch(server, content, is_same_boot):
+def test_one_record_that_cannot_be_read_holds_up_no_other_session(server, content, is_same_boot):
     with connect(server) as client, connect(server) as waiting:
         printed(submitted(client, py_code("print('.')\nimport time; time.sleep(60)"), traced()))
         submitted(waiting, traced())
@@ -328,7 +328,7 @@ def test_a_machine_that_was_switched_off_leaves_interrupted_jobs(server):
     check(server, killed=killed)
 
 
-def test_several_shims_that_are_killed_cost_no_other_batch(tmp_path):
+def test_several_shims_that_are_killed_cost_no_other_session(tmp_path):
     gate = Gate(tmp_path / "never")
     with QuickServer(tmp_path / "home", "--workers", "2", ends_jobs=False) as server:
         clients = [connect(server).log_in() for _ in range(5)]

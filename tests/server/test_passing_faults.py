@@ -1,4 +1,4 @@
-"""A fault that may pass is no verdict: a batch is refused as busy, a job that was accepted waits. Only what is not
+"""A fault that may pass is no verdict: a session is refused as busy, a job that was accepted waits. Only what is not
 there, or not allowed, is one."""
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import os
 import pytest
 
 from headless.dialects.vocabulary import MODULE, PY_FILE, Job
-from headless.server import batch_queue
+from headless.server import queue
 from headless.server.jobs import JobRefused, script_of
 from headless.system import is_final
 from support.homes import R41, make_home
@@ -65,7 +65,7 @@ def home(tmp_path):
     return home
 
 
-BATCH = "<module>009ABC</module>"
+SESSION = "<module>009ABC</module>"
 JOBS = [Job(MODULE, "009ABC"), Job(PY_FILE, "009ABC.py")]
 
 
@@ -82,18 +82,18 @@ def test_any_other_error_is_no_verdict(home, fault):
         assert caught.value.errno == fault.number
 
 
-def test_a_batch_is_busy_and_a_job_waits_until_the_fault_has_passed(tmp_path, home, fault, monkeypatch):
-    monkeypatch.setattr(batch_queue, "_PAUSE_MAX", 0.02)
+def test_a_session_is_busy_and_a_job_waits_until_the_fault_has_passed(tmp_path, home, fault, monkeypatch):
+    monkeypatch.setattr(queue, "_PAUSE_MAX", 0.02)
     gate = Gate(tmp_path / "gate")
 
     with ServerHere(home.folder) as server:
         for fault.number in PASSING:
             with RawClient(server.address).log_in() as client:
-                client.send(in_jobs(BATCH))
+                client.send(in_jobs(SESSION))
                 client.expect_refusal("busy")
         fault.number = 0
         with RawClient(server.address).log_in() as client:
-            client.submit(py_code(gate.code), BATCH)
+            client.submit(py_code(gate.code), SESSION)
             client.expect("started")
             fault.number = PASSING[0]
             gate.open()

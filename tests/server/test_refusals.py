@@ -1,4 +1,4 @@
-"""What the server refuses, and closes the connection for: what is no conversation, and batches that cannot be run."""
+"""What the server refuses, and closes the connection for: what is no conversation, and sessions that cannot be run."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_connection_is_refused_that_begins_with(server):
 
 NOT_AFTER_WELCOME = {
     "a second login": frame(osuser_login(user="R41")),
-    "no jobs in a batch": frame("<jobs/>"),
+    "no jobs in a session": frame("<jobs/>"),
     "an empty job": frame("<jobs><py_code/></jobs>"),
     "an unknown kind of job": frame("<jobs><shell>rm</shell></jobs>"),
     "a frame beyond 16 MiB": struct.pack(">I", 16 * 1024 * 1024 + 1),
@@ -101,7 +101,7 @@ def test_a_session_is_refused_that_goes_on_with(server):
             client.expect_refusal("protocol")
 
 
-def test_a_second_batch_is_refused_and_does_not_run(server, tmp_path):
+def test_a_second_session_is_refused_and_does_not_run(server, tmp_path):
     gate, marker = Gate(tmp_path / "gate"), tmp_path / "marker"
     with connect(server).log_in() as client:
         client.submit(py_code(gate.code))
@@ -121,7 +121,7 @@ def test_a_message_may_come_byte_by_byte(server):
         client.expect("welcome")
 
 
-# Batches that are refused
+# Sessions that are refused
 
 
 NO_JOBS = (
@@ -140,7 +140,7 @@ NO_JOBS = (
 )
 
 
-def test_a_batch_with_a_job_that_cannot_be_is_refused_as_a_whole(server, tmp_path, files_outside):
+def test_a_session_with_a_job_that_cannot_be_is_refused_as_a_whole(server, tmp_path, files_outside):
     marker, sessions = tmp_path / "marker", []
     for job in NO_JOBS:
         with connect(server).log_in() as client:

@@ -18,7 +18,7 @@ from headless.server.store import Store
 from headless.server.threads import Threads
 from support.homes import make_home
 from support.job_server import QuickServer, journal
-from support.journals import batch, end, over
+from support.journals import end, new_session, over
 from support.raw_client import connect, py_code, run
 from support.server_here import ServerHere
 from support.waiting import in_time, until, wait_until
@@ -34,13 +34,13 @@ DAY = 86400.0
 def age(place, session: str, seconds: float) -> None:
     """Makes a session that is over so old."""
     with closing(place.database()) as database, database:
-        database.execute("UPDATE batches SET over = over - ? WHERE session = ?", (seconds, session))
+        database.execute("UPDATE sessions SET over = over - ? WHERE session_id = ?", (seconds, session))
 
 
 def test_what_is_pruned_is_what_was_over_before_that_time(place, record):
     with record._database:
         for session in ("old", "young", "running", "queued"):
-            record.accept(batch(session, jobs=2))
+            record.accept(new_session(session, jobs=2))
             if session != "queued":
                 record.begin(session)
         for session in ("old", "young"):
@@ -51,7 +51,7 @@ def test_what_is_pruned_is_what_was_over_before_that_time(place, record):
     with record._database:
         assert record.prune(time.time() - DAY, 100) == ["old"]
     assert not record.has_session("old")
-    sessions = [entry.session for entry in record.entries(Selection())]
+    sessions = [entry.session_id for entry in record.entries(Selection())]
     assert sessions == ["queued", "queued", "running", "running", "young", "young"]
 
 
@@ -63,7 +63,7 @@ def test_all_that_are_too_old_go_at_once_with_all_output_of_no_session_however_m
             over(record, f"old {number}")
             (place.folder / "output" / f"of no session {number}").mkdir()
         over(record, "young")
-        record._database.execute("UPDATE batches SET over = over - ? WHERE session <> 'young'", (4 * DAY,))
+        record._database.execute("UPDATE sessions SET over = over - ? WHERE session <> 'young'", (4 * DAY,))
 
     async def prune() -> None:
         store = Store(place.database, lambda: None)
@@ -71,7 +71,7 @@ def test_all_that_are_too_old_go_at_once_with_all_output_of_no_session_however_m
         store.close(5)
 
     asyncio.run(in_time(prune()))
-    assert [entry.session for entry in record.entries(Selection())] == ["young"]
+    assert [entry.session_id for entry in record.entries(Selection())] == ["young"]
     assert list((place.folder / "output").iterdir()) == []
 
 
@@ -155,4 +155,4 @@ def test_every_event_of_a_session_is_one_line_with_its_name(tmp_path):
     ]  # fmt: skip
     assert any(f"session {nonsense.session}: refused (protocol): " in line for line in lines)
     of_the_server = [line.partition(" INFO ")[2] for line in lines if not re.search("session|port|runs as root", line)]
-    assert of_the_server == [f"listening on {server.address}", "stopping: running batches get 0 s", "stopped"]
+    assert of_the_server == [f"listening on {server.address}", "stopping: running sessions get 0 s", "stopped"]

@@ -19,7 +19,7 @@ import trustme
 from headless.server.commands.main import main
 from support.fork_server import start
 from support.job_server import TRUST, QuickServer
-from support.journals import batch
+from support.journals import new_session
 from support.management import fails, prints
 from support.process import PATIENCE, ROOT
 from support.raw_client import RawClient, connect, osuser_login, py_code, run
@@ -174,7 +174,7 @@ def without(stream: str, *argv: str) -> tuple[int, str]:
 
 
 def test_who_gets_nothing_of_the_answer_gets_a_1(home, record):
-    record.accept(batch("s1"))
+    record.accept(new_session("s1"))
     for argv in (("user", "list"), ("status",), ("jobs",), ("jobs", "cancel", "s1")):
         program = "headless jobs cancel" if "cancel" in argv else f"headless {' '.join(argv)}"
         error = f"{program}: error: standard output is closed\n"

@@ -191,10 +191,10 @@ def test_the_time_of_a_message_that_has_begun(tmp_path):
     serve(tmp_path, talk, heartbeat=0.1, message_timeout=0.3)
 
 
-# Batches and jobs
+# Sessions and jobs
 
 
-def test_batches_that_wait(tmp_path):
+def test_sessions_that_wait(tmp_path):
     gate = Gate(tmp_path / "gate")
 
     def talk(enter):
@@ -204,7 +204,7 @@ def test_batches_that_wait(tmp_path):
         waiting.submit(py_code("1"))
         with enter().log_in() as client:
             client.send(in_jobs(py_code("1")))
-            assert "1 batches wait already" in client.expect_refusal("busy")
+            assert "1 sessions wait already" in client.expect_refusal("busy")
         gate.open()
         assert waiting.report().ended == "ok"
         with enter().log_in() as client:
@@ -213,7 +213,7 @@ def test_batches_that_wait(tmp_path):
     serve(tmp_path, talk, workers=1, max_waiting=1)
 
 
-def test_batches_of_one_account_that_wait(tmp_path):
+def test_sessions_of_one_account_that_wait(tmp_path):
     make_home(tmp_path / "home", Account("R43", current_user(), None))
     gate = Gate(tmp_path / "gate")
 
@@ -223,7 +223,7 @@ def test_batches_of_one_account_that_wait(tmp_path):
         running.expect("started")
         waiting.submit(py_code("1"))
         late.send(in_jobs(py_code("1")))
-        assert "1 batches of this account wait already" in late.expect_refusal("busy")
+        assert "1 sessions of this account wait already" in late.expect_refusal("busy")
         other.submit(py_code("1"))
         gate.open()
         assert waiting.report().ended == other.report().ended == "ok"
@@ -231,7 +231,7 @@ def test_batches_of_one_account_that_wait(tmp_path):
     serve(tmp_path, talk, workers=1, max_waiting_per_account=1)
 
 
-def test_batches_that_come_at_once_and_wait(tmp_path):
+def test_sessions_that_come_at_once_and_wait(tmp_path):
     gate = Gate(tmp_path / "gate")
 
     def talk(enter):
@@ -253,7 +253,7 @@ def test_the_time_of_a_job(tmp_path):
     assert report.finished == [("failed", "ended after 1 s, the limit of this server"), ("skipped", "")]
 
 
-def test_the_time_for_the_scripts_of_a_batch(tmp_path, monkeypatch):
+def test_the_time_for_the_scripts_of_a_session(tmp_path, monkeypatch):
     def talk(enter):
         with enter().log_in() as client:
             client.send(in_jobs(*["<py_file>x.py</py_file>"] * 3))

@@ -13,8 +13,8 @@ from contextlib import ExitStack
 import pytest
 
 from headless.dialects.vocabulary import FAILED, QUEUED, RUNNING
-from headless.server.batch import Batch
-from headless.server.journal import AcceptedBatch, KnownBatch
+from headless.server.journal import AcceptedSession, KnownSession
+from headless.server.session import Session
 from support.job_code import Gate
 from support.job_server import QuickServer, journal
 from support.process import PATIENCE, Command
@@ -25,7 +25,7 @@ from support.waiting import wait_until
 
 MIB = 1024 * 1024
 UNFINISHED = 60  # messages of 16 MiB
-LARGE_BATCHES, LARGE = (30, 15 * MIB) if EXHAUSTIVE else (15, 2 * MIB)
+LARGE_SESSIONES, LARGE = (30, 15 * MIB) if EXHAUSTIVE else (15, 2 * MIB)
 
 pytestmark = pytest.mark.slow
 
@@ -73,16 +73,16 @@ def sends_all_or_is_refused(client: RawClient, data: bytes) -> bool:
         return False
 
 
-def test_a_batch_in_memory_is_as_small_with_ten_thousand_jobs_as_with_one():
+def test_a_session_in_memory_is_as_small_with_ten_thousand_jobs_as_with_one():
     """Whether it waits, runs, has failed or was over before, as the journal has it."""
 
     async def size(jobs: int) -> int:
         tracemalloc.start()
-        batches = [Batch(AcceptedBatch("s", 1, "R41", jobs, running)) for running in (0, jobs) for _ in range(100)]
-        batches[0].set_progress(1, RUNNING)
-        batches[0].set_progress(1, FAILED)
-        batches += [Batch.over(KnownBatch("s", 1, "R41", True, jobs, jobs, FAILED, "", True)) for _ in range(100)]
-        assert [batch.progress(jobs).state for batch in batches[1::100]] == [QUEUED, RUNNING, FAILED]
+        sessions = [Session(AcceptedSession("s", 1, "R41", jobs, running)) for running in (0, jobs) for _ in range(100)]
+        sessions[0].set_progress(1, RUNNING)
+        sessions[0].set_progress(1, FAILED)
+        sessions += [Session.over(KnownSession("s", 1, "R41", True, jobs, jobs, FAILED, "", True)) for _ in range(100)]
+        assert [session.progress(jobs).state for session in sessions[1::100]] == [QUEUED, RUNNING, FAILED]
         taken, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return taken
@@ -91,7 +91,7 @@ def test_a_batch_in_memory_is_as_small_with_ten_thousand_jobs_as_with_one():
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
-def test_batches_that_wait_cost_little_memory_however_large_they_are(own_server, tmp_path):
+def test_sessions_that_wait_cost_little_memory_however_large_they_are(own_server, tmp_path):
     gate = Gate(tmp_path / "gate")
     text = py_code(f"print(1)\n#{'x' * LARGE}")
     with connect(own_server).log_in() as running:
@@ -102,10 +102,10 @@ def test_batches_that_wait_cost_little_memory_however_large_they_are(own_server,
             with connect(own_server).log_in() as client:
                 client.submit(text)
         before = memory_of(own_server.process)
-        for _ in range(LARGE_BATCHES):
+        for _ in range(LARGE_SESSIONES):
             with connect(own_server).log_in() as client:
                 client.submit(text)
-        kept = LARGE_BATCHES * LARGE  # what it would take at least
+        kept = LARGE_SESSIONES * LARGE  # what it would take at least
         assert memory_of(own_server.process) - before < kept / 2
         own_server.crash()
         own_server.start()

@@ -1,4 +1,4 @@
-"""Sessions from the accepted batch to their end, and their time limits."""
+"""Sessions from the accepted session to their end, and their time limits."""
 
 from __future__ import annotations
 
@@ -21,18 +21,20 @@ from support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.version("asyncio")]
 
-# Batches that are accepted
+# Sessions that are accepted
 
 
-def test_accepted_is_sent_when_the_batch_is_in_the_journal(server):
+def test_accepted_is_sent_when_the_session_is_in_the_journal(server):
     with connect(server).log_in() as client:
         client.submit(py_code("1"), py_code("2"))
         with closing(sqlite3.connect(server.home / "planta.sqlite")) as database:
-            rows = database.execute("SELECT job FROM jobs WHERE session = ? ORDER BY job", (client.session,)).fetchall()
+            rows = database.execute(
+                "SELECT job FROM jobs WHERE session_id = ? ORDER BY job", (client.session,)
+            ).fetchall()
     assert rows == [(1,), (2,)]
 
 
-def test_a_batch_that_cannot_be_recorded_is_not_accepted_and_does_not_run(tmp_path):
+def test_a_session_that_cannot_be_recorded_is_not_accepted_and_does_not_run(tmp_path):
     marker = tmp_path / "marker"
 
     with ServerHere(tmp_path / "home", logs_traceback=True, workers=1) as server:

@@ -47,10 +47,10 @@ SECONDS_TO_STOP_AT_ONCE = 3.0
 LEEWAY = 3.0  # of a machine that is busy
 # A server all of whose times are shorter: a fifth of what jobs that are ended have, a tenth of the others.
 IN_A_HURRY = """
-from headless.server import batch_queue, link, server, shims
+from headless.server import link, queue, server, shims
 from headless.server.commands import serve
 serve._SECONDS_TO_STOP_AT_ONCE, serve._SECONDS_TO_END_JOBS, serve._LOG_SECONDS = 0.3, 2.0, 0.1
-batch_queue._SECONDS_TO_CANCEL, batch_queue._SECONDS_TO_END = 0.1, 1.6
+queue._SECONDS_TO_CANCEL, queue._SECONDS_TO_END = 0.1, 1.6
 server._STORE_SECONDS, server.LINGER_SECONDS, link.LINGER_SECONDS = 0.5, 0.1, 0.1
 shims._SECONDS_TO_END, shims._SECONDS_TO_DIE = 0.8, 0.6
 """
@@ -178,7 +178,7 @@ def test_without_it_sigterm_leaves_jobs_running_and_refuses_those_that_wait_for_
 
 @pytest.fixture
 def patient_server(in_a_hurry, tmp_path):  # noqa: ARG001
-    """A server whose SIGTERM waits for ten minutes, and a batch that it runs."""
+    """A server whose SIGTERM waits for ten minutes, and a session that it runs."""
     with QuickServer(tmp_path / "home", "--grace", "600", "--workers", "1") as server, connect(server) as client:
         submitted(client, py_code(Gate(tmp_path / "gate").code))
         client.expect("started")
@@ -292,7 +292,7 @@ def test_a_second_signal_ends_the_server_within_seconds_whatever_hangs(tmp_path,
 
 HANG = """
 import time
-from headless.server.batch_queue import BatchQueue
+from headless.server.queue import BatchQueue
 async def stop(*_):
     open({!r}, "w").close()
     while True: time.sleep(60)

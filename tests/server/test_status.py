@@ -21,7 +21,7 @@ from headless.server.journal import BEGINNING, CANCELLED, INTERRUPTED, Cancellat
 from headless.server.server import Server
 from headless.server.settings import Settings
 from support.command_here import Ended, headless
-from support.journals import Record, batch, end, over
+from support.journals import Record, end, new_session, over
 from support.management import fails, prints
 from support.process import PATIENCE, current_user
 from support.waiting import until, wait_until
@@ -62,7 +62,7 @@ def test_the_figures_are_one_line_and_the_status_0_while_a_server_runs(place, re
 
 def test_without_a_server_the_status_is_1_and_what_only_a_server_knows_is_not_shown(place, record):
     tell(record)
-    record.accept(batch("a"))
+    record.accept(new_session("a"))
     done = status(place)
     assert done.returncode == 1
     shown = dict(figure.split("=") for figure in done.stdout.split())
@@ -74,7 +74,7 @@ def test_json_has_the_same_figures(place, record, monkeypatch):
     tell(record)
     monkeypatch.setattr(appearance, "running_pid", lambda output: 4711 if output.endswith("1") else None)
     for session in ("a", "b", "c", "d"):
-        record.accept(batch(session))
+        record.accept(new_session(session))
     record.begin("a")
     over(record, "e", INTERRUPTED)
     with place.lock():
@@ -119,15 +119,15 @@ def test_the_figures_of_an_earlier_server_are_not_shown_while_the_next_one_begin
 
 def test_what_waits_longest_is_shown_with_its_age(place, record):
     for session, age in (("a", 50), ("b", 90), ("c", 1000)):
-        record.accept(batch(session, jobs=2))
-        record._database.execute("UPDATE batches SET accepted = accepted - ? WHERE session = ?", (age, session))
+        record.accept(new_session(session, jobs=2))
+        record._database.execute("UPDATE sessions SET accepted = accepted - ? WHERE session_id = ?", (age, session))
     record.begin("c")  # its second job waits for the first one, and for nobody else
     assert 90 <= figures(place)["oldest_queued"] < 90 + PATIENCE
     assert re.search(r" oldest_queued=9\ds | oldest_queued=1\d\ds ", status(place).stdout)
 
 
 def test_only_jobs_that_really_run_are_counted_as_running(place, record):
-    record.accept(batch("a"))
+    record.accept(new_session("a"))
     record.begin("a")
     assert figures(place)["running"] == 0
     with place.lock():
@@ -138,16 +138,16 @@ def test_only_jobs_that_really_run_are_counted_as_running(place, record):
 def test_what_failed_counts_from_when_that_was_known(place, record, since, count):
     for session, age in (("a", 48 * HOUR), ("b", HOUR), ("c", 0)):
         over(record, session, FAILED)
-        record._database.execute("UPDATE batches SET over = over - ? WHERE session = ?", (age, session))
+        record._database.execute("UPDATE sessions SET over = over - ? WHERE session_id = ?", (age, session))
     assert figures(place, *since)["failed"] == count
 
 
 def test_a_job_counts_as_failed_although_nobody_saw_its_end_or_its_start(place, record):
-    record.accept(batch("a"))
+    record.accept(new_session("a"))
     record.begin("a")
     record._database.execute("UPDATE jobs SET started = started - ?", (48 * HOUR,))
     record.finish("a", 1, JobEnd(INTERRUPTED))
-    record.accept(batch("b", user="gone"))
+    record.accept(new_session("b", user="gone"))
     assert record.begin("b", 1, JobStart(lambda *_: "the account has been removed", set()))
     assert figures(place)["failed"] == 2
 
@@ -246,13 +246,13 @@ class Canceller:
 
 
 def end_running(record: Record, request: Cancellation) -> None:
-    (running,) = record.entries(Selection(request.session, state="running"))
-    record.finish(running.session, running.job, end(CANCELLED, f"cancelled by {request.requester}"))
+    (running,) = record.entries(Selection(request.session_id, state="running"))
+    record.finish(running.session_id, running.job, end(CANCELLED, f"cancelled by {request.requester}"))
 
 
 @pytest.mark.usefixtures("_looks_often")
 def test_a_session_is_cancelled_and_what_became_of_its_jobs_is_said(place, record):
-    record.accept(batch("a", jobs=5))
+    record.accept(new_session("a", jobs=5))
     record.begin("a")
     record.finish("a", 1, end(OK))
     with Canceller(place, end_running) as server:
@@ -264,7 +264,7 @@ def test_a_session_is_cancelled_and_what_became_of_its_jobs_is_said(place, recor
 
 @pytest.mark.usefixtures("_looks_often")
 def test_one_job_alone_is_cancelled(place, record):
-    record.accept(batch("a", jobs=2))
+    record.accept(new_session("a", jobs=2))
     record.begin("a")
     with Canceller(place, end_running) as server:
         assert cancel(place, "a", "1") == "cancelled: 1"
@@ -273,15 +273,15 @@ def test_one_job_alone_is_cancelled(place, record):
 
 @pytest.mark.usefixtures("_looks_often")
 def test_a_job_that_ends_meanwhile_had_ended(place, record):
-    record.accept(batch("a"))
+    record.accept(new_session("a"))
     record.begin("a")
-    with Canceller(place, lambda record, request: record.finish(request.session, 1, end(OK))):
+    with Canceller(place, lambda record, request: record.finish(request.session_id, 1, end(OK))):
         assert cancel(place, "a") == "had already ended: ok: 1"
 
 
 @pytest.mark.usefixtures("_looks_often")
 def test_a_request_that_the_server_drops_is_not_called_a_success(place, record):
-    record.accept(batch("a"))
+    record.accept(new_session("a"))
     with Canceller(place, lambda *_: None):
         assert cancel(place, "a") == "not cancelled: queued: 1"
 
@@ -294,7 +294,7 @@ def test_what_is_over_is_not_requested(place, record, job):
 
 
 def test_without_a_server_it_is_requested_at_once_and_stays_so(place, record):
-    record.accept(batch("a", jobs=2))
+    record.accept(new_session("a", jobs=2))
     start = time.monotonic()
     assert cancel(place, "a", "2") == "requested: no server runs; it takes effect when one does"
     assert time.monotonic() - start < 5
@@ -303,7 +303,7 @@ def test_without_a_server_it_is_requested_at_once_and_stays_so(place, record):
 
 def test_a_server_that_does_not_answer_is_waited_for_ten_seconds(place, record, monkeypatch):
     now = time.monotonic()
-    record.accept(batch("a"))
+    record.accept(new_session("a"))
 
     def sleep(seconds: float) -> None:
         nonlocal now
@@ -320,7 +320,7 @@ def test_a_server_that_does_not_answer_is_waited_for_ten_seconds(place, record, 
 
 @pytest.mark.parametrize("argv", [("b",), ("a", "3")])
 def test_what_is_not_in_the_journal_cannot_be_cancelled(place, record, argv):
-    record.accept(batch("a", jobs=2))
+    record.accept(new_session("a", jobs=2))
     fails(f"no session {argv[0]!r}", "jobs", "cancel", *argv, "--home", str(place.folder))
     assert record.cancellations() == []
     assert [entry.state for _, entry in record.page(Selection(), BEGINNING, 10)] == ["queued"] * 2

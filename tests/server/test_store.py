@@ -15,7 +15,7 @@ from headless.server import store as store_module
 from headless.server.store import StoreUnavailable, StoreUncertain
 from support.faulty_database import BROKEN, ERRORS, FULL, LOCKED
 from support.homes import R41
-from support.journals import batch, end
+from support.journals import end, new_session
 from support.store_bench import ACCEPT_SECONDS, QuickClock, store_bench
 from support.waiting import until
 
@@ -32,7 +32,7 @@ def bench(tmp_path, monkeypatch):
 
 @pytest.fixture
 def impatient(request, monkeypatch):
-    """New batches are given up after a moment."""
+    """New sessions are given up after a moment."""
     request.getfixturevalue("bench")  # which has all the time in the world
     monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", 0.5)
 
@@ -43,7 +43,7 @@ def impatient(request, monkeypatch):
 @pytest.mark.version("sqlite3 transactions")
 def test_what_the_store_has_told_is_on_disk(bench):
     async def test():
-        await bench.store.accept(R41, batch("s1", jobs=2))
+        await bench.store.accept(R41, new_session("s1", jobs=2))
         assert bench.states() == {"s1": ["queued", "queued"]}
         assert await bench.store.begin("s1", 1) is None
         assert bench.states() == {"s1": ["queued", "running"]}
@@ -56,7 +56,7 @@ def test_what_the_store_has_told_is_on_disk(bench):
 @pytest.mark.version("sqlite3 transactions")
 def test_the_end_of_a_job_is_told_when_it_is_on_disk_and_not_before(bench):
     async def test(session, place, error):
-        await bench.store.accept(R41, batch(session))
+        await bench.store.accept(R41, new_session(session))
         await bench.store.begin(session, 1)
         failures = bench.database.failures
         bench.database.break_down(place, error)
@@ -72,11 +72,11 @@ def test_the_end_of_a_job_is_told_when_it_is_on_disk_and_not_before(bench):
         bench.run(lambda case=(place, error): test(" ".join(case), *case))
 
 
-def test_a_batch_is_accepted_once_if_the_failure_passes(bench):
+def test_a_session_is_accepted_once_if_the_failure_passes(bench):
     async def test():
         for number, (place, error) in enumerate(itertools.product(PLACES, ERRORS), 1):
             bench.database.break_down(place, error, times=3)
-            await bench.store.accept(R41, batch(f"s{number}"))
+            await bench.store.accept(R41, new_session(f"s{number}"))
             assert bench.database.failures == 3 * number, (place, error)
             assert bench.states() == {f"s{each}": ["queued"] for each in range(1, number + 1)}, (place, error)
 
@@ -100,12 +100,12 @@ def test_what_cannot_be_written_is_tried_again_for_ever_after_pauses_that_do_not
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_batch_that_cannot_be_written_is_refused_and_is_never_on_disk(bench):
+def test_a_session_that_cannot_be_written_is_refused_and_is_never_on_disk(bench):
     async def test():
         for place, error in itertools.product(["BEGIN", "INSERT"], ERRORS):
             bench.database.break_down(place, error)
             with pytest.raises(StoreUnavailable, match="locked the journal" if error == LOCKED else error[-5:]):
-                await bench.store.accept(R41, batch("s1"))
+                await bench.store.accept(R41, new_session("s1"))
             bench.database.heal()
             await bench.store.set_fact("name", "value")
             assert bench.states() == {}, (place, error)
@@ -113,14 +113,14 @@ def test_a_batch_that_cannot_be_written_is_refused_and_is_never_on_disk(bench):
     bench.run(test)
 
 
-def test_a_batch_is_given_up_after_ten_seconds_before_its_client_gives_up(bench, monkeypatch):
+def test_a_session_is_given_up_after_ten_seconds_before_its_client_gives_up(bench, monkeypatch):
     monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", ACCEPT_SECONDS)
 
     async def test():
         bench.database.break_down("BEGIN", LOCKED)
         before = QuickClock.monotonic()
         with pytest.raises(StoreUnavailable):
-            await bench.store.accept(R41, batch("s1"))
+            await bench.store.accept(R41, new_session("s1"))
         assert 9.9 < QuickClock.monotonic() - before < 30
 
     bench.run(test)
@@ -128,11 +128,11 @@ def test_a_batch_is_given_up_after_ten_seconds_before_its_client_gives_up(bench,
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("late", [False, True], ids=["not written", "written"])
-def test_a_batch_whose_commit_failed_is_uncertain_and_is_withdrawn(bench, late):
+def test_a_session_whose_commit_failed_is_uncertain_and_is_withdrawn(bench, late):
     async def test():
         bench.database.break_down("COMMIT", BROKEN, times=1, late=late, then="BEGIN")
         with pytest.raises(StoreUncertain):
-            await bench.store.accept(R41, batch("s1"))
+            await bench.store.accept(R41, new_session("s1"))
         assert bench.states() == ({"s1": ["queued"]} if late else {})
         bench.database.heal()
         await bench.store.set_fact("name", "value")  # what is journaled later is journaled after that
@@ -141,10 +141,10 @@ def test_a_batch_whose_commit_failed_is_uncertain_and_is_withdrawn(bench, late):
     bench.run(test)
 
 
-def test_a_batch_whose_commit_failed_but_was_written_is_accepted_once(bench):
+def test_a_session_whose_commit_failed_but_was_written_is_accepted_once(bench):
     async def test():
         bench.database.break_down("COMMIT", BROKEN, times=1, late=True)
-        await bench.store.accept(R41, batch("s1", jobs=2))
+        await bench.store.accept(R41, new_session("s1", jobs=2))
         assert bench.states() == {"s1": ["queued", "queued"]}
 
     bench.run(test)
@@ -164,7 +164,7 @@ def test_a_transaction_that_cannot_be_rolled_back_is_rolled_back_later(bench):
             return execute(statement, *values)
 
         bench.database.execute = execute_but_one
-        await bench.store.accept(R41, batch("s1"))
+        await bench.store.accept(R41, new_session("s1"))
         assert refused
         assert bench.states() == {"s1": ["queued"]}
 
@@ -176,10 +176,10 @@ def test_a_transaction_that_cannot_be_rolled_back_is_rolled_back_later(bench):
 
 def test_many_who_write_at_once_share_transactions_and_keep_their_order(bench):
     async def test():
-        await asyncio.gather(*(bench.store.accept(R41, batch(f"s{number}")) for number in range(200)))
+        await asyncio.gather(*(bench.store.accept(R41, new_session(f"s{number}")) for number in range(200)))
         assert bench.database.begun.count("COMMIT") < 50  # 2 to 5
         unfinished = await bench.store.unfinished()
-        assert [each.session for each in unfinished] == [f"s{number}" for number in range(200)]
+        assert [each.session_id for each in unfinished] == [f"s{number}" for number in range(200)]
 
     bench.run(test)
 
@@ -188,7 +188,7 @@ def test_the_error_of_one_is_no_error_of_the_others(bench):
     async def test():
         sessions = ["s1", "s2", "s1", "s3"]
         errors = await asyncio.gather(
-            *(bench.store.accept(R41, batch(each)) for each in sessions), return_exceptions=True
+            *(bench.store.accept(R41, new_session(each)) for each in sessions), return_exceptions=True
         )
         assert [each if isinstance(each, str) else type(each) for each in errors] == [
             "s1", "s2", sqlite3.IntegrityError, "s3",
@@ -201,12 +201,12 @@ def test_the_error_of_one_is_no_error_of_the_others(bench):
 @pytest.mark.usefixtures("impatient")
 def test_one_that_is_given_up_leaves_the_others_waiting(bench):
     async def test():
-        await bench.store.accept(R41, batch("s1"))
+        await bench.store.accept(R41, new_session("s1"))
         await bench.store.begin("s1", 1)
         bench.database.break_down("BEGIN", FULL)
         finishing = asyncio.ensure_future(bench.store.finish("s1", 1, end(OK)))
         with pytest.raises(StoreUnavailable):
-            await bench.store.accept(R41, batch("s2"))
+            await bench.store.accept(R41, new_session("s2"))
         assert not finishing.done()
         bench.database.heal()
         await finishing
@@ -227,7 +227,7 @@ def test_only_a_full_disk_makes_it_ask_for_room(bench):
 
 def test_what_is_read_is_read_while_nothing_can_be_written(bench):
     async def test():
-        await bench.store.accept(R41, batch("s1"))
+        await bench.store.accept(R41, new_session("s1"))
         bench.database.break_down("BEGIN", LOCKED)
         beginning = asyncio.ensure_future(bench.store.begin("s1", 1))
         await until(lambda: bench.database.failures)
@@ -244,7 +244,7 @@ def test_what_is_read_is_read_while_nothing_can_be_written(bench):
 
 def test_what_waits_to_be_written_is_written_before_the_store_is_closed(bench):
     async def test():
-        await bench.store.accept(R41, batch("s1"))
+        await bench.store.accept(R41, new_session("s1"))
         await bench.store.begin("s1", 1)
         bench.database.break_down("BEGIN", LOCKED, times=4)
         finishing = asyncio.ensure_future(bench.store.finish("s1", 1, end(OK)))
@@ -258,7 +258,7 @@ def test_what_waits_to_be_written_is_written_before_the_store_is_closed(bench):
 
 def test_a_store_that_cannot_write_is_closed_in_time_all_the_same(bench):
     async def test():
-        await bench.store.accept(R41, batch("s1"))
+        await bench.store.accept(R41, new_session("s1"))
         bench.database.break_down("BEGIN", LOCKED)
         with pytest.raises(StoreUnavailable):
             await asyncio.gather(bench.store.begin("s1", 1), asyncio.to_thread(bench.store.close, 0.3))
@@ -274,7 +274,7 @@ def test_what_is_asked_of_a_store_that_is_closed_is_refused(bench):
     async def test():
         bench.store.close(5)
         with pytest.raises(StoreUnavailable):
-            await bench.store.accept(R41, batch("s1"))
+            await bench.store.accept(R41, new_session("s1"))
 
     bench.run(test)
     assert bench.states() == {}

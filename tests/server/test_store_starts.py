@@ -12,7 +12,7 @@ from headless.server.journal import JobEnd, JobTaken
 from headless.server.store import AccountChanged, PathNeeded, Store
 from support.faulty_database import BROKEN
 from support.homes import R41
-from support.journals import batch, end
+from support.journals import end, new_session
 from support.store_bench import store_bench
 from support.waiting import until
 
@@ -35,7 +35,7 @@ def other(bench):
 
 def test_of_two_servers_of_one_home_one_begins_a_job(bench, other):
     async def test():
-        await bench.store.accept(R41, batch("s1", jobs=2))
+        await bench.store.accept(R41, new_session("s1", jobs=2))
         both = await asyncio.gather(*(each.begin("s1", 1) for each in (bench.store, other)), return_exceptions=True)
         assert sorted(map(str, both)) == ["", "None"]  # JobTaken
         first, second = (bench.store, other) if both[0] is None else (other, bench.store)
@@ -50,7 +50,7 @@ def test_of_two_servers_of_one_home_one_begins_a_job(bench, other):
 
 def test_of_two_servers_one_takes_up_a_job_that_was_lost_before_its_start(bench, other):
     async def test():
-        await bench.store.accept(R41, batch("s1"))
+        await bench.store.accept(R41, new_session("s1"))
         await bench.store.begin("s1", 1)
         ((*_, lost_start),) = await bench.store.unfinished()
         assert await other.begin("s1", 1, lost_start=lost_start) is None
@@ -67,7 +67,7 @@ def test_a_start_whose_commit_failed_is_made_once(bench, late, limits):
 
     async def test():
         for session in ("s1", "s2"):
-            await bench.store.accept(R41, batch(session, jobs=3))
+            await bench.store.accept(R41, new_session(session, jobs=3))
         assert await bench.store.begin("s2", 1) is None
         bench.limit(limits)
         bench.database.break_down("COMMIT", BROKEN, times=1, late=late)
@@ -82,7 +82,7 @@ def test_a_start_whose_commit_failed_is_made_once(bench, late, limits):
 
 def test_a_limit_that_comes_while_a_start_cannot_be_written_counts(bench):
     async def test():
-        await bench.store.accept(R41, batch("s1"))
+        await bench.store.accept(R41, new_session("s1"))
         bench.database.break_down("COMMIT", BROKEN)
         beginning = asyncio.ensure_future(bench.store.begin("s1", 1))
         await until(lambda: bench.database.failures)
@@ -95,7 +95,7 @@ def test_a_limit_that_comes_while_a_start_cannot_be_written_counts(bench):
 
 def test_whether_a_file_may_start_is_not_decided_without_its_path(bench):
     async def test():
-        await bench.store.accept(R41, batch("s1", kind="py_file", text="link.py"))
+        await bench.store.accept(R41, new_session("s1", kind="py_file", text="link.py"))
         bench.limit(Limits(folders=("nightly",)))
         with pytest.raises(PathNeeded):
             await bench.store.begin("s1", 1)
@@ -105,11 +105,11 @@ def test_whether_a_file_may_start_is_not_decided_without_its_path(bench):
     bench.run(test)
 
 
-def test_a_batch_is_not_accepted_if_its_account_has_changed_since_the_login(bench):
+def test_a_session_is_not_accepted_if_its_account_has_changed_since_the_login(bench):
     async def test():
         bench.limit(Limits(code=False))
         with pytest.raises(AccountChanged):
-            await bench.store.accept(R41, batch("s1"))
+            await bench.store.accept(R41, new_session("s1"))
         assert bench.states() == {}
 
     bench.run(test)

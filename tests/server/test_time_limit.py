@@ -12,10 +12,10 @@ from typing import NamedTuple
 import pytest
 
 from headless.dialects.vocabulary import FAILED, OK, SKIPPED
-from headless.server.batch_queue import BatchQueue
 from headless.server.jobs import Jobs
 from headless.server.journal import Entry, Journal, Selection
 from headless.server.process import ProcessEnd
+from headless.server.queue import SessionQueue
 from headless.server.settings import Settings
 from headless.server.store import Store
 from headless.server.threads import Threads
@@ -23,7 +23,7 @@ from support.crashes import printed, submitted, traced, traces
 from support.job_code import Gate, is_free
 from support.job_processes import IGNORE_SIGTERM, Lock, with_child
 from support.job_server import journal, states
-from support.journals import batch
+from support.journals import new_session
 from support.raw_client import connect, py_code
 from support.server_here import ServerHere
 from support.waiting import in_time, until
@@ -74,7 +74,7 @@ class Ran(NamedTuple):
 
 
 def ran(home, limit: float, processes: FakeProcesses) -> Ran:
-    """What a queue with this limit makes of the batches of this home."""
+    """What a queue with this limit makes of the sessions of this home."""
 
     def entries() -> list[Entry]:
         with closing(home.database()) as database:
@@ -83,7 +83,7 @@ def ran(home, limit: float, processes: FakeProcesses) -> Ran:
     async def run() -> None:
         store = Store(home.database, lambda: None)
         settings = Settings(workers=1, time_limit=limit)
-        queue = BatchQueue(store, Jobs(home, processes, Threads("files", 1, 100), settings), settings)
+        queue = SessionQueue(store, Jobs(home, processes, Threads("files", 1, 100), settings), settings)
         await queue.recover()
         await until(lambda: all(entry.state in (OK, FAILED, SKIPPED) for entry in entries()))
         await queue.stop(asyncio.Event())
@@ -93,8 +93,8 @@ def ran(home, limit: float, processes: FakeProcesses) -> Ran:
     return Ran([entry.state for entry in entries()], [entry.message for entry in entries()])
 
 
-def test_the_limit_is_one_of_each_job_and_not_of_the_batch(place, record):
-    record.accept(batch("s", jobs=4))
+def test_the_limit_is_one_of_each_job_and_not_of_the_session(place, record):
+    record.accept(new_session("s", jobs=4))
     assert ran(place, 0.08, FakeProcesses(*[0.04] * 3, 60)) == (
         [OK] * 3 + [FAILED],
         [""] * 3 + ["ended after 0.08 s, the limit of this server"],
@@ -111,7 +111,7 @@ def test_the_limit_is_one_of_each_job_and_not_of_the_batch(place, record):
     ids=["too old", "gets too old", "in time"],
 )
 def test_the_limit_counts_what_a_job_has_run_under_an_earlier_server(place, record, limit, found, ends):
-    record.accept(batch("s", jobs=2))
+    record.accept(new_session("s", jobs=2))
     record.begin("s")
     assert ran(place, limit, FakeProcesses(*found[0], age=found[1])).states == ends
 
@@ -122,7 +122,7 @@ def test_a_job_that_ends_by_itself_while_it_is_to_be_ended_has_its_own_end(place
         return ProcessEnd(0, False, time.time(), 0.02)
 
     monkeypatch.setattr(FakeProcess, "wait", wait)
-    record.accept(batch("s"))
+    record.accept(new_session("s"))
     assert ran(place, 0.02, FakeProcesses(60)) == ([OK], [""])
 
 

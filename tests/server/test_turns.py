@@ -25,7 +25,7 @@ from support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 JOBS = frame(in_jobs(py_code("open('/nonexistent/x')")))
-EARLY = [pytest.param(JOBS, id="a batch"), pytest.param(JOBS[:3], id="the beginning of a batch")]
+EARLY = [pytest.param(JOBS, id="a session"), pytest.param(JOBS[:3], id="the beginning of a session")]
 HONEST = 40  # more than may wait
 NOBODY = 65534
 

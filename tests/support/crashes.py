@@ -36,7 +36,7 @@ TRACES: dict[str, list[set[str]]] = {
 
 
 class Told(NamedTuple):
-    """What a client was told of a batch that was accepted: status and text of each job, as far as it heard of them,
+    """What a client was told of a session that was accepted: status and text of each job, as far as it heard of them,
     and the end."""
 
     finished: list[tuple[str, str]]
@@ -56,8 +56,10 @@ def recorded(server: QuickServer) -> dict[str, list[Recorded]]:
     sessions: dict[str, list[Recorded]] = {}
     with closing(sqlite3.connect(server.home / "planta.sqlite", timeout=PATIENCE)) as database:
         assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
-        for session, *job in database.execute("SELECT session, state, message, ended FROM jobs ORDER BY session, job"):
-            sessions.setdefault(session, []).append(Recorded(*job))
+        for session_id, *job in database.execute(
+            "SELECT session_id, state, message, ended FROM jobs ORDER BY session_id, job"
+        ):
+            sessions.setdefault(session_id, []).append(Recorded(*job))
     return sessions
 
 
@@ -67,7 +69,7 @@ def traces(server: QuickServer) -> Counter[str]:
 
 
 def wait_until_quiet(server: QuickServer) -> None:
-    """Until no batch waits or runs."""
+    """Until no session waits or runs."""
     wait_until(lambda: server.query("SELECT count(*) FROM jobs WHERE state IN ('queued', 'running')") == (0,))
 
 
@@ -101,7 +103,7 @@ def check_told(jobs: list[Recorded], told: Told) -> None:
 
 
 def told_until_the_end(client: RawClient, told: Told | None = None) -> Told:
-    """All that the client is told from here to the end of the batch, or of the connection."""
+    """All that the client is told from here to the end of the session, or of the connection."""
     told = told or Told([], [])
     with suppress(Disconnected, ConnectionError):
         while not told.ended:

@@ -19,7 +19,8 @@ DONE = (STARTED, FINISHED, ENDED)
 
 
 def serving(*documents: str, welcome: str = WELCOME) -> Script:
-    """A script: lets everybody in, accepts the batch, then sends these documents and waits for the client to leave."""
+    """A script: lets everybody in, accepts the session, then sends these documents and waits for the client to
+    leave."""
 
     def script(peer: Peer) -> None:
         peer.receive()
@@ -45,7 +46,7 @@ def answering_login(*documents: str | bytes) -> Script:
 
 
 def answering_jobs(*documents: str | bytes) -> Script:
-    """A script: lets everybody in, and answers the batch with these documents, in one piece."""
+    """A script: lets everybody in, and answers the session with these documents, in one piece."""
 
     def script(peer: Peer) -> None:
         peer.receive()

@@ -54,8 +54,8 @@ if os.name != "nt":
     import resource
 
 # On the dialect, where it is `&amp;`: 6.5 MB, more than the kernel takes for a peer that does not read, and 17.5 MB.
-LARGE_BATCH = ("-c", "&" * 130_000) * 10
-TOO_LARGE_BATCH = ("-c", "&" * 130_000) * 27
+LARGE_SESSION = ("-c", "&" * 130_000) * 10
+TOO_LARGE_SESSION = ("-c", "&" * 130_000) * 27
 
 
 Step = Callable[[WatchedPeer], object]  # of a script, or all of it
@@ -107,7 +107,7 @@ STAGES = (
     (before_the_login, NOT, ()),
     (after_the_login, NOT, ()),
     (after_the_challenge, NOT, CHALLENGE),
-    (with_half_of_the_jobs_sent, NOT, LARGE_BATCH),
+    (with_half_of_the_jobs_sent, NOT, LARGE_SESSION),
     (after_the_jobs, UNKNOWN, ()),
     (after_accepted, SUBMITTED, ()),
     (while_a_job_runs, SUBMITTED, ()),
@@ -281,7 +281,7 @@ SENT_BEFORE_THE_JOBS = [
     Way("refused with welcome", 1, NOT, "refused the session", at_once(refusal("busy"))),
     Way("accepted with welcome", 1, NOT, "is not allowed when the client may submit", at_once(ACCEPTED)),
     Way("jobs too long for a frame", 2, NOT, "the jobs are too long for the server: .* bytes in one message",
-        answering_login(WELCOME), TOO_LARGE_BATCH),
+        answering_login(WELCOME), TOO_LARGE_SESSION),
 ]  # fmt: skip
 
 
@@ -304,7 +304,7 @@ SENT_AFTER_THE_JOBS = [
     Way("jobs refused as a protocol error", 1, NOT, r"refused the session \(.*protocol",
         answering_jobs(refusal("protocol"))),
     Way("accepted with half of the jobs sent", 1, NOT, "is not allowed when",
-        then(with_half_of_the_jobs_sent, sending(ACCEPTED)), (*LARGE_BATCH, "-t", "0")),
+        then(with_half_of_the_jobs_sent, sending(ACCEPTED)), (*LARGE_SESSION, "-t", "0")),
     Way("login refused after the jobs", 1, UNKNOWN, "is not allowed when", answering_jobs(refusal("login"))),
     Way("tags without end", 1, UNKNOWN, "a message with more than", answering_jobs(MANY_TAGS)),
     Way("long frame after the jobs", 1, UNKNOWN, "a frame of .*1048577", then(after_the_jobs, long_frame)),

@@ -28,7 +28,7 @@ from support.frames import frame
 from support.legal_transcript import is_a_good_end, parsed, split_at_last_frame
 from support.literal_messages import CLIENT_NONCE, MESSAGES, NONCE, PROOF, SERVER_NONCE
 
-BATCH = Jobs((Job("module", "009ABC"), Job("py_code", "print(1)")))
+SESSION = Jobs((Job("module", "009ABC"), Job("py_code", "print(1)")))
 # What has been sent when the input comes. The first byte of the input is an index into the two lists together.
 CLIENT_STAGES = [
     "login:osuser",
@@ -112,12 +112,12 @@ def talk_to_client(stage: str, pieces: list[bytes]) -> None:
         if received is None:
             return
         if Ended("ok") in [message for message in received if isinstance(message, Ended)]:
-            assert is_a_good_end(answers, len(BATCH.jobs), CLIENT_NONCE, secret), answers
+            assert is_a_good_end(answers, len(SESSION.jobs), CLIENT_NONCE, secret), answers
         if client.state == State.CHALLENGED:
             client.send(client.response(HASH.encode()))
             answers[-1:] = split_at_last_frame(answers[-1])
         elif client.state == State.WELCOMED:
-            client.send(BATCH)
+            client.send(SESSION)
             answers[-1:] = split_at_last_frame(answers[-1])
 
 

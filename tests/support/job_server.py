@@ -88,7 +88,7 @@ class JobServer:
 def states(server: JobServer, session: str) -> list[str]:
     """The states of a session's jobs. Quicker than `journal`, to wait with."""
     with closing(sqlite3.connect(server.home / "planta.sqlite", timeout=PATIENCE)) as database:
-        rows = database.execute("SELECT state FROM jobs WHERE session = ? ORDER BY job", (session,))
+        rows = database.execute("SELECT state FROM jobs WHERE session_id = ? ORDER BY job", (session,))
         return [state for (state,) in rows]
 
 

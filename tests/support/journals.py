@@ -7,7 +7,7 @@ from contextlib import closing
 
 from headless.dialects.vocabulary import OK, STDERR, STDOUT, Job
 from headless.server.home import Home
-from headless.server.journal import JobEnd, JobStart, Journal, SubmittedBatch
+from headless.server.journal import JobEnd, JobStart, Journal, SubmittedSession
 
 
 class Record(Journal):
@@ -24,8 +24,10 @@ def _start() -> JobStart:
     return JobStart(lambda *_: "", set())
 
 
-def batch(session: str, user: str = "R41", jobs: int = 1, kind: str = "py_code", text: str = "1") -> SubmittedBatch:
-    return SubmittedBatch(session, 1, user, (Job(kind, text),) * jobs)
+def new_session(
+    session: str, user: str = "R41", jobs: int = 1, kind: str = "py_code", text: str = "1"
+) -> SubmittedSession:
+    return SubmittedSession(session, 1, user, (Job(kind, text),) * jobs)
 
 
 def end(state: str, message: str = "", seconds: float = 0.0) -> JobEnd:
@@ -49,35 +51,35 @@ def silent(home: Home, session: str, jobs: int = 1) -> None:
 
 
 def over(record: Record, session: str, state: str = OK, user: str = "R41", jobs: int = 1) -> None:
-    """A batch whose jobs have all ended, the last one in this state."""
-    record.accept(batch(session, user, jobs))
+    """A session whose jobs have all ended, the last one in this state."""
+    record.accept(new_session(session, user, jobs))
     record.begin(session)
     for job in range(1, jobs):
         record.finish(session, job, end(OK))
     record.finish(session, jobs, end(state))
 
 
-PER_BATCH = 4
-FIRST = 1_700_000_000  # when the first batch of many was accepted; the others follow a second after each other
+PER_SESSION = 4
+FIRST = 1_700_000_000  # when the first session of many was accepted; the others follow a second after each other
 
 
 def fill(home: Home, jobs: int) -> None:
-    """So many jobs of fifty users, without anything that runs. The last job of every hundredth batch has failed, and
-    the last batch waits."""
+    """So many jobs of fifty users, without anything that runs. The last job of every hundredth session has failed, and
+    the last session waits."""
     with closing(home.database()) as database, database:
         database.execute(
-            "INSERT INTO batches (session, account, user, accepted, over, digest)"
+            "INSERT INTO sessions (session_id, account, user, accepted, over, digest)"
             " WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?)"
             " SELECT printf('%016x', (n * 40503) % 65536 * 4294967296 + n), n % 50 + 1,"
             " 'R' || (n % 50), ? + n, ? + n, x'00' FROM n",
-            (jobs // PER_BATCH, FIRST, FIRST + 10),
+            (jobs // PER_SESSION, FIRST, FIRST + 10),
         )
         database.execute(
-            "INSERT INTO jobs (session, job, kind, text, title, state, started, ended)"
+            "INSERT INTO jobs (session_id, job, kind, text, title, state, started, ended)"
             " WITH RECURSIVE j (job) AS (SELECT 1 UNION ALL SELECT job + 1 FROM j WHERE job < ?)"
-            " SELECT session, job, 'module', '009ABC', '009ABC', iif(number % 100 = 0 AND job = 4, 'failed', 'ok'),"
-            " accepted, accepted + 1 FROM batches CROSS JOIN j ORDER BY number, job",
-            (PER_BATCH,),
+            " SELECT session_id, job, 'module', '009ABC', '009ABC', iif(number % 100 = 0 AND job = 4, 'failed', 'ok'),"
+            " accepted, accepted + 1 FROM sessions CROSS JOIN j ORDER BY number, job",
+            (PER_SESSION,),
         )
-        database.execute("UPDATE batches SET over = NULL WHERE number = ?", (jobs // PER_BATCH,))
+        database.execute("UPDATE sessions SET over = NULL WHERE number = ?", (jobs // PER_SESSION,))
         database.execute("UPDATE jobs SET state = 'queued', started = NULL, ended = NULL WHERE rowid > ?", (jobs - 4,))

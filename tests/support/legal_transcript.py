@@ -112,14 +112,14 @@ def signature_for(document: bytes, client_nonce: str, secret: str) -> str | None
 
 
 def is_a_good_transcript(labels: Sequence[str], jobs: int) -> bool:
-    """Whether these messages, all that came after the batch was submitted, prove that its jobs have ended well."""
+    """Whether these messages, all that came after the session was submitted, prove that its jobs have ended well."""
     each = (f"started:{job} ((output:{job}|alive) )*finished:{job}:ok (alive )*" for job in range(1, jobs + 1))
     return re.fullmatch("(alive )*accepted (alive )*" + "".join(each) + "ended:ok", " ".join(labels)) is not None
 
 
 def is_a_good_end(answers: Sequence[bytes], jobs: int, client_nonce: str = "", secret: str = "") -> bool:
     """Whether the answers to all that the client has sent prove a good end: to its login, to its response if it has a
-    `secret` and so asks for a challenge, and to its batch."""
+    `secret` and so asks for a challenge, and to its session."""
     received = [documents_of(answer) or [] for answer in answers]
     if len(received) != (3 if secret else 2) or not all(received):
         return False

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-# What has been sent (the batch has two jobs); what the client may send then, and what the server. `logout` and the two
-# refusals that have nothing to do with the question may come at any moment until the conversation is over. What follows
-# a login of another version is in test_protocol_errors.py.
+# What has been sent (the session has two jobs); what the client may send then, and what the server. `logout` and the
+# two refusals that have nothing to do with the question may come at any moment until the conversation is over. What
+# follows a login of another version is in test_protocol_errors.py.
 MAY_SEND = [
     ("", "login:osuser login:challenge", ""),
     ("login:osuser", "", "welcome welcome:attach refused:login refused:version"),

@@ -46,7 +46,7 @@ class Bench:
         with closing(self.home.database()) as database:
             found: dict[str, list[str]] = {}
             for entry in Journal(database).entries(Selection()):
-                found.setdefault(entry.session, []).append(entry.state)
+                found.setdefault(entry.session_id, []).append(entry.state)
             return found
 
     def limit(self, limits: Limits | None) -> None:

@@ -50,7 +50,7 @@ def sizes_of(server: QuickServer, login: str) -> dict[str, int]:
 
 def check(told: Told, runs: int, first: dict[str, bytes], status: int = 0, is_known: bool = False) -> str:
     """What is wrong with a call that has lost connections; "" if nothing is. `first` is what has passed of the first
-    connection, and `is_known` a batch that had run before."""
+    connection, and `is_known` a session that had run before."""
     was_welcome = any(each.name == "welcome" for each in frames_in(first[SERVER]))
     if told.code == (1 if status else 0) and told.jobs == "submitted":
         return "" if (runs, told.output) == (1, PRINTED) else f"told {told}, {runs} runs"

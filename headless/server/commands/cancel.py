@@ -47,8 +47,8 @@ def _record(database: sqlite3.Connection, journal: Journal, request: Cancellatio
         database.execute("BEGIN IMMEDIATE")
         jobs = _jobs(journal, request)
         if not jobs:
-            which = f" with a job {request.job}" if journal.has_session(request.session) else ""
-            raise CommandFailed(f"there is no session {request.session!r}{which} in the journal")
+            which = f" with a job {request.job}" if journal.has_session(request.session_id) else ""
+            raise CommandFailed(f"there is no session {request.session_id!r}{which} in the journal")
         if _are_over(jobs):
             return False
         journal.request_cancellation(request)
@@ -68,12 +68,12 @@ def _wait(home: Home, journal: Journal, request: Cancellation) -> None:
 
 
 def _is_pending(journal: Journal, request: Cancellation) -> bool:
-    return any((each.session, each.job) == (request.session, request.job) for each in journal.cancellations())
+    return any((each.session_id, each.job) == (request.session_id, request.job) for each in journal.cancellations())
 
 
 def _jobs(journal: Journal, request: Cancellation) -> list[Entry]:
     """The jobs that are meant."""
-    return [entry for _, entry in journal.page(Selection(request.session, job=request.job), BEGINNING, -1)]
+    return [entry for _, entry in journal.page(Selection(request.session_id, job=request.job), BEGINNING, -1)]
 
 
 def _are_over(jobs: list[Entry]) -> bool:

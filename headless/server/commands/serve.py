@@ -71,14 +71,14 @@ def add(commands: Any) -> None:
         type=count,
         default=os.cpu_count() or 1,
         metavar="N",
-        help="batches that run at a time, others wait (default: the number of CPUs)",
+        help="sessions that run at a time, others wait (default: the number of CPUs)",
     )
     serve.add_argument(
         "--grace",
         type=seconds,
         default=30.0,
         metavar="SECONDS",
-        help="what SIGTERM leaves running batches (default: 30)",
+        help="what SIGTERM leaves running sessions (default: 30)",
     )
     serve.add_argument(
         "--end-jobs",

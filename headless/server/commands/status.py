@@ -25,7 +25,7 @@ class Status(NamedTuple):
     """The figures. None is what only a server knows, and none runs; and the age of the oldest job if none waits.
 
     failed           jobs that did not end well since `since`, a time in seconds since the epoch
-    oldest_queued    for how many seconds the oldest batch waits that has not started
+    oldest_queued    for how many seconds the oldest session waits that has not started
     disk_free        bytes
     log_dropped      lines that the server could not write to its log
     """

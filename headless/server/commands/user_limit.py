@@ -58,7 +58,7 @@ def add(commands: Any) -> None:
         "--one-at-a-time",
         action="store_true",
         default=None,
-        help="refuse a batch as busy as long as one with the same jobs waits or runs",
+        help="refuse a session as busy as long as one with the same jobs waits or runs",
     )
     times.add_argument(
         "--many-at-a-time", dest="one_at_a_time", action="store_false", help="allow the same jobs at the same time"

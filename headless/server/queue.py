@@ -1,8 +1,8 @@
-"""The queue of accepted batches: so many run at a time, the others wait in their order.
+"""The queue of accepted sessions: so many run at a time, the others wait in their order.
 
-Here is which batch runs when, that the jobs of a batch run one after the other, and why one is ended. What happens to
-a job is in the journal first, and is then made known to the followers of its batch. How one job runs is in jobs.py,
-what followers are told in reporter.py.
+Here is which session runs when, that the jobs of a session run one after the other, and why one is ended. What happens
+to a job is in the journal first, and is then made known to the followers of its session. How one job runs is in
+jobs.py, what followers are told in reporter.py.
 
 Wanting means are no outcome: a job that cannot be started now, or whose end cannot be journaled now, waits.
 """
@@ -19,19 +19,19 @@ from typing import TypeVar
 
 from headless.dialects.vocabulary import FAILED, OK, OVER, QUEUED, RUNNING, title_of
 from headless.server.accounts import Account
-from headless.server.batch import Batch
 from headless.server.errors import Busy, UnknownSession
 from headless.server.jobs import REASON_OF_LOSS, JobRefused, Jobs
 from headless.server.journal import (
     CANCELLED,
     INTERRUPTED,
-    AcceptedBatch,
+    AcceptedSession,
     Cancellation,
     JobEnd,
     JobTaken,
-    SubmittedBatch,
+    SubmittedSession,
 )
 from headless.server.process import NotStarted, Process
+from headless.server.session import Session
 from headless.server.settings import Settings
 from headless.server.store import PathNeeded, Store, StoreUnavailable
 from headless.server.threads import Overloaded
@@ -53,10 +53,10 @@ _T = TypeVar("_T")
 
 
 class _Running:
-    """A batch that runs, the process of its job if there is one, and why that is being ended."""
+    """A session that runs, the process of its job if there is one, and why that is being ended."""
 
-    def __init__(self, batch: Batch, request: Cancellation | None = None) -> None:
-        self.batch = batch
+    def __init__(self, session: Session, request: Cancellation | None = None) -> None:
+        self.session = session
         self.request = request  # because of which no job of it is to start
         self.number = 0  # no job has begun
         self.lost_start: float | None = None  # when an earlier server has begun the job, which had not started
@@ -73,17 +73,17 @@ class _Running:
             await self.process.end()
 
 
-class BatchQueue:
-    """All batches of a server that are not over."""
+class SessionQueue:
+    """All sessions of a server that are not over."""
 
     def __init__(self, store: Store, jobs: Jobs, settings: Settings) -> None:
         self._store = store
         self._jobs = jobs
         self._settings = settings
-        self._waiting: deque[Batch] = deque()
-        self._accepting: list[int] = []  # the accounts of batches that are being journaled
-        self._running: dict[Batch, _Running] = {}
-        self._by_session: dict[str, Batch] = {}  # those that wait or run
+        self._waiting: deque[Session] = deque()
+        self._accepting: list[int] = []  # the accounts of sessions that are being journaled
+        self._running: dict[Session, _Running] = {}
+        self._by_session: dict[str, Session] = {}  # those that wait or run
         self._requests: list[Cancellation] = []
         self._background: set[asyncio.Future[None]] = set()
         self._may_start = False
@@ -97,57 +97,58 @@ class BatchQueue:
         self._requests = await self._store.cancellations()
         found = dict[_Running, asyncio.Future[None]]()
         for accepted in await self._store.unfinished():
-            batch = self._by_session[accepted.session] = Batch(accepted)
+            session = self._by_session[accepted.session_id] = Session(accepted)
             if accepted.running:
-                self._running[batch] = running = _Running(batch)  # from now on, whoever else comes
+                self._running[session] = running = _Running(session)  # from now on, whoever else comes
                 found[running] = self._start_in_background(self._recover_one(running, accepted, is_same_boot))
             else:
-                log.info("session %s: queued again, %d jobs", accepted.session, accepted.job_count)
-                self._waiting.append(batch)
+                log.info("session %s: queued again, %d jobs", accepted.session_id, accepted.job_count)
+                self._waiting.append(session)
         self._start_in_background(self._finish_recovery(found, boot))
         self._start_in_background(self._watch_requests())
 
-    async def accept(self, account: Account, submitted: SubmittedBatch) -> Batch:
-        """The batch, which is in the journal for good and will run; one that has the same key, if there is one. Raises
-        Busy, AccountChanged, KeyTaken, SameJobs, StoreUnavailable, StoreUncertain, or sqlite3.Error if it is not."""
+    async def accept(self, account: Account, submitted: SubmittedSession) -> Session:
+        """The session, which is in the journal for good and will run; one that has the same key, if there is one.
+        Raises Busy, AccountChanged, KeyTaken, SameJobs, StoreUnavailable, StoreUncertain, or sqlite3.Error if it is
+        not."""
         self._check_room(account.number)
         self._accepting.append(account.number)
         return await asyncio.shield(asyncio.ensure_future(self._accept(account, submitted)))
 
-    async def find(self, account: int, session: str) -> Batch:
-        """The batch of this session. Raises UnknownSession if it is not one of the account with this number, Busy,
+    async def find(self, account: int, session_id: str) -> Session:
+        """The session of this session. Raises UnknownSession if it is not one of the account with this number, Busy,
         StoreUnavailable."""
-        batch = self._by_session.get(session)
-        if batch is None:
-            known = await self._store.known(session)
+        session = self._by_session.get(session_id)
+        if session is None:
+            known = await self._store.known(session_id)
             if known is None:
                 raise UnknownSession
-            batch = self._by_session.get(session)  # it may have come since
-            if batch is None and not known.is_over:
+            session = self._by_session.get(session_id)  # it may have come since
+            if session is None and not known.is_over:
                 raise Busy("the server has not taken up this session yet")
-            batch = batch or Batch.over(known)
-        if batch.account != account:
+            session = session or Session.over(known)
+        if session.account != account:
             raise UnknownSession
-        return batch
+        return session
 
-    async def cancel(self, account: Account, batch: Batch) -> str:
-        """Ends a batch that was found, or does not let it start, and returns what it was before: QUEUED, RUNNING or
+    async def cancel(self, account: Account, session: Session) -> str:
+        """Ends a session that was found, or does not let it start, and returns what it was before: QUEUED, RUNNING or
         OVER. Raises StoreUnavailable, with nothing recorded; StoreUncertain."""
-        if batch.is_over:
+        if session.is_over:
             return OVER
-        request = Cancellation(batch.session, 0, f"the account {account.user}")
+        request = Cancellation(session.session_id, 0, f"the account {account.user}")
         await self._store.request_cancellation(request)
         self._requests.append(request)
         with suppress(StoreUnavailable):  # it is seen to again
             await self._see_to(request)
-        while not batch.is_over:
-            await batch.wait_for_change(_REQUESTS_SECONDS)
-        if batch.first_not_ok > batch.job_count or batch.progress(batch.first_not_ok).state != CANCELLED:
+        while not session.is_over:
+            await session.wait_for_change(_REQUESTS_SECONDS)
+        if session.first_not_ok > session.job_count or session.progress(session.first_not_ok).state != CANCELLED:
             return OVER
-        return RUNNING if batch.progress(1).has_run else QUEUED
+        return RUNNING if session.progress(1).has_run else QUEUED
 
     async def stop(self, force_stop: asyncio.Event) -> None:
-        """Starts no more batches. The running ones have the grace, or until `force_stop` is set, to end. What still
+        """Starts no more sessions. The running ones have the grace, or until `force_stop` is set, to end. What still
         runs then goes on without this server, or is ended if the settings say so."""
         self.is_stopping = True
         tasks = [running.task for running in self._running.values() if running.task is not None]
@@ -160,108 +161,113 @@ class BatchQueue:
         if self._settings.end_jobs and not self._jobs.are_of_another_server:
             await self._end_all()
         for running in list(self._running.values()):
-            log.info("session %s: job %d goes on without the server", running.batch.session, running.number)
+            log.info("session %s: job %d goes on without the server", running.session.session_id, running.number)
         await _cancel([*(running.task for running in self._running.values()), *self._background])
 
     # Starting and recovering
 
     def _check_room(self, account: int) -> None:
-        """Raises Busy if one more batch of this account is too many."""
+        """Raises Busy if one more session of this account is too many."""
         settings, waiting = self._settings, len(self._waiting) + len(self._accepting)
         if waiting >= settings.max_waiting:
-            raise Busy(f"{waiting} batches wait already")
+            raise Busy(f"{waiting} sessions wait already")
         if waiting >= settings.max_waiting_per_account:  # only then are they counted: there may be thousands
-            waiting = [*(batch.account for batch in self._waiting), *self._accepting].count(account)
+            waiting = [*(session.account for session in self._waiting), *self._accepting].count(account)
             if waiting >= settings.max_waiting_per_account:
-                raise Busy(f"{waiting} batches of this account wait already")
+                raise Busy(f"{waiting} sessions of this account wait already")
 
-    async def _accept(self, account: Account, submitted: SubmittedBatch) -> Batch:
+    async def _accept(self, account: Account, submitted: SubmittedSession) -> Session:
         """Runs on even if the session that asked for it is over: what is in the journal is in the queue."""
         try:
-            session = await self._store.accept(account, submitted)
+            session_id = await self._store.accept(account, submitted)
         finally:
             self._accepting.remove(account.number)
-        if session != submitted.session:
-            return await self.find(submitted.account, session)
-        batch = Batch(AcceptedBatch(session, submitted.account, submitted.user, len(submitted.jobs)))
-        self._by_session[session] = batch
-        log.info("session %s: accepted %d jobs of %s", batch.session, batch.job_count, escape_control_chars(batch.user))
-        self._waiting.append(batch)
+        if session_id != submitted.session_id:
+            return await self.find(submitted.account, session_id)
+        session = Session(AcceptedSession(session_id, submitted.account, submitted.user, len(submitted.jobs)))
+        self._by_session[session_id] = session
+        log.info(
+            "session %s: accepted %d jobs of %s",
+            session.session_id,
+            session.job_count,
+            escape_control_chars(session.user),
+        )
+        self._waiting.append(session)
         self._start_next()
-        return batch
+        return session
 
     def _start_next(self) -> None:
-        """Starts as many waiting batches as there are free workers."""
+        """Starts as many waiting sessions as there are free workers."""
         may_start = self._may_start and not self.is_stopping
         while may_start and self._waiting and self._busy_workers < self._settings.workers:
-            batch = self._waiting.popleft()
-            self._start(_Running(batch), self._begin_and_run)
+            session = self._waiting.popleft()
+            self._start(_Running(session), self._begin_and_run)
 
     @property
     def _busy_workers(self) -> int:
         return sum(running.has_worker for running in self._running.values())
 
     def _start(self, running: _Running, run: Callable[[_Running], Awaitable[None]]) -> None:
-        self._running[running.batch] = running
+        self._running[running.session] = running
         running.task = asyncio.ensure_future(self._guard(running, run))
 
     async def _guard(self, running: _Running, run: Callable[[_Running], Awaitable[None]]) -> None:
         try:
             await run(running)
         except JobTaken:
-            log.error("session %s: another server of this home runs it", running.batch.session)
+            log.error("session %s: another server of this home runs it", running.session.session_id)
         except Exception:  # a bug: whoever follows must not take that for an end
-            log.exception("session %s: internal error at job %d", running.batch.session, running.number)
+            log.exception("session %s: internal error at job %d", running.session.session_id, running.number)
         finally:
-            self._drop(running.batch)
+            self._drop(running.session)
             self._start_next()
 
-    def _drop(self, batch: Batch) -> None:
+    def _drop(self, session: Session) -> None:
         """It is over, or nobody knows how to go on with it."""
-        del self._running[batch]
-        del self._by_session[batch.session]
+        del self._running[session]
+        del self._by_session[session.session_id]
 
-    async def _recover_one(self, running: _Running, accepted: AcceptedBatch, is_same_boot: bool) -> None:
-        """Finds out what has become of one batch that ran. Its failure is no other's."""
+    async def _recover_one(self, running: _Running, accepted: AcceptedSession, is_same_boot: bool) -> None:
+        """Finds out what has become of one session that ran. Its failure is no other's."""
         try:
             await self._recover_running(running, accepted, is_same_boot)
         except Exception:  # a bug; the next server tries again
-            log.exception("session %s: internal error at job %d", accepted.session, accepted.running)
-            self._drop(running.batch)
+            log.exception("session %s: internal error at job %d", accepted.session_id, accepted.running)
+            self._drop(running.session)
             self._start_next()
 
-    async def _recover_running(self, running: _Running, accepted: AcceptedBatch, is_same_boot: bool) -> None:
+    async def _recover_running(self, running: _Running, accepted: AcceptedSession, is_same_boot: bool) -> None:
         """Returns when it is clear what has become of the job that ran."""
-        batch, session, number = running.batch, accepted.session, accepted.running
-        what = f"session {session}: job {number}"
-        found = await self._persist(what, lambda: self._jobs.find(session, number), lambda: self._set_aside(running))
+        session, session_id, number = running.session, accepted.session_id, accepted.running
+        what = f"session {session_id}: job {number}"
+        found = await self._persist(what, lambda: self._jobs.find(session_id, number), lambda: self._set_aside(running))
         running.has_worker = True
         if isinstance(found, NotStarted) and not is_same_boot:
             found = None  # what was not on disk when the machine was switched off tells nothing
         if found is None:
-            await self._store.finish(session, number, JobEnd(INTERRUPTED, REASON_OF_LOSS))
-            self._make_known(batch, number, JobEnd(INTERRUPTED, REASON_OF_LOSS))
-            self._drop(batch)
+            await self._store.finish(session_id, number, JobEnd(INTERRUPTED, REASON_OF_LOSS))
+            self._make_known(session, number, JobEnd(INTERRUPTED, REASON_OF_LOSS))
+            self._drop(session)
             return
         running.number = number
         if isinstance(found, NotStarted):
-            log.info("session %s: job %d had not started", session, number)
+            log.info("session %s: job %d had not started", session_id, number)
             running.lost_start = accepted.started
-            batch.set_not_started()
+            session.set_not_started()
             self._start(running, self._begin_and_run)
             return
-        log.info("session %s: job %d is found again", session, number)
+        log.info("session %s: job %d is found again", session_id, number)
         running.process = found
         running.seconds = found.age  # of the kernel, since the journal's times are of a clock that may be set
         self._start(running, self._run)
 
     def _set_aside(self, running: _Running) -> None:
-        """Lets others have the worker of a batch that has to wait."""
+        """Lets others have the worker of a session that has to wait."""
         running.has_worker = False
         self._start_next()
 
     async def _finish_recovery(self, found: dict[_Running, asyncio.Future[None]], boot: str) -> None:
-        """Lets batches start when those that ran are found again, or have to wait for that."""
+        """Lets sessions start when those that ran are found again, or have to wait for that."""
         end = asyncio.get_running_loop().time() + _SECONDS_TO_SETTLE
         while any(running.has_worker and not task.done() for running, task in found.items()):
             if asyncio.get_running_loop().time() > end:
@@ -279,48 +285,48 @@ class BatchQueue:
     # Running
 
     async def _begin_and_run(self, running: _Running) -> None:
-        batch, number = running.batch, running.number or 1
-        request = running.request or self._request_for(batch.session, number)
+        session, number = running.session, running.number or 1
+        request = running.request or self._request_for(session.session_id, number)
         if request is not None:
-            await self._finish(batch, number, _cancelled(request))
+            await self._finish(session, number, _cancelled(request))
             return
         refused = await self._journal_start(
-            batch, lambda path: self._store.begin(batch.session, number, path, running.lost_start)
+            session, lambda path: self._store.begin(session.session_id, number, path, running.lost_start)
         )
         if refused is not None:
-            self._make_known(batch, number, refused)
+            self._make_known(session, number, refused)
             return
         running.number = number
         await self._run(running)
 
-    async def _journal_start(self, batch: Batch, write: Callable[[str | None], Awaitable[_T]]) -> _T:
+    async def _journal_start(self, session: Session, write: Callable[[str | None], Awaitable[_T]]) -> _T:
         """What the write returns, which needs the path of a file if the account is limited to some folders."""
         try:
             return await write(None)
         except PathNeeded as needed:
             job = needed.job
-        what = f"session {batch.session}: the path of the next job"
+        what = f"session {session.session_id}: the path of the next job"
         path = await self._persist(what, lambda: self._jobs.path_of(job))
         return await write(path)
 
     async def _run(self, running: _Running) -> None:
-        """Runs the jobs of a batch, one after the other, from the one that runs up to the first that fails."""
-        batch = running.batch
-        for number in range(running.number, batch.job_count + 1):
+        """Runs the jobs of a session, one after the other, from the one that runs up to the first that fails."""
+        session = running.session
+        for number in range(running.number, session.job_count + 1):
             running.number = number
-            batch.set_progress(number, RUNNING)
+            session.set_progress(number, RUNNING)
             end = await self._run_job(running)
             running.process = running.ending = None
             running.seconds = 0.0
-            if not await self._finish(batch, number, end):
+            if not await self._finish(session, number, end):
                 break
 
     async def _run_job(self, running: _Running) -> JobEnd:
         """Starts the job, if it does not run yet, and waits for its end."""
-        session, number = running.batch.session, running.number
-        what = f"session {session}: job {number}"
+        session_id, number = running.session.session_id, running.number
+        what = f"session {session_id}: job {number}"
         if running.process is None:
-            request = self._request_for(session, number)
+            request = self._request_for(session_id, number)
             if request is not None:
                 return _cancelled(request)
             try:
@@ -329,46 +335,48 @@ class BatchQueue:
                 return JobEnd(FAILED, f"the job could not be run: {error}")
         with self._time_limit(running):
             ended = await running.process.wait()
-        end = await self._persist(what, lambda: self._jobs.end_of(session, number, ended))
+        end = await self._persist(what, lambda: self._jobs.end_of(session_id, number, ended))
         if ended is not None and ended.lost:
             log.warning("%s: %d bytes of its output were not stored", what, ended.lost)
         if ended is not None and not ended.was_asked:
             return end
-        request = self._request_for(session, number)
+        request = self._request_for(session_id, number)
         ending = running.ending or (_cancelled(request) if request is not None else end)
         return end._replace(state=ending.state, message=ending.message)
 
     async def _start_job(self, running: _Running) -> Process:
         """Raises JobRefused, or what `_persist` tries again after."""
-        session, number = running.batch.session, running.number
-        job = await self._store.job(session, number)
-        process = await self._jobs.start(session, running.batch.user, number, job)
+        session_id, number = running.session.session_id, running.number
+        job = await self._store.job(session_id, number)
+        process = await self._jobs.start(session_id, running.session.user, number, job)
         title = escape_control_chars(title_of(job.kind, job.text))
-        log.info("session %s: job %d started: %s %s", session, number, job.kind, title)
+        log.info("session %s: job %d started: %s %s", session_id, number, job.kind, title)
         return process
 
     def _time_limit(self, running: _Running) -> _Timer:
         limit = self._settings.time_limit
         return _Timer(None if limit is None else max(0.0, limit - running.seconds), lambda: self._end_late(running))
 
-    async def _finish(self, batch: Batch, number: int, end: JobEnd) -> bool:
+    async def _finish(self, session: Session, number: int, end: JobEnd) -> bool:
         """Journals the end of a job, and the start of the next one, and then makes both known. Whether the next job is
         to run."""
-        refused = await self._journal_start(batch, lambda path: self._store.finish(batch.session, number, end, path))
-        self._make_known(batch, number, end)
-        self._start_in_background(self._forget(batch.session, number))
+        refused = await self._journal_start(
+            session, lambda path: self._store.finish(session.session_id, number, end, path)
+        )
+        self._make_known(session, number, end)
+        self._start_in_background(self._forget(session.session_id, number))
         if refused is not None:
-            self._make_known(batch, number + 1, refused)
+            self._make_known(session, number + 1, refused)
         return end.state == OK and refused is None
 
-    def _make_known(self, batch: Batch, number: int, end: JobEnd) -> None:
+    def _make_known(self, session: Session, number: int, end: JobEnd) -> None:
         reason = f": {escape_control_chars(end.message)}" if end.message else ""
-        log.info("session %s: job %d %s%s", batch.session, number, end.state, reason)
-        batch.set_progress(number, end.state, end.message)
+        log.info("session %s: job %d %s%s", session.session_id, number, end.state, reason)
+        session.set_progress(number, end.state, end.message)
 
-    async def _forget(self, session: str, number: int) -> None:
+    async def _forget(self, session_id: str, number: int) -> None:
         with suppress(OSError, Overloaded):  # it goes with the session
-            await self._jobs.forget(session, number)
+            await self._jobs.forget(session_id, number)
 
     async def _persist(
         self, what: str, attempt: Callable[[], Awaitable[_T]], on_failure: Callable[[], None] = lambda: None
@@ -415,18 +423,20 @@ class BatchQueue:
 
     async def _see_to(self, request: Cancellation) -> None:
         """Ends what runs, and takes back what waits. A request for a later job stays until its turn has come."""
-        batch = next((each for each in self._waiting if each.session == request.session), None)
-        running = next((each for each in self._running.values() if each.batch.session == request.session), None)
-        if batch is not None and request.job in (0, 1):
-            self._waiting.remove(batch)
-            self._start(_Running(batch, request), self._begin_and_run)
+        session = next((each for each in self._waiting if each.session_id == request.session_id), None)
+        running = next((each for each in self._running.values() if each.session.session_id == request.session_id), None)
+        if session is not None and request.job in (0, 1):
+            self._waiting.remove(session)
+            self._start(_Running(session, request), self._begin_and_run)
         elif running is not None and request.job in (0, running.number):
             self._start_in_background(running.end(CANCELLED, _cancelled(request).message))
-        elif batch is None and (running is None or request.job < running.number):
+        elif session is None and (running is None or request.job < running.number):
             await self._store.drop_cancellation(request)
 
-    def _request_for(self, session: str, number: int) -> Cancellation | None:
-        return next((each for each in self._requests if each.session == session and each.job in (0, number)), None)
+    def _request_for(self, session_id: str, number: int) -> Cancellation | None:
+        return next(
+            (each for each in self._requests if each.session_id == session_id and each.job in (0, number)), None
+        )
 
     def _start_in_background(self, coroutine: Awaitable[None]) -> asyncio.Future[None]:
         task = asyncio.ensure_future(coroutine)
