@@ -6,7 +6,7 @@ What is where. An import leads down this list or stays on a line, never up.
     server.py                              start and stop
     log_writer.py, notify.py               the log; what the service manager is told
     listener.py, exception_handler.py      accepting and encrypting connections; what nobody has caught
-    session.py                             one session, from login to end
+    connection.py                          one connection, from login to end
     requests.py                            what a client that is logged in asks for
     authentication.py, throttle.py         whether the client is who it says it is
     peer.py                                who owns a connection, as the kernel knows it

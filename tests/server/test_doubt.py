@@ -231,8 +231,8 @@ def test_nor_who_waits_for_the_other_connection_that_has_the_same_key(bench):
 
 
 def test_a_bug_after_the_session_was_recorded_does_not_make_it_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("headless.server.queue.BatchQueue._start_next", lambda _: 1 / 0)
-    monkeypatch.setattr("headless.server.queue.BatchQueue._finish_recovery", lambda *_: asyncio.sleep(0))
+    monkeypatch.setattr("headless.server.queue.SessionQueue._start_next", lambda _: 1 / 0)
+    monkeypatch.setattr("headless.server.queue.SessionQueue._finish_recovery", lambda *_: asyncio.sleep(0))
     with ServerHere(tmp_path / "home", logs_traceback=True) as server, RawClient(server.address).log_in() as client:
         client.send(in_jobs(py_code("1")))
         client.expect_end()

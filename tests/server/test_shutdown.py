@@ -292,11 +292,11 @@ def test_a_second_signal_ends_the_server_within_seconds_whatever_hangs(tmp_path,
 
 HANG = """
 import time
-from headless.server.queue import BatchQueue
+from headless.server.queue import SessionQueue
 async def stop(*_):
     open({!r}, "w").close()
     while True: time.sleep(60)
-BatchQueue.stop = stop
+SessionQueue.stop = stop
 """
 
 
