@@ -220,7 +220,7 @@ class Dialect:
         """Keeps a Part, until it has left."""
         self._parts.append(Part(data, jobs, shown))
 
-    def tell(self, event: Event) -> None:
+    def report(self, event: Event) -> None:
         """The client takes the events in this order."""
         self._events.append(event)
 

@@ -52,7 +52,7 @@ class Dialect(base.Dialect):
     def receive(self, data: bytes) -> None:
         *documents, self._received = (self._received + data).split(b"\0")
         for document in documents:
-            self.tell(base.Received(document.decode("utf-8", "backslashreplace")))
+            self.report(base.Received(document.decode("utf-8", "backslashreplace")))
             self._take(_parse(document))
         if len(self._received) > MAX_DOCUMENT:
             raise RemoteProtocolError("a document that is too long")
@@ -61,31 +61,31 @@ class Dialect(base.Dialect):
         what, text = (document.tag, document.get("code", "")), document.text or ""
         if what == ("response", "401"):
             self._token = document.get("token", "")
-            self.tell(base.SaltReceived(document.get("salt")))
+            self.report(base.SaltReceived(document.get("salt")))
         elif what == ("response", "200"):
-            self.tell(base.LoggedIn(document.get("session", "")))
-            self.tell(base.Accepted())
+            self.report(base.LoggedIn(document.get("session", "")))
+            self.report(base.Accepted())
         elif what == ("response", "403"):
-            self.tell(base.Refused(LOGIN, text))
+            self.report(base.Refused(LOGIN, text))
         elif what == ("response", "404"):
-            self.tell(base.Refused(JOBS, text))
+            self.report(base.Refused(JOBS, text))
         elif what == ("log", ""):
             self._finish_job(OK)  # each job logs once, in its turn: so the one before has ended well
             self._job += 1
-            self.tell(base.JobStarted(self._job))
-            self.tell(base.Output(self._job, STDOUT, text))
+            self.report(base.JobStarted(self._job))
+            self.report(base.Output(self._job, STDOUT, text))
         elif what == ("result", "200"):
             self._finish_job(OK)
-            self.tell(base.Ended(OK))
+            self.report(base.Ended(OK))
         elif what == ("result", "500"):
             self._finish_job(FAILED, text)
-            self.tell(base.Ended(FAILED, text))
+            self.report(base.Ended(FAILED, text))
         else:
             raise RemoteProtocolError(f"a document that is not known: {document.tag} {document.get('code', '')}")
 
     def _finish_job(self, status: str, text: str = "") -> None:
         if self._job:
-            self.tell(base.JobFinished(self._job, status, text))
+            self.report(base.JobFinished(self._job, status, text))
 
 
 def _parse(document: bytes) -> etree._Element:

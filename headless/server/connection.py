@@ -10,8 +10,9 @@ import asyncio
 import logging
 import os
 
+from headless.dialects.base import Refused
 from headless.dialects.own.connection import ConnectionClosed
-from headless.dialects.own.messages import VERSION_NUMBER, Login, Message, Refused, UnsupportedLogin, Welcome
+from headless.dialects.own.messages import VERSION_NUMBER, Login, Message, UnsupportedLogin, Welcome
 from headless.dialects.vocabulary import BUSY, PROTOCOL, VERSION, replace_invalid_xml_chars
 from headless.errors import LocalProtocolError, RemoteProtocolError
 from headless.server.authentication import Identity

@@ -6,7 +6,7 @@ a command is in commands/main.py, and how it ends a connection in session.py.
 
 from __future__ import annotations
 
-from headless.dialects.own.messages import Refused
+from headless.dialects.base import Refused
 from headless.dialects.vocabulary import replace_invalid_xml_chars
 from headless.errors import HeadlessError
 from headless.terminal import shorten

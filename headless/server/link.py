@@ -14,8 +14,9 @@ from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
+from headless.dialects.base import Refused
 from headless.dialects.own.connection import ConnectionClosed
-from headless.dialects.own.messages import Message, Refused
+from headless.dialects.own.messages import Message
 from headless.dialects.own.server_connection import ServerConnection
 from headless.dialects.vocabulary import BUSY
 from headless.errors import RemoteProtocolError

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 
-from headless.dialects.own.messages import Alive, Ended, Finished, Message, Output, Started
+from headless.dialects.base import Ended, JobFinished, JobStarted, Output
+from headless.dialects.own.messages import Alive, Message
 from headless.dialects.vocabulary import FAILED, OK, QUEUED, SKIPPED, Offset
 from headless.server.errors import Busy
 from headless.server.followed_output import POLL_SECONDS, STREAMS, FollowedOutput
@@ -50,13 +51,13 @@ class Reporter:
                 if not await session.wait_for_change(self._heartbeat):
                     yield Alive()
             if session.progress(number).has_run:
-                yield Started(number)
+                yield JobStarted(number)
                 async for message in self._report_output(session, offset if number == offset.job else Offset(number)):
                     yield message
             state, text, has_run = session.progress(number)
             status = _STATUS.get(state, state) if has_run else SKIPPED
             failed = failed or status != OK
-            yield Finished(number, status, text)
+            yield JobFinished(number, status, text)
         yield Ended(FAILED if failed else OK)
 
     async def _report_output(self, session: Session, offset: Offset) -> AsyncIterator[Message]:

@@ -14,19 +14,9 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import NamedTuple, TypeVar
 
+from headless.dialects.base import Accepted, Attached, Cancelled, Ended, Listed
 from headless.dialects.own.connection import ConnectionClosed
-from headless.dialects.own.messages import (
-    Accepted,
-    Attach,
-    Attached,
-    Cancel,
-    Cancelled,
-    Ended,
-    Jobs,
-    Listed,
-    Message,
-    Sessions,
-)
+from headless.dialects.own.messages import Attach, Cancel, Jobs, Message, Sessions
 from headless.dialects.vocabulary import (
     BUSY,
     JOBS,
@@ -101,7 +91,7 @@ class Requests:
                 session = await self._accept(submitted)
             del submitted
             self._link.release()
-            await self._link.send(Accepted(session.session_id if has_key else None))
+            await self._link.send(Accepted(session.session_id if has_key else ""))
             await self._follow(session, Offset())
         elif isinstance(request, Attach):
             await self._attach(request)
@@ -112,13 +102,12 @@ class Requests:
 
     async def _attach(self, request: Attach) -> None:
         session = await self._while_alive(self._find(request.session))
-        if request.job is None or request.stdout is None or request.stderr is None:
+        offset = request.offset
+        if offset is None:
             offset = await self._while_alive(self._parts.reporter.now(session))
-        else:
-            offset = Offset(request.job, request.stdout, request.stderr)
         _check_offset(session, offset)
         log.info("%s: attached to session %s, from job %d on", self._link.name, session.session_id, offset.job)
-        await self._link.send(Attached(session.job_count, offset.job, offset.stdout, offset.stderr))
+        await self._link.send(Attached(session.job_count, offset))
         await self._follow(session, offset)
 
     async def _find(self, session_id: str) -> Session:

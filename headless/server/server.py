@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from headless.dialects.own.messages import Refused
+from headless.dialects.base import Refused
 from headless.dialects.vocabulary import BUSY
 from headless.server.admission import Admission
 from headless.server.authentication import Authenticator

@@ -301,7 +301,7 @@ def test_a_method_that_swallows_every_exception_ends_with_the_process(quick, dia
 
 
 def test_a_field_of_a_wrong_type_is_named(call, dialect_file):
-    code = "class Dialect(base.Dialect):\n    def log_in(self): self.tell(base.LoggedIn('s', '30'))\n"
+    code = "class Dialect(base.Dialect):\n    def log_in(self): self.report(base.LoggedIn('s', '30'))\n"
     done = call("-v", "-c", "a", dialect=dialect_file(code))
     assert done.returncode == 1
     assert "LoggedIn.heartbeat has to be int | None, and is a value of str" in done.stdout

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from headless.dialects.base import Refused
 from headless.dialects.own import scram as package_scram
 from headless.dialects.own.connection import ClientConnection
-from headless.dialects.own.messages import Jobs, Logout, Refused, Response
+from headless.dialects.own.messages import Jobs, Logout, Response
 from headless.dialects.own.server_connection import ServerConnection
 from headless.dialects.vocabulary import Job
 from headless.errors import LocalProtocolError, RemoteProtocolError

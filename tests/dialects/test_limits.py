@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from headless.dialects.base import Refused
 from headless.dialects.own.connection import ClientConnection
 from headless.dialects.own.frames import FrameTooLong
-from headless.dialects.own.messages import Alive, Jobs, Logout, Refused, Welcome
+from headless.dialects.own.messages import Alive, Jobs, Logout, Welcome
 from headless.dialects.vocabulary import Job
 from headless.errors import RemoteProtocolError
 from support.conversations import ConnectionPair, receive

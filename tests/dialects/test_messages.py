@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from headless.dialects.base import Ended, Output
 from headless.dialects.own.codec import decode, encode
-from headless.dialects.own.messages import Alive, Ended, Jobs, Output, Welcome
+from headless.dialects.own.messages import Alive, Jobs, Welcome
 from headless.dialects.vocabulary import Job
 from support.encoded_messages import ENCODED, MESSAGE_TYPES, output_document
 

@@ -193,7 +193,8 @@ class TestParts:
 
     def test_when_it_is_marked_it_is_answered(self):
         pair = ConnectionPair("login:osuser", "welcome")
-        pair.client.mark_sent(Jobs((Job("module", "A"),)))
+        pair.client.frame_of(Jobs((Job("module", "A"),)))
+        pair.client.mark_sent()
         assert len(receive(pair.client, frames_of("accepted"))) == 1
 
     def test_the_end_of_the_stream_comes_after_all_messages(self):

@@ -6,9 +6,10 @@ from copy import deepcopy
 
 import pytest
 
+from headless.dialects.base import Accepted, Refused
 from headless.dialects.own.codec import decode
 from headless.dialects.own.connection import Connection
-from headless.dialects.own.messages import Accepted, Alive, Jobs, Login, Refused, UnsupportedLogin, Welcome
+from headless.dialects.own.messages import Alive, Jobs, Login, UnsupportedLogin, Welcome
 from headless.dialects.own.server_connection import ServerConnection
 from headless.dialects.vocabulary import Job
 from headless.errors import LocalProtocolError, RemoteProtocolError

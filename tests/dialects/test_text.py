@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headless.dialects.base import JobFinished, Output, Refused
 from headless.dialects.own.codec import decode, encode
-from headless.dialects.own.messages import Challenge, Finished, Jobs, Login, Output, Refused, Response, Welcome
+from headless.dialects.own.messages import Challenge, Jobs, Login, Response, Welcome
 from headless.dialects.vocabulary import Job, is_xml_text, replace_invalid_xml_chars
 from headless.terminal import escape_control_chars
 from support.hypothesis_settings import examples
@@ -29,7 +30,7 @@ message = st.one_of(
     st.builds(Challenge, name, xml_text),
     st.builds(Welcome, name, st.none() | number, st.none() | xml_text),
     st.builds(Output, number, st.sampled_from(["stdout", "stderr"]), xml_text),
-    st.builds(Finished, number, st.sampled_from(["ok", "failed", "skipped"]), xml_text),
+    st.builds(JobFinished, number, st.sampled_from(["ok", "failed", "skipped"]), xml_text),
     st.builds(Refused, st.sampled_from(["login", "jobs", "version", "protocol", "busy"]), xml_text),
 )
 

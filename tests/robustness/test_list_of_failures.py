@@ -34,6 +34,7 @@ NOT_MET = {
     "not the name of": "test_wait_and_cancel.py",
     "is a rehearsal": "test_rehearsal_containment.py",
     "nonce": "dialects/test_scram.py",
+    "or none of them": "what a server says of a message of a client",
     "there is no terminal": "of password-file, which the text of another error names",
     "name of the user who runs this": "a kind of error that test_system.py asks for",
     "access control": "said in other words to whoever calls",

@@ -11,24 +11,10 @@ from random import Random
 
 import pytest
 
+from headless.dialects.base import Accepted, Ended, JobFinished, JobStarted, Output, Refused
 from headless.dialects.own.codec import encode
 from headless.dialects.own.connection import ClientConnection
-from headless.dialects.own.messages import (
-    Accepted,
-    Alive,
-    Challenge,
-    Ended,
-    Finished,
-    Jobs,
-    Login,
-    Logout,
-    Message,
-    Output,
-    Refused,
-    Response,
-    Started,
-    Welcome,
-)
+from headless.dialects.own.messages import Alive, Challenge, Jobs, Login, Logout, Message, Response, Welcome
 from headless.dialects.own.server_connection import ServerConnection
 from headless.dialects.vocabulary import Job, replace_invalid_xml_chars
 from headless.errors import LocalProtocolError, RemoteProtocolError
@@ -179,7 +165,7 @@ def good_transcript(chance: Random, jobs: int) -> list[Message]:
 
     sent = [*some_alive(), Accepted(), *some_alive()]
     for job in range(1, jobs + 1):
-        sent += [Started(job), *some_output(job), Finished(job, "ok", text(chance)), *some_alive()]
+        sent += [JobStarted(job), *some_output(job), JobFinished(job, "ok", text(chance)), *some_alive()]
     return [*sent, Ended("ok")]
 
 
@@ -304,7 +290,7 @@ class Conversation:
     def report(self, kind: type[Message], status: str) -> None:
         """A message for the job whose turn it is. What one end may not send, the other does not receive."""
         job = self.job + 1
-        values = {Started: (job,), Output: (job, "stdout", "x"), Finished: (job, status), Ended: (status,)}
+        values = {JobStarted: (job,), Output: (job, "stdout", "x"), JobFinished: (job, status), Ended: (status,)}
         message = kind(*values.get(kind, ()))
         try:
             data = self.server.send(message)
@@ -314,7 +300,7 @@ class Conversation:
             return
         assert receive(self.client, data) == [message]
         self.sent.append(label_of(data[4:]))
-        self.job += kind is Finished
+        self.job += kind is JobFinished
 
     def leave(self) -> None:
         assert isinstance(self.to_server(self.client.send(Logout())), Logout)
@@ -334,7 +320,7 @@ def walk(chance: Random, conversation: Conversation) -> bool:
         elif is_on and chance.random() < 0.02:
             conversation.leave()
         else:
-            kind = chance.choice([Accepted, Started, Output, Finished, Finished, Ended, Alive])
+            kind = chance.choice([Accepted, JobStarted, Output, JobFinished, JobFinished, Ended, Alive])
             conversation.report(kind, chance.choice(("ok", "ok", "failed")))
         conversation.check()
     return conversation.sent[-1:] == ["ended:ok"]

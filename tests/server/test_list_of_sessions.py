@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from headless.dialects.own.messages import Ended, Listed, Sessions
+from headless.dialects.base import Ended, Listed
+from headless.dialects.own.messages import Sessions
 from headless.dialects.vocabulary import FAILED, OK, QUEUED, RUNNING
 from headless.server import requests
 from headless.server.keys import Keys

@@ -52,7 +52,7 @@ class ScriptedDialect(base.Dialect):
         steps = self.script.get(method, [])
         for step in steps.pop(0) if steps else []:
             if isinstance(step, Event):
-                self.tell(step)
+                self.report(step)
             elif isinstance(step, Part):
                 self.log.append("wanted")
                 self.send(step.data, step.shown, step.jobs)

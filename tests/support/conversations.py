@@ -44,7 +44,7 @@ class ConnectionPair:
             message = self.client.challenge_login(message.user or "", message.nonce or "")
         elif isinstance(message, Login):
             message = self.client.osuser_login(message.os_user or "", message.user)
-        if isinstance(message, FROM_CLIENT):
+        if type(message) in FROM_CLIENT:
             return self.client.send(message), self.server
         return self.server.send(message), self.client
 

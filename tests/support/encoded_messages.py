@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
+from headless.dialects.base import (
+    Accepted,
+    Attached,
+    Cancelled,
+    Ended,
+    JobFinished,
+    JobStarted,
+    Listed,
+    Output,
+    Refused,
+)
 from headless.dialects.own.messages import (
     FROM_CLIENT,
     FROM_SERVER,
-    Accepted,
     Alive,
     Attach,
-    Attached,
     Cancel,
-    Cancelled,
     Challenge,
-    Ended,
-    Finished,
     Jobs,
-    Listed,
     Login,
     Logout,
-    Output,
-    Refused,
     Response,
     Sessions,
-    Started,
     UnsupportedLogin,
     Welcome,
 )
-from headless.dialects.vocabulary import Job
+from headless.dialects.vocabulary import Job, Offset
 from support.credentials import SALT
 from support.literal_messages import CLIENT_NAME
 
@@ -56,7 +58,7 @@ ENCODED = [
     ),
     (Jobs((Job("module", "A"),), "ab" * 16), b'<jobs key="abababababababababababababababab"><module>A</module></jobs>'),
     (Attach("S1"), b'<attach session="S1"/>'),
-    (Attach("S1", 1, 0, 999), b'<attach session="S1" job="1" stdout="0" stderr="999"/>'),
+    (Attach("S1", Offset(1, 0, 999)), b'<attach session="S1" job="1" stdout="0" stderr="999"/>'),
     (Cancel("S1"), b'<cancel session="S1"/>'),
     (Sessions(), b"<sessions/>"),
     (Logout(), b"<logout/>"),
@@ -68,14 +70,14 @@ ENCODED = [
     (Welcome("S1", journal="9ae1"), b'<welcome session="S1" journal="9ae1"/>'),
     (Accepted(), b"<accepted/>"),
     (Accepted("S0"), b'<accepted session="S0"/>'),
-    (Attached(2, 1, 0, 999999999999999), b'<attached jobs="2" job="1" stdout="0" stderr="999999999999999"/>'),
-    (Started(1), b'<started job="1"/>'),
-    (Started(999999999), b'<started job="999999999"/>'),
+    (Attached(2, Offset(1, 0, 999999999999999)), b'<attached jobs="2" job="1" stdout="0" stderr="999999999999999"/>'),
+    (JobStarted(1), b'<started job="1"/>'),
+    (JobStarted(999999999), b'<started job="999999999"/>'),
     (Output(1, "stdout", "text"), b'<output job="1" stream="stdout">text</output>'),
     (Output(2, "stderr", "\u20ac\r\n"), b'<output job="2" stream="stderr">\xe2\x82\xac&#13;\n</output>'),
-    (Finished(1, "ok"), b'<finished job="1" status="ok"></finished>'),
-    (Finished(2, "failed", "why"), b'<finished job="2" status="failed">why</finished>'),
-    (Finished(3, "skipped", "<&"), b'<finished job="3" status="skipped">&lt;&amp;</finished>'),
+    (JobFinished(1, "ok"), b'<finished job="1" status="ok"></finished>'),
+    (JobFinished(2, "failed", "why"), b'<finished job="2" status="failed">why</finished>'),
+    (JobFinished(3, "skipped", "<&"), b'<finished job="3" status="skipped">&lt;&amp;</finished>'),
     (Ended("ok"), b'<ended status="ok"/>'),
     (Ended("failed"), b'<ended status="failed"/>'),
     *((Cancelled(state), f'<cancelled state="{state}"/>'.encode()) for state in ("queued", "running", "over")),

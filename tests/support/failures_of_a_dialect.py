@@ -53,7 +53,7 @@ class Dialect(Dialect):
     def receive(self, data):
         for _ in range(data.count(b"<answer/>")):
             for event in TOLD.pop(0):
-                self.tell(event)
+                self.report(event)
 """
 
 
@@ -246,12 +246,12 @@ NOT_TRUE = [
     way("no salt for a challenge login", 1, NOT, "wants no proof of the password",
         telling("LoggedIn('s')"), answer_the_login, CHALLENGE),
     way("login that is granted before the proof has left", 1, NOT, "was granted before the proof of the password",
-        telling("SaltReceived(None)", more="def answer_salt(self, hash_): self.tell(LoggedIn('s'))"), answer_the_login,
-        CHALLENGE),
+        telling("SaltReceived(None)", more="def answer_salt(self, hash_): self.report(LoggedIn('s'))"),
+        answer_the_login, CHALLENGE),
     way("accepted by the dialect itself", 1, UNKNOWN, "no bytes have brought .*Accepted",
         telling("LoggedIn('s')", more="""def submit(self):
         self.send(frame(b'<jobs/>'), 'jobs', 1)
-        self.tell(Accepted())"""), answer_the_login),
+        self.report(Accepted())"""), answer_the_login),
     way("salt of another password file", 2, NOT, "has another salt",
         telling("SaltReceived('$2b$10$zbcdefghijklmnopqrstuu')"), answer_the_login, CHALLENGE),
     way("accepted before the jobs have left", 1, UNKNOWN, "the jobs were accepted when .*0 of 1 .*had been handed over",
@@ -287,8 +287,8 @@ NOT_TRUE = [
         telling("", more="""def log_in(self):
         for job in self.call.jobs: self.send(frame(b'<jobs/>'), 'job', 1)
     def receive(self, data):
-        self.tell(LoggedIn('s'))
-        self.tell(Refused('jobs', 'not you'))
+        self.report(LoggedIn('s'))
+        self.report(Refused('jobs', 'not you'))
     def submit(self): pass"""), answer_each_job, TWO),
 ]  # fmt: skip
 

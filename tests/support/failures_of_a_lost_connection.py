@@ -79,7 +79,7 @@ WAYS_OF_A_LOST_CONNECTION = [
          accepting_and_losing(STARTED), then(after_the_login, sending(refusal("login")))),
     lost("session unknown", 1, SUBMITTED, r"ended the session \(.*session.*\): not you",
          accepting_and_losing(STARTED), answering(refusal("session"))),
-    lost("another place", 1, SUBMITTED, "at another place than",
+    lost("another place", 1, SUBMITTED, "at another offset than",
          accepting_and_losing(STARTED), answering(ATTACHED.replace('job="1"', 'job="2"'))),
     lost("other jobs", 1, SUBMITTED, "with other jobs, or at another place",
          accepting_and_losing(STARTED), answering(ATTACHED.replace('jobs="1"', 'jobs="2"'))),

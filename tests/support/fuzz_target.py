@@ -4,20 +4,10 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 
+from headless.dialects.base import Accepted, Ended, Refused
 from headless.dialects.own.codec import decode, encode, for_display
 from headless.dialects.own.connection import ClientConnection
-from headless.dialects.own.messages import (
-    Accepted,
-    Challenge,
-    Ended,
-    Jobs,
-    Login,
-    Message,
-    Refused,
-    Response,
-    UnsupportedLogin,
-    Welcome,
-)
+from headless.dialects.own.messages import Challenge, Jobs, Login, Message, Response, UnsupportedLogin, Welcome
 from headless.dialects.own.order import State
 from headless.dialects.own.server_connection import ServerConnection
 from headless.dialects.vocabulary import Job

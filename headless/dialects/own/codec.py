@@ -1,8 +1,7 @@
-"""Messages <-> the XML that carries them, the payload of a frame.
+"""Encodes messages as XML, the payload of a frame, and decodes them.
 
-An attribute has the name of its field, a text is the field `text`. What comes from the other side goes through three
-gates before it is a message: the lexical one here, libxml2's parser, and the schema. This is the one file that needs
-lxml.
+What comes from the other side passes three gates before it is a message: the lexical one here, libxml2's parser, and
+the schema. No other file of this package needs lxml.
 """
 
 from __future__ import annotations
@@ -14,16 +13,18 @@ from typing import Any
 
 from lxml import etree
 
+from headless.dialects.base import Attached, JobFinished, Listed, Output, Refused
 from headless.dialects.own import messages
-from headless.dialects.own.messages import Jobs, Message, Output, UnsupportedLogin, name_of
-from headless.dialects.vocabulary import Job
+from headless.dialects.own.messages import Attach, Jobs, Message, UnsupportedLogin, name_of
+from headless.dialects.vocabulary import Job, Offset, Value
 from headless.errors import RemoteProtocolError
 
 _CLASSES: dict[str, type[Message]] = {
-    kind.__name__.lower(): kind
-    for kind in (*messages.FROM_CLIENT, *messages.FROM_SERVER)
+    name: kind
+    for kind, name in (*messages.FROM_CLIENT.items(), *messages.FROM_SERVER.items())
     if kind is not UnsupportedLogin
 }
+_CONTENT: dict[type[Message], str] = {Output: "text", JobFinished: "text", Listed: "title", Refused: "text"}
 _NUMBERS = {"version", "heartbeat", "job", "jobs", "stdout", "stderr"}
 
 
@@ -40,12 +41,19 @@ def _encode(message: Message) -> bytes:
         for job in message.jobs:
             etree.SubElement(element, job.kind).text = job.text
     else:
-        for field, value in message.fields():
-            if field == "text":
-                element.text = str(value)
-            elif value is not None:
-                element.set(field, str(value))
+        _set_fields(element, message, _CONTENT.get(type(message)))
     return etree.tostring(element, encoding="utf-8", xml_declaration=False)
+
+
+def _set_fields(element: etree._Element, message: Value, content: str | None) -> None:
+    for field, value in message.fields():
+        if isinstance(value, Offset):
+            for name, number in value.fields():
+                element.set(name, str(number))
+        elif field == content:
+            element.text = str(value)
+        elif value != getattr(type(message), field, None):  # what is left out has its default
+            element.set(field, str(value))
 
 
 _encode_output = lru_cache(maxsize=8)(_encode)  # the same is sent to all who follow a session
@@ -67,10 +75,20 @@ def decode(payload: bytes) -> Message:
     fields: dict[str, Any] = {
         str(name): int(value) if name in _NUMBERS else value for name, value in root.attrib.items()
     }
-    if "text" in kind.field_names:
-        fields["text"] = root.text or ""
+    if kind in _CONTENT:
+        fields[_CONTENT[kind]] = root.text or ""
+    if kind in (Attach, Attached):
+        fields["offset"] = _take_offset(fields)
     message: Message = kind(**fields)
     return message
+
+
+def _take_offset(fields: dict[str, Any]) -> Offset | None:
+    """Takes the three fields of an offset out; None if they are missing. Raises RemoteProtocolError."""
+    numbers = [fields.pop(name) for name in ("job", "stdout", "stderr") if name in fields]
+    if len(numbers) not in (0, 3):
+        raise RemoteProtocolError("'attach' has job, stdout and stderr, or none of them")
+    return Offset(*numbers) if numbers else None
 
 
 _SECRETS = ("proof", "signature")

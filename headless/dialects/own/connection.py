@@ -1,17 +1,18 @@
-"""One end of a conversation: bytes in, messages out, and the bytes for what this end sends.
+"""Holds one end of a connection: bytes in, messages out, and the bytes of what this end sends.
 
-Client and server have it in common. It touches neither socket nor clock. Its owner gives it the bytes that come, takes
-messages out with `next_message` until there are no more, and only then sends something: so an answer that came before
-its question is found in a state in which nothing may answer. A fault of the other side is a RemoteProtocolError, after
-which nothing more is received; a fault of the owner is a LocalProtocolError.
-
-What it does not do: it does not decide whether a user may log in, nor run anything, nor wait.
+It touches neither socket nor clock. Its owner gives it the bytes that come, takes messages out with `next_message`
+until there are no more, and only then sends something: so an answer that came before its question is found in a state
+in which nothing may answer. A fault of the other side is a RemoteProtocolError, after which nothing more is received; a
+fault of the owner is a LocalProtocolError.
 """
 
 from __future__ import annotations
 
+from collections import deque
+
+from headless.dialects.base import Refused
 from headless.dialects.own import codec, frames, messages
-from headless.dialects.own.messages import Challenge, Login, Logout, Message, Refused, Response, Welcome
+from headless.dialects.own.messages import Challenge, Login, Logout, Message, Response, Welcome
 from headless.dialects.own.order import BEFORE_WELCOME, Order, State
 from headless.dialects.vocabulary import (
     CHALLENGE,
@@ -35,6 +36,7 @@ class Connection:
         self._is_client = is_client
         self._order = Order()
         self._reader = frames.FrameReader()
+        self._unsent: deque[tuple[Message, str]] = deque()  # with the state that follows
         self._is_closed = False
         self._is_broken = False
 
@@ -75,9 +77,9 @@ class Connection:
         """The message in the payload. Raises RemoteProtocolError, once, for what may not come now."""
         try:
             message = codec.decode(payload)
-            if isinstance(message, messages.FROM_CLIENT if self._is_client else messages.FROM_SERVER):
+            if type(message) in (messages.FROM_CLIENT if self._is_client else messages.FROM_SERVER):
                 raise RemoteProtocolError(f"'{messages.name_of(message)}' is what this side sends itself")
-            self._order.advance(message, RemoteProtocolError)
+            self._order.take(message, self._order.check(message, RemoteProtocolError))
             self._check(message)
             self._check_nothing_follows()
         except RemoteProtocolError as error:
@@ -98,26 +100,28 @@ class Connection:
         return ConnectionClosed() if self._is_closed and not self._is_broken else None
 
     def frame_of(self, message: Message) -> bytes:
-        """The bytes of this message, which counts as sent only when `mark_sent` says so. Raises LocalProtocolError if
-        it may not be sent now, FrameTooLong if it is too long for the other side."""
-        if isinstance(message, messages.FROM_SERVER if self._is_client else messages.FROM_CLIENT):
+        """Returns the bytes of this message, which counts as sent when `mark_sent` says so. Raises LocalProtocolError
+        if it may not be sent now, FrameTooLong if it is too long for the other side."""
+        if type(message) in (messages.FROM_SERVER if self._is_client else messages.FROM_CLIENT):
             raise LocalProtocolError(f"'{messages.name_of(message)}' is what the other side sends")
         if self._is_broken and not isinstance(message, (Logout, Refused)):
             raise LocalProtocolError(
                 f"'{messages.name_of(message)}' is not allowed when the other side broke the protocol"
             )
-        self._order.check(message, LocalProtocolError)
-        return frames.frame(codec.encode(message), self._max_frame(of_client=self._is_client))
-
-    def send(self, message: Message) -> bytes:
-        """The same for a message that counts as sent at once. Raises LocalProtocolError, FrameTooLong."""
-        data = self.frame_of(message)
-        self.mark_sent(message)
+        following = self._order.check(message, LocalProtocolError)
+        data = frames.frame(codec.encode(message), self._max_frame(of_client=self._is_client))
+        self._unsent.append((message, following))
         return data
 
-    def mark_sent(self, message: Message) -> None:
-        """The last byte of this message has left. Raises LocalProtocolError if it may not be sent now."""
-        self._order.advance(message, LocalProtocolError)
+    def mark_sent(self) -> None:
+        """The last byte of the oldest message that `frame_of` returned has left."""
+        self._order.take(*self._unsent.popleft())
+
+    def send(self, message: Message) -> bytes:
+        """Returns the bytes of a message that counts as sent at once. Raises LocalProtocolError, FrameTooLong."""
+        data = self.frame_of(message)
+        self.mark_sent()
+        return data
 
     def _check(self, message: Message) -> None:
         """What this end demands of a message beyond the order. Raises RemoteProtocolError."""

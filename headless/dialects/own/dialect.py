@@ -1,13 +1,9 @@
-"""The dialect of this project, version 1, as a plug: commands to messages, and messages to events. PROTOCOL.md
-describes it.
+"""Speaks this project's protocol, version 1, as a dialect: commands become messages, and messages are events.
 
-What is sent and checked is in client_connection.py. It is imported when it is needed, so that a mistake in the call is
-found without lxml.
+What needs lxml is imported late: a mistake in the call is found without it.
 """
 
 from __future__ import annotations
-
-from collections import deque
 
 from headless.dialects import base
 from headless.dialects.own import messages
@@ -28,7 +24,6 @@ class Dialect(base.Dialect):
     def __init__(self, call: base.Call) -> None:
         super().__init__(call)
         _check(call)
-        self._unsent: deque[Message] = deque()  # the messages of the parts that have not left
         self._can_attach = False
 
     # Commands
@@ -60,8 +55,7 @@ class Dialect(base.Dialect):
             raise UnsupportedCall(f"the jobs are too long for the server: {error}") from None
 
     def attach(self, session: str, offset: Offset | None) -> None:
-        places = () if offset is None else (offset.job, offset.stdout, offset.stderr)
-        self._send(messages.Attach(session, *places))
+        self._send(messages.Attach(session, offset))
 
     def cancel(self, session: str) -> None:
         self._send(messages.Cancel(session))
@@ -76,11 +70,10 @@ class Dialect(base.Dialect):
     def _send(self, message: Message, jobs: int = 0) -> None:
         data = self._connection.frame_of(message)
         self.send(data, self._for_display(data[4:]), jobs)
-        self._unsent.append(message)
 
     def part_left(self) -> None:
         super().part_left()
-        self._connection.mark_sent(self._unsent.popleft())
+        self._connection.mark_sent()
 
     # Events
 
@@ -90,13 +83,19 @@ class Dialect(base.Dialect):
         self._connection.receive(data)
         while (payload := self._connection.next_payload()) is not None:
             if self.call.is_traced:
-                self.tell(base.Received(self._for_display(payload)))
-            message = self._connection.message_of(payload)
-            if isinstance(message, messages.Welcome):
-                self._can_attach = message.journal is not None
-            event = _event_of(message)
-            if event is not None:
-                self.tell(event)
+                self.report(base.Received(self._for_display(payload)))
+            self._take(self._connection.message_of(payload))
+
+    def _take(self, message: Message) -> None:
+        if isinstance(message, base.Event):
+            self.report(message)
+        elif isinstance(message, messages.Challenge):
+            self.report(base.SaltReceived(message.salt))
+        elif isinstance(message, messages.Welcome):
+            self._can_attach = message.journal is not None
+            is_proved = message.signature is not None
+            journal = message.journal or ""
+            self.report(base.LoggedIn(message.session, message.heartbeat, is_proved, self._can_attach, journal))
 
     def _for_display(self, payload: bytes) -> str:
         if not self.call.is_traced:
@@ -104,33 +103,6 @@ class Dialect(base.Dialect):
         from headless.dialects.own import codec
 
         return codec.for_display(payload)
-
-
-def _event_of(message: Message) -> base.Event | None:  # noqa: C901, PLR0911 (one for each message)
-    if isinstance(message, messages.Challenge):
-        return base.SaltReceived(message.salt)
-    if isinstance(message, messages.Welcome):
-        is_proved, can_attach = message.signature is not None, message.journal is not None
-        return base.LoggedIn(message.session, message.heartbeat, is_proved, can_attach, message.journal or "")
-    if isinstance(message, messages.Accepted):
-        return base.Accepted(message.session or "")
-    if isinstance(message, messages.Attached):
-        return base.Attached(message.jobs, Offset(message.job, message.stdout, message.stderr))
-    if isinstance(message, messages.Started):
-        return base.JobStarted(message.job)
-    if isinstance(message, messages.Output):
-        return base.Output(message.job, message.stream, message.text)
-    if isinstance(message, messages.Finished):
-        return base.JobFinished(message.job, message.status, message.text)
-    if isinstance(message, messages.Ended):
-        return base.Ended(message.status)
-    if isinstance(message, messages.Cancelled):
-        return base.Cancelled(message.state)
-    if isinstance(message, messages.Listed):
-        return base.Listed(message.session, message.state, message.accepted, message.job, message.jobs, message.text)
-    if isinstance(message, messages.Refused):
-        return base.Refused(message.reason, message.text)
-    return None  # alive
 
 
 def _check(call: base.Call) -> None:

@@ -1,24 +1,32 @@
-"""The messages of the dialect, version 1: one class each. Its name is the word for it, its fields are the attributes,
-and `text` is the content.
+"""Lists the messages of this project's protocol, version 1. What a server says after the login are the events of the
+seam; the other messages are defined here.
 
-How they look as XML is in codec.py, who may send which when in order.py, what they mean in PROTOCOL.md.
+A message is an XML element. Its attributes are the fields of the class; `text` or `title` is its content.
 """
 
 from __future__ import annotations
 
-from headless.dialects.vocabulary import Job, Value
+from headless.dialects.base import (
+    Accepted,
+    Attached,
+    Cancelled,
+    Ended,
+    JobFinished,
+    JobStarted,
+    Listed,
+    Output,
+    Refused,
+)
+from headless.dialects.vocabulary import Job, Offset, Value
 
 VERSION_NUMBER = 1
 
-
-class Message(Value):
-    """Something that one side sends to the other."""
-
+Message = Value  # an event of the seam, or an object of a class below
 
 # Client to server
 
 
-class Login(Message):
+class Login(Value):
     version: int
     client: str
     auth_type: str
@@ -27,117 +35,85 @@ class Login(Message):
     nonce: str | None = None
 
 
-class UnsupportedLogin(Message):
+class UnsupportedLogin(Value):
     """A `login` in a version that is not spoken here, whatever else it has."""
 
 
-class Response(Message):
+class Response(Value):
     nonce: str
     proof: str
 
 
-class Jobs(Message):
+class Jobs(Value):
     jobs: tuple[Job, ...]
     key: str | None = None
 
 
-class Attach(Message):
-    """Without the last three, which come together, the client wants to hear what happens from now on."""
+class Attach(Value):
+    """Without an offset the client wants what happens from now on."""
 
     session: str
-    job: int | None = None
-    stdout: int | None = None
-    stderr: int | None = None
+    offset: Offset | None = None
 
 
-class Cancel(Message):
+class Cancel(Value):
     session: str
 
 
-class Sessions(Message):
+class Sessions(Value):
     pass
 
 
-class Logout(Message):
+class Logout(Value):
     pass
 
 
 # Server to client
 
 
-class Challenge(Message):
+class Challenge(Value):
     nonce: str
     salt: str
 
 
-class Welcome(Message):
+class Welcome(Value):
     session: str
     heartbeat: int | None = None
     signature: str | None = None
     journal: str | None = None
 
 
-class Accepted(Message):
-    session: str | None = None
-
-
-class Attached(Message):
-    jobs: int
-    job: int
-    stdout: int
-    stderr: int
-
-
-class Cancelled(Message):
-    state: str
-
-
-class Listed(Message):
-    session: str
-    state: str
-    accepted: str
-    job: int
-    jobs: int
-    text: str = ""
-
-
-class Started(Message):
-    job: int
-
-
-class Output(Message):
-    job: int
-    stream: str
-    text: str
-
-
-class Finished(Message):
-    job: int
-    status: str
-    text: str = ""
-
-
-class Ended(Message):
-    status: str
-
-
-class Refused(Message):
-    reason: str
-    text: str = ""
-
-
-class Alive(Message):
+class Alive(Value):
     pass
 
 
-FROM_CLIENT: tuple[type[Message], ...] = (
-    Login, UnsupportedLogin, Response, Jobs, Attach, Cancel, Sessions, Logout,
-)  # fmt: skip
-FROM_SERVER: tuple[type[Message], ...] = (
-    Challenge, Welcome, Accepted, Attached, Started, Output, Finished, Ended, Cancelled, Listed, Refused, Alive,
-)  # fmt: skip
+FROM_CLIENT: dict[type[Message], str] = {
+    Login: "login",
+    UnsupportedLogin: "login",
+    Response: "response",
+    Jobs: "jobs",
+    Attach: "attach",
+    Cancel: "cancel",
+    Sessions: "sessions",
+    Logout: "logout",
+}
+FROM_SERVER: dict[type[Message], str] = {
+    Challenge: "challenge",
+    Welcome: "welcome",
+    Accepted: "accepted",
+    Attached: "attached",
+    JobStarted: "started",
+    Output: "output",
+    JobFinished: "finished",
+    Ended: "ended",
+    Cancelled: "cancelled",
+    Listed: "listed",
+    Refused: "refused",
+    Alive: "alive",
+}
 
 
 def name_of(message: Message) -> str:
-    """Returns the name of a message in XML."""
-    return "login" if isinstance(message, UnsupportedLogin) else type(message).__name__.lower()
+    """Returns the name of the element that carries this message."""
+    kind = type(message)
+    return FROM_CLIENT.get(kind) or FROM_SERVER[kind]

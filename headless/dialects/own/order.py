@@ -8,27 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from headless.dialects.base import (
+    Accepted,
+    Attached,
+    Cancelled,
+    Ended,
+    JobFinished,
+    JobStarted,
+    Listed,
+    Output,
+    Refused,
+)
 from headless.dialects.own import messages
 from headless.dialects.own.messages import (
-    Accepted,
     Alive,
     Attach,
-    Attached,
     Cancel,
-    Cancelled,
     Challenge,
-    Ended,
-    Finished,
     Jobs,
-    Listed,
     Login,
     Logout,
     Message,
-    Output,
-    Refused,
     Response,
     Sessions,
-    Started,
     UnsupportedLogin,
     Welcome,
 )
@@ -132,22 +134,22 @@ SERVER_MAY_SEND: Table = {
         Alive: State.LISTING,
     },
     State.ACCEPTED: {
-        Started: State.RUNNING,
-        (Finished, SKIPPED): State.FAILED,
+        JobStarted: State.RUNNING,
+        (JobFinished, SKIPPED): State.FAILED,
         (Ended, OK): State.OVER,
         (Ended, FAILED): State.OVER,
         Alive: State.ACCEPTED,
     },
     State.RUNNING: {
         Output: State.RUNNING,
-        (Finished, OK): State.ACCEPTED,
-        (Finished, FAILED): State.FAILED,
-        (Finished, SKIPPED): State.FAILED,
+        (JobFinished, OK): State.ACCEPTED,
+        (JobFinished, FAILED): State.FAILED,
+        (JobFinished, SKIPPED): State.FAILED,
         (Ended, FAILED): State.OVER,
         Alive: State.RUNNING,
     },
     State.FAILED: {
-        (Finished, SKIPPED): State.FAILED,
+        (JobFinished, SKIPPED): State.FAILED,
         (Ended, FAILED): State.OVER,
         Alive: State.FAILED,
     },
@@ -178,7 +180,7 @@ class Order:
         name = messages.name_of(message)
         if following is None:
             raise error(f"'{name}' is not allowed when {self.state}")
-        if isinstance(message, (Started, Output, Finished)) and (
+        if isinstance(message, (JobStarted, Output, JobFinished)) and (
             message.job != self._finished + 1 or message.job > self._jobs
         ):
             raise error(f"'{name}' of job {message.job} is out of turn")
@@ -189,25 +191,26 @@ class Order:
             raise error(problem)
         return following
 
-    def advance(self, message: Message, error: type[ProtocolError]) -> None:
-        """Takes the message as sent. Raises `error` if it may not be sent now."""
-        self.state = self.check(message, error)
+    def take(self, message: Message, following: str) -> None:
+        """The message has been sent; `following` is what `check` has returned for it."""
+        if self.state != State.OVER:  # the other side may have ended all meanwhile
+            self.state = following
         if isinstance(message, Jobs):
             self._jobs, self._has_key = len(message.jobs), message.key is not None
         elif isinstance(message, Attach):
             self._asked = message
         elif isinstance(message, Attached):
-            self._jobs, self._finished = message.jobs, message.job - 1
+            self._jobs, self._finished = message.jobs, message.offset.job - 1
         elif isinstance(message, Welcome):
             self._may_attach = message.journal is not None
-        elif isinstance(message, Finished):
+        elif isinstance(message, JobFinished):
             self._finished += 1
 
     def _problem_of_attaching(self, message: Message) -> str:
         """What is wrong with a message that keys and attaching are about; "" if nothing is."""
         if isinstance(message, (Attach, Cancel, Sessions)) or (isinstance(message, Jobs) and message.key is not None):
             return "" if self._may_attach else "the server has not said that sessions can be attached to"
-        if isinstance(message, Accepted) and (message.session is not None) != self._has_key:
+        if isinstance(message, Accepted) and bool(message.session) != self._has_key:
             return "'accepted' names a session if the jobs have a key, and only then"
         if isinstance(message, Attached) and self._asked is not None:
             return _problem_of(message, self._asked)
@@ -222,10 +225,9 @@ def _next_state(state: str, message: Message) -> str | None:
 
 
 def _problem_of(attached: Attached, asked: Attach) -> str:
-    if attached.job > attached.jobs + 1:
-        return f"'attached' at job {attached.job} of {attached.jobs}"
-    is_asked = (attached.job, attached.stdout, attached.stderr) == (asked.job, asked.stdout, asked.stderr)
-    return "" if asked.job is None or is_asked else "'attached' at another place than the client has asked for"
+    if attached.offset.job > attached.jobs + 1:
+        return f"'attached' at job {attached.offset.job} of {attached.jobs}"
+    return "" if asked.offset in (None, attached.offset) else "'attached' at another offset than was asked for"
 
 
 def _kind_of(message: Message) -> Kind:
@@ -233,6 +235,6 @@ def _kind_of(message: Message) -> Kind:
         return (Login, message.auth_type)
     if isinstance(message, Refused):
         return (Refused, message.reason)
-    if isinstance(message, (Finished, Ended)):
+    if isinstance(message, (JobFinished, Ended)):
         return (type(message), message.status)
     return type(message)

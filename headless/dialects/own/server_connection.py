@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from headless.dialects.own import scram
 from headless.dialects.own.connection import Connection
-from headless.dialects.own.messages import Attach, Challenge, Login, Message, Response, Welcome
+from headless.dialects.own.messages import Challenge, Login, Message, Response, Welcome
 from headless.dialects.vocabulary import CHALLENGE
 from headless.errors import RemoteProtocolError
 
@@ -23,10 +23,11 @@ class ServerConnection(Connection):
         self._challenge = Challenge(f"{self._login.nonce}{nonce}", salt)
         return self.send(self._challenge)
 
-    def mark_sent(self, message: Message) -> None:
-        super().mark_sent(message)
-        if isinstance(message, Welcome):  # what the login needed is not kept as long as the session lasts
+    def send(self, message: Message) -> bytes:
+        data = super().send(message)
+        if isinstance(message, Welcome):  # what the login needed is not kept as long as the connection lasts
             self._login = self._challenge = self._response = None
+        return data
 
     def signature(self, keys: scram.Keys) -> str | None:
         """What proves to the client that the server has these keys; None if the response does not prove the client."""
@@ -44,10 +45,6 @@ class ServerConnection(Connection):
             self._login = message
         elif isinstance(message, Response):
             self._response = message
-        elif isinstance(message, Attach):
-            given = (message.job, message.stdout, message.stderr)
-            if None in given and given != (None, None, None):
-                raise RemoteProtocolError("'attach' has job, stdout and stderr, or none of them")
 
 
 def _check_login(message: Login) -> None:
