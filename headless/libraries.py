@@ -1,4 +1,4 @@
-"""Tells whether a library is missing, and how it is installed here."""
+"""Returns whether a library is missing, and how it is installed here."""
 
 from __future__ import annotations
 

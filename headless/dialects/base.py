@@ -1,8 +1,8 @@
-"""The seam: what a dialect is, seen from the client. PORTING.md tells how to write one.
+"""Defines the seam: what the client asks of a dialect, and the events that a dialect reports.
 
-The client drives a dialect by commands and is told events. It names no message, knows no order of talk, and moves bytes
-without looking at them. What an event proves is not decided here, nor by a dialect, but in the client's verdict. An
-event counts if `receive` told it, for bytes; SaltReceived, LoggedIn and Output may be told by every method.
+The client knows no message of a protocol and no order of messages. What an event proves is decided by the client's
+verdict alone. It believes an event that `receive` has reported for bytes; SaltReceived, LoggedIn and Output may be
+reported by every method.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ RANDOM_BYTES = 32  # of a Call
 
 
 class Call(Value):
-    """All that a dialect is told of one call of the command.
+    """Holds what a dialect knows of one call of the command.
 
     `login` is OSUSER or CHALLENGE, `user` the PLANTA user (always given for CHALLENGE), `os_user` the name of the
     operating system's user who runs the client ("" for CHALLENGE). `random` has RANDOM_BYTES bytes, new for each
-    connection. `key` names the session: it is the same on every connection of one call of the command, and no other
-    call has it. Unless `is_traced`, nobody is shown what is sent and received, and a dialect need not prepare it.
+    connection. `key` names the session: each connection of one call has the same key, and no other call has it. Unless
+    `is_traced`, what is sent and received is not shown, and a dialect need not prepare it.
     """
 
     client: str
@@ -38,11 +38,10 @@ class Call(Value):
 
 
 class Part(Value):
-    """Bytes that the server can act upon only when it has them all.
+    """Holds bytes that the server can act upon only when it has them all.
 
-    `jobs` is how many jobs of the session the server has, and may run, once this part has left; what would be more than
-    there are is not sent. `shown` is what the user
-    sees of it at -vv: text without anything that proves a password.
+    `jobs` is how many jobs of the session the server has, and may run, once this part has left; more jobs than there
+    are would not be sent. `shown` is the text that -vv shows, without anything that proves a password.
     """
 
     data: bytes
@@ -50,32 +49,35 @@ class Part(Value):
     shown: str = ""
 
 
-# What is told
+# What is reported
 
 
 class Event(Value):
-    """Something that the server has said."""
+    """Is the base of all that a server can have said."""
 
 
 class Received(Event):
-    """Shown at -vvv: the text of something that came, before it is judged. It has no other meaning."""
+    """Is shown at -vvv: the text of something that came, before it is judged. It proves nothing."""
 
     text: str
 
 
 class SaltReceived(Event):
-    """The server wants a proof of the password. `salt` is the one of the user's bcrypt hash (29 characters), None where
-    the dialect has none. The answer is the command `answer_salt`."""
+    """Asks for a proof of the password. `salt` is the one of the user's bcrypt hash (29 characters), None where the
+    dialect has none. The client answers with `answer_salt`."""
 
     salt: str | None
 
 
 class LoggedIn(Event):
-    """The session may begin. `session` names it for people. `heartbeat`: seconds within which the server promises to
-    send something, None if it does not promise that. `is_proved`: the server has proved that it knows the password.
-    `can_attach`: the dialect has the command `attach`, and the server takes the same key for the same session.
-    `journal` names the record in which it looks the key up, "" if the dialect has no name for it: if a later connection
-    is told another name, the jobs are not handed over again."""
+    """Grants the login. `session` is a name for people.
+
+    `heartbeat` is the number of seconds within which the server promises to send something, None without a promise.
+    `is_proved` says that the server has proved that it knows the password. `can_attach` says that the dialect has the
+    command `attach`, and that the server takes the same key for the same session. `journal` names the record in which
+    the server looks the key up, "" if the dialect has no name for it: after another name the jobs are not submitted
+    again.
+    """
 
     session: str
     heartbeat: int | None = None
@@ -85,30 +87,29 @@ class LoggedIn(Event):
 
 
 class Accepted(Event):
-    """The server has recorded the whole session: it will run, whether or not anybody waits, once all has left that the
-    dialect wants to send. `session` is what `attach` needs: the one that the session has, which another connection may
-    have begun."""
+    """Says that the server has recorded all jobs: it will run them, whether or not anybody waits, once all has left
+    that the dialect wants to send. `session` is the ID that `attach` needs."""
 
     session: str = ""
 
 
 class Attached(Event):
-    """The server goes on to tell of a session of `jobs` jobs, from this offset on. What comes before has ended well,
-    unless the client has heard otherwise."""
+    """Says that the server reports a session of `jobs` jobs from this offset on. What is before the offset has ended
+    well, unless an earlier connection has reported otherwise."""
 
     jobs: int
     offset: Offset
 
 
 class JobStarted(Event):
-    """Optional. Jobs are counted from 1, in the order of the session."""
+    """Is optional. Jobs are counted from 1, in the order of the command line."""
 
     job: int
 
 
 class Output(Event):
-    """Optional. `job` as above, None where the server does not tell whose output it is; `stream` is "stdout" or
-    "stderr"; the text may be any piece of what was printed."""
+    """Is optional. `job` is None where the server does not say whose output it is; `stream` is "stdout" or "stderr";
+    the text may be any piece of what was printed."""
 
     job: int | None
     stream: str
@@ -116,8 +117,8 @@ class Output(Event):
 
 
 class JobFinished(Event):
-    """Optional. `status` is "ok", "failed" or "skipped", `text` says why. A dialect that tells this of one job has to
-    tell it of all: otherwise `Ended` "ok" is not believed."""
+    """Is optional. `status` is "ok", "failed" or "skipped", `text` is the reason. A dialect that reports this of one
+    job has to report it of all: otherwise `Ended` "ok" is not believed."""
 
     job: int
     status: str
@@ -125,23 +126,23 @@ class JobFinished(Event):
 
 
 class Ended(Event):
-    """The session is over, and so are its jobs. `status` is "ok" if all of them ended well, else "failed". After the
-    last JobFinished it has to come within 30 seconds."""
+    """Says that the session is over. `status` is "ok" if all jobs ended well, else "failed". It has to come within 30
+    seconds after the last JobFinished."""
 
     status: str
     text: str = ""
 
 
 class Cancelled(Event):
-    """The session will not run on. `state` is what it was before: "queued", so that nothing of it has run, "running",
-    or "over": then nothing was cancelled."""
+    """Says that the session does not run on. `state` is what it was before: "queued" if nothing of it has run,
+    "running", or "over" if there was nothing to cancel."""
 
     state: str
 
 
 class Listed(Event):
-    """A session of the user's. `state` is a word for people, `accepted` a time (ISO 8601), `job` the job that says
-    most of it, of so many `jobs`, and `title` says which job that is."""
+    """Describes a session of the user. `state` is a word for people, `accepted` a time (ISO 8601). `job` is the number
+    of the job that `state` is of, `jobs` how many there are, and `title` what the job is."""
 
     session: str
     state: str
@@ -152,9 +153,8 @@ class Listed(Event):
 
 
 class Refused(Event):
-    """The server will not go on. `reason` says whose fault it is: "login", "jobs" or "session" for what the caller has
-    to correct; "version", "protocol" or "busy" for everything else. The jobs that it had been handed in the last Part
-    will not run."""
+    """Says that the server will not go on. `reason` is "login", "jobs" or "session" for what the caller has to correct;
+    "version", "protocol" or "busy" for everything else. The jobs of the last Part will not run."""
 
     reason: str
     text: str = ""
@@ -164,11 +164,10 @@ class Refused(Event):
 
 
 class Dialect:
-    """One connection's worth of a dialect, the client's side of it. Subclass it, and write the methods of the first
-    half.
+    """Is the client's side of one connection. A subclass writes the methods of the first half.
 
-    A dialect touches neither socket, clock, file nor randomness. Raise RemoteProtocolError for what the server may not
-    send, UnsupportedCall (best in `__init__`) for a call that this dialect cannot carry.
+    A dialect touches neither socket, clock, file nor randomness. It raises RemoteProtocolError for what the server may
+    not send, and UnsupportedCall, best in `__init__`, for a call that it cannot carry.
     """
 
     # Whether the server may count a refused osuser login against an account, as it may with a proof of a password.
@@ -179,61 +178,61 @@ class Dialect:
         self._events: deque[Event] = deque()
         self._parts: deque[Part] = deque()
 
-    # What a dialect has to do. The commands come in this order, each when the event before it was told.
+    # The commands. They come in this order, each when the event before it was reported.
 
     def log_in(self) -> None:
-        """The call begins. There may be no connection yet."""
+        """Begins the login. There may be no connection yet."""
         raise NotImplementedError
 
     def answer_salt(self, hash_: bytes) -> None:
-        """The user's bcrypt hash, 60 bytes, for the salt of SaltReceived. Not called if there was none."""
+        """Answers SaltReceived. `hash_` is the bcrypt hash of the password, 60 bytes."""
         raise NotImplementedError
 
     def submit(self) -> None:
-        """After LoggedIn: the jobs are to be handed over, if they have not been."""
+        """Submits the jobs after LoggedIn, if the dialect has not done so before."""
         raise NotImplementedError
 
     def attach(self, session: str, offset: Offset | None) -> None:
-        """After LoggedIn, if that had `can_attach`, in the place of `submit`: what follows is to be told of this
-        session, from this offset on, None for from now on."""
+        """Asks, in the place of `submit`, for a session from this offset on; None is from now on. It comes only after a
+        LoggedIn with `can_attach`."""
         raise UnsupportedCall(f"this dialect cannot attach to the session {session}, from {offset or 'now'} on")
 
     def cancel(self, session: str) -> None:
-        """The same, to end this session."""
+        """Asks, in the place of `submit`, for the end of this session."""
         raise UnsupportedCall(f"this dialect cannot cancel the session {session}")
 
     def list_sessions(self) -> None:
-        """The same, to be told of the user's sessions."""
+        """Asks, in the place of `submit`, for the user's sessions."""
         raise UnsupportedCall("this dialect cannot list sessions")
 
     def leave(self) -> None:
-        """The client closes after this. What is sent now is sent only if that takes no waiting."""
+        """Says goodbye. The client closes after it; what cannot be sent at once is not sent."""
 
     def receive(self, data: bytes) -> None:
-        """Bytes that have come, in pieces of any size; b"" when the server has closed, which proves nothing. A dialect
-        tells at once all events that it can tell, or raises RemoteProtocolError."""
+        """Takes bytes that have come, in pieces of any size; b"" when the server has closed, which proves nothing.
+        Reports at once all events that can be reported, or raises RemoteProtocolError."""
         raise NotImplementedError
 
-    # What a dialect uses for that
+    # What the commands use
 
     def send(self, data: bytes, shown: str, jobs: int = 0) -> None:
-        """Keeps a Part, until it has left."""
+        """Keeps a Part until it has left."""
         self._parts.append(Part(data, jobs, shown))
 
     def report(self, event: Event) -> None:
-        """The client takes the events in this order."""
+        """Keeps an event; the client takes the events in their order."""
         self._events.append(event)
 
     # What the client uses
 
     def next_event(self) -> Event | None:
-        """The next event that was told, which is taken away; None if there is none."""
+        """Takes the next event that was reported; None if there is none."""
         return self._events.popleft() if self._events else None
 
     def next_part(self) -> Part | None:
-        """What is to be sent next. It stays until it has left; None if there is nothing."""
+        """Returns what is to be sent next, which stays until it has left; None if there is nothing."""
         return self._parts[0] if self._parts else None
 
     def part_left(self) -> None:
-        """The last byte of `next_part` was handed to the system."""
+        """Forgets the part: its last byte was handed to the system."""
         self._parts.popleft()

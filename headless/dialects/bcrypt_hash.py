@@ -1,4 +1,4 @@
-"""What a bcrypt hash and its salt look like, and which passwords may be hashed. Nothing is hashed here."""
+"""Checks bcrypt hashes, salts and passwords. It hashes nothing."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ _SAVE_AS = "save it as ASCII (in Notepad as ANSI, in PowerShell with -Encoding a
 
 
 def is_hash(text: str) -> bool:
-    """Whether the text is one complete bcrypt hash, as a bcrypt library writes it."""
+    """Returns whether the text is one complete bcrypt hash, as a bcrypt library writes it."""
     digest = text[SALT_LENGTH:]
     return _is_salt(text[:SALT_LENGTH]) and len(digest) == _DIGEST_LENGTH and _is_encoded(digest, _LAST_OF_DIGEST)
 
 
 def is_like_hash(text: str) -> bool:
-    """Whether there is something in the text that should stand in a password file alone: a hash, whole or nearly so."""
+    """Returns whether the text contains a hash, whole or nearly so, which belongs into a password file alone."""
     import re  # which nearly every call has loaded
 
     return bool(re.search(r"\$2[abxy]?\$\d\d\$[./A-Za-z0-9]{8}", text))
 
 
 class WrongEncoding(ValueError):
-    """A file that may hold a hash was saved in another way than as ASCII."""
+    """A file that may hold a hash was not saved as ASCII."""
 
 
 def hash_in(content: bytes) -> bytes:
-    """The hash in the content of a password file. Raises ValueError, with the end of a sentence about the file that
-    does not show what it holds; WrongEncoding if it is enough to save the file in another way."""
+    """Returns the hash in the content of a password file. Raises ValueError, with the end of a sentence about the file
+    that does not show what it holds; WrongEncoding if it is enough to save the file in another way."""
     hash_ = content.strip()
     if hash_.startswith(_BYTE_ORDER_MARKS):
         raise WrongEncoding(f"begins with a byte order mark (BOM), which an editor has put there: {_SAVE_AS}")
@@ -55,7 +55,7 @@ def hash_in(content: bytes) -> bytes:
 
 
 def salt_of(hash_: bytes) -> str:
-    """Algorithm, cost and salt of a bcrypt hash."""
+    """Returns algorithm, cost and salt of a bcrypt hash."""
     return hash_[:SALT_LENGTH].decode("ascii")
 
 
@@ -69,18 +69,18 @@ def check_salt(salt: str) -> None:
 
 
 def salt_from(random: bytes, cost: int) -> str:
-    """The salt that 16 random bytes make."""
+    """Returns the salt that 16 random bytes make."""
     return f"$2b${cost:02d}$" + _encode(random)
 
 
 def hash_from(random: bytes, cost: int) -> str:
-    """What looks like a hash, from RANDOM_BYTES random bytes: a secret that no password leads to."""
+    """Returns what looks like a hash, from RANDOM_BYTES random bytes: a secret that no password leads to."""
     return salt_from(random[:16], cost) + _encode(random[16:])
 
 
 def password_bytes(password: str) -> bytes:
-    """What bcrypt gets: NFC-normalised UTF-8, so that every way to type a password gives one hash. Raises ValueError,
-    with a text that does not show it, for a password that bcrypt would not look at as a whole."""
+    """Returns what bcrypt gets: NFC-normalised UTF-8, so that every way to type a password gives one hash. Raises
+    ValueError, with a text that does not show it, for a password that bcrypt would not read to its end."""
     import unicodedata  # most logins begin with a hash
 
     try:
@@ -102,7 +102,7 @@ def _encode(data: bytes) -> str:
 
 
 def _is_salt(text: str) -> bool:
-    """Whether the text is `$2b$`, two digits of cost, `$`, and the encoded salt. `$2a$` and `$2y$` are older names."""
+    """Returns whether it is `$2b$`, two digits of cost, `$`, and the encoded salt; `$2a$` and `$2y$` are older names."""
     algorithm, cost, encoded = text[:4], text[4:6], text[7:]
     is_headed = algorithm in ("$2a$", "$2b$", "$2y$") and cost.isascii() and cost.isdigit() and text[6:7] == "$"
     return is_headed and len(text) == SALT_LENGTH and _is_encoded(encoded, _LAST_OF_SALT)

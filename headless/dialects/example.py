@@ -1,7 +1,6 @@
-"""A dialect that is not ours: the example of PORTING.md, which explains it. No server of a real vendor is known to
-speak it.
+"""Speaks the example protocol of PORTING.md. No server of a real vendor is known to speak it.
 
-Documents of XML, each ended by a NUL byte. The client's first one has everything in it, jobs included.
+A message is a document of XML that ends with a NUL byte. The client's first one has everything in it, jobs included.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from headless.dialects import base
 from headless.dialects.vocabulary import CHALLENGE, FAILED, JOBS, LOGIN, OK, STDOUT
 from headless.errors import RemoteProtocolError, UnsupportedCall
 
-MAX_DOCUMENT = 1024 * 1024  # bytes: what this side keeps of a document that does not end
+MAX_DOCUMENT = 1024 * 1024  # bytes of a document that has not ended
 
 
 class Dialect(base.Dialect):

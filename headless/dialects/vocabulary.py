@@ -1,6 +1,4 @@
-"""Holds the words and the numbers that all dialects, the client and the server share, and `Value`, the base of all
-small values.
-"""
+"""Holds the words and numbers that dialects, client and server share, and `Value`, the base of small values."""
 
 from __future__ import annotations
 
@@ -42,7 +40,7 @@ PROTOCOL = "protocol"
 BUSY = "busy"
 SESSION = "session"
 
-# How far a session has come, where it is not one of the ends above
+# States of a session that is not over, and the word for one that is
 QUEUED = "queued"
 RUNNING = "running"
 OVER = "over"
@@ -59,7 +57,9 @@ TITLE_LENGTH = 60  # characters of a job's code that are shown and logged
 
 @dataclass_transform(frozen_default=True)
 class Value:
-    """A subclass names its fields by annotations, in their order, and may give them defaults.
+    """Does what a frozen dataclass does; to import dataclasses would cost each call milliseconds.
+
+    A subclass names its fields by annotations, in their order, and may give them defaults.
 
     Two values are equal only if they are of the same class and all their fields are equal. Every value is true.
     """
@@ -79,12 +79,12 @@ class Value:
         self.__dict__.update(given)
 
     def fields(self) -> tuple[tuple[str, object], ...]:
-        """Name and value of each field, in their order."""
+        """Returns name and value of each field, in their order."""
         return tuple((name, getattr(self, name)) for name in type(self).field_names)  # type: ignore[attr-defined]
 
     def check_types(self) -> None:
-        """Raises TypeError, with a text that names the field, if one has not the type of its annotation. For values
-        that others have made: our own are checked by mypy."""
+        """Raises TypeError, with a text that names the field, if one has not the type of its annotation. It is for
+        values of a dialect that others have written."""
         for name, content in self.fields():
             annotation = type(self).__annotations__[name]
             if type(content).__name__ not in annotation.replace("None", "NoneType").split(" | "):
@@ -93,7 +93,7 @@ class Value:
                 )
 
     def replace(self, **changes: object) -> Self:
-        """The same value with other contents in these fields."""
+        """Returns the same value with other contents in these fields."""
         return type(self)(**{**dict(self.fields()), **changes})
 
     def __setattr__(self, name: str, value: object) -> None:
@@ -113,16 +113,15 @@ class Value:
 
 
 class Job(Value):
-    """One job of a session: its kind (MODULE, PY_FILE or PY_CODE) and the ID, the path or the code that belongs to
-    it."""
+    """Is one job: `kind` is MODULE, PY_FILE or PY_CODE, `text` its ID, its path or its code."""
 
     kind: str
     text: str
 
 
 class Offset(Value):
-    """How far somebody has heard of a session: `job` is the first job whose end is not known, `stdout` and `stderr`
-    count the characters of its output that are."""
+    """Says how much of a session has been received. `job` is the first job whose end is not known; `stdout` and
+    `stderr` count the characters of its output that are."""
 
     job: int = 1
     stdout: int = 0
@@ -130,17 +129,17 @@ class Offset(Value):
 
 
 def is_xml_text(text: str) -> bool:
-    """Whether an XML document can hold every character of the text."""
+    """Returns whether an XML document can hold every character of the text."""
     return text.isprintable() or _invalid_chars().search(text) is None
 
 
 def replace_invalid_xml_chars(text: str) -> str:
-    """The text with U+FFFD for each character that an XML document cannot hold."""
+    """Returns the text with U+FFFD for each character that an XML document cannot hold."""
     return text if text.isprintable() else _invalid_chars().sub("\ufffd", text)
 
 
 def title_of(kind: str, text: str) -> str:
-    """How people are told which job it is: the module, the file, or the beginning of the code."""
+    """Returns what people are shown of a job: the module, the file, or the beginning of the code."""
     if kind != PY_CODE:
         return text
     return next(iter(text.lstrip()[:TITLE_LENGTH].splitlines()), "").rstrip()
@@ -148,5 +147,5 @@ def title_of(kind: str, text: str) -> str:
 
 @cache
 def _invalid_chars() -> re.Pattern[str]:
-    """What is left out of XML 1.0, production 2 (Char). Compiled only when needed: that takes a millisecond."""
+    """Matches what XML 1.0, production 2 (Char), leaves out. To compile it takes a millisecond."""
     return re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")

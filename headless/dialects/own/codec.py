@@ -29,7 +29,7 @@ _NUMBERS = {"version", "heartbeat", "job", "jobs", "stdout", "stderr"}
 
 
 def encode(message: Message) -> bytes:
-    """The payload that carries this message. Raises ValueError for characters that XML cannot carry."""
+    """Returns the payload that carries this message. Raises ValueError for characters that XML cannot carry."""
     return _encode_output(message) if isinstance(message, Output) else _encode(message)
 
 
@@ -56,11 +56,11 @@ def _set_fields(element: etree._Element, message: Value, content: str | None) ->
             element.set(field, str(value))
 
 
-_encode_output = lru_cache(maxsize=8)(_encode)  # the same is sent to all who follow a session
+_encode_output = lru_cache(maxsize=8)(_encode)  # the same is sent to all that follow a session
 
 
 def decode(payload: bytes) -> Message:
-    """The message in this payload. Raises RemoteProtocolError if it is none."""
+    """Returns the message in this payload. Raises RemoteProtocolError if it is none."""
     root = _parse(payload)
     version = str(messages.VERSION_NUMBER)
     if root.tag == "login" and root.get("version", version) != version:
@@ -96,8 +96,8 @@ _MAX_SHOWN = 128 * 1024  # bytes
 
 
 def for_display(payload: bytes) -> str:
-    """The payload, or the beginning of a very long one, as text that may be shown to anybody: without what proves that
-    somebody knows a password."""
+    """Returns the payload, or the beginning of a very long one, as text that may be shown to anybody: without what
+    proves a password."""
     root = _match_root(payload)
     head = root.end() if root else _MAX_ROOT_END  # nothing secret is in longer start tags
     # Attribute by attribute, so that a value that looks like one is not taken for it. A name is tried at its beginning

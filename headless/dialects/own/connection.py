@@ -26,11 +26,11 @@ from headless.errors import LocalProtocolError, RemoteProtocolError
 
 
 class ConnectionClosed(Value):
-    """What `next_message` gives when the other side has closed, and all its messages are taken."""
+    """Is what `next_message` returns when the other side has closed, and all its messages are taken."""
 
 
 class Connection:
-    """The end of the client, or the one of the server (`is_client`)."""
+    """Is the end of the client (`is_client`), or the one of the server."""
 
     def __init__(self, is_client: bool) -> None:
         self._is_client = is_client
@@ -50,7 +50,7 @@ class Connection:
 
     @property
     def unread(self) -> int:
-        """How many bytes have come that are no whole message yet, or have not been taken as one."""
+        """Counts the bytes that have come and are no whole message yet, or have not been taken as one."""
         return self._reader.unread
 
     def receive(self, data: bytes) -> None:
@@ -59,11 +59,11 @@ class Connection:
         self._reader.receive(data)
 
     def drop_unread(self) -> None:
-        """Forgets what has come and was not taken: the owner wants nothing more of the other side."""
+        """Forgets what has come and was not taken."""
         self._reader = frames.FrameReader()
 
     def next_payload(self) -> bytes | None:
-        """The XML of the next message, as it came. `message_of` has to judge it before the next one is taken."""
+        """Returns the XML of the next message. `message_of` has to judge it before the next one is taken."""
         if self._is_broken:
             return None
         try:
@@ -74,7 +74,7 @@ class Connection:
             raise
 
     def message_of(self, payload: bytes) -> Message:
-        """The message in the payload. Raises RemoteProtocolError, once, for what may not come now."""
+        """Returns the message in the payload. Raises RemoteProtocolError, once, for what may not come now."""
         try:
             message = codec.decode(payload)
             if type(message) in (messages.FROM_CLIENT if self._is_client else messages.FROM_SERVER):
@@ -84,13 +84,13 @@ class Connection:
             self._check_nothing_follows()
         except RemoteProtocolError as error:
             self._break()
-            # Whoever keeps the error must not keep what was wrong, too, which may be large.
+            # What keeps the error must not keep the payload, which may be large.
             del payload
             raise error.with_traceback(None)  # noqa: B904 (it is the same one)
         return message
 
     def next_message(self) -> Message | ConnectionClosed | None:
-        """The next message that has come whole, None until more bytes come. Raises RemoteProtocolError, once."""
+        """Returns the next whole message, None until more bytes come. Raises RemoteProtocolError, once."""
         payload = self.next_payload()
         try:
             if payload is not None:
@@ -114,7 +114,7 @@ class Connection:
         return data
 
     def mark_sent(self) -> None:
-        """The last byte of the oldest message that `frame_of` returned has left."""
+        """Marks the oldest message of `frame_of` as sent: its last byte has left."""
         self._order.take(*self._unsent.popleft())
 
     def send(self, message: Message) -> bytes:
@@ -124,15 +124,15 @@ class Connection:
         return data
 
     def _check(self, message: Message) -> None:
-        """What this end demands of a message beyond the order. Raises RemoteProtocolError."""
+        """Raises RemoteProtocolError for what this end demands of a message beyond the order."""
 
     def _check_nothing_follows(self) -> None:
-        """Whether the first byte after the last message has come with it, or later. Raises RemoteProtocolError."""
+        """Raises RemoteProtocolError for a byte after the last message, whenever it comes."""
         if self.is_over and self.unread:
             raise RemoteProtocolError("something follows the last message")
 
     def _max_frame(self, of_client: bool) -> int:
-        """Bytes of payload."""
+        """Returns the largest payload, in bytes."""
         if self.state in BEFORE_WELCOME:
             return MAX_LOGIN_FRAME
         return MAX_CLIENT_FRAME if of_client else MAX_SERVER_FRAME
@@ -143,7 +143,7 @@ class Connection:
 
 
 class ClientConnection(Connection):
-    """`client` is the name and version of the program."""
+    """Is the client's end. `client` is the name and version of the program."""
 
     def __init__(self, client: str) -> None:
         super().__init__(is_client=True)
@@ -153,16 +153,16 @@ class ClientConnection(Connection):
         self._hash = self._auth_message = b""
 
     def osuser_login(self, os_user: str, user: str | None) -> Login:
-        """The first message of an osuser login."""
+        """Returns the first message of an osuser login."""
         return Login(messages.VERSION_NUMBER, self._client, OSUSER, user, os_user)
 
     def challenge_login(self, user: str, nonce: str) -> Login:
-        """The first message of a challenge login. The nonce is the client's own part."""
+        """Returns the first message of a challenge login. `nonce` is the client's part."""
         self._user, self._nonce = user, nonce
         return Login(messages.VERSION_NUMBER, self._client, CHALLENGE, user, nonce=nonce)
 
     def response(self, hash_: bytes) -> Response:
-        """The answer to the challenge that has come, for the 60 bytes of the bcrypt hash with the challenge's salt."""
+        """Returns the answer to the challenge that has come. `hash_` is the bcrypt hash with its salt, 60 bytes."""
         from headless.dialects.own import scram
 
         challenge = self._challenge

@@ -1,7 +1,7 @@
-"""Bytes <-> frames: a length of four bytes, unsigned and big-endian, and that many bytes of payload.
+"""Puts payloads into frames: a length of four bytes, unsigned and big-endian, and that many bytes.
 
-What a payload means is the business of codec.py. A frame whose length is not allowed is refused as soon as its
-four bytes are there, so nobody can make this end store more than one frame of the allowed size.
+A frame whose length is not allowed is refused as soon as its four bytes are there, so that no peer can make this end
+store more than one frame of the allowed size.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import struct
 from headless.errors import RemoteProtocolError
 
 _LENGTH = struct.Struct(">I")
-# How others begin to speak; as a length of ours each is far beyond every limit.
+# The first bytes of other protocols: as a length of ours each is far beyond every limit.
 _OTHERS = {
     b"HTTP": "HTTP",
     b"GET ": "HTTP",
@@ -30,34 +30,34 @@ class FrameTooLong(ValueError):
 
 
 def frame(payload: bytes, limit: int) -> bytes:
-    """The bytes that carry this payload. Raises FrameTooLong beyond the limit (in bytes)."""
+    """Returns the bytes that carry this payload. Raises FrameTooLong beyond `limit` bytes."""
     if len(payload) > limit:
         raise FrameTooLong(f"{len(payload)} bytes in one message, at most {limit} are allowed")
     return _LENGTH.pack(len(payload)) + payload
 
 
 class FrameReader:
-    """Takes bytes as they come and gives payloads back, one at a time."""
+    """Takes bytes as they come and returns payloads, one at a time."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
 
     @property
     def unread(self) -> int:
-        """How many bytes have come that have not been given back."""
+        """Counts the bytes that have come and have not been returned."""
         return len(self._buffer)
 
     def receive(self, data: bytes) -> None:
         self._buffer += data
 
     def next_payload(self, limit: int) -> bytes | None:
-        """The next payload, or None until more bytes come. Raises RemoteProtocolError for an empty one, or one of more
-        bytes than the limit."""
+        """Returns the next payload, None until more bytes come. Raises RemoteProtocolError for an empty one, or one of
+        more than `limit` bytes."""
         if len(self._buffer) < _LENGTH.size:
             return None
         (length,) = _LENGTH.unpack_from(self._buffer)
         if not 0 < length <= limit:
-            raise RemoteProtocolError(_what_is_wrong(bytes(self._buffer[: _LENGTH.size]), limit))
+            raise RemoteProtocolError(_describe_length(bytes(self._buffer[: _LENGTH.size]), limit))
         end = _LENGTH.size + length
         if len(self._buffer) < end:
             return None
@@ -67,8 +67,7 @@ class FrameReader:
         return payload
 
 
-def _what_is_wrong(head: bytes, limit: int) -> str:
-    """What is to be said of a length that is not allowed."""
+def _describe_length(head: bytes, limit: int) -> str:
     other = _OTHERS.get(head) or _OTHERS.get(head[:2])
     if other:
         return f"this is not our protocol, but looks like {other}"

@@ -1,7 +1,7 @@
-"""Who may send which message when: one table for each side, and the state of one conversation.
+"""Decides who may send which message when: one table for each side, and the state of one connection.
 
 Both ends keep the same state, and hold both sides to it. A message that the table does not list for a state is a
-protocol error of whoever sends it. PROTOCOL.md, section 4, is the same table in prose.
+protocol error of its sender.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 
 class State:
-    """Where the conversation stands. Each one completes a sentence that begins with "when"."""
+    """Names the states of a connection. Each completes a sentence that begins with "when"."""
 
     CONNECTED = "nothing has been sent yet"
     OSUSER_LOGIN = "the server has to answer an osuser login"
@@ -73,7 +73,7 @@ class State:
     ACCEPTED = "the next job may start"
     RUNNING = "a job is running"
     FAILED = "a job has failed"
-    OVER = "the conversation is over"
+    OVER = "the connection is over"
 
 
 BEFORE_WELCOME = frozenset(
@@ -164,7 +164,7 @@ _ALWAYS: Mapping[Kind, str] = {
 
 
 class Order:
-    """The state of one conversation, and which job it has come to."""
+    """Is the state of one connection, and the job that it has come to."""
 
     def __init__(self) -> None:
         self.state = State.CONNECTED
@@ -175,7 +175,7 @@ class Order:
         self._asked: Attach | None = None
 
     def check(self, message: Message, error: type[ProtocolError]) -> str:
-        """The state after this message. Raises `error` if it may not be sent now."""
+        """Returns the state after this message. Raises `error` if it may not be sent now."""
         following = None if self.state == State.OVER else _next_state(self.state, message)
         name = messages.name_of(message)
         if following is None:
@@ -192,7 +192,7 @@ class Order:
         return following
 
     def take(self, message: Message, following: str) -> None:
-        """The message has been sent; `following` is what `check` has returned for it."""
+        """Marks the message as sent. `following` is what `check` has returned for it."""
         if self.state != State.OVER:  # the other side may have ended all meanwhile
             self.state = following
         if isinstance(message, Jobs):
@@ -207,7 +207,7 @@ class Order:
             self._finished += 1
 
     def _problem_of_attaching(self, message: Message) -> str:
-        """What is wrong with a message that keys and attaching are about; "" if nothing is."""
+        """Says what is wrong with a message about keys or attaching, "" if nothing is."""
         if isinstance(message, (Attach, Cancel, Sessions)) or (isinstance(message, Jobs) and message.key is not None):
             return "" if self._may_attach else "the server has not said that sessions can be attached to"
         if isinstance(message, Accepted) and bool(message.session) != self._has_key:
@@ -218,7 +218,7 @@ class Order:
 
 
 def _next_state(state: str, message: Message) -> str | None:
-    """No message belongs to both sides, so the tables need not be told apart."""
+    """Looks the message up in all tables: no message belongs to both sides."""
     kind = _kind_of(message)
     tables = (CLIENT_MAY_SEND.get(state, {}), SERVER_MAY_SEND.get(state, {}), _ALWAYS)
     return next((may_send[kind] for may_send in tables if kind in may_send), None)

@@ -1,27 +1,23 @@
-"""The challenge login as pure functions: randomness comes in as arguments, nothing is kept.
+"""Computes the challenge login. All functions are pure: randomness is an argument.
 
-It is SCRAM (RFC 5802) with SHA-256 (RFC 7677), the 60 ASCII bytes of the bcrypt hash in the place of SaltedPassword.
-What a bcrypt hash and its salt look like is in bcrypt_hash.py, who sends what when in order.py.
+It is SCRAM (RFC 5802) with SHA-256 (RFC 7677); the 60 ASCII bytes of the bcrypt hash take the place of SaltedPassword.
 """
 
 from __future__ import annotations
 
 import binascii
-from contextlib import redirect_stderr
+import hashlib
+import hmac
 
 from headless.dialects.vocabulary import Value
 from headless.errors import RemoteProtocolError
-
-with redirect_stderr(None):  # where one of its many algorithms cannot be loaded, hashlib logs a traceback for each
-    import hashlib
-    import hmac
 
 NONCE_BYTES = 24
 MIN_NONCE_LENGTH = 24  # characters of randomness from each side
 
 
 class Keys(Value):
-    """What a server keeps of a password: enough to check a proof and to prove itself, not enough to log in."""
+    """Is what a server keeps of a password: enough to check a proof and to prove itself, not enough to log in."""
 
     salt: str
     stored_key: bytes
@@ -29,7 +25,7 @@ class Keys(Value):
 
 
 def new_nonce(random: bytes) -> str:
-    """A nonce, or one side's part of it, from NONCE_BYTES random bytes."""
+    """Returns one side's part of the nonce, from NONCE_BYTES random bytes."""
     return _base64(random)
 
 
@@ -49,29 +45,29 @@ def check_server_nonce(nonce: str, client_nonce: str) -> None:
 
 
 def auth_message(user: str, client_nonce: str, nonce: str, salt: str) -> bytes:
-    """AuthMessage (RFC 5802, section 3), with `f=`salt where SCRAM has its own salt and iteration count."""
+    """Returns AuthMessage (RFC 5802, section 3), with `f=`salt where SCRAM has its own salt and iteration count."""
     name = user.replace("=", "=3D").replace(",", "=2C")
     return f"n={name},r={client_nonce},r={nonce},f={salt},c=biws,r={nonce}".encode()
 
 
 def keys_from(secret: bytes) -> tuple[bytes, bytes]:
-    """StoredKey and ServerKey for a SaltedPassword (RFC 5802, section 3)."""
+    """Returns StoredKey and ServerKey for a SaltedPassword (RFC 5802, section 3)."""
     return _sha256(_hmac(secret, b"Client Key")), _hmac(secret, b"Server Key")
 
 
 def client_proof(secret: bytes, message: bytes) -> str:
-    """ClientProof for an AuthMessage, in base64 (RFC 5802, section 3)."""
+    """Returns ClientProof for an AuthMessage, in base64 (RFC 5802, section 3)."""
     client_key = _hmac(secret, b"Client Key")
     return _base64(_xor(client_key, _hmac(_sha256(client_key), message)))
 
 
 def server_signature(server_key: bytes, message: bytes) -> str:
-    """ServerSignature for an AuthMessage, in base64 (RFC 5802, section 3)."""
+    """Returns ServerSignature for an AuthMessage, in base64 (RFC 5802, section 3)."""
     return _base64(_hmac(server_key, message))
 
 
 def proof_is_right(stored_key: bytes, message: bytes, proof: str) -> bool:
-    """Whether whoever made the proof has the ClientKey behind this StoredKey (RFC 5802, section 3)."""
+    """Returns whether the proof was made with the ClientKey of this StoredKey (RFC 5802, section 3)."""
     try:
         given = binascii.a2b_base64(proof.encode("ascii"))
     except (UnicodeEncodeError, binascii.Error):
@@ -82,14 +78,14 @@ def proof_is_right(stored_key: bytes, message: bytes, proof: str) -> bool:
 
 
 def signature_is_right(secret: bytes, message: bytes, signature: str) -> bool:
-    """Whether whoever made the signature has the ServerKey of this SaltedPassword (RFC 5802, section 3)."""
+    """Returns whether the signature was made with the ServerKey of this SaltedPassword (RFC 5802, section 3)."""
     _, server_key = keys_from(secret)
     right = server_signature(server_key, message).encode("ascii")
     return hmac.compare_digest(right, signature.encode("utf-8", "replace"))
 
 
 def _is_printable(nonce: str) -> bool:
-    """RFC 5802, section 7: printable ASCII but space and comma."""
+    """Returns whether it is printable ASCII without space and comma (RFC 5802, section 7)."""
     return nonce.isascii() and nonce.isprintable() and " " not in nonce and "," not in nonce
 
 

@@ -1,5 +1,4 @@
-"""Holds the server's end of a connection: what it has to send beyond plain messages, and to check beyond their
-order."""
+"""Holds the server's end of a connection: the messages of a login, and what is checked of them."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ class ServerConnection(Connection):
         self._response: Response | None = None
 
     def send_challenge(self, salt: str, nonce: str) -> bytes:
-        """The challenge to the login that has come. The nonce is the server's own part."""
+        """Returns the bytes of the challenge to the login that has come. `nonce` is the server's part."""
         assert self._login is not None
         self._challenge = Challenge(f"{self._login.nonce}{nonce}", salt)
         return self.send(self._challenge)
@@ -30,7 +29,8 @@ class ServerConnection(Connection):
         return data
 
     def signature(self, keys: scram.Keys) -> str | None:
-        """What proves to the client that the server has these keys; None if the response does not prove the client."""
+        """Returns what proves to the client that the server has these keys; None if the response does not prove the
+        client."""
         login, challenge, response = self._login, self._challenge, self._response
         assert login is not None and challenge is not None and response is not None
         assert login.user is not None and login.nonce is not None
