@@ -57,6 +57,31 @@ class CommandFailed(HeadlessError):
     """A command of `headless` cannot do what it is asked."""
 
 
+class Busy(HeadlessError):
+    """Not now: a limit is reached, or something that is needed does not answer. The same may succeed a minute later."""
+
+
+class Refusal(HeadlessError):
+    """The server does not do what a client asks for. `reason` is the protocol's word, the text is for the client."""
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason
+
+
+class UnknownSession(HeadlessError):
+    """There is no such session, or it belongs to another account."""
+
+
+class HomeError(HeadlessError):
+    """The folder of a server cannot be used."""
+
+
+class HomeReplaced(HomeError, OSError):
+    """The folder of a running server, its lock or its database is not the one that the server has open. Another server
+    may use it, and what is written to it may be lost."""
+
+
 class Interrupted(HeadlessError):
     """A signal asked the process to end. It ends by that signal and so has no return code."""
 
@@ -100,8 +125,8 @@ def explain(error: Exception) -> tuple[int, str]:
     code = next(code for kind, code in _RETURN_CODES if isinstance(error, kind))
     if isinstance(error, LocalProtocolError):
         return code, f"{error} (this is a fault of the client or its dialect, not of the server)"
-    if isinstance(error, HeadlessError):
-        return code, str(error)
+    if isinstance(error, (HeadlessError, OSError)) or type(error).__module__ == "sqlite3":
+        return code, str(error) or repr(error)
     return code, f"unforeseen: {error!r}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import sqlite3
 from typing import Any
 
 import pytest
@@ -11,24 +12,29 @@ import pytest
 from headless.client.password_creation import Taken
 from headless.client.password_file import Missing, NotPrivate
 from headless.errors import (
+    Busy,
     CommandFailed,
     ConnectionLost,
     HeadlessError,
+    HomeError,
+    HomeReplaced,
     Interrupted,
     JobFailed,
     LocalProtocolError,
     ParameterError,
     ProtocolError,
+    Refusal,
     RemoteProtocolError,
     SessionError,
     TimedOut,
+    UnknownSession,
     UnsupportedCall,
     explain,
     fault_of_file,
 )
 from headless.libraries import how_to_install
-from headless.server.errors import HomeError
 from headless.server.home_trust import OfAnother
+from headless.server.store import AccountChanged, StoreUnavailable
 from headless.system import is_final
 
 OUR_FAULT = "why (this is a fault of the client or its dialect, not of the server)"
@@ -38,6 +44,14 @@ CODES = [
     (RemoteProtocolError("why"), 1, "why"),
     (CommandFailed("why"), 1, "why"),
     (HomeError("why"), 1, "why"),
+    (HomeReplaced("why"), 1, "why"),
+    (Busy("why"), 1, "why"),
+    (StoreUnavailable("why"), 1, "the journal cannot be used: why"),
+    (AccountChanged(), 1, "the account has been changed or removed since the login"),
+    (Refusal("busy", "why"), 1, "why"),
+    (UnknownSession("why"), 1, "why"),
+    (OSError(errno.EIO, "why", "file"), 1, f"[Errno {errno.EIO}] why: 'file'"),
+    (sqlite3.OperationalError("why"), 1, "why"),
     (OfAnother("why", 1), 1, "why"),
     (LocalProtocolError("why"), 1, OUR_FAULT),
     (ParameterError("why"), 2, "why"),

@@ -72,7 +72,7 @@ def test_a_process_that_has_no_descriptor_left_concludes_nothing(first):
         "system.user_by_name('root')": "BlockingIOError",
         "system.user_by_number(0)": "BlockingIOError",
         "system.user_by_name('nobody-has-this-name')": "BlockingIOError",
-        "peer.is_user(0, 'root')": "KernelSilent",
+        "peer.is_user(0, 'root')": "Busy",
         "osuser.effective_user()": "SessionError",
         "system.shown_user(0)": "'user number 0'",
     }

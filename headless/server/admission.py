@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from headless.server.errors import Busy
+from headless.errors import Busy
 from headless.server.settings import Settings
 
 

@@ -15,14 +15,14 @@ from typing import NamedTuple
 from headless.dialects.own import scram
 from headless.dialects.own.messages import Login, Response
 from headless.dialects.vocabulary import LOGIN, OSUSER
+from headless.errors import Busy, Refusal
 from headless.server import peer
 from headless.server.accounts import Account
-from headless.server.errors import Busy, Refusal
 from headless.server.link import ClientLeft, Link
 from headless.server.settings import Settings
 from headless.server.store import Store
-from headless.server.threads import Overloaded, Threads
-from headless.server.throttle import Throttle, TooManyGuesses
+from headless.server.threads import Threads
+from headless.server.throttle import Throttle
 from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)
@@ -68,15 +68,12 @@ class Authenticator:
         response = await link.receive_request(self._settings.login_timeout)
         if not isinstance(response, Response):
             raise ClientLeft
-        try:
-            with self._throttle.guess(_origin(link.peer, link.local), user) as guess:
-                if guess.delay:  # before the proof is looked at: who does not wait has not guessed
-                    await link.work(asyncio.sleep(guess.delay))
-                signature = link.connection.signature(keys)
-                if signature is not None:
-                    guess.succeeded()
-        except TooManyGuesses as error:
-            raise Busy(str(error)) from None
+        with self._throttle.guess(_origin(link.peer, link.local), user) as guess:
+            if guess.delay:  # before the proof is looked at: who does not wait has not guessed
+                await link.work(asyncio.sleep(guess.delay))
+            signature = link.connection.signature(keys)
+            if signature is not None:
+                guess.succeeded()
         if signature is None:
             log.warning("%s: wrong login of %s", link.name, escape_control_chars(user))
             raise Refusal(LOGIN, _LOGIN_REFUSED)
@@ -106,11 +103,9 @@ class Authenticator:
             if self._settings.trust_osuser:
                 return
             raise Refusal(LOGIN, f"{error}, so osuser logins cannot be checked") from None
-        except peer.KernelSilent as error:
-            raise Busy(str(error)) from None
         except peer.NotConnected as error:
             raise Refusal(LOGIN, str(error)) from None
-        except (asyncio.TimeoutError, Overloaded):
+        except asyncio.TimeoutError:
             raise Busy("the name service of the server does not answer") from None
         if not is_owner:
             log.warning("%s: not a connection of the user %s", link.name, escape_control_chars(os_user))
@@ -120,7 +115,7 @@ class Authenticator:
         """Whether the user of this name has this uid. What the name service has confirmed is believed for a while.
 
         It is asked one question of each user at a time: who makes up names keeps nobody else waiting. Raises Busy,
-        Overloaded, asyncio.TimeoutError.
+        asyncio.TimeoutError.
         """
         now = asyncio.get_running_loop().time()
         if self._known_names.get((uid, name), now) > now:
@@ -142,6 +137,6 @@ def _origin(client: tuple[str, int], local: tuple[str, int]) -> str:
     """What the guesses on this connection are counted by: the user, for one of this machine, else the address."""
     if peer.is_loopback(client[0]):
         # Who closes early, so that the kernel does not tell, is counted with all others of whom it does not tell.
-        with suppress(peer.OwnerUnknown, peer.NotConnected):
+        with suppress(peer.OwnerUnknown, peer.NotConnected, Busy):
             return f"user {peer.owner_uid(client, local)}"
     return client[0]

@@ -14,14 +14,13 @@ from headless.dialects.base import Refused
 from headless.dialects.own.connection import ConnectionClosed
 from headless.dialects.own.messages import VERSION_NUMBER, Login, Message, UnsupportedLogin, Welcome
 from headless.dialects.vocabulary import BUSY, PROTOCOL, VERSION, replace_invalid_xml_chars
-from headless.errors import LocalProtocolError, RemoteProtocolError
+from headless.errors import Busy, LocalProtocolError, Refusal, RemoteProtocolError
 from headless.server.authentication import Identity
-from headless.server.errors import Busy, Refusal
 from headless.server.heartbeat import Heartbeat
 from headless.server.link import ClientLeft, Link
 from headless.server.requests import Parts, Requests, check_not_stopping
-from headless.server.store import AccountChanged, StoreUnavailable, StoreUncertain
-from headless.terminal import escape_control_chars
+from headless.server.store import StoreUncertain
+from headless.terminal import escape_control_chars, shorten
 
 log = logging.getLogger(__name__)
 
@@ -99,14 +98,9 @@ class Connection:
 
 def _refusal_for(error: Exception) -> Refused | None:
     """What the client is told where it has not got what it has asked for."""
+    text = replace_invalid_xml_chars(shorten(str(error)))
     if isinstance(error, Refusal):
-        return error.message
+        return Refused(error.reason, text)
     if isinstance(error, RemoteProtocolError):
-        return Refused(PROTOCOL, replace_invalid_xml_chars(str(error)))
-    if isinstance(error, Busy):
-        return Refused(BUSY, replace_invalid_xml_chars(str(error)))
-    if isinstance(error, AccountChanged):  # not for good: the next login tells what it is now
-        return Refused(BUSY, "the account has been changed or removed since the login")
-    if isinstance(error, StoreUnavailable):
-        return Refused(BUSY, replace_invalid_xml_chars(f"the journal cannot be used: {error}"))
-    return None
+        return Refused(PROTOCOL, text)
+    return Refused(BUSY, text) if isinstance(error, Busy) else None

@@ -12,8 +12,8 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from headless.errors import HomeError
 from headless.server import accounts, journal
-from headless.server.errors import HomeError
 
 VERSION = 1  # of the tables; it is stored in the file as `PRAGMA user_version`
 _BUSY_SECONDS = 10.0  # how long a command waits for another one that writes

@@ -12,7 +12,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from headless.server.errors import Busy
+from headless.errors import Busy
 
 _SET_ASIDE_BYTES = 4 * 1024 * 1024
 _KNOWN_SECONDS = 0.1  # for which a look counts, where there is plenty: more than can be written in that time

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 
 from headless.dialects.vocabulary import PY_CODE, Job
+from headless.errors import Busy
 from headless.server.accounts import Account
 from headless.server.disk import Disk
-from headless.server.errors import Busy
 from headless.server.home import Home
 from headless.server.jobs import check_scripts
 from headless.server.journal import SubmittedSession
-from headless.server.threads import Overloaded, Threads
+from headless.server.threads import Threads
 
 _SECONDS = 5.0  # for the files of one session
 _THREADS, _BACKLOG = 2, 500
@@ -42,8 +42,6 @@ class Entrance:
             raise Busy("looking for the scripts of the jobs takes too long") from None
         except OSError as error:
             raise Busy(f"the disk of the server cannot be read: {error.strerror or error}") from None
-        except Overloaded:
-            raise Busy("too many sessions are being looked at") from None
 
     def _check(self, account: Account, jobs: tuple[Job, ...]) -> None:
         """Raises JobRefused, Busy, TimeoutError, OSError."""

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from headless.dialects.vocabulary import RUNNING, STDERR, STDOUT, Offset
+from headless.errors import Busy
 from headless.server.home import Home
 from headless.server.session import Session
 from headless.server.tail import Marks, Piece, Tail, read_piece
-from headless.server.threads import Overloaded, Threads
+from headless.server.threads import Threads
 
 STREAMS = (STDOUT, STDERR)
 POLL_SECONDS = 0.05
@@ -102,7 +103,7 @@ class Follower:
             if stream not in self._tails:
                 self._tails[stream] = await self._files.tail(output.paths[stream], self._skipped[stream])
             return await self._read(stream, self._tails[stream])
-        except Overloaded:
+        except Busy:
             return ""
 
     async def _read(self, stream: str, tail: Tail) -> str:
@@ -155,13 +156,13 @@ class FollowedOutput:
                 del self._followed[key]
 
     async def complete(self, output: _JobOutput) -> None:
-        """Looks for the last time how much there is. Raises OSError, Overloaded."""
+        """Looks for the last time how much there is. Raises OSError, Busy."""
         if output.completing is None or output.completing.done():
             output.completing = _shared(self._complete(output))
         await asyncio.shield(output.completing)
 
     async def read(self, *piece: Any) -> Piece:
-        """What `read_piece` returns. Raises OSError, Overloaded."""
+        """What `read_piece` returns. Raises OSError, Busy."""
         reading = self._pieces.get(piece)
         if reading is None:
             reading = self._pieces[piece] = _shared(self._call(self._readers, read_piece, *piece))
@@ -169,19 +170,19 @@ class FollowedOutput:
                 self._pieces.popitem(last=False)
         try:
             return await asyncio.shield(reading)
-        except (OSError, Overloaded):
+        except (OSError, Busy):
             self._pieces.pop(piece, None)
             raise
 
     async def tail(self, path: Path, skipped: int) -> Tail:
-        """One that does not give out so many characters. Raises OSError, Overloaded."""
+        """One that does not give out so many characters. Raises OSError, Busy."""
         if not skipped:
             return Tail()
         characters, position = await self._call(self._counter, self._marks.before, path, skipped)
         return Tail(position, skipped - characters)
 
     async def count(self, session_id: str, number: int) -> list[int]:
-        """How many characters of each stream of this job there are. Raises OSError, Overloaded."""
+        """How many characters of each stream of this job there are. Raises OSError, Busy."""
         paths = self._paths(session_id, number).values()
         return [(await self._call(self._counter, self._marks.before, path, float("inf")))[0] for path in paths]
 
@@ -199,7 +200,7 @@ class FollowedOutput:
         """Looks at the jobs that run, as long as any are followed: the more follow, the less often."""
         while self._followed:
             outputs = [output for output in self._followed.values() if not output.is_over]
-            with suppress(Overloaded):
+            with suppress(Busy):
                 for output, sizes in zip(outputs, await self._look(outputs)):
                     if isinstance(sizes, OSError):
                         output.fail(sizes)
@@ -209,14 +210,14 @@ class FollowedOutput:
             await asyncio.sleep(max(POLL_SECONDS, followers / _WAKES_MAX))
 
     async def _look(self, outputs: list[_JobOutput]) -> list[list[int] | OSError]:
-        """Raises Overloaded."""
+        """Raises Busy."""
         try:
             return await self._call(self._readers, _sizes, [output.paths for output in outputs])
         except OSError as error:
             return [error for _ in outputs]
 
     async def _call(self, threads: Threads, function: Callable[..., _T], *arguments: Any) -> _T:
-        """What the function returns in a thread. Raises OSError, Overloaded if means are wanting. A disk that does not
+        """What the function returns in a thread. Raises OSError, Busy if means are wanting. A disk that does not
         answer ends the connection, and nothing is said of the job."""
         try:
             return await threads.call(function, *arguments, timeout=self._timeout)
@@ -224,7 +225,7 @@ class FollowedOutput:
             raise OSError("the disk with the stored output does not answer") from None
         except OSError as error:
             if error.errno in _WANTING:
-                raise Overloaded(str(error)) from None
+                raise Busy(str(error)) from None
             raise
 
 

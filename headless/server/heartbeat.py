@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from headless.dialects.own.messages import Alive
-from headless.server.errors import Busy
+from headless.errors import Busy
 from headless.server.link import Link
 
 

@@ -14,9 +14,9 @@ import stat
 from pathlib import Path
 from typing import IO
 
+from headless.errors import HomeError
 from headless.server import home_lock, home_trust
 from headless.server.database import open_database
-from headless.server.errors import HomeError
 from headless.server.home_lock import HeldFiles
 from headless.system import is_final
 

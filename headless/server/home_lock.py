@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
-from headless.server.errors import HomeError, HomeReplaced
+from headless.errors import HomeError, HomeReplaced
 
 log = logging.getLogger(__name__)
 

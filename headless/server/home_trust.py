@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headless import system
-from headless.server.errors import HomeError
+from headless.errors import HomeError
 
 _OWN_FILES = ("planta.sqlite", "planta.sqlite-wal", "planta.sqlite-shm", "planta.sqlite-journal", "lock", "output")
 _FOLDERS_OF_CODE = ("modules", "py")  # an administrator may put them elsewhere, by a link

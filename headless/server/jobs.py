@@ -17,8 +17,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from headless.dialects.vocabulary import FAILED, MODULE, OK, PY_CODE, PY_FILE, STDERR, Job, replace_invalid_xml_chars
+from headless.errors import HomeError
 from headless.server.accounts import Account
-from headless.server.errors import HomeError
 from headless.server.home import MODULE_ID, Home
 from headless.server.journal import INTERRUPTED, JobEnd
 from headless.server.process import NotStarted, Process, ProcessEnd, Processes, ProcessSpec
@@ -151,14 +151,14 @@ class Jobs:
         return bool(self._home.held.replaced)
 
     async def start(self, session_id: str, user: str, number: int, job: Job) -> Process:
-        """Raises JobRefused if the script has gone since the session was accepted. Raises OSError or Overloaded
+        """Raises JobRefused if the script has gone since the session was accepted. Raises OSError or Busy
         if the job cannot be started now: then nothing has run."""
         spec = await self._threads.call(self._prepare, session_id, user, number, job)
         return await self._processes.start(spec)
 
     async def path_of(self, job: Job) -> str:
         """The path of the job's file, as Account.refuses needs it; "" for one outside of the folder. Raises OSError,
-        Overloaded."""
+        Busy."""
         try:
             return await self._threads.call(_path_below, self._home.py, job.text)
         except JobRefused:

@@ -15,8 +15,8 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import cast
 
+from headless.errors import Busy
 from headless.server.admission import Admission
-from headless.server.errors import Busy
 from headless.server.settings import Settings
 from headless.terminal import escape_control_chars
 

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterable
 
 from headless import system
+from headless.errors import Busy
 
 _IS_CLOSED = "the client has closed the connection, so the kernel does not tell who owns it"
 _ESTABLISHED = "01"  # a socket in another state may have lost its owner, and be shown as root's
@@ -38,10 +39,6 @@ class NotConnected(Exception):
     """The kernel could tell, and does not for this connection: the peer's end is closed, or being closed."""
 
 
-class KernelSilent(NotConnected):
-    """The kernel, or the name service, could tell, and could not be asked now: there is no descriptor left, say."""
-
-
 def is_loopback(host: str) -> bool:
     """Whether the peer's address is one of this machine alone."""
     return ipaddress.ip_address(host.partition("%")[0]).is_loopback
@@ -54,7 +51,7 @@ def can_tell() -> bool:
 
 def owner_uid(peer: tuple[str, int], local: tuple[str, int]) -> int:
     """The uid of the user whose socket is the peer's end of this connection, for the addresses of both ends as this end
-    sees them. Raises OwnerUnknown, NotConnected, KernelSilent."""
+    sees them. Raises OwnerUnknown, NotConnected, Busy."""
     if not can_tell():
         raise OwnerUnknown("this platform does not tell who owns a connection")
     try:
@@ -65,11 +62,11 @@ def owner_uid(peer: tuple[str, int], local: tuple[str, int]) -> int:
 
 def is_user(uid: int, name: str) -> bool:
     """Whether the user of this name has this uid. Asks the name service, which may take its time. Not on Windows.
-    Raises KernelSilent if that does not answer."""
+    Raises Busy if that does not answer."""
     try:
         user = system.user_by_name(name)
     except OSError as error:
-        raise KernelSilent(str(error.strerror)) from None
+        raise Busy(str(error.strerror)) from None
     return user is not None and user.pw_uid == uid
 
 
@@ -98,13 +95,13 @@ def _uid_via_netlink(peer: tuple[str, int], local: tuple[str, int]) -> int:
 
 
 def _uid_via_proc_net_tcp(peer: tuple[str, int], local: tuple[str, int]) -> int:
-    """Looks for the socket in the kernel's table of all connections. Raises NotConnected, KernelSilent."""
+    """Looks for the socket in the kernel's table of all connections. Raises NotConnected, Busy."""
     table = "/proc/net/tcp6" if ":" in peer[0] else "/proc/net/tcp"
     try:
         with open(table, encoding="ascii") as rows:
             uid = _uid_in(rows, _proc_format(peer), _proc_format(local))
     except OSError as error:
-        raise KernelSilent(f"the kernel cannot be asked who owns the connection: {table}: {error.strerror}") from None
+        raise Busy(f"the kernel cannot be asked who owns the connection: {table}: {error.strerror}") from None
     if uid is None:
         raise NotConnected(_IS_CLOSED)
     return uid

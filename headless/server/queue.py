@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from headless.dialects.vocabulary import FAILED, OK, OVER, QUEUED, RUNNING, title_of
+from headless.errors import Busy, UnknownSession
 from headless.server.accounts import Account
-from headless.server.errors import Busy, UnknownSession
 from headless.server.jobs import REASON_OF_LOSS, JobRefused, Jobs
 from headless.server.journal import (
     CANCELLED,
@@ -34,7 +34,6 @@ from headless.server.process import NotStarted, Process
 from headless.server.session import Session
 from headless.server.settings import Settings
 from headless.server.store import PathNeeded, Store, StoreUnavailable
-from headless.server.threads import Overloaded
 from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)
@@ -375,7 +374,7 @@ class SessionQueue:
         session.set_progress(number, end.state, end.message)
 
     async def _forget(self, session_id: str, number: int) -> None:
-        with suppress(OSError, Overloaded):  # it goes with the session
+        with suppress(OSError, Busy):  # it goes with the session
             await self._jobs.forget(session_id, number)
 
     async def _persist(
@@ -386,7 +385,7 @@ class SessionQueue:
         while True:
             try:
                 return await attempt()
-            except (OSError, MemoryError, StoreUnavailable, Overloaded) as error:
+            except (OSError, MemoryError, Busy) as error:
                 if attempts % _LOG_AGAIN_ATTEMPTS == 0:
                     log.warning("%s has to wait, and is tried again: %s", what, escape_control_chars(str(error)))
             on_failure()

@@ -12,12 +12,10 @@ from collections.abc import AsyncIterator
 from headless.dialects.base import Ended, JobFinished, JobStarted, Output
 from headless.dialects.own.messages import Alive, Message
 from headless.dialects.vocabulary import FAILED, OK, QUEUED, SKIPPED, Offset
-from headless.server.errors import Busy
 from headless.server.followed_output import POLL_SECONDS, STREAMS, FollowedOutput
 from headless.server.home import Home
 from headless.server.journal import CANCELLED, INTERRUPTED
 from headless.server.session import Session
-from headless.server.threads import Overloaded
 
 _STATUS = {INTERRUPTED: FAILED, CANCELLED: FAILED}  # of a job, where the protocol has no word for its state
 
@@ -34,10 +32,7 @@ class Reporter:
         number = session.first_not_ok
         if number > session.job_count:
             return Offset(number)
-        try:
-            return Offset(number, *await self._output.count(session.session_id, number))
-        except Overloaded as error:
-            raise Busy(str(error)) from None
+        return Offset(number, *await self._output.count(session.session_id, number))
 
     async def report(self, session: Session, offset: Offset) -> AsyncIterator[Message]:
         """The messages about this session, from this offset on, as it goes on, up to `ended`.

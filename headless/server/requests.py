@@ -28,11 +28,11 @@ from headless.dialects.vocabulary import (
     Offset,
     replace_invalid_xml_chars,
 )
+from headless.errors import Busy, Refusal, UnknownSession
 from headless.server.accounts import Account
 from headless.server.admission import Admission
 from headless.server.authentication import Authenticator
 from headless.server.entrance import Entrance
-from headless.server.errors import Busy, Refusal, UnknownSession
 from headless.server.heartbeat import Heartbeat
 from headless.server.jobs import JobRefused
 from headless.server.journal import SessionEntry, SubmittedSession
@@ -42,14 +42,14 @@ from headless.server.queue import SessionQueue
 from headless.server.reporter import Reporter
 from headless.server.session import Session
 from headless.server.settings import Settings
-from headless.server.store import AccountChanged, KeyTaken, SameJobs, Store, StoreUnavailable
+from headless.server.store import KeyTaken, SameJobs, Store
 from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)
 
 _LISTED = 20  # sessions that are over
 _LISTED_AT_ONCE = 200
-_NOTHING_RECORDED = (Refusal, Busy, AccountChanged, StoreUnavailable)  # what these mean of a request
+_NOTHING_RECORDED = (Refusal, Busy)  # what these mean of a request
 
 _T = TypeVar("_T")
 

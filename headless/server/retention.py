@@ -12,10 +12,11 @@ import shutil
 import time
 from pathlib import Path
 
+from headless.errors import Busy
 from headless.server.home import Home
 from headless.server.journal import CALENDAR
-from headless.server.store import Store, StoreUnavailable
-from headless.server.threads import Overloaded, Threads
+from headless.server.store import Store
+from headless.server.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +42,12 @@ class Retention:
         while True:
             try:
                 await self.prune()
-            except (OSError, StoreUnavailable, Overloaded) as error:
+            except (OSError, Busy) as error:
                 log.error("old sessions cannot be pruned: %s", error)
             await asyncio.sleep(_EVERY_SECONDS)
 
     async def prune(self) -> None:
-        """Removes what is too old by now. Raises OSError, StoreUnavailable, Overloaded."""
+        """Removes what is too old by now. Raises OSError, Busy."""
         today = await self._read_calendar()
         if self._days is not None:
             await self._prune(today - self._days * _SECONDS_PER_DAY)
@@ -74,7 +75,7 @@ class Retention:
         return now
 
     async def _prune(self, before: float) -> None:
-        """Removes sessions that were over before that. Raises OSError, StoreUnavailable, Overloaded."""
+        """Removes sessions that were over before that. Raises OSError, Busy."""
         while sessions := await self._store.prune(before, _AT_ONCE):
             for session_id in sessions:
                 log.info("session %s: pruned, it was over for %g days", session_id, self._days)

@@ -15,12 +15,12 @@ from contextlib import suppress
 
 from headless.dialects.base import Refused
 from headless.dialects.vocabulary import BUSY
+from headless.errors import Busy
 from headless.server.admission import Admission
 from headless.server.authentication import Authenticator
 from headless.server.connection import Connection
 from headless.server.disk import Disk
 from headless.server.entrance import Entrance
-from headless.server.errors import Busy
 from headless.server.exception_handler import ExceptionHandler
 from headless.server.home import Home
 from headless.server.jobs import Jobs
@@ -33,8 +33,8 @@ from headless.server.requests import Parts
 from headless.server.retention import Retention
 from headless.server.settings import Settings
 from headless.server.shims import Shims
-from headless.server.store import Store, StoreUnavailable
-from headless.server.threads import Overloaded, Threads
+from headless.server.store import Store
+from headless.server.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -160,12 +160,12 @@ class Server:
             status = (self._admission.session_count, self._lost_log_lines())
             if status != published:
                 figures = {"sessions": status[0], "dropped_log_lines": status[1], "time": time.time()}
-                with suppress(StoreUnavailable):
+                with suppress(Busy):
                     await self._store.set_fact("status", json.dumps(figures))
                     published = status
-            with suppress(Overloaded):  # and room for the journal, which may have used what there was
+            with suppress(Busy):  # and room for the journal, which may have used what there was
                 await self._files.call(self._disk.set_aside)
             # A server that has nothing to do notices, too, that its home was replaced.
-            with suppress(Overloaded, OSError):
+            with suppress(Busy, OSError):
                 await self._files.call(self._home.check_held)
             await asyncio.sleep(_STATUS_SECONDS)

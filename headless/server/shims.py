@@ -16,9 +16,10 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
+from headless.errors import Busy
 from headless.server.process import UNKNOWN_HOME, NotStarted, Process, ProcessEnd, ProcessSpec
 from headless.server.records import Identity, Record, RecordDamaged, read_record
-from headless.server.threads import Overloaded, Threads
+from headless.server.threads import Threads
 
 if sys.platform == "win32":
     from headless.server import windows_shims as platform
@@ -60,7 +61,7 @@ class Shims:
         spawning = asyncio.ensure_future(self._threads.call(platform.spawn, spec))
         try:
             process = self._process_of(spec.output, await asyncio.shield(spawning))
-        except Overloaded as error:
+        except Busy as error:
             raise OSError(errno.EAGAIN, str(error)) from error
         except asyncio.CancelledError:
             spawning.add_done_callback(lambda _: self._on_unwanted(spec.output, spawning))
@@ -104,7 +105,7 @@ class Shims:
     async def _call(self, function: Callable[..., _T], *args: Any) -> _T:
         try:
             return await self._threads.call(function, *args)
-        except Overloaded as error:
+        except Busy as error:
             raise OSError(errno.EAGAIN, str(error)) from error
 
     def _process_of(self, output: str, spawned: platform.Spawned) -> _OwnProcess:
@@ -199,7 +200,7 @@ async def _insist(threads: Threads, function: Callable[..., _T], *args: Any) -> 
     while True:
         try:
             return await threads.call(function, *args)
-        except (OSError, Overloaded):
+        except (OSError, Busy):
             await asyncio.sleep(_SECONDS_BETWEEN_TRIES)
 
 

@@ -23,8 +23,8 @@ from typing import Any, TypeVar
 
 from headless.dialects.own import scram
 from headless.dialects.vocabulary import Job
+from headless.errors import Busy, HomeReplaced
 from headless.server.accounts import Account, Accounts
-from headless.server.errors import HomeReplaced
 from headless.server.journal import (
     AcceptedSession,
     Cancellation,
@@ -36,7 +36,7 @@ from headless.server.journal import (
     SubmittedSession,
     digest_of,
 )
-from headless.server.threads import Overloaded, Threads
+from headless.server.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +55,18 @@ _ERRORS_OF_ONE = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.Data
 _T = TypeVar("_T")
 
 
-class StoreUnavailable(Exception):
-    """Nothing has been written or read, and nothing will be. The text is the cause."""
+class StoreUnavailable(Busy):
+    """Nothing has been written or read, and nothing will be."""
+
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"the journal cannot be used: {cause}")
 
 
-class AccountChanged(Exception):
-    """The account is not what it was at the login, or is gone: nothing has been written or read."""
+class AccountChanged(Busy):
+    """Nothing has been written or read. The next login gets what the account is now."""
+
+    def __init__(self) -> None:
+        super().__init__("the account has been changed or removed since the login")
 
 
 class PathNeeded(Exception):
@@ -243,7 +249,9 @@ class Store:
             return await (threads or self._readers).call(function, *args, timeout=_READ_SECONDS)
         except asyncio.TimeoutError:
             raise StoreUnavailable("the disk of the journal does not answer") from None
-        except (Overloaded, sqlite3.Error) as error:
+        except AccountChanged:
+            raise
+        except (Busy, sqlite3.Error) as error:
             raise StoreUnavailable(cause_of(error)) from None
 
 

@@ -13,11 +13,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, TypeVar
 
+from headless.errors import Busy
+
 _T = TypeVar("_T")
-
-
-class Overloaded(Exception):
-    """So many calls wait already that one more has no chance."""
 
 
 class Threads:
@@ -37,10 +35,10 @@ class Threads:
     async def call(self, function: Callable[..., _T], *args: Any, timeout: float | None = None) -> _T:
         """The result of `function(*args)`, which runs in one of the threads. `timeout` is in seconds.
 
-        Raises what the function raises, Overloaded, and asyncio.TimeoutError; the function runs on then, unheard.
+        Raises what the function raises, Busy, and asyncio.TimeoutError; the function runs on then, unheard.
         """
         if self._unfinished >= self._count + self._backlog:
-            raise Overloaded(f"{self._unfinished} calls wait for {self._name}")
+            raise Busy(f"{self._unfinished} calls wait for {self._name}")
         if self._started < min(self._count, self._unfinished + 1):
             self._start_thread()
         loop = asyncio.get_running_loop()
@@ -69,12 +67,12 @@ class Threads:
         last.is_done.wait(timeout)
 
     def _start_thread(self) -> None:
-        """Raises Overloaded if the machine has no thread left, and there is none that could do the work."""
+        """Raises Busy if the machine has no thread left, and there is none that could do the work."""
         try:
             threading.Thread(target=self._run, name=f"{self._name}-{self._started + 1}", daemon=True).start()
         except RuntimeError as error:
             if not self._started:
-                raise Overloaded(f"there is no thread for {self._name}: {error}") from None
+                raise Busy(f"there is no thread for {self._name}: {error}") from None
         else:
             self._started += 1
 

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 
+from headless.errors import Busy
+
 _FREE_FAILURES = 2  # failures without any delay: people mistype
 _FIRST_DELAY = 0.25  # seconds, doubled with each further failure
 _DELAY_MAX = 8.0  # seconds
@@ -24,10 +26,6 @@ _EXPIRY_SECONDS = 300.0  # without a guess, after which failures do not count
 _ENTRIES_MAX = 10_000
 
 _Pair = tuple[str, str]  # origin, user
-
-
-class TooManyGuesses(Exception):
-    """So many guesses for this user from this origin wait that one more has no place."""
 
 
 class Guess:
@@ -55,12 +53,12 @@ class Throttle:
         """A guess from its beginning to its end. It counts as failed, unless it is said to have succeeded. `place` is
         an address, or the name of another origin.
 
-        Raises TooManyGuesses.
+        Raises Busy.
         """
         pair = (origin_of(place), user)
         waiting = self._waiting.get(pair, 0)
         if waiting >= _WAITING_MAX:
-            raise TooManyGuesses(f"{waiting} logins of this user wait already, after too many wrong ones")
+            raise Busy(f"{waiting} logins of this user wait already, after too many wrong ones")
         self._waiting[pair] = waiting + 1
         try:
             yield Guess(self, pair, _delay_after(self._failures.add(pair)))

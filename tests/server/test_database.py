@@ -8,9 +8,9 @@ from contextlib import closing
 
 import pytest
 
+from headless.errors import HomeError
 from headless.server import database
 from headless.server.accounts import Account, Accounts, keys_from_hash
-from headless.server.errors import HomeError
 from support.command_here import headless
 from support.credentials import HASH
 from support.homes import make_home

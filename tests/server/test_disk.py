@@ -7,12 +7,12 @@ import re
 
 import pytest
 
+from headless.errors import Busy
 from headless.server import disk as disk_module
 from headless.server import queue
 from headless.server import server as server_module
 from headless.server.commands import cancel
 from headless.server.disk import Disk
-from headless.server.errors import Busy
 from support.command_here import headless
 from support.crashes import printed
 from support.job_code import Gate

@@ -14,9 +14,8 @@ import pytest
 import trustme
 
 from headless.dialects.vocabulary import LOGIN
-from headless.errors import LocalProtocolError
+from headless.errors import LocalProtocolError, Refusal
 from headless.server.connection import Connection
-from headless.server.errors import Refusal
 from headless.server.exception_handler import ExceptionHandler
 from headless.server.server import Server
 from support.job_server import QuickServer

@@ -16,10 +16,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from headless.commands import main
 from headless.dialects.vocabulary import FAILED, OK
 from headless.server import listing
 from headless.server.accounts import Account
-from headless.server.commands.main import main
 from headless.server.home import Home
 from headless.server.journal import Journal, Selection
 from headless.server.listing import Listing

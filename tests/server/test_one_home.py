@@ -18,9 +18,9 @@ import pytest
 
 pytest.importorskip("fcntl", reason="Windows lets nobody remove what is open")
 
+from headless.errors import HomeError, HomeReplaced
 from headless.server import home_lock, posix_shims
 from headless.server import server as server_module
-from headless.server.errors import HomeError, HomeReplaced
 from headless.server.home import Home
 from headless.server.home_lock import HeldFiles
 from headless.server.store import Store, StoreUncertain

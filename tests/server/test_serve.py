@@ -16,7 +16,7 @@ from unittest.mock import patch
 import pytest
 import trustme
 
-from headless.server.commands.main import main
+from headless.commands import main
 from support.fork_server import start
 from support.job_server import TRUST, QuickServer
 from support.journals import new_session
@@ -176,20 +176,19 @@ def without(stream: str, *argv: str) -> tuple[int, str]:
 def test_who_gets_nothing_of_the_answer_gets_a_1(home, record):
     record.accept(new_session("s1"))
     for argv in (("user", "list"), ("status",), ("jobs",), ("jobs", "cancel", "s1")):
-        program = "headless jobs cancel" if "cancel" in argv else f"headless {' '.join(argv)}"
-        error = f"{program}: error: standard output is closed\n"
+        error = f"headless {argv[0]}: error: standard output is closed\n"
         assert without("stdout", *argv, "--home", home) == (1, error)
 
 
 @pytest.mark.version("standard files that are closed")
 @in_a_shell
 def test_so_does_the_command_whose_output_is_closed(home):
-    error = "headless user list: error: standard output is closed\n"
+    error = "headless user: error: standard output is closed\n"
     assert run_with(">&-", "user", "list", "--home", home) == (1, "", error)
 
 
 def test_a_password_is_not_read_from_where_nothing_is(home):
-    error = "headless user add: error: standard input is closed\n"
+    error = "headless user: error: standard input is closed\n"
     for source in (("--password-stdin",), ("--secret-file", "-")):
         assert without("stdin", "user", "add", "R50", *source, "--home", home) == (1, error)
 
@@ -198,7 +197,7 @@ def test_a_password_is_not_read_from_where_nothing_is(home):
 @in_a_shell
 def test_what_needs_no_answer_works_without_standard_files(home):
     assert run_with("<&- >&- 2>&-", "user", "add", "R50", "--os-user", "root", "--home", home) == (0, "", "")
-    error = "headless user add: error: standard input is closed\n"
+    error = "headless user: error: standard input is closed\n"
     assert run_with("<&-", "user", "add", "R51", "--password-stdin", "--home", home) == (1, "", error)
     assert prints("user", "list", "--home", home)[1:] == ["R50 osuser=root"]
 

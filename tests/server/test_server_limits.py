@@ -11,10 +11,10 @@ from functools import partial
 import pytest
 import trustme
 
+from headless.errors import Busy
 from headless.server import authentication, entrance, peer
 from headless.server.accounts import Account
 from headless.server.admission import Admission, BytesInFlight
-from headless.server.errors import Busy
 from headless.server.settings import Settings
 from support.homes import make_home
 from support.job_code import Gate

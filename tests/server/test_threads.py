@@ -8,7 +8,8 @@ import threading
 
 import pytest
 
-from headless.server.threads import Overloaded, Threads
+from headless.errors import Busy
+from headless.server.threads import Threads
 from support.waiting import in_time, until
 
 pytestmark = pytest.mark.version("asyncio and threads")
@@ -33,7 +34,7 @@ def test_without_a_thread_a_call_is_refused_and_a_later_one_is_not(exhausted):
     async def call() -> None:
         threads = Threads("tests", 2, 10)
         for _ in range(30):
-            with pytest.raises(Overloaded):
+            with pytest.raises(Busy):
                 await in_time(threads.call(int))
         exhausted.clear()
         assert await in_time(threads.call(int, "3")) == 3

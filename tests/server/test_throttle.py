@@ -9,9 +9,10 @@ from contextlib import ExitStack
 
 import pytest
 
+from headless.errors import Busy
 from headless.server import throttle as module
 from headless.server.settings import LOGIN_SECONDS
-from headless.server.throttle import Throttle, TooManyGuesses
+from headless.server.throttle import Throttle
 
 
 class Clock:
@@ -77,10 +78,10 @@ def test_whoever_hangs_up_has_used_up_a_guess(throttle):
 def test_of_guesses_at_a_time_there_are_at_most_eight(throttle):
     with ExitStack() as stack:
         begin(throttle, stack, 7)
-        with throttle.guess("192.0.2.1", "R42"), pytest.raises(TooManyGuesses):
+        with throttle.guess("192.0.2.1", "R42"), pytest.raises(Busy):
             begin(throttle, stack, 1)
         begin(throttle, stack, 1)  # the eighth has left
-        with pytest.raises(TooManyGuesses):
+        with pytest.raises(Busy):
             begin(throttle, stack, 1)
         begin(throttle, stack, 1, user="R43")  # nobody else waits for that
     assert fail(throttle, 1) == [8]
@@ -99,7 +100,7 @@ def verified_in_five_minutes(throttle: Throttle, clock: Clock, patience: float) 
                 delay = stack.enter_context(throttle.guess("192.0.2.1", "R42")).delay
                 ready = clock.now + min(delay, patience)
                 heapq.heappush(waiting, (ready, next(order), stack, delay <= patience))
-        except TooManyGuesses:
+        except Busy:
             clock.now, _, stack, is_verified = heapq.heappop(waiting)
             stack.close()
             verified += is_verified

@@ -105,9 +105,9 @@ BEFORE_A_CONNECTION = [
     Way("connection not accepted", 1, NOT, "in time", None, ("-t", "1"), service=full_listener, paces=(0.1,)),
     Way("signal before there is a connection", -signal.SIGTERM, NOT, "ended by signal 15", None, CHALLENGE, no_secret,
         terminated_at_the_prompt),
-    Way("unforeseen: no descriptor for a library", 1, NOT, "unforeseen.*Too many open files", None, (), descriptors(5),
+    Way("no descriptor for a library", 1, NOT, "Too many open files", None, (), descriptors(5),
         as_process=True),
-    Way("unforeseen: no descriptor for a signal", 1, NOT, "Too many open files", None, (), descriptors(4),
+    Way("no descriptor for a signal", 1, NOT, "Too many open files", None, (), descriptors(4),
         as_process=True),
 ]  # fmt: skip
 

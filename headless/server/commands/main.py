@@ -1,25 +1,20 @@
-"""The server's commands, from their arguments to their exit status.
-
-The exit status: 0 done, 1 the machine or the data did not allow it, 2 the command line must be corrected. Commands
-raise; what that means is in errors.py, and the line on stderr comes from report.py.
-"""
+"""The server's commands, from their arguments to their exit status."""
 
 from __future__ import annotations
 
 import argparse
 import io
-import sqlite3
 import sys
 from collections.abc import Sequence
 
 from headless.arguments import Parser
-from headless.errors import CommandFailed, HeadlessError
+from headless.errors import CommandFailed
 from headless.server.commands import cancel, jobs, serve, status, user
-from headless.terminal import is_closed_pipe, report
 
 
 def main(argv: Sequence[str]) -> int:
-    """The exit status of one command. Raises SystemExit: 0 after --help, 2 for what must be corrected."""
+    """Runs one command, and returns its exit status. Raises HeadlessError, OSError, sqlite3.Error, and SystemExit where
+    argparse ends the command."""
     parser = _parser()
     if list(argv[:2]) == ["jobs", "cancel"]:  # a command of its own, since no session can have this name
         argv = [cancel.NAME, *argv[2:]]
@@ -28,15 +23,8 @@ def main(argv: Sequence[str]) -> int:
         sys.stdout = _ClosedOutput()
     elif isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        exit_status: int | None = arguments.command(arguments)
-        sys.stdout.flush()
-    except (ValueError, OSError, sqlite3.Error) as error:  # ValueError: no path can be such a text
-        if is_closed_pipe(error):  # whoever read has seen enough
-            return 1
-        return report(arguments.program, CommandFailed(str(error)))
-    except HeadlessError as error:
-        return report(arguments.program, error)
+    exit_status: int | None = arguments.command(arguments)
+    sys.stdout.flush()
     return exit_status or 0
 
 

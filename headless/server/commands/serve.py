@@ -26,7 +26,6 @@ from headless.server.log_writer import LogWriter
 from headless.server.notify import notify
 from headless.server.server import Server
 from headless.server.settings import DESCRIPTORS_PER_WORKER, DESCRIPTORS_SET_ASIDE, MIB, Settings
-from headless.server.store import StoreUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -78,7 +77,7 @@ def add(commands: Any) -> None:
         type=seconds,
         default=30.0,
         metavar="SECONDS",
-        help="what SIGTERM leaves running sessions (default: 30)",
+        help="seconds that running sessions may go on after SIGTERM (default: 30)",
     )
     serve.add_argument(
         "--end-jobs",
@@ -324,10 +323,7 @@ async def _run_until_stopped(home: Home, settings: Settings, writer: LogWriter, 
     except OSError as error:
         raise CommandFailed(f"cannot listen: {error.strerror or error}") from None
     print(f"listening on {address}", flush=True)  # before anything runs: where this fails the server ends
-    try:
-        await server.begin()
-    except StoreUnavailable as error:
-        raise CommandFailed(f"the journal cannot be read: {error}") from None
+    await server.begin()
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         log.warning("this server runs as root: so do all jobs, and every account can do anything on this machine")
     notify("READY=1")
