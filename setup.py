@@ -40,7 +40,7 @@ setup(
     },
     scripts=["planta_headless.py"],
     # On Windows these are planta_headless.exe and headless.exe.
-    entry_points={"console_scripts": ["planta_headless = headless.cli:run", "headless = headless.commands:run"]},
+    entry_points={"console_scripts": ["planta_headless = headless.cli:run", "headless = headless.cli:run_tools"]},
     install_requires=["bcrypt>=3.2", "lxml>=4.9"],  # what Debian 12 has
     extras_require={
         "admin": ADMIN,

@@ -14,7 +14,15 @@ if not __package__:
 if not (__package__ and getattr(sys.flags, "safe_path", False)):
     del sys.path[0]
 
-from headless.commands import run  # noqa: E402
+try:
+    import _signal as signal  # type: ignore[import-not-found]  # built in: `signal` itself is read from files, and Ctrl-C may come meanwhile
+except ImportError:
+    import signal
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the process by the signal, not by a traceback
+
+from headless.cli import run_tools  # noqa: E402
 
 if __name__ == "__main__":
-    run()
+    run_tools()

@@ -1,5 +1,4 @@
-"""main(argv) -> return code, for the command line of planta_headless.py; the same for the commands of `headless`
-that talk to a server; and how a process ends with exactly that code."""
+"""Runs planta_headless.py and the tools beside it, `headless COMMAND`: from the arguments to the end of the process."""
 
 from __future__ import annotations
 
@@ -8,11 +7,12 @@ import _signal as signal  # type: ignore[import-not-found]
 import os
 import sys
 
-from headless.errors import OK, PARAMETER_ERROR, ParameterError, explain
+from headless.errors import CONNECTION_ERROR, OK, PARAMETER_ERROR, ParameterError, explain
 from headless.options import (
     PACKAGE,
     PROGRAM,
     REHEARSAL,
+    VERSION,
     WAIT,
     Answer,
     check_no_hash,
@@ -21,22 +21,37 @@ from headless.options import (
     patience,
     refuse_in_rehearsal,
 )
-from headless.terminal import print_answer, print_error, print_warning
+from headless.terminal import is_closed_pipe, print_answer, print_error, print_warning, report
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import NoReturn
 
     from headless.client.receipt import Receipt
 
+    Run = Callable[[Sequence[str]], int]  # the arguments after COMMAND -> the exit status
+
 
 def run() -> NoReturn:
     """Runs the command line of this process, and ends it: the script of pip, planta_headless."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the process by the signal, not by a traceback
+    restore_interrupt()
     receive_signals_as_first_process()
     end_process(main(sys.argv[1:]))
+
+
+def run_tools() -> NoReturn:
+    """Runs the command line of this process, and ends it: the script of pip, headless."""
+    restore_interrupt()
+    receive_signals_as_first_process()
+    end_process(tools_main(sys.argv[1:]))
+
+
+def restore_interrupt() -> None:
+    """Lets Ctrl-C end the process by the signal: an exception in the middle of an import could be a traceback, or be
+    lost in a module that takes every exception for the absence of another one."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def receive_signals_as_first_process() -> None:
@@ -132,6 +147,92 @@ def _receipt() -> Receipt | None:
     except Exception as error:  # a library that is missing, say: the call needs no receipt
         print_warning(PROGRAM, f"PLANTA_RECEIPT: there is none of this call: {error}")
         return None
+
+
+def tools_main(argv: Sequence[str]) -> int:
+    """Returns the exit status of `headless COMMAND`, or the negative number of the signal that the process has to end
+    by. Raises SystemExit where argparse ends the command."""
+    name = argv[0] if argv else ""
+    program = f"{PACKAGE} {name}" if name in COMMANDS else PACKAGE
+    try:
+        if name in ("-h", "--help", "--version"):
+            print_answer(f"{VERSION}\n" if name == "--version" else _help(PACKAGE))
+            return OK
+        if name not in COMMANDS:
+            what = f"there is no command {name[:80]!r}" if name else "the COMMAND is missing"
+            raise ParameterError(f"{what} (see {PACKAGE} --help)")
+        return COMMANDS[name][1](argv[1:])
+    except KeyboardInterrupt:
+        return -int(signal.SIGINT)
+    except Exception as error:  # a library that is missing, say
+        return CONNECTION_ERROR if is_closed_pipe(error) else report(program, error)
+
+
+def _help(program: str) -> str:
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {purpose}" for name, (purpose, _) in COMMANDS.items()]
+    return "\n".join(
+        [
+            f"Usage: {program} COMMAND [options]",
+            "",
+            "Tools for planta_headless.py.",
+            "",
+            "Commands:",
+            *lines,
+            "",
+            f"{program} COMMAND --help shows the options of a command.",
+            "",
+        ]
+    )
+
+
+def _run_rehearsal(argv: Sequence[str]) -> int:
+    from headless.rehearsal import command
+
+    return command.main(argv)
+
+
+def _check(argv: Sequence[str]) -> int:
+    from headless.admin import check
+
+    return check.main(argv)
+
+
+def _monitor(argv: Sequence[str]) -> int:
+    from headless import monitor
+
+    return monitor.main(argv)
+
+
+def _talk_to_server(name: str) -> Run:
+    return lambda argv: run_command(name, argv)
+
+
+def _manage_server(name: str) -> Run:
+    def run_it(argv: Sequence[str]) -> int:
+        from headless.server.commands import main as server
+
+        if signal.getsignal(signal.SIGINT) in (signal.SIG_DFL, exit_by_signal):
+            signal.signal(signal.SIGINT, signal.default_int_handler)  # these commands handle the exception
+        return server.main([name, *argv])
+
+    return run_it
+
+
+# By name: the purpose, and what runs the command.
+COMMANDS: dict[str, tuple[str, Run]] = {
+    "rehearse": ("run a command line of planta_headless.py on a server of its own", _run_rehearsal),
+    "wait": ("wait for the end of a session's jobs", _talk_to_server("wait")),
+    "cancel": ("end the jobs of a session, or do not let them start", _talk_to_server("cancel")),
+    "sessions": ("list the sessions of a user", _talk_to_server("sessions")),
+    "password-file": ("make the password file of a user", _talk_to_server("password-file")),
+    "check": ("read crontabs, units and tasks, and say what would go wrong at night", _check),
+    "monitor": ("did a job end well lately? A plugin for Nagios", _monitor),
+    "serve": ("run a job server", _manage_server("serve")),
+    "user": ("the accounts of a job server", _manage_server("user")),
+    "jobs": ("the journal of a job server; `jobs cancel` ends jobs", _manage_server("jobs")),
+    "status": ("what a job server does, and how it has been", _manage_server("status")),
+}
 
 
 def end_process(code: int) -> NoReturn:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from headless.arguments import Parser
-from headless.commands import COMMANDS
+from headless.cli import COMMANDS
 from headless.options import PURPOSES
 from headless.rehearsal import arguments as rehearsal
 from headless.terminal import is_closed_pipe

@@ -36,9 +36,6 @@ MAY_IMPORT = {
         "headless.admin", "headless.client", "headless.arguments", "headless.options", "headless.errors",
         "headless.dialects", "headless.terminal", "headless.system", "headless.windows",
     },
-    "headless.cli": {
-        "headless.client", "headless.rehearsal", "headless.options", "headless.errors", "headless.terminal",
-    },
     "headless.rehearsal": {
         "headless.rehearsal", "headless.admin", "headless.client", "headless.server", "headless.options",
         "headless.errors", "headless.dialects", "headless.terminal", "headless.system",
@@ -47,11 +44,11 @@ MAY_IMPORT = {
         "headless.admin", "headless.server", "headless.arguments", "headless.errors", "headless.dialects",
         "headless.terminal",
     },
-    "headless.commands": {
-        "headless.admin", "headless.cli", "headless.monitor", "headless.options", "headless.errors",
-        "headless.rehearsal", "headless.terminal", "headless.server",
+    "headless.cli": {
+        "headless.admin", "headless.client", "headless.monitor", "headless.options", "headless.errors",
+        "headless.rehearsal", "headless.terminal", "headless.server.commands",
     },
-    "headless.__main__": {"headless.commands"},
+    "headless.__main__": {"headless.cli"},
 }  # fmt: skip
 # What is started by its folder has to load the package, wherever that is.
 LOADS_THE_PACKAGE = ("headless.__main__", "headless")
@@ -118,7 +115,7 @@ WRONG = [
     ("headless.client.new", "TYPE_CHECKING = False\nif TYPE_CHECKING:\n    from headless.server.home import Home",
      "headless.server.home"),
     ("headless.client.new", "from headless.rehearsal import command", "headless.rehearsal.command"),
-    ("headless.client.new", "from headless.commands import main", "headless.commands"),
+    ("headless.client.new", "from headless.cli import tools_main", "headless.cli"),
     ("headless.client.new", "from headless.__main__ import FOLDER", "headless.__main__"),
     ("headless.client.new", "try:\n    pass\nexcept E:\n    from headless.cli import report", "headless.cli"),
     ("headless.server.new", "from headless.client.waiting import Waiter", "headless.client.waiting"),
@@ -133,7 +130,6 @@ WRONG = [
     ("headless.terminal", "from headless.dialects.vocabulary import shorten", "headless.dialects.vocabulary"),
     ("headless.cli", "def f():\n    from headless.server.home import Home", "headless.server.home"),
     ("headless.rehearsal.new", "from headless.cli import main", "headless.cli"),
-    ("headless.commands", "import headless.client.call", "headless.client.call"),
     ("headless.__main__", "import headless.cli", "headless.cli"),
 ]  # fmt: skip
 

@@ -13,7 +13,7 @@ from contextlib import suppress
 
 import pytest
 
-from headless import commands
+from headless import cli
 from headless.client.password_file import KnownSecret
 from headless.dialects import bcrypt_hash
 from headless.dialects.own import scram
@@ -226,7 +226,7 @@ def test_a_hash_in_the_place_of_another_value_is_refused_and_not_shown(tmp_path,
     monkeypatch.chdir(tmp_path)
     for line in LINES:
         try:
-            code: object = commands.main(line.format(HASH).split())
+            code: object = cli.tools_main(line.format(HASH).split())
         except SystemExit as end:
             code = end.code
         assert code == (3 if line.startswith("monitor") else 2), line
@@ -238,5 +238,5 @@ def test_a_hash_in_the_place_of_another_value_is_refused_and_not_shown(tmp_path,
 
 def test_a_hash_in_the_environment_is_not_shown(monkeypatch, capfd):
     monkeypatch.setenv("PLANTA_REHEARSAL", f"/tmp/{HASH}")
-    assert commands.main(["rehearse", "-c", "1"]) == 2
+    assert cli.tools_main(["rehearse", "-c", "1"]) == 2
     assert HASH[7:20] not in capfd.readouterr().err

@@ -102,7 +102,8 @@ def _encode(data: bytes) -> str:
 
 
 def _is_salt(text: str) -> bool:
-    """Returns whether it is `$2b$`, two digits of cost, `$`, and the encoded salt; `$2a$` and `$2y$` are older names."""
+    """Returns whether it is `$2b$`, two digits of cost, `$`, and the encoded salt; `$2a$` and `$2y$` are older
+    names."""
     algorithm, cost, encoded = text[:4], text[4:6], text[7:]
     is_headed = algorithm in ("$2a$", "$2b$", "$2y$") and cost.isascii() and cost.isdigit() and text[6:7] == "$"
     return is_headed and len(text) == SALT_LENGTH and _is_encoded(encoded, _LAST_OF_SALT)

@@ -27,7 +27,7 @@ def on_line():
     sys.stdin.readline()
     signal.raise_signal(signal.SIGBREAK)
 threading.Thread(target=on_line, daemon=True).start()
-from headless.commands import main
+from headless.cli import tools_main as main
 sys.exit(main(["serve", "--home", sys.argv[1], "--listen", "127.0.0.1:0"]))
 """
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from headless.commands import main
+from headless.cli import tools_main as main
 from headless.dialects.vocabulary import FAILED, OK, Job
 from headless.server import appearance
 from headless.server.accounts import Account

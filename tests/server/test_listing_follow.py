@@ -16,7 +16,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from headless.commands import main
+from headless.cli import tools_main as main
 from headless.dialects.vocabulary import FAILED, OK
 from headless.server import listing
 from headless.server.accounts import Account

@@ -16,7 +16,7 @@ from unittest.mock import patch
 import pytest
 import trustme
 
-from headless.commands import main
+from headless.cli import tools_main as main
 from support.fork_server import start
 from support.job_server import TRUST, QuickServer
 from support.journals import new_session

@@ -15,7 +15,7 @@ from subprocess import CompletedProcess
 from typing import IO, Any
 from unittest.mock import patch
 
-from headless import cli, commands
+from headless import cli
 from headless.client import call
 from headless.client.waiting import Waiter
 from headless.options import Options, parse
@@ -58,7 +58,7 @@ def headless(*argv: str, **options: Any) -> Ended:
 
     def main() -> int:
         try:
-            return commands.main(argv)
+            return cli.tools_main(argv)
         except SystemExit as end:  # which is how argparse ends
             assert isinstance(end.code, int)
             return end.code

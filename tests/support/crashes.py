@@ -168,7 +168,7 @@ def planted(script: Path, code: str) -> Iterator[None]:
     """Each server that is started meanwhile runs this code before it begins. It is written to the script."""
     script.write_text(
         f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{code}\n"
-        "from headless.commands import main\nsys.exit(main(sys.argv[1:]))\n"
+        "from headless.cli import tools_main as main\nsys.exit(main(sys.argv[1:]))\n"
     )
 
     def start(program: list[str], **options: Any) -> Any:
