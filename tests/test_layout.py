@@ -130,7 +130,6 @@ WRONG = [
     ("headless.terminal", "from headless.dialects.vocabulary import shorten", "headless.dialects.vocabulary"),
     ("headless.cli", "def f():\n    from headless.server.home import Home", "headless.server.home"),
     ("headless.rehearsal.new", "from headless.cli import main", "headless.cli"),
-    ("headless.__main__", "import headless.cli", "headless.cli"),
 ]  # fmt: skip
 
 

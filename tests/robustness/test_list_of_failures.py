@@ -48,11 +48,12 @@ NOT_MET = {
 # Files that have no part in a call of the command: those of other commands, and of the server's side.
 OTHERS = (
     "arguments.py",
-    "commands.py",
+    "cli.py",
     "enquiry.py",
     "example.py",
     "monitor.py",
     "server_connection.py",
+    "system.py",
 )
 
 
