@@ -33,6 +33,7 @@ setup(
     packages=find_packages(include=["headless", "headless.*"]),
     package_data={
         "headless": ["py.typed", "README.md"],
+        "headless.client": ["COMMAND.md"],
         "headless.admin": ["MOVING.md"],
         "headless.dialects": ["PORTING.md"],
         "headless.dialects.own": ["PROTOCOL.md", "protocol.xsd"],

@@ -198,8 +198,8 @@ def test_a_signal_ends_it_while_it_reads(tmp_path):
             process.kill()
 
 
-def test_readmes_loop_makes_a_file_for_each_user(server, tmp_path):
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_loop_of_the_page_makes_a_file_for_each_user(server, tmp_path):
+    page = (ROOT / "headless" / "client" / "COMMAND.md").read_text(encoding="utf-8")
     (loop,) = re.findall(r"^ +(while read -r user.*?done < \S+)$", page, re.DOTALL | re.MULTILINE)
     (tmp_path / "users").write_text(f"R42 {PASSWORD}\nR50 wrong\nR50 {OTHER_PASSWORD}")  # without an end of the line
     line = re.sub(r"\S*headless password-file", " ".join(HEADLESS) + " password-file", loop)
