@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from headless.dialects import bcrypt_hash
-from headless.rehearsal.temporary import temporary_folder
+from headless.rehearsal.server import temporary_folder
 from support.command_here import headless
 from support.credentials import HASH
 from support.fork_server import start
@@ -59,22 +59,21 @@ def test_the_command_gives_up_when_it_would_and_that_is_its_return_code(rehearse
 
 # Own options
 
-WORDS_FOR_A_FOLDER = "Permission denied" if os.name == "nt" else "Is a directory"
 MISTAKES = [
     (("-s", "nonsense", "-c", "pass"), ""),
     (("-t", "x", "-c", "pass"), "-t 'x' is not a whole number"),
     ((), "there is no job"),
     (("-u", "R41", "-p", "missing", "-c", "pass"), "the password file 'missing'"),
-    (("--modules-from",), "--modules-from needs a folder"),
-    (("--modules-from=",), "--modules-from needs a folder"),
-    (("--files-from", "missing", "-c", "pass"), "--files-from: there is no folder 'missing'"),
+    (("--modules-from",), "argument --modules-from: expected one argument"),
+    (("--modules-from=",), "--modules-from has an empty value"),
+    (("--files-from", "missing", "-c", "pass"), "--files-from: 'missing' cannot be used: No such file or directory"),
     (("--stand-in", "missing", "-c", "pass"), "--stand-in: 'missing' cannot be used: No such file or directory"),
     (("--stand-in", "bad.py", "-c", "pass"), "--stand-in: 'bad.py' cannot be used: "),
-    (("--stand-in", ".", "-c", "pass"), f"--stand-in: '.' cannot be used: {WORDS_FOR_A_FOLDER}"),
+    (("--stand-in", ".", "-c", "pass"), "--stand-in: '.' cannot be used: it is no regular file"),
     (("--accept-modules", "--modules-from", ".", "-m", "x"), "--modules-from and --accept-modules exclude each other"),
     (("--dry", "-c", "pass"), "no such option: --dry"),
-    (("-c", "pass", "--dry-run"), "--dry-run must stand before the options of the command"),
-    (("-c", "pass", "--files-from=x"), "--files-from must stand before the options of the command"),
+    (("-c", "pass", "--dry-run"), "--dry-run must come before the options of the command"),
+    (("-c", "pass", "--files-from=x"), "--files-from must come before the options of the command"),
     (("--dry-run", "-t", "x", "-c", "--dry-run"), "-t 'x' is not a whole number"),
     (("--dry-run=1", "-c", "pass"), "no such option: --dry-run"),
     (("--dry-run",), "there is no job"),
@@ -375,7 +374,7 @@ def in_use(monkeypatch):
                 raise left.pop()
             cleanup(folder)
 
-        monkeypatch.setattr("headless.rehearsal.temporary.os.name", system)
+        monkeypatch.setattr("headless.rehearsal.server.os.name", system)
         monkeypatch.setattr(tempfile.TemporaryDirectory, "cleanup", failing_cleanup)
 
     yield make

@@ -16,7 +16,7 @@ import pytest
 
 from headless.admin.entry import Entry, Language, Place, Scheduler, Text
 from headless.errors import ParameterError
-from headless.rehearsal import arguments, containment, nesting, server
+from headless.rehearsal import containment, options, server
 from support.command_here import headless
 from support.job_processes import is_running
 from support.process import PATIENCE, ROOT, SCRIPT
@@ -115,7 +115,7 @@ NOT_RUN = {
     "COMMAND; ln -sf vendor.sh x.sh; ./x.sh": "it starts ./x.sh, which is not here",
     "COMMAND; [[ -n x && ./vendor.sh ]]": "sh does not know [[",
     "COMMAND; echo $'\\'; ./vendor.sh; echo \\''": "sh does not know $'",
-    "COMMAND; echo x &>log ./vendor.sh": "words stand behind a redirection",
+    "COMMAND; echo x &>log ./vendor.sh": "words follow a redirection",
     "COMMAND; ./two_lines.sh": "something that is not understood: [ x = ./vendor.sh ]",
     "COMMAND; ./fifo.sh": "it is no regular file",
     "COMMAND; ./long.sh": "is too long to be looked at",
@@ -308,7 +308,7 @@ def test_it_stays_in_the_rehearsal_however_it_is_called(rehearse, production):
 def inside(folder: Path, depth: int) -> dict[str, str]:
     """The variables inside of a rehearsal that has so many around it, and itself, in this folder."""
     folder.mkdir(mode=0o700)
-    return nesting.environment(str(folder), arguments.Arguments(()), os.devnull, nesting.Around("", (), depth - 1))
+    return options.environment(str(folder), options.OwnOptions(()), os.devnull, options.Around("", (), depth - 1))
 
 
 @pytest.mark.slow

@@ -225,9 +225,9 @@ MISTAKES = [
     (("--crontab", "tab", "-m", "X"), "with --crontab there are no options of the command"),
     (("--crontab", "tab", "--line", "0"), "--line '0' is not the number of a line"),
     (("--crontab", "tab", "--line", "9" * 5000), "--line '999"),
-    (("--crontab", "tab", "--line"), "--line needs a number"),
+    (("--crontab", "tab", "--line"), "argument --line: expected one argument"),
     (("--line", "1", "-c", "1"), "--line needs --crontab"),
-    (("--crontab=",), "--crontab needs a file"),
+    (("--crontab=",), "--crontab has an empty value"),
 ]
 
 
