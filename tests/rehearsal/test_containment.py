@@ -61,8 +61,7 @@ def production() -> Iterator[Production]:
     production.close()
 
 
-# Lines of a crontab. COMMAND is a call as it stands there, OURS one of the command that rehearses, VENDOR a script that
-# is not ours.
+# Lines of a crontab. COMMAND is a call of the vendor's script, OURS one of the command that rehearses.
 
 VENDORS = "is not the planta_headless.py that rehearses"
 UNSURE = "only the shell knows"
@@ -171,7 +170,7 @@ def files(rehearse: Rehearse, production: Production) -> None:
 
 
 def table(rehearse: Rehearse, production: Production, lines: Iterable[str]) -> dict[str, str]:
-    """What became of each line, all of them in one crontab."""
+    """The row of the table for each line, all of them in one crontab."""
     meant = {"COMMAND": f"/planta/python /planta/planta_headless.py -s {production.service} -c 1",
              "OURS": f"{rehearse.python} {SCRIPT}", "PYTHON": rehearse.python, "PLANTA": production.service,
              "HOME": str(rehearse.folder)}  # fmt: skip
@@ -205,7 +204,7 @@ def test_a_line_is_run_whole_with_its_scripts_and_wrappers(rehearse, production)
         assert re.search(r"  0 +\d+\.\d  .*  0: job 1 ok(; 0: job 1 ok)?$", row), (line, row)
     calls = rehearse.calls()
     assert len(calls) >= len(RUN)
-    assert all(call[1] == "rehearse" or call[0] == str(SCRIPT) for call in calls)  # and nobody's script
+    assert all(call[1] == "rehearse" or call[0] == str(SCRIPT) for call in calls)  # and no other script
 
 
 @no_cron

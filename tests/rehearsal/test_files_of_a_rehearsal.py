@@ -1,4 +1,4 @@
-"""`rehearse` for lines as they stand in crontabs: files of the server, and jobs that the command leaves. Which file a
+"""`rehearse` for lines as they are in crontabs: files of the server, and jobs that the command leaves. Which file a
 name is, is found out in this process."""
 
 from __future__ import annotations
@@ -129,10 +129,10 @@ def test_a_fault_that_may_pass_is_no_mistake_in_the_own_options(monkeypatch, opt
 
 @pytest.mark.slow
 def test_a_reason_is_shown_as_one_line_of_what_can_be_printed(rehearse):
-    (_, told) = notes(rehearse("-c", r"import sys; sys.exit('\x1b[31mred\u202e' + 'x' * 300)"))
+    (_, note) = notes(rehearse("-c", r"import sys; sys.exit('\x1b[31mred\u202e' + 'x' * 300)"))
     replaced = "\ufffd".encode(locale.getpreferredencoding(False), "backslashreplace").decode()
-    assert f"after that: job 1 failed: {replaced}[31mred\\u202exxx" in told
-    assert len(told) < 340
+    assert f"after that: job 1 failed: {replaced}[31mred\\u202exxx" in note
+    assert len(note) < 340
 
 
 @pytest.mark.slow
