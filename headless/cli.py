@@ -102,7 +102,7 @@ def _rehearse(argv: Sequence[str]) -> int:
         code, text = explain(error)
         print_error(PROGRAM, text)
         return code
-    return command.main_inside(argv)
+    return command.main(argv, is_inside=True)
 
 
 def run_command(command: str, argv: Sequence[str]) -> int:

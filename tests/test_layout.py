@@ -37,8 +37,8 @@ MAY_IMPORT = {
         "headless.dialects", "headless.terminal", "headless.system", "headless.windows",
     },
     "headless.rehearsal": {
-        "headless.rehearsal", "headless.admin", "headless.client", "headless.server", "headless.options",
-        "headless.errors", "headless.dialects", "headless.terminal", "headless.system",
+        "headless.rehearsal", "headless.admin", "headless.client", "headless.server", "headless.arguments",
+        "headless.options", "headless.errors", "headless.dialects", "headless.terminal", "headless.system",
     },
     "headless.monitor": {
         "headless.admin", "headless.server", "headless.arguments", "headless.errors", "headless.dialects",

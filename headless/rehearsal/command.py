@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
 
 from headless.client import call, password_file
 from headless.client.console import Console
@@ -18,41 +17,27 @@ from headless.dialects import bcrypt_hash
 from headless.dialects.base import Accepted, Event
 from headless.dialects.vocabulary import FAILED, MODULE, PY_CODE, Job
 from headless.errors import OK, TIMED_OUT, ParameterError, SessionError
-from headless.options import NO_TIMEOUT, WAIT, Answer, ChallengeLogin, Options, parse
-from headless.rehearsal import arguments, nesting, places
-from headless.rehearsal.arguments import PROGRAM, Arguments
-from headless.rehearsal.nesting import Around
-from headless.rehearsal.server import ask_to_end, running_server, runs_as
-from headless.rehearsal.stand_in import make_folder
-from headless.rehearsal.temporary import temporary_folder
+from headless.options import NO_TIMEOUT, WAIT, Answer, ChallengeLogin, Options
+from headless.options import parse as parse_command_line
+from headless.rehearsal.options import PROGRAM, Around, OwnOptions, around, environment, misplaced, parse
+from headless.rehearsal.server import ask_to_end, find_files, running_server, runs_as, temporary_folder
 from headless.server.accounts import COST, Account, Accounts, keys_from_hash
 from headless.server.home import MODULE_ID, Home
 from headless.server.journal import Journal, Selection
 from headless.terminal import print_answer, print_note, report, shorten
 
-_ANY_SERVICE = ("-s", "127.0.0.1:1")  # stands in for one that is not given, and is replaced like one that is
+_ANY_SERVICE = ("-s", "127.0.0.1:1")  # for a command line without one; every service is replaced
 _MAX_REASON = 200  # characters of the reason for which a job failed
-_STUB = "print('module {0}')\n"  # in one piece: a reader may be quicker than a second one
+_MODULE_CODE = "print('module {0}')\n"  # in one piece: a reader may be quicker than a second one
 
 
-def main(argv: Sequence[str]) -> int:
-    """What the command returns for this command line with the rehearsal's server in the place of `-s`."""
-    return _returned(lambda: _rehearse(arguments.parse(argv), nesting.around()))
-
-
-def main_inside(argv: Sequence[str]) -> int:
-    """What the command returns for its command line inside of a rehearsal: that of one more rehearsal."""
-
-    def run() -> int:
-        around = nesting.around()
-        return _rehearse(arguments.parse([*(around.options if around else ()), "--", *argv]), around)
-
-    return _returned(run)
-
-
-def _returned(run: Callable[[], int]) -> int:
+def main(argv: Sequence[str], is_inside: bool = False) -> int:
+    """Returns what the command returns for this command line, on a server of its own in the place of `-s`. `is_inside`
+    means that the own options are those of the rehearsal around."""
     try:
-        return run()
+        outer = around()
+        own = [*(outer.options if outer else ()), "--"] if is_inside else []
+        return _rehearse(parse([*own, *argv]), outer)
     except Answer as answer:
         print_answer(str(answer))
         return OK
@@ -62,22 +47,22 @@ def _returned(run: Callable[[], int]) -> int:
         return report(PROGRAM, error)
 
 
-def _rehearse(own: Arguments, around: Around | None) -> int:
+def _rehearse(own: OwnOptions, outer: Around | None) -> int:
     """Raises HeadlessError, OSError, Answer."""
     if own.crontab:
         from headless.rehearsal import crontab  # which needs more libraries
 
-        return crontab.rehearse(own, around)
+        return crontab.rehearse(own, outer)
     options = _parse(own.command)
     import lxml.etree  # noqa: F401 (what is missing here would be missing in the server, too)
 
     user, remark = _user_of(options, not own.report)
-    with Waiter() as waiter:  # a signal waits while something is made or cleared away
+    with Waiter() as waiter:  # a signal waits while something is made or removed
         if remark:
             Console(options.verbosity, waiter).info(remark)
-        with temporary_folder(around.folder if around else None) as folder:
-            inside = nesting.environment(folder, own, own.report or os.devnull, around)
-            code = _Rehearsal(own, options, user, Home(folder), waiter).run(inside)
+        with temporary_folder(outer.folder if outer else None) as folder:
+            inside = environment(folder, own, own.report or os.devnull, outer)
+            code = _Rehearsal(own, options, Home(folder), waiter).run(user, inside)
         waiter.check()
         return code
 
@@ -85,16 +70,16 @@ def _rehearse(own: Arguments, around: Around | None) -> int:
 def _parse(argv: Sequence[str]) -> Options:
     """Raises ParameterError, Answer."""
     try:
-        return parse([*_ANY_SERVICE, *argv])
+        return parse_command_line([*_ANY_SERVICE, *argv])
     except ParameterError as error:
-        name = arguments.misplaced(argv)
+        name = misplaced(argv)
         if name and str(error) == f"no such option: {name}":
-            raise ParameterError(f"{name} must stand before the options of the command") from None
+            raise ParameterError(f"{name} must come before the options of the command") from None
         raise
 
 
 def _user_of(options: Options, may_note: bool) -> tuple[str, str]:
-    """The PLANTA user of the command line, and what is to be said of its password file, or "".
+    """Returns the PLANTA user of the command line, and a remark about its password file or "".
 
     Raises ParameterError where a login of the command would.
     """
@@ -108,21 +93,21 @@ def _user_of(options: Options, may_note: bool) -> tuple[str, str]:
 
 
 class _Rehearsal:
-    def __init__(self, own: Arguments, options: Options, user: str, home: Home, waiter: Waiter) -> None:
+    def __init__(self, own: OwnOptions, options: Options, home: Home, waiter: Waiter) -> None:
         self._own = own
         self._options = options
-        self._user = user
         self._home = home
         self._waiter = waiter
 
-    def run(self, inside: Mapping[str, str]) -> int:
-        """`inside` are the variables that keep the jobs in the rehearsal. Raises OSError, HeadlessError."""
+    def run(self, user: str, inside: Mapping[str, str]) -> int:
+        """Returns the code of the command, or the negative number of a signal. `inside` are the variables that keep
+        the jobs in the rehearsal. Raises OSError, HeadlessError."""
         self._home.create()
-        login = self._make_account()
+        login = self._make_account(user)
         if self._own.accept_modules:
             self._make_modules()
         jobs = self._find_files() if self._own.files_from else self._options.jobs
-        with running_server(self._home, self._options_of_server(), inside, self._waiter) as (server, service):
+        with running_server(self._home, self._own, inside, self._waiter) as (server, service):
             options = self._options.replace(service=service, login=login, jobs=jobs)
             code = call.run_within(self._waiter, options, _Notice(self._note()))
             if code == OK and options.timeout == 0:
@@ -139,49 +124,37 @@ class _Rehearsal:
             )
         return code
 
-    def _write_report(self, code: int) -> None:
-        """Raises OSError."""
-        names = [job.kind if job.kind == PY_CODE else job.text for job in self._options.jobs]
-        report = {"jobs": " ".join(names), "code": str(code), "ends": self._ends()}
-        with open(self._own.report, "a", encoding="ascii") as file:
-            file.write(json.dumps(report) + "\n")
-
-    def _find_files(self) -> tuple[Job, ...]:
-        jobs, remarks = places.find(self._options.jobs, self._own.files_from)
-        for remark in remarks:
-            Console(self._options.verbosity, self._waiter).info(remark)
-        return jobs
-
-    def _make_account(self) -> ChallengeLogin:
-        # Nobody else on this machine can log in to a secret that nobody has ever seen, whatever the platform can tell.
+    def _make_account(self, user: str) -> ChallengeLogin:
+        # No other user of this machine can log in to a secret that was never shown, whatever the platform can tell.
         secret = bcrypt_hash.hash_from(os.urandom(bcrypt_hash.RANDOM_BYTES), COST)
         with closing(self._home.database()) as database, database:
-            Accounts(database).add(Account(self._user, None, keys_from_hash(secret.encode("ascii"))))
-        return ChallengeLogin(self._user, _write_secret(self._home.folder / "secret", secret))
+            Accounts(database).add(Account(user, None, keys_from_hash(secret.encode("ascii"))))
+        path = self._home.folder / "secret"
+        with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "w", encoding="ascii") as file:
+            file.write(f"{secret}\n")
+        return ChallengeLogin(user, str(path))
 
     def _make_modules(self) -> None:
         for job in self._options.jobs:
             if job.kind == MODULE and MODULE_ID.fullmatch(job.text):  # others are refused
-                (self._home.modules / f"{job.text}.py").write_text(_STUB.format(job.text), encoding="utf-8")
+                (self._home.modules / f"{job.text}.py").write_text(_MODULE_CODE.format(job.text), encoding="utf-8")
 
-    def _options_of_server(self) -> list[str]:
-        """Jobs that the command line does not wait for are followed; what has outlived its time-out is ended."""
-        own = self._own
-        options = ["--py", own.files_from or os.getcwd(), "--trust-folders", "--grace", "0"]
-        options += ["--import-from", make_folder(self._home.folder / "stand-in", own.stand_in)]
-        options += ["--modules", own.modules_from] if own.modules_from else []
-        return [*options, "--dry-run"] if own.dry_run else options
+    def _find_files(self) -> tuple[Job, ...]:
+        jobs, remarks = find_files(self._options.jobs, self._own.files_from)
+        for remark in remarks:
+            Console(self._options.verbosity, self._waiter).info(remark)
+        return jobs
 
     def _note(self) -> str:
-        """What is to be said when the jobs begin to run, "" if none of them is code of the caller."""
+        """Returns the note for the moment when the jobs begin to run, "" if none of them is code of the caller."""
         is_harmless = self._own.accept_modules and all(job.kind == MODULE for job in self._options.jobs)
         if self._own.dry_run or is_harmless or self._own.report:
             return ""
         return f"the jobs really run, on this machine, as {runs_as()[0]} (--dry-run does not run them)"
 
     def _follow(self, options: Options) -> int:
-        """Waits for the end of jobs that the command does not wait for, and says what has become of them. Returns the
-        code of the command, or the negative number of a signal."""
+        """Waits for the end of jobs that the command does not wait for. Returns the code of the command, or the
+        negative number of a signal."""
         with closing(self._home.database()) as database:
             (first, *_) = Journal(database).entries(Selection())
         waiting = options.replace(command=WAIT, session=first.session_id, jobs=(), timeout=NO_TIMEOUT)
@@ -193,8 +166,15 @@ class _Rehearsal:
             print_note(PROGRAM, note)
         return OK
 
+    def _write_report(self, code: int) -> None:
+        """Raises OSError."""
+        names = [job.kind if job.kind == PY_CODE else job.text for job in self._options.jobs]
+        content = {"jobs": " ".join(names), "code": str(code), "ends": self._ends()}
+        with open(self._own.report, "a", encoding="ascii") as file:
+            file.write(json.dumps(content) + "\n")
+
     def _ends(self) -> str:
-        """What has become of the jobs."""
+        """Returns how each job has ended, as one line for people."""
         with closing(self._home.database()) as database:
             entries = sorted(Journal(database).entries(Selection()), key=lambda entry: entry.job)
         reasons = [f": {shorten(each.message, _MAX_REASON)}" if each.state == FAILED else "" for each in entries]
@@ -202,7 +182,7 @@ class _Rehearsal:
 
 
 class _Notice:
-    """Is told what a call meets, as its receipt is, and says something as soon as its jobs are accepted."""
+    """Shows a note as soon as the jobs of a call are accepted. It is a receipt of the call that writes nothing."""
 
     def __init__(self, text: str) -> None:
         self._text = text
@@ -216,10 +196,3 @@ class _Notice:
 
     def end(self, code: int, message: str, waiter: Waiter, session: object = None) -> int:  # noqa: ARG002
         return code
-
-
-def _write_secret(path: Path, secret: str) -> str:
-    """Makes a password file, which this user alone can ever read. Returns its name."""
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o400), "w", encoding="ascii") as file:
-        file.write(f"{secret}\n")
-    return str(path)

@@ -1,9 +1,8 @@
-"""Whether a line of a crontab can be run, and no call of the command in it reaches a real server: each command in it,
-and in the scripts that it starts, must be one that is known here. When in doubt, a line is not run.
+"""Decides whether a line of a crontab can be run without a call that reaches a real server. A line in doubt is not run.
 
-Known are the command of this very installation, which keeps to the rehearsal as long as its variable reaches it;
-programs that start no other, or the one behind them with the environment as it is; and scripts of sh that consist of
-those.
+Each command in the line, and in the scripts that it starts, must be known. Known are the command of this installation,
+which stays in the rehearsal as long as its variable reaches it; programs that start no other, or the one behind them
+with the environment as it is; and scripts of sh that consist of those.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import glob
 import itertools
 import os
 import re
+import stat
 import sys
 import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,49 +22,41 @@ from pathlib import Path
 from headless.admin.command_line import COMMAND, PYTHON, base_name, is_mentioned
 from headless.admin.entry import Entry
 from headless.admin.shell_words import Word
-from headless.errors import ParameterError
 from headless.options import PROGRAM
-from headless.rehearsal import shell_text
-from headless.rehearsal.places import read_regular
-from headless.rehearsal.programs import (
-    CHANGE_THE_SHELL,
-    ELSEWHERE,
-    OF_THE_SHELL,
-    WRAPPERS,
-    behind_options,
-    certain,
-    check_arguments,
-    pattern_for,
-    written_by,
-)
-from headless.rehearsal.shell_text import Doubt, ShellText
+from headless.rehearsal import programs
+from headless.rehearsal.programs import certain
+from headless.rehearsal.shell_text import Doubt, ShellText, check_name, read
 from headless.system import is_final
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _SYSTEM = frozenset(map(os.path.realpath, ("/bin", "/usr/bin", "/sbin", "/usr/sbin")))
 _SHELLS = ("sh", "dash", "bash")
+_HARMLESS_FILE = re.compile(r"\.(?:csv|err|log|old|out|tmp|txt)$")
 _MAX_TEXTS = 200
 _MAX_DEPTH = 10
 _MAX_BYTES = 1 << 20
 
 
 @dataclass
-class _Unit:
-    """A line with all that it starts."""
+class Judgement:
+    """Says why a line is not run: `doubt`, or "". Besides the calls that `script` has replaced, the line `calls` the
+    command, by a script say, or it names a file that `mentions` the command."""
 
-    stand_in: str
-    calls: bool = False  # the command, and not by the stand-in
-    mentions: bool = False  # it, in a file
+    script: str
+    doubt: str = ""
+    calls: bool = False
+    mentions: bool = False
+    # Of the line with all that it starts:
     texts: int = 0
     scripts: set[str] = field(default_factory=set)
-    programs: set[str] = field(default_factory=set)  # that would be found, were they there, and their folders
-    written: list[tuple[Word, tuple[str, ...] | None]] = field(default_factory=list)  # and the folders it may be in
+    lookups: set[str] = field(default_factory=set)  # files that would be started if they existed, and their folders
+    written: list[tuple[Word, tuple[str, ...] | None]] = field(default_factory=list)  # and in which folders
 
 
 @dataclass(frozen=True)
 class _Scope:
-    """What holds for a text: `variables` that are certain, the `folders` that it may be run in (None: any), and the
-    `paths` in which programs are looked for."""
+    """Holds for one text: `variables` that are certain, the `folders` that it may be run in (None: any), and the
+    `paths` in which programs are looked up."""
 
     shell: str
     variables: Mapping[str, str]
@@ -74,70 +66,59 @@ class _Scope:
     depth: int = 0
 
 
-@dataclass(frozen=True)
-class Contained:
-    """Whether the line may be run: if not, `doubt` is why, else "". Besides what has been replaced, it `calls` the
-    command, by a script say, or it names a file that `mentions` it."""
-
-    doubt: str
-    calls: bool
-    mentions: bool
-
-
-def judge(entry: Entry, command: str, stand_in: str) -> Contained:
-    """What can be said of a line in which `/bin/sh` with the script `stand_in` has taken the place of the calls."""
-    unit = _Unit(stand_in)
-    doubts = []
+def judge(entry: Entry, command: str, script: str) -> Judgement:
+    """Judges a line in which `/bin/sh SCRIPT` has replaced the calls."""
+    line = Judgement(script)
     for check in (_check_settings, _check_commands):
         try:
-            check(entry, command, unit)
+            check(entry, command, line)
         except Doubt as doubt:
-            doubts.append(str(doubt))
-    return Contained(next(iter(doubts), ""), unit.calls, unit.mentions)
+            line.doubt = line.doubt or str(doubt)
+    return line
 
 
-def _check_settings(entry: Entry, _command: str, _unit: _Unit) -> None:
+def _check_settings(entry: Entry, _command: str, _line: Judgement) -> None:
     """Raises Doubt."""
     for name in entry.environment:
-        shell_text.check_name(name)
-    is_known = base_name(entry.shell) in _SHELLS and entry.shell.startswith("/") and _is_of_the_system(entry.shell)
-    if not is_known:
-        raise Doubt(f"{entry.shell} is no shell that is known here")
+        check_name(name)
+    shell = entry.shell
+    if not (base_name(shell) in _SHELLS and shell.startswith("/") and _is_of_the_system(shell)):
+        raise Doubt(f"{shell} is no shell that is known here")
     _paths(Word(entry.environment.get("PATH", ""), True, 0, 0))
 
 
-def _check_commands(entry: Entry, command: str, unit: _Unit) -> None:
+def _check_commands(entry: Entry, command: str, line: Judgement) -> None:
     """Raises Doubt."""
     paths = tuple(filter(os.path.isabs, entry.environment.get("PATH", "").split(":")))
     folders = (entry.folder,) if entry.folder else None
     scope = _Scope(base_name(entry.shell), entry.environment, folders, paths, "PYTHONPATH" in entry.environment)
-    judge_of_line = _Judge(unit, scope)
+    checker = _Checker(line, scope)
     try:
-        judge_of_line.text(command)
+        checker.check(command)
     except Doubt:  # before all names were noted, maybe
-        judge_of_line.note_names([Word(each, True, 0, 0) for each in re.findall(r"[^\s;&|()<>'\"`=]+", command)])
+        checker.note_names([Word(each, True, 0, 0) for each in re.findall(r"[^\s;&|()<>'\"`=]+", command)])
         raise
-    for word, where in unit.written:
-        _check_written(word, where, unit)
+    for word, where in line.written:
+        _check_written(word, where, line)
 
 
-class _Judge:
-    """The commands of one text. Its methods raise Doubt."""
+class _Checker:
+    """Checks the commands of one text. Its methods raise Doubt."""
 
-    def __init__(self, unit: _Unit, scope: _Scope) -> None:
-        self._unit = unit
+    def __init__(self, line: Judgement, scope: _Scope) -> None:
+        self._line = line
         self._scope = scope
         self._functions: set[str] = set()
 
-    def text(self, text: str, functions: Iterable[str] = ()) -> ShellText:
-        """What stands in it. `functions` are those that are known besides."""
-        self._unit.texts += 1
-        if self._scope.depth > _MAX_DEPTH or self._unit.texts > _MAX_TEXTS:
+    def check(self, text: str, functions: Iterable[str] = ()) -> ShellText:
+        """Returns what is in the text. `functions` are those that are known besides."""
+        self._line.texts += 1
+        if self._scope.depth > _MAX_DEPTH or self._line.texts > _MAX_TEXTS:
             raise Doubt("it starts too many scripts, or they start each other")
-        found = shell_text.read(text, self._scope.shell, self._scope.variables)
+        found = read(text, self._scope.shell, self._scope.variables)
         self._functions = found.functions.union(functions)
         self._widen(found)
-        self._unit.written += [(word, self._scope.folders) for word in found.targets]
+        self._line.written += [(word, self._scope.folders) for word in found.targets]
         for words in found.commands:
             self.note_names(words)
         for words in found.commands:
@@ -145,20 +126,20 @@ class _Judge:
         return found
 
     def _widen(self, found: ShellText) -> None:
-        """What the text itself changes may hold for each of its commands."""
+        """Adds what the text itself changes: that may hold for each of its commands."""
         scope = self._scope
         for name, value in found.settings:
             if name == "PATH":
                 scope = replace(scope, paths=(*scope.paths, *_paths(value)))
         for words in found.commands:
             if words[0].text == "cd":
-                scope = replace(scope, folders=_with_folder(scope.folders, words[1:], found.assigned, scope.variables))
+                scope = replace(scope, folders=_with_folder(scope, words[1:], found.assigned))
         variables = {name: value for name, value in scope.variables.items() if name not in found.assigned}
         has_python_path = scope.has_python_path or "PYTHONPATH" in found.assigned
         self._scope = replace(scope, variables=variables, has_python_path=has_python_path)
 
     def note_names(self, words: Sequence[Word]) -> None:
-        """Whether one of the words is a file that mentions the command: that is of interest if the line is not run."""
+        """Notes whether a word is a file that mentions the command: then a line that is not run is shown."""
         for word in words:
             names = [word.text]
             if os.path.isabs(word.text) and glob.has_magic(word.text):
@@ -166,72 +147,60 @@ class _Judge:
             for name in names:
                 with suppress(Doubt):
                     for path in _found(name, self._scope, is_argument=word is not words[0]):
-                        self._unit.mentions |= not _is_of_the_system(path) and is_mentioned(_content(path))
-
-    def _note_places(self, program: str) -> None:
-        """Where it is looked for, and what the first line of a script names."""
-        for place in () if "/" in program else self._scope.paths:
-            self._unit.programs |= {place, *(os.path.join(place, each) for each in (program, "env", "python3"))}
+                        self._line.mentions |= not _is_of_the_system(path) and is_mentioned(_content(path))
 
     def _command(self, words: Sequence[Word]) -> None:
         program = certain(words[0])
         name = base_name(program)
-        self._note_places(program)
+        for path in () if "/" in program else self._scope.paths:  # env and python3: by the first line of a script
+            self._line.lookups |= {path, *(os.path.join(path, each) for each in (program, "env", "python3"))}
         if name in self._functions and program == name and not _found(name, self._scope):
             return
+        programs.check_name(name)
         if COMMAND.fullmatch(name):
             self._check_is_ours(program)
-        elif name in WRAPPERS:
+        elif name in programs.WRAPPERS:
             self._wrapper(name, words)
         elif name in _SHELLS:
             self._shell(name, words)
         elif PYTHON.fullmatch(name):
             self._python(words)
-        elif name in ("eval", ".", "source", "alias"):
-            raise Doubt(f"what {name} runs is not known")
-        elif ELSEWHERE.fullmatch(name):
-            raise Doubt(f"{name} may lose the variable that keeps its calls in the rehearsal")
         elif name == "trap":
             self._trap(words)
         elif not self._starts_nothing(name, words):
             self._script(program)
 
     def _starts_nothing(self, name: str, words: Sequence[Word]) -> bool:
-        pattern = pattern_for(words[0].text, is_builtin=True)
+        pattern = programs.pattern_for(words[0].text, programs.BUILTINS)
         if pattern is None and self._is_system_program(words[0].text):
-            pattern = pattern_for(name, is_builtin=False)
+            pattern = programs.pattern_for(name, programs.PROGRAMS)
         if pattern is None:
             return False
-        check_arguments(name, pattern, words[1:])
-        self._unit.written += [(word, self._scope.folders) for word in written_by(name, words[1:])]
+        programs.check_arguments(name, pattern, words[1:])
+        self._line.written += [(word, self._scope.folders) for word in programs.written_by(name, words[1:])]
         return True
 
     def _is_system_program(self, program: str) -> bool:
-        """Whether it is one of the system's, or none at all."""
+        """Returns whether all files that it may be are the system's."""
         return all(map(_is_of_the_system, _found(program, self._scope)))
 
-    # -- what starts something --
-
     def _wrapper(self, name: str, words: Sequence[Word]) -> None:
-        if name not in OF_THE_SHELL and not self._is_system_program(words[0].text):
+        if name not in ("command", "exec") and not self._is_system_program(words[0].text):
             raise Doubt(f"{words[0].text} is not that of the system")
         if name == "command" and words[1:] and words[1].text in ("-v", "-V"):
             return
-        rest = behind_options(name, words)
+        rest = programs.behind_wrapper(name, words)
         while name == "env" and rest and "=" in certain(rest[0]):
-            self._check_setting(rest.pop(0).text)
+            variable = rest.pop(0).text.partition("=")[0]
+            check_name(variable)
+            if variable in ("PYTHONPATH", *self._scope.variables):
+                raise Doubt(f"env changes {variable}")
         if name == "flock" and rest and rest[0].text in ("-c", "--command"):
             self._inner(base_name(self._scope.variables.get("SHELL", "")), rest[1:])
-        elif rest and rest[0].text in CHANGE_THE_SHELL:
+        elif rest and rest[0].text in programs.CHANGE_THE_SHELL:
             raise Doubt(f"what {name} {rest[0].text} does is not known")
         elif rest:
             self._command(rest)
-
-    def _check_setting(self, text: str) -> None:
-        variable = text.partition("=")[0]
-        shell_text.check_name(variable)
-        if variable in ("PYTHONPATH", *self._scope.variables):
-            raise Doubt(f"env changes {variable}")
 
     def _shell(self, name: str, words: Sequence[Word]) -> None:
         if not self._is_system_program(words[0].text):
@@ -248,28 +217,28 @@ class _Judge:
             raise Doubt(f"{name} reads its commands from somewhere else")
         if has_text:
             self._inner(name, rest)
-        elif certain(rest[0]) != self._unit.stand_in:
+        elif certain(rest[0]) != self._line.script:
             self._script(rest[0].text, name)
 
     def _inner(self, shell: str, words: Sequence[Word]) -> None:
-        """A text that is a word of the line."""
+        """Checks a text that is a word of the line."""
         if not words or shell not in _SHELLS:
             raise Doubt("which shell reads a part of it is not certain")
-        scope = replace(self._scope, shell=shell, depth=self._scope.depth + 1)
-        _Judge(self._unit, scope).text(certain(words[0]))
+        self._deeper(shell).check(certain(words[0]))
+
+    def _deeper(self, shell: str) -> _Checker:
+        return _Checker(self._line, replace(self._scope, shell=shell, depth=self._scope.depth + 1))
 
     def _trap(self, words: Sequence[Word]) -> None:
         if len(words) < 2 or certain(words[1]) in ("", "-"):
             return
-        inner = _Judge(self._unit, replace(self._scope, depth=self._scope.depth + 1))
-        found = inner.text(words[1].text, self._functions)
+        found = self._deeper(self._scope.shell).check(words[1].text, self._functions)
         if found.assigned or any(each[0].text == "cd" for each in found.commands):
             raise Doubt(f"when trap does this is not certain: {words[1].text[:60]}")
 
     def _python(self, words: Sequence[Word]) -> None:
-        program = words[0].text
+        program, rest = words[0].text, list(words[1:])
         self._check_is_python(program)
-        rest = list(words[1:])
         while rest and certain(rest[0]).startswith("-"):
             option = rest.pop(0).text
             if option in ("-W", "-X"):
@@ -290,7 +259,7 @@ class _Judge:
                 raise Doubt(f"{path} is no Python that is known here")
 
     def _check_is_ours(self, program: str, is_argument: bool = False) -> None:
-        self._unit.calls = True
+        self._line.calls = True
         found = _found(program, self._scope, is_argument)
         if not found:
             raise Doubt(f"{program} is not here")
@@ -299,10 +268,10 @@ class _Judge:
         for path in found:
             if not _is_ours(os.path.realpath(path), self._scope.has_python_path):
                 raise Doubt(f"{path} is not the {PROGRAM} that rehearses")
-            self._unit.scripts |= {os.path.abspath(path), os.path.realpath(path)}
+            self._line.scripts |= {os.path.abspath(path), os.path.realpath(path)}
 
     def _script(self, program: str, shell: str = "") -> None:
-        """A script that is started by its name, or by a shell."""
+        """Checks a script that is started by its name, or by a shell."""
         found = _found(program, self._scope, is_argument=bool(shell))
         if not found:
             raise Doubt(f"it starts {program}, which is not here")
@@ -310,12 +279,15 @@ class _Judge:
             if _is_of_the_system(path):
                 raise Doubt(f"what {base_name(program)} starts is not known")
             text = _content(path)
-            self._unit.mentions |= is_mentioned(text)
+            self._line.mentions |= is_mentioned(text)
             reader = shell or _shell_of(text)
             if not reader or "\0" in text:
                 raise Doubt(f"{program} is no script of sh, and what it calls is not known")
-            self._unit.scripts |= {os.path.abspath(path), os.path.realpath(path)}
-            _Judge(self._unit, replace(self._scope, shell=reader, depth=self._scope.depth + 1)).text(text)
+            self._line.scripts |= {os.path.abspath(path), os.path.realpath(path)}
+            self._deeper(reader).check(text)
+
+
+# -- files --
 
 
 def _is_of_the_system(path: str) -> bool:
@@ -323,32 +295,30 @@ def _is_of_the_system(path: str) -> bool:
 
 
 def _is_ours(real: str, has_python_path: bool) -> bool:
-    """Whether this is the command of this very package: beside it, or what pip has made of it."""
-    if real == str(_PACKAGE.parent / PROGRAM):
+    """Returns whether this is the command of this very package: beside it, or what pip has made of it."""
+    parent = str(_PACKAGE.parent)
+    if real == os.path.join(parent, PROGRAM):
         return True
-    is_installed = str(_PACKAGE.parent) == os.path.realpath(sysconfig.get_path("purelib"))
-    return is_installed and not has_python_path and os.path.dirname(real) == os.path.realpath(
-        sysconfig.get_path("scripts")
-    )  # fmt: skip
+    is_installed = parent == os.path.realpath(sysconfig.get_path("purelib"))
+    scripts = os.path.realpath(sysconfig.get_path("scripts"))
+    return is_installed and not has_python_path and os.path.dirname(real) == scripts
 
 
 def _found(program: str, scope: _Scope, is_argument: bool = False) -> list[str]:
-    """The files that this may be: a program is looked for in all folders of PATH, an argument only here."""
+    """Returns the files that this may be. A program is looked up in all folders of PATH, an argument only here."""
     if os.path.isabs(program):
         if os.path.abspath(program).startswith(("/proc/", "/dev/")):  # which may be something else there
             raise Doubt(f"what {program} is there, is not certain")
-        places: Iterable[str] = ("/",)
-    elif "/" in program or is_argument:
-        if scope.folders is None:
-            raise Doubt(f"in which folder {program} is, is not certain")
-        places = scope.folders
+        folders: tuple[str, ...] | None = ("/",)
     else:
-        places = scope.paths
-    paths = (os.path.join(place, program) for place in places)
-    return [path for path in dict.fromkeys(paths) if _is_there(path)]
+        folders = scope.folders if "/" in program or is_argument else scope.paths
+    if folders is None:
+        raise Doubt(f"in which folder {program} is, is not certain")
+    paths = (os.path.join(folder, program) for folder in folders)
+    return [path for path in dict.fromkeys(paths) if _exists(path)]
 
 
-def _is_there(path: str) -> bool:
+def _exists(path: str) -> bool:
     """Raises Doubt if that cannot be found out now."""
     try:
         os.lstat(path)
@@ -362,7 +332,7 @@ def _is_there(path: str) -> bool:
 
 
 def _paths(value: Word) -> tuple[str, ...]:
-    """The folders that a value of PATH adds."""
+    """Returns the folders that a value of PATH adds."""
     text = re.sub(r"(?:^|:)\$(?:PATH|\{PATH\})(?=:|$)", "", value.text)
     folders = tuple(text.strip(":").split(":")) if text else ()
     if not all(folder.startswith("/") for folder in folders) or (not value.is_certain and re.search(r"[$`]", text)):
@@ -370,31 +340,34 @@ def _paths(value: Word) -> tuple[str, ...]:
     return folders
 
 
-def _with_folder(
-    folders: tuple[str, ...] | None, arguments: Sequence[Word], assigned: set[str], variables: Mapping[str, str]
-) -> tuple[str, ...] | None:
-    """The folders in which commands may run, if one of them is this `cd`."""
+def _with_folder(scope: _Scope, arguments: Sequence[Word], assigned: set[str]) -> tuple[str, ...] | None:
+    """Returns the folders in which commands may run, if one of them is `cd` with these arguments."""
     names = [word for word in arguments if word.text not in ("-P", "-L", "--")]
-    if not names and "HOME" in variables and "HOME" not in assigned:
-        names = [Word(variables["HOME"], True, 0, 0)]
+    if not names and "HOME" in scope.variables and "HOME" not in assigned:
+        names = [Word(scope.variables["HOME"], True, 0, 0)]
     if [word.text for word in names] == ["-"]:
-        return folders
+        return scope.folders
     is_known = len(names) == 1 and names[0].is_certain and os.path.isabs(names[0].text)
-    return (*folders, names[0].text) if is_known and folders is not None else None
+    return (*scope.folders, names[0].text) if is_known and scope.folders is not None else None
 
 
 def _content(path: str) -> str:
+    """Returns the text of a script. Raises Doubt."""
     try:
-        content = read_regular(path, _MAX_BYTES + 1)
-    except (OSError, ParameterError) as error:
-        raise Doubt(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        # O_NONBLOCK: a FIFO without a writer must not hang.
+        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise Doubt(f"{path} cannot be read: it is no regular file")
+            content = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise Doubt(f"{path} cannot be read: {error.strerror or error}") from None
     if len(content) > _MAX_BYTES:
         raise Doubt(f"{path} is too long to be looked at")
     return content.decode("utf-8", "surrogateescape")
 
 
 def _shell_of(text: str) -> str:
-    """Which shell reads a script that is started by its name, "" if none that is known here."""
+    """Returns which shell reads a script that is started by its name, "" if none that is known here."""
     if not text.startswith("#!"):
         return "sh"
     match = re.match(r"#! ?(\S+)(?: (\S+))?[ \t]*(?:\n|$)", text)
@@ -407,18 +380,18 @@ def _shell_of(text: str) -> str:
     return base_name(program) if is_known and re.fullmatch("(?:-[eux]+)?", argument) else ""
 
 
-def _check_written(word: Word, folders: tuple[str, ...] | None, unit: _Unit) -> None:
-    """Raises Doubt if this may be a script that was read before the line is run, a program that was not there then, or
+def _check_written(word: Word, folders: tuple[str, ...] | None, line: Judgement) -> None:
+    """Raises Doubt if this may be a script that was read before the line is run, a program that did not exist then, or
     a folder in which it is."""
-    places = folders if not os.path.isabs(word.text) else ("/",)
-    if not word.is_certain or places is None or word.text.startswith("~"):
-        is_harmless = not word.is_certain and re.search(r"\.(?:csv|err|log|old|out|tmp|txt)$", word.text)
-        if unit.scripts and not is_harmless:
+    folders = ("/",) if os.path.isabs(word.text) else folders
+    if not word.is_certain or folders is None or word.text.startswith("~"):
+        is_harmless = not word.is_certain and _HARMLESS_FILE.search(word.text)
+        if line.scripts and not is_harmless:
             raise Doubt(f"it may change a script that it starts: where it writes is not certain: {word.text[:60]}")
         return
-    for place in places:
-        path = os.path.join(place, word.text)
+    for folder in folders:
+        path = os.path.join(folder, word.text)
         for each in (os.path.abspath(path), os.path.realpath(path)):
-            is_script = any(f"{script}/".startswith(f"{each.rstrip('/')}/") for script in unit.scripts)
-            if is_script or each in unit.programs:
+            is_script = any(f"{script}/".startswith(f"{each.rstrip('/')}/") for script in line.scripts)
+            if is_script or each in line.lookups:
                 raise Doubt(f"it may change a script that it starts: {word.text[:60]}")

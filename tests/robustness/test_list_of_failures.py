@@ -32,7 +32,7 @@ NOT_MET = {
     "one SESSION": "test_wait_and_cancel.py",
     "no argument": "test_wait_and_cancel.py",
     "not the name of": "test_wait_and_cancel.py",
-    "is a rehearsal": "test_rehearsal_containment.py",
+    "is a rehearsal": "rehearsal/test_containment.py",
     "nonce": "dialects/test_scram.py",
     "or none of them": "what a server says of a message of a client",
     "there is no terminal": "of password-file, which the text of another error names",

@@ -17,7 +17,7 @@ from support.command_here import headless
 from support.fork_server import start
 from support.process import ROOT
 
-# Stands for the Python that rehearses: notes its arguments, and that each call is rehearsed or that it is not.
+# In the place of the Python that rehearses: notes its arguments, and whether each call is rehearsed.
 _STUB = r"""#!/bin/sh
 report=
 for each; do
@@ -67,7 +67,7 @@ class Rehearse:
         path.write_text(text, encoding="utf-8")
         return path
 
-    # What becomes of lines, without the time of rehearsals
+    # Lines of a crontab, without the time of rehearsals
 
     def use_stub(self) -> None:
         """From now on the calls of lines are no rehearsals, but say that they were good ones."""

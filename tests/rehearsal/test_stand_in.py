@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from headless.rehearsal import arguments
-from headless.rehearsal.stand_in import make_folder
+from headless.rehearsal.options import parse
+from headless.rehearsal.server import make_stand_in
 from support.job_server import QuickServer
 from support.process import PATIENCE
 
@@ -89,7 +89,7 @@ def test_a_file_of_the_site_takes_its_place(rehearse, monkeypatch):
     assert [path.name for path in file.parent.iterdir()] == ["stand_in.py"]
     monkeypatch.chdir(rehearse.folder)
     for name in ("ours/stand_in.py", str(file)):
-        assert arguments.parse(["--stand-in", name, "-c", "1"]).stand_in == str(file)
+        assert parse(["--stand-in", name, "-c", "1"]).stand_in == str(file)
 
 
 def test_a_job_does_not_begin_without_it(rehearse):
@@ -113,7 +113,7 @@ def run_script(folder: Path, *path: Path) -> tuple[int, str, str]:
 def test_so_does_a_module_of_that_name_that_a_job_could_import_anyway(tmp_path):
     (tmp_path / "script.py").write_text("print(ppms.x); import ppms; print(ppms.x)")
     (tmp_path / "ppms.py").write_text("x = 42")
-    make_folder(tmp_path / "folder", "")
+    make_stand_in(tmp_path / "folder", "")
     assert run_script(tmp_path, tmp_path / "folder", tmp_path) == (0, "42\n42\n", "")
 
 
@@ -121,7 +121,7 @@ def test_so_does_a_module_of_that_name_that_a_job_could_import_anyway(tmp_path):
 def test_a_script_does_not_begin_without_it(tmp_path, end):
     (tmp_path / "script.py").write_text("print('mine')")
     (tmp_path / "ours.py").write_text(f"print('begun')\n{end}")
-    make_folder(tmp_path / "folder", str(tmp_path / "ours.py"))
+    make_stand_in(tmp_path / "folder", str(tmp_path / "ours.py"))
     code, stdout, stderr = run_script(tmp_path, tmp_path / "folder")
     assert (code, stdout) == (1, "begun\n")
     assert stderr.splitlines()[-1].startswith("the stand-in for the module ppms failed: ")
@@ -157,7 +157,7 @@ SITES = {
 def test_a_script_finds_everything_else_as_without_it(tmp_path, site):
     jobs, ours = tmp_path / "jobs", tmp_path / "ours"
     jobs.mkdir()
-    make_folder(ours, "")
+    make_stand_in(ours, "")
     (jobs / "script.py").write_text(LOOK if sys.version_info >= (3, 10) else LOOK.replace(", sys.orig_argv[1:]", ""))
     if site is not None:
         (jobs / "sitecustomize.py").write_text(site)

@@ -16,7 +16,7 @@ import pytest
 
 from headless.admin.entry import Entry, Language, Place, Scheduler, Text
 from headless.errors import ParameterError
-from headless.rehearsal import arguments, containment, nesting, server
+from headless.rehearsal import containment, options, server
 from support.command_here import headless
 from support.job_processes import is_running
 from support.process import PATIENCE, ROOT, SCRIPT
@@ -61,8 +61,7 @@ def production() -> Iterator[Production]:
     production.close()
 
 
-# Lines of a crontab. COMMAND is a call as it stands there, OURS one of the command that rehearses, VENDOR a script that
-# is not ours.
+# Lines of a crontab. COMMAND is a call of the vendor's script, OURS one of the command that rehearses.
 
 VENDORS = "is not the planta_headless.py that rehearses"
 UNSURE = "only the shell knows"
@@ -115,7 +114,7 @@ NOT_RUN = {
     "COMMAND; ln -sf vendor.sh x.sh; ./x.sh": "it starts ./x.sh, which is not here",
     "COMMAND; [[ -n x && ./vendor.sh ]]": "sh does not know [[",
     "COMMAND; echo $'\\'; ./vendor.sh; echo \\''": "sh does not know $'",
-    "COMMAND; echo x &>log ./vendor.sh": "words stand behind a redirection",
+    "COMMAND; echo x &>log ./vendor.sh": "words follow a redirection",
     "COMMAND; ./two_lines.sh": "something that is not understood: [ x = ./vendor.sh ]",
     "COMMAND; ./fifo.sh": "it is no regular file",
     "COMMAND; ./long.sh": "is too long to be looked at",
@@ -171,7 +170,7 @@ def files(rehearse: Rehearse, production: Production) -> None:
 
 
 def table(rehearse: Rehearse, production: Production, lines: Iterable[str]) -> dict[str, str]:
-    """What became of each line, all of them in one crontab."""
+    """The row of the table for each line, all of them in one crontab."""
     meant = {"COMMAND": f"/planta/python /planta/planta_headless.py -s {production.service} -c 1",
              "OURS": f"{rehearse.python} {SCRIPT}", "PYTHON": rehearse.python, "PLANTA": production.service,
              "HOME": str(rehearse.folder)}  # fmt: skip
@@ -205,7 +204,7 @@ def test_a_line_is_run_whole_with_its_scripts_and_wrappers(rehearse, production)
         assert re.search(r"  0 +\d+\.\d  .*  0: job 1 ok(; 0: job 1 ok)?$", row), (line, row)
     calls = rehearse.calls()
     assert len(calls) >= len(RUN)
-    assert all(call[1] == "rehearse" or call[0] == str(SCRIPT) for call in calls)  # and nobody's script
+    assert all(call[1] == "rehearse" or call[0] == str(SCRIPT) for call in calls)  # and no other script
 
 
 @no_cron
@@ -308,7 +307,7 @@ def test_it_stays_in_the_rehearsal_however_it_is_called(rehearse, production):
 def inside(folder: Path, depth: int) -> dict[str, str]:
     """The variables inside of a rehearsal that has so many around it, and itself, in this folder."""
     folder.mkdir(mode=0o700)
-    return nesting.environment(str(folder), arguments.Arguments(()), os.devnull, nesting.Around("", (), depth - 1))
+    return options.environment(str(folder), options.OwnOptions(()), os.devnull, options.Around("", (), depth - 1))
 
 
 @pytest.mark.slow

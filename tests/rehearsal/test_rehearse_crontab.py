@@ -1,4 +1,4 @@
-"""`rehearse --crontab`: whole lines as cron runs them, each call on a server of its own, and what became of them."""
+"""`rehearse --crontab`: whole lines as cron runs them, each call on a server of its own, and their results."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def rows(done: subprocess.CompletedProcess[str]) -> dict[int, list[str]]:
 
 
 @pytest.mark.slow
-def test_each_line_is_run_and_what_became_of_its_jobs_is_shown(rehearse, tab):
+def test_each_line_is_run_and_the_results_of_its_jobs_are_shown(rehearse, tab):
     rehearse.write("modules/009ABC.py", "print('ran')")
     rehearse.write("nightly/close.py", "raise SystemExit('no such table')")
     path = tab(
@@ -139,8 +139,8 @@ def test_a_line_that_cannot_be_rehearsed_is_not_run_and_that_is_a_1(rehearse, ta
     done = rehearse("--crontab", tab(f"ALL={COMMAND}", *NOT_RUN, "0 3 * * * COMMAND -t -1 -c 1"))
     assert done.returncode == 1
     *problems, (*_, good) = rows(done).values()
-    for (*_, told), (line, problem) in zip(problems, NOT_RUN.items()):
-        assert told.startswith(f"not rehearsed: {problem}"), line
+    for (*_, result), (line, problem) in zip(problems, NOT_RUN.items()):
+        assert result.startswith(f"not rehearsed: {problem}"), line
     assert good == "0: job 1 ok"
     assert len(rehearse.calls()) == 1
     assert [path.name for path in (rehearse.folder / "home").iterdir()] == ["night.sh"]
@@ -185,7 +185,7 @@ def test_a_crontab_without_a_call_is_no_success(rehearse, tab):
     assert not list((rehearse.folder / "home").iterdir())
 
 
-def test_what_is_told_to_the_rehearsal_is_told_to_that_of_each_line(rehearse, tab):
+def test_the_own_options_hold_for_the_calls_of_each_line(rehearse, tab):
     rehearse.use_stub()
     rehearse.write("stand_in.py", "")
     own = ("--stand-in", "stand_in.py", "--accept-modules")
@@ -225,9 +225,9 @@ MISTAKES = [
     (("--crontab", "tab", "-m", "X"), "with --crontab there are no options of the command"),
     (("--crontab", "tab", "--line", "0"), "--line '0' is not the number of a line"),
     (("--crontab", "tab", "--line", "9" * 5000), "--line '999"),
-    (("--crontab", "tab", "--line"), "--line needs a number"),
+    (("--crontab", "tab", "--line"), "argument --line: expected one argument"),
     (("--line", "1", "-c", "1"), "--line needs --crontab"),
-    (("--crontab=",), "--crontab needs a file"),
+    (("--crontab=",), "--crontab has an empty value"),
 ]
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from headless.dialects import bcrypt_hash
-from headless.rehearsal.temporary import temporary_folder
+from headless.rehearsal.server import temporary_folder
 from support.command_here import headless
 from support.credentials import HASH
 from support.fork_server import start
@@ -59,22 +59,21 @@ def test_the_command_gives_up_when_it_would_and_that_is_its_return_code(rehearse
 
 # Own options
 
-WORDS_FOR_A_FOLDER = "Permission denied" if os.name == "nt" else "Is a directory"
 MISTAKES = [
     (("-s", "nonsense", "-c", "pass"), ""),
     (("-t", "x", "-c", "pass"), "-t 'x' is not a whole number"),
     ((), "there is no job"),
     (("-u", "R41", "-p", "missing", "-c", "pass"), "the password file 'missing'"),
-    (("--modules-from",), "--modules-from needs a folder"),
-    (("--modules-from=",), "--modules-from needs a folder"),
-    (("--files-from", "missing", "-c", "pass"), "--files-from: there is no folder 'missing'"),
+    (("--modules-from",), "argument --modules-from: expected one argument"),
+    (("--modules-from=",), "--modules-from has an empty value"),
+    (("--files-from", "missing", "-c", "pass"), "--files-from: 'missing' cannot be used: No such file or directory"),
     (("--stand-in", "missing", "-c", "pass"), "--stand-in: 'missing' cannot be used: No such file or directory"),
     (("--stand-in", "bad.py", "-c", "pass"), "--stand-in: 'bad.py' cannot be used: "),
-    (("--stand-in", ".", "-c", "pass"), f"--stand-in: '.' cannot be used: {WORDS_FOR_A_FOLDER}"),
+    (("--stand-in", ".", "-c", "pass"), "--stand-in: '.' cannot be used: it is no regular file"),
     (("--accept-modules", "--modules-from", ".", "-m", "x"), "--modules-from and --accept-modules exclude each other"),
     (("--dry", "-c", "pass"), "no such option: --dry"),
-    (("-c", "pass", "--dry-run"), "--dry-run must stand before the options of the command"),
-    (("-c", "pass", "--files-from=x"), "--files-from must stand before the options of the command"),
+    (("-c", "pass", "--dry-run"), "--dry-run must come before the options of the command"),
+    (("-c", "pass", "--files-from=x"), "--files-from must come before the options of the command"),
     (("--dry-run", "-t", "x", "-c", "--dry-run"), "-t 'x' is not a whole number"),
     (("--dry-run=1", "-c", "pass"), "no such option: --dry-run"),
     (("--dry-run",), "there is no job"),
@@ -193,7 +192,7 @@ def test_a_line_without_t_is_followed_to_the_end_of_its_jobs_and_keeps_its_retur
         "the command has returned 0, when the jobs were accepted; after that: job 1 ok, "
         "job 2 failed: no such table, job 3 skipped"
     ]
-    (rehearse.folder / "done").unlink()  # it was run, though nobody waited for it
+    (rehearse.folder / "done").unlink()  # it was run, though the command did not wait for it
     done = rehearse("-v", "-c", "print(42)")
     assert (done.returncode, done.stdout.count("job 1 stdout: 42")) == (0, 1)
     done = rehearse("-c", first, "-f", "absent.py")
@@ -236,9 +235,9 @@ REHEARSED = "import os, time\nprint('.', flush=True)\nwhile not os.path.exists('
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere nobody gets in by osuser anyway")
-def test_nobody_else_runs_jobs_on_the_server_of_a_rehearsal(rehearse, tmp_path):
-    """Not even who is the same user for the kernel, and so nobody who makes the kernel say nothing."""
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="elsewhere osuser is refused anyway")
+def test_no_other_user_runs_jobs_on_the_server_of_a_rehearsal(rehearse, tmp_path):
+    """Not even one that is the same user for the kernel, and so none for which the kernel says nothing."""
     with rehearse.start("-v", "-t", "-1", "-c", REHEARSED, stdout=subprocess.PIPE) as process:
         try:
             port = re.search(r" port (\d+)$", process.stdout.readline().strip())
@@ -375,7 +374,7 @@ def in_use(monkeypatch):
                 raise left.pop()
             cleanup(folder)
 
-        monkeypatch.setattr("headless.rehearsal.temporary.os.name", system)
+        monkeypatch.setattr("headless.rehearsal.server.os.name", system)
         monkeypatch.setattr(tempfile.TemporaryDirectory, "cleanup", failing_cleanup)
 
     yield make
@@ -396,3 +395,38 @@ def test_elsewhere_a_folder_that_cannot_be_removed_is_an_error_at_once(in_use):
     with pytest.raises(PermissionError), temporary_folder() as folder:
         folders.append(folder)
     assert os.path.isdir(folders[0])
+
+
+# A console of Windows: Ctrl-C comes to every process there, and must reach the command alone
+
+on_windows = pytest.mark.skipif(os.name != "nt", reason="only Windows has such consoles")
+STATUS_CONTROL_C_EXIT = 0xC000013A
+
+
+def at_console(rehearse, code):
+    from support.windows_console import WindowsConsole
+
+    argv, program = ("-v", "-t", "-1", "-c", code), (str(ROOT / "headless"), "rehearse")
+    temporary = str(rehearse.temporary)
+    environment = {**rehearse.environment, "TEMP": temporary, "TMP": temporary}
+    return WindowsConsole(rehearse.folder, *argv, program=program, env=environment)
+
+
+@on_windows
+@pytest.mark.slow
+def test_a_rehearsal_at_a_console_runs_its_job_and_leaves_nothing(rehearse):
+    with at_console(rehearse, "print(6 * 7)") as console:
+        assert console.end() == 0
+    assert "job 1 stdout: 42" in console.shown
+    rehearse.assert_nothing_left()
+
+
+@on_windows
+@pytest.mark.slow
+def test_ctrl_c_ends_a_rehearsal_with_its_jobs_and_leaves_nothing(rehearse):
+    with at_console(rehearse, "import time; print('runs', flush=True); time.sleep(600)") as console:
+        console.wait_for("job 1 stdout: runs")
+        console.press_ctrl_c()
+        assert console.end() % 2**32 == STATUS_CONTROL_C_EXIT
+    assert console.shown.endswith("ended by signal 2; jobs: submitted")
+    rehearse.assert_nothing_left()

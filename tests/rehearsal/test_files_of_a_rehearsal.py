@@ -1,4 +1,4 @@
-"""`rehearse` for lines as they stand in crontabs: files of the server, and jobs that the command leaves. Which file a
+"""`rehearse` for lines as they are in crontabs: files of the server, and jobs that the command leaves. Which file a
 name is, is found out in this process."""
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import pytest
 
 from headless.dialects.vocabulary import PY_FILE, Job
 from headless.errors import SessionError
-from headless.rehearsal import arguments, places
+from headless.rehearsal import server
 from support.command_here import headless
 from support.rehearsal import notes
 
@@ -39,7 +39,7 @@ FILES = [  # a name, and the file that it is
 
 def found(name: str, folder: Path) -> str:
     """The file that this name is, as it is said."""
-    ((job,), remarks) = places.find([Job(PY_FILE, name)], str(folder))
+    ((job,), remarks) = server.find_files([Job(PY_FILE, name)], str(folder))
     assert (f"-f {name!r} is " in "".join(remarks)) == (job.text != name)
     return job.text
 
@@ -107,10 +107,10 @@ def test_a_fault_that_may_pass_is_no_file_that_is_not_there(monkeypatch, tmp_pat
     monkeypatch.setattr(os, "stat", fail)
     job = Job(PY_FILE, "close.py")
     if kind is None:
-        assert places.find([job], str(tmp_path)) == ((job,), [])
+        assert server.find_files([job], str(tmp_path)) == ((job,), [])
         return
     with pytest.raises(kind, match=os.strerror(number)):
-        places.find([job], str(tmp_path))
+        server.find_files([job], str(tmp_path))
 
 
 @pytest.mark.parametrize(("number", "status"), [(errno.EIO, 1), (errno.ENFILE, 1), (errno.EACCES, 2)])
@@ -119,7 +119,6 @@ def test_a_fault_that_may_pass_is_no_mistake_in_the_own_options(monkeypatch, opt
     def fail(*_: object, **__: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(arguments, "read_regular", fail)
     monkeypatch.setattr(os, "stat", fail)
     done = headless("rehearse", option, "x", "-c", "pass")
     assert (done.returncode, done.stderr.count("\n")) == (status, 1)
@@ -130,10 +129,10 @@ def test_a_fault_that_may_pass_is_no_mistake_in_the_own_options(monkeypatch, opt
 
 @pytest.mark.slow
 def test_a_reason_is_shown_as_one_line_of_what_can_be_printed(rehearse):
-    (_, told) = notes(rehearse("-c", r"import sys; sys.exit('\x1b[31mred\u202e' + 'x' * 300)"))
+    (_, note) = notes(rehearse("-c", r"import sys; sys.exit('\x1b[31mred\u202e' + 'x' * 300)"))
     replaced = "\ufffd".encode(locale.getpreferredencoding(False), "backslashreplace").decode()
-    assert f"after that: job 1 failed: {replaced}[31mred\\u202exxx" in told
-    assert len(told) < 340
+    assert f"after that: job 1 failed: {replaced}[31mred\\u202exxx" in note
+    assert len(note) < 340
 
 
 @pytest.mark.slow
