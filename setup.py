@@ -45,7 +45,15 @@ setup(
     install_requires=["bcrypt>=3.2", "lxml>=4.9"],  # what Debian 12 has
     extras_require={
         "admin": ADMIN,
-        "test": ["pytest>=8", "pytest-timeout>=2", "pytest-xdist>=3", "hypothesis>=6", "trustme>=1", *ADMIN],
+        "test": [
+            "pytest>=8",
+            "pytest-timeout>=2",
+            "pytest-xdist>=3",
+            "hypothesis>=6",
+            "trustme>=1",
+            "coverage>=7.10",
+            *ADMIN,
+        ],
         "lint": ["mypy>=1.11", "ruff>=0.6", "lxml-stubs>=0.5", "types-croniter>=3"],
     },
 )
