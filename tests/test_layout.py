@@ -126,7 +126,7 @@ WRONG = [
     ("headless.server.new", "f = lambda: __import__('headless.cli')", "headless.cli"),
     ("headless.errors", "from headless.terminal import print_error", "headless.terminal"),
     ("headless.options", "from headless.terminal import print_error", "headless.terminal"),
-    ("headless.options", "from headless.client.osuser import effective_user", "headless.client.osuser"),
+    ("headless.options", "from headless.client.preparation import effective_user", "headless.client.preparation"),
     ("headless.terminal", "from headless.dialects.vocabulary import shorten", "headless.dialects.vocabulary"),
     ("headless.cli", "def f():\n    from headless.server.home import Home", "headless.server.home"),
     ("headless.rehearsal.new", "from headless.cli import main", "headless.cli"),

@@ -15,12 +15,12 @@ import sys
 import time
 from contextlib import suppress
 
-from headless.client.osuser import effective_user
+from headless.client.preparation import effective_user
 from headless.client.waiting import DeadlinePassed, Waiter
 from headless.dialects.base import Accepted, Attached, Ended, JobFinished
 from headless.dialects.vocabulary import PY_CODE
 from headless.errors import HeadlessError, Interrupted, Submission
-from headless.options import PROGRAM
+from headless.options import PROGRAM, JobOptions
 from headless.terminal import print_warning
 
 TYPE_CHECKING = False
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from headless.client.session import Session
     from headless.dialects.base import Event
     from headless.dialects.vocabulary import Job
-    from headless.options import Options
+    from headless.options import WaitOptions
 
 VARIABLE = "PLANTA_RECEIPT"
 # For a disk that does not answer, and others that have locked the file; of a call that a signal ends.
@@ -63,14 +63,12 @@ class Receipt:
         self._jobs: list[dict[str, object]] = []
         self._attached = 0
 
-    def begin(self, options: Options, key: str) -> None:
+    def begin(self, options: JobOptions | WaitOptions, key: str) -> None:
         """What the caller wants."""
-        service = options.service
-        host = f"[{service.host}]" if ":" in service.host else service.host
-        self._jobs = [_described(job) for job in options.jobs]
+        self._jobs = [_described(job) for job in options.jobs] if isinstance(options, JobOptions) else []
         self._fields.update(
             user=options.login.user or _user_of_process(),
-            server=f"{'tls://' if service.tls else ''}{host}:{service.port}",
+            server=str(options.service),
             key=key,
             jobs=self._jobs,
         )
@@ -102,7 +100,7 @@ class Receipt:
         if session is not None:
             submission = session.verdict.submission
             is_known = submission is not Submission.NOT_SUBMITTED  # else no server has a session of that name
-            self._fields.update(session=(session.name or None) if is_known else None, submission=submission.value)
+            self._fields.update(session=(session.id or None) if is_known else None, submission=submission.value)
         self._fields.update(
             returned=_now(),
             attached=self._attached,

@@ -1,29 +1,38 @@
-"""Every wait of the client: for a socket, for room in a pipe, for a thread.
+"""Every wait of a call, and the signals that end it.
 
-Each one ends at the deadline of the call, or at a signal that asks the process to end, whichever comes first.
+A wait ends at the one deadline of the call, or at a signal that asks the process to end, whichever comes first.
 """
 
 from __future__ import annotations
 
+# The built-in part of `signal`, which wraps its numbers into enums: that costs each call half a millisecond.
+import _signal as signal  # type: ignore[import-not-found]
+import os
 import selectors
 import socket
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from headless.client.signals import SignalCatcher
 from headless.errors import Interrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Any, TypeVar
+    from types import FrameType
+    from typing import Any, NoReturn, TypeVar
 
     Result = TypeVar("Result")
 
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
+# SIGHUP does not exist on Windows, SIGBREAK (Ctrl-Break) nowhere else.
+ENDING_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
+)
 _HOUR = 3600.0  # seconds: what every platform's select takes
 _SETTLED_SECONDS = 0.3  # that a wait may last after a signal, when that no longer ends the process
+_STATUS_CONTROL_C_EXIT = 0xC000013A - 2**32  # as a signed number
+_SECONDS_TO_ARRIVE = 0.1
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
@@ -31,99 +40,94 @@ class DeadlinePassed(Exception):
     """The deadline lies in the past."""
 
 
-class Deadline:
-    """The one deadline of a call: a moment of the monotonic clock, so that no series of waits can stretch it. There is
-    none until `set` is called. `clock` gives seconds, as time.monotonic does."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self.end: float | None = None  # by the clock
-
-    def set(self, seconds: float | None) -> None:
-        """So many seconds from now; None takes it away."""
-        self.end = None if seconds is None else self._clock() + seconds
-
-    def remaining(self) -> float | None:
-        """Seconds, not less than 0; None without a deadline."""
-        return None if self.end is None else max(0.0, self.end - self._clock())
-
-    def check(self) -> None:
-        """Raises DeadlinePassed if it is time to."""
-        if self.end is not None and self._clock() >= self.end:
-            raise DeadlinePassed
-
-
 class Waiter:
-    """One call's deadline and signals. Use it as a context manager, in the main thread."""
+    """Holds one call's deadline, a moment of the monotonic clock, so that no series of waits can stretch it, and its
+    signals. Use it as a context manager, in the main thread.
+
+    `is_settled`: how the process ends is written down, and no signal changes it.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._deadline = Deadline(clock)
-        self._signals = SignalCatcher()
+        self._end: float | None = None  # by the clock
+        self._signals = _SignalCatcher()
+        self.is_settled = False
 
     def __enter__(self) -> Waiter:
-        self._signals.__enter__()
+        self._signals.start()
         return self
 
-    def __exit__(self, *details: object) -> None:
-        self._signals.__exit__(*details)
+    def __exit__(self, *_: object) -> None:
+        self._signals.stop(self.is_settled)
+
+    # The deadline
 
     def set_deadline(self, seconds: float | None) -> None:
-        """So many seconds from now; None takes the deadline away."""
-        self._deadline.set(seconds)
+        """Sets it to so many seconds from now; None takes it away."""
+        self._end = None if seconds is None else self._clock() + seconds
 
     @contextmanager
     def at_most(self, seconds: float | None) -> Iterator[None]:
         """Inside it the deadline is no later than so many seconds from now, unless it is set anew there."""
-        before = self._deadline.end
+        before = self._end
         if seconds is not None and (before is None or seconds < self.remaining()):
-            self._deadline.set(seconds)
-        ours = self._deadline.end
+            self.set_deadline(seconds)
+        ours = self._end
         try:
             yield
         finally:
-            if self._deadline.end == ours:
-                self._deadline.end = before
+            if self._end == ours:
+                self._end = before
 
     def has_deadline(self) -> bool:
-        return self._deadline.end is not None
+        return self._end is not None
 
     def remaining(self) -> float:
-        """Seconds until the deadline; an hour without one."""
-        remaining = self._deadline.remaining()
-        return _HOUR if remaining is None else remaining
+        """Returns the seconds until the deadline, not less than 0; an hour without one."""
+        return _HOUR if self._end is None else max(0.0, self._end - self._clock())
 
     def check(self) -> None:
         """Raises Interrupted or DeadlinePassed if it is time to. For loops that may find work without ever waiting."""
-        try:
-            self._signals.check()
-        except Interrupted:
+        if self._signals.caught is not None:
             if not self.is_settled:
-                raise
-            self._deadline.set(min(self.remaining(), _SETTLED_SECONDS))
-        self._deadline.check()
+                self._signals.check()
+            self._signals.caught = None
+            self.set_deadline(min(self.remaining(), _SETTLED_SECONDS))
+        if self._end is not None and self._clock() >= self._end:
+            raise DeadlinePassed
+
+    # Signals
 
     def settle(self) -> None:
         """Makes this the point of no return: how the process ends is written down next. From now on a signal brings the
         deadline near, and nothing else. Raises Interrupted if one has come before."""
-        self._signals.settle()
+        self.is_settled = True
+        if self._signals.caught is not None:
+            self.is_settled = False
+            self._signals.check()
 
-    @property
-    def is_settled(self) -> bool:
-        return self._signals.is_settled
+    @contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """Inside it a signal raises Interrupted at once, and one that came before it does so at its beginning: for what
+        waits by itself, as getpass does."""
+        with self._signals.striking():
+            self._signals.check()
+            yield
 
-    def interruptible(self) -> Any:
-        """A context manager: inside it a signal raises Interrupted at once."""
-        return self._signals.interruptible()
+    def interrupting(self) -> Any:
+        """The same for a signal that comes inside of it only. One that is swallowed there is kept."""
+        return self._signals.striking()
+
+    # Waits
 
     def wait(self, file: Any, event: int, timeout: float | None = None) -> bool:
-        """Whether the file (a socket or a descriptor) became ready for READ or WRITE within `timeout` seconds. Raises
-        Interrupted and DeadlinePassed."""
+        """Returns whether the file (a socket or a descriptor) became ready for READ or WRITE within `timeout` seconds.
+        Raises Interrupted and DeadlinePassed."""
         return bool(self.wait_for_any((file,), event, timeout))
 
     def wait_for_any(self, files: Iterable[Any], event: int, timeout: float | None) -> list[Any]:
-        """Those of the files that became ready within `timeout` seconds: at least one, or none if that was too short.
-        Raises Interrupted and DeadlinePassed."""
+        """Returns those of the files that became ready within `timeout` seconds: at least one, or none if that was too
+        short. Raises Interrupted and DeadlinePassed."""
         end = None if timeout is None else self._clock() + timeout
         with _Selector() as selector:
             for file in files:
@@ -144,16 +148,11 @@ class Waiter:
     def sleep(self, seconds: float) -> None:
         """Raises Interrupted and DeadlinePassed."""
         end = self._clock() + seconds
-        with _Selector() as selector:
-            if self._signals.wakeup:
-                selector.register(self._signals.wakeup, READ)
-            while (rest := end - self._clock()) > 0:
-                if selector.select(max(0.0, min(rest, self.remaining()))):
-                    self._signals.drain()
-                self.check()
+        while end > self._clock():
+            self.wait_for_any((), READ, end - self._clock())
 
     def run_in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
-        """The function's result, or the exception that it raises. For what cannot be interrupted: the deadline and
+        """Returns the function's result, or raises its exception. For what cannot be interrupted: the deadline and
         signals end the waiting, and the thread is left to itself."""
         import threading
 
@@ -181,3 +180,85 @@ class Waiter:
 
 def _raise(error: Exception) -> Any:
     raise error
+
+
+class _SignalCatcher:
+    """Notes the ending signals between `start` and `stop`; outside they have their old meaning. A signal that was
+    ignored when the process began stays ignored (nohup).
+
+    The handler only notes the signal in `caught`, so that none strikes between two steps that belong together.
+    """
+
+    def __init__(self) -> None:
+        self.caught: int | None = None
+        self._strikes = False
+        self._handlers: dict[int, Any] = {}
+        self.wakeup: socket.socket | None = None  # becomes readable when a signal comes
+
+    def start(self) -> None:
+        # PEP 475 would resume a select that a signal interrupts: bytes in this socket end it.
+        self.wakeup, self._waker = socket.socketpair()
+        self.wakeup.setblocking(False)
+        self._waker.setblocking(False)
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        for signum in ENDING_SIGNALS:
+            if signal.getsignal(signum) is not signal.SIG_IGN:
+                self._handlers[signum] = signal.signal(signum, self._note)
+
+    def stop(self, is_settled: bool) -> None:
+        """Ends the process by a signal that came too late for a check, unless it is settled how it ends."""
+        if not is_settled:  # else a signal could still end the process otherwise
+            for signum, handler in self._handlers.items():
+                with suppress(OSError):  # how the call has ended stays as it is
+                    signal.signal(signum, handler)
+        signal.set_wakeup_fd(-1)
+        wakeup, self.wakeup = self.wakeup, None
+        for end in (wakeup, self._waker):
+            with suppress(OSError):
+                if end:
+                    end.close()
+        if self.caught is not None and not is_settled:
+            if signal.getsignal(self.caught) is signal.SIG_DFL:
+                end_process_by(self.caught)
+            signal.raise_signal(self.caught)
+
+    def check(self) -> None:
+        """Raises Interrupted if a signal has come."""
+        if self.caught is not None:
+            signum, self.caught = self.caught, None
+            raise Interrupted(signum)
+
+    def drain(self) -> None:
+        """Empties `wakeup`. The handlers of other signals fill it, too."""
+        with suppress(BlockingIOError):
+            if self.wakeup:
+                self.wakeup.recv(64)
+
+    @contextmanager
+    def striking(self) -> Iterator[None]:
+        """Inside it a signal raises Interrupted at once."""
+        self._strikes = True
+        try:
+            yield
+        except Interrupted:
+            self.caught = None
+            raise
+        finally:
+            self._strikes = False
+
+    def _note(self, signum: int, _frame: FrameType | None) -> None:
+        self.caught = signum
+        if self._strikes:
+            raise Interrupted(signum)
+
+
+def end_process_by(signum: int) -> NoReturn:
+    """Ends the process by this signal, or as Windows says that: raising one ends it with 3 there, which is a return
+    code with another meaning. The first process of a container ends with 128 + the signal's number: the kernel drops a
+    signal that has its default action there (pid_namespaces(7))."""
+    if os.name == "nt":
+        os._exit(_STATUS_CONTROL_C_EXIT)
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
+    time.sleep(_SECONDS_TO_ARRIVE)
+    os._exit(128 + signum)

@@ -3,15 +3,10 @@ and against the rule of what proves a success, which is written here once more w
 
 from __future__ import annotations
 
-import signal
-import time
-from contextlib import nullcontext
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 
-from headless.client import alarm, loading
 from headless.client.waiting import Waiter
 from headless.dialects import base
 from headless.dialects.base import (
@@ -39,13 +34,10 @@ from support.arbitrary_dialects import (
     raising,
     run_session,
 )
-from support.process import PATIENCE
 from support.sampling import EXHAUSTIVE, REPEAT
 
 untyped: Any = base  # for values that mypy would not let be made
 NEVER, WAITING = (), ("-t", "-1")
-# Where nothing can interrupt the code of others, a thread watches over each step, and ends the process.
-ENDS_THE_PROCESS = not hasattr(signal, "setitimer")
 
 
 def proves_success(log: list[object], jobs: int, is_waiting: bool) -> bool:
@@ -100,8 +92,7 @@ def has_sent_what_was_due(log: list[object]) -> bool:
 def assert_proved(script: Script, argv: tuple[str, ...], **more: Any) -> int:
     """The code of a session with this script, whose success is proved if it is one."""
     told = repr(script)  # before it is played, which empties it
-    # No step of these lasts: what ends those that do takes half of the time.
-    with Waiter() as waiter, patch.object(loading, "bounded", lambda _: nullcontext()):
+    with Waiter() as waiter:
         code, log = run_session(waiter, script, JOBS, argv, **more)
     context = f"{REPEAT}: {argv} {more} {told}: {code}, {log}"
     assert code in (0, 1, 2), context
@@ -165,57 +156,11 @@ def test_a_method_that_raises_makes_a_1(method):
         assert code_of(script, has_secret=method == "answer_salt") == 1, error
 
 
-@pytest.fixture
-def soon(monkeypatch):
-    """The seconds of a time-out, after which a method is interrupted at once."""
-    monkeypatch.setattr(alarm, "_GRACE", 0.02)
-    return 0.1
-
-
 @pytest.mark.slow
-@pytest.mark.skipif(ENDS_THE_PROCESS, reason="what cannot be interrupted ends the process, which is that of the tests")
-@pytest.mark.parametrize(
-    ("method", "number", "seconds"),
-    [("log_in", 0, 0), ("submit", 0, 3600), ("receive", 0, 3600), ("receive", 3, 0)],
-    ids=["log_in", "submit", "receive before acceptance", "receive after acceptance"],
-)
-def test_a_method_that_never_ends_makes_a_1_by_the_deadline(soon, method, number, seconds):
-    """Also after acceptance, where the time that runs out for want of an end of the jobs is a 3. It is busy, or it is
-    asleep."""
-
-    def never_end() -> None:
-        while True:
-            time.sleep(seconds)
-
-    script = copy_of_good()
-    script[method].insert(number, [never_end])
-    begun = time.monotonic()
-    assert code_of(script, ("-t", "1"), timeout=soon) == 1
-    assert time.monotonic() - begun < PATIENCE
-
-
-@pytest.mark.skipif(ENDS_THE_PROCESS, reason="there are no such timers")
-def test_a_method_has_half_a_minute_or_the_rest_of_the_time_and_a_goodbye_half_a_second(monkeypatch):
-    """And a moment more, for what is quick."""
-    times: list[float] = []
-    monkeypatch.setattr(signal, "setitimer", lambda _which, seconds, *_: times.append(seconds))
-    script = copy_of_good()
-    script["receive"] = script["receive"][:2]
-    script["leave"] = [[]]
-    assert code_of(script, WAITING, receipts=2) == 1
-    (goodbye,) = [seconds for seconds in times if 0 < seconds < 29]
-    assert 0.5 <= goodbye < 1
-    assert 30 <= max(times) < 30.5
-    times.clear()
-    assert code_of(copy_of_good(), ("-t", "10")) == 0
-    assert 9 < min(seconds for seconds in times if seconds) < max(times) < 10.5
-
-
-@pytest.mark.slow
-def test_events_without_end_make_a_1_by_the_deadline(soon):
+def test_events_without_end_make_a_1_by_the_deadline():
     script = copy_of_good()
     script["receive"].insert(0, [Received("x")] * 1_000_000)
-    assert code_of(script, ("-t", "1"), timeout=soon) == 1
+    assert code_of(script, ("-t", "1"), timeout=0.1) == 1
 
 
 NO_EVENTS = (

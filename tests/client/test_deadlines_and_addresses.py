@@ -11,7 +11,7 @@ from contextlib import ExitStack
 import pytest
 
 from headless.client import connection
-from headless.client.console import Console
+from headless.client.output import Console
 from headless.client.stream import connect
 from headless.client.waiting import READ, DeadlinePassed, Waiter
 from headless.errors import ConnectionLost, RemoteProtocolError, SessionError, Submission, TimedOut

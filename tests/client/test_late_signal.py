@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from headless.client.signals import end_process_by
+from headless.client.waiting import end_process_by
 from support.fork_server import start
 from support.process import PATIENCE, ROOT
 
@@ -42,7 +42,7 @@ def test_on_windows_a_signal_never_ends_the_process_with_3_which_is_a_return_cod
         raise SystemExit
 
     monkeypatch.setattr(os, "_exit", exit_with)
-    monkeypatch.setattr("headless.client.signals.os.name", "nt")
+    monkeypatch.setattr("headless.client.waiting.os.name", "nt")
     with pytest.raises(SystemExit):
         end_process_by(signal.SIGTERM)
     assert statuses == [STATUS_CONTROL_C_EXIT]

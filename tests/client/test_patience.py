@@ -9,7 +9,8 @@ import time
 import pytest
 
 from headless import cli
-from headless.client import reconnection
+from headless.client import session
+from headless.client.session import Session
 from headless.errors import ParameterError
 from headless.options import parse, patience
 from support.command_here import headless
@@ -28,7 +29,7 @@ BUSY = '<refused reason="busy">too many connections</refused>'
 @pytest.fixture
 def short_pauses(monkeypatch):
     """Between the connections of `here`."""
-    monkeypatch.setattr(reconnection, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(session, "_FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture
@@ -61,12 +62,12 @@ def begin_at_pause(monkeypatch, closed_port):
     servers: list[ScriptedServer] = []
 
     def prepare(script):
-        def begin(_pauses):
+        def begin(_session):
             if not servers:
                 servers.append(ScriptedServer(script, bound=closed_port))
             return 0.01
 
-        monkeypatch.setattr(reconnection._Pauses, "next", begin)
+        monkeypatch.setattr(Session, "_next_pause", begin)
         return servers
 
     yield prepare

@@ -16,7 +16,7 @@ import pytest
 
 from headless import cli
 from headless.client import call as call_module
-from headless.client import osuser
+from headless.client import preparation
 from headless.client import receipt as receipt_module
 from headless.client.receipt import Receipt
 from headless.client.waiting import Waiter
@@ -342,7 +342,7 @@ def test_a_user_without_a_name_ends_the_call_as_without_a_receipt(tmp_path, monk
         raise ParameterError("nobody")
 
     monkeypatch.setattr(receipt_module, "effective_user", nameless)
-    monkeypatch.setattr(osuser, "effective_user", nameless)
+    monkeypatch.setattr(preparation, "effective_user", nameless)
     monkeypatch.setenv("PLANTA_RECEIPT", str(tmp_path / "receipts"))
     assert cli.main(["-s", "127.0.0.1:1", "-c", "1"]) == 2
     said = json.loads((tmp_path / "receipts").read_text())

@@ -1,6 +1,5 @@
 """What a dialect does that a tired author has written: it tells too early, out of turn or at the end of the stream,
-sends the start too late, or never ends. The command says nothing definite then that need not be true, and does not
-hang."""
+or sends the start too late. The command says nothing definite then that need not be true."""
 
 from __future__ import annotations
 
@@ -12,8 +11,8 @@ from unittest.mock import patch
 
 import pytest
 
-from headless.client import alarm, connection, loading, session
-from headless.client.console import Console
+from headless.client import connection, session
+from headless.client.output import Console
 from headless.client.session import Session
 from headless.client.waiting import Waiter
 from headless.dialects.base import (
@@ -33,7 +32,6 @@ from headless.dialects.vocabulary import Offset
 from headless.errors import RemoteProtocolError, Submission, UnsupportedCall
 from support.arbitrary_dialects import FakeStream, ScriptedDialect, make_call, options_of, raising, run_session
 from support.clock import Clock
-from support.process import PATIENCE
 
 NEVER, WAITING = (), ("-t", "-1")
 IN, CAN_ATTACH = LoggedIn("s"), LoggedIn("s", can_attach=True)
@@ -304,42 +302,6 @@ def test_so_is_what_is_lost_once_a_login_was_granted_but_not_what_is_refused():
 def test_an_error_behind_the_acceptance_does_not_hide_what_is_due():
     end = end_of(receive=[[IN], [Accepted(), START, raising(RemoteProtocolError("r"))]])
     assert (end.code, end.submission) == (1, UNKNOWN)
-
-
-# A method that never ends, where no time of the call ends it
-
-
-def never_ending() -> None:
-    while True:
-        pass
-
-
-@pytest.fixture
-def soon(monkeypatch):
-    """Methods that never end are ended soon."""
-    monkeypatch.setattr(loading, "METHOD_SECONDS", 0.1)
-    monkeypatch.setattr(connection, "_GOODBYE_SECONDS", 0.1)
-    monkeypatch.setattr(alarm, "_GRACE", 0.02)
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("soon")
-def test_a_method_that_never_ends_is_ended_while_the_jobs_run():
-    begun = time.monotonic()
-    for methods in ({"receive": [[IN], [Accepted(), never_ending]]},
-                    {"leave": [[never_ending]], "receive": [[IN], [Accepted()]]}):  # fmt: skip
-        assert end_of(WAITING, receipts=2, **methods).code == 1
-    assert time.monotonic() - begun < PATIENCE
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("soon")
-def test_a_goodbye_that_never_ends_holds_up_nothing(monkeypatch):
-    """Neither a 0 nor a signal."""
-    monkeypatch.setattr(loading, "METHOD_SECONDS", 60)
-    begun = time.monotonic()
-    end = end_of(receive=[[IN], [Accepted()]], leave=[[never_ending]])
-    assert (end.code, time.monotonic() - begun < PATIENCE) == (0, True)
 
 
 # A dialect that shows all that comes

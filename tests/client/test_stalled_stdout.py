@@ -10,8 +10,7 @@ from unittest.mock import patch
 
 import pytest
 
-from headless.client.console import Console
-from headless.client.stdout import open_stdout
+from headless.client.output import Console, open_stdout
 from headless.client.waiting import Waiter
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="there a thread writes")

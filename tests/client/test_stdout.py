@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from headless import terminal
-from headless.client.stdout import ThreadedOutput
+from headless.client.output import ThreadedOutput
 from headless.client.waiting import Waiter
 from headless.errors import Interrupted
 from support.process import PATIENCE

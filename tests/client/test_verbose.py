@@ -12,7 +12,7 @@ import pytest
 
 from headless.client import session
 from headless.client.connection import Connection
-from headless.client.console import Console
+from headless.client.output import Console
 from support.credentials import HASH
 from support.dialogues import ACCEPTED, DONE, ENDED, FINISHED, STARTED, WELCOME, attribute, challenging, serving
 from support.process import PATIENCE

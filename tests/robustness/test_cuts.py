@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pytest
 
-from headless.client.console import Console
+from headless.client.output import Console
 from headless.client.password_file import KnownSecret
 from headless.dialects.own.messages import Jobs, Login, Logout, Message, Response, Welcome
 from headless.dialects.own.server_connection import ServerConnection

@@ -6,7 +6,7 @@ import os
 from typing import NamedTuple
 
 from headless import errors
-from headless.client.console import Console
+from headless.client.output import Console
 from headless.client.password_file import KnownSecret
 from headless.client.session import Session
 from headless.client.waiting import Waiter
@@ -57,4 +57,4 @@ def call(address: str, *argv: str, hash_: str = "", key: str = "") -> Told:
         except Exception as error:
             code, text = errors.explain(error)
             assert not text.startswith("unforeseen"), text
-    return Told(code, session.verdict.submission.value, text, output, session.name, session.connections)
+    return Told(code, session.verdict.submission.value, text, output, session.id, session.connections)
