@@ -22,23 +22,25 @@ MAY_IMPORT = {
     "headless.windows": set(),
     "headless.terminal": {"headless.errors", "headless.windows"},
     "headless.dialects": {"headless.dialects", "headless.errors"},
+    "headless.password_file": {"headless.errors", "headless.dialects", "headless.system", "headless.windows"},
     "headless.options": {"headless.errors", "headless.dialects"},
     "headless.arguments": {"headless.dialects"},
     "headless.client": {
         "headless.client", "headless.dialects", "headless.options", "headless.errors", "headless.terminal",
-        "headless.system", "headless.windows", "headless.libraries",
+        "headless.system", "headless.libraries", "headless.password_file",
     },
     "headless.server": {
         "headless.server", "headless.dialects", "headless.arguments", "headless.errors", "headless.terminal",
-        "headless.system", "headless.windows",
+        "headless.system", "headless.windows", "headless.password_file",
     },
     "headless.admin": {
-        "headless.admin", "headless.client", "headless.arguments", "headless.options", "headless.errors",
-        "headless.dialects", "headless.terminal", "headless.system", "headless.windows",
+        "headless.admin", "headless.client", "headless.arguments", "headless.password_file", "headless.options",
+        "headless.errors", "headless.dialects", "headless.terminal", "headless.system", "headless.windows",
     },
     "headless.rehearsal": {
         "headless.rehearsal", "headless.admin", "headless.client", "headless.server", "headless.arguments",
         "headless.options", "headless.errors", "headless.dialects", "headless.terminal", "headless.system",
+        "headless.password_file",
     },
     "headless.monitor": {
         "headless.admin", "headless.server", "headless.arguments", "headless.errors", "headless.dialects",

@@ -13,13 +13,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from headless import password_file
 from headless.admin import users
 from headless.admin.command_line import CHANGE_USER, base_name, is_starter
 from headless.admin.entry import Call, Fate, Language, Place, Scheduler, Word
 from headless.admin.finding import ERROR, WARNING, Edit, Finding
 from headless.admin.places import is_file, is_folder, is_program, not_looked_at, passes, reason_of, status_of
 from headless.admin.schedule import Timetable
-from headless.client import password_file
 from headless.errors import HeadlessError, ParameterError
 from headless.options import NO_TIMEOUT, PROGRAM, Answer, ChallengeLogin, JobOptions, parse, patience
 

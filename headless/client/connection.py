@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from typing import TypeVar
 
     from headless.client.output import Console
-    from headless.client.password_file import Secret
+    from headless.client.password_prompt import NewSecret
     from headless.client.verdict import Verdict
     from headless.client.waiting import Waiter
     from headless.dialects.base import Dialect
     from headless.options import Service
+    from headless.password_file import KnownSecret
 
     Result = TypeVar("Result")
 
@@ -66,7 +67,7 @@ class Connection:
         self._part: Part | None = None  # which is being sent
         self._rest = memoryview(b"")  # what has not left of it
 
-    def log_in(self, secret: Secret | None) -> Event:
+    def log_in(self, secret: KnownSecret | NewSecret | None) -> Event:
         """Returns LoggedIn, or why the server refuses. Raises what `next_event` raises, SessionError, ParameterError,
         ImportError for a library that is missing."""
         service = self._service
@@ -84,7 +85,7 @@ class Connection:
             self._silence = float(_MAX_MISSED_HEARTBEATS * event.heartbeat)
         return event
 
-    def _answer_salt(self, secret: Secret, salt: str | None) -> None:
+    def _answer_salt(self, secret: KnownSecret | NewSecret, salt: str | None) -> None:
         hash_ = secret.hash_for(salt)
         self._is_proof_next = True
         ask(self._waiter, self.dialect.answer_salt, hash_)

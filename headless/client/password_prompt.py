@@ -13,10 +13,10 @@ import signal
 import sys
 from contextlib import contextmanager, suppress
 
-from headless.client.password_creation import NewFile, Taken
 from headless.client.waiting import READ, WRITE, DeadlinePassed
 from headless.dialects import bcrypt_hash
 from headless.errors import Interrupted, ParameterError, RemoteProtocolError, fault_of_file
+from headless.password_file import NewFile, Taken
 from headless.system import is_final
 from headless.terminal import escape_control_chars, is_at_terminal
 

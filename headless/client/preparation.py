@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headless.client.output import Console
-    from headless.client.password_file import Secret
     from headless.client.password_prompt import NewSecret
     from headless.client.waiting import Waiter
     from headless.dialects.base import Dialect
     from headless.options import Options, PasswordFileOptions
+    from headless.password_file import KnownSecret
 
 
 def dialect_maker(options: Options, name: str, key: str, console: Console, waiter: Waiter) -> Callable[[], Dialect]:
@@ -54,16 +54,16 @@ def dialect_maker(options: Options, name: str, key: str, console: Console, waite
     return lambda: first.pop() if first else make(make_call())
 
 
-def find_secret(options: Options, console: Console, waiter: Waiter) -> Secret | None:
+def find_secret(options: Options, console: Console, waiter: Waiter) -> KnownSecret | NewSecret | None:
     """Returns what proves the password, None if the login needs none. Raises ParameterError, SessionError, Interrupted,
     ImportError."""
     login = options.login
     if not isinstance(login, ChallengeLogin):
         return None
-    from headless.client import password_file
+    from headless import password_file
 
     try:
-        secret = password_file.read(login.secret_file)
+        secret = password_file.read(login.secret_file, login.user)
     except password_file.Missing:
         if not is_at_terminal():
             raise

@@ -22,9 +22,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headless.client.password_file import Secret
+    from headless.client.password_prompt import NewSecret
     from headless.dialects.base import Event
     from headless.options import Options, SessionsOptions
+    from headless.password_file import KnownSecret
 
 _CANCELLED = {
     QUEUED: "cancelled: nothing of it has run",
@@ -89,7 +90,7 @@ class _Query:
         finally:
             connection.leave(is_over=judge.is_over)
 
-    def _find_secret(self) -> Secret | None:
+    def _find_secret(self) -> KnownSecret | NewSecret | None:
         return find_secret(self._options, self._console, self._waiter)
 
     def _command_after(self, _login: LoggedIn) -> Callable[[], None] | None:
@@ -154,7 +155,7 @@ def _line(listed: Listed) -> str:
 class _PasswordFile(_Query):
     _options: PasswordFileOptions
 
-    def _find_secret(self) -> Secret:
+    def _find_secret(self) -> NewSecret:
         self._secret = new_secret(self._options, self._waiter)
         return self._secret
 

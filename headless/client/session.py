@@ -31,9 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from headless.client.output import Console
-    from headless.client.password_file import Secret
+    from headless.client.password_prompt import NewSecret
     from headless.dialects.base import Dialect
     from headless.options import WaitOptions
+    from headless.password_file import KnownSecret
 
 # All of this in seconds.
 ACCEPTANCE_SECONDS = 30  # if PLANTA_PATIENCE says nothing else
@@ -62,7 +63,7 @@ class Session:
     def __init__(
         self,
         options: JobOptions | WaitOptions,
-        secret: Secret | None,
+        secret: KnownSecret | NewSecret | None,
         make_dialect: Callable[[], Dialect],
         console: Console,
         waiter: Waiter,
@@ -314,7 +315,7 @@ class Session:
             is_all_left_out = self._begins_now and not self.verdict.was_accepted
             self._connection.start(dialect.attach, self.id, None if is_all_left_out else self.verdict.offset)
 
-    def _save(self, secret: Secret, is_proved: bool) -> None:
+    def _save(self, secret: KnownSecret | NewSecret, is_proved: bool) -> None:
         if not is_proved:
             self._console.info("the server has not proved that it knows the password")
         made = secret.save()

@@ -10,7 +10,8 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 
-from headless.client import call, password_file
+from headless import password_file
+from headless.client import call
 from headless.client.output import Console
 from headless.client.waiting import Waiter
 from headless.dialects import bcrypt_hash

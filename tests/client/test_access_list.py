@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from headless.client.password_creation import NewFile, Taken
 from headless.errors import ParameterError
+from headless.password_file import NewFile, Taken
 
 if os.name != "nt":
     pytest.skip("modes are tested elsewhere; only Windows has these lists", allow_module_level=True)

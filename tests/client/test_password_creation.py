@@ -17,10 +17,10 @@ import bcrypt
 import pytest
 
 from headless.client import password_prompt
-from headless.client.password_creation import NewFile, Taken
 from headless.client.password_prompt import NewSecret
 from headless.client.waiting import DeadlinePassed, Waiter
 from headless.errors import ParameterError, RemoteProtocolError, SessionError
+from headless.password_file import NewFile, Taken
 from headless.server.accounts import Account, keys_from_hash
 from support.credentials import HASH, PASSWORD, SALT
 from support.dialogues import challenging
@@ -320,7 +320,7 @@ def test_a_disk_that_is_full_or_broken_leaves_nothing(new_file, folder, monkeypa
 # Tries each step in a child that is killed there, and prints how the child has ended, and what there is then.
 KILLED = """
 import os, signal, sys
-from headless.client.password_creation import NewFile
+from headless.password_file import NewFile
 def killed(*arguments, **options):
     os.kill(os.getpid(), signal.SIGKILL)
 for step in sys.argv[2:]:

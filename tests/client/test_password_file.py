@@ -9,9 +9,9 @@ import subprocess
 
 import pytest
 
-from headless.client import password_file
-from headless.client.password_creation import NewFile
+from headless import password_file
 from headless.errors import ParameterError, SessionError
+from headless.password_file import NewFile
 from support.access_lists import GROUP, USER, set_access_list
 from support.advice import assert_harmless
 from support.credentials import HASH

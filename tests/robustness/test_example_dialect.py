@@ -13,9 +13,9 @@ import pytest
 
 from headless.client.loading import load
 from headless.client.output import Console
-from headless.client.password_file import KnownSecret
 from headless.client.session import Session
 from headless.options import parse
+from headless.password_file import KnownSecret
 from support.command_here import SteeredCommand
 from support.credentials import HASH
 from support.example_server import ACCEPTED, CHALLENGE, DENIED, ENDED, ExampleServer, document, log

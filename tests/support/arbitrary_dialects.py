@@ -31,6 +31,7 @@ from headless.dialects.base import (
 from headless.dialects.vocabulary import OSUSER
 from headless.errors import LocalProtocolError, RemoteProtocolError
 from headless.options import JobOptions, parse
+from headless.password_file import KnownSecret
 
 JOBS = 2  # of the scripts that are made here
 METHODS = ("log_in", "answer_salt", "submit", "leave", "receive", "part_left")
@@ -121,14 +122,11 @@ class FakeStream:
         pass
 
 
-class KnownHash:
-    """The secret of a challenge login."""
+class KnownHash(KnownSecret):
+    """The secret of a challenge login, for every salt."""
 
     def hash_for(self, _salt: str | None) -> bytes:
-        return b"x" * 60
-
-    def save(self) -> str:
-        return ""
+        return self.hash
 
 
 @functools.cache
@@ -166,7 +164,7 @@ def run_session(  # noqa: PLR0917
     def next_stream() -> FakeStream:
         return FakeStream(receipts.pop(0) if isinstance(receipts, list) else receipts, room, is_eager)
 
-    secret = KnownHash() if has_secret else None
+    secret = KnownHash("secret", b"x" * 60, "") if has_secret else None
 
     def make_dialect() -> base.Dialect:
         """Another connection goes on with the script."""

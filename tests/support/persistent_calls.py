@@ -7,13 +7,13 @@ from typing import NamedTuple
 
 from headless import errors
 from headless.client.output import Console
-from headless.client.password_file import KnownSecret
 from headless.client.session import Session
 from headless.client.waiting import Waiter
 from headless.dialects.base import RANDOM_BYTES, Call, Event, Output
 from headless.dialects.own.dialect import Dialect
 from headless.dialects.vocabulary import CHALLENGE, OSUSER
 from headless.options import parse
+from headless.password_file import KnownSecret
 from support.process import current_user
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from headless import errors
 from headless.client.output import Console
-from headless.client.password_file import KnownSecret
 from headless.client.session import Session
 from headless.client.waiting import Waiter
 from headless.dialects.base import RANDOM_BYTES, Call
 from headless.dialects.own.dialect import Dialect
 from headless.dialects.vocabulary import CHALLENGE, OSUSER
 from headless.options import VERSION, ChallengeLogin, JobOptions
+from headless.password_file import KnownSecret
 from support.process import current_user
 
 
