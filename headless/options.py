@@ -22,6 +22,7 @@ from headless.dialects.vocabulary import (
     is_xml_text,
 )
 from headless.errors import ParameterError
+from headless.system import host_and_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -312,38 +313,13 @@ def check_no_hash(name: str, value: str) -> None:
 def _service(value: str | None) -> Service:
     if value is None:
         raise ParameterError("-s HOST:PORT is missing")
-    match = re.fullmatch(r"(tls://)?(?:\[([^][]+)\]|([^][:/@\s]+)):([0-9]{1,5})", value)
-    if match is None or not 1 <= int(match[4]) <= 65535:
+    try:
+        host, port = host_and_port(value.removeprefix("tls://"))
+    except ValueError as error:
         shown = "with an @" if "@" in value else repr(value)  # there may be a password before it
-        raise ParameterError(
-            f"-s {shown} is not [tls://]HOST:PORT with a port from 1 to 65535, an IPv6 address in brackets"
-        )
-    host = _ipv6_address(match[2]) if match[2] else _host_name(match[3])
-    return Service(host, int(match[4]), tls=match[1] is not None)
-
-
-def _ipv6_address(text: str) -> str:
-    import socket  # only when there is one: --help should not pay for it
-
-    address, percent, zone = text.partition("%")
-    try:
-        socket.inet_pton(socket.AF_INET6, address)
-    except (OSError, ValueError):  # ValueError: not ASCII, or a NUL
-        raise ParameterError(f"-s: {text!r} in brackets is not an IPv6 address") from None
-    if percent and not re.fullmatch(r"[0-9A-Za-z_.-]+", zone):
-        raise ParameterError(f"-s: {text!r} in brackets names no network interface after the %")
-    return text
-
-
-def _host_name(text: str) -> str:
-    try:
-        name = text if text.isascii() else text.encode("idna").decode("ascii")
-    except UnicodeError:
-        name = ""
-    # RFC 1035, section 2.3.4: labels of 1 to 63 octets; names of 255, with the root's dot written or not.
-    if len(name) > 254 or not name.isprintable() or not re.fullmatch(r"[^.]{1,63}(\.[^.]{1,63})*\.?", name):
-        raise ParameterError(f"-s: {text!r} is not a host name")
-    return name
+        reason = str(error).replace("HOST:PORT", "[tls://]HOST:PORT")
+        raise ParameterError(f"-s {shown} {reason}") from None
+    return Service(host, port, tls=value.startswith("tls://"))
 
 
 def _timeout(value: str | None) -> int:

@@ -15,6 +15,7 @@ from contextlib import suppress
 
 from headless.dialects import bcrypt_hash
 from headless.errors import ParameterError, fault_of_file
+from headless.system import open_at_once, shown_user
 
 MAX_SIZE = 4096  # bytes
 _MODE = 0o400
@@ -87,10 +88,8 @@ class KnownSecret:
 def read(path: str, user: str = "the user") -> KnownSecret:
     """Returns the secret in the password file of this user. Raises PasswordFileError for a file that cannot be used,
     SessionError for one that cannot be read now."""
-    # O_NONBLOCK: a FIFO without a writer must not hang; O_NOCTTY: a terminal must not become ours.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
     try:
-        descriptor = os.open(path, flags)
+        descriptor = open_at_once(path)
     except FileNotFoundError:
         raise Missing(f"the password file {path!r} does not exist", "call this once at a terminal to make it") from None
     except ValueError as error:
@@ -144,19 +143,13 @@ def _not_regular(path: str) -> PasswordFileError:
 
 
 def _of_another_user(path: str, owner: int, user: int) -> NotPrivate:
-    name = _user_name(owner)
+    name = shown_user(owner)
     if user == 0:
         problem = f"the password file {path!r} belongs to {name}, and you are root"
         has_name = " " not in name
         return NotPrivate(problem, before=f"call this as {name} (sudo -u {name} ...), or " if has_name else "")
-    who = f"neither to root nor to {_user_name(user)}, who calls this"
+    who = f"neither to root nor to {shown_user(user)}, who calls this"
     return NotPrivate(f"the password file {path!r} belongs to {name}, {who}")
-
-
-def _user_name(uid: int) -> str:
-    from headless import system  # which nearly no call needs
-
-    return system.shown_user(uid)
 
 
 def _group_name(gid: int) -> str:
@@ -172,7 +165,7 @@ def _check_access_list(path: str, entries: list[tuple[int, int, int]], user: int
     """Returns the same of the list. Nothing in it lets a group write: the mode would show that."""
     others = [number for tag, rights, number in entries if tag == _USER and rights and number not in (user, 0)]
     if others:
-        names = ", ".join(map(_user_name, others))
+        names = ", ".join(map(shown_user, others))
         raise NotPrivate(f"the access control list of the password file {path!r} opens it to {names}")
     groups = [
         "the group" if tag == _GROUP_OBJ else _group_name(number)

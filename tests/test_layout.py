@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "headless.terminal": {"headless.errors", "headless.windows"},
     "headless.dialects": {"headless.dialects", "headless.errors"},
     "headless.password_file": {"headless.errors", "headless.dialects", "headless.system", "headless.windows"},
-    "headless.options": {"headless.errors", "headless.dialects"},
+    "headless.options": {"headless.errors", "headless.dialects", "headless.system"},
     "headless.arguments": {"headless.dialects"},
     "headless.client": {
         "headless.client", "headless.dialects", "headless.options", "headless.errors", "headless.terminal",

@@ -285,7 +285,7 @@ def ask(waiter: Waiter, method: Callable[..., Result], *arguments: object) -> Re
     """Returns what a method of a dialect does. Raises ProtocolError, UnsupportedCall, ImportError, MemoryError, and
     Interrupted at once, for it may never end. Every other exception becomes a LocalProtocolError."""
     try:
-        with waiter.interrupting():
+        with waiter.interruptible(also_before=False):
             return method(*arguments)
     except (ProtocolError, UnsupportedCall, Interrupted, ImportError, MemoryError):
         raise

@@ -10,8 +10,6 @@ import hashlib
 import json
 import os
 import socket
-import stat
-import sys
 import time
 from contextlib import suppress
 
@@ -21,6 +19,7 @@ from headless.dialects.base import Accepted, Attached, Ended, JobFinished
 from headless.dialects.vocabulary import PY_CODE
 from headless.errors import HeadlessError, Interrupted, Submission
 from headless.options import PROGRAM, JobOptions
+from headless.system import open_regular, try_lock
 from headless.terminal import print_warning
 
 TYPE_CHECKING = False
@@ -34,7 +33,6 @@ VARIABLE = "PLANTA_RECEIPT"
 # For a disk that does not answer, and others that have locked the file; of a call that a signal ends.
 _SECONDS, _SECONDS_AFTER_SIGNAL = 5.0, 0.3
 _SECONDS_BETWEEN_TRIES = 0.02
-_LOCKED_BYTE = 2**31 - 2  # of a file of Windows
 
 
 class Receipt:
@@ -132,7 +130,7 @@ class Receipt:
         seconds = _SECONDS if code >= 0 else _SECONDS_AFTER_SIGNAL
         waiter.set_deadline(seconds)
         descriptor = waiter.run_in_thread(_open, self._path)
-        while not waiter.run_in_thread(_lock, descriptor):
+        while not waiter.run_in_thread(try_lock, descriptor):
             waiter.sleep(_SECONDS_BETWEEN_TRIES)
         # A thread that is left alone from here on may still write: write(2) cannot be taken back. So the process ends
         # as the line says even if it has not seen the line written.
@@ -166,14 +164,8 @@ def _described(job: Job) -> dict[str, object]:
 
 
 def _open(path: str) -> int:
-    """A descriptor of the file. Raises OSError, ValueError."""
-    # O_NONBLOCK: a FIFO without a reader must not hang.
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(path, flags, 0o600)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(None, "it is not a regular file")
-    return descriptor
+    """Returns a descriptor of the file, which is made if it is not there. Raises OSError, ValueError."""
+    return open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
 
 
 def _write(descriptor: int, line: bytes) -> None:
@@ -199,24 +191,3 @@ def _ends_a_line(descriptor: int, size: int) -> bool:
         return True
     os.lseek(descriptor, size - 1, os.SEEK_SET)
     return os.read(descriptor, 1) == b"\n"
-
-
-def _lock(descriptor: int) -> bool:
-    """Whether the file is ours now, until it is closed: other calls wait. Only Windows needs that to keep lines whole;
-    elsewhere the system does, and the lock is for the end of a disk. Raises OSError."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)  # beyond the lines: what is locked there nobody can read
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:  # with EACCES, or under Wine without a number
-            return False
-    else:
-        import fcntl
-
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True

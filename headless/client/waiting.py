@@ -41,24 +41,59 @@ class DeadlinePassed(Exception):
 
 
 class Waiter:
-    """Holds one call's deadline, a moment of the monotonic clock, so that no series of waits can stretch it, and its
-    signals. Use it as a context manager, in the main thread.
+    """Holds one call's deadline, a moment of the monotonic clock, so that no series of waits can stretch it, and notes
+    the signals that end it. Use it as a context manager, in the main thread; outside, signals have their old meaning.
+    One that was ignored when the process began stays ignored (nohup).
 
-    `is_settled`: how the process ends is written down, and no signal changes it.
+    A signal becomes an exception only by `check`, so that none strikes between two steps that belong together; or at
+    once, inside `interruptible`. `is_settled`: how the process ends is written down, and no signal changes it.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._end: float | None = None  # by the clock
-        self._signals = _SignalCatcher()
+        self._caught: int | None = None  # the signal that has come
+        self._strikes = False
+        self._handlers: dict[int, Any] = {}
+        self._wakeup: socket.socket | None = None  # becomes readable when a signal comes
         self.is_settled = False
 
     def __enter__(self) -> Waiter:
-        self._signals.start()
+        # PEP 475 would resume a select that a signal interrupts: bytes in this socket end it.
+        self._wakeup, self._waker = socket.socketpair()
+        self._wakeup.setblocking(False)
+        self._waker.setblocking(False)
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        for signum in ENDING_SIGNALS:
+            if signal.getsignal(signum) is not signal.SIG_IGN:
+                self._handlers[signum] = signal.signal(signum, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._signals.stop(self.is_settled)
+        if not self.is_settled:  # else a signal could still end the process otherwise
+            for signum, handler in self._handlers.items():
+                with suppress(OSError):  # how the call has ended stays as it is
+                    signal.signal(signum, handler)
+        signal.set_wakeup_fd(-1)
+        wakeup, self._wakeup = self._wakeup, None
+        for end in (wakeup, self._waker):
+            with suppress(OSError):
+                if end:
+                    end.close()
+        if self._caught is not None and not self.is_settled:  # too late for a check, and not to be lost
+            if signal.getsignal(self._caught) is signal.SIG_DFL:
+                end_process_by(self._caught)
+            signal.raise_signal(self._caught)
+
+    def check(self) -> None:
+        """Raises Interrupted or DeadlinePassed if it is time to. For loops that may find work without ever waiting."""
+        if self._caught is not None:
+            if not self.is_settled:
+                self._interrupt()
+            self._caught = None
+            self.set_deadline(min(self.remaining(), _SETTLED_SECONDS))
+        if self._end is not None and self._clock() >= self._end:
+            raise DeadlinePassed
 
     # The deadline
 
@@ -86,37 +121,40 @@ class Waiter:
         """Returns the seconds until the deadline, not less than 0; an hour without one."""
         return _HOUR if self._end is None else max(0.0, self._end - self._clock())
 
-    def check(self) -> None:
-        """Raises Interrupted or DeadlinePassed if it is time to. For loops that may find work without ever waiting."""
-        if self._signals.caught is not None:
-            if not self.is_settled:
-                self._signals.check()
-            self._signals.caught = None
-            self.set_deadline(min(self.remaining(), _SETTLED_SECONDS))
-        if self._end is not None and self._clock() >= self._end:
-            raise DeadlinePassed
-
     # Signals
 
     def settle(self) -> None:
         """Makes this the point of no return: how the process ends is written down next. From now on a signal brings the
         deadline near, and nothing else. Raises Interrupted if one has come before."""
         self.is_settled = True
-        if self._signals.caught is not None:
+        if self._caught is not None:
             self.is_settled = False
-            self._signals.check()
+            self._interrupt()
 
     @contextmanager
-    def interruptible(self) -> Iterator[None]:
-        """Inside it a signal raises Interrupted at once, and one that came before it does so at its beginning: for what
-        waits by itself, as getpass does."""
-        with self._signals.striking():
-            self._signals.check()
+    def interruptible(self, also_before: bool = True) -> Iterator[None]:
+        """Inside it a signal raises Interrupted at once: for what waits by itself, as getpass does. So does one that
+        came before, unless it is not `also_before`. What swallows the exception does not swallow the signal."""
+        self._strikes = True
+        try:
+            if also_before and self._caught is not None:
+                self._interrupt()
             yield
+        except Interrupted:
+            self._caught = None
+            raise
+        finally:
+            self._strikes = False
 
-    def interrupting(self) -> Any:
-        """The same for a signal that comes inside of it only. One that is swallowed there is kept."""
-        return self._signals.striking()
+    def _note(self, signum: int, _frame: FrameType | None) -> None:
+        self._caught = signum
+        if self._strikes:
+            raise Interrupted(signum)
+
+    def _interrupt(self) -> NoReturn:
+        assert self._caught is not None
+        signum, self._caught = self._caught, None
+        raise Interrupted(signum)
 
     # Waits
 
@@ -132,16 +170,17 @@ class Waiter:
         with _Selector() as selector:
             for file in files:
                 selector.register(file, event)
-            if self._signals.wakeup:
-                selector.register(self._signals.wakeup, READ)
+            if self._wakeup:
+                selector.register(self._wakeup, READ)
             while True:
                 self.check()
                 pause = self.remaining() if end is None else min(self.remaining(), end - self._clock())
                 ready = [key.fileobj for key, _ in selector.select(min(pause, _HOUR))]
-                if self._signals.wakeup in ready:
-                    self._signals.drain()
+                if self._wakeup and self._wakeup in ready:
+                    with suppress(BlockingIOError):  # the handlers of other signals fill it, too
+                        self._wakeup.recv(64)
                 self.check()
-                ready = [file for file in ready if file is not self._signals.wakeup]
+                ready = [file for file in ready if file is not self._wakeup]
                 if ready or (end is not None and self._clock() >= end):
                     return ready
 
@@ -180,76 +219,6 @@ class Waiter:
 
 def _raise(error: Exception) -> Any:
     raise error
-
-
-class _SignalCatcher:
-    """Notes the ending signals between `start` and `stop`; outside they have their old meaning. A signal that was
-    ignored when the process began stays ignored (nohup).
-
-    The handler only notes the signal in `caught`, so that none strikes between two steps that belong together.
-    """
-
-    def __init__(self) -> None:
-        self.caught: int | None = None
-        self._strikes = False
-        self._handlers: dict[int, Any] = {}
-        self.wakeup: socket.socket | None = None  # becomes readable when a signal comes
-
-    def start(self) -> None:
-        # PEP 475 would resume a select that a signal interrupts: bytes in this socket end it.
-        self.wakeup, self._waker = socket.socketpair()
-        self.wakeup.setblocking(False)
-        self._waker.setblocking(False)
-        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
-        for signum in ENDING_SIGNALS:
-            if signal.getsignal(signum) is not signal.SIG_IGN:
-                self._handlers[signum] = signal.signal(signum, self._note)
-
-    def stop(self, is_settled: bool) -> None:
-        """Ends the process by a signal that came too late for a check, unless it is settled how it ends."""
-        if not is_settled:  # else a signal could still end the process otherwise
-            for signum, handler in self._handlers.items():
-                with suppress(OSError):  # how the call has ended stays as it is
-                    signal.signal(signum, handler)
-        signal.set_wakeup_fd(-1)
-        wakeup, self.wakeup = self.wakeup, None
-        for end in (wakeup, self._waker):
-            with suppress(OSError):
-                if end:
-                    end.close()
-        if self.caught is not None and not is_settled:
-            if signal.getsignal(self.caught) is signal.SIG_DFL:
-                end_process_by(self.caught)
-            signal.raise_signal(self.caught)
-
-    def check(self) -> None:
-        """Raises Interrupted if a signal has come."""
-        if self.caught is not None:
-            signum, self.caught = self.caught, None
-            raise Interrupted(signum)
-
-    def drain(self) -> None:
-        """Empties `wakeup`. The handlers of other signals fill it, too."""
-        with suppress(BlockingIOError):
-            if self.wakeup:
-                self.wakeup.recv(64)
-
-    @contextmanager
-    def striking(self) -> Iterator[None]:
-        """Inside it a signal raises Interrupted at once."""
-        self._strikes = True
-        try:
-            yield
-        except Interrupted:
-            self.caught = None
-            raise
-        finally:
-            self._strikes = False
-
-    def _note(self, signum: int, _frame: FrameType | None) -> None:
-        self.caught = signum
-        if self._strikes:
-            raise Interrupted(signum)
 
 
 def end_process_by(signum: int) -> NoReturn:

@@ -3,7 +3,8 @@ the command or in that of its job server.
 
 python tests/benchmarks/functions.py [command | server] [-v]
 
--v lists them. Each function counts once. The bodies of modules and classes, and comprehensions, are none.
+-v lists them. Each function counts once; lambdas and properties are functions, too. What runs only while a module is
+imported does not count, nor do the bodies of classes, and comprehensions.
 """
 
 from __future__ import annotations
@@ -31,14 +32,14 @@ def trace(path: str, argv: list[str]) -> int:
     found: set[CodeType] = set()
 
     def note(frame: FrameType, event: str, _argument: object) -> None:
-        if event == "call":
+        if event == "call" and frame.f_code not in found and not is_importing(frame):
             found.add(frame.f_code)
 
     sys.setprofile(note)
     threading.setprofile(note)
-    from headless import cli, commands
+    from headless import cli
 
-    code = cli.main(argv[1:]) if argv[0] == "planta_headless.py" else commands.main(argv)
+    code = cli.main(argv[1:]) if argv[0] == "planta_headless.py" else cli.tools_main(argv)
     sys.setprofile(None)
     functions = [
         (code.co_filename.removeprefix(PACKAGE), code.co_firstlineno, code.co_name)
@@ -47,6 +48,14 @@ def trace(path: str, argv: list[str]) -> int:
     ]
     Path(path).write_text(json.dumps(sorted(functions)))
     return code
+
+
+def is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_name == "<module>" and frame.f_code.co_filename.startswith(PACKAGE):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def functions_of(side: str, folder: Path) -> list[tuple[str, int, str]]:
