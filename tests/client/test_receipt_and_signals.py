@@ -81,7 +81,7 @@ cli.end_process(cli.main(sys.argv[1:]))
 @pytest.mark.parametrize(
     ("step", "order", "pause"),
     [
-        ("_lock", "step, strike", 0),
+        ("try_lock", "step, strike", 0),
         ("_write", "strike, step", 0),
         ("_write", "step, strike", 0),
         ("_write", "step, strike", 60),
@@ -90,7 +90,7 @@ cli.end_process(cli.main(sys.argv[1:]))
 )
 def test_a_signal_around_the_moment_of_writing(scripted, tmp_path, step, order, pause):
     file = tmp_path / "receipts"
-    code = -signal.SIGTERM if step == "_lock" else 0
+    code = -signal.SIGTERM if step == "try_lock" else 0
     program = tmp_path / "moment.py"
     program.write_text(MOMENT.format(root=str(ROOT), step=step, order=order, pause=pause))
     line = [program, "-s", scripted(serving()).address, "-c", "1"]

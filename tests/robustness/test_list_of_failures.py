@@ -11,6 +11,7 @@ from itertools import product
 import pytest
 
 from headless.errors import HeadlessError
+from headless.password_file import PasswordFileError
 from support.failures_of_a_dialect import WAYS_OF_A_DIALECT
 from support.failures_of_a_lost_connection import WAYS_OF_A_LOST_CONNECTION
 from support.failures_of_the_call import OPTIONS
@@ -66,7 +67,7 @@ def names(kind: type) -> set[str]:
 
 
 # The last two end as the text of one of ours; `error` is what order.py calls the one that it is given.
-ERRORS = names(HeadlessError) | {"error", "FrameTooLong", "ValueError"}
+ERRORS = names(HeadlessError) | names(PasswordFileError) | {"error", "FrameTooLong", "ValueError"}
 FILES = sorted(
     path
     for folder in ("", "client", "dialects", "dialects/own")
