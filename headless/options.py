@@ -46,7 +46,7 @@ _ABOUT_A_SESSION = (WAIT, CANCEL)
 
 
 class Service(Value):
-    """Where the server is."""
+    """Says where the server is."""
 
     host: str
     port: int
@@ -59,21 +59,21 @@ class Service(Value):
 
 
 class OsUserLogin(Value):
-    """By the name of the user who runs this process; `user` is the PLANTA user, if that has to be said."""
+    """Logs in by the name of the user who runs this process; `user` is the PLANTA user, if that has to be said."""
 
     user: str | None
 
 
 class ChallengeLogin(Value):
-    """As a PLANTA user, by the hash in a password file."""
+    """Logs in as a PLANTA user, by the hash in a password file."""
 
     user: str
     secret_file: str
 
 
 class Options(Value):
-    """What all commands have. `timeout` is in seconds, NO_TIMEOUT for none. `verbosity` is how often -v was given, at
-    most 3."""
+    """Holds what all commands have. `timeout` is in seconds, NO_TIMEOUT for none. `verbosity` is how often -v was
+    given, at most 3."""
 
     service: Service
     login: OsUserLogin | ChallengeLogin
@@ -82,8 +82,8 @@ class Options(Value):
 
 
 class JobOptions(Options):
-    """planta_headless.py. A `timeout` of 0 starts the jobs and leaves. `patience` is no option: so many seconds a
-    server may take to be there and to accept, 0 if PLANTA_PATIENCE says nothing."""
+    """Holds the options of planta_headless.py. A `timeout` of 0 starts the jobs and leaves. `patience` is no option: so
+    many seconds a server may take to be there and to accept, 0 if PLANTA_PATIENCE says nothing."""
 
     program = PROGRAM
     jobs: tuple[Job, ...]
@@ -117,11 +117,11 @@ class PasswordFileOptions(Options):
 
 
 class Answer(Exception):
-    """`--help` or `--version` was asked for; the text is the answer."""
+    """Answers `--help` or `--version`, by its text."""
 
 
 def parse(argv: Sequence[str]) -> JobOptions:
-    """The options of planta_headless.py, without the program's name. Raises ParameterError or Answer."""
+    """Returns the options of planta_headless.py, without the program's name. Raises ParameterError or Answer."""
     values, rest = _parser().parse_args(list(argv))
     _check_values(values, rest)
     if rest:
@@ -138,7 +138,7 @@ def parse(argv: Sequence[str]) -> JobOptions:
 def parse_command(
     command: str, argv: Sequence[str]
 ) -> WaitOptions | CancelOptions | SessionsOptions | PasswordFileOptions:
-    """The same for one of PURPOSES. `timeout` is never 0 then: there are no jobs to start."""
+    """Does the same for one of PURPOSES. `timeout` is never 0 then: there are no jobs to start."""
     values, rest = _parser_of_command(command).parse_args(list(argv))
     _check_values(values, rest)
     if len(rest) != (command in _ABOUT_A_SESSION):
@@ -215,7 +215,7 @@ def _parser_of_command(command: str) -> _Parser:
 
 
 def _add_general_options(parser: _Parser, quiet: str, timeout: str) -> None:
-    """All but those of the jobs. `quiet` and `timeout` are the help texts of these."""
+    """Adds all but those of the jobs. `quiet` and `timeout` are the help texts of these."""
     parser.set_defaults(verbosity=0)
     for flag, text in (
         ("--version", "Shows the version number and closes the program"),
@@ -333,7 +333,7 @@ def _timeout(value: str | None) -> int:
 
 
 def patience(value: str) -> int:
-    """What PLANTA_PATIENCE says, in seconds; 0 for an empty value. Raises ParameterError."""
+    """Returns what PLANTA_PATIENCE says, in seconds; 0 for an empty value. Raises ParameterError."""
     check_no_hash("PLANTA_PATIENCE", value)
     if value and not re.fullmatch("0*[1-9][0-9]{0,8}", value):
         raise ParameterError(f"PLANTA_PATIENCE {value[:80]!r} is not a whole number of seconds from 1 to 999999999")
@@ -368,7 +368,7 @@ def _jobs(given: list[tuple[str, str]]) -> tuple[Job, ...]:
 
 
 def _text(option: str, value: str) -> str:
-    """The value as text. In an ASCII locale Python hides bytes of UTF-8 in surrogates."""
+    """Returns the value as text. In an ASCII locale Python hides bytes of UTF-8 in surrogates."""
     if value.isascii() or not re.search("[\udc80-\udcff]", value):
         return value
     try:

@@ -29,7 +29,8 @@ _READ = 4
 
 
 class PasswordFileError(ParameterError):
-    """The password file cannot be used. `problem` says why, without what the user of the command can do."""
+    """Says that the password file cannot be used. `problem` is the reason, without what the user of the command can
+    do."""
 
     def __init__(self, problem: str, advice: str = "") -> None:
         super().__init__(f"{problem}: {advice}" if advice else problem)
@@ -37,13 +38,13 @@ class PasswordFileError(ParameterError):
 
 
 class Missing(PasswordFileError):
-    """The password file does not exist."""
+    """Says that the password file does not exist."""
 
 
 class NotPrivate(PasswordFileError):
-    """Another user can read the password file, or could have written it. `command` are the words with which its owner,
-    who calls, closes it; none if it is another one's, or lets others in by name: their calls may need it as it is.
-    `before` is what else can be done."""
+    """Says that another user can read the password file, or could have written it. `command` are the words with which
+    its owner, who calls, closes it; none if it is another one's, or lets others in by name: their calls may need it as
+    it is. `before` is what else can be done."""
 
     def __init__(self, problem: str, command: tuple[str, ...] = (), before: str = "") -> None:
         from shlex import join
@@ -53,14 +54,14 @@ class NotPrivate(PasswordFileError):
 
 
 class Taken(ParameterError):
-    """Another process has made the file meanwhile. It was left as it is."""
+    """Says that another process has made the file meanwhile. It was left as it is."""
 
     def __init__(self, path: str) -> None:
         super().__init__(f"the password file {path!r} was made by somebody else meanwhile, and left as it is")
 
 
 class KnownSecret:
-    """The hash that a password file holds. `remark` is what the administrator should know about the file, or ""."""
+    """Holds the hash of a password file. `remark` is what the administrator should know about the file, or ""."""
 
     def __init__(self, path: str, hash_: bytes, remark: str, user: str = "the user") -> None:
         self.hash = hash_
@@ -216,7 +217,7 @@ def hash_in(content: bytes, name: str) -> bytes:
 if sys.platform == "win32":
 
     class NewFile:
-        """The password file to be made. Raises ParameterError at once if its folder is not there."""
+        """Makes a password file. Raises ParameterError at once if its folder is not there."""
 
         def __init__(self, path: str) -> None:
             if not os.path.isdir(os.path.dirname(os.path.abspath(path))):
@@ -247,7 +248,7 @@ if sys.platform == "win32":
 else:
 
     class NewFile:
-        """The password file to be made. Raises ParameterError at once if its folder does not allow that, SessionError
+        """Makes a password file. Raises ParameterError at once if its folder does not allow that, SessionError
         if that cannot be known now."""
 
         def __init__(self, path: str) -> None:
@@ -265,7 +266,8 @@ else:
 
         @staticmethod
         def _without_name(folder: str) -> int | None:
-            """A file in this folder that goes with this process, None where there is no such thing. Raises OSError."""
+            """Returns a file in this folder that goes with this process, None where there is no such thing. Raises
+            OSError."""
             if not hasattr(os, "O_TMPFILE") or not os.path.isdir("/proc/self/fd"):
                 return None
             try:

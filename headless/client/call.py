@@ -39,7 +39,7 @@ def run(options: JobOptions | WaitOptions, dialect_name: str = "", receipt: Rece
 def run_within(
     waiter: Waiter, options: JobOptions | WaitOptions, observe: Callable[[Event], None] | None = None
 ) -> int:
-    """The same inside a Waiter that the caller has entered and whose deadline is free: two of them, one inside the
+    """Does the same inside a Waiter that the caller has entered and whose deadline is free: two of them, one inside the
     other, would leave a signal between them unnoticed. `observe` gets each event. The server goes with the call, so it
     cannot be resumed."""
     call = _Call(options, "", waiter)

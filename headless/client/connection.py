@@ -48,7 +48,7 @@ _NOT_THEIRS = (
 
 
 class Connection:
-    """One connection to a service, for one dialect, `dialect`."""
+    """Drives `dialect` over one connection to a service."""
 
     def __init__(self, service: Service, dialect: Dialect, verdict: Verdict, console: Console, waiter: Waiter) -> None:
         self._service = service
@@ -106,15 +106,15 @@ class Connection:
         return event
 
     def next_event_within(self, seconds: float) -> Event | None:
-        """The same, or None if nothing has come for so long."""
+        """Returns the same, or None if nothing has come for so long."""
         while (event := self._take_event()) is None:
             if not self._move(seconds):
                 return None
         return event
 
     def next_event_before_all_left(self) -> Event | None:
-        """The same, or None as soon as all has left that the dialect wants to send. If that is nothing, also what has
-        come already is not taken."""
+        """Returns the same, or None as soon as all has left that the dialect wants to send. If that is nothing, also
+        what has come already is not taken."""
         self._give_command()
         while self._is_due():
             event = self._take_event()

@@ -65,7 +65,7 @@ def _load_file(path: str) -> ModuleType:
 
 
 def _load_module(name: str) -> ModuleType:
-    """The module may be beside the package, whatever started this process."""
+    """Finds a module beside the package, too, whatever started this process."""
     from importlib import import_module
 
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))

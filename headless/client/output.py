@@ -29,7 +29,7 @@ _PIECE = 65536  # characters that are made ready at a time: a long text could ta
 
 
 class Console:
-    """The lines of one call, at its verbosity."""
+    """Shows the lines of one call, at its verbosity."""
 
     def __init__(self, verbosity: int, waiter: Waiter) -> None:
         self._verbosity = verbosity
@@ -151,7 +151,7 @@ class ThreadedOutput:
         self._is_busy = False
 
     def write(self, data: bytes) -> int:
-        """The same; the bytes may be with the thread."""
+        """Does the same; the bytes may still be with the thread."""
         try:
             self._finish()
         except DeadlinePassed:

@@ -1,8 +1,4 @@
-"""PLANTA_RECEIPT: a line of JSON for each call, appended to a file.
-
-Here is what the line says, and how it gets into the file. Nothing that fails here changes a return code. headless/
-README.md describes the fields.
-"""
+"""PLANTA_RECEIPT: a line of JSON for each call, appended to a file. Nothing that fails here changes a return code."""
 
 from __future__ import annotations
 
@@ -36,7 +32,7 @@ _SECONDS_BETWEEN_TRIES = 0.02
 
 
 class Receipt:
-    """The line of one call, for this file."""
+    """Collects the line of one call, for this file."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -62,7 +58,7 @@ class Receipt:
         self._attached = 0
 
     def begin(self, options: JobOptions | WaitOptions, key: str) -> None:
-        """What the caller wants."""
+        """Notes what the caller wants. `key` names the session."""
         self._jobs = [_described(job) for job in options.jobs] if isinstance(options, JobOptions) else []
         self._fields.update(
             user=options.login.user or _user_of_process(),
@@ -72,7 +68,7 @@ class Receipt:
         )
 
     def observe(self, event: Event) -> None:
-        """What the server says."""
+        """Notes what the server has said."""
         if isinstance(event, Accepted):
             self._fields["accepted"] = _now()
         elif isinstance(event, JobFinished):
@@ -83,7 +79,7 @@ class Receipt:
             self._attached += 1
 
     def end_without_call(self, code: int, message: str) -> int:
-        """The same as `end` where there was no call."""
+        """Does the same as `end` where there was no call."""
         try:
             with Waiter() as waiter:
                 return self.end(code, message, waiter)
@@ -118,7 +114,7 @@ class Receipt:
         else:
             return code
         try:
-            with waiter.interruptible():  # stderr may be a pipe that nobody reads
+            with waiter.interruptible():  # stderr may be a pipe that is not read
                 self._warn(problem)
         except Interrupted as error:
             return code if code < 0 or waiter.is_settled else -error.signum
@@ -143,7 +139,7 @@ class Receipt:
 
 
 def _now() -> str:
-    """ISO 8601, in UTC, to the millisecond."""
+    """Returns the time as ISO 8601 has it, in UTC, to the millisecond."""
     now = time.time()
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z"
 
@@ -156,7 +152,7 @@ def _user_of_process() -> str | None:
 
 
 def _described(job: Job) -> dict[str, object]:
-    """Code may hold what is nobody's business."""
+    """Returns the job as a receipt has it: of code only the hash, for it may be secret."""
     if job.kind == PY_CODE:
         digest = hashlib.sha256(job.text.encode("utf-8", "surrogatepass"))  # what is no text is refused elsewhere
         return {"kind": job.kind, "sha256": digest.hexdigest(), "status": None}
@@ -179,14 +175,14 @@ def _write(descriptor: int, line: bytes) -> None:
                 raise OSError(None, "the disk is full")
         except OSError:
             with suppress(OSError):
-                os.ftruncate(descriptor, size)  # nobody who has the lock has written since
+                os.ftruncate(descriptor, size)  # no holder of the lock has written since
             raise
     finally:
         os.close(descriptor)
 
 
 def _ends_a_line(descriptor: int, size: int) -> bool:
-    """Whether what is in the file by now does; somebody may have edited it."""
+    """Returns whether what is in the file by now does: it may have been edited."""
     if size == 0:
         return True
     os.lseek(descriptor, size - 1, os.SEEK_SET)

@@ -53,8 +53,8 @@ def acceptance_seconds(options: JobOptions | WaitOptions) -> int:
 
 
 class Session:
-    """One session of the command. `verdict` says at any moment how far it has come, `id` is what the server calls it,
-    "" until it has, and `can_attach` whether another connection can resume it.
+    """Runs one session of the command. `verdict` says at any moment how far it has come, `id` is what the server calls
+    it, "" until it has, and `can_attach` whether another connection can resume it.
 
     `secret` is None where no password is asked for. `make_dialect` gives the dialect of each connection, and `observe`
     gets each event that the verdict has taken as a fact.
@@ -94,7 +94,7 @@ class Session:
 
     @property
     def can_be_resumed(self) -> bool:
-        """Whether another call can follow the jobs from here."""
+        """Returns whether another call can follow the jobs from here."""
         is_submitted = self.verdict.submission is Submission.SUBMITTED
         return self.can_attach and is_submitted and not self.verdict.is_over
 
@@ -283,7 +283,7 @@ class Session:
             self._show_job(event)
 
     def _start_time_out(self) -> None:
-        """-t counts from the acceptance of the jobs, or from the first report on one where they are taken one by
+        """Lets -t count from the acceptance of the jobs, or from the first report on one where they are taken one by
         one."""
         has_begun = self.verdict.was_accepted or self.verdict.has_job_reports
         if has_begun and not self._is_timed and self._options.timeout != 0:
@@ -364,7 +364,7 @@ class Session:
         return SessionError(f"the server has not accepted the jobs in time{last}")
 
     def _without_end(self, is_end_of_timeout: bool) -> SessionError | TimedOut:
-        """Of a session whose jobs have all ended: after -t N, or before that."""
+        """Returns the error of a session whose jobs have all ended: after -t N, or before that."""
         if self.verdict.failure:
             return JobFailed(shorten(self.verdict.failure))
         kind, seconds = (TimedOut, self._options.timeout) if is_end_of_timeout else (SessionError, int(END_SECONDS))

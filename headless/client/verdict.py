@@ -96,7 +96,7 @@ class Verdict:
         self.connect()
 
     def connect(self) -> None:
-        """Another connection begins."""
+        """Begins another connection."""
         self._state = CONNECTED
         self._may_be_known = self._may_be_known or self._handed_over > 0
         self._handed_over = 0
@@ -114,17 +114,17 @@ class Verdict:
 
     @property
     def is_attached(self) -> bool:
-        """Whether this connection reports on the accepted jobs."""
+        """Returns whether this connection reports on the accepted jobs."""
         return self._state == ACCEPTED
 
     @property
     def is_all_finished(self) -> bool:
-        """Whether each job was reported to have finished, and the session not to have ended."""
+        """Returns whether each job was reported to have finished, and the session not to have ended."""
         return self._finished == self._jobs and self._state != OVER
 
     @property
     def offset(self) -> Offset:
-        """How far the server has reported on the jobs."""
+        """Returns how far the server has reported on the jobs."""
         return Offset(self._finished + 1, self._characters[STDOUT], self._characters[STDERR])
 
     # What happens
@@ -146,7 +146,7 @@ class Verdict:
         raise LocalProtocolError(text)
 
     def part_left(self, part: Part) -> None:
-        """The last byte of it has."""
+        """Notes that its last byte has."""
         self._handed_over += part.jobs
         self._parts += 1
         if part.jobs:
@@ -154,7 +154,7 @@ class Verdict:
             self._doubt()
 
     def all_left(self) -> None:
-        """The dialect has nothing to send: a server that has accepted the jobs waits for nothing more."""
+        """Notes that the dialect has nothing to send: a server that has accepted the jobs waits for nothing more."""
         if self._state == ACCEPTED:
             self.submission = Submission.SUBMITTED
 
@@ -177,7 +177,7 @@ class Verdict:
         self._state = following
 
     def _doubt(self) -> None:
-        """The server may have the jobs."""
+        """Notes that the server may have the jobs."""
         if self.submission is Submission.NOT_SUBMITTED:
             self.submission = Submission.UNKNOWN
 

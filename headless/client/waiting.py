@@ -103,7 +103,7 @@ class Waiter:
 
     @contextmanager
     def at_most(self, seconds: float | None) -> Iterator[None]:
-        """Inside it the deadline is no later than so many seconds from now, unless it is set anew there."""
+        """Sets the deadline, inside of it, to no later than so many seconds from now, unless it is set anew there."""
         before = self._end
         if seconds is not None and (before is None or seconds < self.remaining()):
             self.set_deadline(seconds)
@@ -133,8 +133,9 @@ class Waiter:
 
     @contextmanager
     def interruptible(self, also_before: bool = True) -> Iterator[None]:
-        """Inside it a signal raises Interrupted at once: for what waits by itself, as getpass does. So does one that
-        came before, unless it is not `also_before`. What swallows the exception does not swallow the signal."""
+        """Lets a signal, inside of it, raise Interrupted at once: for what waits by itself, as getpass does. So does
+        one that came before, unless it is not `also_before`. What swallows the exception does not swallow the
+        signal."""
         self._strikes = True
         try:
             if also_before and self._caught is not None:

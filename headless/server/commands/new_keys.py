@@ -105,7 +105,7 @@ def _interrupted_by_signals() -> Iterator[None]:
 
 
 def _read_secret(path: str) -> bytes:
-    """The hash in this password file. Raises CommandFailed."""
+    """Returns the hash in this password file. Raises CommandFailed."""
     try:
         if path == _STDIN:
             content = _stdin().read(password_file.MAX_SIZE + 1)
