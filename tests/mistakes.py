@@ -42,7 +42,7 @@ GROUPS = {
     "client": (
         "headless/client/*.py headless/options.py headless/errors.py headless/cli.py headless/terminal.py",
         "tests/client tests/test_option*.py tests/test_errors*.py tests/test_return_code*.py tests/test_process*.py"
-        " tests/test_terminal*.py tests/test_user*.py tests/robustness",
+        " tests/test_terminal*.py tests/test_system*.py tests/robustness",
     ),
     "dialect": (
         "headless/dialects/*.py",

@@ -1,4 +1,4 @@
-"""No dialect makes a false success, whatever it tells and whenever: the verdict against scripts of arbitrary events,
+"""No dialect makes a false success, whatever it reports and whenever: the verdict against scripts of arbitrary events,
 and against the rule of what proves a success, which is written here once more without the package's table."""
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ def proves_success(log: list[object], jobs: int, is_waiting: bool) -> bool:
     if not is_waiting:
         has_failed = any(isinstance(event, JobFinished) and event.status != "ok" for event in events)
         return not has_failed and has_sent_what_was_due(log)
-    told = [event for event in events if isinstance(event, (JobStarted, JobFinished))]
+    reported = [event for event in events if isinstance(event, (JobStarted, JobFinished))]
     finished = [(event.job, event.status) for event in events if isinstance(event, JobFinished)]
     is_whole = finished == [(job, "ok") for job in range(1, jobs + 1)]
     last = events[-1]
-    return isinstance(last, Ended) and last.status == "ok" and (not told or is_whole)
+    return isinstance(last, Ended) and last.status == "ok" and (not reported or is_whole)
 
 
 def has_acceptance_of_all(log: list[object], jobs: int) -> bool:
-    """Whether `Accepted` was told, and all jobs had left before bytes came for the last time before that."""
+    """Whether `Accepted` was reported, and all jobs had left before bytes came for the last time before that."""
     left = answerable = 0
     for step in log:
         if isinstance(step, Part):
@@ -70,11 +70,11 @@ def has_acceptance_of_all(log: list[object], jobs: int) -> bool:
     return False
 
 
-OF_ITSELF = (Received, SaltReceived, LoggedIn, Output)  # what a dialect may tell without bytes
+OF_ITSELF = (Received, SaltReceived, LoggedIn, Output)  # what a dialect may report without bytes
 
 
 def events_without_bytes(log: list[object]) -> list[Event]:
-    """Those that were told when no bytes came, or later than it would have been possible."""
+    """Those that were reported when no bytes came, or later than it would have been possible."""
     is_fresh, events = False, []
     for step in log:
         if isinstance(step, Event) and not is_fresh:
@@ -84,17 +84,17 @@ def events_without_bytes(log: list[object]) -> list[Event]:
 
 
 def has_sent_what_was_due(log: list[object]) -> bool:
-    """Whether all has left that the dialect wanted to send when it told `Accepted`."""
+    """Whether all has left that the dialect wanted to send when it reported `Accepted`."""
     accepted = next(place for place, step in enumerate(log) if isinstance(step, Accepted))
     return sum(isinstance(step, Part) for step in log) >= log[:accepted].count("wanted")
 
 
 def assert_proved(script: Script, argv: tuple[str, ...], **more: Any) -> int:
     """The code of a session with this script, whose success is proved if it is one."""
-    told = repr(script)  # before it is played, which empties it
+    reported = repr(script)  # before it is played, which empties it
     with Waiter() as waiter:
         code, log = run_session(waiter, script, JOBS, argv, **more)
-    context = f"{REPEAT}: {argv} {more} {told}: {code}, {log}"
+    context = f"{REPEAT}: {argv} {more} {reported}: {code}, {log}"
     assert code in (0, 1, 2), context
     assert code != 0 or proves_success(log, JOBS, is_waiting=bool(argv)), context
     return code
@@ -221,7 +221,7 @@ def test_a_dialect_that_is_late_to_tell_an_early_acceptance_makes_a_1():
     assert code_of(script, NEVER) == 1
 
 
-# What is told of the jobs
+# What is reported of the jobs
 
 
 def submission_after(script, argv=WAITING, **more) -> Submission:
@@ -255,7 +255,7 @@ def test_of_jobs_that_were_handed_over_one_by_one_a_refusal_leaves_it_unknown():
     assert submission_after(script) is Submission.UNKNOWN
 
 
-def test_what_a_job_was_told_of_is_submitted():
+def test_what_a_job_was_reported_of_is_submitted():
     assert submission_after({**copy_of_good(), "receive": [[LoggedIn("s")], [], [JobStarted(1)]]}) is (
         Submission.SUBMITTED
     )

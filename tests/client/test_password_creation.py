@@ -181,7 +181,7 @@ def test_a_cost_outside_the_window_is_not_computed(folder, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stdin", ["null", "pipe", "closed"])
-def test_without_a_terminal_nobody_is_asked(command, folder, scripted, stdin):
+def test_without_a_terminal_no_one_is_asked(command, folder, scripted, stdin):
     if os.name == "nt" and stdin == "closed":
         pytest.skip("Windows cannot start a program in this way")
     server = scripted(challenging())
@@ -344,7 +344,7 @@ def test_a_kill_at_any_step_leaves_nothing(folder):
     assert done.stdout.splitlines() == [f"{step} {-signal.SIGKILL}" for step in steps]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows cannot be told to write a folder to the disk")
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot be asked to write a folder to the disk")
 def test_file_and_folder_are_on_disk_when_it_is_done(new_file, folder, monkeypatch):
     synced = []
     fsync = os.fsync

@@ -1,4 +1,4 @@
-"""The verdict's table: which event may be told when, and what it makes of the call."""
+"""The verdict's table: which event may be reported when, and what it makes of the call."""
 
 from __future__ import annotations
 
@@ -156,15 +156,15 @@ def test_one_by_one_a_job_that_ran_stays_submitted():
 OF_JOBS = [event for event in EVENTS if event not in (SALT, IN, REFUSED)]
 
 
-def test_after_a_word_of_the_jobs_nobody_says_that_the_server_has_none():
+def test_after_a_word_of_the_jobs_no_one_says_that_the_server_has_none():
     """Also if the word is wrong, and if a refusal follows."""
     for steps in TABLE:
         for event in OF_JOBS:
             verdict = judge(*steps)
-            for told in (event, REFUSED):
+            for reported in (event, REFUSED):
                 with suppress(RemoteProtocolError):
-                    verdict.judge(told)
-                assert verdict.submission is not Submission.NOT_SUBMITTED, (steps, event, told)
+                    verdict.judge(reported)
+                assert verdict.submission is not Submission.NOT_SUBMITTED, (steps, event, reported)
 
 
 def test_what_no_bytes_have_brought_proves_nothing():
@@ -210,7 +210,7 @@ def test_an_unknown_word_is_an_error(event):
         judge(IN, SENT, ACCEPTED, event)
 
 
-def test_whoever_knows_only_the_session_learns_of_the_jobs_when_it_attaches():
+def test_who_knows_only_the_session_learns_of_the_jobs_when_it_attaches():
     verdict = judge(IN, ASKED, Attached(3, Offset(2, 5, 0)), jobs=None)
     assert (verdict.offset, verdict.was_accepted, verdict.submission) == (Offset(2, 5, 0), True, Submission.SUBMITTED)
     finished = [JobStarted(2), JobFinished(2, "ok"), JobStarted(3), JobFinished(3, "ok")]

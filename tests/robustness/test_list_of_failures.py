@@ -27,7 +27,7 @@ NOT_MET = {
     "is a terminal": "client/test_password_file_command.py",
     "more than one line": "client/test_password_file_command.py",
     "come to its end": "client/test_password_prompt.py",
-    "given within": "client/test_hidden_input.py",
+    "given within": "client/test_password_prompt.py",
     "exists": "client/test_password_file_command.py",
     "answered in time": "test_wait_and_cancel.py",
     "to make a new one": "the advice behind what bcrypt_hash.py finds in a password file",

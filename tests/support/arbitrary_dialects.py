@@ -39,7 +39,7 @@ Script = dict[str, list[list[object]]]  # of each method: the steps of each of i
 
 
 class ScriptedDialect(base.Dialect):
-    """At each call of a method it does the next steps of its script: tells an event, sends a part, or calls a function.
+    """Does the next steps of its script at each call of a method: reports an event, sends a part, or calls a function.
 
     `log` is what happened, in order: "received" (bytes), "closed" (the end of the stream), "wanted" (to send a part), a
     Part that has left, an Event that the client has taken, "dry" (it has asked for one in vain).
@@ -96,7 +96,7 @@ class FakeStream:
     If it is eager, bytes come between the pieces of what is sent; if not, only when all of that has left.
     """
 
-    peer = "nobody port 0"
+    peer = "no server port 0"
 
     def __init__(self, receipts: int, room: int, is_eager: bool) -> None:
         self._receipts = receipts
