@@ -13,8 +13,8 @@ from headless.options import (
     PROGRAM,
     REHEARSAL,
     VERSION,
-    WAIT,
     Answer,
+    WaitOptions,
     check_no_hash,
     parse,
     parse_command,
@@ -113,13 +113,13 @@ def run_command(command: str, argv: Sequence[str]) -> int:
         print_answer(str(answer))
         return OK
     refuse_in_rehearsal(f"{PACKAGE} {command}")
-    if command == WAIT:
+    if isinstance(options, WaitOptions):
         from headless.client import call
 
         return call.run(options.replace(patience=_patience()), _dialect_name())
-    from headless.client import enquiry
+    from headless.client import query
 
-    enquiry.run(options, _dialect_name())
+    query.run(options, _dialect_name())
     return OK
 
 
@@ -243,6 +243,6 @@ def end_process(code: int) -> NoReturn:
     """
     if code >= 0:
         os._exit(code)
-    from headless.client.signals import end_process_by
+    from headless.client.waiting import end_process_by
 
     end_process_by(-code)

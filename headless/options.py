@@ -1,5 +1,5 @@
-"""argv -> checked, immutable Options. The names and texts are those of the page "Headless Client", oddities included.
-`wait`, `cancel` and `sessions` have some of them.
+"""argv -> checked, immutable options, one type for each command that talks to a server. The names and texts of
+planta_headless.py are those of the page "Headless Client", oddities included; the other commands have some of them.
 
 Nothing here opens a file or a connection, and lxml and bcrypt are not needed.
 """
@@ -22,6 +22,7 @@ from headless.dialects.vocabulary import (
     is_xml_text,
 )
 from headless.errors import ParameterError
+from headless.system import host_and_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -35,7 +36,6 @@ NO_TIMEOUT = -1
 REHEARSAL = "PLANTA_REHEARSAL"  # the variable under which the command speaks to the server of a rehearsal alone
 # Commands of `headless` that talk to a server, and what they are for.
 WAIT, CANCEL, SESSIONS, PASSWORD_FILE = "wait", "cancel", "sessions", "password-file"
-LOG_IN = "log-in"  # of `check`: nothing but that
 PURPOSES = {
     WAIT: "Waits for the end of a session's jobs, with the return codes of planta_headless.py",
     CANCEL: "Ends the jobs of a session, or does not let them start",
@@ -46,65 +46,87 @@ _ABOUT_A_SESSION = (WAIT, CANCEL)
 
 
 class Service(Value):
-    """Where the server is."""
+    """Says where the server is."""
 
     host: str
     port: int
     tls: bool
 
+    def __str__(self) -> str:
+        """As -s has it."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{'tls://' if self.tls else ''}{host}:{self.port}"
+
 
 class OsUserLogin(Value):
-    """As whoever runs this process; `user` is the PLANTA user, if that has to be said."""
+    """Logs in by the name of the user who runs this process; `user` is the PLANTA user, if that has to be said."""
 
     user: str | None
 
 
 class ChallengeLogin(Value):
-    """As a PLANTA user, by the hash in a password file."""
+    """Logs in as a PLANTA user, by the hash in a password file."""
 
     user: str
     secret_file: str
 
 
 class Options(Value):
-    """One call. `timeout` is in seconds: 0 starts the jobs and leaves, NO_TIMEOUT waits for ever. `verbosity` is how
-    often -v was given, at most 3.
-
-    `command` is "" for planta_headless.py, which has `jobs`; else one of PURPOSES, or LOG_IN. WAIT and CANCEL are about
-    `session`, and WAIT leaves out what has been if it is `from_now` on. PASSWORD_FILE takes the password `from_stdin`,
-    or asks.
-
-    `patience` is no option: so many seconds a server may take to be there and to accept, 0 if nobody has said so.
-    """
+    """Holds what all commands have. `timeout` is in seconds, NO_TIMEOUT for none. `verbosity` is how often -v was
+    given, at most 3."""
 
     service: Service
-    timeout: int
     login: OsUserLogin | ChallengeLogin
-    jobs: tuple[Job, ...]
+    timeout: int
     verbosity: int
-    command: str = ""
-    session: str = ""
-    from_now: bool = False
-    from_stdin: bool = False
+
+
+class JobOptions(Options):
+    """Holds the options of planta_headless.py. A `timeout` of 0 starts the jobs and leaves. `patience` is no option: so
+    many seconds a server may take to be there and to accept, 0 if PLANTA_PATIENCE says nothing."""
+
+    program = PROGRAM
+    jobs: tuple[Job, ...]
     patience: int = 0
 
-    @property
-    def program(self) -> str:
-        """How a message about the call begins."""
-        return f"{PACKAGE} {self.command}" if self.command else PROGRAM
+
+class WaitOptions(Options):
+    """Leaves out what the jobs have printed so far if it is `from_now` on. `patience` as above."""
+
+    program = f"{PACKAGE} {WAIT}"
+    session: str
+    from_now: bool = False
+    patience: int = 0
+
+
+class CancelOptions(Options):
+    program = f"{PACKAGE} {CANCEL}"
+    session: str
+
+
+class SessionsOptions(Options):
+    program = f"{PACKAGE} {SESSIONS}"
+
+
+class PasswordFileOptions(Options):
+    """Takes the password `from_stdin`, or asks for it."""
+
+    program = f"{PACKAGE} {PASSWORD_FILE}"
+    login: ChallengeLogin
+    from_stdin: bool = False
 
 
 class Answer(Exception):
-    """`--help` or `--version` was asked for; the text is the answer."""
+    """Answers `--help` or `--version`, by its text."""
 
 
-def parse(argv: Sequence[str]) -> Options:
-    """The options of a command line without the program's name. Raises ParameterError or Answer."""
+def parse(argv: Sequence[str]) -> JobOptions:
+    """Returns the options of planta_headless.py, without the program's name. Raises ParameterError or Answer."""
     values, rest = _parser().parse_args(list(argv))
     _check_values(values, rest)
     if rest:
         raise ParameterError(f"{rest[0][:80]!r} belongs to no option; a value with spaces needs quotes")
-    return Options(
+    return JobOptions(
         service=_service(values.service),
         timeout=_timeout(values.timeout),
         login=_login(values.auth_type, values.user, values.secret_file),
@@ -113,8 +135,10 @@ def parse(argv: Sequence[str]) -> Options:
     )
 
 
-def parse_command(command: str, argv: Sequence[str]) -> Options:
-    """The same for one of PURPOSES. `timeout` is never 0 then: there are no jobs to start."""
+def parse_command(
+    command: str, argv: Sequence[str]
+) -> WaitOptions | CancelOptions | SessionsOptions | PasswordFileOptions:
+    """Does the same for one of PURPOSES. `timeout` is never 0 then: there are no jobs to start."""
     values, rest = _parser_of_command(command).parse_args(list(argv))
     _check_values(values, rest)
     if len(rest) != (command in _ABOUT_A_SESSION):
@@ -122,17 +146,17 @@ def parse_command(command: str, argv: Sequence[str]) -> Options:
     session = _text("SESSION", rest[0]) if rest else ""
     if rest and not (session.strip() and len(session) <= MAX_NAME_LENGTH and is_xml_text(session)):
         raise ParameterError(f"{session[:80]!r} is not the name of a session")
-    return Options(
-        service=_service(values.service),
-        timeout=_timeout(values.timeout) or NO_TIMEOUT,
-        login=_login(CHALLENGE if command == PASSWORD_FILE else values.auth_type, values.user, values.secret_file),
-        jobs=(),
-        verbosity=min(values.verbosity, 3),
-        command=command,
-        session=session,
-        from_now=values.from_now,
-        from_stdin=values.from_stdin,
-    )
+    service, timeout = _service(values.service), _timeout(values.timeout) or NO_TIMEOUT
+    verbosity = min(values.verbosity, 3)
+    if command == PASSWORD_FILE:
+        challenge = _challenge_login(values.user, values.secret_file)
+        return PasswordFileOptions(service, challenge, timeout, verbosity, from_stdin=values.from_stdin)
+    login = _login(values.auth_type, values.user, values.secret_file)
+    if command == WAIT:
+        return WaitOptions(service, login, timeout, verbosity, session, from_now=values.from_now)
+    if command == CANCEL:
+        return CancelOptions(service, login, timeout, verbosity, session)
+    return SessionsOptions(service, login, timeout, verbosity)
 
 
 class _Parser(optparse.OptionParser):
@@ -191,7 +215,7 @@ def _parser_of_command(command: str) -> _Parser:
 
 
 def _add_general_options(parser: _Parser, quiet: str, timeout: str) -> None:
-    """All but those of the jobs. `quiet` and `timeout` are the help texts of these."""
+    """Adds all but those of the jobs. `quiet` and `timeout` are the help texts of these."""
     parser.set_defaults(verbosity=0)
     for flag, text in (
         ("--version", "Shows the version number and closes the program"),
@@ -289,38 +313,13 @@ def check_no_hash(name: str, value: str) -> None:
 def _service(value: str | None) -> Service:
     if value is None:
         raise ParameterError("-s HOST:PORT is missing")
-    match = re.fullmatch(r"(tls://)?(?:\[([^][]+)\]|([^][:/@\s]+)):([0-9]{1,5})", value)
-    if match is None or not 1 <= int(match[4]) <= 65535:
+    try:
+        host, port = host_and_port(value.removeprefix("tls://"))
+    except ValueError as error:
         shown = "with an @" if "@" in value else repr(value)  # there may be a password before it
-        raise ParameterError(
-            f"-s {shown} is not [tls://]HOST:PORT with a port from 1 to 65535, an IPv6 address in brackets"
-        )
-    host = _ipv6_address(match[2]) if match[2] else _host_name(match[3])
-    return Service(host, int(match[4]), tls=match[1] is not None)
-
-
-def _ipv6_address(text: str) -> str:
-    import socket  # only when there is one: --help should not pay for it
-
-    address, percent, zone = text.partition("%")
-    try:
-        socket.inet_pton(socket.AF_INET6, address)
-    except (OSError, ValueError):  # ValueError: not ASCII, or a NUL
-        raise ParameterError(f"-s: {text!r} in brackets is not an IPv6 address") from None
-    if percent and not re.fullmatch(r"[0-9A-Za-z_.-]+", zone):
-        raise ParameterError(f"-s: {text!r} in brackets names no network interface after the %")
-    return text
-
-
-def _host_name(text: str) -> str:
-    try:
-        name = text if text.isascii() else text.encode("idna").decode("ascii")
-    except UnicodeError:
-        name = ""
-    # RFC 1035, section 2.3.4: labels of 1 to 63 octets; names of 255, with the root's dot written or not.
-    if len(name) > 254 or not name.isprintable() or not re.fullmatch(r"[^.]{1,63}(\.[^.]{1,63})*\.?", name):
-        raise ParameterError(f"-s: {text!r} is not a host name")
-    return name
+        reason = str(error).replace("HOST:PORT", "[tls://]HOST:PORT")
+        raise ParameterError(f"-s {shown} {reason}") from None
+    return Service(host, port, tls=value.startswith("tls://"))
 
 
 def _timeout(value: str | None) -> int:
@@ -334,7 +333,7 @@ def _timeout(value: str | None) -> int:
 
 
 def patience(value: str) -> int:
-    """What PLANTA_PATIENCE says, in seconds; 0 for an empty value. Raises ParameterError."""
+    """Returns what PLANTA_PATIENCE says, in seconds; 0 for an empty value. Raises ParameterError."""
     check_no_hash("PLANTA_PATIENCE", value)
     if value and not re.fullmatch("0*[1-9][0-9]{0,8}", value):
         raise ParameterError(f"PLANTA_PATIENCE {value[:80]!r} is not a whole number of seconds from 1 to 999999999")
@@ -353,6 +352,10 @@ def _login(auth_type: str | None, user: str | None, secret_file: str | None) -> 
         raise ParameterError(f'-a {auth_type!r} is neither "{OSUSER}" nor "{CHALLENGE}"')
     if auth_type == OSUSER:
         return OsUserLogin(None if user is None else _text("-u", user))
+    return _challenge_login(user, secret_file)
+
+
+def _challenge_login(user: str | None, secret_file: str | None) -> ChallengeLogin:
     if user is None or secret_file is None:
         raise ParameterError("the challenge login needs both -u USER_NAME and -p SECRET_FILE")
     return ChallengeLogin(_text("-u", user), secret_file)
@@ -365,7 +368,7 @@ def _jobs(given: list[tuple[str, str]]) -> tuple[Job, ...]:
 
 
 def _text(option: str, value: str) -> str:
-    """The value as text. In an ASCII locale Python hides bytes of UTF-8 in surrogates."""
+    """Returns the value as text. In an ASCII locale Python hides bytes of UTF-8 in surrogates."""
     if value.isascii() or not re.search("[\udc80-\udcff]", value):
         return value
     try:

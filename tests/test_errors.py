@@ -9,8 +9,6 @@ from typing import Any
 
 import pytest
 
-from headless.client.password_creation import Taken
-from headless.client.password_file import Missing, NotPrivate
 from headless.errors import (
     Busy,
     CommandFailed,
@@ -33,6 +31,7 @@ from headless.errors import (
     fault_of_file,
 )
 from headless.libraries import how_to_install
+from headless.password_file import Missing, NotPrivate, PasswordFileError, Taken
 from headless.server.home_trust import OfAnother
 from headless.server.store import AccountChanged, StoreUnavailable
 from headless.system import is_final
@@ -56,6 +55,7 @@ CODES = [
     (LocalProtocolError("why"), 1, OUR_FAULT),
     (ParameterError("why"), 2, "why"),
     (Missing("why"), 2, "why"),
+    (PasswordFileError("why", "how"), 2, "why: how"),
     (NotPrivate("why", ("chmod", "go=", "f")), 2, "why: other users who need it make one first; then: chmod go= f"),
     (Taken("f"), 2, "the password file 'f' was made by somebody else meanwhile, and left as it is"),
     (UnsupportedCall("why"), 2, "why"),

@@ -10,7 +10,7 @@ import pytest
 
 from headless.dialects.vocabulary import Job
 from headless.errors import ParameterError
-from headless.options import ChallengeLogin, Options, OsUserLogin, Service, parse
+from headless.options import ChallengeLogin, JobOptions, OsUserLogin, Service, parse
 from support.credentials import HASH
 from support.dialogues import serving
 
@@ -268,7 +268,7 @@ def test_the_login_is_challenge_if_there_is_a_password_file(argv, login):
 
 def test_options_are_values_that_never_change():
     options = parse([*LINE, "-t", "5", "-v"])
-    assert options == Options(Service("127.0.0.1", 1, False), 5, OsUserLogin(None), (Job("py_code", "pass"),), 1)
+    assert options == JobOptions(Service("127.0.0.1", 1, False), OsUserLogin(None), 5, 1, (Job("py_code", "pass"),))
     assert options != options.replace(timeout=6)
     with pytest.raises(AttributeError):
         options.timeout = 6  # type: ignore[misc]

@@ -321,14 +321,13 @@ def imported_by(*calls):
 NEVER_NEEDED = {
     "asyncio", "dataclasses", "getpass", "importlib.metadata", "logging", "signal", "ssl", "subprocess", "threading",
     "typing_extensions", "urllib", "bcrypt",
-    "headless.client.alarm", "headless.client.loading", "headless.client.password_creation",
-    "headless.client.password_prompt", "headless.client.receipt", "headless.client.reconnection",
-    "headless.client.take_up", "headless.client.enquiry",
+    "headless.client.loading", "headless.client.password_prompt",
+    "headless.client.query", "headless.client.receipt",
     "headless.dialects.example", "headless.dialects.own.server_connection", "headless.libraries", "ctypes",
     "headless.rehearsal", "headless.server",
 }  # fmt: skip
 ONLY_FOR_A_CHALLENGE = {
-    "hashlib", "hmac", "headless.client.password_file", "headless.dialects.bcrypt_hash", "headless.dialects.own.scram",
+    "hashlib", "hmac", "headless.password_file", "headless.dialects.bcrypt_hash", "headless.dialects.own.scram",
 }  # fmt: skip
 
 

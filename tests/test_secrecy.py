@@ -14,7 +14,6 @@ from contextlib import suppress
 import pytest
 
 from headless import cli
-from headless.client.password_file import KnownSecret
 from headless.dialects import bcrypt_hash
 from headless.dialects.own import scram
 from headless.dialects.own.codec import decode
@@ -23,6 +22,7 @@ from headless.dialects.own.frames import FrameReader
 from headless.dialects.own.messages import Challenge, Login, Response, Welcome
 from headless.dialects.own.server_connection import ServerConnection
 from headless.errors import ParameterError, RemoteProtocolError
+from headless.password_file import KnownSecret
 from headless.server import accounts
 from support.command_here import headless
 from support.conversations import KEYS

@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("pwd", reason="Windows has another name service")
 
 from headless import system
-from headless.client import osuser
+from headless.client import preparation
 from headless.errors import CONNECTION_ERROR, PARAMETER_ERROR, ParameterError, SessionError, explain
 from headless.server import peer
 from headless.system import is_final
@@ -23,7 +23,7 @@ NOBODY = 0x7FFF1234  # the number of no user
 WITHOUT_DESCRIPTORS = """
 import os, resource, sys
 from headless import system
-from headless.client import osuser
+from headless.client import preparation
 from headless.server import peer
 {first}
 resource.setrlimit(resource.RLIMIT_NOFILE, (32, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
@@ -50,7 +50,7 @@ def test_who_is_there_is_found_by_name_and_by_number():
     user = system.user_by_number(os.geteuid())
     assert user is not None
     assert system.user_by_name(user.pw_name) == user
-    assert system.shown_user(os.geteuid()) == user.pw_name == osuser.effective_user()
+    assert system.shown_user(os.geteuid()) == user.pw_name == preparation.effective_user()
 
 
 @pytest.mark.parametrize("name", ["nobody-has-this-name", "", "a\0b", "\ud800", "ä"])
@@ -73,7 +73,7 @@ def test_a_process_that_has_no_descriptor_left_concludes_nothing(first):
         "system.user_by_number(0)": "BlockingIOError",
         "system.user_by_name('nobody-has-this-name')": "BlockingIOError",
         "peer.is_user(0, 'root')": "Busy",
-        "osuser.effective_user()": "SessionError",
+        "preparation.effective_user()": "SessionError",
         "system.shown_user(0)": "'user number 0'",
     }
     said = said_by(WITHOUT_DESCRIPTORS.format(first=first, expressions=list(errors)))
@@ -117,12 +117,12 @@ def test_a_call_without_a_user_is_to_be_corrected_only_if_that_is_known(monkeypa
     monkeypatch.setattr(os, "geteuid", lambda: NOBODY)
     monkeypatch.setattr(system, "_ask", lambda _: (answer, False))
     with pytest.raises(error) as caught:
-        osuser.effective_user()
+        preparation.effective_user()
     assert explain(caught.value)[0] == code
 
 
 @pytest.mark.slow
 def test_a_call_asks_no_more_than_it_did_where_the_user_is_there():
-    said = said_by("from headless.client.osuser import effective_user as f; import sys; f(); print(*sys.modules)")
+    said = said_by("from headless.client.preparation import effective_user as f; import sys; f(); print(*sys.modules)")
     assert "pwd" in said.split()
     assert "ctypes" not in said.split()

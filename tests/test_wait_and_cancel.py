@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from headless.client.take_up import wait_command
+from headless.client.call import wait_command
 from headless.dialects.base import Accepted, Attached
 from headless.options import parse, parse_command
 from headless.server.accounts import Account

@@ -13,15 +13,15 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from headless import password_file
 from headless.admin import users
 from headless.admin.command_line import CHANGE_USER, base_name, is_starter
 from headless.admin.entry import Call, Fate, Language, Place, Scheduler, Word
 from headless.admin.finding import ERROR, WARNING, Edit, Finding
 from headless.admin.places import is_file, is_folder, is_program, not_looked_at, passes, reason_of, status_of
 from headless.admin.schedule import Timetable
-from headless.client import password_file
 from headless.errors import HeadlessError, ParameterError
-from headless.options import NO_TIMEOUT, PROGRAM, Answer, ChallengeLogin, Options, parse, patience
+from headless.options import NO_TIMEOUT, PROGRAM, Answer, ChallengeLogin, JobOptions, parse, patience
 
 _ENDS_WITH_2 = "it ends with 2, and no job runs"
 _NOT_FOUND = {
@@ -41,7 +41,7 @@ class Checked:
     """A call, its options if they can be known, and what is wrong with it."""
 
     call: Call
-    options: Options | None
+    options: JobOptions | None
     findings: tuple[Finding, ...]
 
 
@@ -60,7 +60,7 @@ def check(call: Call) -> Checked:
     return Checked(call, options, tuple(findings))
 
 
-def _of_files(call: Call, options: Options | None) -> Iterator[Finding]:
+def _of_files(call: Call, options: JobOptions | None) -> Iterator[Finding]:
     """As the user of the call finds them. Raises OSError for what passes."""
     looks = looks_at_files(call)
     if looks:
@@ -101,7 +101,7 @@ def same_jobs(checked: Iterable[Checked]) -> Iterator[Finding]:
         timetable.add(schedule, call.entry.place, call)
 
 
-def _options(call: Call) -> tuple[Options | None, list[Finding]]:
+def _options(call: Call) -> tuple[JobOptions | None, list[Finding]]:
     """None if they cannot be known: that is no finding if only the shell knows a value."""
     try:
         return parse([word.text for word in call.options]), []
@@ -308,7 +308,7 @@ def _of_variables(call: Call) -> Iterator[Finding]:
         yield Finding(call.place, ERROR, "variable", text, consequence, advice=_make_folder(call))
 
 
-def _of_fate(call: Call, options: Options | None) -> Iterator[Finding]:
+def _of_fate(call: Call, options: JobOptions | None) -> Iterator[Finding]:
     if call.fate is Fate.LOST:
         text = f"the return code is lost: {call.lost_to}"
         consequence = "a job that failed looks like one that ended well"
@@ -342,7 +342,7 @@ def _is_redirected(call: Call) -> bool:
     return any(each.descriptor == 1 or each.operator.startswith("&>") for each in call.redirections)
 
 
-def _of_time(call: Call, options: Options) -> Iterator[Finding]:
+def _of_time(call: Call, options: JobOptions) -> Iterator[Finding]:
     yield from _of_timeout_program(call)
     schedule = call.entry.schedule
     if schedule is not None and schedule.expressions and not schedule.starts(datetime.now(), 1):
@@ -390,7 +390,7 @@ def _of_lock(call: Call, interval: float) -> Iterator[Finding]:
     yield Finding(call.place, WARNING, "not-locked", text, consequence, advice="put flock -n FILE in front of it")
 
 
-def _of_password_file(call: Call, options: Options) -> Iterator[Finding]:
+def _of_password_file(call: Call, options: JobOptions) -> Iterator[Finding]:
     """As the user of the entry finds it from its folder. Raises OSError for what passes."""
     login = options.login
     uncertain = [word.text for word in call.options if not word.is_certain]
@@ -432,7 +432,7 @@ def _sees_what_the_user_sees(call: Call) -> bool:
     return os.getuid() == 0 or users.is_caller(user)
 
 
-def _of_unusable(error: HeadlessError, path: str, call: Call, options: Options) -> tuple[str, str]:
+def _of_unusable(error: HeadlessError, path: str, call: Call, options: JobOptions) -> tuple[str, str]:
     """What is wrong with a password file, and what can be done that spoils no other line which needs it."""
     user, login = call.entry.user, options.login
     if isinstance(error, password_file.NotPrivate) and error.command:

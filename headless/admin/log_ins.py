@@ -18,9 +18,9 @@ from headless.admin.call_checks import Checked
 from headless.admin.entry import Call
 from headless.admin.finding import ERROR, WARNING, Finding
 from headless.admin.places import File, Kind, is_inherited
-from headless.client import enquiry
+from headless.client import query
 from headless.errors import PARAMETER_ERROR, explain
-from headless.options import LOG_IN, ChallengeLogin, Options
+from headless.options import ChallengeLogin, JobOptions, Options
 
 _DIALECT = "PLANTA_PROTOCOL"
 
@@ -55,14 +55,14 @@ def log_ins(checked: Iterable[Checked], files: Mapping[str, File]) -> Iterator[F
         yield Finding(calls[0].place, WARNING, "not-tried", text, consequence, advice=reason.advice)
 
 
-def _log_in(call: Call, options: Options) -> Iterator[Finding]:
+def _log_in(call: Call, options: JobOptions) -> Iterator[Finding]:
     login = options.login
     if isinstance(login, ChallengeLogin):
         login = ChallengeLogin(login.user, os.path.join(call.folder or "", login.secret_file))
         if not os.path.exists(login.secret_file):  # since a moment ago: nobody shall be asked for a password
             return
     try:
-        enquiry.run(options.replace(command=LOG_IN, jobs=(), verbosity=0, login=login), os.environ.get(_DIALECT, ""))
+        query.log_in(Options(options.service, login, options.timeout, 0), os.environ.get(_DIALECT, ""))
     except Exception as error:
         code, text = explain(error)
         if code < 0:  # a signal
@@ -71,7 +71,7 @@ def _log_in(call: Call, options: Options) -> Iterator[Finding]:
         yield Finding(call.place, severity, "login", text, f"it ends with {code}, and no job runs")
 
 
-def _why_not(call: Call, options: Options, files: Mapping[str, File]) -> _NotTried | None:
+def _why_not(call: Call, options: JobOptions, files: Mapping[str, File]) -> _NotTried | None:
     """None if it is tried."""
     file = files[call.entry.place.path]
     origin = files[file.origin or file.path]
@@ -90,7 +90,7 @@ def _why_not(call: Call, options: Options, files: Mapping[str, File]) -> _NotTri
     return None
 
 
-def _why_unknown(call: Call, options: Options) -> str:
+def _why_unknown(call: Call, options: JobOptions) -> str:
     """Why it cannot be known who logs in where, or ""."""
     if not call_checks.looks_at_files(call):
         return "it runs on another machine, or in a container"
@@ -99,7 +99,7 @@ def _why_unknown(call: Call, options: Options) -> str:
     return "" if _is_known(call, options) else "only the shell knows how it logs in"
 
 
-def _is_known(call: Call, options: Options) -> bool:
+def _is_known(call: Call, options: JobOptions) -> bool:
     """Whether server, user and password file are certain: what only the shell knows stands in the words as it is in the
     file."""
     login = options.login

@@ -3,90 +3,86 @@
 from __future__ import annotations
 
 import os
+import sys
 
-from headless.client.console import Console
-from headless.client.preparation import Preparation
+from headless.client.output import Console
+from headless.client.preparation import dialect_maker, find_secret
 from headless.client.waiting import Waiter
 from headless.dialects.vocabulary import KEY_BYTES
 from headless.errors import OK, PARAMETER_ERROR, Interrupted, Submission, explain
-from headless.options import WAIT
+from headless.options import WAIT, ChallengeLogin, WaitOptions
 from headless.terminal import print_error
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Protocol
+    from collections.abc import Callable
 
+    from headless.client.receipt import Receipt
     from headless.client.session import Session
     from headless.dialects.base import Event
-    from headless.options import Options
-
-    class Receipt(Protocol):
-        """Is told what a call is about, what it meets, and how it ends."""
-
-        def begin(self, options: Options, key: str) -> None:
-            """The call begins; `key` names its batch."""
-
-        def observe(self, event: Event) -> None:
-            """The server has said this."""
-
-        def end(self, code: int, message: str, waiter: Waiter, session: Session | None = None) -> int:
-            """The call ends with this code. Returns it, or that of a signal that has come before it is noted."""
-
+    from headless.options import JobOptions, Options
 
 _LAST_LINE_SECONDS = 0.2  # that the last line of -v may wait for a reader
 
 
-def run(options: Options, dialect_name: str = "", receipt: Receipt | None = None) -> int:
-    """The return code: 0 to 3, or the negative number of the signal that the process has to end by. `dialect_name` is
-    the value of PLANTA_PROTOCOL, "" for our own dialect. What happens is noted in the `receipt`."""
+def run(options: JobOptions | WaitOptions, dialect_name: str = "", receipt: Receipt | None = None) -> int:
+    """Returns 0 to 3, or the negative number of the signal that the process has to end by. `dialect_name` is the value
+    of PLANTA_PROTOCOL, "" for our own dialect. What happens is noted in the `receipt`."""
     call = _Call(options, dialect_name, waiter := Waiter(), receipt)
     try:
         with waiter:
-            return call.return_code()
+            return call.run()
     except Exception as error:  # the machine has no descriptors left for the Waiter, say
         return call.failed(error)
 
 
-def run_within(waiter: Waiter, options: Options, receipt: Receipt | None = None) -> int:
-    """The same inside a Waiter that the caller has entered and whose deadline is free: two of them, one inside the
-    other, would leave a signal between them unnoticed. The server goes with the call: nobody can take it up again."""
+def run_within(
+    waiter: Waiter, options: JobOptions | WaitOptions, observe: Callable[[Event], None] | None = None
+) -> int:
+    """Does the same inside a Waiter that the caller has entered and whose deadline is free: two of them, one inside the
+    other, would leave a signal between them unnoticed. `observe` gets each event. The server goes with the call, so it
+    cannot be resumed."""
+    call = _Call(options, "", waiter)
+    call.observe, call.can_be_resumed = observe, False
     try:
-        return _Call(options, "", waiter, receipt, can_be_taken_up=False).return_code()
+        return call.run()
     finally:
         waiter.set_deadline(None)
 
 
 class _Call:
     def __init__(
-        self, options: Options, dialect_name: str, waiter: Waiter, receipt: Receipt | None, can_be_taken_up: bool = True
+        self, options: JobOptions | WaitOptions, dialect_name: str, waiter: Waiter, receipt: Receipt | None = None
     ) -> None:
         self._options = options
+        self._dialect_name = dialect_name
         self._waiter = waiter
         self._receipt = receipt
-        self._can_be_taken_up = can_be_taken_up
+        self.observe: Callable[[Event], None] | None = None if receipt is None else receipt.observe
+        self.can_be_resumed = True
         self._console = Console(options.verbosity, waiter)
-        key = os.urandom(KEY_BYTES).hex()
-        self._preparation = Preparation(options, dialect_name, key, self._console, waiter)
+        self._key = os.urandom(KEY_BYTES).hex()
         self._session: Session | None = None
         if receipt is not None:
-            receipt.begin(options, key)
+            receipt.begin(options, self._key)
 
-    def return_code(self) -> int:
+    def run(self) -> int:
+        """Returns the code that the process ends with."""
+        options, console, waiter = self._options, self._console, self._waiter
         try:
-            make_dialect = self._preparation.dialect_maker()
-            secret = self._preparation.find_secret()
+            make_dialect = dialect_maker(options, self._dialect_name, self._key, console, waiter)
+            secret = find_secret(options, console, waiter)
             from headless.client.session import Session
 
-            self._session = Session(self._options, secret, make_dialect, self._console, self._waiter)
-            if self._receipt is not None:
-                self._session.observe = self._receipt.observe
+            self._session = Session(options, secret, make_dialect, console, waiter)
+            self._session.observe = self.observe
             self._session.run()
         except Exception as error:
             return self.failed(error)
         return self._note(OK, "")
 
     def failed(self, error: Exception) -> int:
-        """Says what happened, as far as anybody reads it, and returns the code for it."""
+        """Says what happened, as far as it is read, and returns the code for it."""
         code, text = explain(error)
         self._waiter.set_deadline(_LAST_LINE_SECONDS)
         try:
@@ -97,30 +93,43 @@ class _Call:
 
     def _say(self, code: int, text: str) -> None:
         """Raises Interrupted."""
+        session, advice = self._session, ""
+        if session is not None:
+            submission = session.verdict.submission
+            if self._options.verbosity and self.can_be_resumed and session.can_be_resumed:
+                advice = f"; to go on: {wait_command(self._options, session.id)}"
+        else:
+            submission = Submission.UNKNOWN if isinstance(self._options, WaitOptions) else Submission.NOT_SUBMITTED
         try:
-            self._console.info(f"{text}{self._way_on()}; jobs: {self._submission().value}")
+            self._console.info(f"{text}{advice}; jobs: {submission.value}")
         except Interrupted:
             raise
         except Exception:  # the machine has no memory left for the wait, say
             pass
         if code == PARAMETER_ERROR:
-            with self._waiter.interruptible():  # stderr may be a pipe that nobody reads
+            with self._waiter.interruptible():  # stderr may be a pipe that is not read
                 print_error(self._options.program, text)
 
     def _note(self, code: int, text: str) -> int:
-        """The code that the process ends with. Nothing may come after this: the receipt says it."""
+        """Returns the code that the process ends with. Nothing may come after this: the receipt says it."""
         return code if self._receipt is None else self._receipt.end(code, text, self._waiter, self._session)
 
-    def _submission(self) -> Submission:
-        if self._session is not None:
-            return self._session.verdict.submission
-        return Submission.UNKNOWN if self._options.command == WAIT else Submission.NOT_SUBMITTED
 
-    def _way_on(self) -> str:
-        """How somebody can take up the session that this call leaves, if there is one."""
-        session = self._session
-        if session is None or not (self._can_be_taken_up and session.can_be_taken_up and self._options.verbosity):
-            return ""
-        from headless.client.take_up import wait_command
+def wait_command(options: Options, session_id: str) -> str:
+    """Returns the command line that resumes the session of a call which has ended before its jobs: as it is typed at a
+    shell, in whatever folder, with the server and the login of the call."""
+    login = options.login
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    words = [sys.executable or "python3", package, WAIT, session_id, "-s", str(options.service)]
+    if login.user is not None:
+        words += ["-u", login.user]
+    if isinstance(login, ChallengeLogin):
+        words += ["-p", os.path.abspath(login.secret_file)]
+    words.append("-v")
+    if os.name == "nt":
+        from subprocess import list2cmdline
 
-        return f"; to go on: {wait_command(self._options, session.name)}"
+        return list2cmdline(words)
+    from shlex import join
+
+    return join(words)

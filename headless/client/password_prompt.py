@@ -1,8 +1,6 @@
-"""A password from which a file is to be made: of somebody at the terminal or, where the caller has said so, of standard
-input. The first call of the command with a file that does not exist asks at the terminal alone: what comes out of a
-pipe is not taken for a password there.
-
-The file is made in password_creation.py, when the server has let us in.
+"""Asks for the password from which a password file is to be made: at the terminal or, where the caller has said so, on
+standard input. The first call of the command with a file that does not exist asks at the terminal alone: what comes out
+of a pipe is not taken for a password there.
 """
 
 from __future__ import annotations
@@ -13,10 +11,10 @@ import signal
 import sys
 from contextlib import contextmanager, suppress
 
-from headless.client.password_creation import NewFile, Taken
 from headless.client.waiting import READ, WRITE, DeadlinePassed
 from headless.dialects import bcrypt_hash
 from headless.errors import Interrupted, ParameterError, RemoteProtocolError, fault_of_file
+from headless.password_file import NewFile, Taken
 from headless.system import is_final
 from headless.terminal import escape_control_chars, is_at_terminal
 
@@ -26,13 +24,14 @@ if TYPE_CHECKING:
     from typing import Any
 
     from headless.client.waiting import Waiter
+
 _MAX_STDIN = 4096  # bytes
 _UNREADABLE = (errno.EBADF, errno.EISDIR, None)  # what standard input is then: closed, for output, a folder
 _SECONDS_TO_ANSWER = 300.0
 
 
 class NewSecret:
-    """A password from which a file is to be made, as soon as the server has let us in with it."""
+    """Holds a password from which a file is to be made, as soon as the server has let us in with it."""
 
     def __init__(self, password: bytes, file: NewFile, waiter: Waiter) -> None:
         self._password = password
@@ -41,8 +40,8 @@ class NewSecret:
         self._hash = b""
 
     def hash_for(self, salt: str | None) -> bytes:
-        """The hash of the password with this salt. Takes up to seconds, which count against the deadline. Raises
-        ParameterError without a salt, RemoteProtocolError for one that a proof must not be made for."""
+        """Returns the hash of the password with this salt. Takes up to seconds, which count against the deadline.
+        Raises ParameterError without a salt, RemoteProtocolError for one that a proof must not be made for."""
         if salt is None:
             raise ParameterError("this dialect gives no salt, so no password file can be made: copy one that there is")
         try:
@@ -53,25 +52,25 @@ class NewSecret:
         return self._hash
 
     def save(self) -> str:
-        """Makes the file, and says so; or that somebody else has. Raises ParameterError, SessionError."""
+        """Makes the file, or leaves that of another process as it is, and says so. Raises ParameterError,
+        SessionError."""
         try:
             return self.make()
         except Taken as error:
             return str(error)
 
     def make(self) -> str:
-        """Makes the file, and says so. Raises ParameterError, SessionError."""
+        """Makes the file, and says so. Raises Taken, ParameterError, SessionError."""
         return self._file.write(self._hash + b"\n")
 
 
 def ask(path: str, user: str, waiter: Waiter) -> NewSecret:
-    """The secret that somebody at the terminal gives, for a password file that does not exist. Raises ParameterError if
-    there is nobody, no place for the file or no allowed password, ImportError without bcrypt, Interrupted."""
+    """Returns the secret that is typed at the terminal, for a password file that does not exist. Raises ParameterError
+    if there is none, no allowed password, or no folder for the file, ImportError without bcrypt, Interrupted."""
     file = _new_file(path)
     try:
-        return NewSecret(
-            bcrypt_hash.password_bytes(_ask(f"Password for {escape_control_chars(user)}: ", waiter)), file, waiter
-        )
+        password = _ask(f"Password for {escape_control_chars(user)}: ", waiter)
+        return NewSecret(bcrypt_hash.password_bytes(password), file, waiter)
     except UnicodeError:  # whose text would show a byte of the password
         raise ParameterError(
             f"the password is not text in the terminal's encoding; the password file {path!r} was not made"
@@ -81,7 +80,7 @@ def ask(path: str, user: str, waiter: Waiter) -> NewSecret:
 
 
 def take_from_stdin(path: str, waiter: Waiter) -> NewSecret:
-    """The secret that is the one line of standard input. Raises the same as `ask`."""
+    """Returns the secret that is the one line of standard input. Raises the same as `ask`."""
     file = _new_file(path)
     if is_at_terminal():
         raise ParameterError("standard input is a terminal: without --password-stdin the password is asked for there")
@@ -99,7 +98,7 @@ def _new_file(path: str) -> NewFile:
 
 
 def _read_stdin(waiter: Waiter) -> bytes:
-    """All of it, or more than a line may have. Raises ValueError, SessionError, Interrupted."""
+    """Returns all of it, or more than a line may have. Raises ValueError, SessionError, Interrupted."""
     try:
         with waiter.at_most(_SECONDS_TO_ANSWER):
             return waiter.run_in_thread(lambda: sys.stdin.buffer.read(_MAX_STDIN))
@@ -157,7 +156,7 @@ def _getpass(prompt: str) -> str:
 
 
 def _read_hidden(prompt: str, waiter: Waiter) -> str:
-    """A line that is typed at the terminal, without an echo. Raises EOFError, UnicodeError, DeadlinePassed,
+    """Returns a line that is typed at the terminal, without an echo. Raises EOFError, UnicodeError, DeadlinePassed,
     Interrupted."""
     import locale
     import termios
@@ -175,7 +174,7 @@ def _read_hidden(prompt: str, waiter: Waiter) -> str:
 
 @contextmanager
 def _terminal() -> Iterator[int]:
-    """A descriptor of the one that controls the process or, without that, of standard input. Raises OSError."""
+    """Yields a descriptor of the one that controls the process or, without that, of standard input. Raises OSError."""
     try:
         # O_NONBLOCK: what another process has read in the meantime is not waited for.
         terminal = os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
@@ -189,8 +188,8 @@ def _terminal() -> Iterator[int]:
 
 
 class _HiddenLine:
-    """The terminal without an echo (termios(3)), inside of a `with`. Nothing blocks but the waiter, so that signals and
-    its deadline end it; and whoever gets the terminal next finds it as it was, also while this process is stopped.
+    """Holds the terminal without an echo (termios(3)), inside of a `with`. Nothing blocks but the waiter, so that
+    signals and its deadline end it. The next program finds the terminal as it was, also while this process is stopped.
 
     Raises OSError, termios.error.
     """
@@ -229,7 +228,7 @@ class _HiddenLine:
                 os.write(self._terminal, b"\n")
 
     def read(self) -> bytes:
-        """What is typed, without the end of the line. Raises EOFError, DeadlinePassed, Interrupted."""
+        """Returns what is typed, without the end of the line. Raises EOFError, DeadlinePassed, Interrupted."""
         line = b""
         while not line.endswith(b"\n") and len(line) <= _MAX_STDIN:
             self._waiter.wait(self._terminal, READ)
@@ -264,18 +263,18 @@ class _HiddenLine:
                 return
 
     def _is_in_foreground(self) -> bool:
-        """Whether no other process has got the terminal. Where it does not control us, nobody gives it to others."""
+        """Returns whether no other process has got the terminal. Where it does not control us, it is given to none."""
         try:
             return os.tcgetpgrp(self._terminal) == os.getpgrp()
         except OSError:
             return True
 
     def _stop(self, signum: int, _frame: object) -> None:
-        """Ctrl-Z."""
+        """Handles Ctrl-Z."""
         if self._is_in_foreground():
             self._set(self._before)
         signal.signal(signum, signal.SIG_DFL)
-        os.kill(os.getpid(), signum)  # here the process stops, unless nobody could let it go on
+        os.kill(os.getpid(), signum)  # here the process stops, unless no process could let it go on
         signal.signal(signum, self._stop)
         self._waiter.check()
         self._hide()

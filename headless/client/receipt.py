@@ -1,8 +1,4 @@
-"""PLANTA_RECEIPT: a line of JSON for each call, appended to a file.
-
-Here is what the line says, and how it gets into the file. Nothing that fails here changes a return code. headless/
-README.md describes the fields.
-"""
+"""PLANTA_RECEIPT: a line of JSON for each call, appended to a file. Nothing that fails here changes a return code."""
 
 from __future__ import annotations
 
@@ -10,17 +6,16 @@ import hashlib
 import json
 import os
 import socket
-import stat
-import sys
 import time
 from contextlib import suppress
 
-from headless.client.osuser import effective_user
+from headless.client.preparation import effective_user
 from headless.client.waiting import DeadlinePassed, Waiter
 from headless.dialects.base import Accepted, Attached, Ended, JobFinished
 from headless.dialects.vocabulary import PY_CODE
 from headless.errors import HeadlessError, Interrupted, Submission
-from headless.options import PROGRAM
+from headless.options import PROGRAM, JobOptions
+from headless.system import open_regular, try_lock
 from headless.terminal import print_warning
 
 TYPE_CHECKING = False
@@ -28,17 +23,16 @@ if TYPE_CHECKING:
     from headless.client.session import Session
     from headless.dialects.base import Event
     from headless.dialects.vocabulary import Job
-    from headless.options import Options
+    from headless.options import WaitOptions
 
 VARIABLE = "PLANTA_RECEIPT"
 # For a disk that does not answer, and others that have locked the file; of a call that a signal ends.
 _SECONDS, _SECONDS_AFTER_SIGNAL = 5.0, 0.3
 _SECONDS_BETWEEN_TRIES = 0.02
-_LOCKED_BYTE = 2**31 - 2  # of a file of Windows
 
 
 class Receipt:
-    """The line of one call, for this file."""
+    """Collects the line of one call, for this file."""
 
     def __init__(self, path: str) -> None:
         self._path = path
@@ -63,20 +57,18 @@ class Receipt:
         self._jobs: list[dict[str, object]] = []
         self._attached = 0
 
-    def begin(self, options: Options, key: str) -> None:
-        """What the caller wants."""
-        service = options.service
-        host = f"[{service.host}]" if ":" in service.host else service.host
-        self._jobs = [_described(job) for job in options.jobs]
+    def begin(self, options: JobOptions | WaitOptions, key: str) -> None:
+        """Notes what the caller wants. `key` names the session."""
+        self._jobs = [_described(job) for job in options.jobs] if isinstance(options, JobOptions) else []
         self._fields.update(
             user=options.login.user or _user_of_process(),
-            server=f"{'tls://' if service.tls else ''}{host}:{service.port}",
+            server=str(options.service),
             key=key,
             jobs=self._jobs,
         )
 
     def observe(self, event: Event) -> None:
-        """What the server says."""
+        """Notes what the server has said."""
         if isinstance(event, Accepted):
             self._fields["accepted"] = _now()
         elif isinstance(event, JobFinished):
@@ -87,7 +79,7 @@ class Receipt:
             self._attached += 1
 
     def end_without_call(self, code: int, message: str) -> int:
-        """The same as `end` where there was no call."""
+        """Does the same as `end` where there was no call."""
         try:
             with Waiter() as waiter:
                 return self.end(code, message, waiter)
@@ -102,7 +94,7 @@ class Receipt:
         if session is not None:
             submission = session.verdict.submission
             is_known = submission is not Submission.NOT_SUBMITTED  # else no server has a session of that name
-            self._fields.update(session=(session.name or None) if is_known else None, submission=submission.value)
+            self._fields.update(session=(session.id or None) if is_known else None, submission=submission.value)
         self._fields.update(
             returned=_now(),
             attached=self._attached,
@@ -122,7 +114,7 @@ class Receipt:
         else:
             return code
         try:
-            with waiter.interruptible():  # stderr may be a pipe that nobody reads
+            with waiter.interruptible():  # stderr may be a pipe that is not read
                 self._warn(problem)
         except Interrupted as error:
             return code if code < 0 or waiter.is_settled else -error.signum
@@ -134,7 +126,7 @@ class Receipt:
         seconds = _SECONDS if code >= 0 else _SECONDS_AFTER_SIGNAL
         waiter.set_deadline(seconds)
         descriptor = waiter.run_in_thread(_open, self._path)
-        while not waiter.run_in_thread(_lock, descriptor):
+        while not waiter.run_in_thread(try_lock, descriptor):
             waiter.sleep(_SECONDS_BETWEEN_TRIES)
         # A thread that is left alone from here on may still write: write(2) cannot be taken back. So the process ends
         # as the line says even if it has not seen the line written.
@@ -147,7 +139,7 @@ class Receipt:
 
 
 def _now() -> str:
-    """ISO 8601, in UTC, to the millisecond."""
+    """Returns the time as ISO 8601 has it, in UTC, to the millisecond."""
     now = time.time()
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(now))}.{int(now * 1000) % 1000:03d}Z"
 
@@ -160,7 +152,7 @@ def _user_of_process() -> str | None:
 
 
 def _described(job: Job) -> dict[str, object]:
-    """Code may hold what is nobody's business."""
+    """Returns the job as a receipt has it: of code only the hash, for it may be secret."""
     if job.kind == PY_CODE:
         digest = hashlib.sha256(job.text.encode("utf-8", "surrogatepass"))  # what is no text is refused elsewhere
         return {"kind": job.kind, "sha256": digest.hexdigest(), "status": None}
@@ -168,14 +160,8 @@ def _described(job: Job) -> dict[str, object]:
 
 
 def _open(path: str) -> int:
-    """A descriptor of the file. Raises OSError, ValueError."""
-    # O_NONBLOCK: a FIFO without a reader must not hang.
-    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    descriptor = os.open(path, flags, 0o600)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise OSError(None, "it is not a regular file")
-    return descriptor
+    """Returns a descriptor of the file, which is made if it is not there. Raises OSError, ValueError."""
+    return open_regular(path, os.O_RDWR | os.O_APPEND | os.O_CREAT)
 
 
 def _write(descriptor: int, line: bytes) -> None:
@@ -189,36 +175,15 @@ def _write(descriptor: int, line: bytes) -> None:
                 raise OSError(None, "the disk is full")
         except OSError:
             with suppress(OSError):
-                os.ftruncate(descriptor, size)  # nobody who has the lock has written since
+                os.ftruncate(descriptor, size)  # no holder of the lock has written since
             raise
     finally:
         os.close(descriptor)
 
 
 def _ends_a_line(descriptor: int, size: int) -> bool:
-    """Whether what is in the file by now does; somebody may have edited it."""
+    """Returns whether what is in the file by now does: it may have been edited."""
     if size == 0:
         return True
     os.lseek(descriptor, size - 1, os.SEEK_SET)
     return os.read(descriptor, 1) == b"\n"
-
-
-def _lock(descriptor: int) -> bool:
-    """Whether the file is ours now, until it is closed: other calls wait. Only Windows needs that to keep lines whole;
-    elsewhere the system does, and the lock is for the end of a disk. Raises OSError."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)  # beyond the lines: what is locked there nobody can read
-        try:
-            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        except OSError:  # with EACCES, or under Wine without a number
-            return False
-    else:
-        import fcntl
-
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-    return True

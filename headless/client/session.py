@@ -1,13 +1,12 @@
-"""One session: hands the jobs over, follows them to their end, and shows what happens.
+"""One session: hands the jobs over, or attaches to them, follows them to their end, and shows what happens.
 
-Here is what a call asks of a server, and how long things may take. How bytes travel is in connection.py, what the
-events prove in verdict.py. A call may need several connections: how it comes to the next one is in reconnection.py.
+A call may need several connections. After a lost one the session is resumed on another, if the server can attach.
 """
 
 from __future__ import annotations
 
+import os
 import time
-from functools import partial
 
 from headless.client.connection import Connection
 from headless.client.verdict import Verdict
@@ -22,45 +21,49 @@ from headless.errors import (
     SessionError,
     Submission,
     TimedOut,
+    explain,
 )
-from headless.options import NO_TIMEOUT
+from headless.options import NO_TIMEOUT, JobOptions
 from headless.terminal import shorten
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from headless.client.console import Console
-    from headless.client.password_file import Secret
+    from headless.client.output import Console
+    from headless.client.password_prompt import NewSecret
     from headless.dialects.base import Dialect
-    from headless.dialects.vocabulary import Job
-    from headless.options import Options
+    from headless.options import WaitOptions
+    from headless.password_file import KnownSecret
 
-
+# All of this in seconds.
 ACCEPTANCE_SECONDS = 30  # if PLANTA_PATIENCE says nothing else
 END_SECONDS = 30.0  # from the end of the last job to the end of the session
 _START_SECONDS = 1.0  # from the acceptance to the start of a job, before -v says that there was none
-_PAUSE_AFTER_PROOF = 60.0  # seconds: a server may lock an account after a few wrong proofs
+_ATTEMPT_SECONDS = 30.0  # to connect, log in and be accepted or attached
+_OUTAGE_SECONDS = 600.0  # without a server, where no -t ends the call
+_FIRST_PAUSE, _PAUSE_MAX = 0.1, 10.0  # between two connections
+_PAUSE_AFTER_PROOF = 60.0  # a server may lock an account after a few wrong proofs
 
 
-def acceptance_seconds(options: Options) -> int:
-    """How long connecting, logging in and being accepted may take together."""
+def acceptance_seconds(options: JobOptions | WaitOptions) -> int:
+    """Returns how long connecting, logging in and being accepted may take together."""
     seconds = options.patience or ACCEPTANCE_SECONDS
     return min(options.timeout, seconds) if options.timeout > 0 else seconds
 
 
 class Session:
-    """One session of the command. `verdict` says at any moment how far it has come, `name` is what the server calls it,
-    "" until it has, and `can_attach` whether another connection can take it up.
+    """Runs one session of the command. `verdict` says at any moment how far it has come, `id` is what the server calls
+    it, "" until it has, and `can_attach` whether another connection can resume it.
 
     `secret` is None where no password is asked for. `make_dialect` gives the dialect of each connection, and `observe`
-    is told each event that the verdict has taken as a fact.
+    gets each event that the verdict has taken as a fact.
     """
 
     def __init__(
         self,
-        options: Options,
-        secret: Secret | None,
+        options: JobOptions | WaitOptions,
+        secret: KnownSecret | NewSecret | None,
         make_dialect: Callable[[], Dialect],
         console: Console,
         waiter: Waiter,
@@ -70,14 +73,18 @@ class Session:
         self._make_dialect = make_dialect
         self._console = console
         self._waiter = waiter
-        self.observe: Callable[[Event], None] = lambda _event: None
-        self.verdict = Verdict(len(options.jobs) if options.jobs else None, has_secret=secret is not None)
-        self.name = options.session
+        self.observe: Callable[[Event], None] | None = None
+        # None: those of a session that there is.
+        self._jobs = options.jobs if isinstance(options, JobOptions) else None
+        self.id = "" if isinstance(options, JobOptions) else options.session
+        self._begins_now = not isinstance(options, JobOptions) and options.from_now
+        self.verdict = Verdict(None if self._jobs is None else len(self._jobs), has_secret=secret is not None)
         self.can_attach = False
         self._journal = ""  # of the server that has let us in
         self.connections = 0  # that have been tried
         self._connection: Connection | None = None
         self._lost: ConnectionLost | None = None  # why there had to be another connection
+        self._longest_pause = _FIRST_PAUSE
         self._is_logged_in = False  # on this connection
         self._is_saved = False  # the secret
         self._is_timed = False  # -t counts
@@ -86,62 +93,111 @@ class Session:
         self._is_start_awaited = options.verbosity > 0  # nothing was said yet of a start that does not come
 
     @property
-    def can_be_taken_up(self) -> bool:
-        """Whether somebody else can follow the jobs from here."""
+    def can_be_resumed(self) -> bool:
+        """Returns whether another call can follow the jobs from here."""
         is_submitted = self.verdict.submission is Submission.SUBMITTED
         return self.can_attach and is_submitted and not self.verdict.is_over
 
     def run(self) -> None:
         """Returns when the server has said that all jobs ended well or, without a time-out, that it will run them.
 
-        Raises HeadlessError or ProtocolError for every other end.
+        Raises HeadlessError, ProtocolError or ImportError for every other end.
         """
         self._waiter.set_deadline(acceptance_seconds(self._options))
         try:
             self._run()
         except DeadlinePassed:
             raise self._out_of_time() from None
-        except ParameterError as error:
+        except (ParameterError, ImportError) as error:
             if self._may_be_known() or self.verdict.was_accepted:  # nothing in the call was wrong; it is now
-                raise SessionError(str(error)) from None
+                raise SessionError(explain(error)[1]) from None
             raise
         finally:
             self._leave()
 
-    def _run(self) -> None:
-        lost = None
-        if not self._options.patience:
-            try:
-                self.begin()
-                self.follow()
-                return
-            except ConnectionLost as error:
-                if not self._can_go_on():
-                    raise
-                lost = error
-        from headless.client.reconnection import go_on  # most calls need none
+    # Connections
 
-        go_on(self, lost, self._console, self._waiter)
+    def _run(self) -> None:
+        """Follows the jobs over as many connections as it takes."""
+        lost, offset = None, self.verdict.offset
+        while True:
+            with self._waiter.at_most(None if self._waiter.has_deadline() else _OUTAGE_SECONDS):
+                self._connect(lost)
+            try:
+                self._follow()
+            except ConnectionLost as error:
+                lost = error
+            else:
+                return
+            if self.verdict.offset != offset:
+                offset, self._longest_pause = self.verdict.offset, _FIRST_PAUSE
+
+    def _connect(self, lost: ConnectionLost | None) -> None:
+        """Tries until the server reports on the jobs. `lost` is why there is no connection any more. Raises it if no
+        other one may be had, DeadlinePassed."""
+        while True:
+            if lost is not None:
+                self._pause(lost)
+            try:
+                with self._waiter.at_most(_ATTEMPT_SECONDS):
+                    self._begin()
+            except ConnectionLost as error:
+                lost = error
+            except DeadlinePassed:
+                self._waiter.check()  # if that was not the one of this attempt
+                lost = ConnectionLost(f"the server has not answered within {_ATTEMPT_SECONDS:.0f} s")
+            else:
+                return
+
+    def _pause(self, lost: ConnectionLost) -> None:
+        """Lets go of a connection that is lost, and waits until there may be another."""
+        if not self._can_go_on():
+            raise lost
+        pause = self._next_pause() + (_PAUSE_AFTER_PROOF if self._may_count_as_wrong() else 0.0)
+        self._lost = lost
+        self._leave()
+        self.verdict.connect()
+        self._console.info(f"{lost}; connecting again in {pause:.1f} s")
+        self._waiter.sleep(pause)
+
+    def _next_pause(self) -> float:
+        """Returns seconds. They grow, and differ between clients that have lost the same server at the same moment."""
+        pause = self._longest_pause * (0.5 + os.urandom(1)[0] / 512)
+        self._longest_pause = min(2 * self._longest_pause, _PAUSE_MAX)
+        return pause
 
     def _can_go_on(self) -> bool:
-        """Whether another connection can bring what this one has not. Never if the jobs could run twice."""
+        """Returns whether another connection can bring what this one has not. Never if the jobs could run twice."""
         if self.verdict.was_accepted and self._options.timeout == 0:
             return False  # what was still to leave belonged to this one
         return self.can_attach or (self._is_patient() and not self._may_have_jobs())
 
     def _is_patient(self) -> bool:
-        """Whether the server is waited for that has not let us in. What comes after the login could be the jobs,
+        """Returns whether a server is waited for that has not let us in. What comes after the login could be the jobs,
         whatever a dialect says of it."""
         return self._options.patience > 0 and not self._is_logged_in
 
     def _may_have_jobs(self) -> bool:
-        """Whether the server may have the jobs. `wait` has none, until it has found them."""
-        unknown = Submission.UNKNOWN if self._options.session else Submission.NOT_SUBMITTED
-        return self.verdict.submission not in (Submission.NOT_SUBMITTED, unknown)
+        """Returns whether the server may have the jobs. `wait` has none, until it has found them."""
+        none = Submission.UNKNOWN if self._jobs is None else Submission.NOT_SUBMITTED
+        return self.verdict.submission not in (Submission.NOT_SUBMITTED, none)
 
-    def begin(self) -> None:
-        """Connects, and returns when the server has begun to tell what becomes of the jobs. Raises ConnectionLost,
-        DeadlinePassed, Interrupted, ProtocolError, HeadlessError."""
+    def _may_be_known(self) -> bool:
+        """Returns whether the server may have the jobs from an earlier connection: then it is too late to correct the
+        call."""
+        return self.connections > 1 and self._may_have_jobs()
+
+    def _may_count_as_wrong(self) -> bool:
+        """Returns whether the server may have counted the login on this connection as a wrong one. It had the proof,
+        and has refused it, or has said nothing; but that means little if it has granted a login of this call before."""
+        connection = self._connection
+        if connection is None or not connection.has_proved or self._is_logged_in:
+            return False
+        return self.verdict.is_over or not self.can_attach
+
+    def _begin(self) -> None:
+        """Connects, and returns when the server has begun to report on the jobs. Raises ConnectionLost, DeadlinePassed,
+        Interrupted, ProtocolError, HeadlessError."""
         self.connections += 1
         self._is_logged_in = False
         self._end_seconds = END_SECONDS
@@ -150,47 +206,24 @@ class Session:
         self._handle(self._connection.log_in(self._secret))
         self._handle_until(lambda: self.verdict.is_attached or self._is_over())
 
-    def let_go(self, lost: ConnectionLost) -> float:
-        """Of a connection that is lost: from now on nobody tells of the jobs. Returns for how many seconds there must
-        be no other one. Raises `lost` if no other one can go on."""
-        if not self._can_go_on():
-            raise lost
-        pause = _PAUSE_AFTER_PROOF if self._may_count_as_wrong() else 0.0
-        self._lost = lost
-        self._leave()
-        self.verdict.connect()
-        return pause
-
-    def _may_count_as_wrong(self) -> bool:
-        """Whether the server may have counted the login on this connection as a wrong one. It had the proof, and has
-        refused it, or has said nothing; but that means little if it has granted a login of this call before."""
-        connection = self._connection
-        if connection is None or not connection.has_proved or self._is_logged_in:
-            return False
-        return self.verdict.is_over or not self.can_attach
-
-    def follow(self) -> None:
-        """Returns when all was told that the caller waits for. Raises the same as `begin`."""
-        if self._options.timeout == 0:
-            self._settle()
-        else:
-            self._await_start()
-            self._handle_until(self._is_over)
-
-    def _settle(self) -> None:
-        """Sends what is due when the jobs are accepted: the server may wait for it before it runs them."""
+    def _follow(self) -> None:
+        """Returns when all was reported that the caller waits for. Raises the same."""
         assert self._connection is not None
-        while (event := self._connection.next_event_before_all_left()) is not None:
-            self._handle(event)
-        if self.verdict.failure:
-            raise JobFailed(shorten(self.verdict.failure))
+        if self._options.timeout == 0:
+            # Sends what is due when the jobs are accepted: the server may wait for it before it runs them.
+            while (event := self._connection.next_event_before_all_left()) is not None:
+                self._handle(event)
+            if self.verdict.failure:
+                raise JobFailed(shorten(self.verdict.failure))
+            return
+        if self._is_start_awaited and self.can_attach:  # where one can attach, the server has to report the start
+            self._await_start()
+        self._handle_until(self._is_over)
 
     def _await_start(self) -> None:
-        """Says once if there is none. Only where it is known that the server tells of it: where one can attach, it has
-        to."""
+        """Says once if there is none."""
         assert self._connection is not None
-        has_begun = self.verdict.is_told_of_jobs or self.verdict.offset != Offset()
-        if has_begun or not (self._is_start_awaited and self.can_attach):
+        if self.verdict.has_job_reports or self.verdict.offset != Offset():
             return
         self._is_start_awaited = False
         event = self._connection.next_event_within(_START_SECONDS)
@@ -228,87 +261,80 @@ class Session:
 
     def _handle(self, event: Event) -> None:
         self._start_time_out()
-        self.observe(event)
+        if self.observe is not None:
+            self.observe(event)
         if isinstance(event, LoggedIn):
-            self._take_up(event)
+            self._logged_in(event)
         elif isinstance(event, Accepted):
-            is_new = event.session not in ("", self.name)  # an earlier connection has handed them over
-            self.name = event.session or self.name
-            self._console.info("the server has accepted the jobs" + (f", session {self.name}" if is_new else ""))
+            is_new = event.session not in ("", self.id)  # an earlier connection has handed them over
+            self.id = event.session or self.id
+            self._console.info("the server has accepted the jobs" + (f", session {self.id}" if is_new else ""))
         elif isinstance(event, Attached):
-            self._console.info(f"attached to session {self.name}, from job {event.offset.job} on")
+            self._console.info(f"attached to session {self.id}, from job {event.offset.job} on")
         elif isinstance(event, Refused):
             assert self._connection is not None
-            self._connection.check_nothing_told()
+            self._connection.check_nothing_reported()
             raise self._refusal(event)
         elif isinstance(event, Ended):
-            self._end(event)
+            self._console.info(f"session ended: {event.status}")
+            if self.verdict.failure:
+                raise JobFailed(shorten(self.verdict.failure))
         else:
             self._show_job(event)
 
     def _start_time_out(self) -> None:
-        """-t counts from the acceptance of the jobs, or from the first word of one where they are taken one by one."""
-        has_begun = self.verdict.was_accepted or self.verdict.is_told_of_jobs
+        """Lets -t count from the acceptance of the jobs, or from the first report on one where they are taken one by
+        one."""
+        has_begun = self.verdict.was_accepted or self.verdict.has_job_reports
         if has_begun and not self._is_timed and self._options.timeout != 0:
             self._is_timed = True
             self._waiter.set_deadline(None if self._options.timeout == NO_TIMEOUT else self._options.timeout)
 
-    def _take_up(self, event: LoggedIn) -> None:
-        """Hands the jobs over, or goes on where an earlier connection has ended."""
+    def _logged_in(self, event: LoggedIn) -> None:
+        """Hands the jobs over, or attaches where an earlier connection has ended."""
         assert self._connection is not None
-        submits = not (self.verdict.was_accepted or self._options.session)
+        submits = not (self.verdict.was_accepted or self._jobs is None)
         self._console.info(f"logged in, session {event.session}" if submits and event.session else "logged in")
         self.can_attach = event.can_attach
         self._is_logged_in = True
-        self._save(event)
-        if not event.can_attach and (self._may_be_known() or self._options.session):
+        if self._secret is not None and not self._is_saved:
+            self._is_saved = True
+            self._save(self._secret, event.is_proved)
+        if not event.can_attach and (self._may_be_known() or self._jobs is None):
             kind = SessionError if self._may_be_known() else ParameterError
-            raise kind("this server cannot go on with a session that another connection has begun")
+            raise kind("this server cannot resume a session that another connection has begun")
         is_another = event.journal != self._journal and self._may_be_known()
         self._journal = event.journal
         if is_another:
             raise SessionError("another server answers, or one that has lost its journal")
         dialect = self._connection.dialect
         if submits:
-            self.name = event.session
+            self.id = event.session
             self._connection.start(dialect.submit)
-        elif self.verdict.was_accepted:
-            self._connection.start(partial(dialect.attach, self.name, self.verdict.offset))
         else:
-            self._connection.start(partial(dialect.attach, self.name, None if self._options.from_now else Offset()))
+            is_all_left_out = self._begins_now and not self.verdict.was_accepted
+            self._connection.start(dialect.attach, self.id, None if is_all_left_out else self.verdict.offset)
 
-    def _save(self, event: LoggedIn) -> None:
-        """What proves the password, once."""
-        secret, is_saved, self._is_saved = self._secret, self._is_saved, True
-        if secret is None or is_saved:
-            return
-        if not event.is_proved:
+    def _save(self, secret: KnownSecret | NewSecret, is_proved: bool) -> None:
+        if not is_proved:
             self._console.info("the server has not proved that it knows the password")
         made = secret.save()
         if made:
             self._console.info(made)
 
-    def _end(self, event: Ended) -> None:
-        self._console.info(f"session ended: {event.status}")
-        if self.verdict.failure:
-            raise JobFailed(shorten(self.verdict.failure))
-
     def _show_job(self, event: Event) -> None:
-        if isinstance(event, JobStarted):
-            self._show_start(event.job)
+        if isinstance(event, JobStarted) and event.job > self._shown:  # it is said again after an attachment
+            self._shown = event.job
+            job = self._jobs[event.job - 1] if self._jobs else None
+            title = f": {shorten(f'{job.kind} {title_of(job.kind, job.text)}')}" if job else ""
+            self._console.info(f"job {event.job} started{title}")
         elif isinstance(event, Output):
-            whose = event.stream if event.job is None else f"job {event.job} {event.stream}"
-            self._console.output(whose, event.text)
+            self._console.output(event.stream if event.job is None else f"job {event.job} {event.stream}", event.text)
         elif isinstance(event, JobFinished):
             reason = f": {shorten(event.text)}" if event.text else ""
             self._console.info(f"job {event.job} {event.status}{reason}")
 
-    def _show_start(self, job: int) -> None:
-        """Once: the server says it again to who attaches while the job runs."""
-        if job > self._shown:
-            self._shown = job
-            which = f": {_described(self._options.jobs[job - 1])}" if self._options.jobs else ""
-            self._console.info(f"job {job} started{which}")
+    # Other ends
 
     def _refusal(self, refused: Refused) -> HeadlessError:
         text = f": {shorten(refused.text)}" if refused.text else ""
@@ -320,10 +346,6 @@ class Session:
         if refused.reason in (LOGIN, JOBS, SESSION) and not self._may_be_known():
             return ParameterError(f"the server refused the {refused.reason}{text}")
         return SessionError(f"the server refused the session ({refused.reason}){text}")
-
-    def _may_be_known(self) -> bool:
-        """Whether the server may have the jobs from an earlier connection: then it is too late to correct the call."""
-        return self.connections > 1 and self._may_have_jobs()
 
     def _out_of_time(self) -> SessionError | TimedOut:
         timeout = self._options.timeout
@@ -337,18 +359,13 @@ class Session:
         last = f" ({self._lost})" if self._lost is not None else ""
         if self.verdict.was_accepted:
             return SessionError(f"the connection was lost, and no other one could be had in time{last}")
-        if self._options.session:
+        if self._jobs is None:
             return SessionError(f"the server has not answered in time{last}")
         return SessionError(f"the server has not accepted the jobs in time{last}")
 
     def _without_end(self, is_end_of_timeout: bool) -> SessionError | TimedOut:
-        """Of a session whose jobs have all ended: after -t N, or before that."""
+        """Returns the error of a session whose jobs have all ended: after -t N, or before that."""
         if self.verdict.failure:
             return JobFailed(shorten(self.verdict.failure))
         kind, seconds = (TimedOut, self._options.timeout) if is_end_of_timeout else (SessionError, int(END_SECONDS))
         return kind(f"all jobs have ended, and the server has not reported the end of the session within {seconds} s")
-
-
-def _described(job: Job) -> str:
-    """Which job it is, as people are told."""
-    return shorten(f"{job.kind} {title_of(job.kind, job.text)}")

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 _RECEIVE_BYTES = 65536
 _NEXT_ADDRESS_SECONDS = 0.25
 _LOST = "the connection was lost"
-_NO_ISSUER = (2, 18, 19, 20, 21)  # X509_V_ERR_: nobody is trusted who has signed it
+_NO_ISSUER = (2, 18, 19, 20, 21)  # X509_V_ERR_: no issuer of it is trusted
 _BLOCKED = object()
 
 
 class Stream:
-    """An open connection. `peer` says with whom."""
+    """Sends and receives the bytes of an open connection. `peer` says with whom."""
 
     def __init__(self, sock: socket.socket, waiter: Waiter) -> None:
         self._socket = sock
@@ -48,7 +48,7 @@ class Stream:
 
         self._wants_read, self._wants_write = (ssl.SSLWantReadError,), (ssl.SSLWantWriteError,)
         try:
-            _check_trusted_places()
+            _check_trusted_paths()
             context = ssl.create_default_context()
             context.minimum_version = ssl.TLSVersion.TLSv1_2
             tls = context.wrap_socket(self._socket, server_hostname=host, do_handshake_on_connect=False)
@@ -60,13 +60,14 @@ class Stream:
             self._wanted = 0
 
     def receive_now(self) -> bytes | None:
-        """What has come already: b"" if the server has closed, None if there is nothing. Raises ConnectionLost."""
+        """Returns what has come already: b"" if the server has closed, None if there is nothing. Raises
+        ConnectionLost."""
         self._wanted = 0
         data = self._try(lambda: self._socket.recv(_RECEIVE_BYTES), READ, _LOST)
         return None if data is _BLOCKED else data
 
     def send_now(self, data: memoryview) -> int:
-        """How many bytes went without waiting. Raises ConnectionLost."""
+        """Returns how many bytes went without waiting. Raises ConnectionLost."""
         count = self._try(lambda: self._socket.send(data), WRITE, _LOST)
         return 0 if count is _BLOCKED else count
 
@@ -81,7 +82,7 @@ class Stream:
             self._socket.close()
 
     def _try(self, operation: Callable[[], Any], event: int, failure: str) -> Any:
-        """What the operation gives; _BLOCKED if it has to wait, with what it waits for noted."""
+        """Returns what the operation does; _BLOCKED if it has to wait, with what it waits for noted."""
         try:
             return operation()
         except BlockingIOError:
@@ -98,8 +99,8 @@ class Stream:
 
 
 def connect(service: Service, waiter: Waiter) -> Stream:
-    """A stream to the first address of the service that answers. Raises ConnectionLost if there is none, SessionError,
-    DeadlinePassed, Interrupted."""
+    """Returns a stream to the first address of the service that answers. Raises ConnectionLost if there is none,
+    SessionError, DeadlinePassed, Interrupted."""
     stream = _first_to_answer(service, waiter)
     try:
         if service.tls:
@@ -111,7 +112,7 @@ def connect(service: Service, waiter: Waiter) -> Stream:
 
 
 def _first_to_answer(service: Service, waiter: Waiter) -> Stream:
-    """The addresses are tried one after the other, each as soon as one has failed or has not answered for a while (RFC
+    """Tries the addresses one after the other, each as soon as one has failed or has not answered for a while (RFC
     8305, section 5)."""
     untried = _by_turns(_resolve(service, waiter))
     trying: dict[socket.socket, Address] = {}
@@ -139,7 +140,7 @@ def _first_to_answer(service: Service, waiter: Waiter) -> Stream:
 
 
 def _by_turns(addresses: list[Address]) -> list[Address]:
-    """The families take turns, in their order (RFC 8305, section 4)."""
+    """Lets the families take turns, in their order (RFC 8305, section 4)."""
     counts: dict[int, int] = {}
     turns = []
     for position, (family, _) in enumerate(addresses):
@@ -165,7 +166,7 @@ def _resolve(service: Service, waiter: Waiter) -> list[Address]:
 
 
 def _begin(address: Address) -> socket.socket:
-    """One that will be ready to write when it is connected, or has failed. Raises OSError."""
+    """Returns a socket that will be ready to write when it is connected, or has failed. Raises OSError."""
     family, where = address
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -189,7 +190,7 @@ def _connected(sock: socket.socket, waiter: Waiter) -> Stream:
 
 
 def _text_of(number: int) -> str:
-    """What the system says of this error; of those of Winsock only Python's socket module knows that."""
+    """Returns the system's text for this error; of those of Winsock only Python's socket module has them."""
     texts: dict[int, str] = getattr(socket, "errorTab", {})
     return texts.get(number, "").rstrip(".") or os.strerror(number)
 
@@ -205,30 +206,30 @@ def _is_of_certificate(error: OSError) -> bool:
 def _of_certificate(failure: str, error: Any) -> HeadlessError:
     text = f"{failure}: its certificate is not accepted: {error.verify_message}"
     if error.verify_code in _NO_ISSUER:
-        for variable, path in _trusted_places():
+        for variable, path in _trusted_paths():
             try:
-                _look_into(path, is_folder=variable == "SSL_CERT_DIR")
+                _check_readable(path, is_folder=variable == "SSL_CERT_DIR")
             except OSError as unreadable:
                 return fault_of_file(f"{text}; {variable}: {path!r} cannot be read", unreadable)
     return SessionError(text)
 
 
-def _trusted_places() -> list[tuple[str, str]]:
-    """What the environment tells OpenSSL to trust (SSL_CTX_load_verify_locations(3)), which it skips without a word if
-    it cannot read it: the variable, and a path that it names."""
+def _trusted_paths() -> list[tuple[str, str]]:
+    """Returns what the environment makes OpenSSL trust (SSL_CTX_load_verify_locations(3)), which it skips without a
+    word if it cannot read it: the variable, and a path that it names."""
     named = [("SSL_CERT_FILE", path) for path in [os.environ.get("SSL_CERT_FILE")] if path]
     return named + [("SSL_CERT_DIR", path) for path in os.environ.get("SSL_CERT_DIR", "").split(os.pathsep) if path]
 
 
-def _check_trusted_places() -> None:
+def _check_trusted_paths() -> None:
     """Raises ParameterError for a FIFO, which OpenSSL would wait for, up to Python 3.10 with all threads."""
-    for variable, path in _trusted_places():
+    for variable, path in _trusted_paths():
         with suppress(OSError, ValueError):
             if stat.S_ISFIFO(os.stat(path).st_mode):
                 raise ParameterError(f"{variable}: {path!r} is a FIFO, and not a file with certificates")
 
 
-def _look_into(path: str, is_folder: bool) -> None:
+def _check_readable(path: str, is_folder: bool) -> None:
     """Raises OSError if nothing can be read there."""
     if is_folder:
         os.listdir(path)

@@ -1,29 +1,38 @@
-"""Every wait of the client: for a socket, for room in a pipe, for a thread.
+"""Every wait of a call, and the signals that end it.
 
-Each one ends at the deadline of the call, or at a signal that asks the process to end, whichever comes first.
+A wait ends at the one deadline of the call, or at a signal that asks the process to end, whichever comes first.
 """
 
 from __future__ import annotations
 
+# The built-in part of `signal`, which wraps its numbers into enums: that costs each call half a millisecond.
+import _signal as signal  # type: ignore[import-not-found]
+import os
 import selectors
 import socket
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from headless.client.signals import SignalCatcher
 from headless.errors import Interrupted
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from typing import Any, TypeVar
+    from types import FrameType
+    from typing import Any, NoReturn, TypeVar
 
     Result = TypeVar("Result")
 
 READ = selectors.EVENT_READ
 WRITE = selectors.EVENT_WRITE
+# SIGHUP does not exist on Windows, SIGBREAK (Ctrl-Break) nowhere else.
+ENDING_SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK") if hasattr(signal, name)
+)
 _HOUR = 3600.0  # seconds: what every platform's select takes
 _SETTLED_SECONDS = 0.3  # that a wait may last after a signal, when that no longer ends the process
+_STATUS_CONTROL_C_EXIT = 0xC000013A - 2**32  # as a signed number
+_SECONDS_TO_ARRIVE = 0.1
 _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
@@ -31,129 +40,159 @@ class DeadlinePassed(Exception):
     """The deadline lies in the past."""
 
 
-class Deadline:
-    """The one deadline of a call: a moment of the monotonic clock, so that no series of waits can stretch it. There is
-    none until `set` is called. `clock` gives seconds, as time.monotonic does."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self.end: float | None = None  # by the clock
-
-    def set(self, seconds: float | None) -> None:
-        """So many seconds from now; None takes it away."""
-        self.end = None if seconds is None else self._clock() + seconds
-
-    def remaining(self) -> float | None:
-        """Seconds, not less than 0; None without a deadline."""
-        return None if self.end is None else max(0.0, self.end - self._clock())
-
-    def check(self) -> None:
-        """Raises DeadlinePassed if it is time to."""
-        if self.end is not None and self._clock() >= self.end:
-            raise DeadlinePassed
-
-
 class Waiter:
-    """One call's deadline and signals. Use it as a context manager, in the main thread."""
+    """Holds one call's deadline, a moment of the monotonic clock, so that no series of waits can stretch it, and notes
+    the signals that end it. Use it as a context manager, in the main thread; outside, signals have their old meaning.
+    One that was ignored when the process began stays ignored (nohup).
+
+    A signal becomes an exception only by `check`, so that none strikes between two steps that belong together; or at
+    once, inside `interruptible`. `is_settled`: how the process ends is written down, and no signal changes it.
+    """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._deadline = Deadline(clock)
-        self._signals = SignalCatcher()
+        self._end: float | None = None  # by the clock
+        self._caught: int | None = None  # the signal that has come
+        self._strikes = False
+        self._handlers: dict[int, Any] = {}
+        self._wakeup: socket.socket | None = None  # becomes readable when a signal comes
+        self.is_settled = False
 
     def __enter__(self) -> Waiter:
-        self._signals.__enter__()
+        # PEP 475 would resume a select that a signal interrupts: bytes in this socket end it.
+        self._wakeup, self._waker = socket.socketpair()
+        self._wakeup.setblocking(False)
+        self._waker.setblocking(False)
+        signal.set_wakeup_fd(self._waker.fileno(), warn_on_full_buffer=False)
+        for signum in ENDING_SIGNALS:
+            if signal.getsignal(signum) is not signal.SIG_IGN:
+                self._handlers[signum] = signal.signal(signum, self._note)
         return self
 
-    def __exit__(self, *details: object) -> None:
-        self._signals.__exit__(*details)
-
-    def set_deadline(self, seconds: float | None) -> None:
-        """So many seconds from now; None takes the deadline away."""
-        self._deadline.set(seconds)
-
-    @contextmanager
-    def at_most(self, seconds: float | None) -> Iterator[None]:
-        """Inside it the deadline is no later than so many seconds from now, unless it is set anew there."""
-        before = self._deadline.end
-        if seconds is not None and (before is None or seconds < self.remaining()):
-            self._deadline.set(seconds)
-        ours = self._deadline.end
-        try:
-            yield
-        finally:
-            if self._deadline.end == ours:
-                self._deadline.end = before
-
-    def has_deadline(self) -> bool:
-        return self._deadline.end is not None
-
-    def remaining(self) -> float:
-        """Seconds until the deadline; an hour without one."""
-        remaining = self._deadline.remaining()
-        return _HOUR if remaining is None else remaining
+    def __exit__(self, *_: object) -> None:
+        if not self.is_settled:  # else a signal could still end the process otherwise
+            for signum, handler in self._handlers.items():
+                with suppress(OSError):  # how the call has ended stays as it is
+                    signal.signal(signum, handler)
+        signal.set_wakeup_fd(-1)
+        wakeup, self._wakeup = self._wakeup, None
+        for end in (wakeup, self._waker):
+            with suppress(OSError):
+                if end:
+                    end.close()
+        if self._caught is not None and not self.is_settled:  # too late for a check, and not to be lost
+            if signal.getsignal(self._caught) is signal.SIG_DFL:
+                end_process_by(self._caught)
+            signal.raise_signal(self._caught)
 
     def check(self) -> None:
         """Raises Interrupted or DeadlinePassed if it is time to. For loops that may find work without ever waiting."""
-        try:
-            self._signals.check()
-        except Interrupted:
+        if self._caught is not None:
             if not self.is_settled:
-                raise
-            self._deadline.set(min(self.remaining(), _SETTLED_SECONDS))
-        self._deadline.check()
+                self._interrupt()
+            self._caught = None
+            self.set_deadline(min(self.remaining(), _SETTLED_SECONDS))
+        if self._end is not None and self._clock() >= self._end:
+            raise DeadlinePassed
+
+    # The deadline
+
+    def set_deadline(self, seconds: float | None) -> None:
+        """Sets it to so many seconds from now; None takes it away."""
+        self._end = None if seconds is None else self._clock() + seconds
+
+    @contextmanager
+    def at_most(self, seconds: float | None) -> Iterator[None]:
+        """Sets the deadline, inside of it, to no later than so many seconds from now, unless it is set anew there."""
+        before = self._end
+        if seconds is not None and (before is None or seconds < self.remaining()):
+            self.set_deadline(seconds)
+        ours = self._end
+        try:
+            yield
+        finally:
+            if self._end == ours:
+                self._end = before
+
+    def has_deadline(self) -> bool:
+        return self._end is not None
+
+    def remaining(self) -> float:
+        """Returns the seconds until the deadline, not less than 0; an hour without one."""
+        return _HOUR if self._end is None else max(0.0, self._end - self._clock())
+
+    # Signals
 
     def settle(self) -> None:
         """Makes this the point of no return: how the process ends is written down next. From now on a signal brings the
         deadline near, and nothing else. Raises Interrupted if one has come before."""
-        self._signals.settle()
+        self.is_settled = True
+        if self._caught is not None:
+            self.is_settled = False
+            self._interrupt()
 
-    @property
-    def is_settled(self) -> bool:
-        return self._signals.is_settled
+    @contextmanager
+    def interruptible(self, also_before: bool = True) -> Iterator[None]:
+        """Lets a signal, inside of it, raise Interrupted at once: for what waits by itself, as getpass does. So does
+        one that came before, unless it is not `also_before`. What swallows the exception does not swallow the
+        signal."""
+        self._strikes = True
+        try:
+            if also_before and self._caught is not None:
+                self._interrupt()
+            yield
+        except Interrupted:
+            self._caught = None
+            raise
+        finally:
+            self._strikes = False
 
-    def interruptible(self) -> Any:
-        """A context manager: inside it a signal raises Interrupted at once."""
-        return self._signals.interruptible()
+    def _note(self, signum: int, _frame: FrameType | None) -> None:
+        self._caught = signum
+        if self._strikes:
+            raise Interrupted(signum)
+
+    def _interrupt(self) -> NoReturn:
+        assert self._caught is not None
+        signum, self._caught = self._caught, None
+        raise Interrupted(signum)
+
+    # Waits
 
     def wait(self, file: Any, event: int, timeout: float | None = None) -> bool:
-        """Whether the file (a socket or a descriptor) became ready for READ or WRITE within `timeout` seconds. Raises
-        Interrupted and DeadlinePassed."""
+        """Returns whether the file (a socket or a descriptor) became ready for READ or WRITE within `timeout` seconds.
+        Raises Interrupted and DeadlinePassed."""
         return bool(self.wait_for_any((file,), event, timeout))
 
     def wait_for_any(self, files: Iterable[Any], event: int, timeout: float | None) -> list[Any]:
-        """Those of the files that became ready within `timeout` seconds: at least one, or none if that was too short.
-        Raises Interrupted and DeadlinePassed."""
+        """Returns those of the files that became ready within `timeout` seconds: at least one, or none if that was too
+        short. Raises Interrupted and DeadlinePassed."""
         end = None if timeout is None else self._clock() + timeout
         with _Selector() as selector:
             for file in files:
                 selector.register(file, event)
-            if self._signals.wakeup:
-                selector.register(self._signals.wakeup, READ)
+            if self._wakeup:
+                selector.register(self._wakeup, READ)
             while True:
                 self.check()
                 pause = self.remaining() if end is None else min(self.remaining(), end - self._clock())
                 ready = [key.fileobj for key, _ in selector.select(min(pause, _HOUR))]
-                if self._signals.wakeup in ready:
-                    self._signals.drain()
+                if self._wakeup and self._wakeup in ready:
+                    with suppress(BlockingIOError):  # the handlers of other signals fill it, too
+                        self._wakeup.recv(64)
                 self.check()
-                ready = [file for file in ready if file is not self._signals.wakeup]
+                ready = [file for file in ready if file is not self._wakeup]
                 if ready or (end is not None and self._clock() >= end):
                     return ready
 
     def sleep(self, seconds: float) -> None:
         """Raises Interrupted and DeadlinePassed."""
         end = self._clock() + seconds
-        with _Selector() as selector:
-            if self._signals.wakeup:
-                selector.register(self._signals.wakeup, READ)
-            while (rest := end - self._clock()) > 0:
-                if selector.select(max(0.0, min(rest, self.remaining()))):
-                    self._signals.drain()
-                self.check()
+        while end > self._clock():
+            self.wait_for_any((), READ, end - self._clock())
 
     def run_in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
-        """The function's result, or the exception that it raises. For what cannot be interrupted: the deadline and
+        """Returns the function's result, or raises its exception. For what cannot be interrupted: the deadline and
         signals end the waiting, and the thread is left to itself."""
         import threading
 
@@ -181,3 +220,15 @@ class Waiter:
 
 def _raise(error: Exception) -> Any:
     raise error
+
+
+def end_process_by(signum: int) -> NoReturn:
+    """Ends the process by this signal, or as Windows says that: raising one ends it with 3 there, which is a return
+    code with another meaning. The first process of a container ends with 128 + the signal's number: the kernel drops a
+    signal that has its default action there (pid_namespaces(7))."""
+    if os.name == "nt":
+        os._exit(_STATUS_CONTROL_C_EXIT)
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
+    time.sleep(_SECONDS_TO_ARRIVE)
+    os._exit(128 + signum)

@@ -59,13 +59,15 @@ TITLE_LENGTH = 60  # characters of a job's code that are shown and logged
 class Value:
     """Does what a frozen dataclass does; to import dataclasses would cost each call milliseconds.
 
-    A subclass names its fields by annotations, in their order, and may give them defaults.
+    A subclass names its fields by annotations, in their order, behind those that it inherits, and may give them
+    defaults.
 
     Two values are equal only if they are of the same class and all their fields are equal. Every value is true.
     """
 
     def __init_subclass__(cls) -> None:
-        cls.field_names = tuple(getattr(cls, "__annotations__", ()))  # type: ignore[attr-defined]
+        names = (*getattr(cls, "field_names", ()), *getattr(cls, "__annotations__", ()))
+        cls.field_names = tuple(dict.fromkeys(names))  # type: ignore[attr-defined]
 
     def __init__(self, *values: object, **named: object) -> None:
         """Raises TypeError for a field too many or too few."""
@@ -86,7 +88,8 @@ class Value:
         """Raises TypeError, with a text that names the field, if one has not the type of its annotation. It is for
         values of a dialect that others have written."""
         for name, content in self.fields():
-            annotation = type(self).__annotations__[name]
+            owner = next(cls for cls in type(self).__mro__ if name in getattr(cls, "__annotations__", ()))
+            annotation = owner.__annotations__[name]
             if type(content).__name__ not in annotation.replace("None", "NoneType").split(" | "):
                 raise TypeError(
                     f"{type(self).__name__}.{name} has to be {annotation}, and is a value of {type(content).__name__}"

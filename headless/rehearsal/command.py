@@ -10,14 +10,15 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 
-from headless.client import call, password_file
-from headless.client.console import Console
+from headless import password_file
+from headless.client import call
+from headless.client.output import Console
 from headless.client.waiting import Waiter
 from headless.dialects import bcrypt_hash
 from headless.dialects.base import Accepted, Event
 from headless.dialects.vocabulary import FAILED, MODULE, PY_CODE, Job
 from headless.errors import OK, TIMED_OUT, ParameterError, SessionError
-from headless.options import NO_TIMEOUT, WAIT, Answer, ChallengeLogin, Options
+from headless.options import NO_TIMEOUT, Answer, ChallengeLogin, JobOptions, WaitOptions
 from headless.options import parse as parse_command_line
 from headless.rehearsal.options import PROGRAM, Around, OwnOptions, around, environment, misplaced, parse
 from headless.rehearsal.server import ask_to_end, find_files, running_server, runs_as, temporary_folder
@@ -67,7 +68,7 @@ def _rehearse(own: OwnOptions, outer: Around | None) -> int:
         return code
 
 
-def _parse(argv: Sequence[str]) -> Options:
+def _parse(argv: Sequence[str]) -> JobOptions:
     """Raises ParameterError, Answer."""
     try:
         return parse_command_line([*_ANY_SERVICE, *argv])
@@ -78,7 +79,7 @@ def _parse(argv: Sequence[str]) -> Options:
         raise
 
 
-def _user_of(options: Options, may_note: bool) -> tuple[str, str]:
+def _user_of(options: JobOptions, may_note: bool) -> tuple[str, str]:
     """Returns the PLANTA user of the command line, and a remark about its password file or "".
 
     Raises ParameterError where a login of the command would.
@@ -93,7 +94,7 @@ def _user_of(options: Options, may_note: bool) -> tuple[str, str]:
 
 
 class _Rehearsal:
-    def __init__(self, own: OwnOptions, options: Options, home: Home, waiter: Waiter) -> None:
+    def __init__(self, own: OwnOptions, options: JobOptions, home: Home, waiter: Waiter) -> None:
         self._own = own
         self._options = options
         self._home = home
@@ -109,7 +110,7 @@ class _Rehearsal:
         jobs = self._find_files() if self._own.files_from else self._options.jobs
         with running_server(self._home, self._own, inside, self._waiter) as (server, service):
             options = self._options.replace(service=service, login=login, jobs=jobs)
-            code = call.run_within(self._waiter, options, _Notice(self._note()))
+            code = call.run_within(self._waiter, options, self._note_acceptance)
             if code == OK and options.timeout == 0:
                 code = self._follow(options)
             if code < 0:
@@ -145,19 +146,21 @@ class _Rehearsal:
             Console(self._options.verbosity, self._waiter).info(remark)
         return jobs
 
-    def _note(self) -> str:
-        """Returns the note for the moment when the jobs begin to run, "" if none of them is code of the caller."""
+    def _note_acceptance(self, event: Event) -> None:
+        """Shows a note when the jobs begin to run, if any of them is code of the caller."""
         is_harmless = self._own.accept_modules and all(job.kind == MODULE for job in self._options.jobs)
-        if self._own.dry_run or is_harmless or self._own.report:
-            return ""
-        return f"the jobs really run, on this machine, as {runs_as()[0]} (--dry-run does not run them)"
+        if isinstance(event, Accepted) and not (self._own.dry_run or is_harmless or self._own.report):
+            print_note(
+                PROGRAM,
+                f"the jobs really run, on this machine, as {runs_as()[0]} (--dry-run does not run them)",
+            )
 
-    def _follow(self, options: Options) -> int:
+    def _follow(self, options: JobOptions) -> int:
         """Waits for the end of jobs that the command does not wait for. Returns the code of the command, or the
         negative number of a signal."""
         with closing(self._home.database()) as database:
             (first, *_) = Journal(database).entries(Selection())
-        waiting = options.replace(command=WAIT, session=first.session_id, jobs=(), timeout=NO_TIMEOUT)
+        waiting = WaitOptions(options.service, options.login, NO_TIMEOUT, options.verbosity, first.session_id)
         code = call.run_within(self._waiter, waiting)
         if code < 0:
             return code
@@ -179,20 +182,3 @@ class _Rehearsal:
             entries = sorted(Journal(database).entries(Selection()), key=lambda entry: entry.job)
         reasons = [f": {shorten(each.message, _MAX_REASON)}" if each.state == FAILED else "" for each in entries]
         return ", ".join(f"job {each.job} {each.state}{reason}" for each, reason in zip(entries, reasons))
-
-
-class _Notice:
-    """Shows a note as soon as the jobs of a call are accepted. It is a receipt of the call that writes nothing."""
-
-    def __init__(self, text: str) -> None:
-        self._text = text
-
-    def begin(self, options: Options, key: str) -> None:
-        pass
-
-    def observe(self, event: Event) -> None:
-        if isinstance(event, Accepted) and self._text:
-            print_note(PROGRAM, self._text)
-
-    def end(self, code: int, message: str, waiter: Waiter, session: object = None) -> int:  # noqa: ARG002
-        return code

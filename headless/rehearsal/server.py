@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from headless.client.osuser import effective_user
+from headless.client.preparation import effective_user
 from headless.client.waiting import Waiter
 from headless.dialects.vocabulary import PY_FILE, Job
 from headless.errors import Interrupted, ParameterError, SessionError

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from headless.client import enquiry
+from headless.client import query
 from headless.errors import ParameterError
 from support.command_here import headless
 from support.process import SCRIPT
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="files and users of cron
 def tried(monkeypatch):
     """The logins that were tried, each of which goes well."""
     logins = []
-    monkeypatch.setattr(enquiry, "run", lambda options, _dialect: logins.append(options.login))
+    monkeypatch.setattr(query, "log_in", lambda options, _dialect: logins.append(options.login))
     return logins
 
 
@@ -61,7 +61,7 @@ def test_a_login_that_is_refused_is_an_error_and_one_that_fails_otherwise_a_warn
         def fail(_options, _dialect, error=error):
             raise error
 
-        monkeypatch.setattr(enquiry, "run", fail)
+        monkeypatch.setattr(query, "log_in", fail)
         assert check(place, good(place)) == ["login"]
         found = json.loads(headless("check", "--connect", "--json", str(place / "crontab")).stdout)
         assert found["severity"] == severity

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from headless import cli
-from headless.client import alarm, session
+from headless.client import session
 from headless.options import parse
 from support.process import PATIENCE
 
@@ -23,6 +23,5 @@ def time_out(monkeypatch):
 
 @pytest.fixture
 def short_acceptance(monkeypatch):
-    """Before the acceptance `here` waits for a tenth of a second, and code of others is interrupted at once then."""
+    """Before the acceptance `here` waits for a tenth of a second."""
     monkeypatch.setattr(session, "acceptance_seconds", lambda _: 0.1)
-    monkeypatch.setattr(alarm, "_GRACE", 0.02)

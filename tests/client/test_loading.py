@@ -7,13 +7,12 @@ import io
 import itertools
 import os
 import re
+import signal
 import subprocess
-import sys
 from contextlib import redirect_stdout
 
 import pytest
 
-from headless.client import loading
 from support.dialogues import serving
 from support.example_server import serve_example
 from support.process import PATIENCE, ROOT
@@ -123,7 +122,7 @@ def test_an_old_password_file_is_a_2_before_anything_is_answered(call, here):
     other = here.secret_file("$2b$10$zbcdefghijklmnopqrstuu" + "a" * 30 + ".\n", name="other")
     done = call("-v", "-u", "R41", "-p", other, "-c", "a")
     assert done.returncode == 2
-    assert "another salt" in done.stderr
+    assert "the password of R41 was changed" in done.stderr
     assert messages_of(done)[-1].endswith("jobs: not submitted")
 
 
@@ -217,37 +216,6 @@ def test_help_and_mistakes_in_the_options_come_first(call):
     assert "PLANTA_PROTOCOL" not in call("-x", dialect="no/such/file.py").stderr
 
 
-# The command with times that are a tenth of what they are.
-QUICK = """
-import sys
-from headless import cli
-from headless.client import alarm, session
-session.acceptance_seconds = lambda _: 0.1
-alarm._GRACE, alarm._SECONDS_TO_OBEY = 0.02, 0.1
-cli.end_process(cli.main(sys.argv[1:]))
-"""
-
-
-@pytest.fixture
-def quick(server):
-    """Runs the command as a process, with these times."""
-
-    def run(*argv, dialect):
-        line = [sys.executable, "-c", QUICK, "-s", server.address, *argv]
-        environment = {**environment_with(dialect), "PYTHONPATH": str(ROOT)}
-        return subprocess.run(line, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE)
-
-    return run
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("code", ["while True: pass", "import time; time.sleep(3600)"], ids=["busy", "asleep"])
-def test_a_file_that_is_never_loaded_is_a_1_by_the_deadline(quick, dialect_file, code):
-    done = quick("-v", "-c", "a", dialect=dialect_file(code))
-    assert done.returncode == 1
-    assert messages_of(done)[-1].endswith("was not loaded in time; jobs: not submitted")
-
-
 def failing(method: str, body: str) -> str:
     """The code of the example dialect with a method that does this."""
     parameters = {"__init__": "self, call", "receive": "self, data"}.get(method, "self")
@@ -266,38 +234,26 @@ def test_a_method_that_raises_is_a_1_and_says_where(call, dialect_file, method, 
     assert "secret" not in done.stdout + done.stderr
 
 
-NEVER_ENDING = "\n        while True: pass"
+NEVER_ENDING = "\n        print('looping', flush=True)\n        while True: pass"
 
 
 @pytest.mark.slow
 @pytest.mark.version("signals in code of others")
-@pytest.mark.usefixtures("short_acceptance")
-@pytest.mark.skipif(os.name == "nt", reason="what cannot be interrupted ends the process, which is that of the tests")
-@pytest.mark.parametrize("method", ["__init__", "log_in"])
-def test_a_method_that_never_ends_is_a_1_by_the_deadline(call, dialect_file, method):
-    done = call("-v", "-c", "a", dialect=dialect_file(failing(method, NEVER_ENDING)))
-    assert done.returncode == 1
-    assert messages_of(done)[-1].endswith("; jobs: not submitted")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="what cannot be interrupted ends the process, which is that of the tests")
-def test_a_method_that_never_ends_once_the_jobs_have_left_is_a_1_too(call, dialect_file, monkeypatch):
-    monkeypatch.setattr(loading, "METHOD_SECONDS", 0.1)
-    done = call("-v", "-c", "a", dialect=dialect_file(failing("receive", NEVER_ENDING)))
-    assert done.returncode == 1
-    assert messages_of(done)[-1].endswith("; jobs: unknown")
-
-
-@pytest.mark.slow
-def test_a_method_that_swallows_every_exception_ends_with_the_process(quick, dialect_file):
-    body = """
-        while True:
-            try: time.sleep(60)
-            except BaseException: pass
-"""
-    code = f"import time\nclass Dialect(base.Dialect):\n    def log_in(self):{body}"
-    assert quick("-v", "-c", "a", dialect=dialect_file(code)).returncode == 1
+@pytest.mark.skipif(os.name == "nt", reason="there a signal only kills")
+@pytest.mark.parametrize(
+    ("method", "jobs"), [(None, "not submitted"), ("log_in", "not submitted"), ("receive", "unknown")]
+)
+def test_a_dialect_that_never_ends_is_ended_by_a_signal(command, server, dialect_file, method, jobs):
+    """The file itself, or one of its methods. Nothing else ends it."""
+    code = failing(method, NEVER_ENDING) if method else "print('looping', flush=True)\nwhile True: pass"
+    line = ("-s", server.address, "-v", "-t", "1", "-c", "a")
+    with command.start(*line, env=environment_with(dialect_file(code)), stdout=subprocess.PIPE) as process:
+        while "looping" not in process.stdout.readline():
+            pass
+        process.terminate()
+        last = process.communicate(timeout=PATIENCE)[0].splitlines()[-1]
+    assert process.returncode == -signal.SIGTERM
+    assert last.endswith(f"ended by signal {int(signal.SIGTERM)}; jobs: {jobs}")
 
 
 def test_a_field_of_a_wrong_type_is_named(call, dialect_file):

@@ -17,10 +17,10 @@ import bcrypt
 import pytest
 
 from headless.client import password_prompt
-from headless.client.password_creation import NewFile, Taken
 from headless.client.password_prompt import NewSecret
 from headless.client.waiting import DeadlinePassed, Waiter
 from headless.errors import ParameterError, RemoteProtocolError, SessionError
+from headless.password_file import NewFile, Taken
 from headless.server.accounts import Account, keys_from_hash
 from support.credentials import HASH, PASSWORD, SALT
 from support.dialogues import challenging
@@ -181,7 +181,7 @@ def test_a_cost_outside_the_window_is_not_computed(folder, monkeypatch):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stdin", ["null", "pipe", "closed"])
-def test_without_a_terminal_nobody_is_asked(command, folder, scripted, stdin):
+def test_without_a_terminal_no_one_is_asked(command, folder, scripted, stdin):
     if os.name == "nt" and stdin == "closed":
         pytest.skip("Windows cannot start a program in this way")
     server = scripted(challenging())
@@ -320,7 +320,7 @@ def test_a_disk_that_is_full_or_broken_leaves_nothing(new_file, folder, monkeypa
 # Tries each step in a child that is killed there, and prints how the child has ended, and what there is then.
 KILLED = """
 import os, signal, sys
-from headless.client.password_creation import NewFile
+from headless.password_file import NewFile
 def killed(*arguments, **options):
     os.kill(os.getpid(), signal.SIGKILL)
 for step in sys.argv[2:]:
@@ -344,7 +344,7 @@ def test_a_kill_at_any_step_leaves_nothing(folder):
     assert done.stdout.splitlines() == [f"{step} {-signal.SIGKILL}" for step in steps]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows cannot be told to write a folder to the disk")
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot be asked to write a folder to the disk")
 def test_file_and_folder_are_on_disk_when_it_is_done(new_file, folder, monkeypatch):
     synced = []
     fsync = os.fsync

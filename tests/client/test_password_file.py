@@ -9,9 +9,9 @@ import subprocess
 
 import pytest
 
-from headless.client import password_file
-from headless.client.password_creation import NewFile
+from headless import password_file
 from headless.errors import ParameterError, SessionError
+from headless.password_file import NewFile
 from support.access_lists import GROUP, USER, set_access_list
 from support.advice import assert_harmless
 from support.credentials import HASH
@@ -23,7 +23,7 @@ posix_only = pytest.mark.skipif(os.name == "nt", reason="modes mean nothing on W
 
 @pytest.fixture
 def listener():
-    """A socket that nobody may connect to; the test asks whether somebody did."""
+    """A socket to which no call may connect; the test checks that none has."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         yield listener
@@ -118,7 +118,7 @@ def test_a_file_of_another_user_is_refused(here, monkeypatch):
 
 @posix_only
 @pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() != 0, reason="only root can give a file away")
-def test_root_is_told_whose_file_it_is_and_to_give_it_to_nobody(here):
+def test_root_reads_whose_file_it_is_and_to_give_it_to_no_one(here):
     path = here.secret_file()
     as_nobody = r"call this as nobody \(sudo -u nobody \.\.\.\), or make"
     for owner, name, advice in ((12345, "user number 12345", "make a file"), (65534, "nobody", as_nobody)):
@@ -248,7 +248,7 @@ def test_a_list_that_lets_anybody_write_is_refused_with_the_mode(listed, named):
         password_file.read(listed(named, mask=6))
 
 
-def test_a_list_opens_roots_file_to_whoever_runs_the_command(listed, monkeypatch):
+def test_a_list_opens_roots_file_to_who_runs_the_command(listed, monkeypatch):
     path = listed((USER, 4, 0), (USER, 4, 12345))
     if os.stat(path).st_uid != 0:
         pytest.skip("only root has files of root")

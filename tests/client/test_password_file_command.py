@@ -22,7 +22,7 @@ from support.process import PATIENCE, ROOT
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="modes of files, pseudo-terminals")]
 HEADLESS = [sys.executable, str(ROOT / "headless")]
-NOWHERE = "127.0.0.1:1"  # where nobody listens: whoever connects there gets a 1
+NOWHERE = "127.0.0.1:1"  # no server listens there: a connection is a 1
 OTHER_PASSWORD = "fifty words"
 
 

@@ -8,15 +8,17 @@ import json
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
+import time
 from datetime import datetime, timedelta, timezone
 
 import pytest
 
 from headless import cli
 from headless.client import call as call_module
-from headless.client import osuser
+from headless.client import preparation
 from headless.client import receipt as receipt_module
 from headless.client.receipt import Receipt
 from headless.client.waiting import Waiter
@@ -33,9 +35,11 @@ from support.dialogues import (
     answering_login,
     serving,
 )
+from support.fork_server import start
 from support.job_server import QuickServer, journal
 from support.locks import locked_receipts
-from support.process import ENDING_SIGNALS, PATIENCE, current_user
+from support.process import ENDING_SIGNALS, PATIENCE, ROOT, current_user
+from support.timed_call import stalls
 from support.unreliable_relay import Ends, UnreliableRelay
 
 FIELDS = [
@@ -318,8 +322,8 @@ def test_a_file_that_somebody_else_has_locked_is_waited_for_but_not_for_ever(tmp
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", ["_open", "_lock", "_write"])
-def test_a_disk_that_does_not_answer_holds_nobody_up(tmp_path, monkeypatch, capfd, step):
+@pytest.mark.parametrize("step", ["_open", "try_lock", "_write"])
+def test_a_disk_that_does_not_answer_holds_no_one_up(tmp_path, monkeypatch, capfd, step):
     is_over = threading.Event()
     monkeypatch.setattr(receipt_module, "_SECONDS", 0.1)
     monkeypatch.setattr(receipt_module, step, lambda *_: is_over.wait(10))
@@ -339,15 +343,15 @@ def test_a_machine_without_room_for_another_thread_changes_nothing_else(tmp_path
 
 def test_a_user_without_a_name_ends_the_call_as_without_a_receipt(tmp_path, monkeypatch, capfd):
     def nameless():
-        raise ParameterError("nobody")
+        raise ParameterError("nameless")
 
     monkeypatch.setattr(receipt_module, "effective_user", nameless)
-    monkeypatch.setattr(osuser, "effective_user", nameless)
+    monkeypatch.setattr(preparation, "effective_user", nameless)
     monkeypatch.setenv("PLANTA_RECEIPT", str(tmp_path / "receipts"))
     assert cli.main(["-s", "127.0.0.1:1", "-c", "1"]) == 2
     said = json.loads((tmp_path / "receipts").read_text())
-    assert (said["code"], said["user"], said["message"]) == (2, None, "nobody")
-    assert error_of(capfd) == "planta_headless.py: error: nobody\n"
+    assert (said["code"], said["user"], said["message"]) == (2, None, "nameless")
+    assert error_of(capfd) == "planta_headless.py: error: nameless\n"
 
 
 def test_a_receipt_that_cannot_be_made_is_one_line(monkeypatch, scripted, capfd):
@@ -371,3 +375,107 @@ def test_how_often_a_call_had_to_attach(here, tmp_path):
         said = json.loads(receipt.read_text())
         assert (done.returncode, said["code"], said["attached"]) == (0, 0, 2)
         assert [(said["session"], said["key"])] == [(entry["session"], entry["key"]) for entry in journal(server)]
+
+
+# Signals: a receipt never says another end than the shell sees
+
+
+@pytest.fixture
+def struck(command, tmp_path):
+    """Runs a call until -v has said this, then sends the signal. Returns how it ended, and its stderr."""
+
+    def struck(argv, said, signum):
+        env = {**os.environ, "PLANTA_RECEIPT": str(tmp_path / "receipts")}
+        with command.start(*argv, "-v", env=env) as process:
+            while said not in process.stdout.readline():
+                pass
+            with stalls() as late:
+                sent = time.monotonic()
+                process.send_signal(signum)
+                _, stderr = process.communicate(timeout=PATIENCE)
+                took = time.monotonic() - sent
+            assert took < 1 + late()
+        return process.returncode, stderr
+
+    return struck
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize("signum", ENDING_SIGNALS)
+def test_a_signal_wins_over_a_receipt_that_waits_for_a_locked_file(scripted, tmp_path, struck, signum):
+    server = scripted(serving(STARTED, FINISHED, ENDED))
+    with locked_receipts(file := tmp_path / "receipts"):
+        code, stderr = struck(("-s", server.address, "-t", "-1", "-c", "1"), "session ended", signum)
+    assert (code, file.read_text()) == (-signum, "")
+    assert stderr == (
+        f"planta_headless.py: warning: PLANTA_RECEIPT: {str(file)!r} cannot be written: a signal ({signum:d}) came "
+        "before that\n"
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_a_call_that_a_signal_ends_does_not_wait_long_for_a_locked_file(scripted, tmp_path, struck):
+    server = scripted(serving(STARTED))
+    with locked_receipts(file := tmp_path / "receipts"):
+        code, stderr = struck(("-s", server.address, "-t", "-1", "-c", "1"), "started", signal.SIGTERM)
+    assert (code, file.read_text()) == (-signal.SIGTERM, "")
+    assert stderr.endswith("another process has locked it, or its disk does not answer\n")
+
+
+MOMENT = """
+import os, signal, sys, time
+sys.path.insert(0, {root!r})
+from headless import cli
+from headless.client import receipt
+step = receipt.{step}
+def strike(*_):
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep({pause})
+def struck(*arguments):
+    results = [each(*arguments) for each in ({order})]
+    return results[0] or results[1]
+receipt.{step} = struck
+cli.end_process(cli.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize(
+    ("step", "order", "pause"),
+    [
+        ("try_lock", "step, strike", 0),
+        ("_write", "strike, step", 0),
+        ("_write", "step, strike", 0),
+        ("_write", "step, strike", 60),
+    ],
+    ids=["locked", "nearly written", "written", "written, and the disk does not answer"],
+)
+def test_a_signal_around_the_moment_of_writing(scripted, tmp_path, step, order, pause):
+    file = tmp_path / "receipts"
+    code = -signal.SIGTERM if step == "try_lock" else 0
+    program = tmp_path / "moment.py"
+    program.write_text(MOMENT.format(root=str(ROOT), step=step, order=order, pause=pause))
+    line = [program, "-s", scripted(serving()).address, "-c", "1"]
+    begun = time.monotonic()
+    env = {**os.environ, "PLANTA_RECEIPT": str(file)}
+    with start(line, env=env, stderr=subprocess.PIPE, text=True) as done:
+        _, stderr = done.communicate(timeout=PATIENCE)
+    assert done.returncode == code
+    assert time.monotonic() - begun < receipt_module._SECONDS
+    assert [json.loads(line)["code"] for line in file.read_text().splitlines()] == ([0] if code == 0 else [])
+    assert stderr.count("\n") == (code != 0 or pause > 0)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_a_signal_at_a_mistake_in_the_options_wins_too(command, tmp_path):
+    env = {**os.environ, "PLANTA_RECEIPT": str(tmp_path / "receipts")}
+    with locked_receipts(file := tmp_path / "receipts"), command.start("--no-such-option", env=env) as process:
+        said = process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE)
+    assert "no such option" in said
+    assert (process.returncode, file.read_text()) == (-signal.SIGTERM, "")

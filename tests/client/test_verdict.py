@@ -1,4 +1,4 @@
-"""The verdict's table: which event may be told when, and what it makes of the call."""
+"""The verdict's table: which event may be reported when, and what it makes of the call."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import pytest
 
-from headless.client.verdict import Verdict
+from headless.client.verdict import OF_CANCEL, OF_LIST, OF_LOGIN, Verdict
 from headless.dialects.base import (
     Accepted,
     Attached,
@@ -15,6 +15,7 @@ from headless.dialects.base import (
     Event,
     JobFinished,
     JobStarted,
+    Listed,
     LoggedIn,
     Output,
     Part,
@@ -155,15 +156,15 @@ def test_one_by_one_a_job_that_ran_stays_submitted():
 OF_JOBS = [event for event in EVENTS if event not in (SALT, IN, REFUSED)]
 
 
-def test_after_a_word_of_the_jobs_nobody_says_that_the_server_has_none():
+def test_after_a_word_of_the_jobs_no_one_says_that_the_server_has_none():
     """Also if the word is wrong, and if a refusal follows."""
     for steps in TABLE:
         for event in OF_JOBS:
             verdict = judge(*steps)
-            for told in (event, REFUSED):
+            for reported in (event, REFUSED):
                 with suppress(RemoteProtocolError):
-                    verdict.judge(told)
-                assert verdict.submission is not Submission.NOT_SUBMITTED, (steps, event, told)
+                    verdict.judge(reported)
+                assert verdict.submission is not Submission.NOT_SUBMITTED, (steps, event, reported)
 
 
 def test_what_no_bytes_have_brought_proves_nothing():
@@ -209,7 +210,7 @@ def test_an_unknown_word_is_an_error(event):
         judge(IN, SENT, ACCEPTED, event)
 
 
-def test_whoever_knows_only_the_session_learns_of_the_jobs_when_it_attaches():
+def test_who_knows_only_the_session_learns_of_the_jobs_when_it_attaches():
     verdict = judge(IN, ASKED, Attached(3, Offset(2, 5, 0)), jobs=None)
     assert (verdict.offset, verdict.was_accepted, verdict.submission) == (Offset(2, 5, 0), True, Submission.SUBMITTED)
     finished = [JobStarted(2), JobFinished(2, "ok"), JobStarted(3), JobFinished(3, "ok")]
@@ -235,3 +236,58 @@ def test_what_was_printed_is_counted_for_each_stream_and_from_the_beginning_for_
     verdict = judge(IN, Part(b"jobs", 2), ACCEPTED, STARTED, *printed, jobs=2)
     assert verdict.offset == Offset(1, 2, 1)
     assert judge(IN, Part(b"jobs", 2), ACCEPTED, STARTED, *printed, OK, jobs=2).offset == Offset(2)
+
+
+# The answers to queries
+
+
+LISTED, NOT_KNOWN, LIST_ENDED = (
+    Listed("s", "ok", "2026-01-01T00:00:00.000+00:00", 1, 1, "print(1)"),
+    Refused("session"),
+    Ended("ok"),
+)
+WAS_CANCELLED = Cancelled("queued")
+
+
+def is_answered(table, *events, has_secret=False, is_brought=True, asks=True):
+    verdict = Verdict(0, has_secret, table)
+    for event in events:
+        verdict.bytes_came()
+        verdict.judge(event, is_brought or isinstance(event, LoggedIn))
+        if event is SALT or (event is IN and asks):
+            verdict.part_left(Part(b"proof or query"))
+    return verdict.is_over
+
+
+def test_what_was_asked_is_answered_and_then_it_is_over():
+    assert is_answered(OF_CANCEL, IN, WAS_CANCELLED)
+    assert is_answered(OF_LIST, IN, LIST_ENDED)
+    assert is_answered(OF_LIST, IN, LISTED, LISTED, LIST_ENDED)
+    assert is_answered(OF_LIST, SALT, IN, LISTED, LIST_ENDED, has_secret=True)
+    assert is_answered(OF_LIST, NOT_KNOWN)
+    assert is_answered(OF_LIST, IN, LISTED, NOT_KNOWN)
+    assert not is_answered(OF_LIST, IN, LISTED)
+    assert not is_answered(OF_LIST, IN)
+
+
+@pytest.mark.parametrize("table", [OF_CANCEL, OF_LIST])
+def test_what_was_not_asked_or_comes_before_or_behind_the_answer_is_none(table):
+    answer = WAS_CANCELLED if table is OF_CANCEL else LIST_ENDED
+    other = LIST_ENDED if table is OF_CANCEL else WAS_CANCELLED
+    for events in (
+        [answer], [IN, other], [IN, Accepted()], [IN, IN], [SALT], [IN, answer, answer], [IN, answer, NOT_KNOWN],
+        [NOT_KNOWN, IN],
+    ):  # fmt: skip
+        with pytest.raises(RemoteProtocolError):
+            is_answered(table, *events)
+    for events in ([IN], [SALT, SALT], [SALT, IN, SALT]):
+        with pytest.raises(RemoteProtocolError):
+            is_answered(table, *events, has_secret=True)
+    with pytest.raises(RemoteProtocolError):
+        is_answered(table, IN, answer, is_brought=False)
+    with pytest.raises(RemoteProtocolError, match="before the query had left"):
+        is_answered(table, IN, answer, asks=False)
+    with pytest.raises(RemoteProtocolError, match="no answer to the query"):
+        is_answered(table, IN, Cancelled("unknown") if table is OF_CANCEL else ENDED_FAILED)
+    with pytest.raises(RemoteProtocolError):
+        is_answered(OF_LOGIN, IN, answer)

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 import pytest
 
-from headless.client.console import Console
-from headless.client.password_file import KnownSecret
+from headless.client.output import Console
 from headless.dialects.own.messages import Jobs, Login, Logout, Message, Response, Welcome
 from headless.dialects.own.server_connection import ServerConnection
 from headless.options import parse
+from headless.password_file import KnownSecret
 from headless.server.accounts import Account
 from support.command_here import Ended, SteeredCommand
 from support.conversations import KEYS, receive

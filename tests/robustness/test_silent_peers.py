@@ -1,7 +1,7 @@
 """Peers that are slow or silent: the one deadline of the client holds within half a second, and heartbeats end a dead
 wait. Here in this process, with times of a tenth, on a clock that stands still until the peer is slow; and at the end
 of this file as processes in real time. What the deadlines are, with a clock of the test's own, is in
-test_deadlines_and_addresses.py."""
+test_stream.py."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headless import cli
-from headless.client.console import Console
+from headless.client.output import Console
 from headless.client.waiting import Waiter
 from headless.dialects.vocabulary import FAILED, Job
 from headless.server.accounts import Account, Accounts

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from headless.client import connection, reconnection
+from headless.client import connection
 from headless.client import session as session_module
 from headless.dialects.base import Attached, LoggedIn
 from support.clock import StillClock
@@ -68,13 +68,13 @@ def known(server, tmp_path_factory):
 @pytest.fixture
 def soon(monkeypatch):
     """The next connection is tried at once."""
-    monkeypatch.setattr(reconnection, "_FIRST_PAUSE", 0.005)
+    monkeypatch.setattr(session_module, "_FIRST_PAUSE", 0.005)
 
 
 @pytest.fixture
 def late(monkeypatch):
     """The next connection is tried in a minute."""
-    monkeypatch.setattr(reconnection, "_FIRST_PAUSE", 60.0)
+    monkeypatch.setattr(session_module, "_FIRST_PAUSE", 60.0)
 
 
 def wrong_cuts(server, folder, login: str, ends: list[Ends], known: list[Session] | None = None) -> list[object]:
@@ -213,13 +213,13 @@ def test_a_call_without_t_is_over_when_its_jobs_are_accepted(server, sizes, tmp_
 @pytest.fixture
 def clock(monkeypatch):
     """It stands still until a connection was lost, and the first pause is asked for."""
-    clock, next_pause = StillClock(), reconnection._Pauses.next
+    clock, next_pause = StillClock(), session_module.Session._next_pause
 
-    def start_and_pause(pauses):
+    def start_and_pause(session):
         clock.start()
-        return next_pause(pauses)
+        return next_pause(session)
 
-    monkeypatch.setattr(reconnection._Pauses, "next", start_and_pause)
+    monkeypatch.setattr(session_module.Session, "_next_pause", start_and_pause)
     return clock
 
 
@@ -251,7 +251,7 @@ def test_a_time_that_is_over_before_the_next_attempt_is_a_1(server, here, sizes,
 
 
 def test_a_call_that_has_found_its_session_again_in_time_has_its_3(server, here, gate, monkeypatch):
-    monkeypatch.setattr(reconnection, "_FIRST_PAUSE", 0.0)  # the clock stands still
+    monkeypatch.setattr(session_module, "_FIRST_PAUSE", 0.0)  # the clock stands still
     clock = StillClock(start_at=Attached)
     with relay(server, Ends(server=400)) as line:
         code = f"print('x' * 300, flush=True)\n{gate.code}"

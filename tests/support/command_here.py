@@ -18,7 +18,7 @@ from unittest.mock import patch
 from headless import cli
 from headless.client import call
 from headless.client.waiting import Waiter
-from headless.options import Options, parse
+from headless.options import parse
 from headless.server.home import Home
 from support.clock import StillClock
 from support.process import ENDING_SIGNALS, Command
@@ -47,7 +47,7 @@ class CommandHere(Command):
         return by_clock(clock, seconds, parse(argv))
 
 
-def by_clock(clock: StillClock, seconds: float, options: Options) -> Ended:
+def by_clock(clock: Any, seconds: float, options: Any) -> Ended:
     """A call by another clock, and with `seconds` in the place of those of -t: a part of one no option can say."""
     with patch.object(call, "Waiter", lambda: Waiter(clock)):
         return _end_of_call(lambda: call.run(options.replace(timeout=seconds), receipt=clock))

@@ -105,9 +105,8 @@ def way(  # noqa: PLR0917
     prepare: Prepare,
     script: Step | None = None,
     argv: tuple[str, ...] = (),
-    paces: tuple[float, ...] = (),
 ) -> Way:
-    return Way(name, code, jobs, reason, script, argv, prepare, dialect=DIALECT, paces=paces)
+    return Way(name, code, jobs, reason, script, argv, prepare, dialect=DIALECT)
 
 
 def nothing(_folder: Path) -> None:
@@ -131,8 +130,6 @@ NOT_LOADED = [
     way("dialect that ends the process", 2, NOT, "PLANTA_PROTOCOL.* cannot be loaded: .*SystemExit",
         file_with("import sys; sys.exit(0)")),
     way("file that is no dialect", 2, NOT, "is not a dialect: it has no class", file_with("x = 1")),
-    way("dialect that is not loaded in time", 1, NOT, "was not loaded in time", file_with("while True: pass"), None,
-        ("-t", "1"), paces=(0.1,)),
     way("call that the dialect cannot carry", 2, NOT, "no more than one, please",
         telling("", more="def __init__(self, call): raise UnsupportedCall('no more than one, please')")),
 ]  # fmt: skip
@@ -159,13 +156,13 @@ def telling_again(of_jobs: str, at_login: str, of_attaching: str, more: str = AT
 AGAIN = "LoggedIn('s', can_attach=True)"
 
 ATTACHED = [
-    way("attached before it has asked", 1, SUBMITTED, "the server goes on with a session that it was not asked for",
+    way("attached before it has asked", 1, SUBMITTED, "the server attaches to a session that it was not asked for",
         telling_again("Accepted()", f"{AGAIN}, Attached(1, Offset())", ""), LOST),
-    way("attached where it submits", 1, UNKNOWN, "the server goes on with a session that it was not asked for",
+    way("attached where it submits", 1, UNKNOWN, "the server attaches to a session that it was not asked for",
         telling_again("", AGAIN, "Attached(1, Offset())"), LOST),
-    way("attached to other jobs", 1, SUBMITTED, "the server goes on with other jobs, or at another place",
+    way("attached to other jobs", 1, SUBMITTED, "the server attaches to other jobs, or at another offset",
         telling_again("Accepted()", AGAIN, "Attached(2, Offset())"), LOST),
-    way("attached at another place", 1, SUBMITTED, "the server goes on with other jobs, or at another place",
+    way("attached at another place", 1, SUBMITTED, "the server attaches to other jobs, or at another offset",
         telling_again("Accepted()", AGAIN, "Attached(1, Offset(2))"), LOST),
     way("ended ok before it has attached", 1, SUBMITTED, "ended ok before the jobs were accepted",
         telling_again("Accepted()", AGAIN, "Ended('ok')"), LOST),
@@ -193,23 +190,14 @@ AGAINST_THE_RULES = [
         if event is None and not TOLD: {}['x']
         return event"""),
         answer_the_jobs),
-    way("dialect that never ends", 1, NOT, f"the dialect did not come to an end in time.*{OUR_FAULT}",
-        telling("", more=f"def receive(self, data):\n        {NEVER_ENDS}"), answer_the_login, ("-t", "1"),
-        paces=(1, 0.3)),
-    way("dialect that never ends when the jobs run", 1, SUBMITTED, f"did not come to an end in time.*{OUR_FAULT}",
-        telling("LoggedIn('s')", "Accepted()", more="""def next_event(self):
-        event = super().next_event()
-        while event is None and not TOLD: time.sleep(0.01)
-        return event"""),
-        answer_the_jobs, ("-t", "10"), paces=(1, 1, 0.03)),
     way("signal in a dialect", -signal.SIGTERM, NOT, "ended by signal 15",
         telling("", more=f"def receive(self, data):\n        {NEVER_ENDS}"),
         signal_after_the_login),
-    way("no event before the jobs", 1, NOT, f"told what is no event.*{OUR_FAULT}",
+    way("no event before the jobs", 1, NOT, f"reported what is no event.*{OUR_FAULT}",
         telling("'LoggedIn'"), answer_the_login),
-    way("no event after the jobs", 1, UNKNOWN, f"told what is no event.*{OUR_FAULT}",
+    way("no event after the jobs", 1, UNKNOWN, f"reported what is no event.*{OUR_FAULT}",
         telling("LoggedIn('s')", "Event()"), answer_the_jobs),
-    way("no event after accepted", 1, SUBMITTED, f"told what is no event.*{OUR_FAULT}",
+    way("no event after accepted", 1, SUBMITTED, f"reported what is no event.*{OUR_FAULT}",
         telling("LoggedIn('s')", "Accepted(), True"), answer_the_jobs),
     way("event with a wrong type", 1, NOT, f"the dialect is wrong: .*LoggedIn.heartbeat has to be.*{OUR_FAULT}",
         telling("LoggedIn('s', '30')"), answer_the_login),
@@ -252,7 +240,7 @@ NOT_TRUE = [
         telling("LoggedIn('s')", more="""def submit(self):
         self.send(frame(b'<jobs/>'), 'jobs', 1)
         self.report(Accepted())"""), answer_the_login),
-    way("salt of another password file", 2, NOT, "has another salt",
+    way("salt of another password file", 2, NOT, "was changed since",
         telling("SaltReceived('$2b$10$zbcdefghijklmnopqrstuu')"), answer_the_login, CHALLENGE),
     way("accepted before the jobs have left", 1, UNKNOWN, "the jobs were accepted when .*0 of 1 .*had been handed over",
         telling("LoggedIn('s'), Accepted()"), answer_the_login),

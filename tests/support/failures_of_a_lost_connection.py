@@ -81,9 +81,9 @@ WAYS_OF_A_LOST_CONNECTION = [
          accepting_and_losing(STARTED), answering(refusal("session"))),
     lost("another place", 1, SUBMITTED, "at another offset than",
          accepting_and_losing(STARTED), answering(ATTACHED.replace('job="1"', 'job="2"'))),
-    lost("other jobs", 1, SUBMITTED, "with other jobs, or at another place",
+    lost("other jobs", 1, SUBMITTED, "to other jobs, or at another offset",
          accepting_and_losing(STARTED), answering(ATTACHED.replace('jobs="1"', 'jobs="2"'))),
-    lost("a server that cannot attach", 1, SUBMITTED, "cannot go on with a session that another connection has begun",
+    lost("a server that cannot attach", 1, SUBMITTED, "cannot resume a session that another connection has begun",
          accepting_and_losing(STARTED), answering(welcome=WELCOME)),
     lost("job failed", 1, SUBMITTED, "job 1 failed: .*no such table",
          accepting_and_losing(STARTED), answering(ATTACHED, STARTED, FAILED, ENDED_FAILED)),
@@ -102,5 +102,5 @@ WAYS_OF_A_LOST_CONNECTION = [
     lost("login refused before accepted", 1, UNKNOWN, r"refused the session \(.*login.*\): not you", losing_the_jobs,
          then(after_the_login, sending(refusal("login")))),
     lost("a server that would run them twice", 1, UNKNOWN,
-         "cannot go on with a session that another connection has begun", losing_the_jobs, answering(welcome=WELCOME)),
+         "cannot resume a session that another connection has begun", losing_the_jobs, answering(welcome=WELCOME)),
 ]  # fmt: skip

@@ -6,14 +6,14 @@ import os
 from typing import NamedTuple
 
 from headless import errors
-from headless.client.console import Console
-from headless.client.password_file import KnownSecret
+from headless.client.output import Console
 from headless.client.session import Session
 from headless.client.waiting import Waiter
 from headless.dialects.base import RANDOM_BYTES, Call, Event, Output
 from headless.dialects.own.dialect import Dialect
 from headless.dialects.vocabulary import CHALLENGE, OSUSER
 from headless.options import parse
+from headless.password_file import KnownSecret
 from support.process import current_user
 
 
@@ -57,4 +57,4 @@ def call(address: str, *argv: str, hash_: str = "", key: str = "") -> Told:
         except Exception as error:
             code, text = errors.explain(error)
             assert not text.startswith("unforeseen"), text
-    return Told(code, session.verdict.submission.value, text, output, session.name, session.connections)
+    return Told(code, session.verdict.submission.value, text, output, session.id, session.connections)

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 from headless import errors
-from headless.client.console import Console
-from headless.client.password_file import KnownSecret
+from headless.client.output import Console
 from headless.client.session import Session
 from headless.client.waiting import Waiter
 from headless.dialects.base import RANDOM_BYTES, Call
 from headless.dialects.own.dialect import Dialect
 from headless.dialects.vocabulary import CHALLENGE, OSUSER
-from headless.options import VERSION, ChallengeLogin, Options
+from headless.options import VERSION, ChallengeLogin, JobOptions
+from headless.password_file import KnownSecret
 from support.process import current_user
 
 
-def call_for(options: Options) -> Call:
+def call_for(options: JobOptions) -> Call:
     """What a dialect is told of these options."""
     is_challenge = isinstance(options.login, ChallengeLogin)
     kind, os_user = (CHALLENGE, "") if is_challenge else (OSUSER, current_user())
     return Call(VERSION, kind, options.login.user, os_user, options.jobs, bytes(RANDOM_BYTES))
 
 
-def session_for(options: Options, secret: KnownSecret | None, console: Console, waiter: Waiter) -> Session:
+def session_for(options: JobOptions, secret: KnownSecret | None, console: Console, waiter: Waiter) -> Session:
     return Session(options, secret, lambda: Dialect(call_for(options)), console, waiter)
 
 

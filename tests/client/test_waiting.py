@@ -1,15 +1,36 @@
-"""A signal that comes when a call has nothing left to check for it still ends the process as that signal does."""
+"""The waits of a call: a pause lasts as long as it is asked for, the deadline ends it, and no signal is lost."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 
 import pytest
 
-from headless.client.signals import end_process_by
+from headless.client.waiting import DeadlinePassed, Waiter, end_process_by
 from support.fork_server import start
 from support.process import PATIENCE, ROOT
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.02, 0.05])
+def test_a_pause_is_no_shorter_than_it_is_asked_for(seconds):
+    with Waiter() as waiter:
+        begun = time.monotonic()
+        waiter.sleep(seconds)
+        assert time.monotonic() >= begun + seconds
+
+
+def test_a_pause_ends_at_the_deadline():
+    with Waiter() as waiter:
+        begun = time.monotonic()
+        waiter.set_deadline(0.02)
+        with pytest.raises(DeadlinePassed):
+            waiter.sleep(3600)
+        assert begun + 0.02 <= time.monotonic() < begun + 60
+
+
+# Signals that come when nothing is left to check for them
 
 STATUS_CONTROL_C_EXIT = 0xC000013A  # what a process of Windows ends with that Ctrl-C has ended
 
@@ -42,7 +63,7 @@ def test_on_windows_a_signal_never_ends_the_process_with_3_which_is_a_return_cod
         raise SystemExit
 
     monkeypatch.setattr(os, "_exit", exit_with)
-    monkeypatch.setattr("headless.client.signals.os.name", "nt")
+    monkeypatch.setattr("headless.client.waiting.os.name", "nt")
     with pytest.raises(SystemExit):
         end_process_by(signal.SIGTERM)
     assert statuses == [STATUS_CONTROL_C_EXIT]

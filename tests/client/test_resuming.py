@@ -1,4 +1,4 @@
-"""PLANTA_PATIENCE: a server that is not there yet is waited for, before anything was submitted and never after it."""
+"""How long a call tries to resume its session, on a clock in the test's hand; and PLANTA_PATIENCE."""
 
 from __future__ import annotations
 
@@ -9,9 +9,13 @@ import time
 import pytest
 
 from headless import cli
-from headless.client import reconnection
-from headless.errors import ParameterError
+from headless.client import session
+from headless.client.output import Console
+from headless.client.session import Session
+from headless.client.waiting import DeadlinePassed, Waiter
+from headless.errors import ConnectionLost, ParameterError
 from headless.options import parse, patience
+from support.arbitrary_dialects import options_of
 from support.command_here import headless
 from support.credentials import PASSWORD
 from support.dialogues import ACCEPTED, DONE, WELCOME, challenging, serving
@@ -19,6 +23,64 @@ from support.job_server import QuickServer
 from support.process import PATIENCE
 from support.scripted_server import ScriptedServer
 from support.sockets import reset
+
+SECONDS_OF_AN_ATTEMPT = 20.0
+
+
+class Outages(Session):
+    """A session whose connection is lost again and again. Each outage lasts so many seconds of the clock `now`."""
+
+    def __init__(self, waiter: Waiter, *seconds: float) -> None:
+        super().__init__(options_of(1, "-t", "-1"), None, lambda: pytest.fail("no dialect"), Console(0, waiter), waiter)
+        self.can_attach = True
+        self.now = 0.0
+        self._rest = list(seconds)
+        self._end = self._rest.pop(0)
+
+    def _next_pause(self) -> float:
+        return 0.0
+
+    def _begin(self) -> None:
+        self.now += min(SECONDS_OF_AN_ATTEMPT, self._end - self.now)
+        self._waiter.check()
+        if self.now < self._end:
+            raise ConnectionLost("there is no server")
+
+    def _follow(self) -> None:
+        if self._rest:
+            self._end = self.now + self._rest.pop(0)
+            raise ConnectionLost("there was one")
+
+
+def seconds_until_it_gives_up(*outages: float, timeout: float | None = None) -> float | None:
+    """None: it does not, and follows the session to its end."""
+    with Waiter(lambda: call.now) as waiter:
+        call = Outages(waiter, *outages)
+        waiter.set_deadline(timeout)
+        try:
+            call._run()
+        except DeadlinePassed:
+            return call.now
+    return None
+
+
+@pytest.mark.parametrize("outages", [(599.0,), (599.0, 599.0, 599.0), (1.0,) * 1000])
+def test_without_a_time_out_each_outage_may_last_ten_minutes(outages):
+    assert seconds_until_it_gives_up(*outages) is None
+
+
+@pytest.mark.parametrize(("outages", "at"), [((601.0,), 600.0), ((3600.0,), 600.0), ((599.0, 601.0), 1199.0)])
+def test_without_a_time_out_it_gives_up_after_ten_minutes_in_a_row(outages, at):
+    assert at <= seconds_until_it_gives_up(*outages) <= at + SECONDS_OF_AN_ATTEMPT
+
+
+@pytest.mark.parametrize(("timeout", "at"), [(100.0, 100.0), (3600.0, 3600.0)])
+def test_with_a_time_out_it_tries_as_long_as_that_lasts(timeout, at):
+    given_up = seconds_until_it_gives_up(10_000.0, timeout=timeout)
+    assert at <= given_up <= at + SECONDS_OF_AN_ATTEMPT
+
+
+# PLANTA_PATIENCE: a server that is not there yet is waited for, before anything was submitted and never after it
 
 LONG = {**os.environ, "PLANTA_PATIENCE": str(PATIENCE)}
 SHORT = {**os.environ, "PLANTA_PATIENCE": "1"}
@@ -28,7 +90,7 @@ BUSY = '<refused reason="busy">too many connections</refused>'
 @pytest.fixture
 def short_pauses(monkeypatch):
     """Between the connections of `here`."""
-    monkeypatch.setattr(reconnection, "_FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(session, "_FIRST_PAUSE", 0.01)
 
 
 @pytest.fixture
@@ -45,7 +107,7 @@ def tenths(monkeypatch):
 
 @pytest.fixture
 def closed_port():
-    """A port that refuses connections, and that nobody else gets."""
+    """A port that refuses connections, and that is reserved."""
     with socket.socket() as reserved:
         reserved.bind(("127.0.0.1", 0))
         yield reserved
@@ -61,12 +123,12 @@ def begin_at_pause(monkeypatch, closed_port):
     servers: list[ScriptedServer] = []
 
     def prepare(script):
-        def begin(_pauses):
+        def begin(_session):
             if not servers:
                 servers.append(ScriptedServer(script, bound=closed_port))
             return 0.01
 
-        monkeypatch.setattr(reconnection._Pauses, "next", begin)
+        monkeypatch.setattr(Session, "_next_pause", begin)
         return servers
 
     yield prepare

@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
+import signal
+import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
+from headless import terminal
 from headless.client import session
 from headless.client.connection import Connection
-from headless.client.console import Console
+from headless.client.output import Console, ThreadedOutput, open_stdout
+from headless.client.waiting import Waiter
+from headless.errors import Interrupted
 from support.credentials import HASH
 from support.dialogues import ACCEPTED, DONE, ENDED, FINISHED, STARTED, WELCOME, attribute, challenging, serving
 from support.process import PATIENCE
@@ -179,3 +189,155 @@ def test_a_password_file_that_the_group_can_read_is_mentioned(here, scripted):
     done = show(here, server, "-v", "-u", "R41", "-p", here.secret_file(mode=0o440))
     assert done.returncode == 0
     assert "group" in done.stdout.splitlines()[0]
+
+
+# Through a thread, as only Windows needs it
+
+
+@pytest.fixture
+def waiter():
+    with Waiter() as waiter:
+        yield waiter
+
+
+@pytest.fixture
+def pipe():
+    """A pipe's first end, and what writes to the second, which stays open: a thread may still have its number."""
+    reader, writer = os.pipe()
+    yield reader, lambda data: os.write(writer, data)
+    os.close(reader)
+
+
+def read(descriptor: int, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        data += os.read(descriptor, count - len(data))
+    return data
+
+
+# In a thread
+
+
+def test_what_is_written_in_a_thread_arrives_in_order(waiter, pipe):
+    reader, write = pipe
+    output = ThreadedOutput(write, waiter)
+    pieces = [b"%d\n" % number for number in range(1000)]
+    assert [output.write(piece) for piece in pieces] == [len(piece) for piece in pieces]
+    assert read(reader, len(b"".join(pieces))) == b"".join(pieces)
+
+
+def test_a_thread_that_no_one_reads_is_waited_for_until_the_deadline(waiter, pipe):
+    reader, write = pipe
+    output = ThreadedOutput(write, waiter)
+    large = b"x" * 1_000_000
+    waiter.set_deadline(0.1)
+    begun = time.monotonic()
+    assert output.write(large) == len(large)  # it is with the thread
+    assert output.write(b"next") == 0
+    assert begun + 0.1 <= time.monotonic() < begun + PATIENCE
+    waiter.set_deadline(PATIENCE)
+    assert read(reader, len(large)) == large
+    assert output.write(b"next") == 4
+    assert read(reader, 4) == b"next"
+
+
+def test_a_signal_ends_the_waiting_for_a_thread(waiter, pipe):
+    _, write = pipe
+    output = ThreadedOutput(write, waiter)
+    waiter.set_deadline(0.1)
+    output.write(b"x" * 1_000_000)
+    waiter.set_deadline(PATIENCE)
+    signal.raise_signal(signal.SIGINT)
+    with pytest.raises(Interrupted):
+        output.write(b"next")
+
+
+def test_an_error_of_a_thread_is_raised_for_each_piece(waiter):
+    def write(_: bytes) -> int:
+        raise OSError(22, "Invalid argument")  # which Windows says of a pipe that has no reader any more
+
+    output = ThreadedOutput(write, waiter)
+    for _ in range(2):
+        with pytest.raises(OSError, match="Invalid argument"):
+            output.write(b"x")
+
+
+# A console of Windows
+
+
+class Raw(io.RawIOBase):
+    """Stands in for what Python has for a console of Windows."""
+
+    def __init__(self) -> None:
+        self.written = b""
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 99999  # to which no bytes may go
+
+    def write(self, data: Any) -> int:
+        self.written += bytes(data)
+        return len(data)
+
+
+def test_python_itself_writes_to_a_console_of_windows_which_takes_unicode(monkeypatch):
+    stream = io.TextIOWrapper(io.BufferedWriter(raw := Raw()), encoding="utf-8")
+    monkeypatch.setattr("headless.terminal.os.name", "nt")
+    terminal.write(stream, "Prüfung\n")
+    assert raw.written.decode() == f"Prüfung{os.linesep}"
+
+
+def test_elsewhere_nothing_stands_between_us_and_the_descriptor():
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w", encoding="utf-8") as stream:
+        terminal.write(stream, "Prüfung\n")
+        assert os.read(reader, 99).decode() == f"Prüfung{os.linesep}"
+    os.close(reader)
+
+
+# A stdout that is not read: what the deadline has cut off is not taken for written
+
+
+@contextmanager
+def full_stdout() -> Iterator[int]:
+    """The first end of a pipe whose second one, standard output, is full."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with open(writer, "w", encoding="utf-8") as stdout, patch.object(sys, "stdout", stdout):
+        for piece in (b"x" * 4096, b"x"):
+            with suppress(BlockingIOError):
+                while True:
+                    os.write(writer, piece)
+        yield reader
+    os.close(reader)
+
+
+def drain(reader):
+    return os.read(reader, 1 << 20).lstrip(b"x")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there a thread writes")
+def test_nothing_is_written_once_the_deadline_has_passed():
+    with full_stdout() as reader, Waiter() as waiter:
+        output = open_stdout(waiter)
+        assert output is not None
+        waiter.set_deadline(0.0)
+        assert output.write(b"one\n") == 0
+        assert drain(reader) == b""
+        waiter.set_deadline(None)
+        assert output.write(b"two\n") == 4
+        assert drain(reader) == b"two\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there a thread writes")
+def test_a_line_that_did_not_get_out_leaves_the_next_one_whole():
+    with full_stdout() as reader, Waiter() as waiter:
+        console = Console(1, waiter)
+        waiter.set_deadline(0.0)
+        console.info("one")
+        drain(reader)
+        waiter.set_deadline(None)
+        console.info("two")
+        assert drain(reader).split(maxsplit=2)[2] == b"info two\n"
