@@ -76,7 +76,10 @@ class _Stub:
 
 
 def _shown(value):
-    text = repr(value)
+    try:
+        text = " ".join(repr(value).splitlines())
+    except Exception:  # the job may never have asked for it
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}..."
 
 
