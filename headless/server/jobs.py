@@ -148,7 +148,7 @@ class Jobs:
     @property
     def are_of_another_server(self) -> bool:
         """Whether the home was replaced: whatever runs is no longer for this server to end."""
-        return bool(self._home.held.replaced)
+        return bool(self._home.replaced)
 
     async def start(self, session_id: str, user: str, number: int, job: Job) -> Process:
         """Raises JobRefused if the script has gone since the session was accepted. Raises OSError or Busy

@@ -14,7 +14,7 @@ from headless.dialects.bcrypt_hash import check_salt
 from headless.dialects.own import scram
 from headless.server.account_limits import NOTHING, UNLIMITED, Limits
 from headless.server.accounts import Account, Accounts, initialize, keys_from_hash
-from headless.server.database import open_database
+from headless.server.home import open_database
 from support.credentials import HASH, SALT
 from support.hypothesis_settings import examples
 

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 
 from headless.errors import HomeError
-from headless.server import database
+from headless.server import home as home_module
 from headless.server.accounts import Account, Accounts, keys_from_hash
 from support.command_here import headless
 from support.credentials import HASH
@@ -28,19 +28,19 @@ def path(tmp_path):
 
 
 def all_accounts(path) -> list[str]:
-    with closing(database.open_database(path)) as connection:
+    with closing(home_module.open_database(path)) as connection:
         return [account.user for account in Accounts(connection).all()]
 
 
 def test_a_new_database_has_the_version_of_this_program(path):
-    database.open_database(path).close()
-    assert version_of(path) == database.VERSION
+    home_module.open_database(path).close()
+    assert version_of(path) == home_module.VERSION
 
 
 COMMANDS = [("serve", "--listen", "127.0.0.1:0"), ("user", "list"), ("jobs",)]
 
 
-@pytest.mark.parametrize("version", [0, database.VERSION + 1, 1000])
+@pytest.mark.parametrize("version", [0, home_module.VERSION + 1, 1000])
 def test_a_database_of_another_version_is_refused_in_one_line_and_not_touched(tmp_path, version):
     make_home(tmp_path)
     with closing(sqlite3.connect(tmp_path / "planta.sqlite")) as connection:
@@ -50,7 +50,7 @@ def test_a_database_of_another_version_is_refused_in_one_line_and_not_touched(tm
         done = headless(*command, "--home", str(tmp_path))
         assert (done.returncode, done.stdout) == (1, "")
         (line,) = done.stderr.splitlines()
-        assert f"has version {version} and this program knows version {database.VERSION} alone" in line
+        assert f"has version {version} and this program knows version {home_module.VERSION} alone" in line
         assert line.endswith("use the program that wrote it, or begin with a new --home")
         assert (tmp_path / "planta.sqlite").read_bytes() == before
 
@@ -59,7 +59,7 @@ def test_the_refusal_is_a_home_error(path):
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA user_version = 1000")
     with pytest.raises(HomeError, match="version 1000"):
-        database.open_database(path)
+        home_module.open_database(path)
 
 
 @pytest.mark.slow
@@ -82,7 +82,7 @@ def test_many_that_open_a_new_database_at_once_all_get_it(path):
 
     def open_and_add(number: int) -> None:
         try:
-            with closing(database.open_database(path)) as connection, connection:
+            with closing(home_module.open_database(path)) as connection, connection:
                 assert Accounts(connection).add(Account(f"R{number}", None, keys_from_hash(HASH.encode())))
         except Exception as error:
             errors.append(error)

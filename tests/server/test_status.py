@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 
 from headless.dialects.vocabulary import FAILED, OK
-from headless.server import appearance, home_lock
+from headless.server import appearance
 from headless.server.home import Home
 from headless.server.journal import BEGINNING, CANCELLED, INTERRUPTED, Cancellation, JobEnd, JobStart, Selection
 from headless.server.server import Server
 from headless.server.settings import Settings
+from headless.system import try_lock
 from support.command_here import Ended, headless
 from support.journals import Record, end, new_session, over
 from support.management import fails, prints
@@ -198,7 +199,7 @@ def test_to_ask_makes_no_server_fail_that_starts_meanwhile(place):
 def test_those_who_ask_do_not_take_each_other_for_a_server(place):
     place.lock().close()
     with open(place.folder / "lock", "rb") as file:
-        assert home_lock._try_shared_lock(file)
+        assert try_lock(file.fileno(), shared=True)
         assert not place.is_served
 
 

@@ -134,7 +134,9 @@ def add(commands: Any) -> None:
     )
     serve.add_argument("--until-eof", action="store_true", help="stop, too, when standard input ends")
     serve.add_argument(
-        "--log", metavar="FILE", help="append the log to this file instead of stderr; SIGHUP opens it again"
+        "--log",
+        metavar="FILE",
+        help="append the log to this file instead of stderr; logrotate may move it",
     )
     serve.add_argument(
         "--log-level",
@@ -255,7 +257,7 @@ class _Signals:
 
             windows.on_end(self.request_stop_at_once)
         else:
-            signal.signal(signal.SIGHUP, lambda *_: self._loop.call_soon_threadsafe(self._writer.reopen))
+            signal.signal(signal.SIGHUP, _do_nothing)
             signal.signal(signal.SIGUSR1, _do_nothing)
             signal.signal(signal.SIGUSR2, _do_nothing)
             signal.signal(signal.SIGCHLD, _reap)
@@ -316,7 +318,7 @@ async def _run_until_stopped(home: Home, settings: Settings, writer: LogWriter, 
     """Raises CommandFailed, OSError."""
     signals = _Signals(settings, writer)
     signals.handle()
-    home.held.on_replaced = signals.request_stop_from_a_thread
+    home.on_replaced = signals.request_stop_from_a_thread
     server = Server(home, settings, lambda: writer.dropped)
     try:
         address = await server.open()
@@ -333,5 +335,5 @@ async def _run_until_stopped(home: Home, settings: Settings, writer: LogWriter, 
     notify("STOPPING=1")
     await server.stop(signals.force_stop)
     signals.ignore()
-    if home.held.replaced:
-        raise CommandFailed(home.held.replaced)
+    if home.replaced:
+        raise CommandFailed(home.replaced)
