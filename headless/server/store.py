@@ -139,7 +139,7 @@ class Store:
             known = journal.of_key(account.number, session.key) if session.key else None
             if known is not None:
                 return _session_of(known, digest)
-            twin = journal.unfinished_like(account.number, digest) if account.is_one_at_a_time else None
+            twin = journal.unfinished_like(account.number, digest) if account.limits.one_at_a_time else None
             if twin is not None:
                 raise SameJobs(twin)
             journal.accept(session)

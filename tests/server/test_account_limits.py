@@ -12,8 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from headless.dialects.vocabulary import MODULE, PY_CODE, PY_FILE, Job
-from headless.server.account_limits import NOTHING, UNLIMITED, Limits, from_json, to_json
-from headless.server.accounts import Account
+from headless.server.accounts import NOTHING, UNLIMITED, Account, Limits, limits_from_json, limits_to_json
 from support.hypothesis_settings import examples
 
 pytestmark = pytest.mark.slow
@@ -28,7 +27,7 @@ NAMES = st.sampled_from(["a", "b", "nightly", "month end"])
 PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
 
 
-def refusal(limits: Limits | None, job: Job, path: str = "") -> str:
+def refusal(limits: Limits, job: Job, path: str = "") -> str:
     return Account("R41", None, None, limits).refuses(job, path)
 
 
@@ -37,9 +36,8 @@ def module(text: str) -> Job:
 
 
 def test_an_account_without_limits_may_run_everything():
-    for limits in (None, UNLIMITED):
-        for job, path in ((CODE, ""), (module("009ABC"), ""), (FILE, "a.py"), (FILE, "")):
-            assert refusal(limits, job, path) == ""
+    for job, path in ((CODE, ""), (module("009ABC"), ""), (FILE, "a.py"), (FILE, "")):
+        assert refusal(UNLIMITED, job, path) == ""
 
 
 OVER = (
@@ -112,15 +110,14 @@ def test_many_folders_make_no_endless_sentence():
 @examples
 @given(LIMITS)
 def test_limits_are_read_as_they_were_stored(limits):
-    text = to_json(limits)
-    assert (from_json(text) or UNLIMITED) == limits
+    text = limits_to_json(limits)
+    assert limits_from_json(text) == limits
     assert text is None or text.isascii()
 
 
 def test_what_forbids_nothing_is_not_stored():
-    assert to_json(None) is None
-    assert to_json(UNLIMITED) is None
-    assert from_json(None) is None
+    assert limits_to_json(UNLIMITED) is None
+    assert limits_from_json(None) == UNLIMITED
 
 
 UNREADABLE = (
@@ -131,31 +128,30 @@ UNREADABLE = (
     "[]",
     "{}",
     '{"modules": null, "folders": null}',
-    '{"modules": "009ABC", "folders": null, "code": true}',
-    '{"modules": [1], "folders": null, "code": true}',
-    '{"modules": null, "folders": null, "code": 1}',
-    '{"modules": null, "folders": null, "code": null}',
-    '{"modules": null, "folders": null, "code": true, "hours": []}',
+    '{"modules": "009ABC", "folders": null, "code": true, "one_at_a_time": false}',
+    '{"modules": [1], "folders": null, "code": true, "one_at_a_time": false}',
+    '{"modules": null, "folders": null, "code": 1, "one_at_a_time": false}',
+    '{"modules": null, "folders": null, "code": null, "one_at_a_time": false}',
+    '{"modules": null, "folders": null, "code": true, "one_at_a_time": 0}',
+    '{"modules": null, "folders": null, "code": true, "one_at_a_time": false, "hours": []}',
 )
 
 
 def test_limits_that_cannot_be_read_forbid_everything():
     for text in UNREADABLE:
-        assert from_json(text) == NOTHING, text
-        assert all(refusal(from_json(text), job, "a.py") for job in (CODE, FILE, module("009ABC"))), text
+        assert limits_from_json(text) == NOTHING, text
+        assert all(refusal(limits_from_json(text), job, "a.py") for job in (CODE, FILE, module("009ABC"))), text
 
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | TEXTS,
-    lambda inner: (
-        st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["modules", "folders", "code", "x"]), inner)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*Limits._fields, "x"]), inner),
 )
 
 
 @examples
 @given(JSON.map(json.dumps) | TEXTS)
 def test_whatever_is_stored_is_limits_or_forbids_everything(text):
-    limits = from_json(text)
+    limits = limits_from_json(text)
     assert isinstance(limits, Limits)
     assert limits == NOTHING or json.loads(text) == json.loads(json.dumps(limits._asdict()))

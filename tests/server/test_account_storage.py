@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from headless.dialects.bcrypt_hash import check_salt
 from headless.dialects.own import scram
-from headless.server.account_limits import NOTHING, UNLIMITED, Limits
-from headless.server.accounts import Account, Accounts, initialize, keys_from_hash
+from headless.server.accounts import NOTHING, UNLIMITED, Account, Accounts, Limits, initialize, keys_from_hash
 from headless.server.home import open_database
 from support.credentials import HASH, SALT
 from support.hypothesis_settings import examples
@@ -33,7 +32,7 @@ ACCOUNTS = st.builds(
     TEXTS,
     st.none() | TEXTS,
     st.none() | st.builds(scram.Keys, TEXTS, st.binary(), st.binary()),
-    st.none() | st.builds(Limits, SOME, SOME, st.booleans()).filter(lambda limits: limits != UNLIMITED),
+    st.builds(Limits, SOME, SOME, st.booleans()),
 )
 
 
@@ -132,14 +131,14 @@ def test_what_is_changed_of_one_account_is_not_changed_of_others_nor_else(databa
     assert accounts.set_limits("R41", NOTHING)
     assert accounts.all() == [R41._replace(limits=NOTHING), R42._replace(keys=OTHER_KEYS)]
     assert accounts.keys_of("R42") == OTHER_KEYS
-    assert accounts.set_limits("R42", None)
-    assert accounts.of_user("R42") == R42._replace(keys=OTHER_KEYS, limits=None)
+    assert accounts.set_limits("R42", UNLIMITED)
+    assert accounts.of_user("R42") == R42._replace(keys=OTHER_KEYS, limits=UNLIMITED)
 
 
 def test_a_user_without_an_account_cannot_be_changed(database):
     accounts = Accounts(database)
     assert not accounts.set_keys("r42", KEYS)
-    assert not accounts.set_limits("R4%", None)
+    assert not accounts.set_limits("R4%", UNLIMITED)
     assert not accounts.remove("R4")
     assert accounts.of_user("") is None
     assert accounts.all() == [R41, R42]

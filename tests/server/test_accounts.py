@@ -12,8 +12,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headless.dialects.vocabulary import MAX_NAME_LENGTH, is_xml_text
-from headless.server.account_limits import Limits
-from headless.server.accounts import Account, Accounts, keys_from_hash
+from headless.server.accounts import Account, Accounts, Limits, keys_from_hash
 from support.command_here import headless
 from support.credentials import HASH, PASSWORD
 from support.homes import R41, make_home

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from headless.dialects.vocabulary import FAILED, OK
-from headless.server.account_limits import Limits
+from headless.server.accounts import UNLIMITED, Limits
 from headless.server.journal import JobEnd, JobTaken
 from headless.server.store import AccountChanged, PathNeeded, Store
 from support.faulty_database import BROKEN
@@ -61,9 +61,9 @@ def test_of_two_servers_one_takes_up_a_job_that_was_lost_before_its_start(bench,
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["not written", "written"])
-@pytest.mark.parametrize("limits", [None, Limits(code=False)])
+@pytest.mark.parametrize("limits", [UNLIMITED, Limits(code=False)])
 def test_a_start_whose_commit_failed_is_made_once(bench, late, limits):
-    refusal = None if limits is None else JobEnd(FAILED, "not started: the account R41 may not run code")
+    refusal = None if limits == UNLIMITED else JobEnd(FAILED, "not started: the account R41 may not run code")
 
     async def test():
         for session in ("s1", "s2"):
@@ -74,7 +74,7 @@ def test_a_start_whose_commit_failed_is_made_once(bench, late, limits):
         assert await bench.store.begin("s1", 1) == refusal
         bench.database.break_down("COMMIT", BROKEN, times=1, late=late)
         assert await bench.store.finish("s2", 1, end(OK)) == refusal
-        first, second = ("running", "queued") if limits is None else ("failed", "skipped")
+        first, second = ("running", "queued") if limits == UNLIMITED else ("failed", "skipped")
         assert bench.states() == {"s1": [second, second, first], "s2": [second, first, "ok"]}
 
     bench.run(test)

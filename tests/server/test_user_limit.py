@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headless.server.account_limits import UNLIMITED, Limits
-from headless.server.accounts import Accounts
-from headless.server.commands.user_limit import words
+from headless.server.accounts import UNLIMITED, Accounts, Limits
+from headless.server.commands.user import words
 from headless.server.home import Home
 from support.command_here import headless
 from support.hypothesis_settings import examples
@@ -37,7 +36,7 @@ def shown(home: str) -> str:
     return line
 
 
-def stored(home: str) -> Limits | None:
+def stored(home: str) -> Limits:
     with closing(Home(home).database()) as database:
         account = Accounts(database).of_user("R41")
     assert account is not None
@@ -60,7 +59,7 @@ LIMITS = (
     ),
     (["--no-files", "--no-code"], Limits(None, (), code=False), "no-files no-code"),
     (["--no-modules", "--no-files"], Limits((), ()), "no-modules no-files"),
-    (["--module", "*", "--module", "00B", "--folder", ".", "--folder", "a", "--code"], None, "no limits"),
+    (["--module", "*", "--module", "00B", "--folder", ".", "--folder", "a", "--code"], UNLIMITED, "no limits"),
 )
 
 
@@ -69,7 +68,7 @@ def test_the_limits_are_what_the_options_say(home):
         limit(home, "--none")
         limit(home, *argv)
         assert (stored(home), shown(home)) == (limits, printed), argv
-        tail = "" if limits is None else f" {printed}"
+        tail = "" if limits == UNLIMITED else f" {printed}"
         assert prints("user", "list", "--home", home) == [f"R41 osuser={current_user()}{tail}"]
 
 
@@ -92,7 +91,7 @@ def test_what_is_not_given_stays_as_it_was(home):
 def test_none_removes_all_limits(home):
     limit(home, "--module", "009A", "--folder", "nightly", "--no-code")
     assert limit(home, "--none") == ""
-    assert (shown(home), stored(home)) == ("no limits", None)
+    assert (shown(home), stored(home)) == ("no limits", UNLIMITED)
 
 
 def test_limits_end_with_their_account(home):
@@ -107,7 +106,7 @@ def test_a_limit_that_code_can_get_round_is_set_and_warned_of_in_one_line(home):
         limit(home, "--none")
         (line,) = limit(home, *argv).splitlines()
         assert WARNING in line, argv
-        assert stored(home) not in (None, UNLIMITED), argv
+        assert stored(home) != UNLIMITED, argv
 
 
 def test_a_limit_that_holds_is_not_warned_of(home):

@@ -1,23 +1,28 @@
-"""user add, user passwd, user list, user remove: the accounts. What an account is, accounts.py says.
-
-Where a password comes from is in new_keys.py, and `user limit` in user_limit.py.
-"""
+"""user add, passwd, limit, list, remove: the accounts of a server."""
 
 from __future__ import annotations
 
 import argparse
 import os
+import posixpath
+import re
+import shlex
 from contextlib import closing
 from typing import Any
 
 from headless import system
-from headless.errors import CommandFailed
-from headless.server.accounts import Account, Accounts
-from headless.server.commands import new_keys, user_limit
-from headless.server.commands.arguments import add_command, existing_account, existing_home, name
+from headless.errors import CommandFailed, ParameterError
+from headless.server.accounts import UNLIMITED, Account, Accounts, Limits
+from headless.server.commands import new_keys
+from headless.server.commands.arguments import add_command, existing_home, name
 from headless.server.home import Home
 from headless.server.journal import Journal
 from headless.terminal import escape_control_chars, print_warning
+
+_MODULE = re.compile(r"[0-9A-Za-z_*]{1,64}")
+_MAX_FOLDER_LENGTH = 4096  # characters
+_EVERY_MODULE = "*"
+_EVERY_FOLDER = "."
 
 
 def add(commands: Any) -> None:
@@ -32,12 +37,65 @@ def add(commands: Any) -> None:
     passwd = add_command(user, "passwd", _passwd, "give an account a password, or another one")
     passwd.add_argument("user", type=name, metavar="NAME")
     new_keys.add_arguments(passwd)
-    user_limit.add(user)
+    limit = add_command(user, "limit", _limit, "limit what an account may run; without options print its limits")
+    limit.add_argument("user", type=name, metavar="NAME")
+    _add_limits(limit)
     add_command(user, "list", _list, "list the accounts")
     remove = add_command(
         user, "remove", _remove, "remove an account: its running jobs go on, and no further job of it starts"
     )
     remove.add_argument("user", type=name, metavar="NAME")
+
+
+def _add_limits(limit: argparse.ArgumentParser) -> None:
+    modules, folders, code, times = (limit.add_mutually_exclusive_group() for _ in range(4))
+    modules.add_argument(
+        "--module", dest="modules", action="append", type=_module, metavar="ID",
+        help="allow this module, and no others but those of further --module; * stands for any characters",
+    )  # fmt: skip
+    modules.add_argument("--no-modules", dest="modules", action="store_const", const=[], help="allow no module")
+    folders.add_argument(
+        "--folder", dest="folders", action="append", type=_folder, metavar="DIR",
+        help="allow the files below this folder of the server's files, and no others but those of further --folder; "
+        ". is the whole folder",
+    )  # fmt: skip
+    folders.add_argument("--no-files", dest="folders", action="store_const", const=[], help="allow no file")
+    code.add_argument("--code", action="store_true", default=None, help="allow code")
+    code.add_argument("--no-code", dest="code", action="store_false", help="allow no code")
+    times.add_argument(
+        "--one-at-a-time", action="store_true", default=None,
+        help="refuse a session as busy as long as one with the same jobs waits or runs",
+    )  # fmt: skip
+    times.add_argument(
+        "--many-at-a-time", dest="one_at_a_time", action="store_false", help="allow the same jobs at the same time"
+    )
+    limit.add_argument("--none", action="store_true", help="remove all limits")
+
+
+def _module(text: str) -> str:
+    """The ID of a module, or a pattern for some."""
+    if not _MODULE.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not the ID of a module: 1 to 64 digits, letters without accents, _, and * for any characters"
+        )
+    return text
+
+
+def _folder(text: str) -> str:
+    """A folder below the one for files, as its resolved path is written."""
+    path = posixpath.normpath(text.replace(os.sep, "/"))
+    is_below = text and not posixpath.isabs(path) and path.split("/")[0] != ".." and not os.path.splitdrive(text)[0]
+    if not is_below or "\0" in path or len(path) > _MAX_FOLDER_LENGTH:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the relative path of a folder of the server's files")
+    return path
+
+
+def _existing(accounts: Accounts, user: str) -> Account:
+    """Raises CommandFailed if there is no such account, sqlite3.Error."""
+    account = accounts.of_user(user)
+    if account is None:
+        raise CommandFailed(f"there is no account {user!r}")
+    return account
 
 
 def _add(arguments: argparse.Namespace) -> None:
@@ -63,7 +121,7 @@ def _may_exist(os_user: str) -> bool:
 def _passwd(arguments: argparse.Namespace) -> None:
     with closing(existing_home(arguments).database()) as database:
         accounts = Accounts(database)
-        existing_account(accounts, arguments.user)  # before anybody types a password
+        _existing(accounts, arguments.user)  # before a password is typed
         keys = new_keys.read(arguments)
         with database:
             is_set = accounts.set_keys(arguments.user, keys)
@@ -71,20 +129,60 @@ def _passwd(arguments: argparse.Namespace) -> None:
         raise CommandFailed(f"the account {arguments.user!r} has been removed meanwhile")
 
 
+def _limit(arguments: argparse.Namespace) -> None:
+    given = _given(arguments)
+    if arguments.none and given:
+        raise ParameterError("--none removes all limits and goes with no other option")
+    with closing(existing_home(arguments).database()) as database:
+        accounts = Accounts(database)
+        if not (arguments.none or given):
+            limits = _existing(accounts, arguments.user).limits
+            print(escape_control_chars(" ".join(words(limits)) or "no limits"))
+            return
+        with database:
+            database.execute("BEGIN IMMEDIATE")  # no other command changes the limits between the two
+            limits = _existing(accounts, arguments.user).limits
+            limits = UNLIMITED if arguments.none else limits._replace(**given)
+            accounts.set_limits(arguments.user, limits)
+    if limits.code and (limits.modules, limits.folders) != (None, None):
+        print_warning(
+            arguments.program,
+            f"the account {arguments.user!r} may run code, which can open every module and file: see --no-code",
+        )
+
+
+def _given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns the fields of Limits that the options change."""
+    given = {field: value for field in Limits._fields if (value := getattr(arguments, field)) is not None}
+    for field, every in (("modules", _EVERY_MODULE), ("folders", _EVERY_FOLDER)):
+        if field in given:
+            given[field] = None if every in given[field] else tuple(dict.fromkeys(given[field]))
+    return given
+
+
+def words(limits: Limits) -> list[str]:
+    """Returns the limits as they are printed; nothing for no limits."""
+    return [
+        *(["no-modules"] if limits.modules == () else [f"module={module}" for module in limits.modules or ()]),
+        *(["no-files"] if limits.folders == () else [f"folder={shlex.quote(each)}" for each in limits.folders or ()]),
+        *([] if limits.code else ["no-code"]),
+        *(["one-at-a-time"] if limits.one_at_a_time else []),
+    ]
+
+
 def _list(arguments: argparse.Namespace) -> None:
     with closing(existing_home(arguments).database()) as database:
         accounts = Accounts(database).all()
     for account in accounts:
         ways = (["challenge"] if account.keys else []) + ([f"osuser={account.os_user}"] if account.os_user else [])
-        limits = user_limit.words(account.limits)
-        print(escape_control_chars(account.user), escape_control_chars(" ".join(ways + limits)))
+        print(escape_control_chars(account.user), escape_control_chars(" ".join(ways + words(account.limits))))
 
 
 def _remove(arguments: argparse.Namespace) -> None:
     with closing(existing_home(arguments).database()) as database, database:
         database.execute("BEGIN IMMEDIATE")
         accounts = Accounts(database)
-        count = Journal(database).unfinished_count(existing_account(accounts, arguments.user).number)
+        count = Journal(database).unfinished_count(_existing(accounts, arguments.user).number)
         accounts.remove(arguments.user)
     if count:
         sessions = "1 session of this account is" if count == 1 else f"{count} sessions of this account are"
