@@ -20,15 +20,15 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headless.server import shim
-from headless.server.descriptors import AT_START
 from headless.server.process import ProcessSpec
 from headless.server.records import Identity, Record, Report
+from headless.server.settings import DESCRIPTORS_AT_START
 
 assert sys.platform != "win32"
 
 _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 _PROGRAM = "import sys; sys.path.append(sys.argv.pop(1)); from headless.server import shim; shim.main()"
-_DESCRIPTORS = AT_START  # what a job may open
+_DESCRIPTORS = DESCRIPTORS_AT_START  # what a job may open
 _IS_LINUX = sys.platform.startswith("linux")
 _DEAD = (b"Z", b"X")  # states of a process that has released all it had
 

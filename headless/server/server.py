@@ -16,21 +16,19 @@ from contextlib import suppress
 from headless.dialects.base import Refused
 from headless.dialects.vocabulary import BUSY
 from headless.errors import Busy
-from headless.server.admission import Admission
+from headless.server.admission import Admission, listen
 from headless.server.authentication import Authenticator
 from headless.server.connection import Connection
-from headless.server.disk import Disk
+from headless.server.disk import Disk, Retention
 from headless.server.entrance import Entrance
 from headless.server.exception_handler import ExceptionHandler
 from headless.server.home import Home
 from headless.server.jobs import Jobs
 from headless.server.keys import Keys
 from headless.server.link import LINGER_SECONDS, Link
-from headless.server.listener import listen
 from headless.server.queue import SessionQueue
 from headless.server.reporter import Reporter
 from headless.server.requests import Parts
-from headless.server.retention import Retention
 from headless.server.settings import Settings
 from headless.server.shims import Shims
 from headless.server.store import Store
@@ -157,7 +155,7 @@ class Server:
         """Leaves in the journal what only this process knows, for whoever monitors it."""
         published = None
         while True:
-            status = (self._admission.session_count, self._lost_log_lines())
+            status = (self._admission.logged_in_count, self._lost_log_lines())
             if status != published:
                 figures = {"sessions": status[0], "dropped_log_lines": status[1], "time": time.time()}
                 with suppress(Busy):

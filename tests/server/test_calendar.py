@@ -7,10 +7,10 @@ from contextlib import closing
 
 import pytest
 
+from headless.server import disk as disk_module
 from headless.server import journal as journal_module
-from headless.server import retention as retention_module
+from headless.server.disk import Retention
 from headless.server.journal import Journal, Selection
-from headless.server.retention import Retention
 from headless.server.store import Store
 from headless.server.threads import Threads
 from support.homes import R41, make_home
@@ -75,7 +75,7 @@ class Machine:
 @pytest.fixture
 def clock(monkeypatch):
     clock = Clock()
-    monkeypatch.setattr(retention_module, "time", clock)
+    monkeypatch.setattr(disk_module, "time", clock)
     monkeypatch.setattr(journal_module, "time", clock)
     return clock
 

@@ -31,7 +31,7 @@ ENDLESS = "import os\nwhile True: os.write(1, b'x' * 65536)\n"
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """A quarter of what a server sets aside, and it looks often whether there is room for that."""
-    monkeypatch.setattr(disk_module, "_SET_ASIDE_BYTES", SET_ASIDE)
+    monkeypatch.setattr(disk_module, "_RESERVE_BYTES", SET_ASIDE)
     monkeypatch.setattr(server_module, "_STATUS_SECONDS", 0.1)
     monkeypatch.setattr(queue, "_REQUESTS_SECONDS", 0.05)
     monkeypatch.setattr(cancel, "_POLL_SECONDS", 0.02)

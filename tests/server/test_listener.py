@@ -9,9 +9,8 @@ import socket
 
 import pytest
 
-from headless.server.admission import Admission
+from headless.server.admission import Admission, listen
 from headless.server.exception_handler import ExceptionHandler
-from headless.server.listener import listen
 from headless.server.settings import Settings
 from support.raw_client import py_code, run
 from support.sockets import reset
@@ -53,7 +52,7 @@ def test_an_error_of_accept_does_not_end_the_listening(monkeypatch, number, paus
             return await accept(listening)
 
         monkeypatch.setattr(loop, "sock_accept", failing_accept)
-        monkeypatch.setattr("headless.server.listener.asyncio.sleep", sleep)
+        monkeypatch.setattr("headless.server.admission.asyncio.sleep", sleep)
         settings = Settings(port=0)
         listener = await listen(settings, Admission(settings), serve)
         reader, writer = await asyncio.open_connection(*listener.address)

@@ -11,7 +11,7 @@ from contextlib import closing
 
 import pytest
 
-from headless.server import authentication, entrance, peer, requests, retention
+from headless.server import authentication, disk, entrance, peer, requests
 from headless.server.jobs import check_scripts
 from headless.server.journal import Journal
 from headless.server.queue import SessionQueue
@@ -265,8 +265,8 @@ def test_sessions_that_are_too_old_are_removed_a_few_at_a_time_with_room_for_oth
         return pieces[-1]
 
     monkeypatch.setattr(Journal, "prune", record)
-    monkeypatch.setattr(retention, "_AT_ONCE", 10)
-    monkeypatch.setattr(retention, "_PAUSE_SECONDS", FOR_EVER)
+    monkeypatch.setattr(disk, "_AT_ONCE", 10)
+    monkeypatch.setattr(disk, "_PAUSE_SECONDS", FOR_EVER)
     with ServerHere(old.folder, retention_days=1) as server:
         wait_until(lambda: pieces)
         assert_sessions_run(server.address)

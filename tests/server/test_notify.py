@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from headless.server.notify import notify
+from headless.server.commands.serve import _notify as notify
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no such sockets here")
 
@@ -54,7 +54,7 @@ def test_a_service_manager_that_does_not_listen_is_not_waited_for(tmp_path, monk
             while True:
                 other.sendto(b"x", name)
         monkeypatch.setenv("NOTIFY_SOCKET", name)
-        monkeypatch.setattr("headless.server.notify._SECONDS", 0.1)
+        monkeypatch.setattr("headless.server.commands.serve._NOTIFY_SECONDS", 0.1)
         before = time.monotonic()
         notify("READY=1")
         assert time.monotonic() - before < 5

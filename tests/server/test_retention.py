@@ -12,7 +12,7 @@ from contextlib import closing
 import pytest
 
 from headless.dialects.vocabulary import FAILED, OK
-from headless.server import retention
+from headless.server import disk
 from headless.server.journal import Selection
 from headless.server.store import Store
 from headless.server.threads import Threads
@@ -56,8 +56,8 @@ def test_what_is_pruned_is_what_was_over_before_that_time(place, record):
 
 
 def test_all_that_are_too_old_go_at_once_with_all_output_of_no_session_however_many(place, record, monkeypatch):
-    monkeypatch.setattr(retention, "_AT_ONCE", 2)
-    monkeypatch.setattr(retention, "_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(disk, "_AT_ONCE", 2)
+    monkeypatch.setattr(disk, "_PAUSE_SECONDS", 0)
     with record._database:
         for number in range(5):
             over(record, f"old {number}")
@@ -67,7 +67,7 @@ def test_all_that_are_too_old_go_at_once_with_all_output_of_no_session_however_m
 
     async def prune() -> None:
         store = Store(place.database, lambda: None)
-        await retention.Retention(place, store, Threads("files", 1, 100), 3.0).prune()
+        await disk.Retention(place, store, Threads("files", 1, 100), 3.0).prune()
         store.close(5)
 
     asyncio.run(in_time(prune()))
@@ -76,7 +76,7 @@ def test_all_that_are_too_old_go_at_once_with_all_output_of_no_session_however_m
 
 
 def test_it_is_done_again_and_again_also_after_a_failure(place, monkeypatch):
-    monkeypatch.setattr(retention, "_EVERY_SECONDS", 0.001)
+    monkeypatch.setattr(disk, "_EVERY_SECONDS", 0.001)
     store, threads = Store(place.database, lambda: None), Threads("files", 1, 100)
     left = iter([OSError(5, "Input/output error"), None, None])
     looks: list[object] = []
@@ -87,7 +87,7 @@ def test_it_is_done_again_and_again_also_after_a_failure(place, monkeypatch):
             raise failure
 
     async def run() -> None:
-        pruning = retention.Retention(place, store, threads, 3.0)
+        pruning = disk.Retention(place, store, threads, 3.0)
         monkeypatch.setattr(pruning, "prune", prune)
         running = asyncio.ensure_future(pruning.run())
         await until(lambda: len(looks) >= 3)

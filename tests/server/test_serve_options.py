@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from headless.server import settings as settings_module
 from headless.server.commands import serve
 from headless.server.settings import MIB, Settings
 from support.command_here import headless
@@ -43,7 +44,7 @@ def served(monkeypatch):
 
     monkeypatch.setattr(serve, "_run_until_stopped", run)
     monkeypatch.setattr(sys, "setswitchinterval", lambda _: None)
-    monkeypatch.setattr(serve, "raise_limit", lambda: 1_000_000)
+    monkeypatch.setattr(settings_module, "_raise_limit", lambda: 1_000_000)
     level = logging.getLogger().level
     yield calls
     logging.getLogger().setLevel(level)
@@ -73,18 +74,17 @@ def test_the_folders_of_the_code_are_those_that_are_named(tmp_path, served):
 @pytest.mark.parametrize(("descriptors", "connections"), [(1000, 1000 - 128 - 2 * 8), (10, 1), (10**6, 10_000)])
 def test_there_are_no_more_connections_than_descriptors_allow(tmp_path, served, monkeypatch, descriptors, connections):
     """Some are set aside, and some for each worker."""
-    monkeypatch.setattr(serve, "raise_limit", lambda: descriptors)
+    monkeypatch.setattr(settings_module, "_raise_limit", lambda: descriptors)
     assert headless("serve", "--home", str(tmp_path / "home"), "--trust-folders", "--workers", "2").returncode == 0
     assert served.pop()[1].max_connections == connections
 
 
 def test_a_second_signal_leaves_some_seconds_and_more_where_jobs_have_to_end(monkeypatch):
     left: list[float] = []
-    writer: Any = None  # which is asked only to open the log again
     monkeypatch.setattr(serve, "_end_process_after", left.append)
 
     async def ask_twice(end_jobs: bool) -> None:
-        signals = serve._Signals(Settings(end_jobs=end_jobs), writer)
+        signals = serve._Signals(end_jobs)
         signals.request_stop()
         await asyncio.sleep(0)
         assert (signals.stop.is_set(), signals.force_stop.is_set(), len(left)) == (True, False, int(end_jobs))

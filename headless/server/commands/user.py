@@ -11,10 +11,11 @@ from contextlib import closing
 from typing import Any
 
 from headless import system
+from headless.dialects.vocabulary import MAX_NAME_LENGTH, is_xml_text
 from headless.errors import CommandFailed, ParameterError
 from headless.server.accounts import UNLIMITED, Account, Accounts, Limits
 from headless.server.commands import new_keys
-from headless.server.commands.arguments import add_command, existing_home, name
+from headless.server.commands.arguments import add_command, existing_home
 from headless.server.home import Home
 from headless.server.journal import Journal
 from headless.terminal import escape_control_chars, print_warning
@@ -31,20 +32,20 @@ def add(commands: Any) -> None:
         required=True, metavar="add | passwd | limit | list | remove"
     )
     add = add_command(user, "add", _add, "add an account, for a password, an operating system's user, or both")
-    add.add_argument("user", type=name, metavar="NAME")
-    add.add_argument("--os-user", type=name, metavar="NAME", help="who may log in as this user with osuser")
+    add.add_argument("user", type=_name, metavar="NAME")
+    add.add_argument("--os-user", type=_name, metavar="NAME", help="who may log in as this user with osuser")
     new_keys.add_arguments(add)
     passwd = add_command(user, "passwd", _passwd, "give an account a password, or another one")
-    passwd.add_argument("user", type=name, metavar="NAME")
+    passwd.add_argument("user", type=_name, metavar="NAME")
     new_keys.add_arguments(passwd)
     limit = add_command(user, "limit", _limit, "limit what an account may run; without options print its limits")
-    limit.add_argument("user", type=name, metavar="NAME")
+    limit.add_argument("user", type=_name, metavar="NAME")
     _add_limits(limit)
     add_command(user, "list", _list, "list the accounts")
     remove = add_command(
         user, "remove", _remove, "remove an account: its running jobs go on, and no further job of it starts"
     )
-    remove.add_argument("user", type=name, metavar="NAME")
+    remove.add_argument("user", type=_name, metavar="NAME")
 
 
 def _add_limits(limit: argparse.ArgumentParser) -> None:
@@ -70,6 +71,15 @@ def _add_limits(limit: argparse.ArgumentParser) -> None:
         "--many-at-a-time", dest="one_at_a_time", action="store_false", help="allow the same jobs at the same time"
     )
     limit.add_argument("--none", action="store_true", help="remove all limits")
+
+
+def _name(text: str) -> str:
+    """The name of a user, of an account or of the operating system."""
+    if not 1 <= len(text) <= MAX_NAME_LENGTH or not is_xml_text(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a name of 1 to {MAX_NAME_LENGTH} characters that XML can carry"
+        )
+    return text
 
 
 def _module(text: str) -> str:
