@@ -1,5 +1,5 @@
 """`headless user`: what is printed, and the exit status. Then the command lines of all commands that must be
-corrected. """
+corrected."""
 
 from __future__ import annotations
 

@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import argparse
+import getpass
 import os
 import posixpath
 import re
 import shlex
-from contextlib import closing
-from typing import Any
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any, BinaryIO
 
-from headless import system
+from headless import password_file, system
+from headless.dialects.own import scram
 from headless.dialects.vocabulary import MAX_NAME_LENGTH, is_xml_text
-from headless.errors import CommandFailed, ParameterError
-from headless.server.accounts import UNLIMITED, Account, Accounts, Limits
-from headless.server.commands import new_keys
+from headless.errors import CommandFailed, Interrupted, ParameterError, SessionError
+from headless.server.accounts import UNLIMITED, Account, Accounts, Limits, keys_from_hash, keys_from_password
 from headless.server.commands.arguments import add_command, existing_home
 from headless.server.home import Home
 from headless.server.journal import Journal
-from headless.terminal import escape_control_chars, print_warning
+from headless.terminal import escape_control_chars, is_at_terminal, print_warning
 
 _MODULE = re.compile(r"[0-9A-Za-z_*]{1,64}")
 _MAX_FOLDER_LENGTH = 4096  # characters
 _EVERY_MODULE = "*"
 _EVERY_FOLDER = "."
+_STDIN = "-"
+# The file stays as it is: calls of others may need it so.
+_IF_TRUSTED = f"if no other user has read it, give it to standard input: --secret-file {_STDIN} < FILE"
 
 
 def add(commands: Any) -> None:
@@ -34,10 +41,10 @@ def add(commands: Any) -> None:
     add = add_command(user, "add", _add, "add an account, for a password, an operating system's user, or both")
     add.add_argument("user", type=_name, metavar="NAME")
     add.add_argument("--os-user", type=_name, metavar="NAME", help="who may log in as this user with osuser")
-    new_keys.add_arguments(add)
+    _add_passwords(add)
     passwd = add_command(user, "passwd", _passwd, "give an account a password, or another one")
     passwd.add_argument("user", type=_name, metavar="NAME")
-    new_keys.add_arguments(passwd)
+    _add_passwords(passwd)
     limit = add_command(user, "limit", _limit, "limit what an account may run; without options print its limits")
     limit.add_argument("user", type=_name, metavar="NAME")
     _add_limits(limit)
@@ -46,6 +53,77 @@ def add(commands: Any) -> None:
         user, "remove", _remove, "remove an account: its running jobs go on, and no further job of it starts"
     )
     remove.add_argument("user", type=_name, metavar="NAME")
+
+
+def _name(text: str) -> str:
+    """The name of a user, of an account or of the operating system."""
+    if not 1 <= len(text) <= MAX_NAME_LENGTH or not is_xml_text(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a name of 1 to {MAX_NAME_LENGTH} characters that XML can carry"
+        )
+    return text
+
+
+def _existing(accounts: Accounts, user: str) -> Account:
+    """Raises CommandFailed if there is no such account, sqlite3.Error."""
+    account = accounts.of_user(user)
+    if account is None:
+        raise CommandFailed(f"there is no account {user!r}")
+    return account
+
+
+def _add(arguments: argparse.Namespace) -> None:
+    has_password = arguments.password_stdin or arguments.secret_file is not None or not arguments.os_user
+    keys = read_keys(arguments) if has_password else None
+    home = Home(arguments.home)
+    home.create()
+    with closing(home.database()) as database, database:
+        is_added = Accounts(database).add(Account(arguments.user, arguments.os_user, keys))
+    if not is_added:
+        raise CommandFailed(f"there is an account {arguments.user!r} already; user passwd and user limit change it")
+    if arguments.os_user and not _may_exist(arguments.os_user):
+        print_warning(arguments.program, f"this machine knows no user {arguments.os_user!r}; the account was added")
+
+
+def _may_exist(os_user: str) -> bool:
+    """Whether the operating system knows the user, or cannot be asked."""
+    try:
+        return os.name == "nt" or system.user_by_name(os_user) is not None
+    except OSError:
+        return True
+
+
+def _passwd(arguments: argparse.Namespace) -> None:
+    with closing(existing_home(arguments).database()) as database:
+        accounts = Accounts(database)
+        _existing(accounts, arguments.user)  # before a password is typed
+        keys = read_keys(arguments)
+        with database:
+            is_set = accounts.set_keys(arguments.user, keys)
+    if not is_set:
+        raise CommandFailed(f"the account {arguments.user!r} has been removed meanwhile")
+
+
+def _list(arguments: argparse.Namespace) -> None:
+    with closing(existing_home(arguments).database()) as database:
+        accounts = Accounts(database).all()
+    for account in accounts:
+        ways = (["challenge"] if account.keys else []) + ([f"osuser={account.os_user}"] if account.os_user else [])
+        print(escape_control_chars(account.user), escape_control_chars(" ".join(ways + words(account.limits))))
+
+
+def _remove(arguments: argparse.Namespace) -> None:
+    with closing(existing_home(arguments).database()) as database, database:
+        database.execute("BEGIN IMMEDIATE")
+        accounts = Accounts(database)
+        count = Journal(database).unfinished_count(_existing(accounts, arguments.user).number)
+        accounts.remove(arguments.user)
+    if count:
+        sessions = "1 session of this account is" if count == 1 else f"{count} sessions of this account are"
+        print(f"{sessions} not over: running jobs go on, and no further job of it starts")
+
+
+# Limits
 
 
 def _add_limits(limit: argparse.ArgumentParser) -> None:
@@ -73,15 +151,6 @@ def _add_limits(limit: argparse.ArgumentParser) -> None:
     limit.add_argument("--none", action="store_true", help="remove all limits")
 
 
-def _name(text: str) -> str:
-    """The name of a user, of an account or of the operating system."""
-    if not 1 <= len(text) <= MAX_NAME_LENGTH or not is_xml_text(text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a name of 1 to {MAX_NAME_LENGTH} characters that XML can carry"
-        )
-    return text
-
-
 def _module(text: str) -> str:
     """The ID of a module, or a pattern for some."""
     if not _MODULE.fullmatch(text):
@@ -98,45 +167,6 @@ def _folder(text: str) -> str:
     if not is_below or "\0" in path or len(path) > _MAX_FOLDER_LENGTH:
         raise argparse.ArgumentTypeError(f"{text!r} is not the relative path of a folder of the server's files")
     return path
-
-
-def _existing(accounts: Accounts, user: str) -> Account:
-    """Raises CommandFailed if there is no such account, sqlite3.Error."""
-    account = accounts.of_user(user)
-    if account is None:
-        raise CommandFailed(f"there is no account {user!r}")
-    return account
-
-
-def _add(arguments: argparse.Namespace) -> None:
-    keys = new_keys.read(arguments) if new_keys.are_given(arguments) or not arguments.os_user else None
-    home = Home(arguments.home)
-    home.create()
-    with closing(home.database()) as database, database:
-        is_added = Accounts(database).add(Account(arguments.user, arguments.os_user, keys))
-    if not is_added:
-        raise CommandFailed(f"there is an account {arguments.user!r} already; user passwd and user limit change it")
-    if arguments.os_user and not _may_exist(arguments.os_user):
-        print_warning(arguments.program, f"this machine knows no user {arguments.os_user!r}; the account was added")
-
-
-def _may_exist(os_user: str) -> bool:
-    """Whether the operating system knows the user, or cannot be asked."""
-    try:
-        return os.name == "nt" or system.user_by_name(os_user) is not None
-    except OSError:
-        return True
-
-
-def _passwd(arguments: argparse.Namespace) -> None:
-    with closing(existing_home(arguments).database()) as database:
-        accounts = Accounts(database)
-        _existing(accounts, arguments.user)  # before a password is typed
-        keys = new_keys.read(arguments)
-        with database:
-            is_set = accounts.set_keys(arguments.user, keys)
-    if not is_set:
-        raise CommandFailed(f"the account {arguments.user!r} has been removed meanwhile")
 
 
 def _limit(arguments: argparse.Namespace) -> None:
@@ -180,20 +210,93 @@ def words(limits: Limits) -> list[str]:
     ]
 
 
-def _list(arguments: argparse.Namespace) -> None:
-    with closing(existing_home(arguments).database()) as database:
-        accounts = Accounts(database).all()
-    for account in accounts:
-        ways = (["challenge"] if account.keys else []) + ([f"osuser={account.os_user}"] if account.os_user else [])
-        print(escape_control_chars(account.user), escape_control_chars(" ".join(ways + words(account.limits))))
+# Passwords
 
 
-def _remove(arguments: argparse.Namespace) -> None:
-    with closing(existing_home(arguments).database()) as database, database:
-        database.execute("BEGIN IMMEDIATE")
-        accounts = Accounts(database)
-        count = Journal(database).unfinished_count(_existing(accounts, arguments.user).number)
-        accounts.remove(arguments.user)
-    if count:
-        sessions = "1 session of this account is" if count == 1 else f"{count} sessions of this account are"
-        print(f"{sessions} not over: running jobs go on, and no further job of it starts")
+def _add_passwords(parser: argparse.ArgumentParser) -> None:
+    """Adds the options that say where the password comes from."""
+    sources = parser.add_mutually_exclusive_group()
+    sources.add_argument(
+        "--password-stdin", action="store_true",
+        help="read the password from the first line of standard input, instead of asking for it",
+    )  # fmt: skip
+    sources.add_argument(
+        "--secret-file", metavar="FILE",
+        help="take the password from this password file of planta_headless.py, which stays valid; - is standard input",
+    )  # fmt: skip
+
+
+def read_keys(arguments: argparse.Namespace) -> scram.Keys:
+    """Returns the keys of the password in the place that the options say, or else at the terminal. Raises
+    CommandFailed, whose text holds neither password nor hash."""
+    if arguments.secret_file is not None:
+        return keys_from_hash(_read_secret(arguments.secret_file))
+    password = _read_password() if arguments.password_stdin else _ask_for_password()
+    try:
+        return keys_from_password(password)
+    except ValueError as error:
+        raise CommandFailed(str(error)) from None
+
+
+def _read_password() -> str:
+    """Returns the first line of standard input. Raises CommandFailed."""
+    try:
+        return _stdin().readline().decode("utf-8").rstrip("\r\n")
+    except UnicodeDecodeError:
+        raise CommandFailed("the password on standard input is not text in UTF-8") from None
+
+
+def _stdin() -> BinaryIO:
+    """Raises CommandFailed if it was closed before this process began."""
+    if sys.stdin is None:
+        raise CommandFailed("standard input is closed")
+    return sys.stdin.buffer
+
+
+def _ask_for_password() -> str:
+    """Returns what is typed at the terminal, twice. Raises CommandFailed."""
+    if not is_at_terminal():
+        raise CommandFailed(
+            "there is no terminal to ask for the password at; give --password-stdin or --secret-file, or for an "
+            "account without a password --os-user"
+        )
+    try:
+        with _interrupted_by_signals():
+            password = getpass.getpass("Password: ")
+            again = getpass.getpass("The same again: ")
+    except EOFError:
+        raise CommandFailed("no password was given") from None
+    if again != password:
+        raise CommandFailed("these were two different passwords")
+    return password
+
+
+@contextmanager
+def _interrupted_by_signals() -> Iterator[None]:
+    """Makes signals raise Interrupted, so that getpass switches the echo of the terminal on again."""
+
+    def interrupt(signum: int, _frame: object) -> None:
+        raise Interrupted(signum)
+
+    signals = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {each: signal.signal(each, interrupt) for each in signals if signal.getsignal(each) != signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+def _read_secret(path: str) -> bytes:
+    """Returns the hash in this password file. Raises CommandFailed."""
+    try:
+        if path == _STDIN:
+            content = _stdin().read(password_file.MAX_SIZE + 1)
+            return password_file.hash_in(content, "the password file on standard input")
+        return password_file.read(path).hash
+    except password_file.NotPrivate as error:
+        raise CommandFailed(f"{error.problem}: {_IF_TRUSTED}") from None
+    except password_file.PasswordFileError as error:
+        raise CommandFailed(error.problem) from None
+    except (ParameterError, SessionError) as error:
+        raise CommandFailed(str(error)) from None

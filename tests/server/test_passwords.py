@@ -1,5 +1,5 @@
-"""Where the keys of an account come from: a password, asked for or given, or a password file; and all that can go wrong
-with them. The commands that give them to an account are in test_password_commands.py."""
+"""Passwords of accounts: which ones `user add` and `user passwd` take, asked for, given or from a file; they change
+nothing else."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 from argparse import Namespace
+from contextlib import closing
 from functools import partial
 from unittest.mock import patch
 
@@ -16,14 +17,22 @@ import pytest
 
 from headless.dialects.own import scram
 from headless.errors import CommandFailed, Interrupted
-from headless.server.commands import new_keys
+from headless.server.accounts import COST, Accounts
+from headless.server.commands import user as user_command
+from headless.server.home import Home
 from support.access_lists import GROUP, USER, set_access_list
 from support.advice import assert_harmless
+from support.command_here import headless
 from support.credentials import HASH, PASSWORD, SALT, hash_of
-from support.new_keys import OTHER_HASH, lets_in, make_cheap, secret_file_in
+from support.management import fails, prints
+from support.new_keys import OTHER_HASH, keys_of, lets_in, make_cheap, secret_file_in
+from support.process import ROOT, current_user, manage
+from support.waiting import wait_until
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="modes mean nothing on Windows")
-IF_TRUSTED = "if nobody else has read it, give it to standard input: --secret-file - < FILE"
+pytestmark = pytest.mark.slow
+
+IF_TRUSTED = "if no other user has read it, give it to standard input: --secret-file - < FILE"
 STDIN = f"{PASSWORD}\n".encode()
 
 
@@ -40,7 +49,7 @@ def secret_file(tmp_path):
 
 def keys_from(secret_file: str | None = None, stdin: bytes = b"", password_stdin: bool = False) -> scram.Keys:
     with patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin), encoding="utf-8")):
-        return new_keys.read(Namespace(secret_file=secret_file, password_stdin=password_stdin))
+        return user_command.read_keys(Namespace(secret_file=secret_file, password_stdin=password_stdin))
 
 
 def refuses(word: str, secret_file: str | None = None, stdin: bytes = b"", password_stdin: bool = False) -> None:
@@ -206,7 +215,7 @@ def at_terminal(monkeypatch):
     def answer(*answers):
         questions = Questions(*answers)
         monkeypatch.setattr(getpass, "getpass", questions)
-        monkeypatch.setattr(new_keys, "is_at_terminal", lambda: True)
+        monkeypatch.setattr(user_command, "is_at_terminal", lambda: True)
         return questions
 
     return answer
@@ -256,3 +265,133 @@ def test_a_signal_at_the_question_interrupts_it_and_what_it_did_before_is_back(a
 
 def test_without_a_terminal_nothing_is_asked():
     refuses("no terminal")
+
+
+class Give:
+    """The words of a command that gives R42 a password, and what was there before."""
+
+    def __init__(self, home: str, command: str) -> None:
+        self.home = home
+        self._command = command
+        self.before = self.state()
+
+    def __call__(self, *argv: str) -> tuple[str, ...]:
+        return ("user", self._command, "R42", *argv, "--home", self.home)
+
+    def state(self) -> tuple[object, ...]:
+        with closing(Home(self.home).database()) as database:
+            return tuple(Accounts(database).all())
+
+
+@pytest.fixture(params=["add", "passwd"])
+def give(request, home):
+    """For a new account, and for one that has another password."""
+    if request.param == "passwd":
+        prints("user", "add", "R42", "--secret-file", "-", "--home", home, stdin=OTHER_HASH)
+    return Give(home, request.param)
+
+
+def test_the_account_gets_it_and_neither_password_nor_hash_is_in_the_home(give, secret_file):
+    assert prints(*give("--secret-file", secret_file())) == []
+    keys = keys_of(give.home, "R42")
+    assert lets_in(keys, HASH.encode())
+    assert not lets_in(keys, OTHER_HASH)
+    for name in os.listdir(give.home):
+        path = os.path.join(give.home, name)
+        if os.path.isfile(path):
+            with open(path, "rb") as file:
+                content = file.read()
+            assert HASH[29:].encode() not in content
+            assert PASSWORD.encode() not in content
+
+
+def test_what_is_refused_changes_nothing(give, secret_file):
+    for argv, stdin, word in [
+        (("--secret-file", secret_file(PASSWORD)), b"", "does not hold one bcrypt hash"),
+        (("--secret-file", "-"), STDIN, "does not hold one bcrypt hash"),
+        (("--password-stdin",), b"a\0b\n", "NUL"),
+        ((), b"", "no terminal"),
+    ]:
+        fails(word, *give(*argv), stdin=stdin)
+        assert give.state() == give.before
+
+
+def test_a_password_comes_from_one_place(give):
+    for argv in [("--password-stdin", "--secret-file", "secret"), ("--secret-file",), ("-p", "secret")]:
+        done = headless(*give(*argv), stdin=STDIN)
+        assert (done.returncode, done.stdout) == (2, ""), argv
+    assert give.state() == give.before
+
+
+@pytest.mark.usefixtures("cheap")
+@pytest.mark.parametrize("way", ["--password-stdin", "--secret-file"])
+def test_an_account_can_have_an_os_user_and_a_password(home, secret_file, way):
+    argv = [way, secret_file()] if way == "--secret-file" else [way]
+    prints("user", "add", "R42", "--os-user", current_user(), *argv, "--home", home, stdin=STDIN)
+    assert prints("user", "list", "--home", home)[1] == f"R42 challenge osuser={current_user()}"
+
+
+@pytest.mark.usefixtures("cheap")
+def test_another_password_leaves_the_rest_of_the_account(home):
+    prints("user", "limit", "R41", "--no-code", "--home", home)
+    prints("user", "passwd", "R41", "--password-stdin", "--home", home, stdin=STDIN)
+    assert prints("user", "list", "--home", home) == [f"R41 challenge osuser={current_user()} no-code"]
+
+
+def test_a_user_without_an_account_gets_no_password_and_is_not_asked(home):
+    fails("there is no account 'R99'", "user", "passwd", "R99", "--home", home)
+    fails("there is no account 'R99'", "user", "passwd", "R99", "--password-stdin", "--home", home, stdin=STDIN)
+
+
+@pytest.mark.usefixtures("cheap")
+def test_a_password_makes_no_home(tmp_path):
+    fails("absent", "user", "passwd", "R41", "--password-stdin", "--home", str(tmp_path / "absent"), stdin=STDIN)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_secret_is_not_asked_of_the_home_before_it_is_right(tmp_path):
+    fails("does not exist", "user", "add", "R41", "--secret-file", "missing", "--home", str(tmp_path / "home"))
+    assert list(tmp_path.iterdir()) == []
+
+
+# As processes
+
+
+def test_the_command_as_a_process_takes_a_password_file(home, secret_file):
+    done = manage("user", "add", "R42", "--secret-file", secret_file(), "--home", home)
+    assert (done.stdout, done.stderr) == ("", "")
+    assert lets_in(keys_of(home, "R42"), HASH.encode())
+
+
+@pytest.fixture
+def terminal(home):
+    """Runs `user add` at a terminal."""
+    from support.terminal import Terminal  # not on Windows
+
+    with Terminal(ROOT, *Give(home, "add")(), program=("-m", "headless")) as terminal:
+        yield terminal
+
+
+@posix_only
+@pytest.mark.version("getpass")
+def test_at_a_terminal_the_password_is_not_shown(home, terminal):
+    terminal.answer(f"{PASSWORD}\n", "Password: ")
+    terminal.answer(f"{PASSWORD}\n", "The same again: ")
+    assert terminal.end() == 0
+    assert PASSWORD not in terminal.shown
+    keys = keys_of(home, "R42")
+    assert keys is not None
+    assert keys.salt.startswith(f"$2b${COST}$")
+    assert lets_in(keys, hash_of(PASSWORD, keys.salt))
+
+
+@posix_only
+@pytest.mark.version("getpass")
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_at_the_question_ends_the_command_by_itself_and_gives_the_echo_back(terminal, name):
+    terminal.wait_for("Password: ")
+    wait_until(lambda: not terminal.echoes)
+    signum = getattr(signal, name)
+    os.kill(terminal.process.pid, signum)
+    assert terminal.end() in (-signum, 256 - signum)
+    assert terminal.echoes
