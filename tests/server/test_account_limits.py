@@ -20,8 +20,8 @@ from headless.server.accounts import NOTHING, UNLIMITED, Account, Accounts, Limi
 from headless.server.commands.user import words
 from headless.server.home import Home
 from support.command_here import headless
+from support.homes import fails, prints
 from support.hypothesis_settings import examples
-from support.management import fails, prints
 from support.process import current_user, manage
 
 pytestmark = pytest.mark.slow

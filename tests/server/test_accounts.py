@@ -15,9 +15,8 @@ from headless.dialects.vocabulary import MAX_NAME_LENGTH, is_xml_text
 from headless.server.accounts import Account, Accounts, Limits, keys_from_hash
 from support.command_here import headless
 from support.credentials import HASH, PASSWORD
-from support.homes import R41, make_home
+from support.homes import R41, fails, make_home, prints
 from support.hypothesis_settings import examples
-from support.management import fails, prints
 from support.process import current_user, manage, other_user
 from support.raw_client import connect, osuser_login
 from support.sampling import EXHAUSTIVE

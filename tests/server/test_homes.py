@@ -12,8 +12,7 @@ import pytest
 
 from headless.server.home import Home
 from support.command_here import headless
-from support.homes import by_root, give_away, posix
-from support.management import fails, prints
+from support.homes import by_root, fails, give_away, posix, prints
 from support.process import current_user
 
 pytestmark = pytest.mark.slow

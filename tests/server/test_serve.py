@@ -27,9 +27,9 @@ from headless.server.commands.serve import _notify as notify
 from headless.server.settings import MIB, Settings
 from support.command_here import headless
 from support.fork_server import start
+from support.homes import fails, prints
 from support.job_server import TRUST, QuickServer
 from support.journals import new_session
-from support.management import fails, prints
 from support.process import PATIENCE, ROOT
 from support.raw_client import RawClient, connect, osuser_login, py_code, run
 

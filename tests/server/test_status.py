@@ -22,8 +22,8 @@ from headless.server.server import Server
 from headless.server.settings import Settings
 from headless.system import try_lock
 from support.command_here import Ended, headless
+from support.homes import fails, prints
 from support.journals import Record, end, new_session, over
-from support.management import fails, prints
 from support.process import PATIENCE, current_user
 from support.waiting import until, wait_until
 
