@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from headless.dialects.base import Refused
 from headless.dialects.vocabulary import BUSY
@@ -21,7 +22,6 @@ from headless.server.authentication import Authenticator
 from headless.server.connection import Connection
 from headless.server.disk import Disk, Retention
 from headless.server.entrance import Entrance
-from headless.server.exception_handler import ExceptionHandler
 from headless.server.home import Home
 from headless.server.jobs import Jobs
 from headless.server.keys import Keys
@@ -33,6 +33,7 @@ from headless.server.settings import Settings
 from headless.server.shims import Shims
 from headless.server.store import Store
 from headless.server.threads import Threads
+from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,9 @@ _STORE_SECONDS = 5.0  # for the last changes to be journaled
 _TURNED_AWAY_MAX = 50  # connections that are told why at a time
 _STATUS_SECONDS = 10.0
 _FILE_THREADS, _FILE_BACKLOG = 8, 20_000
+_REPEAT_SECONDS = 1.0  # between two lines about the same fault of connections
+# What the context of an exception has that came about at a connection or at the listening socket.
+_AT_A_CONNECTION = {"transport", "protocol", "socket"}
 
 
 class Server:
@@ -167,3 +171,40 @@ class Server:
             with suppress(Busy, OSError):
                 await self._files.call(self._home.check_held)
             await asyncio.sleep(_STATUS_SECONDS)
+
+
+class ExceptionHandler:
+    """Logs exceptions that were not caught: a fault of a connection in one line, a bug with its traceback.
+
+    Where descriptors run out, asyncio calls it up to a thousand times in a row, once for each connection that may wait
+    to be accepted. So the same line about connections is logged once a second at most.
+    """
+
+    def __init__(self) -> None:
+        self._last_line = ""
+        self._last_time = 0.0
+
+    def __call__(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """For `loop.set_exception_handler`."""
+        error = context.get("exception")
+        message = escape_control_chars(str(context["message"]))
+        if isinstance(error, OSError) and _is_of_accept(context.get("future")):
+            return  # the listener has it, too
+        if isinstance(error, asyncio.CancelledError):
+            return  # up to Python 3.11, of a connection that came when the loop ended
+        # ssl.SSLError is an OSError. Elsewhere an OSError may be that of a file, and a bug.
+        if isinstance(error, ConnectionError) or (isinstance(error, OSError) and _AT_A_CONNECTION & context.keys()):
+            self._log_once(f"{message}: {escape_control_chars(str(error))}")
+        else:
+            log.error("internal error: %s", message, exc_info=error)
+
+    def _log_once(self, line: str) -> None:
+        now = time.monotonic()
+        if line != self._last_line or now - self._last_time >= _REPEAT_SECONDS:
+            self._last_line, self._last_time = line, now
+            log.warning("%s", line)
+
+
+def _is_of_accept(task: object) -> bool:
+    """Whether it is the task that asyncio makes for each connection that Windows is to accept, and never looks at."""
+    return isinstance(task, asyncio.Task) and getattr(task.get_coro(), "__name__", "") == "accept_coro"

@@ -18,8 +18,7 @@ from headless.dialects.vocabulary import LOGIN
 from headless.errors import LocalProtocolError, Refusal
 from headless.server.admission import Admission, listen
 from headless.server.connection import Connection
-from headless.server.exception_handler import ExceptionHandler
-from headless.server.server import Server
+from headless.server.server import ExceptionHandler, Server
 from headless.server.settings import Settings
 from support.job_server import QuickServer
 from support.process import PATIENCE
