@@ -15,52 +15,32 @@ HEARTBEAT_SECONDS = 30
 
 
 class Settings(NamedTuple):
-    """Times are in seconds, sizes in bytes. SERVER.md, section "Limits", has them for administrators.
-
-    host, port           where it listens; port 0 is a free one
-    workers              sessions that run at a time
-    grace                what running sessions have left when the server stops
-    end_jobs             whether jobs that still run then are ended; otherwise they go on
-    heartbeat            a client gets a message at least this often
-    retention_days       how long what is over stays, None for ever
-    time_limit           how long a job may run, None for ever
-    dry_run              compile the jobs and do not run them
-    import_from          a folder from which jobs can import, before that of their files; "" for none
-    trust_osuser         believe every client on this machine, where the platform does not know its user
-    tls                  how connections are encrypted, None not at all
-    login_timeout        what a client has for each message of its login
-    message_timeout      what a client has from the first byte of a message to its last
-    max_connections      in all, from one address, and logged in to one account; and for those that have not logged in
-    max_waiting          sessions that wait, in all and of one account
-    max_bytes_in_flight  of messages that are not whole, or not journaled yet
-    output_limit         of a job's stdout or stderr that is stored
-    disk_floor           of the disk that accepted sessions and stored output leave free
-    """
+    """Times are in seconds, sizes in bytes."""
 
     host: str = "127.0.0.1"
-    port: int = 20000
-    workers: int = os.cpu_count() or 1
-    grace: float = 30.0
-    end_jobs: bool = False
-    heartbeat: int = HEARTBEAT_SECONDS
-    retention_days: float | None = None
-    time_limit: float | None = None
-    dry_run: bool = False
-    import_from: str = ""
-    trust_osuser: bool = False
+    port: int = 20000  # 0 is a free one
+    workers: int = os.cpu_count() or 1  # sessions that run at a time
+    grace: float = 30.0  # for running sessions when the server stops
+    end_jobs: bool = False  # whether jobs that still run then are ended; otherwise they go on
+    heartbeat: int = HEARTBEAT_SECONDS  # a client gets a message at least this often
+    retention_days: float | None = None  # how long what is over stays, None for ever
+    time_limit: float | None = None  # for a job, None for ever
+    dry_run: bool = False  # compile the jobs and do not run them
+    import_from: str = ""  # a folder from which jobs can import, before that of their files; "" for none
+    trust_osuser: bool = False  # believe every client on this machine, where the platform does not know its user
     tls: ssl.SSLContext | None = None
-    login_timeout: float = LOGIN_SECONDS
-    message_timeout: float = MESSAGE_SECONDS
+    login_timeout: float = LOGIN_SECONDS  # for each message of a login
+    message_timeout: float = MESSAGE_SECONDS  # from the first byte of a message to its last
     max_connections: int = 10_000
     max_connections_per_address: int = 8_000
-    max_connections_per_account: int = 2_000
-    max_strangers: int = 2_000
+    max_connections_per_account: int = 2_000  # that have logged in to it
+    max_strangers: int = 2_000  # connections that have not logged in
     max_strangers_per_address: int = 1_000
-    max_waiting: int = 20_000
+    max_waiting: int = 20_000  # sessions
     max_waiting_per_account: int = 10_000
-    max_bytes_in_flight: int = 64 * MIB
-    output_limit: int = 64 * MIB
-    disk_floor: int = 8 * MIB
+    max_bytes_in_flight: int = 64 * MIB  # of messages that are not whole, or not journaled yet
+    output_limit: int = 64 * MIB  # of a job's stdout or stderr that is stored
+    disk_floor: int = 8 * MIB  # that accepted sessions and stored output leave free
 
 
 _DESCRIPTORS_SET_ASIDE = 128  # for the journal, files and connections that are not counted yet, or are being refused

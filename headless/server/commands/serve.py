@@ -55,9 +55,9 @@ def add(commands: Any) -> None:
            help="seconds that running sessions may go on after SIGTERM (default: 30)")
     option("--end-jobs", action="store_true",
            help="end the jobs that still run then; without this they go on, and the next server resumes them")
-    option("--keep", type=count, metavar="DAYS",
+    option("--keep", dest="retention_days", type=count, metavar="DAYS",
            help="forget sessions, and remove their output, when they have been over for so many days (default: never)")
-    option("--limit", type=seconds, metavar="SECONDS",
+    option("--limit", dest="time_limit", type=seconds, metavar="SECONDS",
            help="end a job that runs longer, which is then failed (default: no limit)")
     option("--max-output", type=count, default=64, metavar="MIB",
            help="store so much of a job's stdout, and of its stderr (default: 64 MiB)")
@@ -98,21 +98,13 @@ def _settings(arguments: argparse.Namespace) -> Settings:
     if connections < arguments.max_connections:
         text = "the limit of open files allows %d connections, not %d (ulimit -n)"
         log.warning(text, connections, arguments.max_connections)
-    return Settings(
-        host,
-        port,
-        arguments.workers,
-        arguments.grace,
-        end_jobs=arguments.end_jobs,
-        retention_days=arguments.keep,
-        time_limit=arguments.limit,
-        dry_run=arguments.dry_run,
+    chosen = {name: value for name, value in vars(arguments).items() if name in Settings._fields}
+    return Settings(**chosen)._replace(
+        host=host,
+        port=port,
         import_from=os.path.abspath(arguments.import_from) if arguments.import_from else "",
-        trust_osuser=arguments.trust_osuser,
         tls=_tls(arguments.tls_cert, arguments.tls_key),
         max_connections=min(connections, arguments.max_connections),
-        max_connections_per_address=arguments.max_connections_per_address,
-        max_connections_per_account=arguments.max_connections_per_account,
         output_limit=arguments.max_output * MIB,
     )
 
