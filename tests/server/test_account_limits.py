@@ -275,7 +275,7 @@ def test_a_file_is_allowed_below_a_folder_and_nowhere_else(folders, path):
 @example("a*a", "a")
 @example("*aB*aB*", "aBa_B")
 @example("a**", "a")
-def test_a_star_stands_for_any_characters_and_all_else_for_itself(pattern, text):
+def test_a_star_matches_any_characters_and_all_else_itself(pattern, text):
     assert (refusal(Limits(modules=(pattern,)), module(text)) == "") == fnmatch.fnmatchcase(text, pattern)
 
 

@@ -151,7 +151,7 @@ def test_a_file_that_cannot_be_opened_is_an_error_at_once(tmp_path):
 
 
 @posix
-def test_a_fifo_that_nobody_reads_is_an_error_at_once(tmp_path):
+def test_a_fifo_without_a_reader_is_an_error_at_once(tmp_path):
     os.mkfifo(tmp_path / "fifo")
     with pytest.raises(OSError, match="No such device"):
         LogWriter(str(tmp_path / "fifo"))

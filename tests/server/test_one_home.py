@@ -145,7 +145,7 @@ def remove(*names: str):
 
 
 def replace_database(home: Path) -> None:
-    """As somebody restores a backup."""
+    """As an administrator restores a backup."""
     copy_database(home / "planta.sqlite", home / "new")
     (home / "new").replace(home / "planta.sqlite")
 

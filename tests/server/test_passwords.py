@@ -48,7 +48,7 @@ def keys_of(home: str, user: str) -> scram.Keys | None:
 
 
 def lets_in(keys: scram.Keys | None, secret: bytes) -> bool:
-    """Whether the server would believe, with these keys, whoever has this hash."""
+    """Whether the server would let in, with these keys, a client that has this hash."""
     assert keys is not None
     return scram.proof_is_right(keys.stored_key, b"message", scram.client_proof(secret, b"message"))
 
@@ -228,7 +228,7 @@ def test_a_password_of_72_bytes_is_the_longest():
 
 
 class Questions:
-    """A terminal at which these answers are given. Functions are called, as by whoever types."""
+    """A terminal at which these answers are given. Functions are called, as while a user types."""
 
     def __init__(self, *answers):
         self._answers = list(answers)

@@ -54,7 +54,7 @@ def test_serve_listens_on_ipv6(tmp_path):
         assert run(server, py_code("print(6)")).output == {(1, "stdout"): "6\n"}
 
 
-def test_serve_ends_with_a_1_where_somebody_else_listens(tmp_path):
+def test_serve_ends_with_a_1_where_another_process_listens(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         fails("listen", "serve", "--listen", address, "--home", str(tmp_path / "home"))
@@ -117,7 +117,7 @@ def test_serve_ends_with_a_1_for_a_certificate_that_cannot_be_used(home, certifi
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no service manager of this kind")
-def test_the_service_manager_is_told_when_the_server_is_ready_and_when_it_stops(tmp_path, monkeypatch):
+def test_the_service_manager_learns_when_the_server_is_ready_and_when_it_stops(tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("")  # a name that the kernel makes, and that is in no folder
         manager.settimeout(PATIENCE)
@@ -138,7 +138,7 @@ def test_a_server_that_runs_as_root_warns_once_and_no_other_does(tmp_path):
     assert server.log.count("runs as root") == (1 if os.geteuid() == 0 else 0)
 
 
-def test_a_key_with_a_passphrase_is_refused_at_once_and_nobody_is_asked(tmp_path):
+def test_a_key_with_a_passphrase_is_refused_at_once_and_not_asked_for(tmp_path):
     from cryptography.hazmat.primitives import serialization
 
     server = trustme.CA().issue_cert("localhost")
@@ -163,7 +163,7 @@ def test_a_fifo_as_certificate_or_key_is_refused_and_not_waited_for(tmp_path, wh
     fails("not a regular file", "serve", *line, "--home", str(tmp_path / "home"))
 
 
-# Standard files that whoever starts a command has closed
+# Standard files that were closed before a command began
 
 in_a_shell = pytest.mark.skipif(os.name == "nt", reason="no shell of Windows closes them")
 
@@ -312,7 +312,7 @@ def names(tmp_path):
 
 @with_unix_sockets
 @pytest.mark.parametrize("kind", ["path", pytest.param("abstract", marks=on_linux)])
-def test_the_service_manager_is_told_each_state(tmp_path, monkeypatch, kind):
+def test_the_service_manager_gets_each_state(tmp_path, monkeypatch, kind):
     name = names(tmp_path)[kind]
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(name.replace("@", "\0", 1))
