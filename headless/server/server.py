@@ -1,8 +1,4 @@
-"""The server from its start to its stop: what it is made of, and which connections it has.
-
-Here are the parts put together, and started and stopped in the right order. What happens on a connection is in
-session.py. The command that runs a server, and the signals that stop it, are in commands/serve.py.
-"""
+"""The server from its start to its stop: what it is made of, and which connections it has."""
 
 from __future__ import annotations
 
@@ -47,7 +43,7 @@ _AT_A_CONNECTION = {"transport", "protocol", "socket"}
 
 
 class Server:
-    """A server from `open` to `stop`, in the running event loop. `lost_log_lines` says how many lines the log has
+    """A server from `open` to `stop`, in the running event loop. `lost_log_lines` returns how many lines the log has
     lost."""
 
     def __init__(self, home: Home, settings: Settings, lost_log_lines: Callable[[], int] = lambda: 0) -> None:
@@ -77,7 +73,7 @@ class Server:
         self._background: list[asyncio.Task[None]] = []
 
     async def open(self) -> str:
-        """HOST:PORT where it listens from now on. Clients wait until `begin`. Raises OSError if it cannot."""
+        """Listens, and returns HOST:PORT. Clients wait until `begin`. Raises OSError if it cannot listen there."""
         settings = self._settings
         asyncio.get_running_loop().set_exception_handler(ExceptionHandler())
         self._listener = await listen(settings, self._admission, self._serve)
@@ -94,12 +90,12 @@ class Server:
         self._has_begun.set()
 
     async def stop(self, force_stop: asyncio.Event) -> None:
-        """Begins no session. Running sessions have the grace, unless `force_stop` is set. Their clients are told."""
+        """Begins no more sessions. Running ones have the grace, unless `force_stop` is set, and are reported."""
         log.info("stopping: running sessions get %g s", self._settings.grace)
         for task in self._background:
             task.cancel()
         await self._queue.stop(force_stop)
-        await self._store.settle(_STORE_SECONDS, force_stop)  # so that who waits for that is not refused
+        await self._store.settle(_STORE_SECONDS, force_stop)  # so that clients that wait for that are not refused
         await self._close_links()
         self._listener.close()
         self._store.close(0.0)
@@ -156,7 +152,7 @@ class Server:
             self._turned_away -= 1
 
     async def _publish_status(self) -> None:
-        """Leaves in the journal what only this process knows, for whoever monitors it."""
+        """Keeps up to date what only this process knows: its figures in the journal, the reserve, the home."""
         published = None
         while True:
             status = (self._admission.logged_in_count, self._lost_log_lines())
@@ -165,9 +161,9 @@ class Server:
                 with suppress(Busy):
                     await self._store.set_fact("status", json.dumps(figures))
                     published = status
-            with suppress(Busy):  # and room for the journal, which may have used what there was
+            with suppress(Busy):  # the journal may have used the reserve
                 await self._files.call(self._disk.set_aside)
-            # A server that has nothing to do notices, too, that its home was replaced.
+            # A server that has nothing to do notices here that its home was replaced.
             with suppress(Busy, OSError):
                 await self._files.call(self._home.check_held)
             await asyncio.sleep(_STATUS_SECONDS)
