@@ -193,18 +193,19 @@ class Process(Protocol):
         within a few seconds whatever the process does. Does nothing to a process that has ended."""
 
 
-class Processes(Protocol):
-    """What starts processes on a platform."""
+class EndedProcess:
+    """A process that has ended before it was looked for; `end` is None where that cannot be known."""
 
-    async def start(self, spec: ProcessSpec) -> Process:
-        """Raises OSError, Busy if no process can be had: then nothing has run, and it may be tried again."""
+    age = 0.0
 
-    async def find(self, output: str) -> Process | None:
-        """Returns what an earlier server has started for this output; None if it has started nothing, and will not.
-        Raises OSError, Busy if that cannot be known now."""
+    def __init__(self, end: ProcessEnd | None) -> None:
+        self._end = end
 
-    def forget(self, output: str) -> None:
-        """Removes what only served to find the process. May block. Raises OSError."""
+    async def wait(self) -> ProcessEnd | None:
+        return self._end
+
+    async def end(self) -> None:
+        pass
 
 
 def output_of(home: Home, session_id: str, number: int) -> str:

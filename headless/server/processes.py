@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
@@ -18,7 +19,6 @@ from headless.server.jobs import (
     JobRefused,
     Process,
     ProcessEnd,
-    Processes,
     QueuedJob,
     job_end,
     output_of,
@@ -27,8 +27,16 @@ from headless.server.jobs import (
 )
 from headless.server.journal import JobEnd
 from headless.server.settings import Settings
-from headless.server.shims import Shims, running_pid
 from headless.server.threads import Threads
+
+if sys.platform == "win32":
+    from headless.server.windows_jobs import WindowsJobs
+
+    Platform = WindowsJobs
+else:
+    from headless.server.shims import Shims
+
+    Platform = Shims
 
 log = logging.getLogger(__name__)
 
@@ -75,19 +83,19 @@ class JobHandle:
 
 
 class JobProcesses:
-    """The processes of the jobs of one home. `started` replaces, for tests, what starts them on this platform."""
+    """The processes of the jobs of one home."""
 
-    def __init__(self, home: Home, settings: Settings, threads: Threads, started: Processes | None = None) -> None:
+    def __init__(self, home: Home, settings: Settings, threads: Threads) -> None:
         self.home_id = home.identity
         self._home = home
         self._settings = settings
         self._threads = threads
-        self._processes = started or Shims(threads, self.home_id)
+        self._processes = Platform(threads, self.home_id)
 
     @staticmethod
     def running_pid(home: Home, session_id: str, number: int) -> int | None:
         """The number of the job's process, for as long as it runs. Any process may ask. Raises OSError."""
-        return running_pid(output_of(home, session_id, number))
+        return Platform.running_pid(output_of(home, session_id, number))
 
     @property
     def are_of_another_server(self) -> bool:
@@ -141,7 +149,7 @@ async def _now(result: Awaitable[_T]) -> _T:
     """Raises Busy in place of what may pass."""
     try:
         return await result
-    except (OSError, MemoryError, Busy) as error:
+    except (OSError, MemoryError) as error:
         raise Busy(str(error)) from error
 
 

@@ -6,14 +6,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("fcntl", reason="what is tested here only platforms have that can fork")
 
 
-from headless.server import shim_output
-from headless.server.shim_output import StoredOutput
+from headless.server import shim
+from headless.server.shim import StoredOutput
 from support.job_processes import is_running, new_shims, shim_of, stored
 from support.posix_jobs import SLEEP, end_of, run, start, written
 from support.small_disk import small_disk
@@ -78,7 +79,7 @@ class Disk:
 @pytest.fixture
 def disk(monkeypatch):
     disk = Disk()
-    monkeypatch.setattr(shim_output, "os", disk)
+    monkeypatch.setattr(shim, "os", disk)
     return disk
 
 
@@ -114,9 +115,9 @@ def test_what_is_missing_at_the_end_is_told_there(path, disk):
     assert path.read_bytes() == b"one\n" + LINE % (4, os.strerror(5).encode())
 
 
-def test_it_leaves_some_of_the_disk_to_others(path, monkeypatch):
+def test_it_leaves_some_of_the_disk_to_others(path, disk):
     free = 1000
-    monkeypatch.setattr(shim_output, "_free_bytes", lambda *_: free)
+    disk.fstatvfs = lambda _: SimpleNamespace(f_bavail=free, f_frsize=1)
     output = StoredOutput(str(path), 1 << 20, 990)
     output.store(b"x" * 10)
     output.store(b"y" * 11)
@@ -127,14 +128,13 @@ def test_it_leaves_some_of_the_disk_to_others(path, monkeypatch):
     assert output.lost == 11
 
 
-def test_the_end_is_known_where_the_disk_cannot_be_asked_and_takes_nothing(path, disk, monkeypatch):
+def test_the_end_is_known_where_the_disk_cannot_be_asked_and_takes_nothing(path, disk):
     def fail(*_):
         raise OSError(5, "Input/output error")
 
     output = StoredOutput(str(path), 100, NO_FLOOR)
     output.store(b"one\n")
-    monkeypatch.setattr(shim_output, "_free_bytes", fail)
-    disk.fsync = fail
+    disk.fstatvfs = disk.fsync = fail
     disk.refusals = [OSError(5, "")] * 3
     output.store(b"two\n")
     output.store(b"three\n")

@@ -14,8 +14,8 @@ import pytest
 
 pytest.importorskip("fcntl", reason="what is tested here only platforms have that can fork")
 
-from headless.server import posix_shims, shim, shims
-from headless.server.records import Identity
+from headless.server import shim, shims
+from headless.server.shims import Identity
 from support.job_code import Gate
 from support.job_processes import (
     IGNORE_SIGTERM,
@@ -160,17 +160,9 @@ def test_what_cannot_be_killed_delays_the_end_for_a_while_only(folder, lock, mon
         kill(int((folder.path / "pid").read_text()))
 
 
-@pytest.mark.version("_ctypes")
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize(
-    "fault",
-    [
-        pytest.param("shim.os.access = lambda *_: False", id="whose kernel does not list children"),
-        pytest.param("import _ctypes; del _ctypes.dlsym", id="whose Python has another _ctypes"),
-    ],
-)
-def test_a_daemon_is_ended_on_a_machine(folder, lock, monkeypatch, fault):
-    plant(monkeypatch, fault)
+def test_a_daemon_is_ended_on_a_machine_whose_kernel_does_not_list_children(folder, lock, monkeypatch):
+    plant(monkeypatch, "shim.os.access = lambda *_: False")
     child = "import os" + DAEMON + IGNORE_SIGTERM + lock.code()
     assert folder.as_job(folder.script(with_child(lock, child))).status == 0
     assert lock.is_free()
@@ -181,7 +173,7 @@ def not_linux(monkeypatch):
     """What other systems lack is not used."""
     make_impatient(monkeypatch)
     plant(monkeypatch, "shim._IS_LINUX = False; shim.start_time = lambda _: 0; shim.machine = lambda: '-'")
-    monkeypatch.setattr(posix_shims, "_IS_LINUX", False)
+    monkeypatch.setattr(shims, "_IS_LINUX", False)
     monkeypatch.setattr(shim, "start_time", lambda _: 0)
     monkeypatch.delattr(os, "pidfd_open")
 
@@ -310,9 +302,8 @@ def test_another_process_that_has_the_number_of_a_shim_by_now_is_left_alone(monk
     with subprocess.Popen(["sleep", "60"]) as process:
         try:
             former = Identity(process.pid, shim.start_time(process.pid) - 1)
-            posix_shims.ask_to_end(former)
-            posix_shims.kill(former)
-            run(posix_shims.until_ended(former))
+            shims.signal_to(former, signal.SIGTERM)
+            shims.signal_to(former, signal.SIGKILL)
             process.send_signal(signal.SIGVTALRM)  # which would come after those
             assert process.wait(PATIENCE) == -signal.SIGVTALRM
         finally:

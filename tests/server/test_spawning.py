@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("fcntl", reason="what is tested here only platforms have that can fork")
 
-from headless.server import posix_shims
+from headless.server import shims
 
 
 @pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.ENOENT], ids=errno.errorcode.get)
@@ -23,9 +23,9 @@ def test_a_shim_that_cannot_be_started_is_the_error_of_the_system_and_leaves_not
     before = os.open(os.devnull, os.O_RDONLY)
     os.close(before)
     with pytest.raises(OSError, match="why") as error:
-        posix_shims.spawn(spec, "-")
+        shims.spawn(spec, "-")
     assert error.value.errno == number
     after = os.open(os.devnull, os.O_RDONLY)
     os.close(after)
     assert after == before  # the lowest one that is free
-    assert not posix_shims.is_locked(spec.output)
+    assert not shims.is_locked(spec.output)
