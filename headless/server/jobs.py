@@ -5,15 +5,16 @@ No function here starts anything. Those that touch a disk may block, and are cal
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
 import signal
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from headless.dialects.vocabulary import FAILED, MODULE, OK, PY_CODE, PY_FILE, STDERR, Job, replace_invalid_xml_chars
 from headless.errors import HomeError
@@ -179,33 +180,30 @@ class ProcessEnd(NamedTuple):
     lost: int = 0
 
 
-class Process(Protocol):
-    """A process that was started, by this server or an earlier one. `age` is how many seconds it had run when it was
-    found; 0 where that is not known."""
+class Process:
+    """A process that was started, by this server or an earlier one; each platform has its own.
 
-    age: float
+    pid    its number; 0 where it may not have started, or has ended before it was looked for
+    age    seconds that it had run when it was found; 0 where that is not known
+    """
+
+    def __init__(self, end: Coroutine[Any, Any, ProcessEnd | None]) -> None:
+        self.pid = 0
+        self.age = 0.0
+        self._end = asyncio.ensure_future(end)
 
     async def wait(self) -> ProcessEnd | None:
-        """Returns how it ended; None if its shim or its server was killed, which has ended it, too."""
+        """Returns how it ended; None if that cannot be known: its shim or its server was killed."""
+        return await asyncio.shield(self._end)
 
     async def end(self) -> None:
         """Ends it and all that it has started: asks, and kills what is left after a second. Returns when that is done,
         within a few seconds whatever the process does. Does nothing to a process that has ended."""
 
 
-class EndedProcess:
-    """A process that has ended before it was looked for; `end` is None where that cannot be known."""
-
-    age = 0.0
-
-    def __init__(self, end: ProcessEnd | None) -> None:
-        self._end = end
-
-    async def wait(self) -> ProcessEnd | None:
-        return self._end
-
-    async def end(self) -> None:
-        pass
+async def as_it_is(end: ProcessEnd | None) -> ProcessEnd | None:
+    """For a process that has ended before it was looked for."""
+    return end
 
 
 def output_of(home: Home, session_id: str, number: int) -> str:

@@ -15,16 +15,7 @@ from typing import Any, TypeVar
 from headless.dialects.vocabulary import Job
 from headless.errors import Busy
 from headless.server.home import Home
-from headless.server.jobs import (
-    JobRefused,
-    Process,
-    ProcessEnd,
-    QueuedJob,
-    job_end,
-    output_of,
-    path_below,
-    prepare,
-)
+from headless.server.jobs import JobRefused, Process, ProcessEnd, QueuedJob, job_end, output_of, path_below, prepare
 from headless.server.journal import JobEnd
 from headless.server.settings import Settings
 from headless.server.threads import Threads
@@ -54,7 +45,8 @@ class JobHandle:
     ) -> None:
         self.age = 0.0
         self._starting = asyncio.ensure_future(starting)
-        self._starting.add_done_callback(_retrieve)
+        # An error may be for a caller who has left: asyncio is not to report that.
+        self._starting.add_done_callback(lambda starting: starting.cancelled() or starting.exception())
         self._end_of = end_of
         self._ending: asyncio.Future[None] | None = None
 
@@ -151,9 +143,3 @@ async def _now(result: Awaitable[_T]) -> _T:
         return await result
     except (OSError, MemoryError) as error:
         raise Busy(str(error)) from error
-
-
-def _retrieve(starting: asyncio.Future[Process]) -> None:
-    """Lets asyncio not report an error that is for a caller who has left."""
-    if not starting.cancelled():
-        starting.exception()

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, TypeVar
 from headless.errors import Busy
 from headless.server import shim
 from headless.server.descriptors import AT_START
-from headless.server.jobs import EndedProcess, Process, ProcessEnd, ProcessSpec
+from headless.server.jobs import Process, ProcessEnd, ProcessSpec, as_it_is
 from headless.server.shim import END_OFFSET, MARK
 from headless.server.threads import Threads
 
@@ -161,9 +161,9 @@ class Shims:
         while time.monotonic() < late:
             is_alive, record, is_damaged, is_foreign = await self._threads.call(_look, output, self._home)
             if record is not None and record.end is not None and (is_foreign or not is_alive):
-                return EndedProcess(record.end)
+                return Process(as_it_is(record.end))
             if is_foreign:  # this home is a copy: the job goes on for the other one
-                return EndedProcess(None)
+                return Process(as_it_is(None))
             if is_alive and record is not None:
                 process = ShimProcess(self._threads, output, self._home, record.shim)
                 process.pid, process.age = record.job.pid, age_of(record.job)
@@ -172,7 +172,7 @@ class Shims:
                 if record is None and not is_damaged:
                     return None
                 await self._threads.call(kill_left, output, 0, record, self._home)
-                return EndedProcess(None)
+                return Process(as_it_is(None))
             await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
         raise OSError(errno.EAGAIN, "a shim lives that has not started its job", f"{output}.shim")
 
@@ -191,23 +191,18 @@ class Shims:
         return None
 
 
-class ShimProcess:
-    """A job and its shim, which lives, or did when this was made. `pid` is the number of the job's own process, 0 where
-    it may not have started. `report` comes from a shim that this server has started."""
+class ShimProcess(Process):
+    """A job and its shim, which lives, or did when this was made. `report` comes from one that this server has
+    started."""
 
     def __init__(
         self, threads: Threads, output: str, home: str, identity: Identity, report: _Report | None = None
     ) -> None:
-        self.pid = 0
-        self.age = 0.0
         self.shim = identity
         self._threads = threads
         self._output = output
         self._home = home
-        self._end = asyncio.ensure_future(self._watch(report))
-
-    async def wait(self) -> ProcessEnd | None:
-        return await asyncio.shield(self._end)
+        super().__init__(self._watch(report))
 
     async def end(self) -> None:
         if self._end.done():

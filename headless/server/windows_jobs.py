@@ -18,7 +18,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from headless.server.jobs import EndedProcess, Process, ProcessEnd, ProcessSpec
+from headless.server.jobs import Process, ProcessEnd, ProcessSpec, as_it_is
 from headless.server.threads import Threads
 
 assert sys.platform == "win32"
@@ -48,7 +48,7 @@ class WindowsJobs:
 
     async def find(self, output: str) -> Process | None:  # noqa: ARG002
         """Returns a process whose end is not known, also for a job that may not have started: it never starts again."""
-        return EndedProcess(None)
+        return Process(as_it_is(None))
 
     @staticmethod
     def forget(output: str) -> None:
@@ -72,21 +72,16 @@ class WindowsJobs:
             _winapi.CloseHandle(process)
 
 
-class WindowsProcess:
+class WindowsProcess(Process):
     """A job that was started, and its job object."""
 
-    age = 0.0
-
     def __init__(self, process: int, pid: int, job_object: JobObject) -> None:
-        self.pid = pid
         self._process = process
         self._job_object = job_object
         self._begun = time.monotonic()
         self._was_asked = False
-        self._end = asyncio.ensure_future(self._watch())
-
-    async def wait(self) -> ProcessEnd | None:
-        return await asyncio.shield(self._end)
+        super().__init__(self._watch())
+        self.pid = pid
 
     async def end(self) -> None:
         if not self._end.done() and not _has_ended(self._process):

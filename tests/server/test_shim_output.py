@@ -1,5 +1,5 @@
-"""What of a job's output is stored, and what is not: the limit, a disk that is full, and the line that tells what is
-missing. Most of it without a process; how the output gets there, by a real shim."""
+"""What of a job's output is stored, and what is not: the limit, a disk that is full, and the line about what is
+missing."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_as_much_is_stored_as_the_limit_says(path, piece):
         assert output.lost == max(0, len(printed) - limit), (printed, limit)
 
 
-def test_what_is_there_from_an_earlier_try_goes_and_whoever_appends_stays(path):
+def test_what_is_there_from_an_earlier_try_goes_and_what_others_append_stays(path):
     path.write_bytes(b"old, and longer than the new one")
     output = StoredOutput(str(path), 100, NO_FLOOR)
     output.store(b"new\n")
@@ -92,7 +92,7 @@ def test_a_disk_that_takes_little_at_a_time_gets_all_of_it(path, disk):
 
 
 @pytest.mark.parametrize("before", [b"one\n", b"one"], ids=["between lines", "in a line"])
-def test_a_line_stands_where_something_is_missing(path, disk, before):
+def test_a_line_is_where_something_is_missing(path, disk, before):
     output = StoredOutput(str(path), 1000, NO_FLOOR)
     output.store(before)
     disk.refusals = [OSError(28, "")] * 2
@@ -105,7 +105,7 @@ def test_a_line_stands_where_something_is_missing(path, disk, before):
     assert output.lost == 8
 
 
-def test_what_is_missing_at_the_end_is_told_there(path, disk):
+def test_what_is_missing_at_the_end_has_its_line_there(path, disk):
     output = StoredOutput(str(path), 1000, NO_FLOOR)
     disk.takes, disk.refusals = 2, []
     output.store(b"one\n")
@@ -147,7 +147,7 @@ def test_the_end_is_known_where_the_disk_cannot_be_asked_and_takes_nothing(path,
 
 @linux
 @pytest.mark.slow
-def test_each_stream_has_its_own_limit_and_what_is_lost_of_both_is_told(folder):
+def test_each_stream_has_its_own_limit_and_what_is_lost_of_both_is_counted(folder):
     code = "import sys; sys.stdout.buffer.write(b'x' * 1000000); sys.stderr.buffer.write(b'y' * 101)"
     end = run(end_of(folder, code, output_limit=100))
     spec = folder.spec("")
@@ -170,7 +170,7 @@ def test_much_output_is_stored_byte_by_byte(folder):
 @linux
 @pytest.mark.slow
 def test_what_a_job_prints_before_it_ends_is_stored_after_that(folder):
-    """More than one reading takes, and all of it while the shim does nothing."""
+    """More than one read takes, and all of it while the shim does nothing."""
     code = "import fcntl, os; os.kill(os.getppid(), 19); fcntl.fcntl(1, 1031, 1 << 20); os.write(1, b'x' * (1 << 20))"
 
     async def run_it():

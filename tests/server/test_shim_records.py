@@ -1,5 +1,5 @@
-"""What the next server finds of a job by the record of its shim: that it runs, how it ended, that it never began, or
-that nobody knows; and who only looks. What shims do is in test_shims.py."""
+"""What the next server finds of a job by the record of its shim: it runs, how it ended, that it never began, or that
+this is not known. Other processes that look change nothing."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def test_does_not_know_what_a_shim_will_do_that_does_nothing(folder, monkeypatch
             find(folder)
 
 
-# Who only looks
+# Processes that only look
 
 
 def test_the_number_of_a_job_is_known_to_other_processes(folder, lock):
@@ -236,7 +236,7 @@ def test_the_number_of_a_job_is_known_to_other_processes(folder, lock):
     run(run_it())
 
 
-def test_who_looks_does_not_take_another_for_a_shim(folder):
+def test_two_that_look_do_not_take_each_other_for_a_shim(folder):
     (folder.output / "1.shim").write_text(WHOLE.ljust(512))
     seen: list[int | None] = []
     lookers = [
@@ -250,7 +250,7 @@ def test_who_looks_does_not_take_another_for_a_shim(folder):
     assert (len(seen), set(seen)) == (800, {None})
 
 
-def test_many_who_look_do_not_hinder_a_start(folder):
+def test_many_that_look_do_not_hinder_a_start(folder):
     stop = threading.Event()
 
     def look():
@@ -283,7 +283,7 @@ def test_a_job_is_not_started_a_second_time_while_it_runs(folder, lock, monkeypa
     run(run_it())
 
 
-def test_the_record_can_be_read_by_nobody_else(folder):
+def test_the_record_can_be_read_by_this_user_alone(folder):
     run(end_of(folder, ""))
     assert {path.suffix: path.stat().st_mode & 0o777 for path in folder.output.iterdir()} == {
         ".shim": 0o600, ".stdout": 0o600, ".stderr": 0o600,
@@ -352,7 +352,7 @@ def test_the_end_is_written_as_soon_as_the_disk_takes_it(folder, monkeypatch):
     before = time.time()
     end = run(end_of(folder, "raise SystemExit(3)"))
     assert (end.status, end.was_asked) == (3, False)
-    # What is told is of the job, without the tries.
+    # The times are of the job, without the tries.
     assert end.ended < time.time() - 3 * 0.1
     assert end.seconds < time.time() - before - 3 * 0.1
 

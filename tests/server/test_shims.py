@@ -1,10 +1,8 @@
-"""Shims: all that a job has started ends with it, and its end is known whoever is killed, stopped or gone. Many shims,
-and what they cost, are in test_many_shims.py, what the next server finds in test_shim_records.py, what is stored of the
-output in test_shim_output.py. How a job starts and ends otherwise is in test_processes.py, and what it finds when it
-runs in test_job_interpreter.py."""
+"""All that a job has started ends with it, and its end is known whatever is killed, stopped or gone."""
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -42,6 +40,27 @@ def impatient(monkeypatch):
     make_impatient(monkeypatch)
 
 
+# A shim that the system does not start
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.ENOENT], ids=errno.errorcode.get)
+def test_a_shim_that_cannot_be_started_is_the_error_of_the_system_and_leaves_nothing_open(folder, monkeypatch, number):
+    def fail(*_command, **_options):
+        raise OSError(number, "why")
+
+    spec = folder.spec("print(1)")
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    before = os.open(os.devnull, os.O_RDONLY)
+    os.close(before)
+    with pytest.raises(OSError, match="why") as error:
+        shims.spawn(spec, "-")
+    assert error.value.errno == number
+    after = os.open(os.devnull, os.O_RDONLY)
+    os.close(after)
+    assert after == before  # the lowest one that is free
+    assert not shims.is_locked(spec.output)
+
+
 # What a job leaves behind
 
 DAEMON = """
@@ -49,7 +68,7 @@ if os.fork(): os._exit(0)
 os.setsid()
 if os.fork(): os._exit(0)
 """
-FOR_A_WHILE = "late = time.monotonic() + 20\nwhile time.monotonic() < late:\n"  # if nobody ends it
+FOR_A_WHILE = "late = time.monotonic() + 20\nwhile time.monotonic() < late:\n"  # if it is not ended
 CLEAN_UP = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('cleaned up')))\n"
 
 

@@ -80,7 +80,7 @@ class Folder:
 
 
 def by_hand(spec: ProcessSpec) -> Result:
-    """What `python -u SCRIPT` results in, where somebody reads what it prints."""
+    """What `python -u SCRIPT` results in, where its output is read."""
     done = subprocess.run(
         [sys.executable, "-u", spec.script],
         cwd=spec.folder,

@@ -61,7 +61,7 @@ async def start(folder: Folder, source: str, number: int = 1, **changes: Any) ->
 
 
 async def end_of(folder: Folder, source: str, number: int = 1, **changes: Any) -> Any:
-    """None where nobody knows."""
+    """None where that is not known."""
     return await (await start(folder, source, number, **changes)).wait()
 
 
@@ -86,7 +86,7 @@ def written(output: str) -> Record:
 
 @contextmanager
 def left_behind(spec: ProcessSpec) -> Iterator[int]:
-    """The number of a job's process that nobody watches any more in this process, as if its server had been killed.
+    """The number of a job's process that is not watched any more in this process, as if its server had been killed.
     Quicker than `left_by_a_server`."""
 
     async def start_it() -> tuple[int, int]:
