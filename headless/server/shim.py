@@ -56,7 +56,7 @@ def _line(size: int, *words: object) -> bytes:
 
 
 class StoredOutput:
-    """The file that stores one stream of the job.
+    """Stores one stream of the job in a file.
 
     What is over the limit, and what the disk does not take, is dropped: the job does not notice. Where bytes are
     missing, the file has a line that says so.
@@ -94,7 +94,7 @@ class StoredOutput:
             pass  # there is nothing that could be done about it
 
     def _has_disk_for(self, count: int) -> bool:
-        """Whether the disk has room, also for the line about what is missing so far."""
+        """Returns whether the disk has room, also for the line about what is missing so far."""
         try:
             disk = os.fstatvfs(self._file)
             if disk.f_bavail * disk.f_frsize - count < self._disk_floor:
@@ -116,7 +116,7 @@ class StoredOutput:
         return True
 
     def _write(self, data: bytes) -> int:
-        """How many bytes the disk has taken."""
+        """Returns how many bytes the disk has taken."""
         written = 0
         while written < len(data):
             try:
@@ -130,7 +130,7 @@ class StoredOutput:
 
 
 class _Stream(StoredOutput):
-    """The file of one stream, and the pipe from the job to it."""
+    """Reads one stream of the job from its pipe, and stores it."""
 
     def __init__(self, path: str, limit: int, disk_floor: int) -> None:
         super().__init__(path, limit, disk_floor)
@@ -138,7 +138,8 @@ class _Stream(StoredOutput):
         os.set_blocking(self.pipe, False)
 
     def copy(self) -> bool:
-        """Stores some of what is in the pipe. False if there was nothing: where data was announced, that is the end."""
+        """Stores some of what is in the pipe. Returns whether there was anything; if poll(2) has said so, no is the
+        end."""
         try:
             data = os.read(self.pipe, _READ_BYTES)
         except BlockingIOError:
@@ -158,14 +159,14 @@ class _Stream(StoredOutput):
 
 
 def stat_of(pid: int) -> list[bytes]:
-    """The fields of /proc/PID/stat from the state on, proc(5): [0] state, [1] parent, [3] session, [19] time of start.
-    Raises OSError if there is no such process."""
+    """Returns the fields of /proc/PID/stat from the state on, proc(5): [0] state, [1] parent, [3] session, [19] time of
+    start. Raises OSError if there is no such process."""
     return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
 
 
 def start_time(pid: int) -> int:
-    """When the process has started, in ticks since the machine has; 0 if there is none, or where that is not known. The
-    number of a process means this process as long as this is the same."""
+    """Returns when the process has started, in ticks since the machine has; 0 if that is not known. A number means the
+    same process as long as this is the same."""
     try:
         return int(stat_of(pid)[19])
     except (OSError, IndexError):
@@ -173,8 +174,8 @@ def start_time(pid: int) -> int:
 
 
 def machine() -> str:
-    """Identifies this start of the machine and this container: only there a process has the number that was recorded. A
-    dash where the kernel does not say."""
+    """Identifies this start of the machine and this container, since the number of a process means nothing elsewhere.
+    Returns a dash where the kernel does not say."""
     try:
         boot = _read("/proc/sys/kernel/random/boot_id").decode().strip()
         return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
@@ -194,7 +195,7 @@ def _read(path: str) -> bytes:
 
 
 def _descendants(pid: int) -> Iterator[int]:
-    """The children, their children and so on, as far as they can be found: they come and go meanwhile."""
+    """Finds the children, their children and so on, as far as that is possible: they come and go meanwhile."""
     children_of = _children if os.access(f"/proc/{pid}/task/{pid}/children", os.R_OK) else _children_by_parents()
     found = [pid]
     for parent in found:
@@ -212,7 +213,7 @@ def _children(pid: int) -> list[int]:
 
 
 def _children_by_parents() -> Callable[[int], list[int]]:
-    """The same for a kernel that does not list them."""
+    """Finds them where the kernel does not list them."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -234,7 +235,7 @@ def _groups(pids: list[int]) -> list[int]:
 
 
 def _send(function: Callable[[int, int], None], targets: list[int], signum: int) -> bool:
-    """Whether there was a process to send it to."""
+    """Returns whether there was a process to send it to."""
     found = False
     for target in targets:
         try:
@@ -248,7 +249,7 @@ def _send(function: Callable[[int, int], None], targets: list[int], signum: int)
 
 
 class _Job:
-    """The job's own process, and all that it has started. `status` is None as long as its own process runs."""
+    """Ends and reaps the job's own process, and all that it has started. `status` is None as long as the first runs."""
 
     def __init__(self, pid: int, reaps_all: bool) -> None:
         self.pid = pid
@@ -272,7 +273,7 @@ class _Job:
             self._signal(signal.SIGKILL)
 
     def patience(self) -> float | None:
-        """After how many seconds `end` is to be called again; None if something else has to happen before."""
+        """Returns after how many seconds to call `end` again; None if something else has to happen before."""
         if self._kill_at is None:
             return None
         if not self._kills:
@@ -280,7 +281,7 @@ class _Job:
         return _SECONDS_BETWEEN_TRIES if self._cannot_be_killed() else _SECONDS_BETWEEN_KILLS
 
     def is_over(self) -> bool:
-        """Whether nothing is left of it, or nothing that a signal could end."""
+        """Returns whether nothing is left of it, or nothing that a signal could end."""
         is_gone = self._reap()
         return self.status is not None and (is_gone or self._cannot_be_killed())
 
@@ -289,7 +290,7 @@ class _Job:
         return is_late and self._kills >= _KILLS_MIN
 
     def _reap(self) -> bool:
-        """Whether nothing is left."""
+        """Returns whether nothing is left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -320,7 +321,7 @@ _requests: list[int] = []  # the signals that have asked to end the job
 
 
 def _catch_signals() -> int:
-    """A descriptor that has something to read when a signal has come."""
+    """Returns a descriptor that has something to read when a signal has come."""
     wakeup, waker = os.pipe()
     for descriptor in (wakeup, waker):
         os.set_blocking(descriptor, False)
@@ -342,7 +343,7 @@ def _reset_signals() -> None:
 
 
 def _prctl() -> Callable[[int, int], bool]:
-    """prctl(2), which returns whether it could do it; where it is missing it never can."""
+    """Returns prctl(2), which returns whether it has succeeded; where it is missing it never does."""
     if not _IS_LINUX:
         return lambda *_: False
     try:
@@ -355,8 +356,8 @@ def _prctl() -> Callable[[int, int], bool]:
 
 
 def _environment(lc_ctype: list[str]) -> dict[bytes, bytes]:
-    """What this process was started with. An interpreter that finds the C locale sets LC_CTYPE, and so the server
-    passes on what that was, if it was there."""
+    """Returns what this process was started with. The interpreter may have set LC_CTYPE, so the server passes on what
+    that was, if it was there."""
     environment = dict(os.environb)
     if lc_ctype:
         environment[b"LC_CTYPE"] = os.fsencode(lc_ctype[0])
@@ -366,7 +367,7 @@ def _environment(lc_ctype: list[str]) -> dict[bytes, bytes]:
 
 
 def _allow_descriptors(count: int) -> None:
-    """As many as the server was allowed when it started."""
+    """Lets the job open as many as the server was allowed when it started."""
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (count, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
     except (OSError, ValueError):
@@ -386,7 +387,7 @@ class _Shim:
         self._streams = [_Stream(f"{output}.{name}", limit, disk_floor) for name in ("stdout", "stderr")]
 
     def start(self, command: list[str], environment: dict[bytes, bytes], home: str) -> None:
-        """Raises OSError if nothing has been started. The job waits at a gate until the record has it."""
+        """Starts the job, which waits at a gate until the record has it. Raises OSError if nothing has been started."""
         gate, opener = os.pipe()
         failed, failure = os.pipe()
         parent = os.getpid()

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple, TypeVar
 from headless.errors import Busy
 from headless.server import shim
 from headless.server.descriptors import AT_START
-from headless.server.jobs import Process, ProcessEnd, ProcessSpec, as_it_is
+from headless.server.jobs import Process, ProcessEnd, ProcessSpec, known
 from headless.server.shim import END_OFFSET, MARK
 from headless.server.threads import Threads
 
@@ -58,18 +58,18 @@ _ENDED = re.compile(rf"ended (-?\d{{1,18}}) ([01]) (\d+\.\d+) (\d+\.\d+) {_NUMBE
 
 
 class RecordDamaged(Exception):
-    """No shim has written this: how the job ended cannot be known."""
+    """Means that no shim has written this record: how the job ended cannot be known."""
 
 
 class Identity(NamedTuple):
-    """A process and no other: its number, and its time of start, 0 where that is not known."""
+    """Identifies a process by its number and its time of start, which is 0 where that is not known."""
 
     pid: int
     start: int
 
 
 class Record(NamedTuple):
-    """What a shim has recorded: what it has started, for which home, and how that ended, if it has."""
+    """Holds what a shim has recorded: what it has started, for which home, and how that ended, if it has."""
 
     job: Identity
     shim: Identity
@@ -136,7 +136,7 @@ class Shims:
         self._home = home
 
     async def start(self, spec: ProcessSpec) -> ShimProcess:
-        """Raises OSError, Busy if nothing was started. Where this is cancelled, `find` finds out."""
+        """Returns a job that has started. Raises OSError, Busy if nothing was started."""
         identity, descriptor = await self._threads.call(spawn, spec, self._home)
         report = _Report(descriptor)
         process = ShimProcess(self._threads, spec.output, self._home, identity, report)
@@ -147,7 +147,7 @@ class Shims:
             process.pid = int(text)
             return process
         await process.wait()
-        if kind != "error":
+        if kind != "error":  # it was killed, maybe after it had recorded the start
             found = await _retry(self._threads, _look, spec.output, self._home)
             if found.is_damaged or found.record is not None:
                 process.pid = found.record.job.pid if found.record is not None else 0
@@ -161,9 +161,9 @@ class Shims:
         while time.monotonic() < late:
             is_alive, record, is_damaged, is_foreign = await self._threads.call(_look, output, self._home)
             if record is not None and record.end is not None and (is_foreign or not is_alive):
-                return Process(as_it_is(record.end))
+                return Process(known(record.end))
             if is_foreign:  # this home is a copy: the job goes on for the other one
-                return Process(as_it_is(None))
+                return Process(known(None))
             if is_alive and record is not None:
                 process = ShimProcess(self._threads, output, self._home, record.shim)
                 process.pid, process.age = record.job.pid, age_of(record.job)
@@ -172,7 +172,7 @@ class Shims:
                 if record is None and not is_damaged:
                     return None
                 await self._threads.call(kill_left, output, 0, record, self._home)
-                return Process(as_it_is(None))
+                return Process(known(None))
             await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
         raise OSError(errno.EAGAIN, "a shim lives that has not started its job", f"{output}.shim")
 
@@ -192,8 +192,8 @@ class Shims:
 
 
 class ShimProcess(Process):
-    """A job and its shim, which lives, or did when this was made. `report` comes from one that this server has
-    started."""
+    """Watches and ends a job by its shim, which lives, or did when this was made. `report` comes from one that this
+    server has started."""
 
     def __init__(
         self, threads: Threads, output: str, home: str, identity: Identity, report: _Report | None = None
@@ -225,7 +225,7 @@ class ShimProcess(Process):
         return await _retry(self._threads, self._read_end)
 
     def _read_end(self) -> ProcessEnd | None:
-        """Without an end, kills what is left. May block. Raises OSError."""
+        """Returns the recorded end; if there is none, kills what is left. May block. Raises OSError."""
         _, record, is_damaged, _ = _look(self._output, self._home)
         if record is not None and record.end is not None:
             return record.end
@@ -235,7 +235,7 @@ class ShimProcess(Process):
 
 
 class _Report:
-    """The pipe from a shim: its only line, "" if it has ended without one, and then the end."""
+    """Reads the pipe from a shim: its only line, "" if it has ended without one, and then the end."""
 
     def __init__(self, descriptor: int) -> None:
         self._loop = asyncio.get_running_loop()
@@ -275,7 +275,7 @@ async def _retry(threads: Threads, function: Callable[..., _T], *args: Any) -> _
 
 
 class _Look(NamedTuple):
-    """Whether a shim lives, and what it has recorded: for this home or another one, or nothing that can be read."""
+    """Holds whether a shim lives, and what it has recorded: for this home, another one, or nothing that can be read."""
 
     is_alive: bool
     record: Record | None
@@ -284,7 +284,7 @@ class _Look(NamedTuple):
 
 
 def _look(output: str, home: str) -> _Look:
-    """Looks in this order, since what a shim has recorded that is gone is final. Raises OSError."""
+    """Looks at the lock first: what is recorded when that is free is final. Raises OSError."""
     is_alive = is_locked(output)
     try:
         record = read_record(output)
@@ -331,7 +331,7 @@ def _command(spec: ProcessSpec, home: str, record: int, report: int) -> list[str
 
 @contextmanager
 def _locked_record(output: str) -> Iterator[int]:
-    """An empty record, locked: the shim gets this descriptor, and with it the lock, without a gap."""
+    """Makes an empty record, and locks it: the shim inherits this descriptor, and with it the lock, without a gap."""
     path = f"{output}.shim"
     record = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
@@ -357,8 +357,8 @@ def _reap(pid: int) -> None:
 
 
 def age_of(job: Identity) -> float:
-    """How many seconds the job has run by the clock of the kernel, which is never set; 0 where that is not known.
-    proc(5), /proc/[pid]/stat, starttime."""
+    """Returns how many seconds the job has run by the clock of the kernel, which is never set; 0 where that is not
+    known. proc(5), /proc/[pid]/stat, starttime."""
     if not (_IS_LINUX and job.start):
         return 0.0
     return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - job.start / os.sysconf("SC_CLK_TCK"))
@@ -411,8 +411,8 @@ def _is_alive(process: Identity) -> bool:
 
 
 def _left(output: str, record: Record | None, home: str) -> Iterator[Identity]:
-    """The processes of the job: its own, those of its session, and those that have its name in their environment. A
-    copy of the home has jobs of the same names."""
+    """Finds the processes of the job: its own, those of its session, and those that have its name in their environment.
+    The identity of the home belongs to the name: a copy of the home has jobs of the same numbers."""
     session_id, number = Path(output).parts[-2:]
     name = {f"PLANTA_HOME_ID={home}".encode(), f"PLANTA_SESSION={session_id}".encode(), f"PLANTA_JOB={number}".encode()}
     job = None if record is None else record.job

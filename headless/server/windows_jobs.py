@@ -18,7 +18,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
-from headless.server.jobs import Process, ProcessEnd, ProcessSpec, as_it_is
+from headless.server.jobs import Process, ProcessEnd, ProcessSpec, known
 from headless.server.threads import Threads
 
 assert sys.platform == "win32"
@@ -43,12 +43,12 @@ class WindowsJobs:
         self._threads = threads
 
     async def start(self, spec: ProcessSpec) -> WindowsProcess:
-        """Raises OSError, Busy."""
+        """Returns a job that has started. Raises OSError, Busy if nothing was started."""
         return WindowsProcess(*await self._threads.call(_start, spec))
 
     async def find(self, output: str) -> Process | None:  # noqa: ARG002
         """Returns a process whose end is not known, also for a job that may not have started: it never starts again."""
-        return Process(as_it_is(None))
+        return Process(known(None))
 
     @staticmethod
     def forget(output: str) -> None:
@@ -73,7 +73,7 @@ class WindowsJobs:
 
 
 class WindowsProcess(Process):
-    """A job that was started, and its job object."""
+    """Watches and ends a job by its job object."""
 
     def __init__(self, process: int, pid: int, job_object: JobObject) -> None:
         self._process = process
@@ -132,7 +132,7 @@ def _start(spec: ProcessSpec) -> tuple[int, int, JobObject]:
 
 
 def _start_suspended(spec: ProcessSpec, handles: list[int]) -> tuple[int, int, int]:
-    """The handles of a process that inherits these handles and no others, and of its thread, and its number."""
+    """Returns the handles of a process that inherits these handles and no others, and of its thread, and its number."""
     startup = subprocess.STARTUPINFO(
         dwFlags=subprocess.STARTF_USESTDHANDLES,
         hStdInput=handles[0],
@@ -155,14 +155,14 @@ def _has_ended(process: int) -> bool:
 
 
 def _start_time(process: int) -> int:
-    """When it was started, in units of 100 ns. Raises OSError."""
+    """Returns when it was started, in units of 100 ns. Raises OSError."""
     times = [ctypes.c_uint64() for _ in range(4)]
     _call("GetProcessTimes", ctypes.c_void_p(process), *map(ctypes.byref, times))
     return times[0].value
 
 
 def _call(name: str, *arguments: object) -> int:
-    """Returns what a function returns that returns 0 where it fails. Raises OSError."""
+    """Calls a function that returns 0 where it fails. Raises OSError."""
     result: int | None = getattr(_kernel, name)(*arguments)
     if not result:
         raise ctypes.WinError(ctypes.get_last_error())
@@ -191,7 +191,7 @@ class _Accounting(ctypes.Structure):
 
 
 class JobObject:
-    """Processes and all that they start. When this process ends, however it does, the kernel ends them: no other
+    """Holds processes and all that they start. When this process ends, however it does, the kernel ends them: no other
     process has a handle. Each method may raise OSError."""
 
     def __init__(self) -> None:
@@ -204,7 +204,7 @@ class JobObject:
         _call("AssignProcessToJobObject", self._handle, ctypes.c_void_p(process))
 
     def count(self) -> int:
-        """How many of them live."""
+        """Returns how many of them live."""
         known = _Accounting()
         size = ctypes.sizeof(known)
         _call("QueryInformationJobObject", self._handle, _BASIC_ACCOUNTING, ctypes.byref(known), size, None)
