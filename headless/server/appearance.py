@@ -14,7 +14,7 @@ from typing import NamedTuple
 from headless.dialects.vocabulary import RUNNING
 from headless.server.home import Home
 from headless.server.journal import Entry
-from headless.server.shims import running_pid
+from headless.server.processes import JobProcesses
 from headless.terminal import escape_control_chars
 
 UNKNOWN = "unknown"  # a state that no journal has
@@ -46,7 +46,7 @@ def appearance(home: Home, entry: Entry) -> Appearance:
     if entry.state != RUNNING:
         return Appearance(entry.state, _seconds(entry), None, entry.message)
     try:
-        pid = running_pid(str(home.output(entry.session_id, entry.job, "shim").with_suffix("")))
+        pid = JobProcesses.running_pid(home, entry.session_id, entry.job)
     except OSError:  # of this record; the list is whole without it
         pid = None
     if pid is not None:

@@ -20,7 +20,7 @@ from typing import TypeVar
 from headless.dialects.vocabulary import FAILED, OK, OVER, QUEUED, RUNNING, title_of
 from headless.errors import Busy, UnknownSession
 from headless.server.accounts import Account
-from headless.server.jobs import REASON_OF_LOSS, JobRefused, Jobs
+from headless.server.jobs import REASON_OF_LOSS, JobRefused, QueuedJob
 from headless.server.journal import (
     CANCELLED,
     INTERRUPTED,
@@ -30,7 +30,7 @@ from headless.server.journal import (
     JobTaken,
     SubmittedSession,
 )
-from headless.server.process import NotStarted, Process
+from headless.server.processes import JobHandle, JobProcesses
 from headless.server.session import Session
 from headless.server.settings import Settings
 from headless.server.store import PathNeeded, Store, StoreUnavailable
@@ -52,30 +52,29 @@ _T = TypeVar("_T")
 
 
 class _Running:
-    """A session that runs, the process of its job if there is one, and why that is being ended."""
+    """A session that runs, its job as far as that was handed to the processes, and why it is being ended."""
 
     def __init__(self, session: Session, request: Cancellation | None = None) -> None:
         self.session = session
         self.request = request  # because of which no job of it is to start
         self.number = 0  # no job has begun
         self.lost_start: float | None = None  # when an earlier server has begun the job, which had not started
-        self.seconds = 0.0  # for which the job ran under an earlier server
         self.has_worker = True  # not while nobody can find out what has become of its job
-        self.process: Process | None = None
+        self.handle: JobHandle | None = None
         self.ending: JobEnd | None = None
         self.task: asyncio.Future[None] | None = None
 
     async def end(self, state: str, reason: str) -> None:
-        """Ends the job, if one runs."""
-        if self.process is not None and self.ending is None:
+        """Ends the job, if one runs or is being started."""
+        if self.handle is not None and self.ending is None:
             self.ending = JobEnd(state, reason)
-            await self.process.end()
+            await self.handle.withdraw()
 
 
 class SessionQueue:
     """All sessions of a server that are not over."""
 
-    def __init__(self, store: Store, jobs: Jobs, settings: Settings) -> None:
+    def __init__(self, store: Store, jobs: JobProcesses, settings: Settings) -> None:
         self._store = store
         self._jobs = jobs
         self._settings = settings
@@ -239,25 +238,24 @@ class SessionQueue:
         """Returns when it is clear what has become of the job that ran."""
         session, session_id, number = running.session, accepted.session_id, accepted.running
         what = f"session {session_id}: job {number}"
-        found = await self._persist(what, lambda: self._jobs.find(session_id, number), lambda: self._set_aside(running))
+        handle = await self._persist(
+            what, lambda: self._jobs.find(session_id, number), lambda: self._set_aside(running)
+        )
         running.has_worker = True
-        if isinstance(found, NotStarted) and not is_same_boot:
-            found = None  # what was not on disk when the machine was switched off tells nothing
-        if found is None:
+        if handle is None and not is_same_boot:  # what was not on disk when the machine was switched off proves nothing
             await self._store.finish(session_id, number, JobEnd(INTERRUPTED, REASON_OF_LOSS))
             self._make_known(session, number, JobEnd(INTERRUPTED, REASON_OF_LOSS))
             self._drop(session)
             return
         running.number = number
-        if isinstance(found, NotStarted):
+        if handle is None:
             log.info("session %s: job %d had not started", session_id, number)
             running.lost_start = accepted.started
             session.set_not_started()
             self._start(running, self._begin_and_run)
             return
-        log.info("session %s: job %d is found again", session_id, number)
-        running.process = found
-        running.seconds = found.age  # of the kernel, since the journal's times are of a clock that may be set
+        log.info("session %s: job %d had started, resumed", session_id, number)
+        running.handle = handle
         self._start(running, self._run)
 
     def _set_aside(self, running: _Running) -> None:
@@ -315,8 +313,7 @@ class SessionQueue:
             running.number = number
             session.set_progress(number, RUNNING)
             end = await self._run_job(running)
-            running.process = running.ending = None
-            running.seconds = 0.0
+            running.handle = running.ending = None
             if not await self._finish(session, number, end):
                 break
 
@@ -324,37 +321,43 @@ class SessionQueue:
         """Starts the job, if it does not run yet, and waits for its end."""
         session_id, number = running.session.session_id, running.number
         what = f"session {session_id}: job {number}"
-        if running.process is None:
-            request = self._request_for(session_id, number)
-            if request is not None:
-                return _cancelled(request)
-            try:
-                running.process = await self._persist(what, lambda: self._start_job(running))
-            except JobRefused as error:
-                return JobEnd(FAILED, f"the job could not be run: {error}")
+        if running.handle is None:
+            end = await self._persist(what, lambda: self._start_job(running))
+            if end is not None:
+                return end
+        assert running.handle is not None
         with self._time_limit(running):
-            ended = await running.process.wait()
-        end = await self._persist(what, lambda: self._jobs.end_of(session_id, number, ended))
-        if ended is not None and ended.lost:
-            log.warning("%s: %d bytes of its output were not stored", what, ended.lost)
-        if ended is not None and not ended.was_asked:
+            end = await self._persist(what, running.handle.ended)
+        if end.state != INTERRUPTED:
             return end
         request = self._request_for(session_id, number)
         ending = running.ending or (_cancelled(request) if request is not None else end)
         return end._replace(state=ending.state, message=ending.message)
 
-    async def _start_job(self, running: _Running) -> Process:
-        """Raises JobRefused, or what `_persist` tries again after."""
+    async def _start_job(self, running: _Running) -> JobEnd | None:
+        """Returns None when the job has started, and how it ends if it is not to start. Raises what `_persist` tries
+        again after."""
         session_id, number = running.session.session_id, running.number
+        request = self._request_for(session_id, number)
+        if request is not None:
+            return _cancelled(request)
         job = await self._store.job(session_id, number)
-        process = await self._jobs.start(session_id, running.session.user, number, job)
+        running.handle = self._jobs.start(QueuedJob(session_id, number, running.session.user, job))
+        try:
+            await running.handle.started()
+        except JobRefused as error:
+            return JobEnd(FAILED, f"the job could not be run: {error}")
+        except Busy:
+            running.handle = running.ending = None
+            raise
         title = escape_control_chars(title_of(job.kind, job.text))
         log.info("session %s: job %d started: %s %s", session_id, number, job.kind, title)
-        return process
+        return None
 
     def _time_limit(self, running: _Running) -> _Timer:
         limit = self._settings.time_limit
-        return _Timer(None if limit is None else max(0.0, limit - running.seconds), lambda: self._end_late(running))
+        age = 0.0 if running.handle is None else running.handle.age  # of the kernel: the journal's clock may be set
+        return _Timer(None if limit is None else max(0.0, limit - age), lambda: self._end_late(running))
 
     async def _finish(self, session: Session, number: int, end: JobEnd) -> bool:
         """Journals the end of a job, and the start of the next one, and then makes both known. Whether the next job is
@@ -374,7 +377,7 @@ class SessionQueue:
         session.set_progress(number, end.state, end.message)
 
     async def _forget(self, session_id: str, number: int) -> None:
-        with suppress(OSError, Busy):  # it goes with the session
+        with suppress(Busy):  # it goes with the session
             await self._jobs.forget(session_id, number)
 
     async def _persist(
@@ -385,7 +388,7 @@ class SessionQueue:
         while True:
             try:
                 return await attempt()
-            except (OSError, MemoryError, Busy) as error:
+            except (Busy, MemoryError) as error:
                 if attempts % _LOG_AGAIN_ATTEMPTS == 0:
                     log.warning("%s has to wait, and is tried again: %s", what, escape_control_chars(str(error)))
             on_failure()

@@ -19,14 +19,13 @@ from headless.server.connection import Connection
 from headless.server.disk import Disk, Retention
 from headless.server.entrance import Entrance
 from headless.server.home import Home
-from headless.server.jobs import Jobs
 from headless.server.keys import Keys
 from headless.server.link import LINGER_SECONDS, Link
+from headless.server.processes import JobProcesses
 from headless.server.queue import SessionQueue
 from headless.server.reporter import Reporter
 from headless.server.requests import Parts
 from headless.server.settings import Settings
-from headless.server.shims import Shims
 from headless.server.store import Store
 from headless.server.threads import Threads
 from headless.terminal import escape_control_chars
@@ -54,8 +53,7 @@ class Server:
         self._store = Store(home.database, self._disk.make_room, home.check_journal)
         self._files = Threads("the files of jobs", _FILE_THREADS, _FILE_BACKLOG)
         self._admission = Admission(settings)
-        started = Shims(self._files, home.identity, ends_unwanted=settings.end_jobs)
-        self._queue = SessionQueue(self._store, Jobs(home, started, self._files, settings), settings)
+        self._queue = SessionQueue(self._store, JobProcesses(home, settings, self._files), settings)
         self._parts = Parts(
             settings,
             self._admission,

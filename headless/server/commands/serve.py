@@ -103,6 +103,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         host=host,
         port=port,
         import_from=os.path.abspath(arguments.import_from) if arguments.import_from else "",
+        end_jobs=arguments.end_jobs or sys.platform == "win32",  # where no job outlives the server
         tls=_tls(arguments.tls_cert, arguments.tls_key),
         max_connections=min(connections, arguments.max_connections),
         output_limit=arguments.max_output * MIB,
