@@ -41,7 +41,7 @@ def is_loopback(host: str) -> bool:
     return ipaddress.ip_address(host.partition("%")[0]).is_loopback
 
 
-def can_tell() -> bool:
+def knows_owners() -> bool:
     """Whether this platform knows who owns a connection."""
     return sys.platform.startswith("linux")
 
@@ -49,7 +49,7 @@ def can_tell() -> bool:
 def owner_uid(peer: tuple[str, int], local: tuple[str, int]) -> int:
     """Returns the uid of the user whose socket is the peer's end of this connection, for the addresses of both ends as
     this end sees them. Raises OwnerUnknown, NotConnected, Busy."""
-    if not can_tell():
+    if not knows_owners():
         raise OwnerUnknown("this platform does not know who owns a connection")
     try:
         return _uid_via_netlink(peer, local)

@@ -128,7 +128,7 @@ def log_in_by_password(address: str) -> None:
         assert client.ask(response(nonce, proof)).tag == "welcome"
 
 
-@pytest.mark.skipif(not peer.can_tell(), reason="the name service is asked where connections have owners")
+@pytest.mark.skipif(not peer.knows_owners(), reason="the name service is asked where connections have owners")
 def test_a_name_service_that_hangs_which_is_asked_one_question_of_each_user_at_a_time(tmp_path, monkeypatch, hang):
     def is_user(_, name):
         hang(name)

@@ -65,7 +65,7 @@ def unanswered(*_: object, **__: object) -> None:
 @pytest.mark.usefixtures("way")
 def test_the_kernel_knows_the_owner_as_long_as_the_connection_is_there(connection):
     client, theirs, ours = connection
-    assert peer.can_tell()
+    assert peer.knows_owners()
     assert peer.owner_uid(theirs, ours) == os.geteuid()
     client.close()
     with pytest.raises(peer.NotConnected):
@@ -144,7 +144,7 @@ def test_guesses_from_this_machine_are_counted_by_user_and_otherwise_by_address(
 
 def test_elsewhere_the_owner_is_unknown(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert not peer.can_tell()
+    assert not peer.knows_owners()
     with pytest.raises(peer.OwnerUnknown):
         peer.owner_uid(("127.0.0.1", 1), ("127.0.0.1", 2))
 

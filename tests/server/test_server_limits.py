@@ -264,7 +264,7 @@ def test_the_time_for_the_scripts_of_a_session(tmp_path, monkeypatch):
     serve(tmp_path, talk)
 
 
-@pytest.mark.skipif(not peer.can_tell(), reason="the name service is asked where connections have owners")
+@pytest.mark.skipif(not peer.knows_owners(), reason="the name service is asked where connections have owners")
 def test_the_time_of_the_name_service(tmp_path, monkeypatch):
     def talk(enter):
         with enter() as client:

@@ -21,7 +21,7 @@ from support.server_here import ServerHere
 pytestmark = pytest.mark.slow
 
 ODD_USER = "a=b,ü"
-owner_is_known = pytest.mark.skipif(not peer.can_tell(), reason="only Linux knows who owns a connection")
+owner_is_known = pytest.mark.skipif(not peer.knows_owners(), reason="only Linux knows who owns a connection")
 NOBODY = (0 if os.name == "nt" else os.geteuid()) + 1  # not the user of the tests
 
 
@@ -59,7 +59,7 @@ OSUSER_REFUSED = {
     "an account that does not exist": (osuser_login(user="R99"), "R99"),
     "no account where there are several": (osuser_login(), "several"),
 }
-if peer.can_tell():
+if peer.knows_owners():
     OSUSER_REFUSED["a user who is not the owner of the connection"] = (osuser_login(other_user()), other_user())
     OSUSER_REFUSED["the same, with the right account"] = (osuser_login(other_user(), "R50"), other_user())
 

@@ -101,7 +101,7 @@ def test_what_comes_while_a_guess_has_to_wait_is_refused(patient_server, early, 
 
 
 @pytest.mark.version("asyncio")
-@pytest.mark.skipif(not peer.can_tell(), reason="the name service is asked where connections have owners")
+@pytest.mark.skipif(not peer.knows_owners(), reason="the name service is asked where connections have owners")
 @pytest.mark.parametrize("early", EARLY)
 def test_what_comes_while_the_name_service_is_asked_is_refused(tmp_path, monkeypatch, early):
     asked, is_sent = threading.Event(), threading.Event()
@@ -172,7 +172,7 @@ def sockets_of(uid: int) -> Iterator[None]:
 
 
 as_root = pytest.mark.skipif(
-    not peer.can_tell() or os.geteuid() != 0, reason="root makes sockets of others, and Linux tells whose they are"
+    not peer.knows_owners() or os.geteuid() != 0, reason="root makes sockets of others, and Linux tells whose they are"
 )
 
 

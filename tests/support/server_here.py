@@ -43,7 +43,7 @@ class ServerHere(QuickServer):
         return self
 
     def start(self) -> None:
-        defaults = {"port": 0, "grace": 0.0, "end_jobs": self.ends_jobs, "trust_osuser": not peer.can_tell()}
+        defaults = {"port": 0, "grace": 0.0, "end_jobs": self.ends_jobs, "trust_osuser": not peer.knows_owners()}
         settings = Settings(**{**defaults, **self.settings})
         listening: Future[str] = Future()
         self._end: Future[None] = Future()
