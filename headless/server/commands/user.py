@@ -247,7 +247,7 @@ def _read_password() -> str:
 
 
 def _stdin() -> BinaryIO:
-    """Raises CommandFailed if it was closed before this process began."""
+    """Raises CommandFailed if it is closed."""
     if sys.stdin is None:
         raise CommandFailed("standard input is closed")
     return sys.stdin.buffer
