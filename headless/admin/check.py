@@ -205,9 +205,11 @@ def _not_executable(file: File, program: Program) -> Iterator[Finding]:
 def _of_interest(findings: Iterable[Finding]) -> list[Finding]:
     """Returns each finding once, in the order of the lines, without those of files that do not name the command."""
     kept: dict[object, Finding] = {}
+    names_it: dict[File, bool] = {}
     for each in findings:
-        is_named = is_mentioned(each.file.content) or each.file.path.endswith(".timer")
-        if is_named or each.rule == "not-looked-at":
+        if each.file not in names_it:
+            names_it[each.file] = is_mentioned(each.file.content) or each.file.path.endswith(".timer")
+        if names_it[each.file] or each.rule == "not-looked-at":
             kept.setdefault((each.position, each.rule, each.text, each.edits), each)
     return sorted(kept.values(), key=lambda each: (each.file.path, each.line, each.severity is not ERROR, each.rule))
 

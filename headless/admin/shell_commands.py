@@ -29,11 +29,10 @@ from headless.admin.calls import (
 )
 from headless.admin.rules import Edit, Finding, finding
 
-_NO_SCRIPTS = (
-    *(":", "[", "alias", "bg", "break", "cat", "chmod", "chown", "continue", "cp", "date", "echo", "exit", "export"),
-    *("false", "fg", "getopts", "grep", "hash", "jobs", "kill", "let", "local", "logger", "ls", "mail", "mkdir", "mv"),
-    *("printf", "pwd", "return", "rm", "sed", "shift", "sleep", "tee", "test", "touch", "true", "type", "ulimit"),
-    *("umask", "wait"),
+# Parts of the shell, and programs of the system: no scripts.
+_NO_SCRIPTS = re.compile(
+    r":|\[|alias|bg|break|cat|chmod|chown|continue|cp|date|echo|exit|export|false|fg|getopts|grep|hash|jobs|kill|let|local|"
+    "logger|ls|mail|mkdir|mv|printf|pwd|return|rm|sed|shift|sleep|tee|test|touch|true|type|ulimit|umask|wait"
 )
 STRICT = ("sh", "dash", "ash")  # shells that do not know what bash has added
 MAX_DEPTH = 20
@@ -125,7 +124,7 @@ class Commands:
             self.called_functions.add(name)
             node, source = state.functions[name]
             self._visit(node.child_by_field_name("body"), replace(scope, source=source, depth=scope.depth + 1), state)
-        elif name not in _NO_SCRIPTS and not self._call_inside(words, scope, state):
+        elif not _NO_SCRIPTS.fullmatch(name) and not self._call_inside(words, scope, state):
             self._starts(below(state.folder, words[0]), scope)
 
     def python(self, words: list[Word], scope: Scope, state: State) -> None:
