@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from headless.admin.calls import Entry, Language, Parsed, Scheduler, Text, is_mentioned
 from headless.admin.files import File
 from headless.admin.rules import Edit, Finding, finding
-from headless.admin.schedule import Schedule
+from headless.admin.schedule import FIELDS, Schedule, cron_field
 
 try:
     import pwd
@@ -39,15 +39,6 @@ _NICKNAMES = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-_MONTHS = dict(zip(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], range(1, 13)))
-_WEEKDAYS = dict(zip(["sun", "mon", "tue", "wed", "thu", "fri", "sat"], range(7)))
-_FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
-    ("minute", 0, 59, {}),
-    ("hour", 0, 23, {}),
-    ("day of the month", 1, 31, {}),
-    ("month", 1, 12, _MONTHS),
-    ("day of the week", 0, 7, _WEEKDAYS),
-)
 _REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
 
@@ -334,57 +325,27 @@ def _schedule(line: _Line, at: int) -> tuple[Schedule, int]:
             raise _Wrong("time/every" if name == "@every" else "time/nickname", name=name, known=", ".join(_NICKNAMES))
         return Schedule(name, (_NICKNAMES[name],) if _NICKNAMES[name] else ()), end
     begin, end, fields, empty = at, at, [], []
-    for number in range(len(_FIELDS)):
+    for number in range(len(FIELDS)):
         end = _after_nonblanks(text, at)
-        fields.append(_field(line, number, text[at:end]))
+        try:
+            fields.append(cron_field(number, text[at:end]))
+        except ValueError:
+            raise _wrong_field(line, number, text[at:end]) from None
         if not fields[-1]:
-            empty.append((_FIELDS[number][0], text[at:end]))
+            empty.append((FIELDS[number][0], text[at:end]))
         at = _after_blanks(text, end)
     days, weekdays = fields[2], fields[4]
     is_other_enough = [days, weekdays].count("") == 1 and not (days or weekdays).startswith("*")
     if is_other_enough:  # one of the two fields that matches is enough
         fields[2], fields[4] = days or "*", weekdays or "*"
-        empty = [each for each in empty if each[0] not in (_FIELDS[2][0], _FIELDS[4][0])]
+        empty = [each for each in empty if each[0] not in (FIELDS[2][0], FIELDS[4][0])]
     if empty:
         return _Never(text[begin:end], (), *empty[0]), end
     return Schedule(text[begin:end], (" ".join(fields),)), end
 
 
-def _field(line: _Line, number: int, text: str) -> str:
-    """Returns the field as croniter understands it, "" if it matches nothing. Raises _Wrong."""
-    _, lowest, highest, names = _FIELDS[number]
-    parts: list[str] = []
-    at = 0
-    while True:
-        match = re.compile(r"(?:(\*)|(\w+)(?:([-~])(\w+))?)(?:/(\w*))?", re.ASCII).match(text, at)
-        if match is None:
-            raise _wrong_field(line, number, text)
-        star, begin, kind, end, by = match.groups()
-        first = lowest if star else _number(begin, names)
-        last = highest if star else _number(end, names) if kind else first
-        step = 1 if by is None else _number(by, {})
-        at = match.end()
-        is_cut = not star and not kind and (by is not None or text[at : at + 1] == "-")
-        if is_cut or not (step > 0 and lowest <= first <= highest and lowest <= last <= highest):
-            raise _wrong_field(line, number, text)
-        if star:
-            parts.append("*" if step == 1 else f"*/{min(step, highest + 1 - lowest)}")
-        elif kind == "~":  # by chance, once for as long as cron runs
-            parts.append(str(first))
-        else:
-            parts += [str(each) for each in range(first, last + 1, step)]
-        if text[at : at + 1] != ",":  # cron ignores what else may follow
-            return ",".join(parts)
-        at += 1
-
-
-def _number(text: str, names: dict[str, int]) -> int:
-    """Returns -1 for a number that cron does not know."""
-    return names.get(text.lower(), int(text) if text.isdigit() and len(text) < 10 else -1)
-
-
 def _wrong_field(line: _Line, number: int, text: str) -> _Wrong:
-    field, lowest, highest, names = _FIELDS[number]
+    field, lowest, highest, names = FIELDS[number]
     whole = line.text.lstrip(_BLANK)
     exported = re.match(r"(?:export|set)[ \t]+(?=\w+=)", whole)
     if exported:

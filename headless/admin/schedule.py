@@ -1,7 +1,11 @@
-"""Computes when a scheduler starts something: how often at most, and which two are started in the same minute."""
+"""Computes when a scheduler starts something: how often at most, and which two are started in the same minute.
+
+Every format is parsed into the five fields of cron.
+"""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -11,6 +15,16 @@ from typing import Generic, TypeVar
 
 from croniter import croniter
 
+_MONTHS = dict(zip(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], range(1, 13)))
+_WEEKDAYS = dict(zip(["sun", "mon", "tue", "wed", "thu", "fri", "sat"], range(7)))
+# Of cron: name, lowest and highest number, and the words for numbers.
+FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
+    ("minute", 0, 59, {}),
+    ("hour", 0, 23, {}),
+    ("day of the month", 1, 31, {}),
+    ("month", 1, 12, _MONTHS),
+    ("day of the week", 0, 7, _WEEKDAYS),
+)
 _MINUTES_OF_DAY = 24 * 60
 _FIRST_DAY = date(2024, 1, 1)
 _DAYS = 4 * 365 + 1  # a February 29 is among them
@@ -72,6 +86,40 @@ class Timetable(Generic[_Key, _Value]):
                 if found and not _days(mine).isdisjoint(_days(other)):
                     return found[0]
         return None
+
+
+def cron_field(number: int, text: str) -> str:
+    """Returns one of the five fields of a crontab as croniter understands it, "" if it matches nothing. Raises
+    ValueError for one that cron refuses."""
+    _, lowest, highest, names = FIELDS[number]
+    parts: list[str] = []
+    at = 0
+    while True:
+        match = re.compile(r"(?:(\*)|(\w+)(?:([-~])(\w+))?)(?:/(\w*))?", re.ASCII).match(text, at)
+        if match is None:
+            raise ValueError
+        star, begin, kind, end, by = match.groups()
+        first = lowest if star else _number(begin, names)
+        last = highest if star else _number(end, names) if kind else first
+        step = 1 if by is None else _number(by, {})
+        at = match.end()
+        is_cut = not star and not kind and (by is not None or text[at : at + 1] == "-")
+        if is_cut or not (step > 0 and lowest <= first <= highest and lowest <= last <= highest):
+            raise ValueError
+        if star:
+            parts.append("*" if step == 1 else f"*/{min(step, highest + 1 - lowest)}")
+        elif kind == "~":  # by chance, once for as long as cron runs
+            parts.append(str(first))
+        else:
+            parts += [str(each) for each in range(first, last + 1, step)]
+        if text[at : at + 1] != ",":  # cron ignores what else may follow
+            return ",".join(parts)
+        at += 1
+
+
+def _number(text: str, names: dict[str, int]) -> int:
+    """Returns -1 for a number that cron does not know."""
+    return names.get(text.lower(), int(text) if text.isdigit() and len(text) < 10 else -1)
 
 
 def is_expression(text: str) -> bool:
