@@ -199,7 +199,7 @@ def _check(argv: Sequence[str]) -> int:
 
 
 def _monitor(argv: Sequence[str]) -> int:
-    from headless import monitor
+    from headless.admin import monitor
 
     return monitor.main(argv)
 
