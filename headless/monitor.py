@@ -20,10 +20,10 @@ from headless.admin.runs import UNKNOWN, Level, Report, Run, Stage, judge
 from headless.arguments import Parser
 from headless.dialects.vocabulary import OK, QUEUED, RUNNING, title_of
 from headless.errors import CommandFailed, ParameterError, explain
-from headless.server.appearance import appearance
 from headless.server.commands.arguments import existing_home
 from headless.server.home import Home
-from headless.server.journal import Entry, Journal, Selection
+from headless.server.journal import JobView, Journal, Selection
+from headless.server.listing import look
 from headless.terminal import escape_control_chars, print_answer, shorten
 
 _UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0}  # in seconds
@@ -161,16 +161,16 @@ def _in_journal(journal: Journal, home: Home, arguments: argparse.Namespace, now
     """What was accepted after the first session that counts, whatever its date says."""
     position = journal.start(Selection(since=now - arguments.within - _LOOK_BACK))
     while page := journal.page(Selection(user=arguments.user or ""), position, _PAGE_LENGTH):
-        position = page[-1][0]
-        for _, entry in page:
+        position = page[-1].position
+        for entry in page:
             for job in arguments.job:
                 if _is_of(job, entry, journal):
                     yield _run(job, entry, home, now)
 
 
-def _run(job: str, entry: Entry, home: Home, now: float) -> Run:
+def _run(job: str, entry: JobView, home: Home, now: float) -> Run:
     """Raises OSError."""
-    seen = appearance(home, entry)
+    seen = look(home, entry)
     at, stage = entry.started or entry.accepted, Stage.GOES_ON
     if seen.state not in (QUEUED, RUNNING):  # an end that nobody saw was before it was recorded, or before now
         noticed = entry.over or (now if seen.state == UNKNOWN else None)
@@ -178,7 +178,7 @@ def _run(job: str, entry: Entry, home: Home, now: float) -> Run:
     return Run(stage, at, seen.state, seen.message, seen.seconds, job, entry.user, entry.session_id)
 
 
-def _is_of(job: str, entry: Entry, journal: Journal) -> bool:
+def _is_of(job: str, entry: JobView, journal: Journal) -> bool:
     """Whether this is the job that is meant: by its title or, since the titles of two codes can be the same, by all of
     its code."""
     if entry.title == job:

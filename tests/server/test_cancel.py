@@ -178,13 +178,13 @@ def test_a_session_that_was_cancelled_while_it_waited_does_not_start_whatever_is
     tmp_path, monkeypatch
 ):
     """The list of requests may be one that was read before."""
-    see_to = SessionQueue._see_to
+    apply = SessionQueue._apply
 
-    async def see_to_and_forget(queue, request):
-        await see_to(queue, request)
+    async def apply_and_forget(queue, request):
+        await apply(queue, request)
         queue._requests = []
 
-    monkeypatch.setattr(SessionQueue, "_see_to", see_to_and_forget)
+    monkeypatch.setattr(SessionQueue, "_apply", apply_and_forget)
     gate, mark = Gate(tmp_path / "gate"), tmp_path / "mark"
 
     with (

@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 
-from headless.server import link as link_module
+from headless.server import connection as connection_module
 from headless.server import queue as queue_module
 from headless.server import server as server_module
 from headless.server import store as store_module
@@ -105,7 +105,7 @@ class Bench:
 def bench(tmp_path, monkeypatch):
     monkeypatch.setattr(server_module, "_STORE_SECONDS", 0.1)
     monkeypatch.setattr(server_module, "LINGER_SECONDS", 0.1)
-    monkeypatch.setattr(link_module, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(connection_module, "LINGER_SECONDS", 0.1)
     monkeypatch.setattr(store_module, "_LAST_WRITE_SECONDS", 0.1)
     monkeypatch.setattr(store_module, "_FIRST_PAUSE", 0.005)
     monkeypatch.setattr(store_module, "_PAUSE_MAX", 0.02)

@@ -16,9 +16,10 @@ import pytest
 
 from headless.cli import tools_main as main
 from headless.dialects.vocabulary import FAILED, OK, Job
-from headless.server import appearance
+from headless.server import listing
 from headless.server.accounts import Account
-from headless.server.journal import INTERRUPTED, JobEnd, SubmittedSession
+from headless.server.journal import INTERRUPTED, JobEnd
+from headless.server.session import NewSession
 from support.command_here import headless
 from support.fork_server import start
 from support.homes import make_home
@@ -37,7 +38,7 @@ FAILED_SESSION = "5f0c" * 4
 def failed(place, record):
     """A session that has failed: its first job was ok and has printed something."""
     jobs = (Job("module", "009ABC"), Job("py_file", "nightly/close.py"), Job("py_code", "\n  import os\nprint(1)"))
-    record.accept(SubmittedSession(FAILED_SESSION, 1, "R41", jobs))
+    record.accept(NewSession(FAILED_SESSION, 1, "R41", jobs))
     record.begin(FAILED_SESSION)
     record.finish(FAILED_SESSION, 1, JobEnd(OK, "", time.time(), 1.25, 0))
     record.finish(FAILED_SESSION, 2, JobEnd(FAILED, "no such table", time.time(), 0.5, None, 9))
@@ -166,7 +167,7 @@ def shown(home) -> tuple[str, dict[str, Any]]:
 @pytest.mark.usefixtures("running")
 def test_a_job_whose_shim_lives_runs_and_its_duration_grows(place, monkeypatch):
     pids = {str(place.folder / "output" / "s" / "1"): 4711}
-    monkeypatch.setattr(appearance, "running_pid", lambda output: pids[output])
+    monkeypatch.setattr(listing, "running_pid", lambda output: pids[output])
     line, entry = shown(place)
     assert " running " in line and "  1:00:0" in line
     assert (entry["state"], entry["pid"], entry["ended"]) == ("running", 4711, None)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import closing
 from typing import Any
+from weakref import WeakValueDictionary
 
 import pytest
 
@@ -13,14 +14,12 @@ from headless.dialects.base import Ended, Listed
 from headless.dialects.own.messages import Sessions
 from headless.dialects.vocabulary import FAILED, OK, QUEUED, RUNNING
 from headless.server import requests
-from headless.server.keys import Keys
-from headless.server.requests import Requests
-from headless.server.settings import Settings
+from headless.server.requests import Client
 from support.homes import R41
 from support.journals import Record, new_session, over
 
 
-class Link:
+class Connection:
     """A connection that only notes what is sent."""
 
     def __init__(self):
@@ -37,7 +36,8 @@ class Parts:
     """Of a server, what a list needs."""
 
     def __init__(self, record):
-        self.settings, self.keys, self.store, self._record = Settings(), Keys(), self, record
+        self.store, self._record = self, record
+        self.locks: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
 
     async def sessions_of(self, account, *arguments):
         return self._record.sessions_of(account.number, *arguments)
@@ -50,12 +50,12 @@ def record(place):
 
 
 def listed(record):
-    link: Any = Link()
+    connection: Any = Connection()
     parts: Any = Parts(record)
-    asyncio.run(Requests(link, parts, R41).answer("s", Sessions()))
-    assert link.sent[-1] == Ended(OK)
-    assert all(isinstance(message, Listed) for message in link.sent[:-1])
-    return [(message.session, message.state, message.job, message.jobs) for message in link.sent[:-1]]
+    asyncio.run(Client(connection, parts).answer(R41, "s", Sessions()))
+    assert connection.sent[-1] == Ended(OK)
+    assert all(isinstance(message, Listed) for message in connection.sent[:-1])
+    return [(message.session, message.state, message.job, message.jobs) for message in connection.sent[:-1]]
 
 
 def test_an_account_without_a_session_has_an_empty_list(record):

@@ -11,7 +11,7 @@ from contextlib import closing
 
 import pytest
 
-from headless.server import authentication, entrance, peer, requests, retention
+from headless.server import authentication, peer, requests, retention
 from headless.server.jobs import check_scripts
 from headless.server.journal import Journal
 from headless.server.queue import SessionQueue
@@ -94,8 +94,8 @@ def test_a_session_whose_files_are_being_looked_for(tmp_path, monkeypatch, hang)
             hang()
         check_scripts(home, account, jobs, seconds)
 
-    monkeypatch.setattr(entrance, "_SECONDS", FOR_EVER)
-    monkeypatch.setattr(entrance, "check_scripts", check)
+    monkeypatch.setattr(requests, "_CHECK_SECONDS", FOR_EVER)
+    monkeypatch.setattr(requests, "check_scripts", check)
     with ServerHere(tmp_path / "home") as server:
         (tmp_path / "home" / "py" / "x.py").touch()
         with RawClient(server.address).log_in() as client:
@@ -279,7 +279,8 @@ def test_a_hundred_thousand_sessions_that_are_too_old(tmp_path):
     with closing(home.database()) as database, database:
         rows = [(f"s{number}",) for number in range(SESSIONS)]
         database.executemany(
-            "INSERT INTO sessions (session_id, account, user, accepted, over, digest) VALUES (?, 1, 'R41', 0, 1, x'')",
+            "INSERT INTO sessions (session_id, account, user, job_count, accepted, over, digest)"
+            " VALUES (?, 1, 'R41', 1, 0, 1, x'')",
             rows,
         )
         database.executemany(

@@ -47,11 +47,11 @@ SECONDS_TO_STOP_AT_ONCE = 3.0
 LEEWAY = 3.0  # of a machine that is busy
 # A server all of whose times are shorter: a fifth of what jobs that are ended have, a tenth of the others.
 IN_A_HURRY = """
-from headless.server import link, queue, server, shims
+from headless.server import connection, queue, server, shims
 from headless.server.commands import serve
 serve._SECONDS_TO_STOP_AT_ONCE, serve._SECONDS_TO_END_JOBS, serve._LOG_SECONDS = 0.3, 2.0, 0.1
 queue._SECONDS_TO_CANCEL, queue._SECONDS_TO_END = 0.1, 1.6
-server._STORE_SECONDS, server.LINGER_SECONDS, link.LINGER_SECONDS = 0.5, 0.1, 0.1
+server._STORE_SECONDS, server.LINGER_SECONDS, connection.LINGER_SECONDS = 0.5, 0.1, 0.1
 shims._SECONDS_TO_END, shims._SECONDS_TO_DIE = 0.8, 0.6
 """
 _F_SETPIPE_SZ = 1031  # fcntl(2)

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from headless.dialects.vocabulary import FAILED, OK
-from headless.server import appearance, home_lock
+from headless.server import home_lock, listing
 from headless.server.home import Home
 from headless.server.journal import BEGINNING, CANCELLED, INTERRUPTED, Cancellation, JobEnd, JobStart, Selection
 from headless.server.server import Server
@@ -72,7 +72,7 @@ def test_without_a_server_the_status_is_1_and_what_only_a_server_knows_is_not_sh
 
 def test_json_has_the_same_figures(place, record, monkeypatch):
     tell(record)
-    monkeypatch.setattr(appearance, "running_pid", lambda output: 4711 if output.endswith("1") else None)
+    monkeypatch.setattr(listing, "running_pid", lambda output: 4711 if output.endswith("1") else None)
     for session in ("a", "b", "c", "d"):
         record.accept(new_session(session))
     record.begin("a")
@@ -313,7 +313,7 @@ def test_a_server_that_does_not_answer_is_waited_for_ten_seconds(place, record, 
     monkeypatch.setattr(time, "monotonic", lambda: now)
     start = now
     with place.lock():
-        assert cancel(place, "a") == "requested: the server has not seen to it yet; queued: 1"
+        assert cancel(place, "a") == "requested: the server has not answered yet; queued: 1"
     assert 10 <= now - start < 10.5
     assert len(record.cancellations()) == 1
 
@@ -323,7 +323,7 @@ def test_what_is_not_in_the_journal_cannot_be_cancelled(place, record, argv):
     record.accept(new_session("a", jobs=2))
     fails(f"no session {argv[0]!r}", "jobs", "cancel", *argv, "--home", str(place.folder))
     assert record.cancellations() == []
-    assert [entry.state for _, entry in record.page(Selection(), BEGINNING, 10)] == ["queued"] * 2
+    assert [entry.state for entry in record.page(Selection(), BEGINNING, 10)] == ["queued"] * 2
 
 
 @pytest.mark.parametrize("argv", [(), ("a", "0"), ("a", "one"), ("a", "1", "2"), ("a", "--json")])

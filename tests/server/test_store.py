@@ -9,10 +9,11 @@ import threading
 import time
 
 import pytest
+from headless.errors import Busy
 
 from headless.dialects.vocabulary import FAILED, OK
 from headless.server import store as store_module
-from headless.server.store import StoreUnavailable, StoreUncertain
+from headless.server.store import StoreUncertain
 from support.faulty_database import BROKEN, ERRORS, FULL, LOCKED
 from support.homes import R41
 from support.journals import end, new_session
@@ -104,7 +105,7 @@ def test_a_session_that_cannot_be_written_is_refused_and_is_never_on_disk(bench)
     async def test():
         for place, error in itertools.product(["BEGIN", "INSERT"], ERRORS):
             bench.database.break_down(place, error)
-            with pytest.raises(StoreUnavailable, match="locked the journal" if error == LOCKED else error[-5:]):
+            with pytest.raises(Busy, match="locked the journal" if error == LOCKED else error[-5:]):
                 await bench.store.accept(R41, new_session("s1"))
             bench.database.heal()
             await bench.store.set_fact("name", "value")
@@ -119,7 +120,7 @@ def test_a_session_is_given_up_after_ten_seconds_before_its_client_gives_up(benc
     async def test():
         bench.database.break_down("BEGIN", LOCKED)
         before = QuickClock.monotonic()
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(Busy):
             await bench.store.accept(R41, new_session("s1"))
         assert 9.9 < QuickClock.monotonic() - before < 30
 
@@ -179,7 +180,7 @@ def test_many_who_write_at_once_share_transactions_and_keep_their_order(bench):
         await asyncio.gather(*(bench.store.accept(R41, new_session(f"s{number}")) for number in range(200)))
         assert bench.database.begun.count("COMMIT") < 50  # 2 to 5
         unfinished = await bench.store.unfinished()
-        assert [each.session_id for each in unfinished] == [f"s{number}" for number in range(200)]
+        assert [each.id for each in unfinished] == [f"s{number}" for number in range(200)]
 
     bench.run(test)
 
@@ -205,7 +206,7 @@ def test_one_that_is_given_up_leaves_the_others_waiting(bench):
         await bench.store.begin("s1", 1)
         bench.database.break_down("BEGIN", FULL)
         finishing = asyncio.ensure_future(bench.store.finish("s1", 1, end(OK)))
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(Busy):
             await bench.store.accept(R41, new_session("s2"))
         assert not finishing.done()
         bench.database.heal()
@@ -260,7 +261,7 @@ def test_a_store_that_cannot_write_is_closed_in_time_all_the_same(bench):
     async def test():
         await bench.store.accept(R41, new_session("s1"))
         bench.database.break_down("BEGIN", LOCKED)
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(Busy):
             await asyncio.gather(bench.store.begin("s1", 1), asyncio.to_thread(bench.store.close, 0.3))
 
     before = time.monotonic()
@@ -273,7 +274,7 @@ def test_a_store_that_cannot_write_is_closed_in_time_all_the_same(bench):
 def test_what_is_asked_of_a_store_that_is_closed_is_refused(bench):
     async def test():
         bench.store.close(5)
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(Busy):
             await bench.store.accept(R41, new_session("s1"))
 
     bench.run(test)

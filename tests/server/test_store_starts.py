@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from headless.errors import Busy
 
 from headless.dialects.vocabulary import FAILED, OK
 from headless.server.account_limits import Limits
 from headless.server.journal import JobEnd, JobTaken
-from headless.server.store import AccountChanged, PathNeeded, Store
+from headless.server.store import PathNeeded, Store
 from support.faulty_database import BROKEN
 from support.homes import R41
 from support.journals import end, new_session
@@ -48,14 +49,18 @@ def test_of_two_servers_of_one_home_one_begins_a_job(bench, other):
     bench.run(test)
 
 
-def test_of_two_servers_one_takes_up_a_job_that_was_lost_before_its_start(bench, other):
+def test_of_two_servers_one_begins_a_job_again_that_had_not_started(bench, other):
     async def test():
         await bench.store.accept(R41, new_session("s1"))
         await bench.store.begin("s1", 1)
-        ((*_, lost_start),) = await bench.store.unfinished()
-        assert await other.begin("s1", 1, lost_start=lost_start) is None
+        (session,) = await bench.store.unfinished()
+        await other.requeue(session)
+        assert bench.states() == {"s1": ["queued"]}
+        assert await other.begin("s1", 1) is None
+        await bench.store.requeue(session)
         with pytest.raises(JobTaken):
-            await bench.store.begin("s1", 1, lost_start=lost_start)
+            await bench.store.begin("s1", 1)
+        assert bench.states() == {"s1": ["running"]}
 
     bench.run(test)
 
@@ -108,7 +113,7 @@ def test_whether_a_file_may_start_is_not_decided_without_its_path(bench):
 def test_a_session_is_not_accepted_if_its_account_has_changed_since_the_login(bench):
     async def test():
         bench.limit(Limits(code=False))
-        with pytest.raises(AccountChanged):
+        with pytest.raises(Busy, match="has been changed or removed"):
             await bench.store.accept(R41, new_session("s1"))
         assert bench.states() == {}
 

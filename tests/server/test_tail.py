@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from headless.server import tail as tail_module
-from headless.server.tail import Marks, Tail, read_piece
+from headless.server import output as output_module
+from headless.server.output import Marks, Tail, read_piece
 from support.hypothesis_settings import examples
 
 pytestmark = pytest.mark.slow
@@ -99,7 +99,7 @@ def test_whatever_the_pieces_everything_is_told_once_and_in_order(tmp_path_facto
     path = tmp_path_factory.mktemp("tail") / "1.stdout"
     tail, told = Tail(), ""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tail_module, "_READ_BYTES", read_bytes)
+        patch.setattr(output_module, "_READ_BYTES", read_bytes)
         for piece in pieces:
             add(path, piece)
             told += "".join(read(tail, path, is_complete=False) for _ in range(ends))
@@ -117,7 +117,7 @@ def test_whatever_the_place_a_follower_goes_on_there(tmp_path_factory, data, cou
     add(path, data)
     marks, text = Marks(), data.decode(errors="replace")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tail_module, "_MARK_BYTES", mark_bytes)
+        patch.setattr(output_module, "_MARK_BYTES", mark_bytes)
         for count in counts:
             characters, position = marks.before(path, count)
             assert characters <= count

@@ -1,4 +1,4 @@
-"""jobs: shows the journal. What is shown, and how it is followed, is in listing.py."""
+"""jobs: shows the journal."""
 
 from __future__ import annotations
 
