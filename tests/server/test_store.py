@@ -9,9 +9,9 @@ import threading
 import time
 
 import pytest
-from headless.errors import Busy
 
 from headless.dialects.vocabulary import FAILED, OK
+from headless.errors import Busy
 from headless.server import store as store_module
 from headless.server.store import StoreUncertain
 from support.faulty_database import BROKEN, ERRORS, FULL, LOCKED

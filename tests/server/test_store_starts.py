@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from headless.errors import Busy
 
 from headless.dialects.vocabulary import FAILED, OK
+from headless.errors import Busy
 from headless.server.account_limits import Limits
 from headless.server.journal import JobEnd, JobTaken
 from headless.server.store import PathNeeded, Store
