@@ -1,8 +1,6 @@
-"""One job: whether it can be run, what runs, and what its end means.
+"""What a job is: the script that it runs, whether it may, its environment, and what the end of its process means.
 
-What touches a disk runs in threads. Whoever shows output reads it from the files in which it is stored, so a slow
-reader does not slow the job down. Which job runs when is in queue.py, and how a process is started and ended in
-process.py and the files that it names.
+No function here starts anything. Those that touch a disk may block, and are called in threads.
 """
 
 from __future__ import annotations
@@ -15,15 +13,14 @@ import stat
 import time
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NamedTuple, Protocol
 
 from headless.dialects.vocabulary import FAILED, MODULE, OK, PY_CODE, PY_FILE, STDERR, Job, replace_invalid_xml_chars
 from headless.errors import HomeError
 from headless.server.accounts import Account
 from headless.server.home import MODULE_ID, Home
 from headless.server.journal import INTERRUPTED, JobEnd
-from headless.server.process import NotStarted, Process, ProcessEnd, Processes, ProcessSpec
 from headless.server.settings import Settings
-from headless.server.threads import Threads
 from headless.system import is_final
 from headless.terminal import escape_control_chars
 
@@ -56,7 +53,7 @@ class JobRefused(Exception):
 
 
 def script_of(home: Home, session_id: str, number: int, job: Job) -> Path:
-    """The script that the job runs; for code, where `Jobs.start` puts it. Raises JobRefused if there is none, or if
+    """The script that the job runs; for code, where `prepare` puts it. Raises JobRefused if there is none, or if
     others could have changed it, OSError if that cannot be known now."""
     if job.kind == PY_CODE:
         return home.output(session_id, number, "py")
@@ -84,7 +81,7 @@ def check_scripts(home: Home, account: Account, jobs: Iterable[Job], seconds: fl
     takes longer than so many seconds, OSError if it cannot be known now."""
     end = time.monotonic() + seconds
     for number, job in enumerate(jobs, 1):
-        path = _path_below(home.py, job.text) if job.kind == PY_FILE else ""
+        path = path_below(home.py, job.text) if job.kind == PY_FILE else ""
         refusal = account.refuses(job, path)  # first: a limited account does not learn what else there is
         if refusal:
             raise JobRefused(refusal)
@@ -94,7 +91,7 @@ def check_scripts(home: Home, account: Account, jobs: Iterable[Job], seconds: fl
 
 
 def _is_file(path: Path) -> bool:
-    """Raises OSError if nobody knows now."""
+    """Raises OSError if that cannot be known now."""
     try:
         return stat.S_ISREG(os.stat(path).st_mode)
     except ValueError:  # a name that no file can have
@@ -106,8 +103,8 @@ def _is_file(path: Path) -> bool:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """The file of this name below the folder, whatever links lead to. Raises JobRefused for one outside, OSError if
-    nobody knows now."""
+    """The file of this name below the folder, with all links followed. Raises JobRefused for one outside, OSError if
+    that cannot be known now."""
     try:
         if len(name) > _PATH_LENGTH_MAX:
             raise ValueError
@@ -119,8 +116,8 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _resolved(path: Path) -> Path:
-    """Where the path leads, as far as there is anything. Raises OSError if nobody knows now: a link that cannot be read
-    must not be taken for a file."""
+    """Where the path leads, as far as there is anything. Raises OSError if that cannot be known now: a link that cannot
+    be read must not be taken for a file."""
     try:
         return path.resolve(strict=True)
     except OSError as error:
@@ -129,99 +126,137 @@ def _resolved(path: Path) -> Path:
         return path.resolve()
 
 
-def _path_below(folder: Path, name: str) -> str:
+def path_below(folder: Path, name: str) -> str:
     """The path of this file below the folder, with all links followed. Raises JobRefused for one outside, OSError if
-    nobody knows now."""
+    that cannot be known now."""
     return _inside(folder, name).relative_to(_resolved(folder)).as_posix()
 
 
-class Jobs:
-    """Starts jobs, finds those that an earlier server has started, and says how they have ended."""
-
-    def __init__(self, home: Home, processes: Processes, threads: Threads, settings: Settings) -> None:
-        self._home = home
-        self._processes = processes
-        self._threads = threads
-        self._settings = settings
-        self.home_id = home.identity
-
-    @property
-    def are_of_another_server(self) -> bool:
-        """Whether the home was replaced: whatever runs is no longer for this server to end."""
-        return bool(self._home.held.replaced)
-
-    async def start(self, session_id: str, user: str, number: int, job: Job) -> Process:
-        """Raises JobRefused if the script has gone since the session was accepted. Raises OSError or Busy
-        if the job cannot be started now: then nothing has run."""
-        spec = await self._threads.call(self._prepare, session_id, user, number, job)
-        return await self._processes.start(spec)
-
-    async def path_of(self, job: Job) -> str:
-        """The path of the job's file, as Account.refuses needs it; "" for one outside of the folder. Raises OSError,
-        Busy."""
-        try:
-            return await self._threads.call(_path_below, self._home.py, job.text)
-        except JobRefused:
-            return ""
-
-    async def find(self, session_id: str, number: int) -> Process | NotStarted | None:
-        """What has become of a job that an earlier server was about to start; None: nobody knows. Raises OSError."""
-        return await self._processes.find(self._output(session_id, number))
-
-    async def end_of(self, session_id: str, number: int, end: ProcessEnd | None) -> JobEnd:
-        """What the end of its process means. Raises OSError if the reason for that cannot be read now."""
-        if end is None:
-            return JobEnd(INTERRUPTED, REASON_OF_LOSS)
-        exit_status, signum = (end.status, None) if end.status >= 0 else (None, -end.status)
-        state, message = OK, ""
-        if end.was_asked:
-            state, message = INTERRUPTED, "it was ended from outside"
-        elif end.status:
-            last_line = await self._threads.call(_last_line, self._home.output(session_id, number, STDERR))
-            state, message = FAILED, last_line or _describe(end.status)
-        return JobEnd(state, message, end.ended, end.seconds, exit_status, signum)
-
-    async def forget(self, session_id: str, number: int) -> None:
-        """The end of the job is in the journal: what only served to find it again may go."""
-        await self._threads.call(_remove, self._home.output(session_id, number, "shim"))
-
-    def _output(self, session_id: str, number: int) -> str:
-        return str(self._home.output(session_id, number, "")).rstrip(".")
-
-    def _prepare(self, session_id: str, user: str, number: int, job: Job) -> ProcessSpec:
-        """Raises OSError, JobRefused."""
-        self._home.check_held()  # whoever has it now may be about to start the same job
-        script = script_of(self._home, session_id, number, job)
-        self._home.output(session_id, number, "").parent.mkdir(mode=0o700, exist_ok=True)
-        if job.kind == PY_CODE:
-            _written(script, job.text)
-        settings = self._settings
-        if settings.dry_run:
-            script = _written(self._home.output(session_id, number, "dry.py"), _DRY_RUN.format(str(script)))
-        places = [settings.import_from, str(self._home.py)]
-        environment = {
-            **_environment(),
-            "PYTHONPATH": os.pathsep.join(filter(None, places)),
-            "PLANTA_HOME_ID": self.home_id,
-            "PLANTA_SESSION": session_id,
-            "PLANTA_USER": user,
-            "PLANTA_JOB": str(number),
-        }
-        output = self._output(session_id, number)
-        limits = settings.output_limit, settings.disk_floor
-        return ProcessSpec(str(script), str(self._home.py), output, environment, *limits, self.home_id)
+# Processes
 
 
-def _written(script: Path, text: str) -> Path:
-    """Raises OSError."""
+class QueuedJob(NamedTuple):
+    """A job whose turn has come, by its session and its number in that; `user` is who has submitted it."""
+
+    session_id: str
+    number: int
+    user: str
+    job: Job
+
+
+class ProcessSpec(NamedTuple):
+    """What a platform needs to run a job.
+
+    script, folder   what runs, and its working directory
+    output           path of its files without their suffix: OUTPUT.stdout, OUTPUT.stderr
+    environment      all of its environment variables
+    output_limit     bytes of each stream that are stored
+    disk_floor       bytes that the output leaves free on the disk
+    """
+
+    script: str
+    folder: str
+    output: str
+    environment: dict[str, str]
+    output_limit: int
+    disk_floor: int
+
+
+class ProcessEnd(NamedTuple):
+    """How a process ended.
+
+    status      the exit status, or the negative number of the signal that ended it
+    was_asked   whether it was asked to end before it ended by itself
+    ended       seconds since the epoch
+    seconds     how long it ran, by a clock that is never set
+    lost        bytes of its output that were not stored
+    """
+
+    status: int
+    was_asked: bool
+    ended: float
+    seconds: float
+    lost: int = 0
+
+
+class Process(Protocol):
+    """A process that was started, by this server or an earlier one. `age` is how many seconds it had run when it was
+    found; 0 where that is not known."""
+
+    age: float
+
+    async def wait(self) -> ProcessEnd | None:
+        """Returns how it ended; None if its shim or its server was killed, which has ended it, too."""
+
+    async def end(self) -> None:
+        """Ends it and all that it has started: asks, and kills what is left after a second. Returns when that is done,
+        within a few seconds whatever the process does. Does nothing to a process that has ended."""
+
+
+class Processes(Protocol):
+    """What starts processes on a platform."""
+
+    async def start(self, spec: ProcessSpec) -> Process:
+        """Raises OSError, Busy if no process can be had: then nothing has run, and it may be tried again."""
+
+    async def find(self, output: str) -> Process | None:
+        """Returns what an earlier server has started for this output; None if it has started nothing, and will not.
+        Raises OSError, Busy if that cannot be known now."""
+
+    def forget(self, output: str) -> None:
+        """Removes what only served to find the process. May block. Raises OSError."""
+
+
+def output_of(home: Home, session_id: str, number: int) -> str:
+    """The path of the files of a job, without their suffix."""
+    return str(home.output(session_id, number, "")).rstrip(".")
+
+
+def prepare(home: Home, home_id: str, settings: Settings, queued: QueuedJob) -> ProcessSpec:
+    """Returns what runs for this job; its code, if it has any, is in a file then. Raises JobRefused, OSError."""
+    session_id, number, user, job = queued
+    home.check_held()  # a server that has the home now may be about to start the same job
+    script = script_of(home, session_id, number, job)
+    home.output(session_id, number, "").parent.mkdir(mode=0o700, exist_ok=True)
+    if job.kind == PY_CODE:
+        _write(script, job.text)
+    if settings.dry_run:
+        program = _DRY_RUN.format(str(script))
+        script = home.output(session_id, number, "dry.py")
+        _write(script, program)
+    environment = {
+        **_environment(),
+        "PYTHONPATH": os.pathsep.join(filter(None, (settings.import_from, str(home.py)))),
+        "PLANTA_HOME_ID": home_id,
+        "PLANTA_SESSION": session_id,
+        "PLANTA_USER": user,
+        "PLANTA_JOB": str(number),
+    }
+    output = output_of(home, session_id, number)
+    return ProcessSpec(str(script), str(home.py), output, environment, settings.output_limit, settings.disk_floor)
+
+
+def _write(script: Path, text: str) -> None:
     script.write_bytes(text.encode("utf-8", "surrogateescape"))
-    return script
 
 
 def _environment() -> dict[str, str]:
     """What every job gets of the server's environment."""
     passed_on = {name: value for name, value in os.environ.items() if _ENVIRONMENT.fullmatch(name.upper())}
     return {**passed_on, "PYTHONIOENCODING": "utf-8"}
+
+
+def job_end(output: str, end: ProcessEnd | None) -> JobEnd:
+    """What the end of its process means for the job with this output. Raises OSError if stderr cannot be read now."""
+    if end is None:
+        return JobEnd(INTERRUPTED, REASON_OF_LOSS)
+    exit_status, signum = (end.status, None) if end.status >= 0 else (None, -end.status)
+    state, message = OK, ""
+    if end.was_asked:
+        state, message = INTERRUPTED, "it was ended from outside"
+    elif end.status:
+        state, message = FAILED, _last_line(Path(f"{output}.{STDERR}")) or _describe(end.status)
+    return JobEnd(state, message, end.ended, end.seconds, exit_status, signum)
 
 
 def _last_line(stderr: Path) -> str:
@@ -232,10 +267,6 @@ def _last_line(stderr: Path) -> str:
     except FileNotFoundError:
         return ""
     return replace_invalid_xml_chars(next((line.strip() for line in reversed(lines) if line.strip()), ""))
-
-
-def _remove(path: Path) -> None:
-    path.unlink(missing_ok=True)
 
 
 def _describe(status: int) -> str:

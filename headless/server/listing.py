@@ -15,7 +15,7 @@ from headless.dialects.vocabulary import QUEUED, RUNNING
 from headless.server.home import Home
 from headless.server.journal import BEGINNING, JobView, Journal, Position, Selection
 from headless.server.output import STREAMS, NewLines, pieces
-from headless.server.shims import running_pid
+from headless.server.processes import JobProcesses
 from headless.terminal import escape_control_chars
 
 UNKNOWN = "unknown"  # a state that no journal has
@@ -33,7 +33,7 @@ def look(home: Home, view: JobView) -> JobView:
     if view.state != RUNNING:
         return view._replace(seconds=_seconds(view))
     try:
-        pid = running_pid(str(home.output(view.session_id, view.job, "shim").with_suffix("")))
+        pid = JobProcesses.running_pid(home, view.session_id, view.job)
     except OSError:  # of this record; the list is whole without it
         pid = None
     if pid is not None:

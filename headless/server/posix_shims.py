@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 from headless.server import shim
 from headless.server.descriptors import AT_START
-from headless.server.process import ProcessSpec
+from headless.server.jobs import ProcessSpec
 from headless.server.records import Identity, Record, Report
 
 assert sys.platform != "win32"
@@ -130,14 +130,14 @@ def is_locked(output: str) -> bool:
     return False
 
 
-def spawn(spec: ProcessSpec) -> Spawned:
+def spawn(spec: ProcessSpec, home: str) -> Spawned:
     """Starts a shim. Raises OSError."""
     with _locked_record(spec.output) as record:
         report, reports = os.pipe()
         try:
             os.set_blocking(report, False)
             process = subprocess.Popen(
-                _command(spec, record, reports),
+                _command(spec, home, record, reports),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -155,10 +155,10 @@ def spawn(spec: ProcessSpec) -> Spawned:
     return Spawned(Identity(process.pid, shim.start_time(process.pid)), report)
 
 
-def _command(spec: ProcessSpec, record: int, report: int) -> list[str]:
+def _command(spec: ProcessSpec, home: str, record: int, report: int) -> list[str]:
     numbers = (record, report, spec.output_limit, spec.disk_floor, _DESCRIPTORS)
     command = [sys.executable, "-I", "-S", "-c", _PROGRAM, _PACKAGE_PARENT, *map(str, numbers)]
-    command += [spec.home, spec.output, spec.script]
+    command += [home, spec.output, spec.script]
     if "LC_CTYPE" in spec.environment:  # which the shim's interpreter may change
         command.append(spec.environment["LC_CTYPE"])
     return command

@@ -12,8 +12,8 @@ from pathlib import Path
 from headless.dialects.vocabulary import OVER, QUEUED, RUNNING, SESSION
 from headless.errors import Busy, Refusal
 from headless.server.accounts import Account
-from headless.server.jobs import Jobs
 from headless.server.journal import CANCELLED, INTERRUPTED, Cancellation, JobEnd, JobTaken
+from headless.server.processes import JobProcesses
 from headless.server.runner import Runner, Tasks
 from headless.server.session import NewSession, Session
 from headless.server.settings import Settings
@@ -33,7 +33,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # random(4)
 class SessionQueue:
     """All sessions of a server that are not over."""
 
-    def __init__(self, store: Store, jobs: Jobs, settings: Settings) -> None:
+    def __init__(self, store: Store, jobs: JobProcesses, settings: Settings) -> None:
         self._store = store
         self._jobs = jobs
         self._settings = settings

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from headless.server.process import ProcessEnd
+from headless.server.jobs import ProcessEnd
 from headless.server.record_format import END_OFFSET, MARK
 
 _NUMBER = r"(\d{1,18})"

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 from headless.dialects.vocabulary import FAILED, OK, QUEUED, RUNNING, title_of
 from headless.errors import Busy
-from headless.server.jobs import REASON_OF_LOSS, JobRefused, Jobs
+from headless.server.jobs import REASON_OF_LOSS, JobRefused, QueuedJob
 from headless.server.journal import INTERRUPTED, JobEnd
-from headless.server.process import NotStarted, Process, ProcessEnd
+from headless.server.processes import JobHandle, JobProcesses
 from headless.server.session import Session
 from headless.server.store import PathNeeded, Store
 from headless.terminal import escape_control_chars
@@ -52,7 +52,7 @@ class Runner:
         self,
         session: Session,
         store: Store,
-        jobs: Jobs,
+        jobs: JobProcesses,
         time_limit: float | None,
         requested: Callable[[str, int], JobEnd | None],
     ) -> None:
@@ -69,7 +69,7 @@ class Runner:
         self._requested = requested
         if session.state != RUNNING:
             self.settle()
-        self._process: Process | None = None
+        self._handle: JobHandle | None = None  # of the job at hand, once it was handed to the processes
 
     async def run(self, is_same_boot: bool, on_set_aside: Callable[[], None]) -> None:
         """Returns when the session is over. `is_same_boot` says that an earlier server ran since the machine was
@@ -89,10 +89,10 @@ class Runner:
         self.is_settled.set()
 
     def end(self, end: JobEnd) -> None:
-        """Ends the job, if one runs."""
-        if self._process is not None and self.ending is None:
+        """Ends the job, if one runs or is being started."""
+        if self._handle is not None and self.ending is None:
             self.ending = end
-            self.background.start(self._process.end())
+            self.background.start(self._handle.withdraw())
 
     async def _find(self, is_same_boot: bool, on_set_aside: Callable[[], None]) -> None:
         """Finds the job that an earlier server has started."""
@@ -103,19 +103,18 @@ class Runner:
             self.is_settled.set()
             on_set_aside()
 
-        found = await retry(self._name, lambda: self._jobs.find(session.id, session.job), set_aside)
+        self._handle = await retry(self._name, lambda: self._jobs.find(session.id, session.job), set_aside)
         self.has_worker = True
-        if isinstance(found, NotStarted) and is_same_boot:
+        if self._handle is not None:
+            log.info("%s had started, resumed", self._name)
+        elif is_same_boot:
             log.info("%s had not started", self._name)
             await self._store.requeue(session)
             session.requeue()
-        elif found is None or isinstance(found, NotStarted):  # whose record may have been lost with the machine
+        else:  # what was not on disk when the machine was switched off proves nothing
             end = JobEnd(INTERRUPTED, REASON_OF_LOSS)
             await self._store.finish(session.id, session.job, end)
             self._report(session.job, end)
-        else:
-            log.info("%s still runs, resumed", self._name)
-            self._process = found
 
     async def _begin(self) -> None:
         session = self.session
@@ -130,44 +129,48 @@ class Runner:
             session.begin(session.job)
 
     async def _run_job(self) -> JobEnd:
-        """Starts the job, if it does not run yet, and waits for its end."""
-        session_id, job = self.session.id, self.session.job
-        if self._process is None:
-            end = self._requested(session_id, job)
-            if end is not None:
-                return end
-            try:
-                self._process = await retry(self._name, self._start_job)
-            except JobRefused as error:
-                return JobEnd(FAILED, f"the job could not be run: {error}")
-        ended = await self._wait(self._process)
-        end = await retry(self._name, lambda: self._jobs.end_of(session_id, job, ended))
-        if ended is not None and ended.lost:
-            log.warning("%s: %d bytes of its output were not stored", self._name, ended.lost)
-        if ended is None or ended.was_asked:
-            asked = self.ending or self._requested(session_id, job) or end
-            end = end._replace(state=asked.state, message=asked.message)
-        self._process = self.ending = None
+        """Starts the job, if it has not started yet, and waits for its end."""
+        end = None if self._handle is not None else await retry(self._name, self._start_job)
+        if end is None:
+            end = await self._wait()
+        self._handle = self.ending = None
         return end
 
-    async def _start_job(self) -> Process:
-        """Raises JobRefused, or what is tried again after."""
+    async def _start_job(self) -> JobEnd | None:
+        """Returns None when the job has started, or how it ends if it is not to start. Raises Busy."""
         session = self.session
+        end = self._requested(session.id, session.job)
+        if end is not None:
+            return end
         job = await self._store.job(session.id, session.job)
-        process = await self._jobs.start(session.id, session.user, session.job, job)
-        log.info("%s started: %s %s", self._name, job.kind, escape_control_chars(title_of(job.kind, job.text)))
-        return process
-
-    async def _wait(self, process: Process) -> ProcessEnd | None:
-        limit = self._time_limit
-        if limit is None:
-            return await process.wait()
-        late = JobEnd(FAILED, f"ended after {limit:g} s, the limit of this server")
-        timer = asyncio.get_running_loop().call_later(max(0.0, limit - process.age), self.end, late)
+        self._handle = self._jobs.start(QueuedJob(session.id, session.job, session.user, job))
         try:
-            return await process.wait()
+            await self._handle.started()
+        except JobRefused as error:
+            return JobEnd(FAILED, f"the job could not be run: {error}")
+        except Busy:
+            self._handle = self.ending = None
+            raise
+        log.info("%s started: %s %s", self._name, job.kind, escape_control_chars(title_of(job.kind, job.text)))
+        return None
+
+    async def _wait(self) -> JobEnd:
+        """Returns how the job has ended. The one who has ended it says why."""
+        assert self._handle is not None
+        timer = None
+        if self._time_limit is not None:
+            late = JobEnd(FAILED, f"ended after {self._time_limit:g} s, the limit of this server")
+            seconds = max(0.0, self._time_limit - self._handle.age)
+            timer = asyncio.get_running_loop().call_later(seconds, self.end, late)
+        try:
+            end = await retry(self._name, self._handle.ended)
         finally:
-            timer.cancel()
+            if timer is not None:
+                timer.cancel()
+        if end.state != INTERRUPTED:
+            return end
+        asked = self.ending or self._requested(self.session.id, self.session.job) or end
+        return end._replace(state=asked.state, message=asked.message)
 
     async def _finish(self, end: JobEnd) -> None:
         """Journals the end of the job and the start of the next one, and then reports both."""
@@ -195,7 +198,7 @@ class Runner:
         self.session.end(job, end.state, end.message)
 
     async def _forget(self, session_id: str, job: int) -> None:
-        with suppress(OSError, Busy):  # it goes with the session
+        with suppress(Busy):  # it goes with the session
             await self._jobs.forget(session_id, job)
 
     @property
@@ -209,7 +212,7 @@ async def retry(what: str, attempt: Callable[[], Awaitable[_T]], on_failure: Cal
     while True:
         try:
             return await attempt()
-        except (OSError, MemoryError, Busy) as error:
+        except (MemoryError, Busy) as error:
             if attempts % _LOG_AGAIN_ATTEMPTS == 0:
                 log.warning("%s has to wait, and is tried again: %s", what, escape_control_chars(str(error)))
         on_failure()

@@ -23,14 +23,13 @@ from headless.server.connection import LINGER_SECONDS, Connection
 from headless.server.disk import Disk
 from headless.server.exception_handler import ExceptionHandler
 from headless.server.home import Home
-from headless.server.jobs import Jobs
 from headless.server.listener import listen
 from headless.server.output import FollowedOutput
+from headless.server.processes import JobProcesses
 from headless.server.queue import SessionQueue
 from headless.server.requests import Client, JobChecks, Parts
 from headless.server.retention import Retention
 from headless.server.settings import Settings
-from headless.server.shims import Shims
 from headless.server.store import Store
 from headless.server.threads import Threads
 
@@ -54,8 +53,7 @@ class Server:
         self._store = Store(home.database, self._disk.make_room, home.check_journal)
         self._files = Threads("the files of jobs", _FILE_THREADS, _FILE_BACKLOG)
         self._admission = Admission(settings)
-        started = Shims(self._files, home.identity, ends_unwanted=settings.end_jobs)
-        self._queue = SessionQueue(self._store, Jobs(home, started, self._files, settings), settings)
+        self._queue = SessionQueue(self._store, JobProcesses(home, settings, self._files), settings)
         self._parts = Parts(
             settings,
             self._admission,

@@ -14,10 +14,11 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from headless.errors import Busy
-from headless.server.process import UNKNOWN_HOME, NotStarted, Process, ProcessEnd, ProcessSpec
+from headless.server.jobs import Process, ProcessEnd, ProcessSpec
 from headless.server.records import Identity, Record, RecordDamaged, read_record
 from headless.server.threads import Threads
 
@@ -34,6 +35,8 @@ _SECONDS_TO_BEGIN = 10.0  # for a shim that an earlier server has started just b
 _SECONDS_BETWEEN_LOOKS = 0.1
 _SECONDS_BETWEEN_TRIES = 1.0  # for what a disk does not give, and for a shim that may be stopped
 
+_UNKNOWN_HOME = "-"
+
 _T = TypeVar("_T")
 
 
@@ -47,30 +50,17 @@ def running_pid(output: str) -> int | None:
 
 
 class Shims:
-    """Starts a shim for each job of the home that has this identity. `ends_unwanted` says what becomes of a job that
-    was started for somebody who does not wait for that any more: it is ended, or it goes on for the next server."""
+    """Starts a shim for each job of the home that has this identity."""
 
-    def __init__(self, threads: Threads, home: str = UNKNOWN_HOME, ends_unwanted: bool = True) -> None:
+    def __init__(self, threads: Threads, home: str) -> None:
         self._threads = threads
         self._home = home
-        self._ends_unwanted = ends_unwanted
-        self._unwanted: set[asyncio.Future[None]] = set()  # what was started for somebody who has gone meanwhile
 
     async def start(self, spec: ProcessSpec) -> ShimProcess:
-        """Where this is cancelled, something may have been started or not: `find` tells."""
-        spawning = asyncio.ensure_future(self._threads.call(platform.spawn, spec))
-        try:
-            process = self._process_of(spec.output, await asyncio.shield(spawning))
-        except Busy as error:
-            raise OSError(errno.EAGAIN, str(error)) from error
-        except asyncio.CancelledError:
-            spawning.add_done_callback(lambda _: self._on_unwanted(spec.output, spawning))
-            raise
-        try:
-            kind, _, text = (await process.reported()).partition(" ")
-        except asyncio.CancelledError:
-            self._end_unwanted(process)
-            raise
+        """Raises OSError, Busy if nothing was started. Where this is cancelled, `find` finds out."""
+        spawned = await self._threads.call(platform.spawn, spec, self._home)
+        process = _OwnProcess(self._threads, spec.output, self._home, spawned)
+        kind, _, text = (await process.reported()).partition(" ")
         if kind == "started":
             process.pid = int(text)
             return process
@@ -82,57 +72,40 @@ class Shims:
                 return process
         raise OSError(text or "the job's shim has ended before it started anything")
 
-    async def find(self, output: str) -> Process | NotStarted | None:
+    async def find(self, output: str) -> Process | None:
         late = time.monotonic() + _SECONDS_TO_BEGIN
         while time.monotonic() < late:
-            is_locked, record, is_damaged, is_foreign = await self._call(_look, output, self._home)
+            is_locked, record, is_damaged, is_foreign = await self._threads.call(_look, output, self._home)
             if record is not None and record.end is not None and (is_foreign or not is_locked):
                 return EndedProcess(record.end, record.job.pid)
             if is_foreign:  # this home is a copy: the job goes on for the other one
-                return None
+                return EndedProcess(None)
             if is_locked and record is not None:
                 process = ShimProcess(self._threads, output, self._home, record.shim, record.job.pid)
                 process.age = platform.age_of(record.job)
                 return process
             if not is_locked:
                 if record is None and not is_damaged:
-                    return NotStarted()
-                await self._call(platform.kill_left, output, 0, record, self._home)
-                return None
+                    return None
+                await self._threads.call(platform.kill_left, output, 0, record, self._home)
+                return EndedProcess(None)
             await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
         raise OSError(errno.EAGAIN, "a shim lives that has not started its job", f"{output}.shim")
 
-    async def _call(self, function: Callable[..., _T], *args: Any) -> _T:
-        try:
-            return await self._threads.call(function, *args)
-        except Busy as error:
-            raise OSError(errno.EAGAIN, str(error)) from error
-
-    def _process_of(self, output: str, spawned: platform.Spawned) -> _OwnProcess:
-        return _OwnProcess(self._threads, output, self._home, spawned)
-
-    def _on_unwanted(self, output: str, spawning: asyncio.Future[platform.Spawned]) -> None:
-        if not spawning.cancelled() and spawning.exception() is None:
-            self._end_unwanted(self._process_of(output, spawning.result()))
-
-    def _end_unwanted(self, process: ShimProcess) -> None:
-        if not self._ends_unwanted:
-            return
-        ending = asyncio.ensure_future(process.end())
-        self._unwanted.add(ending)
-        ending.add_done_callback(self._unwanted.discard)
+    def forget(self, output: str) -> None:
+        Path(f"{output}.shim").unlink(missing_ok=True)
 
 
 class EndedProcess:
-    """A job that has ended while no server was there."""
+    """A job that has ended while no server was there; `end` is None if its shim was killed."""
 
     age = 0.0
 
-    def __init__(self, end: ProcessEnd, pid: int) -> None:
+    def __init__(self, end: ProcessEnd | None, pid: int = 0) -> None:
         self._end = end
         self.pid = pid
 
-    async def wait(self) -> ProcessEnd:
+    async def wait(self) -> ProcessEnd | None:
         return self._end
 
     async def end(self) -> None:
@@ -225,7 +198,7 @@ def _look(output: str, home: str) -> _Look:
         if not is_locked:
             log.error("%s.shim is damaged: nobody knows how the job has ended", output)
         return _Look(is_locked, None, is_damaged=True)
-    return _Look(is_locked, record, is_foreign=record is not None and record.home not in (home, UNKNOWN_HOME))
+    return _Look(is_locked, record, is_foreign=record is not None and record.home not in (home, _UNKNOWN_HOME))
 
 
 def _end_of(output: str, home: str, pid: int) -> ProcessEnd | None:

@@ -24,13 +24,13 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from headless.server import record_format, windows_processes
-from headless.server.process import SECONDS_TO_CLEAN_UP
 from headless.server.record_format import END_OFFSET, READY, end_of_record, start_of_record
 from headless.server.shim_output import StoredOutput
 
 assert sys.platform == "win32"
 
 _STDIN, _STDOUT = 0, 1  # pipes from and to the server
+SECONDS_TO_CLEAN_UP = 1.0
 _SECONDS_TO_LOOK = 2.0  # for which somebody who only looks may have the record open
 _SECONDS_TO_DIE = 1.5
 _SECONDS_BETWEEN_LOOKS = 0.01

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from headless.server import windows_processes
-from headless.server.process import ProcessSpec
+from headless.server.jobs import ProcessSpec
 from headless.server.record_format import READY
 from headless.server.records import Identity, Record, Report
 
@@ -119,7 +119,7 @@ def is_locked(output: str) -> bool:
     return windows_processes.is_open_alone(f"{output}.shim")
 
 
-def spawn(spec: ProcessSpec) -> Spawned:
+def spawn(spec: ProcessSpec, home: str) -> Spawned:  # noqa: ARG001
     """Starts a shim. Raises OSError."""
     event = windows_processes.make_event()  # it has the same number in what inherits it
     try:

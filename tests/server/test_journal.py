@@ -16,9 +16,9 @@ import pytest
 
 from headless.cli import tools_main as main
 from headless.dialects.vocabulary import FAILED, OK, Job
-from headless.server import listing
 from headless.server.accounts import Account
 from headless.server.journal import INTERRUPTED, JobEnd
+from headless.server.processes import JobProcesses
 from headless.server.session import NewSession
 from support.command_here import headless
 from support.fork_server import start
@@ -166,8 +166,8 @@ def shown(home) -> tuple[str, dict[str, Any]]:
 
 @pytest.mark.usefixtures("running")
 def test_a_job_whose_shim_lives_runs_and_its_duration_grows(place, monkeypatch):
-    pids = {str(place.folder / "output" / "s" / "1"): 4711}
-    monkeypatch.setattr(listing, "running_pid", lambda output: pids[output])
+    pids = {("s", 1): 4711}
+    monkeypatch.setattr(JobProcesses, "running_pid", lambda _, *job: pids[job])
     line, entry = shown(place)
     assert " running " in line and "  1:00:0" in line
     assert (entry["state"], entry["pid"], entry["ended"]) == ("running", 4711, None)

@@ -14,10 +14,10 @@ from datetime import datetime, timedelta
 import pytest
 
 from headless.dialects.vocabulary import FAILED, OK
-from headless.server import listing
 from headless.server.accounts import Account
 from headless.server.journal import CANCELLED, JobEnd, Selection
 from headless.server.listing import Listing
+from headless.server.processes import JobProcesses
 from support.command_here import headless
 from support.homes import R41, make_home
 from support.journals import end, new_session, over, silent
@@ -73,7 +73,7 @@ def test_a_duration_is_what_was_measured_or_that_from_start_to_end(place, record
 def test_what_runs_is_shown_with_what_it_has_taken_so_far_and_what_waits_without(place, record, monkeypatch):
     now = 1_700_000_000.0
     monkeypatch.setattr(time, "time", lambda: now)
-    monkeypatch.setattr(listing, "running_pid", lambda _: 4711)
+    monkeypatch.setattr(JobProcesses, "running_pid", lambda *_: 4711)
     record.accept(new_session("s", jobs=2))
     record.begin("s")
     now += 5.0

@@ -18,8 +18,8 @@ pytest.importorskip("fcntl", reason="what is tested here only platforms have tha
 import fcntl
 
 from headless.server import posix_shims, shim, shims
-from headless.server.process import NotStarted, ProcessEnd
-from headless.server.shims import EndedProcess, running_pid
+from headless.server.jobs import ProcessEnd
+from headless.server.shims import running_pid
 from support.job_code import Gate
 from support.job_processes import (
     IGNORE_SIGTERM,
@@ -34,7 +34,9 @@ from support.job_processes import (
 )
 from support.posix_jobs import (
     NO_SPACE,
+    NOT_STARTED,
     SLEEP,
+    end_found,
     end_of,
     failing,
     find,
@@ -149,12 +151,12 @@ def test_finds_the_end_of_a_job_that_ended_meanwhile(folder):
 
 WHOLE = f"started 999999 1 999998 1 {shim.machine()} - ."
 RECORDS = {
-    "none": (None, NotStarted()),
-    "an empty one": ("", NotStarted()),
-    "one of which little was written": (WHOLE[:5], NotStarted()),
-    "one of which a part was written": (WHOLE[:30], NotStarted()),
-    "one without a mark": (WHOLE[:-2], NotStarted()),
-    "one that the disk has lost": ("\0" * 512, NotStarted()),
+    "none": (None, NOT_STARTED),
+    "an empty one": ("", NOT_STARTED),
+    "one of which little was written": (WHOLE[:5], NOT_STARTED),
+    "one of which a part was written": (WHOLE[:30], NOT_STARTED),
+    "one without a mark": (WHOLE[:-2], NOT_STARTED),
+    "one that the disk has lost": ("\0" * 512, NOT_STARTED),
     "a start and no end": (WHOLE.ljust(512), None),
     "a part of an end": (WHOLE.ljust(256) + "ended 0 0 17.5 1.5", None),
     "an end without a mark": (WHOLE.ljust(256) + "ended 0 0 17.5 1.5 0", None),
@@ -174,8 +176,7 @@ def test_finds_what_a_record_says(folder):
             if record is not None:
                 (folder.output / "1.shim").write_bytes(os.fsencode(record))
             assert running_pid(str(folder.output / "1")) is None, name
-            result = await new_shims().find(str(folder.output / "1"))
-            assert (await result.wait() if isinstance(result, EndedProcess) else result) == expected, name
+            assert await end_found(str(folder.output / "1")) == expected, name
 
     run(find_all())
 
@@ -217,7 +218,7 @@ def test_waits_for_a_shim_that_was_about_to_start(folder):
             assert not finding.done()
         return await finding
 
-    assert run(look()) == NotStarted()
+    assert run(look()) is None
 
 
 def test_does_not_know_what_a_shim_will_do_that_does_nothing(folder, monkeypatch):
@@ -324,7 +325,7 @@ def test_nothing_runs_where_it_could_not_be_written_down(folder, monkeypatch):
             plant(planted, fault)
             with pytest.raises(OSError, match=r"No space|disk is full|unavailable|Too many|has ended before"):
                 run(start(folder, code, number))
-        assert find(folder, number) == NotStarted(), name
+        assert find(folder, number) == NOT_STARTED, name
     assert [run(end_of(folder, code, number)).status for number in (1, 6)] == [0, 0]  # by when the others had started
     assert ran.read_text() == "xx"
 
@@ -335,7 +336,7 @@ def test_what_could_not_be_executed_has_not_been_started_and_is_no_failed_job(fo
             plant(planted, failing("execve", "True", f"raise OSError({number}, 'why')"))
             with pytest.raises(OSError, match=os.strerror(number)):
                 run(start(folder, "print(1)"))
-        assert find(folder) == NotStarted(), number
+        assert find(folder) == NOT_STARTED, number
     assert result_of(folder.spec("print(1)"), run(end_of(folder, "print(1)"))) == (0, b"1\n", b"")
 
 

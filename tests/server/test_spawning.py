@@ -23,7 +23,7 @@ def test_a_shim_that_cannot_be_started_is_the_error_of_the_system_and_leaves_not
     before = os.open(os.devnull, os.O_RDONLY)
     os.close(before)
     with pytest.raises(OSError, match="why") as error:
-        posix_shims.spawn(spec)
+        posix_shims.spawn(spec, "-")
     assert error.value.errno == number
     after = os.open(os.devnull, os.O_RDONLY)
     os.close(after)

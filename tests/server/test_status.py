@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 
 from headless.dialects.vocabulary import FAILED, OK
-from headless.server import home_lock, listing
+from headless.server import home_lock
 from headless.server.home import Home
 from headless.server.journal import BEGINNING, CANCELLED, INTERRUPTED, Cancellation, JobEnd, JobStart, Selection
+from headless.server.processes import JobProcesses
 from headless.server.server import Server
 from headless.server.settings import Settings
 from support.command_here import Ended, headless
@@ -72,7 +73,7 @@ def test_without_a_server_the_status_is_1_and_what_only_a_server_knows_is_not_sh
 
 def test_json_has_the_same_figures(place, record, monkeypatch):
     tell(record)
-    monkeypatch.setattr(listing, "running_pid", lambda output: 4711 if output.endswith("1") else None)
+    monkeypatch.setattr(JobProcesses, "running_pid", lambda *job: 4711 if job[-1] == 1 else None)
     for session in ("a", "b", "c", "d"):
         record.accept(new_session(session))
     record.begin("a")

@@ -12,9 +12,9 @@ from typing import NamedTuple
 import pytest
 
 from headless.dialects.vocabulary import FAILED, OK, SKIPPED
-from headless.server.jobs import Jobs
+from headless.server.jobs import ProcessEnd
 from headless.server.journal import JobView, Journal, Selection
-from headless.server.process import ProcessEnd
+from headless.server.processes import JobProcesses
 from headless.server.queue import SessionQueue
 from headless.server.settings import Settings
 from headless.server.store import Store
@@ -65,6 +65,9 @@ class FakeProcesses:
     async def find(self, _output: str) -> FakeProcess:
         return FakeProcess(self._seconds.pop(0), self._age)
 
+    def forget(self, _output: str) -> None:
+        pass
+
 
 class Ran(NamedTuple):
     """How jobs have ended."""
@@ -83,7 +86,7 @@ def ran(home, limit: float, processes: FakeProcesses) -> Ran:
     async def run() -> None:
         store = Store(home.database, lambda: None)
         settings = Settings(workers=1, time_limit=limit)
-        queue = SessionQueue(store, Jobs(home, processes, Threads("files", 1, 100), settings), settings)
+        queue = SessionQueue(store, JobProcesses(home, settings, Threads("files", 1, 100), processes), settings)
         await queue.recover()
         await until(lambda: all(entry.state in (OK, FAILED, SKIPPED) for entry in entries()))
         await queue.stop(asyncio.Event())

@@ -18,7 +18,6 @@ if sys.platform != "win32":
     pytest.skip("what is tested here is Windows' own", allow_module_level=True)
 
 
-from headless.server.process import NotStarted
 from headless.server.records import read_record
 from headless.server.shims import running_pid
 from support.job_processes import (
@@ -71,7 +70,7 @@ def test_nothing_runs_where_it_could_not_be_written_down(folder, monkeypatch, fa
             run(start(folder, f"open({str(ran)!r}, 'w')"))
     time.sleep(0.2)
     assert not ran.exists()
-    assert run(new_shims().find(folder.spec("").output)) == NotStarted()
+    assert run(new_shims().find(folder.spec("").output)) is None
     assert run(end_of(folder, f"open({str(ran)!r}, 'w')")).status == 0
 
 
@@ -104,7 +103,7 @@ def test_a_shim_that_is_killed_before_it_knows_its_job_leaves_nothing(folder, mo
     with pytest.raises(OSError, match="has ended before it started anything"):
         run(start(folder, "print(1)"))
     wait_until(lambda: not is_running(int(noted.read_text())))
-    assert run(new_shims().find(folder.spec("").output)) == NotStarted()
+    assert run(new_shims().find(folder.spec("").output)) is None
 
 
 # The next server
@@ -160,7 +159,7 @@ def test_a_server_that_is_killed_at_any_moment_leaves_a_job_that_has_run_once_or
     spec = folder.spec(f"import time; time.sleep(0.2); open({str(ran)!r}, 'a').write('x')")
 
     async def look():
-        if await new_shims().find(spec.output) == NotStarted():
+        if await new_shims().find(spec.output) is None:
             await asyncio.sleep(0.5)
             return "not started"
         end = await end_found(spec.output)

@@ -20,7 +20,6 @@ import _winapi
 import msvcrt
 
 from headless.server import shims, windows_processes, windows_shims
-from headless.server.process import NotStarted
 from headless.server.records import Identity, Record
 from headless.server.shims import running_pid
 from support.job_processes import (
@@ -234,7 +233,7 @@ def test_a_shim_that_is_killed_at_any_moment_leaves_nothing_and_no_doubt(folder,
         try:
             process = await starting
         except OSError:
-            assert await processes.find(output) == NotStarted()
+            assert await processes.find(output) is None
             assert not ran.exists()
             return "not started"
         end = await process.wait()

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from headless.server.process import Process, ProcessEnd, ProcessSpec
+from headless.server.jobs import Process, ProcessEnd, ProcessSpec
 from headless.server.shims import EndedProcess, ShimProcess, Shims
 from headless.server.threads import Threads
 from support.job_code import TAKE_LOCK, is_free
@@ -25,7 +25,7 @@ from support.waiting import in_time
 
 def new_shims() -> Shims:
     """What a server that has just begun starts and finds jobs with."""
-    return Shims(Threads("shims", 4, 10000))
+    return Shims(Threads("shims", 4, 10000), "-")
 
 
 class Result(NamedTuple):
@@ -185,12 +185,12 @@ def with_child(lock: Lock, code: str, then: str = "", **options: object) -> str:
 
 SERVER = """
 import asyncio, json, sys
-from headless.server.process import ProcessSpec
+from headless.server.jobs import ProcessSpec
 from headless.server.shims import Shims
 from headless.server.threads import Threads
 
 async def serve():
-    process = await Shims(Threads("server", 2, 10)).start(ProcessSpec(*json.loads(sys.argv[1])))
+    process = await Shims(Threads("server", 2, 10), "-").start(ProcessSpec(*json.loads(sys.argv[1])))
     print(process.pid, flush=True)
     print(await process.wait(), flush=True)
 

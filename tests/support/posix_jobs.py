@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import pytest
 
 from headless.server import posix_shims
-from headless.server.process import NotStarted, Process, ProcessSpec
+from headless.server.jobs import ProcessEnd, ProcessSpec
 from headless.server.records import Record, read_record
 from support.job_processes import Folder, new_shims
 from support.waiting import in_time
@@ -65,9 +65,17 @@ async def end_of(folder: Folder, source: str, number: int = 1, **changes: Any) -
     return await (await start(folder, source, number, **changes)).wait()
 
 
-def find(folder: Folder, number: int = 1) -> Process | NotStarted | None:
-    """What the next server finds."""
-    return run(new_shims().find(str(folder.output / str(number))))
+NOT_STARTED = "not started"
+
+
+def find(folder: Folder, number: int = 1) -> ProcessEnd | str | None:
+    """How the job has ended, as the next server finds it; None where that is not known."""
+    return run(end_found(str(folder.output / str(number))))
+
+
+async def end_found(output: str) -> ProcessEnd | str | None:
+    process = await new_shims().find(output)
+    return NOT_STARTED if process is None else await process.wait()
 
 
 def written(output: str) -> Record:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from headless.server.process import NotStarted
 from support.job_processes import Folder, new_shims
 
 IS_EMULATED = sys.platform == "win32" and hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")
@@ -37,5 +36,5 @@ async def end_of(folder: Folder, source: str, number: int = 1, **changes: Any) -
 async def end_found(output: str) -> Any:
     """How the job has ended that a server finds which has just begun."""
     process = await new_shims().find(output)
-    assert not isinstance(process, NotStarted)
-    return None if process is None else await process.wait()
+    assert process is not None
+    return await process.wait()

@@ -1,0 +1,151 @@
+"""The only way to the processes of jobs.
+
+A job is started, found after a restart of the server, withdrawn and forgotten by its session and number alone, so that
+jobs could run elsewhere one day. What can be done a minute later is `Busy`, whatever the reason.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+from headless.dialects.vocabulary import Job
+from headless.errors import Busy
+from headless.server.home import Home
+from headless.server.jobs import (
+    JobRefused,
+    Process,
+    ProcessEnd,
+    Processes,
+    QueuedJob,
+    job_end,
+    output_of,
+    path_below,
+    prepare,
+)
+from headless.server.journal import JobEnd
+from headless.server.settings import Settings
+from headless.server.shims import Shims, running_pid
+from headless.server.threads import Threads
+
+log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
+
+
+class JobHandle:
+    """A job that was handed to the processes: it is queued, then it has started, then it has ended.
+
+    `age` is how many seconds it had run when it was found; 0 for a new one, and where that is not known.
+    """
+
+    def __init__(
+        self, starting: Coroutine[Any, Any, Process], end_of: Callable[[ProcessEnd | None], Awaitable[JobEnd]]
+    ) -> None:
+        self.age = 0.0
+        self._starting = asyncio.ensure_future(starting)
+        self._starting.add_done_callback(_retrieve)
+        self._end_of = end_of
+        self._ending: asyncio.Future[None] | None = None
+
+    async def started(self) -> None:
+        """Returns when the job has started. Raises JobRefused, or Busy: then nothing has run, and nothing will."""
+        await asyncio.shield(self._starting)
+
+    async def ended(self) -> JobEnd:
+        """Returns how the job has ended, when it has. Raises Busy if that cannot be read now: ask again."""
+        process = await asyncio.shield(self._starting)
+        return await self._end_of(await process.wait())
+
+    async def withdraw(self) -> None:
+        """Ends the job with all that it has started; one that is queued ends as soon as it has started.
+
+        Returns when that is done, within a few seconds whatever the job does. Goes on if the caller is cancelled.
+        """
+        if self._ending is None:
+            self._ending = asyncio.ensure_future(self._end())
+        await asyncio.shield(self._ending)
+
+    async def _end(self) -> None:
+        await asyncio.wait({self._starting})
+        if not self._starting.cancelled() and self._starting.exception() is None:
+            await self._starting.result().end()
+
+
+class JobProcesses:
+    """The processes of the jobs of one home. `started` replaces, for tests, what starts them on this platform."""
+
+    def __init__(self, home: Home, settings: Settings, threads: Threads, started: Processes | None = None) -> None:
+        self.home_id = home.identity
+        self._home = home
+        self._settings = settings
+        self._threads = threads
+        self._processes = started or Shims(threads, self.home_id)
+
+    @staticmethod
+    def running_pid(home: Home, session_id: str, number: int) -> int | None:
+        """The number of the job's process, for as long as it runs. Any process may ask. Raises OSError."""
+        return running_pid(output_of(home, session_id, number))
+
+    @property
+    def are_of_another_server(self) -> bool:
+        """Whether the home was replaced: its jobs are no longer for this server to end."""
+        return bool(self._home.held.replaced)
+
+    def start(self, queued: QueuedJob) -> JobHandle:
+        """Begins to start the job, and returns at once."""
+        return self._handle(queued.session_id, queued.number, self._start(queued))
+
+    async def find(self, session_id: str, number: int) -> JobHandle | None:
+        """Returns a job that an earlier server was about to start, whether it runs or has ended; None if it has not
+        started, and will not. Raises Busy."""
+        found = await _now(self._processes.find(output_of(self._home, session_id, number)))
+        if found is None:
+            return None
+        handle = self._handle(session_id, number, _as_found(found))
+        handle.age = found.age
+        return handle
+
+    async def forget(self, session_id: str, number: int) -> None:
+        """Removes what only served to find the job again, since its end is in the journal. Raises Busy."""
+        await _now(self._threads.call(self._processes.forget, output_of(self._home, session_id, number)))
+
+    async def path_of(self, job: Job) -> str:
+        """Returns the path of the job's file below the folder for files; "" for one outside. Raises Busy."""
+        try:
+            return await _now(self._threads.call(path_below, self._home.py, job.text))
+        except JobRefused:
+            return ""
+
+    def _handle(self, session_id: str, number: int, starting: Coroutine[Any, Any, Process]) -> JobHandle:
+        async def end_of(end: ProcessEnd | None) -> JobEnd:
+            if end is not None and end.lost:
+                log.warning("session %s: job %d: %d bytes of its output were not stored", session_id, number, end.lost)
+            return await _now(self._threads.call(job_end, output_of(self._home, session_id, number), end))
+
+        return JobHandle(starting, end_of)
+
+    async def _start(self, queued: QueuedJob) -> Process:
+        """Raises JobRefused, Busy."""
+        spec = await _now(self._threads.call(prepare, self._home, self.home_id, self._settings, queued))
+        return await _now(self._processes.start(spec))
+
+
+async def _as_found(process: Process) -> Process:
+    return process
+
+
+async def _now(result: Awaitable[_T]) -> _T:
+    """Raises Busy in place of what may pass."""
+    try:
+        return await result
+    except (OSError, MemoryError) as error:
+        raise Busy(str(error)) from error
+
+
+def _retrieve(starting: asyncio.Future[Process]) -> None:
+    """Lets asyncio not report an error that is for a caller who has left."""
+    if not starting.cancelled():
+        starting.exception()
