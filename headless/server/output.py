@@ -10,7 +10,7 @@ import codecs
 import errno
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -41,8 +41,8 @@ _T = TypeVar("_T")
 class FollowedOutput:
     """The output of all jobs of one server that are followed. A disk has `timeout` seconds to answer.
 
-    A shortage of descriptors or memory is Busy, which passes. Another OSError ends the connection of a follower,
-    and nothing is reported of the job.
+    A shortage of descriptors or memory is Busy, which passes. Another OSError ends the connection of a follower, and
+    nothing is reported of the job.
     """
 
     def __init__(self, home: Home, timeout: float) -> None:
@@ -75,7 +75,7 @@ class FollowedOutput:
     async def complete(self, output: _JobOutput) -> None:
         """Looks for the last time how much there is. Raises OSError, Busy."""
         if output.completing is None or output.completing.done():
-            output.completing = _shared(self._complete(output))
+            output.completing = _shared(self._look([output], is_last=True))
         await asyncio.shield(output.completing)
 
     async def read(self, *piece: Any) -> Piece:
@@ -106,32 +106,26 @@ class FollowedOutput:
     def _paths(self, session_id: str, job: int) -> dict[str, Path]:
         return {stream: self._home.output(session_id, job, stream) for stream in STREAMS}
 
-    async def _complete(self, output: _JobOutput) -> None:
-        (sizes,) = await self._call(self._readers, _sizes, [output.paths])
-        if isinstance(sizes, OSError):
-            raise sizes
-        output.set_sizes(sizes)
-        output.is_complete = True
-
     async def _poll(self) -> None:
         """Looks at the jobs that run, as long as any are followed: the more follow, the less often."""
         while self._followed:
             outputs = [output for output in self._followed.values() if not output.is_over]
-            with suppress(Busy):
-                for output, sizes in zip(outputs, await self._look(outputs)):
-                    if isinstance(sizes, OSError):
-                        output.fail(sizes)
-                    elif not output.is_over:  # whose last look is another one
-                        output.set_sizes(sizes)
+            try:
+                await self._look(outputs, is_last=False)
+            except Busy:
+                pass
+            except OSError as error:
+                for output in outputs:
+                    output.set(error)
             followers = sum(output.followers for output in self._followed.values())
             await asyncio.sleep(max(POLL_SECONDS, followers / _WAKES_MAX))
 
-    async def _look(self, outputs: list[_JobOutput]) -> list[list[int] | OSError]:
-        """Raises Busy."""
-        try:
-            return await self._call(self._readers, _sizes, [output.paths for output in outputs])
-        except OSError as error:
-            return [error for _ in outputs]
+    async def _look(self, outputs: list[_JobOutput], is_last: bool) -> None:
+        """Raises OSError, Busy."""
+        found = await self._call(self._readers, _sizes, [output.paths for output in outputs])
+        for output, sizes in zip(outputs, found):
+            if is_last or not output.is_over:
+                output.set(sizes, is_last)
 
     async def _call(self, threads: Threads, function: Callable[..., _T], *arguments: Any) -> _T:
         """Returns what the function returns in a thread. Raises OSError, Busy."""
@@ -147,11 +141,11 @@ class FollowedOutput:
 
 class _JobOutput:
     """What one job prints. `sizes` is how much of each stream there was at the last of so many `looks`, in bytes; that
-    is final once it `is_complete`, whatever a child of the job still adds."""
+    is final once it `is_complete`, whatever a child of the job still adds. `error` is why it cannot be looked at."""
 
     def __init__(self, session: Session, job: int, paths: dict[str, Path]) -> None:
-        self._session = session
-        self._job = job
+        self.session = session
+        self.job = job
         self.paths = paths
         self.sizes = dict.fromkeys(paths, 0)
         self.looks = 0
@@ -163,20 +157,19 @@ class _JobOutput:
     @property
     def is_over(self) -> bool:
         """Whether the job is."""
-        return self._session.state_of(self._job) != RUNNING
+        return self.session.state_of(self.job) != RUNNING
 
-    def set_sizes(self, sizes: list[int]) -> None:
-        """Wakes the followers if something has come."""
-        self.looks += 1
-        found = dict(zip(self.paths, sizes))
-        if found != self.sizes:
-            self.sizes = found
-            self._session.wake()
-
-    def fail(self, error: OSError) -> None:
-        """It cannot be looked at, which ends the connections of the followers."""
-        self.error = error
-        self._session.wake()
+    def set(self, found: list[int] | OSError, is_complete: bool = False) -> None:
+        """Wakes the followers if something has come, or if their connections have to end."""
+        before = self.sizes, self.error
+        if isinstance(found, OSError):
+            self.error = found
+        else:
+            self.looks += 1
+            self.sizes = dict(zip(self.paths, found))
+            self.is_complete = is_complete
+        if before != (self.sizes, self.error):
+            self.session.wake()
 
 
 class Follower:
@@ -189,49 +182,46 @@ class Follower:
         self._tails: dict[str, Tail] = {}
         self._held: dict[str, int] = {}  # the streams that hold the beginning of a line, since which look
 
-    @property
-    def is_due(self) -> bool:
-        """Whether it need not wait for a change to get more."""
+    async def texts(self) -> AsyncIterator[tuple[str, str]]:
+        """Stream and text, as it comes, until the job is over and there is nothing more. Raises OSError."""
         output = self._output
-        return output.is_over > output.is_complete or any(self._is_due(stream) for stream in STREAMS)
+        while True:
+            changed = output.session.changed  # before anything is looked at, so that no change is missed
+            found = False
+            for stream in STREAMS:
+                text = await self._read(stream)
+                if text:
+                    found = True
+                    yield stream, text
+            is_due = output.is_over > output.is_complete or any(self._is_due(stream) for stream in STREAMS)
+            if output.is_complete and not is_due:
+                return
+            if not found:  # the next look may bring more of a line even if nothing has come
+                await asyncio.wait({changed}, timeout=POLL_SECONDS if is_due or self._held else None)
 
-    @property
-    def holds_a_line(self) -> bool:
-        """Whether the next look may bring more even if nothing has come."""
-        return bool(self._held)
-
-    @property
-    def is_at_end(self) -> bool:
-        """Whether the job is over, and there is nothing more."""
-        return self._output.is_complete and not self.is_due
-
-    async def read(self, stream: str) -> str:
+    async def _read(self, stream: str) -> str:
         """Returns what comes next, "" if there is nothing for the time being. Raises OSError."""
-        output = self._output
+        output, text = self._output, ""
         if output.error is not None:
             raise output.error
-        try:
+        with suppress(Busy):
             if output.is_over and not output.is_complete:
                 await self._files.complete(output)
             if stream not in self._tails:
                 self._tails[stream] = await self._files.tail(output.paths[stream], self._skipped[stream])
-            return await self._read(stream, self._tails[stream])
-        except Busy:
-            return ""
-
-    async def _read(self, stream: str, tail: Tail) -> str:
-        text, output = "", self._output
-        while self._is_due(stream) and not text:
-            size, is_complete = output.sizes[stream], output.is_complete
-            piece = await self._files.read(output.paths[stream], *tail.range(size, is_complete))
-            text = tail.take(piece, size, is_complete)
-            self._held.pop(stream, None)
-            if tail.holds_a_line:
-                self._held[stream] = output.looks
-                break
+            tail = self._tails[stream]
+            while self._is_due(stream) and not text:
+                size, is_complete = output.sizes[stream], output.is_complete
+                piece = await self._files.read(output.paths[stream], *tail.range(size, is_complete))
+                text = tail.take(piece, size, is_complete)
+                self._held.pop(stream, None)
+                if tail.holds_a_line:
+                    self._held[stream] = output.looks
+                    break
         return text
 
     def _is_due(self, stream: str) -> bool:
+        """Whether it need not wait for a change to get more."""
         tail, output = self._tails.get(stream), self._output
         if self._held.get(stream) == output.looks and not output.is_complete:
             return False  # the rest of the line may have come since that look
@@ -241,16 +231,15 @@ class Follower:
 def _sizes(jobs: list[dict[str, Path]]) -> list[list[int] | OSError]:
     """Returns the sizes of the files of each job, in bytes, or why they are not known. Runs in a thread. Raises OSError
     for a shortage."""
-    return [_sizes_of(paths) for paths in jobs]
-
-
-def _sizes_of(paths: dict[str, Path]) -> list[int] | OSError:
-    try:
-        return [_size(path) for path in paths.values()]
-    except OSError as error:
-        if error.errno in _SHORTAGE:
-            raise
-        return error
+    found: list[list[int] | OSError] = []
+    for paths in jobs:
+        try:
+            found.append([_size(path) for path in paths.values()])
+        except OSError as error:
+            if error.errno in _SHORTAGE:
+                raise
+            found.append(error)
+    return found
 
 
 def _size(path: Path) -> int:

@@ -49,7 +49,7 @@ from headless.server.connection import ClientLeft, Connection, cancel
 from headless.server.disk import Disk
 from headless.server.home import Home
 from headless.server.jobs import JobRefused, check_scripts
-from headless.server.output import POLL_SECONDS, STREAMS, FollowedOutput
+from headless.server.output import FollowedOutput
 from headless.server.queue import SessionQueue
 from headless.server.session import NewSession, Session
 from headless.server.settings import Settings
@@ -258,26 +258,13 @@ class Client:
                 await session.wait_for_change()
             if session.has_run(job):
                 await self._send(JobStarted(job))
-                await self._report_output(session, offset if job == offset.job else Offset(job))
+                with self._parts.output.follow(session, offset if job == offset.job else Offset(job)) as follower:
+                    async for stream, text in follower.texts():
+                        await self._send(Output(job, stream, text))
             status, text = session.outcome_of(job)
             failed = failed or status != OK
             await self._send(JobFinished(job, status, text))
         await self._send(Ended(FAILED if failed else OK))
-
-    async def _report_output(self, session: Session, offset: Offset) -> None:
-        """Sends the output of one job, until the job has ended and all of it has been read."""
-        with self._parts.output.follow(session, offset) as follower:
-            while not follower.is_at_end:
-                changed = session.changed  # before anything is looked at, so that no change is missed
-                found = False
-                for stream in STREAMS:
-                    text = await follower.read(stream)
-                    if text:
-                        found = True
-                        await self._send(Output(offset.job, stream, text))
-                if not found and not follower.is_at_end:
-                    is_soon = follower.is_due or follower.holds_a_line
-                    await asyncio.wait({changed}, timeout=POLL_SECONDS if is_soon else None)
 
     async def _send(self, message: Message) -> None:
         """Sends what the client has not asked for, unless it has just said that it leaves."""

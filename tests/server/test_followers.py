@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from headless.server import output, requests
+from headless.server import output
 from headless.server.output import Marks, read_piece
 from support.job_code import Gate
 from support.process import PATIENCE
@@ -157,7 +157,7 @@ def test_a_disk_that_does_not_answer_ends_the_connection_in_time(tmp_path, monke
 
 def test_the_beginning_of_a_line_waits_for_the_next_look_however_late_that_is(tmp_path, monkeypatch):
     """And not only for the next turn of a follower, who would give it out without what has come meanwhile."""
-    monkeypatch.setattr(requests, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(output, "POLL_SECONDS", 0.01)
     sizes, is_seen = output._sizes, threading.Event()
     gate = Gate(tmp_path / "gate")
     code = f"import sys\nsys.stdout.write('one ')\n{gate.code}sys.stdout.write('line\\n')"
