@@ -58,7 +58,8 @@ class Connection:
         self._held = 0  # bytes that are counted there
         self._beats: asyncio.TimerHandle | None = None
         self._sent_at = 0.0
-        self._receiving: asyncio.Task[Any] | None = None  # what is late if the message is not whole in time
+        self._receiving: asyncio.Task[Any] | None = None  # what is late if a message is not whole in time
+        self._patience = self._waited = 0.0  # seconds
         self._is_late = False
         self._is_closing = False
         self._is_in_doubt = False

@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from headless.dialects.vocabulary import RUNNING, STDERR, STDOUT, Offset, replace_invalid_xml_chars
+from headless.dialects.vocabulary import QUEUED, RUNNING, STDERR, STDOUT, Offset, replace_invalid_xml_chars
 from headless.errors import Busy
 from headless.server.home import Home
 from headless.server.session import Session
@@ -156,8 +156,8 @@ class _JobOutput:
 
     @property
     def is_over(self) -> bool:
-        """Whether the job is."""
-        return self.session.state_of(self.job) != RUNNING
+        """Whether the job is. One that turns out not to have started, after a crash, is queued again."""
+        return self.session.state_of(self.job) not in (QUEUED, RUNNING)
 
     def set(self, found: list[int] | OSError, is_complete: bool = False) -> None:
         """Wakes the followers if something has come, or if their connections have to end."""

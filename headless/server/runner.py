@@ -67,9 +67,9 @@ class Runner:
         self._jobs = jobs
         self._time_limit = time_limit
         self._requested = requested
+        self._handle: JobHandle | None = None  # of the job at hand, once it was handed to the processes
         if session.state != RUNNING:
             self.settle()
-        self._handle: JobHandle | None = None  # of the job at hand, once it was handed to the processes
 
     async def run(self, is_same_boot: bool, on_set_aside: Callable[[], None]) -> None:
         """Returns when the session is over. `is_same_boot` says that an earlier server ran since the machine was
@@ -122,7 +122,7 @@ class Runner:
         if end is not None:
             await self._finish(end)
             return
-        refused = await self._journal(lambda path: self._store.begin(session.id, session.job, path))
+        refused = await self._write(lambda path: self._store.begin(session.id, session.job, path))
         if refused is not None:
             self._report(session.job, refused)
         else:
@@ -175,7 +175,7 @@ class Runner:
     async def _finish(self, end: JobEnd) -> None:
         """Journals the end of the job and the start of the next one, and then reports both."""
         session, job = self.session, self.session.job
-        refused = await self._journal(lambda path: self._store.finish(session.id, job, end, path))
+        refused = await self._write(lambda path: self._store.finish(session.id, job, end, path))
         self._report(job, end)
         self.background.start(self._forget(session.id, job))
         if refused is not None:
@@ -183,7 +183,7 @@ class Runner:
         elif end.state == OK and job < session.job_count:
             session.begin(job + 1)
 
-    async def _journal(self, write: Callable[[str | None], Awaitable[_T]]) -> _T:
+    async def _write(self, write: Callable[[str | None], Awaitable[_T]]) -> _T:
         """Returns what the write returns, which needs the path of a file if the account is limited to some folders."""
         try:
             return await write(None)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 import xml.etree.ElementTree as ET
+from contextlib import closing
 
 import pytest
 
+from headless.server import queue
 from headless.server.accounts import Account
+from headless.server.processes import JobProcesses
+from support.homes import R41, make_home
 from support.job_code import Gate
 from support.job_server import QuickServer, states
+from support.journals import Record, new_session
 from support.process import current_user
-from support.raw_client import Report, attach, connect, osuser_login, py_code, run
+from support.raw_client import RawClient, Report, attach, connect, osuser_login, py_code, run
+from support.server_here import ServerHere
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -184,6 +192,29 @@ def test_the_next_server_goes_on(tmp_path, end):
             gate.open()
             expected = {(1, "stdout"): "def\n", (2, "stdout"): "2\n"}
             assert again.report() == Report(expected, [("ok", ""), ("ok", "")], "ok")
+
+
+def test_a_job_that_turns_out_not_to_have_started_is_reported_when_it_has_run(tmp_path, monkeypatch):
+    """The journal said that it runs: the server was killed before it could start it."""
+    home = make_home(tmp_path / "home", R41)
+    with closing(home.database()) as database, database:
+        record = Record(database)
+        record.accept(new_session("s", text="print(1)"))
+        record.begin("s")
+        record.set_fact("boot", f"{queue._boot_id()} {home.identity}")
+    is_attached, find = threading.Event(), JobProcesses.find
+
+    async def find_later(*job):
+        while not is_attached.is_set():
+            await asyncio.sleep(0.01)
+        return await find(*job)
+
+    monkeypatch.setattr(JobProcesses, "find", find_later)
+    with ServerHere(home.folder) as server, RawClient(server.address).log_in() as client:
+        client.attach("s", 1, 0, 0)
+        client.expect("started")
+        is_attached.set()
+        assert client.report() == Report({(1, "stdout"): f"1{os.linesep}"}, [("ok", "")], "ok")
 
 
 # Who may not
