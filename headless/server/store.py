@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from headless.dialects.own import scram
@@ -225,32 +226,17 @@ def _busy(cause: str) -> Busy:
     return Busy(f"the journal cannot be used: {cause}")
 
 
+@dataclass
 class _Write:
     """One change, and what has come of it. `waiting` is for its result, None if that is not waited for."""
 
-    def __init__(
-        self,
-        function: Callable[[Journal], Any],
-        waiting: asyncio.Future[Any] | None = None,
-        deadline: float | None = None,
-        undo: Callable[[Journal], None] | None = None,
-    ) -> None:
-        self.function = function
-        self.waiting = waiting
-        self.deadline = deadline
-        self.undo = undo
-        self.is_uncertain = False  # whether it may have reached the disk
-        self.result: Any = None
-        self.error: Exception | None = None
-
-    def deliver(self) -> None:
-        """Runs in the event loop."""
-        if self.waiting is None or self.waiting.done():
-            return
-        if self.error is None:
-            self.waiting.set_result(self.result)
-        else:
-            self.waiting.set_exception(self.error)
+    function: Callable[[Journal], Any]
+    waiting: asyncio.Future[Any] | None = None
+    deadline: float | None = None
+    undo: Callable[[Journal], None] | None = None
+    is_uncertain: bool = False  # whether it may have reached the disk
+    result: Any = None
+    error: Exception | None = None
 
 
 class _Writer:
@@ -334,7 +320,9 @@ class _Writer:
                     writes += self._take(wait=False)
                 writes = self._without_late_ones(writes, error)
             else:
-                self._on_success()
+                if self._failing_since:
+                    log.warning("the journal is written again, after %.1f s", time.monotonic() - self._failing_since)
+                    self._failing_since = self._logged = 0.0
                 _deliver(writes)
                 return
 
@@ -403,11 +391,6 @@ class _Writer:
         if "full" in str(error):
             self._make_room()
 
-    def _on_success(self) -> None:
-        if self._failing_since:
-            log.warning("the journal is written again, after %.1f s", time.monotonic() - self._failing_since)
-            self._failing_since = self._logged = 0.0
-
 
 def _cause_of(error: Exception) -> str:
     """What is wrong with the journal, for people."""
@@ -420,13 +403,18 @@ def _cause_of(error: Exception) -> str:
 
 
 def _deliver(writes: list[_Write]) -> None:
-    """All at once, in the event loop."""
-
-    def deliver() -> None:
-        for write in writes:
-            write.deliver()
-
+    """Hands the results over to the event loop, all at once."""
     loop = next((write.waiting.get_loop() for write in writes if write.waiting is not None), None)
     if loop is not None:
         with suppress(RuntimeError):  # it is closed
-            loop.call_soon_threadsafe(deliver)
+            loop.call_soon_threadsafe(_set_results, writes)
+
+
+def _set_results(writes: list[_Write]) -> None:
+    for write in writes:
+        if write.waiting is None or write.waiting.done():
+            continue
+        if write.error is None:
+            write.waiting.set_result(write.result)
+        else:
+            write.waiting.set_exception(write.error)

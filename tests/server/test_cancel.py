@@ -49,7 +49,7 @@ def sessions(server, user: str = "R41") -> list[dict[str, str]]:
 
 
 def is_requested(server, session: str) -> bool:
-    """Whether the journal has a request to cancel it, which goes once it was seen to."""
+    """Whether the journal has a request to cancel it, which goes once it was done."""
     return server.query(f"SELECT count(*) FROM cancellations WHERE session_id = '{session}'") == (1,)
 
 
@@ -159,7 +159,7 @@ def test_a_user_lists_all_sessions_that_are_not_over_and_the_last_ones_that_are(
     assert {each["session"]: each["accepted"] for each in listed}.items() <= accepted.items()
 
 
-def test_nobody_lists_the_sessions_of_others(server):
+def test_an_account_lists_no_sessions_of_others(server):
     with connect(server).log_in() as client:
         client.submit(py_code("1"))
         client.report()

@@ -196,7 +196,7 @@ def test_a_job_whose_shim_has_been_gone_for_long_is_not_said_to_run_without_a_wo
 
 
 @pytest.mark.usefixtures("running")
-def test_an_end_that_nobody_saw_has_no_time(place, record):
+def test_an_end_that_was_not_seen_has_no_time(place, record):
     record.finish("s", 1, JobEnd(INTERRUPTED, "the machine was switched off"))
     line, entry = shown(place)
     assert line.split()[2] == "interrupted" and line.split()[7] == "-"

@@ -91,7 +91,7 @@ QUESTIONS = [
     ("--state ok", 20, 0),
     ("--state ok --user R7", 20, 0),
     ("--user R7", 20, 0),
-    ("--user nobody", 0, 0),
+    ("--user R99", 0, 0),
     ("--since 2023-11-14 --last 20", 20, 0),
     ("--since 2100-01-01", 0, 2),
     ("--since 2100-01-01 --state failed", 0, 2),
@@ -218,7 +218,7 @@ def test_what_an_earlier_server_has_left_is_found_without_looking_at_each_job(tm
     assert taken[1] < taken[0] + 100  # 130 and 130; 230,000 if it looked at each
 
 
-def test_the_job_that_tells_of_its_session_is_the_first_that_has_not_ended_well_or_the_last(tmp_path):
+def test_the_job_at_hand_of_a_session_is_the_first_that_has_not_ended_well_or_the_last(tmp_path):
     with closing(make_home(tmp_path / "home", R41).database()) as database:
         record = Record(database)
         over(record, "well", jobs=3)
@@ -256,7 +256,7 @@ def test_of_a_million_jobs_a_question_is_answered_at_once(million, options):
 
 
 @pytest.mark.large
-@pytest.mark.skipif(os.name == "nt", reason="Windows does not tell how much memory a process needed")
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not say how much memory a process needed")
 @pytest.mark.parametrize("options", [(), ("--json",), ("--state", "ok"), ("--last", "900000")], ids=" ".join)
 def test_a_million_jobs_are_shown_in_the_memory_that_one_job_needs(million, options):
     command = [sys.executable, "-m", "headless", "jobs", "--home", str(million.folder)]

@@ -112,7 +112,7 @@ def test_others_log_in_meanwhile_by_both_logins_as_quickly_as_ever(tmp_path):
         assert run(server, py_code("1")).ended == "ok"
 
 
-def test_followers_are_told_meanwhile_that_the_server_is_alive(tmp_path, monkeypatch):
+def test_followers_get_the_heartbeat_meanwhile(tmp_path, monkeypatch):
     gate = Gate(tmp_path / "gate")
     monkeypatch.setattr(
         server_module, "FollowedOutput", lambda home, _: FollowedOutput(home, PATIENCE)

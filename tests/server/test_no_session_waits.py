@@ -1,6 +1,6 @@
 """What an honest session takes while others make the server wait for a disk, a name service or its log, or while it
 has much to remove. Whatever hangs does so until the honest sessions are over. What is only slow needs a large sample:
-what was measured when a bound was chosen stands beside it."""
+what was measured when a bound was chosen is beside it."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ def test_a_list_of_sessions_is_read_in_pieces_and_is_whole_all_the_same(tmp_path
 
 @pytest.fixture
 def unread(tmp_path):
-    """A server whose stderr nobody reads."""
+    """A server whose stderr is not read."""
     with QuickServer(tmp_path / "home", "--workers", "2") as server:
         yield server
 
@@ -213,7 +213,7 @@ def strangers(server: JobServer, count: int) -> None:
     assert run(server, py_code("1")).ended == "ok"
 
 
-def test_a_log_that_nobody_reads_stops_no_session_and_not_the_end(unread):
+def test_a_log_that_is_not_read_stops_no_session_and_not_the_end(unread):
     count = 1000  # the pipe has room for 700
     if sys.platform == "linux":
         import fcntl
@@ -227,7 +227,7 @@ def test_a_log_that_nobody_reads_stops_no_session_and_not_the_end(unread):
 
 
 @pytest.mark.large
-def test_lines_that_the_log_loses_are_counted_and_told_when_somebody_reads(unread):
+def test_lines_that_the_log_loses_are_counted_and_reported_when_it_is_read(unread):
     allowed = longest_allowed(unread)
     strangers(unread, STRANGERS)
     assert longest_session(unread, 1) < allowed

@@ -1,4 +1,4 @@
-"""What a server takes of memory and descriptors, whoever comes, and however much waits."""
+"""What a server takes of memory and descriptors, however many come, and however much waits."""
 
 from __future__ import annotations
 

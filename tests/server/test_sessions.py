@@ -137,7 +137,7 @@ def test_a_connection_is_closed_that_sends(tmp_path):
                     client.receive()
 
 
-def test_output_is_told_whole_when_there_is_no_descriptor_to_read_it_with_for_a_while(tmp_path, monkeypatch):
+def test_output_is_reported_whole_when_there_is_no_descriptor_to_read_it_with_for_a_while(tmp_path, monkeypatch):
     left = 5
 
     def read_later(*arguments) -> Piece:

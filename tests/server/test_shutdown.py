@@ -18,16 +18,16 @@ import fcntl
 from support import fork_server
 from support.crashes import (
     check,
-    check_told,
+    check_received,
     is_refused,
     kill,
     kill_shims,
     planted,
     printed,
+    receive_until_the_end,
     recorded,
     shim_of,
     submitted,
-    told_until_the_end,
     traced,
     wait_until_quiet,
 )
@@ -108,7 +108,7 @@ def test_and_a_job_gets_the_time_to_clean_up(own_server, tmp_path):
 
 
 @pytest.mark.usefixtures("in_a_hurry")
-def test_and_what_it_has_just_taken_up(tmp_path):
+def test_and_what_it_has_just_resumed(tmp_path):
     with QuickServer(tmp_path / "home", ends_jobs=False) as server:
         with connect(server) as client:
             printed(submitted(client, traced("print('.')\ntime.sleep(60)"), traced()))
@@ -122,7 +122,7 @@ def test_and_what_it_has_just_taken_up(tmp_path):
 
 @pytest.mark.usefixtures("in_a_hurry")
 def test_and_what_it_still_looks_for_does_not_keep_it(tmp_path):
-    """A shim of which nobody knows yet whether it has started its job."""
+    """A shim that may or may not have started its job."""
     with QuickServer(tmp_path / "home", ends_jobs=False) as server:
         with connect(server) as client:
             printed(submitted(client, traced("print('.')\ntime.sleep(60)")))
@@ -274,7 +274,7 @@ def test_a_second_signal_ends_the_server_within_seconds_whatever_hangs(tmp_path,
                 wait_until(lambda: is_refused(server))  # two signals that come together are one
                 server.process.terminate()
                 server.process.wait(seconds + LEEWAY)
-                told = told_until_the_end(client)
+                received = receive_until_the_end(client)
         if ends_jobs:
             wait_until(lambda: not shims_of(server.home))
         else:
@@ -286,8 +286,8 @@ def test_a_second_signal_ends_the_server_within_seconds_whatever_hangs(tmp_path,
         (before, after), other = states(server, client.session), states(server, waiting.session)
         assert (before, after) in ([("interrupted", "skipped")] if ends_jobs else [("ok", "ok")])
         assert other == ["ok"]
-        check_told(recorded(server)[client.session], told)
-        assert hang is not locked_journal or not told.finished
+        check_received(recorded(server)[client.session], received)
+        assert hang is not locked_journal or not received.finished
 
 
 HANG = """
