@@ -32,11 +32,11 @@ _T = TypeVar("_T")
 
 
 class ClientLeft(Exception):
-    """The client has closed the connection, or said that it leaves."""
+    """Is raised if the client has closed the connection, or said that it leaves."""
 
 
 class Connection:
-    """A connection to a client. `protocol` is the server's end of the protocol, `peer` and `local` are the addresses
+    """Is a connection to a client. `protocol` is the server's end of the protocol, `peer` and `local` are the addresses
     of the two ends, `name` is what the log calls it.
 
     Raises OSError if the client has gone already.
@@ -122,7 +122,7 @@ class Connection:
             await cancel(working, receiving)
 
     def release(self) -> None:
-        """What has been received is no longer held."""
+        """Counts what has been received as no longer held."""
         self._bytes_in_flight.release(self._held)
         self._held = 0
 
@@ -144,14 +144,14 @@ class Connection:
         await self.send_bytes(self.protocol.send(message))
 
     async def send_bytes(self, data: bytes) -> None:
-        """The same for the bytes of a message. Raises OSError."""
+        """Sends the bytes of a message in the same way. Raises OSError."""
         self._sent_at = self._loop.time()
         self._writer.write(data)
         del data  # the client may take it slowly, and there may be thousands of them
         await self._writer.drain()
 
     def begin_heartbeat(self, seconds: float) -> None:
-        """From now on, `alive` is sent after so many seconds of silence. A timer does it, for thousands may wait."""
+        """Sends `alive` after so many seconds of silence from now on. A timer does it, for thousands may wait."""
         self._beats = self._loop.call_at(self._sent_at + seconds, self._beat, seconds)
 
     def _beat(self, seconds: float) -> None:
@@ -175,8 +175,8 @@ class Connection:
 
     @contextmanager
     def in_doubt(self, *settled_by: type[Exception]) -> Iterator[None]:
-        """While the block runs, and after an exception that is none of these, it is not known whether the client gets
-        what it has asked for: it is not refused as busy."""
+        """Keeps the client from being refused as busy while the block runs, and after an exception that is none of
+        these: it is not known whether it gets what it has asked for."""
         self._is_in_doubt = True
         try:
             yield

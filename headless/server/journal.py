@@ -91,11 +91,11 @@ _VIEW = (
 
 
 class JobTaken(Exception):
-    """Another server of the same home has begun or ended this job: nothing has been written."""
+    """Is raised if another server of the same home has begun or ended this job. Nothing has been written."""
 
 
 class JobEnd(NamedTuple):
-    """How a job ended: its state, and why. Times are None where they are not known.
+    """Says how a job ended: its state, and why. Times are None where they are not known.
 
     ended         seconds since the epoch
     seconds       how long it ran
@@ -112,7 +112,7 @@ class JobEnd(NamedTuple):
 
 
 class JobStart(NamedTuple):
-    """What decides whether a job starts.
+    """Decides whether a job starts.
 
     refuse   returns why the account with this number may not run this job, "" if it may
     own      the times that were written when this start was tried before, in seconds since the epoch
@@ -123,7 +123,7 @@ class JobStart(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Where a job is in the journal: the number of its session, and its row among the jobs. Both grow with time."""
+    """Says where a job is in the journal: number of its session, and its row among the jobs. Both grow with time."""
 
     number: int
     row: int
@@ -133,7 +133,7 @@ BEGINNING = Position(0, 0)
 
 
 class JobView(NamedTuple):
-    """One job as people see it. Times are seconds since the epoch, None for what has not happened, or is not known.
+    """Shows one job to people. Times are seconds since the epoch, None for what has not happened, or is not known.
     `over` is when the end of its session was recorded, `pid` the number of its process as long as that is seen to
     run."""
 
@@ -157,7 +157,7 @@ class JobView(NamedTuple):
 
 
 class Selection(NamedTuple):
-    """Which jobs are asked for; "", None and 0 are all. `since` is the time of acceptance, in seconds since the
+    """Says which jobs are asked for; "", None and 0 are all. `since` is the time of acceptance, in seconds since the
     epoch."""
 
     session_id: str = ""
@@ -168,7 +168,7 @@ class Selection(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """Figures for monitoring. Times are seconds since the epoch."""
+    """Holds figures for monitoring. Times are seconds since the epoch."""
 
     queued: int
     running: int
@@ -177,7 +177,7 @@ class Counts(NamedTuple):
 
 
 class Cancellation(NamedTuple):
-    """A request to end this job, or with 0 every job of this session."""
+    """Requests the end of this job, or with 0 of every job of this session."""
 
     session_id: str
     job: int
@@ -190,8 +190,8 @@ def initialize(database: sqlite3.Connection) -> None:
 
 
 class Journal:
-    """The journal of one database. No method begins or ends a transaction. Every one may raise sqlite3.Error. The first
-    job of a session has the number 1."""
+    """Is the journal of one database. No method begins or ends a transaction. Every one may raise sqlite3.Error. The
+    first job of a session has the number 1."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database
@@ -219,8 +219,8 @@ class Journal:
             self._database.execute(f"DELETE FROM {table} WHERE session_id = ?", (session_id,))
 
     def begin(self, session_id: str, job: int, start: JobStart) -> JobEnd | None:
-        """The job runs. If its account may not run it, it has failed: this end is returned, and the session is over.
-        Raises JobTaken."""
+        """Records that the job runs. If its account may not run it, it has failed: this end is returned, and the
+        session is over. Raises JobTaken."""
         account, kind, text, state, started, message = self._database.execute(
             "SELECT account, kind, CASE kind WHEN ? THEN '' ELSE text END, state, started, message"
             " FROM jobs JOIN sessions USING (session_id) WHERE session_id = ? AND job = ?",
@@ -241,8 +241,8 @@ class Journal:
         return None
 
     def finish(self, session_id: str, job: int, end: JobEnd, next_start: JobStart) -> JobEnd | None:
-        """The job has ended. Only after OK the next one runs. If its account may not run that, this is the end of the
-        next one, and returned. Raises JobTaken."""
+        """Records that the job has ended. Only after OK the next one runs. If its account may not run that, this is the
+        end of the next one, and returned. Raises JobTaken."""
         changed = self._database.execute(
             "UPDATE jobs SET state = ?, message = ?, ended = ?, seconds = ?, exit_status = ?, signal = ?"
             " WHERE session_id = ? AND job = ? AND state IN (?, ?, ?)",
@@ -256,7 +256,7 @@ class Journal:
         return None
 
     def requeue(self, session_id: str, job: int, started: float | None) -> None:
-        """The job that began at this time has not started: it waits, unless another server has begun it since."""
+        """Lets the job wait that began at this time and has not started, unless another server has begun it since."""
         self._database.execute(
             "UPDATE jobs SET state = ?, started = NULL WHERE session_id = ? AND job = ? AND state = ? AND started = ?",
             (QUEUED, session_id, job, RUNNING, started),
@@ -265,15 +265,15 @@ class Journal:
     # What a server asks for
 
     def unfinished(self) -> list[Session]:
-        """The sessions that are not over, in their order."""
+        """Returns the sessions that are not over, in their order."""
         return self._sessions("WHERE over IS NULL ORDER BY number")
 
     def session(self, session_id: str) -> Session | None:
         return next(iter(self._sessions("WHERE sessions.session_id = ?", session_id)), None)
 
     def sessions_of(self, account: int, count: int, after: int, most: int) -> list[Session]:
-        """The account's sessions, the oldest first: those that are not over, and the last so many of the others. At
-        most `most` of those with a number behind `after`."""
+        """Returns the account's sessions, the oldest first: those that are not over, and the last so many of the
+        others. Of these it returns those with a number behind `after`, at most `most`."""
         return self._sessions(
             "WHERE number > ? AND number IN ("
             " SELECT number FROM sessions WHERE account = ? AND over IS NULL"
@@ -284,7 +284,7 @@ class Journal:
         )
 
     def of_key(self, new: NewSession) -> str | None:
-        """The session that was submitted with this key before. Raises Refusal if it has other jobs."""
+        """Returns the session that was submitted with this key before. Raises Refusal if it has other jobs."""
         row = self._database.execute(
             "SELECT session_id, digest FROM sessions WHERE account = ? AND key = ?", (new.account, new.key)
         ).fetchone()
@@ -293,7 +293,7 @@ class Journal:
         return None if row is None else str(row[0])
 
     def unfinished_like(self, new: NewSession) -> str | None:
-        """A session of the same account that has the same jobs and is not over."""
+        """Returns a session of the same account that has the same jobs and is not over."""
         session_id: str | None = self._value(
             "SELECT session_id FROM sessions WHERE over IS NULL AND account = ? AND digest = ? ORDER BY number LIMIT 1",
             *(new.account, new.digest()),
@@ -310,15 +310,15 @@ class Journal:
     # What people ask for
 
     def entries(self, selection: Selection, last: int | None = None) -> Iterator[JobView]:
-        """The jobs that are asked for, the newest first; only so many of them. They are read one by one."""
+        """Yields the jobs that are asked for, the newest first; only so many of them. They are read one by one."""
         return self._select(selection, self.start(selection), "DESC", -1 if last is None else last)
 
     def page(self, selection: Selection, after: Position, count: int) -> list[JobView]:
-        """At most so many of the jobs that are asked for, the oldest first: those that follow this position."""
+        """Returns at most so many of the jobs that are asked for, the oldest first: those that follow this position."""
         return list(self._select(selection, after, "ASC", count))
 
     def start(self, selection: Selection, last: int | None = None) -> Position:
-        """After which position the jobs that are asked for begin, or the last so many of them."""
+        """Returns after which position the jobs that are asked for begin, or the last so many of them."""
         start = BEGINNING
         if selection.since is not None:
             row = self._database.execute(
@@ -334,7 +334,7 @@ class Journal:
     def _select(
         self, selection: Selection, after: Position, direction: str, count: int, offset: int = 0
     ) -> Iterator[JobView]:
-        """The tables are joined in an order in which nothing has to be sorted."""
+        """Joins the tables in an order in which nothing has to be sorted."""
         conditions: list[str] = ["number >= ?", "jobs.rowid > ?"]
         values: list[object] = [*after]
         for condition, value in (
@@ -360,8 +360,8 @@ class Journal:
         return (JobView(Position(number, row), *fields) for number, row, *fields in rows)
 
     def unfinished_jobs(self, selection: Selection) -> dict[tuple[str, int], str]:
-        """The states of the jobs that wait or run, by session and job, the oldest first. The state that is asked for
-        does not matter."""
+        """Returns the states of the jobs that wait or run, by session and job, the oldest first. The state that is
+        asked for does not matter."""
         rows = self._database.execute(
             "SELECT session_id, job, state FROM jobs CROSS JOIN sessions USING (session_id)"
             f" WHERE {_NOT_OK} AND state IN (?, ?)"
@@ -371,19 +371,19 @@ class Journal:
         return {(session_id, job): state for session_id, job, state in rows}
 
     def unfinished_count(self, account: int) -> int:
-        """How many sessions of this account are not over."""
+        """Returns how many sessions of this account are not over."""
         return int(self._value("SELECT count(*) FROM sessions WHERE over IS NULL AND account = ?", account))
 
     def newest(self) -> int:
-        """The number of the session that was accepted last; 0 if there is none."""
+        """Returns the number of the session that was accepted last; 0 if there is none."""
         return int(self._value("SELECT coalesce(max(number), 0) FROM sessions"))
 
     def version(self) -> int:
-        """Another number whenever another process has written something. To ask costs next to nothing."""
+        """Returns another number whenever another process has written something. That costs next to nothing."""
         return int(self._value("PRAGMA data_version"))
 
     def counts(self, since: float) -> Counts:
-        """How much waits and runs, and how much is known since this time not to have ended well."""
+        """Counts what waits, what runs, and what is known since this time not to have ended well."""
         jobs = f"FROM jobs JOIN sessions USING (session_id) WHERE {_NOT_OK} AND state = ?"
         # A session is over when its failure is recorded. Of a job whose end was not seen, this is the one known time.
         failed = [self._value(f"SELECT count(*) {jobs} AND over >= ?", each, since) for each in (FAILED, INTERRUPTED)]
@@ -400,7 +400,7 @@ class Journal:
         self._database.execute("INSERT OR REPLACE INTO cancellations VALUES (?, ?, ?)", cancellation)
 
     def cancellations(self) -> list[Cancellation]:
-        """The requests that are not done with."""
+        """Returns the requests that are not done with."""
         return [Cancellation(*row) for row in self._database.execute("SELECT * FROM cancellations")]
 
     def drop_cancellation(self, session_id: str, job: int) -> None:
@@ -419,17 +419,17 @@ class Journal:
         return [session_id for (session_id,) in rows]
 
     def last_acceptance(self) -> float | None:
-        """When the newest session was accepted, in seconds since the epoch."""
+        """Returns when the newest session was accepted, in seconds since the epoch."""
         accepted: float | None = self._value("SELECT accepted FROM sessions ORDER BY number DESC LIMIT 1")
         return accepted
 
     @property
     def name(self) -> str:
-        """What no other journal is called but a copy of this one."""
+        """Returns a name that no other journal has but a copy of this one."""
         return self.fact(_NAME) or ""
 
     def fact(self, name: str) -> str | None:
-        """What an earlier server has left under this name."""
+        """Returns what an earlier server has left under this name."""
         value: str | None = self._value("SELECT value FROM facts WHERE name = ?", name)
         return value
 
@@ -437,7 +437,7 @@ class Journal:
         self._database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
 
     def _value(self, query: str, *values: object) -> Any:
-        """The first field of the first row; None if there is none."""
+        """Returns the first field of the first row; None if there is none."""
         row = self._database.execute(query, values).fetchone()
         return None if row is None else row[0]
 
@@ -452,7 +452,7 @@ class Journal:
         return bool(moved.rowcount)
 
     def _refuse(self, session_id: str, job: int, reason: str) -> JobEnd:
-        """The job has failed without a start, and so the session is over."""
+        """Records that the job has failed without a start, and so that the session is over."""
         self._database.execute(
             "UPDATE jobs SET state = ?, message = ?, started = NULL WHERE session_id = ? AND job = ?",
             (FAILED, reason, session_id, job),
@@ -461,7 +461,7 @@ class Journal:
         return JobEnd(FAILED, reason)
 
     def _end_session(self, session_id: str) -> None:
-        """What waits is skipped, and the session is over."""
+        """Records that the session is over, and that what waits is skipped."""
         self._database.execute(
             "UPDATE jobs SET state = ? WHERE session_id = ? AND state = ?", (SKIPPED, session_id, QUEUED)
         )

@@ -45,12 +45,12 @@ def look(home: Home, view: JobView) -> JobView:
 
 
 def iso(seconds: float | None) -> str | None:
-    """ISO 8601, in UTC, to the millisecond."""
+    """Returns the time as ISO 8601 has it, in UTC, to the millisecond."""
     return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
 
 
 class _Widths(NamedTuple):
-    """How many characters the columns have whose content is not always of one length."""
+    """Says how many characters the columns have whose content is not always of one length."""
 
     job: int = 0
     user: int = 0
@@ -58,7 +58,7 @@ class _Widths(NamedTuple):
 
 
 class Listing:
-    """The jobs that are asked for; of one session with their output. What has been shown once is not shown again.
+    """Shows the jobs that are asked for; of one session with their output. What has been shown once is not shown again.
 
     However long the journal is, only the jobs are kept in memory that are not over.
     """
@@ -105,7 +105,7 @@ class Listing:
                     self._show_output(job, is_over=False)
 
     def _show_changes(self) -> None:
-        """What has another state than before, and then what has been accepted."""
+        """Shows what has another state than before, and then what has been accepted."""
         newest = self._journal.newest()  # first: what is accepted from here on is shown after what happens meanwhile
         now = self._journal.unfinished_jobs(self._selection)
         for key, state in list(self._unfinished.items()):
@@ -121,8 +121,8 @@ class Listing:
         self._newest = newest
 
     def _pages(self, selection: Selection, after: Position, newest: int) -> Iterator[list[JobView]]:
-        """A few jobs at a time, up to the session with this number. Between two pages, no read holds up the database: a
-        reader may be slow."""
+        """Yields a few jobs at a time, up to the session with this number. Between two pages, no read holds up the
+        database: a reader may be slow."""
         while page := self._journal.page(selection, after, _PAGE_LENGTH):
             yield [view for view in page if view.position.number <= newest]
             after = page[-1].position
@@ -144,7 +144,7 @@ class Listing:
                 self._show_output(view.job, is_over)
 
     def _missing(self, view: JobView) -> list[Path]:
-        """The files of a job that has run and is over that are not there: somebody has compressed or removed them, or
+        """Returns the files of a job that has run and is over that are not there: they were compressed or removed, or
         its process could not be started. Raises OSError."""
         if not self._selection.session_id or view.started is None or view.state == RUNNING:
             return []
@@ -172,7 +172,7 @@ class Listing:
 
 
 def _write_json(output: Iterator[str] | None) -> None:
-    """As one string; null if there is no such file."""
+    """Writes it as one string; null if there is no such file."""
     if output is None:
         sys.stdout.write("null")
         return
@@ -183,7 +183,7 @@ def _write_json(output: Iterator[str] | None) -> None:
 
 
 def _widths(views: Iterable[JobView], least: _Widths) -> _Widths:
-    """What these need, and not less than before."""
+    """Returns what these need, and not less than before."""
     job, user, title = least
     for view in views:
         job = max(job, len(str(view.job)))
@@ -193,7 +193,7 @@ def _widths(views: Iterable[JobView], least: _Widths) -> _Widths:
 
 
 def _line(view: JobView, columns: _Widths) -> str:
-    """The job in one line."""
+    """Returns the job in one line."""
     user, title = escape_control_chars(view.user), escape_control_chars(view.title)
     times = f"{_local(view.accepted)}  {_local(view.started)}  {_duration(view.seconds):>10}"
     what = f"{user:{columns.user}}  {view.kind:7}  {title:{columns.title}}"
@@ -202,7 +202,7 @@ def _line(view: JobView, columns: _Widths) -> str:
 
 
 def _fields(view: JobView) -> dict[str, object]:
-    """The job as JSON has it."""
+    """Returns the job as JSON has it."""
     return {
         "session": view.session_id,
         "job": view.job,
@@ -223,19 +223,19 @@ def _fields(view: JobView) -> dict[str, object]:
 
 
 def _seconds(view: JobView) -> float | None:
-    """How long a job ran that is over."""
+    """Returns how long a job ran that is over."""
     if view.seconds is not None or view.started is None or view.ended is None:
         return view.seconds
     return max(0.0, view.ended - view.started)  # the clock may have been set back
 
 
 def _local(seconds: float | None) -> str:
-    """In this machine's time zone, to the second."""
+    """Returns the time in this machine's time zone, to the second."""
     return f"{'-':19}" if seconds is None else f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"
 
 
 def _duration(seconds: float | None) -> str:
-    """Hours, minutes and seconds."""
+    """Returns hours, minutes and seconds."""
     if seconds is None:
         return "-"
     minutes, tenths = divmod(int(seconds * 10), 600)

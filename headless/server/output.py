@@ -39,7 +39,7 @@ _T = TypeVar("_T")
 
 
 class FollowedOutput:
-    """The output of all jobs of one server that are followed. A disk has `timeout` seconds to answer.
+    """Reads the output of all jobs of one server that are followed. A disk has `timeout` seconds to answer.
 
     A shortage of descriptors or memory is Busy, which passes. Another OSError ends the connection of a follower, and
     nothing is reported of the job.
@@ -57,7 +57,7 @@ class FollowedOutput:
 
     @contextmanager
     def follow(self, session: Session, offset: Offset) -> Iterator[Follower]:
-        """A follower from this offset on. The output is looked at as long as the block runs."""
+        """Yields a follower from this offset on. The output is looked at as long as the block runs."""
         key = (session.id, offset.job)
         if key not in self._followed:
             self._followed[key] = _JobOutput(session, offset.job, self._paths(*key))
@@ -79,7 +79,7 @@ class FollowedOutput:
         await asyncio.shield(output.completing)
 
     async def read(self, *piece: Any) -> Piece:
-        """What `read_piece` returns. Raises OSError, Busy."""
+        """Returns what `read_piece` does, for all who want the same piece. Raises OSError, Busy."""
         shared = self._pieces.get(piece)
         if shared is None:
             shared = self._pieces[piece] = _shared(self._call(self._readers, read_piece, *piece))
@@ -92,14 +92,14 @@ class FollowedOutput:
             raise
 
     async def tail(self, path: Path, skipped: int) -> Tail:
-        """One that does not give out so many characters. Raises OSError, Busy."""
+        """Returns one that does not give out so many characters. Raises OSError, Busy."""
         if not skipped:
             return Tail()
         characters, position = await self._call(self._counter, self._marks.before, path, skipped)
         return Tail(position, skipped - characters)
 
     async def count(self, session_id: str, job: int) -> list[int]:
-        """How many characters of each stream of this job there are. Raises OSError, Busy."""
+        """Returns how many characters of each stream of this job there are. Raises OSError, Busy."""
         paths = self._paths(session_id, job).values()
         return [(await self._call(self._counter, self._marks.before, path, float("inf")))[0] for path in paths]
 
@@ -140,8 +140,9 @@ class FollowedOutput:
 
 
 class _JobOutput:
-    """What one job prints. `sizes` is how much of each stream there was at the last of so many `looks`, in bytes; that
-    is final once it `is_complete`, whatever a child of the job still adds. `error` is why it cannot be looked at."""
+    """Holds how much one job has printed. `sizes` is how much of each stream there was at the last of so many `looks`,
+    in bytes; that is final once it `is_complete`, whatever a child of the job still adds. `error` is why it cannot be
+    looked at."""
 
     def __init__(self, session: Session, job: int, paths: dict[str, Path]) -> None:
         self.session = session
@@ -156,7 +157,7 @@ class _JobOutput:
 
     @property
     def is_over(self) -> bool:
-        """Whether the job is. One that turns out not to have started, after a crash, is queued again."""
+        """Returns whether the job is. One that turns out not to have started, after a crash, is queued again."""
         return self.session.state_of(self.job) not in (QUEUED, RUNNING)
 
     def set(self, found: list[int] | OSError, is_complete: bool = False) -> None:
@@ -173,7 +174,7 @@ class _JobOutput:
 
 
 class Follower:
-    """One client that follows the output of one job."""
+    """Follows the output of one job for one client."""
 
     def __init__(self, files: FollowedOutput, output: _JobOutput, offset: Offset) -> None:
         self._files = files
@@ -183,7 +184,7 @@ class Follower:
         self._held: dict[str, int] = {}  # the streams that hold the beginning of a line, since which look
 
     async def texts(self) -> AsyncIterator[tuple[str, str]]:
-        """Stream and text, as it comes, until the job is over and there is nothing more. Raises OSError."""
+        """Yields stream and text, as it comes, until the job is over and there is nothing more. Raises OSError."""
         output = self._output
         while True:
             changed = output.session.changed  # before anything is looked at, so that no change is missed
@@ -221,7 +222,7 @@ class Follower:
         return text
 
     def _is_due(self, stream: str) -> bool:
-        """Whether it need not wait for a change to get more."""
+        """Returns whether it need not wait for a change to get more."""
         tail, output = self._tails.get(stream), self._output
         if self._held.get(stream) == output.looks and not output.is_complete:
             return False  # the rest of the line may have come since that look
@@ -250,7 +251,7 @@ def _size(path: Path) -> int:
 
 
 def _shared(work: Coroutine[Any, Any, _T]) -> asyncio.Future[_T]:
-    """Work for several followers. All of them may have left at its end."""
+    """Begins work for several followers. All of them may have left at its end."""
     task = asyncio.ensure_future(work)
     task.add_done_callback(lambda done: done.cancelled() or done.exception())
     return task
@@ -260,8 +261,8 @@ def _shared(work: Coroutine[Any, Any, _T]) -> asyncio.Future[_T]:
 
 
 class Piece(NamedTuple):
-    """A part of a file: whole lines, and what has come of the line behind them. `lines_end` and `end` are where these
-    end, in bytes. It `is_full` if there was no room in it for more."""
+    """Is a part of a file: whole lines, and what has come of the line behind them. `lines_end` and `end` are where
+    these end, in bytes. It `is_full` if there was no room in it for more."""
 
     lines: str
     rest: str
@@ -293,7 +294,7 @@ def read_piece(path: Path, start: int, stop: int, is_last: bool) -> Piece:
 
 
 class Tail:
-    """How far a follower is with a file: at this byte, and so many characters behind it are not given out."""
+    """Holds how far a follower is with a file: at this byte, and so many characters behind it are not given out."""
 
     def __init__(self, position: int = 0, skipped: int = 0) -> None:
         self._position = position
@@ -302,11 +303,11 @@ class Tail:
         self.holds_a_line = False  # its beginning
 
     def is_due(self, size: int, is_complete: bool) -> bool:
-        """Whether there may be something to read, now that the file has this size."""
+        """Returns whether there may be something to read, now that the file has this size."""
         return self._position < size and (is_complete or self.holds_a_line or size != self._seen)
 
     def range(self, size: int, is_complete: bool) -> tuple[int, int, bool]:
-        """What `read_piece` has to read next."""
+        """Returns what `read_piece` has to read next."""
         stop = min(size, self._position + _READ_BYTES)
         return self._position, stop, is_complete and stop == size
 
@@ -327,8 +328,7 @@ class Tail:
 
 
 class Marks:
-    """The bytes at which characters are in files that grow. What was counted once is not counted again. One thread
-    uses it."""
+    """Counts characters in files that grow. What was counted once is not counted again. One thread uses it."""
 
     def __init__(self) -> None:
         self._marks: OrderedDict[Path, list[tuple[int, int]]] = OrderedDict()
@@ -345,7 +345,7 @@ class Marks:
 
 
 def _count_on(path: Path, marks: list[tuple[int, int]], count: float) -> tuple[int, int]:
-    """The same behind the last of these marks, to which it adds those that it comes by."""
+    """Counts on behind the last of these marks, to which it adds those that it comes by."""
     characters, position = marks[-1]
     try:
         with open(path, "rb") as file:
@@ -367,7 +367,7 @@ def _count_on(path: Path, marks: list[tuple[int, int]], count: float) -> tuple[i
 
 
 def pieces(path: Path) -> Iterator[str]:
-    """All of one file: it may be larger than the memory. Raises OSError."""
+    """Yields all of one file: it may be larger than the memory. Raises OSError."""
     try:
         with open(path, encoding="utf-8", errors="replace", newline="") as file:
             while piece := file.read(_READ_BYTES):
@@ -377,7 +377,7 @@ def pieces(path: Path) -> Iterator[str]:
 
 
 class NewLines:
-    """The output of one session's jobs. A line that has been returned once is not returned again."""
+    """Reads the output of one session's jobs. A line that has been returned once is not returned again."""
 
     def __init__(self, home: Home, session_id: str) -> None:
         self._home = home
@@ -385,13 +385,13 @@ class NewLines:
         self._seen: dict[tuple[int, str], tuple[int, int]] = {}  # up to where, and how large the file was then
 
     def have_come(self, job: int) -> bool:
-        """Whether the job has printed anything since it was looked at. Raises OSError."""
+        """Returns whether the job has printed anything since it was looked at. Raises OSError."""
         paths = {stream: self._home.output(self._session_id, job, stream) for stream in STREAMS}
         return any(_size(path) != self._seen.get((job, stream), (0, 0))[1] for stream, path in paths.items())
 
     def of(self, job: int, is_over: bool) -> Iterator[tuple[str, str]]:
-        """Stream and text of each. What has no end yet is a line only if the job is over; such a job is asked for once.
-        Raises OSError."""
+        """Yields stream and text of each. What has no end yet is a line only if the job is over; such a job is asked
+        for once. Raises OSError."""
         for stream in STREAMS:
             for line in self._lines(job, stream, is_over):
                 yield stream, line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8", "replace")

@@ -31,7 +31,7 @@ _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")  # random(4)
 
 
 class SessionQueue:
-    """All sessions of a server that are not over."""
+    """Holds all sessions of a server that are not over."""
 
     def __init__(self, store: Store, jobs: JobProcesses, settings: Settings) -> None:
         self._store = store
@@ -56,7 +56,7 @@ class SessionQueue:
             if session.state == RUNNING:
                 self._start(session, is_same_boot)
             else:
-                log.info("session %s: queued again, %s", session.id, _jobs(session.job_count))
+                log.info("session %s: queued again, %s", session.id, _number_of_jobs(session.job_count))
                 self._waiting.append(session)
         self._background.start(self._finish_recovery(list(self._runners.values()), boot))
         self._background.start(self._watch_requests())
@@ -137,7 +137,7 @@ class SessionQueue:
             return await self.find(account, session_id)
         session = self._sessions[new.id] = Session(new.id, new.account, new.user, len(new.jobs))
         user = escape_control_chars(new.user)
-        log.info("session %s: accepted %s of %s", session.id, _jobs(session.job_count), user)
+        log.info("session %s: accepted %s of %s", session.id, _number_of_jobs(session.job_count), user)
         self._waiting.append(session)
         self._start_next()
         return session
@@ -184,7 +184,7 @@ class SessionQueue:
     # Ending
 
     def _tasks(self) -> list[asyncio.Future[None]]:
-        """Of the sessions whose job is not still being looked for."""
+        """Returns the tasks of the sessions whose job is not still being looked for."""
         return [runner.task for runner in self._runners.values() if runner.is_found.is_set()]
 
     async def _end_all(self) -> None:
@@ -216,7 +216,7 @@ class SessionQueue:
             self._start(session, ending=_cancelled(request))
 
     def _requested_end(self, session_id: str, job: int) -> JobEnd | None:
-        """The end that somebody has asked for."""
+        """Returns the end that was asked for; None if there is no request."""
         requests = (each for each in self._requests if each.session_id == session_id and each.job in (0, job))
         return next(map(_cancelled, requests), None)
 
@@ -225,12 +225,12 @@ def _cancelled(request: Cancellation) -> JobEnd:
     return JobEnd(CANCELLED, f"cancelled by {request.requester}")
 
 
-def _jobs(count: int) -> str:
+def _number_of_jobs(count: int) -> str:
     return f"{count} job{'' if count == 1 else 's'}"
 
 
 def _boot_id() -> str:
-    """What changes whenever the machine is started; "" where that is not known."""
+    """Returns what changes whenever the machine is started; "" where that is not known."""
     try:
         return _BOOT_ID.read_text("ascii").strip()
     except OSError:

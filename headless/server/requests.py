@@ -94,12 +94,12 @@ class JobChecks:
 
 
 def _size_of(jobs: tuple[Job, ...]) -> int:
-    """Characters, which are bytes as far as it matters here."""
+    """Counts characters, which are bytes as far as it matters here."""
     return sum(len(job.text) for job in jobs)
 
 
 class Parts(NamedTuple):
-    """What all connections of a server have in common. `locks` are of an account's number and a key of one of its
+    """Holds what all connections of a server have in common. `locks` are of an account's number and a key of one of its
     sessions, or what else it may do once at a time."""
 
     settings: Settings
@@ -113,7 +113,7 @@ class Parts(NamedTuple):
 
 
 class Client:
-    """The client of one connection. `account` is who it is, None until it is logged in."""
+    """Serves the client of one connection. `account` is who it is, None until it is logged in."""
 
     def __init__(self, connection: Connection, parts: Parts) -> None:
         self.account: Account | None = None
@@ -191,7 +191,7 @@ class Client:
             raise Busy(f"the server cannot record the jobs: {error}") from None
 
     async def _known(self, account: Account, new: NewSession) -> Session | None:
-        """The session, if it has been submitted before. What it needed then need not be there any more."""
+        """Returns the session if it has been submitted before. What it needed then need not be there any more."""
         await self._parts.store.check(account)
         session_id = await self._parts.store.of_key(new)
         if session_id is not None:
@@ -230,7 +230,7 @@ class Client:
         return await self._parts.queue.find(account, session_id)
 
     async def _end_of_output(self, session: Session) -> Offset:
-        """Where a client begins that wants nothing of what has been printed so far. Raises OSError, Busy."""
+        """Returns where a client begins that wants nothing of what has been printed so far. Raises OSError, Busy."""
         job = session.first_not_ok
         if job > session.job_count:
             return Offset(job)
@@ -295,8 +295,8 @@ class Client:
         await self._connection.send(Ended(OK))
 
     async def _some_sessions(self, account: Account, after: int) -> list[Session]:
-        """One list of the account at a time: those of others do not wait for all of them, and what a slow client does
-        not take is not held."""
+        """Reads one list of the account at a time: those of others do not wait for all of them, and what a slow client
+        does not take is not held."""
         async with self._lock(account, "sessions"):
             return await self._parts.store.sessions_of(account, _LISTED, after, _LISTED_AT_ONCE)
 

@@ -30,7 +30,7 @@ _T = TypeVar("_T")
 
 
 class Tasks:
-    """Tasks that nothing else refers to."""
+    """Holds tasks that nothing else refers to."""
 
     def __init__(self) -> None:
         self.running: set[asyncio.Future[Any]] = set()
@@ -84,7 +84,7 @@ class Runner:
             await self._finish(await self._run_job())
 
     def settle(self) -> None:
-        """Nothing has to be found any more."""
+        """Marks that there is no job to be found any more."""
         self.is_found.set()
         self.is_settled.set()
 

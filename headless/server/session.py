@@ -12,8 +12,8 @@ from headless.dialects.vocabulary import FAILED, OK, QUEUED, RUNNING, SKIPPED, J
 
 
 class NewSession(NamedTuple):
-    """The jobs that a client submits, in the order in which they run. `account` is the number of the account, `user`
-    its name, `key` what the client has made to name the session, if it has."""
+    """Holds the jobs that a client submits, in the order in which they run. `account` is the number of the account,
+    `user` its name, `key` what the client has made to name the session, if it has."""
 
     id: str
     account: int
@@ -22,7 +22,7 @@ class NewSession(NamedTuple):
     key: str | None = None
 
     def digest(self) -> bytes:
-        """What is the same for the same jobs in the same order, and for no others."""
+        """Returns what is the same for the same jobs in the same order, and for no others."""
         digest = hashlib.sha256()
         for job in self.jobs:
             text = job.text.encode("utf-8")
@@ -32,7 +32,7 @@ class NewSession(NamedTuple):
 
 @dataclass(eq=False)
 class Session:
-    """How far a session is. Any number of followers may wait for a change.
+    """Holds how far a session is. Any number of followers may wait for a change.
 
     The jobs run one after the other, so the job at hand says it all: those before it have ended well, those after it
     wait or are skipped. `job` is its number, from 1, and `state`, `message`, `title` and `started` are of that job.
@@ -60,11 +60,11 @@ class Session:
         return QUEUED if self.state in (QUEUED, RUNNING, OK) else SKIPPED
 
     def has_run(self, job: int) -> bool:
-        """Whether the job runs or has run."""
+        """Returns whether the job runs or has run."""
         return job < self.job or (job == self.job and self.started is not None)
 
     def outcome_of(self, job: int) -> tuple[str, str]:
-        """OK, FAILED or SKIPPED, and the reason, of a job that is over."""
+        """Returns OK, FAILED or SKIPPED, and the reason, of a job that is over."""
         message = self.message if job == self.job else ""
         if not self.has_run(job):
             return SKIPPED, message
@@ -72,7 +72,7 @@ class Session:
 
     @property
     def first_not_ok(self) -> int:
-        """The number of the first job that has not ended well; one more than there are if all have."""
+        """Returns the number of the first job that has not ended well; one more than there are if all have."""
         return self.job + (self.state == OK)
 
     @property
@@ -80,24 +80,24 @@ class Session:
         return self.state_of(self.job_count) not in (QUEUED, RUNNING)
 
     def begin(self, job: int) -> None:
-        """The job runs, and those before it have ended well."""
+        """Sets that the job runs, and that those before it have ended well."""
         self.job, self.state, self.message, self.started = job, RUNNING, "", time.time()
         self.wake()
 
     def end(self, job: int, state: str, message: str) -> None:
-        """The job has ended, or will not start."""
+        """Sets that the job has ended, or will not start."""
         self.started = self.started if job == self.job else None
         self.job, self.state, self.message = job, state, message
         self.wake()
 
     def requeue(self) -> None:
-        """The job at hand was journaled as running, but has not started."""
+        """Sets that the job at hand waits: it was journaled as running, but has not started."""
         self.state, self.started = QUEUED, None
         self.wake()
 
     @property
     def changed(self) -> asyncio.Future[None]:
-        """Is done at the next change."""
+        """Returns a future that is done at the next change."""
         if self._changed is None:
             self._changed = asyncio.get_running_loop().create_future()
         return self._changed

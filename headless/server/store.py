@@ -44,7 +44,7 @@ _T = TypeVar("_T")
 
 
 class PathNeeded(Exception):
-    """Whether the account may run this job depends on the path of its file: nothing has been written."""
+    """Is raised if it depends on the path of its file whether this job may run. Nothing has been written."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
@@ -52,14 +52,14 @@ class PathNeeded(Exception):
 
 
 class StoreUncertain(Exception):
-    """A change was given up, but may have reached the disk. A session will be withdrawn as soon as that is possible;
-    until then it is not known whether it runs."""
+    """Is raised if a change was given up that may have reached the disk. A session will be withdrawn as soon as that is
+    possible; until then it is not known whether it runs."""
 
 
 class Store:
-    """Journal and accounts of one server. `open_database` opens another connection to its database. In the thread that
-    writes, `make_room` is called when the disk is full, and `check` before and after each transaction: it raises
-    HomeReplaced if the database is not the one that others find. Then nothing is written any more.
+    """Writes and reads journal and accounts of one server. `open_database` opens another connection to its database. In
+    the thread that writes, `make_room` is called when the disk is full, and `check` before and after each transaction:
+    it raises HomeReplaced if the database is not the one that others find. Then nothing is written any more.
 
     Every method raises Busy if nothing has been written or read. What a method writes is on disk when it returns.
     """
@@ -115,20 +115,20 @@ class Store:
         return await self._writer.write(accept, _ACCEPT_SECONDS, lambda journal: journal.withdraw(new.id))
 
     async def begin(self, session_id: str, job: int, path: str | None = None) -> JobEnd | None:
-        """The job runs. If its account may not run it, or has been removed, it has failed: this end is returned, and
-        the session is over. `path` is as in Account.refuses, None if it was not looked for. Raises PathNeeded,
-        JobTaken."""
+        """Records that the job runs. If its account may not run it, or has been removed, it has failed: this end is
+        returned, and the session is over. `path` is as in Account.refuses, None if it was not looked for. Raises
+        PathNeeded, JobTaken."""
         start = self._start(path)
         return await self._writer.write(lambda journal: journal.begin(session_id, job, start))
 
     async def finish(self, session_id: str, job: int, end: JobEnd, path: str | None = None) -> JobEnd | None:
-        """The job has ended, and after OK the next one runs, or its end is returned as by `begin`. `path` is that of
-        the next one. Raises PathNeeded, JobTaken."""
+        """Records that the job has ended. After OK the next one runs, or its end is returned as by `begin`. `path` is
+        that of the next one. Raises PathNeeded, JobTaken."""
         start = self._start(path)
         return await self._writer.write(lambda journal: journal.finish(session_id, job, end, start))
 
     async def requeue(self, session: Session) -> None:
-        """The job at hand, which runs in the journal, has not started."""
+        """Records that the job at hand, which runs in the journal, has not started."""
         await self._writer.write(lambda journal: journal.requeue(session.id, session.job, session.started))
 
     async def request_cancellation(self, request: Cancellation) -> None:
@@ -155,15 +155,14 @@ class Store:
         await self._read(_check, self._accounts, account)
 
     async def of_key(self, new: NewSession) -> str | None:
-        """The ID of the session that has this key. Raises Refusal if it has other jobs."""
+        """Returns the ID of the session that has this key. Raises Refusal if it has other jobs."""
         return await self._read(self._journal.of_key, new)
 
     async def session(self, session_id: str) -> Session | None:
         return await self._read(self._journal.session, session_id)
 
     async def sessions_of(self, account: Account, count: int, after: int, most: int) -> list[Session]:
-        """The account's sessions that are not over, and the last so many of the others; at most `most` of those with a
-        number behind `after`. Raises Busy if the account has changed."""
+        """Returns the account's sessions as the journal has them. Raises Busy if the account has changed."""
         await self.check(account)
         return await self._read(self._lists.sessions_of, account.number, count, after, most, threads=self._listers)
 
@@ -174,11 +173,11 @@ class Store:
         return await self._read(self._journal.cancellations)
 
     async def unknown_sessions(self, sessions: Iterable[str]) -> list[str]:
-        """Those that are not in the journal."""
+        """Returns those that are not in the journal."""
         return await self._read(lambda: [each for each in sessions if not self._journal.has_session(each)])
 
     async def last_acceptance(self) -> float | None:
-        """When the newest session was accepted, in seconds since the epoch."""
+        """Returns when the newest session was accepted, in seconds since the epoch."""
         return await self._read(self._journal.last_acceptance)
 
     async def fact(self, name: str) -> str | None:
@@ -188,11 +187,11 @@ class Store:
         return await self._read(self._accounts.of_user, user)
 
     async def accounts_of(self, os_user: str) -> list[Account]:
-        """The accounts that this user of the operating system may log in to."""
+        """Returns the accounts that this user of the operating system may log in to."""
         return await self._read(self._accounts.of_os_user, os_user)
 
     async def keys_of(self, user: str) -> scram.Keys:
-        """The user's keys, or decoys."""
+        """Returns the user's keys, or decoys."""
         return await self._read(self._accounts.keys_of, user)
 
     def _start(self, path: str | None) -> JobStart:
@@ -228,7 +227,7 @@ def _busy(cause: str) -> Busy:
 
 @dataclass
 class _Write:
-    """One change, and what has come of it. `waiting` is for its result, None if that is not waited for."""
+    """Holds one change, and its result. `waiting` is for its result, None if that is not waited for."""
 
     function: Callable[[Journal], Any]
     waiting: asyncio.Future[Any] | None = None
@@ -240,7 +239,7 @@ class _Write:
 
 
 class _Writer:
-    """The thread that writes. What it is given first is on disk first."""
+    """Is the thread that writes. What it is given first is on disk first."""
 
     def __init__(self, database: sqlite3.Connection, make_room: Callable[[], None], check: Callable[[], None]) -> None:
         database.isolation_level = None  # transactions begin and end here
@@ -263,8 +262,8 @@ class _Writer:
         patience: float | None = None,
         undo: Callable[[Journal], None] | None = None,
     ) -> _T:
-        """The result of the function, when what it did is on disk. `patience` is in seconds; `undo` takes back what may
-        have been written when that is over. Raises Busy, StoreUncertain, or what the function raises."""
+        """Returns the result of the function, when what it did is on disk. `patience` is in seconds; `undo` takes back
+        what may have been written when that is over. Raises Busy, StoreUncertain, or what the function raises."""
         if self._is_closing.is_set():
             raise _busy("the server is stopping")
         waiting: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
@@ -295,7 +294,7 @@ class _Writer:
             self._database.close()
 
     def _take(self, wait: bool = True) -> list[_Write]:
-        """What has come. With `wait` it waits until something comes."""
+        """Returns what has come. With `wait` it waits until something comes."""
         writes: list[_Write] = []
         with suppress(queue.Empty):
             while len(writes) < _WRITES_AT_ONCE:
@@ -327,7 +326,7 @@ class _Writer:
                 return
 
     def _transaction(self, writes: list[_Write]) -> None:
-        """Each has its result or error when this returns, and is on disk. Raises sqlite3.Error if they are not."""
+        """Gives each its result or error, and returns when they are on disk. Raises sqlite3.Error if they are not."""
         database = self._database
         if database.in_transaction:  # it could not even be rolled back
             database.execute("ROLLBACK")
@@ -346,7 +345,7 @@ class _Writer:
             raise
 
     def _apply(self, write: _Write) -> None:
-        """An error of one of them is no error of the others."""
+        """Makes one change. Its error is no error of the others."""
         database = self._database
         database.execute("SAVEPOINT one")
         write.result = write.error = None
@@ -362,7 +361,7 @@ class _Writer:
         database.execute("RELEASE one")
 
     def _without_late_ones(self, writes: list[_Write], error: Exception) -> list[_Write]:
-        """What is still to be tried. The others are refused."""
+        """Returns what is still to be tried. The others are refused."""
         now = time.monotonic()
         gives_up = now >= self._give_up_at
         is_replaced = isinstance(error, HomeReplaced)  # which is in the log
@@ -393,7 +392,7 @@ class _Writer:
 
 
 def _cause_of(error: Exception) -> str:
-    """What is wrong with the journal, for people."""
+    """Returns what is wrong with the journal, for people."""
     if isinstance(error, HomeReplaced):
         return "the home of this server was replaced"
     text = str(error)

@@ -14,12 +14,11 @@ import pytest
 from headless.server import authentication, peer, requests, retention
 from headless.server.jobs import check_scripts
 from headless.server.journal import Journal
-from headless.server.queue import SessionQueue
 from support import scram
 from support.credentials import HASH
 from support.homes import R41, make_home
 from support.job_server import R42, JobServer, QuickServer
-from support.journals import Record, new_session, over
+from support.journals import Record, over
 from support.process import PATIENCE, current_user
 from support.raw_client import (
     RAW_NONCE,
@@ -167,36 +166,6 @@ def test_a_list_of_sessions_that_takes_long(tmp_path, monkeypatch, hang):
         assert_sessions_run(server.address)
         hang.end.set()
         assert client.element().tag == "ended"
-
-
-def test_a_list_of_sessions_is_read_in_pieces_and_is_whole_all_the_same(tmp_path, monkeypatch):
-    sessions_of, pieces = Journal.sessions_of, []
-
-    def record(*arguments):
-        pieces.append(sessions_of(*arguments))
-        return pieces[-1]
-
-    home = make_home(tmp_path / "home", R41)
-    with closing(home.database()) as database, database:
-        journal = Record(database)
-        sessions = [f"{number:016x}" for number in range(30)]
-        for number, session in enumerate(sessions):
-            if number % 6:
-                over(journal, session)
-            else:
-                journal.accept(new_session(session))
-    expected = [sessions[0], *sessions[6:]]  # the last 20 that are over, and what waits
-    monkeypatch.setattr(Journal, "sessions_of", record)
-    monkeypatch.setattr(requests, "_LISTED_AT_ONCE", 10)
-    monkeypatch.setattr(SessionQueue, "_start_next", lambda _: None)  # what waits stays as it is
-    with ServerHere(tmp_path / "home") as server:
-        with RawClient(server.address).log_in() as client:
-            client.send("<sessions/>")
-            listed = []
-            while (element := client.element()).tag == "listed":
-                listed.append(element.attrib["session"])
-        assert listed == expected
-        assert [len(piece) for piece in pieces] == [10, 10, 5, 0]  # more is not held for a client that does not read
 
 
 @pytest.fixture

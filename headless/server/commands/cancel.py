@@ -94,13 +94,13 @@ def _outcome(home: Home, journal: Journal, request: Cancellation) -> str:
 
 
 def _by_state(jobs: list[JobView]) -> str:
-    """The states of these jobs, for example `cancelled: 2-10; ok: 1`."""
+    """Returns the states of these jobs, for example `cancelled: 2-10; ok: 1`."""
     states = sorted({entry.state for entry in jobs})
     return "; ".join(f"{state}: {_ranges(entry.job for entry in jobs if entry.state == state)}" for state in states)
 
 
 def _ranges(numbers: Iterable[int]) -> str:
-    """Ascending numbers, with a hyphen where some follow each other."""
+    """Returns ascending numbers, with a hyphen where some follow each other."""
     ranges: list[list[int]] = []
     for number in numbers:
         if ranges and ranges[-1][1] == number - 1:
@@ -111,7 +111,7 @@ def _ranges(numbers: Iterable[int]) -> str:
 
 
 def _requester() -> str:
-    """The user of the operating system who runs this; its number, if it has no name."""
+    """Returns the user of the operating system who runs this; its number, if it has no name."""
     if sys.platform == "win32":
         return getpass.getuser()
     return system.shown_user(os.getuid())
