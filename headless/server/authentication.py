@@ -17,7 +17,7 @@ from headless.dialects.own.messages import Login, Response
 from headless.dialects.vocabulary import LOGIN, OSUSER
 from headless.errors import Busy, Refusal
 from headless.server import peer
-from headless.server.accounts import Account
+from headless.server.accounts import Account, Accounts
 from headless.server.connection import ClientLeft, Connection
 from headless.server.settings import Settings
 from headless.server.store import Store
@@ -62,7 +62,7 @@ class Authenticator:
         return await self._challenge(connection, request.user)
 
     async def _challenge(self, connection: Connection, user: str) -> Identity:
-        keys = await connection.work(self._store.keys_of(user))
+        keys = await connection.work(self._store.read_accounts(Accounts.keys_of, user))
         nonce = scram.new_nonce(os.urandom(scram.NONCE_BYTES))
         await connection.send_bytes(connection.protocol.send_challenge(keys.salt, nonce))
         response = await connection.receive_within(self._settings.login_timeout)
@@ -77,7 +77,7 @@ class Authenticator:
         if signature is None:
             log.warning("%s: wrong login of %s", connection.name, escape_control_chars(user))
             raise Refusal(LOGIN, _LOGIN_REFUSED)
-        account = await connection.work(self._store.account(user))
+        account = await connection.work(self._store.read_accounts(Accounts.of_user, user))
         if account is None or account.keys != keys:  # it may be another account of this name by now
             raise Refusal(LOGIN, _LOGIN_REFUSED)
         return Identity(account, signature)
@@ -87,7 +87,8 @@ class Authenticator:
         if not peer.is_loopback(connection.peer[0]):
             raise Refusal(LOGIN, "osuser is for clients on the server's own machine, use challenge")
         await self._check_owner(connection, os_user)  # first: nobody else learns which accounts the user has
-        accounts = [each for each in await self._store.accounts_of(os_user) if user in (None, each.user)]
+        theirs = await self._store.read_accounts(Accounts.of_os_user, os_user)
+        accounts = [each for each in theirs if user in (None, each.user)]
         if not accounts:
             raise Refusal(LOGIN, f"no account {user or ''} allows the osuser login of {os_user!r}".replace("  ", " "))
         if len(accounts) > 1:

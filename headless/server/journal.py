@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from headless.dialects.vocabulary import FAILED, JOBS, OK, PY_CODE, QUEUED, RUNNING, SKIPPED, Job, title_of
@@ -306,6 +306,10 @@ class Journal:
 
     def has_session(self, session_id: str) -> bool:
         return self._value("SELECT 1 FROM sessions WHERE session_id = ?", session_id) is not None
+
+    def unknown_sessions(self, sessions: Iterable[str]) -> list[str]:
+        """Returns those that are not in the journal."""
+        return [each for each in sessions if not self.has_session(each)]
 
     # What people ask for
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from headless.dialects.vocabulary import OVER, QUEUED, RUNNING, SESSION
 from headless.errors import Busy, Refusal
 from headless.server.accounts import Account
-from headless.server.journal import CANCELLED, INTERRUPTED, Cancellation, JobEnd, JobTaken
+from headless.server.journal import CANCELLED, INTERRUPTED, Cancellation, JobEnd, JobTaken, Journal
 from headless.server.processes import JobProcesses
 from headless.server.runner import Runner, Tasks
 from headless.server.session import NewSession, Session
@@ -49,9 +49,9 @@ class SessionQueue:
     async def recover(self) -> None:
         """Resumes the sessions that an earlier server of this home has left. Raises Busy."""
         boot = _boot_id() and f"{_boot_id()} {self._jobs.home_id}"  # a copy of this home has nothing started here
-        self._may_start = is_same_boot = boot != "" and boot == await self._store.fact("boot")
-        self._requests = await self._store.cancellations()
-        for session in await self._store.unfinished():
+        self._may_start = is_same_boot = boot != "" and boot == await self._store.read(Journal.fact, "boot")
+        self._requests = await self._store.read(Journal.cancellations)
+        for session in await self._store.read(Journal.unfinished):
             self._sessions[session.id] = session
             if session.state == RUNNING:
                 self._start(session, is_same_boot)
@@ -72,7 +72,7 @@ class SessionQueue:
         """Raises Refusal if the account has no such session, Busy."""
         session = self._sessions.get(session_id)
         if session is None:
-            recorded = await self._store.session(session_id)
+            recorded = await self._store.read(Journal.session, session_id)
             session = self._sessions.get(session_id, recorded)  # it may have come since
         if session is None or session.account != account.number:
             raise Refusal(SESSION, f"the account {account.user} has no session {session_id!r} on this server")
@@ -174,12 +174,13 @@ class SessionQueue:
         await _wait_for((runner.is_settled for runner in runners), _SECONDS_TO_SETTLE)
         are_found = all(runner.is_found.is_set() for runner in runners)
         if are_found:
-            await self._store.set_fact("boot", boot)  # first: it says that what is lost from here on was started here
+            # First: it says that what is lost from here on was started here.
+            await self._store.write(Journal.set_fact, "boot", boot)
         self._may_start = True
         self._start_next()
         if not are_found:
             await _wait_for((runner.is_found for runner in runners), None)
-            await self._store.set_fact("boot", boot)
+            await self._store.write(Journal.set_fact, "boot", boot)
 
     # Ending
 
@@ -198,7 +199,7 @@ class SessionQueue:
     async def _watch_requests(self) -> None:
         while True:
             with suppress(Busy):  # it is asked again
-                self._requests = await self._store.cancellations()
+                self._requests = await self._store.read(Journal.cancellations)
                 for request in self._requests:
                     await self._apply(request)
             await asyncio.sleep(_REQUESTS_SECONDS)
@@ -208,7 +209,7 @@ class SessionQueue:
         Busy."""
         session, runner = self._sessions.get(request.session_id), self._runners.get(request.session_id)
         if session is None or 0 < request.job < session.job:
-            await self._store.drop_cancellation(request)
+            await self._store.write(Journal.drop_cancellation, request.session_id, request.job)
         elif runner is not None and request.job in (0, session.job):
             runner.end(_cancelled(request))
         elif runner is None and request.job in (0, session.job):

@@ -49,6 +49,7 @@ from headless.server.connection import ClientLeft, Connection, cancel
 from headless.server.disk import Disk
 from headless.server.home import Home
 from headless.server.jobs import JobRefused, check_scripts
+from headless.server.journal import Journal
 from headless.server.output import FollowedOutput
 from headless.server.queue import SessionQueue
 from headless.server.session import NewSession, Session
@@ -193,7 +194,7 @@ class Client:
     async def _known(self, account: Account, new: NewSession) -> Session | None:
         """Returns the session if it has been submitted before. What it needed then need not be there any more."""
         await self._parts.store.check(account)
-        session_id = await self._parts.store.of_key(new)
+        session_id = await self._parts.store.read(Journal.of_key, new)
         if session_id is not None:
             with suppress(Refusal):  # it has been pruned just now
                 return await self._parts.queue.find(account, session_id)

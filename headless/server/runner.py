@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from headless.dialects.vocabulary import FAILED, OK, QUEUED, RUNNING, title_of
 from headless.errors import Busy
 from headless.server.jobs import REASON_OF_LOSS, JobRefused, QueuedJob
-from headless.server.journal import INTERRUPTED, JobEnd
+from headless.server.journal import INTERRUPTED, JobEnd, Journal
 from headless.server.processes import JobHandle, JobProcesses
 from headless.server.session import Session
 from headless.server.store import PathNeeded, Store
@@ -109,7 +109,7 @@ class Runner:
             log.info("%s had started, resumed", self._name)
         elif is_same_boot:
             log.info("%s had not started", self._name)
-            await self._store.requeue(session)
+            await self._store.write(Journal.requeue, session.id, session.job, session.started)
             session.requeue()
         else:  # what was not on disk when the machine was switched off proves nothing
             end = JobEnd(INTERRUPTED, REASON_OF_LOSS)
@@ -142,7 +142,7 @@ class Runner:
         end = self._requested(session.id, session.job)
         if end is not None:
             return end
-        job = await self._store.job(session.id, session.job)
+        job = await self._store.read(Journal.job, session.id, session.job)
         self._handle = self._jobs.start(QueuedJob(session.id, session.job, session.user, job))
         try:
             await self._handle.started()

@@ -23,6 +23,7 @@ from headless.server.connection import LINGER_SECONDS, Connection
 from headless.server.disk import Disk
 from headless.server.exception_handler import ExceptionHandler
 from headless.server.home import Home
+from headless.server.journal import Journal
 from headless.server.listener import listen
 from headless.server.output import FollowedOutput
 from headless.server.processes import JobProcesses
@@ -157,7 +158,7 @@ class Server:
             if status != published:
                 figures = {"sessions": status[0], "dropped_log_lines": status[1], "time": time.time()}
                 with suppress(Busy):
-                    await self._store.set_fact("status", json.dumps(figures))
+                    await self._store.write(Journal.set_fact, "status", json.dumps(figures))
                     published = status
             with suppress(Busy):  # and room for the journal, which may have used what there was
                 await self._files.call(self._disk.set_aside)

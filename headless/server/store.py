@@ -13,12 +13,11 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from headless.dialects.own import scram
 from headless.dialects.vocabulary import Job
 from headless.errors import Busy, HomeReplaced
 from headless.server.accounts import Account, Accounts
@@ -118,81 +117,39 @@ class Store:
         """Records that the job runs. If its account may not run it, or has been removed, it has failed: this end is
         returned, and the session is over. `path` is as in Account.refuses, None if it was not looked for. Raises
         PathNeeded, JobTaken."""
-        start = self._start(path)
-        return await self._writer.write(lambda journal: journal.begin(session_id, job, start))
+        return await self.write(Journal.begin, session_id, job, self._start(path))
 
     async def finish(self, session_id: str, job: int, end: JobEnd, path: str | None = None) -> JobEnd | None:
         """Records that the job has ended. After OK the next one runs, or its end is returned as by `begin`. `path` is
         that of the next one. Raises PathNeeded, JobTaken."""
-        start = self._start(path)
-        return await self._writer.write(lambda journal: journal.finish(session_id, job, end, start))
-
-    async def requeue(self, session: Session) -> None:
-        """Records that the job at hand, which runs in the journal, has not started."""
-        await self._writer.write(lambda journal: journal.requeue(session.id, session.job, session.started))
+        return await self.write(Journal.finish, session_id, job, end, self._start(path))
 
     async def request_cancellation(self, request: Cancellation) -> None:
         """Raises StoreUncertain."""
         await self._writer.write(lambda journal: journal.request_cancellation(request), _ACCEPT_SECONDS)
 
-    async def drop_cancellation(self, request: Cancellation) -> None:
-        await self._writer.write(lambda journal: journal.drop_cancellation(request.session_id, request.job))
-
-    async def prune(self, before: float, count: int) -> list[str]:
-        """Removes so many of the sessions that were over before this time. Returns their IDs."""
-        return await self._writer.write(lambda journal: journal.prune(before, count))
-
-    async def set_fact(self, name: str, value: str) -> None:
-        await self._writer.write(lambda journal: journal.set_fact(name, value))
+    async def write(self, change: Callable[..., _T], *arguments: Any) -> _T:
+        """Calls this method of Journal, and returns what it returns. Tries until that is on disk."""
+        return await self._writer.write(lambda journal: change(journal, *arguments))
 
     # What is read
 
-    async def unfinished(self) -> list[Session]:
-        return await self._read(self._journal.unfinished)
+    async def read(self, query: Callable[..., _T], *arguments: Any) -> _T:
+        """Calls this method of Journal, and returns what it returns."""
+        return await self._read(self._readers, query, self._journal, *arguments)
+
+    async def read_accounts(self, query: Callable[..., _T], *arguments: Any) -> _T:
+        """Calls this method of Accounts, and returns what it returns."""
+        return await self._read(self._readers, query, self._accounts, *arguments)
 
     async def check(self, account: Account) -> None:
         """Raises Busy if that is not the account any more."""
-        await self._read(_check, self._accounts, account)
-
-    async def of_key(self, new: NewSession) -> str | None:
-        """Returns the ID of the session that has this key. Raises Refusal if it has other jobs."""
-        return await self._read(self._journal.of_key, new)
-
-    async def session(self, session_id: str) -> Session | None:
-        return await self._read(self._journal.session, session_id)
+        await self.read_accounts(_check, account)
 
     async def sessions_of(self, account: Account, count: int, after: int, most: int) -> list[Session]:
         """Returns the account's sessions as the journal has them. Raises Busy if the account has changed."""
         await self.check(account)
-        return await self._read(self._lists.sessions_of, account.number, count, after, most, threads=self._listers)
-
-    async def job(self, session_id: str, job: int) -> Job:
-        return await self._read(self._journal.job, session_id, job)
-
-    async def cancellations(self) -> list[Cancellation]:
-        return await self._read(self._journal.cancellations)
-
-    async def unknown_sessions(self, sessions: Iterable[str]) -> list[str]:
-        """Returns those that are not in the journal."""
-        return await self._read(lambda: [each for each in sessions if not self._journal.has_session(each)])
-
-    async def last_acceptance(self) -> float | None:
-        """Returns when the newest session was accepted, in seconds since the epoch."""
-        return await self._read(self._journal.last_acceptance)
-
-    async def fact(self, name: str) -> str | None:
-        return await self._read(self._journal.fact, name)
-
-    async def account(self, user: str) -> Account | None:
-        return await self._read(self._accounts.of_user, user)
-
-    async def accounts_of(self, os_user: str) -> list[Account]:
-        """Returns the accounts that this user of the operating system may log in to."""
-        return await self._read(self._accounts.of_os_user, os_user)
-
-    async def keys_of(self, user: str) -> scram.Keys:
-        """Returns the user's keys, or decoys."""
-        return await self._read(self._accounts.keys_of, user)
+        return await self._read(self._listers, Journal.sessions_of, self._lists, account.number, count, after, most)
 
     def _start(self, path: str | None) -> JobStart:
         def refuse(number: int, job: Job) -> str:
@@ -206,9 +163,9 @@ class Store:
 
         return JobStart(refuse, set())
 
-    async def _read(self, function: Callable[..., _T], *args: Any, threads: Threads | None = None) -> _T:
+    async def _read(self, threads: Threads, function: Callable[..., _T], *arguments: Any) -> _T:
         try:
-            return await (threads or self._readers).call(function, *args, timeout=_READ_SECONDS)
+            return await threads.call(function, *arguments, timeout=_READ_SECONDS)
         except asyncio.TimeoutError:
             raise _busy("the disk of the journal does not answer") from None
         except sqlite3.Error as error:

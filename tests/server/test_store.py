@@ -15,7 +15,8 @@ from headless.dialects.vocabulary import FAILED, OK
 from headless.errors import Busy
 from headless.server import store as store_module
 from headless.server.account_limits import Limits
-from headless.server.journal import JobEnd, JobTaken
+from headless.server.accounts import Accounts
+from headless.server.journal import JobEnd, JobTaken, Journal
 from headless.server.store import PathNeeded, Store, StoreUncertain
 from support.faulty_database import BROKEN, ERRORS, FULL, LOCKED
 from support.homes import R41
@@ -90,7 +91,7 @@ def test_what_cannot_be_written_is_tried_again_for_ever_after_pauses_that_do_not
     async def test():
         bench.database.break_down("BEGIN", FULL)
         before = time.monotonic()
-        writing = asyncio.ensure_future(bench.store.set_fact("name", "value"))
+        writing = asyncio.ensure_future(bench.store.write(Journal.set_fact, "name", "value"))
         await until(lambda: bench.database.failures >= 20)  # if they grew, after more than a quarter of an hour
         assert time.monotonic() - before > 0.1
         bench.database.heal()
@@ -107,7 +108,7 @@ async def test_a_session_that_cannot_be_written_is_refused_and_is_never_on_disk(
         with pytest.raises(Busy, match="locked the journal" if error == LOCKED else error[-5:]):
             await bench.store.accept(R41, new_session("s1"))
         bench.database.heal()
-        await bench.store.set_fact("name", "value")
+        await bench.store.write(Journal.set_fact, "name", "value")
         assert bench.states() == {}, (place, error)
 
 
@@ -133,7 +134,7 @@ async def test_a_session_whose_commit_failed_is_uncertain_and_is_withdrawn(bench
         await bench.store.accept(R41, new_session("s1"))
     assert bench.states() == ({"s1": ["queued"]} if late else {})
     bench.database.heal()
-    await bench.store.set_fact("name", "value")  # what is journaled later is journaled after that
+    await bench.store.write(Journal.set_fact, "name", "value")  # what is journaled later is journaled after that
     assert bench.states() == {}
 
 
@@ -170,7 +171,7 @@ async def test_a_transaction_that_cannot_be_rolled_back_is_rolled_back_later(ben
 async def test_many_who_write_at_once_share_transactions_and_keep_their_order(bench):
     await asyncio.gather(*(bench.store.accept(R41, new_session(f"s{number}")) for number in range(200)))
     assert bench.database.begun.count("COMMIT") < 50  # 2 to 5
-    unfinished = await bench.store.unfinished()
+    unfinished = await bench.store.read(Journal.unfinished)
     assert [each.id for each in unfinished] == [f"s{number}" for number in range(200)]
 
 
@@ -205,7 +206,7 @@ async def test_one_that_is_given_up_leaves_the_others_waiting(bench):
 async def test_only_a_full_disk_makes_it_ask_for_room(bench):
     for error, asks in ((BROKEN, False), (LOCKED, False), (FULL, True)):
         bench.database.break_down("BEGIN", error, times=1)
-        await bench.store.set_fact("name", error)
+        await bench.store.write(Journal.set_fact, "name", error)
         assert (bench.rooms > 0) == asks
 
 
@@ -215,8 +216,8 @@ async def test_what_is_read_is_read_while_nothing_can_be_written(bench):
     bench.database.break_down("BEGIN", LOCKED)
     beginning = asyncio.ensure_future(bench.store.begin("s1", 1))
     await until(lambda: bench.database.failures)
-    assert (await bench.store.account("R41")) == R41
-    assert (await bench.store.job("s1", 1)).text == "1"
+    assert (await bench.store.read_accounts(Accounts.of_user, "R41")) == R41
+    assert (await bench.store.read(Journal.job, "s1", 1)).text == "1"
     bench.database.heal()
     assert await beginning is None
 
@@ -272,7 +273,7 @@ def test_a_store_that_is_closed_while_it_reads_leaves_no_connection_open(bench):
         time.sleep(0.1)
 
     async def test():
-        reading = asyncio.ensure_future(bench.store._read(read))
+        reading = asyncio.ensure_future(bench.store._read(bench.store._readers, read))
         await until(is_reading.is_set)
         reading.cancel()  # which ends the waiting, not the thread
 
@@ -287,7 +288,7 @@ def test_a_read_that_hangs_does_not_keep_a_store_from_closing(bench, monkeypatch
     hangs = threading.Event()
 
     async def test():
-        reading = asyncio.ensure_future(bench.store._read(hangs.wait, 30))
+        reading = asyncio.ensure_future(bench.store._read(bench.store._readers, hangs.wait, 30))
         await asyncio.sleep(0.05)
         reading.cancel()
 
@@ -326,11 +327,11 @@ async def test_of_two_servers_of_one_home_one_begins_a_job(bench, other):
 async def test_of_two_servers_one_begins_a_job_again_that_had_not_started(bench, other):
     await bench.store.accept(R41, new_session("s1"))
     await bench.store.begin("s1", 1)
-    (session,) = await bench.store.unfinished()
-    await other.requeue(session)
+    (session,) = await bench.store.read(Journal.unfinished)
+    await other.write(Journal.requeue, "s1", 1, session.started)
     assert bench.states() == {"s1": ["queued"]}
     assert await other.begin("s1", 1) is None
-    await bench.store.requeue(session)
+    await bench.store.write(Journal.requeue, "s1", 1, session.started)
     with pytest.raises(JobTaken):
         await bench.store.begin("s1", 1)
     assert bench.states() == {"s1": ["running"]}
