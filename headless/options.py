@@ -181,8 +181,29 @@ def _parser() -> _Parser:
         quiet="Suppresses all output (default)",
         timeout="Waiting time until job termination in seconds, -1 for no time out",
     )
-    _add_job_options(parser)
+    group = optparse.OptionGroup(parser, "Job specifications")
+    for flag, kind, metavar, text in (
+        ("-m", MODULE, "MOD_ID", "The job opens the module with the specified ID on the server."),
+        ("-f", PY_FILE, "PYTHON_FILE", "The job runs a python file on the server."),
+        ("-c", PY_CODE, "PYTHON_CODE", "The job runs a Python code snippet on the server."),
+    ):
+        names = (flag, f"--{kind}")
+        group.add_option(
+            *names,
+            metavar=metavar,
+            help=text,
+            type="string",
+            action="callback",
+            callback=_add_job,
+            callback_args=(kind,),
+        )
+    parser.add_option_group(group)
     return parser
+
+
+def _add_job(_option: optparse.Option, _flag: str, value: str, parser: optparse.OptionParser, kind: str) -> None:
+    assert parser.values is not None
+    parser.values.jobs = [*parser.values.jobs, (kind, value)]
 
 
 def _parser_of_command(command: str) -> _Parser:
@@ -251,31 +272,6 @@ def _add_general_options(parser: _Parser, quiet: str, timeout: str) -> None:
         "-p", "--secret", metavar="SECRET_FILE", dest="secret_file", help="File containing the password hash"
     )
     parser.add_option_group(group)
-
-
-def _add_job_options(parser: _Parser) -> None:
-    group = optparse.OptionGroup(parser, "Job specifications")
-    for flag, kind, metavar, text in (
-        ("-m", MODULE, "MOD_ID", "The job opens the module with the specified ID on the server."),
-        ("-f", PY_FILE, "PYTHON_FILE", "The job runs a python file on the server."),
-        ("-c", PY_CODE, "PYTHON_CODE", "The job runs a Python code snippet on the server."),
-    ):
-        group.add_option(
-            flag,
-            f"--{kind}",
-            metavar=metavar,
-            help=text,
-            type="string",
-            action="callback",
-            callback=_add_job,
-            callback_args=(kind,),
-        )
-    parser.add_option_group(group)
-
-
-def _add_job(_option: optparse.Option, _flag: str, value: str, parser: optparse.OptionParser, kind: str) -> None:
-    assert parser.values is not None
-    parser.values.jobs = [*parser.values.jobs, (kind, value)]
 
 
 def _check_values(values: optparse.Values, rest: Sequence[str]) -> None:

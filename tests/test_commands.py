@@ -200,7 +200,7 @@ def test_the_parser_of_each_command_is_ours():
 
 def test_an_own_option_of_the_rehearsal_takes_no_second_value(tmp_path):
     (tmp_path / "one.py").write_text("")
-    for option in rehearsal._WITH_VALUE:
+    for option in rehearsal.WITH_VALUE:
         value = {"--line": "1", "--stand-in": str(tmp_path / "one.py")}.get(option, str(tmp_path))
         done = headless("rehearse", option, value, f"{option}={value}")
         assert (done.returncode, done.stderr) == (2, f"headless rehearse: error: {option} is given twice\n")

@@ -319,7 +319,7 @@ def imported_by(*calls):
 
 
 NEVER_NEEDED = {
-    "asyncio", "dataclasses", "getpass", "importlib.metadata", "logging", "signal", "ssl", "subprocess", "threading",
+    "asyncio", "dataclasses", "getpass", "importlib.metadata", "logging", "ssl", "subprocess", "threading",
     "typing_extensions", "urllib", "bcrypt",
     "headless.client.loading", "headless.client.password_prompt",
     "headless.client.query", "headless.client.receipt",

@@ -1,4 +1,4 @@
-"""wait, cancel and sessions of `headless`, and the last line of a call that says how to go on. Most of it in this
+"""wait, cancel and sessions of `headless`, and the last line of a call that says how to resume. Most of it in this
 process; as processes where the streams, signals or a shell are the point."""
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def test_wait_ends_with_3_when_its_time_is_over(server, gate):
     clock = StillClock(start_at=Attached)
     done = by_clock(clock, TENTH, parse_command("wait", [session, "-s", server.address, "-v", "-t", "1"]))
     assert (done.returncode, clock.seconds() >= TENTH) == (3, True)
-    assert shown(done)[-1].endswith(f"; to go on: {WAIT} {session} -s {server.address} -v; jobs: submitted")
+    assert shown(done)[-1].endswith(f"; to resume: {WAIT} {session} -s {server.address} -v; jobs: submitted")
 
 
 @pytest.mark.slow
@@ -141,7 +141,7 @@ def test_wait_new_leaves_out_what_has_been(server, gate):
 def test_wait_logs_in_with_a_password_file(server, here, gate):
     line = ("-s", server.address, "-u", "R42", "-p", here.secret_file(), "-v", "-c", gate.code)
     done = here.by_clock(StillClock(start_at=Accepted), TENTH, *line)
-    way_on = re.search("to go on: (.*); jobs: submitted\n$", done.stdout)
+    way_on = re.search("to resume: (.*); jobs: submitted\n$", done.stdout)
     assert way_on
     gate.open()
     done = go_on(way_on[1])
@@ -305,7 +305,7 @@ def test_a_call_that_is_ended_says_how_to_go_on(server, command, gate):
         process.send_signal(signal.SIGTERM)
         last = process.communicate(timeout=10)[0].splitlines()[-1]
     assert process.returncode == -signal.SIGTERM
-    match = re.fullmatch(rf"{TIME}info ended by signal 15; to go on: (.*); jobs: submitted", last)
+    match = re.fullmatch(rf"{TIME}info ended by signal 15; to resume: (.*); jobs: submitted", last)
     assert match
     gate.open()
     assert go_on(match[1]).returncode == 0
@@ -320,7 +320,7 @@ def test_a_call_that_is_ended_says_how_to_go_on(server, command, gate):
 def test_what_is_over_or_was_never_begun_is_not_gone_on_with(server, here, argv):
     done = here("-s", server.address, "-v", *argv)
     assert done.returncode in (1, 2)
-    assert "to go on" not in done.stdout
+    assert "to resume" not in done.stdout
 
 
 def test_a_session_of_a_server_that_cannot_attach_is_not_gone_on_with(here, scripted):

@@ -97,7 +97,7 @@ class _Call:
         if session is not None:
             submission = session.verdict.submission
             if self._options.verbosity and self.can_be_resumed and session.can_be_resumed:
-                advice = f"; to go on: {wait_command(self._options, session.id)}"
+                advice = f"; to resume: {wait_command(self._options, session.id)}"
         else:
             submission = Submission.UNKNOWN if isinstance(self._options, WaitOptions) else Submission.NOT_SUBMITTED
         try:

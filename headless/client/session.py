@@ -109,8 +109,9 @@ class Session:
         except DeadlinePassed:
             raise self._out_of_time() from None
         except (ParameterError, ImportError) as error:
-            if self._may_be_known() or self.verdict.was_accepted:  # nothing in the call was wrong; it is now
-                raise SessionError(explain(error)[1]) from None
+            is_submitted = self._may_be_known() or self.verdict.was_accepted
+            if is_submitted or (isinstance(error, ImportError) and self._may_have_jobs()):
+                raise SessionError(explain(error)[1]) from None  # it is too late to correct the call
             raise
         finally:
             self._leave()
@@ -151,7 +152,7 @@ class Session:
 
     def _pause(self, lost: ConnectionLost) -> None:
         """Lets go of a connection that is lost, and waits until there may be another."""
-        if not self._can_go_on():
+        if not self._may_reconnect():
             raise lost
         pause = self._next_pause() + (_PAUSE_AFTER_PROOF if self._may_count_as_wrong() else 0.0)
         self._lost = lost
@@ -166,7 +167,7 @@ class Session:
         self._longest_pause = min(2 * self._longest_pause, _PAUSE_MAX)
         return pause
 
-    def _can_go_on(self) -> bool:
+    def _may_reconnect(self) -> bool:
         """Returns whether another connection can bring what this one has not. Never if the jobs could run twice."""
         if self.verdict.was_accepted and self._options.timeout == 0:
             return False  # what was still to leave belonged to this one

@@ -7,6 +7,7 @@ import os
 import socket
 import stat
 from contextlib import suppress
+from functools import partial
 
 from headless.client.waiting import READ, WRITE
 from headless.errors import ConnectionLost, HeadlessError, ParameterError, SessionError, fault_of_file
@@ -55,7 +56,7 @@ class Stream:
         except (OSError, ValueError) as error:
             raise SessionError(f"TLS cannot be used: {error}") from None
         self._socket = tls
-        while self._try(tls.do_handshake, READ, f"no TLS connection with {host}") is _BLOCKED:
+        while self._try(READ, f"no TLS connection with {host}", tls.do_handshake) is _BLOCKED:
             self._waiter.wait(self._socket, self._wanted)
             self._wanted = 0
 
@@ -63,12 +64,12 @@ class Stream:
         """Returns what has come already: b"" if the server has closed, None if there is nothing. Raises
         ConnectionLost."""
         self._wanted = 0
-        data = self._try(lambda: self._socket.recv(_RECEIVE_BYTES), READ, _LOST)
+        data = self._try(READ, _LOST, self._socket.recv, _RECEIVE_BYTES)
         return None if data is _BLOCKED else data
 
     def send_now(self, data: memoryview) -> int:
         """Returns how many bytes went without waiting. Raises ConnectionLost."""
-        count = self._try(lambda: self._socket.send(data), WRITE, _LOST)
+        count = self._try(WRITE, _LOST, self._socket.send, data)
         return 0 if count is _BLOCKED else count
 
     def wait(self, silence: float | None) -> None:
@@ -81,10 +82,10 @@ class Stream:
         with suppress(OSError):  # what was proved stays proved
             self._socket.close()
 
-    def _try(self, operation: Callable[[], Any], event: int, failure: str) -> Any:
+    def _try(self, event: int, failure: str, operation: Callable[..., Any], *arguments: object) -> Any:
         """Returns what the operation does; _BLOCKED if it has to wait, with what it waits for noted."""
         try:
-            return operation()
+            return operation(*arguments)
         except BlockingIOError:
             self._wanted |= event
         except self._wants_read:
@@ -114,7 +115,7 @@ def connect(service: Service, waiter: Waiter) -> Stream:
 def _first_to_answer(service: Service, waiter: Waiter) -> Stream:
     """Tries the addresses one after the other, each as soon as one has failed or has not answered for a while (RFC
     8305, section 5)."""
-    untried = _by_turns(_resolve(service, waiter))
+    untried = _resolve(service, waiter)
     trying: dict[socket.socket, Address] = {}
     failures: list[str] = []
     try:
@@ -129,7 +130,10 @@ def _first_to_answer(service: Service, waiter: Waiter) -> Stream:
             for sock in waiter.wait_for_any(trying, WRITE, _NEXT_ADDRESS_SECONDS if untried else None):
                 address = trying.pop(sock)
                 try:
-                    return _connected(sock, waiter)
+                    number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                    if number:
+                        raise OSError(number, _text_of(number))
+                    return Stream(sock, waiter)
                 except OSError as error:
                     sock.close()
                     failures.append(_failure(address, error))
@@ -139,30 +143,23 @@ def _first_to_answer(service: Service, waiter: Waiter) -> Stream:
     raise ConnectionLost(f"no connection to {service.host} port {service.port} ({'; '.join(failures)})")
 
 
-def _by_turns(addresses: list[Address]) -> list[Address]:
-    """Lets the families take turns, in their order (RFC 8305, section 4)."""
+def _resolve(service: Service, waiter: Waiter) -> list[Address]:
+    """Returns the addresses of the service. The families take turns, in their order (RFC 8305, section 4)."""
+    # As bytes: a str would be encoded as IDNA once more, with a codec that costs milliseconds to load.
+    host, port, is_stream = service.host.encode("ascii"), service.port, {"type": socket.SOCK_STREAM}
+    try:
+        found = socket.getaddrinfo(host, port, flags=socket.AI_NUMERICHOST, **is_stream)
+    except socket.gaierror:  # a name, and the resolver knows no deadline
+        try:
+            found = waiter.run_in_thread(partial(socket.getaddrinfo, host, port, flags=0, **is_stream))
+        except OSError as error:
+            raise ConnectionLost(f"the host name {service.host} cannot be resolved: {_reason(error)}") from None
     counts: dict[int, int] = {}
     turns = []
-    for position, (family, _) in enumerate(addresses):
+    for position, (family, _, _, _, address) in enumerate(found):
         counts[family] = counts.get(family, 0) + 1
-        turns.append((counts[family], position))
-    return [addresses[position] for _, position in sorted(turns)]
-
-
-def _resolve(service: Service, waiter: Waiter) -> list[Address]:
-    def look_up(flags: int) -> list[Address]:
-        # As bytes: a str would be encoded as IDNA once more, with a codec that costs milliseconds to load.
-        found = socket.getaddrinfo(service.host.encode("ascii"), service.port, type=socket.SOCK_STREAM, flags=flags)
-        return [(family, address) for family, _, _, _, address in found]
-
-    try:
-        return look_up(socket.AI_NUMERICHOST)
-    except socket.gaierror:
-        pass  # a name, and the resolver knows no deadline
-    try:
-        return waiter.run_in_thread(look_up, 0)
-    except OSError as error:
-        raise ConnectionLost(f"the host name {service.host} cannot be resolved: {_reason(error)}") from None
+        turns.append((counts[family], position, (family, address)))
+    return [address for _, _, address in sorted(turns)]
 
 
 def _begin(address: Address) -> socket.socket:
@@ -179,14 +176,6 @@ def _begin(address: Address) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def _connected(sock: socket.socket, waiter: Waiter) -> Stream:
-    """Raises OSError if it has failed."""
-    error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-    if error:
-        raise OSError(error, _text_of(error))
-    return Stream(sock, waiter)
 
 
 def _text_of(number: int) -> str:

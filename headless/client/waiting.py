@@ -5,10 +5,9 @@ A wait ends at the one deadline of the call, or at a signal that asks the proces
 
 from __future__ import annotations
 
-# The built-in part of `signal`, which wraps its numbers into enums: that costs each call half a millisecond.
-import _signal as signal  # type: ignore[import-not-found]
 import os
 import selectors
+import signal
 import socket
 import time
 from contextlib import contextmanager, suppress

@@ -20,7 +20,7 @@ from headless.dialects.vocabulary import FAILED, MODULE, PY_CODE, Job
 from headless.errors import OK, TIMED_OUT, ParameterError, SessionError
 from headless.options import NO_TIMEOUT, Answer, ChallengeLogin, JobOptions, WaitOptions
 from headless.options import parse as parse_command_line
-from headless.rehearsal.options import PROGRAM, Around, OwnOptions, around, environment, misplaced, parse
+from headless.rehearsal.options import FLAGS, PROGRAM, WITH_VALUE, Around, OwnOptions, around, environment, parse
 from headless.rehearsal.server import ask_to_end, find_files, running_server, runs_as, temporary_folder
 from headless.server.accounts import COST, Account, Accounts, keys_from_hash
 from headless.server.home import MODULE_ID, Home
@@ -73,8 +73,8 @@ def _parse(argv: Sequence[str]) -> JobOptions:
     try:
         return parse_command_line([*_ANY_SERVICE, *argv])
     except ParameterError as error:
-        name = misplaced(argv)
-        if name and str(error) == f"no such option: {name}":
+        name = str(error).rpartition("no such option: ")[2]
+        if name in WITH_VALUE or (name in FLAGS and name in argv):
             raise ParameterError(f"{name} must come before the options of the command") from None
         raise
 
@@ -104,10 +104,7 @@ class _Rehearsal:
         """Returns the code of the command, or the negative number of a signal. `inside` are the variables that keep
         the jobs in the rehearsal. Raises OSError, HeadlessError."""
         self._home.create()
-        login = self._make_account(user)
-        if self._own.accept_modules:
-            self._make_modules()
-        jobs = self._find_files() if self._own.files_from else self._options.jobs
+        login, jobs = self._make_account(user), self._prepare_jobs()
         with running_server(self._home, self._own, inside, self._waiter) as (server, service):
             options = self._options.replace(service=service, login=login, jobs=jobs)
             code = call.run_within(self._waiter, options, self._note_acceptance)
@@ -135,15 +132,16 @@ class _Rehearsal:
             file.write(f"{secret}\n")
         return ChallengeLogin(user, str(path))
 
-    def _make_modules(self) -> None:
-        for job in self._options.jobs:
+    def _prepare_jobs(self) -> tuple[Job, ...]:
+        """Makes modules as asked for, and returns the jobs with the names that their files have here."""
+        jobs = self._options.jobs
+        for job in jobs if self._own.accept_modules else ():
             if job.kind == MODULE and MODULE_ID.fullmatch(job.text):  # others are refused
                 (self._home.modules / f"{job.text}.py").write_text(_MODULE_CODE.format(job.text), encoding="utf-8")
-
-    def _find_files(self) -> tuple[Job, ...]:
-        jobs, remarks = find_files(self._options.jobs, self._own.files_from)
-        for remark in remarks:
-            Console(self._options.verbosity, self._waiter).info(remark)
+        if self._own.files_from:
+            jobs, remarks = find_files(jobs, self._own.files_from)
+            for remark in remarks:
+                Console(self._options.verbosity, self._waiter).info(remark)
         return jobs
 
     def _note_acceptance(self, event: Event) -> None:

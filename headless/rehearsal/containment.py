@@ -2,7 +2,7 @@
 
 Each command in the line, and in the scripts that it starts, must be known. Known are the command of this installation,
 which stays in the rehearsal as long as its variable reaches it; programs that start no other, or the one behind them
-with the environment as it is; and scripts of sh that consist of those.
+with the environment as it is; and scripts of sh that consist of those. For what is not known, Doubt is raised.
 """
 
 from __future__ import annotations
@@ -78,7 +78,6 @@ def judge(entry: Entry, command: str, script: str) -> Judgement:
 
 
 def _check_settings(entry: Entry, _command: str, _line: Judgement) -> None:
-    """Raises Doubt."""
     for name in entry.environment:
         check_name(name)
     shell = entry.shell
@@ -88,7 +87,6 @@ def _check_settings(entry: Entry, _command: str, _line: Judgement) -> None:
 
 
 def _check_commands(entry: Entry, command: str, line: Judgement) -> None:
-    """Raises Doubt."""
     paths = tuple(filter(os.path.isabs, entry.environment.get("PATH", "").split(":")))
     folders = (entry.folder,) if entry.folder else None
     scope = _Scope(base_name(entry.shell), entry.environment, folders, paths, "PYTHONPATH" in entry.environment)
@@ -103,7 +101,7 @@ def _check_commands(entry: Entry, command: str, line: Judgement) -> None:
 
 
 class _Checker:
-    """Checks the commands of one text. Its methods raise Doubt."""
+    """Checks the commands of one text."""
 
     def __init__(self, line: Judgement, scope: _Scope) -> None:
         self._line = line
@@ -189,7 +187,7 @@ class _Checker:
             raise Doubt(f"{words[0].text} is not that of the system")
         if name == "command" and words[1:] and words[1].text in ("-v", "-V"):
             return
-        rest = programs.behind_wrapper(name, words)
+        _, rest = programs.split_options(name, words)
         while name == "env" and rest and "=" in certain(rest[0]):
             variable = rest.pop(0).text.partition("=")[0]
             check_name(variable)
@@ -205,17 +203,10 @@ class _Checker:
     def _shell(self, name: str, words: Sequence[Word]) -> None:
         if not self._is_system_program(words[0].text):
             raise Doubt(f"{words[0].text} is no shell that is known here")
-        rest, has_text = list(words[1:]), False
-        while rest and re.match("[-+].", certain(rest[0])):
-            option = rest.pop(0).text
-            if not re.fullmatch("[-+][ceuxnfv]*o?", option):
-                raise Doubt(f"what {name} {option} starts is not known")
-            has_text |= "c" in option
-            if option.endswith("o"):
-                del rest[:1]
+        options, rest = programs.split_options("sh", words)
         if not rest:
             raise Doubt(f"{name} reads its commands from somewhere else")
-        if has_text:
+        if any("c" in option for option in options):
             self._inner(name, rest)
         elif certain(rest[0]) != self._line.script:
             self._script(rest[0].text, name)
@@ -237,16 +228,10 @@ class _Checker:
             raise Doubt(f"when trap does this is not certain: {words[1].text[:60]}")
 
     def _python(self, words: Sequence[Word]) -> None:
-        program, rest = words[0].text, list(words[1:])
-        self._check_is_python(program)
-        while rest and certain(rest[0]).startswith("-"):
-            option = rest.pop(0).text
-            if option in ("-W", "-X"):
-                del rest[:1]
-            elif not re.fullmatch("-[uBEsOqb]+|-[WX].+", option):
-                raise Doubt(f"what {base_name(program)} {option} runs is not known")
+        self._check_is_python(words[0].text)
+        _, rest = programs.split_options("python", words)
         if not rest:
-            raise Doubt(f"what {base_name(program)} runs is not known")
+            raise Doubt(f"what {base_name(words[0].text)} starts is not known")
         if not COMMAND.fullmatch(base_name(certain(rest[0]))):
             raise Doubt(f"{rest[0].text} is no script of sh, and what it calls is not known")
         self._check_is_ours(rest[0].text, is_argument=True)
@@ -319,7 +304,6 @@ def _found(program: str, scope: _Scope, is_argument: bool = False) -> list[str]:
 
 
 def _exists(path: str) -> bool:
-    """Raises Doubt if that cannot be found out now."""
     try:
         os.lstat(path)
     except ValueError:  # a NUL
@@ -352,7 +336,6 @@ def _with_folder(scope: _Scope, arguments: Sequence[Word], assigned: set[str]) -
 
 
 def _content(path: str) -> str:
-    """Returns the text of a script. Raises Doubt."""
     try:
         # O_NONBLOCK: a FIFO without a writer must not hang.
         with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)) as file:
@@ -381,8 +364,8 @@ def _shell_of(text: str) -> str:
 
 
 def _check_written(word: Word, folders: tuple[str, ...] | None, line: Judgement) -> None:
-    """Raises Doubt if this may be a script that was read before the line is run, a program that did not exist then, or
-    a folder in which it is."""
+    """Refuses what may be a script that was read before the line is run, a program that did not exist then, or a folder
+    in which it is."""
     folders = ("/",) if os.path.isabs(word.text) else folders
     if not word.is_certain or folders is None or word.text.startswith("~"):
         is_harmless = not word.is_certain and _HARMLESS_FILE.search(word.text)

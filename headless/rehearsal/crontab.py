@@ -83,7 +83,9 @@ def rehearse(own: OwnOptions, outer: Around | None) -> int:
         with temporary_folder(outer.folder if outer else None) as folder:
             inside = environment(folder, own, os.path.join(folder, _REPORT), outer)
             for line in lines:
-                line.problem = line.problem or _problem_by_now(line)
+                if not line.problem and line.entry:  # the lines before it may have changed what it starts
+                    again = _line(line.entry)
+                    line.problem = again.problem if again else "what it starts has been changed by a line before it"
                 if not line.problem:
                     print_answer(f"line {line.number}:\n")
                     _run(line, own, Path(folder), inside, waiter)
@@ -138,12 +140,6 @@ def _line(entry: Entry) -> _Line | None:
     if not (calls or contained.calls or is_doubtful):
         return None
     return _Line(number, entry, calls, _why_not(entry, calls) or contained.doubt)
-
-
-def _problem_by_now(line: _Line) -> str:
-    """Returns what is wrong with the line since others have run, which may have changed what it starts, or ""."""
-    again = _line(line.entry) if line.entry else None
-    return again.problem if again else "what it starts has been changed by a line before it"
 
 
 def _may_be_named(entry: Entry) -> bool:

@@ -31,7 +31,7 @@ command returns. The jobs really run, on this machine and with your rights. The 
 _EPILOG = """A line without -t is followed to the end of its jobs; a note after that says how they ended. The exit
 status is the return code of the command; for a mistake in the own options it is 2. Of a crontab it is 0 if each of the
 lines has returned 0, else 1."""
-_WITH_VALUE = {
+WITH_VALUE = {
     "--modules-from": ("DIR", "the modules of -m: 009ABC is DIR/009ABC.py"),
     "--files-from": (
         "DIR",
@@ -53,7 +53,7 @@ _WITH_VALUE = {
     "--line": ("N", "of them the one in this line of the file"),
     "--report": ("FILE", argparse.SUPPRESS),
 }
-_FLAGS = {
+FLAGS = {
     "--accept-modules": "each well-formed ID of -m is a job that prints its name",
     "--dry-run": "jobs are checked, accepted and compiled, but not run",
 }
@@ -129,12 +129,6 @@ def parse(argv: Sequence[str]) -> OwnOptions:
     )
 
 
-def misplaced(argv: Sequence[str]) -> str:
-    """Returns the first own option among those of the command, "" if there is none."""
-    found = (name for name in argv if name in _FLAGS or name.partition("=")[0] in _WITH_VALUE)
-    return next(found, "").partition("=")[0]
-
-
 def around() -> Around | None:
     """Returns the rehearsal that this process belongs to, if any. Raises ParameterError if PLANTA_REHEARSAL cannot be
     used, or SessionError if that cannot be found out now."""
@@ -165,9 +159,9 @@ def environment(folder: str, own: OwnOptions, report: str, outer: Around | None)
 
 def _parser() -> _Parser:
     parser = _Parser(prog=PROGRAM, usage=_USAGE, description=_DESCRIPTION, epilog=_EPILOG)
-    for name, (value, text) in _WITH_VALUE.items():
+    for name, (value, text) in WITH_VALUE.items():
         parser.add_argument(name, metavar=value, default="", help=text)
-    for name, text in _FLAGS.items():
+    for name, text in FLAGS.items():
         parser.add_argument(name, action="store_true", help=text)
     return parser
 
@@ -177,9 +171,9 @@ def _end_of_own(argv: Sequence[str]) -> int:
     at = 0
     while at < len(argv):
         name, equals, _ = argv[at].partition("=")
-        if argv[at] in (*_FLAGS, "-h", "--help"):
+        if argv[at] in (*FLAGS, "-h", "--help"):
             at += 1
-        elif name in _WITH_VALUE:
+        elif name in WITH_VALUE:
             at += 1 if equals else 2
         else:
             break

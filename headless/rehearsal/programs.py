@@ -7,6 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from headless.admin.command_line import base_name
 from headless.admin.shell_words import Word
 from headless.options import PROGRAM
 from headless.rehearsal.shell_text import Doubt
@@ -43,7 +44,7 @@ _MUST_BE_CERTAIN = ("read", "getopts", "set", "find", "gzip", "sed", "sort", "un
 _WRITES = ("cp", "curl", "ln", "mv", "tee", "wget")
 # Programs that start the one behind them with their environment: options without a value, options with one, and the
 # number of words before the command.
-WRAPPERS: dict[str, tuple[str, str, int]] = {
+WRAPPERS = {
     **dict.fromkeys(("builtin", "command", "cronic", "env", "exec", "nohup"), ("", "", 0)),
     "chronic": ("-[ev]+", "", 0),
     "chrt": ("-[bfior]", "", 1),
@@ -58,6 +59,8 @@ WRAPPERS: dict[str, tuple[str, str, int]] = {
     "timeout": (r"-v|--foreground|--preserve-status|-[ks][\w.]+|--(?:signal|kill-after)=[\w.]+",
                 "-k|-s|--signal|--kill-after", 1),
 }  # fmt: skip
+# The same of what reads a script.
+_READERS = {"sh": ("[-+][ceuxnfv]+", "[-+][ceuxnfv]*o", 0), "python": ("-[uBEsOqb]+|-[WX].+", "-W|-X", 0)}
 CHANGE_THE_SHELL = ("cd", "read", "getopts", "set", "trap")
 _RUN_TEXT = ("eval", ".", "source", "alias")
 _LOSE_THE_VARIABLE = re.compile(
@@ -100,21 +103,27 @@ def certain(word: Word) -> str:
     return word.text
 
 
-def behind_wrapper(name: str, words: Sequence[Word]) -> list[Word]:
-    """Returns the command that a wrapper starts. Raises Doubt for options that are not known."""
-    flags, with_value, count = WRAPPERS[name]
-    rest = list(words[1:])
-    while rest and certain(rest[0]).startswith("-"):
-        option = rest.pop(0).text
-        if option == "--":
+def split_options(kind: str, words: Sequence[Word]) -> tuple[list[str], list[Word]]:
+    """Returns the options of a wrapper, of sh or of python, and the command behind them. Raises Doubt for options that
+    are not known, and for words before the command that are put together by the shell."""
+    flags, with_value, count = WRAPPERS.get(kind) or _READERS[kind]
+    options, rest = [], list(words[1:])
+    while rest and re.match("[-+]" if kind == "sh" else "-", certain(rest[0])):
+        options.append(rest.pop(0).text)
+        if options[-1] == "--" and kind in WRAPPERS:
             break
-        if re.fullmatch(with_value, option):
-            list(map(certain, rest[:1]))
-            del rest[:1]
-        elif not re.fullmatch(flags, option):
-            raise Doubt(f"what {name} {option} starts is not known")
-    list(map(certain, rest[:count]))
-    return rest[count:]
+        if re.fullmatch(with_value, options[-1]):
+            _drop(rest, 1)
+        elif not re.fullmatch(flags, options[-1]):
+            raise Doubt(f"what {base_name(words[0].text)} {options[-1]} starts is not known")
+    _drop(rest, count)
+    return options, rest
+
+
+def _drop(words: list[Word], count: int) -> None:
+    for word in words[:count]:
+        certain(word)
+    del words[:count]
 
 
 def written_by(name: str, arguments: Sequence[Word]) -> Sequence[Word]:

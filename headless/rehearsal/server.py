@@ -110,19 +110,15 @@ def temporary_folder(parent: str | None = None) -> Iterator[str]:
     try:
         yield folder.name
     finally:
-        _remove(folder)
-
-
-def _remove(folder: tempfile.TemporaryDirectory[str]) -> None:
-    end = time.monotonic() + (_SECONDS_TO_LET_GO if os.name == "nt" else 0.0)
-    while True:
-        try:
-            folder.cleanup()
-            return
-        except OSError:
-            if time.monotonic() >= end:
-                raise
-        time.sleep(_SECONDS_BETWEEN_TRIES)
+        end = time.monotonic() + (_SECONDS_TO_LET_GO if os.name == "nt" else 0.0)
+        while True:
+            try:
+                folder.cleanup()
+                break
+            except OSError:
+                if time.monotonic() >= end:
+                    raise
+            time.sleep(_SECONDS_BETWEEN_TRIES)
 
 
 def make_stand_in(folder: Path, code: str) -> str:

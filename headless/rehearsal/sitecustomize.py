@@ -76,7 +76,10 @@ class _Stub:
 
 
 def _shown(value):
-    text = repr(value)
+    try:
+        text = " ".join(repr(value).splitlines())
+    except Exception:  # the job may never have asked for it
+        text = f"<{type(value).__name__}>"
     return text if len(text) <= _MAX_LENGTH else f"{text[:_MAX_LENGTH]}..."
 
 
@@ -109,23 +112,18 @@ def _ppms():
     return sys.modules["ppms"]
 
 
-def _fail():
-    """Ends the job, which needs the module."""
-    import traceback
-
-    traceback.print_exc()
-    print(f"the stand-in for the module ppms failed: {sys.exc_info()[1]!r}", file=sys.stderr, flush=True)
-    os._exit(1)
-
-
 def _prepare():
     os.environ["PYTHONPATH"] = os.environ["PYTHONPATH"].partition(os.pathsep)[2]
     sys.path[:] = [folder for folder in sys.path if folder != _FOLDER]
     sys.path_importer_cache.pop(_FOLDER, None)
     try:
         builtins.ppms = _ppms()
-    except BaseException:
-        _fail()
+    except BaseException as error:  # the job needs the module
+        import traceback
+
+        traceback.print_exc()
+        print(f"the stand-in for the module ppms failed: {error!r}", file=sys.stderr, flush=True)
+        os._exit(1)
     del sys.modules["sitecustomize"]
     __import__("sitecustomize")  # where there is no other one, the error says so to Python, as always
 

@@ -5,15 +5,16 @@ No function here starts anything. Those that touch a disk may block, and are cal
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import re
 import signal
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from headless.dialects.vocabulary import FAILED, MODULE, OK, PY_CODE, PY_FILE, STDERR, Job, replace_invalid_xml_chars
 from headless.errors import HomeError
@@ -49,12 +50,12 @@ REASON_OF_LOSS = "what watched over the job was killed, or the machine was switc
 
 
 class JobRefused(Exception):
-    """There is no such module or file, or the account may not run it. The text is for the caller."""
+    """Means that there is no such module or file, or that the account may not run it. The text is for the caller."""
 
 
 def script_of(home: Home, session_id: str, number: int, job: Job) -> Path:
-    """The script that the job runs; for code, where `prepare` puts it. Raises JobRefused if there is none, or if
-    others could have changed it, OSError if that cannot be known now."""
+    """Returns the script that the job runs; for code, where `prepare` puts it. Raises JobRefused if there is none, or
+    if others could have changed it, OSError if that cannot be known now."""
     if job.kind == PY_CODE:
         return home.output(session_id, number, "py")
     if job.kind == MODULE:
@@ -103,8 +104,8 @@ def _is_file(path: Path) -> bool:
 
 
 def _inside(folder: Path, name: str) -> Path:
-    """The file of this name below the folder, with all links followed. Raises JobRefused for one outside, OSError if
-    that cannot be known now."""
+    """Returns the file of this name below the folder, with all links followed. Raises JobRefused for one outside,
+    OSError if that cannot be known now."""
     try:
         if len(name) > _PATH_LENGTH_MAX:
             raise ValueError
@@ -116,8 +117,8 @@ def _inside(folder: Path, name: str) -> Path:
 
 
 def _resolved(path: Path) -> Path:
-    """Where the path leads, as far as there is anything. Raises OSError if that cannot be known now: a link that cannot
-    be read must not be taken for a file."""
+    """Returns where the path leads, as far as there is anything. Raises OSError if that cannot be known now: a link
+    that cannot be read must not be taken for a file."""
     try:
         return path.resolve(strict=True)
     except OSError as error:
@@ -127,8 +128,8 @@ def _resolved(path: Path) -> Path:
 
 
 def path_below(folder: Path, name: str) -> str:
-    """The path of this file below the folder, with all links followed. Raises JobRefused for one outside, OSError if
-    that cannot be known now."""
+    """Returns the path of this file below the folder, with all links followed. Raises JobRefused for one outside,
+    OSError if that cannot be known now."""
     return _inside(folder, name).relative_to(_resolved(folder)).as_posix()
 
 
@@ -136,7 +137,7 @@ def path_below(folder: Path, name: str) -> str:
 
 
 class QueuedJob(NamedTuple):
-    """A job whose turn has come, by its session and its number in that; `user` is who has submitted it."""
+    """Names a job whose turn has come: by its session, its number in that, and the user who has submitted it."""
 
     session_id: str
     number: int
@@ -145,7 +146,7 @@ class QueuedJob(NamedTuple):
 
 
 class ProcessSpec(NamedTuple):
-    """What a platform needs to run a job.
+    """Holds what a platform needs to run a job.
 
     script, folder   what runs, and its working directory
     output           path of its files without their suffix: OUTPUT.stdout, OUTPUT.stderr
@@ -163,7 +164,7 @@ class ProcessSpec(NamedTuple):
 
 
 class ProcessEnd(NamedTuple):
-    """How a process ended.
+    """Holds how a process ended.
 
     status      the exit status, or the negative number of the signal that ended it
     was_asked   whether it was asked to end before it ended by itself
@@ -179,36 +180,34 @@ class ProcessEnd(NamedTuple):
     lost: int = 0
 
 
-class Process(Protocol):
-    """A process that was started, by this server or an earlier one. `age` is how many seconds it had run when it was
-    found; 0 where that is not known."""
+class Process:
+    """Watches and ends a process that was started, by this server or an earlier one. Each platform has its own.
 
-    age: float
+    pid    its number; 0 where it may not have started, or has ended before it was looked for
+    age    seconds that it had run when it was found; 0 where that is not known
+    """
+
+    def __init__(self, end: Coroutine[Any, Any, ProcessEnd | None]) -> None:
+        self.pid = 0
+        self.age = 0.0
+        self._end = asyncio.ensure_future(end)
 
     async def wait(self) -> ProcessEnd | None:
-        """Returns how it ended; None if its shim or its server was killed, which has ended it, too."""
+        """Returns how it ended; None if that cannot be known: its shim or its server was killed."""
+        return await asyncio.shield(self._end)
 
     async def end(self) -> None:
         """Ends it and all that it has started: asks, and kills what is left after a second. Returns when that is done,
         within a few seconds whatever the process does. Does nothing to a process that has ended."""
 
 
-class Processes(Protocol):
-    """What starts processes on a platform."""
-
-    async def start(self, spec: ProcessSpec) -> Process:
-        """Raises OSError, Busy if no process can be had: then nothing has run, and it may be tried again."""
-
-    async def find(self, output: str) -> Process | None:
-        """Returns what an earlier server has started for this output; None if it has started nothing, and will not.
-        Raises OSError, Busy if that cannot be known now."""
-
-    def forget(self, output: str) -> None:
-        """Removes what only served to find the process. May block. Raises OSError."""
+async def known(end: ProcessEnd | None) -> ProcessEnd | None:
+    """Returns the end of a process that has ended before it was looked for."""
+    return end
 
 
 def output_of(home: Home, session_id: str, number: int) -> str:
-    """The path of the files of a job, without their suffix."""
+    """Returns the path of the files of a job, without their suffix."""
     return str(home.output(session_id, number, "")).rstrip(".")
 
 
@@ -241,13 +240,14 @@ def _write(script: Path, text: str) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """What every job gets of the server's environment."""
+    """Returns what every job gets of the server's environment."""
     passed_on = {name: value for name, value in os.environ.items() if _ENVIRONMENT.fullmatch(name.upper())}
     return {**passed_on, "PYTHONIOENCODING": "utf-8"}
 
 
 def job_end(output: str, end: ProcessEnd | None) -> JobEnd:
-    """What the end of its process means for the job with this output. Raises OSError if stderr cannot be read now."""
+    """Returns what the end of its process means for the job with this output. Raises OSError if stderr cannot be
+    read."""
     if end is None:
         return JobEnd(INTERRUPTED, REASON_OF_LOSS)
     exit_status, signum = (end.status, None) if end.status >= 0 else (None, -end.status)

@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 from headless.dialects.vocabulary import Job
 from headless.errors import Busy
 from headless.server.home import Home
-from headless.server.jobs import (
-    JobRefused,
-    Process,
-    ProcessEnd,
-    Processes,
-    QueuedJob,
-    job_end,
-    output_of,
-    path_below,
-    prepare,
-)
+from headless.server.jobs import JobRefused, Process, ProcessEnd, QueuedJob, job_end, output_of, path_below, prepare
 from headless.server.journal import JobEnd
 from headless.server.settings import Settings
-from headless.server.shims import Shims, running_pid
 from headless.server.threads import Threads
+
+if sys.platform == "win32":
+    from headless.server.windows_jobs import WindowsJobs
+
+    Platform = WindowsJobs
+else:
+    from headless.server.shims import Shims
+
+    Platform = Shims
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +35,7 @@ _T = TypeVar("_T")
 
 
 class JobHandle:
-    """A job that was handed to the processes: it is queued, then it has started, then it has ended.
+    """Reports of a job that was handed over: it is queued, then it has started, then it has ended.
 
     `age` is how many seconds it had run when it was found; 0 for a new one, and where that is not known.
     """
@@ -46,7 +45,8 @@ class JobHandle:
     ) -> None:
         self.age = 0.0
         self._starting = asyncio.ensure_future(starting)
-        self._starting.add_done_callback(_retrieve)
+        # An error may be for a caller who has left: asyncio is not to report that.
+        self._starting.add_done_callback(lambda starting: starting.cancelled() or starting.exception())
         self._end_of = end_of
         self._ending: asyncio.Future[None] | None = None
 
@@ -75,23 +75,23 @@ class JobHandle:
 
 
 class JobProcesses:
-    """The processes of the jobs of one home. `started` replaces, for tests, what starts them on this platform."""
+    """Starts, finds and forgets the jobs of one home."""
 
-    def __init__(self, home: Home, settings: Settings, threads: Threads, started: Processes | None = None) -> None:
+    def __init__(self, home: Home, settings: Settings, threads: Threads) -> None:
         self.home_id = home.identity
         self._home = home
         self._settings = settings
         self._threads = threads
-        self._processes = started or Shims(threads, self.home_id)
+        self._processes = Platform(threads, self.home_id)
 
     @staticmethod
     def running_pid(home: Home, session_id: str, number: int) -> int | None:
-        """The number of the job's process, for as long as it runs. Any process may ask. Raises OSError."""
-        return running_pid(output_of(home, session_id, number))
+        """Returns the number of the job's process as long as it runs. Any process may ask. Raises OSError."""
+        return Platform.running_pid(output_of(home, session_id, number))
 
     @property
     def are_of_another_server(self) -> bool:
-        """Whether the home was replaced: its jobs are no longer for this server to end."""
+        """Returns whether the home was replaced: its jobs are no longer for this server to end."""
         return bool(self._home.held.replaced)
 
     def start(self, queued: QueuedJob) -> JobHandle:
@@ -101,7 +101,7 @@ class JobProcesses:
     async def find(self, session_id: str, number: int) -> JobHandle | None:
         """Returns a job that an earlier server was about to start, whether it runs or has ended; None if it has not
         started, and will not. Raises Busy."""
-        found = await _now(self._processes.find(output_of(self._home, session_id, number)))
+        found = await _or_busy(self._processes.find(output_of(self._home, session_id, number)))
         if found is None:
             return None
         handle = self._handle(session_id, number, _as_found(found))
@@ -110,12 +110,12 @@ class JobProcesses:
 
     async def forget(self, session_id: str, number: int) -> None:
         """Removes what only served to find the job again, since its end is in the journal. Raises Busy."""
-        await _now(self._threads.call(self._processes.forget, output_of(self._home, session_id, number)))
+        await _or_busy(self._threads.call(self._processes.forget, output_of(self._home, session_id, number)))
 
     async def path_of(self, job: Job) -> str:
         """Returns the path of the job's file below the folder for files; "" for one outside. Raises Busy."""
         try:
-            return await _now(self._threads.call(path_below, self._home.py, job.text))
+            return await _or_busy(self._threads.call(path_below, self._home.py, job.text))
         except JobRefused:
             return ""
 
@@ -123,29 +123,23 @@ class JobProcesses:
         async def end_of(end: ProcessEnd | None) -> JobEnd:
             if end is not None and end.lost:
                 log.warning("session %s: job %d: %d bytes of its output were not stored", session_id, number, end.lost)
-            return await _now(self._threads.call(job_end, output_of(self._home, session_id, number), end))
+            return await _or_busy(self._threads.call(job_end, output_of(self._home, session_id, number), end))
 
         return JobHandle(starting, end_of)
 
     async def _start(self, queued: QueuedJob) -> Process:
-        """Raises JobRefused, Busy."""
-        spec = await _now(self._threads.call(prepare, self._home, self.home_id, self._settings, queued))
-        return await _now(self._processes.start(spec))
+        """Returns a job that has started. Raises JobRefused, Busy."""
+        spec = await _or_busy(self._threads.call(prepare, self._home, self.home_id, self._settings, queued))
+        return await _or_busy(self._processes.start(spec))
 
 
 async def _as_found(process: Process) -> Process:
     return process
 
 
-async def _now(result: Awaitable[_T]) -> _T:
-    """Raises Busy in place of what may pass."""
+async def _or_busy(result: Awaitable[_T]) -> _T:
+    """Returns the result. Raises Busy in place of what may pass."""
     try:
         return await result
     except (OSError, MemoryError) as error:
         raise Busy(str(error)) from error
-
-
-def _retrieve(starting: asyncio.Future[Process]) -> None:
-    """Lets asyncio not report an error that is for a caller who has left."""
-    if not starting.cancelled():
-        starting.exception()

@@ -1,44 +1,44 @@
-"""The shim of a job, where the platform can fork: the process that starts it, stores what it prints, ends what it
-leaves behind, and writes down how it ended, whether there still is a server or not.
+"""The shim of a job: the process that starts it, stores what it prints, ends what it leaves behind, and records how it
+ended, with or without a server.
 
-A program of its own, one process per job, started by posix_shims.py. It stays as long as its job does, and so it
-imports little, and nothing that imports much. Which script runs, and what its end means, is decided by the server.
+A program of its own, one process per job, which stays as long as its job does. So it imports little. Its files:
 
-    OUTPUT.shim     the record, locked as long as the shim lives: a line when the job is started, one when it has ended
-    OUTPUT.stdout   what the job has printed: it writes to pipes, whose other ends are here
-    OUTPUT.stderr
+    OUTPUT.shim                    the record, locked as long as the shim lives: how the job started, how it ended
+    OUTPUT.stdout, OUTPUT.stderr   what the job has printed: it writes to pipes, whose other ends are here
 
-On a pipe to the server the shim says "started PID" or "error TEXT", and nothing more: that pipe closes when it ends.
+The record, which a server and the shims of an earlier one have to agree on:
+
+    at 0            started PID START SHIM START MACHINE HOME .
+    at END_OFFSET   ended STATUS WAS-ASKED WHEN SECONDS LOST .
+
+On a pipe to the server the shim reports "started PID" or "error TEXT", and nothing more: that pipe closes when it ends.
 SIGTERM asks it to end the job.
 """
 
-# ruff: noqa: SIM105, SLF001  # contextlib is large; os._exit
+# ruff: noqa: SIM105  # contextlib is large
 
 from __future__ import annotations
 
+import os
 import resource
 import select
 import sys
 import time
 
-from headless.server import record_format
-from headless.server.record_format import END_OFFSET, end_of_record, start_of_record
-from headless.server.shim_output import StoredOutput
-
-TYPE_CHECKING = False  # as typing has it, which is not imported: it is large
+TYPE_CHECKING = False  # as typing has it, which is large
 if TYPE_CHECKING:
-    import os
     import signal
     from collections.abc import Callable, Iterator
     from typing import Any
-else:  # what is below the modules of these names, and takes a tenth of their time and memory
-    import _signal as signal
-    import posix as os
+else:
+    import _signal as signal  # the other one makes the start of a job a fifth longer
 
-    os.environb = os.environ
+_RECORD_BYTES = 512  # written at once, so that the end finds room on a full disk
+END_OFFSET = 256
+MARK = "."  # the last word of a line that is whole
 
 _IS_LINUX = sys.platform.startswith("linux")
-_SECONDS_TO_CLEAN_UP = 1.0  # between asking a process to end and ending it
+_SECONDS_TO_CLEAN_UP = 1.0  # between asking a process to end and killing it
 _SECONDS_TO_DIE = 1.5  # one with much memory takes a while; one of another user for ever
 _KILLS_MIN = 30  # before that is given up: on a busy machine this process may have no turn for seconds
 _SECONDS_BETWEEN_KILLS = 0.01
@@ -48,8 +48,89 @@ _DRAIN_BYTES = 1 << 24  # of what is still in a pipe: a process that could not b
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # prctl(2)
 
 
+def _line(size: int, *words: object) -> bytes:
+    return (" ".join(map(str, (*words, MARK))).ljust(size - 1) + "\n").encode()
+
+
+# Output
+
+
+class StoredOutput:
+    """Stores one stream of the job in a file.
+
+    What is over the limit, and what the disk does not take, is dropped: the job does not notice. Where bytes are
+    missing, the file has a line that says so.
+    """
+
+    def __init__(self, path: str, limit: int, disk_floor: int) -> None:
+        self._file = os.open(path, os.O_CREAT | os.O_WRONLY | os.O_APPEND | os.O_TRUNC, 0o600)
+        self._limit = limit
+        self._disk_floor = disk_floor
+        self._room = limit
+        self._is_in_line = False
+        self.lost = 0
+        self._missing = 0  # bytes that no line in the file mentions yet
+        self._reason = ""
+
+    def store(self, data: bytes) -> None:
+        """Stores as much as there is room for."""
+        kept = data[: max(0, self._room)]
+        written = self._write(kept) if kept and self._has_disk_for(len(kept)) else 0
+        self._room -= written
+        if written < len(data):
+            if written == len(kept):
+                self._reason = f"the limit is {self._limit} bytes"
+            self.lost += len(data) - written
+            self._missing += len(data) - written
+
+    def complete(self) -> None:
+        """Returns when all is on the disk. Nothing more comes."""
+        if self._missing:
+            self._write_line()
+        try:
+            if os.fstat(self._file).st_size:
+                os.fsync(self._file)
+        except OSError:
+            pass  # there is nothing that could be done about it
+
+    def _has_disk_for(self, count: int) -> bool:
+        """Returns whether the disk has room, also for the line about what is missing so far."""
+        try:
+            disk = os.fstatvfs(self._file)
+            if disk.f_bavail * disk.f_frsize - count < self._disk_floor:
+                self._reason = "the disk is full"
+                return False
+        except OSError:
+            pass  # the next write shows it
+        return not self._missing or self._write_line()
+
+    def _write_line(self) -> bool:
+        line = f"[planta-headless: {self._missing} bytes of output were not stored: {self._reason}]\n"
+        if self._is_in_line:
+            line = "\n" + line
+        written = self._write(line.encode("ascii", "replace"))
+        self._room -= written
+        if written < len(line):
+            return False
+        self._missing = 0
+        return True
+
+    def _write(self, data: bytes) -> int:
+        """Returns how many bytes the disk has taken."""
+        written = 0
+        while written < len(data):
+            try:
+                written += os.write(self._file, data[written:] if written else data)
+            except OSError as error:
+                self._reason = os.strerror(error.errno or 0)
+                break
+        if written:
+            self._is_in_line = data[written - 1 : written] != b"\n"
+        return written
+
+
 class _Stream(StoredOutput):
-    """One stream of the job: the pipe that it writes to, and the file that stores it."""
+    """Reads one stream of the job from its pipe, and stores it."""
 
     def __init__(self, path: str, limit: int, disk_floor: int) -> None:
         super().__init__(path, limit, disk_floor)
@@ -57,7 +138,8 @@ class _Stream(StoredOutput):
         os.set_blocking(self.pipe, False)
 
     def copy(self) -> bool:
-        """Stores some of what is there. Whether there was anything; to one that has waited for it, that is the end."""
+        """Stores some of what is in the pipe. Returns whether there was anything; if poll(2) has said so, no is the
+        end."""
         try:
             data = os.read(self.pipe, _READ_BYTES)
         except BlockingIOError:
@@ -73,8 +155,101 @@ class _Stream(StoredOutput):
         self.complete()
 
 
+# Processes
+
+
+def stat_of(pid: int) -> list[bytes]:
+    """Returns the fields of /proc/PID/stat from the state on, proc(5): [0] state, [1] parent, [3] session, [19] time of
+    start. Raises OSError if there is no such process."""
+    return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+
+
+def start_time(pid: int) -> int:
+    """Returns when the process has started, in ticks since the machine has; 0 if that is not known. A number means the
+    same process as long as this is the same."""
+    try:
+        return int(stat_of(pid)[19])
+    except (OSError, IndexError):
+        return 0
+
+
+def machine() -> str:
+    """Identifies this start of the machine and this container, since the number of a process means nothing elsewhere.
+    Returns a dash where the kernel does not say."""
+    try:
+        boot = _read("/proc/sys/kernel/random/boot_id").decode().strip()
+        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return "-"
+
+
+def _read(path: str) -> bytes:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        content = b""
+        while data := os.read(descriptor, _READ_BYTES):
+            content += data
+        return content
+    finally:
+        os.close(descriptor)
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    """Finds the children, their children and so on, as far as that is possible: they come and go meanwhile."""
+    children_of = _children if os.access(f"/proc/{pid}/task/{pid}/children", os.R_OK) else _children_by_parents()
+    found = [pid]
+    for parent in found:
+        for child in children_of(parent):
+            found.append(child)
+            yield child
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        tasks = [f"/proc/{pid}/task/{task}/children" for task in os.listdir(f"/proc/{pid}/task")]
+        return [int(child) for task in tasks for child in _read(task).split()]
+    except OSError:
+        return []
+
+
+def _children_by_parents() -> Callable[[int], list[int]]:
+    """Finds them where the kernel does not list them."""
+    children: dict[int, list[int]] = {}
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            try:
+                children.setdefault(int(stat_of(int(name))[1]), []).append(int(name))
+            except OSError:
+                pass
+    return lambda pid: children.get(pid, [])
+
+
+def _groups(pids: list[int]) -> list[int]:
+    groups = set()
+    for pid in pids:
+        try:
+            groups.add(os.getpgid(pid))
+        except OSError:
+            pass
+    return list(groups - {os.getpgrp()})
+
+
+def _send(function: Callable[[int, int], None], targets: list[int], signum: int) -> bool:
+    """Returns whether there was a process to send it to."""
+    found = False
+    for target in targets:
+        try:
+            function(target, signum)
+            found = True
+        except PermissionError:  # one that has become another user
+            found = True
+        except ProcessLookupError:
+            pass
+    return found
+
+
 class _Job:
-    """The job's own process, and all that it has started. `status` is None as long as its own process runs."""
+    """Ends and reaps the job's own process, and all that it has started. `status` is None as long as the first runs."""
 
     def __init__(self, pid: int, reaps_all: bool) -> None:
         self.pid = pid
@@ -98,7 +273,7 @@ class _Job:
             self._signal(signal.SIGKILL)
 
     def patience(self) -> float | None:
-        """After how many seconds `end` is to be called again; None if something else has to happen before."""
+        """Returns after how many seconds to call `end` again; None if something else has to happen before."""
         if self._kill_at is None:
             return None
         if not self._kills:
@@ -106,18 +281,16 @@ class _Job:
         return _SECONDS_BETWEEN_TRIES if self._cannot_be_killed() else _SECONDS_BETWEEN_KILLS
 
     def is_over(self) -> bool:
-        """Whether nothing is left of it, or nothing that a signal could end."""
+        """Returns whether nothing is left of it, or nothing that a signal could end."""
         is_gone = self._reap()
-        if self.status is None:
-            return False
-        return is_gone or self._cannot_be_killed()
+        return self.status is not None and (is_gone or self._cannot_be_killed())
 
     def _cannot_be_killed(self) -> bool:
         is_late = self._kill_at is not None and time.monotonic() > self._kill_at + _SECONDS_TO_DIE
         return is_late and self._kills >= _KILLS_MIN
 
     def _reap(self) -> bool:
-        """Whether nothing is left."""
+        """Returns whether nothing is left."""
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)
@@ -141,104 +314,14 @@ class _Job:
         _send(os.kill, pids, signum)
 
 
-def _send(function: Callable[[int, int], None], targets: list[int], signum: int) -> bool:
-    """Whether there was anybody to send it to."""
-    found = False
-    for target in targets:
-        try:
-            function(target, signum)
-            found = True
-        except PermissionError:  # somebody who has become another user
-            found = True
-        except ProcessLookupError:
-            pass
-    return found
-
-
-def _groups(pids: list[int]) -> list[int]:
-    groups = set()
-    for pid in pids:
-        try:
-            groups.add(os.getpgid(pid))
-        except OSError:
-            pass
-    return list(groups - {os.getpgrp()})
-
-
-def _descendants(pid: int) -> Iterator[int]:
-    """The children, their children and so on, as far as they can be found: they come and go meanwhile."""
-    children_of = _children if os.access(f"/proc/{pid}/task/{pid}/children", os.R_OK) else _children_by_parents()
-    found = [pid]
-    for parent in found:
-        for child in children_of(parent):
-            found.append(child)
-            yield child
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        tasks = [f"/proc/{pid}/task/{task}/children" for task in os.listdir(f"/proc/{pid}/task")]
-        return [int(child) for task in tasks for child in _read(task).split()]
-    except OSError:
-        return []
-
-
-def _children_by_parents() -> Callable[[int], list[int]]:
-    """The same for a kernel that does not list them."""
-    children: dict[int, list[int]] = {}
-    for name in os.listdir("/proc"):
-        if name.isdigit():
-            try:
-                children.setdefault(int(stat_of(int(name))[1]), []).append(int(name))
-            except OSError:
-                pass
-    return lambda pid: children.get(pid, [])
-
-
-def stat_of(pid: int) -> list[bytes]:
-    """What the kernel says of the process: its state, its parent, its group, its session; [19] is when it started.
-    Raises OSError if there is no such process."""
-    return _read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
-
-
-def start_time(pid: int) -> int:
-    """When the process has started, in ticks since the machine has; 0 if there is none, or where the kernel does not
-    tell. A number of a process means this process as long as this is the same."""
-    try:
-        return int(stat_of(pid)[19])
-    except (OSError, IndexError):
-        return 0
-
-
-def machine() -> str:
-    """What tells whether the numbers of processes still mean the same: a start of the machine, and a container of it.
-    Where the kernel does not tell, a dash."""
-    try:
-        boot = _read("/proc/sys/kernel/random/boot_id").decode().strip()
-        return f"{boot}/{os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return "-"
-
-
-def _read(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        content = b""
-        while data := os.read(descriptor, _READ_BYTES):
-            content += data
-        return content
-    finally:
-        os.close(descriptor)
-
-
-# Signals
+# What a shim sets of its own process
 
 
 _requests: list[int] = []  # the signals that have asked to end the job
 
 
 def _catch_signals() -> int:
-    """A descriptor that has something to read when a signal has come."""
+    """Returns a descriptor that has something to read when a signal has come."""
     wakeup, waker = os.pipe()
     for descriptor in (wakeup, waker):
         os.set_blocking(descriptor, False)
@@ -251,7 +334,7 @@ def _catch_signals() -> int:
 
 
 def _reset_signals() -> None:
-    """As a process finds them that nobody has prepared. Python ignores some."""
+    """Restores what a new process has. Python ignores some signals."""
     signal.set_wakeup_fd(-1)
     for signum in signal.valid_signals():
         if signal.getsignal(signum) not in (signal.SIG_DFL, None):
@@ -260,38 +343,35 @@ def _reset_signals() -> None:
 
 
 def _prctl() -> Callable[[int, int], bool]:
-    """Sets something of this process that only Linux knows. Returns whether it could."""
+    """Returns prctl(2), which returns whether it has succeeded; where it is missing it never does."""
     if not _IS_LINUX:
         return lambda *_: False
     try:
-        function, number = _c_function("prctl")
-    except (ImportError, OSError, AttributeError):
-        return lambda *_: False
-    return lambda option, value: function(*map(number, (option, value, 0, 0, 0))) == 0
-
-
-def _c_function(name: str) -> tuple[Any, Any]:
-    """A function of the C library, and the type of its arguments. What is below ctypes takes a quarter of its time; a
-    Python that has it in another form has ctypes."""
-    try:
-        import _ctypes
-
-        class Result(_ctypes._SimpleCData):  # type: ignore[type-arg]
-            _type_ = "i"
-
-        class Number(_ctypes._SimpleCData):  # type: ignore[type-arg]
-            _type_ = "l"
-
-        class Function(_ctypes.CFuncPtr):
-            _flags_ = _ctypes.FUNCFLAG_CDECL
-            _restype_ = Result
-
-        library = _ctypes.dlopen(None, 0)  # type: ignore[arg-type]
-        return Function(_ctypes.dlsym(library, name)), Number
-    except (ImportError, AttributeError, TypeError):
         import ctypes
 
-        return getattr(ctypes.CDLL(None), name), ctypes.c_long
+        function = ctypes.CDLL(None).prctl
+    except (ImportError, OSError, AttributeError):
+        return lambda *_: False
+    return lambda option, value: function(*map(ctypes.c_long, (option, value, 0, 0, 0))) == 0
+
+
+def _environment(lc_ctype: list[str]) -> dict[bytes, bytes]:
+    """Returns what this process was started with. The interpreter may have set LC_CTYPE, so the server passes on what
+    that was, if it was there."""
+    environment = dict(os.environb)
+    if lc_ctype:
+        environment[b"LC_CTYPE"] = os.fsencode(lc_ctype[0])
+    else:
+        environment.pop(b"LC_CTYPE", None)
+    return environment
+
+
+def _allow_descriptors(count: int) -> None:
+    """Lets the job open as many as the server was allowed when it started."""
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (count, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+    except (OSError, ValueError):
+        pass  # the limit of the limit was lowered
 
 
 # From the start to the end
@@ -307,7 +387,7 @@ class _Shim:
         self._streams = [_Stream(f"{output}.{name}", limit, disk_floor) for name in ("stdout", "stderr")]
 
     def start(self, command: list[str], environment: dict[bytes, bytes], home: str) -> None:
-        """Raises OSError if nothing has been started. The job waits at a gate until the record has it."""
+        """Starts the job, which waits at a gate until the record has it. Raises OSError if nothing has been started."""
         gate, opener = os.pipe()
         failed, failure = os.pipe()
         parent = os.getpid()
@@ -317,10 +397,8 @@ class _Shim:
             os.close(opener)
             self._become_job(parent, gate, failure, [command, environment])
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        os.close(gate)
-        os.close(failure)
-        for stream in self._streams:
-            os.close(stream.job_end)
+        for descriptor in (gate, failure, *(stream.job_end for stream in self._streams)):
+            os.close(descriptor)
         try:
             self._write_start(pid, home)
             os.write(opener, b".")
@@ -349,7 +427,7 @@ class _Shim:
                 os.dup2(stream.job_end, standard)
             if os.read(gate, 1):
                 os.execve(program[0][0], *program)
-        except OSError as error:  # for want of memory, say: the job has not run, and will be started again
+        except OSError as error:  # no memory, for example: the job has not run, and will be started again
             os.write(failure, str(error.errno).encode())
         finally:
             os._exit(126)
@@ -375,17 +453,18 @@ class _Shim:
 
     def _write_start(self, pid: int, home: str) -> None:
         shim = os.getpid()
-        record = start_of_record((pid, start_time(pid)), (shim, start_time(shim)), machine(), home)
+        line = _line(END_OFFSET, "started", pid, start_time(pid), shim, start_time(shim), machine(), home)
+        record = line.ljust(_RECORD_BYTES)
         if os.pwrite(self._record, record, 0) < len(record):
             raise OSError("the disk is full")
         os.fsync(self._record)
 
     def _write_end(self) -> None:
-        """Tries for ever: nobody else knows how the job has ended."""
+        """Tries for ever: nothing else knows how the job has ended."""
         job = self._job
         lost = sum(stream.lost for stream in self._streams)
-        assert job.status is not None
-        line = end_of_record(job.status, job.was_asked, job.ended, job.seconds, lost)
+        times = f"{job.ended:.6f} {job.seconds:.6f}"
+        line = _line(_RECORD_BYTES - END_OFFSET, "ended", job.status, int(job.was_asked), times, lost)
         while True:
             try:
                 if os.pwrite(self._record, line, END_OFFSET) == len(line):
@@ -398,32 +477,13 @@ class _Shim:
 
 def _say(report: int, text: str) -> None:
     try:
-        os.write(report, record_format.report(text))
+        os.write(report, " ".join(text.splitlines()).encode("utf-8", "replace") + b"\n")
     except OSError:
         pass  # the server has ended: the next one reads the record
 
 
-def _environment(lc_ctype: list[str]) -> dict[bytes, bytes]:
-    """What this process was started with. An interpreter that finds the C locale sets LC_CTYPE, and so the server tells
-    what that was, if it was there."""
-    environment = dict(os.environb)
-    if lc_ctype:
-        environment[b"LC_CTYPE"] = lc_ctype[0].encode(sys.getfilesystemencoding(), "surrogateescape")
-    else:
-        environment.pop(b"LC_CTYPE", None)
-    return environment
-
-
-def _allow_descriptors(count: int) -> None:
-    """As many as the server was allowed when it started."""
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (count, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
-    except (OSError, ValueError):
-        pass  # somebody has lowered the limit of the limit
-
-
 def main() -> None:
-    """The arguments are those that posix_shims.py gives."""
+    """Runs a shim; the server gives the arguments."""
     record, report, limit, disk_floor, descriptors = map(int, sys.argv[1:6])
     home, output, script, *lc_ctype = sys.argv[6:]
     for descriptor in (record, report):

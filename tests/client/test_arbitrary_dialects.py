@@ -156,6 +156,14 @@ def test_a_method_that_raises_makes_a_1(method):
         assert code_of(script, has_secret=method == "answer_salt") == 1, error
 
 
+def test_a_library_that_a_dialect_misses_is_a_2_until_the_server_may_have_the_jobs():
+    missing = raising(ModuleNotFoundError("No module named 'no_such'", name="no_such"))
+    for method, number, code in (("log_in", 0, 2), ("submit", 0, 2), ("receive", 1, 1), ("receive", 2, 1)):
+        script = copy_of_good()
+        script[method].insert(number, [missing])
+        assert code_of(script) == code, (method, number)
+
+
 @pytest.mark.slow
 def test_events_without_end_make_a_1_by_the_deadline():
     script = copy_of_good()

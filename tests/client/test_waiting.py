@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import time
+from contextlib import suppress
 
 import pytest
 
 from headless.client.waiting import DeadlinePassed, Waiter, end_process_by
+from headless.errors import Interrupted
 from support.fork_server import start
 from support.process import PATIENCE, ROOT
 
@@ -28,6 +30,36 @@ def test_a_pause_ends_at_the_deadline():
         with pytest.raises(DeadlinePassed):
             waiter.sleep(3600)
         assert begun + 0.02 <= time.monotonic() < begun + 60
+
+
+# Signals in the code of others
+
+
+def test_a_signal_strikes_where_that_is_allowed_and_one_that_is_swallowed_there_is_kept():
+    with Waiter() as waiter:
+        for swallows in (False, True):
+            struck = False
+            with suppress(Interrupted), waiter.interruptible():
+                try:
+                    signal.raise_signal(signal.SIGTERM)
+                except Interrupted:
+                    struck = True
+                    if not swallows:
+                        raise
+            assert struck
+            if swallows:
+                with pytest.raises(Interrupted):
+                    waiter.check()
+            waiter.check()
+
+
+def test_a_signal_that_came_before_strikes_at_the_beginning_or_waits_for_its_turn():
+    with Waiter() as waiter:
+        signal.raise_signal(signal.SIGTERM)
+        with waiter.interruptible(also_before=False):
+            pass
+        with pytest.raises(Interrupted), waiter.interruptible():
+            pytest.fail("it is not entered")
 
 
 # Signals that come when nothing is left to check for them

@@ -70,7 +70,7 @@ STARTS = "starts is not known"
 WRITES = "it may change a script that it starts"
 NOT_RUN = {
     "COMMAND; vendor/planta_h*.py -c 1": UNSURE,
-    "COMMAND; cd vendor && PYTHON -m planta_headless -c 1": "-m runs is not known",
+    "COMMAND; cd vendor && PYTHON -m planta_headless -c 1": STARTS,
     "COMMAND; echo vendor/planta_headless.py | xargs -I@ @ -c 1": "not each planta_headless.py in it could be replaced",
     "COMMAND; echo ./vendor.sh | xargs -I@ @": STARTS,
     'COMMAND; X=$(echo vendor/planta_head)less.py; "$X" -c 1': UNSURE,
@@ -127,6 +127,7 @@ NOT_RUN = {
     "unset PLANTA_REH\\EARSAL; OURS -c 1": "which variables it changes is not certain",
     "COMMAND; read PA\\TH < vendor.sh; cat x": "which variables it changes is not certain",
     "HOME/vend*.sh": UNSURE,
+    "./warned.sh": UNSURE,
     "BASH_ENV=x; ./vendor.sh": "it sets BASH_ENV",
     "sh < vendor.sh": "sh reads its commands from somewhere else",
 }
@@ -159,6 +160,7 @@ def files(rehearse: Rehearse, production: Production) -> None:
         "vendor.sh": f"#!/bin/sh\n{rehearse.python} {rehearse.folder}/vendor/planta_headless.py\n",
         "bin/cat": f"#!/bin/sh\n{rehearse.folder}/vendor.sh\n",
         "unset.sh": f"unset PLANTA_REHEARSAL\n{ours} -s {production.service} -c 1\n",
+        "warned.sh": f"{ours.replace(' ', ' -W $X ')} {rehearse.folder}/wrapper.py\n",
         "wrapper.py": f"import os; os.system('{rehearse.folder}/vendor.sh')\n",
         "night.sh": night,
         "two_lines.sh": "#!/bin/sh\nif [ x =\n./vendor.sh ]; then :; fi\n",

@@ -140,7 +140,7 @@ def test_jobs_that_outlive_their_time_out_are_ended_and_that_is_said(rehearse):
     own = str(rehearse.write("close.py", ""))  # which is below the folder of files, without an option for it
     done = rehearse("-v", "-t", "1", "-f", own, "-c", "import time; time.sleep(600)", "-c", "1")
     assert done.returncode == 3
-    assert "to go on" not in done.stdout  # nothing is left to go on with
+    assert "to resume" not in done.stdout  # nothing is left to resume
     assert notes(done)[1] == (
         "the command has returned 3 after 1 s, when a server lets the jobs go on; the rehearsal has ended them: "
         "job 1 ok, job 2 interrupted, job 3 skipped"

@@ -149,12 +149,6 @@ def test_a_line_that_cannot_be_rehearsed_is_not_run_and_that_is_a_1(rehearse, ta
     )
 
 
-def test_one_line_that_is_not_run_is_a_1_beside_good_ones(rehearse, tab):
-    rehearse.use_stub()
-    done = rehearse("--crontab", tab("61 2 * * * COMMAND -c 1", "0 3 * * * COMMAND -c 1"))
-    assert (done.returncode, [row[-1] for row in rows(done).values()][1:]) == (1, ["0: job 1 ok"])
-
-
 def test_a_home_that_is_not_here_is_said(rehearse, tab):
     done = rehearse("--crontab", tab("HOME=/absent", "0 2 * * * COMMAND -c 1"))
     assert (done.returncode, rows(done)[4][-1]) == (1, "not rehearsed: there is no folder '/absent', where it begins")

@@ -60,6 +60,7 @@ for _ in range(10000): value = value.parent
 import sys
 sys.stdout.write("%s, %.20s %s\\n" % (ppms.x, value, f"{ppms.y}"))
 """
+WITHOUT_REPR = "class Mine:\n    def __repr__(self): 1 / 0\nppms.f(Mine())"
 CLOSES = "import sys; sys.stdout.close(); ppms.f()"
 COLLECTS = "import sys, io; out = sys.stdout; sys.stdout = io.StringIO(); ppms.f(); print('mine', file=out)"
 
@@ -69,7 +70,7 @@ def test_ppms_is_there_and_what_is_called_on_it_is_printed_and_can_be_used_furth
     """In a folder of jobs none of whose files it imports."""
     for name in ("__future__", "traceback", "typing"):
         rehearse.write(f"{name}.py", "import os; os.write(1, b'imported\\n')")
-    done = run(rehearse, [WITHOUT_IMPORT, CALLED, USED, COLLECTS, CLOSES])
+    done = run(rehearse, [WITHOUT_IMPORT, CALLED, USED, COLLECTS, CLOSES, WITHOUT_REPR])
     assert "imported" not in done.stdout
     assert output(done, 1) == ["True"]
     *lines, last = output(done, 2)
@@ -79,6 +80,7 @@ def test_ppms_is_there_and_what_is_called_on_it_is_printed_and_can_be_used_furth
     assert output(done, 3)[-1].startswith("ppms.x, ...")
     assert output(done, 4) == ["ppms.f()", "mine"]
     assert output(done, 5) == []
+    assert output(done, 6) == ["ppms.f(<Mine>)"]
 
 
 def test_a_file_of_the_site_takes_its_place(rehearse, monkeypatch):

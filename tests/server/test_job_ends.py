@@ -1,6 +1,5 @@
-"""What ends a job before its time: somebody who cancels it, an account that has gone; a limit of time is in
-test_time_limit.py. What a job does to its shim; and who reaps what jobs leave behind, where the server is the first
-process of a container."""
+"""What ends a job before its time: a cancellation, an account that was removed, what a job does to its shim. And which
+process reaps what jobs leave behind, where the server is the first one of a container."""
 
 from __future__ import annotations
 
@@ -42,7 +41,7 @@ STATE_OF_A_STOPPED_PROCESS = "T"
 
 
 def end_of_first(client: RawClient) -> tuple[str, str]:
-    """What the client is told of its first job."""
+    """What is reported of the first job."""
     report = client.report()
     assert report.ended == "failed"
     assert [status for status, _ in report.finished[1:]] == ["skipped"] * (len(report.finished) - 1)
@@ -54,7 +53,7 @@ def end_of_first(client: RawClient) -> tuple[str, str]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """A server sees at once to what is asked for, and the command sees at once that it has."""
+    """A server sees a cancellation at once, and the command sees at once what came of it."""
     monkeypatch.setattr(queue, "_REQUESTS_SECONDS", 0.05)
     monkeypatch.setattr(cancel, "_WAIT_SECONDS", 5.0)
     monkeypatch.setattr(cancel, "_POLL_SECONDS", 0.02)
@@ -228,7 +227,7 @@ def test_and_it_gets_the_time_to_clean_up(server, gate, tmp_path):
 # What waits for something
 
 
-def test_the_end_of_a_job_is_told_when_it_is_journaled_and_not_before(server, tmp_path):
+def test_the_end_of_a_job_is_reported_when_it_is_journaled_and_not_before(server, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server) as client:
         printed(submitted(client, traced("print('.')\n" + gate.code), traced()))

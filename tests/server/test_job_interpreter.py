@@ -17,7 +17,7 @@ import pytest
 pytest.importorskip("resource", reason="what is tested here only platforms have that can fork")
 import resource
 
-from headless.server import posix_shims
+from headless.server import shims
 from support.job_processes import by_hand, new_shims, result_of
 from support.job_scripts import ALONE, HOW_IT_ENDS, POOLS, PROCESSES, THE_INTERPRETER, WHAT_IT_USES, together
 from support.sampling import EXHAUSTIVE, REPEAT, draws
@@ -272,7 +272,7 @@ def test_no_secret_of_the_servers_environment_is_to_be_found(folder, monkeypatch
 
 def test_a_job_may_open_as_many_files_as_before_the_server_allowed_itself_more(folder, monkeypatch):
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    monkeypatch.setattr(posix_shims, "_DESCRIPTORS", soft - 100)  # what this process was started with
+    monkeypatch.setattr(shims, "_DESCRIPTORS", soft - 100)  # what this process was started with
     script = folder.script("import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))")
     assert folder.as_job(script).stdout == f"({soft - 100}, {hard})\n".encode()
 

@@ -15,7 +15,7 @@ import pytest
 
 pytest.importorskip("fcntl", reason="what is tested here only platforms have that can fork")
 
-from headless.server import posix_shims, shim
+from headless.server import shim, shims
 from headless.server.jobs import job_end
 from headless.server.journal import INTERRUPTED
 from headless.server.processes import JobHandle
@@ -43,11 +43,11 @@ pytestmark = [
 
 def test_a_shim_that_is_killed_at_any_moment_leaves_nothing_and_no_doubt(folder, monkeypatch):
     print(REPEAT)
-    ran, spawn, moments = folder.path / "ran", posix_shims.spawn, draws()
+    ran, spawn, moments = folder.path / "ran", shims.spawn, draws()
 
     def spawn_and_kill(*args):
         spawned = spawn(*args)
-        timer = threading.Timer(moments.uniform(0, 0.08), kill_if_there, [os.pidfd_open(spawned.shim.pid)])
+        timer = threading.Timer(moments.uniform(0, 0.08), kill_if_there, [os.pidfd_open(spawned[0].pid)])
         timer.daemon = True
         timer.start()
         return spawned
@@ -77,7 +77,7 @@ def test_a_shim_that_is_killed_at_any_moment_leaves_nothing_and_no_doubt(folder,
             outcomes.append(await in_time(try_once(len(outcomes))))
 
     code = f"open({str(ran)!r}, 'a').write('x')\nimport os\nif os.fork(): os._exit(0)\nos.setsid()\n"
-    monkeypatch.setattr(posix_shims, "spawn", spawn_and_kill)
+    monkeypatch.setattr(shims, "spawn", spawn_and_kill)
     asyncio.run(try_often())
 
 

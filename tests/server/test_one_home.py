@@ -19,7 +19,7 @@ import pytest
 pytest.importorskip("fcntl", reason="Windows lets nobody remove what is open")
 
 from headless.errors import HomeError, HomeReplaced
-from headless.server import home_lock, posix_shims
+from headless.server import home_lock, shims
 from headless.server import server as server_module
 from headless.server.home import Home
 from headless.server.home_lock import HeldFiles
@@ -126,9 +126,9 @@ def test_a_home_that_was_moved_on_its_disk_keeps_its_jobs(server, tmp_path):
 def test_what_is_left_of_a_job_is_not_looked_for_in_another_home(folder):
     spec = folder.spec(IGNORE_SIGTERM)
     with subprocess.Popen(["sleep", "60"], env={**spec.environment, "PLANTA_HOME_ID": "1-2"}) as process:
-        posix_shims.kill_left(spec.output, 0, None, "1-3")
+        shims.kill_left(spec.output, 0, None, "1-3")
         assert process.poll() is None
-        posix_shims.kill_left(spec.output, 0, None, "1-2")
+        shims.kill_left(spec.output, 0, None, "1-2")
         assert process.wait(5) == -9
 
 

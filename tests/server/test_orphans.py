@@ -1,5 +1,5 @@
-"""Jobs outlive the server: after kill -9 and after an upgrade they go on as if nothing had been, and the next server
-takes them up. What is left of a job whose shim was killed is ended."""
+"""Jobs outlive the server: after kill -9 and after an upgrade they go on unchanged, and the next server resumes them.
+What is left of a job whose shim was killed is ended."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ def test_a_job_that_is_being_started_goes_on_when_the_server_stops(tmp_path):
 
 
 @either_way
-def test_as_many_sessions_as_there_are_workers_run_also_when_some_were_taken_up(tmp_path, end):
+def test_as_many_sessions_as_there_are_workers_run_also_when_some_were_resumed(tmp_path, end):
     gate = Gate(tmp_path / "gate")
     with QuickServer(tmp_path / "home", "--workers", "2", ends_jobs=False) as server:
         with connect(server) as first, connect(server) as second, connect(server) as third:

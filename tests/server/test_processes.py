@@ -1,5 +1,4 @@
-"""The processes of jobs: how they start, and how they end with all that they have started. How shims do that, and what
-they do besides, is in test_shims.py and test_windows_shims.py."""
+"""The processes of jobs on every platform: how they start, and how they end with all that they have started."""
 
 from __future__ import annotations
 
@@ -181,7 +180,7 @@ def test_ending_what_has_ended_does_nothing(folder):
 
 @with_signals
 def test_a_job_writes_behind_what_is_there_already(folder):
-    """Whoever opens its standard files again does not lose what it has printed."""
+    """A job that opens its standard files again does not lose what it has printed."""
     script = folder.script(
         "import os\nprint('first'); os.system('echo second > /dev/stdout'); open('/dev/stdout', 'w').write('third')"
     )

@@ -1,19 +1,20 @@
-"""What of a job's output is stored, and what is not: the limit, a disk that is full, and the line that tells what is
-missing. Most of it without a process; how the output gets there, by a real shim."""
+"""What of a job's output is stored, and what is not: the limit, a disk that is full, and the line about what is
+missing."""
 
 from __future__ import annotations
 
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 pytest.importorskip("fcntl", reason="what is tested here only platforms have that can fork")
 
 
-from headless.server import shim_output
-from headless.server.shim_output import StoredOutput
+from headless.server import shim
+from headless.server.shim import StoredOutput
 from support.job_processes import is_running, new_shims, shim_of, stored
 from support.posix_jobs import SLEEP, end_of, run, start, written
 from support.small_disk import small_disk
@@ -49,7 +50,7 @@ def test_as_much_is_stored_as_the_limit_says(path, piece):
         assert output.lost == max(0, len(printed) - limit), (printed, limit)
 
 
-def test_what_is_there_from_an_earlier_try_goes_and_whoever_appends_stays(path):
+def test_what_is_there_from_an_earlier_try_goes_and_what_others_append_stays(path):
     path.write_bytes(b"old, and longer than the new one")
     output = StoredOutput(str(path), 100, NO_FLOOR)
     output.store(b"new\n")
@@ -78,7 +79,7 @@ class Disk:
 @pytest.fixture
 def disk(monkeypatch):
     disk = Disk()
-    monkeypatch.setattr(shim_output, "os", disk)
+    monkeypatch.setattr(shim, "os", disk)
     return disk
 
 
@@ -91,7 +92,7 @@ def test_a_disk_that_takes_little_at_a_time_gets_all_of_it(path, disk):
 
 
 @pytest.mark.parametrize("before", [b"one\n", b"one"], ids=["between lines", "in a line"])
-def test_a_line_stands_where_something_is_missing(path, disk, before):
+def test_a_line_is_where_something_is_missing(path, disk, before):
     output = StoredOutput(str(path), 1000, NO_FLOOR)
     output.store(before)
     disk.refusals = [OSError(28, "")] * 2
@@ -104,7 +105,7 @@ def test_a_line_stands_where_something_is_missing(path, disk, before):
     assert output.lost == 8
 
 
-def test_what_is_missing_at_the_end_is_told_there(path, disk):
+def test_what_is_missing_at_the_end_has_its_line_there(path, disk):
     output = StoredOutput(str(path), 1000, NO_FLOOR)
     disk.takes, disk.refusals = 2, []
     output.store(b"one\n")
@@ -114,9 +115,9 @@ def test_what_is_missing_at_the_end_is_told_there(path, disk):
     assert path.read_bytes() == b"one\n" + LINE % (4, os.strerror(5).encode())
 
 
-def test_it_leaves_some_of_the_disk_to_others(path, monkeypatch):
+def test_it_leaves_some_of_the_disk_to_others(path, disk):
     free = 1000
-    monkeypatch.setattr(shim_output, "_free_bytes", lambda *_: free)
+    disk.fstatvfs = lambda _: SimpleNamespace(f_bavail=free, f_frsize=1)
     output = StoredOutput(str(path), 1 << 20, 990)
     output.store(b"x" * 10)
     output.store(b"y" * 11)
@@ -127,14 +128,13 @@ def test_it_leaves_some_of_the_disk_to_others(path, monkeypatch):
     assert output.lost == 11
 
 
-def test_the_end_is_known_where_the_disk_cannot_be_asked_and_takes_nothing(path, disk, monkeypatch):
+def test_the_end_is_known_where_the_disk_cannot_be_asked_and_takes_nothing(path, disk):
     def fail(*_):
         raise OSError(5, "Input/output error")
 
     output = StoredOutput(str(path), 100, NO_FLOOR)
     output.store(b"one\n")
-    monkeypatch.setattr(shim_output, "_free_bytes", fail)
-    disk.fsync = fail
+    disk.fstatvfs = disk.fsync = fail
     disk.refusals = [OSError(5, "")] * 3
     output.store(b"two\n")
     output.store(b"three\n")
@@ -147,7 +147,7 @@ def test_the_end_is_known_where_the_disk_cannot_be_asked_and_takes_nothing(path,
 
 @linux
 @pytest.mark.slow
-def test_each_stream_has_its_own_limit_and_what_is_lost_of_both_is_told(folder):
+def test_each_stream_has_its_own_limit_and_what_is_lost_of_both_is_counted(folder):
     code = "import sys; sys.stdout.buffer.write(b'x' * 1000000); sys.stderr.buffer.write(b'y' * 101)"
     end = run(end_of(folder, code, output_limit=100))
     spec = folder.spec("")
@@ -170,7 +170,7 @@ def test_much_output_is_stored_byte_by_byte(folder):
 @linux
 @pytest.mark.slow
 def test_what_a_job_prints_before_it_ends_is_stored_after_that(folder):
-    """More than one reading takes, and all of it while the shim does nothing."""
+    """More than one read takes, and all of it while the shim does nothing."""
     code = "import fcntl, os; os.kill(os.getppid(), 19); fcntl.fcntl(1, 1031, 1 << 20); os.write(1, b'x' * (1 << 20))"
 
     async def run_it():

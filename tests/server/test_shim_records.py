@@ -1,5 +1,5 @@
-"""What the next server finds of a job by the record of its shim: that it runs, how it ended, that it never began, or
-that nobody knows; and who only looks. What shims do is in test_shims.py."""
+"""What the next server finds of a job by the record of its shim: it runs, how it ended, that it never began, or that
+this is not known. Other processes that look change nothing."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ import pytest
 pytest.importorskip("fcntl", reason="what is tested here only platforms have that can fork")
 import fcntl
 
-from headless.server import posix_shims, shim, shims
+from headless.server import shim, shims
 from headless.server.jobs import ProcessEnd
-from headless.server.shims import running_pid
+from headless.server.shims import Shims
 from support.job_code import Gate
 from support.job_processes import (
     IGNORE_SIGTERM,
@@ -59,15 +59,7 @@ pytestmark = [
 # The next server
 
 
-@pytest.fixture(params=["by its descriptor", "by its lock"])
-def watched(request, monkeypatch):
-    """How a shim is watched that is no child."""
-    if request.param == "by its lock":
-        monkeypatch.delattr(os, "pidfd_open")
-
-
 @pytest.mark.version("asyncio")
-@pytest.mark.usefixtures("watched")
 def test_finds_a_job_that_runs_and_how_it_ends(folder, tmp_path):
     gate = Gate(tmp_path / "gate")
     spec = folder.spec(f"print('begun')\n{gate.code}raise SystemExit('end')")
@@ -76,7 +68,7 @@ def test_finds_a_job_that_runs_and_how_it_ends(folder, tmp_path):
         before = sorted(os.listdir("/proc/self/fd"))
         process = await found(spec.output)
         waiting = asyncio.ensure_future(process.wait())
-        assert process.pid == running_pid(spec.output)
+        assert process.pid == Shims.running_pid(spec.output)
         await asyncio.sleep(0.2)
         assert not waiting.done()
         gate.open()
@@ -85,16 +77,15 @@ def test_finds_a_job_that_runs_and_how_it_ends(folder, tmp_path):
         return process.pid, end
 
     with left_by_a_server(spec) as pid:
-        assert running_pid(spec.output) == pid
+        assert Shims.running_pid(spec.output) == pid
         found_pid, end = run(find_it())
     assert found_pid == pid
     assert result_of(spec, end) == (1, b"begun\n", b"end\n")
     assert not end.was_asked
     assert end.seconds >= 0.2
-    assert running_pid(spec.output) is None
+    assert Shims.running_pid(spec.output) is None
 
 
-@pytest.mark.usefixtures("watched")
 def test_ends_a_job_that_it_finds(folder, lock, monkeypatch):
     make_impatient(monkeypatch)
     spec = folder.spec(with_child(lock, IGNORE_SIGTERM + lock.code(), SLEEP, start_new_session=True))
@@ -111,7 +102,6 @@ def test_ends_a_job_that_it_finds(folder, lock, monkeypatch):
     assert (end.status, end.was_asked) == (-signal.SIGTERM, True)
 
 
-@pytest.mark.usefixtures("watched")
 def test_knows_nothing_of_a_job_whose_shim_is_killed_while_it_is_watched(folder, lock):
     spec = folder.spec(with_child(lock, lock.code(), SLEEP, start_new_session=True))
 
@@ -142,11 +132,9 @@ def test_finds_the_end_of_a_job_that_ended_meanwhile(folder):
     async def find_it():
         process = await found(spec.output)
         await process.end()
-        return await process.wait(), process.pid
+        return await process.wait()
 
-    end, pid = run(find_it())
-    assert result_of(spec, end) == (0, b"1\n", b"")
-    assert pid == written(spec.output).job.pid
+    assert result_of(spec, run(find_it())) == (0, b"1\n", b"")
 
 
 WHOLE = f"started 999999 1 999998 1 {shim.machine()} - ."
@@ -175,7 +163,7 @@ def test_finds_what_a_record_says(folder):
         for name, (record, expected) in RECORDS.items():
             if record is not None:
                 (folder.output / "1.shim").write_bytes(os.fsencode(record))
-            assert running_pid(str(folder.output / "1")) is None, name
+            assert Shims.running_pid(str(folder.output / "1")) is None, name
             assert await end_found(str(folder.output / "1")) == expected, name
 
     run(find_all())
@@ -229,30 +217,30 @@ def test_does_not_know_what_a_shim_will_do_that_does_nothing(folder, monkeypatch
             find(folder)
 
 
-# Who only looks
+# Processes that only look
 
 
 def test_the_number_of_a_job_is_known_to_other_processes(folder, lock):
     output = str(folder.output / "1")
 
     async def run_it():
-        assert running_pid(output) is None
+        assert Shims.running_pid(output) is None
         process = await start(folder, lock.code())
-        assert running_pid(output) == process.pid
+        assert Shims.running_pid(output) == process.pid
         record = written(output)
         assert (record.job.pid, record.shim.pid, record.end) == (process.pid, shim_of(process), None)
         await process.end()
-        assert running_pid(output) is None
+        assert Shims.running_pid(output) is None
         assert written(output).end == await process.wait()
 
     run(run_it())
 
 
-def test_who_looks_does_not_take_another_for_a_shim(folder):
+def test_two_that_look_do_not_take_each_other_for_a_shim(folder):
     (folder.output / "1.shim").write_text(WHOLE.ljust(512))
     seen: list[int | None] = []
     lookers = [
-        threading.Thread(target=lambda: seen.extend(running_pid(str(folder.output / "1")) for _ in range(200)))
+        threading.Thread(target=lambda: seen.extend(Shims.running_pid(str(folder.output / "1")) for _ in range(200)))
         for _ in range(4)
     ]
     for each in lookers:
@@ -262,12 +250,12 @@ def test_who_looks_does_not_take_another_for_a_shim(folder):
     assert (len(seen), set(seen)) == (800, {None})
 
 
-def test_many_who_look_do_not_hinder_a_start(folder):
+def test_many_that_look_do_not_hinder_a_start(folder):
     stop = threading.Event()
 
     def look():
         while not stop.is_set():
-            running_pid(str(folder.output / "1"))
+            Shims.running_pid(str(folder.output / "1"))
 
     lookers = [threading.Thread(target=look) for _ in range(3)]
     for each in lookers:
@@ -282,20 +270,20 @@ def test_many_who_look_do_not_hinder_a_start(folder):
 
 
 def test_a_job_is_not_started_a_second_time_while_it_runs(folder, lock, monkeypatch):
-    monkeypatch.setattr(posix_shims, "_SECONDS_TO_LOOK", 0.1)
+    monkeypatch.setattr(shims, "_SECONDS_TO_LOOK", 0.1)
 
     async def run_it():
         process = await start(folder, lock.code())
         with pytest.raises(OSError, match="another shim lives"):
             await start(folder, lock.code())
-        assert running_pid(str(folder.output / "1")) == process.pid
+        assert Shims.running_pid(str(folder.output / "1")) == process.pid
         await process.end()
         assert (await process.wait()).was_asked
 
     run(run_it())
 
 
-def test_the_record_can_be_read_by_nobody_else(folder):
+def test_the_record_can_be_read_by_this_user_alone(folder):
     run(end_of(folder, ""))
     assert {path.suffix: path.stat().st_mode & 0o777 for path in folder.output.iterdir()} == {
         ".shim": 0o600, ".stdout": 0o600, ".stderr": 0o600,
@@ -364,7 +352,7 @@ def test_the_end_is_written_as_soon_as_the_disk_takes_it(folder, monkeypatch):
     before = time.time()
     end = run(end_of(folder, "raise SystemExit(3)"))
     assert (end.status, end.was_asked) == (3, False)
-    # What is told is of the job, without the tries.
+    # The times are of the job, without the tries.
     assert end.ended < time.time() - 3 * 0.1
     assert end.seconds < time.time() - before - 3 * 0.1
 

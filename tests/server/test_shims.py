@@ -1,10 +1,8 @@
-"""Shims: all that a job has started ends with it, and its end is known whoever is killed, stopped or gone. Many shims,
-and what they cost, are in test_many_shims.py, what the next server finds in test_shim_records.py, what is stored of the
-output in test_shim_output.py. How a job starts and ends otherwise is in test_processes.py, and what it finds when it
-runs in test_job_interpreter.py."""
+"""All that a job has started ends with it, and its end is known whatever is killed, stopped or gone."""
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -14,8 +12,8 @@ import pytest
 
 pytest.importorskip("fcntl", reason="what is tested here only platforms have that can fork")
 
-from headless.server import posix_shims, shim, shims
-from headless.server.records import Identity
+from headless.server import shim, shims
+from headless.server.shims import Identity
 from support.job_code import Gate
 from support.job_processes import (
     IGNORE_SIGTERM,
@@ -42,6 +40,27 @@ def impatient(monkeypatch):
     make_impatient(monkeypatch)
 
 
+# A shim that the system does not start
+
+
+@pytest.mark.parametrize("number", [errno.EAGAIN, errno.ENOMEM, errno.ENOENT], ids=errno.errorcode.get)
+def test_a_shim_that_cannot_be_started_is_the_error_of_the_system_and_leaves_nothing_open(folder, monkeypatch, number):
+    def fail(*_command, **_options):
+        raise OSError(number, "why")
+
+    spec = folder.spec("print(1)")
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    before = os.open(os.devnull, os.O_RDONLY)
+    os.close(before)
+    with pytest.raises(OSError, match="why") as error:
+        shims.spawn(spec, "-")
+    assert error.value.errno == number
+    after = os.open(os.devnull, os.O_RDONLY)
+    os.close(after)
+    assert after == before  # the lowest one that is free
+    assert not shims.is_locked(spec.output)
+
+
 # What a job leaves behind
 
 DAEMON = """
@@ -49,7 +68,7 @@ if os.fork(): os._exit(0)
 os.setsid()
 if os.fork(): os._exit(0)
 """
-FOR_A_WHILE = "late = time.monotonic() + 20\nwhile time.monotonic() < late:\n"  # if nobody ends it
+FOR_A_WHILE = "late = time.monotonic() + 20\nwhile time.monotonic() < late:\n"  # if it is not ended
 CLEAN_UP = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('cleaned up')))\n"
 
 
@@ -160,17 +179,9 @@ def test_what_cannot_be_killed_delays_the_end_for_a_while_only(folder, lock, mon
         kill(int((folder.path / "pid").read_text()))
 
 
-@pytest.mark.version("_ctypes")
 @pytest.mark.usefixtures("impatient")
-@pytest.mark.parametrize(
-    "fault",
-    [
-        pytest.param("shim.os.access = lambda *_: False", id="whose kernel does not list children"),
-        pytest.param("import _ctypes; del _ctypes.dlsym", id="whose Python has another _ctypes"),
-    ],
-)
-def test_a_daemon_is_ended_on_a_machine(folder, lock, monkeypatch, fault):
-    plant(monkeypatch, fault)
+def test_a_daemon_is_ended_on_a_machine_whose_kernel_does_not_list_children(folder, lock, monkeypatch):
+    plant(monkeypatch, "shim.os.access = lambda *_: False")
     child = "import os" + DAEMON + IGNORE_SIGTERM + lock.code()
     assert folder.as_job(folder.script(with_child(lock, child))).status == 0
     assert lock.is_free()
@@ -181,7 +192,7 @@ def not_linux(monkeypatch):
     """What other systems lack is not used."""
     make_impatient(monkeypatch)
     plant(monkeypatch, "shim._IS_LINUX = False; shim.start_time = lambda _: 0; shim.machine = lambda: '-'")
-    monkeypatch.setattr(posix_shims, "_IS_LINUX", False)
+    monkeypatch.setattr(shims, "_IS_LINUX", False)
     monkeypatch.setattr(shim, "start_time", lambda _: 0)
     monkeypatch.delattr(os, "pidfd_open")
 
@@ -310,9 +321,8 @@ def test_another_process_that_has_the_number_of_a_shim_by_now_is_left_alone(monk
     with subprocess.Popen(["sleep", "60"]) as process:
         try:
             former = Identity(process.pid, shim.start_time(process.pid) - 1)
-            posix_shims.ask_to_end(former)
-            posix_shims.kill(former)
-            run(posix_shims.until_ended(former))
+            shims.signal_to(former, signal.SIGTERM)
+            shims.signal_to(former, signal.SIGKILL)
             process.send_signal(signal.SIGVTALRM)  # which would come after those
             assert process.wait(PATIENCE) == -signal.SIGVTALRM
         finally:

@@ -8,10 +8,12 @@ import sys
 import time
 from contextlib import closing
 from typing import NamedTuple
+from unittest.mock import patch
 
 import pytest
 
 from headless.dialects.vocabulary import FAILED, OK, SKIPPED
+from headless.server import processes
 from headless.server.jobs import ProcessEnd
 from headless.server.journal import JobView, Journal, Selection
 from headless.server.processes import JobProcesses
@@ -76,7 +78,7 @@ class Ran(NamedTuple):
     messages: list[str]
 
 
-def ran(home, limit: float, processes: FakeProcesses) -> Ran:
+def ran(home, limit: float, fake: FakeProcesses) -> Ran:
     """What a queue with this limit makes of the sessions of this home."""
 
     def entries() -> list[JobView]:
@@ -86,13 +88,14 @@ def ran(home, limit: float, processes: FakeProcesses) -> Ran:
     async def run() -> None:
         store = Store(home.database, lambda: None)
         settings = Settings(workers=1, time_limit=limit)
-        queue = SessionQueue(store, JobProcesses(home, settings, Threads("files", 1, 100), processes), settings)
+        queue = SessionQueue(store, JobProcesses(home, settings, Threads("files", 1, 100)), settings)
         await queue.recover()
         await until(lambda: all(entry.state in (OK, FAILED, SKIPPED) for entry in entries()))
         await queue.stop(asyncio.Event())
         store.close(5)
 
-    asyncio.run(in_time(run()))
+    with patch.object(processes, "Platform", lambda *_: fake):
+        asyncio.run(in_time(run()))
     return Ran([entry.state for entry in entries()], [entry.message for entry in entries()])
 
 
@@ -130,16 +133,16 @@ def test_a_job_that_ends_by_itself_while_it_is_to_be_ended_has_its_own_end(place
 
 
 def test_the_age_of_a_job_is_that_of_its_process_whatever_clock_was_set(tmp_path, monkeypatch):
-    from headless.server import posix_shims  # not on Windows
+    from headless.server import shims  # not on Windows
 
     ages: list[float] = []
-    age_of = posix_shims.age_of
+    age_of = shims.age_of
 
     def noted(job) -> float:
         ages.append(age_of(job))
         return ages[-1]
 
-    monkeypatch.setattr(posix_shims, "age_of", noted)
+    monkeypatch.setattr(shims, "age_of", noted)
     gate = Gate(tmp_path / "gate")
     with ServerHere(tmp_path / "home", time_limit=3600.0, ends_jobs=False) as server:
         before = time.monotonic()

@@ -1,8 +1,9 @@
-"""A server on Windows and its jobs: what is recorded, shown and told of how they end, and that they outlive a server.
-How their processes do that is in test_windows_shims.py."""
+"""Jobs on Windows, with a server and without: what they find, how they end, and that they end with their server."""
 
 from __future__ import annotations
 
+import asyncio
+import ctypes
 import getpass
 import os
 import subprocess
@@ -10,16 +11,29 @@ import sys
 
 import pytest
 
-from support.job_code import Gate
-from support.job_processes import Lock, is_running, with_child
+from support.job_processes import (
+    IGNORE_SIGTERM,
+    Lock,
+    by_hand,
+    is_running,
+    left_by_a_server,
+    new_shims,
+    result_of,
+    stored,
+    with_child,
+)
 from support.job_server import QuickServer, journal, states
 from support.process import PATIENCE, SCRIPT
 from support.raw_client import connect, py_code, run
-from support.waiting import wait_until
+from support.waiting import in_time, until, wait_until
 
 if sys.platform != "win32":
     pytest.skip("what is tested here is Windows' own", allow_module_level=True)
+
+import msvcrt
+
 pytestmark = pytest.mark.slow
+SLEEP = "import time; time.sleep(60)"
 
 
 @pytest.fixture(scope="module")
@@ -78,30 +92,174 @@ def test_a_job_finds_what_programs_of_windows_expect(server):
 # A server that ends, and the next one
 
 
-def test_a_job_goes_on_without_its_server_and_the_next_one_knows_its_end(own_server, tmp_path):
-    gate = Gate(tmp_path / "gate")
+def test_a_job_ends_with_its_server_and_the_next_one_records_it_as_interrupted(own_server, tmp_path):
+    lock = Lock(tmp_path / "lock")
     with connect(own_server).log_in() as client:
-        client.submit(py_code(f"print('begun')\n{gate.code}print('end')\nraise SystemExit(256)"), py_code("pass"))
-        client.expect("started")
-        wait_until(lambda: journal(own_server)[0]["pid"])
+        client.submit(py_code(with_child(lock, lock.code(), f"print('begun')\n{SLEEP}")), py_code("pass"))
+        wait_until(lambda: lock.is_taken and journal(own_server)[0]["pid"])
         pid = journal(own_server)[0]["pid"]
-        own_server.crash()
         assert is_running(pid)
-        assert journal(own_server)[0]["state"] == "running"
+        own_server.crash()
+        wait_until(lambda: not is_running(pid))
+        wait_until(lock.is_free)
+        assert journal(own_server)[0]["state"] == "unknown"
         own_server.start()
-        assert states(own_server, client.session) == ["running", "queued"]
-        gate.open()
-        wait_until(lambda: states(own_server, client.session) == ["failed", "skipped"])
-    entry = journal(own_server, client.session)[0]
-    assert (entry["exit_status"], entry["stdout"].split()) == (256, ["begun", "end"])
-    assert not is_running(pid)
+        wait_until(lambda: states(own_server, client.session) == ["interrupted", "skipped"])
+    assert journal(own_server, client.session)[0]["stdout"].split() == ["begun"]
+
+
+def test_a_server_that_is_stopped_records_first_that_its_jobs_were_interrupted(own_server):
+    with connect(own_server).log_in() as client:
+        client.submit(py_code(SLEEP), py_code("pass"))
+        client.expect("started")
+        assert own_server.stop() == 0
+    assert states(own_server, client.session) == ["interrupted", "skipped"]
 
 
 def test_a_job_that_is_cancelled_ends_with_all_that_it_has_started(own_server, tmp_path):
     lock = Lock(tmp_path / "lock")
     with connect(own_server).log_in() as client:
-        client.submit(py_code(with_child(lock, lock.code(), "import time; time.sleep(60)")))
+        client.submit(py_code(with_child(lock, lock.code(), SLEEP)))
         wait_until(lambda: lock.is_taken)
         assert own_server.manage("jobs", "cancel", client.session).stdout.startswith("cancelled: 1")
     wait_until(lock.is_free)
     assert states(own_server, client.session) == ["cancelled"]
+
+
+# Without a server
+
+
+def in_loop(coroutine):
+    return asyncio.run(in_time(coroutine))
+
+
+async def start(folder, source, number=1):
+    return await new_shims().start(folder.spec(source, number))
+
+
+async def end_of(folder, source):
+    return await (await start(folder, source)).wait()
+
+
+SCRIPTS = {
+    "arguments": "import sys; print(sys.argv, sys.orig_argv, sys.executable, sys.flags, sys.path, sys._xoptions)",
+    "modules": "import sys; print(list(sys.modules))",
+    "main": "print(list(globals()), __name__, __file__, __spec__, __loader__.path)",
+    "environment": "import os; print(list(os.environ.items()), os.getcwd(), os.popen('set').read())",
+    "standard files": """
+        import sys
+        for file in (sys.stdin, sys.stdout, sys.stderr):
+            print(file.name, file.mode, file.encoding, file.errors, file.isatty(), file.line_buffering, file.newlines)
+        print(repr(sys.stdin.read()), sys.stdin.seekable())
+        """,
+    "bytes": "import sys; sys.stdout.buffer.write(bytes(range(256)) * 1000); print('Z\u00fcrich', file=sys.stderr)",
+    "an exception": "def f(): raise ValueError('why')\nf()",
+    "an exit": "import sys; sys.exit('reason')",
+    "no exit": "import os; os._exit(7)",
+}
+
+
+@pytest.mark.parametrize("source", SCRIPTS.values(), ids=SCRIPTS)
+def test_it_is_what_a_script_is(folder, source):
+    script = folder.script(source)
+    assert folder.as_job(script) == by_hand(folder.spec_of(script))
+
+
+def test_what_it_leaves_behind_is_ended_before_its_end_is_known(folder, lock):
+    child = with_child(lock, IGNORE_SIGTERM + lock.code(), "time.sleep(60)", creationflags=0x8)  # without a console
+    job = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {child!r}])\n{lock.wait_for()}print('end')"
+    end = in_loop(end_of(folder, job))
+    assert result_of(folder.spec(""), end) == (0, b"end\r\n", b"")
+    assert lock.is_free()
+
+
+def test_it_cannot_start_what_would_leave_its_job_object(folder):
+    code = """if 1:
+        import subprocess, sys
+        try:
+            subprocess.Popen([sys.executable, "-c", ""], creationflags=subprocess.CREATE_BREAKAWAY_FROM_JOB)
+        except PermissionError:
+            print("refused")
+        """
+    assert result_of(folder.spec(""), in_loop(end_of(folder, code))) == (0, b"refused\r\n", b"")
+
+
+def test_ending_it_ends_all_that_it_has_started(folder, lock):
+    async def run_it():
+        process = await start(folder, with_child(lock, IGNORE_SIGTERM + lock.code(), SLEEP, creationflags=0x200))
+        await until(lambda: lock.is_taken)
+        await process.end()
+        assert lock.is_free()
+        assert not is_running(process.pid)
+        return await process.wait()
+
+    end = in_loop(run_it())
+    assert (end.status, end.was_asked) == (1, True)
+
+
+def test_nothing_is_found_of_a_job_whose_server_has_ended(folder):
+    spec = folder.spec(SLEEP)
+
+    async def find():
+        process = await new_shims().find(spec.output)
+        return await process.wait()
+
+    with left_by_a_server(spec) as pid:
+        wait_until(lambda: not is_running(pid))
+        assert new_shims().running_pid(spec.output) is None
+        assert in_loop(find()) is None
+
+
+def test_a_job_that_could_not_be_noted_has_not_started(folder):
+    source = f"open({str(folder.path / 'ran')!r}, 'w')"
+    os.makedirs(f"{folder.spec(source).output}.pid")
+    with pytest.raises(OSError, match=r"1\.pid"):
+        in_loop(start(folder, source))
+    assert not (folder.path / "ran").exists()
+
+
+def test_much_output_is_stored_byte_by_byte(folder):
+    code = "import os, sys, msvcrt\nfor n in range(300): os.write(1 + n % 2, bytes([n % 251]) * 10000)"
+    binary = "import os, msvcrt; msvcrt.setmode(1, os.O_BINARY); msvcrt.setmode(2, os.O_BINARY)\n"
+    assert in_loop(end_of(folder, binary + code)).status == 0
+    for place, stream in enumerate(("stdout", "stderr")):
+        expected = b"".join(bytes([n % 251]) * 10000 for n in range(place, 300, 2))
+        assert stored(folder.spec(""), stream) == expected
+
+
+def test_a_job_inherits_its_standard_files_and_nothing_else(folder, lock):
+    async def run_it():
+        secret = folder.path / "secret"
+        with open(secret, "w") as file:
+            os.set_handle_inheritable(msvcrt.get_osfhandle(file.fileno()), True)
+            process = await start(folder, lock.code())
+            await until(lambda: lock.is_taken)
+        secret.unlink()  # which Windows does not allow as long as a process has it open
+        await process.end()
+
+    in_loop(run_it())
+
+
+def test_nothing_is_left_of_many_jobs(folder):
+    def handles():
+        """How many there are, or a number that grows with that."""
+        count = ctypes.c_uint32()
+        assert ctypes.WinDLL("kernel32").GetProcessHandleCount(ctypes.c_void_p(-1), ctypes.byref(count))
+        with open(os.devnull) as file:
+            return count.value or msvcrt.get_osfhandle(file.fileno()) // 4
+
+    async def run_some(jobs):
+        for number in range(5):
+            process = await jobs.start(folder.spec(f"raise SystemExit({number})", number))
+            assert (await process.wait()).status == number
+        process = await jobs.start(folder.spec(SLEEP, 5))
+        await process.end()
+
+    async def run_all():
+        jobs = new_shims()
+        await run_some(jobs)
+        before = handles()
+        await run_some(jobs)
+        assert handles() <= before + 2
+
+    in_loop(run_all())

@@ -15,17 +15,17 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
 
-from headless.server.jobs import Process, ProcessEnd, ProcessSpec
-from headless.server.shims import EndedProcess, ShimProcess, Shims
+from headless.server.jobs import ProcessEnd, ProcessSpec
+from headless.server.processes import Platform
 from headless.server.threads import Threads
 from support.job_code import TAKE_LOCK, is_free
 from support.process import PATIENCE, ROOT
 from support.waiting import in_time
 
 
-def new_shims() -> Shims:
+def new_shims() -> Platform:
     """What a server that has just begun starts and finds jobs with."""
-    return Shims(Threads("shims", 4, 10000), "-")
+    return Platform(Threads("shims", 4, 10000), "-")
 
 
 class Result(NamedTuple):
@@ -80,7 +80,7 @@ class Folder:
 
 
 def by_hand(spec: ProcessSpec) -> Result:
-    """What `python -u SCRIPT` results in, where somebody reads what it prints."""
+    """What `python -u SCRIPT` results in, where its output is read."""
     done = subprocess.run(
         [sys.executable, "-u", spec.script],
         cwd=spec.folder,
@@ -103,17 +103,17 @@ def result_of(spec: ProcessSpec, end: ProcessEnd | None) -> Result:
     return Result(end.status, stored(spec), stored(spec, "stderr"))
 
 
-async def found(output: str) -> ShimProcess | EndedProcess:
+async def found(output: str) -> Any:
     """The process that a server that has just started finds."""
     process = await new_shims().find(output)
-    assert isinstance(process, (ShimProcess, EndedProcess))
+    assert process is not None
     return process
 
 
-def shim_of(process: Process) -> int:
+def shim_of(process: Any) -> int:
     """The number of the shim's process."""
-    assert isinstance(process, ShimProcess)
-    return process._shim.pid
+    pid: int = process.shim.pid
+    return pid
 
 
 def is_running(pid: int) -> bool:
@@ -121,14 +121,12 @@ def is_running(pid: int) -> bool:
     if sys.platform == "win32":
         import _winapi
 
-        from headless.server import windows_processes
-
         try:
             handle = _winapi.OpenProcess(_winapi.SYNCHRONIZE, False, pid)
         except OSError:
             return False
         try:
-            return not windows_processes.has_ended(handle)
+            return _winapi.WaitForSingleObject(handle, 0) != _winapi.WAIT_OBJECT_0
         finally:
             _winapi.CloseHandle(handle)
     from headless.server import shim
@@ -186,11 +184,11 @@ def with_child(lock: Lock, code: str, then: str = "", **options: object) -> str:
 SERVER = """
 import asyncio, json, sys
 from headless.server.jobs import ProcessSpec
-from headless.server.shims import Shims
+from headless.server.processes import Platform
 from headless.server.threads import Threads
 
 async def serve():
-    process = await Shims(Threads("server", 2, 10), "-").start(ProcessSpec(*json.loads(sys.argv[1])))
+    process = await Platform(Threads("server", 2, 10), "-").start(ProcessSpec(*json.loads(sys.argv[1])))
     print(process.pid, flush=True)
     print(await process.wait(), flush=True)
 

@@ -14,9 +14,9 @@ from typing import Any, TypeVar
 
 import pytest
 
-from headless.server import posix_shims
+from headless.server import shims
 from headless.server.jobs import ProcessEnd, ProcessSpec
-from headless.server.records import Record, read_record
+from headless.server.shims import Record, read_record
 from support.job_processes import Folder, new_shims
 from support.waiting import in_time
 
@@ -30,8 +30,8 @@ _T = TypeVar("_T")
 
 def plant(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     """Lets each shim run this code before it begins: a fault is planted where no test comes otherwise."""
-    program = posix_shims._PROGRAM.replace("shim.main()", f"exec({code!r}); shim.main()")
-    monkeypatch.setattr(posix_shims, "_PROGRAM", program)
+    program = shims._PROGRAM.replace("shim.main()", f"exec({code!r}); shim.main()")
+    monkeypatch.setattr(shims, "_PROGRAM", program)
 
 
 def make_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +61,7 @@ async def start(folder: Folder, source: str, number: int = 1, **changes: Any) ->
 
 
 async def end_of(folder: Folder, source: str, number: int = 1, **changes: Any) -> Any:
-    """None where nobody knows."""
+    """None where that is not known."""
     return await (await start(folder, source, number, **changes)).wait()
 
 
@@ -86,12 +86,12 @@ def written(output: str) -> Record:
 
 @contextmanager
 def left_behind(spec: ProcessSpec) -> Iterator[int]:
-    """The number of a job's process that nobody watches any more in this process, as if its server had been killed.
+    """The number of a job's process that is not watched any more in this process, as if its server had been killed.
     Quicker than `left_by_a_server`."""
 
     async def start_it() -> tuple[int, int]:
         process = await new_shims().start(spec)
-        return process.pid, process._shim.pid
+        return process.pid, process.shim.pid
 
     pid, shim = run(start_it())
     yield pid

@@ -1,4 +1,4 @@
-"""The shims of a home: the processes that watch over its jobs, whether a server runs or not. Only Linux tells them."""
+"""The shims of a home: the processes that watch its jobs, whether a server runs or not. Only Linux lists them."""
 
 from __future__ import annotations
 

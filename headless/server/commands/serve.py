@@ -164,7 +164,7 @@ def _settings(arguments: argparse.Namespace) -> Settings:
         port,
         arguments.workers,
         arguments.grace,
-        end_jobs=arguments.end_jobs,
+        end_jobs=arguments.end_jobs or sys.platform == "win32",  # where no job outlives the server
         retention_days=arguments.keep,
         time_limit=arguments.limit,
         dry_run=arguments.dry_run,
