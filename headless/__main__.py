@@ -7,7 +7,7 @@ import sys
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 
 # The first place where modules are looked for is this folder, or with -m the one in which the process was started:
-# whatever stands there would be taken for a module of Python's. The package itself is found without it.
+# a file there would be taken for a module of Python's. The package itself is found without it.
 if not __package__:
     sys.path[0] = os.path.dirname(FOLDER)
     import headless  # noqa: F401

@@ -1,7 +1,4 @@
-"""The command line of a command of `headless`: nothing that is given is passed over in silence.
-
-The page's own options, which `wait`, `cancel`, `sessions` and `password-file` share, are optparse's: in options.py.
-"""
+"""Parses the command lines of the tools. Nothing that is given is ignored."""
 
 from __future__ import annotations
 
@@ -14,9 +11,9 @@ from headless.dialects.bcrypt_hash import is_like_hash
 
 
 class Parser(argparse.ArgumentParser):
-    """Refuses what argparse takes without a word: a second value for an option that has one, which would replace the
-    first; an empty value, as of a variable that is not set; and the beginning of an option's name, which can mean
-    another option in the next version. And a bcrypt hash, which is not shown."""
+    """Refuses what argparse accepts in silence: a second value for an option that takes one, an empty value, as of a
+    variable that is not set, and the beginning of an option's name, which can mean another option in the next version.
+    It also refuses a bcrypt hash, and does not show it."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(allow_abbrev=False, **settings)

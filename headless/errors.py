@@ -1,7 +1,6 @@
-"""How a call can end: the return codes, the errors behind them, and the one table that leads from error to code.
+"""Lists how a call can end: the errors, the return codes, and the one table from an error to a code.
 
-Nothing here prints, exits or knows a socket. An error says by its class whose fault it is, by its text what happened;
-how far the jobs had come is a `Submission`.
+An error says by its class whose fault it is, and by its text what happened.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ TIMED_OUT = 3
 
 
 class Submission(Enum):
-    """Whether the server has the jobs; the value is how the administrator is told."""
+    """Says whether the server has the jobs. The value is the word in the last line of -v."""
 
     NOT_SUBMITTED = "not submitted"
     SUBMITTED = "submitted"
@@ -26,7 +25,7 @@ class Submission(Enum):
 
 
 class HeadlessError(Exception):
-    """A call that did not end well. The text is one sentence for the administrator."""
+    """The root of all our errors. The text is one sentence for the administrator."""
 
 
 class ParameterError(HeadlessError):
@@ -42,7 +41,7 @@ class SessionError(HeadlessError):
 
 
 class ConnectionLost(SessionError):
-    """The connection ended, or there was none, before all was told. Another one may bring the rest."""
+    """The connection ended, or there was none, before all was reported. Another one may bring the rest."""
 
 
 class JobFailed(SessionError):
@@ -108,8 +107,8 @@ _RETURN_CODES = (
 
 
 def explain(error: Exception) -> tuple[int, str]:
-    """The return code for a call that ended with this error, and the sentence for the administrator. The code is 1, 2
-    or 3, never 0; for Interrupted it is the negative number of the signal."""
+    """Returns the return code for a call that ended with this error, and the sentence for the administrator. The code
+    is 1, 2 or 3, never 0; for Interrupted it is the negative number of the signal."""
     if isinstance(error, ImportError) and error.name:
         from headless.libraries import describe_missing, is_missing
 
@@ -127,6 +126,6 @@ def explain(error: Exception) -> tuple[int, str]:
 
 
 def fault_of_file(text: str, error: OSError) -> ParameterError | SessionError:
-    """What a call ends with that needs the file. `text` says what cannot be done."""
+    """Returns the error of a call that needs the file. `text` says what cannot be done."""
     is_for_a_person = is_final(error) or isinstance(error, IsADirectoryError)
     return (ParameterError if is_for_a_person else SessionError)(f"{text}: {error.strerror or error}")

@@ -14,15 +14,15 @@ _DEBIAN = "/etc/debian_version"
 
 
 def library_of(module: str, path: str) -> str:
-    """The module of the library that the module with this name and path belongs to, "" for what is none of ours. A part
-    in C that cannot be loaded has its own name: `etree`."""
+    """Returns the module of the library that the module with this name and path belongs to, "" for what is none of
+    ours. A part in C that cannot be loaded has a name of its own: `etree`."""
     places = (module, *os.path.normpath(path).split(os.sep))
     return next((library for library in (*_RUNTIME, *_ADMIN) if library in places), "")
 
 
 def how_to_install(module: str) -> str:
-    """The command that installs the library with this module, and the others that belong to it. It leaves a Python
-    alone that others use, also if root types it."""
+    """Returns the command that installs the library of this module, and the others that belong to it. It changes no
+    Python that others use, also if root types it."""
     if _is_ours_to_change() and _has_pip():
         return f"{_quoted(sys.executable)} -m pip install --force-reinstall {_packages(module)}"
     if module in _RUNTIME and _is_debians():
@@ -49,7 +49,7 @@ def _is_debians() -> bool:
 
 
 def _is_managed() -> bool:
-    """Whether the operating system keeps this Python to itself (PEP 668)."""
+    """Returns whether the operating system keeps this Python to itself (PEP 668)."""
     import sysconfig
 
     return os.path.exists(os.path.join(sysconfig.get_path("stdlib"), "EXTERNALLY-MANAGED"))
@@ -66,7 +66,7 @@ def _quoted(path: str) -> str:
 
 
 def is_missing(error: ImportError) -> bool:
-    """Whether only a person can bring the module; else the system could not read or load what is there."""
+    """Returns whether only a person can bring the module. Else the system could not read or load what is there."""
     if isinstance(error, ModuleNotFoundError):  # as importlib says also where it cannot look
         return not _is_there(str(error.name))
     name = str(error).partition("cannot import name '")[2].partition("'")[0]
@@ -90,7 +90,7 @@ def _is_there(module: str) -> bool:
 
 
 def _is_out_of_reach(module: str) -> bool:
-    """Whether something may be there for it that cannot be looked at now, which importlib takes for nothing."""
+    """Returns whether there may be a file for it that cannot be looked at now, which importlib takes for none."""
     from importlib.machinery import all_suffixes
 
     package, _, name = module.rpartition(".")

@@ -99,8 +99,8 @@ if os.name == "nt":
 
 
 def is_final(error: OSError) -> bool:
-    """Whether the error says of a file that it is not there, or not allowed, which only a person changes. Any other one
-    is a fault that may have passed a moment later."""
+    """Returns whether the error says of a file that it is not there, or not allowed, which only a person changes. Any
+    other one is a fault that may have passed a moment later."""
     return error.errno in FINAL
 
 

@@ -1,7 +1,6 @@
-"""What people are shown, and what it must not do to their terminal. Client and server have it in common.
+"""Shows texts to people, and keeps them from harming a terminal.
 
-Nothing that fails here changes how a process ends, but for `write`: a closed, full or broken stream is written to no
-more.
+A stream that is closed, full or broken changes no exit status, but for `write`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,8 @@ if TYPE_CHECKING:
 
 
 def escape_control_chars(text: str) -> str:
-    """The text with everything escaped that could end a line, move a cursor, or hide or reorder what is shown."""
+    """Returns the text with everything escaped that could end a line, move a cursor, or hide or reorder what is
+    shown."""
     return text if text.isprintable() else re.sub("[^\x20-\x7e]+", _escape, text)
 
 
@@ -30,7 +30,7 @@ def _escape(run: re.Match[str]) -> str:
 
 
 def shorten(text: str, limit: int = 1000) -> str:
-    """The text, or its first `limit` characters and how long it is: for a sentence that quotes the other side."""
+    """Returns the text, or its first `limit` characters and how long it is."""
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
 
 
@@ -45,23 +45,23 @@ def print_error(program: str, text: str) -> None:
 
 
 def print_warning(program: str, text: str) -> None:
-    """Writes one line to stderr that says what may not be meant so, though it is done."""
+    """Writes one line to stderr about what is done, and may not be meant so."""
     _try_to_write(sys.stderr, f"{program}: warning: {_plain(text)}\n")
 
 
 def print_note(program: str, text: str) -> None:
-    """Writes one line to stderr that says what somebody should know."""
+    """Writes one line to stderr that is worth to know."""
     _try_to_write(sys.stderr, f"{program}: {_plain(text)}\n")
 
 
 def _plain(text: str) -> str:
-    """One line that shows no bcrypt hash: a value of the environment, say, that was meant for a password file."""
+    """Returns one line without any bcrypt hash: a value of the environment could hold one."""
     text = escape_control_chars(text)
     return re.sub(r"\$2[abxy]?\$\d\d\$[./A-Za-z0-9]+", "(a hash)", text) if "$2" in text else text
 
 
 def descriptor_of(stream: TextIO | None) -> int | None:
-    """The stream's descriptor; None where there is none: a closed one may by now belong to something else."""
+    """Returns the stream's descriptor; None if it is closed, for its number may belong to something else by now."""
     try:
         return None if stream is None else stream.fileno()
     except (OSError, ValueError):
@@ -69,7 +69,7 @@ def descriptor_of(stream: TextIO | None) -> int | None:
 
 
 def is_at_terminal() -> bool:
-    """Whether standard input is one, at which somebody can answer a question."""
+    """Returns whether standard input is a terminal at which a question can be answered."""
     try:
         if sys.stdin is None or not sys.stdin.isatty():
             return False
@@ -97,15 +97,15 @@ def write(stream: TextIO | None, text: str) -> None:
 
 
 def is_closed_pipe(error: Exception) -> bool:
-    """Whether the error says that whoever has read the output reads no more. Windows has no word of its own for that:
-    it is EINVAL there, without the name of a file."""
+    """Returns whether the error says that the output is not read any more. Windows says EINVAL then, without the name
+    of a file."""
     is_of_windows = os.name == "nt" and isinstance(error, OSError) and error.errno == errno.EINVAL
     return isinstance(error, BrokenPipeError) or (is_of_windows and getattr(error, "filename", None) is None)
 
 
 def raw_writer(stream: TextIO, descriptor: int) -> Callable[[bytes], int]:
-    """What writes bytes to the stream, past all that buffers them, and returns how many. A console of Windows would
-    take bytes as text of its own code page: Python's raw stream for one makes Unicode of them."""
+    """Returns what writes bytes to the stream, past all buffers, and returns how many. A console of Windows takes bytes
+    as text of its own code page: Python's raw stream for one makes Unicode of them."""
     buffer = getattr(stream, "buffer", None) if os.name == "nt" else None
     raw = getattr(buffer, "raw", buffer)  # with -u there is nothing between
     return (lambda data: os.write(descriptor, data)) if raw is None else raw.write
@@ -117,7 +117,7 @@ def _try_to_write(stream: TextIO | None, text: str) -> None:
 
 
 def report(program: str, error: Exception) -> int:
-    """Writes what the error means, and returns its code. A signal, whose code is negative, needs no word."""
+    """Writes what the error means, and returns its code. A signal, whose code is negative, needs no line."""
     code, text = explain(error)
     if code >= 0:
         print_error(program, text)

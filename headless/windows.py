@@ -17,7 +17,7 @@ assert sys.platform == "win32"
 
 # Access lists
 #
-# Files and folders that nobody else can open from the moment at which they are made, by an access control list.
+# Files and folders that no other user can open from the moment at which they are made.
 #
 # The list names this user by its SID, which is unique, as no name is, and inherits nothing from the folders above.
 # FA in SDDL is the right to do all with a file; SY is the system, BA are the administrators. See
@@ -50,7 +50,7 @@ class _SecurityAttributes(ctypes.Structure):
 
 
 def create_secret_file(path: str) -> int:
-    """The descriptor, to be written, of a new file that nobody but this user can open. Raises OSError."""
+    """Returns the descriptor, to be written, of a new file that only this user can open. Raises OSError."""
     with _security(f"D:P(A;;FA;;;{user_sid()})") as security:
         handle = _kernel.CreateFileW(
             path, _GENERIC_WRITE, 0, ctypes.byref(security), _CREATE_NEW, _FILE_ATTRIBUTE_NORMAL, None
@@ -61,7 +61,7 @@ def create_secret_file(path: str) -> int:
 
 
 def create_private_folder(path: str) -> None:
-    """A new folder that is, with all that will be in it, for this user, the administrators and the system. Raises
+    """Creates a folder that is, with all that will be in it, for this user, the administrators and the system. Raises
     OSError."""
     with _security("D:P" + "".join(f"(A;OICI;FA;;;{sid})" for sid in (user_sid(), "SY", "BA"))) as security:
         if not _kernel.CreateDirectoryW(path, ctypes.byref(security)):
@@ -69,7 +69,7 @@ def create_private_folder(path: str) -> None:
 
 
 def user_sid() -> str:
-    """Of the user who runs this process: S-1-5-21-... Raises OSError."""
+    """Returns the SID of the user who runs this process: S-1-5-21-... Raises OSError."""
     token = wintypes.HANDLE()
     _check(_advapi.OpenProcessToken(_kernel.GetCurrentProcess(), _TOKEN_QUERY, ctypes.byref(token)))
     try:
@@ -110,9 +110,7 @@ def _check(result: int) -> None:
 
 # The console
 #
-# Whether somebody can answer at the console of a Windows process. Where that is asked is in terminal.py.
-#
-# isatty() is not enough: it is true of NUL, and Task Scheduler gives a job a console that nobody sees.
+# isatty() is not enough: it is true of NUL, and Task Scheduler gives a job a console that is not visible.
 
 _CONSOLE_CLASS = "ConsoleWindowClass"  # the console's own window; others stand for a terminal elsewhere: ssh, say
 _UOI_FLAGS, _WSF_VISIBLE = 1, 1
@@ -123,7 +121,7 @@ class _UserObjectFlags(ctypes.Structure):
 
 
 def can_be_answered(descriptor: int) -> bool:
-    """Whether this descriptor is a console, and one that somebody sees."""
+    """Returns whether this descriptor is a console, and a visible one."""
     mode = wintypes.DWORD()
     kernel = ctypes.WinDLL("kernel32")
     try:

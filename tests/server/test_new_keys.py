@@ -23,7 +23,7 @@ from support.credentials import HASH, PASSWORD, SALT, hash_of
 from support.new_keys import OTHER_HASH, lets_in, make_cheap, secret_file_in
 
 posix_only = pytest.mark.skipif(os.name == "nt", reason="modes mean nothing on Windows")
-IF_TRUSTED = "if nobody else has read it, give it to standard input: --secret-file - < FILE"
+IF_TRUSTED = "if no other user has read it, give it to standard input: --secret-file - < FILE"
 STDIN = f"{PASSWORD}\n".encode()
 
 

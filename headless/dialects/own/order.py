@@ -46,6 +46,7 @@ from headless.dialects.vocabulary import (
     SESSION,
     SKIPPED,
     VERSION,
+    Offset,
 )
 from headless.errors import ProtocolError
 
@@ -163,6 +164,10 @@ _ALWAYS: Mapping[Kind, str] = {
 }
 
 
+# The field that makes a difference.
+_DETAIL = {Login: "auth_type", Refused: "reason", JobFinished: "status", Ended: "status"}
+
+
 class Order:
     """Is the state of one connection, and the job that it has come to."""
 
@@ -172,21 +177,18 @@ class Order:
         self._finished = 0
         self._may_attach = False  # the server has said so
         self._has_key = False  # the jobs had one
-        self._asked: Attach | None = None
+        self._asked: Offset | None = None  # the client has attached from here on
 
     def check(self, message: Message, error: type[ProtocolError]) -> str:
         """Returns the state after this message. Raises `error` if it may not be sent now."""
-        following = None if self.state == State.OVER else _next_state(self.state, message)
-        name = messages.name_of(message)
-        if following is None:
-            raise error(f"'{name}' is not allowed when {self.state}")
-        if isinstance(message, (JobStarted, Output, JobFinished)) and (
-            message.job != self._finished + 1 or message.job > self._jobs
-        ):
-            raise error(f"'{name}' of job {message.job} is out of turn")
-        if isinstance(message, Ended) and message.status == OK and self._finished < self._jobs:
-            raise error(f"the session ended ok with {self._finished} of {self._jobs} jobs done")
-        problem = self._problem_of_attaching(message)
+        kind = type(message)
+        key = (kind, getattr(message, _DETAIL[kind])) if kind in _DETAIL else kind
+        # No message belongs to both sides, so one look finds it in the table of its sender.
+        tables = (CLIENT_MAY_SEND.get(self.state, {}), SERVER_MAY_SEND.get(self.state, {}), _ALWAYS)
+        following = next((may_send[key] for may_send in tables if key in may_send), None)
+        if following is None or self.state == State.OVER:
+            raise error(f"'{messages.name_of(message)}' is not allowed when {self.state}")
+        problem = self._problem_of_jobs(message) or self._problem_of_session(message)
         if problem:
             raise error(problem)
         return following
@@ -198,7 +200,7 @@ class Order:
         if isinstance(message, Jobs):
             self._jobs, self._has_key = len(message.jobs), message.key is not None
         elif isinstance(message, Attach):
-            self._asked = message
+            self._asked = message.offset
         elif isinstance(message, Attached):
             self._jobs, self._finished = message.jobs, message.offset.job - 1
         elif isinstance(message, Welcome):
@@ -206,35 +208,23 @@ class Order:
         elif isinstance(message, JobFinished):
             self._finished += 1
 
-    def _problem_of_attaching(self, message: Message) -> str:
+    def _problem_of_jobs(self, message: Message) -> str:
+        """Says what is wrong with a report on jobs, "" if nothing is."""
+        if isinstance(message, (JobStarted, Output, JobFinished)):
+            is_in_turn = message.job == self._finished + 1 and message.job <= self._jobs
+            return "" if is_in_turn else f"'{messages.name_of(message)}' of job {message.job} is out of turn"
+        if isinstance(message, Ended) and message.status == OK and self._finished < self._jobs:
+            return f"the session ended ok with {self._finished} of {self._jobs} jobs done"
+        return ""
+
+    def _problem_of_session(self, message: Message) -> str:
         """Says what is wrong with a message about keys or attaching, "" if nothing is."""
         if isinstance(message, (Attach, Cancel, Sessions)) or (isinstance(message, Jobs) and message.key is not None):
             return "" if self._may_attach else "the server has not said that sessions can be attached to"
         if isinstance(message, Accepted) and bool(message.session) != self._has_key:
             return "'accepted' names a session if the jobs have a key, and only then"
-        if isinstance(message, Attached) and self._asked is not None:
-            return _problem_of(message, self._asked)
+        if isinstance(message, Attached) and message.offset.job > message.jobs + 1:
+            return f"'attached' at job {message.offset.job} of {message.jobs}"
+        if isinstance(message, Attached) and self._asked not in (None, message.offset):
+            return "'attached' at another offset than was asked for"
         return ""
-
-
-def _next_state(state: str, message: Message) -> str | None:
-    """Looks the message up in all tables: no message belongs to both sides."""
-    kind = _kind_of(message)
-    tables = (CLIENT_MAY_SEND.get(state, {}), SERVER_MAY_SEND.get(state, {}), _ALWAYS)
-    return next((may_send[kind] for may_send in tables if kind in may_send), None)
-
-
-def _problem_of(attached: Attached, asked: Attach) -> str:
-    if attached.offset.job > attached.jobs + 1:
-        return f"'attached' at job {attached.offset.job} of {attached.jobs}"
-    return "" if asked.offset in (None, attached.offset) else "'attached' at another offset than was asked for"
-
-
-def _kind_of(message: Message) -> Kind:
-    if isinstance(message, Login):
-        return (Login, message.auth_type)
-    if isinstance(message, Refused):
-        return (Refused, message.reason)
-    if isinstance(message, (JobFinished, Ended)):
-        return (type(message), message.status)
-    return type(message)

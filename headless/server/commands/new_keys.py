@@ -21,7 +21,7 @@ from headless.terminal import is_at_terminal
 
 _STDIN = "-"
 # The file stays as it is: calls of others may need it so.
-_IF_TRUSTED = f"if nobody else has read it, give it to standard input: --secret-file {_STDIN} < FILE"
+_IF_TRUSTED = f"if no other user has read it, give it to standard input: --secret-file {_STDIN} < FILE"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,7 +64,7 @@ def _read_password() -> str:
 
 
 def _stdin() -> BinaryIO:
-    """Raises CommandFailed if whoever has started this has closed it."""
+    """Raises CommandFailed if it is closed."""
     if sys.stdin is None:
         raise CommandFailed("standard input is closed")
     return sys.stdin.buffer
