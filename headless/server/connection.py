@@ -189,11 +189,11 @@ class Connection:
         """Logs this error, which has ended what is done here, and refuses the client where that is due."""
         try:
             if isinstance(error, Refusal):
-                self._refuse(error.reason, error)
+                self.refuse(error.reason, str(error))
             elif isinstance(error, RemoteProtocolError):
-                self._refuse(PROTOCOL, error)
+                self.refuse(PROTOCOL, str(error))
             elif isinstance(error, Busy):
-                self._refuse(BUSY, error)
+                self.refuse(BUSY, str(error))
             elif isinstance(error, (ClientLeft, asyncio.TimeoutError)) and not is_logged_in:
                 log.info("%s: no login", self.name)
             elif isinstance(error, ClientLeft):
@@ -207,20 +207,18 @@ class Connection:
         except Exception as bug:
             what = ": the server was about to break the protocol" if isinstance(bug, LocalProtocolError) else ""
             log.exception("%s: internal error%s", self.name, what)
-            self.refuse(Refused(BUSY, "the server could not go on, its log says why"))
+            self.refuse(BUSY, "the server could not go on, its log says why")
 
-    def refuse(self, message: Refused) -> None:
+    def refuse(self, reason: str, text: str) -> None:
         """Sends a last message, unless the conversation is over, or the message could be wrong. Raises
         LocalProtocolError where this refusal is out of order."""
-        if self._is_in_doubt and message.reason == BUSY:
+        if self._is_in_doubt and reason == BUSY:
             log.error("%s: closed without a word, it is not known whether its request is recorded", self.name)
         elif not self.protocol.is_over and not self._is_closing:
-            data = self.protocol.send(message)
-            log.info("%s: refused (%s): %s", self.name, message.reason, escape_control_chars(message.text))
+            text = replace_invalid_xml_chars(shorten(text))
+            data = self.protocol.send(Refused(reason, text))
+            log.info("%s: refused (%s): %s", self.name, reason, escape_control_chars(text))
             self._writer.write(data)
-
-    def _refuse(self, reason: str, error: Exception) -> None:
-        self.refuse(Refused(reason, replace_invalid_xml_chars(shorten(str(error)))))
 
     async def close(self) -> None:
         """Closes, within two seconds, and raises nothing for what the client does meanwhile.

@@ -341,14 +341,10 @@ class Marks:
         if len(self._marks) > _MARKED_FILES:
             self._marks.popitem(last=False)
         known = [mark for mark in marks if mark[0] <= count]
-        return known[-1] if len(known) < len(marks) else _count_on(path, marks, count)
-
-
-def _count_on(path: Path, marks: list[tuple[int, int]], count: float) -> tuple[int, int]:
-    """Counts on behind the last of these marks, to which it adds those that it comes by."""
-    characters, position = marks[-1]
-    try:
-        with open(path, "rb") as file:
+        characters, position = known[-1]
+        if len(known) < len(marks):
+            return characters, position
+        with suppress(FileNotFoundError), open(path, "rb") as file:
             while True:
                 file.seek(position)
                 data = file.read(_MARK_BYTES)
@@ -358,9 +354,7 @@ def _count_on(path: Path, marks: list[tuple[int, int]], count: float) -> tuple[i
                 characters, position = characters + len(text), position + length
                 if len(data) == _MARK_BYTES:
                     marks.append((characters, position))
-    except FileNotFoundError:
-        pass
-    return characters, position
+        return characters, position
 
 
 # Reading what is stored

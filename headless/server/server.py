@@ -14,7 +14,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from weakref import WeakValueDictionary
 
-from headless.dialects.base import Refused
 from headless.dialects.vocabulary import BUSY
 from headless.errors import Busy
 from headless.server.admission import Admission
@@ -105,7 +104,7 @@ class Server:
         if self._connections:
             await asyncio.wait(self._connections.values(), timeout=LINGER_SECONDS / 2)
         for connection, task in list(self._connections.items()):
-            connection.refuse(Refused(BUSY, "the server is stopping; what it has accepted runs on, or when it is back"))
+            connection.refuse(BUSY, "the server is stopping; what it has accepted runs on, or when it is back")
             task.cancel()
         if self._connections:
             await asyncio.wait(self._connections.values(), timeout=LINGER_SECONDS)
@@ -143,7 +142,7 @@ class Server:
             writer.transport.abort()
             return
         self._turned_away += 1
-        connection.refuse(Refused(BUSY, reason))
+        connection.refuse(BUSY, reason)
         try:
             with suppress(asyncio.CancelledError):  # the server has stopped
                 await connection.close()
