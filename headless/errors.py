@@ -68,10 +68,6 @@ class Refusal(HeadlessError):
         self.reason = reason
 
 
-class UnknownSession(HeadlessError):
-    """There is no such session, or it belongs to another account."""
-
-
 class HomeError(HeadlessError):
     """The folder of a server cannot be used."""
 

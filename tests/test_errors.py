@@ -25,7 +25,6 @@ from headless.errors import (
     RemoteProtocolError,
     SessionError,
     TimedOut,
-    UnknownSession,
     UnsupportedCall,
     explain,
     fault_of_file,
@@ -34,7 +33,6 @@ from headless.libraries import how_to_install
 from headless.password_file import Missing, NotPrivate, PasswordFileError, Taken
 from headless.server.home_trust import OfAnother
 from headless.server.peer import NotConnected, OwnerUnknown
-from headless.server.store import AccountChanged, StoreUnavailable
 from headless.system import is_final
 
 OUR_FAULT = "why (this is a fault of the client or its dialect, not of the server)"
@@ -46,10 +44,7 @@ CODES = [
     (HomeError("why"), 1, "why"),
     (HomeReplaced("why"), 1, "why"),
     (Busy("why"), 1, "why"),
-    (StoreUnavailable("why"), 1, "the journal cannot be used: why"),
-    (AccountChanged(), 1, "the account has been changed or removed since the login"),
     (Refusal("busy", "why"), 1, "why"),
-    (UnknownSession("why"), 1, "why"),
     (OSError(errno.EIO, "why", "file"), 1, f"[Errno {errno.EIO}] why: 'file'"),
     (sqlite3.OperationalError("why"), 1, "why"),
     (OfAnother("why", 1), 1, "why"),

@@ -21,10 +21,10 @@ from headless.admin.receipts import UNKNOWN, Execution, Stage
 from headless.arguments import Parser
 from headless.dialects.vocabulary import OK, QUEUED, RUNNING, title_of
 from headless.errors import CommandFailed, ParameterError, explain
-from headless.server.appearance import appearance
 from headless.server.commands.arguments import existing_home
 from headless.server.home import Home
-from headless.server.journal import Entry, Journal, Selection
+from headless.server.journal import JobView, Journal, Selection
+from headless.server.listing import look
 from headless.system import seconds_of
 from headless.terminal import escape_control_chars, print_answer, shorten
 
@@ -175,8 +175,8 @@ def _in_home(arguments: argparse.Namespace, now: float) -> Iterator[Execution]:
             journal = Journal(database)
             position = journal.start(Selection(since=now - arguments.within - _LOOK_BACK))
             while page := journal.page(Selection(user=arguments.user or ""), position, _PAGE_LENGTH):
-                position = page[-1][0]
-                for _, entry in page:
+                position = page[-1].position
+                for entry in page:
                     yield from (_execution(job, entry, home, now) for job in arguments.job if _is(job, entry, journal))
     except (OSError, sqlite3.Error) as error:
         raise CommandFailed(
@@ -185,9 +185,9 @@ def _in_home(arguments: argparse.Namespace, now: float) -> Iterator[Execution]:
         ) from None
 
 
-def _execution(job: str, entry: Entry, home: Home, now: float) -> Execution:
+def _execution(job: str, entry: JobView, home: Home, now: float) -> Execution:
     """Raises OSError."""
-    seen = appearance(home, entry)
+    seen = look(home, entry)
     at, stage = entry.started or entry.accepted, Stage.STILL_RUNS
     if seen.state not in (QUEUED, RUNNING):  # an end that was not seen was before it was recorded, or before now
         noticed = entry.over or (now if seen.state == UNKNOWN else None)
@@ -195,7 +195,7 @@ def _execution(job: str, entry: Entry, home: Home, now: float) -> Execution:
     return Execution(stage, at, seen.state, seen.message, seen.seconds, job, entry.user, entry.session_id)
 
 
-def _is(job: str, entry: Entry, journal: Journal) -> bool:
+def _is(job: str, entry: JobView, journal: Journal) -> bool:
     """Returns whether this is the job that is meant: by its title or, since two codes can have the same, by all of its
     code."""
     if entry.title == job:

@@ -18,8 +18,8 @@ from headless.dialects.own.messages import Login, Response
 from headless.dialects.vocabulary import LOGIN, OSUSER
 from headless.errors import Busy, Refusal
 from headless.server import peer
-from headless.server.accounts import Account
-from headless.server.link import ClientLeft, Link
+from headless.server.accounts import Account, Accounts
+from headless.server.connection import ClientLeft, Connection
 from headless.server.settings import Settings
 from headless.server.store import Store
 from headless.server.threads import Threads
@@ -59,54 +59,55 @@ class Authenticator:
         self._asked: dict[int, tuple[str, asyncio.Future[bool]]] = {}  # for which name of a user, and the answer
         self._names = Threads("the name service", _NAME_THREADS, _NAME_BACKLOG)
 
-    async def authenticate(self, link: Link, request: Login) -> Identity:
+    async def authenticate(self, connection: Connection, request: Login) -> Identity:
         """Returns who logs in with this message. Raises Refusal, Busy, ClientLeft, asyncio.TimeoutError, ProtocolError,
         OSError."""
         if request.auth_type == OSUSER:
             assert request.os_user is not None
-            account = await link.work(self._account_of(link, request.os_user, request.user))
+            account = await connection.work(self._account_of(connection, request.os_user, request.user))
             return Identity(account, None)
         assert request.user is not None
-        return await self._challenge(link, request.user)
+        return await self._challenge(connection, request.user)
 
-    async def _challenge(self, link: Link, user: str) -> Identity:
-        keys = await link.work(self._store.keys_of(user))
+    async def _challenge(self, connection: Connection, user: str) -> Identity:
+        keys = await connection.work(self._store.read_accounts(Accounts.keys_of, user))
         nonce = scram.new_nonce(os.urandom(scram.NONCE_BYTES))
-        await link.send_bytes(link.connection.send_challenge(keys.salt, nonce))
-        response = await link.receive_request(self._settings.login_timeout)
+        await connection.send_bytes(connection.protocol.send_challenge(keys.salt, nonce))
+        response = await connection.receive_within(self._settings.login_timeout)
         if not isinstance(response, Response):
             raise ClientLeft
-        origin = _origin(link.peer, link.local)
+        origin = _origin(connection.peer, connection.local)
         with self._throttle.guess(origin, user) as delay:
             if delay:  # before the proof is verified: a client that does not wait has not guessed
-                await link.work(asyncio.sleep(delay))
-            signature = link.connection.signature(keys)
+                await connection.work(asyncio.sleep(delay))
+            signature = connection.protocol.signature(keys)
         if signature is None:
-            log.warning("%s: wrong login of %s", link.name, escape_control_chars(user))
+            log.warning("%s: wrong login of %s", connection.name, escape_control_chars(user))
             raise Refusal(LOGIN, _LOGIN_REFUSED)
         self._throttle.forget(origin, user)
-        account = await link.work(self._store.account(user))
+        account = await connection.work(self._store.read_accounts(Accounts.of_user, user))
         if account is None or account.keys != keys:  # it may be another account of this name by now
             raise Refusal(LOGIN, _LOGIN_REFUSED)
         return Identity(account, signature)
 
-    async def _account_of(self, link: Link, os_user: str, user: str | None) -> Account:
+    async def _account_of(self, connection: Connection, os_user: str, user: str | None) -> Account:
         """Returns the account that an osuser login is for. Raises Refusal, Busy."""
-        if not peer.is_loopback(link.peer[0]):
+        if not peer.is_loopback(connection.peer[0]):
             raise Refusal(LOGIN, "osuser is for clients on the server's own machine, use challenge")
-        await self._check_owner(link, os_user)  # first: no other user learns which accounts this one has
-        accounts = [each for each in await self._store.accounts_of(os_user) if user in (None, each.user)]
+        await self._check_owner(connection, os_user)  # first: no other user learns which accounts this one has
+        theirs = await self._store.read_accounts(Accounts.of_os_user, os_user)
+        accounts = [each for each in theirs if user in (None, each.user)]
         if not accounts:
             raise Refusal(LOGIN, f"no account {user or ''} allows the osuser login of {os_user!r}".replace("  ", " "))
         if len(accounts) > 1:
             raise Refusal(LOGIN, f"several accounts allow the osuser login of {os_user!r}: say with -u which")
         return accounts[0]
 
-    async def _check_owner(self, link: Link, os_user: str) -> None:
+    async def _check_owner(self, connection: Connection, os_user: str) -> None:
         """Raises Refusal unless the connection belongs to this user of the operating system, Busy if that is not known
         now."""
         try:
-            is_owner = await self._is_user(peer.owner_uid(link.peer, link.local), os_user)
+            is_owner = await self._is_user(peer.owner_uid(connection.peer, connection.local), os_user)
         except peer.OwnerUnknown as error:
             if self._settings.trust_osuser:
                 return
@@ -116,7 +117,7 @@ class Authenticator:
         except asyncio.TimeoutError:
             raise Busy("the name service of the server does not answer") from None
         if not is_owner:
-            log.warning("%s: not a connection of the user %s", link.name, escape_control_chars(os_user))
+            log.warning("%s: not a connection of the user %s", connection.name, escape_control_chars(os_user))
             raise Refusal(LOGIN, f"this connection is not one of the operating system's user {os_user!r}")
 
     async def _is_user(self, uid: int, name: str) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from headless.errors import Busy
 from headless.server.home import Home
-from headless.server.journal import CALENDAR
+from headless.server.journal import CALENDAR, Journal
 from headless.server.store import Store
 from headless.server.threads import Threads
 
@@ -119,8 +119,8 @@ class Retention:
         """
         elapsed = 0.0 if self._looked is None else time.monotonic() - self._looked
         self._looked = time.monotonic()
-        fact = await self._store.fact(CALENDAR)
-        known = await self._store.last_acceptance() if fact is None else float(fact)
+        fact = await self._store.read(Journal.fact, CALENDAR)
+        known = await self._store.read(Journal.last_acceptance) if fact is None else float(fact)
         now = time.time()
         if known is not None:
             believed = min(now, known + _PACE * elapsed)
@@ -129,12 +129,12 @@ class Retention:
                 log.warning("the clock is %.1f days ahead of the journal, which follows slowly: --keep waits", days)
             now = believed
         if fact is None or now > float(fact):
-            await self._store.set_fact(CALENDAR, repr(now))
+            await self._store.write(Journal.set_fact, CALENDAR, repr(now))
         return now
 
     async def _prune(self, before: float) -> None:
         """Removes sessions that were over before that. Raises OSError, Busy."""
-        while sessions := await self._store.prune(before, _AT_ONCE):
+        while sessions := await self._store.write(Journal.prune, before, _AT_ONCE):
             for session_id in sessions:
                 log.info("session %s: pruned, it was over for %g days", session_id, self._days)
             folders = [self._home.output(session_id, 1, "").parent for session_id in sessions]
@@ -146,7 +146,7 @@ class Retention:
         folders = await self._threads.call(self._home.outputs)
         for start in range(0, len(folders), _AT_ONCE):
             some = {folder.name: folder for folder in folders[start : start + _AT_ONCE]}
-            unknown = await self._store.unknown_sessions(some)
+            unknown = await self._store.read(Journal.unknown_sessions, some)
             await self._threads.call(_remove, [some[name] for name in unknown])
 
 

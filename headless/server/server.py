@@ -9,22 +9,20 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+from weakref import WeakValueDictionary
 
-from headless.dialects.base import Refused
 from headless.dialects.vocabulary import BUSY
 from headless.errors import Busy
 from headless.server.admission import Admission, listen
 from headless.server.authentication import Authenticator
-from headless.server.connection import Connection
+from headless.server.connection import LINGER_SECONDS, Connection
 from headless.server.disk import Disk, Retention
-from headless.server.entrance import Entrance
 from headless.server.home import Home
-from headless.server.keys import Keys
-from headless.server.link import LINGER_SECONDS, Link
+from headless.server.journal import Journal
+from headless.server.output import FollowedOutput
 from headless.server.processes import JobProcesses
 from headless.server.queue import SessionQueue
-from headless.server.reporter import Reporter
-from headless.server.requests import Parts
+from headless.server.requests import Client, JobChecks, Parts
 from headless.server.settings import Settings
 from headless.server.store import Store
 from headless.server.threads import Threads
@@ -58,14 +56,14 @@ class Server:
             settings,
             self._admission,
             Authenticator(self._store, settings),
-            Entrance(home, self._disk),
+            JobChecks(home, self._disk),
             self._queue,
-            Reporter(home, settings.heartbeat),
+            FollowedOutput(home, settings.heartbeat),
             self._store,
-            Keys(),
+            WeakValueDictionary(),
         )
         self._retention = Retention(home, self._store, self._files, settings.retention_days)
-        self._links: dict[Link, asyncio.Task[None]] = {}
+        self._connections: dict[Connection, asyncio.Task[None]] = {}
         self._turned_away = 0
         self._has_begun = asyncio.Event()
         self._background: list[asyncio.Task[None]] = []
@@ -81,7 +79,7 @@ class Server:
         return address
 
     async def begin(self) -> None:
-        """Takes up what an earlier server has left, and serves. Raises StoreUnavailable."""
+        """Takes up what an earlier server has left, and serves. Raises Busy."""
         self._background.append(asyncio.create_task(self._publish_status()))  # what is there is of an earlier server
         await self._queue.recover()
         self._background.append(asyncio.create_task(self._retention.run()))
@@ -94,58 +92,58 @@ class Server:
             task.cancel()
         await self._queue.stop(force_stop)
         await self._store.settle(_STORE_SECONDS, force_stop)  # so that clients that wait for that are not refused
-        await self._close_links()
+        await self._close_connections()
         self._listener.close()
         self._store.close(0.0)
         log.info("stopped")
 
-    async def _close_links(self) -> None:
+    async def _close_connections(self) -> None:
         """Lets the clients read how their sessions ended, and refuses those that wait for more."""
-        if self._links:
-            await asyncio.wait(self._links.values(), timeout=LINGER_SECONDS / 2)
-        for link, task in list(self._links.items()):
-            link.refuse(Refused(BUSY, "the server is stopping; what it has accepted runs on, or when it is back"))
+        if self._connections:
+            await asyncio.wait(self._connections.values(), timeout=LINGER_SECONDS / 2)
+        for connection, task in list(self._connections.items()):
+            connection.refuse(BUSY, "the server is stopping; what it has accepted runs on, or when it is back")
             task.cancel()
-        if self._links:
-            await asyncio.wait(self._links.values(), timeout=LINGER_SECONDS)
+        if self._connections:
+            await asyncio.wait(self._connections.values(), timeout=LINGER_SECONDS)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection, from its first byte to its last."""
         try:
-            link = Link(reader, writer, self._admission.bytes_in_flight)
+            connection = Connection(reader, writer, self._admission.bytes_in_flight)
         except OSError as error:
             log.info("a connection was lost before it began: %s", error)
             writer.transport.abort()
             return
         try:
-            self._admission.enter(link.peer[0])
+            self._admission.enter(connection.peer[0])
         except Busy as error:
-            await self._turn_away(link, writer, str(error))
+            await self._turn_away(connection, writer, str(error))
             return
         task = asyncio.current_task()
         assert task is not None
-        self._links[link] = task
-        connection = Connection(link, self._parts)
+        self._connections[connection] = task
+        client = Client(connection, self._parts)
         try:
             with suppress(asyncio.CancelledError):  # the server is stopping
                 await self._has_begun.wait()
-                await connection.run()
+                await client.serve()
         finally:
             with suppress(asyncio.CancelledError):
-                await link.close()
-            del self._links[link]
-            self._admission.leave(link.peer[0], connection.account)
+                await connection.close()
+            del self._connections[connection]
+            self._admission.leave(connection.peer[0], client.account.number if client.account else None)
 
-    async def _turn_away(self, link: Link, writer: asyncio.StreamWriter, reason: str) -> None:
+    async def _turn_away(self, connection: Connection, writer: asyncio.StreamWriter, reason: str) -> None:
         """Tells the client why, unless so many are being told that this would be too much in itself."""
         if self._turned_away >= _TURNED_AWAY_MAX:
             writer.transport.abort()
             return
         self._turned_away += 1
-        link.refuse(Refused(BUSY, reason))
+        connection.refuse(BUSY, reason)
         try:
             with suppress(asyncio.CancelledError):  # the server has stopped
-                await link.close()
+                await connection.close()
         finally:
             self._turned_away -= 1
 
@@ -157,7 +155,7 @@ class Server:
             if status != published:
                 figures = {"sessions": status[0], "dropped_log_lines": status[1], "time": time.time()}
                 with suppress(Busy):
-                    await self._store.set_fact("status", json.dumps(figures))
+                    await self._store.write(Journal.set_fact, "status", json.dumps(figures))
                     published = status
             with suppress(Busy):  # the journal may have used the reserve
                 await self._files.call(self._disk.set_aside)

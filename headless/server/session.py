@@ -1,87 +1,113 @@
-"""A session and how far it has come, for whoever follows it.
-
-Here is the state in memory. It is set by queue.py, once the journal has it, and read by reporter.py. What is on
-disk is in journal.py: what the jobs are, too, for they may be large, and many sessions may wait.
-"""
+"""One session: what a client has asked for, and how far its jobs are."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import time
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from headless.dialects.vocabulary import OK, QUEUED, RUNNING, SKIPPED
-from headless.server.journal import AcceptedSession, KnownSession
+from headless.dialects.vocabulary import FAILED, OK, QUEUED, RUNNING, SKIPPED, Job
 
 
-class JobProgress(NamedTuple):
-    """How far one job has come: one of the journal's states, why it has ended so, and whether it has ever run."""
+class NewSession(NamedTuple):
+    """Holds the jobs that a client submits, in the order in which they run. `account` is the number of the account,
+    `user` its name, `key` what the client has made to name the session, if it has."""
 
-    state: str
-    message: str = ""
-    has_run: bool = True
+    id: str
+    account: int
+    user: str
+    jobs: tuple[Job, ...]
+    key: str | None = None
+
+    def digest(self) -> bytes:
+        """Returns what is the same for the same jobs in the same order, and for no others."""
+        digest = hashlib.sha256()
+        for job in self.jobs:
+            text = job.text.encode("utf-8")
+            digest.update(f"{job.kind} {len(text)} ".encode("ascii") + text)
+        return digest.digest()
 
 
-_QUEUED, _SKIPPED = JobProgress(QUEUED, has_run=False), JobProgress(SKIPPED, has_run=False)
-_OK, _RUNNING = JobProgress(OK), JobProgress(RUNNING)
-
-
+@dataclass(eq=False)
 class Session:
-    """A session and how far it has come, for any number of followers, who wait for `changed`. The first job has the
-    number 1.
+    """Holds how far a session is. Any number of followers may wait for a change.
 
-    Its jobs run one after the other. So the job at hand says it all, however many there are: what is before it has
-    ended well, and what is behind it waits, or is skipped.
+    The jobs run one after the other, so the job at hand says it all: those before it have ended well, those after it
+    wait or are skipped. `job` is its number, from 1, and `state`, `message`, `title` and `started` are of that job.
+    `number` grows from session to session. Times are seconds since the epoch; a job that has never run has none.
     """
 
-    def __init__(self, accepted: AcceptedSession) -> None:
-        self.session_id = accepted.session_id
-        self.account = accepted.account
-        self.user = accepted.user
-        self.job_count = accepted.job_count
-        self._number = accepted.running or 1
-        self._at_hand = _RUNNING if accepted.running else _QUEUED
-        self.changed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    id: str
+    account: int
+    user: str
+    job_count: int
+    job: int = 1
+    state: str = QUEUED
+    message: str = ""
+    started: float | None = None
+    accepted: float = 0.0
+    number: int = 0
+    title: str = ""
+    _changed: asyncio.Future[None] | None = None  # as long as it is waited for
 
-    @classmethod
-    def over(cls, known: KnownSession) -> Session:
-        """One that nothing will happen to any more."""
-        session = cls(AcceptedSession(known.session_id, known.account, known.user, known.job_count))
-        session._number, session._at_hand = known.job, JobProgress(known.state, known.message, known.has_run)
-        return session
+    def state_of(self, job: int) -> str:
+        if job == self.job:
+            return self.state
+        if job < self.job:
+            return OK
+        return QUEUED if self.state in (QUEUED, RUNNING, OK) else SKIPPED
 
-    def progress(self, number: int) -> JobProgress:
-        """How far this job has come."""
-        if number == self._number:
-            return self._at_hand
-        if number < self._number:
-            return _OK
-        return _QUEUED if self._at_hand.state in (QUEUED, RUNNING, OK) else _SKIPPED
+    def has_run(self, job: int) -> bool:
+        """Returns whether the job runs or has run."""
+        return job < self.job or (job == self.job and self.started is not None)
+
+    def outcome_of(self, job: int) -> tuple[str, str]:
+        """Returns OK, FAILED or SKIPPED, and the reason, of a job that is over."""
+        message = self.message if job == self.job else ""
+        if not self.has_run(job):
+            return SKIPPED, message
+        return OK if self.state_of(job) == OK else FAILED, message
 
     @property
     def first_not_ok(self) -> int:
-        """The number of the first job that has not ended well, one more than there are if all have."""
-        return self._number + (self._at_hand.state == OK)
+        """Returns the number of the first job that has not ended well; one more than there are if all have."""
+        return self.job + (self.state == OK)
 
     @property
     def is_over(self) -> bool:
-        return self.progress(self.job_count).state not in (QUEUED, RUNNING)
+        return self.state_of(self.job_count) not in (QUEUED, RUNNING)
 
-    def set_progress(self, number: int, state: str, message: str = "") -> None:
-        """Sets how far this job has come, after those before it have ended well, and wakes the followers."""
-        has_run = state == RUNNING or self.progress(number).has_run
-        self._number, self._at_hand = number, JobProgress(state, message, has_run)
+    def begin(self, job: int) -> None:
+        """Sets that the job runs, and that those before it have ended well."""
+        self.job, self.state, self.message, self.started = job, RUNNING, "", time.time()
         self.wake()
 
-    def set_not_started(self) -> None:
-        """The job at hand was journaled as running, and has not started: it waits."""
-        self._at_hand = _QUEUED
+    def end(self, job: int, state: str, message: str) -> None:
+        """Sets that the job has ended, or will not start."""
+        self.started = self.started if job == self.job else None
+        self.job, self.state, self.message = job, state, message
         self.wake()
+
+    def requeue(self) -> None:
+        """Sets that the job at hand waits: it was journaled as running, but has not started."""
+        self.state, self.started = QUEUED, None
+        self.wake()
+
+    @property
+    def changed(self) -> asyncio.Future[None]:
+        """Returns a future that is done at the next change."""
+        if self._changed is None:
+            self._changed = asyncio.get_running_loop().create_future()
+        return self._changed
 
     def wake(self) -> None:
         """Lets the followers look again."""
-        self.changed.set_result(None)
-        self.changed = asyncio.get_running_loop().create_future()
+        if self._changed is not None:
+            self._changed.set_result(None)
+            self._changed = None
 
-    async def wait_for_change(self, timeout: float) -> bool:
-        """Whether something changed within this time, in seconds."""
-        return bool((await asyncio.wait({self.changed}, timeout=timeout))[0])
+    async def wait_for_change(self, timeout: float | None = None) -> None:
+        """Returns at the next change, or after so many seconds."""
+        await asyncio.wait({self.changed}, timeout=timeout)

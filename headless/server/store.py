@@ -1,12 +1,8 @@
-"""The store: all that the event loop knows of journal and accounts, and the only way to them.
-
-Here is when something is written and read, in which thread, and what happens while that fails. What is written and
-read is in journal.py and accounts.py. Another kind of store needs the methods of `Store`, and nothing else of a server
-changes; only what shows a journal, the commands, reads the database itself.
+"""The store: journal and accounts as the event loop uses them, in threads.
 
 One thread writes. It takes what has come meanwhile and writes it in one transaction, so that many sessions share one
 wait for the disk. A transaction that fails is tried again until it succeeds: what has happened to a job stays true,
-and nobody is told of it before it is on disk. Only a new session has a time limit, after which it is refused.
+and is not reported before it is on disk. Only what a client asks for has a time limit, after which it is refused.
 """
 
 from __future__ import annotations
@@ -17,25 +13,16 @@ import queue
 import sqlite3
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from headless.dialects.own import scram
 from headless.dialects.vocabulary import Job
 from headless.errors import Busy, HomeReplaced
 from headless.server.accounts import Account, Accounts
-from headless.server.journal import (
-    AcceptedSession,
-    Cancellation,
-    JobEnd,
-    JobStart,
-    Journal,
-    KnownSession,
-    SessionEntry,
-    SubmittedSession,
-    digest_of,
-)
+from headless.server.journal import Cancellation, JobEnd, JobStart, Journal
+from headless.server.session import NewSession, Session
 from headless.server.threads import Threads
 
 log = logging.getLogger(__name__)
@@ -55,46 +42,26 @@ _ERRORS_OF_ONE = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.Data
 _T = TypeVar("_T")
 
 
-class StoreUnavailable(Busy):
-    """Nothing has been written or read, and nothing will be."""
-
-    def __init__(self, cause: str) -> None:
-        super().__init__(f"the journal cannot be used: {cause}")
-
-
-class AccountChanged(Busy):
-    """Nothing has been written or read. The next login gets what the account is now."""
-
-    def __init__(self) -> None:
-        super().__init__("the account has been changed or removed since the login")
-
-
 class PathNeeded(Exception):
-    """Whether the account may run this job depends on the path of its file: nothing has been written."""
+    """Is raised if it depends on the path of its file whether this job may run. Nothing has been written."""
 
     def __init__(self, job: Job) -> None:
         super().__init__(job)
         self.job = job
 
 
-class KeyTaken(Exception):
-    """The key of a session belongs to one with other jobs: nothing has been written."""
-
-
-class SameJobs(Exception):
-    """The account may not have the same jobs twice at a time: nothing has been written. The text is the session that
-    has them."""
-
-
 class StoreUncertain(Exception):
-    """A change was given up, but may have reached the disk. A session will be withdrawn as soon as that is possible;
-    until then nobody can say whether it runs."""
+    """Is raised if a change was given up that may have reached the disk. A session will be withdrawn as soon as that is
+    possible; until then it is not known whether it runs."""
 
 
 class Store:
-    """Journal and accounts of one server. `open_database` opens another connection to its database. In the thread that
-    writes, `make_room` is called when the disk is full, and `check` before and after each transaction: it raises
-    HomeReplaced if the database is not the one that others find. Then nothing is written any more."""
+    """Writes and reads journal and accounts of one server. `open_database` opens another connection to its database. In
+    the thread that writes, `make_room` is called when the disk is full, and `check` before and after each transaction:
+    it raises HomeReplaced if the database is not the one that others find. Then nothing is written any more.
+
+    Every method raises Busy if nothing has been written or read. What a method writes is on disk when it returns.
+    """
 
     def __init__(
         self,
@@ -126,167 +93,110 @@ class Store:
         self._readers.end(self._reading.close, _CLOSE_SECONDS)
         self._listers.end(self._listing.close, _CLOSE_SECONDS)
 
-    # What happens to sessions. All of it is on disk when the method returns.
+    # What is written
 
-    async def accept(self, account: Account, session: SubmittedSession) -> str:
-        """The session of the session: an earlier one, if it has the same key. Raises AccountChanged if that is not the
-        account any more, KeyTaken, SameJobs, StoreUnavailable, StoreUncertain, or sqlite3.Error for what can never be
-        written."""
-        digest = digest_of(session.jobs)
+    async def accept(self, account: Account, new: NewSession) -> str:
+        """Returns the ID of the session: that of an earlier one, if it has the same key. Raises Busy, also if the
+        account has changed or may not have the same jobs twice at a time; Refusal if the key has other jobs;
+        StoreUncertain; sqlite3.Error for what can never be written."""
 
         def accept(journal: Journal) -> str:
             _check(self._writing_accounts, account)
-            known = journal.of_key(account.number, session.key) if session.key else None
+            known = journal.of_key(new) if new.key else None
             if known is not None:
-                return _session_of(known, digest)
-            twin = journal.unfinished_like(account.number, digest) if account.limits.one_at_a_time else None
+                return known
+            twin = journal.unfinished_like(new) if account.limits.one_at_a_time else None
             if twin is not None:
-                raise SameJobs(twin)
-            journal.accept(session)
-            return session.session_id
+                raise Busy(f"the session {twin} of this account has the same jobs, and is not over")
+            journal.accept(new)
+            return new.id
 
-        def withdraw(journal: Journal) -> None:
-            journal.withdraw(session.session_id)
+        return await self._writer.write(accept, _ACCEPT_SECONDS, lambda journal: journal.withdraw(new.id))
 
-        return await self._writer.write(accept, _ACCEPT_SECONDS, withdraw)
-
-    async def begin(
-        self, session_id: str, job: int, path: str | None = None, lost_start: float | None = None
-    ) -> JobEnd | None:
-        """The job runs. If its account may not run it, or has been removed, it has failed: this end is returned, and
-        the session is over.
-
-        `path` is as in Account.refuses, None if it was not looked for. `lost_start` is when the journal says that an
-        earlier server has begun the job, which had not started. Raises PathNeeded, JobTaken.
-        """
-        start = JobStart(lambda number, job: self._refusal(number, job, path), {lost_start} if lost_start else set())
-        return await self._writer.write(lambda journal: journal.begin(session_id, job, start))
+    async def begin(self, session_id: str, job: int, path: str | None = None) -> JobEnd | None:
+        """Records that the job runs. If its account may not run it, or has been removed, it has failed: this end is
+        returned, and the session is over. `path` is as in Account.refuses, None if it was not looked for. Raises
+        PathNeeded, JobTaken."""
+        return await self.write(Journal.begin, session_id, job, self._start(path))
 
     async def finish(self, session_id: str, job: int, end: JobEnd, path: str | None = None) -> JobEnd | None:
-        """The job has ended, and after OK the next one runs, or its end is returned as by `begin`. `path` is that of
-        the next one. Raises PathNeeded, JobTaken."""
-        start = JobStart(lambda number, job: self._refusal(number, job, path), set())
-        return await self._writer.write(lambda journal: journal.finish(session_id, job, end, start))
+        """Records that the job has ended. After OK the next one runs, or its end is returned as by `begin`. `path` is
+        that of the next one. Raises PathNeeded, JobTaken."""
+        return await self.write(Journal.finish, session_id, job, end, self._start(path))
 
     async def request_cancellation(self, request: Cancellation) -> None:
-        """Raises StoreUnavailable, StoreUncertain."""
+        """Raises StoreUncertain."""
         await self._writer.write(lambda journal: journal.request_cancellation(request), _ACCEPT_SECONDS)
 
-    async def drop_cancellation(self, request: Cancellation) -> None:
-        await self._writer.write(lambda journal: journal.drop_cancellation(request.session_id, request.job))
+    async def write(self, change: Callable[..., _T], *arguments: Any) -> _T:
+        """Calls this method of Journal, and returns what it returns. Tries until that is on disk."""
+        return await self._writer.write(lambda journal: change(journal, *arguments))
 
-    async def prune(self, before: float, count: int) -> list[str]:
-        """Removes so many of the sessions that were over before this time. Returns their names."""
-        return await self._writer.write(lambda journal: journal.prune(before, count))
+    # What is read
 
-    async def set_fact(self, name: str, value: str) -> None:
-        await self._writer.write(lambda journal: journal.set_fact(name, value))
+    async def read(self, query: Callable[..., _T], *arguments: Any) -> _T:
+        """Calls this method of Journal, and returns what it returns."""
+        return await self._read(self._readers, query, self._journal, *arguments)
 
-    # What is read. Each may raise StoreUnavailable.
-
-    async def unfinished(self) -> list[AcceptedSession]:
-        return await self._read(self._journal.unfinished)
+    async def read_accounts(self, query: Callable[..., _T], *arguments: Any) -> _T:
+        """Calls this method of Accounts, and returns what it returns."""
+        return await self._read(self._readers, query, self._accounts, *arguments)
 
     async def check(self, account: Account) -> None:
-        """Raises AccountChanged."""
-        await self._read(_check, self._accounts, account)
+        """Raises Busy if that is not the account any more."""
+        await self.read_accounts(_check, account)
 
-    async def of_key(self, account: Account, key: str, jobs: tuple[Job, ...]) -> str | None:
-        """The session of the session that has this key. Raises KeyTaken if it has other jobs, AccountChanged."""
+    async def sessions_of(self, account: Account, count: int, after: int, most: int) -> list[Session]:
+        """Returns the account's sessions as the journal has them. Raises Busy if the account has changed."""
         await self.check(account)
-        known = await self._read(self._journal.of_key, account.number, key)
-        return None if known is None else _session_of(known, digest_of(jobs))
+        return await self._read(self._listers, Journal.sessions_of, self._lists, account.number, count, after, most)
 
-    async def known(self, session_id: str) -> KnownSession | None:
-        return await self._read(self._journal.known, session_id)
+    def _start(self, path: str | None) -> JobStart:
+        def refuse(number: int, job: Job) -> str:
+            """Runs in the thread that writes. Raises PathNeeded."""
+            account = self._writing_accounts.of_number(number)
+            if account is None:
+                return "the account has been removed"
+            if path is None and account.needs_path(job):
+                raise PathNeeded(job)
+            return account.refuses(job, path or "")
 
-    async def sessions_of(self, account: Account, count: int, after: int, most: int) -> list[SessionEntry]:
-        """The account's sessions that are not over, and the last so many of the others; at most `most` of those with a
-        number behind `after`. Raises AccountChanged."""
-        await self.check(account)
-        return await self._read(self._lists.sessions_of, account.number, count, after, most, threads=self._listers)
+        return JobStart(refuse, set())
 
-    async def job(self, session_id: str, job: int) -> Job:
-        return await self._read(self._journal.job, session_id, job)
-
-    async def cancellations(self) -> list[Cancellation]:
-        return await self._read(self._journal.cancellations)
-
-    async def unknown_sessions(self, sessions: Iterable[str]) -> list[str]:
-        """Those that are not in the journal."""
-        return await self._read(lambda: [each for each in sessions if not self._journal.has_session(each)])
-
-    async def last_acceptance(self) -> float | None:
-        """When the newest session was accepted, in seconds since the epoch."""
-        return await self._read(self._journal.last_acceptance)
-
-    async def fact(self, name: str) -> str | None:
-        return await self._read(self._journal.fact, name)
-
-    async def account(self, user: str) -> Account | None:
-        return await self._read(self._accounts.of_user, user)
-
-    async def accounts_of(self, os_user: str) -> list[Account]:
-        """The accounts that this user of the operating system may log in to."""
-        return await self._read(self._accounts.of_os_user, os_user)
-
-    async def keys_of(self, user: str) -> scram.Keys:
-        """The user's keys, or decoys."""
-        return await self._read(self._accounts.keys_of, user)
-
-    def _refusal(self, number: int, job: Job, path: str | None) -> str:
-        """Why the account with this number may not run this job now. Raises PathNeeded. Runs in the thread that
-        writes."""
-        account = self._writing_accounts.of_number(number)
-        if account is None:
-            return "the account has been removed"
-        if path is None and account.needs_path(job):
-            raise PathNeeded(job)
-        return account.refuses(job, path or "")
-
-    async def _read(self, function: Callable[..., _T], *args: Any, threads: Threads | None = None) -> _T:
+    async def _read(self, threads: Threads, function: Callable[..., _T], *arguments: Any) -> _T:
         try:
-            return await (threads or self._readers).call(function, *args, timeout=_READ_SECONDS)
+            return await threads.call(function, *arguments, timeout=_READ_SECONDS)
         except asyncio.TimeoutError:
-            raise StoreUnavailable("the disk of the journal does not answer") from None
-        except AccountChanged:
-            raise
-        except (Busy, sqlite3.Error) as error:
-            raise StoreUnavailable(cause_of(error)) from None
+            raise _busy("the disk of the journal does not answer") from None
+        except sqlite3.Error as error:
+            raise _busy(_cause_of(error)) from None
 
 
 def _check(accounts: Accounts, account: Account) -> None:
-    """Raises AccountChanged if that is not the account any more."""
+    """Raises Busy if that is not the account any more: the next login finds out what it is now."""
     if accounts.of_number(account.number) != account:
-        raise AccountChanged
+        raise Busy("the account has been changed or removed since the login")
 
 
-def _session_of(known: tuple[str, bytes], digest: bytes) -> str:
-    session_id, its_digest = known
-    if its_digest != digest:
-        raise KeyTaken
-    return session_id
+def _busy(cause: str) -> Busy:
+    return Busy(f"the journal cannot be used: {cause}")
 
 
+@dataclass
 class _Write:
-    """One change, and who waits for it: None if nobody does."""
+    """Holds one change, and its result. `waiting` is for its result, None if that is not waited for."""
 
-    def __init__(
-        self,
-        function: Callable[[Journal], Any],
-        waiting: asyncio.Future[Any] | None = None,
-        deadline: float | None = None,
-        undo: Callable[[Journal], None] | None = None,
-    ) -> None:
-        self.function = function
-        self.waiting = waiting
-        self.deadline = deadline
-        self.undo = undo
-        self.is_uncertain = False  # whether it may have reached the disk
+    function: Callable[[Journal], Any]
+    waiting: asyncio.Future[Any] | None = None
+    deadline: float | None = None
+    undo: Callable[[Journal], None] | None = None
+    is_uncertain: bool = False  # whether it may have reached the disk
+    result: Any = None
+    error: Exception | None = None
 
 
 class _Writer:
-    """The thread that writes. What it is given first is on disk first."""
+    """Is the thread that writes. What it is given first is on disk first."""
 
     def __init__(self, database: sqlite3.Connection, make_room: Callable[[], None], check: Callable[[], None]) -> None:
         database.isolation_level = None  # transactions begin and end here
@@ -309,10 +219,10 @@ class _Writer:
         patience: float | None = None,
         undo: Callable[[Journal], None] | None = None,
     ) -> _T:
-        """The result of the function, when what it did is on disk. `patience` is in seconds; `undo` takes back what may
-        have been written when that is over. Raises StoreUnavailable, StoreUncertain, or what the function raises."""
+        """Returns the result of the function, when what it did is on disk. `patience` is in seconds; `undo` takes back
+        what may have been written when that is over. Raises Busy, StoreUncertain, or what the function raises."""
         if self._is_closing.is_set():
-            raise StoreUnavailable("the server is stopping")
+            raise _busy("the server is stopping")
         waiting: asyncio.Future[_T] = asyncio.get_running_loop().create_future()
         deadline = None if patience is None else time.monotonic() + patience
         self._writes.put(_Write(function, waiting, deadline, undo))
@@ -341,7 +251,7 @@ class _Writer:
             self._database.close()
 
     def _take(self, wait: bool = True) -> list[_Write]:
-        """What has come. With `wait` it waits until something comes."""
+        """Returns what has come. With `wait` it waits until something comes."""
         writes: list[_Write] = []
         with suppress(queue.Empty):
             while len(writes) < _WRITES_AT_ONCE:
@@ -357,7 +267,7 @@ class _Writer:
         pause = _FIRST_PAUSE
         while writes:
             try:
-                outcomes = self._transaction(writes)
+                self._transaction(writes)
             except Exception as error:  # of SQLite; or of Python, for want of memory
                 self._on_failure(error)
                 time.sleep(_FIRST_PAUSE if self._is_closing.wait(pause) else 0)
@@ -366,19 +276,22 @@ class _Writer:
                     writes += self._take(wait=False)
                 writes = self._without_late_ones(writes, error)
             else:
-                self._on_success()
-                _deliver(list(zip(writes, outcomes)))
+                if self._failing_since:
+                    log.warning("the journal is written again, after %.1f s", time.monotonic() - self._failing_since)
+                    self._failing_since = self._logged = 0.0
+                _deliver(writes)
                 return
 
-    def _transaction(self, writes: list[_Write]) -> list[tuple[Any, Exception | None]]:
-        """Result or error of each, if they are on disk. Raises sqlite3.Error if they are not."""
+    def _transaction(self, writes: list[_Write]) -> None:
+        """Gives each its result or error, and returns when they are on disk. Raises sqlite3.Error if they are not."""
         database = self._database
         if database.in_transaction:  # it could not even be rolled back
             database.execute("ROLLBACK")
         self._check()
         database.execute("BEGIN IMMEDIATE")
         try:
-            outcomes = [self._apply(write) for write in writes]
+            for write in writes:
+                self._apply(write)
             for write in writes:
                 write.is_uncertain = True
             database.execute("COMMIT")
@@ -387,37 +300,38 @@ class _Writer:
             if database.in_transaction:
                 database.execute("ROLLBACK")
             raise
-        return outcomes
 
-    def _apply(self, write: _Write) -> tuple[Any, Exception | None]:
-        """What one of them results in. An error of its own is no error of the others."""
+    def _apply(self, write: _Write) -> None:
+        """Makes one change. Its error is no error of the others."""
         database = self._database
         database.execute("SAVEPOINT one")
+        write.result = write.error = None
         try:
             if write.undo and write.is_uncertain:
                 write.undo(self._journal)
-            result = write.function(self._journal)
+            write.result = write.function(self._journal)
         except Exception as error:
             if isinstance(error, sqlite3.Error) and not isinstance(error, _ERRORS_OF_ONE):
                 raise
             database.execute("ROLLBACK TO one")
-            database.execute("RELEASE one")
-            return None, error
+            write.error = error
         database.execute("RELEASE one")
-        return result, None
 
     def _without_late_ones(self, writes: list[_Write], error: Exception) -> list[_Write]:
-        """What is still to be tried. The others are told that there is no hope."""
+        """Returns what is still to be tried. The others are refused."""
         now = time.monotonic()
         gives_up = now >= self._give_up_at
         is_replaced = isinstance(error, HomeReplaced)  # which is in the log
+        cause = _cause_of(error)
         if gives_up and not is_replaced:
-            log.error("%d changes could not be journaled, the next server finds out: %s", len(writes), cause_of(error))
+            log.error("%d changes could not be journaled, the next server finds out: %s", len(writes), cause)
         late, rest = list[_Write](), list[_Write]()
         for write in writes:
             is_late = write.deadline is not None and (is_replaced or now >= write.deadline)
             (late if gives_up or is_late else rest).append(write)
-        _deliver([(write, (None, _refusal_of(write, error))) for write in late])
+        for write in late:
+            write.error = StoreUncertain(cause) if write.is_uncertain else _busy(cause)
+        _deliver(late)
         if not gives_up:
             rest += [_Write(write.undo) for write in late if write.undo and write.is_uncertain]
         return rest
@@ -429,18 +343,13 @@ class _Writer:
             return
         if not self._logged or now - self._logged >= _LOG_AGAIN_SECONDS:
             self._logged = now
-            log.error("the journal cannot be written, which is tried again: %s", cause_of(error))
+            log.error("the journal cannot be written, which is tried again: %s", _cause_of(error))
         if "full" in str(error):
             self._make_room()
 
-    def _on_success(self) -> None:
-        if self._failing_since:
-            log.warning("the journal is written again, after %.1f s", time.monotonic() - self._failing_since)
-            self._failing_since = self._logged = 0.0
 
-
-def cause_of(error: Exception) -> str:
-    """What is wrong with the journal, for people."""
+def _cause_of(error: Exception) -> str:
+    """Returns what is wrong with the journal, for people."""
     if isinstance(error, HomeReplaced):
         return "the home of this server was replaced"
     text = str(error)
@@ -449,24 +358,19 @@ def cause_of(error: Exception) -> str:
     return "the disk is full" if "full" in text else text
 
 
-def _refusal_of(write: _Write, error: Exception) -> Exception:
-    cause = cause_of(error)
-    return StoreUncertain(cause) if write.is_uncertain else StoreUnavailable(cause)
-
-
-def _deliver(outcomes: list[tuple[_Write, tuple[Any, Exception | None]]]) -> None:
-    """Tells those who wait, all at once."""
-
-    def set_results() -> None:
-        for write, (result, error) in outcomes:
-            if write.waiting is None or write.waiting.done():
-                continue
-            if error is None:
-                write.waiting.set_result(result)
-            else:
-                write.waiting.set_exception(error)
-
-    loop = next((write.waiting.get_loop() for write, _ in outcomes if write.waiting is not None), None)
+def _deliver(writes: list[_Write]) -> None:
+    """Hands the results over to the event loop, all at once."""
+    loop = next((write.waiting.get_loop() for write in writes if write.waiting is not None), None)
     if loop is not None:
-        with suppress(RuntimeError):  # it is closed: nobody waits any more
-            loop.call_soon_threadsafe(set_results)
+        with suppress(RuntimeError):  # it is closed
+            loop.call_soon_threadsafe(_set_results, writes)
+
+
+def _set_results(writes: list[_Write]) -> None:
+    for write in writes:
+        if write.waiting is None or write.waiting.done():
+            continue
+        if write.error is None:
+            write.waiting.set_result(write.result)
+        else:
+            write.waiting.set_exception(write.error)

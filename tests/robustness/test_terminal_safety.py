@@ -22,7 +22,8 @@ from headless.client.output import Console
 from headless.client.waiting import Waiter
 from headless.dialects.vocabulary import FAILED, Job
 from headless.server.accounts import Account, Accounts
-from headless.server.journal import JobEnd, SubmittedSession
+from headless.server.journal import JobEnd
+from headless.server.session import NewSession
 from support.command_here import headless
 from support.dialogues import ACCEPTED, ENDED_FAILED, STARTED, serving
 from support.homes import make_home
@@ -297,7 +298,7 @@ def test_journal_and_accounts_show_one_line_for_each(tmp_path_factory, user, os_
     with closing(home.database()) as database, database:
         Accounts(database).add(Account(user, os_user, None))
         journal = Record(database)
-        journal.accept(SubmittedSession("5f0c", 1, user, (Job("module", "009ABC"),)))
+        journal.accept(NewSession("5f0c", 1, user, (Job("module", "009ABC"),)))
         journal.begin("5f0c")
         journal.finish("5f0c", 1, JobEnd(FAILED, message))
     silent(home, "5f0c")

@@ -1,17 +1,25 @@
-"""Attaching to a session over another connection: the rest of what is to be told, without a gap or a repetition."""
+"""Attaching to a session over another connection: the rest of what is to be reported, without a gap or a repetition."""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import threading
 import xml.etree.ElementTree as ET
+from contextlib import closing
 
 import pytest
 
+from headless.server import queue
 from headless.server.accounts import Account
+from headless.server.processes import JobProcesses
+from support.homes import R41, make_home
 from support.job_code import Gate
 from support.job_server import QuickServer, states
+from support.journals import Record, new_session
 from support.process import current_user
-from support.raw_client import Report, attach, connect, osuser_login, py_code, run
+from support.raw_client import RawClient, Report, attach, connect, osuser_login, py_code, run
+from support.server_here import ServerHere
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
@@ -22,7 +30,7 @@ PRINTED = {
     (1, "stderr"): "\u00e9\n\n",
     (2, "stdout"): "two\n",
 }
-TOLD = {place: text.replace("\x00", "\ufffd") for place, text in PRINTED.items()}
+REPORTED = {place: text.replace("\x00", "\ufffd") for place, text in PRINTED.items()}
 JOBS = tuple(
     py_code(
         "import sys\n"
@@ -53,7 +61,7 @@ def over(server):
         pytest.skip("on Windows the client of the tests takes two characters at the end of a line for one")
     with connect(server).log_in() as client:
         client.submit(*JOBS)
-        assert client.report() == Report(TOLD, [("ok", ""), ("ok", "")], "ok")
+        assert client.report() == Report(REPORTED, [("ok", ""), ("ok", "")], "ok")
         return client.session
 
 
@@ -64,9 +72,9 @@ def follow(server, session: str, *offset: int) -> tuple[tuple[int, ...], Report]
 
 
 def rest_of_output(job: int, stdout: int, stderr: int) -> dict[tuple[int, str], str]:
-    """What is still to be told of TOLD."""
+    """What is still to be reported of REPORTED."""
     rest = {}
-    for (number, stream), text in TOLD.items():
+    for (number, stream), text in REPORTED.items():
         left = text[{"stdout": stdout, "stderr": stderr}[stream] if number == job else 0 :]
         if number >= job and left:
             rest[number, stream] = left
@@ -86,8 +94,8 @@ def test_the_server_goes_on_at_every_place(server, over):
         assert report == Report(rest_of_output(*place), [("ok", "")] * (3 - place[0]), "ok"), place
 
 
-def test_a_place_behind_the_output_tells_no_more_of_it(server, over):
-    """A machine that was switched off may have lost what it had told."""
+def test_a_place_behind_the_output_reports_no_more_of_it(server, over):
+    """A machine that was switched off may have lost what it had reported."""
     _, report = follow(server, over, 2, 1000, 10**14)
     assert report == Report({}, [("ok", "")], "ok")
 
@@ -129,7 +137,7 @@ def test_from_now_on_of_a_session_that_waits_or_is_over(server, own_server, over
             assert client.report() == Report({(1, "stdout"): "1\n"}, [("ok", "")], "ok")
 
 
-def test_from_now_on_of_a_session_that_has_failed_tells_why(server):
+def test_from_now_on_of_a_session_that_has_failed_reports_why(server):
     with connect(server).log_in() as client:
         client.submit(py_code("print(1)"), py_code("print(22); raise SystemExit('no such table')"), py_code("3"))
         client.report()
@@ -148,7 +156,7 @@ def test_a_failed_session_ends_as_failed_wherever_the_client_goes_on(server):
         assert report.finished == [("ok", ""), ("failed", "exit status 3"), ("skipped", "")][job - 1 :]
 
 
-def test_a_session_that_ended_while_nobody_was_there_tells_its_whole_end(server, tmp_path):
+def test_a_session_that_ended_while_no_client_was_there_reports_its_whole_end(server, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server).log_in() as first:
         first.submit(py_code(f"{gate.code}print(1)"), py_code("print(2)"))
@@ -184,6 +192,29 @@ def test_the_next_server_goes_on(tmp_path, end):
             gate.open()
             expected = {(1, "stdout"): "def\n", (2, "stdout"): "2\n"}
             assert again.report() == Report(expected, [("ok", ""), ("ok", "")], "ok")
+
+
+def test_a_job_that_turns_out_not_to_have_started_is_reported_when_it_has_run(tmp_path, monkeypatch):
+    """The journal said that it runs: the server was killed before it could start it."""
+    home = make_home(tmp_path / "home", R41)
+    with closing(home.database()) as database, database:
+        record = Record(database)
+        record.accept(new_session("s", text="print(1)"))
+        record.begin("s")
+        record.set_fact("boot", f"{queue._boot_id()} {home.identity}")
+    is_attached, find = threading.Event(), JobProcesses.find
+
+    async def find_later(*job):
+        while not is_attached.is_set():
+            await asyncio.sleep(0.01)
+        return await find(*job)
+
+    monkeypatch.setattr(JobProcesses, "find", find_later)
+    with ServerHere(home.folder) as server, RawClient(server.address).log_in() as client:
+        client.attach("s", 1, 0, 0)
+        client.expect("started")
+        is_attached.set()
+        assert client.report() == Report({(1, "stdout"): f"1{os.linesep}"}, [("ok", "")], "ok")
 
 
 # Who may not
@@ -222,7 +253,7 @@ def test_what_cannot_be_asked_for_is_a_protocol_error(server, over):
         assert refusal(server, document.format(over)).attrib == {"reason": "protocol"}, document
 
 
-def test_nobody_goes_on_behind_a_job_that_is_not_over(server, tmp_path):
+def test_no_offset_is_behind_a_job_that_is_not_over(server, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server).log_in() as client:
         client.submit(py_code(gate.code), py_code("2"))
@@ -246,7 +277,7 @@ def test_a_job_that_has_not_started_has_printed_nothing(server):
         assert (refused.attrib, refused.text) == ({"reason": "protocol"}, f"job {job} has printed nothing")
 
 
-def test_nobody_asks_before_the_login(server):
+def test_no_request_comes_before_the_login(server):
     for document in (attach("x", 1, 0, 0), "<sessions/>", '<cancel session="x"/>'):
         with connect(server) as client:
             client.send(document)

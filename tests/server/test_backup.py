@@ -36,7 +36,7 @@ def restore(server: QuickServer, backup: str) -> None:
         (server.home / name).unlink(missing_ok=True)
 
 
-def test_a_backup_of_a_running_server_has_all_accounts_and_all_that_was_told(tmp_path):
+def test_a_backup_of_a_running_server_has_all_accounts_and_all_that_was_reported(tmp_path):
     backup = str(tmp_path / "backup.sqlite")
     with QuickServer(tmp_path / "home") as server:
         assert run(server, py_code("1"), py_code("2")).ended == "ok"

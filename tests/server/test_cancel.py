@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from contextlib import closing
+from typing import Any
+from weakref import WeakValueDictionary
 
 import pytest
 
+from headless.dialects.base import Ended, Listed
+from headless.dialects.own.messages import Sessions
+from headless.dialects.vocabulary import FAILED, OK, QUEUED, RUNNING
+from headless.server import requests
 from headless.server.accounts import Account
 from headless.server.queue import SessionQueue
+from headless.server.requests import Client
 from support.homes import R41, make_home
 from support.job_code import Gate
 from support.job_server import QuickServer, journal, states
-from support.journals import Record, over, silent
+from support.journals import Record, new_session, over, silent
 from support.process import current_user
 from support.raw_client import RawClient, connect, py_code
 from support.server_here import ServerHere
@@ -49,7 +57,7 @@ def sessions(server, user: str = "R41") -> list[dict[str, str]]:
 
 
 def is_requested(server, session: str) -> bool:
-    """Whether the journal has a request to cancel it, which goes once it was seen to."""
+    """Whether the journal has a request to cancel it, which goes once it was done."""
     return server.query(f"SELECT count(*) FROM cancellations WHERE session_id = '{session}'") == (1,)
 
 
@@ -159,7 +167,7 @@ def test_a_user_lists_all_sessions_that_are_not_over_and_the_last_ones_that_are(
     assert {each["session"]: each["accepted"] for each in listed}.items() <= accepted.items()
 
 
-def test_nobody_lists_the_sessions_of_others(server):
+def test_an_account_lists_no_sessions_of_others(server):
     with connect(server).log_in() as client:
         client.submit(py_code("1"))
         client.report()
@@ -178,13 +186,13 @@ def test_a_session_that_was_cancelled_while_it_waited_does_not_start_whatever_is
     tmp_path, monkeypatch
 ):
     """The list of requests may be one that was read before."""
-    see_to = SessionQueue._see_to
+    apply = SessionQueue._apply
 
-    async def see_to_and_forget(queue, request):
-        await see_to(queue, request)
+    async def apply_and_forget(queue, request):
+        await apply(queue, request)
         queue._requests = []
 
-    monkeypatch.setattr(SessionQueue, "_see_to", see_to_and_forget)
+    monkeypatch.setattr(SessionQueue, "_apply", apply_and_forget)
     gate, mark = Gate(tmp_path / "gate"), tmp_path / "mark"
 
     with (
@@ -201,3 +209,68 @@ def test_a_session_that_was_cancelled_while_it_waited_does_not_start_whatever_is
         gate.open()
         first.report()
     assert not mark.exists()
+
+
+# The list, in however many pieces it is read
+
+
+class Connection:
+    """A connection that only notes what is sent."""
+
+    def __init__(self):
+        self.sent = []
+
+    async def work(self, work):
+        return await work
+
+    async def send(self, message):
+        self.sent.append(message)
+
+
+class Parts:
+    """Of a server, what a list needs."""
+
+    def __init__(self, record):
+        self.store, self._record = self, record
+        self.pieces: list[int] = []
+        self.locks: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
+
+    async def sessions_of(self, account, *arguments):
+        found = self._record.sessions_of(account.number, *arguments)
+        self.pieces.append(len(found))
+        return found
+
+
+def listed(record, pieces=None):
+    connection: Any = Connection()
+    parts: Any = Parts(record)
+    asyncio.run(Client(connection, parts).answer(R41, "s", Sessions()))
+    assert connection.sent[-1] == Ended(OK)
+    assert all(isinstance(message, Listed) for message in connection.sent[:-1])
+    assert pieces in (None, parts.pieces)
+    return [(message.session, message.state, message.job, message.jobs) for message in connection.sent[:-1]]
+
+
+def test_an_account_without_a_session_has_an_empty_list(record):
+    assert listed(record) == []
+
+
+def test_each_session_is_listed_once_from_the_first_one_of_the_journal_on(record, monkeypatch):
+    over(record, "first", jobs=2)
+    over(record, "failed", FAILED)
+    record.accept(new_session("runs", jobs=3))
+    record.begin("runs")
+    record.accept(new_session("waits"))
+    expected = [("first", OK, 2, 2), ("failed", FAILED, 1, 1), ("runs", RUNNING, 1, 3), ("waits", QUEUED, 1, 1)]
+    # More is not held for a client that does not read.
+    for at_once, pieces in ((1, [1, 1, 1, 1, 0]), (2, [2, 2, 0]), (3, [3, 1, 0]), (4, [4, 0]), (200, [4, 0])):
+        monkeypatch.setattr(requests, "_LISTED_AT_ONCE", at_once)
+        assert listed(record, pieces) == expected, at_once
+
+
+def test_of_those_that_are_over_the_last_twenty_are_listed_and_of_the_others_all(record):
+    record.accept(new_session("the oldest waits"))
+    for number in range(25):
+        over(record, f"{number}")
+    sessions = [session for session, *_ in listed(record)]
+    assert sessions == ["the oldest waits", *map(str, range(5, 25))]

@@ -16,17 +16,17 @@ import pytest
 
 from support import fork_server
 from support.crashes import (
-    Told,
+    Received,
     check,
     is_refused,
     kill,
     kill_shims,
     planted,
     printed,
+    receive_until_the_end,
+    received_by,
     shim_of,
     submitted,
-    told_by,
-    told_until_the_end,
     traced,
     traces,
     wait_until_quiet,
@@ -65,16 +65,16 @@ def kill_while_starting(server: QuickServer, seconds: float) -> None:
             process.kill()
 
 
-def submit_and_follow(address: str, told: dict[str, Told], chance: random.Random) -> None:
+def submit_and_follow(address: str, received: dict[str, Received], chance: random.Random) -> None:
     """Submits a few sessions, and follows some of them. Ends with the server."""
     with suppress(Disconnected, ConnectionError, AssertionError, KeyError):  # the last two: it stops, and refuses
         for _ in range(3):
             with RawClient(address) as client:
                 work = [f"time.sleep({chance.uniform(0, 0.1)})" for _ in range(chance.choice((1, 1, 2)))]
                 client.log_in().submit(*map(traced, work))
-                heard = told[client.session] = Told([], [])
+                reported = received[client.session] = Received([], [])
                 if chance.random() < 0.7:
-                    told_until_the_end(client, heard)
+                    receive_until_the_end(client, reported)
 
 
 def crash(server: QuickServer, way: str, chance: random.Random) -> set[WatchedJob]:
@@ -101,11 +101,11 @@ def crash(server: QuickServer, way: str, chance: random.Random) -> set[WatchedJo
 def test_whenever_server_and_shims_are_killed_what_was_accepted_runs_once_or_is_interrupted(tmp_path, storm):
     print(REPEAT)  # which pytest shows if the test fails
     chance = draws(storm)
-    told: dict[str, Told] = {}
+    received: dict[str, Received] = {}
     killed: set[WatchedJob] = set()
     with QuickServer(tmp_path / "home", "--workers", str(WORKERS), ends_jobs=False) as server:
         for way in chance.sample(WAYS, len(WAYS)):
-            arguments = [(server.address, told, random.Random(chance.random())) for _ in range(2)]
+            arguments = [(server.address, received, random.Random(chance.random())) for _ in range(2)]
             clients = [threading.Thread(target=submit_and_follow, args=each) for each in arguments]
             for client in clients:
                 client.start()
@@ -114,8 +114,8 @@ def test_whenever_server_and_shims_are_killed_what_was_accepted_runs_once_or_is_
             for client in clients:
                 client.join(PATIENCE)
         wait_until_quiet(server)
-        check(server, told, killed)
-        assert told
+        check(server, received, killed)
+        assert received
 
 
 # Each stage
@@ -141,7 +141,7 @@ def test_killed_right_after_accepted_was_sent_and_again_when_all_is_over(server)
     kill(server)
     server.start()
     assert run(server, traced()).ended == "ok"
-    check(server, {client.session: Told([], []), other.session: told_by(report)})
+    check(server, {client.session: Received([], []), other.session: received_by(report)})
 
 
 @pytest.mark.parametrize("is_terminated", [False, True], ids=["running", "in the grace of SIGTERM"])
@@ -172,7 +172,11 @@ def test_killed_while_one_session_runs_and_others_wait(server, tmp_path, whose, 
     is_lost = "shim" in whose
     check(
         server,
-        {running.session: Told([("ok", "")], []), waiting.session: Told([], []), last.session: Told([], [])},
+        {
+            running.session: Received([("ok", "")], []),
+            waiting.session: Received([], []),
+            last.session: Received([], []),
+        },
         {WatchedJob(running.session, 2)} if is_lost else (),
     )
     assert states(server, running.session) == (["ok", "interrupted", "skipped"] if is_lost else ["ok"] * 3)
@@ -203,9 +207,9 @@ sqlite3.connect = connect_and_watch
 @pytest.mark.version("sqlite3 transactions")
 @pytest.mark.parametrize("first", [1, 1 + TRANSACTIONS // 2], ids="from the {} on".format)
 def test_killed_at_any_transaction_of_its_recovery_and_of_its_work(tmp_path, first, is_odd):
-    """Before one is after the one before it: between two jobs, for example, or when one has ended and nobody knows.
+    """Before one is after the one before it: between two jobs, for example, or when an end is not recorded yet.
     It finds a job whose shim was killed, one that goes on, and a session that waits."""
-    told: dict[str, Told] = {}
+    received: dict[str, Received] = {}
     killed = set()
     with QuickServer(tmp_path / "home", "--workers", "2", ends_jobs=False) as server:
         for transaction in range(first, first + TRANSACTIONS // 2):
@@ -220,23 +224,23 @@ def test_killed_at_any_transaction_of_its_recovery_and_of_its_work(tmp_path, fir
             gate.open()
             death = DIE_AT_A_TRANSACTION.format(transaction=transaction, inside=transaction % 2 == is_odd)
             with planted(tmp_path / "dies.py", death):
-                has_died = live_and_die(server, told)
+                has_died = live_and_die(server, received)
             assert has_died or transaction > CERTAIN_TRANSACTIONS, transaction
             kill(server)
             server.start()
             wait_until_quiet(server)
-            check(server, told, killed)
+            check(server, received, killed)
             assert states(server, lost.session) == ["interrupted", "skipped"], transaction
 
 
-def live_and_die(server: QuickServer, told: dict[str, Told]) -> bool:
+def live_and_die(server: QuickServer, received: dict[str, Received]) -> bool:
     """Whether the server was killed before all was done."""
     with suppress(AssertionError, Disconnected, ConnectionError):  # AssertionError: it was killed before it listened
         server.start()
         with connect(server) as client:
             submitted(client, traced())
-            told[client.session] = Told([], [])
-            told[client.session] = told_by(client.report())
+            received[client.session] = Received([], [])
+            received[client.session] = received_by(client.report())
     with suppress(subprocess.TimeoutExpired):
         server.process.wait(0.3)
     return server.process.poll() is not None

@@ -1,4 +1,4 @@
-"""What a client is told whose request is in the hands of the journal when the server is stopped, or gives it up: the
+"""What a client receives whose request is in the hands of the journal when the server is stopped, or gives it up: the
 truth, or nothing. The database fails as the test says, and the server ends in the process of the test."""
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from contextlib import closing
 
 import pytest
 
-from headless.server import link as link_module
+from headless.server import connection as connection_module
 from headless.server import queue as queue_module
 from headless.server import server as server_module
 from headless.server import store as store_module
@@ -105,7 +105,7 @@ class Bench:
 def bench(tmp_path, monkeypatch):
     monkeypatch.setattr(server_module, "_STORE_SECONDS", 0.1)
     monkeypatch.setattr(server_module, "LINGER_SECONDS", 0.1)
-    monkeypatch.setattr(link_module, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(connection_module, "LINGER_SECONDS", 0.1)
     monkeypatch.setattr(store_module, "_LAST_WRITE_SECONDS", 0.1)
     monkeypatch.setattr(store_module, "_FIRST_PAUSE", 0.005)
     monkeypatch.setattr(store_module, "_PAUSE_MAX", 0.02)
@@ -120,7 +120,7 @@ def ends_jobs(request):
     return request.param
 
 
-def is_told_it_waits_for_the_next_server(client: RawClient) -> bool:
+def waits_for_the_next_server(client: RawClient) -> bool:
     client.expect("accepted")
     return "when it is back" in client.expect_refusal("busy")
 
@@ -158,9 +158,11 @@ def test_a_session_that_can_be_recorded_in_time_is_accepted_and_waits_for_the_ne
             wait_until(bench.is_accepting)
             bench.stop()
             failures = bench.database.failures
-            wait_until(lambda: bench.database.failures > failures + 10)  # long after the links would have been closed
+            wait_until(
+                lambda: bench.database.failures > failures + 10
+            )  # long after the connections would have been closed
             bench.database.heal()
-            assert is_told_it_waits_for_the_next_server(client)
+            assert waits_for_the_next_server(client)
 
     bench.run(talk, end_jobs=ends_jobs)
     assert bench.states() == ["queued"]
@@ -175,16 +177,16 @@ def test_so_is_one_whose_commit_is_slow(bench, ends_jobs, monkeypatch):
             client.send(in_jobs(py_code("1")))
             assert bench.database.is_at_commit.wait(20)
             bench.stop()
-            time.sleep(0.3)  # longer than the links linger
+            time.sleep(0.3)  # longer than connections linger
             bench.database.is_fast.set()
-            assert is_told_it_waits_for_the_next_server(client)
+            assert waits_for_the_next_server(client)
 
     bench.run(talk, end_jobs=ends_jobs)
     assert bench.states() == ["queued"]
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["SIGTERM", "twice"])
-def test_a_client_is_told_nothing_if_the_server_ends_before_the_commit_does(bench, ends_jobs, again):
+def test_a_client_receives_nothing_if_the_server_ends_before_the_commit_does(bench, ends_jobs, again):
     def talk(address: str) -> None:
         with RawClient(address).log_in() as client:
             bench.database.is_fast.clear()
@@ -242,7 +244,7 @@ def test_a_bug_after_the_session_was_recorded_does_not_make_it_refused(tmp_path,
 
 
 @pytest.mark.parametrize("stops", [False, True], ids=["given up", "stopped"])
-def test_who_cancels_is_told_nothing_if_the_request_may_be_recorded(bench, tmp_path, monkeypatch, stops):
+def test_who_cancels_receives_nothing_if_the_request_may_be_recorded(bench, tmp_path, monkeypatch, stops):
     gate = Gate(tmp_path / "gate")
 
     def talk(address: str) -> None:
@@ -264,7 +266,7 @@ def test_who_cancels_is_told_nothing_if_the_request_may_be_recorded(bench, tmp_p
     bench.run(talk)
 
 
-def test_who_cancels_what_the_stopped_server_leaves_running_is_told_nothing(bench, tmp_path):
+def test_who_cancels_what_the_stopped_server_leaves_running_receives_nothing(bench, tmp_path):
     """The request is recorded, and the next server sees to it."""
     gate = Gate(tmp_path / "gate")
 

@@ -15,7 +15,7 @@ import pytest
 
 from headless.server import queue, shims
 from headless.server.commands import cancel
-from support.crashes import check_told, printed, recorded, shim_of, submitted, told_by, traced, traces
+from support.crashes import check_received, printed, received_by, recorded, shim_of, submitted, traced, traces
 from support.homes import R41, locked, make_home, prints
 from support.job_code import Gate, is_free
 from support.job_processes import IGNORE_SIGTERM, Lock, with_child
@@ -130,7 +130,7 @@ def test_a_later_job_is_cancelled_when_its_turn_has_come(server, tmp_path, monke
     assert report.finished == [("ok", ""), ("failed", BY), ("skipped", "")]
     assert states(server, second.session) == ["ok", "cancelled", "skipped"]
     assert len(traces(server)) == 2
-    check_told(recorded(server)[second.session], told_by(report))
+    check_received(recorded(server)[second.session], received_by(report))
 
 
 def test_what_is_over_is_not_cancelled(server):
@@ -238,7 +238,7 @@ def test_the_end_of_a_job_is_reported_when_it_is_journaled_and_not_before(server
         client.sock.settimeout(PATIENCE)
         report = client.report()
         assert (report.finished, report.ended) == ([("ok", "")] * 2, "ok")
-    check_told(recorded(server)[client.session], told_by(report))
+    check_received(recorded(server)[client.session], received_by(report))
 
 
 def test_a_session_of_an_account_that_was_removed_does_not_start(server, tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from headless.dialects.vocabulary import MODULE, OK, PY_CODE, Job
 from headless.errors import Busy
-from headless.server import queue
+from headless.server import queue, runner
 from headless.server.jobs import JobRefused, QueuedJob
 from headless.server.journal import INTERRUPTED
 from headless.server.processes import JobProcesses
@@ -118,7 +118,7 @@ def test_how_a_job_ended_is_asked_for_again_when_it_could_not_be_read(place, mon
 
 def test_a_job_that_cannot_start_yet_can_be_cancelled(tmp_path, monkeypatch):
     monkeypatch.setattr(queue, "_REQUESTS_SECONDS", 0.05)
-    monkeypatch.setattr(queue, "_PAUSE_MAX", 0.05)
+    monkeypatch.setattr(runner, "_PAUSE_MAX", 0.05)
 
     def fail(*_):
         tried.append(1)

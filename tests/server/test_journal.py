@@ -17,8 +17,9 @@ import pytest
 from headless.cli import tools_main as main
 from headless.dialects.vocabulary import FAILED, OK, Job
 from headless.server.accounts import Account
-from headless.server.journal import INTERRUPTED, JobEnd, SubmittedSession
+from headless.server.journal import INTERRUPTED, JobEnd
 from headless.server.processes import JobProcesses
+from headless.server.session import NewSession
 from support.command_here import headless
 from support.fork_server import start
 from support.homes import fails, make_home, prints
@@ -36,7 +37,7 @@ FAILED_SESSION = "5f0c" * 4
 def failed(place, record):
     """A session that has failed: its first job was ok and has printed something."""
     jobs = (Job("module", "009ABC"), Job("py_file", "nightly/close.py"), Job("py_code", "\n  import os\nprint(1)"))
-    record.accept(SubmittedSession(FAILED_SESSION, 1, "R41", jobs))
+    record.accept(NewSession(FAILED_SESSION, 1, "R41", jobs))
     record.begin(FAILED_SESSION)
     record.finish(FAILED_SESSION, 1, JobEnd(OK, "", time.time(), 1.25, 0))
     record.finish(FAILED_SESSION, 2, JobEnd(FAILED, "no such table", time.time(), 0.5, None, 9))
@@ -194,7 +195,7 @@ def test_a_job_whose_shim_has_been_gone_for_long_is_not_said_to_run_without_a_wo
 
 
 @pytest.mark.usefixtures("running")
-def test_an_end_that_nobody_saw_has_no_time(place, record):
+def test_an_end_that_was_not_seen_has_no_time(place, record):
     record.finish("s", 1, JobEnd(INTERRUPTED, "the machine was switched off"))
     line, entry = shown(place)
     assert line.split()[2] == "interrupted" and line.split()[7] == "-"

@@ -48,7 +48,7 @@ def submit(server, *jobs: str, key: str, user: str = "R41"):
         return client.submit(*jobs, key=key), client.report()
 
 
-def test_the_same_key_is_the_same_session_and_is_told_from_its_beginning(server, tmp_path, key):
+def test_the_same_key_is_the_same_session_and_is_reported_from_its_beginning(server, tmp_path, key):
     first = submit(server, once(tmp_path), key=key)
     again = submit(server, once(tmp_path), key=key)
     assert first == again

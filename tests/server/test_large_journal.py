@@ -17,7 +17,7 @@ import pytest
 from headless.dialects.vocabulary import FAILED, OK, QUEUED, RUNNING
 from headless.server import listing as listing_module
 from headless.server.home import Home
-from headless.server.journal import Journal, KnownSession, Selection
+from headless.server.journal import Journal, Selection
 from headless.server.listing import Listing
 from support.command_here import headless
 from support.homes import R41, make_home, prints
@@ -90,7 +90,7 @@ QUESTIONS = [
     ("--state ok", 20, 0),
     ("--state ok --user R7", 20, 0),
     ("--user R7", 20, 0),
-    ("--user nobody", 0, 0),
+    ("--user R99", 0, 0),
     ("--since 2023-11-14 --last 20", 20, 0),
     ("--since 2100-01-01", 0, 2),
     ("--since 2100-01-01 --state failed", 0, 2),
@@ -130,10 +130,10 @@ def test_what_a_server_asks_is_answered_without_looking_at_each_session(record):
         (record.unfinished,),
         (record.prune, FIRST, 100),
         (record.sessions_of, 7, 20, 0, 200),
-        (record.of_key, 7, "0" * 32),
-        (record.unfinished_like, 7, b"1"),
+        (record.of_key, new_session("s")._replace(key="0" * 32)),
+        (record.unfinished_like, new_session("s")),
         (record.unfinished_count, 7),
-        (record.known, newest.session_id),
+        (record.session, newest.session_id),
         (record.last_acceptance,),
         (record.has_session, newest.session_id),
     ]:
@@ -181,7 +181,7 @@ def test_a_listing_keeps_nothing_of_what_it_has_shown(home, record, monkeypatch)
 
 def test_all_jobs_are_shown_each_once_and_in_their_order(home, record, monkeypatch):
     shown = []
-    monkeypatch.setattr(Listing, "_show_entry", lambda _, entry: shown.append(entry[:2]))
+    monkeypatch.setattr(Listing, "_show_job", lambda _, view: shown.append(view[1:3]))
     Listing(home, record, Selection(since=FIRST + 600.5), as_json=True).show(None)
     assert len(shown) == JOBS - 600 * PER_SESSION
     rows = record._database.execute("SELECT session_id, job FROM jobs ORDER BY rowid DESC LIMIT ?", (len(shown),))
@@ -199,25 +199,25 @@ def test_who_reads_slowly_does_not_keep_the_database_from_being_tidied_up(home, 
                 database.commit()
                 assert database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
 
-    monkeypatch.setattr(Listing, "_show_entry", tidy_up)
+    monkeypatch.setattr(Listing, "_show_job", tidy_up)
     Listing(home, record, Selection(), as_json=True).show(600)
     assert len(shown) == 600
 
 
 def test_what_an_earlier_server_has_left_is_found_without_looking_at_each_job(tmp_path):
-    """Nor is a session: a server that has to take up thousands of large sessions starts at once."""
+    """Nor is a session: a server that has to resume thousands of large sessions starts at once."""
     with closing(make_home(tmp_path / "home").database()) as database:
         record, taken = Journal(database), []
         for jobs in (1, 10_000):
             session = f"s{jobs}"
             record.accept(new_session(session, jobs=jobs))
             assert [each.job_count for each in record.unfinished()] == [jobs]
-            taken.append(steps_of(database, record.unfinished) + steps_of(database, record.known, session))
+            taken.append(steps_of(database, record.unfinished) + steps_of(database, record.session, session))
             record.withdraw(session)
     assert taken[1] < taken[0] + 100  # 130 and 130; 230,000 if it looked at each
 
 
-def test_the_job_that_tells_of_its_session_is_the_first_that_has_not_ended_well_or_the_last(tmp_path):
+def test_the_job_at_hand_of_a_session_is_the_first_that_has_not_ended_well_or_the_last(tmp_path):
     with closing(make_home(tmp_path / "home", R41).database()) as database:
         record = Record(database)
         over(record, "well", jobs=3)
@@ -226,14 +226,18 @@ def test_the_job_that_tells_of_its_session_is_the_first_that_has_not_ended_well_
         record.accept(new_session("runs", jobs=3))
         record.begin("runs")
         record.finish("runs", 1, end(OK))
-        assert [record.known(session) for session in ("well", "badly", "waits", "runs", "none")] == [
-            KnownSession("well", 1, "R41", True, 3, 3, OK, "", True),
-            KnownSession("badly", 1, "R41", True, 2, 2, FAILED, "", True),
-            KnownSession("waits", 1, "R41", False, 3, 1, QUEUED, "", False),
-            KnownSession("runs", 1, "R41", False, 3, 2, RUNNING, "", True),
+        found = [record.session(session) for session in ("well", "badly", "waits", "runs", "none")]
+        assert [
+            each and (each.job_count, each.job, each.state, each.has_run(each.job), each.is_over) for each in found
+        ] == [
+            (3, 3, OK, True, True),
+            (2, 2, FAILED, True, True),
+            (3, 1, QUEUED, False, False),
+            (3, 2, RUNNING, True, False),
             None,
         ]
-        assert [(each.session_id, each.running) for each in record.unfinished()] == [("waits", 0), ("runs", 2)]
+        unfinished = [(each.id, each.job, each.state) for each in record.unfinished()]
+        assert unfinished == [("waits", 1, QUEUED), ("runs", 2, RUNNING)]
 
 
 # A million
@@ -251,7 +255,7 @@ def test_of_a_million_jobs_a_question_is_answered_at_once(million, options):
 
 
 @pytest.mark.large
-@pytest.mark.skipif(os.name == "nt", reason="Windows does not tell how much memory a process needed")
+@pytest.mark.skipif(os.name == "nt", reason="Windows does not say how much memory a process needed")
 @pytest.mark.parametrize("options", [(), ("--json",), ("--state", "ok"), ("--last", "900000")], ids=" ".join)
 def test_a_million_jobs_are_shown_in_the_memory_that_one_job_needs(million, options):
     command = [sys.executable, "-m", "headless", "jobs", "--home", str(million.folder)]

@@ -216,10 +216,10 @@ def test_a_connection_that_comes_when_the_server_has_stopped_is_not_worth_a_line
 
 @pytest.mark.slow
 def test_a_refusal_that_the_protocol_does_not_allow_is_said_to_be_a_bug_and_is_not_lost(tmp_path, caplog, monkeypatch):
-    async def refuse_the_login(_connection: Connection) -> None:
+    async def refuse_the_login(_connection: Connection, _patience: float) -> None:
         raise Refusal(LOGIN, "too late")
 
-    monkeypatch.setattr(Connection, "_receive_request", refuse_the_login)  # after `welcome`, where it has no place
+    monkeypatch.setattr(Connection, "receive_whole", refuse_the_login)  # after `welcome`, where it has no place
     with (
         caplog.at_level(logging.INFO),
         ServerHere(tmp_path / "home", logs_traceback=True) as server,

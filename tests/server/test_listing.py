@@ -42,7 +42,7 @@ def sessions(place, *options: str) -> list[str]:
     return [line.split()[0] for line in listed(place, *options)]
 
 
-def test_columns_stand_under_each_other(place, record):
+def test_columns_are_aligned(place, record):
     record.accept(new_session("a" * 16, "R41", 10))
     record.accept(new_session("b" * 16, "a much longer name\n", kind="module", text="009ABC"))
     record.begin("a" * 16)

@@ -23,7 +23,7 @@ from headless.server.accounts import Account
 from headless.server.home import Home
 from headless.server.journal import Journal, Selection
 from headless.server.listing import Listing
-from headless.server.stored_output import NewLines
+from headless.server.output import NewLines
 from support.fork_server import start
 from support.homes import R41, make_home
 from support.journals import Record, end, new_session, over, silent, write
@@ -47,7 +47,7 @@ class Follower:
         monkeypatch.setattr(
             sys, "stdout", os.fdopen(writing, "w", encoding="utf-8")
         )  # what is not flushed is not there
-        monkeypatch.setattr(listing, "time", SimpleNamespace(sleep=self._pause))
+        monkeypatch.setattr(listing, "time", SimpleNamespace(sleep=self._pause, time=time.time))
         self._thread = threading.Thread(target=self._run, args=["jobs", *argv, "--follow", "--home", str(place.folder)])
         self._thread.start()
 

@@ -70,7 +70,7 @@ def connected(stack: ExitStack, server: JobServer) -> RawClient:
 
 
 @pytest.mark.version("asyncio")
-def test_silent_connections_are_closed_in_time_and_disturb_nobody(tmp_path):
+def test_silent_connections_are_closed_in_time_and_disturb_no_other(tmp_path):
     login_seconds = 1.0
     beginnings = [b"", b"\x00\x00", frame(osuser_login())[:-1]]
 

@@ -6,12 +6,12 @@ import time
 
 import pytest
 
-from headless.server import link as link_module
-from headless.server import queue, reporter
+from headless.server import connection as connection_module
+from headless.server import queue
 from headless.server import server as server_module
 from headless.server import store as store_module
 from headless.server.accounts import Account, keys_from_hash
-from headless.server.followed_output import FollowedOutput
+from headless.server.output import FollowedOutput
 from support import scram
 from support.crashes import printed
 from support.credentials import HASH
@@ -38,7 +38,7 @@ def server(tmp_path, monkeypatch):
     monkeypatch.setattr(store_module, "_PAUSE_MAX", 0.1)
     monkeypatch.setattr(server_module, "_STORE_SECONDS", 0.5)
     monkeypatch.setattr(server_module, "LINGER_SECONDS", 0.1)
-    monkeypatch.setattr(link_module, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(connection_module, "LINGER_SECONDS", 0.1)
     with ServerHere(tmp_path / "home", workers=1) as server:
         yield server
 
@@ -112,9 +112,11 @@ def test_others_log_in_meanwhile_by_both_logins_as_quickly_as_ever(tmp_path):
         assert run(server, py_code("1")).ended == "ok"
 
 
-def test_followers_are_told_meanwhile_that_the_server_is_alive(tmp_path, monkeypatch):
+def test_followers_get_the_heartbeat_meanwhile(tmp_path, monkeypatch):
     gate = Gate(tmp_path / "gate")
-    monkeypatch.setattr(reporter, "FollowedOutput", lambda home, _: FollowedOutput(home, PATIENCE))  # of a slow disk
+    monkeypatch.setattr(
+        server_module, "FollowedOutput", lambda home, _: FollowedOutput(home, PATIENCE)
+    )  # of a slow disk
     with (
         ServerHere(tmp_path / "home", heartbeat=0.1, workers=1) as server,
         connect(server).log_in() as running,

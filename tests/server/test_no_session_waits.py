@@ -1,6 +1,6 @@
 """What an honest session takes while others make the server wait for a disk, a name service or its log, or while it
 has much to remove. Whatever hangs does so until the honest sessions are over. What is only slow needs a large sample:
-what was measured when a bound was chosen stands beside it."""
+what was measured when a bound was chosen is beside it."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from contextlib import closing
 
 import pytest
 
-from headless.server import authentication, disk, entrance, peer, requests
+from headless.server import authentication, disk, peer, requests
 from headless.server.jobs import check_scripts
 from headless.server.journal import Journal
-from headless.server.queue import SessionQueue
 from support import scram
 from support.credentials import HASH
 from support.homes import R41, make_home
 from support.job_server import R42, JobServer, QuickServer
-from support.journals import Record, new_session, over
+from support.journals import Record, over
 from support.process import PATIENCE, current_user
 from support.raw_client import (
     RAW_NONCE,
@@ -94,8 +93,8 @@ def test_a_session_whose_files_are_being_looked_for(tmp_path, monkeypatch, hang)
             hang()
         check_scripts(home, account, jobs, seconds)
 
-    monkeypatch.setattr(entrance, "_SECONDS", FOR_EVER)
-    monkeypatch.setattr(entrance, "check_scripts", check)
+    monkeypatch.setattr(requests, "_CHECK_SECONDS", FOR_EVER)
+    monkeypatch.setattr(requests, "check_scripts", check)
     with ServerHere(tmp_path / "home") as server:
         (tmp_path / "home" / "py" / "x.py").touch()
         with RawClient(server.address).log_in() as client:
@@ -169,39 +168,9 @@ def test_a_list_of_sessions_that_takes_long(tmp_path, monkeypatch, hang):
         assert client.element().tag == "ended"
 
 
-def test_a_list_of_sessions_is_read_in_pieces_and_is_whole_all_the_same(tmp_path, monkeypatch):
-    sessions_of, pieces = Journal.sessions_of, []
-
-    def record(*arguments):
-        pieces.append(sessions_of(*arguments))
-        return pieces[-1]
-
-    home = make_home(tmp_path / "home", R41)
-    with closing(home.database()) as database, database:
-        journal = Record(database)
-        sessions = [f"{number:016x}" for number in range(30)]
-        for number, session in enumerate(sessions):
-            if number % 6:
-                over(journal, session)
-            else:
-                journal.accept(new_session(session))
-    expected = [sessions[0], *sessions[6:]]  # the last 20 that are over, and what waits
-    monkeypatch.setattr(Journal, "sessions_of", record)
-    monkeypatch.setattr(requests, "_LISTED_AT_ONCE", 10)
-    monkeypatch.setattr(SessionQueue, "_start_next", lambda _: None)  # what waits stays as it is
-    with ServerHere(tmp_path / "home") as server:
-        with RawClient(server.address).log_in() as client:
-            client.send("<sessions/>")
-            listed = []
-            while (element := client.element()).tag == "listed":
-                listed.append(element.attrib["session"])
-        assert listed == expected
-        assert [len(piece) for piece in pieces] == [10, 10, 5, 0]  # more is not held for a client that does not read
-
-
 @pytest.fixture
 def unread(tmp_path):
-    """A server whose stderr nobody reads."""
+    """A server whose stderr is not read."""
     with QuickServer(tmp_path / "home", "--workers", "2") as server:
         yield server
 
@@ -213,7 +182,7 @@ def strangers(server: JobServer, count: int) -> None:
     assert run(server, py_code("1")).ended == "ok"
 
 
-def test_a_log_that_nobody_reads_stops_no_session_and_not_the_end(unread):
+def test_a_log_that_is_not_read_stops_no_session_and_not_the_end(unread):
     count = 1000  # the pipe has room for 700
     if sys.platform == "linux":
         import fcntl
@@ -227,7 +196,7 @@ def test_a_log_that_nobody_reads_stops_no_session_and_not_the_end(unread):
 
 
 @pytest.mark.large
-def test_lines_that_the_log_loses_are_counted_and_told_when_somebody_reads(unread):
+def test_lines_that_the_log_loses_are_counted_and_reported_when_it_is_read(unread):
     allowed = longest_allowed(unread)
     strangers(unread, STRANGERS)
     assert longest_session(unread, 1) < allowed
@@ -279,7 +248,8 @@ def test_a_hundred_thousand_sessions_that_are_too_old(tmp_path):
     with closing(home.database()) as database, database:
         rows = [(f"s{number}",) for number in range(SESSIONS)]
         database.executemany(
-            "INSERT INTO sessions (session_id, account, user, accepted, over, digest) VALUES (?, 1, 'R41', 0, 1, x'')",
+            "INSERT INTO sessions (session_id, account, user, job_count, accepted, over, digest)"
+            " VALUES (?, 1, 'R41', 1, 0, 1, x'')",
             rows,
         )
         database.executemany(

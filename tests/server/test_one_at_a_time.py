@@ -89,7 +89,7 @@ def test_a_session_that_was_accepted_before_the_limit_counts(server, gate):
         assert session in client.expect_refusal("busy")
 
 
-def test_the_command_is_told_which_session_runs(command, server, gate):
+def test_the_command_says_which_session_runs(command, server, gate):
     session = accept(server, py_code(gate.code))
     done = command("-s", server.address, "-u", "R50", "-v", "-t", "-1", "-c", gate.code)
     assert done.returncode == 1

@@ -10,7 +10,7 @@ import os
 import pytest
 
 from headless.dialects.vocabulary import MODULE, PY_FILE, Job
-from headless.server import queue
+from headless.server import runner
 from headless.server.jobs import JobRefused, script_of
 from headless.system import is_final
 from support.homes import R41, make_home
@@ -83,7 +83,7 @@ def test_any_other_error_is_no_verdict(home, fault):
 
 
 def test_a_session_is_busy_and_a_job_waits_until_the_fault_has_passed(tmp_path, home, fault, monkeypatch):
-    monkeypatch.setattr(queue, "_PAUSE_MAX", 0.02)
+    monkeypatch.setattr(runner, "_PAUSE_MAX", 0.02)
     gate = Gate(tmp_path / "gate")
 
     with ServerHere(home.folder) as server:

@@ -154,7 +154,7 @@ def test_every_event_of_a_session_is_one_line_with_its_name(tmp_path):
     assert events[1:] == [
         "accepted 3 jobs of R41", "job 1 started: py_code 1", "job 1 ok",
         "job 2 started: py_code raise SystemExit('no\\nsuch table')", "job 2 failed: such table",
-        "the client was told the end",
+        "result sent",
     ]  # fmt: skip
     assert any(f"session {nonsense.session}: refused (protocol): " in line for line in lines)
     of_the_server = [

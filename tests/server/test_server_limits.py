@@ -12,7 +12,7 @@ import pytest
 import trustme
 
 from headless.errors import Busy
-from headless.server import authentication, entrance, peer
+from headless.server import authentication, peer, requests
 from headless.server.accounts import Account
 from headless.server.admission import Admission, BytesInFlight
 from headless.server.settings import Settings
@@ -259,8 +259,8 @@ def test_the_time_for_the_scripts_of_a_session(tmp_path, monkeypatch):
             client.send(in_jobs(*["<py_file>x.py</py_file>"] * 3))
             assert "takes too long" in client.expect_refusal("busy")
 
-    monkeypatch.setattr(entrance, "_SECONDS", 0.3)
-    monkeypatch.setattr(entrance, "check_scripts", lambda *_: time.sleep(2))
+    monkeypatch.setattr(requests, "_CHECK_SECONDS", 0.3)
+    monkeypatch.setattr(requests, "check_scripts", lambda *_: time.sleep(2))
     serve(tmp_path, talk)
 
 

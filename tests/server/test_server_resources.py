@@ -1,4 +1,4 @@
-"""What a server takes of memory and descriptors, whatever comes, and however much waits."""
+"""What a server takes of memory and descriptors, however many come, and however much waits."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from contextlib import ExitStack
 import pytest
 
 from headless.dialects.vocabulary import FAILED, QUEUED, RUNNING
-from headless.server.journal import AcceptedSession, KnownSession
 from headless.server.session import Session
 from support.job_code import Gate
 from support.job_server import QuickServer, journal
@@ -78,11 +77,11 @@ def test_a_session_in_memory_is_as_small_with_ten_thousand_jobs_as_with_one():
 
     async def size(jobs: int) -> int:
         tracemalloc.start()
-        sessions = [Session(AcceptedSession("s", 1, "R41", jobs, running)) for running in (0, jobs) for _ in range(100)]
-        sessions[0].set_progress(1, RUNNING)
-        sessions[0].set_progress(1, FAILED)
-        sessions += [Session.over(KnownSession("s", 1, "R41", True, jobs, jobs, FAILED, "", True)) for _ in range(100)]
-        assert [session.progress(jobs).state for session in sessions[1::100]] == [QUEUED, RUNNING, FAILED]
+        sessions = [Session("s", 1, "R41", jobs) for _ in range(100)]
+        sessions += [Session("s", 1, "R41", jobs, jobs, state) for state in (RUNNING, FAILED) for _ in range(100)]
+        sessions[0].begin(1)
+        sessions[0].end(1, FAILED, "")
+        assert [session.state_of(jobs) for session in sessions[1::100]] == [QUEUED, RUNNING, FAILED]
         taken, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return taken

@@ -8,8 +8,8 @@ from contextlib import closing
 
 import pytest
 
-from headless.server import followed_output
-from headless.server.tail import Piece, read_piece
+from headless.server import output
+from headless.server.output import Piece, read_piece
 from support.frames import frame
 from support.job_code import Gate
 from support.job_server import states
@@ -137,7 +137,7 @@ def test_a_connection_is_closed_that_sends(tmp_path):
                     client.receive()
 
 
-def test_output_is_told_whole_when_there_is_no_descriptor_to_read_it_with_for_a_while(tmp_path, monkeypatch):
+def test_output_is_reported_whole_when_there_is_no_descriptor_to_read_it_with_for_a_while(tmp_path, monkeypatch):
     left = 5
 
     def read_later(*arguments) -> Piece:
@@ -147,7 +147,7 @@ def test_output_is_told_whole_when_there_is_no_descriptor_to_read_it_with_for_a_
             raise OSError(errno.EMFILE, "Too many open files")
         return read_piece(*arguments)
 
-    monkeypatch.setattr(followed_output, "read_piece", read_later)
+    monkeypatch.setattr(output, "read_piece", read_later)
 
     with ServerHere(tmp_path / "home") as server, RawClient(server.address).log_in() as client:
         client.submit(py_code("print(42)"))

@@ -18,16 +18,16 @@ import fcntl
 from support import fork_server
 from support.crashes import (
     check,
-    check_told,
+    check_received,
     is_refused,
     kill,
     kill_shims,
     planted,
     printed,
+    receive_until_the_end,
     recorded,
     shim_of,
     submitted,
-    told_until_the_end,
     traced,
     wait_until_quiet,
 )
@@ -47,11 +47,11 @@ SECONDS_TO_STOP_AT_ONCE = 3.0
 LEEWAY = 3.0  # of a machine that is busy
 # A server all of whose times are shorter: a fifth of what jobs that are ended have, a tenth of the others.
 IN_A_HURRY = """
-from headless.server import link, queue, server, shims
+from headless.server import connection, queue, server, shims
 from headless.server.commands import serve
 serve._SECONDS_TO_STOP_AT_ONCE, serve._SECONDS_TO_END_JOBS, serve._LOG_SECONDS = 0.3, 2.0, 0.1
 queue._SECONDS_TO_CANCEL, queue._SECONDS_TO_END = 0.1, 1.6
-server._STORE_SECONDS, server.LINGER_SECONDS, link.LINGER_SECONDS = 0.5, 0.1, 0.1
+server._STORE_SECONDS, server.LINGER_SECONDS, connection.LINGER_SECONDS = 0.5, 0.1, 0.1
 shims._SECONDS_TO_END, shims._SECONDS_TO_DIE = 0.8, 0.6
 """
 _F_SETPIPE_SZ = 1031  # fcntl(2)
@@ -108,7 +108,7 @@ def test_and_a_job_gets_the_time_to_clean_up(own_server, tmp_path):
 
 
 @pytest.mark.usefixtures("in_a_hurry")
-def test_and_what_it_has_just_taken_up(tmp_path):
+def test_and_what_it_has_just_resumed(tmp_path):
     with QuickServer(tmp_path / "home", ends_jobs=False) as server:
         with connect(server) as client:
             printed(submitted(client, traced("print('.')\ntime.sleep(60)"), traced()))
@@ -122,7 +122,7 @@ def test_and_what_it_has_just_taken_up(tmp_path):
 
 @pytest.mark.usefixtures("in_a_hurry")
 def test_and_what_it_still_looks_for_does_not_keep_it(tmp_path):
-    """A shim of which nobody knows yet whether it has started its job."""
+    """A shim that may or may not have started its job."""
     with QuickServer(tmp_path / "home", ends_jobs=False) as server:
         with connect(server) as client:
             printed(submitted(client, traced("print('.')\ntime.sleep(60)")))
@@ -274,7 +274,7 @@ def test_a_second_signal_ends_the_server_within_seconds_whatever_hangs(tmp_path,
                 wait_until(lambda: is_refused(server))  # two signals that come together are one
                 server.process.terminate()
                 server.process.wait(seconds + LEEWAY)
-                told = told_until_the_end(client)
+                received = receive_until_the_end(client)
         if ends_jobs:
             wait_until(lambda: not shims_of(server.home))
         else:
@@ -286,8 +286,8 @@ def test_a_second_signal_ends_the_server_within_seconds_whatever_hangs(tmp_path,
         (before, after), other = states(server, client.session), states(server, waiting.session)
         assert (before, after) in ([("interrupted", "skipped")] if ends_jobs else [("ok", "ok")])
         assert other == ["ok"]
-        check_told(recorded(server)[client.session], told)
-        assert hang is not locked_journal or not told.finished
+        check_received(recorded(server)[client.session], received)
+        assert hang is not locked_journal or not received.finished
 
 
 HANG = """

@@ -314,7 +314,7 @@ def test_a_server_that_does_not_answer_is_waited_for_ten_seconds(place, record, 
     monkeypatch.setattr(time, "monotonic", lambda: now)
     start = now
     with place.lock():
-        assert cancel(place, "a") == "requested: the server has not seen to it yet; queued: 1"
+        assert cancel(place, "a") == "requested: the server has not answered yet; queued: 1"
     assert 10 <= now - start < 10.5
     assert len(record.cancellations()) == 1
 
@@ -324,7 +324,7 @@ def test_what_is_not_in_the_journal_cannot_be_cancelled(place, record, argv):
     record.accept(new_session("a", jobs=2))
     fails(f"no session {argv[0]!r}", "jobs", "cancel", *argv, "--home", str(place.folder))
     assert record.cancellations() == []
-    assert [entry.state for _, entry in record.page(Selection(), BEGINNING, 10)] == ["queued"] * 2
+    assert [entry.state for entry in record.page(Selection(), BEGINNING, 10)] == ["queued"] * 2
 
 
 @pytest.mark.parametrize("argv", [(), ("a", "0"), ("a", "one"), ("a", "1", "2"), ("a", "--json")])

@@ -1,4 +1,5 @@
-"""The store while its database fails: what is told is on disk, what is not on disk is not told, and nothing hangs."""
+"""The store while its database fails: what is reported is on disk, what is not on disk is not reported, and nothing
+hangs. What starts while another server is there, or while the account may not run it any more."""
 
 from __future__ import annotations
 
@@ -11,13 +12,16 @@ import time
 import pytest
 
 from headless.dialects.vocabulary import FAILED, OK
+from headless.errors import Busy
 from headless.server import store as store_module
-from headless.server.store import StoreUnavailable, StoreUncertain
+from headless.server.accounts import UNLIMITED, Accounts, Limits
+from headless.server.journal import JobEnd, JobTaken, Journal
+from headless.server.store import PathNeeded, Store, StoreUncertain
 from support.faulty_database import BROKEN, ERRORS, FULL, LOCKED
 from support.homes import R41
 from support.journals import end, new_session
 from support.store_bench import ACCEPT_SECONDS, QuickClock, store_bench
-from support.waiting import until
+from support.waiting import in_loop, until
 
 pytestmark = pytest.mark.slow
 
@@ -37,24 +41,22 @@ def impatient(request, monkeypatch):
     monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", 0.5)
 
 
-# What is told
+# What is reported
 
 
 @pytest.mark.version("sqlite3 transactions")
-def test_what_the_store_has_told_is_on_disk(bench):
-    async def test():
-        await bench.store.accept(R41, new_session("s1", jobs=2))
-        assert bench.states() == {"s1": ["queued", "queued"]}
-        assert await bench.store.begin("s1", 1) is None
-        assert bench.states() == {"s1": ["queued", "running"]}
-        await bench.store.finish("s1", 1, end(FAILED))
-        assert bench.states() == {"s1": ["skipped", "failed"]}
-
-    bench.run(test)
+@in_loop
+async def test_what_the_store_has_reported_is_on_disk(bench):
+    await bench.store.accept(R41, new_session("s1", jobs=2))
+    assert bench.states() == {"s1": ["queued", "queued"]}
+    assert await bench.store.begin("s1", 1) is None
+    assert bench.states() == {"s1": ["queued", "running"]}
+    await bench.store.finish("s1", 1, end(FAILED))
+    assert bench.states() == {"s1": ["skipped", "failed"]}
 
 
 @pytest.mark.version("sqlite3 transactions")
-def test_the_end_of_a_job_is_told_when_it_is_on_disk_and_not_before(bench):
+def test_the_end_of_a_job_is_reported_when_it_is_on_disk_and_not_before(bench):
     async def test(session, place, error):
         await bench.store.accept(R41, new_session(session))
         await bench.store.begin(session, 1)
@@ -72,15 +74,13 @@ def test_the_end_of_a_job_is_told_when_it_is_on_disk_and_not_before(bench):
         bench.run(lambda case=(place, error): test(" ".join(case), *case))
 
 
-def test_a_session_is_accepted_once_if_the_failure_passes(bench):
-    async def test():
-        for number, (place, error) in enumerate(itertools.product(PLACES, ERRORS), 1):
-            bench.database.break_down(place, error, times=3)
-            await bench.store.accept(R41, new_session(f"s{number}"))
-            assert bench.database.failures == 3 * number, (place, error)
-            assert bench.states() == {f"s{each}": ["queued"] for each in range(1, number + 1)}, (place, error)
-
-    bench.run(test)
+@in_loop
+async def test_a_session_is_accepted_once_if_the_failure_passes(bench):
+    for number, (place, error) in enumerate(itertools.product(PLACES, ERRORS), 1):
+        bench.database.break_down(place, error, times=3)
+        await bench.store.accept(R41, new_session(f"s{number}"))
+        assert bench.database.failures == 3 * number, (place, error)
+        assert bench.states() == {f"s{each}": ["queued"] for each in range(1, number + 1)}, (place, error)
 
 
 def test_what_cannot_be_written_is_tried_again_for_ever_after_pauses_that_do_not_grow(bench, monkeypatch):
@@ -90,7 +90,7 @@ def test_what_cannot_be_written_is_tried_again_for_ever_after_pauses_that_do_not
     async def test():
         bench.database.break_down("BEGIN", FULL)
         before = time.monotonic()
-        writing = asyncio.ensure_future(bench.store.set_fact("name", "value"))
+        writing = asyncio.ensure_future(bench.store.write(Journal.set_fact, "name", "value"))
         await until(lambda: bench.database.failures >= 20)  # if they grew, after more than a quarter of an hour
         assert time.monotonic() - before > 0.1
         bench.database.heal()
@@ -100,17 +100,15 @@ def test_what_cannot_be_written_is_tried_again_for_ever_after_pauses_that_do_not
 
 
 @pytest.mark.usefixtures("impatient")
-def test_a_session_that_cannot_be_written_is_refused_and_is_never_on_disk(bench):
-    async def test():
-        for place, error in itertools.product(["BEGIN", "INSERT"], ERRORS):
-            bench.database.break_down(place, error)
-            with pytest.raises(StoreUnavailable, match="locked the journal" if error == LOCKED else error[-5:]):
-                await bench.store.accept(R41, new_session("s1"))
-            bench.database.heal()
-            await bench.store.set_fact("name", "value")
-            assert bench.states() == {}, (place, error)
-
-    bench.run(test)
+@in_loop
+async def test_a_session_that_cannot_be_written_is_refused_and_is_never_on_disk(bench):
+    for place, error in itertools.product(["BEGIN", "INSERT"], ERRORS):
+        bench.database.break_down(place, error)
+        with pytest.raises(Busy, match="locked the journal" if error == LOCKED else error[-5:]):
+            await bench.store.accept(R41, new_session("s1"))
+        bench.database.heal()
+        await bench.store.write(Journal.set_fact, "name", "value")
+        assert bench.states() == {}, (place, error)
 
 
 def test_a_session_is_given_up_after_ten_seconds_before_its_client_gives_up(bench, monkeypatch):
@@ -119,7 +117,7 @@ def test_a_session_is_given_up_after_ten_seconds_before_its_client_gives_up(benc
     async def test():
         bench.database.break_down("BEGIN", LOCKED)
         before = QuickClock.monotonic()
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(Busy):
             await bench.store.accept(R41, new_session("s1"))
         assert 9.9 < QuickClock.monotonic() - before < 30
 
@@ -128,115 +126,99 @@ def test_a_session_is_given_up_after_ten_seconds_before_its_client_gives_up(benc
 
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("late", [False, True], ids=["not written", "written"])
-def test_a_session_whose_commit_failed_is_uncertain_and_is_withdrawn(bench, late):
-    async def test():
-        bench.database.break_down("COMMIT", BROKEN, times=1, late=late, then="BEGIN")
-        with pytest.raises(StoreUncertain):
-            await bench.store.accept(R41, new_session("s1"))
-        assert bench.states() == ({"s1": ["queued"]} if late else {})
-        bench.database.heal()
-        await bench.store.set_fact("name", "value")  # what is journaled later is journaled after that
-        assert bench.states() == {}
-
-    bench.run(test)
+@in_loop
+async def test_a_session_whose_commit_failed_is_uncertain_and_is_withdrawn(bench, late):
+    bench.database.break_down("COMMIT", BROKEN, times=1, late=late, then="BEGIN")
+    with pytest.raises(StoreUncertain):
+        await bench.store.accept(R41, new_session("s1"))
+    assert bench.states() == ({"s1": ["queued"]} if late else {})
+    bench.database.heal()
+    await bench.store.write(Journal.set_fact, "name", "value")  # what is journaled later is journaled after that
+    assert bench.states() == {}
 
 
-def test_a_session_whose_commit_failed_but_was_written_is_accepted_once(bench):
-    async def test():
-        bench.database.break_down("COMMIT", BROKEN, times=1, late=True)
-        await bench.store.accept(R41, new_session("s1", jobs=2))
-        assert bench.states() == {"s1": ["queued", "queued"]}
-
-    bench.run(test)
+@in_loop
+async def test_a_session_whose_commit_failed_but_was_written_is_accepted_once(bench):
+    bench.database.break_down("COMMIT", BROKEN, times=1, late=True)
+    await bench.store.accept(R41, new_session("s1", jobs=2))
+    assert bench.states() == {"s1": ["queued", "queued"]}
 
 
 @pytest.mark.version("sqlite3 transactions")
-def test_a_transaction_that_cannot_be_rolled_back_is_rolled_back_later(bench):
-    async def test():
-        bench.database.break_down("INSERT", BROKEN, times=1)
-        execute = bench.database.execute
-        refused: list[str] = []
+@in_loop
+async def test_a_transaction_that_cannot_be_rolled_back_is_rolled_back_later(bench):
+    bench.database.break_down("INSERT", BROKEN, times=1)
+    execute = bench.database.execute
+    refused: list[str] = []
 
-        def execute_but_one(statement, *values):
-            if statement == "ROLLBACK" and not refused:
-                refused.append(statement)
-                raise sqlite3.OperationalError(BROKEN)
-            return execute(statement, *values)
+    def execute_but_one(statement, *values):
+        if statement == "ROLLBACK" and not refused:
+            refused.append(statement)
+            raise sqlite3.OperationalError(BROKEN)
+        return execute(statement, *values)
 
-        bench.database.execute = execute_but_one
-        await bench.store.accept(R41, new_session("s1"))
-        assert refused
-        assert bench.states() == {"s1": ["queued"]}
-
-    bench.run(test)
+    bench.database.execute = execute_but_one
+    await bench.store.accept(R41, new_session("s1"))
+    assert refused
+    assert bench.states() == {"s1": ["queued"]}
 
 
 # Together
 
 
-def test_many_who_write_at_once_share_transactions_and_keep_their_order(bench):
-    async def test():
-        await asyncio.gather(*(bench.store.accept(R41, new_session(f"s{number}")) for number in range(200)))
-        assert bench.database.begun.count("COMMIT") < 50  # 2 to 5
-        unfinished = await bench.store.unfinished()
-        assert [each.session_id for each in unfinished] == [f"s{number}" for number in range(200)]
-
-    bench.run(test)
+@in_loop
+async def test_many_who_write_at_once_share_transactions_and_keep_their_order(bench):
+    await asyncio.gather(*(bench.store.accept(R41, new_session(f"s{number}")) for number in range(200)))
+    assert bench.database.begun.count("COMMIT") < 50  # 2 to 5
+    unfinished = await bench.store.read(Journal.unfinished)
+    assert [each.id for each in unfinished] == [f"s{number}" for number in range(200)]
 
 
-def test_the_error_of_one_is_no_error_of_the_others(bench):
-    async def test():
-        sessions = ["s1", "s2", "s1", "s3"]
-        errors = await asyncio.gather(
-            *(bench.store.accept(R41, new_session(each)) for each in sessions), return_exceptions=True
-        )
-        assert [each if isinstance(each, str) else type(each) for each in errors] == [
-            "s1", "s2", sqlite3.IntegrityError, "s3",
-        ]  # fmt: skip
-        assert sorted(bench.states()) == ["s1", "s2", "s3"]
-
-    bench.run(test)
+@in_loop
+async def test_the_error_of_one_is_no_error_of_the_others(bench):
+    sessions = ["s1", "s2", "s1", "s3"]
+    errors = await asyncio.gather(
+        *(bench.store.accept(R41, new_session(each)) for each in sessions), return_exceptions=True
+    )
+    assert [each if isinstance(each, str) else type(each) for each in errors] == [
+        "s1", "s2", sqlite3.IntegrityError, "s3",
+    ]  # fmt: skip
+    assert sorted(bench.states()) == ["s1", "s2", "s3"]
 
 
 @pytest.mark.usefixtures("impatient")
-def test_one_that_is_given_up_leaves_the_others_waiting(bench):
-    async def test():
-        await bench.store.accept(R41, new_session("s1"))
-        await bench.store.begin("s1", 1)
-        bench.database.break_down("BEGIN", FULL)
-        finishing = asyncio.ensure_future(bench.store.finish("s1", 1, end(OK)))
-        with pytest.raises(StoreUnavailable):
-            await bench.store.accept(R41, new_session("s2"))
-        assert not finishing.done()
-        bench.database.heal()
-        await finishing
-        assert bench.states() == {"s1": ["ok"]}
-
-    bench.run(test)
+@in_loop
+async def test_one_that_is_given_up_leaves_the_others_waiting(bench):
+    await bench.store.accept(R41, new_session("s1"))
+    await bench.store.begin("s1", 1)
+    bench.database.break_down("BEGIN", FULL)
+    finishing = asyncio.ensure_future(bench.store.finish("s1", 1, end(OK)))
+    with pytest.raises(Busy):
+        await bench.store.accept(R41, new_session("s2"))
+    assert not finishing.done()
+    bench.database.heal()
+    await finishing
+    assert bench.states() == {"s1": ["ok"]}
 
 
-def test_only_a_full_disk_makes_it_ask_for_room(bench):
-    async def test():
-        for error, asks in ((BROKEN, False), (LOCKED, False), (FULL, True)):
-            bench.database.break_down("BEGIN", error, times=1)
-            await bench.store.set_fact("name", error)
-            assert (bench.rooms > 0) == asks
-
-    bench.run(test)
+@in_loop
+async def test_only_a_full_disk_makes_it_ask_for_room(bench):
+    for error, asks in ((BROKEN, False), (LOCKED, False), (FULL, True)):
+        bench.database.break_down("BEGIN", error, times=1)
+        await bench.store.write(Journal.set_fact, "name", error)
+        assert (bench.rooms > 0) == asks
 
 
-def test_what_is_read_is_read_while_nothing_can_be_written(bench):
-    async def test():
-        await bench.store.accept(R41, new_session("s1"))
-        bench.database.break_down("BEGIN", LOCKED)
-        beginning = asyncio.ensure_future(bench.store.begin("s1", 1))
-        await until(lambda: bench.database.failures)
-        assert (await bench.store.account("R41")) == R41
-        assert (await bench.store.job("s1", 1)).text == "1"
-        bench.database.heal()
-        assert await beginning is None
-
-    bench.run(test)
+@in_loop
+async def test_what_is_read_is_read_while_nothing_can_be_written(bench):
+    await bench.store.accept(R41, new_session("s1"))
+    bench.database.break_down("BEGIN", LOCKED)
+    beginning = asyncio.ensure_future(bench.store.begin("s1", 1))
+    await until(lambda: bench.database.failures)
+    assert (await bench.store.read_accounts(Accounts.of_user, "R41")) == R41
+    assert (await bench.store.read(Journal.job, "s1", 1)).text == "1"
+    bench.database.heal()
+    assert await beginning is None
 
 
 # The end
@@ -260,7 +242,7 @@ def test_a_store_that_cannot_write_is_closed_in_time_all_the_same(bench):
     async def test():
         await bench.store.accept(R41, new_session("s1"))
         bench.database.break_down("BEGIN", LOCKED)
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(Busy):
             await asyncio.gather(bench.store.begin("s1", 1), asyncio.to_thread(bench.store.close, 0.3))
 
     before = time.monotonic()
@@ -273,7 +255,7 @@ def test_a_store_that_cannot_write_is_closed_in_time_all_the_same(bench):
 def test_what_is_asked_of_a_store_that_is_closed_is_refused(bench):
     async def test():
         bench.store.close(5)
-        with pytest.raises(StoreUnavailable):
+        with pytest.raises(Busy):
             await bench.store.accept(R41, new_session("s1"))
 
     bench.run(test)
@@ -290,7 +272,7 @@ def test_a_store_that_is_closed_while_it_reads_leaves_no_connection_open(bench):
         time.sleep(0.1)
 
     async def test():
-        reading = asyncio.ensure_future(bench.store._read(read))
+        reading = asyncio.ensure_future(bench.store._read(bench.store._readers, read))
         await until(is_reading.is_set)
         reading.cancel()  # which ends the waiting, not the thread
 
@@ -305,7 +287,7 @@ def test_a_read_that_hangs_does_not_keep_a_store_from_closing(bench, monkeypatch
     hangs = threading.Event()
 
     async def test():
-        reading = asyncio.ensure_future(bench.store._read(hangs.wait, 30))
+        reading = asyncio.ensure_future(bench.store._read(bench.store._readers, hangs.wait, 30))
         await asyncio.sleep(0.05)
         reading.cancel()
 
@@ -314,3 +296,90 @@ def test_a_read_that_hangs_does_not_keep_a_store_from_closing(bench, monkeypatch
     bench.store.close(5)
     assert time.monotonic() - before < 5  # 0.05
     hangs.set()
+
+
+# What starts
+
+
+@pytest.fixture
+def other(bench):
+    """The store of a second server that should not be there."""
+    store = Store(bench.home.database, lambda: None)
+    yield store
+    store.close(5)
+
+
+@in_loop
+async def test_of_two_servers_of_one_home_one_begins_a_job(bench, other):
+    await bench.store.accept(R41, new_session("s1", jobs=2))
+    both = await asyncio.gather(*(each.begin("s1", 1) for each in (bench.store, other)), return_exceptions=True)
+    assert sorted(map(str, both)) == ["", "None"]  # JobTaken
+    first, second = (bench.store, other) if both[0] is None else (other, bench.store)
+    assert await first.finish("s1", 1, end(OK)) is None
+    for write in (second.finish("s1", 1, end(OK)), second.finish("s1", 1, end(FAILED)), second.begin("s1", 2)):
+        with pytest.raises(JobTaken):
+            await write
+    assert bench.states() == {"s1": ["running", "ok"]}
+
+
+@in_loop
+async def test_of_two_servers_one_begins_a_job_again_that_had_not_started(bench, other):
+    await bench.store.accept(R41, new_session("s1"))
+    await bench.store.begin("s1", 1)
+    (session,) = await bench.store.read(Journal.unfinished)
+    await other.write(Journal.requeue, "s1", 1, session.started)
+    assert bench.states() == {"s1": ["queued"]}
+    assert await other.begin("s1", 1) is None
+    await bench.store.write(Journal.requeue, "s1", 1, session.started)
+    with pytest.raises(JobTaken):
+        await bench.store.begin("s1", 1)
+    assert bench.states() == {"s1": ["running"]}
+
+
+@pytest.mark.parametrize("late", [False, True], ids=["not written", "written"])
+@pytest.mark.parametrize("limits", [UNLIMITED, Limits(code=False)])
+def test_a_start_whose_commit_failed_is_made_once(bench, late, limits):
+    refusal = None if limits == UNLIMITED else JobEnd(FAILED, "not started: the account R41 may not run code")
+
+    async def test():
+        for session in ("s1", "s2"):
+            await bench.store.accept(R41, new_session(session, jobs=3))
+        assert await bench.store.begin("s2", 1) is None
+        bench.limit(limits)
+        bench.database.break_down("COMMIT", BROKEN, times=1, late=late)
+        assert await bench.store.begin("s1", 1) == refusal
+        bench.database.break_down("COMMIT", BROKEN, times=1, late=late)
+        assert await bench.store.finish("s2", 1, end(OK)) == refusal
+        first, second = ("running", "queued") if limits == UNLIMITED else ("failed", "skipped")
+        assert bench.states() == {"s1": [second, second, first], "s2": [second, first, "ok"]}
+
+    bench.run(test)
+
+
+@in_loop
+async def test_a_limit_that_comes_while_a_start_cannot_be_written_counts(bench):
+    await bench.store.accept(R41, new_session("s1"))
+    bench.database.break_down("COMMIT", BROKEN)
+    beginning = asyncio.ensure_future(bench.store.begin("s1", 1))
+    await until(lambda: bench.database.failures)
+    bench.limit(Limits(code=False))
+    bench.database.heal()
+    assert (await beginning).state == FAILED
+
+
+@in_loop
+async def test_whether_a_file_may_start_is_not_decided_without_its_path(bench):
+    await bench.store.accept(R41, new_session("s1", kind="py_file", text="link.py"))
+    bench.limit(Limits(folders=("nightly",)))
+    with pytest.raises(PathNeeded):
+        await bench.store.begin("s1", 1)
+    assert bench.states() == {"s1": ["queued"]}
+    assert await bench.store.begin("s1", 1, "nightly/a.py") is None
+
+
+@in_loop
+async def test_a_session_is_not_accepted_if_its_account_has_changed_since_the_login(bench):
+    bench.limit(Limits(code=False))
+    with pytest.raises(Busy, match="has been changed or removed"):
+        await bench.store.accept(R41, new_session("s1"))
+    assert bench.states() == {}

@@ -15,7 +15,7 @@ import pytest
 from headless.dialects.vocabulary import FAILED, OK, SKIPPED
 from headless.server import processes
 from headless.server.jobs import ProcessEnd
-from headless.server.journal import Entry, Journal, Selection
+from headless.server.journal import JobView, Journal, Selection
 from headless.server.processes import JobProcesses
 from headless.server.queue import SessionQueue
 from headless.server.settings import Settings
@@ -81,7 +81,7 @@ class Ran(NamedTuple):
 def ran(home, limit: float, fake: FakeProcesses) -> Ran:
     """What a queue with this limit makes of the sessions of this home."""
 
-    def entries() -> list[Entry]:
+    def entries() -> list[JobView]:
         with closing(home.database()) as database:
             return [*Journal(database).entries(Selection())][::-1]
 

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 JOBS = frame(in_jobs(py_code("open('/nonexistent/x')")))
 EARLY = [pytest.param(JOBS, id="a session"), pytest.param(JOBS[:3], id="the beginning of a session")]
 HONEST = 40  # more than may wait
-NOBODY = 65534
+OTHER = 65534
 
 
 @pytest.fixture(scope="module")
@@ -172,14 +172,14 @@ def sockets_of(uid: int) -> Iterator[None]:
 
 
 as_root = pytest.mark.skipif(
-    not peer.knows_owners() or os.geteuid() != 0, reason="root makes sockets of others, and Linux tells whose they are"
+    not peer.knows_owners() or os.geteuid() != 0, reason="root makes sockets of others, and Linux says whose they are"
 )
 
 
 @as_root
-@pytest.mark.parametrize("guesser", [NOBODY, 0])
+@pytest.mark.parametrize("guesser", [OTHER, 0])
 def test_guesses_of_one_user_of_the_machine_hold_up_no_other(server, guesser):
-    user, honest = f"R{6 + (guesser == 0)}", NOBODY if guesser == 0 else 0
+    user, honest = f"R{6 + (guesser == 0)}", OTHER if guesser == 0 else 0
     with ExitStack() as stack:
         with sockets_of(guesser):
             guessers = [stack.enter_context(connect(server)) for _ in range(16)]
@@ -192,7 +192,7 @@ def test_guesses_of_one_user_of_the_machine_hold_up_no_other(server, guesser):
         assert time.monotonic() - before < 6  # 0.05; who has to wait with the guesser does so for eight, each time
 
 
-def test_who_closes_early_so_that_the_kernel_may_not_tell_who_it_is_gets_no_more_guesses(server):
+def test_who_closes_early_so_that_the_kernel_may_not_say_who_it_is_gets_no_more_guesses(server):
     with ExitStack() as stack:
         clients = [stack.enter_context(connect(server)) for _ in range(30)]
         for client in clients:

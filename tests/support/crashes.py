@@ -35,8 +35,8 @@ TRACES: dict[str, list[set[str]]] = {
 }
 
 
-class Told(NamedTuple):
-    """What a client was told of a session that was accepted: status and text of each job, as far as it heard of them,
+class Received(NamedTuple):
+    """What a client has received of a session that was accepted: status and text of each job, as far as they came,
     and the end."""
 
     finished: list[tuple[str, str]]
@@ -73,9 +73,11 @@ def wait_until_quiet(server: QuickServer) -> None:
     wait_until(lambda: server.query("SELECT count(*) FROM jobs WHERE state IN ('queued', 'running')") == (0,))
 
 
-def check(server: QuickServer, told: dict[str, Told] | None = None, killed: Collection[WatchedJob] = ()) -> None:
+def check(
+    server: QuickServer, received: dict[str, Received] | None = None, killed: Collection[WatchedJob] = ()
+) -> None:
     """Once all is quiet: nothing has run twice, nothing accepted is missing, only a job whose shim was killed is
-    interrupted, and the journal agrees with what jobs did and with what clients were told. Nothing is left running."""
+    interrupted, and the journal agrees with what jobs did and clients have received. Nothing is left running."""
     sessions, lines = recorded(server), traces(server)
     assert [line for line, count in lines.items() if count > 1] == []
     assert {line.split()[0] for line in lines} <= set(sessions)
@@ -87,36 +89,36 @@ def check(server: QuickServer, told: dict[str, Told] | None = None, killed: Coll
             if job.state == "interrupted":
                 assert (session, number) in killed, (session, number, job)
                 assert job.ended is None
-    for session, client in (told or {}).items():
-        check_told(sessions[session], client)
+    for session, client in (received or {}).items():
+        check_received(sessions[session], client)
     assert not shims_of(server.home)
 
 
-def check_told(jobs: list[Recorded], told: Told) -> None:
-    """What a client was told is what the journal says: `failed` for an interruption, for which there is no word."""
-    told_states = {"interrupted": "failed", "cancelled": "failed"}
-    said = [(told_states.get(job.state, job.state), job.message) for job in jobs]
-    assert told.finished == said[: len(told.finished)]
-    if told.ended:
-        assert len(told.finished) == len(jobs)
-        assert told.ended == ["ok" if all(job.state == "ok" for job in jobs) else "failed"]
+def check_received(jobs: list[Recorded], received: Received) -> None:
+    """What a client has received is what the journal says: `failed` for an interruption, for which there is no word."""
+    protocol_states = {"interrupted": "failed", "cancelled": "failed"}
+    said = [(protocol_states.get(job.state, job.state), job.message) for job in jobs]
+    assert received.finished == said[: len(received.finished)]
+    if received.ended:
+        assert len(received.finished) == len(jobs)
+        assert received.ended == ["ok" if all(job.state == "ok" for job in jobs) else "failed"]
 
 
-def told_until_the_end(client: RawClient, told: Told | None = None) -> Told:
-    """All that the client is told from here to the end of the session, or of the connection."""
-    told = told or Told([], [])
+def receive_until_the_end(client: RawClient, received: Received | None = None) -> Received:
+    """All that the client receives from here to the end of the session, or of the connection."""
+    received = received or Received([], [])
     with suppress(Disconnected, ConnectionError):
-        while not told.ended:
+        while not received.ended:
             element = client.element()
             if element.tag == "finished":
-                told.finished.append((element.attrib["status"], element.text or ""))
+                received.finished.append((element.attrib["status"], element.text or ""))
             elif element.tag == "ended":
-                told.ended.append(element.attrib["status"])
-    return told
+                received.ended.append(element.attrib["status"])
+    return received
 
 
-def told_by(report: Report) -> Told:
-    return Told(report.finished, [report.ended])
+def received_by(report: Report) -> Received:
+    return Received(report.finished, [report.ended])
 
 
 def kill(server: QuickServer) -> None:

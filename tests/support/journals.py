@@ -7,7 +7,8 @@ from contextlib import closing
 
 from headless.dialects.vocabulary import OK, STDERR, STDOUT, Job
 from headless.server.home import Home
-from headless.server.journal import JobEnd, JobStart, Journal, SubmittedSession
+from headless.server.journal import JobEnd, JobStart, Journal
+from headless.server.session import NewSession
 
 
 class Record(Journal):
@@ -24,10 +25,8 @@ def _start() -> JobStart:
     return JobStart(lambda *_: "", set())
 
 
-def new_session(
-    session: str, user: str = "R41", jobs: int = 1, kind: str = "py_code", text: str = "1"
-) -> SubmittedSession:
-    return SubmittedSession(session, 1, user, (Job(kind, text),) * jobs)
+def new_session(session: str, user: str = "R41", jobs: int = 1, kind: str = "py_code", text: str = "1") -> NewSession:
+    return NewSession(session, 1, user, (Job(kind, text),) * jobs)
 
 
 def end(state: str, message: str = "", seconds: float = 0.0) -> JobEnd:
@@ -68,11 +67,11 @@ def fill(home: Home, jobs: int) -> None:
     the last session waits."""
     with closing(home.database()) as database, database:
         database.execute(
-            "INSERT INTO sessions (session_id, account, user, accepted, over, digest)"
+            "INSERT INTO sessions (session_id, account, user, job_count, at_hand, accepted, over, digest)"
             " WITH RECURSIVE n (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?)"
             " SELECT printf('%016x', (n * 40503) % 65536 * 4294967296 + n), n % 50 + 1,"
-            " 'R' || (n % 50), ? + n, ? + n, x'00' FROM n",
-            (jobs // PER_SESSION, FIRST, FIRST + 10),
+            " 'R' || (n % 50), ?, ?, ? + n, ? + n, x'00' FROM n",
+            (jobs // PER_SESSION, PER_SESSION, PER_SESSION, FIRST, FIRST + 10),
         )
         database.execute(
             "INSERT INTO jobs (session_id, job, kind, text, title, state, started, ended)"
@@ -81,5 +80,5 @@ def fill(home: Home, jobs: int) -> None:
             " accepted, accepted + 1 FROM sessions CROSS JOIN j ORDER BY number, job",
             (PER_SESSION,),
         )
-        database.execute("UPDATE sessions SET over = NULL WHERE number = ?", (jobs // PER_SESSION,))
+        database.execute("UPDATE sessions SET over = NULL, at_hand = 1 WHERE number = ?", (jobs // PER_SESSION,))
         database.execute("UPDATE jobs SET state = 'queued', started = NULL, ended = NULL WHERE rowid > ?", (jobs - 4,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from functools import wraps
 from typing import TypeVar
 
 from support.process import PATIENCE
@@ -18,6 +19,16 @@ def wait_until(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.01)
+
+
+def in_loop(test: Callable[..., Awaitable[None]]) -> Callable[..., None]:
+    """Lets pytest run a coroutine."""
+
+    @wraps(test)
+    def run(*arguments: object, **fixtures: object) -> None:
+        asyncio.run(in_time(test(*arguments, **fixtures)))
+
+    return run
 
 
 async def in_time(awaitable: Awaitable[_T]) -> _T:

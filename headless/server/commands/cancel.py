@@ -1,4 +1,4 @@
-"""jobs cancel: asks the server not to let jobs run on, and says what became of that. It is the server that cancels."""
+"""jobs cancel: asks the server to end jobs, or not to start them, and prints what was done."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from headless.dialects.vocabulary import QUEUED, RUNNING
 from headless.errors import CommandFailed
 from headless.server.commands.arguments import add_command, count, existing_home
 from headless.server.home import Home
-from headless.server.journal import BEGINNING, CANCELLED, Cancellation, Entry, Journal, Selection
+from headless.server.journal import BEGINNING, CANCELLED, Cancellation, JobView, Journal, Selection
 
 NAME = "jobs cancel"
 _WAIT_SECONDS = 10.0
@@ -56,7 +56,7 @@ def _record(database: sqlite3.Connection, journal: Journal, request: Cancellatio
 
 
 def _wait(home: Home, journal: Journal, request: Cancellation) -> None:
-    """Until a server has seen to it; in vain if none runs, or if that takes too long."""
+    """Returns when a server has answered; also if none runs, or if that takes too long."""
     end = time.monotonic() + _WAIT_SECONDS
     seen = None
     while home.is_served and time.monotonic() < end:
@@ -71,17 +71,16 @@ def _is_pending(journal: Journal, request: Cancellation) -> bool:
     return any((each.session_id, each.job) == (request.session_id, request.job) for each in journal.cancellations())
 
 
-def _jobs(journal: Journal, request: Cancellation) -> list[Entry]:
-    """The jobs that are meant."""
-    return [entry for _, entry in journal.page(Selection(request.session_id, job=request.job), BEGINNING, -1)]
+def _jobs(journal: Journal, request: Cancellation) -> list[JobView]:
+    return journal.page(Selection(request.session_id, job=request.job), BEGINNING, -1)
 
 
-def _are_over(jobs: list[Entry]) -> bool:
+def _are_over(jobs: list[JobView]) -> bool:
     return not any(entry.state in (QUEUED, RUNNING) for entry in jobs)
 
 
 def _outcome(home: Home, journal: Journal, request: Cancellation) -> str:
-    """One line that says what has become of the request."""
+    """Returns one line that says what was done."""
     jobs = _jobs(journal, request)
     if any(entry.state == CANCELLED for entry in jobs):
         return _by_state(jobs)
@@ -90,18 +89,18 @@ def _outcome(home: Home, journal: Journal, request: Cancellation) -> str:
     if not _is_pending(journal, request):
         return f"not cancelled: {_by_state(jobs)}"
     if home.is_served:
-        return f"requested: the server has not seen to it yet; {_by_state(jobs)}"
+        return f"requested: the server has not answered yet; {_by_state(jobs)}"
     return "requested: no server runs; it takes effect when one does"
 
 
-def _by_state(jobs: list[Entry]) -> str:
-    """The states of these jobs, for example `cancelled: 2-10; ok: 1`."""
+def _by_state(jobs: list[JobView]) -> str:
+    """Returns the states of these jobs, for example `cancelled: 2-10; ok: 1`."""
     states = sorted({entry.state for entry in jobs})
     return "; ".join(f"{state}: {_ranges(entry.job for entry in jobs if entry.state == state)}" for state in states)
 
 
 def _ranges(numbers: Iterable[int]) -> str:
-    """Ascending numbers, with a hyphen where some follow each other."""
+    """Returns ascending numbers, with a hyphen where some follow each other."""
     ranges: list[list[int]] = []
     for number in numbers:
         if ranges and ranges[-1][1] == number - 1:
@@ -112,7 +111,7 @@ def _ranges(numbers: Iterable[int]) -> str:
 
 
 def _requester() -> str:
-    """The user of the operating system who runs this; its number, if it has no name."""
+    """Returns the user of the operating system who runs this; its number, if it has no name."""
     if sys.platform == "win32":
         return getpass.getuser()
     return system.shown_user(os.getuid())

@@ -1,4 +1,4 @@
-"""jobs: shows the journal. What is shown, and how it is followed, is in listing.py."""
+"""jobs: shows the journal."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _last(arguments: argparse.Namespace) -> int | None:
 
 
 def _number(text: str) -> int:
-    """A number from 0."""
+    """Returns a number from 0."""
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 999999999")
     return int(text)

@@ -10,10 +10,10 @@ from contextlib import closing
 from typing import Any
 
 from headless.dialects.vocabulary import RUNNING
-from headless.server.appearance import appearance, iso
 from headless.server.commands.arguments import add_command, existing_home, moment
 from headless.server.home import Home
 from headless.server.journal import Journal, Selection
+from headless.server.listing import iso, look
 
 _DEFAULT_SINCE = "24h"
 _GIB = 2**30
@@ -62,7 +62,7 @@ def _figures(home: Home, journal: Journal, since: float) -> dict[str, Any]:
 def _running(home: Home, journal: Journal) -> int:
     """How many jobs run, or are about to start or to be recorded by a server that runs."""
     entries = journal.entries(Selection(state=RUNNING))
-    return sum(appearance(home, entry).state == RUNNING for entry in entries)
+    return sum(look(home, entry).state == RUNNING for entry in entries)
 
 
 def _left_by_the_server(journal: Journal) -> dict[str, int]:

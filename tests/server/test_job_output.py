@@ -1,25 +1,152 @@
-"""Many who follow: what they want is looked at and read once, in threads that no job needs, and each is told all of it.
-A follower's trouble is his own."""
+"""Output that grows: nothing is lost or reported twice, and a line is reported in one piece if it can be. What many
+followers want is read once, in threads that no job needs, and a fault of one is no fault of the others."""
 
 from __future__ import annotations
 
 import errno
+import os
 import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from headless.server import followed_output, reporter
-from headless.server.tail import Marks, read_piece
+from headless.server import output
+from headless.server.output import Marks, Tail, read_piece
+from support.hypothesis_settings import examples
 from support.job_code import Gate
 from support.process import PATIENCE
 from support.raw_client import RawClient, Report, py_code
+from support.scripted_server import Disconnected
 from support.server_here import ServerHere
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "1.stdout"
+
+
+def add(path, data: bytes) -> None:
+    with open(path, "ab") as file:
+        file.write(data)
+
+
+def read(tail: Tail, path, is_complete: bool) -> str:
+    """What a follower gets who looks at the file now; "" if there is nothing to read."""
+    size = os.stat(path).st_size if path.exists() else 0
+    if not tail.is_due(size, is_complete):
+        return ""
+    return tail.take(read_piece(path, *tail.range(size, is_complete)), size, is_complete)
+
+
+def read_all(tail: Tail, path) -> str:
+    """All that is left of a file that is complete."""
+    shown = ""
+    while tail.is_due(os.stat(path).st_size, True):
+        shown += read(tail, path, is_complete=True)
+    return shown
+
+
+def test_a_line_that_is_written_in_pieces_is_reported_in_one(path):
+    tail = Tail()
+    add(path, b"one\ntwo")
+    assert read(tail, path, is_complete=False) == "one\n"
+    add(path, b" words\nthree")
+    assert read(tail, path, is_complete=False) == "two words\n"
+    assert read(tail, path, is_complete=True) == "three"
+    assert read(tail, path, is_complete=True) == ""
+
+
+def test_what_is_no_line_yet_waits_for_one_read_and_not_for_ever(path):
+    tail = Tail()
+    shown = []
+    for _ in range(6):
+        add(path, b".")
+        shown.append(read(tail, path, is_complete=False))
+    assert shown == ["", "..", "", "..", "", ".."]
+
+
+def test_a_line_without_end_is_reported_in_pieces_that_fit_a_message(path):
+    tail = Tail()
+    add(path, b"x" * 1_000_000)
+    pieces = [read(tail, path, is_complete=False) for _ in range(16)]
+    pieces += [read(tail, path, is_complete=True) for _ in range(2)]
+    assert "".join(pieces) == "x" * 1_000_000
+    assert max(map(len, pieces)) <= 2 * 65536
+
+
+def test_a_character_that_is_not_whole_waits_for_its_rest_and_is_not_read_again_before(path):
+    tail = Tail()
+    add(path, "€\n€".encode()[:-1])
+    assert read(tail, path, is_complete=False) == "€\n"
+    assert not tail.is_due(os.stat(path).st_size, is_complete=False)
+    add(path, "€".encode()[-1:])
+    assert read(tail, path, is_complete=False) + read(tail, path, is_complete=False) == "€"
+
+
+def test_a_file_that_is_shorter_than_it_was_has_an_end(path):
+    """A session may be pruned while somebody reads its output slowly."""
+    tail = Tail()
+    for left in (b"\xe2", b""):
+        path.write_bytes(left)
+        assert tail.take(read_piece(path, *tail.range(100, True)), 100, True) == left.decode(errors="replace")
+        path.unlink()
+        assert tail.take(read_piece(path, *tail.range(100, True)), 100, True) == ""
+        assert not tail.is_due(100, is_complete=True)
+        tail = Tail()
+
+
+BYTES = st.lists(st.sampled_from([b"a", b"\n", "ü".encode(), "€".encode(), "😀".encode(), b"\xe2", b"\x9f", b"\xff"]))
+
+
+@examples
+@given(pieces=st.lists(BYTES.map(b"".join), max_size=8), ends=st.integers(1, 4), read_bytes=st.integers(4, 12))
+def test_whatever_the_pieces_everything_is_reported_once_and_in_order(tmp_path_factory, pieces, ends, read_bytes):
+    path = tmp_path_factory.mktemp("tail") / "1.stdout"
+    tail, shown = Tail(), ""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(output, "_READ_BYTES", read_bytes)
+        for piece in pieces:
+            add(path, piece)
+            shown += "".join(read(tail, path, is_complete=False) for _ in range(ends))
+        if pieces:
+            shown += read_all(tail, path)
+    assert shown == b"".join(pieces).decode(errors="replace")
+
+
+@examples
+@given(
+    data=BYTES.map(b"".join), counts=st.lists(st.integers(0, 40), min_size=1, max_size=5), mark_bytes=st.integers(4, 9)
+)
+def test_whatever_the_place_a_follower_goes_on_there(tmp_path_factory, data, counts, mark_bytes):
+    path = tmp_path_factory.mktemp("tail") / "1.stdout"
+    add(path, data)
+    marks, text = Marks(), data.decode(errors="replace")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(output, "_MARK_BYTES", mark_bytes)
+        for count in counts:
+            characters, position = marks.before(path, count)
+            assert characters <= count
+            assert read_all(Tail(position, count - characters), path) == text[count:]
+
+
+def test_what_was_counted_once_is_not_counted_again(path):
+    add(path, b"x" * 10_000_000)
+    marks = Marks()
+    assert marks.before(path, float("inf")) == (10_000_000, 10_000_000)
+    path.unlink()  # a second read finds nothing
+    characters, position = marks.before(path, 9_000_000)
+    assert characters == position > 8_500_000
+
+
+# Many followers
+
 
 FOLLOWERS = 8  # more than there are threads
 LINES = 10
@@ -37,13 +164,13 @@ def hangs():
 def counted(monkeypatch, name: str) -> list[tuple[object, ...]]:
     """The arguments of each call of this function."""
     calls: list[tuple[object, ...]] = []
-    function = getattr(followed_output, name)
+    function = getattr(output, name)
 
     def call(*arguments):
         calls.append(arguments)
         return function(*arguments)
 
-    monkeypatch.setattr(followed_output, name, call)
+    monkeypatch.setattr(output, name, call)
     return calls
 
 
@@ -71,7 +198,7 @@ def sessions(address: str) -> dict[str, str]:
         return found
 
 
-def test_what_many_want_is_read_once_and_each_is_told_all_of_it(tmp_path, monkeypatch):
+def test_what_many_want_is_read_once_and_each_is_reported_all_of_it(tmp_path, monkeypatch):
     reads, looks = counted(monkeypatch, "read_piece"), counted(monkeypatch, "_sizes")
     gate = Gate(tmp_path / "gate")
 
@@ -89,8 +216,8 @@ def test_what_many_want_is_read_once_and_each_is_told_all_of_it(tmp_path, monkey
     assert len(looks) < 200  # 17 to 19
 
 
-def test_a_disk_that_hangs_for_followers_keeps_nobody_from_running_jobs(tmp_path, monkeypatch, hangs):
-    monkeypatch.setattr(followed_output, "read_piece", lambda *piece: hangs.wait() and read_piece(*piece))
+def test_a_disk_that_hangs_for_followers_keeps_no_other_from_running_jobs(tmp_path, monkeypatch, hangs):
+    monkeypatch.setattr(output, "read_piece", lambda *piece: hangs.wait() and read_piece(*piece))
 
     with ServerHere(tmp_path / "home", workers=4) as server, ExitStack() as stack:
         clients = [stack.enter_context(RawClient(server.address).log_in()) for _ in range(FOLLOWERS)]
@@ -102,7 +229,7 @@ def test_a_disk_that_hangs_for_followers_keeps_nobody_from_running_jobs(tmp_path
         assert outputs == [{(1, "stdout"): f"{number}\n"} for number in range(FOLLOWERS)]
 
 
-def test_counting_up_to_far_places_keeps_nobody_else_from_his_output(tmp_path, monkeypatch, hangs):
+def test_counting_up_to_far_places_keeps_no_other_follower_from_its_output(tmp_path, monkeypatch, hangs):
     before = Marks.before
     monkeypatch.setattr(Marks, "before", lambda *place: hangs.wait() and before(*place))
 
@@ -117,16 +244,16 @@ def test_counting_up_to_far_places_keeps_nobody_else_from_his_output(tmp_path, m
         assert [client.report().output for client in far] == [{(1, "stdout"): "x" * 10 + "\n"}] * FOLLOWERS
 
 
-def test_an_output_that_cannot_be_looked_at_is_the_trouble_of_those_who_follow_it(tmp_path, monkeypatch):
+def test_an_output_that_cannot_be_looked_at_is_the_concern_of_its_followers_alone(tmp_path, monkeypatch):
     gates = [Gate(tmp_path / name) for name in ("a", "b")]
-    size, broken = followed_output._size, []
+    size, broken = output._size, []
 
     def size_of(path):
         if path.parent.name in broken:
             raise OSError(errno.EIO, "Input/output error")
         return size(path)
 
-    monkeypatch.setattr(followed_output, "_size", size_of)
+    monkeypatch.setattr(output, "_size", size_of)
 
     with ServerHere(tmp_path / "home", workers=2) as server, ExitStack() as stack:
         clients = [stack.enter_context(RawClient(server.address).log_in()) for _ in gates]
@@ -144,18 +271,20 @@ def test_an_output_that_cannot_be_looked_at_is_the_trouble_of_those_who_follow_i
 
 
 def test_a_disk_that_does_not_answer_ends_the_connection_in_time(tmp_path, monkeypatch, hangs):
-    monkeypatch.setattr(followed_output, "_sizes", lambda _: hangs.wait())
+    monkeypatch.setattr(output, "_sizes", lambda _: hangs.wait())
 
     with ServerHere(tmp_path / "home", heartbeat=1) as server, RawClient(server.address).log_in() as client:
         client.submit(py_code("print(1)"))
         client.expect("started")
-        client.expect_end()
+        with pytest.raises((Disconnected, ConnectionError)):
+            while client.receive() == "<alive/>":
+                pass
 
 
 def test_the_beginning_of_a_line_waits_for_the_next_look_however_late_that_is(tmp_path, monkeypatch):
     """And not only for the next turn of a follower, who would give it out without what has come meanwhile."""
-    monkeypatch.setattr(reporter, "POLL_SECONDS", 0.01)
-    sizes, is_seen = followed_output._sizes, threading.Event()
+    monkeypatch.setattr(output, "POLL_SECONDS", 0.01)
+    sizes, is_seen = output._sizes, threading.Event()
     gate = Gate(tmp_path / "gate")
     code = f"import sys\nsys.stdout.write('one ')\n{gate.code}sys.stdout.write('line\\n')"
 
@@ -167,7 +296,7 @@ def test_the_beginning_of_a_line_waits_for_the_next_look_however_late_that_is(tm
             is_seen.set()
         return found
 
-    monkeypatch.setattr(followed_output, "_sizes", look)
+    monkeypatch.setattr(output, "_sizes", look)
 
     with ServerHere(tmp_path / "home") as server, RawClient(server.address).log_in() as client:
         client.submit(py_code(code))
