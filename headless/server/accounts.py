@@ -121,8 +121,9 @@ def _tuple(stored: Any) -> tuple[str, ...] | None:
 
 
 class Account(NamedTuple):
-    """A user of the server. `os_user` may log in with osuser, who can prove the password of `keys` with challenge; None
-    is not that way. `number` tells the account from an earlier one of this name; 0 as long as it is not stored."""
+    """A user of the server. `os_user` is the operating system's user who may log in with osuser, `keys` are those of
+    the password for challenge; None forbids that login. `number` differs from that of an earlier account of this name;
+    it is 0 as long as the account is not stored."""
 
     user: str
     os_user: str | None
@@ -235,7 +236,7 @@ def decoy_salt(key: bytes, user: str, kinds: dict[str, int]) -> str:
     """Returns the salt for a user that does not exist: always the same one, and of a kind that accounts have or had.
 
     `kinds` says how many passwords have had a salt of each kind; decoys have about the same mix. Only when one of the
-    numbers doubles, some of them change to this kind, as a whole, as the salt does when somebody sets a password. This
+    numbers doubles, some of them change to this kind, as a whole, as the salt does when a user sets a password. This
     is weighted rendezvous hashing.
     """
     found = []

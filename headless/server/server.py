@@ -31,7 +31,7 @@ from headless.terminal import escape_control_chars
 log = logging.getLogger(__name__)
 
 _STORE_SECONDS = 5.0  # for the last changes to be journaled
-_TURNED_AWAY_MAX = 50  # connections that are told why at a time
+_TURNED_AWAY_MAX = 50  # connections that are refused with a reason at a time
 _STATUS_SECONDS = 10.0
 _FILE_THREADS, _FILE_BACKLOG = 8, 20_000
 _REPEAT_SECONDS = 1.0  # between two lines about the same fault of connections
@@ -79,7 +79,7 @@ class Server:
         return address
 
     async def begin(self) -> None:
-        """Takes up what an earlier server has left, and serves. Raises Busy."""
+        """Resumes what an earlier server has left, and serves. Raises Busy."""
         self._background.append(asyncio.create_task(self._publish_status()))  # what is there is of an earlier server
         await self._queue.recover()
         self._background.append(asyncio.create_task(self._retention.run()))
@@ -108,7 +108,7 @@ class Server:
             await asyncio.wait(self._connections.values(), timeout=LINGER_SECONDS)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, from its first byte to its last."""
+        """Serves one connection, from its first byte to its last."""
         try:
             connection = Connection(reader, writer, self._admission.bytes_in_flight)
         except OSError as error:
@@ -135,7 +135,7 @@ class Server:
             self._admission.leave(connection.peer[0], client.account.number if client.account else None)
 
     async def _turn_away(self, connection: Connection, writer: asyncio.StreamWriter, reason: str) -> None:
-        """Tells the client why, unless so many are being told that this would be too much in itself."""
+        """Refuses the connection with the reason, or closes it without a word if too many are being refused."""
         if self._turned_away >= _TURNED_AWAY_MAX:
             writer.transport.abort()
             return
