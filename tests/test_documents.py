@@ -163,6 +163,26 @@ DOCUMENTS = [
 ]  # fmt: skip
 
 
+def slug(heading: str) -> str:
+    """Returns the anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+def test_every_link_between_the_documents_leads_to_a_file_and_a_heading_that_are_there():
+    pages = [ROOT / "README.md", ROOT / "tests" / "README.md", *(ROOT / "headless").rglob("*.md")]
+    links = 0
+    for page in pages:
+        for target, anchor in re.findall(
+            r"\]\(((?!https?:)[^)#\s]*)(?:#([^)\s]+))?\)", page.read_text(encoding="utf-8")
+        ):
+            links += 1
+            file = (page.parent / target).resolve() if target else page
+            assert file.exists(), (page, target)
+            headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE) if anchor else []
+            assert not anchor or anchor in map(slug, headings), (page, target, anchor)
+    assert links > 30
+
+
 def test_every_document_of_the_package_is_one_that_is_installed():
     folder = ROOT / "headless"
     assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.[mx][ds]*")) == DOCUMENTS

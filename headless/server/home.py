@@ -8,6 +8,7 @@ import re
 import sqlite3
 import stat
 import sys
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -48,6 +49,7 @@ class Home:
         self._beside_database = [self.folder / f"planta.sqlite-{name}" for name in ("wal", "shm")]
         self._held: dict[Path, tuple[int, int]] | None = None  # what a server has open
         self.replaced = ""
+        self._replacing = threading.Lock()
         self.on_replaced: Callable[[], None] = lambda: None
 
     def create(self) -> None:
@@ -152,9 +154,12 @@ class Home:
 
     def _check_held(self, *paths: Path) -> None:
         held = self._held or {}
-        for path in paths:
-            if not self.replaced and path in held and not _is_at(path, held[path]):
-                self.replaced = f"{str(path)!r} was removed or replaced while this server ran, which ends at once"
+        moved = None
+        if not self.replaced:
+            moved = next((path for path in paths if path in held and not _is_at(path, held[path])), None)
+        with self._replacing:  # two threads may see it at the same time
+            if moved is not None and not self.replaced:
+                self.replaced = f"{str(moved)!r} was removed or replaced while this server ran, which ends at once"
                 log.error("%s: nothing is accepted or started any more, jobs go on without it", self.replaced)
                 self.on_replaced()
         if self.replaced:

@@ -11,6 +11,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
 from contextlib import closing
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from support.job_code import Gate
 from support.job_processes import IGNORE_SIGTERM
 from support.job_server import QuickServer, states
 from support.journals import new_session
+from support.process import PATIENCE
 from support.raw_client import connect, in_jobs, py_code
 from support.server_here import ServerHere
 from support.shims_of import shims_of
@@ -282,6 +284,27 @@ def test_what_was_replaced_once_stays_so(held):
     lock.with_name("away").rename(lock)
     with pytest.raises(HomeReplaced):  # what was done meanwhile is not known
         held.check_journal()
+    assert seen == [1]
+
+
+def test_two_threads_that_see_a_replacement_together_report_it_once(held, monkeypatch):
+    seen, both = [], threading.Barrier(2)
+
+    def is_at(*_) -> bool:
+        both.wait(PATIENCE)
+        return False
+
+    def check() -> None:
+        with pytest.raises(HomeReplaced):
+            held.check_held()
+
+    held.on_replaced = lambda: seen.append(1)
+    monkeypatch.setattr(home_module, "_is_at", is_at)
+    threads = [threading.Thread(target=check) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     assert seen == [1]
 
 
