@@ -199,7 +199,7 @@ def _check(argv: Sequence[str]) -> int:
 
 
 def _monitor(argv: Sequence[str]) -> int:
-    from headless import monitor
+    from headless.admin import monitor
 
     return monitor.main(argv)
 
@@ -210,11 +210,12 @@ def _talk_to_server(name: str) -> Run:
 
 def _manage_server(name: str) -> Run:
     def run_it(argv: Sequence[str]) -> int:
-        from headless.server.commands import main as server
+        from headless.server.commands import cancel, jobs, serve, status, user
+        from headless.server.commands.arguments import run
 
         if signal.getsignal(signal.SIGINT) in (signal.SIG_DFL, exit_by_signal):
             signal.signal(signal.SIGINT, signal.default_int_handler)  # these commands handle the exception
-        return server.main([name, *argv])
+        return run((each.add for each in (serve, user, jobs, cancel, status)), [name, *argv])
 
     return run_it
 

@@ -32,6 +32,7 @@ from headless.errors import (
 from headless.libraries import how_to_install
 from headless.password_file import Missing, NotPrivate, PasswordFileError, Taken
 from headless.server.home_trust import OfAnother
+from headless.server.peer import NotConnected, OwnerUnknown
 from headless.system import is_final
 
 OUR_FAULT = "why (this is a fault of the client or its dialect, not of the server)"
@@ -47,6 +48,8 @@ CODES = [
     (OSError(errno.EIO, "why", "file"), 1, f"[Errno {errno.EIO}] why: 'file'"),
     (sqlite3.OperationalError("why"), 1, "why"),
     (OfAnother("why", 1), 1, "why"),
+    (OwnerUnknown("why"), 1, "why"),
+    (NotConnected("why"), 1, "why"),
     (LocalProtocolError("why"), 1, OUR_FAULT),
     (ParameterError("why"), 2, "why"),
     (Missing("why"), 2, "why"),

@@ -34,20 +34,17 @@ MAY_IMPORT = {
         "headless.system", "headless.windows", "headless.password_file",
     },
     "headless.admin": {
-        "headless.admin", "headless.client", "headless.arguments", "headless.password_file", "headless.options",
-        "headless.errors", "headless.dialects", "headless.terminal", "headless.system", "headless.windows",
+        "headless.admin", "headless.client", "headless.server", "headless.arguments", "headless.password_file",
+        "headless.options", "headless.errors", "headless.dialects", "headless.terminal", "headless.system",
+        "headless.windows",
     },
     "headless.rehearsal": {
         "headless.rehearsal", "headless.admin", "headless.client", "headless.server", "headless.arguments",
         "headless.options", "headless.errors", "headless.dialects", "headless.terminal", "headless.system",
         "headless.password_file",
     },
-    "headless.monitor": {
-        "headless.admin", "headless.server", "headless.arguments", "headless.errors", "headless.dialects",
-        "headless.terminal",
-    },
     "headless.cli": {
-        "headless.admin", "headless.client", "headless.monitor", "headless.options", "headless.errors",
+        "headless.admin", "headless.client", "headless.options", "headless.errors",
         "headless.rehearsal", "headless.terminal", "headless.server.commands",
     },
     "headless.__main__": {"headless.cli"},
@@ -56,7 +53,7 @@ MAY_IMPORT = {
 LOADS_THE_PACKAGE = ("headless.__main__", "headless")
 LIBRARIES = {"lxml", "bcrypt"}
 MAY_IMPORT_LIBRARIES_AT_ONCE = {
-    "headless.dialects.own.codec", "headless.dialects.example", "headless.admin.task_scheduler",
+    "headless.dialects.own.codec", "headless.dialects.example", "headless.admin.tasks",
 }  # fmt: skip
 
 

@@ -1,36 +1,43 @@
-"""check: what schedules planta_headless.py is read, and what would go wrong at night is said, with the corrected line.
+"""check: parses what schedules planta_headless.py, and reports what would go wrong at night, with the corrected line.
 
-Nothing is run, and with --connect alone anybody is connected to. What the file of another user names is looked at with
-the rights of that user. Here is the command: from its arguments to its exit status.
+Nothing is run, and nothing is connected to but with --connect. What the file of another user names is opened with the
+rights of that user.
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Iterator, Sequence
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
-from headless.admin import batch, call_checks, crontab, places, shell, systemd, task_scheduler, users
-from headless.admin.check_report import Report
-from headless.admin.command_line import is_mentioned
-from headless.admin.entry import Entry, Language, Scheduler
-from headless.admin.finding import ERROR, WARNING, Finding
+from headless.admin import call_rules, crontab, files, shell, tasks, units, users
+from headless.admin.calls import Entry, Language, Parsed, Program, Scheduler, Text, is_mentioned
+from headless.admin.files import File, Kind
 from headless.admin.log_ins import log_ins
-from headless.admin.places import File, Kind
-from headless.admin.reading import Program, Reading
+from headless.admin.rules import ERROR, Edit, Finding, corrected, finding
 from headless.arguments import Parser
 from headless.errors import CommandFailed, ParameterError
 from headless.options import PROGRAM as PROGRAM_OF_JOBS
 from headless.options import refuse_in_rehearsal
-from headless.terminal import print_answer, report
+from headless.terminal import escape_control_chars, print_answer, report
 
 PROGRAM = "headless check"
 _MAX_PROGRAMS = 10_000  # that are looked at: scripts may start each other in a circle
+_MAX_EDITS = 20  # of which the corrected lines are shown; --fix writes them all
+_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 def main(argv: Sequence[str]) -> int:
-    """0 nothing was found, 1 something was, or it could not be done, 2 the command line must be corrected. Raises
-    SystemExit for --help."""
+    """Returns 0 if nothing was found, 1 if something was, or it could not be done, 2 if the command line must be
+    corrected. Raises SystemExit for --help."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     if arguments.user is not None and not arguments.file:
@@ -38,12 +45,12 @@ def main(argv: Sequence[str]) -> int:
     if arguments.connect:
         refuse_in_rehearsal(f"{PROGRAM} --connect")
     try:
-        found = _Checks(arguments).run()
+        found = _Check(arguments).run()
         if arguments.fix is not None:
             found.write_corrected(arguments.fix)
     except OSError as error:
-        kind = CommandFailed if places.passes(error) else ParameterError
-        return report(PROGRAM, kind(places.reason_of(error)))
+        kind = CommandFailed if files.is_temporary(error) else ParameterError
+        return report(PROGRAM, kind(files.reason_of(error)))
     print_answer(found.as_json() if arguments.json else found.as_text())
     return 1 if found.findings else 0
 
@@ -51,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog=PROGRAM,
-        description="Reads what schedules planta_headless.py, and says what would go wrong at night. Nothing is run."
+        description="Reads what schedules planta_headless.py, and reports what would go wrong at night. Nothing is run."
         " The exit status is 0 if nothing was found, 1 if something was, a login that was not tried included, 2 for a"
         " mistake in the command line.",
     )
@@ -68,113 +75,262 @@ def _parser() -> argparse.ArgumentParser:
         "--connect",
         action="store_true",
         help="log in at each server, without a job: finds old password files. Only for what you run yourself; for the"
-        " rest it says what to type",
+        " rest it shows what to type",
     )
     return parser
 
 
-class _Checks:
-    """All files, and what is found in them."""
+class _Check:
+    """Parses the files, then what they start, and checks the calls in all of it."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._connects = arguments.connect
-        self._reading = Reading()
-        named = [places.read(path, arguments.user) for path in arguments.file]
-        self._files = named or list(places.found(self._reading.findings))
+        self._parsed = Parsed()
+        self._files = [files.read(path, arguments.user) for path in arguments.file] or self._files_of_this_machine()
         self._by_path = {file.path: file for file in self._files}
         self._scripts: dict[tuple[str, str | None], File | None] = {}  # by path, and who may read them
 
-    def run(self) -> Report:
+    def run(self) -> _Report:
         """Raises HeadlessError."""
-        systemd.read({file.path: file.content for file in self._files if file.kind is Kind.UNIT}, self._reading)
+        self._parsed.add(units.read(file for file in self._files if file.kind is Kind.UNIT))
         for file in self._files:
-            self._read_file(file)
-        for entry in self._reading.entries:
-            self._read_entry(entry)
+            self._parsed.add(_parsed(file))
+        for entry in self._parsed.entries:
+            self._read_commands(entry)
         self._read_scripts()
-        checked = [call_checks.check(call) for call in self._reading.calls]
-        findings = [*self._reading.findings, *(each for one in checked for each in one.findings)]
-        findings += call_checks.same_jobs(checked)
+        checked = [call_rules.check(call) for call in self._parsed.calls]
+        findings = [*self._parsed.findings, *(each for one in checked for each in one.findings)]
+        findings += call_rules.same_jobs(checked)
         findings += self._not_checked(findings)
-        findings += log_ins(checked, self._by_path) if self._connects else []
-        mentioning = {file.path for file in self._files if is_mentioned(file.content)}
-        kept = dict.fromkeys(each for each in findings if _is_of_interest(each, mentioning))
-        in_order = sorted(
-            kept, key=lambda each: (each.place.path, each.place.line, each.severity is not ERROR, each.rule)
-        )
-        return Report(in_order, len(checked), self._files)
+        findings += log_ins(checked) if self._connects else []
+        return _Report(_of_interest(findings), len(checked), self._files)
+
+    def _files_of_this_machine(self) -> list[File]:
+        problems: list[tuple[str, str]] = []
+        found = list(files.find(problems))
+        for path, reason in problems:
+            self._parsed.findings.append(finding("not-looked-at", File(path, ""), None, reason=reason))
+        return found
 
     def _not_checked(self, findings: list[Finding]) -> Iterator[Finding]:
-        """Lines that name the command, of which nothing can be said: what ssh starts, say."""
-        known = {call.entry.place for call in self._reading.calls} | {each.place for each in findings}
-        for entry in self._reading.entries:
+        """Yields lines that name the command, and without any verdict: what ssh starts, say."""
+        known = {call.entry.position for call in self._parsed.calls} | {each.position for each in findings}
+        for entry in self._parsed.entries:
             is_script = entry.scheduler is Scheduler.SCRIPT
-            if PROGRAM_OF_JOBS in entry.command.text and entry.place not in known and not is_script:
-                text = f"{PROGRAM_OF_JOBS} is named here, and no call of it was found"
-                advice = "if it calls it, on another machine say, check that line there"
-                yield Finding(entry.place, WARNING, "not-checked", text, "nobody knows", advice=advice)
+            if PROGRAM_OF_JOBS in entry.command.text and entry.position not in known and not is_script:
+                yield finding("not-checked", entry.file, entry.offset)
 
-    def _read_file(self, file: File) -> None:
-        if file.kind is Kind.CRONTAB:
-            entries, findings = crontab.read(file.content, file.path, file.names_users, file.user)
-            cut_off = {each.place for each in findings if each.rule == crontab.PERCENT}
-            self._reading.entries.extend(
-                crontab.as_meant(entry, file.content) if entry.place in cut_off else entry for entry in entries
-            )
-            self._reading.findings.extend(findings)
-        elif file.kind is Kind.TASKS:
-            task_scheduler.read(file.content, file.path, self._reading)
-        elif file.kind in (Kind.SCRIPT, Kind.BATCH):
-            self._reading.entries.append(places.script(file, None))
-
-    def _read_entry(self, entry: Entry) -> None:
-        if entry.language is Language.SHELL:
-            shell.read(entry, self._reading)
-        else:
-            batch.read(entry, self._reading)
+    def _read_commands(self, entry: Entry) -> None:
+        self._parsed.add(shell.read(entry) if entry.language is Language.SHELL else tasks.read_batch(entry))
 
     def _read_scripts(self) -> None:
-        """What the entries start, where that is a script on this machine. The list grows while it is read."""
-        for program in itertools.islice(self._reading.programs, _MAX_PROGRAMS):
+        """Parses what the entries start, where that is a script on this machine. The list grows meanwhile."""
+        for program in itertools.islice(self._parsed.programs, _MAX_PROGRAMS):
             try:
                 self._read_script(program)
-            except (OSError, places.NotReadable) as error:
-                reason = places.reason_of(error) if isinstance(error, OSError) else f"{program.word.text}: {error}"
-                self._reading.findings.append(places.not_looked_at(program.entry.place, reason))
+            except (OSError, files.Unreadable) as error:
+                reason = files.reason_of(error) if isinstance(error, OSError) else f"{program.word.text}: {error}"
+                entry = program.entry
+                self._parsed.findings.append(finding("not-looked-at", entry.file, entry.offset, reason=reason))
 
     def _read_script(self, program: Program) -> None:
-        """Raises OSError for what passes."""
+        """Raises OSError for a temporary fault, Unreadable."""
         file = self._script_of(program)
         if file is None or not is_mentioned(file.content):
             return
         with users.rights_of(program.entry.user):
-            self._reading.findings.extend(places.not_executable(file, program))
+            self._parsed.findings.extend(_not_executable(file, program))
         if file.path not in self._by_path:
-            file = self._by_path[program.entry.place.path].leading_to(file)
+            file = file.started_by(program.entry.file)
             self._by_path[file.path] = file
             self._files.append(file)
-            self._read_entry(places.script(file, program))
+            self._read_commands(_script(file, program))
 
     def _script_of(self, program: Program) -> File | None:
-        """Raises OSError for what passes."""
-        path, reader = places.path_of(program), self._reader_of(program)
-        if path is None:
+        """Raises OSError for a temporary fault, Unreadable."""
+        word, reader = program.word, _reader_of(program.entry)
+        if not word.is_certain or not (os.path.isabs(word.text) or program.folder is not None):
             return None
+        path = os.path.normpath(os.path.join(program.folder or "", word.text))
         if (path, reader) not in self._scripts:
             with users.rights_of(reader):
-                self._scripts[path, reader] = places.script_at(path)
+                self._scripts[path, reader] = files.read_script(path)
         return self._scripts[path, reader]
 
-    def _reader_of(self, program: Program) -> str | None:
-        """With whose rights the script is opened: what others have written leads to nothing that only whoever runs this
-        may read."""
+
+def _parsed(file: File) -> Parsed:
+    """Returns what is in one file. Units are parsed together."""
+    if file.kind is Kind.TASKS:
+        return tasks.read(file)
+    if file.kind in (Kind.SCRIPT, Kind.BATCH):
+        return Parsed([_script(file, None)])
+    if file.kind is Kind.UNIT:
+        return Parsed()
+    parsed = crontab.read(file)
+    cut_off = {each.line for each in parsed.findings if each.rule == "percent"}
+    parsed.entries[:] = [crontab.as_meant(each) if each.line in cut_off else each for each in parsed.entries]
+    return parsed
+
+
+def _script(file: File, program: Program | None) -> Entry:
+    """Returns a script as an entry, with what is known of the entry that starts it."""
+    text = Text.of(file.content, 0, len(file.content))
+    language = Language.BATCH if file.kind is Kind.BATCH else Language.SHELL
+    shell_of_script = files.shell_of(file.content) or "/bin/sh"
+    if program is None:
+        return Entry(file, 0, Scheduler.SCRIPT, language, text, user=file.user, shell=shell_of_script)
+    starter = program.entry
+    return Entry(
+        file, 0, Scheduler.SCRIPT, language, text, "", starter.user, starter.folder, starter.environment,
+        shell_of_script, starter.schedule, (*starter.wrappers, *program.wrappers),
+    )  # fmt: skip
+
+
+def _reader_of(entry: Entry) -> str | None:
+    """Returns with whose rights a script is opened: what other users have written leads to nothing that only the
+    caller may read."""
+    is_trusted = entry.file.is_own or not (entry.user is None or users.is_caller(entry.user))
+    return entry.user if is_trusted else users.NO_USER
+
+
+def _not_executable(file: File, program: Program) -> Iterator[Finding]:
+    """Checks a script that is started by its name."""
+    if program.is_direct and os.name != "nt" and not files.is_program(file.path):
         entry = program.entry
-        is_own = self._by_path[entry.place.path].is_own
-        is_trusted = is_own or not (entry.user is None or users.is_caller(entry.user))
-        return entry.user if is_trusted else users.ANYBODY
+        offset = None if entry.scheduler is Scheduler.SCRIPT else entry.offset
+        command = shlex.join([files.shell_of(file.content) or "/bin/sh", file.path])
+        yield finding("not-executable/script", entry.file, offset, path=file.path, command=command)
 
 
-def _is_of_interest(finding: Finding, mentioning: set[str]) -> bool:
-    """Nobody wants to know what is wrong with a crontab in which the command is not named."""
-    path = finding.place.path
-    return path in mentioning or path.endswith(".timer") or finding.rule == places.NOT_LOOKED_AT
+def _of_interest(findings: Iterable[Finding]) -> list[Finding]:
+    """Returns each finding once, in the order of the lines, without those of files that do not name the command."""
+    kept: dict[object, Finding] = {}
+    names_it: dict[File, bool] = {}
+    for each in findings:
+        if each.file not in names_it:
+            names_it[each.file] = is_mentioned(each.file.content) or each.file.path.endswith(".timer")
+        if names_it[each.file] or each.rule == "not-looked-at":
+            kept.setdefault((each.position, each.rule, each.text, each.edits), each)
+    return sorted(kept.values(), key=lambda each: (each.file.path, each.line, each.severity is not ERROR, each.rule))
+
+
+# -- the report --
+
+
+@dataclass(frozen=True)
+class _Report:
+    """Holds the findings in the order of their lines, and how many calls there are in these files."""
+
+    findings: list[Finding]
+    calls: int
+    files: list[File]
+
+    def as_text(self) -> str:
+        """Returns a paragraph for each line of a file, and a last line that counts."""
+        lines: list[str] = []
+        for position, group in itertools.groupby(self.findings, key=lambda each: each.position):
+            findings = list(group)
+            lines.append(position)
+            for each in findings:
+                lines += [f"  {each.severity.value}: {each.text} [{each.rule}]", f"    at night: {each.consequence}"]
+                lines += [f"    to do: {each.advice}"] if each.advice and not each.edits else []
+            lines += [f"  write: {line}" for line in _corrected_lines(findings)]
+        errors = sum(each.severity is ERROR for each in self.findings)
+        count = f"{_counted(self.calls, 'call')} of planta_headless.py in {_counted(len(self.files), 'file')}"
+        warnings = len(self.findings) - errors
+        lines.append(f"{count}: {_counted(errors, 'error')}, {_counted(warnings, 'warning')}")
+        return "".join(f"{escape_control_chars(line)}\n" for line in lines)
+
+    def as_json(self) -> str:
+        """Returns one line with an object for each finding."""
+        return "".join(
+            json.dumps(
+                {
+                    "file": each.file.path,
+                    "line": each.line,
+                    "severity": each.severity.value,
+                    "rule": each.rule,
+                    "text": each.text,
+                    "at_night": each.consequence,
+                    "to_do": each.advice or None,
+                    "write": "\n".join(_corrected_lines([each])) or None,
+                }
+            )
+            + "\n"
+            for each in self.findings
+        )
+
+    def write_corrected(self, folder: str) -> None:
+        """Writes each file that has something to correct below this new folder, which is closed to others. Raises
+        ParameterError, OSError."""
+        edits: dict[File, list[Edit]] = {}
+        for each in self.findings:
+            edits.setdefault(each.file, []).extend(each.edits)
+        with _new_folder(folder) as write:
+            for file in self.files:
+                if edits.get(file):
+                    content = corrected(file.content, edits[file]).encode(file.encoding, "surrogateescape")
+                    write(Path(os.path.abspath(file.path)).parts[1:], content, file.mode)
+
+
+def _corrected_lines(findings: list[Finding]) -> Iterator[str]:
+    """Yields the lines of the file that the edits touch, as they should be."""
+    edits = [edit for each in findings for edit in each.edits]
+    if not edits or len(edits) > _MAX_EDITS:
+        return
+    content = findings[0].file.content
+    begin = content.rfind("\n", 0, min(edit.begin for edit in edits)) + 1
+    end = content.find("\n", max(edit.end for edit in edits))
+    moved = [Edit(edit.begin - begin, edit.end - begin, edit.text) for edit in edits]
+    yield from corrected(content[begin : len(content) if end < 0 else end], moved).rstrip("\n").split("\n")
+
+
+@contextmanager
+def _new_folder(path: str) -> Iterator[Callable[[Sequence[str], bytes, int], None]]:
+    """Makes a folder, and returns what writes a file below it, by its path, content and mode. A user who may write to
+    the folder above can lead nothing of it elsewhere. Raises ParameterError, OSError."""
+    try:
+        if sys.platform == "win32":
+            from headless.windows import create_private_folder
+
+            create_private_folder(path)
+            yield partial(_write_on_windows, path)
+            return
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        raise ParameterError(f"--fix: {path!r} is there already: name a new folder") from None
+    descriptor = os.open(path, _FOLDER)
+    try:
+        if os.fstat(descriptor).st_uid != os.geteuid():
+            raise ParameterError(f"--fix: another user has replaced the folder {path!r}: name one elsewhere")
+        yield partial(_write, descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write(folder: int, path: Sequence[str], content: bytes, mode: int) -> None:
+    """Raises OSError."""
+    if len(path) > 1:
+        with suppress(FileExistsError):
+            os.mkdir(path[0], 0o700, dir_fd=folder)
+        inner = os.open(path[0], _FOLDER, dir_fd=folder)
+        try:
+            _write(inner, path[1:], content, mode)
+        finally:
+            os.close(inner)
+        return
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+    with open(os.open(path[0], flags, mode, dir_fd=folder), "wb") as file:
+        os.fchmod(file.fileno(), mode)  # gives back what the umask has taken
+        file.write(content)
+
+
+def _write_on_windows(folder: str, path: Sequence[str], content: bytes, _mode: int) -> None:
+    """Raises OSError."""
+    target = Path(folder, *path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(content)
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"

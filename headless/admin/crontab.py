@@ -1,10 +1,9 @@
-"""A crontab, read as cron of Debian reads it: which commands it starts, when and with what; and what is wrong with the
-format. What sh makes of a command is in shell.py.
+"""Parses a crontab as the cron of Debian does: which commands it starts, when and with what, and what is wrong with it.
 
-Each rule was found out with the cron of Debian 12, and tests/admin/test_real_cron.py asks it again. cronie (Red Hat)
-differs: it takes `NAME=` without a value, and reads files of cron.d whose names have a dot in the middle.
+Each rule was found out with the cron of Debian 12, and a test asks that cron again. cronie (Red Hat) differs: it takes
+`NAME=` without a value, and reads files of cron.d whose names have a dot in the middle.
 
-Assumed of the machine: PAM adds no variable. What stands in /etc/environment or /etc/default/locale is not known here.
+Assumed of the machine: PAM adds no variable (/etc/environment, /etc/default/locale).
 """
 
 from __future__ import annotations
@@ -16,10 +15,10 @@ import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-from headless.admin.command_line import is_mentioned
-from headless.admin.entry import Entry, Language, Place, Scheduler, Text
-from headless.admin.finding import Edit, Finding, Severity
-from headless.admin.schedule import Schedule
+from headless.admin.calls import Entry, Language, Parsed, Scheduler, Text, is_mentioned
+from headless.admin.files import File
+from headless.admin.rules import Edit, Finding, finding
+from headless.admin.schedule import FIELDS, Schedule, cron_field
 
 try:
     import pwd
@@ -27,12 +26,11 @@ except ImportError:  # Windows has no users that cron knows
     pwd = None  # type: ignore[assignment]
 
 _SPACE = " \t\n\v\f\r"  # of C
-_BLANK = " \t"  # all that may stand in front of a line, and between fields
+_BLANK = " \t"  # all that may precede a line, and separate fields
 _MAX_BYTES = 998  # of a setting, and of a command with its input
 _MAX_LINES = 10000
-_REBOOT = "@reboot"
 _NICKNAMES = {
-    _REBOOT: "",
+    "@reboot": "",
     "@yearly": "0 0 1 1 *",
     "@annually": "0 0 1 1 *",
     "@monthly": "0 0 1 * *",
@@ -41,82 +39,83 @@ _NICKNAMES = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
-_MONTHS = dict(zip(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], range(1, 13)))
-_WEEKDAYS = dict(zip(["sun", "mon", "tue", "wed", "thu", "fri", "sat"], range(7)))
-_FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
-    ("minute", 0, 59, {}),
-    ("hour", 0, 23, {}),
-    ("day of the month", 1, 31, {}),
-    ("month", 1, 12, _MONTHS),
-    ("day of the week", 0, 7, _WEEKDAYS),
-)
-PERCENT = "percent"  # the rule for one that cuts a command off
-NOTHING_RUNS = "cron ignores the whole file: none of its jobs run"
 _REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
 
-def read(content: str, path: str, has_user_column: bool, user: str | None) -> tuple[list[Entry], list[Finding]]:
-    """The entries in their order, also those of a file that cron ignores as a whole, and what is wrong with the format.
-    The crontab is one of `user`, or has a column for users (/etc/crontab, /etc/cron.d). Raises nothing."""
-    reader = _Reader(content, path, has_user_column, user)
+def read(file: File) -> Parsed:
+    """Returns the entries in their order, also those of a file that cron ignores as a whole, and what is wrong with the
+    format."""
+    reader = _Reader(file)
     reader.read()
-    findings = [*_of_the_file(content, path), *reader.findings]
-    return reader.entries, sorted(findings, key=lambda each: each.place.line)
+    findings = [*_of_the_file(file), *reader.findings, *map(reader.not_expanded, reader.unexpanded)]
+    return Parsed(reader.entries, [], [], sorted(findings, key=lambda each: each.line))
 
 
-def as_meant(entry: Entry, content: str) -> Entry:
-    """The entry with a command that no % cuts off, so that what else is wrong with it is found at the same time."""
-    begin = entry.command.positions[0]
+def as_meant(entry: Entry) -> Entry:
+    """Returns the entry with a command that no % cuts off, so that what else is wrong with it is found, too."""
+    content, begin = entry.file.content, entry.command.offsets[0]
     end = content.find("\n", begin)
     return replace(entry, command=Text.of(content, begin, len(content) if end < 0 else end), stdin="")
 
 
 class _Wrong(Exception):
-    """A line that cron does not take."""
+    """A line that cron refuses, by a rule of the table."""
 
-    def __init__(self, rule: str, text: str, advice: str = "", edits: tuple[Edit, ...] = ()) -> None:
-        super().__init__(text)
-        self.rule, self.text, self.advice, self.edits = rule, text, advice, edits
+    def __init__(self, key: str, edits: tuple[Edit, ...] = (), **values: object) -> None:
+        super().__init__(key)
+        self.key, self.edits, self.values = key, edits, values
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Line:
-    """Of a crontab, without its newline. `begin` is where it stands in the file."""
+    """Holds a line without its newline. `begin` is its offset."""
 
     text: str
     begin: int
-    place: Place
 
-    def error(self, rule: str, text: str, consequence: str, edits: tuple[Edit, ...] = (), advice: str = "") -> Finding:
-        return Finding(self.place, Severity.ERROR, rule, text, consequence, edits, advice)
+    @property
+    def end(self) -> int:
+        """The offset behind its last character that is no space."""
+        return self.begin + len(self.text.rstrip(_SPACE))
 
-    def warning(
-        self, rule: str, text: str, consequence: str, edits: tuple[Edit, ...] = (), advice: str = ""
-    ) -> Finding:
-        return Finding(self.place, Severity.WARNING, rule, text, consequence, edits, advice)
+
+@dataclass
+class _Unexpanded:
+    """Holds a setting whose value looks as if cron expanded it, and the entries that use it."""
+
+    line: _Line
+    name: str
+    value: str
+    edits: tuple[Edit, ...]
+    used_by: list[Entry] = field(default_factory=list)
 
 
 @dataclass
 class _Reader:
-    content: str
-    path: str
-    has_user_column: bool
-    user: str | None
+    file: File
     entries: list[Entry] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     settings: dict[str, str] = field(default_factory=dict)
-    lacking: dict[str, list[Entry]] = field(default_factory=dict)  # by a name that they use before it is set
+    unexpanded: list[_Unexpanded] = field(default_factory=list)
+    latest: dict[str, _Unexpanded] = field(default_factory=dict)  # by name, where that is what the name has now
+    unset: dict[str, list[Entry]] = field(default_factory=dict)  # by a name that they use before it is set
 
     def read(self) -> None:
-        for line in _lines(self.content, self.path):
+        begin = 0
+        for text in self.file.content.split("\n"):
+            line = _Line(text, begin)
             try:
                 self._read_line(line)
             except _Wrong as error:
-                self.findings.append(line.error(error.rule, error.text, NOTHING_RUNS, error.edits, error.advice))
+                self._find(error.key, line, error.edits, **error.values)
+            begin += len(text) + 1
+
+    def _find(self, key: str, line: _Line, edits: tuple[Edit, ...] = (), **values: object) -> None:
+        self.findings.append(finding(key, self.file, line.begin, edits, **values))
 
     def _read_line(self, line: _Line) -> None:
         text = line.text.lstrip(_BLANK)
-        if text == "\r" or not text or text.startswith("#"):  # the first one is told once, for the whole file
+        if text == "\r" or not text or text.startswith("#"):  # a CR is one finding for the whole file
             return
         setting = _setting(_cut(text))
         if setting is None:
@@ -124,82 +123,79 @@ class _Reader:
         else:
             self._read_setting(line, *setting)
 
-    def _read_setting(self, line: _Line, name: str, value: str) -> None:
-        self._check_setting(line, name, value)
-        for entry in self.lacking.pop(name, ()):
-            if _concerns(entry.command.text, {name: value}):
-                text = f"{name} is set here, and line {entry.place.line} above uses it"
-                consequence, advice = f"${name} is empty in that line", f"set {name} above line {entry.place.line}"
-                self.findings.append(line.error("setting-too-late", text, consequence, (), advice))
-        self.settings[name] = value
+    # -- settings --
 
-    def _check_setting(self, line: _Line, name: str, value: str) -> None:
+    def _read_setting(self, line: _Line, name: str, value: str) -> None:
         if len(_bytes(line.text.lstrip(_BLANK))) > _MAX_BYTES:
-            text = f"{name} is longer than {_MAX_BYTES} bytes, and cron cuts it there"
-            self.findings.append(line.error("too-long", text, "what follows is lost", (), "use a file or a script"))
+            self._find("too-long/setting", line, name=name, limit=_MAX_BYTES)
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            text = f"sh knows no variable of the name {name!r}"
-            self.findings.append(line.warning("variable-name", text, f"${name} is something else in a command"))
+            self._find("variable-name", line, name=name)
         comment = re.search(r"[ \t]+#", value)
         if comment and line.text.rstrip(_SPACE).endswith(value):
             begin = line.begin + line.text.rindex(value) + comment.start()
-            edits = (Edit(begin, line.begin + len(line.text.rstrip(_SPACE)), ""),)
-            text = f"no comment can stand behind a setting: {value[comment.start() :].strip()!r} is a part of {name}"
-            self.findings.append(line.warning("comment-in-setting", text, "programs get it, too", edits))
+            shown = value[comment.start() :].strip()
+            self._find("comment-in-setting", line, (Edit(begin, line.end, ""),), comment=shown, name=name)
+        self.latest.pop(name, None)
         if _references(value) or "$(" in value or "`" in value or value.startswith("~/"):
-            self._expansion(line, name, value)
+            self.latest[name] = _Unexpanded(line, name, value, self._expansion(line, value))
+            self.unexpanded.append(self.latest[name])
+        for entry in self.unset.pop(name, ()):
+            if _concerns(entry.command.text, {name: value}):
+                self._find("setting-too-late", line, name=name, user=entry.line)
+        self.settings[name] = value
 
-    def _expansion(self, line: _Line, name: str, value: str) -> None:
+    def _expansion(self, line: _Line, value: str) -> tuple[Edit, ...]:
+        """Returns the edit that writes the values of the variables, if they are known."""
         known = {**self._environment(None), "USER": "", **self.settings}
         names = _references(value)
-        edits: tuple[Edit, ...] = ()
-        if names and all(known.get(each) for each in names) and line.text.count(value) == 1 and "`" not in value:
-            expanded = _REFERENCE.sub(lambda match: known[match.group(1) or match.group(2)], value)
-            begin = line.begin + line.text.index(value)
-            edits = () if "$" in expanded else (Edit(begin, begin + len(value), expanded),)
-        text = f"cron expands nothing in a setting: {name} is literally {value!r}"
-        consequence = "programs are not found (127)" if name == "PATH" else f"whoever uses ${name} gets this text"
-        tell = line.error if name == "PATH" or is_mentioned(value) else line.warning
-        self.findings.append(
-            tell(
-                "not-expanded",
-                text,
-                consequence,
-                edits,
-                "" if edits else "write the value itself",
-            )
-        )
+        if not names or not all(known.get(each) for each in names) or line.text.count(value) != 1 or "`" in value:
+            return ()
+        expanded = _REFERENCE.sub(lambda match: known[match[1] or match[2]], value)
+        begin = line.begin + line.text.index(value)
+        return () if "$" in expanded else (Edit(begin, begin + len(value), expanded),)
+
+    def not_expanded(self, setting: _Unexpanded) -> Finding:
+        name, value = setting.name, setting.value
+        key = "not-expanded/command" if name == "PATH" or is_mentioned(value) else "not-expanded"
+        use = _use_of(name, value, setting.used_by)
+        return finding(key, self.file, setting.line.begin, setting.edits, name=name, value=value, use=use)
+
+    # -- entries --
 
     def _read_entry(self, line: _Line, at: int) -> None:
         schedule, at = _schedule(line, at)
-        user = self.user
-        if self.has_user_column:
+        user = self.file.user
+        if self.file.names_users:
             user, at = self._user_column(line, at)
         else:
             at = _after_blanks(line.text, at)
-        if at >= len(line.text.rstrip("\r")) and not self.has_user_column:
-            raise _Wrong("no-command", "there is no command")
+            if at >= len(line.text.rstrip("\r")):
+                raise _Wrong("no-command")
         if len(_bytes(line.text[at:])) > _MAX_BYTES:
-            raise _Wrong("too-long", f"the command is longer than {_MAX_BYTES} bytes", "put it into a script")
+            raise _Wrong("too-long/command", limit=_MAX_BYTES)
         entry = self._entry(line, at, schedule, user)
         self.entries.append(entry)
-        for name in set(_references(entry.command.text)) - entry.environment.keys():
-            self.lacking.setdefault(name, []).append(entry)
+        names = set(_references(entry.command.text))
+        for name in names - entry.environment.keys():
+            self.unset.setdefault(name, []).append(entry)
+        for name in names:
+            if name in self.latest:
+                self.latest[name].used_by.append(entry)
         if _concerns(line.text[at:], entry.environment):
             self._check_percent(line, at, entry)
             self._check_user_in_command(line, at)
         if isinstance(schedule, _Never):
-            self.findings.append(line.error("never", schedule.reason, "cron never starts this line"))
+            self._find("never/fields", line, field=schedule.field, text=schedule.part)
 
     def _entry(self, line: _Line, at: int, schedule: Schedule, user: str | None) -> Entry:
         command, stdin_at = _command(line.text, at)
-        positions = tuple(line.begin + each for each in command.positions)
         environment = self._environment(user)
         return Entry(
-            place=line.place,
+            file=self.file,
+            offset=line.begin,
             scheduler=Scheduler.CRON,
             language=Language.SHELL,
-            command=Text(command.text, positions),
+            command=Text(command.text, [line.begin + each for each in command.offsets]),
             stdin="" if stdin_at is None else _stdin(line.text[stdin_at:]),
             user=user,
             folder=environment.get("HOME"),
@@ -209,113 +205,96 @@ class _Reader:
         )
 
     def _environment(self, user: str | None) -> dict[str, str]:
-        """What cron itself sets. LOGNAME is the user's, whatever the file says."""
+        """Returns what cron itself sets. LOGNAME is the user's, whatever the file says."""
         home = _home(user)
         environment = {"SHELL": "/bin/sh", "PATH": "/usr/bin:/bin", **({"HOME": home} if home else {})}
         return {**environment, **self.settings, **({"LOGNAME": user} if user else {})}
 
     def _user_column(self, line: _Line, at: int) -> tuple[str, int]:
+        """Returns the user, and where the command begins. Raises _Wrong."""
         begin = _after_blanks(line.text, at)
         end = _after_nonblanks(line.text, begin)
         user = line.text[begin:end]
         if end >= len(line.text):
-            raise _Wrong("no-command", "there is no command", "in this file the user stands in front of the command")
+            raise _Wrong("no-command/user")
         if not _can_be_user(user):
-            text = f"{user!r} stands where cron expects the user"
-            raise _Wrong("user-missing", text, "write the user in front of the command")
+            raise _Wrong("user-missing", name=user)
         if not _is_user(user):
-            if self.path.startswith("/etc/"):
-                raise _Wrong("user-unknown", f"this machine has no user {user!r}", "write a user that exists")
-            text = f"this machine has no user {user!r}"
-            self.findings.append(line.warning("user-unknown", text, f"where that is so, {NOTHING_RUNS}"))
+            if self.file.path.startswith("/etc/"):
+                raise _Wrong("user-unknown/here", name=user)
+            self._find("user-unknown", line, name=user)
         return user, end + 1  # what follows the blank after it is the command, blanks included
 
     def _check_percent(self, line: _Line, at: int, entry: Entry) -> None:
-        percents = _percents(line.text, at)
-        if not percents:
-            return
-        edits = tuple(Edit(line.begin + each, line.begin + each, "\\") for each in percents)
-        text = "cron ends the command at %, and makes the rest its standard input"
-        self.findings.append(line.error(PERCENT, text, f"sh gets only: {_shown(entry.command.text)}", edits))
+        _, stdin_at = _command(line.text, at)
+        if stdin_at is not None:
+            more = (each.start() for each in re.finditer(r"(?<!\\)%", line.text) if each.start() >= stdin_at)
+            edits = tuple(Edit(line.begin + each, line.begin + each, "\\") for each in (stdin_at - 1, *more))
+            self._find("percent", line, edits, rest=_shown(entry.command.text))
 
     def _check_user_in_command(self, line: _Line, at: int) -> None:
         first, _, rest = line.text[at:].partition(" ")
-        if self.has_user_column or not rest or not _is_a_user_only(first, self.user):
-            return
-        text = f"{first!r} is read as a command: a crontab of one user has no column for the user"
-        edits = (Edit(line.begin + at, line.begin + len(line.text) - len(rest.lstrip(_BLANK)), ""),)
-        self.findings.append(line.error("user-in-command", text, f"sh says {first}: not found (127)", edits))
+        if rest and not self.file.names_users and _is_only_a_user(first, self.file.user):
+            edits = (Edit(line.begin + at, line.begin + len(line.text) - len(rest.lstrip(_BLANK)), ""),)
+            self._find("user-in-command", line, edits, name=first)
 
 
-@dataclass(frozen=True)
-class _Never(Schedule):
-    """Fields that cron takes, and that match no minute."""
+def _use_of(name: str, value: str, entries: list[Entry]) -> str:
+    """Returns what a value that is not expanded does to the lines that use it."""
+    if name == "PATH":
+        return "programs are not found (127)"
+    if not entries:
+        return "programs get this text"
+    reference = rf"\$(?:{re.escape(name)}\b|\{{{re.escape(name)}\}})"
+    for entry in entries:
+        file = re.search(rf">\s*\"?{reference}(\S*)", entry.command.text)
+        if file and re.search("[$`]|^~", os.path.dirname(value + file[1])):
+            return f"line {entry.line} uses it: the file cannot be opened, no job runs"
+    return f"line {entries[0].line} uses it, and gets this text"
 
-    reason: str = ""
+
+# -- the file --
 
 
-def _lines(content: str, path: str) -> Iterator[_Line]:
-    begin = 0
-    for number, text in enumerate(content.split("\n"), 1):
-        yield _Line(text, begin, Place(path, number))
-        begin += len(text) + 1
-
-
-def _of_the_file(content: str, path: str) -> Iterator[Finding]:
-    yield from _of_its_name(path)
-    if content.startswith("\ufeff"):
-        text = "the file begins with a byte order mark, which is no blank for cron"
-        yield Finding(Place(path, 1), Severity.ERROR, "byte-order-mark", text, _consequence_of_mark(content),
-                      (Edit(0, 1, ""),))  # fmt: skip
-    crs = [match.start() for match in re.finditer("\r(?=\n|$)", content)]
-    if crs:
-        yield _of_line_ends(content, path, crs)
+def _of_the_file(file: File) -> Iterator[Finding]:
+    yield from _of_its_name(file)
+    content = file.content
     lines = content.split("\n")
+    if content.startswith("\ufeff"):
+        key = "byte-order-mark/setting" if _setting(lines[0]) else "byte-order-mark"
+        yield finding(key, file, 0, (Edit(0, 1, ""),))
+    returns = [match.start() for match in re.finditer("\r(?=\n|$)", content)]
+    if returns:
+        key = "line-ends/blank" if any(line.lstrip(_BLANK) == "\r" for line in lines) else "line-ends"
+        yield finding(key, file, returns[0], tuple(Edit(at, at + 1, "") for at in returns))
     last = lines[-1].lstrip(_BLANK)
     if last and not last.startswith("#"):
-        text = "the last line has no newline"
-        edits = (Edit(len(content), len(content), "\n"),)
-        yield Finding(Place(path, len(lines)), Severity.ERROR, "no-newline", text, NOTHING_RUNS, edits)
+        yield finding("no-newline", file, len(content), (Edit(len(content), len(content), "\n"),))
     if len(lines) - 1 > _MAX_LINES:
-        text = f"the file has more than {_MAX_LINES} lines"
-        yield Finding(Place(path, 0), Severity.ERROR, "too-many-lines", text, NOTHING_RUNS, (), "make several files")
+        yield finding("too-many-lines", file, None, limit=_MAX_LINES)
 
 
-def _consequence_of_mark(content: str) -> str:
-    first = content.partition("\n")[0]
-    return "the first setting has another name" if _setting(first) else NOTHING_RUNS
-
-
-def _of_line_ends(content: str, path: str, crs: list[int]) -> Finding:
-    is_blank = any(line.lstrip(_BLANK) == "\r" for line in content.split("\n"))
-    consequence = NOTHING_RUNS if is_blank else "the last word of each command ends with a character too many (CR)"
-    place = Place(path, content.count("\n", 0, crs[0]) + 1)
-    edits = tuple(Edit(at, at + 1, "") for at in crs)
-    return Finding(place, Severity.ERROR, "line-ends", "lines end as on Windows, with CR and LF", consequence, edits)
-
-
-def _of_its_name(path: str) -> Iterator[Finding]:
-    folder, name = os.path.split(path)
+def _of_its_name(file: File) -> Iterator[Finding]:
+    folder, name = os.path.split(file.path)
     in_crond = os.path.basename(folder) == "cron.d"
     if in_crond and not re.fullmatch(r"[A-Za-z0-9_-]+", name):
-        text = "cron of Debian reads no file of cron.d whose name has more than letters, digits, - and _"
         fitting = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "planta"
-        advice = f"if it is meant to run, and no other file has the same lines: name it {fitting}"
-        yield Finding(Place(path, 0), Severity.ERROR, "file-name", text, "none of its jobs run", (), advice)
-    if not in_crond and path != "/etc/crontab":
+        yield finding("file-name", file, None, fitting=fitting)
+    if not in_crond and file.path != "/etc/crontab":
         return
     try:
-        status = os.stat(path)
+        status = os.stat(file.path)
     except (OSError, ValueError):
         return
     if pwd is not None and (status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
-        text = "the file must belong to root, and nobody else may write to it"
-        advice = "read it; as root make a new file of what is right in it, and take this one out of the folder"
-        yield Finding(Place(path, 0), Severity.ERROR, "file-mode", text, NOTHING_RUNS, (), advice)
+        yield finding("file-mode", file, None)
+
+
+# -- the parts of a line --
 
 
 def _setting(text: str) -> tuple[str, str] | None:
-    """The name and the value of a line that sets a variable, as cron's load_env finds them; None for other lines."""
+    """Returns name and value of a line that sets a variable, as cron's load_env finds them; None for other lines."""
     match = re.match(r"""(?:"([^"=]*)"|'([^'=]*)'|(?!["'])([^=\s]*))\s*=\s*""", text, re.ASCII)
     if match is None or match.end() == len(text):
         return None
@@ -328,140 +307,102 @@ def _setting(text: str) -> tuple[str, str] | None:
     return name, value
 
 
+@dataclass(frozen=True)
+class _Never(Schedule):
+    """Fields that cron takes, and that match no minute because of this part."""
+
+    field: str = ""
+    part: str = ""
+
+
 def _schedule(line: _Line, at: int) -> tuple[Schedule, int]:
-    """And where the line goes on. Raises _Wrong."""
+    """Returns the schedule, and where the line goes on. Raises _Wrong."""
     text = line.text
     if text[at] == "@":
         end = _after_nonblanks(text, at)
         name = text[at:end]
         if name not in _NICKNAMES:
-            advice = f"cron knows {', '.join(_NICKNAMES)}"
-            if name == "@every":
-                advice = "write five fields, */5 * * * * for each five minutes"
-            raise _Wrong("time", f"cron does not know {name!r}", advice)
+            raise _Wrong("time/every" if name == "@every" else "time/nickname", name=name, known=", ".join(_NICKNAMES))
         return Schedule(name, (_NICKNAMES[name],) if _NICKNAMES[name] else ()), end
-    begin, fields = at, []
-    for number in range(len(_FIELDS)):
+    begin, end, fields, empty = at, at, [], []
+    for number in range(len(FIELDS)):
         end = _after_nonblanks(text, at)
-        fields.append(_field(line, number, text[at:end]))
+        try:
+            fields.append(cron_field(number, text[at:end]))
+        except ValueError:
+            raise _wrong_field(line, number, text[at:end]) from None
+        if not fields[-1]:
+            empty.append((FIELDS[number][0], text[at:end]))
         at = _after_blanks(text, end)
-    said = text[begin:end]
     days, weekdays = fields[2], fields[4]
-    if not days[0] and weekdays[0] and not weekdays[0].startswith("*"):  # one that matches is enough
-        fields[2] = ("*", "")
-    elif not weekdays[0] and days[0] and not days[0].startswith("*"):
-        fields[4] = ("*", "")
-    never = [reason for _, reason in fields if reason]
-    if never:
-        return _Never(said, (), None, never[0]), end
-    return Schedule(said, (" ".join(each for each, _ in fields),)), end
-
-
-def _field(line: _Line, number: int, text: str) -> tuple[str, str]:
-    """As a library has to be told it, and why it matches nothing, or "". Raises _Wrong."""
-    what, lowest, highest, names = _FIELDS[number]
-    parts: list[str] = []
-    at = 0
-    while True:
-        match = re.compile(r"(?:(\*)|(\w+)(?:([-~])(\w+))?)(?:/(\w*))?", re.ASCII).match(text, at)
-        if match is None:
-            raise _wrong_field(line, number, text)
-        star, begin, kind, end, by = match.groups()
-        first = lowest if star else _number(begin, names)
-        last = highest if star else _number(end, names) if kind else first
-        step = 1 if by is None else _number(by, {})
-        at = match.end()
-        is_cut = not star and not kind and (by is not None or text[at : at + 1] == "-")
-        if is_cut or not (step > 0 and lowest <= first <= highest and lowest <= last <= highest):
-            raise _wrong_field(line, number, text)
-        if star:
-            parts.append("*" if step == 1 else f"*/{min(step, highest + 1 - lowest)}")
-        elif kind == "~":  # by chance, once for as long as cron runs
-            parts.append(str(first))
-        else:
-            parts += [str(each) for each in range(first, last + 1, step)]
-        if text[at : at + 1] != ",":  # cron leaves out what else may follow
-            break
-        at += 1
-    return ",".join(parts), "" if parts else f"the {what} {text!r} goes backwards, and matches nothing"
-
-
-def _number(text: str, names: dict[str, int]) -> int:
-    """-1: none that cron knows."""
-    return names.get(text.lower(), int(text) if text.isdigit() and len(text) < 10 else -1)
+    is_other_enough = [days, weekdays].count("") == 1 and not (days or weekdays).startswith("*")
+    if is_other_enough:  # one of the two fields that matches is enough
+        fields[2], fields[4] = days or "*", weekdays or "*"
+        empty = [each for each in empty if each[0] not in (FIELDS[2][0], FIELDS[4][0])]
+    if empty:
+        return _Never(text[begin:end], (), *empty[0]), end
+    return Schedule(text[begin:end], (" ".join(fields),)), end
 
 
 def _wrong_field(line: _Line, number: int, text: str) -> _Wrong:
-    what, lowest, highest, names = _FIELDS[number]
+    field, lowest, highest, names = FIELDS[number]
     whole = line.text.lstrip(_BLANK)
     exported = re.match(r"(?:export|set)[ \t]+(?=\w+=)", whole)
     if exported:
         begin = line.begin + len(line.text) - len(whole)
-        edits = (Edit(begin, begin + exported.end(), ""),)
-        return _Wrong(
-            "setting", f"{exported.group().strip()!r} is a word of the shell; cron only knows NAME=VALUE", "", edits
-        )
+        return _Wrong("setting/shell", (Edit(begin, begin + exported.end(), ""),), word=exported[0].strip())
     if number == 0 and re.match(r"[A-Za-z_]\w*[ \t]*=", whole):
         return _wrong_setting(line, whole)
     if not text:
-        return _Wrong("time", f"the line ends before the {what}", "write five fields, and the command")
-    said = f"{lowest} to {highest}" + (f", or {', '.join(names)}" if names else "")
-    return _Wrong("time", f"cron does not know the {what} {text!r}; it knows {said}, and * - , /",
-                  "write five fields: minute, hour, day of the month, month, day of the week")  # fmt: skip
+        return _Wrong("time/missing", field=field)
+    known = f"{lowest} to {highest}" + (f", or {', '.join(names)}" if names else "")
+    return _Wrong("time/field", field=field, text=text, known=known)
 
 
 def _wrong_setting(line: _Line, whole: str) -> _Wrong:
     name, _, value = whole.partition("=")
-    name, end = name.strip(), line.begin + len(line.text.rstrip(_SPACE))
+    name, end = name.strip(), line.end
     if not value.strip(_SPACE):
-        return _Wrong("setting", f"{name} has no value", "", (Edit(end, end, '""'),))
+        return _Wrong("setting/empty", (Edit(end, end, '""'),), name=name)
     comment = re.fullmatch(r"\s*(?:\"[^\"]*\"|'[^']*')(\s*#.*)", value.rstrip(_SPACE))
     if comment:
-        edits = (Edit(end - len(comment.group(1)), end, ""),)
-        return _Wrong("setting", f"no comment can stand behind the value of {name}", "", edits)
-    return _Wrong(
-        "setting", f"the quotes of {name} are not around the whole value", "quote all of the value, or nothing"
-    )
+        return _Wrong("setting/comment", (Edit(end - len(comment[1]), end, ""),), name=name)
+    return _Wrong("setting/quotes", name=name)
 
 
 def _command(text: str, at: int) -> tuple[Text, int | None]:
-    r"""The command, with positions in `text`; and where its input begins, if it has one. \% is a %, \\ is a \."""
-    chars, positions = [], []
+    r"""Returns the command, with offsets in `text`, and where its input begins, if it has one. \% is a %, \\ is a \."""
+    chars, offsets = [], []
     while at < len(text) and text[at] != "%":
-        positions.append(at)
+        offsets.append(at)
         if text[at] == "\\" and text[at + 1 : at + 2] in ("%", "\\"):
             at += 1
         chars.append(text[at])
         at += 1
-    return Text("".join(chars), (*positions, at)), at + 1 if at < len(text) else None
+    return Text("".join(chars), (*offsets, at)), at + 1 if at < len(text) else None
 
 
 def _stdin(text: str) -> str:
-    r"""What cron makes of the text behind the first %. Here \\ stays as it is. A newline is added if one is needed."""
-    made = re.sub(r"\\?%", lambda match: "\n" if match.group() == "%" else "%", text)
+    r"""Returns what cron makes of the text behind the first %. Here \\ stays as it is. A newline is added at the end
+    if one is needed."""
+    made = re.sub(r"\\?%", lambda match: "\n" if match[0] == "%" else "%", text)
     return made + "\n" if made.rstrip("\\") and not made.rstrip("\\").endswith("\n") else made
 
 
-def _percents(text: str, at: int) -> list[int]:
-    """Where the % stand that cron does not leave to the command."""
-    _, stdin_at = _command(text, at)
-    if stdin_at is None:
-        return []
-    return [stdin_at - 1, *(each.start() for each in re.finditer("%", text) if
-                            each.start() >= stdin_at and text[each.start() - 1] != "\\")]  # fmt: skip
-
-
 def _concerns(command: str, environment: Mapping[str, str]) -> bool:
-    """Whether it has to do with the program of this project, by its own text or by a variable."""
+    """Returns whether a command names planta_headless.py, itself or by a variable."""
     return is_mentioned(command) or any(is_mentioned(environment.get(name, "")) for name in _references(command))
 
 
 def _references(text: str) -> list[str]:
-    return [match.group(1) or match.group(2) for match in _REFERENCE.finditer(text)]
+    return [match[1] or match[2] for match in _REFERENCE.finditer(text)]
+
+
+# -- users --
 
 
 def _can_be_user(name: str) -> bool:
-    """Whether a name can be meant as one of a user: programs and paths cannot."""
+    """Returns whether a name can be meant as one of a user: programs and paths cannot."""
     if _is_user(name) and pwd is not None:
         return True
     programs = r"python[\d.]*|py|sh|bash|dash|env|cd|flock|nice|ionice|timeout|chronic|cronic|nohup|sudo|su|test|exec"
@@ -470,17 +411,11 @@ def _can_be_user(name: str) -> bool:
 
 
 def _is_user(name: str) -> bool:
-    """Whether this machine has the user; where that cannot be known, it has."""
-    if pwd is None:
-        return True
-    try:
-        pwd.getpwnam(name)
-    except (KeyError, ValueError, OSError):
-        return False
-    return True
+    """Returns whether this machine has the user, as far as that is known."""
+    return pwd is None or _home(name) is not None
 
 
-def _is_a_user_only(name: str, user: str | None) -> bool:
+def _is_only_a_user(name: str, user: str | None) -> bool:
     return name in ("root", user) or (pwd is not None and _is_user(name) and shutil.which(name) is None)
 
 
@@ -498,7 +433,7 @@ def _bytes(text: str) -> bytes:
 
 
 def _cut(text: str) -> str:
-    """What cron keeps of a setting."""
+    """Returns what cron keeps of a setting."""
     return text if len(text) <= _MAX_BYTES // 4 else _bytes(text)[:_MAX_BYTES].decode("utf-8", "surrogateescape")
 
 
@@ -507,9 +442,7 @@ def _shown(text: str) -> str:
 
 
 def _after_blanks(text: str, at: int) -> int:
-    while at < len(text) and text[at] in _BLANK:
-        at += 1
-    return at
+    return len(text) - len(text[at:].lstrip(_BLANK))
 
 
 def _after_nonblanks(text: str, at: int) -> int:

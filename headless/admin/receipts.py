@@ -1,47 +1,62 @@
-"""The file that PLANTA_RECEIPT names, read: which runs of a job are in it. It is written in client/receipt.py; what its
-fields mean is in README.md of the package.
-"""
+"""Reads the file that PLANTA_RECEIPT names: how the jobs of each call ended."""
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import json
-import os
-import stat
+import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from enum import Enum
 from typing import IO, Any
 
-from headless.admin.runs import UNKNOWN, Run, Stage
 from headless.dialects.vocabulary import FAILED, OK
 from headless.errors import OK as ENDED_WELL
 from headless.errors import TIMED_OUT
+from headless.system import open_regular
 
+UNKNOWN = "unknown"  # a state that no journal has
 _MAX_LINE = 16 << 20  # bytes; the line of the longest command line that Linux allows has less
 _MAX_UNPACKED = 1 << 30  # bytes of a file that is compressed
 _BEGINNING = b'{"when": "'  # of a receipt; no text in one has this, since its quotation marks are escaped
 _GZIP = b"\x1f\x8b"  # RFC 1952, section 2.3.1
 
 
+class Stage(Enum):
+    """How far the execution of a job is."""
+
+    STILL_RUNS = "still runs"  # or waits
+    OVER = "over"
+    NOT_FOLLOWED = "not followed"  # it was accepted, and the call has not waited for its end
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Holds one execution of a job."""
+
+    stage: Stage
+    at: float  # when it ended, else the last that is known of it; seconds since the epoch
+    state: str = ""  # how it ended or how far it is, in the words of the journal
+    message: str = ""
+    seconds: float | None = None  # that it took
+    job: str = ""  # its name, as it was asked for
+    owner: str = ""
+    source: str = ""  # of one source, the order in which they ended is known without a clock
+
+
 def opened(path: str) -> IO[bytes]:
-    """The file, to be read. Raises OSError, ValueError."""
-    # O_NONBLOCK: a FIFO without a writer must not hang.
-    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0)))  # noqa: SIM115
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
-        raise OSError(None, "it is not a regular file")
-    return file
+    """Opens the file. Raises OSError, ValueError."""
+    return open(path, "rb", opener=open_regular)
 
 
-def runs_in(file: IO[bytes], jobs: Sequence[str], user: str) -> list[Run]:
-    """The runs of these jobs that can count, in the order in which their calls ended: the last one of each kind. A job
-    is a module, a file, code or its sha256; with a user, other users' runs are left out. Raises OSError, ValueError.
-
-    Lines that are no receipts are left out: a full disk leaves half a line.
-    """
+def read(file: IO[bytes], jobs: Sequence[str], user: str) -> list[Execution]:
+    """Returns the executions of these jobs that can count, in the order in which their calls ended: the last one of
+    each kind. A job is a module, a file, code or its sha256; with a user, those of other users are left out. Lines that
+    are no receipts are ignored: a full disk leaves half a line. Raises OSError, ValueError."""
     needles = {job: [json.dumps(name).encode("ascii") for name in _names(job)] for job in jobs}
-    kept: dict[object, Run] = {}
+    kept: dict[object, Execution] = {}
     is_empty, has_receipt = True, False
     for line in _lines(file):
         is_empty = False
@@ -49,11 +64,10 @@ def runs_in(file: IO[bytes], jobs: Sequence[str], user: str) -> list[Run]:
         if has_receipt and not named:  # as most lines, and to parse them would take long
             continue
         try:
-            receipt = _parsed(line)
-            for run in _runs_of(receipt, named, user):
-                key = (run.job, run.owner, run.stage, run.state == OK)
-                kept.pop(key, None)  # so that it is in its place in the order
-                kept[key] = replace(run, source=str(file.name))
+            for each in _executions(_parsed(line), named, user):
+                key = (each.job, each.owner, each.stage, each.state == OK)
+                kept.pop(key, None)  # so that it takes its place in the order
+                kept[key] = replace(each, source=str(file.name))
             has_receipt = True
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             continue
@@ -63,8 +77,8 @@ def runs_in(file: IO[bytes], jobs: Sequence[str], user: str) -> list[Run]:
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
-    """Those of what is compressed, too. A receipt is a line of its own even if the one before it is cut off without an
-    end. Raises OSError, ValueError."""
+    """Yields the lines, also of a compressed file. A receipt is a line of its own even if the one before it is cut off
+    without an end. Raises OSError, ValueError."""
     is_compressed = file.read(len(_GZIP)) == _GZIP
     file.seek(0)
     for line in _unpacked(file) if is_compressed else iter(lambda: file.readline(_MAX_LINE), b""):
@@ -77,9 +91,6 @@ def _lines(file: IO[bytes]) -> Iterator[bytes]:
 
 def _unpacked(file: IO[bytes]) -> Iterator[bytes]:
     """Raises OSError, ValueError."""
-    import gzip
-    import zlib
-
     size = 0
     try:
         with gzip.GzipFile(fileobj=file) as unpacked:
@@ -97,42 +108,42 @@ def _names(job: str) -> tuple[str, str]:
 
 
 def _parsed(line: bytes) -> Any:
-    """A receipt; of a line that is cut off, what stands before the session. Raises ValueError."""
+    """Returns a receipt; of a line that is cut off, what precedes the session. Raises ValueError."""
     try:
         return json.loads(line)
     except ValueError:
         return json.loads(line.partition(b', "session": ')[0] + b"}")
 
 
-def _runs_of(receipt: dict[str, Any], named: list[str], user: str) -> Iterator[Run]:
-    """Those of the jobs that the line names. Raises KeyError and others for what is no receipt."""
+def _executions(receipt: dict[str, Any], named: list[str], user: str) -> Iterator[Execution]:
+    """Yields those of the jobs that the line names. Raises KeyError and others for what is no receipt."""
     of_user, owner = receipt["user"], f"{receipt['user']} at {receipt.get('server')}"
     begun, jobs = _seconds(receipt["when"]), receipt.get("jobs")
     for job in named if user in ("", of_user) else ():
         if jobs is None:
-            yield Run(Stage.OVER, begun, UNKNOWN, "its receipt is cut off", job=job, owner=owner)
+            yield Execution(Stage.OVER, begun, UNKNOWN, "its receipt is cut off", job=job, owner=owner)
         for each in jobs or ():
             if each.get("name") == job or each.get("sha256") in _names(job):
-                yield replace(_run(receipt, each.get("status")), job=job, owner=owner)
+                yield replace(_execution(receipt, each.get("status")), job=job, owner=owner)
 
 
-def _run(receipt: dict[str, Any], status: str | None) -> Run:
-    """Of one job. Its own status counts, if the server has told it; else what became of the whole call."""
+def _execution(receipt: dict[str, Any], status: str | None) -> Execution:
+    """Returns that of one job. Its own status counts, if the server has reported one; else that of the call."""
     at = _seconds(receipt["ended"] or receipt["returned"])
     accepted = receipt["accepted"]
     took = max(0.0, at - _seconds(accepted)) if accepted and receipt["ended"] else None
     code, message = receipt["code"], receipt["message"]
     if status is not None:
-        return Run(Stage.OVER, at, str(status), "" if status == OK else str(message), took)
+        return Execution(Stage.OVER, at, str(status), "" if status == OK else str(message), took)
     if code == ENDED_WELL:
         is_over = receipt["proof"] == "ended"
-        return Run(Stage.OVER, at, OK, "", took) if is_over else Run(Stage.NOT_FOLLOWED, at)
+        return Execution(Stage.OVER, at, OK, "", took) if is_over else Execution(Stage.NOT_FOLLOWED, at)
     if code == TIMED_OUT:
-        return Run(Stage.NOT_FOLLOWED, at)
+        return Execution(Stage.NOT_FOLLOWED, at)
     state = FAILED if receipt["submission"] == "not submitted" else UNKNOWN
-    return Run(Stage.OVER, at, state, str(message))
+    return Execution(Stage.OVER, at, state, str(message))
 
 
 def _seconds(moment: str) -> float:
-    """Since the epoch, of ISO 8601 in UTC as the receipt has it. Raises ValueError."""
+    """Returns seconds since the epoch, of ISO 8601 in UTC as the receipt has it. Raises ValueError."""
     return datetime.strptime(moment, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc).timestamp()

@@ -1,9 +1,11 @@
-"""When a scheduler starts something: how often at most, and whether two things are started in the same minute. It is
-the same for every format; how a format says it stands with the format.
+"""Computes when a scheduler starts something: how often at most, and which two are started in the same minute.
+
+Every format is parsed into the five fields of cron.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -13,7 +15,17 @@ from typing import Generic, TypeVar
 
 from croniter import croniter
 
-_DAY = 24 * 60  # minutes
+_MONTHS = dict(zip(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], range(1, 13)))
+_WEEKDAYS = dict(zip(["sun", "mon", "tue", "wed", "thu", "fri", "sat"], range(7)))
+# Of cron: name, lowest and highest number, and the words for numbers.
+FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
+    ("minute", 0, 59, {}),
+    ("hour", 0, 23, {}),
+    ("day of the month", 1, 31, {}),
+    ("month", 1, 12, _MONTHS),
+    ("day of the week", 0, 7, _WEEKDAYS),
+)
+_MINUTES_OF_DAY = 24 * 60
 _FIRST_DAY = date(2024, 1, 1)
 _DAYS = 4 * 365 + 1  # a February 29 is among them
 _Key = TypeVar("_Key")
@@ -22,47 +34,42 @@ _Value = TypeVar("_Value")
 
 @dataclass(frozen=True)
 class Schedule:
-    """`text` is how the file says it. `expressions` are the minutes, as five fields of cron each: what one of them
-    matches is a start. `every` is for what has an interval in seconds and no fixed time. With neither of them nothing
-    is known: @reboot, an event, a script that others start. An expression that croniter does not know makes
-    ValueError, in each of the methods."""
+    """Holds when something is started. `text` is how the file says it. `expressions` are five fields of cron each: what
+    one of them matches is a start. Without any, nothing is known: @reboot, an event. An expression that croniter does
+    not know makes each method raise ValueError."""
 
     text: str
     expressions: tuple[str, ...] = ()
-    every: float | None = None
 
     def starts(self, after: datetime, count: int) -> list[datetime]:
-        """The first starts after this moment, in its time zone without regard to daylight saving time; fewer than
-        `count` if there are no more within four years."""
+        """Returns the first starts after this moment, in its time zone without regard to daylight saving time; fewer
+        than `count` if there are no more within four years."""
         return list(islice(self._starts(after), count))
 
     def _starts(self, after: datetime) -> Iterator[datetime]:
         for number in range(_DAYS):
             day = after.date() + timedelta(days=number)
-            for minute in sorted(self._minutes_of(day)):
+            matching = (_minutes(each) for each in self.expressions if _matches_day(each, day))
+            for minute in sorted(frozenset().union(*matching)):
                 at = datetime.combine(day, time(minute // 60, minute % 60), after.tzinfo)
                 if at > after:
                     yield at
 
-    def _minutes_of(self, day: date) -> frozenset[int]:
-        return frozenset().union(*(_minutes(each) for each in self.expressions if _matches_day(each, day)))
-
-    def shortest_interval_seconds(self) -> float | None:
-        """Between two starts. None: not known, or it is started only once."""
-        intervals = [] if self.every is None else [self.every]
+    def shortest_interval(self) -> float | None:
+        """Returns the seconds between two starts. None: not known, or it is started only once."""
         gap = _shortest_gap(self.expressions)
-        return min(intervals if gap is None else [*intervals, gap * 60.0], default=None)
+        return None if gap is None else gap * 60.0
 
 
 class Timetable(Generic[_Key, _Value]):
-    """Schedules by the minutes of the day at which they start: one that meets another is found without asking all."""
+    """Holds schedules by the minutes of the day, so that one is found which meets another without asking all."""
 
     def __init__(self) -> None:
         self._values: dict[str, dict[_Key, _Value]] = {}  # by expression
         self._at: dict[int, list[str]] = {}  # the expressions of each minute
 
     def add(self, schedule: Schedule, key: _Key, value: _Value) -> None:
-        """Puts it in. Of each expression two keys are kept: one of them differs from any other."""
+        """Keeps two keys of each expression: one of them differs from any other."""
         for expression in schedule.expressions:
             if expression not in self._values:
                 self._values[expression] = {}
@@ -72,36 +79,70 @@ class Timetable(Generic[_Key, _Value]):
                 self._values[expression].setdefault(key, value)
 
     def meeting(self, schedule: Schedule, key: _Key) -> _Value | None:
-        """The value of one that is started in the same minute, ever, and has another key; None if there is none. What
-        has no fixed time meets nothing."""
+        """Returns the value of one with another key that is ever started in the same minute; None if there is none."""
         for mine in schedule.expressions:
-            asked = set()
-            for other in (each for minute in _minutes(mine) for each in self._at.get(minute, ())):
-                if other in asked:
-                    continue
-                asked.add(other)
+            for other in dict.fromkeys(each for minute in _minutes(mine) for each in self._at.get(minute, ())):
                 found = [value for each, value in self._values[other].items() if each != key]
                 if found and not _days(mine).isdisjoint(_days(other)):
                     return found[0]
         return None
 
 
+def cron_field(number: int, text: str) -> str:
+    """Returns one of the five fields of a crontab as croniter understands it, "" if it matches nothing. Raises
+    ValueError for one that cron refuses."""
+    _, lowest, highest, names = FIELDS[number]
+    parts: list[str] = []
+    at = 0
+    while True:
+        match = re.compile(r"(?:(\*)|(\w+)(?:([-~])(\w+))?)(?:/(\w*))?", re.ASCII).match(text, at)
+        if match is None:
+            raise ValueError
+        star, begin, kind, end, by = match.groups()
+        first = lowest if star else _number(begin, names)
+        last = highest if star else _number(end, names) if kind else first
+        step = 1 if by is None else _number(by, {})
+        at = match.end()
+        is_cut = not star and not kind and (by is not None or text[at : at + 1] == "-")
+        if is_cut or not (step > 0 and lowest <= first <= highest and lowest <= last <= highest):
+            raise ValueError
+        if star:
+            parts.append("*" if step == 1 else f"*/{min(step, highest + 1 - lowest)}")
+        elif kind == "~":  # by chance, once for as long as cron runs
+            parts.append(str(first))
+        else:
+            parts += [str(each) for each in range(first, last + 1, step)]
+        if text[at : at + 1] != ",":  # cron ignores what else may follow
+            return ",".join(parts)
+        at += 1
+
+
+def _number(text: str, names: dict[str, int]) -> int:
+    """Returns -1 for a number that cron does not know."""
+    return names.get(text.lower(), int(text) if text.isdigit() and len(text) < 10 else -1)
+
+
+def is_expression(text: str) -> bool:
+    """Returns whether these are five fields as cron has them."""
+    return len(text.split()) == 5 and bool(croniter.is_valid(text))
+
+
 @lru_cache(maxsize=1024)
 def _fields(expression: str) -> list[frozenset[int] | None]:
-    """The numbers of each field, Sunday is 0; None is all of them."""
+    """Returns the numbers of each field, Sunday is 0; None is all of them."""
     expanded = croniter.expand(expression)[0]
     return [None if "*" in field else frozenset(int(each) for each in field) for field in expanded[:5]]
 
 
 @lru_cache(maxsize=1024)
 def _minutes(expression: str) -> frozenset[int]:
-    """Of a day on which it starts at all, counted from midnight."""
+    """Returns the minutes, from midnight, of a day on which it starts at all."""
     minutes, hours = _fields(expression)[:2]
     return frozenset(60 * hour + minute for hour in hours or range(24) for minute in minutes or range(60))
 
 
 def _matches_day(expression: str, day: date) -> bool:
-    """As cron does it: if neither of the two fields of days begins with a star, one that matches is enough."""
+    """If neither of the two fields of days begins with a star, one that matches is enough (crontab(5))."""
     days, months, weekdays = _fields(expression)[2:]
     if months is not None and day.month not in months:
         return False
@@ -122,24 +163,19 @@ def _days_of(fields: str) -> frozenset[int]:
 
 @lru_cache(maxsize=1024)
 def _shortest_gap(expressions: tuple[str, ...]) -> int | None:
-    """In minutes."""
+    """Returns minutes."""
     best, last = None, None
     days = [(_days(each), _minutes(each)) for each in expressions]
     for day in sorted(frozenset().union(*(each for each, _ in days))):
         minutes = sorted(frozenset().union(*(each for on, each in days if day in on)))
-        gaps = _gaps_within(tuple(minutes))
+        gap = _shortest_gap_within(tuple(minutes))
         if last is not None:
-            gaps = min(gaps, day * _DAY + minutes[0] - last)
-        best = gaps if best is None else min(best, gaps)
-        last = day * _DAY + minutes[-1]
-    return None if best is None or best >= _DAYS * _DAY else best
+            gap = min(gap, day * _MINUTES_OF_DAY + minutes[0] - last)
+        best = gap if best is None else min(best, gap)
+        last = day * _MINUTES_OF_DAY + minutes[-1]
+    return None if best is None or best >= _DAYS * _MINUTES_OF_DAY else best
 
 
 @lru_cache(maxsize=1024)
-def _gaps_within(minutes: tuple[int, ...]) -> int:
-    return min((later - earlier for earlier, later in zip(minutes, minutes[1:])), default=_DAYS * _DAY)
-
-
-def is_expression(text: str) -> bool:
-    """Whether these are five fields as cron has them."""
-    return len(text.split()) == 5 and bool(croniter.is_valid(text))
+def _shortest_gap_within(minutes: tuple[int, ...]) -> int:
+    return min((later - earlier for earlier, later in zip(minutes, minutes[1:])), default=_DAYS * _MINUTES_OF_DAY)

@@ -1,106 +1,64 @@
-"""Words of the shell: what a program gets of them. Which word is what in a command is in shell.py."""
+"""Parses a shell text into a tree, and expands its words into what a program gets of them."""
 
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Optional
 
-from tree_sitter import Node
+import tree_sitter_bash
+from tree_sitter import Language, Node, Parser
 
-from headless.admin import entry
-from headless.admin.entry import Text
+from headless.admin.calls import Text, Word
 
-# The value of a variable, None if it cannot be known.
+# Returns the value of a variable, None if it is not known.
 Lookup = Callable[[str], Optional[str]]
 
-_BLANK = " \t\n"
 _PLAIN = ("word", "number", "variable_name", "command_name", "special_variable_name", "file_descriptor")
-_QUOTED = ("string", "translated_string", "raw_string", "ansi_c_string")
-
-
-@dataclass(frozen=True)
-class Word:
-    """A word as the program gets it. `begin` and `end` are where it stands in the text of the command, with its
-    quotes."""
-
-    text: str
-    is_certain: bool
-    begin: int
-    end: int
-
-    def in_file(self, command: Text) -> entry.Word:
-        """The same with its places in the file that the command stands in."""
-        places = command.positions
-        is_plain = command.text[self.begin : self.end] == self.text
-        positions = places[self.begin : self.end] if is_plain else (places[self.begin],) * len(self.text)
-        end = places[self.end]
-        return entry.Word(self.text, (*positions, end), places[self.begin], end, self.is_certain)
-
-
-@dataclass(frozen=True)
-class Expanded:
-    """A word, and the text that it stands for, with its positions in the text of the command: it may be a command."""
-
-    word: Word
-    made: Text
 
 
 @dataclass
 class _Field:
-    """One word while it is made."""
+    """Holds one word while it is made."""
 
     chars: list[str] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
+    offsets: list[int] = field(default_factory=list)
     is_certain: bool = True
     end: int = 0  # of its last character, without a quote behind it
 
-    def expanded(self, begin: int, end: int) -> Expanded:
-        text = "".join(self.chars)
-        return Expanded(Word(text, self.is_certain, begin, end), Text(text, (*self.positions, self.end)))
+
+def expand(node: Node, source: Text, lookup: Lookup) -> list[Word]:
+    """Returns the words that the shell makes of one of its own: none or several, if a variable without quotes is in
+    it."""
+    return _Expander(source, lookup).words(node)
 
 
-def expand(node: Node, source: Text, lookup: Lookup) -> list[Expanded]:
-    """The words that the shell makes of one of its own: none or several, if a variable without quotes is in it. The
-    positions of `source` are those in the text of the command."""
-    maker = _Maker(source, lookup)
-    maker.add(node, False)
-    begin, end = source.positions[node.start_byte], source.positions[node.end_byte]
-    return [each.expanded(begin, end) for each in maker.fields]
-
-
-def joined(node: Node | None, source: Text, lookup: Lookup, at: int) -> Expanded:
-    """One word, as behind = and behind >: nothing is split."""
+def joined(node: Node | None, source: Text, lookup: Lookup, at: int) -> Word:
+    """Returns one word, as after = and after >: nothing is split. `at` is where it is if there is no node."""
     if node is None:
-        return Expanded(Word("", True, at, at), Text("", (at,)))
-    maker = _Maker(source, lookup, splits=False)
-    maker.add(node, False)
-    begin, end = source.positions[node.start_byte], source.positions[node.end_byte]
-    made = maker.fields[0] if maker.fields else _Field(end=end)
-    return made.expanded(begin, end)
+        return Word("", True, at, at, (at,))
+    found = _Expander(source, lookup, splits=False).words(node)
+    end = source.offsets[node.end_byte]
+    return found[0] if found else Word("", True, source.offsets[node.start_byte], end, (end,))
 
 
-class _Maker:
+class _Expander:
     def __init__(self, source: Text, lookup: Lookup, splits: bool = True) -> None:
-        self.source, self.lookup, self.splits = source, lookup, splits
-        self.fields: list[_Field] = []
-        self.is_open = False
+        self._fields: list[_Field] = []
+        self._source, self._lookup, self._splits = source, lookup, splits
+        self._is_open = False
 
-    def _field(self) -> _Field:
-        if not self.is_open:
-            self.fields.append(_Field())
-            self.is_open = True
-        return self.fields[-1]
+    def words(self, node: Node) -> list[Word]:
+        self._add(node, is_quoted=False)
+        begin, end = self._source.offsets[node.start_byte], self._source.offsets[node.end_byte]
+        return [
+            Word("".join(each.chars), each.is_certain, begin, end, (*each.offsets, each.end)) for each in self._fields
+        ]
 
-    def _put(self, text: str, begin: int, end: int) -> None:
-        """What the characters of the source from `begin` to `end` have become."""
-        made = self._field()
-        made.chars += text
-        made.positions += [self.source.positions[begin]] * len(text)
-        made.end = self.source.positions[end]
-
-    def add(self, node: Node, is_quoted: bool) -> None:
+    def _add(self, node: Node, is_quoted: bool) -> None:
         begin, end = node.start_byte, node.end_byte
         if node.type == "raw_string":
             self._literally(begin + 1, end - 1)
@@ -117,32 +75,45 @@ class _Maker:
         else:
             self._unknown(begin, end)
 
+    def _field(self) -> _Field:
+        if not self._is_open:
+            self._fields.append(_Field())
+            self._is_open = True
+        return self._fields[-1]
+
+    def _put(self, text: str, begin: int, end: int) -> None:
+        """Appends what the characters of the source from `begin` to `end` have become."""
+        made = self._field()
+        made.chars += text
+        made.offsets += [self._source.offsets[begin]] * len(text)
+        made.end = self._source.offsets[end]
+
     def _parts(self, node: Node, is_quoted: bool) -> None:
         at = node.start_byte
         for child in node.children:
             self._plain(at, child.start_byte)
-            self.add(child, is_quoted)
+            self._add(child, is_quoted)
             at = child.end_byte
         self._plain(at, node.end_byte)
 
     def _literally(self, begin: int, end: int) -> None:
-        self._field().end = self.source.positions[begin]
+        self._field().end = self._source.offsets[begin]
         for at in range(begin, end):
-            self._put(self.source.text[at], at, at + 1)
+            self._put(self._source.text[at], at, at + 1)
 
     def _string(self, node: Node) -> None:
-        """Between its expansions stands literal text; what the parser has made of that does not matter."""
+        """Takes the text between the expansions from the source: the parser leaves blanks out."""
         self._field()
-        at = node.start_byte + self.source.text[node.start_byte : node.end_byte].index('"') + 1
+        at = node.start_byte + self._source.text[node.start_byte : node.end_byte].index('"') + 1
         for child in node.children:
             if child.is_named and child.type != "string_content":
                 self._in_quotes(at, child.start_byte)
-                self.add(child, True)
+                self._add(child, is_quoted=True)
                 at = child.end_byte
         self._in_quotes(at, node.end_byte - 1)
 
     def _in_quotes(self, at: int, end: int) -> None:
-        text = self.source.text
+        text = self._source.text
         while at < end:
             begin = at
             if text[at] == "\\" and at + 1 < end and text[at + 1] in '$`"\\\n':
@@ -152,12 +123,12 @@ class _Maker:
             at += 1
 
     def _ansi(self, begin: int, end: int) -> None:
-        escaped = "\\" in self.source.text[begin:end]
-        self._literally(begin if escaped else begin + 2, end if escaped else end - 1)
-        self._field().is_certain &= not escaped
+        has_escapes = "\\" in self._source.text[begin:end]
+        self._literally(begin if has_escapes else begin + 2, end if has_escapes else end - 1)
+        self._field().is_certain &= not has_escapes
 
     def _plain(self, at: int, end: int) -> None:
-        text = self.source.text
+        text = self._source.text
         first = at
         while at < end:
             begin = at
@@ -165,7 +136,7 @@ class _Maker:
                 at += 1
             elif text[at] in "*?[":
                 self._field().is_certain = False
-            elif text[at] == "~" and at == first and not self.is_open and text[at + 1 : at + 2] in ("/", ""):
+            elif text[at] == "~" and at == first and not self._is_open and text[at + 1 : at + 2] in ("/", ""):
                 self._home(at)
                 at += 1
                 continue
@@ -173,26 +144,91 @@ class _Maker:
             at += 1
 
     def _home(self, at: int) -> None:
-        home = self.lookup("HOME")
+        home = self._lookup("HOME")
         self._put("~" if home is None else home, at, at + 1)
         self._field().is_certain &= home is not None
 
     def _variable(self, begin: int, end: int, is_quoted: bool) -> None:
-        name = re.fullmatch(r"\$(?:(\w+)|\{(\w+)\})", self.source.text[begin:end], re.ASCII)
-        value = self.lookup(name.group(1) or name.group(2)) if name else None
+        name = re.fullmatch(r"\$(?:(\w+)|\{(\w+)\})", self._source.text[begin:end], re.ASCII)
+        value = self._lookup(name[1] or name[2]) if name else None
         if value is None:
             self._unknown(begin, end)
-        elif is_quoted or not self.splits:
+        elif is_quoted or not self._splits:
             self._put(value, begin, end)
         else:
             self._split(value, begin, end)
 
     def _split(self, value: str, begin: int, end: int) -> None:
         for number, part in enumerate(re.split(r"[ \t\n]+", value)):
-            self.is_open = self.is_open and number == 0
+            self._is_open = self._is_open and number == 0
             if part:
                 self._put(part, begin, end)
 
     def _unknown(self, begin: int, end: int) -> None:
         self._literally(begin, end)
         self._field().is_certain = False
+
+
+# -- the tree --
+
+
+@lru_cache(maxsize=4)
+def last_wait(text: str) -> int:
+    """Returns where the shell last waits for a process by its number; -1 if it does not."""
+    return max((match.start() for match in re.finditer(r"\bwait\b(?=.*\$)", text)), default=-1)
+
+
+@lru_cache(maxsize=1)
+def _parser() -> Parser:
+    return Parser(Language(tree_sitter_bash.language()))
+
+
+def parse(text: str) -> Node:
+    """Returns the tree, in which an offset of bytes is one of characters: those that are not ASCII, which mean nothing
+    to a shell, are replaced."""
+    return _parser().parse(re.sub(r"[^\t\n -~]", ".", text).encode("ascii")).root_node
+
+
+def syntax_error(text: str, shell: str) -> str | None:
+    """Returns what the shell of this machine reports of a text without running it; "" if nothing; None if it cannot be
+    asked. A shell that a file names is never started by its path."""
+    if shell not in ("sh", "dash", "bash", "ksh"):
+        return None
+    try:
+        done = subprocess.run(
+            [f"/bin/{shell}", "-n"], input=text.encode("utf-8", "surrogateescape"), env={}, timeout=5,
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)  # fmt: skip
+    except (OSError, subprocess.SubprocessError):
+        return None
+    if done.returncode == 0:
+        return ""
+    lines = done.stderr.decode("utf-8", "replace").splitlines()
+    return re.sub(r"^\S+: (?:line )?(?:\d+: )?", "", lines[0]) if lines else "syntax error"
+
+
+def name_in(node: Node, text: str) -> str:
+    """Returns the name of a function or an assignment, "" if it has none."""
+    name = node.child_by_field_name("name")
+    return "" if name is None else text[name.start_byte : name.end_byte]
+
+
+def assigned_in(node: Node, text: str) -> set[str]:
+    """Returns the variables that are set anywhere in a node."""
+    names = set()
+    for child in node.children:
+        if child.type == "variable_assignment":
+            names.add(name_in(child, text))
+        names |= assigned_in(child, text)
+    return names
+
+
+def is_condition(node: Node) -> bool:
+    parent = node.parent
+    while parent is not None and parent.type in ("pipeline", "redirected_statement"):
+        parent = parent.parent
+    return parent is not None and parent.type in ("if_statement", "elif_clause", "while_statement", "list")
+
+
+def inside(node: Node) -> list[Node]:
+    """Returns the statements in a node, and each & behind one."""
+    return [child for child in node.children if child.is_named or child.type == "&"]

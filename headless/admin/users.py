@@ -1,4 +1,4 @@
-"""The users of this machine: who they are, what they may open, and what is typed to run a command as one of them."""
+"""Answers who the users of this machine are and what they may open, and builds commands that run as one of them."""
 
 from __future__ import annotations
 
@@ -6,82 +6,59 @@ import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from headless import system
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import pwd
+    from pwd import struct_passwd
 
-ANYBODY = ""  # who has no name here
-_NOBODY = 65534  # a number without rights of its own, as the kernel itself uses it
-
-
-class NotKnown(Exception):
-    """There is no such user here, or no way to ask."""
+NO_USER = ""  # a user without any rights of its own
+_NO_RIGHTS_ID = 65534  # a number without rights of its own, as the kernel uses it
 
 
-@dataclass(frozen=True)
-class User:
-    """A user of this machine."""
-
-    name: str
-    uid: int
-    gid: int
-    groups: tuple[int, ...]
+class UnknownUser(Exception):
+    """There is no such user on this machine, or no way to ask."""
 
 
-def find(name: str | None) -> User | None:
-    """None if no name is given. Raises NotKnown for a name that this machine does not know, OSError if that
-    cannot be known now."""
-    if name is None:
-        return None
+def find(name: str) -> struct_passwd:
+    """Raises UnknownUser, or OSError if the name service does not answer now."""
     entry = None if os.name == "nt" else system.user_by_name(name)
     if entry is None:
-        raise NotKnown
-    return _user(entry)
-
-
-def of_number(uid: int) -> User | None:
-    """None if nobody here has this number, or on Windows. Raises OSError if that cannot be known now."""
-    entry = None if os.name == "nt" else system.user_by_number(uid)
-    return None if entry is None else _user(entry)
-
-
-def _user(entry: pwd.struct_passwd) -> User:
-    groups = tuple(os.getgrouplist(entry.pw_name, entry.pw_gid))
-    return User(entry.pw_name, entry.pw_uid, entry.pw_gid, groups)
+        raise UnknownUser
+    return entry
 
 
 def is_caller(name: str | None) -> bool:
-    """Whether whoever runs this is this user; None is somebody who is not known, and so is not."""
-    if os.name == "nt":
-        return name is not None and name.rpartition("\\")[2].lower() == os.getlogin().lower()
-    try:
-        user = find(name)
-    except NotKnown:
+    """Returns whether the user who runs this has this name. None is an unknown user, so it is not."""
+    if name is None:
         return False
-    return user is not None and user.uid == os.getuid()  # also where the rights are those of another one meanwhile
+    if os.name == "nt":
+        return name.rpartition("\\")[2].lower() == os.getlogin().lower()
+    try:
+        return find(name).pw_uid == os.getuid()  # the real one: the effective one may be another meanwhile
+    except UnknownUser:
+        return False
 
 
 @contextmanager
 def rights_of(name: str | None) -> Iterator[None]:
-    """Lets what is opened within be opened as this user, if root runs this: a link of theirs leads no further than they
-    may go. None is whoever runs this. A user whom this machine does not know may open what everybody may. Raises
+    """Opens what is opened within with the rights of this user, if root runs this: a link of theirs leads no further
+    than they may go. None means the caller. A user whom this machine does not know has no rights of its own. Raises
     OSError."""
     if sys.platform == "win32" or name is None or os.geteuid() != 0 or is_caller(name):
         yield
         return
     try:
         user = find(name)
-    except NotKnown:
-        user = None
+        uid, gid, groups = user.pw_uid, user.pw_gid, os.getgrouplist(user.pw_name, user.pw_gid)
+    except UnknownUser:
+        uid, gid, groups = _NO_RIGHTS_ID, _NO_RIGHTS_ID, []
     own_groups, own_group = os.getgroups(), os.getegid()
     try:
-        os.setgroups(user.groups if user else ())
-        os.setegid(user.gid if user else _NOBODY)
-        os.seteuid(user.uid if user else _NOBODY)
+        os.setgroups(groups)
+        os.setegid(gid)
+        os.seteuid(uid)
         yield
     finally:
         os.seteuid(0)
@@ -90,7 +67,7 @@ def rights_of(name: str | None) -> Iterator[None]:
 
 
 def typed_as(name: str | None, words: Sequence[str]) -> str:
-    """The command as it is typed at a shell of whoever runs this, so that it runs as this user."""
+    """Returns the command as the caller types it at a shell so that it runs as this user."""
     is_own = name is None or is_caller(name)
     if os.name == "nt":
         from subprocess import list2cmdline
@@ -102,6 +79,6 @@ def typed_as(name: str | None, words: Sequence[str]) -> str:
 
 
 def headless(*words: str) -> tuple[str, ...]:
-    """The words that start a command of `headless`, in whatever folder."""
+    """Returns the words that start a command of `headless`, in any folder."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     return (sys.executable or "python3", package, *words)

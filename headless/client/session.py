@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from headless.client.output import Console
     from headless.client.password_prompt import NewSecret
     from headless.dialects.base import Dialect
+    from headless.dialects.vocabulary import Job
     from headless.options import WaitOptions
     from headless.password_file import KnownSecret
 
@@ -74,10 +75,11 @@ class Session:
         self._console = console
         self._waiter = waiter
         self.observe: Callable[[Event], None] | None = None
-        # None: those of a session that there is.
-        self._jobs = options.jobs if isinstance(options, JobOptions) else None
-        self.id = "" if isinstance(options, JobOptions) else options.session
-        self._begins_now = not isinstance(options, JobOptions) and options.from_now
+        self._jobs: tuple[Job, ...] | None
+        if isinstance(options, JobOptions):
+            self._jobs, self.id, self._begins_now = options.jobs, "", False
+        else:  # only the server knows the jobs of the session
+            self._jobs, self.id, self._begins_now = None, options.session, options.from_now
         self.verdict = Verdict(None if self._jobs is None else len(self._jobs), has_secret=secret is not None)
         self.can_attach = False
         self._journal = ""  # of the server that has let us in

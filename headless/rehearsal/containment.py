@@ -19,9 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from headless.admin.command_line import COMMAND, PYTHON, base_name, is_mentioned
-from headless.admin.entry import Entry
-from headless.admin.shell_words import Word
+from headless.admin.calls import COMMAND, PYTHON, Entry, Word, base_name, is_mentioned
 from headless.options import PROGRAM
 from headless.rehearsal import programs
 from headless.rehearsal.programs import certain

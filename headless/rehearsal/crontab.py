@@ -23,11 +23,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from headless.admin import crontab, places, shell
-from headless.admin.command_line import is_mentioned
-from headless.admin.entry import Call, Entry
-from headless.admin.places import File, Kind
-from headless.admin.reading import Reading
+from headless.admin import crontab, files, shell
+from headless.admin.calls import Call, Entry, is_mentioned
+from headless.admin.files import File, Kind
+from headless.admin.rules import NOTHING_RUNS
 from headless.client.waiting import READ, Waiter
 from headless.errors import CommandFailed, Interrupted, ParameterError
 from headless.options import PROGRAM as COMMAND
@@ -102,7 +101,7 @@ def _file(path: str) -> File:
                 raise ParameterError("standard input is closed")
             content = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
             return File(path, content, Kind.CRONTAB, runs_as()[0])
-        file = places.read(path, None)
+        file = files.read(path, None)
     except ParameterError as error:
         raise ParameterError(f"--crontab: {error}") from None
     if file.kind is not Kind.CRONTAB:
@@ -115,24 +114,23 @@ def _file(path: str) -> File:
 
 def _lines(file: File) -> tuple[list[_Line], int]:
     """Returns those that call the command, or may do so, and how many others there are."""
-    entries, findings = crontab.read(file.content, file.path, file.names_users, file.user)
-    lines = [_line(entry) for entry in entries]
+    parsed = crontab.read(file)
+    lines = [_line(entry) for entry in parsed.entries]
     found = [line for line in lines if line is not None]
     text = file.content.split("\n")
     known = {line.number for line in found}
-    for finding in findings:
-        is_lost = finding.consequence == crontab.NOTHING_RUNS and finding.place.line not in known
-        if is_lost and COMMAND in text[finding.place.line - 1]:
-            found.append(_Line(finding.place.line, problem=finding.text))
+    for finding in parsed.findings:
+        is_lost = finding.consequence == NOTHING_RUNS and finding.line not in known
+        if is_lost and COMMAND in text[finding.line - 1]:
+            found.append(_Line(finding.line, problem=finding.text))
     return sorted(found, key=lambda line: line.number), lines.count(None)
 
 
 def _line(entry: Entry) -> _Line | None:
     """Returns None for one that does not call the command."""
-    reading = Reading()
-    shell.read(entry, reading)
-    number, calls = entry.place.line, reading.calls
-    problem = next((each.text for each in reading.findings if each.rule == "syntax"), "")
+    parsed = shell.read(entry)
+    number, calls = entry.line, parsed.calls
+    problem = next((each.text for each in parsed.findings if each.rule == "syntax"), "")
     if problem:
         return _Line(number, entry, problem=problem) if COMMAND in entry.command.text else None
     contained = containment.judge(entry, _replaced(entry, calls, f"/bin/sh {_NO_FILE}"), _NO_FILE)
@@ -167,10 +165,10 @@ def _why_not(entry: Entry, calls: Sequence[Call]) -> str:
 
 def _replaced(entry: Entry, calls: Iterable[Call], replacement: str) -> str:
     """Returns the command of the entry with this in the place of each interpreter and script."""
-    text, positions = entry.command.text, entry.command.positions
+    text, offsets = entry.command.text, entry.command.offsets
     for call in sorted(calls, key=lambda call: call.script.begin, reverse=True):
         first = call.interpreter or call.script
-        begin, end = bisect_left(positions, first.begin), bisect_left(positions, call.script.end)
+        begin, end = bisect_left(offsets, first.begin), bisect_left(offsets, call.script.end)
         text = text[:begin] + replacement + text[end:]
     return text
 

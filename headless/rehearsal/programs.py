@@ -7,8 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from headless.admin.command_line import base_name
-from headless.admin.shell_words import Word
+from headless.admin.calls import Word, base_name
 from headless.options import PROGRAM
 from headless.rehearsal.shell_text import Doubt
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 import tree_sitter_bash
 from tree_sitter import Language, Node, Parser
 
-from headless.admin.entry import Text
-from headless.admin.shell_words import Word, expand, joined
+from headless.admin.calls import Text, Word
+from headless.admin.shell_words import expand, joined
 from headless.options import REHEARSAL
 
 _KNOWN = re.compile(
@@ -226,7 +226,7 @@ class _Reader:
         for each in node.children:
             if each.type in _WORDS:
                 braces = "{" in self._text(each).replace("${", "") and each.type not in ("string", "raw_string")
-                made = [part.word for part in expand(each, self._source, self._lookup(node.start_byte))]
+                made = expand(each, self._source, self._lookup(node.start_byte))
                 words += [replace(word, is_certain=word.is_certain and not braces) for word in made]
             elif each.type != "variable_assignment" and not each.type.endswith("redirect"):
                 raise Doubt(f"it has something that is not understood: {self._shown(node)}")
@@ -257,7 +257,7 @@ class _Reader:
 
     def _joined(self, part: Node | None, node: Node) -> Word:
         """Returns the word that is a part of this node."""
-        return joined(part, self._source, self._lookup(node.start_byte), node.end_byte).word
+        return joined(part, self._source, self._lookup(node.start_byte), node.end_byte)
 
     def _lookup(self, at: int) -> Callable[[str], str | None]:
         """Returns a function for the values that are certain at this position."""

@@ -1,26 +1,25 @@
-"""The accounts: who may log in. Their tables, their queries, and the keys of a new account.
+"""The accounts: who may log in, and what each may run. The tables, the queries, and the keys of a new account.
 
-Of a password the server keeps only what checks a proof: salt, StoredKey and ServerKey, never the hash. How somebody
-logs in is in authentication.py, how the proof is computed in dialects/own/scram.py, and what the limits of an account
-mean in account_limits.py.
+Of a password the server keeps only what verifies a proof: salt, StoredKey and ServerKey (RFC 5802), never the hash.
 """
 
 from __future__ import annotations
 
 import hmac
+import json
 import math
 import os
 import sqlite3
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from headless.dialects import bcrypt_hash
 from headless.dialects.own import scram
-from headless.dialects.vocabulary import PY_FILE, Job
-from headless.server import account_limits
-from headless.server.account_limits import Limits
+from headless.dialects.vocabulary import MODULE, PY_CODE, PY_FILE, Job
+from headless.terminal import shorten
 
 COST = 12  # bcrypt's cost, of the salts for new accounts
 _KIND_LENGTH = len("$2b$12$")  # of the part of a salt that says how it was made
+_MAX_QUOTED_LENGTH = 200  # characters of a module and of a list of folders, in a refusal
 
 SCHEMA = (
     """
@@ -41,40 +40,115 @@ SCHEMA = (
 _COLUMNS = "user, os_user, salt, stored_key, server_key, limits"
 
 
+class Limits(NamedTuple):
+    """What an account may run.
+
+    modules         IDs, and patterns with `*` for any characters; None is every module
+    folders         paths below the folder for files, without `.` and `..`, with `/` between; None is every file
+    code            whether it may send code, which can do what any file and module can do
+    one_at_a_time   whether a session is refused as long as one with the same jobs waits or runs
+    """
+
+    modules: tuple[str, ...] | None = None
+    folders: tuple[str, ...] | None = None
+    code: bool = True
+    one_at_a_time: bool = False
+
+    def refuses(self, job: Job, path: str = "") -> str:
+        """Returns what the account may not do, "" if it may run this job.
+
+        `path` is that of the file of a PY_FILE job, relative to the folder for files, with `/` between, and with all
+        links followed. Without it such a job is refused, unless the account may run every file.
+        """
+        if job.kind == PY_CODE:
+            return "" if self.code else "run code"
+        if job.kind == MODULE:
+            if self.modules is None or any(_matches(job.text, pattern) for pattern in self.modules):
+                return ""
+            return f"run the module {shorten(job.text, _MAX_QUOTED_LENGTH)!r}" if self.modules else "run modules"
+        if self.folders is None or any(path.startswith(f"{folder}/") for folder in self.folders):
+            return ""
+        folders = shorten(", ".join(map(repr, self.folders)), _MAX_QUOTED_LENGTH)
+        return f"run files outside of {folders}" if folders else "run files"
+
+
+UNLIMITED = Limits()
+NOTHING = Limits((), (), code=False)
+
+
+def _matches(text: str, pattern: str) -> bool:
+    """Whether the text fits the pattern. Takes time in proportion to the text, which a caller has sent."""
+    first, *others = pattern.split("*")
+    if not others:
+        return text == pattern
+    if not text.startswith(first):
+        return False
+    *middle, last = others
+    position = len(first)
+    for part in middle:
+        position = text.find(part, position)
+        if position < 0:
+            return False
+        position += len(part)
+    return text.endswith(last) and position + len(last) <= len(text)
+
+
+def limits_to_json(limits: Limits) -> str | None:
+    """Returns what is stored: None for no limits."""
+    return None if limits == UNLIMITED else json.dumps(limits._asdict())
+
+
+def limits_from_json(text: str | None) -> Limits:
+    """Returns the limits that are stored so, and NOTHING for what no version of this program has stored."""
+    if text is None:
+        return UNLIMITED
+    try:
+        stored = json.loads(text)
+        limits = Limits(**{**stored, "modules": _tuple(stored["modules"]), "folders": _tuple(stored["folders"])})
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return NOTHING
+    are_bool = isinstance(limits.code, bool) and isinstance(limits.one_at_a_time, bool)
+    return limits if are_bool and len(stored) == len(limits) else NOTHING
+
+
+def _tuple(stored: Any) -> tuple[str, ...] | None:
+    """Raises TypeError for what is neither null nor a list of texts."""
+    if stored is None:
+        return None
+    if not isinstance(stored, list) or not all(isinstance(each, str) for each in stored):
+        raise TypeError
+    return tuple(stored)
+
+
 class Account(NamedTuple):
-    """Who may log in, and how: `os_user` with osuser, and whoever proves to have the password of `keys` with
-    challenge. None: not that way. `limits` is what the account may run, None is everything. `number` tells it from an
-    earlier account of this name; 0 as long as it is not stored."""
+    """A user of the server. `os_user` is the operating system's user who may log in with osuser, `keys` are those of
+    the password for challenge; None forbids that login. `number` differs from that of an earlier account of this name;
+    it is 0 as long as the account is not stored."""
 
     user: str
     os_user: str | None
     keys: scram.Keys | None
-    limits: Limits | None = None
+    limits: Limits = UNLIMITED
     number: int = 0
-
-    @property
-    def is_one_at_a_time(self) -> bool:
-        """Whether a session is refused as long as one with the same jobs waits or runs."""
-        return self.limits is not None and self.limits.one_at_a_time
 
     def needs_path(self, job: Job) -> bool:
         """Whether `refuses` has to know the path of this job's file."""
-        return job.kind == PY_FILE and self.limits is not None and bool(self.limits.folders)
+        return job.kind == PY_FILE and bool(self.limits.folders)
 
     def refuses(self, job: Job, path: str = "") -> str:
-        """Why the account may not run this job, as a sentence for the caller; "" for one that it may run. `path` is as
-        in Limits.refuses."""
-        refused = self.limits.refuses(job, path) if self.limits is not None else ""
+        """Returns why the account may not run this job, as a sentence for the caller; "" if it may. `path` is as in
+        Limits.refuses."""
+        refused = self.limits.refuses(job, path)
         return f"the account {self.user} may not {refused}" if refused else ""
 
 
 def initialize(database: sqlite3.Connection) -> None:
-    """Makes the key of the decoy salts, if there is none yet. It belongs to the transaction that makes the tables."""
+    """Makes the key of the decoy salts, if there is none yet, in the transaction that makes the tables."""
     database.execute("INSERT INTO decoy_salts SELECT ? WHERE NOT EXISTS (SELECT * FROM decoy_salts)", (os.urandom(32),))
 
 
 class Accounts:
-    """The accounts of one database. No method commits: what is written belongs to the transaction of the caller. Every
+    """The accounts in one database. No method commits: what is written belongs to the transaction of the caller. Every
     method may raise sqlite3.Error."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
@@ -82,21 +156,21 @@ class Accounts:
         (self._decoy_salts_key,) = database.execute("SELECT key FROM decoy_salts").fetchone()
 
     def add(self, account: Account) -> bool:
-        """Whether the account was added, with a number of its own: there may be one for this user already."""
+        """Adds the account, with a number of its own. Returns False if there is one of this user already."""
         added = self._database.execute(
             f"INSERT OR IGNORE INTO accounts ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",
-            (account.user, account.os_user, *_columns(account.keys), account_limits.to_json(account.limits)),
+            (account.user, account.os_user, *_columns(account.keys), limits_to_json(account.limits)),
         )
         if added.rowcount:
             self._remember_kind(account.keys)
         return added.rowcount == 1
 
     def remove(self, user: str) -> bool:
-        """Whether there was an account to remove."""
+        """Returns False if there was none to remove."""
         return self._database.execute("DELETE FROM accounts WHERE user = ?", (user,)).rowcount == 1
 
     def set_keys(self, user: str, keys: scram.Keys) -> bool:
-        """Gives the account another password. Whether there is such an account."""
+        """Gives the account another password. Returns False if there is no such account."""
         changed = self._database.execute(
             "UPDATE accounts SET salt = ?, stored_key = ?, server_key = ? WHERE user = ?", (*_columns(keys), user)
         )
@@ -104,15 +178,15 @@ class Accounts:
             self._remember_kind(keys)
         return changed.rowcount == 1
 
-    def set_limits(self, user: str, limits: Limits | None) -> bool:
-        """Gives the account other limits, None for no limits. Whether there is such an account."""
+    def set_limits(self, user: str, limits: Limits) -> bool:
+        """Gives the account other limits. Returns False if there is no such account."""
         changed = self._database.execute(
-            "UPDATE accounts SET limits = ? WHERE user = ?", (account_limits.to_json(limits), user)
+            "UPDATE accounts SET limits = ? WHERE user = ?", (limits_to_json(limits), user)
         )
         return changed.rowcount == 1
 
     def all(self) -> list[Account]:
-        """Every account, by user."""
+        """Returns every account, by user."""
         return self._select("ORDER BY user")
 
     def of_user(self, user: str) -> Account | None:
@@ -122,15 +196,15 @@ class Accounts:
         return next(iter(self._select("WHERE number = ?", number)), None)
 
     def of_os_user(self, os_user: str) -> list[Account]:
-        """The accounts that this user of the operating system may log in to, by user. On Windows the case of a name
-        means nothing."""
+        """Returns the accounts that this user of the operating system may log in to, by user. On Windows the case of a
+        name means nothing."""
         if os.name == "nt":
             return [each for each in self.all() if each.os_user and each.os_user.casefold() == os_user.casefold()]
         return self._select("WHERE os_user = ? ORDER BY user", os_user)
 
     def keys_of(self, user: str) -> scram.Keys:
-        """The user's keys; for one that has none, keys that fit no password, with the salt of `decoy_salt`."""
-        # The decoy is computed in any case, so that the time it takes does not tell who exists.
+        """Returns the user's keys; for one that has none, keys that fit no password, with the salt of `decoy_salt`."""
+        # The decoy is computed in any case, so that the time it takes does not show who exists.
         kinds = dict(self._database.execute("SELECT kind, passwords FROM salt_kinds"))
         decoy = scram.Keys(decoy_salt(self._decoy_salts_key, user, kinds), os.urandom(32), os.urandom(32))
         row = self._database.execute(
@@ -149,7 +223,7 @@ class Accounts:
     def _select(self, condition: str, *values: str | int) -> list[Account]:
         rows = self._database.execute(f"SELECT {_COLUMNS}, number FROM accounts {condition}", values)
         return [
-            Account(user, os_user, scram.Keys(*keys) if keys[0] else None, account_limits.from_json(limits), number)
+            Account(user, os_user, scram.Keys(*keys) if keys[0] else None, limits_from_json(limits), number)
             for user, os_user, *keys, limits, number in rows
         ]
 
@@ -159,10 +233,10 @@ def _columns(keys: scram.Keys | None) -> tuple[str | bytes | None, ...]:
 
 
 def decoy_salt(key: bytes, user: str, kinds: dict[str, int]) -> str:
-    """The salt for a user that does not exist: always the same one, and of a kind that accounts have or had.
+    """Returns the salt for a user that does not exist: always the same one, and of a kind that accounts have or had.
 
     `kinds` says how many passwords have had a salt of each kind; decoys have about the same mix. Only when one of the
-    numbers doubles, some of them change to this kind, as a whole, as the salt does when somebody sets a password. This
+    numbers doubles, some of them change to this kind, as a whole, as the salt does when a user sets a password. This
     is weighted rendezvous hashing.
     """
     found = []
@@ -176,12 +250,12 @@ def decoy_salt(key: bytes, user: str, kinds: dict[str, int]) -> str:
 
 
 def keys_from_hash(secret: bytes) -> scram.Keys:
-    """The keys for a bcrypt hash of 60 bytes, as a password file holds it."""
+    """Returns the keys for a bcrypt hash of 60 bytes, as a password file holds it."""
     return scram.Keys(bcrypt_hash.salt_of(secret), *scram.keys_from(secret))
 
 
 def keys_from_password(password: str) -> scram.Keys:
-    """The keys for a password, with a new salt. Raises ValueError for a password that is not allowed."""
+    """Returns the keys for a password, with a new salt. Raises ValueError for a password that is not allowed."""
     import bcrypt
 
     return keys_from_hash(bcrypt.hashpw(bcrypt_hash.password_bytes(password), bcrypt.gensalt(COST)))

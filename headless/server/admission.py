@@ -1,19 +1,35 @@
-"""Admission: which connections a server takes, and how much may be on its way to it at a time.
+"""Which connections a server takes: it accepts and encrypts them, within limits.
 
-Here are the counters behind these limits. The numbers are in settings.py; what a client is told is in server.py and
-session.py. What is over a limit is refused as busy: the same call may succeed a minute later.
+Not `asyncio.start_server(ssl=...)`: that drops a connection whose handshake fails without a word, and on Windows it
+listens no more once a client has gone before it was accepted (https://github.com/python/cpython/issues/93821).
 """
 
 from __future__ import annotations
 
+import asyncio
+import errno
+import logging
+import socket
+import ssl
 from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import cast
 
 from headless.errors import Busy
 from headless.server.settings import Settings
+from headless.terminal import escape_control_chars
+
+log = logging.getLogger(__name__)
+
+_BACKLOG = 1024  # connections that wait to be accepted
+_SECONDS_BETWEEN_TRIES = 1.0  # where the machine has no more descriptors or memory
+_SHORTAGE = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-class _Connections:
-    """How many there are, in all and by what they share: an address, say."""
+class _Group:
+    """Counts connections, in all and by what they share: an address, say."""
 
     def __init__(self, kind: str, most: int, most_of_one: int, shared: str = "from this address") -> None:
         self._kind = kind
@@ -42,7 +58,7 @@ class _Connections:
 
 
 class BytesInFlight:
-    """The bytes of messages that the server holds because they are not whole, or not journaled yet."""
+    """Counts the bytes of messages that are not whole, or not journaled yet."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -59,54 +75,146 @@ class BytesInFlight:
 
 
 class Admission:
-    """What comes to one server."""
+    """Counts what comes to one server. A connection over a limit is refused, and does not count."""
 
     def __init__(self, settings: Settings) -> None:
-        self._connections = _Connections("connections", settings.max_connections, settings.max_connections_per_address)
-        self._strangers = _Connections(
-            "connections without a login", settings.max_strangers, settings.max_strangers_per_address
-        )
-        self._logged_in = _Connections(
+        of_strangers = settings.max_strangers, settings.max_strangers_per_address
+        self._all = _Group("connections", settings.max_connections, settings.max_connections_per_address)
+        self._handshakes = _Group("TLS handshakes", *of_strangers)
+        self._strangers = _Group("connections without a login", *of_strangers)
+        self._logged_in = _Group(
             "connections", settings.max_connections, settings.max_connections_per_account, "of this account"
         )
-        self._handshakes = _Connections("TLS handshakes", settings.max_strangers, settings.max_strangers_per_address)
         self.bytes_in_flight = BytesInFlight(settings.max_bytes_in_flight)
 
-    def enter(self, address: str) -> None:
-        """A connection has come from this address. Raises Busy if that is too many; then it does not count."""
-        for connections in (self._connections, self._strangers):
-            connections.check(address)
-        for connections in (self._connections, self._strangers):
-            connections.add(address)
-
     @property
-    def session_count(self) -> int:
-        """How many clients are logged in."""
+    def logged_in_count(self) -> int:
         return self._logged_in.count
 
     def begin_handshake(self, address: str) -> None:
-        """A connection has come that is not encrypted yet. Raises Busy if that is too many; then it does not count."""
-        for connections in (self._connections, self._handshakes):
-            connections.check(address)
-        for connections in (self._connections, self._handshakes):
-            connections.add(address)
+        """Counts a connection from this address that is not encrypted yet. Raises Busy."""
+        self._add(address, self._handshakes)
 
     def end_handshake(self, address: str) -> None:
-        """It is gone, or is encrypted and enters now."""
-        for connections in (self._connections, self._handshakes):
-            connections.remove(address)
+        """Drops it: it is gone, or is encrypted and enters now."""
+        self._all.remove(address)
+        self._handshakes.remove(address)
+
+    def enter(self, address: str) -> None:
+        """Counts a connection from this address. Raises Busy."""
+        self._add(address, self._strangers)
 
     def log_in(self, address: str, account: int) -> None:
-        """The client on one of the connections is known now. Raises Busy if its account has too many; then it stays
-        unknown."""
+        """Counts one of them for this account from now on. Raises Busy."""
         self._logged_in.check(account)
         self._logged_in.add(account)
         self._strangers.remove(address)
 
     def leave(self, address: str, account: int | None) -> None:
-        """A connection is gone. `account` is None if nobody has logged in."""
-        self._connections.remove(address)
+        """Drops a connection. `account` is None if it had not logged in."""
+        self._all.remove(address)
         if account is None:
             self._strangers.remove(address)
         else:
             self._logged_in.remove(account)
+
+    def _add(self, address: str, group: _Group) -> None:
+        self._all.check(address)
+        group.check(address)
+        self._all.add(address)
+        group.add(address)
+
+
+async def listen(settings: Settings, admission: Admission, serve: Serve) -> Listener:
+    """Listens, and runs `serve` for each connection, once it is encrypted if the settings ask for that. Raises OSError
+    if that address cannot be had."""
+    loop = asyncio.get_running_loop()
+    context = settings.tls
+
+    def make_protocol() -> asyncio.Protocol:
+        if context is not None:
+            return _Handshake(context, settings.login_timeout, admission, serve)
+        return asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), serve, loop=loop)
+
+    bound = await loop.create_server(make_protocol, settings.host, settings.port, start_serving=False)
+    sockets = [each.dup() for each in bound.sockets]
+    bound.close()
+    for each in sockets:
+        each.setblocking(False)
+        each.listen(_BACKLOG)
+    return Listener(sockets, make_protocol)
+
+
+class Listener:
+    """Accepts connections on these sockets until it is closed, whatever happens to a single one."""
+
+    def __init__(self, sockets: list[socket.socket], make_protocol: Callable[[], asyncio.Protocol]) -> None:
+        self.address = sockets[0].getsockname()
+        self._sockets = sockets
+        self._make_protocol = make_protocol
+        self._tasks = [asyncio.ensure_future(self._accept(each)) for each in sockets]
+
+    def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        for each in self._sockets:
+            each.close()
+
+    async def _accept(self, listening: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, _ = await loop.sock_accept(listening)
+            except OSError as error:  # also of a peer that has gone meanwhile, on Windows
+                loop.call_exception_handler(
+                    {"message": "a connection was not accepted", "exception": error, "socket": listening}
+                )
+                await asyncio.sleep(_SECONDS_BETWEEN_TRIES if error.errno in _SHORTAGE else 0)
+                continue
+            try:  # one at a time: what has begun is counted before the next one is accepted
+                await loop.connect_accepted_socket(self._make_protocol, connection)
+            except OSError as error:
+                log.info("a connection was lost before it began: %s", error)
+                connection.close()
+
+
+class _Handshake(asyncio.Protocol):
+    """A connection that was accepted, until it is encrypted."""
+
+    def __init__(self, context: ssl.SSLContext, timeout: float, admission: Admission, serve: Serve) -> None:
+        self._context = context
+        self._timeout = timeout
+        self._admission = admission
+        self._serve = serve
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Nothing is read before the task has begun, and there start_tls() stops reading first. To stop it here would be
+        # too early: Python 3.9 begins to read after this in any case.
+        plain = cast(asyncio.Transport, transport)
+        host, port = (plain.get_extra_info("peername") or ("unknown", 0))[:2]
+        try:
+            self._admission.begin_handshake(host)
+        except Busy as error:
+            log.info("%s port %s: turned away: %s", host, port, error)
+            plain.abort()
+            return
+        self._task = asyncio.ensure_future(self._run(plain, host, port))
+
+    async def _run(self, plain: asyncio.Transport, host: str, port: int) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(loop=loop)
+        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+        try:
+            encrypted = await loop.start_tls(
+                plain, protocol, self._context, server_side=True, ssl_handshake_timeout=self._timeout
+            )
+            if encrypted is None:  # closed meanwhile, in newer versions of Python
+                raise ConnectionResetError("the client has gone already")
+        except OSError as error:  # which an ssl.SSLError is
+            log.info("%s port %s: the TLS handshake failed: %s", host, port, escape_control_chars(str(error)))
+            plain.abort()
+            return
+        finally:
+            self._admission.end_handshake(host)
+        protocol.connection_made(encrypted)
+        await self._serve(reader, asyncio.StreamWriter(encrypted, protocol, reader, loop))

@@ -1,15 +1,16 @@
-"""Authentication: whether the client is who it says it is.
-
-Here are the two logins, osuser and challenge, and why one is refused. The accounts are in accounts.py, who owns a
-connection in peer.py, the computation of proofs in dialects/own/scram.py, how often somebody may guess in throttle.py.
-"""
+"""The two logins, osuser and challenge: whether a client is who it claims to be, and how often it may guess."""
 
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import os
-from contextlib import suppress
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
 from typing import NamedTuple
 
 from headless.dialects.own import scram
@@ -22,7 +23,6 @@ from headless.server.connection import ClientLeft, Connection
 from headless.server.settings import Settings
 from headless.server.store import Store
 from headless.server.threads import Threads
-from headless.server.throttle import Throttle
 from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)
@@ -32,9 +32,17 @@ _NAME_SECONDS = 5.0  # for the name service to answer
 _NAME_VALID_SECONDS = 10.0  # of an answer
 _NAME_THREADS, _NAME_BACKLOG = 4, 200
 
+_FREE_FAILURES = 2  # without a delay: people mistype
+_FIRST_DELAY, _DELAY_MAX = 0.25, 8.0  # seconds; the delay is doubled with each further failure
+_FAILURES_MAX = 7  # after which a guess waits the longest; more are not counted
+_WAITING_MAX = 8  # guesses of one user from one origin at a time: one a second, if each waits the longest
+_EXPIRY_SECONDS = 300.0  # without a guess, after which failures do not count
+# Pairs of origin and user. To be forgotten by guesses at so many others takes longer than to wait.
+_PAIRS_MAX = 10_000
+
 
 class Identity(NamedTuple):
-    """Who has logged in. `signature` proves to the client that the server knows the password; None for osuser."""
+    """A client that has logged in. `signature` proves to it that the server knows the password; None for osuser."""
 
     account: Account
     signature: str | None
@@ -52,8 +60,8 @@ class Authenticator:
         self._names = Threads("the name service", _NAME_THREADS, _NAME_BACKLOG)
 
     async def authenticate(self, connection: Connection, request: Login) -> Identity:
-        """Who logs in with this message. Raises Refusal, Busy, ClientLeft, asyncio.TimeoutError,
-        ProtocolError, OSError."""
+        """Returns who logs in with this message. Raises Refusal, Busy, ClientLeft, asyncio.TimeoutError, ProtocolError,
+        OSError."""
         if request.auth_type == OSUSER:
             assert request.os_user is not None
             account = await connection.work(self._account_of(connection, request.os_user, request.user))
@@ -68,25 +76,25 @@ class Authenticator:
         response = await connection.receive_within(self._settings.login_timeout)
         if not isinstance(response, Response):
             raise ClientLeft
-        with self._throttle.guess(_origin(connection.peer, connection.local), user) as guess:
-            if guess.delay:  # before the proof is looked at: who does not wait has not guessed
-                await connection.work(asyncio.sleep(guess.delay))
+        origin = _origin(connection.peer, connection.local)
+        with self._throttle.guess(origin, user) as delay:
+            if delay:  # before the proof is verified: a client that does not wait has not guessed
+                await connection.work(asyncio.sleep(delay))
             signature = connection.protocol.signature(keys)
-            if signature is not None:
-                guess.succeeded()
         if signature is None:
             log.warning("%s: wrong login of %s", connection.name, escape_control_chars(user))
             raise Refusal(LOGIN, _LOGIN_REFUSED)
+        self._throttle.forget(origin, user)
         account = await connection.work(self._store.read_accounts(Accounts.of_user, user))
         if account is None or account.keys != keys:  # it may be another account of this name by now
             raise Refusal(LOGIN, _LOGIN_REFUSED)
         return Identity(account, signature)
 
     async def _account_of(self, connection: Connection, os_user: str, user: str | None) -> Account:
-        """The account that an osuser login is for. Raises Refusal, Busy."""
+        """Returns the account that an osuser login is for. Raises Refusal, Busy."""
         if not peer.is_loopback(connection.peer[0]):
             raise Refusal(LOGIN, "osuser is for clients on the server's own machine, use challenge")
-        await self._check_owner(connection, os_user)  # first: nobody else learns which accounts the user has
+        await self._check_owner(connection, os_user)  # first: no other user learns which accounts this one has
         theirs = await self._store.read_accounts(Accounts.of_os_user, os_user)
         accounts = [each for each in theirs if user in (None, each.user)]
         if not accounts:
@@ -96,8 +104,8 @@ class Authenticator:
         return accounts[0]
 
     async def _check_owner(self, connection: Connection, os_user: str) -> None:
-        """Raises Refusal unless the connection belongs to this user of the operating system, Busy if nobody says so
-        in time."""
+        """Raises Refusal unless the connection belongs to this user of the operating system, Busy if that is not known
+        now."""
         try:
             is_owner = await self._is_user(peer.owner_uid(connection.peer, connection.local), os_user)
         except peer.OwnerUnknown as error:
@@ -115,8 +123,8 @@ class Authenticator:
     async def _is_user(self, uid: int, name: str) -> bool:
         """Whether the user of this name has this uid. What the name service has confirmed is believed for a while.
 
-        It is asked one question of each user at a time: who makes up names keeps nobody else waiting. Raises Busy,
-        asyncio.TimeoutError.
+        One name of each user is asked for at a time, so that made-up names do not delay the logins of other users.
+        Raises Busy, asyncio.TimeoutError.
         """
         now = asyncio.get_running_loop().time()
         if self._known_names.get((uid, name), now) > now:
@@ -135,9 +143,71 @@ class Authenticator:
 
 
 def _origin(client: tuple[str, int], local: tuple[str, int]) -> str:
-    """What the guesses on this connection are counted by: the user, for one of this machine, else the address."""
+    """Returns what guesses on this connection are counted by: on this machine the user, else the address."""
     if peer.is_loopback(client[0]):
-        # Who closes early, so that the kernel does not tell, is counted with all others of whom it does not tell.
+        # Those that close early, so that the kernel does not know the user, are counted together.
         with suppress(peer.OwnerUnknown, peer.NotConnected, Busy):
             return f"user {peer.owner_uid(client, local)}"
     return client[0]
+
+
+class Throttle:
+    """Delays guesses at the password of one user from one origin, longer after each failure. A guess counts as a
+    failure from its beginning, so that neither hanging up nor many connections give more of them.
+
+    `clock` returns seconds and never goes back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # How many failures, and when the last one was. The pair with the oldest one is the first.
+        self._failures: OrderedDict[tuple[str, str], tuple[int, float]] = OrderedDict()
+        self._waiting: Counter[tuple[str, str]] = Counter()
+
+    @contextmanager
+    def guess(self, origin: str, user: str) -> Iterator[float]:
+        """Counts a guess, and yields how many seconds it has to wait before it is verified. Raises Busy if too many
+        wait already."""
+        pair = origin_of(origin), user
+        if self._waiting[pair] >= _WAITING_MAX:
+            raise Busy(f"{_WAITING_MAX} logins of this user wait already, after too many wrong ones")
+        self._waiting[pair] += 1
+        try:
+            yield self._add_failure(pair)
+        finally:
+            self._waiting[pair] -= 1
+            if not self._waiting[pair]:
+                del self._waiting[pair]
+
+    def forget(self, origin: str, user: str) -> None:
+        """Drops the failures: a guess was right."""
+        self._failures.pop((origin_of(origin), user), None)
+
+    def _add_failure(self, pair: tuple[str, str]) -> float:
+        """Returns the delay after the failures before this one."""
+        now = self._clock()
+        while self._failures:
+            _, last = next(iter(self._failures.values()))
+            if now - last <= _EXPIRY_SECONDS and len(self._failures) < _PAIRS_MAX:
+                break
+            self._failures.popitem(last=False)
+        failures, _ = self._failures.pop(pair, (0, now))
+        self._failures[pair] = min(failures + 1, _FAILURES_MAX), now
+        if failures < _FREE_FAILURES:
+            return 0.0
+        return min(_FIRST_DELAY * 2.0 ** (failures - _FREE_FAILURES), _DELAY_MAX)
+
+
+@lru_cache(maxsize=1024)
+def origin_of(address: str) -> str:
+    """Returns what one user can have all addresses of: this machine, the 64 bits of an IPv6 network, an IPv4 address.
+    Anything else stays as it is."""
+    try:
+        parsed = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(parsed, ipaddress.IPv6Address):
+        if parsed.ipv4_mapped is None:
+            return "loopback" if parsed.is_loopback else f"{int(parsed) >> 64:x}::/64"
+        parsed = parsed.ipv4_mapped
+    return "loopback" if parsed.is_loopback else str(parsed)

@@ -1,12 +1,9 @@
-"""Whether a folder can be the home of a server, or a folder of code that its jobs run: nobody else has made it, can
-write to it, or can put another in its place.
+"""Whether a folder can be the home of a server, or a folder of code for its jobs: no other user made it, can write to
+it, or can replace it.
 
-Here is what is asked of the home, of what is in it, of folders and files of code, and of every folder above them. What
-the home holds is in home.py.
-
-Each folder is looked at after the one above it. Whoever cannot change the upper one cannot replace the lower one, so
-what was seen stays true. Root is trusted everywhere. On Windows nothing is asked, for owners and modes mean little
-there; but a home that is made is closed to others.
+Each folder is checked after the one above it. A user who cannot change the upper one cannot replace the lower one, so
+what was seen stays true. Root is trusted everywhere. On Windows, where owners and modes mean little, nothing is
+checked, but a new home is closed to others.
 """
 
 from __future__ import annotations
@@ -30,53 +27,60 @@ _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 class OfAnother(HomeError):
-    """What belongs to this user is neither ours nor root's."""
+    """A file or folder belongs to this user, who is neither this one nor root."""
 
     def __init__(self, text: str, owner: int) -> None:
         super().__init__(text)
         self.owner = owner
 
 
-class Way(NamedTuple):
-    """What a path leads to, for people, and the option that names another one. Nobody else comes to what is in `home`,
-    which has been checked and has no links on its way."""
+class _Goal(NamedTuple):
+    """What a path leads to, in the words of a message, and the option that names another one. What is in `home`, a path
+    without links that was checked before, is closed to other users."""
 
-    goal: str
+    name: str
     option: str
     home: Path | None = None
 
 
-_TO_HOME = Way("the home", "--home")
+_HOME = _Goal("the home", "--home")
 
 
 def make_home(folder: Path) -> None:
-    """Makes this folder, with those above it that are missing. Raises HomeError unless it is ours alone then."""
+    """Makes this folder, and those above it that are missing. Raises HomeError unless it is ours alone then."""
     if sys.platform == "win32":
         from headless.windows import create_private_folder
 
-        _run(folder, lambda: _make_folder(folder, create_private_folder))
+        def make() -> None:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with suppress(FileExistsError):  # which stays as it was made
+                create_private_folder(str(folder))
+
+        _run(folder, make)
     else:
-        _run_on_home(folder, lambda: _check_home(_walk(folder, _TO_HOME, make=True)))
+        _run_on_home(folder, lambda: _check_home(_walk(folder, _HOME, make=True)))
 
 
 def check_home(folder: Path) -> None:
-    """Raises HomeError unless this folder is ours alone. What others may read of it is closed to them."""
+    """Raises HomeError unless this folder is ours alone. Removes the right of others to read it."""
     if sys.platform != "win32":
-        _run_on_home(folder, lambda: _check_home(_walk(folder, _TO_HOME)))
+        _run_on_home(folder, lambda: _check_home(_walk(folder, _HOME)))
 
 
-def check_folder_of_code(folder: Path, way: Way) -> None:
-    """Raises HomeError if others can put code into this folder, or put another in its place."""
+def check_folder_of_code(folder: Path, option: str, home: Path) -> None:
+    """Raises HomeError if others can put code into this folder, which the option names, or replace it."""
     if sys.platform != "win32":
-        _run(folder, lambda: _check_code(folder, way))
+        goal = _Goal(f"the folder of {option}", option, home)
+        _run(folder, lambda: _check_end(_walk(folder, goal), goal))
 
 
 def check_script(script: Path, home: Path) -> None:
-    """Raises HomeError if others can change this file, put another in its place, or put code beside it, which it would
-    import (the first entry of sys.path); OSError if that cannot be known."""
+    """Raises HomeError if others can change or replace this file, or put code beside it, which it would import (the
+    first entry of sys.path); OSError if that is not known now."""
     if sys.platform != "win32":
-        path = _check_code(script, Way("the script", "file", home))
-        _check_end(path.parent, Way("the folder of the script", "file", home))
+        path = _walk(script, _Goal("the script", "file", home))
+        _check_end(path, _Goal("the script", "file", home))
+        _check_end(path.parent, _Goal("the folder of the script", "file", home))
 
 
 def _run(folder: Path, step: Callable[[], object]) -> None:
@@ -88,108 +92,21 @@ def _run(folder: Path, step: Callable[[], object]) -> None:
 
 
 def _run_on_home(home: Path, step: Callable[[], None]) -> None:
-    """Whoever has the home itself can run this; the owner of a link on the way, or of a file in it, cannot."""
+    """Adds to an error what the owner of the home can do; the owner of a link to it, or of a file in it, cannot."""
     try:
         _run(home, step)
     except OfAnother as error:
         try:
-            is_theirs = os.stat(home).st_uid == error.owner
+            is_owner = os.stat(home).st_uid == error.owner
         except OSError:  # not there yet, or not for us to see
-            is_theirs = True
-        raise HomeError(f"{error}{_or_as(error.owner) if is_theirs else ''}") from None
-
-
-def _make_folder(folder: Path, create: Callable[[str], None]) -> None:
-    """Unless it is there: what others have made stays as they have opened it."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with suppress(FileExistsError):
-        create(str(folder))
-
-
-def _walk(path: Path, way: Way, make: bool = False) -> Path:
-    """Where this absolute path leads, without any link. Raises HomeError for what is not to be trusted on the way."""
-    here = Path(path.anchor)
-    rest = list(reversed(path.parts[1:]))
-    links = 0
-    _check_above(here, os.lstat(here), way)
-    while rest:
-        name = rest.pop()
-        if name == "..":
-            here = here.parent  # of a path without links
-            continue
-        status = _status_of(here / name, make, is_home=not rest)
-        if stat.S_ISLNK(status.st_mode):
-            links += 1
-            if links > _LINKS_MAX:
-                raise HomeError(f"{way.goal} {str(path)!r} cannot be used: too many links")
-            target = _target_of(here / name, status, way)
-            here = Path(target.anchor) if target.anchor else here
-            rest.extend(reversed(target.parts[1:] if target.anchor else target.parts))
-        else:
-            here /= name
-            if rest:
-                _check_above(here, status, way)
-    return here
-
-
-def _status_of(path: Path, make: bool, is_home: bool) -> os.stat_result:
-    """What is at this path, without following a link."""
-    if make and not os.path.lexists(path):
-        with suppress(FileExistsError):  # somebody was quicker; whether that was one of us is seen next
-            os.mkdir(path, 0o700 if is_home else 0o755)
-    return os.lstat(path)
-
-
-def _target_of(link: Path, status: os.stat_result, way: Way) -> Path:
-    _check_owner(f"the link {str(link)!r} on the way to {way.goal}", status, way)
-    return Path(os.readlink(link))
-
-
-def _check_above(folder: Path, status: os.stat_result, way: Way) -> None:
-    """Raises HomeError if others could put something else in the place of what is in this folder and is ours."""
-    shown = f"the folder {str(folder)!r} above {way.goal}"
-    _check_owner(shown, status, way)
-    if not status.st_mode & stat.S_ISVTX and _is_writable_by_others(folder, status, way):
-        mode = stat.S_IMODE(status.st_mode)
-        raise HomeError(f"others can write to {shown} (mode {mode:04o}): use another {way.option}")
-
-
-def _check_code(path: Path, way: Way) -> Path:
-    """What is at the end of the path, and the way to it. Returns the path without links."""
-    path = _walk(path, way)
-    _check_end(path, way)
-    return path
-
-
-def _check_end(path: Path, way: Way) -> None:
-    """What is at the end of a path without links."""
-    status = os.lstat(path)
-    shown = f"{way.goal} {str(path)!r}"
-    _check_owner(shown, status, way)
-    if _is_writable_by_others(path, status, way):
-        mode = stat.S_IMODE(status.st_mode)
-        is_of_all = mode & stat.S_ISVTX or status.st_uid != os.geteuid()  # a folder such as /tmp has to stay as it is
-        advice = "" if is_of_all else f"chmod go-w {shlex.quote(str(path))}, or "
-        raise HomeError(
-            f"others can write to {shown} (mode {mode:04o}), and so run code as you: {advice}use another {way.option}"
-        )
-
-
-def _is_writable_by_others(path: Path, status: os.stat_result, way: Way) -> bool:
-    return bool(status.st_mode & _WRITABLE_BY_OTHERS) and way.home not in path.parents
-
-
-def _check_owner(shown: str, status: os.stat_result, way: Way) -> None:
-    if status.st_uid not in _trusted_users():
-        others = "and you are root" if os.geteuid() == 0 else "neither to you nor to root"
-        text = f"{shown} belongs to {system.shown_user(status.st_uid)}, {others}: use another {way.option}"
-        raise OfAnother(text, status.st_uid)
+            is_owner = True
+        raise HomeError(f"{error}{_or_as(error.owner) if is_owner else ''}") from None
 
 
 def _or_as(uid: int) -> str:
     """What runs this command again as the user with this number, to be pasted."""
     user = system.shown_user(uid)
-    if " " in user:  # who has no name
+    if " " in user:  # there is no name
         return ""
     program = os.path.abspath(sys.argv[0])
     is_program = os.path.isfile(program) and os.access(program, os.X_OK)
@@ -197,15 +114,91 @@ def _or_as(uid: int) -> str:
     return f"; or as {user}: {shlex.join(['sudo', '-u', user, *words])}"
 
 
+# The way to a folder or file
+
+
+def _walk(path: Path, goal: _Goal, make: bool = False) -> Path:
+    """Returns the absolute path without links. Raises HomeError for what is not to be trusted on the way, OSError."""
+    here = Path(path.anchor)
+    rest = list(reversed(path.parts[1:]))
+    links = 0
+    _check_above(here, os.lstat(here), goal)
+    while rest:
+        name = rest.pop()
+        if name == "..":
+            here = here.parent  # of a path without links
+            continue
+        if make:
+            _make(here / name, is_home=not rest)
+        status = os.lstat(here / name)
+        if stat.S_ISLNK(status.st_mode):
+            links += 1
+            if links > _LINKS_MAX:
+                raise HomeError(f"{goal.name} {str(path)!r} cannot be used: too many links")
+            _check_owner(f"the link {str(here / name)!r} on the way to {goal.name}", status, goal)
+            target = Path(os.readlink(here / name))
+            here = Path(target.anchor) if target.anchor else here
+            rest.extend(reversed(target.parts[1:] if target.anchor else target.parts))
+        else:
+            here /= name
+            if rest:
+                _check_above(here, status, goal)
+    return here
+
+
+def _make(folder: Path, is_home: bool) -> None:
+    if not os.path.lexists(folder):
+        with suppress(FileExistsError):  # another process was quicker; whose it is is checked next
+            os.mkdir(folder, 0o700 if is_home else 0o755)
+
+
+def _check_above(folder: Path, status: os.stat_result, goal: _Goal) -> None:
+    """Raises HomeError if others could replace what is ours in this folder."""
+    shown = f"the folder {str(folder)!r} above {goal.name}"
+    _check_owner(shown, status, goal)
+    if not status.st_mode & stat.S_ISVTX and _is_writable_by_others(folder, status, goal):
+        mode = stat.S_IMODE(status.st_mode)
+        raise HomeError(f"others can write to {shown} (mode {mode:04o}): use another {goal.option}")
+
+
+def _check_end(path: Path, goal: _Goal) -> None:
+    """Raises HomeError if others can write to what is at the end of this path, which has no links."""
+    status = os.lstat(path)
+    shown = f"{goal.name} {str(path)!r}"
+    _check_owner(shown, status, goal)
+    if _is_writable_by_others(path, status, goal):
+        mode = stat.S_IMODE(status.st_mode)
+        is_of_all = mode & stat.S_ISVTX or status.st_uid != os.geteuid()  # a folder such as /tmp has to stay as it is
+        advice = "" if is_of_all else f"chmod go-w {shlex.quote(str(path))}, or "
+        raise HomeError(
+            f"others can write to {shown} (mode {mode:04o}), and so run code as you: {advice}use another {goal.option}"
+        )
+
+
+def _is_writable_by_others(path: Path, status: os.stat_result, goal: _Goal) -> bool:
+    return bool(status.st_mode & _WRITABLE_BY_OTHERS) and goal.home not in path.parents
+
+
+def _check_owner(shown: str, status: os.stat_result, goal: _Goal) -> None:
+    if status.st_uid not in (0, os.geteuid()):
+        others = "and you are root" if os.geteuid() == 0 else "neither to you nor to root"
+        text = f"{shown} belongs to {system.shown_user(status.st_uid)}, {others}: use another {goal.option}"
+        raise OfAnother(text, status.st_uid)
+
+
+# The home itself
+
+
 def _check_home(folder: Path) -> None:
-    """Asks the open folder, which cannot become another one meanwhile."""
-    _check_is_ours_alone(str(folder), os.lstat(folder))  # first: who may not open it learns whose it is
+    """Checks the open folder, which cannot become another one meanwhile."""
+    _check_is_ours_alone(str(folder), os.lstat(folder))  # first: a user who may not open it learns whose it is
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         status = os.fstat(descriptor)
         _check_is_ours_alone(str(folder), status)
         if status.st_mode & 0o077:
-            _close_to_others(descriptor)
+            with suppress(OSError):  # of a file system that is mounted read-only, to which others cannot write either
+                os.fchmod(descriptor, 0o700)
         for name in (*_OWN_FILES, *_FOLDERS_OF_CODE):
             _check_part(folder, name, descriptor)
     finally:
@@ -224,25 +217,16 @@ def _check_is_ours_alone(home: str, status: os.stat_result) -> None:
         )
 
 
-def _close_to_others(descriptor: int) -> None:
-    with suppress(OSError):  # a file system that is mounted to be read alone, say; nobody can write to it either
-        os.fchmod(descriptor, 0o700)
-
-
 def _check_part(home: Path, name: str, descriptor: int) -> None:
-    """Looks at what is in the open home under this name, if anything is."""
+    """Checks what is in the open home under this name, if anything is."""
     path = str(home / name)
     try:
         status = os.stat(name, dir_fd=descriptor, follow_symlinks=False)
     except FileNotFoundError:
         return
-    _check_owner(repr(path), status, _TO_HOME)
+    _check_owner(repr(path), status, _HOME)
     if stat.S_ISLNK(status.st_mode) and name in _OWN_FILES:
         raise HomeError(
-            f"{path!r} is a link, which only modules and py of a home may be: put what it leads to in its place, or "
-            "use another --home"
+            f"{path!r} is a link, which only modules and py of a home may be: replace it by what it leads to, or use "
+            "another --home"
         )
-
-
-def _trusted_users() -> tuple[int, ...]:
-    return (0, os.geteuid())

@@ -1,8 +1,5 @@
-"""Who is at the other end of a loopback connection, as the kernel knows it. Only Linux tells.
-
-Here is what the kernel is asked, in two ways: by netlink, and by the table in /proc. What a login makes of the answer
-is in authentication.py.
-"""
+"""Which user owns the other end of a loopback connection. The kernel of Linux knows: it is asked by netlink, or by the
+table in /proc."""
 
 from __future__ import annotations
 
@@ -14,9 +11,9 @@ import threading
 from collections.abc import Iterable
 
 from headless import system
-from headless.errors import Busy
+from headless.errors import Busy, HeadlessError
 
-_IS_CLOSED = "the client has closed the connection, so the kernel does not tell who owns it"
+_IS_CLOSED = "the client has closed the connection, so the kernel does not know who owns it"
 _ESTABLISHED = "01"  # a socket in another state may have lost its owner, and be shown as root's
 
 # netlink(7), sock_diag(7)
@@ -31,12 +28,12 @@ _SOCKET_ID = struct.Struct("!HH16s16sI8s")
 _netlink_answers = threading.Event()
 
 
-class OwnerUnknown(Exception):
-    """This platform never tells."""
+class OwnerUnknown(HeadlessError):
+    """This platform never knows the owner of a connection."""
 
 
-class NotConnected(Exception):
-    """The kernel could tell, and does not for this connection: the peer's end is closed, or being closed."""
+class NotConnected(HeadlessError):
+    """The kernel does not know the owner of this connection: the peer's end is closed, or being closed."""
 
 
 def is_loopback(host: str) -> bool:
@@ -44,16 +41,16 @@ def is_loopback(host: str) -> bool:
     return ipaddress.ip_address(host.partition("%")[0]).is_loopback
 
 
-def can_tell() -> bool:
-    """Whether this platform tells who owns a connection."""
+def knows_owners() -> bool:
+    """Whether this platform knows who owns a connection."""
     return sys.platform.startswith("linux")
 
 
 def owner_uid(peer: tuple[str, int], local: tuple[str, int]) -> int:
-    """The uid of the user whose socket is the peer's end of this connection, for the addresses of both ends as this end
-    sees them. Raises OwnerUnknown, NotConnected, Busy."""
-    if not can_tell():
-        raise OwnerUnknown("this platform does not tell who owns a connection")
+    """Returns the uid of the user whose socket is the peer's end of this connection, for the addresses of both ends as
+    this end sees them. Raises OwnerUnknown, NotConnected, Busy."""
+    if not knows_owners():
+        raise OwnerUnknown("this platform does not know who owns a connection")
     try:
         return _uid_via_netlink(peer, local)
     except OSError:  # not every kernel answers, and the table takes longer the more connections there are
@@ -61,8 +58,8 @@ def owner_uid(peer: tuple[str, int], local: tuple[str, int]) -> int:
 
 
 def is_user(uid: int, name: str) -> bool:
-    """Whether the user of this name has this uid. Asks the name service, which may take its time. Not on Windows.
-    Raises Busy if that does not answer."""
+    """Whether the user of this name has this uid, by the name service, which may take long. Not on Windows. Raises Busy
+    if it does not answer."""
     try:
         user = system.user_by_name(name)
     except OSError as error:
@@ -117,14 +114,14 @@ def _uid_in(rows: Iterable[str], local: str, remote: str) -> int | None:
 
 
 def _proc_format(address: tuple[str, int]) -> str:
-    """The address as the table writes it: words of four bytes, each as a number of this machine, in hexadecimal."""
+    """Returns the address as the table has it: words of four bytes, each a number of this machine, in hexadecimal."""
     _, packed = _packed(address)
     words = struct.unpack(f"={len(packed) // 4}I", packed)
     return "".join(f"{word:08X}" for word in words) + f":{address[1]:04X}"
 
 
 def _packed(address: tuple[str, int]) -> tuple[int, bytes]:
-    """The family and the bytes of an address."""
+    """Returns the family and the bytes of an address."""
     host = address[0].partition("%")[0]
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return family, socket.inet_pton(family, host)

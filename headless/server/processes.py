@@ -92,7 +92,7 @@ class JobProcesses:
     @property
     def are_of_another_server(self) -> bool:
         """Returns whether the home was replaced: its jobs are no longer for this server to end."""
-        return bool(self._home.held.replaced)
+        return bool(self._home.replaced)
 
     def start(self, queued: QueuedJob) -> JobHandle:
         """Begins to start the job, and returns at once."""

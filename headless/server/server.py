@@ -1,8 +1,4 @@
-"""The server from its start to its stop: what it is made of, and which connections it has.
-
-Here are the parts put together, and started and stopped in the right order. What happens on a connection is in
-session.py. The command that runs a server, and the signals that stop it, are in commands/serve.py.
-"""
+"""The server from its start to its stop: what it is made of, and which connections it has."""
 
 from __future__ import annotations
 
@@ -12,37 +8,39 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 from weakref import WeakValueDictionary
 
 from headless.dialects.vocabulary import BUSY
 from headless.errors import Busy
-from headless.server.admission import Admission
+from headless.server.admission import Admission, listen
 from headless.server.authentication import Authenticator
 from headless.server.connection import LINGER_SECONDS, Connection
-from headless.server.disk import Disk
-from headless.server.exception_handler import ExceptionHandler
+from headless.server.disk import Disk, Retention
 from headless.server.home import Home
 from headless.server.journal import Journal
-from headless.server.listener import listen
 from headless.server.output import FollowedOutput
 from headless.server.processes import JobProcesses
 from headless.server.queue import SessionQueue
 from headless.server.requests import Client, JobChecks, Parts
-from headless.server.retention import Retention
 from headless.server.settings import Settings
 from headless.server.store import Store
 from headless.server.threads import Threads
+from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)
 
 _STORE_SECONDS = 5.0  # for the last changes to be journaled
-_TURNED_AWAY_MAX = 50  # connections that are told why at a time
+_TURNED_AWAY_MAX = 50  # connections that are refused with a reason at a time
 _STATUS_SECONDS = 10.0
 _FILE_THREADS, _FILE_BACKLOG = 8, 20_000
+_REPEAT_SECONDS = 1.0  # between two lines about the same fault of connections
+# What the context of an exception has that came about at a connection or at the listening socket.
+_AT_A_CONNECTION = {"transport", "protocol", "socket"}
 
 
 class Server:
-    """A server from `open` to `stop`, in the running event loop. `lost_log_lines` says how many lines the log has
+    """A server from `open` to `stop`, in the running event loop. `lost_log_lines` returns how many lines the log has
     lost."""
 
     def __init__(self, home: Home, settings: Settings, lost_log_lines: Callable[[], int] = lambda: 0) -> None:
@@ -71,7 +69,7 @@ class Server:
         self._background: list[asyncio.Task[None]] = []
 
     async def open(self) -> str:
-        """HOST:PORT where it listens from now on. Clients wait until `begin`. Raises OSError if it cannot."""
+        """Listens, and returns HOST:PORT. Clients wait until `begin`. Raises OSError if it cannot listen there."""
         settings = self._settings
         asyncio.get_running_loop().set_exception_handler(ExceptionHandler())
         self._listener = await listen(settings, self._admission, self._serve)
@@ -81,19 +79,19 @@ class Server:
         return address
 
     async def begin(self) -> None:
-        """Takes up what an earlier server has left, and serves. Raises Busy."""
+        """Resumes what an earlier server has left, and serves. Raises Busy."""
         self._background.append(asyncio.create_task(self._publish_status()))  # what is there is of an earlier server
         await self._queue.recover()
         self._background.append(asyncio.create_task(self._retention.run()))
         self._has_begun.set()
 
     async def stop(self, force_stop: asyncio.Event) -> None:
-        """Begins no session. Running sessions have the grace, unless `force_stop` is set. Their clients are told."""
+        """Begins no more sessions. Running ones have the grace, unless `force_stop` is set, and are reported."""
         log.info("stopping: running sessions get %g s", self._settings.grace)
         for task in self._background:
             task.cancel()
         await self._queue.stop(force_stop)
-        await self._store.settle(_STORE_SECONDS, force_stop)  # so that who waits for that is not refused
+        await self._store.settle(_STORE_SECONDS, force_stop)  # so that clients that wait for that are not refused
         await self._close_connections()
         self._listener.close()
         self._store.close(0.0)
@@ -110,7 +108,7 @@ class Server:
             await asyncio.wait(self._connections.values(), timeout=LINGER_SECONDS)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """One connection, from its first byte to its last."""
+        """Serves one connection, from its first byte to its last."""
         try:
             connection = Connection(reader, writer, self._admission.bytes_in_flight)
         except OSError as error:
@@ -137,7 +135,7 @@ class Server:
             self._admission.leave(connection.peer[0], client.account.number if client.account else None)
 
     async def _turn_away(self, connection: Connection, writer: asyncio.StreamWriter, reason: str) -> None:
-        """Tells the client why, unless so many are being told that this would be too much in itself."""
+        """Refuses the connection with the reason, or closes it without a word if too many are being refused."""
         if self._turned_away >= _TURNED_AWAY_MAX:
             writer.transport.abort()
             return
@@ -150,18 +148,55 @@ class Server:
             self._turned_away -= 1
 
     async def _publish_status(self) -> None:
-        """Leaves in the journal what only this process knows, for whoever monitors it."""
+        """Keeps up to date what only this process knows: its figures in the journal, the reserve, the home."""
         published = None
         while True:
-            status = (self._admission.session_count, self._lost_log_lines())
+            status = (self._admission.logged_in_count, self._lost_log_lines())
             if status != published:
                 figures = {"sessions": status[0], "dropped_log_lines": status[1], "time": time.time()}
                 with suppress(Busy):
                     await self._store.write(Journal.set_fact, "status", json.dumps(figures))
                     published = status
-            with suppress(Busy):  # and room for the journal, which may have used what there was
+            with suppress(Busy):  # the journal may have used the reserve
                 await self._files.call(self._disk.set_aside)
-            # A server that has nothing to do notices, too, that its home was replaced.
+            # A server that has nothing to do notices here that its home was replaced.
             with suppress(Busy, OSError):
                 await self._files.call(self._home.check_held)
             await asyncio.sleep(_STATUS_SECONDS)
+
+
+class ExceptionHandler:
+    """Logs exceptions that were not caught: a fault of a connection in one line, a bug with its traceback.
+
+    Where descriptors run out, asyncio calls it up to a thousand times in a row, once for each connection that may wait
+    to be accepted. So the same line about connections is logged once a second at most.
+    """
+
+    def __init__(self) -> None:
+        self._last_line = ""
+        self._last_time = 0.0
+
+    def __call__(self, _loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """For `loop.set_exception_handler`."""
+        error = context.get("exception")
+        message = escape_control_chars(str(context["message"]))
+        if isinstance(error, OSError) and _is_of_accept(context.get("future")):
+            return  # the listener has it, too
+        if isinstance(error, asyncio.CancelledError):
+            return  # up to Python 3.11, of a connection that came when the loop ended
+        # ssl.SSLError is an OSError. Elsewhere an OSError may be that of a file, and a bug.
+        if isinstance(error, ConnectionError) or (isinstance(error, OSError) and _AT_A_CONNECTION & context.keys()):
+            self._log_once(f"{message}: {escape_control_chars(str(error))}")
+        else:
+            log.error("internal error: %s", message, exc_info=error)
+
+    def _log_once(self, line: str) -> None:
+        now = time.monotonic()
+        if line != self._last_line or now - self._last_time >= _REPEAT_SECONDS:
+            self._last_line, self._last_time = line, now
+            log.warning("%s", line)
+
+
+def _is_of_accept(task: object) -> bool:
+    """Whether it is the task that asyncio makes for each connection that Windows is to accept, and never looks at."""
+    return isinstance(task, asyncio.Task) and getattr(task.get_coro(), "__name__", "") == "accept_coro"

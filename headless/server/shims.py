@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import fcntl
 import logging
 import os
 import re
@@ -23,10 +22,11 @@ from typing import Any, NamedTuple, TypeVar
 
 from headless.errors import Busy
 from headless.server import shim
-from headless.server.descriptors import AT_START
 from headless.server.jobs import Process, ProcessEnd, ProcessSpec, known
+from headless.server.settings import DESCRIPTORS_AT_START
 from headless.server.shim import END_OFFSET, MARK
 from headless.server.threads import Threads
+from headless.system import try_lock
 
 assert sys.platform != "win32"
 
@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 
 _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 _PROGRAM = "import sys; sys.path.append(sys.argv.pop(1)); from headless.server import shim; shim.main()"
-_DESCRIPTORS = AT_START  # what a job may open
+_DESCRIPTORS = DESCRIPTORS_AT_START  # what a job may open
 _UNKNOWN_HOME = "-"
 _IS_LINUX = sys.platform.startswith("linux")
 _DEAD = (b"Z", b"X")  # states of a process that has released all it had
@@ -117,12 +117,9 @@ def is_locked(output: str) -> bool:
     except FileNotFoundError:
         return False
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
+        return not try_lock(descriptor, shared=True)
     finally:
         os.close(descriptor)
-    return False
 
 
 # Jobs under shims, in the event loop
@@ -336,14 +333,10 @@ def _locked_record(output: str) -> Iterator[int]:
     record = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         late = time.monotonic() + _SECONDS_TO_LOOK
-        while True:
-            try:
-                fcntl.flock(record, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > late:
-                    raise OSError(errno.EBUSY, "another shim lives", path) from None
-                time.sleep(0.01)
+        while not try_lock(record):
+            if time.monotonic() > late:
+                raise OSError(errno.EBUSY, "another shim lives", path)
+            time.sleep(0.01)
         os.ftruncate(record, 0)
         yield record
     finally:

@@ -105,7 +105,7 @@ class Store:
             known = journal.of_key(new) if new.key else None
             if known is not None:
                 return known
-            twin = journal.unfinished_like(new) if account.is_one_at_a_time else None
+            twin = journal.unfinished_like(new) if account.limits.one_at_a_time else None
             if twin is not None:
                 raise Busy(f"the session {twin} of this account has the same jobs, and is not over")
             journal.accept(new)

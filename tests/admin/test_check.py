@@ -1,14 +1,13 @@
-"""headless check: what it says of crontabs and scripts as they stand on real machines, and what it leaves alone."""
+"""headless check: what it finds in crontabs and scripts as real machines have them, and that it finds nothing else."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 
 import pytest
 
-from support.advice import assert_harmless
+from support import checks
 from support.command_here import headless
 from support.process import ROOT, SCRIPT
 
@@ -22,19 +21,13 @@ def good(place, before="", after=""):
 
 
 def check(place, content, *argv, name="crontab"):
-    """Exit status, and the findings as JSON has them."""
-    path = place / name
-    path.write_bytes(content.encode())
-    done = headless("check", "--json", *argv, str(path))
-    assert done.stderr == ""
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    for each in found:
-        assert_harmless(each["text"], each["to_do"])
-    return done.returncode, found
+    """The exit status, and the findings."""
+    (place / name).write_bytes(content.encode())
+    return checks.check(*argv, place / name)
 
 
 def rules(found):
-    return [each["rule"] for each in found[1]]
+    return checks.rules(found[1])
 
 
 def test_a_good_line_has_no_finding(place):
@@ -58,7 +51,7 @@ def line(place, old, new, times="0 2 * * *"):
     return f"{times} {changed}\n"
 
 
-# What stands in the line -> the rule that it breaks. PLACE is the folder of the case.
+# What is in the line, what replaces it -> the rule that it breaks. PLACE is the folder of the case.
 CALLS = {
     "no -t": ("-t -1 ", "", ["no-t"]),
     "a mistake in the options": ("-s planta:20000", "-s planta", ["options"]),
@@ -75,7 +68,7 @@ CALLS = {
     "stderr that is not in the log": ("> PLACE/log 2>&1", "2>&1 > PLACE/log", ["redirection-order"]),
     "&> in sh": ("> PLACE/log 2>&1", "&> PLACE/log", ["ampersand-redirection", "code-lost"]),
     "a pipe": ("> PLACE/log 2>&1", "| tee PLACE/log", ["code-lost"]),
-    "a failure that nobody hears of": (" || echo ended with $?", "", ["unheard"]),
+    "a failure that is not reported": (" || echo ended with $?", "", ["unreported"]),
     "true in the place of the code": ("echo ended with $?", "true", ["code-lost"]),
     "the background": (" || echo ended with $?", " &", ["code-lost"]),
     "something behind it": (" || echo ended with $?", "; echo done", ["code-lost"]),
@@ -133,7 +126,7 @@ VARIABLES = {
     "PLANTA_PATIENCE=ten": "variable",
     "PLANTA_PROTOCOL=/no/such/dialect.py": "variable",
     "PLANTA_RECEIPT=/no/such/folder/receipts": "variable",
-    "MAILTO=''": "unheard",
+    "MAILTO=''": "unreported",
 }
 
 
@@ -259,7 +252,7 @@ def test_line_ends_of_windows_are_found(place):
     assert "line-ends" in rules(check(place, f"0 2 * * * {good(place)}\r\n"))
 
 
-def test_a_crontab_that_does_not_call_the_command_is_nobodys_business(place):
+def test_a_crontab_that_does_not_call_the_command_has_no_finding(place):
     assert check(place, "60 2 * * * true") == (0, [])
 
 
@@ -326,7 +319,7 @@ def test_the_text_names_the_place_what_happens_and_the_line_to_paste(place):
     first, warning, night, write, count = done.stdout.splitlines()
     assert first == f"{place}/crontab:1"
     assert warning == "  warning: without -t the command ends as soon as the jobs are accepted [no-t]"
-    assert night == "    at night: nobody learns how they end, and the next start is 1 day later"
+    assert night == "    at night: how they end is not reported to anyone, and the next start is 1 day later"
     assert write.startswith(f"  write: 0 2 * * * {sys.executable} {SCRIPT} -t -1 -s planta:20000")
     assert count == "1 call of planta_headless.py in 1 file: 0 errors, 1 warning"
 

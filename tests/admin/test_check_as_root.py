@@ -1,9 +1,8 @@
-"""headless check, run by root over the files of others: it lends nobody the rights of root, and what it says to type
-does no harm."""
+"""headless check, run by root over the files of others: it lends no other user the rights of root, and
+what it advises to type does no harm."""
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import shlex
@@ -17,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from support.advice import assert_harmless
+from support import checks
 from support.command_here import headless
 from support.credentials import HASH
 from support.job_server import JobServer
@@ -46,13 +45,13 @@ def folder():
 
 @pytest.fixture
 def home(folder):
-    """A folder of nobody's in it."""
+    """A folder in it, of the user `nobody`."""
     return give(folder / "home", NOBODY)
 
 
 @pytest.fixture
 def listener():
-    """A server of somebody else's, which root must not speak to."""
+    """A server of another user, which root must not connect to."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         yield listener
@@ -73,16 +72,11 @@ def call(folder, port=20000, secret="secret"):
 
 
 def check(*argv):
-    done = headless("check", "--json", *map(str, argv))
-    assert done.stderr == ""
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    for each in found:
-        assert_harmless(each["text"], each["to_do"])
-    return found
+    return checks.check(*argv)[1]
 
 
 def not_tried(listener, *argv):
-    """The texts and advices, after a check that has connected to nobody."""
+    """The texts and advices, after a check that has made no connection."""
     found = check("--connect", *argv)
     with pytest.raises(BlockingIOError):
         listener.accept()
@@ -126,7 +120,7 @@ def test_what_others_can_write_is_not_tried_though_root_runs_it(folder, home, li
     script = give(place / "nightly.sh", owner, f"#!/bin/sh\n{call(folder, listener.getsockname()[1])}", mode)
     crontab = give(folder / "crontab", 0, f"# planta_headless.py\n0 2 * * * {script}\n", 0o600)
     ((text, _),) = not_tried(listener, crontab)
-    assert text == f"this login was not tried: it is not certain that nobody else can write to {str(script)!r}"
+    assert text == f"this login was not tried: it is not certain that no other user can write to {str(script)!r}"
 
 
 def test_a_crontab_in_whose_name_a_script_of_roots_is_started_is_not_roots(folder, home, listener):
@@ -143,7 +137,7 @@ def test_a_file_that_says_root_and_is_somebody_elses_is_not_believed(folder, hom
     (home / "cron.d").mkdir()
     crontab = give(home / "cron.d" / "planta", 0, line, 0o644)
     ((text, _),) = not_tried(listener, crontab)
-    assert "nobody else can write" in text
+    assert "no other user can write" in text
 
 
 @pytest.mark.parametrize("way", ["through their folder", "their folder's link", "theirs in a sticky folder"])
@@ -161,7 +155,7 @@ def test_a_link_of_another_user_leads_to_nothing_that_is_tried(folder, home, lis
         named.symlink_to(theirs)
     path = named / "crontab" if way == "their folder's link" else named
     ((text, _),) = not_tried(listener, path)
-    assert "nobody else can write" in text
+    assert "no other user can write" in text
 
 
 @pytest.mark.parametrize("front", ["su - nobody -c", "runuser -u nobody -- sh -c", "sudo -u nobody sh -c"])
@@ -183,7 +177,7 @@ def as_others(folder):
     libraries = sysconfig.get_path("purelib")
     environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}", "PYTHONPATH": libraries}
     for python in (sys.executable, "/usr/bin/python3"):
-        code = f"import sys, lxml.etree, bcrypt; sys.path.insert(0, {str(ROOT)!r}); import headless.admin.places"
+        code = f"import sys, lxml.etree, bcrypt; sys.path.insert(0, {str(ROOT)!r}); import headless.admin.files"
         line = shlex.join(["sudo", "-u", "nobody", python, "-c", code])
         if subprocess.run(line, shell=True, env=environment, capture_output=True, check=False).returncode == 0:
             return python, environment
@@ -220,7 +214,7 @@ def test_a_link_of_another_user_leads_to_nothing_that_only_root_may_read(folder,
     for argv in (
         [give(home / "crontab", NOBODY, started)],
         [give(home / "by.sh", NOBODY, f"# planta_headless.py\n. {home}/link.sh\n")],
-        [give(folder / "of-root", 0, f"# planta_headless.py\n0 2 * * * sh {home}/by.sh\n")],  # by what is nobody's
+        [give(folder / "of-root", 0, f"# planta_headless.py\n0 2 * * * sh {home}/by.sh\n")],  # by a file of `nobody`
     ):
         new = folder / f"fixed-{argv[0].name}"
         assert check("--fix", new, *argv) == []

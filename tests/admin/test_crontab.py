@@ -4,23 +4,27 @@ of a real cron in test_real_cron.py."""
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 
 import pytest
 
-from headless.admin.crontab import read
-from headless.admin.finding import Severity, corrected
+from headless.admin import crontab
+from headless.admin.files import File, Kind
+from headless.admin.rules import Severity, corrected
 
 CALL = "python /p/planta_headless.py -m 1"
 needs_users = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no users that cron knows")
 
 
 def read_user(content):
-    return read(content, "crontab", False, "root")
+    parsed = crontab.read(File("crontab", content, Kind.CRONTAB, "root"))
+    return parsed.entries, parsed.findings
 
 
 def read_system(content, path="/x/cron.d/planta"):
-    return read(content, path, True, None)
+    parsed = crontab.read(File(path, content, Kind.CRONTAB, None, names_users=True))
+    return parsed.entries, parsed.findings
 
 
 def rules(findings):
@@ -31,7 +35,7 @@ def test_an_entry_has_all_that_cron_gives_it():
     content = f"# comment\nMAILTO=admin\nPATH = '/x:/y'\n*/5 2 * * mon\t{CALL}\n"
     (entry,), findings = read_user(content)
     assert findings == []
-    assert str(entry.place) == "crontab:4"
+    assert entry.position == "crontab:4"
     assert (entry.command.text, entry.stdin, entry.shell) == (CALL, "", "/bin/sh")
     assert entry.schedule.text == "*/5 2 * * mon"
     assert entry.environment["PATH"] == "/x:/y"
@@ -46,11 +50,11 @@ def test_a_setting_is_for_the_lines_that_follow():
 
 
 @needs_users
-def test_each_character_of_a_command_has_its_place():
+def test_each_character_of_a_command_has_its_offset():
     content = "A=1\n@daily root echo \\% \\\\ ü%in\n"
     (entry,), _ = read_system(content)
     assert entry.command.text == "echo % \\ ü"
-    assert [content[at] for at in entry.command.positions] == list("echo \\ \\ ü%")
+    assert [content[at] for at in entry.command.offsets] == list("echo \\ \\ ü%")
     assert entry.stdin == "in\n"
 
 
@@ -98,7 +102,7 @@ def test_what_is_wrong_is_corrected(before, rule, after):
 def test_a_line_that_cron_does_not_take_costs_the_whole_file(line, rule):
     entries, findings = read_user(f"{line}\n@daily {CALL}\n")
     assert [entry.command.text for entry in entries] == [CALL]
-    assert [(each.rule, each.severity, each.place.line) for each in findings] == [(rule, Severity.ERROR, 1)]
+    assert [(each.rule, each.severity, each.line) for each in findings] == [(rule, Severity.ERROR, 1)]
     assert "none of its jobs run" in findings[0].consequence
 
 
@@ -131,8 +135,29 @@ def test_a_system_crontab_needs_a_user(line, rule):
         ("# x\n" * 10001, "too-many-lines"),
     ],
 )
-def test_what_does_not_do_what_it_says_is_told(content, rule):
+def test_what_does_not_do_what_it_says_is_found(content, rule):
     assert rules(read_user(content)[1]) == [rule]
+
+
+USES = [
+    ("$HOME/log", "{} > $LOG/x", "line 2 uses it: the file cannot be opened, no job runs"),
+    ("~/log", '{} >> "$LOG"', "line 2 uses it: the file cannot be opened, no job runs"),
+    ("log-$(date)", "{} > ${LOG}/x", "line 2 uses it: the file cannot be opened, no job runs"),
+    ("log-$(date)", "{} > $LOG", "line 2 uses it, and gets this text"),
+    ("$HOME", "{} -m $LOG", "line 2 uses it, and gets this text"),
+    ("$HOME", "{}", "programs get this text"),
+]
+
+
+@pytest.mark.parametrize(("value", "command", "use"), USES)
+def test_what_a_setting_that_is_not_expanded_does_to_the_lines_is_said_as_sh_does_it(tmp_path, value, command, use):
+    content = f"LOG={value}\n@daily {command.replace('{}', CALL)}\n"
+    ((entry,), (found,)) = read_user(content)
+    assert (found.rule, found.line, found.consequence) == ("not-expanded", 1, use)
+    if os.path.exists("/bin/sh"):
+        argv = ["/bin/sh", "-c", entry.command.text.replace(CALL, "echo it runs")]
+        done = subprocess.run(argv, env={"LOG": value}, cwd=tmp_path, capture_output=True, check=False, timeout=20)
+        assert bool(done.returncode) is ("cannot be opened" in use)
 
 
 @pytest.mark.parametrize(
@@ -154,21 +179,21 @@ def test_what_does_not_do_what_it_says_is_told(content, rule):
         "@reboot x\n",
     ],
 )
-def test_what_is_right_is_not_told(content):
+def test_what_is_right_is_no_finding(content):
     assert read_user(content)[1] == []
 
 
 @pytest.mark.parametrize(
     ("name", "is_read"), [("planta", True), ("a_B-9", True), ("planta.cron", False), ("x~", False)]
 )
-def test_a_name_that_cron_passes_over_is_told(name, is_read):
+def test_a_name_that_cron_ignores_is_found(name, is_read):
     assert rules(read_system("", f"/x/cron.d/{name}")[1]) == ([] if is_read else ["file-name"])
 
 
 @needs_users
 @pytest.mark.skipif(sys.platform == "win32" or os.geteuid() != 0, reason="only root can make a file of root")
 @pytest.mark.parametrize(("mode", "is_read"), [(0o644, True), (0o600, True), (0o664, False), (0o646, False)])
-def test_a_file_that_others_can_write_to_is_told(tmp_path, mode, is_read):
+def test_a_file_that_others_can_write_to_is_found(tmp_path, mode, is_read):
     path = tmp_path / "cron.d" / "planta"
     path.parent.mkdir()
     path.touch()
@@ -180,4 +205,4 @@ def test_a_file_that_others_can_write_to_is_told(tmp_path, mode, is_read):
 
 def test_a_schedule_knows_its_starts():
     entries, _ = read_user("0 2 1 * mon x\n@hourly x\n@reboot x\n*/99 * * * * x\n5-1 2 * * * x\n")
-    assert [entry.schedule.shortest_interval_seconds() for entry in entries] == [86400, 3600, None, 3600, None]
+    assert [entry.schedule.shortest_interval() for entry in entries] == [86400, 3600, None, 3600, None]

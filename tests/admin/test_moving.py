@@ -63,8 +63,8 @@ def test_the_transcript_of_the_check_is_what_it_says(planta, monkeypatch):
     said = headless("check", "old.crontab").stdout.replace(f"{planta}/planta/", "/planta/")
     # What sh gets of a line is as long as the paths allow; and some machines still have that Python 2.
     said = re.sub(r"is Python 2\.\d+;", "is Python 2;", said)
-    told, shown = (re.sub(r"sh gets only: .*", "sh gets", text) for text in (said, block("Check")))
-    assert told.splitlines() == shown.splitlines()
+    said, shown = (re.sub(r"sh gets only: .*", "sh gets", text) for text in (said, block("Check")))
+    assert said.splitlines() == shown.splitlines()
 
 
 def test_the_new_crontab_has_no_finding(planta):
@@ -86,7 +86,7 @@ def test_the_rehearsal_has_the_table_of_the_page(planta):
     table = done.stdout[done.stdout.index("line  schedule") :].replace(f"{planta}/planta/", "/planta/")
 
     def cells(text):
-        """Without the numbers of the lines, since PATH stands before them here, and the seconds."""
+        """Without the numbers of the lines, since PATH precedes them here, and the seconds."""
         lines = [re.split(r"  +", line.strip()) for line in text.splitlines()[1:4]]
         return [[*line[1:3], *line[4:]] for line in lines]
 

@@ -2,7 +2,7 @@
 namespace of its own, runs hostile crontabs, and a recorder in the place of the shell writes down what it was given.
 
 The package is downloaded (apt-get download cron), or PLANTA_TEST_CRON names a cron or its package. With libfaketime,
-which is downloaded as well, the clock of that cron stands still until it has nothing to do, and then goes on by a
+which is downloaded as well, the clock of that cron is stopped until it has nothing to do, and then goes on by a
 minute; without it, the minute passes.
 """
 
@@ -25,7 +25,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from headless.admin.crontab import read
+from headless.admin import crontab
+from headless.admin.files import File, Kind
 from support.sampling import EXHAUSTIVE, REPEAT, draws
 
 pytestmark = [
@@ -123,8 +124,8 @@ class Machine:
 
     def runs(self, packages: Packages, minute: datetime, at_reboot: int, in_all: int) -> dict[int, list[Run]]:
         """What was started at first and in this minute, by its CASE. Waits for so many, but not for ever."""
-        places = (("etc", "/etc"), ("spool", "/var/spool/cron"), ("run", "/run"))
-        mounts = " && ".join(f"mount --bind {self.base / ours} {theirs}" for ours, theirs in places)
+        folders = (("etc", "/etc"), ("spool", "/var/spool/cron"), ("run", "/run"))
+        mounts = " && ".join(f"mount --bind {self.base / ours} {theirs}" for ours, theirs in folders)
         clock = (
             f"env LD_PRELOAD={packages.clock} FAKETIME_TIMESTAMP_FILE={self.clock} FAKETIME_NO_CACHE=1 NO_FAKE_STAT=1"
         )
@@ -184,17 +185,12 @@ def predicted(
     content: str, path: str, has_user_column: bool, shell: Path, is_started: Callable[[Any], bool]
 ) -> list[Run]:
     user = None if has_user_column else "root"
-    entries, findings = read(content, path, has_user_column, user)
-    if any("none of its jobs run" in each.consequence for each in findings):
+    parsed = crontab.read(File(path, content, Kind.CRONTAB, user, has_user_column))
+    if any("none of its jobs run" in each.consequence for each in parsed.findings):
         return []
     return [
-        Run(
-            ("-c", entry.command.text),
-            tuple(sorted(entry.environment.items())),
-            entry.folder or "",
-            entry.stdin,
-        )
-        for entry in entries
+        Run(("-c", entry.command.text), tuple(sorted(entry.environment.items())), entry.folder or "", entry.stdin)
+        for entry in parsed.entries
         if entry.shell == str(shell) and is_started(entry.schedule)
     ]
 
@@ -249,7 +245,7 @@ PIECES = [
 
 
 def of_pieces(count: int) -> list[str]:
-    """Lines that nobody has thought of; the same ones each time."""
+    """Lines by chance, the same ones each time."""
     chance = random.Random(20261128)
     return ["".join(chance.choices(PIECES, k=chance.randint(1, 9))) for _ in range(count)]
 

@@ -1,16 +1,19 @@
-"""Calls in the text of a shell: found, with the words that the program gets. Where there is a real sh, it has the last
-word."""
+"""Calls in the text of a shell: found, with the words that the program gets, what becomes of their return codes, and
+what is wrong with the text. Where there is a real sh, it has the last word."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
 
 import pytest
 
-from headless.admin.entry import Place
-from support.shell_texts import H, call, calls_of, entry, needs_sh, scripts_called, words
+from headless.admin import crontab, shell
+from headless.admin.files import File, Kind
+from headless.admin.rules import Severity, corrected
+from support.shell_texts import H, call, calls_of, entry, findings, needs_sh, scripts_called, words
 
 CALLS = [
     (H, None, []),
@@ -114,7 +117,7 @@ def test_a_subshell_and_a_child_keep_their_variables():
     assert words(call(f"A=1 sh -c '{H} -m \"$A\"'").options) == ["-m", "1"]
 
 
-def test_words_have_their_places_also_in_a_text_in_quotes():
+def test_words_have_their_offsets_also_in_a_text_in_quotes():
     text = f'cd /x && sh -c "python {H} -m \\"a b\\" \'ü\'" ü'
     found = call(text)
     assert words(found.options) == ["-m", "a b", "ü"]
@@ -124,7 +127,8 @@ def test_words_have_their_places_also_in_a_text_in_quotes():
 
 
 def test_a_call_has_its_line():
-    assert call(f"#!/bin/sh\n\n  python {H} \\\n  -m 1\n").place == Place("job.sh", 3)
+    found = call(f"#!/bin/sh\n\n  python {H} \\\n  -m 1\n")
+    assert found.entry.file.position(found.offset) == "job.sh:3"
 
 
 REDIRECTIONS = [
@@ -143,7 +147,7 @@ REDIRECTIONS = [
 def test_redirections_are_those_of_the_shell():
     for text, expected in REDIRECTIONS:
         found = call(text)
-        assert [(each.descriptor, each.operator, each.target) for each in found.redirections] == expected, text
+        assert [(each.descriptor, each.operator, each.target.text) for each in found.redirections] == expected, text
 
 
 OPTIONS = [
@@ -200,6 +204,8 @@ STARTED = [
     ("cd /planta && ./nightly.sh; sh other.sh", ["/planta/nightly.sh", "/planta/other.sh"]),
     (". /planta/env; flock -n l chronic /planta/a.sh || b.sh", ["/planta/env", "/planta/a.sh", "b.sh"]),
     ("sh -c '/planta/a.sh; echo x'", ["/planta/a.sh"]),
+    ("runuser -u planta -- /planta/a.sh", ["/planta/a.sh"]),
+    ("su planta --command /planta/a.sh", ["/planta/a.sh"]),
     (f"python {H}", []),
 ]
 
@@ -209,9 +215,9 @@ def test_scripts_are_found():
         assert words(scripts_called(entry(text))) == scripts, text
 
 
-def test_commands_in_one_another_without_end_are_told():
-    calls, told = calls_of(entry(f"{H}" + " && x" * 20000))
-    assert (calls, [each.rule for each in told]) == ([], ["unreadable"])
+def test_commands_that_are_nested_without_end_are_reported():
+    calls, found = calls_of(entry(f"{H}" + " && x" * 20000))
+    assert (calls, [each.rule for each in found]) == ([], ["unreadable"])
 
 
 @pytest.mark.skipif(sys.platform == "win32" or shutil.which("dash") is None, reason="there is no dash")
@@ -221,3 +227,205 @@ def test_a_shell_that_a_file_names_is_not_started(tmp_path):
     evil.chmod(0o755)
     calls_of(entry(f"{H} 'x", str(evil)))
     assert not (tmp_path / "started").exists()
+
+
+@pytest.mark.parametrize("options", ["", "-e", "-c", "-ec", "-o pipefail", "-o", "+x", "--"])
+def test_what_follows_a_shell_without_a_text_is_parsed_all_the_same(options):
+    for line in (f"sh {options}", f"cat file | bash {options}"):
+        parsed = shell.read(entry(f"{line}\n{H} -c pass\n"))
+        assert [call.options[-1].text for call in parsed.calls] == ["pass"], line
+        assert parsed.programs == [], line
+
+
+# The return code
+
+# The call fails with 7. That is noticed if the status of the shell is not 0, or something is printed.
+NOTICED = [
+    "{}",
+    "{};",
+    "cd / && {}",
+    "{} || exit 1",
+    "{} || echo bad",
+    "{} || {{ echo bad; exit 3; }}",
+    "{}; exit",
+    "{}\nexit $?",
+    "{}; rc=$?; echo rc $rc",
+    "set -e; {}; true",
+    "set -e\nif true; then {}; fi\ntrue",
+    "if {}; then :; else echo bad; fi",
+    "if ! {}; then echo bad; fi",
+    "! {} && echo bad",
+    "{} && true || echo bad",
+    "x=$({}); echo $?",
+    "x=$({})",
+    "sh -ec '{}; true'",
+    "f() {{ {}; }}; f",
+    "f() {{ {}; }}; f || echo bad",
+    "{{ {}; echo $?; }}",
+    "(cd /; {})",
+    "env A=b {}",
+    "{} & wait $!",
+    "true | {}",
+    "eval '{}'",
+    "timeout 9 {}",
+    "nice {}",
+    "case x in x) {};; esac",
+    "exec {}",
+    "{} && true",
+    "cat <<E | {}\nx\nE",
+    "until {}; do echo bad; break; done",
+    "set -e; for i in 1; do {}; true; done",
+    "bash -o pipefail -c '{} | cat'",
+    "bash -c 'set -o pipefail; {} | cat'",
+    "bash -c '{} | cat; exit ${{PIPESTATUS[0]}}'",
+    "bash -c 'trap \"echo bad\" ERR; {}; true'",
+    "unset A; {}",
+]
+LOST = [
+    "for i in 1 2; do {} && break; sleep 0; done",
+    "for i in 1 2; do {} && break || sleep 0; done",
+    "for i in 1 2; do {} || continue; done",
+    "{}; true",
+    "{}\ntrue",
+    "{} || true",
+    "{} || :",
+    "{} | cat",
+    "{} | cat | cat",
+    "{} && true; true",
+    "! {}",
+    "{} &",
+    "if {}; then :; fi",
+    "for i in 1; do {}; true; done",
+    "({} &)",
+    "true $({})",
+    "x=$({}); true",
+    "sh -c '{}; true'",
+    "set -e; {} | cat",
+    "set -e; {} && true; true",
+    "f() {{ {}; true; }}; f",
+    "f() {{ {}; }}; f; true",
+    "{{ {}; }} | cat",
+    "{} || exit 0",
+    "export X=$({})",
+    "{} <<E\nx\nE\ntrue",
+    "{} &> /dev/null",
+    "{} <<E | cat\nx\nE",
+    "({}; true)",
+    "if true; then {}; fi; true",
+    "case x in x) {}; true;; esac",
+    "set -e; set +e; {}; true",
+    "bash -c '{} | cat'",
+    "bash -c 'set -o pipefail; set +o pipefail; {} | cat'",
+    "unset A; {}; unset A",
+]
+
+
+def test_a_return_code_that_is_noticed_is_not_called_lost():
+    for text in NOTICED:
+        assert {each.lost_because for each in calls_of(entry(text.format(H)))[0]} == {""}, text
+
+
+def test_a_return_code_that_is_not_noticed_is_lost():
+    for text in LOST:
+        assert call(text.format(H)).lost_because, text
+
+
+@pytest.mark.slow
+@needs_sh
+def test_sh_agrees_about_the_return_code(tmp_path):
+    failing = tmp_path / "planta_headless.py"
+    failing.write_text("#!/bin/sh\nexit 7\n")
+    failing.chmod(0o755)
+    is_bash = "dash" not in os.path.realpath("/bin/sh")  # which knows &>
+    has_bash = shutil.which("bash", path="/usr/bin:/bin") is not None
+    for text in (
+        each for each in NOTICED + LOST if not ((is_bash and "&>" in each) or (not has_bash and "bash" in each))
+    ):
+        done = subprocess.run(["/bin/sh", "-c", text.format(failing)], capture_output=True, timeout=20, check=False)
+        assert bool(done.returncode or done.stdout) is (text in NOTICED), text
+
+
+# What is wrong with the text
+
+
+CORRECTED = [
+    (f"{H} -m 1 &> f", "ampersand-redirection", f"{H} -m 1 > f 2>&1"),
+    (f"{H} &>>'f g' -m 1", "ampersand-redirection", f"{H} >>'f g' 2>&1 -m 1"),
+    (f"sh -c '{H} &>f'", "ampersand-redirection", f"sh -c '{H} >f 2>&1'"),
+    (f'sh -c "{H} &>\\"f\\""', "ampersand-redirection", f'sh -c "{H} >\\"f\\" 2>&1"'),
+    (f"{H} |& tee f", "pipe-ampersand", f"{H} 2>&1 | tee f"),
+    (f"{H} 2>&1 > f", "redirection-order", f"{H} > f 2>&1"),
+    (f"cd x && {H} 2>&1 >>f || cat f", "redirection-order", f"cd x && {H} >>f 2>&1 || cat f"),
+]
+
+
+def test_a_redirection_is_corrected():
+    for text, rule, after in CORRECTED:
+        (finding,) = findings(text)
+        assert (finding.rule, corrected(text, finding.edits)) == (rule, after), text
+        assert findings(after) == [], after
+
+
+RIGHT = [
+    (f"{H} &> f", "/bin/bash"),
+    (f"{H} |& tee f", "/bin/bash"),
+    (f"[[ x ]] && {H}", "/bin/bash"),
+    (f"bash -c '{H} &> f'", "/bin/sh"),
+    (f"su planta -c '{H} &> f'", "/bin/sh"),
+    (f"{H} > f 2>&1", "/bin/sh"),
+    (f"{H} 2>&1 >f | mail x", "/bin/sh"),
+    (f"{H} 2>&1 >f 2>g", "/bin/sh"),
+    (f"{H} 2>&1 | tee f > g", "/bin/sh"),
+    ("x &> f; [[ x ]]; set -o pipefail", "/bin/sh"),
+]
+
+
+def test_what_is_right_is_no_finding():
+    for text, name in RIGHT:
+        assert findings(text, name) == [], (text, name)
+
+
+def test_a_crontab_is_corrected_in_its_own_text():
+    content = f"@daily {H} -c 'ü\\%y\\%' &> f\n"
+    (line,) = crontab.read(File("crontab", content, Kind.CRONTAB, "root")).entries
+    (finding,) = calls_of(line)[1]
+    assert corrected(content, finding.edits) == f"@daily {H} -c 'ü\\%y\\%' > f 2>&1\n"
+
+
+def test_flock_asks_the_shell_of_the_environment():
+    text = f"flock l -c '{H} &> f'"
+    assert [each.rule for each in calls_of(entry(text, SHELL="/bin/sh"))[1]] == ["ampersand-redirection"]
+    assert calls_of(entry(text, SHELL="/bin/bash"))[1] == []
+
+
+def test_a_correction_never_changes_what_a_variable_has_put_there():
+    text = f'A=\'{H} &> f\'; sh -c "$A"; eval "$A"'
+    assert [each.edits for each in findings(text)] == [(), ()]
+
+
+OF_BASH = [
+    (f"[[ -f x ]] && {H}", "double-bracket"),
+    (f"{H} <<< x", "here-string"),
+    (f"set -o pipefail; {H} | tee x", "pipefail"),
+    (f"set -euo pipefail\n{H}", "pipefail"),
+]
+
+
+def test_what_only_bash_knows_is_an_error_for_sh():
+    for text, rule in OF_BASH:
+        (finding,) = findings(text)
+        assert (finding.rule, finding.severity) == (rule, Severity.ERROR), text
+
+
+@needs_sh
+def test_what_sh_cannot_read_is_an_error():
+    for text in (f"{H} -c 'print(1)", f'{H} -c "x', f"if {H}; then x", f"( {H}", f"{H} )", f"{H} && "):
+        syntax = [each for each in findings(text) if each.rule == "syntax"]
+        assert [each.severity for each in syntax] == [Severity.ERROR], text
+
+
+@needs_sh
+def test_what_only_the_parser_cannot_read_is_none():
+    assert "syntax" not in {
+        each.rule for each in findings(f"case $x in (a|b) :;; esac; x=${{y%%[![:space:]]*}}; {H}\n")
+    }

@@ -46,7 +46,7 @@ def main() -> None:
     times: dict[str, list[tuple[float, float]]] = {"R42": [], "R99": []}
     turns = [user for user in times for _ in range(ROUNDS)]
     random.shuffle(turns)
-    with tempfile.TemporaryDirectory() as folder, patch("headless.server.throttle._delay_after", lambda _: 0.0):
+    with tempfile.TemporaryDirectory() as folder, patch("headless.server.authentication._DELAY_MAX", 0.0):
         r42 = Account("R42", None, keys_from_password("correct horse"))
         with ServerHere(Path(folder) / "home", accounts=(r42,)) as server:
             for user in turns:

@@ -12,7 +12,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import IO
 
 import pytest
 
@@ -37,7 +41,6 @@ from support.dialogues import (
 )
 from support.fork_server import start
 from support.job_server import QuickServer, journal
-from support.locks import locked_receipts
 from support.process import ENDING_SIGNALS, PATIENCE, ROOT, current_user
 from support.timed_call import stalls
 from support.unreliable_relay import Ends, UnreliableRelay
@@ -305,8 +308,18 @@ def messages_in(file):
     return [json.loads(line)["message"] for line in file.read_text().splitlines()]
 
 
+@contextmanager
+def locked_receipts(file: Path) -> Iterator[IO[str]]:
+    """Inside it another call seems to write a receipt to this file (flock)."""
+    import fcntl  # which Windows does not have
+
+    with open(file, "a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        yield other
+
+
 @pytest.mark.slow
-def test_a_file_that_somebody_else_has_locked_is_waited_for_but_not_for_ever(tmp_path, monkeypatch, capfd):
+def test_a_file_that_another_call_has_locked_is_waited_for_but_not_for_ever(tmp_path, monkeypatch, capfd):
     if os.name == "nt":
         pytest.skip("the lock of this test is flock")
     file = tmp_path / "receipts"

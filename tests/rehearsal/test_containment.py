@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from headless.admin.entry import Entry, Language, Place, Scheduler, Text
+from headless.admin.calls import Entry, Language, Scheduler, Text
+from headless.admin.files import File
 from headless.errors import ParameterError
 from headless.rehearsal import containment, options, server
 from support.command_here import headless
@@ -262,10 +263,10 @@ def test_what_is_taken_for_harmless_is_read_by_the_shell_in_the_same_way(tmp_pat
     run = 0
     while run < (200 if EXHAUSTIVE else 20):
         line = "".join(choice(PARTS) for _ in range(choice(range(3, 14))))
-        text = Text(line, tuple(range(len(line) + 1)))
         entry = Entry(
-            Place("tab", 1), Scheduler.CRON, Language.SHELL, text, "", "root", str(tmp_path), environment, shell
-        )
+            File("tab", line), 0, Scheduler.CRON, Language.SHELL, Text.of(line, 0, len(line)), "", "root",
+            str(tmp_path), environment, shell,
+        )  # fmt: skip
         if not script.exists() or script.read_text() != OF_A_VENDOR:  # another line has written to it
             script.write_text(OF_A_VENDOR)
             script.chmod(0o755)

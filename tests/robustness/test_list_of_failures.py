@@ -55,7 +55,6 @@ OTHERS = (
     "cli.py",
     "query.py",
     "example.py",
-    "monitor.py",
     "server_connection.py",
     "system.py",
 )

@@ -1,5 +1,5 @@
 """`headless user`: what is printed, and the exit status. Then the command lines of all commands that must be
-corrected. Passwords are in test_new_keys.py, limits in test_user_limit.py."""
+corrected."""
 
 from __future__ import annotations
 
@@ -12,13 +12,11 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from headless.dialects.vocabulary import MAX_NAME_LENGTH, is_xml_text
-from headless.server.account_limits import Limits
-from headless.server.accounts import Account, Accounts, keys_from_hash
+from headless.server.accounts import Account, Accounts, Limits, keys_from_hash
 from support.command_here import headless
 from support.credentials import HASH, PASSWORD
-from support.homes import R41, make_home
+from support.homes import R41, fails, make_home, prints
 from support.hypothesis_settings import examples
-from support.management import fails, prints
 from support.process import current_user, manage, other_user
 from support.raw_client import connect, osuser_login
 from support.sampling import EXHAUSTIVE

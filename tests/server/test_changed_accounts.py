@@ -73,7 +73,7 @@ def accept(server: QuickServer, *jobs: str, name: str = "R41", key: str = "") ->
 
 
 def occupy(server: QuickServer, gate: Gate) -> None:
-    """A session of somebody else runs, and all others wait."""
+    """A session of another account runs, and all others wait."""
     session = accept(server, py_code(gate.code), name="R43")
     wait_until(lambda: states(server, session) == ["running"])
 
@@ -148,7 +148,7 @@ def test_the_administrator_still_sees_the_sessions_of_a_removed_account(server):
     assert [entry["stdout"] for entry in journal(server, session)] == [f"42{os.linesep}"]
 
 
-def test_who_removes_an_account_reads_what_becomes_of_its_sessions(server, gate):
+def test_the_removal_of_an_account_says_what_happens_to_its_sessions(server, gate):
     occupy(server, gate)
     for _ in range(2):
         accept(server, py_code("1"))

@@ -1,4 +1,4 @@
-"""Where a server takes the code of its jobs from: nobody else can put code there, or change it."""
+"""Where a server takes the code of its jobs from: no other user can put code there, or change it."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_link_to_code_is_followed_step_by_step(above, code, tmp_path):
 
 
 @by_root
-def test_no_server_takes_code_from_a_folder_of_somebody_else(above, code):
+def test_no_server_takes_code_from_a_folder_of_another_user(above, code):
     folder, _ = code
     for place in (folder, folder.parent):
         give_away(place)
@@ -81,7 +81,7 @@ def test_no_server_takes_code_from_a_folder_of_somebody_else(above, code):
 
 
 @posix
-def test_whoever_wants_to_trust_a_folder_says_so(above, code):
+def test_a_folder_is_trusted_where_an_option_says_so(above, code):
     folder, options = code
     folder.chmod(0o777)
     assert "cannot listen" in serving(above, *options, "--trust-folders")
@@ -146,14 +146,14 @@ def test_a_script_is_not_run_from_a_folder_where_others_can_put_what_it_imports(
 
 
 @by_root
-def test_a_script_of_somebody_else_is_not_run(scripts, caplog):
+def test_a_script_of_another_user_is_not_run(scripts, caplog):
     give_away(scripts.modules / "009ABC.py")
     assert not is_run(scripts)
     assert "sudo" not in caplog.text  # their home is another one
 
 
 @posix
-def test_nobody_else_comes_to_a_script_in_the_home_whatever_its_mode(scripts):
+def test_no_other_user_comes_to_a_script_in_the_home_whatever_its_mode(scripts):
     (scripts.py / "nightly").mkdir()
     (scripts.py / "nightly" / "close.py").touch()
     for path in (scripts.py, scripts.py / "nightly", scripts.py / "nightly" / "close.py"):

@@ -31,7 +31,7 @@ ENDLESS = "import os\nwhile True: os.write(1, b'x' * 65536)\n"
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     """A quarter of what a server sets aside, and it looks often whether there is room for that."""
-    monkeypatch.setattr(disk_module, "_SET_ASIDE_BYTES", SET_ASIDE)
+    monkeypatch.setattr(disk_module, "_RESERVE_BYTES", SET_ASIDE)
     monkeypatch.setattr(server_module, "_STATUS_SECONDS", 0.1)
     monkeypatch.setattr(queue, "_REQUESTS_SECONDS", 0.05)
     monkeypatch.setattr(cancel, "_POLL_SECONDS", 0.02)
@@ -74,7 +74,7 @@ def test_on_a_full_disk_a_new_session_is_refused_and_with_room_again_accepted(se
 
 
 @pytest.mark.slow
-def test_what_was_accepted_is_journaled_and_told_although_no_byte_is_left(server, disk, tmp_path):
+def test_what_was_accepted_is_journaled_and_reported_although_no_byte_is_left(server, disk, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server).log_in() as good, connect(server).log_in() as bad:
         good.submit(py_code(PRINT + gate.code))
@@ -114,8 +114,8 @@ def test_a_session_that_begins_on_a_full_disk_runs_without_a_restart_and_what_ou
         stored = report.output.get((1, "stdout"), "")
         # The job writes two bytes, one at a time, and there may be room for the second one. Where there was no room for
         # the line that says so in the output, only the log does.
-        told = re.search(rf"session {session}: job 1: (\d) bytes of its output were not stored", server.log)
-        lost = int(told[1]) if told else 0
+        found = re.search(rf"session {session}: job 1: (\d) bytes of its output were not stored", server.log)
+        lost = int(found[1]) if found else 0
         line = rf"(.*\b{lost} bytes of output were not stored: .*\n)?" if lost else ""
         assert re.fullmatch(line + "1\n"[lost:], stored), (lost, stored)
 
@@ -135,7 +135,7 @@ def test_what_the_journal_has_used_is_set_aside_again_when_there_is_room(server,
 
 
 @pytest.mark.slow
-def test_output_without_end_is_cut_and_leaves_room_for_the_journal_and_for_nobody_else(server, disk):
+def test_output_without_end_is_cut_and_leaves_room_for_the_journal_alone(server, disk):
     with connect(server).log_in() as endless:
         endless.submit(py_code(ENDLESS))
         endless.expect("started")

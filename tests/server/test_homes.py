@@ -12,8 +12,7 @@ import pytest
 
 from headless.server.home import Home
 from support.command_here import headless
-from support.homes import by_root, give_away, posix
-from support.management import fails, prints
+from support.homes import by_root, fails, give_away, posix, prints
 from support.process import current_user
 
 pytestmark = pytest.mark.slow
@@ -95,13 +94,13 @@ def refuses(path, home, *commands: tuple[str, ...]) -> None:
 
 
 @by_root
-def test_a_home_of_somebody_else_is_not_used(above):
+def test_a_home_of_another_user_is_not_used(above):
     give_away(above / "home")
     refuses(above / "home", above / "home")
 
 
 @by_root
-def test_a_home_that_somebody_else_has_made_in_a_sticky_folder_is_not_used(above):
+def test_a_home_that_another_user_has_made_in_a_sticky_folder_is_not_used(above):
     above.chmod(0o1777)
     (above / "bait").mkdir()
     give_away(above / "bait")
@@ -126,7 +125,7 @@ def test_a_home_that_others_can_only_read_is_closed_to_them(above):
 
 
 @by_root
-def test_a_home_with_a_part_of_somebody_else_is_not_used(above):
+def test_a_home_with_a_part_of_another_user_is_not_used(above):
     for part in ("planta.sqlite", "planta.sqlite-wal", "lock", "output", "modules", "py"):
         path = above / "home" / part
         was_there = path.exists()
@@ -169,7 +168,7 @@ def test_a_sticky_folder_above_is_none_where_others_can_replace_the_home(above):
 
 
 @by_root
-def test_a_home_below_a_folder_of_somebody_else_is_not_used(above):
+def test_a_home_below_a_folder_of_another_user_is_not_used(above):
     give_away(above)
     refuses(above, above / "home")
 
@@ -186,7 +185,7 @@ def test_a_link_of_our_own_leads_to_a_home(above, place):
 
 @by_root
 @pytest.mark.parametrize("place", ["link", "link/home"])
-def test_no_link_of_somebody_else_leads_to_a_home(above, place):
+def test_no_link_of_another_user_leads_to_a_home(above, place):
     (above / "link").symlink_to(above / "home" if place == "link" else above)
     give_away(above / "link")
     refuses(above / "link", above / place, ("user", "list"), ADD)
@@ -232,7 +231,7 @@ def raising(number: int):
 
 
 @by_root
-def test_who_is_not_the_user_of_the_home_is_told_how_to_be(above, monkeypatch):
+def test_who_is_not_the_user_of_the_home_learns_how_to_be(above, monkeypatch):
     import pwd  # not on Windows
 
     os.chown(above / "home", pwd.getpwnam("nobody").pw_uid, -1)
@@ -271,7 +270,7 @@ def test_on_windows_owners_and_modes_are_not_asked_for_and_a_new_home_is_for_its
 
 
 @by_root
-def test_nobody_is_sent_to_a_user_who_does_not_have_the_home_either(above):
+def test_no_user_is_sent_to_one_who_does_not_have_the_home_either(above):
     """The owner of a folder of code, of a link on the way, or of a file in the home."""
     home, modules, link = above / "home", above / "modules", above / "link"
     modules.mkdir()

@@ -1,4 +1,4 @@
-"""Nobody becomes another user of the machine by closing the connection before the kernel is asked whose it is."""
+"""A client that closes before the kernel is asked who owns the connection does not become another user."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.raw_client import connect, osuser_login
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells who owns a connection"),
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux knows who owns a connection"),
 ]
 
 

@@ -16,12 +16,10 @@ import pytest
 from headless.server import queue, shims
 from headless.server.commands import cancel
 from support.crashes import check_received, printed, received_by, recorded, shim_of, submitted, traced, traces
-from support.homes import R41, make_home
+from support.homes import R41, locked, make_home, prints
 from support.job_code import Gate, is_free
 from support.job_processes import IGNORE_SIGTERM, Lock, with_child
 from support.job_server import QuickServer, states
-from support.locks import locked
-from support.management import prints
 from support.process import PATIENCE, ROOT, current_user
 from support.raw_client import RawClient, connect, py_code, run
 from support.sampling import EXHAUSTIVE

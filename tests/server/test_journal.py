@@ -22,9 +22,8 @@ from headless.server.processes import JobProcesses
 from headless.server.session import NewSession
 from support.command_here import headless
 from support.fork_server import start
-from support.homes import make_home
+from support.homes import fails, make_home, prints
 from support.journals import end, new_session, over, write
-from support.management import fails, prints
 from support.process import PATIENCE, ROOT, manage
 
 KEYS = [

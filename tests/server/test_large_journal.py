@@ -20,9 +20,8 @@ from headless.server.home import Home
 from headless.server.journal import Journal, Selection
 from headless.server.listing import Listing
 from support.command_here import headless
-from support.homes import R41, make_home
+from support.homes import R41, make_home, prints
 from support.journals import FIRST, PER_SESSION, Record, end, fill, new_session, over
-from support.management import prints
 from support.process import PATIENCE, ROOT
 
 pytestmark = pytest.mark.slow

@@ -1,4 +1,5 @@
-"""The listening socket goes on, whatever becomes of a single connection."""
+"""The listening socket and exceptions that are not caught: a fault of a connection is one line of the log, a bug of the
+server is there with its traceback."""
 
 from __future__ import annotations
 
@@ -6,15 +7,231 @@ import asyncio
 import errno
 import logging
 import socket
+import ssl
+import struct
+from typing import Any
 
 import pytest
+import trustme
 
-from headless.server.admission import Admission
-from headless.server.exception_handler import ExceptionHandler
-from headless.server.listener import listen
+from headless.dialects.vocabulary import LOGIN
+from headless.errors import LocalProtocolError, Refusal
+from headless.server.admission import Admission, listen
+from headless.server.connection import Connection
+from headless.server.server import ExceptionHandler, Server
 from headless.server.settings import Settings
-from support.raw_client import py_code, run
+from support.job_server import QuickServer
+from support.process import PATIENCE
+from support.raw_client import RawClient, connect, py_code, run
+from support.server_here import ServerHere
 from support.sockets import reset
+
+pytestmark = pytest.mark.version("ssl and asyncio")
+
+NO_LOOP: Any = None  # which the handler does not look at
+
+
+@pytest.fixture(scope="module")
+def authority():
+    return trustme.CA()
+
+
+@pytest.fixture
+def tls_server(authority, tmp_path):
+    certificate = authority.issue_cert("127.0.0.1")
+    chain, key = str(tmp_path / "chain.pem"), str(tmp_path / "key.pem")
+    certificate.cert_chain_pems[0].write_to_path(chain)
+    certificate.private_key_pem.write_to_path(key)
+    with QuickServer(tmp_path / "home", "--tls-cert", chain, "--tls-key", key) as server:
+        yield server
+
+
+def lines_about(server: QuickServer, address: tuple[str, int]) -> list[str]:
+    """What the log says of this client, once the server has stopped. Fails if there is a traceback, as `stop` does."""
+    server.stop()
+    return [line for line in server.log.splitlines() if f"{address[0]} port {address[1]}" in line]
+
+
+def open_socket(server: QuickServer) -> socket.socket:
+    host, _, port = server.address.rpartition(":")
+    return socket.create_connection((host, int(port)), PATIENCE)
+
+
+def wait_for_end(client: socket.socket) -> None:
+    """Until the server closes."""
+    try:
+        while client.recv(65536):
+            pass
+    except ConnectionError:
+        pass
+
+
+@pytest.mark.slow
+def test_a_handshake_that_is_none_is_one_line_without_a_traceback(tls_server):
+    with open_socket(tls_server) as client:
+        address = client.getsockname()
+        client.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        wait_for_end(client)
+    (line,) = lines_about(tls_server, address)
+    assert " INFO " in line and "the TLS handshake failed: " in line
+    rest = [line for line in tls_server.log.splitlines() if "runs as root" not in line]
+    assert len(rest) == 4  # it listened, this, it was stopping, it stopped
+
+
+@pytest.mark.slow
+def test_so_is_a_certificate_that_the_client_does_not_accept(tls_server):
+    with open_socket(tls_server) as client:
+        address = client.getsockname()
+        with pytest.raises(ssl.SSLError):
+            ssl.create_default_context().wrap_socket(client, server_hostname="127.0.0.1")
+    assert len(lines_about(tls_server, address)) <= 1  # TLS 1.3: the server may see it as a client that leaves
+
+
+@pytest.mark.slow
+def test_so_is_a_client_that_leaves_during_the_handshake(tls_server):
+    with open_socket(tls_server) as client:
+        address = client.getsockname()
+        client.sendall(b"\x16\x03\x01")
+        client.shutdown(socket.SHUT_WR)
+        wait_for_end(client)
+    (line,) = lines_about(tls_server, address)
+    assert "the TLS handshake failed: " in line
+
+
+@pytest.mark.slow
+def test_after_a_failed_handshake_the_server_serves_the_next_client(tls_server, authority):
+    with open_socket(tls_server) as client:
+        client.sendall(b"nonsense" * 100)
+        wait_for_end(client)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with RawClient(tls_server.address) as client:
+        client.sock = context.wrap_socket(client.sock, server_hostname="127.0.0.1")
+        client.log_in().submit(py_code("print(42)"))
+        assert client.report().output == {(1, "stdout"): "42\n"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("jobs", [(), (py_code("import time; time.sleep(0.3); print('.')"),)], ids=["idle", "running"])
+def test_a_reset_is_at_most_one_line_without_a_traceback(tmp_path, jobs):
+    with QuickServer(tmp_path / "home") as server:
+        with connect(server).log_in() as client:
+            if jobs:
+                client.submit(*jobs)
+                client.expect("started")
+            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        assert run(server, py_code("1")).ended == "ok"
+        server.stop()
+    lost = [line for line in server.log.splitlines() if "was lost" in line]
+    assert len(lost) == 1 and f"session {client.session}: the connection was lost: " in lost[0]
+    assert " ERROR " not in server.log
+
+
+# The handler itself
+
+
+def planted(tmp_path, caplog, plant) -> list[logging.LogRecord]:
+    """What is logged, warnings and errors, if `plant(loop)` is called in the loop of a server, which goes on."""
+    begin = Server.begin
+
+    async def begin_and_plant(server: Server) -> None:
+        await begin(server)
+        plant(asyncio.get_running_loop())
+
+    with caplog.at_level(logging.WARNING), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Server, "begin", begin_and_plant)
+        with (
+            ServerHere(tmp_path / "home", logs_traceback=True) as server,
+            RawClient(server.address).log_in() as client,
+        ):
+            client.submit(py_code("1"))
+            assert client.report().ended == "ok"
+    return caplog.records
+
+
+@pytest.mark.slow
+def test_an_exception_planted_in_a_callback_is_an_error_with_its_traceback(tmp_path, caplog):
+    (record,) = planted(tmp_path, caplog, lambda loop: loop.call_soon(lambda: 1 / 0))
+    assert record.levelno == logging.ERROR
+    assert record.exc_info and record.exc_info[0] is ZeroDivisionError
+    assert record.getMessage().startswith("internal error: Exception in callback ")
+
+
+@pytest.mark.slow
+def test_so_is_an_os_error_of_a_callback_which_is_no_connections(tmp_path, caplog):
+    (record,) = planted(tmp_path, caplog, lambda loop: loop.call_soon(open, "/absent/file"))
+    assert record.levelno == logging.ERROR
+    assert record.exc_info and record.exc_info[0] is FileNotFoundError
+
+
+@pytest.mark.parametrize(
+    ("error", "place"),
+    [
+        (OSError(24, "Too many open files"), "socket"),
+        (ssl.SSLError(1, "bad\nrecord"), "transport"),
+        (TimeoutError("timed out"), "protocol"),
+        (ConnectionResetError("reset"), "future"),
+    ],
+)
+def test_what_is_wrong_with_a_connection_is_one_warning_without_a_traceback(caplog, error, place):
+    ExceptionHandler()(NO_LOOP, {"message": "Fatal error", "exception": error, place: object()})
+    (record,) = caplog.records
+    assert (record.levelno, record.exc_info) == (logging.WARNING, None)
+    assert record.getMessage().startswith("Fatal error: ")
+    assert "\n" not in record.getMessage()
+
+
+def test_the_same_line_is_logged_once_a_second_at_most(caplog):
+    handler = ExceptionHandler()
+    for _ in range(1000):
+        handler(NO_LOOP, {"message": "out of resources", "exception": OSError("full"), "socket": object()})
+    handler(NO_LOOP, {"message": "another", "exception": OSError("full"), "socket": object()})
+    assert [record.getMessage() for record in caplog.records] == ["out of resources: full", "another: full"]
+
+
+def test_a_message_without_an_exception_is_an_error(caplog):
+    ExceptionHandler()(NO_LOOP, {"message": "a task was destroyed"})
+    assert [(record.levelno, record.getMessage()) for record in caplog.records] == [
+        (logging.ERROR, "internal error: a task was destroyed")
+    ]
+
+
+def test_a_connection_that_comes_when_the_server_has_stopped_is_not_worth_a_line(caplog):
+    async def serve(*_: object) -> None:
+        """It never begins."""
+
+    async def take_a_connection_and_stop() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(ExceptionHandler())
+        ours, others = socket.socketpair()
+        with others:
+            transport, _ = await loop.connect_accepted_socket(asyncio.Protocol, ours)
+            protocol = asyncio.StreamReaderProtocol(asyncio.StreamReader(), serve)
+            loop.call_soon(protocol.connection_made, transport)  # in the turn that ends the loop
+            loop.call_soon(transport.abort)
+
+    asyncio.run(take_a_connection_and_stop())
+    assert caplog.records == []
+
+
+@pytest.mark.slow
+def test_a_refusal_that_the_protocol_does_not_allow_is_said_to_be_a_bug_and_is_not_lost(tmp_path, caplog, monkeypatch):
+    async def refuse_the_login(_connection: Connection, _patience: float) -> None:
+        raise Refusal(LOGIN, "too late")
+
+    monkeypatch.setattr(Connection, "receive_whole", refuse_the_login)  # after `welcome`, where it has no place
+    with (
+        caplog.at_level(logging.INFO),
+        ServerHere(tmp_path / "home", logs_traceback=True) as server,
+        RawClient(server.address).log_in() as client,
+    ):
+        assert "its log says why" in client.expect_refusal("busy")
+    (error,) = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert "internal error: the server was about to break the protocol" in error.getMessage()
+    assert error.exc_info and error.exc_info[0] is LocalProtocolError
+    refusals = [record.getMessage() for record in caplog.records if ": refused (" in record.getMessage()]
+    assert len(refusals) == 1
+    assert ": refused (busy): " in refusals[0]
 
 
 @pytest.mark.slow
@@ -53,7 +270,7 @@ def test_an_error_of_accept_does_not_end_the_listening(monkeypatch, number, paus
             return await accept(listening)
 
         monkeypatch.setattr(loop, "sock_accept", failing_accept)
-        monkeypatch.setattr("headless.server.listener.asyncio.sleep", sleep)
+        monkeypatch.setattr("headless.server.admission.asyncio.sleep", sleep)
         settings = Settings(port=0)
         listener = await listen(settings, Admission(settings), serve)
         reader, writer = await asyncio.open_connection(*listener.address)

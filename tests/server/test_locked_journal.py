@@ -15,9 +15,9 @@ from headless.server.output import FollowedOutput
 from support import scram
 from support.crashes import printed
 from support.credentials import HASH
+from support.homes import locked
 from support.job_code import Gate
 from support.job_server import QuickServer, journal, states
-from support.locks import locked
 from support.process import PATIENCE
 from support.raw_client import RAW_NONCE, challenge_login, connect, in_jobs, osuser_login, py_code, response, run
 from support.server_here import ServerHere

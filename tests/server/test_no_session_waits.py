@@ -11,7 +11,7 @@ from contextlib import closing
 
 import pytest
 
-from headless.server import authentication, peer, requests, retention
+from headless.server import authentication, disk, peer, requests
 from headless.server.jobs import check_scripts
 from headless.server.journal import Journal
 from support import scram
@@ -127,7 +127,7 @@ def log_in_by_password(address: str) -> None:
         assert client.ask(response(nonce, proof)).tag == "welcome"
 
 
-@pytest.mark.skipif(not peer.can_tell(), reason="the name service is asked where connections have owners")
+@pytest.mark.skipif(not peer.knows_owners(), reason="the name service is asked where connections have owners")
 def test_a_name_service_that_hangs_which_is_asked_one_question_of_each_user_at_a_time(tmp_path, monkeypatch, hang):
     def is_user(_, name):
         hang(name)
@@ -234,8 +234,8 @@ def test_sessions_that_are_too_old_are_removed_a_few_at_a_time_with_room_for_oth
         return pieces[-1]
 
     monkeypatch.setattr(Journal, "prune", record)
-    monkeypatch.setattr(retention, "_AT_ONCE", 10)
-    monkeypatch.setattr(retention, "_PAUSE_SECONDS", FOR_EVER)
+    monkeypatch.setattr(disk, "_AT_ONCE", 10)
+    monkeypatch.setattr(disk, "_PAUSE_SECONDS", FOR_EVER)
     with ServerHere(old.folder, retention_days=1) as server:
         wait_until(lambda: pieces)
         assert_sessions_run(server.address)

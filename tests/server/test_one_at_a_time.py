@@ -7,8 +7,7 @@ from contextlib import closing
 
 import pytest
 
-from headless.server.account_limits import Limits
-from headless.server.accounts import Account, Accounts
+from headless.server.accounts import UNLIMITED, Account, Accounts, Limits
 from headless.server.home import Home
 from support.command_here import headless
 from support.job_server import QuickServer, states
@@ -102,7 +101,7 @@ def test_the_command_says_which_session_runs(command, server, gate):
 SET = (
     (["--one-at-a-time"], Limits(one_at_a_time=True), "one-at-a-time"),
     (["--one-at-a-time", "--no-code"], Limits(code=False, one_at_a_time=True), "no-code one-at-a-time"),
-    (["--many-at-a-time"], None, "no limits"),
+    (["--many-at-a-time"], UNLIMITED, "no limits"),
 )
 
 

@@ -19,11 +19,12 @@ import pytest
 pytest.importorskip("fcntl", reason="Windows lets nobody remove what is open")
 
 from headless.errors import HomeError, HomeReplaced
-from headless.server import home_lock, shims
+from headless.server import home as home_module
 from headless.server import server as server_module
+from headless.server import shims
 from headless.server.home import Home
-from headless.server.home_lock import HeldFiles
 from headless.server.store import Store, StoreUncertain
+from headless.system import try_lock
 from support.crashes import check, printed, recorded, submitted, traced, wait_until_quiet
 from support.homes import R41, make_home
 from support.job_code import Gate
@@ -144,7 +145,7 @@ def remove(*names: str):
 
 
 def replace_database(home: Path) -> None:
-    """As somebody restores a backup."""
+    """As an administrator restores a backup."""
     copy_database(home / "planta.sqlite", home / "new")
     (home / "new").replace(home / "planta.sqlite")
 
@@ -260,54 +261,55 @@ def test_a_server_that_has_nothing_to_do_ends_too(tmp_path, monkeypatch):
         assert server.wait() == 1
 
 
-def test_what_was_replaced_once_stays_so(tmp_path):
-    held = HeldFiles()
+@pytest.fixture
+def held(tmp_path):
+    """A home that is locked, with its database open."""
+    home = make_home(tmp_path / "home", R41)
+    with home.lock(), closing(home.database()):
+        yield home
+
+
+def test_what_was_replaced_once_stays_so(held):
     seen = []
     held.on_replaced = lambda: seen.append(1)
-    path = tmp_path / "file"
-    path.touch()
-    held.add(path)
-    held.check(path)
-    path.unlink()
+    lock = held.folder / "lock"
+    held.check_held()
+    held.check_journal()
+    lock.rename(lock.with_name("away"))
     for _ in range(2):
         with pytest.raises(HomeReplaced):
-            held.check(path)
-    path.touch()
-    with pytest.raises(HomeReplaced):  # what was done meanwhile cannot be known
-        held.check(path)
+            held.check_held()
+    lock.with_name("away").rename(lock)
+    with pytest.raises(HomeReplaced):  # what was done meanwhile is not known
+        held.check_journal()
     assert seen == [1]
 
 
-def test_a_fault_of_the_disk_is_no_replacement(tmp_path, monkeypatch):
-    held, path = HeldFiles(), tmp_path / "file"
-    path.touch()
-    held.add(path)
-
+def test_a_fault_of_the_disk_is_no_replacement(held, monkeypatch):
     def fail(_path) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "stat", fail)
         with pytest.raises(OSError, match="Input/output error"):
-            held.check(path)
-    held.check(path)
+            held.check_held()
+    held.check_held()
 
 
 @pytest.mark.slow
-def test_a_lock_that_was_removed_while_somebody_waited_for_it_is_not_taken(tmp_path, monkeypatch):
-    monkeypatch.setattr(home_lock, "_SECONDS_TO_WAIT", 0.1)
-    path = tmp_path / "lock"
-    lock = home_lock._lock
+def test_a_lock_that_was_removed_while_another_server_waited_for_it_is_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setattr(home_module, "_LOCK_SECONDS", 0.1)
+    home = make_home(tmp_path / "home", R41)
 
-    def remove_and_lock(file) -> None:
+    def remove_and_lock(descriptor: int) -> bool:
         if not removed:
-            removed.append(path.unlink())
-        lock(file)
+            removed.append(True)
+            (home.folder / "lock").unlink()
+        return try_lock(descriptor)
 
-    removed: list[None] = []
-    monkeypatch.setattr(home_lock, "_lock", remove_and_lock)
-    with home_lock.acquire(path) as first:
-        assert os.fstat(first.fileno()).st_ino == path.stat().st_ino
-        monkeypatch.setattr(home_lock, "_lock", lock)
+    removed: list[bool] = []
+    monkeypatch.setattr(home_module, "try_lock", remove_and_lock)
+    with home.lock() as first:
+        assert os.fstat(first.fileno()).st_ino == (home.folder / "lock").stat().st_ino
         with pytest.raises(HomeError, match="another server"):
-            home_lock.acquire(path)
+            Home(str(home.folder)).lock()

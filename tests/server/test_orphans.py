@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from headless.server import home_lock
+from headless.server import home as home_module
 from support import fork_server
 from support.command_here import headless
 from support.crashes import (
@@ -201,7 +201,7 @@ def test_as_many_sessions_as_there_are_workers_run_also_when_some_were_resumed(t
 
 
 def test_a_second_server_does_not_begin_where_one_lives(server, tmp_path, monkeypatch):
-    monkeypatch.setattr(home_lock, "_SECONDS_TO_WAIT", 0.3)
+    monkeypatch.setattr(home_module, "_LOCK_SECONDS", 0.3)
     gate = Gate(tmp_path / "gate")
     with connect(server) as client:
         printed(submitted(client, py_code("print('.')\n" + gate.code)))

@@ -32,7 +32,7 @@ def test_loopback_is_this_machine_alone(host, is_loopback):
     assert peer.is_loopback(host) == is_loopback
 
 
-on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells who owns a connection")
+on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux knows who owns a connection")
 
 
 @pytest.fixture(params=["127.0.0.1", "::1"])
@@ -65,7 +65,7 @@ def unanswered(*_: object, **__: object) -> None:
 @pytest.mark.usefixtures("way")
 def test_the_kernel_knows_the_owner_as_long_as_the_connection_is_there(connection):
     client, theirs, ours = connection
-    assert peer.can_tell()
+    assert peer.knows_owners()
     assert peer.owner_uid(theirs, ours) == os.geteuid()
     client.close()
     with pytest.raises(peer.NotConnected):
@@ -74,7 +74,7 @@ def test_the_kernel_knows_the_owner_as_long_as_the_connection_is_there(connectio
 
 @on_linux
 @pytest.mark.usefixtures("way")
-def test_a_client_that_has_said_its_last_word_is_nobodys(connection):
+def test_a_client_that_has_said_its_last_word_has_no_owner(connection):
     client, theirs, ours = connection
     client.shutdown(socket.SHUT_WR)
     with pytest.raises(peer.NotConnected):
@@ -83,7 +83,7 @@ def test_a_client_that_has_said_its_last_word_is_nobodys(connection):
 
 @on_linux
 def test_a_kernel_that_cannot_be_asked_now_is_no_platform_that_never_tells(connection, monkeypatch):
-    """One who uses up all descriptors must not become somebody else by that."""
+    """One who uses up all descriptors must not become another user by that."""
     _, theirs, ours = connection
     monkeypatch.setattr(socket, "socket", unanswered)
     monkeypatch.setattr(peer, "open", unanswered, raising=False)
@@ -138,13 +138,13 @@ def test_guesses_from_this_machine_are_counted_by_user_and_otherwise_by_address(
     client, *ends = connection
     assert authentication._origin(*ends) == f"user {os.geteuid()}"
     client.shutdown(socket.SHUT_WR)
-    assert authentication._origin(*ends) == ends[0][0]  # as that of all whom the kernel does not tell
+    assert authentication._origin(*ends) == ends[0][0]  # as that of all whose user the kernel does not know
     assert authentication._origin(("192.0.2.1", 1), ends[1]) == "192.0.2.1"
 
 
 def test_elsewhere_the_owner_is_unknown(monkeypatch):
     monkeypatch.setattr(sys, "platform", "darwin")
-    assert not peer.can_tell()
+    assert not peer.knows_owners()
     with pytest.raises(peer.OwnerUnknown):
         peer.owner_uid(("127.0.0.1", 1), ("127.0.0.1", 2))
 

@@ -1,8 +1,10 @@
-"""`headless serve`: where it listens, its log, its standard input, and TLS."""
+"""`headless serve`: its options, where it listens, its log, its standard files, TLS, and the service manager."""
 
 from __future__ import annotations
 
+import asyncio
 import io
+import logging
 import os
 import re
 import shlex
@@ -10,17 +12,24 @@ import socket
 import ssl
 import subprocess
 import sys
+import time
 from contextlib import redirect_stderr
+from typing import Any
 from unittest.mock import patch
 
 import pytest
 import trustme
 
 from headless.cli import tools_main as main
+from headless.server import settings as settings_module
+from headless.server.commands import serve
+from headless.server.commands.serve import _notify as notify
+from headless.server.settings import MIB, Settings
+from support.command_here import headless
 from support.fork_server import start
+from support.homes import fails, prints
 from support.job_server import TRUST, QuickServer
 from support.journals import new_session
-from support.management import fails, prints
 from support.process import PATIENCE, ROOT
 from support.raw_client import RawClient, connect, osuser_login, py_code, run
 
@@ -45,7 +54,7 @@ def test_serve_listens_on_ipv6(tmp_path):
         assert run(server, py_code("print(6)")).output == {(1, "stdout"): "6\n"}
 
 
-def test_serve_ends_with_a_1_where_somebody_else_listens(tmp_path):
+def test_serve_ends_with_a_1_where_another_process_listens(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         fails("listen", "serve", "--listen", address, "--home", str(tmp_path / "home"))
@@ -108,7 +117,7 @@ def test_serve_ends_with_a_1_for_a_certificate_that_cannot_be_used(home, certifi
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no service manager of this kind")
-def test_the_service_manager_is_told_when_the_server_is_ready_and_when_it_stops(tmp_path, monkeypatch):
+def test_the_service_manager_learns_when_the_server_is_ready_and_when_it_stops(tmp_path, monkeypatch):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind("")  # a name that the kernel makes, and that is in no folder
         manager.settimeout(PATIENCE)
@@ -129,7 +138,7 @@ def test_a_server_that_runs_as_root_warns_once_and_no_other_does(tmp_path):
     assert server.log.count("runs as root") == (1 if os.geteuid() == 0 else 0)
 
 
-def test_a_key_with_a_passphrase_is_refused_at_once_and_nobody_is_asked(tmp_path):
+def test_a_key_with_a_passphrase_is_refused_at_once_and_not_asked_for(tmp_path):
     from cryptography.hazmat.primitives import serialization
 
     server = trustme.CA().issue_cert("localhost")
@@ -154,7 +163,7 @@ def test_a_fifo_as_certificate_or_key_is_refused_and_not_waited_for(tmp_path, wh
     fails("not a regular file", "serve", *line, "--home", str(tmp_path / "home"))
 
 
-# Standard files that whoever starts a command has closed
+# Standard files that were closed before a command began
 
 in_a_shell = pytest.mark.skipif(os.name == "nt", reason="no shell of Windows closes them")
 
@@ -208,3 +217,137 @@ def test_a_server_needs_no_standard_files(home):
     redirections = "<&- >&- 2>&-"  # so that its input ends at once, too
     argv = ("serve", "--listen", "127.0.0.1:0", "--until-eof", "--home", home)
     assert run_with(redirections, *argv) == (0, "", "")
+
+
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--listen 127.0.0.2:77": {"host": "127.0.0.2", "port": 77},
+    "--workers 3": {"workers": 3},
+    "--grace 5": {"grace": 5.0},
+    "--end-jobs": {"end_jobs": True},
+    "--keep 3": {"retention_days": 3},
+    "--limit 7": {"time_limit": 7.0},
+    "--dry-run": {"dry_run": True},
+    "--import-from headless": {"import_from": os.path.abspath("headless")},
+    "--trust-osuser": {"trust_osuser": True},
+    "--max-output 2": {"output_limit": 2 * MIB},
+    "--max-connections 11": {"max_connections": 11},
+    "--max-connections-per-address 12": {"max_connections_per_address": 12},
+    "--max-connections-per-account 13": {"max_connections_per_account": 13},
+    "--until-eof": {},
+    "": {},
+}
+
+
+@pytest.fixture
+def served(monkeypatch):
+    """What each call of `serve` would run: the home, the settings, and whether it looks for the end of its input."""
+    calls: list[tuple[Any, Settings, bool]] = []
+
+    async def run(home, settings, _writer, until_eof) -> None:
+        calls.append((home, settings, until_eof))
+
+    monkeypatch.setattr(serve, "_run_until_stopped", run)
+    monkeypatch.setattr(sys, "setswitchinterval", lambda _: None)
+    monkeypatch.setattr(settings_module, "_raise_limit", lambda: 1_000_000)
+    level = logging.getLogger().level
+    yield calls
+    logging.getLogger().setLevel(level)
+
+
+@pytest.mark.version("argparse")
+def test_each_option_sets_what_it_says_and_nothing_else(tmp_path, served):
+    for options, changes in OPTIONS.items():
+        done = headless("serve", "--home", str(tmp_path / "home"), "--trust-folders", *options.split())
+        assert done.returncode == 0, (options, done.stderr)
+        home, settings, until_eof = served.pop()
+        assert settings == Settings()._replace(**changes), options
+        assert home.folder == tmp_path / "home"
+        assert (home.py, home.modules) == (home.folder / "py", home.folder / "modules")
+        assert until_eof == ("until-eof" in options)
+
+
+def test_the_folders_of_the_code_are_those_that_are_named(tmp_path, served):
+    for name in ("py", "modules"):
+        (tmp_path / name).mkdir()
+    folders = ("--py", str(tmp_path / "py"), "--modules", str(tmp_path / "modules"))
+    assert headless("serve", "--home", str(tmp_path / "home"), "--trust-folders", *folders).returncode == 0
+    home, _, _ = served.pop()
+    assert (home.py, home.modules) == (tmp_path / "py", tmp_path / "modules")
+
+
+@pytest.mark.parametrize(("descriptors", "connections"), [(1000, 1000 - 128 - 2 * 8), (10, 1), (10**6, 10_000)])
+def test_there_are_no_more_connections_than_descriptors_allow(tmp_path, served, monkeypatch, descriptors, connections):
+    """Some are set aside, and some for each worker."""
+    monkeypatch.setattr(settings_module, "_raise_limit", lambda: descriptors)
+    assert headless("serve", "--home", str(tmp_path / "home"), "--trust-folders", "--workers", "2").returncode == 0
+    assert served.pop()[1].max_connections == connections
+
+
+def test_a_second_signal_leaves_some_seconds_and_more_where_jobs_have_to_end(monkeypatch):
+    left: list[float] = []
+    monkeypatch.setattr(serve, "_end_process_after", left.append)
+
+    async def ask_twice(end_jobs: bool) -> None:
+        signals = serve._Signals(end_jobs)
+        signals.request_stop()
+        await asyncio.sleep(0)
+        assert (signals.stop.is_set(), signals.force_stop.is_set(), len(left)) == (True, False, int(end_jobs))
+        signals.request_stop()
+        await asyncio.sleep(0)
+        assert signals.force_stop.is_set()
+
+    asyncio.run(ask_twice(False))
+    asyncio.run(ask_twice(True))
+    assert left == [3, 10]
+
+
+with_unix_sockets = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no such sockets here")
+
+on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has abstract names")
+
+
+def names(tmp_path):
+    return {"path": str(tmp_path / "notify"), "abstract": f"@planta-{os.urandom(8).hex()}"}
+
+
+@with_unix_sockets
+@pytest.mark.parametrize("kind", ["path", pytest.param("abstract", marks=on_linux)])
+def test_the_service_manager_gets_each_state(tmp_path, monkeypatch, kind):
+    name = names(tmp_path)[kind]
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(name.replace("@", "\0", 1))
+        manager.settimeout(5)
+        monkeypatch.setenv("NOTIFY_SOCKET", name)
+        notify("READY=1")
+        notify("STOPPING=1\nSTATUS=fünf jobs")
+        assert [manager.recv(100).decode(), manager.recv(100).decode()] == ["READY=1", "STOPPING=1\nSTATUS=fünf jobs"]
+
+
+@with_unix_sockets
+@pytest.mark.parametrize("name", [None, "", "relative", "@", "/" + "x" * 300, "@" + "x" * 300, "/dev/null", "/\udcff"])
+def test_where_there_is_no_service_manager_nothing_happens(monkeypatch, tmp_path, name):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    if name is not None:
+        monkeypatch.setenv("NOTIFY_SOCKET", name)
+    notify("READY=1")
+    assert list(tmp_path.iterdir()) == []
+
+
+@with_unix_sockets
+def test_a_service_manager_that_does_not_listen_is_not_waited_for(tmp_path, monkeypatch):
+    name = names(tmp_path)["path"]
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other,
+    ):
+        manager.bind(name)
+        other.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            while True:
+                other.sendto(b"x", name)
+        monkeypatch.setenv("NOTIFY_SOCKET", name)
+        monkeypatch.setattr("headless.server.commands.serve._NOTIFY_SECONDS", 0.1)
+        before = time.monotonic()
+        notify("READY=1")
+        assert time.monotonic() - before < 5

@@ -90,7 +90,7 @@ def test_connections_without_a_login_of_one_address(tmp_path):
 
 
 def test_connections_of_one_account(tmp_path):
-    """Whatever they wait for. Nobody else is harmed, and what goes makes room."""
+    """Whatever they wait for. No other client is harmed, and what goes makes room."""
     make_home(tmp_path / "home", Account("R43", current_user(), None))
 
     def talk(enter):
@@ -146,7 +146,7 @@ def test_a_handshake_counts_as_a_connection_until_it_enters():
 
 
 def test_bytes_of_messages_that_are_not_whole(tmp_path, monkeypatch):
-    """Whoever has more of them than there is room for is refused, and whoever leaves makes room."""
+    """A client with more of them than there is room for is refused, and one that leaves makes room."""
     part, whole, held = 400 * 1024, in_jobs(py_code("#" * (400 * 1024))), []
     hold = BytesInFlight.hold
 
@@ -264,7 +264,7 @@ def test_the_time_for_the_scripts_of_a_session(tmp_path, monkeypatch):
     serve(tmp_path, talk)
 
 
-@pytest.mark.skipif(not peer.can_tell(), reason="the name service is asked where connections have owners")
+@pytest.mark.skipif(not peer.knows_owners(), reason="the name service is asked where connections have owners")
 def test_the_time_of_the_name_service(tmp_path, monkeypatch):
     def talk(enter):
         with enter() as client:

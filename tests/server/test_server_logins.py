@@ -21,14 +21,14 @@ from support.server_here import ServerHere
 pytestmark = pytest.mark.slow
 
 ODD_USER = "a=b,ü"
-owner_is_known = pytest.mark.skipif(not peer.can_tell(), reason="only Linux tells who owns a connection")
-NOBODY = (0 if os.name == "nt" else os.geteuid()) + 1  # is not who runs the tests
+owner_is_known = pytest.mark.skipif(not peer.knows_owners(), reason="only Linux knows who owns a connection")
+NOBODY = (0 if os.name == "nt" else os.geteuid()) + 1  # not the user of the tests
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """One server for all tests that leave it as it is. Accounts: R41 and R43 of whoever runs the tests, R42 and one
-    with an odd name by password, R50 of somebody else."""
+    """One server for all tests that leave it as it is. Accounts: R41 and R43 of the user of the tests, R42 and one
+    with an odd name by password, R50 of another user."""
     home = tmp_path_factory.mktemp("server") / "home"
     accounts = (
         Account("R42", None, keys_from_hash(HASH.encode())),
@@ -59,7 +59,7 @@ OSUSER_REFUSED = {
     "an account that does not exist": (osuser_login(user="R99"), "R99"),
     "no account where there are several": (osuser_login(), "several"),
 }
-if peer.can_tell():
+if peer.knows_owners():
     OSUSER_REFUSED["a user who is not the owner of the connection"] = (osuser_login(other_user()), other_user())
     OSUSER_REFUSED["the same, with the right account"] = (osuser_login(other_user(), "R50"), other_user())
 
@@ -182,7 +182,7 @@ def test_an_unknown_user_looks_like_one_with_a_wrong_password(server):
     assert attempt("R42") == attempt("R99") == attempt("R41")
 
 
-def test_the_made_up_salt_of_a_user_stays_and_is_nobody_elses(own_server):
+def test_the_made_up_salt_of_a_user_stays_and_is_that_of_no_other_user(own_server):
     def salt_of(user: str) -> str:
         with connect(own_server) as client:
             return challenged(client, user)[1]

@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 
 from headless.dialects.vocabulary import FAILED, OK
-from headless.server import home_lock
 from headless.server.home import Home
 from headless.server.journal import BEGINNING, CANCELLED, INTERRUPTED, Cancellation, JobEnd, JobStart, Selection
 from headless.server.processes import JobProcesses
 from headless.server.server import Server
 from headless.server.settings import Settings
+from headless.system import try_lock
 from support.command_here import Ended, headless
+from support.homes import fails, prints
 from support.journals import Record, end, new_session, over
-from support.management import fails, prints
 from support.process import PATIENCE, current_user
 from support.waiting import until, wait_until
 
@@ -42,7 +42,7 @@ def figures(home: Home, *options: str) -> dict[str, Any]:
     return json.loads(status(home, "--json", *options).stdout)
 
 
-def tell(record: Record, text: str = '{"sessions": 3, "dropped_log_lines": 7, "time": 1.0}') -> None:
+def leave_figures(record: Record, text: str = '{"sessions": 3, "dropped_log_lines": 7, "time": 1.0}') -> None:
     """What a server leaves in the journal."""
     record.set_fact("status", text)
 
@@ -53,7 +53,7 @@ def tell(record: Record, text: str = '{"sessions": 3, "dropped_log_lines": 7, "t
 def test_the_figures_are_one_line_and_the_status_0_while_a_server_runs(place, record, monkeypatch):
     gib = 2**30
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(20 * gib, 0, int(12.34 * gib)))
-    tell(record)
+    leave_figures(record)
     over(record, "a", FAILED)
     with place.lock():
         done = status(place)
@@ -62,7 +62,7 @@ def test_the_figures_are_one_line_and_the_status_0_while_a_server_runs(place, re
 
 
 def test_without_a_server_the_status_is_1_and_what_only_a_server_knows_is_not_shown(place, record):
-    tell(record)
+    leave_figures(record)
     record.accept(new_session("a"))
     done = status(place)
     assert done.returncode == 1
@@ -72,7 +72,7 @@ def test_without_a_server_the_status_is_1_and_what_only_a_server_knows_is_not_sh
 
 
 def test_json_has_the_same_figures(place, record, monkeypatch):
-    tell(record)
+    leave_figures(record)
     monkeypatch.setattr(JobProcesses, "running_pid", lambda *job: 4711 if job[-1] == 1 else None)
     for session in ("a", "b", "c", "d"):
         record.accept(new_session(session))
@@ -92,7 +92,7 @@ def test_json_has_the_same_figures(place, record, monkeypatch):
 @pytest.mark.parametrize("text", ["", "[]", "nonsense", '{"sessions": "many"}', None])
 def test_a_server_that_has_left_no_figures_yet_is_up(place, record, text):
     if text is not None:
-        tell(record, text)
+        leave_figures(record, text)
     with place.lock():
         done = status(place)
     assert done.returncode == 0
@@ -100,7 +100,7 @@ def test_a_server_that_has_left_no_figures_yet_is_up(place, record, text):
 
 
 def test_the_figures_of_an_earlier_server_are_not_shown_while_the_next_one_begins(place, record, monkeypatch):
-    tell(record)
+    leave_figures(record)
 
     async def recover() -> None:
         await until(lambda: figures(place)["sessions"] == 0)
@@ -122,7 +122,7 @@ def test_what_waits_longest_is_shown_with_its_age(place, record):
     for session, age in (("a", 50), ("b", 90), ("c", 1000)):
         record.accept(new_session(session, jobs=2))
         record._database.execute("UPDATE sessions SET accepted = accepted - ? WHERE session_id = ?", (age, session))
-    record.begin("c")  # its second job waits for the first one, and for nobody else
+    record.begin("c")  # its second job waits for the first one alone
     assert 90 <= figures(place)["oldest_queued"] < 90 + PATIENCE
     assert re.search(r" oldest_queued=9\ds | oldest_queued=1\d\ds ", status(place).stdout)
 
@@ -143,7 +143,7 @@ def test_what_failed_counts_from_when_that_was_known(place, record, since, count
     assert figures(place, *since)["failed"] == count
 
 
-def test_a_job_counts_as_failed_although_nobody_saw_its_end_or_its_start(place, record):
+def test_a_job_counts_as_failed_although_its_end_or_start_was_not_seen(place, record):
     record.accept(new_session("a"))
     record.begin("a")
     record._database.execute("UPDATE jobs SET started = started - ?", (48 * HOUR,))
@@ -199,7 +199,7 @@ def test_to_ask_makes_no_server_fail_that_starts_meanwhile(place):
 def test_those_who_ask_do_not_take_each_other_for_a_server(place):
     place.lock().close()
     with open(place.folder / "lock", "rb") as file:
-        assert home_lock._try_shared_lock(file)
+        assert try_lock(file.fileno(), shared=True)
         assert not place.is_served
 
 
@@ -218,7 +218,7 @@ def _looks_often(monkeypatch):
 
 
 class Canceller:
-    """A server that does nothing but see to the next request, by this function, and hold the lock meanwhile."""
+    """A server that does nothing but handle the next request, by this function, and hold the lock meanwhile."""
 
     def __init__(self, home: Home, see_to) -> None:
         self._home = home

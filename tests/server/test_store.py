@@ -14,8 +14,7 @@ import pytest
 from headless.dialects.vocabulary import FAILED, OK
 from headless.errors import Busy
 from headless.server import store as store_module
-from headless.server.account_limits import Limits
-from headless.server.accounts import Accounts
+from headless.server.accounts import UNLIMITED, Accounts, Limits
 from headless.server.journal import JobEnd, JobTaken, Journal
 from headless.server.store import PathNeeded, Store, StoreUncertain
 from support.faulty_database import BROKEN, ERRORS, FULL, LOCKED
@@ -338,9 +337,9 @@ async def test_of_two_servers_one_begins_a_job_again_that_had_not_started(bench,
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["not written", "written"])
-@pytest.mark.parametrize("limits", [None, Limits(code=False)])
+@pytest.mark.parametrize("limits", [UNLIMITED, Limits(code=False)])
 def test_a_start_whose_commit_failed_is_made_once(bench, late, limits):
-    refusal = None if limits is None else JobEnd(FAILED, "not started: the account R41 may not run code")
+    refusal = None if limits == UNLIMITED else JobEnd(FAILED, "not started: the account R41 may not run code")
 
     async def test():
         for session in ("s1", "s2"):
@@ -351,7 +350,7 @@ def test_a_start_whose_commit_failed_is_made_once(bench, late, limits):
         assert await bench.store.begin("s1", 1) == refusal
         bench.database.break_down("COMMIT", BROKEN, times=1, late=late)
         assert await bench.store.finish("s2", 1, end(OK)) == refusal
-        first, second = ("running", "queued") if limits is None else ("failed", "skipped")
+        first, second = ("running", "queued") if limits == UNLIMITED else ("failed", "skipped")
         assert bench.states() == {"s1": [second, second, first], "s2": [second, first, "ok"]}
 
     bench.run(test)

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
-from headless.server import peer, throttle
+from headless.server import authentication, peer
 from headless.server.accounts import Account, keys_from_hash
 from support import scram
 from support.credentials import HASH
@@ -42,7 +42,7 @@ def server(tmp_path_factory):
 @pytest.fixture
 def patient_server(tmp_path, monkeypatch):
     """One in this process, where the longest wait after wrong guesses is a second."""
-    monkeypatch.setattr(throttle, "_DELAY_MAX", 1.0)
+    monkeypatch.setattr(authentication, "_DELAY_MAX", 1.0)
     keys = keys_from_hash(HASH.encode())
     with ServerHere(tmp_path / "home", accounts=(Account("R42", None, keys),)) as server:
         yield server
@@ -91,7 +91,7 @@ def test_what_comes_while_a_guess_has_to_wait_is_refused(patient_server, early, 
         with connect(patient_server) as client:
             guess(client, "R42")
             client.expect_refusal("login")
-    monkeypatch.setattr(throttle, "_FIRST_DELAY", 1.0)  # time enough to send something meanwhile
+    monkeypatch.setattr(authentication, "_FIRST_DELAY", 1.0)  # time enough to send something meanwhile
     with connect(patient_server) as client:
         client.send(right_answer(client, "R42"))
         waiting = patient_server.server._parts.authenticator._throttle._waiting
@@ -101,7 +101,7 @@ def test_what_comes_while_a_guess_has_to_wait_is_refused(patient_server, early, 
 
 
 @pytest.mark.version("asyncio")
-@pytest.mark.skipif(not peer.can_tell(), reason="the name service is asked where connections have owners")
+@pytest.mark.skipif(not peer.knows_owners(), reason="the name service is asked where connections have owners")
 @pytest.mark.parametrize("early", EARLY)
 def test_what_comes_while_the_name_service_is_asked_is_refused(tmp_path, monkeypatch, early):
     asked, is_sent = threading.Event(), threading.Event()
@@ -172,7 +172,7 @@ def sockets_of(uid: int) -> Iterator[None]:
 
 
 as_root = pytest.mark.skipif(
-    not peer.can_tell() or os.geteuid() != 0, reason="root makes sockets of others, and Linux says whose they are"
+    not peer.knows_owners() or os.geteuid() != 0, reason="root makes sockets of others, and Linux says whose they are"
 )
 
 

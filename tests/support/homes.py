@@ -1,4 +1,4 @@
-"""Homes of the package's server, made in this process, which is quick."""
+"""Homes of the package's server, and the commands that an administrator types, in this process, which is quick."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import pytest
 
 from headless.server.accounts import Account, Accounts
 from headless.server.home import Home
+from support.command_here import headless
 from support.process import current_user
 
 posix = pytest.mark.skipif(os.name == "nt", reason="owners and modes mean little on Windows")
@@ -56,3 +58,28 @@ def _new_home(folder: Path, accounts: tuple[Account, ...]) -> Home:
 def give_away(path: Path) -> None:
     """To another user."""
     os.chown(path, OTHER, -1, follow_symlinks=False)
+
+
+@contextmanager
+def locked(home: Path, kind: str = "IMMEDIATE") -> Iterator[None]:
+    """This connection alone may write to the journal of this home, and no other, whatever process that is of."""
+    with closing(sqlite3.connect(home / "planta.sqlite", timeout=10, isolation_level=None)) as database:
+        database.execute(f"BEGIN {kind}")
+        yield
+        database.execute("ROLLBACK")
+
+
+def prints(*argv: str, stdin: bytes = b"") -> list[str]:
+    """The lines on stdout of a command that succeeds."""
+    done = headless(*argv, stdin=stdin)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout.splitlines()
+
+
+def fails(word: str, *argv: str, stdin: bytes = b"") -> None:
+    """The command ends with 1, prints nothing on stdout, and one line with this word on stderr."""
+    done = headless(*argv, stdin=stdin)
+    assert (done.returncode, done.stdout) == (1, "")
+    (complaint,) = done.stderr.splitlines()
+    assert " error: " in complaint
+    assert word in complaint

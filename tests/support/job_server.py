@@ -21,7 +21,7 @@ from support.shims_of import end_shims
 
 # Where the platform does not tell who owns a connection, R41 gets in all the same. And where a signal only kills, a
 # server is asked to stop by the end of its input.
-TRUST = () if peer.can_tell() else ("--trust-osuser",)
+TRUST = () if peer.knows_owners() else ("--trust-osuser",)
 _STOPS_AT_EOF = sys.platform == "win32"
 R42 = Account("R42", None, keys_from_hash(HASH.encode()), number=2)
 

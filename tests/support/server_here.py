@@ -43,7 +43,7 @@ class ServerHere(QuickServer):
         return self
 
     def start(self) -> None:
-        defaults = {"port": 0, "grace": 0.0, "end_jobs": self.ends_jobs, "trust_osuser": not peer.can_tell()}
+        defaults = {"port": 0, "grace": 0.0, "end_jobs": self.ends_jobs, "trust_osuser": not peer.knows_owners()}
         settings = Settings(**{**defaults, **self.settings})
         listening: Future[str] = Future()
         self._end: Future[None] = Future()
@@ -63,7 +63,7 @@ class ServerHere(QuickServer):
         self._end.result(PATIENCE)
         self.log = self._log.getvalue()
         assert self._logs_traceback == ("Traceback" in self.log), self.log
-        return 1 if self._home.held.replaced else 0
+        return 1 if self._home.replaced else 0
 
     def crash(self) -> None:
         raise NotImplementedError
@@ -99,7 +99,7 @@ class ServerHere(QuickServer):
                 for event in (self._stop, force_stop):
                     self._loop.call_soon_threadsafe(event.set)
 
-        self._home.held.on_replaced = stop_at_once
+        self._home.on_replaced = stop_at_once
         self.server = Server(self._home, settings)
         address = await self.server.open()
         await self.server.begin()

@@ -8,30 +8,27 @@ from collections.abc import Iterable
 import pytest
 
 from headless.admin import shell as reader
-from headless.admin.entry import Call, Entry, Language, Place, Scheduler, Text, Word
-from headless.admin.finding import Finding
-from headless.admin.reading import Reading
+from headless.admin.calls import Call, Entry, Language, Scheduler, Text, Word
+from headless.admin.files import File
+from headless.admin.rules import Finding
 
 H = "/p/planta_headless.py"
 needs_sh = pytest.mark.skipif(os.name == "nt" or not os.path.exists("/bin/sh"), reason="there is no sh")
 
 
 def entry(text: str, shell: str = "/bin/sh", **environment: str) -> Entry:
-    positions = tuple(range(len(text) + 1))
-    place = Place("job.sh", 1)
-    return Entry(place, Scheduler.SCRIPT, Language.SHELL, Text(text, positions), shell=shell, environment=environment)
+    command = Text.of(text, 0, len(text))
+    file = File("job.sh", text)
+    return Entry(file, 0, Scheduler.SCRIPT, Language.SHELL, command, shell=shell, environment=environment)
 
 
 def calls_of(entry: Entry) -> tuple[list[Call], list[Finding]]:
-    reading = Reading()
-    reader.read(entry, reading)
-    return reading.calls, reading.findings
+    parsed = reader.read(entry)
+    return parsed.calls, parsed.findings
 
 
 def scripts_called(entry: Entry) -> list[Word]:
-    reading = Reading()
-    reader.read(entry, reading)
-    return [program.word for program in reading.programs]
+    return [program.word for program in reader.read(entry).programs]
 
 
 def call(text: str, shell: str = "/bin/sh", **environment: str) -> Call:

@@ -12,8 +12,7 @@ from typing import Any, Callable
 import pytest
 
 from headless.server import store as store_module
-from headless.server.account_limits import Limits
-from headless.server.accounts import Accounts
+from headless.server.accounts import Accounts, Limits
 from headless.server.journal import Journal, Selection
 from headless.server.store import Store
 from support.faulty_database import FaultyDatabase
@@ -49,7 +48,7 @@ class Bench:
                 found.setdefault(entry.session_id, []).append(entry.state)
             return found
 
-    def limit(self, limits: Limits | None) -> None:
+    def limit(self, limits: Limits) -> None:
         """What the account may run from now on."""
         with closing(self.home.database()) as database, database:
             assert Accounts(database).set_limits("R41", limits)

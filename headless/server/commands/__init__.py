@@ -1,1 +1,1 @@
-"""The server's commands: serve, user and jobs. main.py puts them together; each has a file of its own."""
+"""The commands of a job server: serve, user, jobs, status."""

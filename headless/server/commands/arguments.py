@@ -1,31 +1,58 @@
-"""What the commands have in common: --home, the account that is named, and the types of their arguments.
+"""What the commands of a server have in common: --home, the types of their arguments, and how one of them is run.
 
-A type takes the text of an argument and returns its value. It raises argparse.ArgumentTypeError for what is none. The
-arguments of one command alone stand with that command.
+A type takes the text of an argument and returns its value. It raises argparse.ArgumentTypeError for any other text.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from headless.dialects.vocabulary import MAX_NAME_LENGTH, is_xml_text
+from headless.arguments import Parser
 from headless.errors import CommandFailed
-from headless.server.accounts import Account, Accounts
 from headless.server.home import Home
+from headless.system import host_and_port, seconds_of
 
 _DEFAULT_HOME = "planta-home"
-_SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0}  # of the units of a duration
+
+
+def run(add_commands: Iterable[Callable[[Any], None]], argv: Sequence[str]) -> int:
+    """Runs one of these commands, and returns its exit status. Raises HeadlessError, OSError, sqlite3.Error, and
+    SystemExit where argparse ends the command."""
+    parser = Parser(prog="headless")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for add in add_commands:
+        add(commands)
+    two_words = " ".join(argv[:2])
+    if two_words in commands.choices:  # jobs cancel, which no session can be called
+        argv = [two_words, *argv[2:]]
+    arguments = parser.parse_args(argv)
+    if sys.stdout is None and arguments.needs_stdout:
+        sys.stdout = _ClosedOutput()
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    exit_status: int | None = arguments.command(arguments)
+    sys.stdout.flush()
+    return exit_status or 0
+
+
+class _ClosedOutput(io.TextIOBase):
+    """Stands in for a standard output that was closed before this process began."""
+
+    def write(self, _text: str) -> int:
+        raise CommandFailed("standard output is closed")
 
 
 def add_command(
     commands: Any, name: str, function: Callable[[argparse.Namespace], int | None], text: str
 ) -> argparse.ArgumentParser:
-    """Adds a command, which runs this function, with --home. Its further arguments are added to what is returned. What
-    the function returns is the exit status; None is 0.
+    """Adds a command, which runs this function, with --home. Further arguments can be added to what is returned. The
+    function returns the exit status; None is 0.
 
     `commands` is what `argparse.ArgumentParser.add_subparsers` returns: its class has no public name.
     """
@@ -38,8 +65,8 @@ def add_command(
 
 
 def existing_home(arguments: argparse.Namespace) -> Home:
-    """The home that --home names. Raises CommandFailed if no server has lived there, HomeError if it is not to be
-    trusted."""
+    """Returns the home that --home names. Raises CommandFailed if no server has lived there, HomeError if it is not to
+    be trusted."""
     home = Home(arguments.home)
     if not home.is_used:
         raise CommandFailed(f"no server has lived in {arguments.home!r}; --home says where it does")
@@ -47,20 +74,12 @@ def existing_home(arguments: argparse.Namespace) -> Home:
     return home
 
 
-def existing_account(accounts: Accounts, user: str) -> Account:
-    """The account of this user. Raises CommandFailed if there is none, sqlite3.Error."""
-    account = accounts.of_user(user)
-    if account is None:
-        raise CommandFailed(f"there is no account {user!r}")
-    return account
-
-
-def address(text: str) -> tuple[str, int]:
-    """HOST:PORT. An IPv6 address may stand in brackets, which are not returned."""
-    host, colon, port = text.rpartition(":")
-    if not (colon and host and port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT with a port from 0 to 65535")
-    return host[1:-1] if host.startswith("[") and host.endswith("]") else host, int(port)
+def listen_address(text: str) -> tuple[str, int]:
+    """HOST:PORT. Port 0 is a free one."""
+    try:
+        return host_and_port(text, least_port=0)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
 
 
 def count(text: str) -> int:
@@ -75,15 +94,6 @@ def seconds(text: str) -> float:
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return float(text)
-
-
-def name(text: str) -> str:
-    """The name of a user, of an account or of the operating system."""
-    if not 1 <= len(text) <= MAX_NAME_LENGTH or not is_xml_text(text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not a name of 1 to {MAX_NAME_LENGTH} characters that XML can carry"
-        )
-    return text
 
 
 def moment(text: str) -> float:
@@ -101,7 +111,6 @@ def _moment(text: str) -> float:
     midnight = datetime.fromtimestamp(now).replace(hour=0, minute=0, second=0, microsecond=0)
     if text in ("today", "yesterday"):
         return (midnight - timedelta(days=text == "yesterday")).timestamp()
-    number, unit = text[:-1], text[-1:]
-    if unit in _SECONDS and number.isascii() and number.isdigit():
-        return now - float(number) * _SECONDS[unit]
+    if text[-1:] in ("m", "h", "d"):
+        return now - seconds_of(text)
     return datetime.strptime(text, "%Y-%m-%d %H:%M" if " " in text else "%Y-%m-%d").timestamp()

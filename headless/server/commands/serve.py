@@ -1,7 +1,4 @@
-"""serve: runs a server until it is asked to stop, by a signal or by the end of standard input.
-
-Here is how the command line becomes settings, and what asks the server to stop. What the server does is in server.py.
-"""
+"""serve: runs a server until a signal, or the end of standard input, asks it to stop."""
 
 from __future__ import annotations
 
@@ -10,6 +7,7 @@ import asyncio
 import logging
 import os
 import signal
+import socket
 import ssl
 import sys
 import threading
@@ -19,129 +17,66 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from headless.errors import CommandFailed, ParameterError
-from headless.server.commands.arguments import add_command, address, count, seconds
-from headless.server.descriptors import raise_limit
+from headless.server.commands.arguments import add_command, count, listen_address, seconds
 from headless.server.home import Home
 from headless.server.log_writer import LogWriter
-from headless.server.notify import notify
 from headless.server.server import Server
-from headless.server.settings import DESCRIPTORS_PER_WORKER, DESCRIPTORS_SET_ASIDE, MIB, Settings
+from headless.server.settings import MIB, Settings, possible_connections
 
 log = logging.getLogger(__name__)
 
-_STDERR = 2
-_SWITCH_SECONDS = 0.0005  # a thread that has written or read something for a session is let on with it soon
+_SWITCH_SECONDS = 0.0005  # a thread that has written or read something for a session goes on with it soon
 # SIGBREAK is Ctrl-Break, on Windows alone.
 _STOP_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGBREAK") if hasattr(signal, name)]
 _SECONDS_TO_STOP_AT_ONCE = 3.0
 _SECONDS_TO_END_JOBS = 10.0
 _LOG_SECONDS = 1.0  # for the last lines to be written
+_NOTIFY_SECONDS = 1.0  # that a service manager may take to make room for a message
 
 
 def add(commands: Any) -> None:
     """Adds the command to these."""
     serve = add_command(commands, "serve", _serve, "run a job server")
     serve.set_defaults(needs_stdout=False)
-    serve.add_argument(
-        "--listen",
-        type=address,
-        default=("127.0.0.1", 20000),
-        metavar="HOST:PORT",
-        help="where clients connect (default: 127.0.0.1:20000; port 0: a free one)",
-    )
-    serve.add_argument("--py", metavar="DIR", help="where the files of -f are (default: the folder py of the home)")
-    serve.add_argument(
-        "--modules", metavar="DIR", help="where the modules are (default: the folder modules of the home)"
-    )
-    serve.add_argument(
-        "--import-from",
-        default="",
-        metavar="DIR",
-        help="a further folder that jobs can import from, before that of --py",
-    )
-    serve.add_argument(
-        "--trust-folders",
-        action="store_true",
-        help="do not ask who can change the code in these folders: whoever can, runs it as the user of the server",
-    )
-    serve.add_argument("--dry-run", action="store_true", help="only compile the jobs, and do not run them")
-    serve.add_argument(
-        "--workers",
-        type=count,
-        default=os.cpu_count() or 1,
-        metavar="N",
-        help="sessions that run at a time, others wait (default: the number of CPUs)",
-    )
-    serve.add_argument(
-        "--grace",
-        type=seconds,
-        default=30.0,
-        metavar="SECONDS",
-        help="seconds that running sessions may go on after SIGTERM (default: 30)",
-    )
-    serve.add_argument(
-        "--end-jobs",
-        action="store_true",
-        help="end the jobs that still run then; without this they go on, and the next server takes them up",
-    )
-    serve.add_argument(
-        "--keep",
-        type=count,
-        metavar="DAYS",
-        help="forget sessions, and remove their output, when they have been over for so many days (default: never)",
-    )
-    serve.add_argument(
-        "--limit",
-        type=seconds,
-        metavar="SECONDS",
-        help="end a job that runs longer, which is then failed (default: no limit)",
-    )
-    serve.add_argument(
-        "--max-output",
-        type=count,
-        default=64,
-        metavar="MIB",
-        help="store so much of a job's stdout, and of its stderr (default: 64 MiB)",
-    )
-    serve.add_argument(
-        "--max-connections",
-        type=count,
-        default=Settings().max_connections,
-        metavar="N",
-        help="refuse further ones as busy (default: %(default)s)",
-    )
-    serve.add_argument(
-        "--max-connections-per-address",
-        type=count,
-        default=Settings().max_connections_per_address,
-        metavar="N",
-        help="the same for the connections of one address (default: %(default)s)",
-    )
-    serve.add_argument(
-        "--max-connections-per-account",
-        type=count,
-        default=Settings().max_connections_per_account,
-        metavar="N",
-        help="the same for those that have logged in to one account (default: %(default)s)",
-    )
-    serve.add_argument("--tls-cert", metavar="FILE", help="certificate chain, for clients that say tls://HOST:PORT")
-    serve.add_argument("--tls-key", metavar="FILE", help="the key of the certificate")
-    serve.add_argument(
-        "--trust-osuser",
-        action="store_true",
-        help="where the platform does not tell who owns a connection: believe everybody on this machine "
-        "to be the user that they say",
-    )
-    serve.add_argument("--until-eof", action="store_true", help="stop, too, when standard input ends")
-    serve.add_argument(
-        "--log", metavar="FILE", help="append the log to this file instead of stderr; SIGHUP opens it again"
-    )
-    serve.add_argument(
-        "--log-level",
-        choices=("debug", "info", "warning", "error"),
-        default="info",
-        help="what is logged (default: info)",
-    )
+    option, default = serve.add_argument, Settings()
+    # fmt: off
+    option("--listen", type=listen_address, default=("127.0.0.1", 20000), metavar="HOST:PORT",
+           help="where clients connect (default: 127.0.0.1:20000; port 0: a free one)")
+    option("--py", metavar="DIR", help="where the files of -f are (default: the folder py of the home)")
+    option("--modules", metavar="DIR", help="where the modules are (default: the folder modules of the home)")
+    option("--import-from", default="", metavar="DIR",
+           help="a further folder that jobs can import from, before that of --py")
+    option("--trust-folders", action="store_true",
+           help="do not check who can change the code in these folders: who can, runs it as the user of the server")
+    option("--dry-run", action="store_true", help="only compile the jobs, and do not run them")
+    option("--workers", type=count, default=default.workers, metavar="N",
+           help="sessions that run at a time, others wait (default: the number of CPUs)")
+    option("--grace", type=seconds, default=30.0, metavar="SECONDS",
+           help="seconds that running sessions may go on after SIGTERM (default: 30)")
+    option("--end-jobs", action="store_true",
+           help="end the jobs that still run then; without this they go on, and the next server resumes them")
+    option("--keep", dest="retention_days", type=count, metavar="DAYS",
+           help="forget sessions, and remove their output, when they have been over for so many days (default: never)")
+    option("--limit", dest="time_limit", type=seconds, metavar="SECONDS",
+           help="end a job that runs longer, which is then failed (default: no limit)")
+    option("--max-output", type=count, default=64, metavar="MIB",
+           help="store so much of a job's stdout, and of its stderr (default: 64 MiB)")
+    option("--max-connections", type=count, default=default.max_connections, metavar="N",
+           help="refuse further ones as busy (default: %(default)s)")
+    option("--max-connections-per-address", type=count, default=default.max_connections_per_address, metavar="N",
+           help="the same for the connections of one address (default: %(default)s)")
+    option("--max-connections-per-account", type=count, default=default.max_connections_per_account, metavar="N",
+           help="the same for those that have logged in to one account (default: %(default)s)")
+    option("--tls-cert", metavar="FILE", help="certificate chain, for clients that say tls://HOST:PORT")
+    option("--tls-key", metavar="FILE", help="the key of the certificate")
+    option("--trust-osuser", action="store_true",
+           help="where the platform does not know who owns a connection: believe all clients on this machine to be the "
+           "user that they say")
+    option("--until-eof", action="store_true", help="stop, too, when standard input ends")
+    option("--log", metavar="FILE", help="append the log to this file instead of stderr; logrotate may move it")
+    option("--log-level", choices=("debug", "info", "warning", "error"), default="info",
+           help="what is logged (default: info)")
+    # fmt: on
 
 
 def _serve(arguments: argparse.Namespace) -> None:
@@ -159,31 +94,20 @@ def _serve(arguments: argparse.Namespace) -> None:
 def _settings(arguments: argparse.Namespace) -> Settings:
     """Raises ParameterError, CommandFailed."""
     host, port = arguments.listen
-    return Settings(
-        host,
-        port,
-        arguments.workers,
-        arguments.grace,
-        end_jobs=arguments.end_jobs or sys.platform == "win32",  # where no job outlives the server
-        retention_days=arguments.keep,
-        time_limit=arguments.limit,
-        dry_run=arguments.dry_run,
+    connections = possible_connections(arguments.workers)
+    if connections < arguments.max_connections:
+        text = "the limit of open files allows %d connections, not %d (ulimit -n)"
+        log.warning(text, connections, arguments.max_connections)
+    chosen = {name: value for name, value in vars(arguments).items() if name in Settings._fields}
+    return Settings(**chosen)._replace(
+        host=host,
+        port=port,
         import_from=os.path.abspath(arguments.import_from) if arguments.import_from else "",
-        trust_osuser=arguments.trust_osuser,
+        end_jobs=arguments.end_jobs or sys.platform == "win32",  # where no job outlives the server
         tls=_tls(arguments.tls_cert, arguments.tls_key),
-        max_connections=_possible_connections(arguments.max_connections, arguments.workers),
-        max_connections_per_address=arguments.max_connections_per_address,
-        max_connections_per_account=arguments.max_connections_per_account,
+        max_connections=min(connections, arguments.max_connections),
         output_limit=arguments.max_output * MIB,
     )
-
-
-def _possible_connections(wanted: int, workers: int) -> int:
-    """So many, or as many as there are descriptors for, when those for jobs and journal are set aside."""
-    possible = raise_limit() - DESCRIPTORS_SET_ASIDE - workers * DESCRIPTORS_PER_WORKER
-    if possible < wanted:
-        log.warning("the limit of open files allows %d connections, not %d (ulimit -n)", max(possible, 1), wanted)
-    return max(1, min(wanted, possible))
 
 
 def _tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
@@ -197,7 +121,7 @@ def _tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
             raise CommandFailed(f"{path!r} is not a regular file, as certificate and key must be")
 
     def refuse_passphrase() -> str:
-        raise CommandFailed(f"the key {key!r} needs a passphrase, which nobody could type: use a key without one")
+        raise CommandFailed(f"the key {key!r} needs a passphrase, which a server cannot ask for: use a key without one")
 
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
@@ -209,7 +133,7 @@ def _tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
 
 
 def _open_standard_files() -> None:
-    """Whoever starts the server may have closed some of 0, 1 and 2, which must not become the numbers of others."""
+    """Opens those of 0, 1 and 2 that are closed, which must not become the numbers of other files."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
@@ -218,9 +142,9 @@ def _open_standard_files() -> None:
 
 @contextmanager
 def _log_to(path: str | None, level: str) -> Iterator[LogWriter]:
-    """Everything that is logged goes to this file, or to stderr. Raises CommandFailed if it cannot be opened."""
+    """Logs to this file, or to stderr. Raises CommandFailed if it cannot be opened."""
     try:
-        writer = LogWriter(_STDERR if path is None else path)
+        writer = LogWriter() if path is None else LogWriter(path)
     except OSError as error:
         raise CommandFailed(f"the log {path!r} cannot be opened: {error.strerror}") from None
     writer.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
@@ -235,13 +159,12 @@ def _log_to(path: str | None, level: str) -> Iterator[LogWriter]:
 
 
 class _Signals:
-    """What has asked the server to stop: the first request lets it stop, a second one forces it to, within seconds,
-    whatever hangs. And the other signals."""
+    """Handles the signals of the process. The first request lets the server stop, a second one forces it to, within
+    seconds, whatever hangs."""
 
-    def __init__(self, settings: Settings, writer: LogWriter) -> None:
+    def __init__(self, end_jobs: bool) -> None:
         self._loop = asyncio.get_running_loop()
-        self._seconds_to_stop = _SECONDS_TO_END_JOBS if settings.end_jobs else _SECONDS_TO_STOP_AT_ONCE
-        self._writer = writer
+        self._seconds_to_stop = _SECONDS_TO_END_JOBS if end_jobs else _SECONDS_TO_STOP_AT_ONCE
         self._requests = 0
         self.stop = asyncio.Event()
         self.force_stop = asyncio.Event()
@@ -255,13 +178,12 @@ class _Signals:
 
             windows.on_end(self.request_stop_at_once)
         else:
-            signal.signal(signal.SIGHUP, lambda *_: self._loop.call_soon_threadsafe(self._writer.reopen))
-            signal.signal(signal.SIGUSR1, _do_nothing)
-            signal.signal(signal.SIGUSR2, _do_nothing)
+            for signum in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+                signal.signal(signum, _do_nothing)
             signal.signal(signal.SIGCHLD, _reap)
 
     def request_stop(self, *_: object) -> None:
-        """Runs in any thread, and as a signal handler."""
+        """May be called in any thread, and as a signal handler."""
         self._requests += 1
         with suppress(RuntimeError):  # the loop may be closed by then
             self._loop.call_soon_threadsafe((self.stop if self._requests == 1 else self.force_stop).set)
@@ -269,7 +191,7 @@ class _Signals:
             _end_process_after(self._seconds_to_stop)
 
     def request_stop_from_a_thread(self) -> None:
-        """The same as two signals."""
+        """Does the same as two signals."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self.request_stop_at_once)
 
@@ -278,12 +200,12 @@ class _Signals:
             self.request_stop()
 
     def ignore(self) -> None:
-        """What remains is the end of the process, and its exit status is 0."""
+        """Lets the process end with its exit status from now on."""
         for signum in _STOP_SIGNALS:
             signal.signal(signum, signal.SIG_IGN)
 
     def watch_stdin(self) -> None:
-        """Takes the end of standard input as a request."""
+        """Makes the end of standard input a request."""
         threading.Thread(target=self._wait_for_eof, daemon=True).start()
 
     def _wait_for_eof(self) -> None:
@@ -293,11 +215,11 @@ class _Signals:
 
 
 def _do_nothing(*_: object) -> None:
-    """A handler: what is ignored would be ignored by the jobs, too."""
+    """Handles a signal. One that is ignored would be ignored by the jobs, too."""
 
 
 def _reap(*_: object) -> None:
-    """Takes note of every child that has ended: as the first process of a container this one has foreign ones, too."""
+    """Waits for every child that has ended: as the first process of a container this one has those of others, too."""
     with suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -312,11 +234,24 @@ def _end_process_after(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
+def _notify(state: str) -> None:
+    """Sends the state, `READY=1` say, to the service manager, if there is one (sd_notify(3)). Never raises."""
+    path = os.environ.get("NOTIFY_SOCKET", "")
+    if not path.startswith(("/", "@")) or not hasattr(socket, "AF_UNIX"):
+        return
+    address = os.fsencode(path)
+    if address.startswith(b"@"):  # a name that is not in the file system
+        address = b"\0" + address[1:]
+    with suppress(OSError, ValueError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.settimeout(_NOTIFY_SECONDS)
+        manager.sendto(state.encode("utf-8"), address)
+
+
 async def _run_until_stopped(home: Home, settings: Settings, writer: LogWriter, until_eof: bool) -> None:
-    """Raises CommandFailed, OSError."""
-    signals = _Signals(settings, writer)
+    """Raises CommandFailed, Busy, OSError."""
+    signals = _Signals(settings.end_jobs)
     signals.handle()
-    home.held.on_replaced = signals.request_stop_from_a_thread
+    home.on_replaced = signals.request_stop_from_a_thread
     server = Server(home, settings, lambda: writer.dropped)
     try:
         address = await server.open()
@@ -326,12 +261,12 @@ async def _run_until_stopped(home: Home, settings: Settings, writer: LogWriter, 
     await server.begin()
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         log.warning("this server runs as root: so do all jobs, and every account can do anything on this machine")
-    notify("READY=1")
+    _notify("READY=1")
     if until_eof:
         signals.watch_stdin()
     await signals.stop.wait()
-    notify("STOPPING=1")
+    _notify("STOPPING=1")
     await server.stop(signals.force_stop)
     signals.ignore()
-    if home.held.replaced:
-        raise CommandFailed(home.held.replaced)
+    if home.replaced:
+        raise CommandFailed(home.replaced)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from headless.admin.command_line import script_at
+from headless.admin.calls import script_index
 
 H = "/p/planta_headless.py"
 SCRIPTS = [
@@ -28,9 +28,9 @@ NONE = [
 
 def test_the_first_word_that_is_no_option_is_the_script():
     for words, at in SCRIPTS:
-        assert script_at(["python3", *words]) == at, words
+        assert script_index(["python3", *words]) == at, words
 
 
 def test_what_has_another_script_a_module_or_a_text_runs_it_not():
     for words in NONE:
-        assert script_at(["python3", *words]) is None, words
+        assert script_index(["python3", *words]) is None, words

@@ -1,14 +1,12 @@
 """headless check, of exported tasks of the Windows Task Scheduler and of batch scripts, on another machine. Files that
-they name are looked at on Windows alone, see test_check_on_windows.py."""
+they name are looked at on Windows alone, see test_tasks_on_windows.py."""
 
 from __future__ import annotations
 
-import json
-
 import pytest
 
-from headless.admin import call_checks
-from support.advice import assert_harmless
+from headless.admin import call_rules
+from support import checks
 from support.command_here import headless
 
 pytestmark = pytest.mark.version("lxml parses the tasks")
@@ -50,17 +48,12 @@ TASK = f"""\
 
 @pytest.fixture(autouse=True)
 def elsewhere(monkeypatch):
-    monkeypatch.setattr(call_checks, "_FILES_OF_THIS_MACHINE", set())
+    monkeypatch.setattr(call_rules, "_FILES_OF_THIS_MACHINE", set())
 
 
 def check(tmp_path, content, encoding="utf-8", name="task.xml"):
     (tmp_path / name).write_bytes(content.encode(encoding))
-    done = headless("check", "--json", str(tmp_path / name))
-    assert done.stderr == ""
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    for each in found:
-        assert_harmless(each["text"], each["to_do"])
-    return found
+    return checks.check(tmp_path / name)[1]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
@@ -142,7 +135,7 @@ def test_an_export_of_several_tasks_names_the_lines_of_each(tmp_path):
         assert "twice" in [each["rule"] for each in found]
 
 
-def test_a_task_of_something_else_is_nobodys_business(tmp_path):
+def test_a_task_of_something_else_has_no_finding(tmp_path):
     assert check(tmp_path, TASK.replace(LINE, "other.py").replace("PT0S", "PT72H") + "<!-- planta_headless -->") == []
 
 
@@ -154,7 +147,7 @@ NO_TASKS = [
 
 
 @pytest.mark.parametrize("content", NO_TASKS)
-def test_what_is_no_task_is_said(tmp_path, content):
+def test_what_is_no_task_is_reported(tmp_path, content):
     assert [each["rule"] for each in check(tmp_path, content)] in (["no-xml"], ["no-task"])
 
 

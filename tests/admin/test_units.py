@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -11,9 +10,8 @@ import sys
 import pytest
 
 from headless.admin.schedule import Schedule
-from headless.admin.systemd import schedule_of
-from support.advice import assert_harmless
-from support.command_here import headless
+from headless.admin.units import schedule_of
+from support import checks
 from support.process import PATIENCE, SCRIPT
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="files of Linux")
@@ -21,7 +19,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="files of Linux")
 SERVICE = """\
 [Unit]
 Description=009ABC
-OnFailure=tell@%n.service
+OnFailure=report@%n.service
 
 [Service]
 Type=oneshot
@@ -45,12 +43,7 @@ def check(place, service=SERVICE, timer=TIMER):
     service = service.replace("PLACE", str(place)).replace("PYTHON", sys.executable).replace("SCRIPT", str(SCRIPT))
     (place / "x.service").write_text(service)
     (place / "x.timer").write_text(timer)
-    done = headless("check", "--json", str(place / "x.service"), str(place / "x.timer"))
-    assert done.stderr == ""
-    found = [json.loads(line) for line in done.stdout.splitlines()]
-    for each in found:
-        assert_harmless(each["text"], each["to_do"])
-    return found
+    return checks.check(place / "x.service", place / "x.timer")[1]
 
 
 def test_a_good_service_with_its_timer_has_no_finding(place):
@@ -61,7 +54,7 @@ def test_a_good_service_with_its_timer_has_no_finding(place):
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
 def test_systemd_takes_the_good_service_too(place):
     check(place)
-    (place / "tell@.service").write_text("[Service]\nExecStart=/bin/true\n")
+    (place / "report@.service").write_text("[Service]\nExecStart=/bin/true\n")
     command = ["systemd-analyze", "verify", "--man=no", str(place / "x.service"), str(place / "x.timer")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert [line for line in done.stderr.splitlines() if "x.service" in line or "x.timer" in line] == []
@@ -74,7 +67,7 @@ SERVICES = {
     "a time limit": ("Type=oneshot", "Type=oneshot\nTimeoutStartSec=3600", "timeout", True),
     "a redirection": ("-m 009ABC", "-m 009ABC > PLACE/log 2>&1", "no-shell", False),
     "an alternative": ("-m 009ABC", "-m 009ABC || /bin/mail root", "no-shell", False),
-    "nobody who is told": ("OnFailure=tell@%n.service\n", "", "unheard", False),
+    "a failure without a message": ("OnFailure=report@%n.service\n", "", "unreported", False),
     "Python 2": ("PYTHON", "/usr/bin/python2", "old-python", True),
     "no -t": ("-t -1 ", "", "no-t", True),
     "a mistake in the options": ("-m 009ABC", "-m", "options", False),
@@ -118,7 +111,26 @@ def test_a_script_that_a_service_starts_is_read_as_well(place):
     assert [(each["file"], each["rule"]) for each in found] == [(str(script), "code-lost")]
 
 
-def test_a_service_of_something_else_is_nobodys_business(place):
+def test_a_script_that_is_started_by_its_name_has_to_be_executable_and_one_behind_a_shell_need_not(place):
+    script = place / "job.sh"
+    script.write_text(f"#!/bin/sh\nexec {sys.executable} {SCRIPT} -s planta:20000 -t -1 -v -m 009ABC\n")
+    for command, mode, is_found in (("", 0o644, True), ("", 0o755, False), ("/bin/sh ", 0o644, False)):
+        script.chmod(mode)
+        found = check(place, f"[Service]\n# planta_headless.py\nWorkingDirectory=PLACE\nExecStart={command}{script}\n")
+        assert ("not-executable" in [each["rule"] for each in found]) is is_found, (command, oct(mode))
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_a_text_in_quotes_is_not_corrected_by_an_edit_outside_of_them(place, quote):
+    call = f"{sys.executable} {SCRIPT} -s planta:20000 -t -1 -m 009ABC &> PLACE/log"
+    found = check(place, f"[Unit]\nOnFailure=x.service\n[Service]\nExecStart=/bin/sh -c {quote}{call}{quote}\n")
+    assert [(each["rule"], each["line"], each["write"]) for each in found] == [
+        ("ampersand-redirection", 4, None), ("code-lost", 4, None),
+    ]  # fmt: skip
+    assert all(each["to_do"] for each in found)
+
+
+def test_a_service_of_something_else_has_no_finding(place):
     assert check(place, "[Service]\nExecStart=-/bin/true\nRestart=always\n") == []
 
 

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from support import checks
 from support.command_here import headless
 from support.process import SCRIPT
 from support.sampling import EXHAUSTIVE
@@ -24,11 +25,8 @@ def call(place):
 
 
 def check(place, content):
-    """Exit status, and the findings as JSON has them."""
     (place / "crontab").write_text(content)
-    done = headless("check", "--json", str(place / "crontab"))
-    assert done.stderr == ""
-    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+    return checks.check(place / "crontab")
 
 
 def make(path, what):
@@ -157,8 +155,8 @@ def test_a_fault_that_passes_is_no_verdict(place, failing):
     for name, number in FAULTS if EXHAUSTIVE else SOME_FAULTS:
         with failing(name, number):
             status, found = check(place, content)
-        told = [(each["rule"], each["severity"], os.strerror(number) in each["text"]) for each in found]
-        assert (status, told) == (1, [("not-looked-at", "warning", True)]), (name, number)
+        seen = [(each["rule"], each["severity"], os.strerror(number) in each["text"]) for each in found]
+        assert (status, seen) == (1, [("not-looked-at", "warning", True)]), (name, number)
 
 
 def test_what_stays_so_is_a_verdict(place, failing):

@@ -1,20 +1,24 @@
-"""headless check, of a task that names files of this very machine, which is one with Windows."""
+"""On Windows: `check` looks at the files that a batch script names, and the task of MOVING.md can be imported as it is.
+Wine's Task Scheduler can confirm that; that of Windows would ask for a password."""
 
 from __future__ import annotations
 
-import json
 import os
+import re
+import subprocess
 import sys
 
 import pytest
 
-from support.command_here import headless
+from support import checks
 from support.credentials import HASH
-from support.process import ROOT
+from support.process import PATIENCE, ROOT
 
 if os.name != "nt":
     pytest.skip("files of Windows; elsewhere see test_check.py", allow_module_level=True)
+import ctypes
 
+IS_WINE = hasattr(ctypes.WinDLL("ntdll"), "wine_get_version")  # type: ignore[attr-defined]
 SCRIPT = str(ROOT / "planta_headless.py")
 
 
@@ -27,9 +31,7 @@ def rules(tmp_path, *changes: tuple[str, str]) -> list[str]:
         assert old in line
         line = line.replace(old, new)
     (tmp_path / "nightly.cmd").write_text(f"@echo off\n{line}\nexit /b %errorlevel%\n")
-    done = headless("check", "--json", str(tmp_path / "nightly.cmd"))
-    assert done.stderr == ""
-    return [json.loads(line)["rule"] for line in done.stdout.splitlines()]
+    return checks.rules(checks.check(tmp_path / "nightly.cmd")[1])
 
 
 def test_a_call_whose_files_are_there_has_no_finding(tmp_path):
@@ -58,3 +60,16 @@ def test_libraries_are_looked_for_where_a_venv_has_them(tmp_path, libraries, exp
     python = venv / "Scripts" / "python.exe"
     python.touch()
     assert rules(tmp_path, (sys.executable, str(python))) == expected
+
+
+@pytest.mark.skipif(not IS_WINE, reason="NOT TESTED: the Task Scheduler of Windows would ask for the user's password")
+def test_the_task_of_the_document_is_imported_unchanged(tmp_path):
+    text = (ROOT / "headless" / "admin" / "MOVING.md").read_text(encoding="utf-8")
+    (task,) = re.findall(r"```xml\n(.*?)```", text, re.DOTALL)
+    path = tmp_path / "009ABC.xml"
+    path.write_text(task, encoding="utf-16")
+    name = f"planta-headless-{os.getpid()}"
+    argv = ["schtasks", "/create", "/tn", name, "/xml", str(path)]
+    done = subprocess.run(argv, capture_output=True, timeout=PATIENCE, check=False)
+    subprocess.run(["schtasks", "/delete", "/tn", name, "/f"], capture_output=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 0, done

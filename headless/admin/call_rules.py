@@ -1,0 +1,434 @@
+"""Checks the calls of planta_headless.py, whatever starts them: one function for each thing that can be wrong.
+
+A function yields findings, and raises OSError for a temporary fault of a file that it looks at.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from headless import password_file
+from headless.admin import users
+from headless.admin.calls import CHANGE_USER, Call, CodeUse, Language, Scheduler, Word, base_name, is_starter
+from headless.admin.files import is_file, is_folder, is_program, is_temporary, reason_of, status_of
+from headless.admin.rules import Edit, Finding
+from headless.admin.schedule import Timetable
+from headless.errors import HeadlessError, ParameterError
+from headless.options import NO_TIMEOUT, PROGRAM, Answer, ChallengeLogin, JobOptions, parse, patience
+
+_NOT_FOUND = {
+    Language.BATCH: "cmd reports that there is no such command (9009), and no job runs",
+    Language.WINDOWS: "the Task Scheduler reports that there is no such file (0x80070002), and no job runs",
+}
+_NOT_FOUND_BY_SHELL = "the shell reports that there is no such command (127), and no job runs"
+_ANY_PYTHON = "a Python 3.9 or later that has lxml and bcrypt"
+_OF_THE_SHELL = ("exec", "command", "builtin", "time")
+_HOUR = 3600.0  # seconds
+_LOCKS = {"flock", "run-one", "lckdo", "setlock"}
+_REPORTS = {"chronic", "cronic"}  # print the output of a command that failed, and cron mails it
+_FILES_OF_THIS_MACHINE = {Language.SHELL, Language.SYSTEMD} if os.name != "nt" else {Language.BATCH, Language.WINDOWS}
+
+
+@dataclass(frozen=True)
+class Checked:
+    """Holds a call, its options if they are known, and what is wrong with it."""
+
+    call: Call
+    options: JobOptions | None
+    findings: tuple[Finding, ...]
+
+
+def check(call: Call) -> Checked:
+    """Returns what is wrong with one call. Files are looked at with the rights of the user who runs it."""
+    options, findings = _options(call)
+    try:
+        with users.rights_of(call.entry.user):
+            for of_files in _OF_FILES if looks_at_files(call) else _OF_NAMES:
+                findings += of_files(call)
+            if looks_at_files(call) and options is not None and not changes_user(call):
+                findings += _password_file(call, options)
+    except OSError as error:
+        findings.append(call.finding("not-looked-at", reason=reason_of(error)))
+    findings += _code_lost(call) if call.code_use is CodeUse.LOST else _unreported(call, options)
+    if options is not None:
+        for of_time in (_timeout, _never, _no_t, _t_too_long, _not_locked):
+            findings += of_time(call, options)
+    return Checked(call, options, tuple(findings))
+
+
+def looks_at_files(call: Call) -> bool:
+    """Returns whether it runs on this machine: not as a task of Windows elsewhere, nor behind docker or ssh."""
+    is_here = call.entry.language in _FILES_OF_THIS_MACHINE
+    return is_here and all(is_starter(base_name(word.text)) for word in call.wrappers)
+
+
+def changes_user(call: Call) -> bool:
+    """Returns whether it runs as another user than the entry: which one is not known."""
+    return any(base_name(word.text) in CHANGE_USER for word in (*call.entry.wrappers, *call.wrappers))
+
+
+def same_jobs(checked: Iterable[Checked]) -> Iterator[Finding]:
+    """Yields each call that starts the same jobs at the same server in the same minute as one before it."""
+    seen: dict[tuple[object, object], Timetable[str, Call]] = {}
+    for each in checked:
+        call, options, schedule = each.call, each.options, each.call.entry.schedule
+        if options is None or schedule is None or not all(word.is_certain for word in call.options):
+            continue
+        timetable = seen.setdefault((options.jobs, options.service), Timetable())
+        other = timetable.meeting(schedule, call.entry.position)  # in the same line one follows the other
+        if other is not None:
+            yield call.finding("twice", other=other.entry.file.position(other.offset))
+        timetable.add(schedule, call.entry.position, call)
+
+
+def _options(call: Call) -> tuple[JobOptions | None, list[Finding]]:
+    """Returns None if they are not known: that is no finding if only the shell knows a value."""
+    try:
+        return parse([word.text for word in call.options]), []
+    except Answer:
+        return None, []
+    except ParameterError as error:
+        is_certain = all(word.is_certain for word in call.options)
+        return None, [call.finding("options", problem=error)] if is_certain else []
+
+
+# -- programs --
+
+
+def _old_python(call: Call) -> Iterator[Finding]:
+    interpreter = call.interpreter
+    version = _old_version(call, interpreter) if interpreter is not None else ""
+    if interpreter is not None and version:
+        python = _python_for(call)
+        edits, better = _replaced(call, interpreter, python), python or _ANY_PYTHON
+        yield call.finding("old-python", edits, python=interpreter.text, version=version, better=better)
+
+
+def _old_version(call: Call, interpreter: Word) -> str:
+    """Returns the version by the name, or that of the file that it leads to; "" if it is new enough, or not known."""
+    found = _which(interpreter.text, _path(call)) if looks_at_files(call) else None
+    for name in (os.path.realpath(found) if found else "", interpreter.text):
+        match = re.fullmatch(r"python(\d)(?:\.(\d+))?(?:\.exe)?", base_name(name))
+        if match and (match[2] or match[1] == "2"):
+            is_old = (int(match[1]), int(match[2] or 0)) < (3, 9)
+            return "" if not is_old else f"{match[1]}.{match[2]}" if match[2] else match[1]
+    return ""
+
+
+def _no_program(call: Call) -> Iterator[Finding]:
+    path, not_found = _path(call), _NOT_FOUND.get(call.entry.language, _NOT_FOUND_BY_SHELL)
+    started = call.interpreter or (call.script if _is_installed(call) else None)
+    for word in (*call.wrappers, *([started] if started else [])):
+        is_old = word is call.interpreter and _old_version(call, word)  # a finding of its own
+        if not word.is_certain or word.text in _OF_THE_SHELL or is_old:
+            continue
+        if os.path.dirname(word.text):
+            if not is_program(os.path.join(call.folder or "/", word.text)):
+                yield call.finding("no-program", name=word.text, for_user=_for_user(call), not_found=not_found)
+        elif _which(word.text, path) is None:
+            found = _python_for(call) if word is call.interpreter else shutil.which(word.text)
+            edits = _replaced(call, word, found)
+            yield call.finding("no-program/path", edits, name=word.text, path=path, not_found=not_found)
+
+
+def _no_library(call: Call) -> Iterator[Finding]:
+    """Looks for their folders: nothing is run."""
+    interpreter = call.interpreter
+    if interpreter is not None and (not interpreter.is_certain or _old_version(call, interpreter)):
+        return
+    name = interpreter.text if interpreter is not None else _interpreter_of_script(call)
+    python = _which(name, _path(call)) if name else None
+    if python is None or (_is_this_python(python) and _prefix(python) == sys.prefix):
+        return
+    prefix = _prefix(python)
+    for library in ("lxml", "bcrypt"):
+        if not any(is_folder(os.path.join(folder, library)) for folder in _library_folders(prefix, python)):
+            better = _python_for(call) or _ANY_PYTHON
+            yield call.finding("no-library", python=python, library=library, better=better)
+            return
+
+
+def _path(call: Call) -> str:
+    return call.environment.get("PATH", os.environ.get("PATH", "") if os.name == "nt" else "/usr/bin:/bin")
+
+
+def _which(name: str, path: str) -> str | None:
+    """Returns the program of this name in the folders of PATH, None if there is none."""
+    if os.path.dirname(name) or os.name == "nt":
+        return shutil.which(name, path=path)
+    files = (os.path.join(folder, name) for folder in path.split(os.pathsep))
+    return next((file for file in files if is_program(file)), None)
+
+
+def _python_for(call: Call) -> str:
+    """Returns a Python that runs the script: its own if it has one, else the one that runs this; "" if the user of the
+    call cannot start it."""
+    own = os.path.join(os.path.dirname(os.path.join(call.folder or "", call.script.text)), ".venv", "bin", "python")
+    return next((each for each in (own, sys.executable) if is_program(each)), "")
+
+
+def _replaced(call: Call, word: Word, text: str | None) -> tuple[Edit, ...]:
+    return (Edit(word.begin, word.end, text),) if text and call.is_plain(word) else ()
+
+
+def _interpreter_of_script(call: Call) -> str:
+    """Returns what the first line of the script names, "" if that is not known."""
+    path = _script_path(call)
+    if path is None or not is_file(path):
+        return ""
+    try:
+        with open(path, "rb") as file:
+            first = file.readline(200).decode("utf-8", "replace")
+    except OSError as error:
+        if is_temporary(error):
+            raise
+        return ""
+    match = re.match(r"#!\s*(?:\S*/env\s+)?(\S+)", first)
+    return match[1] if match else ""
+
+
+def _is_this_python(python: str) -> bool:
+    return os.path.realpath(python) == os.path.realpath(sys.executable)
+
+
+def _prefix(python: str) -> str:
+    """Returns that of the venv which it is in, else that of the program that it leads to."""
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(python)))
+    if status_of(os.path.join(folder, "pyvenv.cfg")) is not None:
+        return folder
+    folder = os.path.dirname(os.path.realpath(python))
+    return folder if os.name == "nt" else os.path.dirname(folder)
+
+
+def _library_folders(prefix: str, python: str) -> Iterator[str]:
+    if os.name == "nt":
+        yield os.path.join(prefix, "Lib", "site-packages")
+        return
+    version = re.search(r"python(3\.\d+)$", os.path.realpath(python))
+    names = [f"python{version[1]}"] if version else []
+    lib = os.path.join(prefix, "lib")
+    names += [name for name in (os.listdir(lib) if is_folder(lib) and not names else []) if "python3" in name]
+    for name in names:
+        for packages in ("site-packages", "dist-packages"):
+            yield os.path.join(lib, name, packages)
+            yield os.path.join(prefix + "64" if prefix == "/usr" else prefix, "lib64", name, packages)
+            yield os.path.join(prefix, "local", "lib", name, packages)
+    yield os.path.join(prefix, "lib", "python3", "dist-packages")
+
+
+# -- the script, folders and variables --
+
+
+def _is_installed(call: Call) -> bool:
+    """Returns whether pip has made what is called: a program, and no script with a folder beside it."""
+    return base_name(call.script.text) != PROGRAM
+
+
+def _script_path(call: Call) -> str | None:
+    """Returns None if it is not known."""
+    if not call.script.is_certain or not (os.path.isabs(call.script.text) or call.folder):
+        return None
+    return os.path.join(call.folder or "", call.script.text)
+
+
+def _wrong_script(call: Call) -> Iterator[Finding]:
+    path = _script_path(call)
+    if path is None or _is_installed(call):
+        return
+    if not is_file(path):
+        yield call.finding("no-script", path=path, for_user=_for_user(call))
+    elif not is_folder(os.path.join(os.path.dirname(path), "headless")):
+        yield call.finding("old-script", path=path)
+    elif call.interpreter is None and not is_program(path):
+        yield call.finding("not-executable", path=path, better=_python_for(call) or _ANY_PYTHON)
+
+
+def _no_folder(call: Call) -> Iterator[Finding]:
+    """Checks where the command begins, and where its output goes."""
+    for_user, make = _for_user(call), _make_folder(call)
+    needs_it = call.folder != call.entry.folder or call.entry.scheduler is Scheduler.SYSTEMD  # cron can do without HOME
+    if call.folder is not None and needs_it and not is_folder(call.folder):
+        yield call.finding("no-folder", folder=call.folder, for_user=for_user, make=make)
+        return
+    for each in call.redirections:
+        operator, target = each.operator, each.target.text
+        if not operator.startswith((">", "&>")) or operator == ">&" or re.search(r"[$`*?~]", target):
+            continue
+        folder = os.path.dirname(os.path.join(call.folder or "", target))
+        if os.path.isabs(folder) and not is_folder(folder):
+            output = f"{operator} {target}"
+            yield call.finding("no-folder/output", folder=folder, redirection=output, for_user=for_user, make=make)
+
+
+def _make_folder(call: Call) -> str:
+    """Names the user who has to make it: a folder of another user could not be written to."""
+    user = call.entry.user
+    is_other = user is not None and not users.is_caller(user) and not changes_user(call)
+    return f"make it, as {user}, or correct its name" if is_other else "make it, or correct its name"
+
+
+def _for_user(call: Call) -> str:
+    """Names the user for whom something was looked for, if it is not the caller."""
+    user = call.entry.user
+    is_other = os.name != "nt" and os.getuid() == 0 and user is not None and not users.is_caller(user)
+    return f" for {user}" if is_other else ""
+
+
+def _wrong_patience(call: Call) -> Iterator[Finding]:
+    try:
+        patience(call.environment.get("PLANTA_PATIENCE", ""))
+    except ParameterError as error:
+        yield call.finding("variable/patience", problem=error)
+
+
+def _wrong_variable(call: Call) -> Iterator[Finding]:
+    dialect, receipt = (call.environment.get(name, "") for name in ("PLANTA_PROTOCOL", "PLANTA_RECEIPT"))
+    if ("/" in dialect or dialect.endswith(".py")) and not is_file(os.path.join(call.folder or "", dialect)):
+        yield call.finding("variable/dialect", path=dialect)
+    folder = os.path.dirname(os.path.join(call.folder or "", receipt))
+    if receipt and os.path.isabs(folder) and not is_folder(folder):
+        yield call.finding("variable/receipt", folder=folder, for_user=_for_user(call), make=_make_folder(call))
+
+
+# -- who gets the return code --
+
+
+def _code_lost(call: Call) -> Iterator[Finding]:
+    yield call.finding("code-lost", because=call.lost_because)
+
+
+def _unreported(call: Call, options: JobOptions | None) -> Iterator[Finding]:
+    """cron does nothing with a return code: something has to be printed, and mailed, or there is a receipt."""
+    if call.entry.scheduler is not Scheduler.CRON or call.environment.get("PLANTA_RECEIPT"):
+        return
+    prints = re.search(r"\|\|[\s{(]*(echo|printf|cat)\b", call.entry.command.text)
+    if call.environment.get("MAILTO") == "" and prints:
+        yield call.finding("unreported/mail")
+    is_reported = call.code_use is CodeUse.TESTED or any(base_name(word.text) in _REPORTS for word in call.wrappers)
+    if options is not None and not is_reported and (not options.verbosity or _is_redirected(call)):
+        yield call.finding("unreported")
+
+
+def _is_redirected(call: Call) -> bool:
+    return any(each.descriptor == 1 or each.operator.startswith("&>") for each in call.redirections)
+
+
+# -- time --
+
+
+def _timeout(call: Call, _options: JobOptions) -> Iterator[Finding]:
+    yield from (call.finding("timeout") for word in call.wrappers if base_name(word.text) == "timeout")
+
+
+def _never(call: Call, _options: JobOptions) -> Iterator[Finding]:
+    schedule = call.entry.schedule
+    if schedule is not None and schedule.expressions and not schedule.starts(datetime.now(), 1):
+        yield call.finding("never", text=schedule.text)
+
+
+def _no_t(call: Call, options: JobOptions) -> Iterator[Finding]:
+    if options.timeout == 0:
+        is_given = any(re.match("-t|--t", word.text) for word in call.options)
+        interval, script = _interval(call), call.script
+        edits = (Edit(script.end, script.end, " -t -1"),) if call.is_plain(script) and not is_given else ()
+        next_start = f", and the next start is {_shown(interval)} later" if interval else ""
+        yield call.finding("no-t", edits, given="with -t 0" if is_given else "without -t", next_start=next_start)
+
+
+def _t_too_long(call: Call, options: JobOptions) -> Iterator[Finding]:
+    interval = _interval(call)
+    if interval is not None and options.timeout not in (0, NO_TIMEOUT) and options.timeout >= interval:
+        yield call.finding("t-too-long", seconds=options.timeout, interval=_shown(interval))
+
+
+def _not_locked(call: Call, options: JobOptions) -> Iterator[Finding]:
+    """Checks what is started at least every hour. The other schedulers start nothing that still runs."""
+    interval = _interval(call)
+    if options.timeout == 0 or interval is None or interval > _HOUR:
+        return
+    is_locked = any(base_name(word.text) in _LOCKS for word in (*call.entry.wrappers, *call.wrappers))
+    if not is_locked and call.entry.scheduler in (Scheduler.CRON, Scheduler.SCRIPT):
+        yield call.finding("not-locked", interval=_shown(interval))
+
+
+def _interval(call: Call) -> float | None:
+    """Returns the seconds to the next start, None if that is not known."""
+    schedule = call.entry.schedule
+    return schedule.shortest_interval() if schedule is not None else None
+
+
+def _shown(seconds: float) -> str:
+    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= size:
+            return f"{seconds / size:g} {unit}{'' if seconds == size else 's'}"
+    return f"{seconds:g} seconds"
+
+
+# -- the password file --
+
+
+def _password_file(call: Call, options: JobOptions) -> Iterator[Finding]:
+    """Looks for it as the user of the entry finds it from its folder."""
+    login = options.login
+    uncertain = [word.text for word in call.options if not word.is_certain]
+    if not isinstance(login, ChallengeLogin) or any(login.secret_file in text for text in uncertain):
+        return
+    path = login.secret_file
+    if not os.path.isabs(path):
+        if call.folder is None:
+            return
+        path = os.path.join(call.folder, path)
+        if status_of(path) is None:
+            yield call.finding("password-file/relative", path=login.secret_file, folder=call.folder)
+            return
+    if not _has_rights_of_user(call):
+        return
+    try:
+        if status_of(path) is not None and not is_file(path):  # some devices do something when they are opened
+            raise ParameterError(f"the password file {path!r} is not a regular file")
+        password_file.read(path)
+    except HeadlessError as error:
+        cause = error.__context__
+        if isinstance(cause, OSError) and is_temporary(cause):
+            raise cause from None
+        problem, advice = _of_unusable(error, path, call, options)
+        yield call.finding("password-file", problem=problem, advice=advice)
+
+
+def _has_rights_of_user(call: Call) -> bool:
+    """Returns whether a password file is now looked at with the rights of the user of the call."""
+    user = call.entry.user
+    if user is None or os.name == "nt":
+        return True
+    try:
+        users.find(user)
+    except users.UnknownUser:
+        return False
+    return os.getuid() == 0 or users.is_caller(user)
+
+
+def _of_unusable(error: HeadlessError, path: str, call: Call, options: JobOptions) -> tuple[str, str]:
+    """Returns what is wrong with a password file, and what can be done that harms no other line which needs it."""
+    user, login, service = call.entry.user, options.login, options.service
+    if isinstance(error, password_file.NotPrivate) and error.command:
+        return error.problem, password_file.OTHERS_FIRST + users.typed_as(user, error.command)
+    host = f"[{service.host}]" if ":" in service.host else service.host
+    address = f"{'tls://' if service.tls else ''}{host}:{service.port}"
+    is_missing = isinstance(error, password_file.Missing)
+    words = ("-s", address, "-u", login.user or "", "-p", path if is_missing else "NEW_FILE")
+    command = users.typed_as(user, users.headless("password-file", *words))
+    if is_missing:
+        return f"the password file {path!r} does not exist", command
+    problem = error.problem if isinstance(error, password_file.NotPrivate) else str(error)
+    return problem, f"make another one, and name it here: {command}"
+
+
+_Check = Callable[[Call], Iterator[Finding]]
+_OF_NAMES: tuple[_Check, ...] = (_old_python, _wrong_patience)
+_OF_FILES: tuple[_Check, ...] = (_no_program, _no_library, _wrong_script, _no_folder, *_OF_NAMES, _wrong_variable)
