@@ -52,7 +52,7 @@ def _unix_lines(text: str) -> str:
 
 
 class Report(NamedTuple):
-    """What a client was done of its session: output by job and stream, status and text of each job, and the end."""
+    """What a client has received of its session: output by job and stream, status and text of each job, and the end."""
 
     output: dict[tuple[int, str], str]
     finished: list[tuple[str, str]]
@@ -147,14 +147,14 @@ def connect(server: JobServer) -> RawClient:
 
 
 def run(server: JobServer, *jobs: str) -> Report:
-    """What becomes of this session."""
+    """Runs this session, and returns what the client has received."""
     with connect(server).log_in() as client:
         client.submit(*jobs)
         return client.report()
 
 
 def run_together(server: JobServer, codes: Iterable[str]) -> list[Report]:
-    """What becomes of these sessions of one job each, which do not wait for each other."""
+    """Runs these sessions of one job each, which do not wait for each other."""
     with ExitStack() as stack:
         clients = []
         for code in codes:
