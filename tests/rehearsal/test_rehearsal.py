@@ -45,11 +45,11 @@ RETURNED = [
 
 @pytest.mark.slow
 @pytest.mark.version("asyncio, sqlite3 and the job's interpreter, in a whole rehearsal")
-def test_the_return_code_is_that_of_the_command_and_that_code_is_really_run_is_said_once(rehearse):
-    for argv, code, said in RETURNED:
-        done = rehearse(*argv)
-        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", int(said != "")), argv
-        assert done.stderr.startswith(said) if code == 2 else done.stderr == said, argv
+@pytest.mark.parametrize(("argv", "code", "said"), RETURNED)
+def test_the_return_code_is_that_of_the_command_and_that_code_is_really_run_is_said_once(rehearse, argv, code, said):
+    done = rehearse(*argv)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", int(said != ""))
+    assert done.stderr.startswith(said) if code == 2 else done.stderr == said
 
 
 @pytest.mark.slow
@@ -66,8 +66,8 @@ MISTAKES = [
     (("-u", "R41", "-p", "missing", "-c", "pass"), "the password file 'missing'"),
     (("--modules-from",), "argument --modules-from: expected one argument"),
     (("--modules-from=",), "--modules-from has an empty value"),
-    (("--files-from", "missing", "-c", "pass"), "--files-from: 'missing' cannot be used: No such file or directory"),
-    (("--stand-in", "missing", "-c", "pass"), "--stand-in: 'missing' cannot be used: No such file or directory"),
+    (("--files-from", "missing", "-c", "pass"), "--files-from: 'missing' cannot be used: "),
+    (("--stand-in", "missing", "-c", "pass"), "--stand-in: 'missing' cannot be used: "),
     (("--stand-in", "bad.py", "-c", "pass"), "--stand-in: 'bad.py' cannot be used: "),
     (("--stand-in", ".", "-c", "pass"), "--stand-in: '.' cannot be used: it is no regular file"),
     (("--accept-modules", "--modules-from", ".", "-m", "x"), "--modules-from and --accept-modules exclude each other"),
