@@ -260,7 +260,8 @@ def test_each_option_sets_what_it_says_and_nothing_else(tmp_path, served):
         done = headless("serve", "--home", str(tmp_path / "home"), "--trust-folders", *options.split())
         assert done.returncode == 0, (options, done.stderr)
         home, settings, until_eof = served.pop()
-        assert settings == Settings()._replace(**changes), options
+        ends_jobs = {"end_jobs": os.name == "nt"}  # where no job outlives the server
+        assert settings == Settings()._replace(**{**ends_jobs, **changes}), options
         assert home.folder == tmp_path / "home"
         assert (home.py, home.modules) == (home.folder / "py", home.folder / "modules")
         assert until_eof == ("until-eof" in options)
