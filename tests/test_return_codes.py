@@ -1,5 +1,5 @@
-"""Every row of the table of return codes, by several causes each: the client in this process against a server that sends
-exactly these bytes. What `-v` reports of the jobs is checked with the code."""
+"""Every row of the table of return codes, by several causes each: the client in this process against a server that
+sends exactly these bytes. What `-v` reports of the jobs is checked with the code."""
 
 from __future__ import annotations
 

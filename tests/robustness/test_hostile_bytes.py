@@ -1,11 +1,14 @@
-"""Bytes that no honest peer sends, against many calls of the client in one process, against one server as a process,
-and against both ends in memory: refused, soon, in little memory, and with no file or address touched that they name.
-What each message may look like is in test_malformed_messages.py, which answers are a 1 in test_return_codes.py."""
+"""Bytes that no honest peer sends, and output without end: against calls of the client in one process, against a server
+as a process, and against both ends in memory. They are refused, soon, in little memory, and no file or address that
+they name is touched."""
 
 from __future__ import annotations
 
+import gzip
+import os
 import shutil
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -19,26 +22,101 @@ from headless.errors import RemoteProtocolError
 from support.command_here import SteeredCommand
 from support.conversations import ConnectionPair, receive
 from support.credentials import SALT
-from support.dialogues import ACCEPTED, DONE, STARTED, WELCOME, attribute, serving
+from support.dialogues import ACCEPTED, DONE, ENDED, FINISHED, STARTED, WELCOME, attribute, serving
 from support.frames import frame
-from support.hostile_bytes import (
-    FOR_THE_CLIENT,
-    FOR_THE_SERVER,
-    LARGE,
-    LIMIT_OF_CLIENT,
-    LIMIT_OF_SERVER,
-    MIB,
-    NAMING,
-    SHOWN,
-    SMALL,
-)
 from support.job_server import QuickServer
 from support.raw_client import RawClient, challenge_login, connect, py_code, run
-from support.scripted_server import Script, ScriptedServer
+from support.scripted_server import Peer, Script, ScriptedServer
 from support.usage import MeasuredCalls, Usage, memory_of
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
+
+MIB = 1024 * 1024
+LIMIT_OF_CLIENT, LIMIT_OF_SERVER = 16 * MIB, MIB  # bytes of what each of them may send after `welcome`
+
+SMALL = {
+    "a length of 0": struct.pack(">I", 0),
+    "a length of 4 GiB": b"\xff\xff\xff\xff",
+    "a length beyond every limit": struct.pack(">I", LIMIT_OF_CLIENT + 1) + b"<alive/>",
+    "another protocol": b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    "not XML": frame("x" * 4096),
+    "only the beginning": frame("<alive"),
+    "not UTF-8": frame(b"<alive>\xff</alive>"),
+    "UTF-16": frame('<?xml version="1.0" encoding="UTF-16"?><alive/>'.encode("utf-16")),
+    "a DTD": frame("<!DOCTYPE alive><alive/>"),
+    "a billion laughs": frame(
+        '<!DOCTYPE alive [<!ENTITY a0 "ha">'
+        + "".join(f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, 10))
+        + "]><alive>&a9;</alive>"
+    ),
+    "an external entity": frame('<!DOCTYPE alive [<!ENTITY x SYSTEM "file:///dev/zero">]><alive>&x;</alive>'),
+    "a parameter entity": frame('<!DOCTYPE alive [<!ENTITY % x SYSTEM "file:///dev/zero"> %x;]><alive/>'),
+    "a comment": frame("<!-- --><alive/>"),
+    "a processing instruction": frame("<alive/><?python print(1)?>"),
+    "a namespace": frame('<alive xmlns="urn:x"/>'),
+    "depth": frame("<a>" * 580 + "</a>" * 580),
+    "attributes": frame("<alive " + " ".join(f'a{i}="1"' for i in range(450)) + "/>"),
+    "two documents": frame("<alive/><alive/>"),
+    "an unknown message": frame("<shutdown/>"),
+    "an unknown attribute": frame('<alive x="1"/>'),
+    "CDATA where no text belongs": frame("<alive><![CDATA[x]]></alive>"),
+    "a gzip file": frame(gzip.compress(b"<alive/>")),
+    "a bomb": frame(gzip.compress(b" " * 3 * MIB)),
+}
+# Payloads that are about as large as the limit. Made when they are used: together they are a quarter of a gigabyte.
+LARGE = {
+    "letters": lambda limit: b"x" * limit,
+    "letters and one of four bytes": lambda limit: b"x" * (limit - 4) + "\U0010ffff".encode(),
+    "bytes that are no UTF-8": lambda limit: b"\xff" * limit,
+    "brackets": lambda limit: b"<" * limit,
+    "white space": lambda limit: b" " * limit,
+    "much depth": lambda limit: b"<a>" * (limit // 3),
+    "depth that ends": lambda limit: b"<a>" * 20_000 + b"x" * (limit * 3 // 4) + b"</a>" * 20_000,
+    "many attributes": lambda limit: (
+        b"<alive " + b" ".join(b'a%d="1"' % number for number in range(limit // 16)) + b"/>"
+    ),
+    "a long name": lambda limit: b"<" + b"a" * (limit * 5 // 8) + b"/>",
+    "a long attribute": lambda limit: b'<ended status="' + b"x" * (limit * 5 // 8) + b'"/>',
+    "an attribute that never ends": lambda limit: b'<ended status="' + b"x=" * (limit // 2 - 8),
+    "a text where none belongs": lambda limit: b"<alive>" + b"x" * (limit - 15) + b"</alive>",
+    "many jobs too many": lambda _limit: b"<jobs>" + b"<module>A</module>" * 19_000 + b"</jobs>",
+    "CDATA without end": lambda limit: b"<alive>" + b"<![CDATA[" * (limit // 9 - 1),
+    "references": lambda limit: b"<alive>" + b"&#65;" * (limit // 5 - 3) + b"</alive>",
+    "a large DTD": lambda limit: (
+        b"<!DOCTYPE a [" + b"".join(b'<!ENTITY a%d "x">' % number for number in range(limit // 33)) + b"]><alive/>"
+    ),
+    "text after the end": lambda limit: b"<alive/>" + b"x" * (limit - 8),
+}
+FOR_THE_CLIENT = {
+    **SMALL,
+    "a message of its own": frame("<jobs><module>A</module></jobs>"),
+    "an early end": frame(ENDED),
+}
+FOR_THE_SERVER = {
+    **SMALL,
+    "a message of its own": frame(ACCEPTED),
+    "a stray response": frame('<response nonce="" proof=""/>'),
+}
+# Those that cost most to show: quadratic patterns, characters that take more room as text.
+SHOWN = [
+    "letters",
+    "letters and one of four bytes",
+    "bytes that are no UTF-8",
+    "brackets",
+    "an attribute that never ends",
+]
+
+NAMING = {
+    "a DTD": '<!DOCTYPE {tag} SYSTEM "{url}"><{tag}/>',
+    "an external entity": '<!DOCTYPE {tag} [<!ENTITY x SYSTEM "{url}">]><{tag} session="1">&x;</{tag}>',
+    "a parameter entity": '<!DOCTYPE {tag} [<!ENTITY % x SYSTEM "{url}"> %x;]><{tag}/>',
+    "XInclude": '<{tag} xmlns:xi="http://www.w3.org/2001/XInclude"><xi:include href="{url}" parse="text"/></{tag}>',
+    "a schema": '<{tag} xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:schemaLocation="urn:x {url}" '
+    'xsi:noNamespaceSchemaLocation="{url}"/>',
+    "a style sheet": '<?xml-stylesheet type="text/xsl" href="{url}"?><{tag}/>',
+    "a base": '<{tag} xml:base="{url}"/>',
+}
 
 GROWTH_MAX_SERVER = 64 * MIB
 GROWTH_MAX_CLIENT = 16 * MIB  # also with -vvv, and for a message in order whose text fills a frame
@@ -199,6 +277,68 @@ def test_the_time_out_holds_whatever_a_job_prints(tmp_path, scripted, text, leve
 
 def clock(line: str) -> datetime:
     return datetime.strptime(line[:23], "%Y-%m-%d %H:%M:%S.%f")
+
+
+# Output without end
+
+LEEWAY = 12 * MIB  # what the client may need more than for one line
+UNREAD_MAX = 32 * MIB  # of output that is not read: in the client, and between it and its server
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak has another unit, or none")
+
+
+def output(size: int, line: int) -> bytes:
+    """The frame of a message of about this size, in lines of this length."""
+    lines = ("x" * (line - 1) + "\n") * (size // line - 1)
+    return frame(f'<output job="1" stream="stdout">{lines}</output>')
+
+
+class Printing:
+    """A script: a job that prints this frame so many times. `sent` is how many have left."""
+
+    def __init__(self, message: bytes, times: int) -> None:
+        self.message = message
+        self.times = times
+        self.sent = 0
+
+    def __call__(self, peer: Peer) -> None:
+        peer.receive()
+        peer.send(WELCOME)
+        peer.receive()
+        peer.send(ACCEPTED, STARTED)
+        while self.sent < self.times:
+            peer.sock.sendall(self.message)
+            self.sent += 1
+        peer.send(FINISHED, ENDED)
+        peer.wait_for_disconnect()
+
+
+def peak_of(client: Client, message: bytes, times: int, *argv: str) -> int:
+    printing = Printing(message, times)
+    usage = client.call(printing, "-t", "-1", *argv)
+    assert (usage.code, printing.sent) == (0, times)
+    return usage.peak
+
+
+@linux_only
+@pytest.mark.parametrize("options", [[], ["-v"]], ids=["silent", "-v"])
+def test_a_job_that_prints_without_end_costs_no_more_memory_than_one_that_prints_a_line(client, options):
+    """Nor do the greatest messages that there are, but for a few times the length of one."""
+    one_line = peak_of(client, output(100, 50), 1, *options)
+    for message in (output(64 * 1024, 32 * 1024), output(MIB, 2000)):
+        assert peak_of(client, message, 32 * MIB // len(message), *options) - one_line <= LEEWAY, len(message)
+
+
+@linux_only
+def test_a_client_whose_output_is_not_read_needs_no_more_than_it_can_show(scripted):
+    printing = Printing(output(64 * 1024, 1000), 2**30)
+    reader, writer = os.pipe()
+    with open(reader, "rb"), open(writer, "wb") as stdout, MeasuredCalls(stdout) as calls:
+        client = Client(scripted, calls)
+        one_line = peak_of(client, output(100, 50), 1, "-v")
+        usage = client.call(printing, "-t", "1", "-v")
+    assert usage.code == 3
+    assert usage.peak - one_line <= LEEWAY
+    assert printing.sent * len(printing.message) <= UNREAD_MAX
 
 
 # The server as a process
