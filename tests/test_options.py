@@ -137,6 +137,13 @@ def test_a_time_out_may_have_any_number_of_digits(value, seconds):
     assert parse([*LINE, "-t", value]).timeout == seconds
 
 
+@pytest.mark.parametrize("digits", [17, 18, 19, 20, 40])
+def test_a_time_out_is_never_taken_for_a_shorter_one(digits: int) -> None:
+    for first in (1, 9):
+        value = str(first) + "0" * (digits - 1)
+        assert parse(["-s", "h:1", "-c", "pass", "-t", value]).timeout == min(int(value), 10**18)
+
+
 def test_a_service_that_is_not_host_and_port_is_a_parameter_error():
     for value in (
         "x", ":1", "h:", "h:0", "h:65536", "h:-1", "h:x", "h:٣", "h:1 ", " h:1", "h:1/", "a b:1", "a..b:1", ".:1",

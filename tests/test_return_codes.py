@@ -196,7 +196,7 @@ NONSENSE = [  # instead of the answer to a login, as bytes
     struct.pack(">I", 4097) + b"x",
     struct.pack(">I", 2**32 - 1),
     b"HTTP/1.1 400 Bad Request\r\n\r\n",
-    *map(frame, (
+    *(frame(document) for document in (
         "no xml", "<welcome", "<hello/>", '<welcome session="s1" colour="red"/>', "<welcome/>",
         '<!DOCTYPE welcome [<!ENTITY x SYSTEM "file:///etc/passwd">]><welcome session="s1"/>',
         '<welcome session="&x;"/>', '<welcome session="s1"/>'.encode("utf-16"), b'<welcome session="\xff"/>',

@@ -25,7 +25,7 @@ from support.job_server import QuickServer
 from support.process import ENDING_SIGNALS, PATIENCE, ROOT, SCRIPT, Command
 from support.sampling import REPEAT, SEED, draws
 from support.scripted_server import ScriptedServer
-from support.timed_call import stalls
+from support.stalls import stalls
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")]
