@@ -220,7 +220,7 @@ OLD = [path for name in ("python2", "python3.8") if (path := shutil.which(name))
 @pytest.mark.slow
 @pytest.mark.skipif(not OLD, reason="there is no old Python here")
 @pytest.mark.parametrize("python", OLD)
-def test_an_old_python_is_told_which_one_is_needed(python):
+def test_an_old_python_gets_a_line_that_says_which_one_is_needed(python):
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     argv = [python, "headless", "jobs"]
     done = subprocess.run(
@@ -234,7 +234,7 @@ def test_an_old_python_is_told_which_one_is_needed(python):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["jobs", "user list"])
-def test_whoever_has_seen_enough_of_a_list_is_told_nothing(tmp_path, command):
+def test_a_reader_who_closes_the_list_early_sees_no_error(tmp_path, command):
     home = make_home(tmp_path / "home", R41)
     with closing(home.database()) as database, database:
         over(Record(database), "5e55104e55104000")

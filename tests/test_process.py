@@ -79,7 +79,7 @@ def test_a_signal_that_nohup_ignores_stays_ignored(command, scripted):
 
 
 def printing_without_end(peer):
-    """A script: a job that prints as long as somebody listens."""
+    """A script: a job that prints until the client leaves."""
     peer.receive()
     peer.send(WELCOME)
     peer.receive()
@@ -89,7 +89,7 @@ def printing_without_end(peer):
 
 
 @posix_only
-def test_a_signal_ends_a_process_that_nobody_reads_from(command, scripted):
+def test_a_signal_ends_a_process_whose_output_is_not_read(command, scripted):
     with command.start("-s", scripted(printing_without_end).address, "-v", "-t", "-1", "-c", "pass") as process:
         assert process.stdout.readline()
         wait_until_blocked(process.pid)
@@ -126,7 +126,7 @@ cli.end_process(cli.main(sys.argv[1:]))
 """
 
 
-def test_the_deadline_holds_when_nobody_reads_the_output(scripted, tmp_path):
+def test_the_deadline_holds_when_the_output_is_not_read(scripted, tmp_path):
     (tmp_path / "short.py").write_text(SHORT)
     line = [tmp_path / "short.py", "-s", scripted(printing_without_end).address, "-v", "-t", "1", "-c", "pass"]
     with start(line, stdout=subprocess.PIPE) as process:
@@ -232,7 +232,7 @@ def test_a_current_folder_that_is_gone_changes_nothing(command, scripted, tmp_pa
 # Pythons and libraries
 
 
-def test_python_2_is_told_which_python_is_needed():
+def test_python_2_gets_a_line_that_says_which_python_is_needed():
     try:
         line = ["python2", str(SCRIPT), "--version"]
         done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=PATIENCE)

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from headless.dialects import bcrypt_hash
 from headless.dialects.base import JobFinished, Output, Refused
 from headless.dialects.own.codec import decode, encode
-from headless.dialects.own.frames import FrameReader
 from headless.dialects.own.messages import Challenge, Jobs, Login, Message, Response, Welcome
 from headless.dialects.vocabulary import Job, is_xml_text, replace_invalid_xml_chars
 from headless.errors import RemoteProtocolError
@@ -18,20 +17,6 @@ from headless.terminal import escape_control_chars
 from support.hypothesis_settings import examples
 
 pytestmark = [pytest.mark.slow, pytest.mark.version("lxml parses")]
-
-
-@examples
-@given(st.lists(st.binary(min_size=1, max_size=300), max_size=6), st.data())
-def test_any_split_of_any_frames_gives_the_same_payloads(sent, data):
-    stream = b"".join(len(payload).to_bytes(4, "big") + payload for payload in sent)
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=20)))
-    pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)])]
-    reader = FrameReader()
-    received: list[bytes] = []
-    for piece in pieces:
-        reader.receive(piece)
-        received += iter(lambda: reader.next_payload(4096), None)
-    assert received == sent
 
 
 # An arbitrary payload is hardly ever past the first bytes, one made of the pieces of messages often is.

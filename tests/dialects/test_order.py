@@ -166,7 +166,7 @@ class TestTheOrder:
             assert received_by(client) == set(server_may.split()), history
 
     def test_each_end_sends_no_message_of_its_own_out_of_order(self):
-        # To sign or not to sign is the business of whoever knows the keys.
+        # Who knows the keys decides about the signature.
         unsigned = [label for label in SERVER_MESSAGES if label != "welcome:signed"]
         for history, client_may, server_may in EVERY_SITUATION:
             client, server = ends_after(history)

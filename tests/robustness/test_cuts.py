@@ -4,7 +4,6 @@ each frame; `-m large` takes every byte."""
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple
 
 import pytest
@@ -12,22 +11,16 @@ import pytest
 from headless.dialects.own.dialect import Dialect
 from headless.dialects.own.messages import Jobs, Login, Logout, Message, Response, Welcome
 from headless.dialects.own.server_connection import ServerConnection
-from headless.server.accounts import Account
-from support.command_here import Ended, SteeredCommand
 from support.conversations import KEYS, receive
 from support.credentials import SALT
-from support.frames import Frame, frame, frames_in
-from support.job_server import QuickServer, states
+from support.frames import frame, frames_in
 from support.literal_messages import SERVER_NONCE
-from support.process import Command
 from support.relay import (
     CLIENT,
-    FIN,
     JOBS,
     LOGINS,
     NO_CUT,
     PAIRS,
-    POSITIONS,
     RST,
     SERVER,
     WAITS,
@@ -38,8 +31,6 @@ from support.relay import (
     some_cuts,
 )
 from support.sampling import REPEAT
-from support.unreliable_relay import Ends, UnreliableRelay
-from support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -152,7 +143,7 @@ def assert_the_return_code_is_what_arrived(login: str, wait: str, cuts=some_cuts
     assert wrong == [], REPEAT
 
 
-@pytest.mark.version("the end and the reset of a connection, as sockets and selectors tell them")
+@pytest.mark.version("the end and the reset of a connection, as sockets and selectors report them")
 @pytest.mark.parametrize(("login", "wait"), PAIRS)
 def test_the_return_code_is_what_arrived_wherever_the_connection_ends(login, wait):
     assert_the_return_code_is_what_arrived(login, wait)
@@ -164,89 +155,3 @@ def test_the_return_code_is_what_arrived_wherever_the_connection_ends(login, wai
 @pytest.mark.parametrize("wait", WAITS)
 def test_the_return_code_is_what_arrived_at_every_byte(login, wait):
     assert_the_return_code_is_what_arrived(login, wait, every_cut)
-
-
-# Against the real server: a spread of offsets
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """The real server, with R41 for whoever runs the tests, and R42 for the password file."""
-    with QuickServer(tmp_path_factory.mktemp("cuts") / "home", accounts=(Account("R42", None, KEYS),)) as server:
-        yield server
-
-
-class Case(NamedTuple):
-    """A call, and the frame in which its connection ends."""
-
-    side: str
-    message: str
-    login: str
-    wait: str
-    by: str
-
-
-CASES = [
-    Case(CLIENT, "response", "challenge", "-t -1", FIN),
-    Case(CLIENT, "jobs", "osuser", "without -t", FIN),
-    Case(CLIENT, "jobs", "challenge", "-t N", RST),
-    Case(SERVER, "challenge", "challenge", "without -t", RST),
-    Case(SERVER, "welcome", "osuser", "-t -1", FIN),
-    Case(SERVER, "accepted", "osuser", "without -t", FIN),
-    Case(SERVER, "accepted", "challenge", "-t -1", RST),
-    Case(SERVER, "finished", "osuser", "-t N", FIN),
-    Case(SERVER, "ended", "osuser", "-t -1", FIN),
-    Case(SERVER, "ended", "challenge", "-t N", RST),
-]
-
-
-def cases_and_positions():
-    """Two positions of each case, four cases of each position; with -m large all."""
-    for number, case in enumerate(CASES):
-        for turn, position in enumerate(POSITIONS):
-            is_taken = (number + turn) % 5 in (0, 2)
-            yield pytest.param(
-                case, position, marks=() if is_taken else pytest.mark.large, id=" ".join((*case, position))
-            )
-
-
-class Caller:
-    """Makes calls in this process, against the server."""
-
-    def __init__(self, command: Command) -> None:
-        self._folder = command.folder
-        self._logins = {"osuser": (), "challenge": ("-p", command.secret_file(), "-u", "R42")}
-
-    def call(self, address: str, case: Case) -> Ended:
-        line = ("-s", address, "-v", *WAITS[case.wait], *self._logins[case.login], "-c", "print(42)")
-        return SteeredCommand(self._folder)(*line)
-
-    def frames_of_a_whole_call(self, server: QuickServer, case: Case) -> list[Frame]:
-        """What the side sends whose bytes are cut."""
-        with UnreliableRelay(lambda: server.address, lambda _: Ends()) as relay:
-            assert self.call(relay.address, case).returncode == 0
-        return frames_in(relay.passed[0][case.side])
-
-
-@pytest.mark.parametrize(("case", "position"), list(cases_and_positions()))
-def test_the_command_finds_the_real_server_again(command, server, case, position):
-    """Unless it is cut off before it is logged in."""
-    caller = Caller(command)
-    (cut,) = [each for each in caller.frames_of_a_whole_call(server, case) if each.name == case.message][:1]
-    offset = cut.start + POSITIONS[position](cut.end - cut.start)
-    first = Ends(**{case.side: offset}, by=case.by)
-    with UnreliableRelay(lambda: server.address, lambda n: first if n == 0 else Ends()) as relay:
-        done = caller.call(relay.address, case)
-    arrived = [frame.name for frame in frames_in(relay.passed[0][SERVER])]
-    sessions = set(re.findall("session ([0-9a-f]{16})", done.stdout))
-    if "welcome" not in arrived or (case.by == RST and not sessions):  # what came just before a reset may be lost
-        assert done.returncode == 1
-        assert done.stdout.endswith("jobs: not submitted\n")
-        assert sessions == set()
-        return
-    assert done.returncode == 0
-    # One of the sessions that it was told of has the jobs.
-    (session,) = [each for each in sessions if states(server, each)]
-    wait_until(lambda: states(server, session) == ["ok"])
-    if case.wait != "without -t":
-        assert done.stdout.count("job 1 stdout: 42\n") == 1

@@ -12,7 +12,7 @@ import pytest
 from headless.client.loading import load
 from support.command_here import SteeredCommand
 from support.example_server import ACCEPTED, CHALLENGE, DENIED, ENDED, ExampleServer, document, log
-from support.failures import RunningProcess, WatchedPeer, letting_pass, seeing, wait
+from support.failures import WatchedPeer, letting_pass, seeing, wait
 from support.process import ENDING_SIGNALS, PATIENCE, ROOT
 from support.relay import (
     CLIENT,
@@ -31,7 +31,6 @@ from support.relay import (
 from support.sampling import REPEAT
 from support.scripted_server import Peer
 from support.sockets import reset
-from support.usage import usage_of
 
 pytestmark = pytest.mark.slow
 
@@ -227,47 +226,3 @@ def test_a_signal_is_the_end_at_every_stage(end_of_call, stage):
 
         code, jobs, _ = end_of_call(stage, send_signal, "-t", "-1")
         assert (code, jobs) == (-signum, STAGES[stage][2]), signum
-
-
-# As processes
-
-
-@pytest.mark.parametrize(
-    ("signum", "stage"), list(zip(ENDING_SIGNALS, ("after a job", "after the request", "after accepted")))
-)
-def test_a_signal_ends_the_process_by_that_signal(command, scripted, signum, stage):
-    client = RunningProcess()
-    shown = command.folder / "stdout"
-
-    def script(peer: Peer) -> None:
-        STAGES[stage][0](WatchedPeer(peer, client, shown))
-        client.send_signal(signum)
-        client.wait(PATIENCE)
-
-    line = line_for(stage, scripted(script).address, "-t", "-1")
-    with (
-        shown.open("w") as stdout,
-        command.start(*line, env={**os.environ, "PLANTA_PROTOCOL": EXAMPLE}, stdout=stdout) as process,
-    ):
-        client.started.set_result(process)
-        stderr = process.communicate(timeout=PATIENCE)[1]
-        client.is_over.set()
-    assert (process.returncode, stderr) == (-signum, "")
-    assert shown.read_text().rpartition("; jobs: ")[2].strip() == STAGES[stage][2]
-
-
-def test_output_without_end_does_not_fill_the_memory(scripted, monkeypatch):
-    def print_much(times: int) -> Callable[[Peer], None]:
-        def script(peer: Peer) -> None:
-            after_the_request(peer)
-            peer.sock.sendall(document(ACCEPTED))
-            for _ in range(times):
-                peer.sock.sendall(document(f"<log>{'x' * 60_000}</log>"))
-
-        return script
-
-    monkeypatch.setenv("PLANTA_PROTOCOL", EXAMPLE)
-    one, many = (
-        usage_of("-s", scripted(print_much(times)).address, "-t", "-1", *["-c", "x"] * times).peak for times in (1, 400)
-    )
-    assert many - one < 12 * 1024 * 1024

@@ -318,7 +318,7 @@ def test_a_call_without_t_is_over_when_its_jobs_are_accepted(server, sizes, tmp_
 
 @pytest.fixture
 def clock(monkeypatch):
-    """It stands still until a connection was lost, and the first pause is asked for."""
+    """It starts when a connection was lost, and the first pause is asked for."""
     clock, next_pause = StillClock(), session_module.Session._next_pause
 
     def start_and_pause(session):
@@ -357,7 +357,7 @@ def test_a_time_that_is_over_before_the_next_attempt_is_a_1(server, here, sizes,
 
 
 def test_a_call_that_has_found_its_session_again_in_time_has_its_3(server, here, gate, monkeypatch):
-    monkeypatch.setattr(session_module, "_FIRST_PAUSE", 0.0)  # the clock stands still
+    monkeypatch.setattr(session_module, "_FIRST_PAUSE", 0.0)  # the clock does not move
     clock = StillClock(start_at=Attached)
     with relay_to(server, Ends(server=400)) as line:
         code = f"print('x' * 300, flush=True)\n{gate.code}"

@@ -81,7 +81,7 @@ class Way(NamedTuple):
     script: Callable[[WatchedPeer], object] | None = None  # None: the server sees no connection
     argv: tuple[str, ...] = ()  # added to a good line; ADDRESS in it is that of the server
     prepare: Prepare = as_it_is
-    types: Callable[[Terminal], object] | None = None  # somebody at a terminal
+    types: Callable[[Terminal], object] | None = None  # a person at a terminal
     service: Callable[[ExitStack], str] | None = None  # another -s than the scripted server
     dialect: str = ""  # PLANTA_PROTOCOL
     around: Callable[[], AbstractContextManager[object]] = nullcontext  # of a call in this process
@@ -152,7 +152,7 @@ def on_another_connection(
 
 
 def answer(text: str | bytes) -> Callable[[Terminal], object]:
-    """Somebody at a terminal, who types this at the prompt."""
+    """A person at a terminal, who types this at the prompt."""
     return lambda terminal: terminal.answer(text)
 
 

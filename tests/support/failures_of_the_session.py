@@ -177,7 +177,7 @@ def plain(peer: WatchedPeer) -> None:
     wait(peer)
 
 
-def certificate_of_nobody(peer: WatchedPeer) -> None:
+def untrusted_certificate(peer: WatchedPeer) -> None:
     import trustme  # which is slow to import
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -188,7 +188,7 @@ def certificate_of_nobody(peer: WatchedPeer) -> None:
 
 TLS = ("-s", "tls://ADDRESS")
 OVER_TLS = [
-    Way("certificate that nobody trusts", 1, NOT, "no TLS connection with.*certificate", certificate_of_nobody, TLS),
+    Way("certificate that is not trusted", 1, NOT, "no TLS connection with.*certificate", untrusted_certificate, TLS),
     Way("plain server", 1, NOT, "no TLS connection with", plain, TLS),
     Way("closed in the handshake", 1, NOT, "no TLS connection with", lambda peer: peer.sock.recv(4096), TLS),
     Way("out of time in the handshake", 1, NOT, "in time", letting_pass(1), (*TLS, "-t", "1")),
@@ -259,7 +259,7 @@ SENT_BEFORE_THE_JOBS = [
     Way("message of the client", 1, NOT, "is what this side sends itself", answering_login("<logout/>")),
     Way("login of another version", 1, NOT, "is what this side sends itself",
         answering_login('<login version="2"/>')),
-    Way("signature for nobody", 1, NOT, "signed a login that has no secret",
+    Way("signature without a secret", 1, NOT, "signed a login that has no secret",
         answering_login('<welcome session="s1" signature="x"/>')),
     Way("challenge to an osuser login", 1, NOT, "is not allowed when",
         answering_login('<challenge nonce="n" salt="s"/>')),

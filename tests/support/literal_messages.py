@@ -65,6 +65,6 @@ def frames_of(*labels: str) -> bytes:
 
 
 def output_document(content: str | bytes) -> bytes:
-    """An output message with this content, as it stands."""
+    """An output message with this content, not escaped."""
     content = content.encode() if isinstance(content, str) else content
     return b'<output job="1" stream="stdout">' + content + b"</output>"
