@@ -232,19 +232,6 @@ def test_a_current_folder_that_is_gone_changes_nothing(command, scripted, tmp_pa
 # Pythons and libraries
 
 
-def test_python_2_gets_a_line_that_says_which_python_is_needed():
-    try:
-        line = ["python2", str(SCRIPT), "--version"]
-        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=PATIENCE)
-    except OSError:
-        pytest.skip("there is no Python 2 here")
-    if done.returncode == 127:  # as pyenv says that
-        pytest.skip("there is no Python 2 here")
-    assert done.returncode == 2
-    assert "3.9" in done.stderr
-    assert done.stderr.count("\n") == 1
-
-
 def without(tmp_path, *libraries):
     """An environment in which these libraries cannot be imported."""
     for library in libraries:

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import pytest
 
 from headless.client.loading import load
+from robustness.failures.way import WatchedPeer, letting_pass, seeing, wait
 from support.command_here import SteeredCommand
 from support.example_server import ACCEPTED, CHALLENGE, DENIED, ENDED, ExampleServer, document, log
-from support.failures import WatchedPeer, letting_pass, seeing, wait
 from support.process import ENDING_SIGNALS, PATIENCE, ROOT
 from support.relay import (
     CLIENT,

@@ -15,11 +15,11 @@ import pytest
 
 from headless.errors import HeadlessError
 from headless.password_file import PasswordFileError
+from robustness.failures.of_a_dialect import NOT_LOADED, OUR_FAULT, WAYS_OF_A_DIALECT
+from robustness.failures.of_the_call import OPTIONS
+from robustness.failures.of_the_session import OVER_TLS, WAYS_TO_FAIL
+from robustness.failures.way import NOT, SUBMITTED, Way, go, wait
 from support.command_here import SteeredCommand
-from support.failures import NOT, SUBMITTED, Way, go, wait
-from support.failures_of_a_dialect import NOT_LOADED, OUR_FAULT, WAYS_OF_A_DIALECT
-from support.failures_of_the_call import OPTIONS
-from support.failures_of_the_session import OVER_TLS, WAYS_TO_FAIL
 from support.process import ROOT, manage
 
 pytestmark = [
@@ -128,7 +128,7 @@ NOT_MET = {
     "no argument": "test_wait_and_cancel.py",
     "not the name of": "test_wait_and_cancel.py",
     "is a rehearsal": "rehearsal/test_containment.py",
-    "nonce": "dialects/test_scram.py",
+    "nonce": "dialects/test_login.py",
     "or none of them": "what a server says of a message of a client",
     "there is no terminal": "of password-file, which the text of another error names",
     "name of the user who runs this": "a kind of error that test_system.py asks for",

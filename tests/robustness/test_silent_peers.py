@@ -24,7 +24,7 @@ import pytest
 from headless.client import connection
 from headless.dialects.base import Accepted, LoggedIn
 from headless.server.accounts import Account
-from support.black_hole import UNREACHABLE
+from robustness.black_hole import UNREACHABLE
 from support.clock import StillClock
 from support.command_here import CommandHere, Ended
 from support.conversations import KEYS
@@ -470,7 +470,7 @@ def test_a_network_that_answers_nothing_or_goes_down_costs_no_deadline_and_is_fo
         "deadline": ("-v", "-t", "2", "-c", "pass"),
     }
     with stalls() as late, contextlib.ExitStack() as stack:
-        program = [*namespace, sys.executable, "-m", "support.black_hole", str(tmp_path)]
+        program = [*namespace, sys.executable, "-m", "robustness.black_hole", str(tmp_path)]
         processes = [
             stack.enter_context(
                 subprocess.Popen([*program, *argv], cwd=ROOT / "tests", stdout=subprocess.PIPE, stderr=subprocess.PIPE)

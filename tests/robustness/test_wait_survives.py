@@ -200,37 +200,29 @@ def wrong_cuts(server, folder, login: str, ends: list[Ends], known: list[KnownSe
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("login", LOGINS)
 @pytest.mark.parametrize("side", [CLIENT, SERVER])
+@pytest.mark.parametrize("is_large", [False, pytest.param(True, marks=pytest.mark.large)])
 def test_wherever_a_connection_ends_another_one_goes_on(  # noqa: PLR0917
-    server, known, sizes_by_login, tmp_path, login, side
+    server, known, sizes_by_login, tmp_path, is_large, side, login
 ):
-    """Every byte of the first connection with PLANTA_EXHAUSTIVE, else a part of them that differs from run to run: most
-    with a known session, and some with a new one, among them such as end a message."""
+    """A part of all bytes of the first connection, which differs from run to run: most with a known session, and some
+    with a new one. A large sample has new ones only, and PLANTA_EXHAUSTIVE every byte."""
     chance = draws(login, side)
     sizes = sizes_by_login[login]
     every = [Ends(**{side: offset}, by=by) for offset in range(sizes[side] + 1) for by in (FIN, RST)]
-    if EXHAUSTIVE:
-        assert wrong_cuts(server, tmp_path, login, every) == []
-        return
-    step = 41
-    some = every[chance.randrange(step) :: step]
-    bounds = [sizes[name] + near for name in sizes if name not in (CLIENT, SERVER) for near in (-1, 0, 1)]
-    new = [Ends(server=at, by=chance.choice((FIN, RST))) for at in chance.sample(bounds, 3)]
-    if side == CLIENT:  # where the server has all, or all but a byte, and the client has no answer
-        new = [Ends(client=sizes[CLIENT] - less, by=by) for less, by in ((0, FIN), (0, RST), (1, RST))]
-    wrong = wrong_cuts(server, tmp_path, login, some, known[login])
-    wrong += wrong_cuts(server, tmp_path, login, [*new, chance.choice(every)])
+    if is_large or EXHAUSTIVE:
+        some, new = [], every if EXHAUSTIVE else every[SEED % 17 :: 17]
+    else:
+        some = every[chance.randrange(41) :: 41]
+        bounds = [sizes[name] + near for name in sizes if name not in (CLIENT, SERVER) for near in (-1, 0, 1)]
+        new = [
+            chance.choice(every),
+            *(Ends(server=at, by=chance.choice((FIN, RST))) for at in chance.sample(bounds, 3)),
+        ]
+        if side == CLIENT:  # where the server has all, or all but a byte, and the client has no answer
+            new[1:] = [Ends(client=sizes[CLIENT] - less, by=by) for less, by in ((0, FIN), (0, RST), (1, RST))]
+        new.append(chance.choice(every))
+    wrong = wrong_cuts(server, tmp_path, login, some, known[login]) + wrong_cuts(server, tmp_path, login, new)
     assert wrong == [], REPEAT
-
-
-@pytest.mark.large
-@pytest.mark.usefixtures("soon")
-@pytest.mark.parametrize("login", LOGINS)
-@pytest.mark.parametrize("side", [CLIENT, SERVER])
-def test_wherever_a_connection_ends_with_a_new_job_another_one_goes_on(server, sizes_by_login, tmp_path, login, side):
-    step = 17
-    offsets = range(SEED % step, sizes_by_login[login][side] + 1, step)
-    ends = [Ends(**{side: offset}, by=by) for offset in offsets for by in (FIN, RST)]
-    assert wrong_cuts(server, tmp_path, login, ends) == [], REPEAT
 
 
 @pytest.mark.usefixtures("soon")

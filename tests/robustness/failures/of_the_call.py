@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
+from robustness.failures.way import CHALLENGE, NOT, Prepare, WatchedPeer, Way, answer, secrets
 from support.credentials import HASH, PASSWORD
 from support.dialogues import challenging
-from support.failures import CHALLENGE, NOT, Prepare, WatchedPeer, Way, answer, secrets
 from support.sockets import full_listener
 
 if TYPE_CHECKING:

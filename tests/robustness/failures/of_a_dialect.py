@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable
 from pathlib import Path
 
-from support.failures import (
+from robustness.failures.way import (
     CHALLENGE,
     NOT,
     SUBMITTED,

@@ -14,22 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from support.credentials import SALT
-from support.dialogues import (
-    ACCEPTED,
-    ENDED,
-    ENDED_FAILED,
-    FAILED,
-    FINISHED,
-    STARTED,
-    WELCOME,
-    answering_jobs,
-    answering_login,
-    attribute,
-    challenging,
-    serving,
-)
-from support.failures import (
+from robustness.failures.of_the_call import AT_A_TERMINAL, BEFORE_A_CONNECTION, python
+from robustness.failures.way import (
     CHALLENGE,
     NOT,
     SUBMITTED,
@@ -48,7 +34,21 @@ from support.failures import (
     then,
     wait,
 )
-from support.failures_of_the_call import AT_A_TERMINAL, BEFORE_A_CONNECTION, python
+from support.credentials import SALT
+from support.dialogues import (
+    ACCEPTED,
+    ENDED,
+    ENDED_FAILED,
+    FAILED,
+    FINISHED,
+    STARTED,
+    WELCOME,
+    answering_jobs,
+    answering_login,
+    attribute,
+    challenging,
+    serving,
+)
 from support.frames import frame
 from support.scripted_server import Script
 

@@ -1,7 +1,7 @@
 """One call of planta_headless.py in a network that swallows everything: the part of its tests that runs in a
 network namespace, and so as a process of its own. Prints code, lines, and times of start and end, as JSON.
 
-    unshare --net python -m support.black_hole FOLDER ARGUMENTS-OF-THE-COMMAND
+    unshare --net python -m robustness.black_hole FOLDER ARGUMENTS-OF-THE-COMMAND
 
 Without -s the call goes to a server with heartbeat 1, and the network goes down while the job runs.
 """
