@@ -139,7 +139,7 @@ def test_a_recorded_login_is_no_login_again():
 # Only the processes of this test: another one may have a password on its command line.
 SHOW_PS = """import glob
 for name in glob.glob('/proc/[0-9]*/cmdline'):
-    try: line = open(name).read()
+    try: line = open(name, errors='replace').read()
     except OSError: continue
     if {!r} in line: print(line.replace(chr(0), ' '))
 """

@@ -234,11 +234,3 @@ def test_a_call_without_a_user_is_to_be_corrected_only_if_that_is_known(monkeypa
     with pytest.raises(error) as caught:
         preparation.effective_user()
     assert explain(caught.value)[0] == code
-
-
-@posix_only
-@pytest.mark.slow
-def test_a_call_asks_no_more_than_it_did_where_the_user_is_there():
-    said = said_by("from headless.client.preparation import effective_user as f; import sys; f(); print(*sys.modules)")
-    assert "pwd" in said.split()
-    assert "ctypes" not in said.split()

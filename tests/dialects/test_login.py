@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import re
 from base64 import b64decode, b64encode
-from pathlib import Path
 
-import bcrypt
 import pytest
 
 from headless.dialects.base import Refused
@@ -20,7 +17,7 @@ from headless.dialects.vocabulary import Job
 from headless.errors import LocalProtocolError, RemoteProtocolError
 from support import scram as known_scram
 from support.conversations import KEYS, ConnectionPair, receive
-from support.credentials import HASH, PASSWORD, SALT
+from support.credentials import HASH, SALT
 from support.frames import frame
 from support.literal_messages import (
     AUTH_MESSAGE,
@@ -67,18 +64,6 @@ class TestScram:
         assert scram.client_proof(secret, AUTH_MESSAGE) == PROOF
         assert scram.server_signature(KEYS.server_key, AUTH_MESSAGE) == SIGNATURE
         assert scram.Keys(salt_of(secret), *scram.keys_from(secret)) == KEYS
-
-    def test_the_example_of_the_protocols_page_is_right(self):
-        page = Path(scram.__file__).with_name("PROTOCOL.md").read_text(encoding="utf-8")
-        ((user, client_nonce),) = re.findall(r'^login +user="(.*)" nonce="(.*)"$', page, re.MULTILINE)
-        ((nonce, salt),) = re.findall(r'^challenge +nonce="(.*)" salt="(.*)"$', page, re.MULTILINE)
-        (secret,) = (found.encode() for found in re.findall(r"^hash +(\S+)$", page, re.MULTILINE))
-        scram.check_client_nonce(client_nonce)
-        scram.check_server_nonce(nonce, client_nonce)
-        message = scram.auth_message(user, client_nonce, nonce, salt)
-        assert secret == bcrypt.hashpw(PASSWORD.encode(), salt.encode())
-        assert f'proof="{scram.client_proof(secret, message)}"' in page
-        assert f'signature="{scram.server_signature(scram.keys_from(secret)[1], message)}"' in page
 
     def test_any_flipped_bit_makes_a_proof_and_a_signature_wrong(self):
         stored_key, _ = scram.keys_from(RFC_SECRET)
