@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from base64 import b64decode, b64encode
 
 import pytest
@@ -29,6 +31,7 @@ from support.literal_messages import (
     SIGNATURE,
     frames_of,
 )
+from support.process import ROOT
 
 # RFC 7677, section 3
 RFC_SECRET = hashlib.pbkdf2_hmac("sha256", b"pencil", b64decode("W22ZaJ0SNY7soEsUEjb6gQ=="), 4096)
@@ -103,6 +106,14 @@ class TestScram:
         assert scram.auth_message(user, "cn", "cnsn", SALT) == (
             b"n=" + name + b",r=cn,r=cnsn,f=$2b$10$abcdefghijklmnopqrstuu,c=biws,r=cnsn"
         )
+
+
+@pytest.mark.slow
+@pytest.mark.version("how hashlib is loaded")
+def test_an_algorithm_that_cannot_be_loaded_now_is_no_traceback():
+    code = "import sys; sys.modules['_blake2'] = None; from headless.dialects.own.scram import *; print(NONCE_BYTES)"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "24\n", "")
 
 
 def flipped(text: str) -> list[str]:
