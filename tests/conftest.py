@@ -98,7 +98,7 @@ def gate(tmp_path):
 
 @pytest.fixture
 def job_server(tmp_path):
-    """The real server as a process, with an account for whoever runs the tests."""
+    """The real server as a process, with an account for the user of the tests."""
     from support.job_server import JobServer
 
     with JobServer(tmp_path / "home") as server:

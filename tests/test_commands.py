@@ -220,21 +220,25 @@ OLD = [path for name in ("python2", "python3.8") if (path := shutil.which(name))
 @pytest.mark.slow
 @pytest.mark.skipif(not OLD, reason="there is no old Python here")
 @pytest.mark.parametrize("python", OLD)
-def test_an_old_python_is_told_which_one_is_needed(python):
+@pytest.mark.parametrize(
+    ("argv", "name"), [(("headless", "jobs"), "headless"), (("planta_headless.py", "--version"), "planta_headless.py")]
+)
+def test_an_old_python_gets_a_line_that_says_which_one_is_needed(python, argv, name):
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
-    argv = [python, "headless", "jobs"]
     done = subprocess.run(
-        argv, cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
+        [python, *argv], cwd=ROOT, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE
     )
-    if done.returncode == 127:
+    if done.returncode == 127:  # as pyenv says that there is none
         pytest.skip(f"{python} does not run")
     assert (done.returncode, done.stdout) == (2, "")
-    assert re.fullmatch(r"headless: error: this is Python \d\.\d, Python 3.9 or later is needed\n", done.stderr)
+    assert re.fullmatch(
+        rf"{re.escape(name)}: error: this is Python \d\.\d, Python 3.9 or later is needed\n", done.stderr
+    )
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("command", ["jobs", "user list"])
-def test_whoever_has_seen_enough_of_a_list_is_told_nothing(tmp_path, command):
+def test_a_reader_who_closes_the_list_early_sees_no_error(tmp_path, command):
     home = make_home(tmp_path / "home", R41)
     with closing(home.database()) as database, database:
         over(Record(database), "5e55104e55104000")

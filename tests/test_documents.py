@@ -152,6 +152,8 @@ def test_the_login_of_the_protocol_page_is_right():
     client_nonce, nonce = re.findall(r'nonce="([^"]+)"', PROTOCOL.partition("An example, with")[2])
     assert bcrypt.hashpw(PASSWORD.encode(), example["salt"].encode()).decode() == HASH
     assert HASH in PROTOCOL
+    scram.check_client_nonce(client_nonce)
+    scram.check_server_nonce(nonce, client_nonce)
     message = scram.auth_message(example["user"], client_nonce, nonce, example["salt"])
     assert scram.client_proof(HASH.encode(), message) == example["proof"]
     assert scram.server_signature(scram.keys_from(HASH.encode())[1], message) == example["signature"]

@@ -54,7 +54,7 @@ def test_a_program_sees_the_same(tmp_path):
     assert seen[0][1] == 7
 
 
-def test_its_end_is_told(begin):
+def test_its_end_is_reported(begin):
     assert begin(SCRIPT, "--version").wait(PATIENCE) == 0
     assert begin(SCRIPT, "--no-such-option").wait(PATIENCE) == 2
 

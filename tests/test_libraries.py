@@ -63,7 +63,7 @@ DEBIANS_OWN = Path("/usr/bin/python3")
     or not (os.path.exists("/etc/debian_version") and list(Path("/usr/lib").glob("python3*/EXTERNALLY-MANAGED"))),
     reason="this is no Debian that keeps its Python to itself",
 )
-def test_debians_own_python_is_told_to_ask_apt(tmp_path):
+def test_a_line_for_debians_own_python_names_apt(tmp_path):
     (tmp_path / "lxml.py").write_text("raise ImportError('no lxml here', name='lxml')")
     done = subprocess.run(
         [DEBIANS_OWN, SCRIPT, "-s", "127.0.0.1:1", "-c", "pass"],

@@ -14,12 +14,16 @@ from pathlib import Path
 
 import pytest
 
+from headless import cli
 from support.dialogues import ACCEPTED, DONE, STARTED, WELCOME, answering_jobs, answering_login, challenging, serving
 from support.fork_server import start
 from support.process import ENDING_SIGNALS, PATIENCE, ROOT, SCRIPT
-from support.timed_call import stalls
+from support.raw_client import connect
+from support.stalls import stalls
+from support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.version("how an interpreter starts, ends and imports")]
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux has /proc/net/tcp")
 posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 
 # Signals
@@ -75,7 +79,7 @@ def test_a_signal_that_nohup_ignores_stays_ignored(command, scripted):
 
 
 def printing_without_end(peer):
-    """A script: a job that prints as long as somebody listens."""
+    """A script: a job that prints until the client leaves."""
     peer.receive()
     peer.send(WELCOME)
     peer.receive()
@@ -85,7 +89,7 @@ def printing_without_end(peer):
 
 
 @posix_only
-def test_a_signal_ends_a_process_that_nobody_reads_from(command, scripted):
+def test_a_signal_ends_a_process_whose_output_is_not_read(command, scripted):
     with command.start("-s", scripted(printing_without_end).address, "-v", "-t", "-1", "-c", "pass") as process:
         assert process.stdout.readline()
         wait_until_blocked(process.pid)
@@ -122,12 +126,43 @@ cli.end_process(cli.main(sys.argv[1:]))
 """
 
 
-def test_the_deadline_holds_when_nobody_reads_the_output(scripted, tmp_path):
+def test_the_deadline_holds_when_the_output_is_not_read(scripted, tmp_path):
     (tmp_path / "short.py").write_text(SHORT)
     line = [tmp_path / "short.py", "-s", scripted(printing_without_end).address, "-v", "-t", "1", "-c", "pass"]
     with start(line, stdout=subprocess.PIPE) as process:
         assert process.wait(timeout=PATIENCE) == 3
         process.communicate()
+
+
+# Keep-alive, as the kernel shows it
+
+
+def keep_alive_is_on(local: tuple[str, int], remote: tuple[str, int]) -> bool:
+    """Whether the kernel's timer for the socket with these ends is the one of keep-alive. proc(5), /proc/net/tcp."""
+    ports = [f"{address[1]:04X}" for address in (local, remote)]
+    for row in Path("/proc/net/tcp").read_text().splitlines()[1:]:
+        fields = row.split()
+        if [address.rpartition(":")[2] for address in fields[1:3]] == ports:
+            return fields[5].startswith("02:")
+    return False
+
+
+@linux_only
+def test_keep_alive_is_on_at_the_end_of_the_client(command, scripted):
+    server = scripted(serving(STARTED))
+    with command.start("-s", server.address, "-v", "-t", "-1", "-c", "pass") as process:
+        try:
+            assert any("job 1 started" in line for line in process.stdout)
+            sock = server.peers[0].sock
+            wait_until(lambda: keep_alive_is_on(sock.getpeername(), sock.getsockname()))
+        finally:
+            process.kill()
+
+
+@linux_only
+def test_keep_alive_is_on_at_the_end_of_the_server(job_server):
+    with connect(job_server).log_in() as client:
+        wait_until(lambda: keep_alive_is_on(client.sock.getpeername(), client.sock.getsockname()))
 
 
 # Streams
@@ -195,19 +230,6 @@ def test_a_current_folder_that_is_gone_changes_nothing(command, scripted, tmp_pa
 
 
 # Pythons and libraries
-
-
-def test_python_2_is_told_which_python_is_needed():
-    try:
-        line = ["python2", str(SCRIPT), "--version"]
-        done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=PATIENCE)
-    except OSError:
-        pytest.skip("there is no Python 2 here")
-    if done.returncode == 127:  # as pyenv says that
-        pytest.skip("there is no Python 2 here")
-    assert done.returncode == 2
-    assert "3.9" in done.stderr
-    assert done.stderr.count("\n") == 1
 
 
 def without(tmp_path, *libraries):
@@ -297,6 +319,20 @@ def test_a_package_that_cannot_be_loaded_now_is_not_for_a_person(broken_package,
         assert ended.value.args == (code,), problem
         said = capsys.readouterr()
         assert (said.out, said.err.count("\n")) == ("", code - 1), problem
+
+
+def test_the_script_of_pip_gets_each_word_and_its_code_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    noted: list[object] = []
+    before = signal.getsignal(signal.SIGINT)
+    monkeypatch.setattr(sys, "argv", ["planta_headless", "-s", "planta:20000", "-v"])
+    monkeypatch.setattr(cli, "receive_signals_as_first_process", lambda: noted.append("signals"))
+    monkeypatch.setattr(cli, "main", lambda argv: noted.append(argv) or 2)  # type: ignore[func-returns-value]
+    monkeypatch.setattr(cli, "end_process", noted.append)
+    try:
+        cli.run()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert noted == ["signals", ["-s", "planta:20000", "-v"], 2]
 
 
 # Imports

@@ -1,4 +1,4 @@
-"""Nobody gets in who should not, and nothing secret gets out: the login with its bytes tampered with, and a scan of all
+"""No login without a proof, and nothing secret is shown: the login with its bytes tampered with, and a scan of all
 that a full run prints and stores.
 
 Each byte is changed once, and a third of them in other ways; with PLANTA_EXHAUSTIVE=1 all. PLANTA_SEED=N takes the same
@@ -76,7 +76,7 @@ class Exchange:
 
 def meaning(data):
     """What these bytes contain of what is to be proved; None if they are not one message, and at most the beginning of
-    another one, which nobody has received yet."""
+    another one, which has not been received yet."""
     reader = FrameReader()
     reader.receive(data)
     with suppress(RemoteProtocolError):
@@ -124,7 +124,7 @@ def test_a_login_is_complete_only_if_all_that_is_proved_arrived_as_it_was_sent(n
                 assert meaning(tampered).salt == SALT, case
 
 
-def test_what_was_recorded_of_a_login_lets_nobody_in_again():
+def test_a_recorded_login_is_no_login_again():
     recorded = Exchange()
     assert recorded.is_complete
     server = ServerConnection()
@@ -139,7 +139,7 @@ def test_what_was_recorded_of_a_login_lets_nobody_in_again():
 # Only the processes of this test: another one may have a password on its command line.
 SHOW_PS = """import glob
 for name in glob.glob('/proc/[0-9]*/cmdline'):
-    try: line = open(name).read()
+    try: line = open(name, errors='replace').read()
     except OSError: continue
     if {!r} in line: print(line.replace(chr(0), ' '))
 """

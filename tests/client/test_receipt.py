@@ -42,7 +42,7 @@ from support.dialogues import (
 from support.fork_server import start
 from support.job_server import QuickServer, journal
 from support.process import ENDING_SIGNALS, PATIENCE, ROOT, current_user
-from support.timed_call import stalls
+from support.stalls import stalls
 from support.unreliable_relay import Ends, UnreliableRelay
 
 FIELDS = [

@@ -1,4 +1,4 @@
-"""Frames, messages, hashes and salts of any input, drawn by hypothesis."""
+"""Frames, messages, texts, hashes and salts of any input, drawn by hypothesis."""
 
 from __future__ import annotations
 
@@ -7,28 +7,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from headless.dialects import bcrypt_hash
-from headless.dialects.own.codec import decode
-from headless.dialects.own.frames import FrameReader
-from headless.dialects.own.messages import Message
+from headless.dialects.base import JobFinished, Output, Refused
+from headless.dialects.own.codec import decode, encode
+from headless.dialects.own.messages import Challenge, Jobs, Login, Message, Response, Welcome
+from headless.dialects.vocabulary import Job, is_xml_text, replace_invalid_xml_chars
 from headless.errors import RemoteProtocolError
 from headless.server.accounts import decoy_salt
+from headless.terminal import escape_control_chars
 from support.hypothesis_settings import examples
 
 pytestmark = [pytest.mark.slow, pytest.mark.version("lxml parses")]
-
-
-@examples
-@given(st.lists(st.binary(min_size=1, max_size=300), max_size=6), st.data())
-def test_any_split_of_any_frames_gives_the_same_payloads(sent, data):
-    stream = b"".join(len(payload).to_bytes(4, "big") + payload for payload in sent)
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=20)))
-    pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)])]
-    reader = FrameReader()
-    received: list[bytes] = []
-    for piece in pieces:
-        reader.receive(piece)
-        received += iter(lambda: reader.next_payload(4096), None)
-    assert received == sent
 
 
 # An arbitrary payload is hardly ever past the first bytes, one made of the pieces of messages often is.
@@ -71,3 +59,91 @@ def test_a_decoy_salt_looks_like_a_real_one_and_stays_the_same(key, user):
     assert salt == decoy_salt(key, user, {})
     assert salt != decoy_salt(key, user + "x", {})
     assert salt != decoy_salt(key + b"x", user, {})
+
+
+# Text in messages: what XML can carry, and how it is shown on one line
+
+
+# Every character of XML 1.0, with those that are rare, and dangerous, more often.
+xml_text = st.text(
+    st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="\ufffe\uffff")
+    | st.sampled_from("\t\n\r\x7f\x85\x9f\u2028\ufffd\U0010ffff<>&'\"]")
+)
+any_text = st.text(st.characters() | st.sampled_from("\x00\x0b\x1f\ud800\udfff\ufffe\uffff\n"))
+name = xml_text.map(lambda text: f"x{text}"[:256])
+number = st.integers(1, 999_999_999)
+message = st.one_of(
+    st.builds(Login, st.just(1), name, st.sampled_from(["osuser", "challenge"]), *[st.none() | name] * 3),
+    st.builds(Response, name, xml_text),
+    st.lists(st.builds(Job, st.sampled_from(["module", "py_file", "py_code"]), name), min_size=1).map(tuple).map(Jobs),
+    st.builds(Challenge, name, xml_text),
+    st.builds(Welcome, name, st.none() | number, st.none() | xml_text),
+    st.builds(Output, number, st.sampled_from(["stdout", "stderr"]), xml_text),
+    st.builds(JobFinished, number, st.sampled_from(["ok", "failed", "skipped"]), xml_text),
+    st.builds(Refused, st.sampled_from(["login", "jobs", "version", "protocol", "busy"]), xml_text),
+)
+
+
+def arrived(text: str) -> str:
+    """The text of an output when it has been encoded and decoded."""
+    output = decode(encode(Output(1, "stdout", text)))
+    assert isinstance(output, Output)
+    return output.text
+
+
+class TestText:
+    @examples
+    @given(message)
+    def test_any_text_that_xml_can_carry_arrives_unchanged(self, message):
+        again = decode(encode(message))
+        assert again == message
+        assert type(again) is type(message)
+
+    @pytest.mark.version("lxml parses")
+    @pytest.mark.parametrize("text", ["x" * 12_000_000, "<&\r\u20ac" * 600_000], ids=["plain", "escaped"])
+    def test_an_output_may_fill_a_frame(self, text):
+        payload = encode(Output(1, "stdout", text))
+        assert 10_000_000 < len(payload) < 16 * 1024 * 1024
+        assert decode(payload) == Output(1, "stdout", text)
+
+    def test_a_session_may_have_ten_thousand_jobs(self):
+        jobs = Jobs((Job("module", "009ABC"),) * 10_000)
+        assert decode(encode(jobs)) == jobs
+
+    @examples
+    @given(any_text)
+    def test_a_text_that_xml_cannot_carry_is_a_value_error_and_known_beforehand(self, text):
+        if is_xml_text(text):
+            assert arrived(text) == text == replace_invalid_xml_chars(text)
+        else:
+            with pytest.raises(ValueError):
+                encode(Output(1, "stdout", text))
+
+    @examples
+    @given(any_text)
+    def test_a_text_replace_invalid_xml_chars_arrives(self, text):
+        fit = replace_invalid_xml_chars(text)
+        assert arrived(fit) == fit
+        assert len(fit) == len(text)
+
+    def test_only_what_xml_cannot_carry_is_replaced(self):
+        assert replace_invalid_xml_chars("a\x00\x1b\ud800\ufffe\uffff\t\n\r\x7f\x9f\ud7ff\ue000\U0001fffe") == (
+            "a\ufffd\ufffd\ufffd\ufffd\ufffd\t\n\r\x7f\x9f\ud7ff\ue000\U0001fffe"
+        )
+
+    @examples
+    @given(any_text)
+    def test_what_is_shown_on_one_line_moves_no_cursor(self, text):
+        assert escape_control_chars(text).isprintable()
+
+    @pytest.mark.parametrize(
+        ("text", "shown"),
+        [
+            ("J\u00f6rg \u20ac", "J\u00f6rg \u20ac"),
+            ("a\r\nb\tc", r"a\r\nb\tc"),
+            ("\x1b[2J\x07", r"\x1b[2J\x07"),
+            ("\x85\u2028\u202e\ud800", r"\x85\u2028\u202e\ud800"),
+        ],
+    )
+    def test_what_could_end_a_line_or_reorder_it_is_shown_escaped(self, text, shown):
+        assert escape_control_chars(text) == shown

@@ -11,7 +11,7 @@ import pytest
 from headless.dialects.own.codec import decode
 from headless.dialects.own.messages import UnsupportedLogin
 from headless.errors import RemoteProtocolError
-from support.encoded_messages import output_document
+from support.literal_messages import output_document
 
 pytestmark = pytest.mark.version("lxml parses")
 

@@ -1,16 +1,111 @@
-"""Messages <-> XML, both ways against literal bytes, and the other ways to write a message. Not who sends what when."""
+"""Messages <-> XML, both ways against literal bytes; messages as values; what of them is shown; and the schema."""
 
 from __future__ import annotations
 
-import pytest
+from itertools import combinations
+from pathlib import Path
+from typing import Any
 
-from headless.dialects.base import Ended, Output
-from headless.dialects.own.codec import decode, encode
-from headless.dialects.own.messages import Alive, Jobs, Welcome
-from headless.dialects.vocabulary import Job
-from support.encoded_messages import ENCODED, MESSAGE_TYPES, output_document
+import pytest
+from lxml import etree
+
+from headless.dialects import base
+from headless.dialects.base import (
+    Accepted,
+    Attached,
+    Cancelled,
+    Ended,
+    JobFinished,
+    JobStarted,
+    Listed,
+    Output,
+    Part,
+    Refused,
+)
+from headless.dialects.own import messages
+from headless.dialects.own.codec import decode, encode, for_display
+from headless.dialects.own.messages import (
+    FROM_CLIENT,
+    FROM_SERVER,
+    Alive,
+    Attach,
+    Cancel,
+    Challenge,
+    Jobs,
+    Login,
+    Logout,
+    Response,
+    Sessions,
+    UnsupportedLogin,
+    Welcome,
+    name_of,
+)
+from headless.dialects.vocabulary import Job, Offset
+from support.credentials import SALT
+from support.literal_messages import CLIENT_NAME, output_document
 
 pytestmark = pytest.mark.version("lxml parses")
+
+# Those that are encoded: a login that is not supported is only ever received.
+MESSAGE_TYPES = tuple(kind for kind in (*FROM_CLIENT, *FROM_SERVER) if kind is not UnsupportedLogin)
+ENCODED = [
+    (
+        Login(1, CLIENT_NAME, "challenge", user="R41", nonce="abc"),
+        b'<login version="1" client="planta_headless.py 39 Mars" auth_type="challenge" user="R41" nonce="abc"/>',
+    ),
+    (
+        Login(1, CLIENT_NAME, "osuser", os_user="jdoe"),
+        b'<login version="1" client="planta_headless.py 39 Mars" auth_type="osuser" os_user="jdoe"/>',
+    ),
+    (
+        Login(1, CLIENT_NAME, "osuser", user="R41", os_user="jdoe"),
+        b'<login version="1" client="planta_headless.py 39 Mars" auth_type="osuser" user="R41" os_user="jdoe"/>',
+    ),
+    (Response("abc+/=", "cHJvb2Y="), b'<response nonce="abc+/=" proof="cHJvb2Y="/>'),
+    (
+        Jobs((Job("module", "009ABC"), Job("py_file", "nightly/close.py"), Job("py_code", "print(1)"))),
+        b"<jobs><module>009ABC</module><py_file>nightly/close.py</py_file><py_code>print(1)</py_code></jobs>",
+    ),
+    (
+        Jobs((Job("py_code", 'if a < 1 & b > 2:\n\tprint("]]>")'), Job("module", " x "))),
+        b'<jobs><py_code>if a &lt; 1 &amp; b &gt; 2:\n\tprint("]]&gt;")</py_code><module> x </module></jobs>',
+    ),
+    (Jobs((Job("module", "A"),), "ab" * 16), b'<jobs key="abababababababababababababababab"><module>A</module></jobs>'),
+    (Attach("S1"), b'<attach session="S1"/>'),
+    (Attach("S1", Offset(1, 0, 999)), b'<attach session="S1" job="1" stdout="0" stderr="999"/>'),
+    (Cancel("S1"), b'<cancel session="S1"/>'),
+    (Sessions(), b"<sessions/>"),
+    (Logout(), b"<logout/>"),
+    (Challenge("abcdef", SALT), b'<challenge nonce="abcdef" salt="$2b$10$abcdefghijklmnopqrstuu"/>'),
+    (Welcome("S1"), b'<welcome session="S1"/>'),
+    (Welcome("S1", 30), b'<welcome session="S1" heartbeat="30"/>'),
+    (Welcome("S1", 30, "c2ln"), b'<welcome session="S1" heartbeat="30" signature="c2ln"/>'),
+    (Welcome("S1", signature="c2ln"), b'<welcome session="S1" signature="c2ln"/>'),
+    (Welcome("S1", journal="9ae1"), b'<welcome session="S1" journal="9ae1"/>'),
+    (Accepted(), b"<accepted/>"),
+    (Accepted("S0"), b'<accepted session="S0"/>'),
+    (Attached(2, Offset(1, 0, 999999999999999)), b'<attached jobs="2" job="1" stdout="0" stderr="999999999999999"/>'),
+    (JobStarted(1), b'<started job="1"/>'),
+    (JobStarted(999999999), b'<started job="999999999"/>'),
+    (Output(1, "stdout", "text"), b'<output job="1" stream="stdout">text</output>'),
+    (Output(2, "stderr", "\u20ac\r\n"), b'<output job="2" stream="stderr">\xe2\x82\xac&#13;\n</output>'),
+    (JobFinished(1, "ok"), b'<finished job="1" status="ok"></finished>'),
+    (JobFinished(2, "failed", "why"), b'<finished job="2" status="failed">why</finished>'),
+    (JobFinished(3, "skipped", "<&"), b'<finished job="3" status="skipped">&lt;&amp;</finished>'),
+    (Ended("ok"), b'<ended status="ok"/>'),
+    (Ended("failed"), b'<ended status="failed"/>'),
+    *((Cancelled(state), f'<cancelled state="{state}"/>'.encode()) for state in ("queued", "running", "over")),
+    (
+        Listed("S1", "ok", "2026-11-25T02:00:00.000+00:00", 1, 2, "009ABC"),
+        b'<listed session="S1" state="ok" accepted="2026-11-25T02:00:00.000+00:00" job="1" jobs="2">009ABC</listed>',
+    ),
+    *(
+        (Refused(reason, "text"), f'<refused reason="{reason}">text</refused>'.encode())
+        for reason in ("login", "jobs", "version", "protocol", "busy", "session")
+    ),
+    (Refused("busy"), b'<refused reason="busy"></refused>'),
+    (Alive(), b"<alive/>"),
+]
 
 
 def test_every_message_is_written_and_read_as_the_protocol_wants():
@@ -71,3 +166,177 @@ class TestOtherWaysToWriteAMessage:
 
     def test_white_space_between_jobs_means_nothing(self):
         assert decode(b"<jobs>\n  <module>A</module>\n</jobs>") == Jobs((Job("module", "A"),))
+
+
+# Messages and events as values: equal only if they mean the same, never false, never changed
+
+
+EVERY_MESSAGE = [*(message for message, _ in ENCODED), messages.UnsupportedLogin()]
+
+
+def test_two_messages_that_mean_different_things_are_never_equal():
+    distinct = {repr(message): message for message in EVERY_MESSAGE}.values()
+    assert [pair for pair in combinations(distinct, 2) if pair[0] == pair[1]] == []
+    assert Challenge("a", "b") != Response("a", "b")
+    assert Accepted() != Alive()
+    assert Ended("ok") != ("ok",)
+
+
+def test_two_messages_that_mean_the_same_are_equal():
+    assert Ended("ok") == Ended(status="ok")
+    assert hash(Ended("ok")) == hash(Ended("ok"))
+    assert Accepted() == Accepted()
+    assert messages.Jobs((Job("module", "A"),)) == messages.Jobs((Job("module", "A"),))
+
+
+def test_no_message_is_false():
+    assert all(EVERY_MESSAGE)
+
+
+def test_a_field_that_may_be_left_out_has_its_default():
+    assert Login(1, "c", "osuser", os_user="x") == Login(1, "c", "osuser", None, "x", None)
+    assert JobFinished(1, "ok").text == ""
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        Ended,
+        lambda: Ended("ok", "x", "y"),  # type: ignore[call-arg]
+        lambda: Ended("ok", status="ok"),  # type: ignore[misc]
+        lambda: Ended("ok", reason="x"),  # type: ignore[call-arg]
+        lambda: Logout("x"),
+    ],
+)
+def test_a_field_too_many_or_too_few_is_an_error(make):
+    with pytest.raises(TypeError, match=r"Ended has the fields status, text|Logout has the fields \(none\)"):
+        make()
+
+
+def test_a_value_cannot_be_changed():
+    ended = Ended("ok")
+    with pytest.raises(AttributeError):
+        ended.status = "failed"  # type: ignore[misc]
+    with pytest.raises(AttributeError):
+        del ended.status
+    assert ended.replace(status="failed") == Ended("failed")
+    assert ended == Ended("ok")
+
+
+def test_a_value_is_shown_with_its_fields():
+    assert repr(Part(b"x", 1)) == "Part(data=b'x', jobs=1, shown='')"
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (Part("x"), "Part.data has to be bytes, and is a value of str"),  # type: ignore[arg-type]
+        (Part(b"x", True), "Part.jobs has to be int, and is a value of bool"),
+        (base.LoggedIn("s", "1"), "LoggedIn.heartbeat has to be int | None, and is a value of str"),  # type: ignore
+        (base.SaltReceived(1), "SaltReceived.salt has to be str | None, and is a value of int"),  # type: ignore
+    ],
+)
+def test_a_field_of_a_wrong_type_is_named(value, named):
+    with pytest.raises(TypeError) as caught:
+        value.check_types()
+    assert str(caught.value) == named
+
+
+@pytest.mark.parametrize(
+    "value", [Part(b"x"), base.LoggedIn("s"), base.LoggedIn("s", 3, True), base.SaltReceived(None)]
+)
+def test_fields_of_the_right_types_are_right(value):
+    value.check_types()
+
+
+# What of a message may be shown: everything but proofs and signatures
+
+
+SECRET = "c2VjcmV0+/="
+
+
+class TestWhatMayBeShown:
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            f'<response nonce="abc" proof="{SECRET}"/>',
+            f'<response proof="{SECRET}" nonce="abc"/>',
+            f"<response nonce='abc' proof='{SECRET}'/>",
+            f"<response nonce='\"' proof='{SECRET}'/>",
+            f'<response nonce="\'" proof="{SECRET}"/>',
+            f'<response nonce="abc" proof\n=\t"{SECRET}"></response>',
+            f'<response nonce="the-server-chose-this!proof=" proof="{SECRET}"/>',
+            f'<response nonce="a>b" proof="{SECRET}"/>',
+            f'<?xml version="1.0"?><response nonce="abc" proof="{SECRET}"/>',
+            f'<?xml version="1.0" encoding="utf-8"?>\n<response nonce="abc" proof="{SECRET}"/>',
+            f'<response nonce="abc" proof="\n{SECRET}"/>',
+            f'<welcome session="S1" heartbeat="30" signature="{SECRET}"/>',
+            f"<welcome session='a>b' signature='{SECRET}'/>",
+            f'<?xml version="1.0"?><welcome session="S1" signature="{SECRET}"/>',
+        ],
+    )
+    def test_no_proof_and_no_signature_is_shown_however_it_is_written(self, payload):
+        shown = for_display(payload.encode())
+        assert SECRET not in shown
+        assert "response" in shown or "welcome" in shown
+
+    @pytest.mark.parametrize(
+        "payload",
+        [
+            '<login version="1" client="c" auth_type="challenge" user="proof" nonce="abc"/>',
+            "<output job='1' stream='stdout'>proof=\"1\" signature='2' &gt; <![CDATA[ signature=\"3\"]]></output>",
+            "no XML at all",
+            "",
+        ],
+    )
+    def test_everything_else_is_shown_as_it_is(self, payload):
+        assert for_display(payload.encode()) == payload
+
+    def test_bytes_that_are_no_utf_8_are_shown_escaped(self):
+        assert for_display(b"<alive>\xff</alive>") == r"<alive>\xff</alive>"
+        assert SECRET not in for_display(b'<response nonce="\xff" proof="' + SECRET.encode() + b'"/>')
+
+
+# protocol.xsd and the classes of messages agree
+
+
+# Fields of events that this protocol does not carry, and the attributes that carry an offset.
+NOT_CARRIED = {Ended: {"text"}}
+OFFSET = {"job", "stdout", "stderr"}
+
+
+class TestSchema:
+    XS = "{http://www.w3.org/2001/XMLSchema}"
+    ROOT = etree.parse(str(Path(messages.__file__).with_name("protocol.xsd"))).getroot()
+    CLASSES: tuple[Any, ...] = MESSAGE_TYPES
+
+    def element(self, kind):
+        name = messages.FROM_CLIENT.get(kind) or messages.FROM_SERVER[kind]
+        return self.ROOT.find(f"{self.XS}element[@name='{name}']")
+
+    def fields(self, kind) -> dict[str, bool]:
+        """Each attribute, and whether it is required."""
+        content = {"title"} if kind is Listed else {"text"}
+        names = set(kind.field_names) - content - NOT_CARRIED.get(kind, set()) - ({"jobs"} if kind is Jobs else set())
+        required = {name: not hasattr(kind, name) for name in names - {"offset"}}
+        return {**required, **dict.fromkeys(OFFSET if kind in (Attach, Attached) else (), kind is Attached)}
+
+    def test_there_is_a_class_for_each_element_and_the_other_way_round(self):
+        names = {element.get("name") for element in self.ROOT.findall(f"{self.XS}element")}
+        assert names == {*messages.FROM_CLIENT.values(), *messages.FROM_SERVER.values()}
+
+    def test_the_name_of_a_message_is_its_element(self):
+        for message, _ in ENCODED:
+            assert self.element(type(message)).get("name") == name_of(message)
+
+    def test_fields_and_attributes_are_the_same_and_equally_required(self):
+        for kind in self.CLASSES:
+            attributes = self.element(kind).iter(f"{self.XS}attribute")
+            uses = {attribute.get("name"): attribute.get("use") == "required" for attribute in attributes}
+            assert uses == self.fields(kind), kind
+
+    def test_a_message_has_a_text_where_its_element_has_one(self):
+        for kind in self.CLASSES:
+            has_text = self.element(kind).find(f".//{self.XS}simpleContent") is not None
+            content = {"text", "title"} & set(kind.field_names) - NOT_CARRIED.get(kind, set())
+            assert bool(content) == has_text, kind

@@ -1,17 +1,18 @@
-"""Who may send what when: both ends against each other in memory and against literal bytes, and a table of their own.
-
-What a message looks like is tested in test_messages.py, what a proof must be in test_login.py."""
+"""Who may send what when: both ends against each other in memory, against literal bytes and against a table."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from copy import deepcopy
 from pickle import dumps, loads
 
 import pytest
 
+from headless.dialects.base import Accepted, Refused
 from headless.dialects.own.codec import decode
 from headless.dialects.own.connection import Connection, ConnectionClosed
-from headless.dialects.own.messages import Jobs, Logout, Welcome
+from headless.dialects.own.messages import Alive, Jobs, Login, Logout, UnsupportedLogin, Welcome
+from headless.dialects.own.server_connection import ServerConnection
 from headless.dialects.vocabulary import Job
 from headless.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from support.conversations import ConnectionPair, receive
@@ -28,8 +29,96 @@ from support.literal_messages import (
     SIGNATURE,
     frames_of,
 )
-from support.situations import ENDINGS, SITUATIONS
 
+# What has been sent (the session has two jobs); what the client may send then, and what the server. `logout` and the
+# two refusals that have nothing to do with the question may come at any moment until the conversation is over. What
+# follows a login of another version is below.
+MAY_SEND = [
+    ("", "login:osuser login:challenge", ""),
+    ("login:osuser", "", "welcome welcome:attach refused:login refused:version"),
+    ("login:challenge", "", "challenge refused:login refused:version"),
+    ("login:challenge challenge", "response", ""),
+    ("login:challenge challenge response", "", "welcome:signed refused:login"),
+    ("login:challenge challenge response welcome:signed", "jobs", "alive"),
+    ("login:osuser welcome", "jobs", "alive"),
+    ("login:osuser welcome alive", "jobs", "alive"),
+    ("login:osuser welcome jobs", "", "accepted refused:jobs alive"),
+    ("login:osuser welcome jobs alive", "", "accepted refused:jobs alive"),
+    ("login:osuser welcome:attach", "jobs jobs:key attach attach:now cancel sessions", "alive"),
+    ("login:osuser welcome:attach jobs", "", "accepted refused:jobs alive"),
+    ("login:osuser welcome:attach jobs:key", "", "accepted:session refused:jobs alive"),
+    ("login:osuser welcome:attach attach", "", "attached:2 refused:session alive"),
+    ("login:osuser welcome:attach attach:now", "", "attached:1 attached:2 attached:3 refused:session alive"),
+    ("login:osuser welcome:attach cancel", "", "cancelled refused:session alive"),
+    ("login:osuser welcome:attach sessions", "", "listed ended:ok alive"),
+    ("login:osuser welcome:attach sessions listed", "", "listed ended:ok alive"),
+]
+# The same, after UNTIL_ACCEPTED. A job that is skipped, and an end that comes early, are never a good end.
+UNTIL_ACCEPTED = "login:osuser welcome jobs accepted"
+MAY_SEND_OF_JOBS = [
+    ("", "started:1 finished:1:skipped ended:failed"),
+    ("started:1", "output:1 finished:1:ok finished:1:failed finished:1:skipped ended:failed"),
+    ("started:1 output:1", "output:1 finished:1:ok finished:1:failed finished:1:skipped ended:failed"),
+    ("started:1 alive", "output:1 finished:1:ok finished:1:failed finished:1:skipped ended:failed"),
+    ("started:1 finished:1:ok", "started:2 finished:2:skipped ended:failed"),
+    (
+        "started:1 finished:1:ok started:2",
+        "output:2 finished:2:ok finished:2:failed finished:2:skipped ended:failed",
+    ),
+    ("started:1 finished:1:ok started:2 finished:2:ok", "ended:ok ended:failed"),
+    ("started:1 finished:1:failed", "finished:2:skipped ended:failed"),
+    ("started:1 finished:1:failed alive", "finished:2:skipped ended:failed"),
+    ("started:1 finished:1:failed finished:2:skipped", "ended:failed"),
+    ("started:1 finished:1:ok started:2 finished:2:failed", "ended:failed"),
+    ("finished:1:skipped", "finished:2:skipped ended:failed"),
+]
+# The same, after UNTIL_ATTACHED: the first of the jobs has ended well.
+UNTIL_ATTACHED = "login:osuser welcome:attach attach attached:2"
+MAY_SEND_OF_THE_REST = [
+    ("", "started:2 finished:2:skipped ended:failed"),
+    ("started:2", "output:2 finished:2:ok finished:2:failed finished:2:skipped ended:failed"),
+    ("started:2 finished:2:ok", "ended:ok ended:failed"),
+]
+SITUATIONS = [
+    *((history, client + " logout", server + " refused:protocol refused:busy") for history, client, server in MAY_SEND),
+    *(
+        (f"{UNTIL_ACCEPTED} {history}", "logout", server + " alive refused:protocol refused:busy")
+        for history, server in MAY_SEND_OF_JOBS
+    ),
+    *(
+        (f"{UNTIL_ATTACHED} {history}", "logout", server + " alive refused:protocol refused:busy")
+        for history, server in MAY_SEND_OF_THE_REST
+    ),
+    (
+        "login:osuser welcome:attach attach:now attached:3",
+        "logout",
+        "ended:ok ended:failed alive refused:protocol refused:busy",
+    ),
+]
+# Each ends the conversation.
+ENDINGS = [
+    "logout",
+    "login:osuser refused:version",
+    "login:osuser refused:login",
+    "login:challenge challenge logout",
+    "login:challenge challenge response refused:login",
+    "login:osuser welcome refused:busy",
+    "login:osuser welcome logout",
+    "login:osuser welcome jobs refused:jobs",
+    "login:osuser welcome jobs logout",
+    "login:osuser welcome:attach attach refused:session",
+    "login:osuser welcome:attach cancel refused:session",
+    "login:osuser welcome:attach cancel cancelled",
+    "login:osuser welcome:attach sessions ended:ok",
+    f"{UNTIL_ATTACHED} started:2 finished:2:ok ended:ok",
+    f"{UNTIL_ATTACHED} ended:failed",
+    f"{UNTIL_ACCEPTED} logout",
+    f"{UNTIL_ACCEPTED} ended:failed",
+    f"{UNTIL_ACCEPTED} started:1 logout",
+    f"{UNTIL_ACCEPTED} started:1 refused:protocol",
+    f"{UNTIL_ACCEPTED} started:1 finished:1:ok started:2 finished:2:ok ended:ok",
+    f"{UNTIL_ACCEPTED} started:1 finished:1:failed finished:2:skipped ended:failed",
+]
 EVERY_SITUATION = [*SITUATIONS, *((history, "", "") for history in ENDINGS)]
 PARSED = {label: decode(xml.encode()) for label, xml in MESSAGES.items()}
 
@@ -77,7 +166,7 @@ class TestTheOrder:
             assert received_by(client) == set(server_may.split()), history
 
     def test_each_end_sends_no_message_of_its_own_out_of_order(self):
-        # To sign or not to sign is the business of whoever knows the keys.
+        # Who knows the keys decides about the signature.
         unsigned = [label for label in SERVER_MESSAGES if label != "welcome:signed"]
         for history, client_may, server_may in EVERY_SITUATION:
             client, server = ends_after(history)
@@ -186,14 +275,10 @@ class TestDialogues:
 class TestParts:
     def test_a_message_counts_as_sent_only_when_it_is_marked(self):
         pair = ConnectionPair("login:osuser", "welcome")
-        jobs = Jobs((Job("module", "A"),))
-        assert pair.client.frame_of(jobs) == frame("<jobs><module>A</module></jobs>")
+        assert pair.client.frame_of(Jobs((Job("module", "A"),))) == frame("<jobs><module>A</module></jobs>")
+        unmarked = loads(dumps(pair.client))
         with pytest.raises(RemoteProtocolError):  # the answer was there before the question
-            receive(pair.client, frames_of("accepted"))
-
-    def test_when_it_is_marked_it_is_answered(self):
-        pair = ConnectionPair("login:osuser", "welcome")
-        pair.client.frame_of(Jobs((Job("module", "A"),)))
+            receive(unmarked, frames_of("accepted"))
         pair.client.mark_sent()
         assert len(receive(pair.client, frames_of("accepted"))) == 1
 
@@ -210,3 +295,120 @@ class TestParts:
         server.receive(rest)
         server.receive(b"")
         assert server.next_message() == ConnectionClosed()
+
+
+# Messages that come too early, too late or too many, and what is left after a protocol error
+
+
+def is_broken(conversation: Connection) -> bool:
+    """Whether what it has received is a protocol error, and no message."""
+    try:
+        conversation.next_message()
+    except RemoteProtocolError:
+        return True
+    return False
+
+
+class TestBytesTooMany:
+    def test_nothing_may_follow_the_last_message(self):
+        for history in ENDINGS:
+            *before, last = history.split()
+            pair = ConnectionPair(*before)
+            begun = pair.server if last == "logout" else pair.client
+            for excess in (b"\x00", b"\x00\x00", frame("<alive/>"), frame("<logout/>"), frame("<ended")):
+                conversation = deepcopy(begun)
+                conversation.receive(frames_of(last) + excess)
+                assert is_broken(conversation), (history, excess)
+                assert conversation.next_message() is None
+
+    @pytest.mark.parametrize("pieces", [[frames_of("alive")], byte_by_byte(frames_of("alive")), [b"\x00"]])
+    def test_what_follows_the_last_message_later_is_a_protocol_error_too(self, pieces):
+        pair = ConnectionPair(*UNTIL_ACCEPTED.split(), "ended:failed")
+        with pytest.raises(RemoteProtocolError):
+            receive(pair.client, *pieces)
+
+    def test_an_answer_in_one_piece_with_what_comes_before_its_question_is_a_protocol_error(self):
+        for history, answer in (
+            ("login:osuser welcome", "accepted"),
+            ("login:osuser welcome", "refused:jobs"),
+            ("login:osuser welcome alive", "accepted"),
+            ("login:challenge challenge", "welcome:signed"),
+            ("login:challenge challenge", "refused:login"),
+            ("login:challenge challenge response welcome:signed", "accepted"),
+        ):
+            *before, last = history.split()
+            pair = ConnectionPair(*before)
+            pair.client.receive(frames_of(last, answer))
+            first = pair.client.next_message()
+            assert first is not None
+            assert [first] == [decode(MESSAGES[last].encode())]
+            assert is_broken(pair.client), (history, answer)
+
+    def test_alive_in_one_piece_with_welcome_is_no_answer_to_anything(self):
+        pair = ConnectionPair("login:osuser")
+        received = receive(pair.client, frames_of("welcome", "alive", "alive"))
+        assert received == [Welcome("S1", 30), Alive(), Alive()]
+        pair.client.send(Jobs((Job("module", "A"),)))
+        assert receive(pair.client, frames_of("accepted")) == [Accepted()]
+
+    @pytest.mark.parametrize(
+        ("history", "too_early"),
+        [("login:osuser", "jobs"), ("login:challenge", "response"), ("login:osuser", "login:osuser")],
+    )
+    def test_a_client_that_does_not_wait_for_the_answer_is_a_protocol_error(self, history, too_early):
+        server = ServerConnection()
+        server.receive(frames_of(history, too_early))
+        assert isinstance(server.next_message(), Login)
+        with pytest.raises(RemoteProtocolError):
+            server.next_message()
+
+    def test_everything_that_a_server_sends_of_a_session_may_come_in_one_piece(self):
+        pair = ConnectionPair("login:osuser", "welcome", "jobs")
+        labels = ["accepted", "started:1", "output:1", "finished:1:ok", "started:2", "finished:2:ok", "ended:ok"]
+        assert len(receive(pair.client, frames_of(*labels))) == len(labels)
+
+
+class TestAfterAProtocolError:
+    @pytest.mark.parametrize("history", ["", "login:osuser", "login:osuser welcome"])
+    def test_nothing_more_is_received(self, history):
+        for nonsense in (
+            b"\x00\x00\x00\x00", b"GET / HTTP/1.1\r\n\r\n", frame("<x/>"), frame("no XML"), frames_of("accepted"),
+        ):  # fmt: skip
+            pair = ConnectionPair(*history.split())
+            for conversation, proper in ((pair.client, frames_of("alive")), (pair.server, frames_of("logout"))):
+                conversation.receive(nonsense + proper)
+                assert is_broken(conversation), nonsense
+                assert receive(conversation, b"", proper, proper) == []
+
+    @pytest.mark.parametrize(
+        "history", ["", "login:osuser", "login:challenge challenge", UNTIL_ACCEPTED, f"{UNTIL_ACCEPTED} started:1"]
+    )
+    def test_the_server_can_still_refuse(self, history):
+        server = ConnectionPair(*history.split()).server
+        with pytest.raises(RemoteProtocolError):
+            receive(server, frame("<x/>"))
+        assert server.send(Refused("protocol", "what?")) == frame('<refused reason="protocol">what?</refused>')
+        assert server.is_over
+
+    def test_the_server_can_refuse_a_login_whose_nonce_is_wrong(self):
+        server = ServerConnection()
+        with pytest.raises(RemoteProtocolError):
+            receive(server, frame('<login version="1" client="c" auth_type="challenge" user="R41" nonce="x"/>'))
+        assert server.send(Refused("protocol")) == frame('<refused reason="protocol"></refused>')
+
+    def test_the_server_can_refuse_another_version_for_what_it_is(self):
+        server = ServerConnection()
+        assert receive(server, frame('<login version="2" token="x"/>')) == [UnsupportedLogin()]
+        refusal = server.send(Refused("version", "only 1 is known here"))
+        assert refusal == frame('<refused reason="version">only 1 is known here</refused>')
+        client = ConnectionPair("login:osuser").client
+        assert receive(client, refusal) == [Refused("version", "only 1 is known here")]
+
+    @pytest.mark.parametrize("history", ["login:challenge challenge", "login:osuser welcome", UNTIL_ACCEPTED])
+    def test_another_version_where_no_login_may_come_is_a_protocol_error_like_any_message(self, history):
+        server = ConnectionPair(*history.split()).server
+        with pytest.raises(RemoteProtocolError):
+            receive(server, frame('<login version="2"/>'))
+        with pytest.raises(LocalProtocolError):
+            server.send(Refused("version"))
+        assert server.send(Refused("protocol")) == frame('<refused reason="protocol"></refused>')

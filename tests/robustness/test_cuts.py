@@ -4,38 +4,36 @@ each frame; `-m large` takes every byte."""
 
 from __future__ import annotations
 
-import re
-import socket
-from contextlib import contextmanager
 from typing import NamedTuple
 
 import pytest
 
-from headless.client.output import Console
+from headless.dialects.own.dialect import Dialect
 from headless.dialects.own.messages import Jobs, Login, Logout, Message, Response, Welcome
 from headless.dialects.own.server_connection import ServerConnection
-from headless.options import parse
-from headless.password_file import KnownSecret
-from headless.server.accounts import Account
-from support.command_here import Ended, SteeredCommand
 from support.conversations import KEYS, receive
-from support.credentials import HASH, SALT
-from support.frames import Frame, frame, frames_in
-from support.job_server import QuickServer, states
+from support.credentials import SALT
+from support.frames import frame, frames_in
 from support.literal_messages import SERVER_NONCE
-from support.process import PATIENCE, Command
-from support.relay import CLIENT, FIN, PLACES, RST, SERVER, Cut, Line, LineWaiter, every_cut, some_cuts
+from support.relay import (
+    CLIENT,
+    JOBS,
+    LOGINS,
+    NO_CUT,
+    PAIRS,
+    RST,
+    SERVER,
+    WAITS,
+    Cut,
+    CutCall,
+    calls_with_cuts,
+    every_cut,
+    some_cuts,
+)
 from support.sampling import REPEAT
-from support.sessions import end_of, session_for
-from support.unreliable_relay import Ends, UnreliableRelay
-from support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
-LOGINS = {"osuser": (), "challenge": ("-u", "R41", "-p", "secret")}
-WAITS = {"without -t": (), "-t -1": ("-t", "-1"), "-t N": ("-t", "3600")}
-PAIRS = [("osuser", "without -t"), ("osuser", "-t N"), ("challenge", "-t -1"), ("challenge", "without -t")]
-JOBS = ("-c", "print(42)", "-m", "009ABC")
 ANSWER_TO_THE_JOBS = (
     "<alive/>",
     "<accepted/>",
@@ -47,40 +45,31 @@ ANSWER_TO_THE_JOBS = (
     '<finished job="2" status="ok">done</finished>',
     '<ended status="ok"/>',
 )
-NEVER = 10**9  # the offset of a cut that is not reached
-
-
-class Outcome(NamedTuple):
-    """The return code, and what the client reports of the jobs."""
-
-    code: int
-    jobs: str
-
-
-NOT_SUBMITTED, UNKNOWN, SUBMITTED = Outcome(1, "not submitted"), Outcome(1, "unknown"), Outcome(1, "submitted")
-GOOD = Outcome(0, "submitted")
+Outcome = tuple[int, str]  # the return code, and what the client reports of the jobs
+NOT_SUBMITTED, UNKNOWN, SUBMITTED = (1, "not submitted"), (1, "unknown"), (1, "submitted")
+GOOD = (0, "submitted")
 
 
 # In memory
 
 
 class JobServer:
-    """The package's server's side of the conversation, which runs all jobs well. White space follows each document of
-    its: that it came whole shows in the length of the frame alone."""
+    """The package's server side of the conversation, which runs all jobs well. Only the length of its frame says where
+    a document ends: white space follows each."""
 
     def __init__(self) -> None:
-        self._conversation = ServerConnection()
+        self._connection = ServerConnection()
         self.has_jobs = False
 
     def answer(self, data: bytes) -> bytes:
-        return b"".join(self._answer_to(message) for message in receive(self._conversation, data))
+        return b"".join(self._answer_to(message) for message in receive(self._connection, data))
 
     def _answer_to(self, message: Message) -> bytes:
         if isinstance(message, Login) and message.auth_type == "challenge":
-            return _padded(self._conversation.send_challenge(SALT, SERVER_NONCE))
+            return _padded(self._connection.send_challenge(SALT, SERVER_NONCE))
         if isinstance(message, (Login, Response)):
-            signature = self._conversation.signature(KEYS) if isinstance(message, Response) else None
-            return _padded(self._conversation.send(Welcome("s1", 30, signature)))
+            signature = self._connection.signature(KEYS) if isinstance(message, Response) else None
+            return _padded(self._connection.send(Welcome("s1", 30, signature)))
         if isinstance(message, Jobs):
             self.has_jobs = True
             return b"".join(frame(document + "\n") for document in ANSWER_TO_THE_JOBS)
@@ -92,37 +81,6 @@ def _padded(sent: bytes) -> bytes:
     return frame(sent[4:] + b"\n")
 
 
-class Calls:
-    """Calls of the command with these options, in this process, each over a connection of its own."""
-
-    def __init__(self, listener: socket.socket, waiter: LineWaiter, login: str, wait: str) -> None:
-        self._listener = listener
-        self._waiter = waiter
-        self._login = login
-        host, port = listener.getsockname()
-        self._options = parse(["-s", f"{host}:{port}", *LOGINS[login], *WAITS[wait], *JOBS])
-
-    def call(self, cut: Cut) -> tuple[Outcome, JobServer, Line]:
-        """What becomes of a call whose connection is cut there, and what the server and the relay saw of it."""
-        server = JobServer()
-        self._waiter.line = None
-        self._waiter.dial = lambda: Line(self._listener.accept()[0], server.answer, cut)
-        secret = KnownSecret("secret", HASH.encode(), "") if self._login == "challenge" else None
-        session = session_for(self._options, secret, Console(0, self._waiter), self._waiter)
-        result = Outcome(*end_of(session))
-        line = self._waiter.line
-        assert line is not None
-        line.close()
-        return result, server, line
-
-
-@contextmanager
-def calling(login: str, wait: str):
-    with socket.create_server(("127.0.0.1", 0)) as listener, LineWaiter() as waiter:
-        listener.settimeout(PATIENCE)
-        yield Calls(listener, waiter, login, wait)
-
-
 class Whole(NamedTuple):
     """How many bytes it takes until a message has been sent whole, and where the frames of each side end."""
 
@@ -130,8 +88,9 @@ class Whole(NamedTuple):
     of_side: dict[str, list[int]]
 
 
-def whole_conversation(calls: Calls) -> Whole:
-    result, server, line = calls.call(Cut(SERVER, NEVER))
+def whole_conversation(call: CutCall) -> Whole:
+    server = JobServer()
+    result, line = call(NO_CUT, server.answer)
     assert (result, server.has_jobs) == (GOOD, True)
     streams = {side: frames_in(line.passed[side]) for side in (CLIENT, SERVER)}
     for side, frames in streams.items():
@@ -166,10 +125,11 @@ def proven_to_the_server(ends: dict[str, int], cut: Cut) -> set[Outcome]:
 def assert_the_return_code_is_what_arrived(login: str, wait: str, cuts=some_cuts) -> None:
     wrong = []
     proof = "accepted" if wait == "without -t" else "ended"
-    with calling(login, wait) as calls:
-        ends, ends_of_side = whole_conversation(calls)
+    with calls_with_cuts((*LOGINS[login], *WAITS[wait], *JOBS), lambda _: Dialect) as call:
+        ends, ends_of_side = whole_conversation(call)
         for cut in cuts(ends_of_side):
-            result, server, line = calls.call(cut)
+            server = JobServer()
+            result, line = call(cut, server.answer)
             is_of_server = cut.side == SERVER
             allowed = proven_by_the_server(ends, cut, proof) if is_of_server else proven_to_the_server(ends, cut)
             # The server cannot have more than its relay, nor can the client deny or claim what the server has.
@@ -177,13 +137,13 @@ def assert_the_return_code_is_what_arrived(login: str, wait: str, cuts=some_cuts
             if (
                 result not in allowed
                 or server.has_jobs != has_jobs
-                or result.jobs == ("not submitted" if has_jobs else "submitted")
+                or result[1] == ("not submitted" if has_jobs else "submitted")
             ):
                 wrong.append((cut, result, f"the server has {'the' if server.has_jobs else 'no'} jobs", allowed))
     assert wrong == [], REPEAT
 
 
-@pytest.mark.version("the end and the reset of a connection, as sockets and selectors tell them")
+@pytest.mark.version("the end and the reset of a connection, as sockets and selectors report them")
 @pytest.mark.parametrize(("login", "wait"), PAIRS)
 def test_the_return_code_is_what_arrived_wherever_the_connection_ends(login, wait):
     assert_the_return_code_is_what_arrived(login, wait)
@@ -195,87 +155,3 @@ def test_the_return_code_is_what_arrived_wherever_the_connection_ends(login, wai
 @pytest.mark.parametrize("wait", WAITS)
 def test_the_return_code_is_what_arrived_at_every_byte(login, wait):
     assert_the_return_code_is_what_arrived(login, wait, every_cut)
-
-
-# Against the real server: a spread of offsets
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    """The real server, with R41 for whoever runs the tests, and R42 for the password file."""
-    with QuickServer(tmp_path_factory.mktemp("cuts") / "home", accounts=(Account("R42", None, KEYS),)) as server:
-        yield server
-
-
-class Case(NamedTuple):
-    """A call, and the frame in which its connection ends."""
-
-    side: str
-    message: str
-    login: str
-    wait: str
-    by: str
-
-
-CASES = [
-    Case(CLIENT, "response", "challenge", "-t -1", FIN),
-    Case(CLIENT, "jobs", "osuser", "without -t", FIN),
-    Case(CLIENT, "jobs", "challenge", "-t N", RST),
-    Case(SERVER, "challenge", "challenge", "without -t", RST),
-    Case(SERVER, "welcome", "osuser", "-t -1", FIN),
-    Case(SERVER, "accepted", "osuser", "without -t", FIN),
-    Case(SERVER, "accepted", "challenge", "-t -1", RST),
-    Case(SERVER, "finished", "osuser", "-t N", FIN),
-    Case(SERVER, "ended", "osuser", "-t -1", FIN),
-    Case(SERVER, "ended", "challenge", "-t N", RST),
-]
-
-
-def cases_and_places():
-    """Two places of each case, four cases of each place; by -m large all others."""
-    for number, case in enumerate(CASES):
-        for position, place in enumerate(PLACES):
-            is_taken = (number + position) % 5 in (0, 2)
-            yield pytest.param(case, place, marks=() if is_taken else pytest.mark.large, id=" ".join((*case, place)))
-
-
-class Caller:
-    """Makes calls in this process, against the server."""
-
-    def __init__(self, command: Command) -> None:
-        self._folder = command.folder
-        self._logins = {"osuser": (), "challenge": ("-p", command.secret_file(), "-u", "R42")}
-
-    def call(self, address: str, case: Case) -> Ended:
-        line = ("-s", address, "-v", *WAITS[case.wait], *self._logins[case.login], "-c", "print(42)")
-        return SteeredCommand(self._folder)(*line)
-
-    def frames_of_a_whole_call(self, server: QuickServer, case: Case) -> list[Frame]:
-        """What the side sends whose bytes are cut."""
-        with UnreliableRelay(lambda: server.address, lambda _: Ends()) as relay:
-            assert self.call(relay.address, case).returncode == 0
-        return frames_in(relay.passed[0][case.side])
-
-
-@pytest.mark.parametrize(("case", "place"), list(cases_and_places()))
-def test_the_command_finds_the_real_server_again(command, server, case, place):
-    """Unless it is cut off before it is logged in."""
-    caller = Caller(command)
-    (cut,) = [each for each in caller.frames_of_a_whole_call(server, case) if each.name == case.message][:1]
-    offset = cut.start + PLACES[place](cut.end - cut.start)
-    first = Ends(**{case.side: offset}, by=case.by)
-    with UnreliableRelay(lambda: server.address, lambda n: first if n == 0 else Ends()) as relay:
-        done = caller.call(relay.address, case)
-    arrived = [frame.name for frame in frames_in(relay.passed[0][SERVER])]
-    sessions = set(re.findall("session ([0-9a-f]{16})", done.stdout))
-    if "welcome" not in arrived or (case.by == RST and not sessions):  # what came just before a reset may be lost
-        assert done.returncode == 1
-        assert done.stdout.endswith("jobs: not submitted\n")
-        assert sessions == set()
-        return
-    assert done.returncode == 0
-    # One of the sessions that it was told of has the jobs.
-    (session,) = [each for each in sessions if states(server, each)]
-    wait_until(lambda: states(server, session) == ["ok"])
-    if case.wait != "without -t":
-        assert done.stdout.count("job 1 stdout: 42\n") == 1

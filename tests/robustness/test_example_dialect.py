@@ -1,84 +1,44 @@
 """What holds for every dialect holds for one that is not ours: the example of PORTING.md against cuts, silence, signals
-and hostile bytes. The return code is what arrived, and the last line of -v says what became of the jobs."""
+and hostile bytes. The return code is what arrived, and the last line of -v says what happened to the jobs."""
 
 from __future__ import annotations
 
 import os
 import re
-import socket
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import pytest
 
 from headless.client.loading import load
-from headless.client.output import Console
-from headless.client.session import Session
-from headless.options import parse
-from headless.password_file import KnownSecret
+from robustness.failures.way import WatchedPeer, letting_pass, seeing, wait
 from support.command_here import SteeredCommand
-from support.credentials import HASH
 from support.example_server import ACCEPTED, CHALLENGE, DENIED, ENDED, ExampleServer, document, log
-from support.failures import RunningProcess, WatchedPeer, letting_pass, seeing, wait
 from support.process import ENDING_SIGNALS, PATIENCE, ROOT
-from support.relay import CLIENT, RST, SERVER, Cut, Line, LineWaiter, every_cut, some_cuts
+from support.relay import (
+    CLIENT,
+    JOBS,
+    LOGINS,
+    NO_CUT,
+    PAIRS,
+    RST,
+    SERVER,
+    WAITS,
+    Cut,
+    calls_with_cuts,
+    every_cut,
+    some_cuts,
+)
 from support.sampling import REPEAT
 from support.scripted_server import Peer
-from support.sessions import call_for, end_of
 from support.sockets import reset
-from support.usage import usage_of
 
 pytestmark = pytest.mark.slow
 
 EXAMPLE = str(ROOT / "headless" / "dialects" / "example.py")
-LOGINS = {"osuser": ("-u", "R41"), "challenge": ("-u", "R41", "-p", "secret")}
-WAITS = {"without -t": (), "-t -1": ("-t", "-1"), "-t N": ("-t", "3600")}
-PAIRS = [("osuser", "without -t"), ("osuser", "-t N"), ("challenge", "-t -1"), ("challenge", "without -t")]
-JOBS = ("-c", "print(42)", "-m", "009ABC")
-NEVER = 10**9  # the offset of a cut that is not reached
 NOT, UNKNOWN, SUBMITTED = "not submitted", "unknown", "submitted"
 
 
 # Cuts, in memory
-
-
-class Calls:
-    """Calls with these options in this process, each over a connection of its own."""
-
-    def __init__(self, listener: socket.socket, waiter: LineWaiter, login: str, wait: str) -> None:
-        self._listener = listener
-        self._waiter = waiter
-        self._secret = KnownSecret("secret", HASH.encode(), "") if login == "challenge" else None
-        host, port = listener.getsockname()
-        self._options = parse(["-s", f"{host}:{port}", *LOGINS[login], *WAITS[wait], *JOBS])
-
-    def call(self, cut: Cut) -> tuple[tuple[int, str], ExampleServer, Line]:
-        """Code and what is said of the jobs, for a call whose connection is cut there; the server, and the relay."""
-        server = ExampleServer()
-
-        def answer(data: bytes) -> bytes:
-            return b"".join(document(text) for _, text in server.answers_to(data))
-
-        self._waiter.line = None
-        self._waiter.dial = lambda: Line(self._listener.accept()[0], answer, cut)
-        dialect = load(EXAMPLE, self._waiter)(call_for(self._options))
-        session = Session(self._options, self._secret, lambda: dialect, Console(0, self._waiter), self._waiter)
-        result = end_of(session)
-        line = self._waiter.line
-        assert line is not None
-        line.close()
-        return result, server, line
-
-
-@contextmanager
-def calling(login: str, wait: str) -> Iterator[Calls]:
-    with socket.create_server(("127.0.0.1", 0)) as listener, LineWaiter() as waiter:
-        listener.settimeout(PATIENCE)
-        yield Calls(listener, waiter, login, wait)
-
-
-def ends_of_documents(stream: bytes) -> list[int]:
-    return [match.end() for match in re.finditer(b"\0", stream)]
 
 
 def proven(cut: Cut, ends: dict[str, list[int]], login: str, wait: str) -> set[tuple[int, str]]:
@@ -104,14 +64,19 @@ def proven(cut: Cut, ends: dict[str, list[int]], login: str, wait: str) -> set[t
     return reached | {(1, UNKNOWN)} if cut.by == RST and not cut.is_late else reached
 
 
+def answer_of(server: ExampleServer) -> Callable[[bytes], bytes]:
+    return lambda data: b"".join(document(text) for _, text in server.answers_to(data))
+
+
 def assert_the_return_code_is_what_arrived(login: str, wait: str, cuts=some_cuts) -> None:
     wrong = []
-    with calling(login, wait) as calls:
-        result, _, line = calls.call(Cut(SERVER, NEVER))
+    with calls_with_cuts((*LOGINS[login], *WAITS[wait], *JOBS), lambda waiter: load(EXAMPLE, waiter)) as call:
+        result, line = call(NO_CUT, answer_of(ExampleServer()))
         assert result == (0, SUBMITTED)
-        ends = {side: ends_of_documents(line.passed[side]) for side in (CLIENT, SERVER)}
+        ends = {side: [match.end() for match in re.finditer(b"\0", line.passed[side])] for side in (CLIENT, SERVER)}
         for cut in cuts(ends):
-            result, server, _ = calls.call(cut)
+            server = ExampleServer()
+            result, _ = call(cut, answer_of(server))
             if result not in proven(cut, ends, login, wait) or (server.has_jobs and result[1] == NOT):
                 wrong.append((cut, result, proven(cut, ends, login, wait)))
     assert wrong == [], REPEAT
@@ -261,47 +226,3 @@ def test_a_signal_is_the_end_at_every_stage(end_of_call, stage):
 
         code, jobs, _ = end_of_call(stage, send_signal, "-t", "-1")
         assert (code, jobs) == (-signum, STAGES[stage][2]), signum
-
-
-# As processes
-
-
-@pytest.mark.parametrize(
-    ("signum", "stage"), list(zip(ENDING_SIGNALS, ("after a job", "after the request", "after accepted")))
-)
-def test_a_signal_ends_the_process_by_that_signal(command, scripted, signum, stage):
-    client = RunningProcess()
-    shown = command.folder / "stdout"
-
-    def script(peer: Peer) -> None:
-        STAGES[stage][0](WatchedPeer(peer, client, shown))
-        client.send_signal(signum)
-        client.wait(PATIENCE)
-
-    line = line_for(stage, scripted(script).address, "-t", "-1")
-    with (
-        shown.open("w") as stdout,
-        command.start(*line, env={**os.environ, "PLANTA_PROTOCOL": EXAMPLE}, stdout=stdout) as process,
-    ):
-        client.started.set_result(process)
-        stderr = process.communicate(timeout=PATIENCE)[1]
-        client.is_over.set()
-    assert (process.returncode, stderr) == (-signum, "")
-    assert shown.read_text().rpartition("; jobs: ")[2].strip() == STAGES[stage][2]
-
-
-def test_output_without_end_does_not_fill_the_memory(scripted, monkeypatch):
-    def print_much(times: int) -> Callable[[Peer], None]:
-        def script(peer: Peer) -> None:
-            after_the_request(peer)
-            peer.sock.sendall(document(ACCEPTED))
-            for _ in range(times):
-                peer.sock.sendall(document(f"<log>{'x' * 60_000}</log>"))
-
-        return script
-
-    monkeypatch.setenv("PLANTA_PROTOCOL", EXAMPLE)
-    one, many = (
-        usage_of("-s", scripted(print_much(times)).address, "-t", "-1", *["-c", "x"] * times).peak for times in (1, 400)
-    )
-    assert many - one < 12 * 1024 * 1024

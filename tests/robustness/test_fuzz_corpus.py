@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from support.fuzz_target import make_input, one_input
+from robustness.fuzz.target import make_input, one_input
 from support.literal_messages import MESSAGES
 
 pytestmark = pytest.mark.slow
@@ -28,6 +28,6 @@ def test_no_input_that_the_fuzzer_has_found_breaks_a_promise():
 def test_the_target_sees_a_false_0(monkeypatch, piece):
     good = make_input("client", "login:osuser welcome jobs", *(MESSAGES[label] for label in GOOD), piece=piece)
     one_input(good)
-    monkeypatch.setattr("support.fuzz_target.is_a_good_end", lambda *_: False)
+    monkeypatch.setattr("robustness.fuzz.target.is_a_good_end", lambda *_: False)
     with pytest.raises(AssertionError):
         one_input(good)

@@ -5,24 +5,21 @@ test_frames.py and test_messages.py."""
 
 from __future__ import annotations
 
-import copy
 import re
 from random import Random
 
 import pytest
 
 from headless.dialects.base import Accepted, Ended, JobFinished, JobStarted, Output, Refused
-from headless.dialects.own.codec import encode
 from headless.dialects.own.connection import ClientConnection
-from headless.dialects.own.messages import Alive, Challenge, Jobs, Login, Logout, Message, Response, Welcome
-from headless.dialects.own.server_connection import ServerConnection
+from headless.dialects.own.messages import Alive, Challenge, Jobs, Logout, Message, Welcome
 from headless.dialects.vocabulary import Job, replace_invalid_xml_chars
-from headless.errors import LocalProtocolError, RemoteProtocolError
-from support.conversations import KEYS, ConnectionPair, receive
-from support.credentials import HASH, SALT
+from headless.errors import RemoteProtocolError
+from support.conversations import ConnectionPair, receive
+from support.credentials import HASH
 from support.frames import frame
 from support.legal_transcript import is_a_good_end, is_a_good_transcript, label_of, split_at_last_frame
-from support.literal_messages import CLIENT_NAME, CLIENT_NONCE, MESSAGES, SERVER_MESSAGES, SERVER_NONCE, frames_of
+from support.literal_messages import CLIENT_NONCE, MESSAGES, SERVER_MESSAGES, frames_of
 from support.sampling import EXHAUSTIVE, REPEAT, draws
 
 pytestmark = pytest.mark.slow
@@ -116,7 +113,7 @@ def assert_is_received_as_it_is(sent: list[str]) -> None:
     ), sent
 
 
-def test_no_transcript_with_one_place_changed_is_received_as_a_good_end_unless_it_still_is_one():
+def test_no_transcript_with_one_message_changed_is_received_as_a_good_end_unless_it_still_is_one():
     for count in (0, 1, 2):
         for begin in range(len(GOOD) + 1):
             for instead in ([], *([label] for label in MESSAGES)):
@@ -187,13 +184,18 @@ def mutated(chance: Random, data: bytes) -> bytes:
     return damaged(
         data,
         [
-            (chance.choice(kinds), place(chance, data), place(chance, data), chance.randbytes(chance.randrange(7)))
+            (
+                chance.choice(kinds),
+                an_offset(chance, data),
+                an_offset(chance, data),
+                chance.randbytes(chance.randrange(7)),
+            )
             for _ in range(chance.randrange(1, 4))
         ],
     )
 
 
-def place(chance: Random, data: bytes) -> int:
+def an_offset(chance: Random, data: bytes) -> int:
     """Anywhere, and often where a frame begins or ends."""
     begins = [match.start() for match in re.finditer(rb"\0\0", data)]
     return chance.choice([0, len(data), *begins]) if chance.random() < 0.5 else chance.randrange(len(data) + 1)
@@ -258,77 +260,3 @@ def goes_on(client: ClientConnection, received: list[Message]) -> bool:
     else:
         return False
     return True
-
-
-class Conversation:
-    """Both ends send what they may, in any order, and everything arrives: neither is ever surprised, and both know that
-    it is over. What has been sent is kept, for the oracle."""
-
-    def __init__(self, is_osuser: bool) -> None:
-        self.client = ClientConnection(CLIENT_NAME)
-        self.server = ServerConnection()
-        self.sent: list[str] = []
-        self.jobs = self.job = 0
-        if is_osuser:
-            assert isinstance(self.to_server(self.client.send(self.client.osuser_login("jdoe", None))), Login)
-            receive(self.client, self.server.send(Welcome("S1", 30)))
-            return
-        self.to_server(self.client.send(self.client.challenge_login("R41", CLIENT_NONCE)))
-        receive(self.client, self.server.send_challenge(SALT, SERVER_NONCE))
-        assert isinstance(self.to_server(self.client.send(self.client.response(HASH.encode()))), Response)
-        receive(self.client, self.server.send(Welcome("S1", 30, self.server.signature(KEYS))))
-
-    def to_server(self, data: bytes) -> Message:
-        (received,) = receive(self.server, data)
-        return received
-
-    def submit(self, jobs: int) -> None:
-        session = Jobs((Job("module", "A"),) * jobs)
-        assert self.to_server(self.client.send(session)) == session
-        self.jobs, self.sent = jobs, []
-
-    def report(self, kind: type[Message], status: str) -> None:
-        """A message for the job whose turn it is. What one end may not send, the other does not receive."""
-        job = self.job + 1
-        values = {JobStarted: (job,), Output: (job, "stdout", "x"), JobFinished: (job, status), Ended: (status,)}
-        message = kind(*values.get(kind, ()))
-        try:
-            data = self.server.send(message)
-        except LocalProtocolError:
-            with pytest.raises(RemoteProtocolError):
-                receive(copy.deepcopy(self.client), frame(encode(message)))
-            return
-        assert receive(self.client, data) == [message]
-        self.sent.append(label_of(data[4:]))
-        self.job += kind is JobFinished
-
-    def leave(self) -> None:
-        assert isinstance(self.to_server(self.client.send(Logout())), Logout)
-
-    def check(self) -> None:
-        assert self.client.state is self.server.state
-        if self.sent and self.sent[-1] == "ended:ok":
-            assert is_a_good_transcript(self.sent, self.jobs)
-
-
-def walk(chance: Random, conversation: Conversation) -> bool:
-    """Goes some steps at random. Whether that has come to a good end."""
-    for _ in range(30):
-        is_on = not conversation.client.is_over
-        if is_on and not conversation.jobs and chance.random() < 0.3:
-            conversation.submit(chance.randrange(1, 4))
-        elif is_on and chance.random() < 0.02:
-            conversation.leave()
-        else:
-            kind = chance.choice([Accepted, JobStarted, Output, JobFinished, JobFinished, Ended, Alive])
-            conversation.report(kind, chance.choice(("ok", "ok", "failed")))
-        conversation.check()
-    return conversation.sent[-1:] == ["ended:ok"]
-
-
-def test_both_ends_of_a_conversation_agree_whatever_they_send():
-    chance = draws()
-    ends: list[bool] = []
-    while len(ends) < 60 * TIMES or not (any(ends) or len(ends) > 1000):
-        ends.append(walk(chance, Conversation(is_osuser=chance.random() < 0.7)))
-    assert len(set(ends)) == 2, REPEAT

@@ -25,7 +25,7 @@ from support.job_server import QuickServer
 from support.process import ENDING_SIGNALS, PATIENCE, ROOT, SCRIPT, Command
 from support.sampling import REPEAT, SEED, draws
 from support.scripted_server import ScriptedServer
-from support.timed_call import stalls
+from support.stalls import stalls
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")]
@@ -74,9 +74,9 @@ def wait_for_end(process, seconds):
 
 
 def is_the_interpreters_own(stderr, signals):
-    """Whether SIGINT struck while the interpreter was starting, up to the first line of the file that it was told to
-    run, where a module of site-packages may take part in imports: nothing of ours could do anything about it. Inside
-    what that file imports, it could."""
+    """Whether SIGINT struck while the interpreter was starting, up to the first line of the file that it has to
+    run, where a module of site-packages may take part in imports: nothing of ours could prevent it. Inside what that
+    file imports, it could."""
     if signal.SIGINT not in signals or not stderr or "planta_headless.py: error" in stderr:
         return False
     files = re.findall(r'^ *File "(.*?)", line', stderr, re.MULTILINE)
@@ -146,13 +146,13 @@ class Strikes:
 
     def __call__(self, *signals, folder=None) -> None:
         span = seconds_of_a_run()
-        runs = [(part * span, apart, False) for part, apart in moments(self._count, signals, folder is None)]
-        runs += [
+        strikes = [(part * span, apart, False) for part, apart in moments(self._count, signals, folder is None)]
+        strikes += [
             (part * 1.5 * JOB_SECONDS, apart, True)
             for part, apart in moments(3 * self._count, "session", signals, folder is None)
         ]
         with stalls() as late:
-            took = [self._strike(*run, number, signals, folder) for number, run in enumerate(runs)]
+            took = [self._strike(*each, number, signals, folder) for number, each in enumerate(strikes)]
         if max(took) > SOON + late():
             self.faults.append(f"{list(signals)}: ended after {max(took):.2f} s")
 
@@ -173,45 +173,42 @@ def others_of(signum):
     return [other for other in ENDING_SIGNALS if other != signum]
 
 
+def some_and_many(some, many):
+    """How many moments are taken, by default and with -m large."""
+    marks = (pytest.mark.large, pytest.mark.timeout(600))
+    return pytest.mark.parametrize("count", [some, pytest.param(many, marks=marks)])
+
+
 INTERRUPT = pytest.param(signal.SIGINT, marks=pytest.mark.version("SIGINT while the interpreter starts"))
 
 
 @pytest.mark.parametrize("signum", [INTERRUPT, *others_of(signal.SIGINT)])
-def test_a_signal_at_any_moment_ends_the_process_by_that_signal(command, scripted, signum):
-    strikes = Strikes(command, scripted, 4)
+@some_and_many(4, 12)
+def test_a_signal_at_any_moment_ends_the_process_by_that_signal(command, scripted, signum, count):
+    strikes = Strikes(command, scripted, count)
     strikes(signum)
     strikes.assert_no_fault()
 
 
 @pytest.mark.parametrize("first", ENDING_SIGNALS)
-def test_two_signals_at_any_moment_end_the_process_by_one_of_them(command, scripted, first):
-    strikes = Strikes(command, scripted, 2)
+@some_and_many(2, 24)
+def test_two_signals_at_any_moment_end_the_process_by_one_of_them(command, scripted, first, count):
+    strikes = Strikes(command, scripted, count)
     strikes(first, draws(first).choice(others_of(first)))
     strikes.assert_no_fault()
 
 
 @pytest.mark.parametrize("signum", ENDING_SIGNALS)
-def test_a_receipt_says_the_end_that_the_shell_sees(command, scripted, tmp_path, signum):
-    strikes = Strikes(command, scripted, 2)
+@some_and_many(2, 12)
+def test_a_receipt_says_the_end_that_the_shell_sees(command, scripted, tmp_path, signum, count):
+    strikes = Strikes(command, scripted, count)
     strikes(signum, others_of(signum)[0], folder=tmp_path)
-    strikes.assert_no_fault()
-
-
-@pytest.mark.large
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("signum", ENDING_SIGNALS)
-def test_so_it_is_at_many_moments(command, scripted, tmp_path, signum):
-    strikes = Strikes(command, scripted, 12)
-    strikes(signum)
-    for other in others_of(signum):
-        strikes(signum, other)
-    strikes(signum, others_of(signum)[1], folder=tmp_path)
     strikes.assert_no_fault()
 
 
 @pytest.fixture
 def full_pipe():
-    """A pipe that is full, and that nobody reads."""
+    """A pipe that is full, and is not read."""
     reader, writer = os.pipe()
     os.set_blocking(writer, False)
     with suppress(BlockingIOError):
@@ -223,14 +220,14 @@ def full_pipe():
     os.close(writer)
 
 
-def test_a_signal_ends_a_command_whose_mistakes_nobody_reads(command, full_pipe):
+def test_a_signal_ends_a_command_whose_stderr_is_a_full_pipe(command, full_pipe):
     with command.start("-s", "127.0.0.1:1", "-u", "R41", "-p", "no-file", "-v", "-c", "1", stderr=full_pipe) as process:
         process.stdout.readline()  # the last line of -v, before the one on stderr
         process.terminate()
         assert process.wait(PATIENCE) == -signal.SIGTERM
 
 
-def test_a_signal_ends_a_question_whose_answer_nobody_reads(full_pipe, tmp_path):
+def test_a_signal_ends_a_query_whose_stdout_is_a_full_pipe(full_pipe, tmp_path):
     with QuickServer(tmp_path / "home") as server:
         line = (sys.executable, "headless", "sessions", "-s", server.address)
         Command(tmp_path)("-s", server.address, "-t", "-1", "-c", "1")
@@ -244,7 +241,7 @@ def test_a_signal_ends_a_question_whose_answer_nobody_reads(full_pipe, tmp_path)
 
 
 def processes_with(text):
-    """The processes in whose environment this text stands. None are found where there is no /proc."""
+    """The processes that have this text in their environment. None are found where there is no /proc."""
     found = []
     for environment in Path("/proc").glob("[0-9]*/environ"):
         try:
@@ -287,29 +284,14 @@ def rehearse_and_strike(folder, moment, signum, job):
 
 
 @pytest.mark.parametrize("signum", ENDING_SIGNALS)
-def test_a_signal_at_any_moment_ends_a_rehearsal_and_leaves_nothing_behind(tmp_path, signum):
+@some_and_many(2, 10)
+def test_a_signal_at_any_moment_ends_a_rehearsal_and_leaves_nothing_behind(tmp_path, signum, count):
+    """One half of the moments in a job that ends soon, the other half in one that never ends."""
     span = seconds_of_a_run(*REHEARSAL, BRIEF)
+    jobs = (ENDLESS, BRIEF) if (SEED + signum) % 2 else (BRIEF, ENDLESS)
     faults = [
-        rehearse_and_strike(tmp_path / str(number), part * span, signum, job)
-        for number, ((part, _), job) in enumerate(zip(moments(2, "rehearsal", signum), in_turn(signum)))
-    ]
-    assert not any(faults), f"{REPEAT}: " + "\n".join(filter(None, faults))
-
-
-def in_turn(signum):
-    """Which job runs in the first half of the moments, and which in the second."""
-    return (ENDLESS, BRIEF) if (SEED + signum) % 2 else (BRIEF, ENDLESS)
-
-
-@pytest.mark.large
-@pytest.mark.timeout(600)
-@pytest.mark.parametrize("signum", ENDING_SIGNALS)
-def test_so_it_is_at_many_moments_of_a_rehearsal(tmp_path, signum):
-    span = seconds_of_a_run(*REHEARSAL, BRIEF)
-    faults = [
-        rehearse_and_strike(tmp_path / f"{job == BRIEF} {number}", part * span, signum, job)
-        for job in (ENDLESS, BRIEF)
-        for number, (part, _) in enumerate(moments(5, "rehearsal", signum, job))
+        rehearse_and_strike(tmp_path / str(number), part * span, signum, jobs[2 * number // count])
+        for number, (part, _) in enumerate(moments(count, "rehearsal", signum))
     ]
     assert not any(faults), f"{REPEAT}: " + "\n".join(filter(None, faults))
 

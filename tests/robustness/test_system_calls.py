@@ -1,8 +1,8 @@
-"""System calls of the client's run fail, with every error: strace makes them fail, a scripted peer listens.
+"""System calls of the client fail, with every error: strace makes them fail, a scripted peer answers.
 
-A few of all combinations are taken here: the first and the last calls of a session, and others that differ from run to
-run (PLANTA_SEED=N takes those of an earlier one). `-m large` takes a slice of them, in which every call of the session
-fails once, and PLANTA_EXHAUSTIVE=1 all, which lasts about twenty minutes.
+A small sample is taken by default (PLANTA_SEED=N takes that of an earlier run). With -m large every call of the session
+fails by each login, with one error and before one of two peers, and with PLANTA_EXHAUSTIVE=1 every call with every
+error, which lasts about twenty minutes.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ INFALLIBLE = {"brk", "futex", "exit_group"}
 ERRORS = ("EIO", "ECONNRESET", "EPIPE", "ENOSPC", "EMFILE", "ENOMEM")
 LOGINS = ("osuser", "challenge")
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(4 * 3600 if EXHAUSTIVE else 120)]
-# Of the calls that import modules the slice takes each so manieth, of those from the first socket on each.
-STRIDE = 16
+STRIDE = 16  # of the calls that import modules, a large sample takes one of so many
 # A half-written .pyc would be another test's trouble.
 ENVIRONMENT = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": "0"}
 JOB = (STARTED, '<output job="1" stream="stdout">42</output>', FINISHED)
@@ -155,24 +154,20 @@ def calls(tmp_path_factory):
     return record
 
 
-def slice_of(calls, error, login, ended):
-    """By each login: every call on the way, and every so manieth of those before. Each fails once, with the next error
-    in turn, before the one peer or the other."""
-    turn = ERRORS.index(error) + len(ERRORS) * ended + 3 * LOGINS.index(login)
-    for call in calls:
-        stride = 1 if call.on_the_way else STRIDE
-        if call.position % stride == 0 and (call.position // stride + turn) % (2 * len(ERRORS)) == 0:
-            yield call
-
-
-def sample_of(calls, login, ended):
-    """Calls and errors: the first call of each kind on the way and the last ones, half of them by each login and before
-    each peer, and as many others."""
-    chance = draws(login, ended)
+def sample_of(calls, login, ended, is_large):
+    """Calls and errors: the first call of each kind on the way and the last ones, a quarter of them by each login and
+    before each peer, and as many others. A large sample has every call on the way,
+    and one of sixteen before, half of them before each peer."""
+    chance = draws(login, ended, is_large)
     way = [call for call in calls if call.on_the_way]
-    kinds = sorted({call.name: call for call in reversed([*way, *way[-3:]])}.values(), key=lambda call: call.position)
-    turn = (SEED + ended + 2 * LOGINS.index(login)) % 4
-    taken = [*(kinds + way[-3:])[turn::4], *chance.sample(way, 3), *chance.sample(calls[: -len(way)], 3)]
+    before = calls[: -len(way)]
+    if is_large:
+        taken = [*way[ended::2], *before[(SEED + ended) % STRIDE :: 2 * STRIDE]]
+    else:
+        kinds = {call.name: call for call in reversed([*way, *way[-3:]])}
+        turn = (SEED + ended + 2 * LOGINS.index(login)) % 4
+        chosen = sorted(kinds.values(), key=lambda call: call.position) + way[-3:]
+        taken = [*chosen[turn::4], *chance.sample(way, 3), *chance.sample(before, 3)]
     errors = chance.sample(ERRORS, len(ERRORS)) * len(taken)
     return list(zip(taken, errors))
 
@@ -215,9 +210,6 @@ def let_fail(scripted, folder, login, ended, taken):
     assert failed > len(taken) / 2  # two runs may differ by a poll or two
 
 
-ENDS = {"never ended": False, "ended": True}
-
-
 RUNS = [
     pytest.param("osuser", False, id="osuser, never ended"),
     pytest.param("osuser", True, id="osuser, ended"),
@@ -226,17 +218,17 @@ RUNS = [
 ]
 
 
+@pytest.mark.parametrize(
+    "is_large",
+    [False, pytest.param(True, marks=(pytest.mark.large, pytest.mark.timeout(900)))],
+    ids=["a sample", "every call on the way"],
+)
 @pytest.mark.parametrize(("login", "ended"), RUNS)
-def test_no_failing_system_call_brings_a_traceback_or_a_false_0(calls, scripted, tmp_path, login, ended):
+def test_no_failing_system_call_brings_a_traceback_or_a_false_0(  # noqa: PLR0917
+    calls, scripted, tmp_path, login, ended, is_large
+):
     every = calls(login)
-    taken = [(call, error) for call in every for error in ERRORS] if EXHAUSTIVE else sample_of(every, login, ended)
-    let_fail(scripted, tmp_path, login, ended, taken)
-
-
-@pytest.mark.large
-@pytest.mark.parametrize("ended", ENDS.values(), ids=ENDS)
-@pytest.mark.parametrize("login", LOGINS)
-@pytest.mark.parametrize("error", ERRORS)
-def test_nor_does_one_of_a_whole_session(calls, scripted, tmp_path, error, login, ended):  # noqa: PLR0917
-    taken = [(call, error) for call in slice_of(calls(login), error, login, ended)]
+    is_whole = EXHAUSTIVE and not is_large
+    all_of_them = ((call, error) for call in every for error in ERRORS)
+    taken = list(all_of_them) if is_whole else sample_of(every, login, ended, is_large)
     let_fail(scripted, tmp_path, login, ended, taken)

@@ -25,7 +25,7 @@ from headless.server.accounts import Account, Accounts
 from headless.server.journal import JobEnd
 from headless.server.session import NewSession
 from support.command_here import headless
-from support.dialogues import ACCEPTED, ENDED_FAILED, STARTED, serving
+from support.dialogues import ACCEPTED, ENDED_FAILED, STARTED, answering_login, serving
 from support.homes import make_home
 from support.hypothesis_settings import examples
 from support.job_server import QuickServer
@@ -181,7 +181,7 @@ def test_what_is_no_message_at_all_is_one_line_received(stage, payload, encoding
 
 @pytest.mark.version("how the streams of a process are encoded")
 @pytest.mark.parametrize(
-    "locale",
+    ("environment", "encoding"),
     [
         ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "ascii"),
         ({"PYTHONIOENCODING": "latin-1"}, "latin-1"),
@@ -189,34 +189,23 @@ def test_what_is_no_message_at_all_is_one_line_received(stage, payload, encoding
     ],
     ids=["C", "latin-1", "UTF-8"],
 )
-def test_no_locale_lets_through_what_the_server_sends(command, scripted, locale):
-    """Neither the output of a job nor why it failed nor what is no message."""
-    environment, encoding = locale
+def test_no_locale_lets_through_what_the_server_sends(command, scripted, environment, encoding):
+    """Neither the output of a job nor why it failed nor what is no message nor why a login was refused."""
+    options = {"env": environment, "encoding": encoding, "errors": "strict"}
     documents = (STARTED, output(HOSTILE), failed(HOSTILE), f"<{HOSTILE}")
-    line = ("-s", scripted(serving(*documents)).address, "-t", "-1", "-c", "pass", "-vvv")
-    done = command(*line, env=environment, encoding=encoding, errors="strict")
+    done = command("-s", scripted(serving(*documents)).address, "-t", "-1", "-c", "pass", "-vvv", **options)
     assert (done.returncode, done.stderr) == (1, "")
     shown = events(done.stdout)
     assert sum(text.startswith("job 1 stdout: ") for _, text in shown) == HOSTILE.count("\n") + 1
     assert sum(text.startswith("job 1 failed: ") for _, text in shown) == 1
     assert sum(kind == "received" for kind, _ in shown) == 2 + len(documents)
-
-
-@pytest.mark.version("how the streams of a process are encoded")
-def test_a_refused_login_is_one_line_on_stderr_in_the_poorest_locale(command, scripted):
-    environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
-
-    def script(peer):
-        peer.receive()
-        peer.send(refused("login", HOSTILE))
-        peer.wait_for_disconnect()
-
-    done = command("-s", scripted(script).address, "-c", "pass", env=environment)
+    server = scripted(answering_login(refused("login", HOSTILE)))
+    done = command("-s", server.address, "-c", "pass", **options)
     assert (done.returncode, done.stdout) == (2, "")
     assert len(printable_lines(done.stderr)) == 1
 
 
-def test_a_line_that_nobody_reads_in_time_does_not_run_into_the_next():
+def test_a_line_that_is_not_read_in_time_does_not_run_into_the_next():
     reader, writer = os.pipe()
 
     def clock() -> float:

@@ -1,33 +1,139 @@
 """The wait survives: whatever happens to connections and servers, a call with -t -1 ends with the true code of its
-jobs, each of which has run once, and its output is told without a gap or a repetition.
+jobs, each of which has run once, and shows their output without a gap or a repetition.
 
-Most calls have the key of a session that has run already: they are told all of it, as if it were new, and cost no job.
-PLANTA_EXHAUSTIVE=1 takes every byte, with a job for each, and thousands of random moments; PLANTA_SEED=N those of an
-earlier run.
+Most calls have the key of a session that has ended: they get all of its output as if it were new, and cost no job.
+PLANTA_EXHAUSTIVE=1 takes every byte, with a job for each, and thousands of random moments. PLANTA_SEED=N takes those of
+an earlier run.
 """
 
 from __future__ import annotations
 
 import os
+import random
 import re
+import threading
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
+from headless import errors
 from headless.client import connection
 from headless.client import session as session_module
-from headless.dialects.base import Attached, LoggedIn
+from headless.client.output import Console
+from headless.client.waiting import Waiter
+from headless.dialects.base import Attached, Event, LoggedIn, Output
+from headless.dialects.own.dialect import Dialect
+from headless.options import parse
+from headless.password_file import KnownSecret
+from headless.server.accounts import Account
 from support.clock import StillClock
+from support.conversations import KEYS
+from support.credentials import HASH
+from support.frames import frames_in
+from support.job_code import Gate
 from support.job_server import QuickServer
-from support.persistent_calls import call
+from support.raw_client import connect, py_code
 from support.relay import CLIENT, FIN, RST, SERVER
 from support.sampling import EXHAUSTIVE, REPEAT, SEED, draws
-from support.survival import ACCOUNTS, LOGINS, PRINTED, check, job, relay, runs_of, sizes_of
+from support.sessions import call_for
 from support.unreliable_relay import HOLE, NEVER, Ends, UnreliableRelay
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(8 * 3600 if EXHAUSTIVE else 120)]
+
+ACCOUNTS = (Account("R42", None, KEYS),)
+LOGINS = {"osuser": "", "challenge": HASH}
+LOST_JOURNAL = "another server answers, or one that has lost its journal"
+# In several pieces, with characters of several bytes, and without a line feed at the end.
+PRINTED = {(1, "stdout"): "\u00e4\u20ac\U0001f600\n" * 3 + "end", (1, "stderr"): "\u00fc\n"}
+
+
+# Calls, and what is wrong with them
+
+
+class Outcome(NamedTuple):
+    """How a call ended: return code, state of the jobs, reason, output by job and stream, session, connections."""
+
+    code: int
+    jobs: str
+    text: str
+    output: dict[tuple[int, str], str]
+    session: str
+    connections: int
+
+
+def call(address: str, *argv: str, hash_: str = "", key: str = "") -> Outcome:
+    """Runs this command line. With a hash, R42 logs in by challenge."""
+    options = parse(["-s", address, *(("-u", "R42", "-p", "secret") if hash_ else ()), *argv])
+    secret = KnownSecret("secret", hash_.encode(), "") if hash_ else None
+    key = key or os.urandom(16).hex()
+    output: dict[tuple[int, str], str] = {}
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Output):
+            assert event.job is not None
+            stream = event.job, event.stream
+            output[stream] = output.get(stream, "") + event.text
+
+    code, text = errors.OK, ""
+    with Waiter() as waiter:
+        session = session_module.Session(
+            options, secret, lambda: Dialect(call_for(options, key)), Console(0, waiter), waiter
+        )
+        session.observe = observe
+        try:
+            session.run()
+        except Exception as error:
+            code, text = errors.explain(error)
+            assert not text.startswith("unforeseen"), text
+    return Outcome(code, session.verdict.submission.value, text, output, session.id, session.connections)
+
+
+def job(mark: Path | str, status: int = 0) -> str:
+    """The code of a job that prints PRINTED, adds a mark to this file, and ends with this status."""
+    lines = [f"sys.{stream}.buffer.write({text.encode()!r})" for (_, stream), text in PRINTED.items()]
+    return "\n".join(["import sys", f"open({str(mark)!r}, 'a').write('x')", *lines, f"sys.exit({status})"])
+
+
+@contextmanager
+def relay_to(server: QuickServer, *ends: Ends) -> Iterator[UnreliableRelay]:
+    """One whose first connections end there, and the further ones not at all."""
+    with UnreliableRelay(lambda: server.address, lambda n: ends[n] if n < len(ends) else Ends()) as relay:
+        yield relay
+
+
+def count_of(path: Path) -> int:
+    return len(path.read_text()) if path.exists() else 0
+
+
+def sizes_of(server: QuickServer, login: str) -> dict[str, int]:
+    """How many bytes each side, and the server up to each message, sends in a call of which nothing is lost."""
+    with relay_to(server) as line:
+        outcome = call(line.address, "-t", "-1", "-c", job(os.devnull), hash_=LOGINS[login])
+    assert (outcome.code, outcome.output, outcome.connections) == (0, PRINTED, 1)
+    ends = {each.name: each.end for each in frames_in(line.passed[0][SERVER])}
+    return {**ends, **{side: len(data) for side, data in line.passed[0].items()}}
+
+
+def fault_of(outcome: Outcome, count: int, first: dict[str, bytes], status: int = 0, is_known: bool = False) -> str:
+    """What is wrong with a call that has lost connections, "" for nothing. `count` is how often its job has run,
+    `first` what has passed of the first connection, and `is_known` says that the session had ended before."""
+    was_welcome = any(each.name == "welcome" for each in frames_in(first[SERVER]))
+    if outcome.code == (1 if status else 0) and outcome.jobs == "submitted":
+        return "" if (count, outcome.output) == (1, PRINTED) else f"{outcome}, the job ran {count} times"
+    # What came just before a reset may be lost.
+    is_unknown = outcome.jobs == "not submitted" and count == is_known and outcome.code == 1
+    return (
+        "" if is_unknown and (not was_welcome or outcome.connections == 1) else f"{outcome}, the job ran {count} times"
+    )
+
+
+# Connections
 
 
 @pytest.fixture(scope="module")
@@ -46,23 +152,23 @@ def sizes(sizes_by_login):
     return sizes_by_login["osuser"]
 
 
-class Session:
-    """One that has run, as a call with its key is told of it."""
+class KnownSession:
+    """One that has ended, whose output a call with its key receives."""
 
     def __init__(self, server, folder, login: str, status: int) -> None:
         self.path = folder / f"known {login} {status}"
         self.key = os.urandom(16).hex()
         self.status = status
-        self.code = job(str(self.path), status)
-        told = call(server.address, "-t", "-1", "-c", self.code, hash_=LOGINS[login], key=self.key)
-        assert (told.code, told.output) == (status, PRINTED)
+        self.code = job(self.path, status)
+        outcome = call(server.address, "-t", "-1", "-c", self.code, hash_=LOGINS[login], key=self.key)
+        assert (outcome.code, outcome.output) == (status, PRINTED)
 
 
 @pytest.fixture(scope="module")
 def known(server, tmp_path_factory):
     """Two sessions that have run, for each login: one that has ended well, and one that has not."""
     folder = tmp_path_factory.mktemp("known")
-    return {login: [Session(server, folder, login, status) for status in (0, 1)] for login in LOGINS}
+    return {login: [KnownSession(server, folder, login, status) for status in (0, 1)] for login in LOGINS}
 
 
 @pytest.fixture
@@ -77,54 +183,46 @@ def late(monkeypatch):
     monkeypatch.setattr(session_module, "_FIRST_PAUSE", 60.0)
 
 
-def wrong_cuts(server, folder, login: str, ends: list[Ends], known: list[Session] | None = None) -> list[object]:
+def wrong_cuts(server, folder, login: str, ends: list[Ends], known: list[KnownSession] | None = None) -> list[object]:
     """Of calls whose first connection ends there, those that have gone wrong."""
     wrong: list[object] = []
     for number, end in enumerate(ends):
         status = number % 2
         path, key = (known[status].path, known[status].key) if known else (folder / f"{number}", "")
-        with relay(server, end) as line:
-            told = call(line.address, "-t", "-1", "-c", job(str(path), status), hash_=LOGINS[login], key=key)
-        problem = check(told, runs_of(path), line.passed[0], status, is_known=bool(known))
-        if problem:
-            wrong.append((end, problem))
+        with relay_to(server, end) as line:
+            outcome = call(line.address, "-t", "-1", "-c", job(path, status), hash_=LOGINS[login], key=key)
+        fault = fault_of(outcome, count_of(path), line.passed[0], status, is_known=bool(known))
+        if fault:
+            wrong.append((end, fault))
     return wrong
 
 
 @pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("login", LOGINS)
 @pytest.mark.parametrize("side", [CLIENT, SERVER])
+@pytest.mark.parametrize("is_large", [False, pytest.param(True, marks=pytest.mark.large)])
 def test_wherever_a_connection_ends_another_one_goes_on(  # noqa: PLR0917
-    server, known, sizes_by_login, tmp_path, login, side
+    server, known, sizes_by_login, tmp_path, is_large, side, login
 ):
-    """Every byte of the first connection with PLANTA_EXHAUSTIVE, else a part of them that differs from run to run: most
-    with a known session, and some with a new one, among them such as end a message."""
+    """A part of all bytes of the first connection, which differs from run to run: most with a known session, and some
+    with a new one. A large sample has new ones only, and PLANTA_EXHAUSTIVE every byte."""
     chance = draws(login, side)
     sizes = sizes_by_login[login]
     every = [Ends(**{side: offset}, by=by) for offset in range(sizes[side] + 1) for by in (FIN, RST)]
-    if EXHAUSTIVE:
-        assert wrong_cuts(server, tmp_path, login, every) == []
-        return
-    step = 41
-    some = every[chance.randrange(step) :: step]
-    bounds = [sizes[name] + near for name in sizes if name not in (CLIENT, SERVER) for near in (-1, 0, 1)]
-    new = [Ends(server=at, by=chance.choice((FIN, RST))) for at in chance.sample(bounds, 3)]
-    if side == CLIENT:  # where the server has all, or all but a byte, and the client has heard nothing of it
-        new = [Ends(client=sizes[CLIENT] - less, by=by) for less, by in ((0, FIN), (0, RST), (1, RST))]
-    wrong = wrong_cuts(server, tmp_path, login, some, known[login])
-    wrong += wrong_cuts(server, tmp_path, login, [*new, chance.choice(every)])
+    if is_large or EXHAUSTIVE:
+        some, new = [], every if EXHAUSTIVE else every[SEED % 17 :: 17]
+    else:
+        some = every[chance.randrange(41) :: 41]
+        bounds = [sizes[name] + near for name in sizes if name not in (CLIENT, SERVER) for near in (-1, 0, 1)]
+        new = [
+            chance.choice(every),
+            *(Ends(server=at, by=chance.choice((FIN, RST))) for at in chance.sample(bounds, 3)),
+        ]
+        if side == CLIENT:  # where the server has all, or all but a byte, and the client has no answer
+            new[1:] = [Ends(client=sizes[CLIENT] - less, by=by) for less, by in ((0, FIN), (0, RST), (1, RST))]
+        new.append(chance.choice(every))
+    wrong = wrong_cuts(server, tmp_path, login, some, known[login]) + wrong_cuts(server, tmp_path, login, new)
     assert wrong == [], REPEAT
-
-
-@pytest.mark.large
-@pytest.mark.usefixtures("soon")
-@pytest.mark.parametrize("login", LOGINS)
-@pytest.mark.parametrize("side", [CLIENT, SERVER])
-def test_wherever_a_connection_ends_with_a_new_job_another_one_goes_on(server, sizes_by_login, tmp_path, login, side):
-    step = 17
-    offsets = range(SEED % step, sizes_by_login[login][side] + 1, step)
-    ends = [Ends(**{side: offset}, by=by) for offset in offsets for by in (FIN, RST)]
-    assert wrong_cuts(server, tmp_path, login, ends) == [], REPEAT
 
 
 @pytest.mark.usefixtures("soon")
@@ -142,10 +240,10 @@ def test_a_line_that_drops_every_connection_only_costs_time(server, known, tmp_p
         session = None if EXHAUSTIVE or number < 3 else known[login][0]
         path, key = (session.path, session.key) if session else (tmp_path / f"{number}", "")
         with UnreliableRelay(lambda: server.address, ends_of) as line:
-            told = call(line.address, "-t", "-1", "-c", job(str(path)), hash_=LOGINS[login], key=key)
-        problem = check(told, runs_of(path), line.passed[0], is_known=session is not None)
-        if problem:
-            wrong.append((number, problem))
+            outcome = call(line.address, "-t", "-1", "-c", job(path), hash_=LOGINS[login], key=key)
+        fault = fault_of(outcome, count_of(path), line.passed[0], is_known=session is not None)
+        if fault:
+            wrong.append((number, fault))
     assert wrong == [], REPEAT
 
 
@@ -182,37 +280,37 @@ def test_a_connection_that_is_dead_is_noticed_by_its_missing_heartbeats_and_repl
 @pytest.mark.usefixtures("soon")
 def test_a_server_that_does_not_answer_to_the_key_in_time_leaves_it_unknown(server, here, sizes, tmp_path, monkeypatch):
     monkeypatch.setattr(session_module, "acceptance_seconds", lambda _options: 0.3)
-    path = tmp_path / "runs"
+    path = tmp_path / "mark"
     clock = StillClock(start_at=LoggedIn)
     with UnreliableRelay(lambda: server.address, lambda _: Ends(server=sizes["welcome"] + 5)) as line:
-        done = here.by_clock(clock, -1, "-s", line.address, "-v", "-c", job(str(path)))
+        done = here.by_clock(clock, -1, "-s", line.address, "-v", "-c", job(path))
     last = done.stdout.splitlines()[-1]
     assert (done.returncode, last.endswith("; jobs: unknown")) == (1, True)
     assert "the server has not accepted the jobs in time (" in last
     assert done.stdout.count(AGAIN) > 1
-    assert runs_of(path) <= 1
+    assert count_of(path) <= 1
     assert 0.3 <= clock.seconds() < 5
 
 
 @pytest.mark.parametrize("ends", [Ends(server=20), Ends(client=20), Ends(server=0), Ends(client=0)], ids=str)
 def test_what_is_lost_before_the_first_welcome_is_the_end_of_the_call(server, ends):
-    with relay(server, ends) as line:
-        told = call(line.address, "-t", "-1", "-c", "1")
-    assert (told.code, told.jobs, told.connections, line.count) == (1, "not submitted", 1, 1)
+    with relay_to(server, ends) as line:
+        outcome = call(line.address, "-t", "-1", "-c", "1")
+    assert (outcome.code, outcome.jobs, outcome.connections, line.count) == (1, "not submitted", 1, 1)
 
 
 def test_a_call_without_t_is_over_when_its_jobs_are_accepted(server, sizes, tmp_path):
     """However often it had to ask."""
-    path = tmp_path / "runs"
-    with relay(server, Ends(server=sizes["welcome"] + 1), Ends(server=sizes["welcome"] + 2)) as line:
-        told = call(line.address, "-c", job(str(path)))
-    assert (told.code, told.jobs, told.connections) == (0, "submitted", 3)
-    wait_until(lambda: runs_of(path) == 1)
+    path = tmp_path / "mark"
+    with relay_to(server, Ends(server=sizes["welcome"] + 1), Ends(server=sizes["welcome"] + 2)) as line:
+        outcome = call(line.address, "-c", job(path))
+    assert (outcome.code, outcome.jobs, outcome.connections) == (0, "submitted", 3)
+    wait_until(lambda: count_of(path) == 1)
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """It stands still until a connection was lost, and the first pause is asked for."""
+    """It starts when a connection was lost, and the first pause is asked for."""
     clock, next_pause = StillClock(), session_module.Session._next_pause
 
     def start_and_pause(session):
@@ -245,15 +343,143 @@ def test_what_is_lost_when_the_time_is_over_is_a_1(server, here, sizes, gate, cl
 
 @pytest.mark.usefixtures("late")
 def test_a_time_that_is_over_before_the_next_attempt_is_a_1(server, here, sizes, gate, clock):
-    with relay(server, Ends(server=sizes["accepted"] + 10)) as line:
+    with relay_to(server, Ends(server=sizes["accepted"] + 10)) as line:
         done = here.by_clock(clock, 0.1, "-s", line.address, "-v", "-c", gate.code)
     assert (done.returncode, done.stdout.endswith("; jobs: submitted\n"), line.count) == (1, True, 1)
 
 
 def test_a_call_that_has_found_its_session_again_in_time_has_its_3(server, here, gate, monkeypatch):
-    monkeypatch.setattr(session_module, "_FIRST_PAUSE", 0.0)  # the clock stands still
+    monkeypatch.setattr(session_module, "_FIRST_PAUSE", 0.0)  # the clock does not move
     clock = StillClock(start_at=Attached)
-    with relay(server, Ends(server=400)) as line:
+    with relay_to(server, Ends(server=400)) as line:
         code = f"print('x' * 300, flush=True)\n{gate.code}"
         done = here.by_clock(clock, 0.1, "-s", line.address, "-v", "-c", code)
     assert (done.returncode, done.stdout.endswith("; jobs: submitted\n"), line.count) == (3, True, 2)
+
+
+# Servers that are killed, or replaced by another
+
+
+class Restarts:
+    """Ends the server, and starts it again, at random moments of the block, six times at most: on a slow machine a
+    server may live too short to be found."""
+
+    def __init__(self, server: QuickServer, chance: random.Random) -> None:
+        self._server = server
+        self._chance = chance
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Restarts:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        for _ in range(6):
+            if self._is_over.wait(self._chance.uniform(0, 0.4)):
+                return
+            if self._chance.random() < 0.7:
+                self._server.crash()
+            else:
+                self._server.stop()
+            self._server.start()
+
+
+@pytest.mark.parametrize("login", LOGINS)
+def test_a_server_that_is_killed_again_and_again_only_costs_time(tmp_path, login):
+    """It is killed, or stopped, at any moment, and the next one has another port."""
+    chance = draws()
+    wrong = []
+    with QuickServer(tmp_path / "home", "--workers", "4", accounts=ACCOUNTS, ends_jobs=False) as server:
+        for number in range(300 if EXHAUSTIVE else 1):
+            path = tmp_path / f"{number}"
+            code = job(path).replace("sys.exit", f"import time; time.sleep({chance.uniform(0, 1):.2f}); sys.exit")
+            with UnreliableRelay(lambda: server.address, lambda _: Ends()) as line:
+                with Restarts(server, chance):
+                    outcome = call(line.address, "-t", "-1", "-c", code, "-c", "1", hash_=LOGINS[login])
+                fault = fault_of(outcome, count_of(path), line.passed[0] if line.passed else {SERVER: b""})
+            if fault:
+                wrong.append((number, fault))
+    assert wrong == [], REPEAT
+
+
+class Replaced:
+    """A server that is replaced by another one as soon as its client knows that it has accepted a job."""
+
+    def __init__(self, first: QuickServer, second: QuickServer) -> None:
+        self.now = first
+        self._first, self._second = first, second
+
+    def replace(self, line: UnreliableRelay) -> None:
+        wait_until(lambda: line.passed and b"<started" in line.passed[0][SERVER])
+        self.now = self._second
+        self._first.crash()
+
+
+def outcome_with_another(tmp_path, second: QuickServer, hash_: str) -> Outcome:
+    """Makes a call whose server is replaced by this one while its job runs."""
+    gate = Gate(tmp_path / "gate")
+    with QuickServer(tmp_path / "first", accounts=ACCOUNTS, ends_jobs=False) as first:
+        replaced = Replaced(first, second)
+        with UnreliableRelay(lambda: replaced.now.address, lambda _: Ends()) as line, ThreadPoolExecutor(1) as pool:
+            done = pool.submit(replaced.replace, line)
+            outcome = call(line.address, "-t", "-1", "-c", gate.code, hash_=hash_)
+            done.result()
+        gate.open()
+    return outcome
+
+
+@pytest.mark.parametrize("login", LOGINS)
+def test_a_server_that_has_lost_its_journal_makes_a_1(server, tmp_path, login):
+    outcome = outcome_with_another(tmp_path, server, LOGINS[login])
+    assert outcome[:2] == (1, "submitted")
+    assert outcome.text == LOST_JOURNAL
+
+
+@pytest.mark.parametrize("login", LOGINS)
+def test_a_server_that_has_lost_its_journal_before_accepted_has_come_does_not_get_the_jobs(server, tmp_path, login):
+    """It would run them a second time: it does not know the key."""
+    path = tmp_path / "mark"
+    with QuickServer(tmp_path / "home", accounts=ACCOUNTS) as second:
+        ends = Ends(server=sizes_of(server, login)["welcome"] + 1)
+
+        def ends_of(n: int) -> Ends:
+            return ends if n == 0 else Ends()
+
+        with UnreliableRelay(lambda: second.address if line.count else server.address, ends_of) as line:
+            outcome = call(line.address, "-t", "-1", "-c", job(path), hash_=LOGINS[login])
+        assert second.query("SELECT count(*) FROM sessions") == (0,)
+    assert outcome[:2] == (1, "unknown")
+    assert outcome.text == LOST_JOURNAL
+    wait_until(lambda: count_of(path) == 1)
+
+
+def test_another_server_at_the_address_makes_a_1_because_it_cannot_prove_itself(tmp_path):
+    """It has other keys for the salt of the password file."""
+    others = Account("R42", None, KEYS.replace(stored_key=os.urandom(32), server_key=os.urandom(32)))
+    with QuickServer(tmp_path / "second", accounts=(others,)) as second:
+        outcome = outcome_with_another(tmp_path, second, HASH)
+    assert outcome[:2] == (1, "submitted")
+
+
+def test_a_password_that_was_changed_meanwhile_makes_a_1_and_no_2(tmp_path):
+    """The call was right when it began."""
+    others = Account("R42", None, KEYS.replace(salt=f"{KEYS.salt[:-1]}."))
+    with QuickServer(tmp_path / "second", accounts=(others,)) as second:
+        outcome = outcome_with_another(tmp_path, second, HASH)
+    assert outcome[:2] == (1, "submitted")
+    assert "the password of the user was changed" in outcome.text
+
+
+def test_two_clients_with_the_same_key_receive_the_same_output_of_one_job(server, tmp_path):
+    key, path = os.urandom(16).hex(), tmp_path / "mark"
+    code = job(path)
+    with connect(server).log_in() as other:
+        session = other.submit(py_code(code), key=key)
+        outcome = call(server.address, "-t", "-1", "-u", "R41", "-c", code, key=key)
+        assert other.report().output == outcome.output == PRINTED
+    assert (outcome.code, outcome.session, count_of(path)) == (0, session, 1)

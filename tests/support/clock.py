@@ -22,7 +22,7 @@ class Clock:
 
 
 class StillClock(Clock):
-    """One that stands still until a call has come to where its time is to count, on however slow a machine: until
+    """One that does not move before the time of a call is to count, on however slow a machine: until
     `start` is called, or the call has taken an event of this kind. Then it goes on as time does."""
 
     def __init__(self, start_at: type[Event] | None = None) -> None:
@@ -40,7 +40,7 @@ class StillClock(Clock):
     def start(self) -> None:
         self._started = self._started or time.monotonic()
 
-    # As a receipt, which is told what happens.
+    # As a receipt, which observes what happens.
 
     def begin(self, options: Options, key: str) -> None:
         pass

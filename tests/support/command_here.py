@@ -26,7 +26,7 @@ from support.process import ENDING_SIGNALS, Command
 Ended = CompletedProcess[str]
 
 _WAKE = getattr(signal, "SIGUSR1", None)  # wakes a steered call whose time has passed; Windows has none
-# What commands handle to the end of their process. Who runs the tests would go on handling it, and take the children of
+# What commands handle to the end of their process. The test runner would go on handling it, and take the children of
 # other tests.
 _NAMES = ("SIGBREAK", "SIGUSR1", "SIGUSR2", "SIGCHLD")
 _HANDLED = ENDING_SIGNALS + [getattr(signal, name) for name in _NAMES if hasattr(signal, name)]
@@ -93,7 +93,7 @@ class SteeredCommand(CommandHere):
             return super().__call__(*argv, stdout=stdout, **options)
 
     def _main(self, argv: Sequence[Any]) -> int:
-        for signum in _HANDLED:  # nothing that is sent to a call may reach whoever runs the tests
+        for signum in _HANDLED:  # nothing that is sent to a call may reach the test runner
             signal.signal(signum, lambda *_: None)
         try:
             return super()._main(argv)
@@ -108,7 +108,7 @@ class SteeredCommand(CommandHere):
         self.send_signal(_WAKE)
 
     def send_signal(self, signum: int) -> None:
-        with self._ending:  # afterwards it would reach whoever runs the tests
+        with self._ending:  # afterwards it would reach the test runner
             if self.is_over.is_set():
                 return
             if os.name == "nt":  # where `kill` ends a process

@@ -19,7 +19,7 @@ DONE = (STARTED, FINISHED, ENDED)
 
 
 def serving(*documents: str, welcome: str = WELCOME) -> Script:
-    """A script: lets everybody in, accepts the session, then sends these documents and waits for the client to
+    """A script: accepts every login, accepts the session, then sends these documents and waits for the client to
     leave."""
 
     def script(peer: Peer) -> None:
@@ -46,7 +46,7 @@ def answering_login(*documents: str | bytes) -> Script:
 
 
 def answering_jobs(*documents: str | bytes) -> Script:
-    """A script: lets everybody in, and answers the session with these documents, in one piece."""
+    """A script: accepts every login, and answers the session with these documents, in one piece."""
 
     def script(peer: Peer) -> None:
         peer.receive()

@@ -59,7 +59,7 @@ def _at_start(environment: dict[str, str]) -> dict[str, str]:
 
 
 class _ForkedProcess(subprocess.Popen[Any]):
-    """A Popen whose process is forked by the fork server, which tells its exit status by a pipe."""
+    """A Popen whose process is forked by the fork server, which reports its exit status by a pipe."""
 
     def __init__(self, args: list[Any], message: bytes, **options: Any) -> None:
         self._message = message
@@ -127,7 +127,7 @@ def _server() -> socket.socket:
 
 def _serve(control: socket.socket) -> list[str]:
     """Fork for each message. Return only in a child, which has become the process of a program: its words."""
-    running: dict[int, tuple[int, int]] = {}  # by the descriptor of a process: its id, and where its end is told
+    running: dict[int, tuple[int, int]] = {}  # by the descriptor of a process: its id, and where its end is reported
     poll = select.poll()
     poll.register(control, select.POLLIN)
     while True:

@@ -62,3 +62,9 @@ MESSAGES = {**CLIENT_MESSAGES, **SERVER_MESSAGES}
 def frames_of(*labels: str) -> bytes:
     """The frames of these messages, in one piece."""
     return b"".join(frame(MESSAGES[label]) for label in labels)
+
+
+def output_document(content: str | bytes) -> bytes:
+    """An output message with this content, not escaped."""
+    content = content.encode() if isinstance(content, str) else content
+    return b'<output job="1" stream="stdout">' + content + b"</output>"

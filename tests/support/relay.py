@@ -1,21 +1,33 @@
-"""A relay between client and server that ends the connection in the middle, and moves only while a client in this
-process waits: for every offset of a conversation. One for real processes is in unreliable_relay.py."""
+"""A relay between client and server that ends the connection at an offset, and moves only while a client in this
+process waits; calls over it, and the offsets to try."""
 
 from __future__ import annotations
 
 import select
 import socket
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple
 
+from headless.client.output import Console
+from headless.client.session import Session
 from headless.client.waiting import READ, Waiter
+from headless.dialects.base import Call, Dialect
+from headless.options import ChallengeLogin, parse
+from headless.password_file import KnownSecret
+from support.credentials import HASH
 from support.process import PATIENCE
 from support.sampling import draws
+from support.sessions import call_for, end_of
 from support.sockets import reset
 
 CLIENT, SERVER = "client", "server"  # whose bytes
 FIN, RST = "FIN", "RST"
+# Of the calls whose connections are cut.
+LOGINS = {"osuser": ("-u", "R41", "-a", "osuser"), "challenge": ("-u", "R41", "-p", "secret")}
+WAITS = {"without -t": (), "-t -1": ("-t", "-1"), "-t N": ("-t", "3600")}
+PAIRS = [("osuser", "without -t"), ("osuser", "-t N"), ("challenge", "-t -1"), ("challenge", "without -t")]
+JOBS = ("-c", "print(42)", "-m", "009ABC")
 _PIECE = 65536
 
 
@@ -109,12 +121,38 @@ class LineWaiter(Waiter):
         if line.is_due:
             return bool(select.select([file], [], [], 0)[0])
         ready = select.select([file, line], [], [], PATIENCE)[0]
-        assert ready, "nobody sends anything"
+        assert ready, "neither end sends anything"
         return file in ready
 
 
-# The place in a frame of so many bytes.
-PLACES: dict[str, Callable[[int], int]] = {
+CutCall = Callable[[Cut, Callable[[bytes], bytes]], tuple[tuple[int, str], Line]]
+NO_CUT = Cut(SERVER, 10**9)
+
+
+@contextmanager
+def calls_with_cuts(argv: Iterable[str], load: Callable[[Waiter], Callable[[Call], Dialect]]) -> Iterator[CutCall]:
+    """Gives `call(cut, answer_to)`, which makes a call with these options over a connection that is cut there. It
+    returns the code, what is said of the jobs, and the line."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, LineWaiter() as waiter:
+        listener.settimeout(PATIENCE)
+        options = parse(["-s", "{}:{}".format(*listener.getsockname()), *argv])
+        secret = KnownSecret("secret", HASH.encode(), "") if isinstance(options.login, ChallengeLogin) else None
+        dialect = load(waiter)
+
+        def call(cut: Cut, answer_to: Callable[[bytes], bytes]) -> tuple[tuple[int, str], Line]:
+            waiter.line = None
+            waiter.dial = lambda: Line(listener.accept()[0], answer_to, cut)
+            result = end_of(Session(options, secret, lambda: dialect(call_for(options)), Console(0, waiter), waiter))
+            line = waiter.line
+            assert line is not None
+            line.close()
+            return result, line
+
+        yield call
+
+
+# An offset in a frame of so many bytes.
+POSITIONS: dict[str, Callable[[int], int]] = {
     "before it": lambda _size: 0,
     "in its length": lambda _size: 2,
     "in its middle": lambda size: 4 + (size - 4) // 2,
@@ -129,7 +167,11 @@ def some_cuts(ends: dict[str, list[int]]) -> Iterator[Cut]:
     chance = draws()
     for side, of_side in ends.items():
         last = {0, *of_side, *(end - 1 for end in of_side)}
-        inner = {begin + place(end - begin) for begin, end in zip([0, *of_side], of_side) for place in PLACES.values()}
+        inner = {
+            begin + position(end - begin)
+            for begin, end in zip([0, *of_side], of_side)
+            for position in POSITIONS.values()
+        }
         inner |= set(chance.sample(range(of_side[-1]), 3))
         for offset in sorted(last | inner):
             yield from _kinds_at(side, offset) if offset in last else chance.sample(list(_kinds_at(side, offset)), 1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from headless import errors
 from headless.client.output import Console
 from headless.client.session import Session
@@ -14,11 +16,12 @@ from headless.password_file import KnownSecret
 from support.process import current_user
 
 
-def call_for(options: JobOptions) -> Call:
-    """What a dialect is told of these options."""
+def call_for(options: JobOptions, key: str = "") -> Call:
+    """What a dialect has to know of a call with these options. Without a key there is no random byte in it."""
     is_challenge = isinstance(options.login, ChallengeLogin)
     kind, os_user = (CHALLENGE, "") if is_challenge else (OSUSER, current_user())
-    return Call(VERSION, kind, options.login.user, os_user, options.jobs, bytes(RANDOM_BYTES))
+    random = os.urandom(RANDOM_BYTES) if key else bytes(RANDOM_BYTES)
+    return Call(VERSION, kind, options.login.user, os_user, options.jobs, random, key=key)
 
 
 def session_for(options: JobOptions, secret: KnownSecret | None, console: Console, waiter: Waiter) -> Session:

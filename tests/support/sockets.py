@@ -14,7 +14,7 @@ def reset(sock: socket.socket) -> None:
 
 
 def full_listener(stack: ExitStack, host: str = "127.0.0.1", port: int = 0) -> str:
-    """The address of a socket that listens and accepts nobody. It is open as long as the stack."""
+    """The address of a socket that listens and accepts no connection. It is open as long as the stack."""
     return "{}:{}".format(*full_socket(stack, host, port).getsockname())
 
 

@@ -1,4 +1,4 @@
-"""A pseudo-terminal at which the real command runs, and somebody who types."""
+"""A pseudo-terminal at which the real command runs, and a person who types."""
 
 from __future__ import annotations
 

@@ -61,7 +61,7 @@ class UnreliableRelay:
         self.count = 0  # of connections
         self.passed: list[dict[str, bytes]] = []  # of each side, of each connection
         self._opened = [self._listener]
-        self._waker, self._wakeup = socket.socketpair()  # by which the block's end is heard of at once
+        self._waker, self._wakeup = socket.socketpair()  # which end the thread at once
         self._opened += [self._waker, self._wakeup]
         self._selector = selectors.DefaultSelector()
         for sock in (self._listener, self._wakeup):

@@ -42,7 +42,7 @@ def usage_of(*argv: str, stdout: int | IO[bytes] = subprocess.DEVNULL) -> Usage:
     return Usage(int(code), float(seconds), int(peak))
 
 
-# Runs command lines that it is given one by one, and tells of each what it took; of memory, the most until then.
+# Runs command lines that it is given one by one, and reports what each took; of memory, the most until then.
 _CALLS = """import json, sys, time
 sys.path.insert(0, sys.argv[1])
 from headless.cli import main

@@ -6,11 +6,14 @@ It is SCRAM (RFC 5802) with SHA-256 (RFC 7677); the 60 ASCII bytes of the bcrypt
 from __future__ import annotations
 
 import binascii
-import hashlib
-import hmac
+from contextlib import redirect_stderr
 
 from headless.dialects.vocabulary import Value
 from headless.errors import RemoteProtocolError
+
+with redirect_stderr(None):  # hashlib logs a traceback for each algorithm that cannot be loaded
+    import hashlib
+    import hmac
 
 NONCE_BYTES = 24
 MIN_NONCE_LENGTH = 24  # characters of randomness from each side

@@ -4,7 +4,7 @@
     pip install -e .[test] atheris
     python tests/robustness/fuzz/fuzz_conversation.py [libFuzzer options] [folder of inputs]
 
-What it calls is in support/fuzz_target.py, what it has found worth keeping in corpus/ (test_fuzz_corpus.py runs that).
+What it calls is in target.py, what it has found worth keeping in corpus/ (test_fuzz_corpus.py runs that).
 With -merge=1 it starts itself, and so has to be executable.
 """
 
@@ -20,6 +20,6 @@ sys.path[:0] = [str(HERE.parents[2]), str(HERE.parents[3])]
 
 if __name__ == "__main__":
     with atheris.instrument_imports(include=["headless"]):
-        from support.fuzz_target import one_input
+        from robustness.fuzz.target import one_input
     atheris.Setup(sys.argv, one_input)
     atheris.Fuzz()

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from support.command_here import SteeredCommand
 from support.process import PATIENCE, Command
@@ -35,25 +35,9 @@ def as_it_is(folder: Path) -> Path:
     return folder
 
 
-class Running(Protocol):
-    """The client, while it runs, and whether it still does."""
-
-    is_over: threading.Event
-
-    def wait(self, timeout: float) -> object:
-        """Until it has ended."""
-
-    def terminate(self) -> None: ...
-
-    def send_signal(self, signum: int) -> None: ...
-
-    def let_pass(self, seconds: float) -> None:
-        """This time passes, for it alone if that can be."""
-
-
 class RunningProcess:
-    """The command as a process, which may be about to start: its time passes by itself. Whoever has started it waits
-    for its end, and tells of it."""
+    """The command as a process, as a script steers it. Its time passes by itself. `started` and `is_over` are for the
+    thread that starts it."""
 
     def __init__(self) -> None:
         self.started: Future[subprocess.Popen[Any]] = Future()
@@ -79,7 +63,7 @@ class RunningProcess:
 class WatchedPeer(Peer):
     """A peer whose script knows the client, and the file that it prints to."""
 
-    def __init__(self, peer: Peer, client: Running, shown: Path) -> None:
+    def __init__(self, peer: Peer, client: SteeredCommand | RunningProcess, shown: Path) -> None:
         super().__init__(peer.sock)
         self.received = peer.received
         self.client = client
@@ -88,7 +72,7 @@ class WatchedPeer(Peer):
 
 class Way(NamedTuple):
     """One way to fail. `reason` is an expression for the text of the error: what is constant in the code, and `.*` for
-    the values that it fills in, so that the list can be held against the code."""
+    its values, so that the list can be compared with the code."""
 
     name: str
     code: int
@@ -97,7 +81,7 @@ class Way(NamedTuple):
     script: Callable[[WatchedPeer], object] | None = None  # None: the server sees no connection
     argv: tuple[str, ...] = ()  # added to a good line; ADDRESS in it is that of the server
     prepare: Prepare = as_it_is
-    types: Callable[[Terminal], object] | None = None  # somebody at a terminal
+    types: Callable[[Terminal], object] | None = None  # a person at a terminal
     service: Callable[[ExitStack], str] | None = None  # another -s than the scripted server
     dialect: str = ""  # PLANTA_PROTOCOL
     around: Callable[[], AbstractContextManager[object]] = nullcontext  # of a call in this process
@@ -168,7 +152,7 @@ def on_another_connection(
 
 
 def answer(text: str | bytes) -> Callable[[Terminal], object]:
-    """Somebody at a terminal, who types this at the prompt."""
+    """A person at a terminal, who types this at the prompt."""
     return lambda terminal: terminal.answer(text)
 
 
@@ -182,7 +166,7 @@ def refusal(reason: str) -> str:
 
 
 class Failure(NamedTuple):
-    """What became of a call."""
+    """How a call ended."""
 
     code: int
     shown: list[str]
@@ -211,8 +195,8 @@ def go(way: Way, command: Command, scripted: Callable[..., ScriptedServer], as_p
         else:
             if way.as_process or way.types:
                 environment["PYTHONPATH"] = str(command.folder / "python")
-            run = _at_terminal if way.types else _without_terminal
-            code, shown, complaints = run(command, way, line, environment, process)
+            end_of = _at_terminal if way.types else _without_terminal
+            code, shown, complaints = end_of(command, way, line, environment, process)
     server.close()
     received = [document for peer in server.peers for document in peer.received]
     return Failure(code, shown.splitlines(), complaints.splitlines(), received, len(server.peers))

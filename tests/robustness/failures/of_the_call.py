@@ -1,4 +1,4 @@
-"""The ways to fail that lie in the call: its options, its files, its machine, and somebody at a terminal."""
+"""The ways to fail that lie in the call: its options, its files, its machine, and a person at a terminal."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
+from robustness.failures.way import CHALLENGE, NOT, Prepare, WatchedPeer, Way, answer, secrets
 from support.credentials import HASH, PASSWORD
 from support.dialogues import challenging
-from support.failures import CHALLENGE, NOT, Prepare, WatchedPeer, Way, answer, secrets
 from support.sockets import full_listener
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def descriptors(count: int) -> Prepare:
     )
 
 
-def nobody_listens(stack: ExitStack) -> str:
+def without_listener(stack: ExitStack) -> str:
     bound = stack.enter_context(socket.socket())
     bound.bind(("127.0.0.1", 0))
     return f"127.0.0.1:{bound.getsockname()[1]}"
@@ -101,7 +101,7 @@ BEFORE_A_CONNECTION = [
     Way("user without a name", 2, NOT, "has no name here", around=as_another_user),
     Way("no lxml", 2, NOT, "the library lxml cannot be loaded", None, (), without("lxml"), as_process=True),
     Way("name not resolved", 1, NOT, "cannot be resolved", None, ("-s", "no-such-host.invalid:1")),
-    Way("connection refused", 1, NOT, "no connection to.*refused", service=nobody_listens),
+    Way("connection refused", 1, NOT, "no connection to.*refused", service=without_listener),
     Way("connection not accepted", 1, NOT, "in time", None, ("-t", "1"), service=full_listener, paces=(0.1,)),
     Way("signal before there is a connection", -signal.SIGTERM, NOT, "ended by signal 15", None, CHALLENGE, no_secret,
         terminated_at_the_prompt),
@@ -112,7 +112,7 @@ BEFORE_A_CONNECTION = [
 ]  # fmt: skip
 
 
-# Somebody at a terminal makes the password file
+# A person at a terminal makes the password file
 
 
 def nothing(terminal: Terminal) -> None:

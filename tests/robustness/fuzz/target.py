@@ -123,7 +123,7 @@ def answers_so_far(labels: list[str]) -> list[bytes]:
 
 
 def talk_to_server(stage: str, pieces: list[bytes]) -> None:
-    """Answers as a server does that knows R41 alone. Nobody may submit jobs but after a login, nobody without proof."""
+    """Answers as a server does that knows R41 alone. Jobs may come only after a login, and a login needs a proof."""
     labels = stage.split()
     server = ConnectionPair(*labels).server
     is_let_in, has_submitted = "welcome" in labels, "jobs" in labels

@@ -1,4 +1,5 @@
-"""The ways to fail that lie in the session: what the server sends, or does not, at every stage of it."""
+"""The ways to fail that lie in the session: what the server sends or does not send at every stage, and lost
+connections."""
 
 from __future__ import annotations
 
@@ -13,6 +14,26 @@ from pathlib import Path
 
 import pytest
 
+from robustness.failures.of_the_call import AT_A_TERMINAL, BEFORE_A_CONNECTION, python
+from robustness.failures.way import (
+    CHALLENGE,
+    NOT,
+    SUBMITTED,
+    UNKNOWN,
+    RunningProcess,
+    WatchedPeer,
+    Way,
+    end_with_reset,
+    letting_pass,
+    on_another_connection,
+    refusal,
+    seeing,
+    send_and_see,
+    sending,
+    terminate,
+    then,
+    wait,
+)
 from support.credentials import SALT
 from support.dialogues import (
     ACCEPTED,
@@ -28,25 +49,6 @@ from support.dialogues import (
     challenging,
     serving,
 )
-from support.failures import (
-    CHALLENGE,
-    NOT,
-    SUBMITTED,
-    UNKNOWN,
-    RunningProcess,
-    WatchedPeer,
-    Way,
-    end_with_reset,
-    letting_pass,
-    refusal,
-    seeing,
-    send_and_see,
-    sending,
-    terminate,
-    then,
-    wait,
-)
-from support.failures_of_the_call import AT_A_TERMINAL, BEFORE_A_CONNECTION, python
 from support.frames import frame
 from support.scripted_server import Script
 
@@ -144,7 +146,7 @@ def at_every_stage() -> Iterator[Way]:
 
 
 def silent(text: str, *documents: str) -> Callable[[WatchedPeer], None]:
-    """A script: promises a sign of life every second, sends this until that is shown, and then nothing."""
+    """A script: promises a heartbeat every second, sends this until that is shown, and then nothing."""
 
     def script(peer: WatchedPeer) -> None:
         peer.receive()
@@ -159,18 +161,13 @@ def silent(text: str, *documents: str) -> Callable[[WatchedPeer], None]:
 
 
 SILENCE = [
-    Way(
-        "silence after the jobs", 1, UNKNOWN, "silent for more than", silent("received <alive/>", "<alive/>"), ("-vv",)
-    ),
-    Way("silence after accepted", 1, SUBMITTED, "silent for more than", silent("accepted the jobs", ACCEPTED)),
-    Way("silence while a job runs", 1, SUBMITTED, "silent for more than", silent("job 1 started", ACCEPTED, STARTED)),
-    Way(
-        "silence after the last finished",
-        1,
-        SUBMITTED,
-        "silent for more than",
-        silent("job 1 ok", ACCEPTED, STARTED, FINISHED),
-    ),
+    Way(f"silence {when}", 1, jobs, "silent for more than", silent(text, *documents), argv)
+    for when, jobs, text, documents, argv in (
+        ("after the jobs", UNKNOWN, "received <alive/>", ("<alive/>",), ("-vv",)),
+        ("after accepted", SUBMITTED, "accepted the jobs", (ACCEPTED,), ()),
+        ("while a job runs", SUBMITTED, "job 1 started", (ACCEPTED, STARTED), ()),
+        ("after the last finished", SUBMITTED, "job 1 ok", (ACCEPTED, STARTED, FINISHED), ()),
+    )
 ]
 
 
@@ -180,7 +177,7 @@ def plain(peer: WatchedPeer) -> None:
     wait(peer)
 
 
-def certificate_of_nobody(peer: WatchedPeer) -> None:
+def untrusted_certificate(peer: WatchedPeer) -> None:
     import trustme  # which is slow to import
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -191,7 +188,7 @@ def certificate_of_nobody(peer: WatchedPeer) -> None:
 
 TLS = ("-s", "tls://ADDRESS")
 OVER_TLS = [
-    Way("certificate that nobody trusts", 1, NOT, "no TLS connection with.*certificate", certificate_of_nobody, TLS),
+    Way("certificate that is not trusted", 1, NOT, "no TLS connection with.*certificate", untrusted_certificate, TLS),
     Way("plain server", 1, NOT, "no TLS connection with", plain, TLS),
     Way("closed in the handshake", 1, NOT, "no TLS connection with", lambda peer: peer.sock.recv(4096), TLS),
     Way("out of time in the handshake", 1, NOT, "in time", letting_pass(1), (*TLS, "-t", "1")),
@@ -262,7 +259,7 @@ SENT_BEFORE_THE_JOBS = [
     Way("message of the client", 1, NOT, "is what this side sends itself", answering_login("<logout/>")),
     Way("login of another version", 1, NOT, "is what this side sends itself",
         answering_login('<login version="2"/>')),
-    Way("signature for nobody", 1, NOT, "signed a login that has no secret",
+    Way("signature without a secret", 1, NOT, "signed a login that has no secret",
         answering_login('<welcome session="s1" signature="x"/>')),
     Way("challenge to an osuser login", 1, NOT, "is not allowed when",
         answering_login('<challenge nonce="n" salt="s"/>')),
@@ -328,7 +325,87 @@ SENT_AFTER_THE_JOBS = [
         answering_jobs(ACCEPTED, STARTED, FINISHED, ENDED, "<alive/>")),
 ]  # fmt: skip
 
+# A connection is lost, and another one resumes the session, or cannot
+
+ATTACH = '<welcome session="s1" journal="9ae1"/>'
+ANOTHER = ATTACH.replace("9ae1", "9ae2")
+ATTACHED = '<attached jobs="1" job="1" stdout="0" stderr="0"/>'
+
+
+def accepting_and_losing(*documents: str) -> Callable[[WatchedPeer], None]:
+    """A script: can attach, accepts the jobs, sends these, and closes."""
+
+    def script(peer: WatchedPeer) -> None:
+        losing_the_jobs(peer)
+        peer.send('<accepted session="s1"/>', *documents)
+
+    return script
+
+
+def losing_the_jobs(peer: WatchedPeer) -> None:
+    peer.receive()
+    peer.send(ATTACH)
+    peer.receive()
+
+
+def answering(*documents: str, welcome: str = ATTACH, last: Step = wait) -> Callable[[WatchedPeer], None]:
+    """A script: lets the client in, and answers what it asks for."""
+
+    def script(peer: WatchedPeer) -> None:
+        peer.receive()
+        peer.send(welcome)
+        if documents:
+            peer.receive()
+            peer.send(*documents)
+        last(peer)
+
+    return script
+
+
+def lost(  # noqa: PLR0917
+    name: str, code: int, jobs: str, reason: str, first: Step, second: Step, *argv: str
+) -> Way:
+    return Way(f"lost, then {name}", code, jobs, reason, on_another_connection(first, second), argv)
+
+
+LOST_CONNECTIONS = [
+    lost("out of time", 1, SUBMITTED, "the connection was lost, and no other one could be had in time",
+         accepting_and_losing(STARTED), letting_pass(1), "-t", "1"),
+    lost("out of time again", 3, SUBMITTED, "have not ended within .*1 s, and go on",
+         accepting_and_losing(STARTED), answering(ATTACHED, STARTED, last=then(seeing("attached to"), letting_pass(1))),
+         "-t", "1"),
+    lost("signal", -signal.SIGTERM, SUBMITTED, "ended by signal 15", accepting_and_losing(STARTED), terminate),
+    lost("login refused", 1, SUBMITTED, r"ended the session \(.*login.*\): not you",
+         accepting_and_losing(STARTED), then(after_the_login, sending(refusal("login")))),
+    lost("session unknown", 1, SUBMITTED, r"ended the session \(.*session.*\): not you",
+         accepting_and_losing(STARTED), answering(refusal("session"))),
+    lost("another place", 1, SUBMITTED, "at another offset than",
+         accepting_and_losing(STARTED), answering(ATTACHED.replace('job="1"', 'job="2"'))),
+    lost("other jobs", 1, SUBMITTED, "to other jobs, or at another offset",
+         accepting_and_losing(STARTED), answering(ATTACHED.replace('jobs="1"', 'jobs="2"'))),
+    lost("a server that cannot attach", 1, SUBMITTED, "cannot resume a session that another connection has begun",
+         accepting_and_losing(STARTED), answering(welcome=WELCOME)),
+    lost("job failed", 1, SUBMITTED, "job 1 failed: .*no such table",
+         accepting_and_losing(STARTED), answering(ATTACHED, STARTED, FAILED, ENDED_FAILED)),
+    lost("accepted where it was to attach", 1, SUBMITTED, "is not allowed when", accepting_and_losing(STARTED),
+         answering('<accepted session="s1"/>')),
+    lost("ended where it was to attach", 1, SUBMITTED, "is not allowed when", accepting_and_losing(), answering(ENDED)),
+    lost("out of time before accepted", 1, UNKNOWN, "not accepted the jobs in time", losing_the_jobs, letting_pass(2),
+         "-t", "2"),
+    lost("busy until out of time", 1, UNKNOWN, "not accepted the jobs in time", losing_the_jobs,
+         answering(refusal("busy")), "-t", "2"),
+    lost("another journal", 1, SUBMITTED, "another server answers, or one that has lost its journal",
+         accepting_and_losing(STARTED), answering(ATTACHED, welcome=ANOTHER)),
+    lost("another journal before accepted", 1, UNKNOWN, "another server answers, or one that has lost its journal",
+         losing_the_jobs, answering('<accepted session="s2"/>', STARTED, FINISHED, ENDED, welcome=ANOTHER)),
+    lost("jobs refused", 2, NOT, "refused the .*jobs: not you", losing_the_jobs, answering(refusal("jobs"))),
+    lost("login refused before accepted", 1, UNKNOWN, r"refused the session \(.*login.*\): not you", losing_the_jobs,
+         then(after_the_login, sending(refusal("login")))),
+    lost("a server that would run them twice", 1, UNKNOWN,
+         "cannot resume a session that another connection has begun", losing_the_jobs, answering(welcome=WELCOME)),
+]  # fmt: skip
+
 WAYS_TO_FAIL = [
     *BEFORE_A_CONNECTION, *AT_A_TERMINAL, *OVER_TLS, *SENT_BEFORE_THE_JOBS, *SENT_AFTER_THE_JOBS, *SILENCE,
-    *at_every_stage(),
+    *at_every_stage(), *LOST_CONNECTIONS,
 ]  # fmt: skip

@@ -1,7 +1,7 @@
 """One call of planta_headless.py in a network that swallows everything: the part of its tests that runs in a
 network namespace, and so as a process of its own. Prints code, lines, and times of start and end, as JSON.
 
-    unshare --net python -m support.black_hole FOLDER ARGUMENTS-OF-THE-COMMAND
+    unshare --net python -m robustness.black_hole FOLDER ARGUMENTS-OF-THE-COMMAND
 
 Without -s the call goes to a server with heartbeat 1, and the network goes down while the job runs.
 """
@@ -19,7 +19,7 @@ from pathlib import Path
 from support.process import PATIENCE, Command
 from support.scripted_server import Peer, ScriptedServer
 
-NOBODY = "192.0.2.2"  # goes to the loopback device, where nobody has this address: what is sent there gets no answer
+UNREACHABLE = "192.0.2.2"  # goes to the loopback device, which has no such address: there is no answer
 
 
 def ip(*arguments: str) -> None:
@@ -27,7 +27,7 @@ def ip(*arguments: str) -> None:
 
 
 def running_a_job(peer: Peer) -> None:
-    """A script: a job that never ends, and a server that keeps its promise to give signs of life."""
+    """A script: a job that never ends, and a server that keeps its promise to send heartbeats."""
     peer.receive()
     peer.send('<welcome session="s1" heartbeat="1"/>')
     peer.receive()
@@ -39,7 +39,7 @@ def running_a_job(peer: Peer) -> None:
 
 def main(folder: str, *argv: str) -> None:
     ip("link", "set", "lo", "up")
-    ip("route", "add", f"{NOBODY}/32", "dev", "lo")
+    ip("route", "add", f"{UNREACHABLE}/32", "dev", "lo")
     network_goes_down = "-s" not in argv
     if network_goes_down:
         argv = ("-s", ScriptedServer(running_a_job).address, *argv)
@@ -57,7 +57,7 @@ def main(folder: str, *argv: str) -> None:
         watchdog.cancel()
     json.dump([code, lines, started, time.time()], sys.stdout)
     sys.stdout.flush()
-    os._exit(0)  # the server has nobody left to wait for
+    os._exit(0)  # the server has no client left to wait for
 
 
 if __name__ == "__main__":
