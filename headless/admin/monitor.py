@@ -242,7 +242,7 @@ def _judge(name: str, executions: list[Execution], within: float, now: float) ->
         if _is_ahead(last, now):
             level, remark = Level.UNKNOWN, "; a clock is wrong, and how long ago that was is not known"
         return Verdict(level, f"{name} {_end(last, now)}{remark}{also}", age, last.seconds)
-    before = f"it last ended well {_moment(good[-1], now)}" if good else "not known to have ended well"
+    before = f"it last ended well {_moment(good[-1], now)}" if good else "it is not known to have ended well"
     if pending is not None:
         level = Level.WARNING if pending.at >= now - within else Level.CRITICAL
         return Verdict(level, f"{name} {_progress(pending, now)}; {before}", age)

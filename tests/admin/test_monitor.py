@@ -440,7 +440,7 @@ def accepted(hours_ago):
         ([over(6), accepted(1)], Level.OK, "J ended well DATE (6 h ago), after 7 s; another one was accepted DATE "
          "(60 min ago), and the call did not wait for its end (-t -1)"),
         ([accepted(7), over(6)], Level.OK, "J ended well DATE (6 h ago), after 7 s"),
-        ([], Level.CRITICAL, "J has not ended within 26 h; not known to have ended well"),
+        ([], Level.CRITICAL, "J has not ended within 26 h; it is not known to have ended well"),
         ([over(27)], Level.CRITICAL, "J has not ended within 26 h; it last ended well DATE (27 h ago)"),
         ([over(7), over(6, "failed", "no such table")], Level.CRITICAL,
          "J failed DATE (6 h ago), after 7 s: no such table"),
@@ -452,15 +452,15 @@ def accepted(hours_ago):
          "J failed DATE (6 h ago), after 7 s: x; another one still runs, since DATE (60 min ago)"),
         ([over(27), going_on(3)], Level.WARNING,
          "J still runs, since DATE (3 h ago); it last ended well DATE (27 h ago)"),
-        ([going_on(25)], Level.WARNING, "J still runs, since DATE (25 h ago); not known to have ended well"),
-        ([going_on(50)], Level.CRITICAL, "J still runs, since DATE (2 d ago); not known to have ended well"),
-        ([waiting(3)], Level.WARNING, "J waits, since DATE (3 h ago); not known to have ended well"),
+        ([going_on(25)], Level.WARNING, "J still runs, since DATE (25 h ago); it is not known to have ended well"),
+        ([going_on(50)], Level.CRITICAL, "J still runs, since DATE (2 d ago); it is not known to have ended well"),
+        ([waiting(3)], Level.WARNING, "J waits, since DATE (3 h ago); it is not known to have ended well"),
         ([going_on(50), going_on(1)], Level.CRITICAL,
-         "J still runs, since DATE (2 d ago); not known to have ended well"),
+         "J still runs, since DATE (2 d ago); it is not known to have ended well"),
         ([over(27), accepted(3)], Level.WARNING,
          "J was accepted DATE (3 h ago), and the call did not wait for its end (-t -1); it last ended well DATE "
          "(27 h ago)"),
-        ([accepted(30)], Level.CRITICAL, "J has not ended within 26 h; not known to have ended well"),
+        ([accepted(30)], Level.CRITICAL, "J has not ended within 26 h; it is not known to have ended well"),
     ],
 )  # fmt: skip
 def test_the_last_job_that_is_over_counts(executions, level, text):
