@@ -1,5 +1,5 @@
-"""Bytes that no honest peer sends, and output without end: against calls of the client in one process, and against a
-server as a process. They are refused, soon, in little memory, and no file or address that
+"""Bytes that no honest peer sends, and output without end: against both ends in memory, calls of the client in one
+process, and a server as a process. They are refused, soon, in little memory, and no file or address that
 they name is touched."""
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from pathlib import Path
 
 import pytest
 
+from headless.errors import RemoteProtocolError
 from support.command_here import SteeredCommand
+from support.conversations import ConnectionPair, receive
 from support.dialogues import ACCEPTED, DONE, ENDED, FINISHED, STARTED, WELCOME, serving
 from support.frames import frame
 from support.job_server import QuickServer
@@ -118,6 +120,36 @@ NAMING = {
 GROWTH_MAX_SERVER = 64 * MIB
 GROWTH_MAX_CLIENT = 16 * MIB  # also with -vvv, and for a message in order whose text fills a frame
 SECONDS_MAX = 1.0  # of the process's own time: how busy the machine is proves nothing
+
+# In memory
+
+BEFORE_WELCOME = [
+    "",
+    "login:osuser",
+    "login:challenge",
+    "login:challenge challenge",
+    "login:challenge challenge response",
+]
+AFTER_WELCOME = [
+    "login:osuser welcome",
+    "login:challenge challenge response welcome:signed",
+    "login:osuser welcome jobs",
+    "login:osuser welcome jobs accepted",
+    "login:osuser welcome jobs accepted started:1",
+    "login:osuser welcome jobs accepted started:1 finished:1:failed",
+]
+
+
+@pytest.mark.version("what lxml takes for a document")
+@pytest.mark.parametrize("end", ["client", "server"])
+def test_each_end_refuses_hostile_bytes_at_every_stage_and_receives_nothing_after_them(end):
+    for history in (*BEFORE_WELCOME, *AFTER_WELCOME):
+        for name, data in SMALL.items():
+            conversation = getattr(ConnectionPair(*history.split()), end)
+            with pytest.raises(RemoteProtocolError):
+                pytest.fail(f"{history}, {name}: {receive(conversation, data)}")
+            assert receive(conversation, frame("<alive/>"), frame("<logout/>")) == [], (history, name)
+
 
 # The client: calls in one process
 
