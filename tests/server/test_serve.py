@@ -68,8 +68,8 @@ def test_the_log_is_on_stderr_as_detailed_as_wanted(tmp_path, level):
     assert ("logged in" in server.log) == (level == "info")
 
 
-def test_with_until_eof_the_server_ends_with_its_standard_input_which_no_job_shares(home):
-    command = ["-m", "headless", "serve", "--listen", "127.0.0.1:0", "--home", home, "--until-eof", *TRUST]
+def test_with_until_eof_the_server_ends_with_its_standard_input_which_no_job_shares(home_path):
+    command = ["-m", "headless", "serve", "--listen", "127.0.0.1:0", "--home", home_path, "--until-eof", *TRUST]
     with start(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         address = process.stdout.readline().removeprefix("listening on ").strip()
@@ -108,10 +108,10 @@ def test_with_a_certificate_every_connection_is_tls_from_its_first_byte(tmp_path
 
 
 @pytest.mark.parametrize(("cert", "key"), [("absent.pem", "key"), ("cert", "absent.pem"), ("key", "cert")])
-def test_serve_ends_with_a_1_for_a_certificate_that_cannot_be_used(home, certificate, cert, key):
+def test_serve_ends_with_a_1_for_a_certificate_that_cannot_be_used(home_path, certificate, cert, key):
     names = {"cert": certificate[1], "key": certificate[2]}
     fails(
-        "certificate", "serve", "--home", home, "--listen", "127.0.0.1:0",
+        "certificate", "serve", "--home", home_path, "--listen", "127.0.0.1:0",
         "--tls-cert", names.get(cert, cert), "--tls-key", names.get(key, key),
     )  # fmt: skip
 
@@ -182,40 +182,40 @@ def without(stream: str, *argv: str) -> tuple[int, str]:
         return main(argv), stderr.getvalue()
 
 
-def test_who_gets_nothing_of_the_answer_gets_a_1(home, record):
+def test_who_gets_nothing_of_the_answer_gets_a_1(home_path, record):
     record.accept(new_session("s1"))
     for argv in (("user", "list"), ("status",), ("jobs",), ("jobs", "cancel", "s1")):
         error = f"headless {argv[0]}: error: standard output is closed\n"
-        assert without("stdout", *argv, "--home", home) == (1, error)
+        assert without("stdout", *argv, "--home", home_path) == (1, error)
 
 
 @pytest.mark.version("standard files that are closed")
 @in_a_shell
-def test_so_does_the_command_whose_output_is_closed(home):
+def test_so_does_the_command_whose_output_is_closed(home_path):
     error = "headless user: error: standard output is closed\n"
-    assert run_with(">&-", "user", "list", "--home", home) == (1, "", error)
+    assert run_with(">&-", "user", "list", "--home", home_path) == (1, "", error)
 
 
-def test_a_password_is_not_read_from_where_nothing_is(home):
+def test_a_password_is_not_read_from_where_nothing_is(home_path):
     error = "headless user: error: standard input is closed\n"
     for source in (("--password-stdin",), ("--secret-file", "-")):
-        assert without("stdin", "user", "add", "R50", *source, "--home", home) == (1, error)
+        assert without("stdin", "user", "add", "R50", *source, "--home", home_path) == (1, error)
 
 
 @pytest.mark.version("standard files that are closed")
 @in_a_shell
-def test_what_needs_no_answer_works_without_standard_files(home):
-    assert run_with("<&- >&- 2>&-", "user", "add", "R50", "--os-user", "root", "--home", home) == (0, "", "")
+def test_what_needs_no_answer_works_without_standard_files(home_path):
+    assert run_with("<&- >&- 2>&-", "user", "add", "R50", "--os-user", "root", "--home", home_path) == (0, "", "")
     error = "headless user: error: standard input is closed\n"
-    assert run_with("<&-", "user", "add", "R51", "--password-stdin", "--home", home) == (1, "", error)
-    assert prints("user", "list", "--home", home)[1:] == ["R50 osuser=root"]
+    assert run_with("<&-", "user", "add", "R51", "--password-stdin", "--home", home_path) == (1, "", error)
+    assert prints("user", "list", "--home", home_path)[1:] == ["R50 osuser=root"]
 
 
 @pytest.mark.version("standard files that are closed")
 @in_a_shell
-def test_a_server_needs_no_standard_files(home):
+def test_a_server_needs_no_standard_files(home_path):
     redirections = "<&- >&- 2>&-"  # so that its input ends at once, too
-    argv = ("serve", "--listen", "127.0.0.1:0", "--until-eof", "--home", home)
+    argv = ("serve", "--listen", "127.0.0.1:0", "--until-eof", "--home", home_path)
     assert run_with(redirections, *argv) == (0, "", "")
 
 
