@@ -104,7 +104,7 @@ def ends(server: QuickServer, session: str) -> list[tuple[str, str]]:
 
 def trace(tmp_path) -> str:
     """Returns a job that leaves a file if it runs."""
-    return py_code(f"open({str(tmp_path / 'trace')!r}, 'a').write('x')")
+    return py_code(f"open({str(tmp_path / 'trace')!r}, 'a').write('x'); print(42)")
 
 
 REQUESTS = {
@@ -151,7 +151,7 @@ def test_an_account_knows_nothing_of_an_earlier_one_of_its_name_and_the_administ
     assert ends(server, session) == [("ok", "")]
     replace(server)
     assert [entry["user"] for entry in journal(server, "--user", "R41")] == ["R41"]  # for the administrator
-    assert [entry["stdout"] for entry in journal(server, session)] == [""]
+    assert [entry["stdout"] for entry in journal(server, session)] == [f"42{os.linesep}"]
     for request in (attach(session), attach(session, 1, 0, 0), f'<cancel session="{session}"/>'):
         with connect(server).log_in() as client:
             client.send(request)

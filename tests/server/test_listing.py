@@ -165,7 +165,7 @@ def test_what_runs_is_shown_with_what_it_has_taken_so_far_and_what_waits_without
 
 @pytest.fixture
 def running(record):
-    """A job that runs since an hour, as the journal says."""
+    """A job that has been running for an hour, as the journal says."""
     record.accept(new_session("s"))
     record.begin("s")
     record._database.execute("UPDATE jobs SET started = started - 3600")

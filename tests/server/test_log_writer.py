@@ -109,6 +109,15 @@ def test_what_logs_does_not_wait_for_a_log_that_is_not_read_and_what_is_lost_is_
 
 
 @posix
+def test_what_was_lost_is_counted_before_the_end(small):
+    with logging_to(small.write_end) as (log, writer):
+        while writer.dropped < 100:
+            log.info("line %s", "x" * 50)
+        small.read_from_now_on()
+    assert reported_as_lost(small.read_to_end()) == writer.dropped == 100
+
+
+@posix
 def test_of_many_threads_no_line_is_lost_uncounted(small):
     with logging_to(small.write_end) as (log, writer):
         threads = [

@@ -9,6 +9,7 @@ import signal
 import sys
 from argparse import Namespace
 from contextlib import closing
+from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -255,18 +256,14 @@ def give(request, home_path):
     return Give(home_path, request.param)
 
 
-def test_the_account_gets_it_and_neither_password_nor_hash_is_in_the_home(give, secret_file):
+def test_the_account_gets_the_password_and_the_home_holds_neither_it_nor_its_hash(give, secret_file):
     assert prints(*give("--secret-file", secret_file())) == []
     keys = keys_of(give.home, "R42")
     assert lets_in(keys, HASH.encode())
     assert not lets_in(keys, OTHER_HASH)
-    for name in os.listdir(give.home):
-        path = os.path.join(give.home, name)
-        if os.path.isfile(path):
-            with open(path, "rb") as file:
-                content = file.read()
-            assert HASH[29:].encode() not in content
-            assert PASSWORD.encode() not in content
+    contents = b"".join(path.read_bytes() for path in Path(give.home).rglob("*") if path.is_file())
+    assert HASH[29:].encode() not in contents
+    assert PASSWORD.encode() not in contents
 
 
 def test_what_is_refused_changes_nothing(give, secret_file):
