@@ -63,6 +63,7 @@ LIMITS = {
     "--folder nightly/ --no-code": (Limits(None, ("nightly",), code=False), "folder=nightly no-code"),
     "--folder ./a//b/. --folder a/x/../b --no-code": (Limits(None, ("a/b",), code=False), "folder=a/b no-code"),
     "--folder ..a --no-code": (Limits(None, ("..a",), code=False), "folder=..a no-code"),
+    "--folder 'ü ü' --no-code": (Limits(None, ("ü ü",), code=False), "folder='ü ü' no-code"),
 }
 
 
