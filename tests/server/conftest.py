@@ -1,4 +1,4 @@
-"""What the tests of the server share: servers in processes of their own, and a home without one."""
+"""Servers in processes of their own, and a home without one."""
 
 from __future__ import annotations
 
@@ -26,28 +26,28 @@ def own_server(tmp_path):
 
 
 @pytest.fixture
-def place(tmp_path):
+def home(tmp_path):
     """A home with the account R41, and no server."""
     return make_home(tmp_path / "home", R41)
 
 
 @pytest.fixture
-def home(place):
-    """The same, as a command is told of it."""
-    return str(place.folder)
+def home_path(home):
+    """The same as text, as a command takes it."""
+    return str(home.folder)
 
 
 @pytest.fixture
-def record(place):
-    """The journal. Each change is on disk at once, as another process has to see it."""
-    with closing(place.database()) as database:
+def record(home):
+    """The journal. Commits each change at once, so that other processes see it."""
+    with closing(home.database()) as database:
         database.isolation_level = None
         yield Record(database)
 
 
 @pytest.fixture
 def folder(tmp_path):
-    """Where a job runs and prints that no server has started."""
+    """The folder of a job that no server has started."""
     from support.job_processes import Folder  # not on Windows
 
     return Folder(tmp_path)
@@ -55,7 +55,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def lock(tmp_path):
-    """A lock that such a job may hold."""
+    """A lock for such a job."""
     from support.job_processes import Lock
 
     return Lock(tmp_path / "lock")
@@ -63,7 +63,7 @@ def lock(tmp_path):
 
 @pytest.fixture
 def above(tmp_path):
-    """A folder with a home in it, which is at above / "home"."""
+    """The folder above a home, which is `above / "home"`."""
     folder = tmp_path / "above"
     folder.mkdir(mode=0o755)
     make_home(folder / "home", R41)

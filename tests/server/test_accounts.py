@@ -1,9 +1,11 @@
-"""`headless user`: what is printed, and the exit status. Then the command lines of all commands that must be
-corrected."""
+"""`headless user`, command lines that must be corrected, the table of the accounts, and the made-up salts of users
+without a password."""
 
 from __future__ import annotations
 
 import os
+import shlex
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -11,10 +13,13 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from headless.dialects.bcrypt_hash import check_salt
+from headless.dialects.own import scram
 from headless.dialects.vocabulary import MAX_NAME_LENGTH, is_xml_text
-from headless.server.accounts import Account, Accounts, Limits, keys_from_hash
+from headless.server.accounts import NOTHING, SCHEMA, UNLIMITED, Account, Accounts, Limits, initialize, keys_from_hash
+from headless.server.home import open_database
 from support.command_here import headless
-from support.credentials import HASH, PASSWORD
+from support.credentials import HASH, PASSWORD, SALT
 from support.homes import R41, fails, make_home, prints
 from support.hypothesis_settings import examples
 from support.process import current_user, manage, other_user
@@ -24,75 +29,29 @@ from support.sampling import EXHAUSTIVE
 pytestmark = pytest.mark.slow
 
 
-def listed(home: str) -> list[str]:
-    return prints("user", "list", "--home", home)
+def listed(home_path: str) -> list[str]:
+    return prints("user", "list", "--home", home_path)
 
 
-def test_accounts_are_listed_by_name_with_the_ways_to_log_in_and_the_limits(home, monkeypatch):
+def test_accounts_are_listed_by_name_with_the_ways_to_log_in_and_the_limits(home_path, monkeypatch):
     monkeypatch.setattr("headless.server.accounts.COST", 10)
     stdin = f"{PASSWORD}\nnot this\n".encode()
-    prints("user", "add", "R43", "--os-user", other_user(), "--password-stdin", "--home", home, stdin=stdin)
-    prints("user", "add", "R40", "--os-user", other_user(), "--home", home)
-    prints("user", "limit", "R43", "--module", "009A*", "--no-code", "--home", home)
-    assert listed(home) == [
+    prints("user", "add", "R43", "--os-user", other_user(), "--password-stdin", "--home", home_path, stdin=stdin)
+    prints("user", "add", "R40", "--os-user", other_user(), "--home", home_path)
+    prints("user", "limit", "R43", "--module", "009A*", "--no-code", "--home", home_path)
+    assert listed(home_path) == [
         f"R40 osuser={other_user()}",
         f"R41 osuser={current_user()}",
         f"R43 challenge osuser={other_user()} module=009A* no-code",
     ]
 
 
-def test_the_first_account_makes_the_home(tmp_path):
-    home = str(tmp_path / "new" / "home")
-    assert prints("user", "add", "R41", "--os-user", current_user(), "--home", home) == []
-    assert listed(home) == [f"R41 osuser={current_user()}"]
-
-
-def test_a_removed_account_is_gone_and_can_be_added_again(home):
-    assert prints("user", "remove", "R41", "--home", home) == []
-    assert listed(home) == []
-    fails("R41", "user", "remove", "R41", "--home", home)
-    prints("user", "add", "R41", "--os-user", other_user(), "--home", home)
-    assert listed(home) == [f"R41 osuser={other_user()}"]
-
-
-def test_a_user_has_one_account_and_the_second_changes_nothing(home):
-    fails("R41", "user", "add", "R41", "--os-user", other_user(), "--home", home)
-    assert listed(home) == [f"R41 osuser={current_user()}"]
-
-
-def test_of_many_that_add_the_same_account_at_once_one_does(home):
-    def add(_: int) -> tuple[int, str]:
-        done = manage("user", "add", "R50", "--os-user", current_user(), "--home", home, check=False)
-        return done.returncode, done.stderr
-
-    with ThreadPoolExecutor(5) as pool:
-        (status, stderr), *others = sorted(pool.map(add, range(5)))
-    assert (status, stderr) == (0, "")
-    assert [status for status, _ in others] == [1] * 4
-    assert all("already" in stderr for _, stderr in others)
-    assert listed(home) == [f"R41 osuser={current_user()}", f"R50 osuser={current_user()}"]
-
-
-def test_many_that_add_the_first_accounts_at_once_all_do(tmp_path):
-    home = str(tmp_path / "home")
-    names = [f"R5{number}" for number in range(5)]
-    with ThreadPoolExecutor(5) as pool:
-        list(pool.map(lambda name: manage("user", "add", name, "--os-user", current_user(), "--home", home), names))
-    assert listed(home) == [f"{name} osuser={current_user()}" for name in names]
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows cannot be asked")
-@pytest.mark.parametrize("os_user", ["no-such-user", "two\nlines", "ü" * 256])
-def test_an_os_user_that_the_machine_does_not_know_is_warned_of_in_one_line_and_added(home, os_user):
-    done = headless("user", "add", "R40", "--os-user", os_user, "--home", home)
-    assert (done.returncode, done.stdout) == (0, "")
-    (line,) = done.stderr.splitlines()
-    assert "warning: this machine knows no user" in line
-    assert listed(home)[0].startswith("R40 osuser=")
-
-
-def test_an_account_that_is_not_added_is_not_warned_of(home):
-    fails("already", "user", "add", "R41", "--os-user", "no-such-user", "--home", home)
+def test_a_removed_account_is_gone_and_can_be_added_again(home_path):
+    assert prints("user", "remove", "R41", "--home", home_path) == []
+    assert listed(home_path) == []
+    fails("R41", "user", "remove", "R41", "--home", home_path)
+    prints("user", "add", "R41", "--os-user", other_user(), "--home", home_path)
+    assert listed(home_path) == [f"R41 osuser={other_user()}"]
 
 
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=MAX_NAME_LENGTH).filter(
@@ -109,15 +68,15 @@ NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_
 @example("\u202e\u200b")
 def test_an_account_of_any_name_can_be_added_changed_and_removed(tmp_path_factory, name):
     home = make_home(tmp_path_factory.mktemp("home"), R41)
-    place = ("--home", str(home.folder))
-    prints("user", "add", name, "--secret-file", "-", *place, stdin=HASH.encode())
-    prints("user", "limit", name, "--no-code", *place)
-    prints("user", "passwd", name, "--secret-file", "-", *place, stdin=HASH.encode())
+    of_home = ("--home", str(home.folder))
+    prints("user", "add", name, "--secret-file", "-", *of_home, stdin=HASH.encode())
+    prints("user", "limit", name, "--no-code", *of_home)
+    prints("user", "passwd", name, "--secret-file", "-", *of_home, stdin=HASH.encode())
     with closing(home.database()) as database:
         account = Accounts(database).of_user(name)
     assert account == Account(name, None, keys_from_hash(HASH.encode()), Limits(code=False), 2)
     assert len(listed(str(home.folder))) == 2
-    prints("user", "remove", name, *place)
+    prints("user", "remove", name, *of_home)
     assert listed(str(home.folder)) == [f"R41 osuser={current_user()}"]
 
 
@@ -133,41 +92,283 @@ def test_a_running_server_knows_a_change_at_once(server):
     assert answer() == "refused"
 
 
-WRONG = (
-    (),
-    ("start",),
-    ("user",),
-    ("user", "change", "R41"),
-    ("user", "add"),
-    ("user", "add", ""),
-    ("user", "add", "x" * 257),
-    ("user", "add", "a\x1bb"),
-    ("user", "add", "R42", "--os-user", ""),
-    ("user", "add", "R42", "--password", "secret"),
-    ("user", "remove"),
-    ("user", "passwd"),
-    ("user", "passwd", ""),
-    ("user", "limit"),
-    ("user", "limit", "a\x1bb"),
-    ("user", "list", "R41"),
-    ("jobs", "one", "two"),
-    ("serve", "--listen", "nonsense"),
-    ("serve", "--listen", "127.0.0.1:70000"),
-    ("serve", "--listen", ":20000"),
-    ("serve", "--workers", "0"),
-    ("serve", "--grace", "-1"),
-    ("serve", "--grace", "soon"),
-    ("serve", "--log-level", "loud"),
-    ("serve", "--daemon"),
-    ("serve", "--tls-cert", "cert.pem"),
-    ("serve", "--tls-key", "key.pem"),
-)
+def test_a_user_has_one_account_and_the_second_changes_nothing_and_warns_of_nothing(home_path):
+    fails("already", "user", "add", "R41", "--os-user", "no-such-user", "--home", home_path)
+    assert listed(home_path) == [f"R41 osuser={current_user()}"]
+
+
+def test_of_commands_at_once_each_adds_its_account_and_one_of_those_that_add_the_same(tmp_path):
+    """The first ones make the home."""
+    home_path = str(tmp_path / "new" / "home")
+
+    def add(name: str) -> tuple[int, str]:
+        done = manage("user", "add", name, "--os-user", current_user(), "--home", home_path, check=False)
+        return done.returncode, "already" if "already" in done.stderr else done.stderr
+
+    names = ["R50", "R51", "R52", "R53"]
+    with ThreadPoolExecutor(7) as pool:
+        assert sorted(pool.map(add, [*names, *["R53"] * 3])) == [(0, "")] * 4 + [(1, "already")] * 3
+    assert listed(home_path) == [f"{name} osuser={current_user()}" for name in names]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows cannot be asked")
+def test_an_os_user_that_the_machine_does_not_know_is_warned_of_in_one_line_and_added(home_path):
+    for number, os_user in enumerate(["no-such-user", "two\nlines", "ü" * 256]):
+        done = headless("user", "add", f"R5{number}", "--os-user", os_user, "--home", home_path)
+        assert (done.returncode, done.stdout) == (0, "")
+        (line,) = done.stderr.splitlines()
+        assert "warning: this machine knows no user" in line
+    assert len(listed(home_path)) == 4
+
+
+WRONG = """
+
+start
+user
+user change R41
+user add
+user add ''
+user add {long}
+user add a{escape}b
+user add R42 --os-user ''
+user add R42 --password secret
+user remove
+user passwd
+user passwd ''
+user limit
+user limit a{escape}b
+user list R41
+jobs one two
+serve --listen nonsense
+serve --listen 127.0.0.1:70000
+serve --listen :20000
+serve --workers 0
+serve --grace -1
+serve --grace soon
+serve --log-level loud
+serve --daemon
+serve --tls-cert cert.pem
+serve --tls-key key.pem
+""".format(long="x" * 257, escape="\x1b")
 
 
 @pytest.mark.version("how argparse words it")
 def test_a_command_line_that_must_be_corrected_is_a_2(tmp_path):
-    for argv in WRONG:
+    for line in WRONG.splitlines()[1:]:
+        argv = shlex.split(line)
         done = headless(*argv, *(("--home", str(tmp_path / "home")) if len(argv) > 1 else ()))
         assert (done.returncode, done.stdout) == (2, ""), argv
         assert " error: " in done.stderr.splitlines()[-1], argv
         assert list(tmp_path.iterdir()) == []
+
+
+# The table
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "planta.sqlite"
+
+
+KEYS = keys_from_hash(HASH.encode())
+OTHER_KEYS = scram.Keys(f"$2b$12${SALT[7:]}", b"stored", b"server")
+LIMITS = Limits(("009A*",), ("nightly", "month end"), code=False)
+FIRST = Account("R41", "jdoe", None, number=1)
+SECOND = Account("R42", None, KEYS, LIMITS, 2)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
+SOME = st.none() | st.lists(TEXTS, max_size=3).map(tuple)
+ACCOUNTS = st.builds(
+    Account,
+    TEXTS,
+    st.none() | TEXTS,
+    st.none() | st.builds(scram.Keys, TEXTS, st.binary(), st.binary()),
+    st.builds(Limits, SOME, SOME, st.booleans()),
+)
+
+
+@pytest.fixture
+def database(path):
+    """A database with the accounts FIRST and SECOND."""
+    with closing(open_database(path)) as database:
+        with database:
+            for account in (FIRST, SECOND):
+                assert Accounts(database).add(account)
+        yield database
+
+
+CHANGES = [
+    lambda accounts: accounts.add(Account("R43", "jdoe", KEYS)),
+    lambda accounts: accounts.remove("R41"),
+    lambda accounts: accounts.set_keys("R41", KEYS),
+    lambda accounts: accounts.set_limits("R41", NOTHING),
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=["add", "remove", "set_keys", "set_limits"])
+def test_a_change_of_any_thread_is_seen_by_others_once_its_caller_has_committed(path, database, change):
+    with (
+        closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as connection,
+        ThreadPoolExecutor(1) as pool,
+    ):
+        accounts = Accounts(connection)
+        for end in ("ROLLBACK", "COMMIT"):
+            connection.execute("BEGIN IMMEDIATE")
+            assert pool.submit(change, accounts).result()
+            assert connection.in_transaction
+            assert (changed := accounts.all()) != [FIRST, SECOND]
+            assert Accounts(database).all() == [FIRST, SECOND]
+            connection.execute(end)
+            assert Accounts(database).all() == ([FIRST, SECOND] if end == "ROLLBACK" else changed)
+
+
+def open_in_memory() -> sqlite3.Connection:
+    database = sqlite3.connect(":memory:", isolation_level=None)
+    for statement in SCHEMA:
+        database.execute(statement)
+    initialize(database)
+    return database
+
+
+def test_to_read_nothing_is_written(path, database):
+    with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, isolation_level=None)) as connection:
+        database.execute("BEGIN IMMEDIATE")  # nor is a lock waited for
+        accounts = Accounts(connection)
+        assert accounts.all() == [FIRST, SECOND]
+        assert accounts.of_user("R42") == SECOND
+        assert accounts.of_os_user("jdoe") == [FIRST]
+        assert accounts.keys_of("R42") == KEYS
+        assert accounts.keys_of("R99").salt == Accounts(database).keys_of("R99").salt
+        assert not connection.in_transaction
+        database.rollback()
+
+
+@pytest.mark.parametrize(("system", "found"), [("posix", []), ("nt", [FIRST])])
+def test_the_case_of_an_os_user_means_nothing_on_windows_alone(database, monkeypatch, system, found):
+    monkeypatch.setattr("headless.server.accounts.os.name", system)
+    assert Accounts(database).of_os_user("JDoe") == found
+
+
+def test_what_is_changed_of_one_account_is_not_changed_of_others_nor_else(database):
+    accounts = Accounts(database)
+    assert accounts.set_keys("R42", OTHER_KEYS)
+    assert accounts.set_limits("R41", NOTHING)
+    assert accounts.all() == [FIRST._replace(limits=NOTHING), SECOND._replace(keys=OTHER_KEYS)]
+    assert accounts.keys_of("R42") == OTHER_KEYS
+    assert accounts.set_limits("R42", UNLIMITED)
+    assert accounts.of_user("R42") == SECOND._replace(keys=OTHER_KEYS, limits=UNLIMITED)
+
+
+def test_an_account_is_not_added_again_and_none_is_changed_that_is_not_there(database):
+    accounts = Accounts(database)
+    assert not accounts.add(Account("R42", "mallory", OTHER_KEYS))
+    assert not accounts.set_keys("r42", KEYS)
+    assert not accounts.set_limits("R4%", UNLIMITED)
+    assert not accounts.remove("R4")
+    assert accounts.of_user("") is None
+    assert accounts.all() == [FIRST, SECOND]
+
+
+@examples
+@given(st.lists(ACCOUNTS, max_size=4, unique_by=lambda account: account.user))
+def test_accounts_of_all_names_are_read_as_they_were_added(accounts):
+    with closing(open_in_memory()) as database:
+        table = Accounts(database)
+        assert all(table.add(account) for account in accounts)
+        accounts = [account._replace(number=number) for number, account in enumerate(accounts, 1)]
+        assert sorted(table.all()) == sorted(accounts)
+        for account in accounts:
+            assert table.of_user(account.user) == table.of_number(account.number) == account
+            assert table.keys_of(account.user) == account.keys or account.keys is None
+            assert table.remove(account.user)
+            assert table.of_number(account.number) is None
+        assert table.all() == []
+
+
+def test_a_number_is_never_used_again(database):
+    accounts = Accounts(database)
+    for number in (3, 4, 5):
+        with database:
+            assert accounts.remove("R42" if number == 3 else "R43")
+            assert accounts.add(Account("R43", None, None))
+        assert accounts.all() == [FIRST, Account("R43", None, None, number=number)]
+
+
+def test_limits_that_cannot_be_read_concern_their_account_alone(database):
+    database.execute("UPDATE accounts SET limits = '{' WHERE user = 'R42'")
+    assert Accounts(database).all() == [FIRST, SECOND._replace(limits=NOTHING)]
+
+
+# Decoys
+
+USERS = [f"R{number}" for number in range(100, 1100)]
+OLD, NEW = keys_from_hash(f"$2a$10${HASH[7:]}".encode()), keys_from_hash(f"$2b$12${HASH[7:]}".encode())
+
+
+def salts(database: sqlite3.Connection) -> list[str]:
+    return [Accounts(database).keys_of(user).salt for user in USERS]
+
+
+def share(salts: list[str], keys: scram.Keys) -> float:
+    return sum(salt.startswith(keys.salt[:7]) for salt in salts) / len(salts)
+
+
+def test_a_user_without_a_password_has_decoy_keys_whose_salt_stays(home):
+    with closing(home.database()) as database, closing(home.database()) as connection:
+        for user in ("R99", "R41", "r42", "R4_", "%", "", "ü" * 256):
+            decoys = [Accounts(each).keys_of(user) for each in (database, database, connection)]
+            assert len({decoy.salt for decoy in decoys}) == 1, user
+            assert len({decoy.stored_key for decoy in decoys}) == 3, user
+            check_salt(decoys[0].salt)
+
+
+def test_the_key_of_the_decoy_salts_is_made_once(database):
+    (key,) = database.execute("SELECT key FROM decoy_salts")
+    assert len(key[0]) == 32
+    initialize(database)
+    assert database.execute("SELECT key FROM decoy_salts").fetchall() == [key]
+
+
+@pytest.mark.parametrize(("old", "new"), [(8, 0), (0, 8), (8, 8), (8, 2), (1, 32)])
+def test_decoys_have_about_the_kinds_of_salt_that_accounts_have(old, new):
+    with closing(open_in_memory()) as database:
+        for number in range(old + new):
+            Accounts(database).add(Account(str(number), None, OLD if number < old else NEW))
+        found = salts(database)
+        assert share(found, OLD) == pytest.approx(old / (old + new), abs=0.06)
+        assert share(found, OLD) + share(found, NEW) == 1
+        for salt in found:
+            check_salt(salt)
+
+
+def test_decoys_of_a_mix_stay_until_the_passwords_of_a_kind_double():
+    with closing(open_in_memory()) as database:
+        accounts = Accounts(database)
+        for number in range(24):
+            accounts.add(Account(str(number), None, OLD if number < 8 else NEW))
+        before = salts(database)
+        for number in range(24, 39):
+            accounts.add(Account(str(number), None, NEW))
+        assert salts(database) == before
+        accounts.set_keys("0", NEW)
+        assert salts(database) != before
+
+
+def test_a_decoy_stays_unless_the_passwords_of_a_kind_double_and_then_changes_as_a_whole():
+    with closing(open_in_memory()) as database:
+        accounts = Accounts(database)
+        for number in range(8):
+            accounts.add(Account(str(number), None, NEW))
+        before = salts(database)
+        for number in range(8, 40):
+            accounts.add(Account(str(number), None, NEW))
+            accounts.set_keys(str(number), NEW)
+            accounts.add(Account(f"osuser {number}", "jdoe", None))
+            accounts.remove(str(number - 8))
+        assert salts(database) == before
+        accounts.add(Account("old", None, OLD))
+        after = salts(database)
+        changed = [(one, other) for one, other in zip(before, after) if one != other]
+        assert 0 < len(changed) < 0.1 * len(USERS)
+        assert all(other.startswith("$2a$10$") and one[7:] != other[7:] for one, other in changed)
+        accounts.remove("old")
+        assert salts(database) == after

@@ -1,26 +1,31 @@
-"""cancel and sessions by a connection: what is ended and what is listed, and whose it may be."""
+"""Sessions that are cancelled, by a connection and by the command, and the sessions that a connection lists."""
 
 from __future__ import annotations
 
-import asyncio
 import signal
+import threading
+import time
 from contextlib import closing
-from typing import Any
-from weakref import WeakValueDictionary
 
 import pytest
 
-from headless.dialects.base import Ended, Listed
-from headless.dialects.own.messages import Sessions
 from headless.dialects.vocabulary import FAILED, OK, QUEUED, RUNNING
 from headless.server import requests
 from headless.server.accounts import Account
+from headless.server.home import Home
+from headless.server.journal import (
+    BEGINNING,
+    CANCELLED,
+    Cancellation,
+    Journal,
+    Selection,
+)
 from headless.server.queue import SessionQueue
-from headless.server.requests import Client
-from support.homes import R41, make_home
+from support.command_here import headless
+from support.homes import R41, fails, make_home, prints
 from support.job_code import Gate
 from support.job_server import QuickServer, journal, states
-from support.journals import Record, new_session, over, silent
+from support.journals import Record, end, new_session, over, silent
 from support.process import current_user
 from support.raw_client import RawClient, connect, py_code
 from support.server_here import ServerHere
@@ -37,7 +42,7 @@ def server(tmp_path_factory):
 
 
 def cancel(server, session: str, user: str = "R41") -> str:
-    """What the session was before."""
+    """Returns what the session was before."""
     with connect(server).log_in(user) as client:
         client.send(f'<cancel session="{session}"/>')
         state = client.expect("cancelled").attrib["state"]
@@ -57,7 +62,7 @@ def sessions(server, user: str = "R41") -> list[dict[str, str]]:
 
 
 def is_requested(server, session: str) -> bool:
-    """Whether the journal has a request to cancel it, which goes once it was done."""
+    """Returns whether the journal has a request to cancel it."""
     return server.query(f"SELECT count(*) FROM cancellations WHERE session_id = '{session}'") == (1,)
 
 
@@ -97,23 +102,6 @@ def test_a_session_that_waits_is_taken_back(own_server, tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-def test_a_session_that_is_over_stays_as_it_is(server):
-    with connect(server).log_in() as client:
-        client.submit(py_code("1"))
-        client.report()
-    assert cancel(server, client.session) == "over"
-    assert states(server, client.session) == ["ok"]
-
-
-def test_a_session_that_runs_is_cancelled_once(server, tmp_path):
-    gate = Gate(tmp_path / "gate")
-    with connect(server).log_in() as client:
-        client.submit(py_code(gate.code))
-        client.expect("started")
-    assert [cancel(server, client.session) for _ in range(2)] == ["running", "over"]
-    wait_until(lambda: not is_requested(server, client.session))
-
-
 def test_who_cancels_may_leave_before_the_answer(server, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server).log_in() as client:
@@ -126,9 +114,55 @@ def test_who_cancels_may_leave_before_the_answer(server, tmp_path):
         assert client.report().finished == [("failed", "cancelled by the account R41")]
 
 
+def test_a_session_is_cancelled_once_and_one_that_is_over_stays_as_it_is(server, tmp_path):
+    gate = Gate(tmp_path / "gate")
+    with connect(server).log_in() as client:
+        client.submit(py_code(gate.code))
+        client.expect("started")
+    assert [cancel(server, client.session) for _ in range(2)] == ["running", "over"]
+    wait_until(lambda: not is_requested(server, client.session))
+    with connect(server).log_in() as client:
+        client.submit(py_code("1"))
+        client.report()
+    assert cancel(server, client.session) == "over"
+    assert states(server, client.session) == ["ok"]
+
+
+def test_a_session_that_was_cancelled_while_it_waited_does_not_start_whatever_is_read_of_requests(
+    tmp_path, monkeypatch
+):
+    """The list of requests may be one that was read before."""
+    apply = SessionQueue._apply
+
+    async def apply_and_forget(queue, request):
+        await apply(queue, request)
+        queue._requests = []
+
+    monkeypatch.setattr(SessionQueue, "_apply", apply_and_forget)
+    gate, mark = Gate(tmp_path / "gate"), tmp_path / "mark"
+
+    with (
+        ServerHere(tmp_path / "home", workers=1) as server,
+        RawClient(server.address).log_in() as first,
+        RawClient(server.address).log_in() as second,
+    ):
+        first.submit(py_code(gate.code))
+        first.expect("started")
+        second.submit(py_code(f"open({str(mark)!r}, 'w')"))
+        with RawClient(server.address).log_in() as client:
+            client.send(f'<cancel session="{second.session}"/>')
+            assert client.expect("cancelled").attrib["state"] == "queued"
+        gate.open()
+        first.report()
+    assert not mark.exists()
+
+
+# The list of a connection
+
+
 @pytest.fixture
 def earlier(tmp_path):
-    """The server's home, with twenty sessions that are over."""
+    """Twenty sessions of the server's home that are over."""
     home = make_home(tmp_path / "home", R41)
     sessions = [f"{number:032x}" for number in range(20)]
     with closing(home.database()) as database, database:
@@ -167,110 +201,163 @@ def test_a_user_lists_all_sessions_that_are_not_over_and_the_last_ones_that_are(
     assert {each["session"]: each["accepted"] for each in listed}.items() <= accepted.items()
 
 
-def test_an_account_lists_no_sessions_of_others(server):
+def test_an_account_lists_no_sessions_of_others_and_any_title(server):
     with connect(server).log_in() as client:
-        client.submit(py_code("1"))
+        client.submit(py_code("'\ud7ff'"))  # which XML cannot carry
         client.report()
     assert sessions(server, "R43") == []
-    assert client.session in [each["session"] for each in sessions(server)]
-
-
-def test_a_title_that_xml_cannot_carry_is_listed_all_the_same(server):
-    with connect(server).log_in() as client:
-        client.submit(py_code("'\ud7ff'"))
-        client.report()
     assert [each["title"] for each in sessions(server) if each["session"] == client.session] == ["'\ud7ff'"]
 
 
-def test_a_session_that_was_cancelled_while_it_waited_does_not_start_whatever_is_read_of_requests(
-    tmp_path, monkeypatch
-):
-    """The list of requests may be one that was read before."""
-    apply = SessionQueue._apply
+def test_each_session_is_listed_once_however_few_are_read_at_a_time(home, record, monkeypatch):
+    """Of those that are over the last twenty. No more is held for a client that does not read."""
+    pieces: list[int] = []
+    sessions_of = Journal.sessions_of
 
-    async def apply_and_forget(queue, request):
-        await apply(queue, request)
-        queue._requests = []
-
-    monkeypatch.setattr(SessionQueue, "_apply", apply_and_forget)
-    gate, mark = Gate(tmp_path / "gate"), tmp_path / "mark"
-
-    with (
-        ServerHere(tmp_path / "home", workers=1) as server,
-        RawClient(server.address).log_in() as first,
-        RawClient(server.address).log_in() as second,
-    ):
-        first.submit(py_code(gate.code))
-        first.expect("started")
-        second.submit(py_code(f"open({str(mark)!r}, 'w')"))
-        with RawClient(server.address).log_in() as client:
-            client.send(f'<cancel session="{second.session}"/>')
-            assert client.expect("cancelled").attrib["state"] == "queued"
-        gate.open()
-        first.report()
-    assert not mark.exists()
-
-
-# The list, in however many pieces it is read
-
-
-class Connection:
-    """A connection that only notes what is sent."""
-
-    def __init__(self):
-        self.sent = []
-
-    async def work(self, work):
-        return await work
-
-    async def send(self, message):
-        self.sent.append(message)
-
-
-class Parts:
-    """Of a server, what a list needs."""
-
-    def __init__(self, record):
-        self.store, self._record = self, record
-        self.pieces: list[int] = []
-        self.locks: WeakValueDictionary[tuple[int, str], asyncio.Lock] = WeakValueDictionary()
-
-    async def sessions_of(self, account, *arguments):
-        found = self._record.sessions_of(account.number, *arguments)
-        self.pieces.append(len(found))
+    def count(*arguments):
+        found = sessions_of(*arguments)
+        pieces.append(len(found))
         return found
 
-
-def listed(record, pieces=None):
-    connection: Any = Connection()
-    parts: Any = Parts(record)
-    asyncio.run(Client(connection, parts).answer(R41, "s", Sessions()))
-    assert connection.sent[-1] == Ended(OK)
-    assert all(isinstance(message, Listed) for message in connection.sent[:-1])
-    assert pieces in (None, parts.pieces)
-    return [(message.session, message.state, message.job, message.jobs) for message in connection.sent[:-1]]
-
-
-def test_an_account_without_a_session_has_an_empty_list(record):
-    assert listed(record) == []
-
-
-def test_each_session_is_listed_once_from_the_first_one_of_the_journal_on(record, monkeypatch):
-    over(record, "first", jobs=2)
-    over(record, "failed", FAILED)
-    record.accept(new_session("runs", jobs=3))
-    record.begin("runs")
-    record.accept(new_session("waits"))
-    expected = [("first", OK, 2, 2), ("failed", FAILED, 1, 1), ("runs", RUNNING, 1, 3), ("waits", QUEUED, 1, 1)]
-    # More is not held for a client that does not read.
-    for at_once, pieces in ((1, [1, 1, 1, 1, 0]), (2, [2, 2, 0]), (3, [3, 1, 0]), (4, [4, 0]), (200, [4, 0])):
-        monkeypatch.setattr(requests, "_LISTED_AT_ONCE", at_once)
-        assert listed(record, pieces) == expected, at_once
+    monkeypatch.setattr(Journal, "sessions_of", count)
+    with ServerHere(home.folder, workers=1) as server:
+        assert sessions(server) == []
+        with record._database:
+            record._database.execute("BEGIN")
+            record.accept(new_session("the oldest waits"))
+            for number in range(25):
+                over(record, f"{number}", jobs=2)
+            over(record, "failed", FAILED)
+            record.accept(new_session("runs", jobs=3))
+            record.begin("runs")
+        expected = [("the oldest waits", QUEUED, "1", "1")]
+        expected += [(f"{number}", OK, "2", "2") for number in range(6, 25)]
+        expected += [("failed", FAILED, "1", "1"), ("runs", RUNNING, "1", "3")]
+        for at_once, lengths in ((1, [1] * 22 + [0]), (11, [11, 11, 0]), (15, [15, 7, 0]), (200, [22, 0])):
+            monkeypatch.setattr(requests, "_LISTED_AT_ONCE", at_once)
+            pieces.clear()
+            listed = [(each["session"], each["state"], each["job"], each["jobs"]) for each in sessions(server)]
+            assert (listed, pieces) == (expected, lengths), at_once
 
 
-def test_of_those_that_are_over_the_last_twenty_are_listed_and_of_the_others_all(record):
-    record.accept(new_session("the oldest waits"))
-    for number in range(25):
-        over(record, f"{number}")
-    sessions = [session for session, *_ in listed(record)]
-    assert sessions == ["the oldest waits", *map(str, range(5, 25))]
+# The command
+
+
+def cancelled(home: Home, *argv: str) -> str:
+    """Returns the line that is printed."""
+    (line,) = prints("jobs", "cancel", *argv, "--home", str(home.folder))
+    return line
+
+
+@pytest.fixture
+def _looks_often(monkeypatch):
+    monkeypatch.setattr("headless.server.commands.cancel._POLL_SECONDS", 0.01)
+
+
+class Canceller:
+    """A server that handles one request, by this function, and holds the lock meanwhile."""
+
+    def __init__(self, home: Home, handle) -> None:
+        self._home = home
+        self._handle = handle
+        self._thread = threading.Thread(target=self._run)
+        self.seen: list[Cancellation] = []
+
+    def __enter__(self) -> Canceller:
+        self._lock = self._home.lock()
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._thread.join()
+        self._lock.close()
+
+    def _run(self) -> None:
+        with closing(self._home.database()) as database:
+            record = Record(database)
+            wait_until(record.cancellations)
+            self.seen = record.cancellations()
+            time.sleep(0.05)  # the command has looked once
+            with database:
+                self._handle(record, self.seen[0])
+                record.drop_cancellation(*self.seen[0][:2])
+
+
+def end_running(record: Record, request: Cancellation) -> None:
+    (running,) = record.entries(Selection(request.session_id, state="running"))
+    record.finish(running.session_id, running.job, end(CANCELLED, f"cancelled by {request.requester}"))
+
+
+def end_well(record: Record, request: Cancellation) -> None:
+    for job in range(2, 6):
+        record.finish(request.session_id, job, end(OK))
+
+
+@pytest.mark.usefixtures("_looks_often")
+@pytest.mark.parametrize(
+    ("job", "handle", "printed"),
+    [
+        (0, end_running, "cancelled: 2; ok: 1; skipped: 3-5"),
+        (2, end_running, "cancelled: 2"),
+        (0, end_well, "had already ended: ok: 1-5"),
+        (0, lambda *_: None, "not cancelled: ok: 1; queued: 3-5; running: 2"),
+    ],
+    ids=["session", "job", "ended meanwhile", "dropped"],
+)
+def test_a_cancellation_says_how_the_jobs_ended(home, record, job, handle, printed):
+    record.accept(new_session("a", jobs=5))
+    record.begin("a")
+    record.finish("a", 1, end(OK))
+    with Canceller(home, handle) as server:
+        assert cancelled(home, "a", *([str(job)] if job else [])) == printed
+    assert server.seen == [Cancellation("a", job, current_user())]
+    if handle is end_running:
+        (entry,) = record.entries(Selection("a", state=CANCELLED))
+        assert entry.message == f"cancelled by {current_user()}"
+
+
+@pytest.mark.parametrize("job", [(), ("2",)])
+def test_what_is_over_is_not_requested(home, record, job):
+    over(record, "a", FAILED, jobs=2)
+    assert cancelled(home, "a", *job) == f"had already ended: failed: 2{'' if job else '; ok: 1'}"
+    assert record.cancellations() == []
+
+
+def test_without_a_server_it_is_requested_at_once_and_stays_so(home, record):
+    record.accept(new_session("a", jobs=2))
+    start = time.monotonic()
+    assert cancelled(home, "a", "2") == "requested: no server runs; it takes effect when one does"
+    assert time.monotonic() - start < 5
+    assert record.cancellations() == [Cancellation("a", 2, current_user())]
+
+
+def test_a_server_that_does_not_answer_is_waited_for_ten_seconds(home, record, monkeypatch):
+    now = time.monotonic()
+    record.accept(new_session("a"))
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    start = now
+    with home.lock():
+        assert cancelled(home, "a") == "requested: the server has not answered yet; queued: 1"
+    assert 10 <= now - start < 10.5
+    assert len(record.cancellations()) == 1
+
+
+@pytest.mark.parametrize("argv", [("b",), ("a", "3")])
+def test_what_is_not_in_the_journal_cannot_be_cancelled(home, record, argv):
+    record.accept(new_session("a", jobs=2))
+    fails(f"no session {argv[0]!r}", "jobs", "cancel", *argv, "--home", str(home.folder))
+    assert record.cancellations() == []
+    assert [entry.state for entry in record.page(Selection(), BEGINNING, 10)] == ["queued"] * 2
+
+
+@pytest.mark.parametrize("argv", [(), ("a", "0"), ("a", "one"), ("a", "1", "2"), ("a", "--json")])
+def test_a_cancellation_that_must_be_corrected_is_a_2(home, argv):
+    done = headless("jobs", "cancel", *argv, "--home", str(home.folder))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert " error: " in done.stderr.splitlines()[-1]

@@ -22,6 +22,9 @@ from support.server_here import ServerHere
 from support.small_disk import MIB, small_disk
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
+
 SET_ASIDE = MIB
 FLOOR = 4 * MIB  # that accepted sessions leave
 PRINT = "print('.')\n"  # a session is said to have started before its job has
@@ -30,7 +33,7 @@ ENDLESS = "import os\nwhile True: os.write(1, b'x' * 65536)\n"
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """A quarter of what a server sets aside, and it looks often whether there is room for that."""
+    """A server sets a quarter aside, and looks often whether there is room for that."""
     monkeypatch.setattr(disk_module, "_RESERVE_BYTES", SET_ASIDE)
     monkeypatch.setattr(server_module, "_STATUS_SECONDS", 0.1)
     monkeypatch.setattr(queue, "_REQUESTS_SECONDS", 0.05)
@@ -61,10 +64,6 @@ def submit_refused(server: QuickServer) -> str:
         return client.expect_refusal("busy")
 
 
-# A server on a small disk
-
-
-@pytest.mark.slow
 def test_on_a_full_disk_a_new_session_is_refused_and_with_room_again_accepted(server, disk):
     disk.fill(leaving=FLOOR - MIB)
     assert submit_refused(server) == "the disk of the server is full"
@@ -73,7 +72,6 @@ def test_on_a_full_disk_a_new_session_is_refused_and_with_room_again_accepted(se
     assert len(journal(server)) == 1
 
 
-@pytest.mark.slow
 def test_what_was_accepted_is_journaled_and_reported_although_no_byte_is_left(server, disk, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server).log_in() as good, connect(server).log_in() as bad:
@@ -89,7 +87,6 @@ def test_what_was_accepted_is_journaled_and_reported_although_no_byte_is_left(se
     assert states(server, bad.session) == ["failed", "skipped"]
 
 
-@pytest.mark.slow
 def test_a_session_that_begins_on_a_full_disk_runs_without_a_restart_and_what_output_is_missing_is_said(
     server, disk, tmp_path
 ):
@@ -120,7 +117,6 @@ def test_a_session_that_begins_on_a_full_disk_runs_without_a_restart_and_what_ou
         assert re.fullmatch(line + "1\n"[lost:], stored), (lost, stored)
 
 
-@pytest.mark.slow
 def test_what_the_journal_has_used_is_set_aside_again_when_there_is_room(server, disk, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server).log_in() as client:
@@ -134,7 +130,6 @@ def test_what_the_journal_has_used_is_set_aside_again_when_there_is_room(server,
     wait_until(lambda: reserve(server) == SET_ASIDE)
 
 
-@pytest.mark.slow
 def test_output_without_end_is_cut_and_leaves_room_for_the_journal_alone(server, disk):
     with connect(server).log_in() as endless:
         endless.submit(py_code(ENDLESS))
@@ -152,7 +147,6 @@ def test_output_without_end_is_cut_and_leaves_room_for_the_journal_alone(server,
     assert states(server, endless.session) == ["cancelled"]
 
 
-@pytest.mark.slow
 def test_the_output_of_a_job_is_stored_up_to_a_limit_and_a_line_says_so(tmp_path):
     with QuickServer(tmp_path / "home", "--max-output", "1") as server:
         report = run(server, py_code("print('x' * 1_500_000, flush=True)\nimport sys; print('end', file=sys.stderr)"))
@@ -165,7 +159,6 @@ def test_the_output_of_a_job_is_stored_up_to_a_limit_and_a_line_says_so(tmp_path
     assert "bytes of its output were not stored" in server.log
 
 
-@pytest.mark.slow
 def test_a_disk_that_cannot_be_read_is_busy_and_not_a_lost_connection(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(5, "Input/output error")
@@ -179,37 +172,23 @@ def test_a_disk_that_cannot_be_read_is_busy_and_not_a_lost_connection(tmp_path, 
 # What is set aside
 
 
-@pytest.fixture
-def free(monkeypatch):
-    """How much a disk has left, in the test's hand."""
-    free = [100 * MIB]
-    monkeypatch.setattr(disk_module.Disk, "free", lambda _: free[0])
-    return free
-
-
-def test_a_session_needs_room_twice_above_the_floor(tmp_path, free):
+def test_room_is_left_twice_for_a_session_and_nothing_is_set_aside_that_would_take_it(tmp_path, monkeypatch):
+    free = FLOOR + 2000
+    monkeypatch.setattr(disk_module.Disk, "free", lambda _: free)
     disk = Disk(tmp_path, FLOOR)
-    free[0] = FLOOR + 2000
     disk.check_room(1000)
     with pytest.raises(Busy):
         disk.check_room(1001)
-
-
-def test_nothing_is_set_aside_where_it_would_take_what_sessions_leave(tmp_path, free):
-    disk = Disk(tmp_path, FLOOR)
-    free[0] = FLOOR + SET_ASIDE - 1
+    free = FLOOR + SET_ASIDE - 1
     disk.set_aside()
     assert not (tmp_path / "reserve").exists()
-    free[0] += 1
+    free += 1
     disk.set_aside()
     assert (tmp_path / "reserve").stat().st_size == SET_ASIDE
     if os.name != "nt":
         assert (tmp_path / "reserve").stat().st_blocks * 512 >= SET_ASIDE  # no hole
     disk.make_room()
     assert (tmp_path / "reserve").stat().st_size == 0
-
-
-def test_a_folder_that_has_gone_raises_nothing(tmp_path):
-    disk = Disk(tmp_path / "gone", FLOOR)
-    disk.set_aside()
-    disk.make_room()
+    gone = Disk(tmp_path / "gone", FLOOR)  # which raises nothing
+    gone.set_aside()
+    gone.make_room()

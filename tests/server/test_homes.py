@@ -1,5 +1,4 @@
-"""The folder of a server: who may read it, what makes one, what cannot be one, and whose hands it must not have been
-in."""
+"""The folder of a server and those of the code: who may read and write there, and what makes a home."""
 
 from __future__ import annotations
 
@@ -10,7 +9,9 @@ from types import ModuleType
 
 import pytest
 
+from headless.dialects.vocabulary import MODULE, PY_FILE, Job
 from headless.server.home import Home
+from headless.server.jobs import JobRefused, script_of
 from support.command_here import headless
 from support.homes import by_root, fails, give_away, posix, prints
 from support.process import current_user
@@ -18,71 +19,63 @@ from support.process import current_user
 pytestmark = pytest.mark.slow
 
 
-def listed(home: str) -> list[str]:
-    return prints("user", "list", "--home", home)
-
-
-READING = [("user", "list"), ("user", "remove", "R41"), ("jobs",)]
-
-
+READ_ONLY = [("user", "list"), ("user", "remove", "R41"), ("jobs",)]
 ADD = ("user", "add", "R50", "--os-user", "jdoe")
-OPENING = [ADD, ("serve", "--listen", "127.0.0.1:0"), *READING]
+OPENING = [ADD, ("serve", "--listen", "127.0.0.1:0"), *READ_ONLY]
+
+
+def listed(home_path: object) -> list[str]:
+    return prints("user", "list", "--home", str(home_path))
 
 
 def test_what_only_reads_makes_no_home(tmp_path):
-    for argv in READING:
+    for argv in READ_ONLY:
         fails("absent", *argv, "--home", str(tmp_path / "absent"))
         assert list(tmp_path.iterdir()) == [], argv
-
-
-def test_what_only_reads_leaves_nothing_in_a_folder_that_is_no_home(tmp_path):
-    for argv in READING:
         headless(*argv, "--home", str(tmp_path))
         assert list(tmp_path.iterdir()) == [], argv
 
 
-def test_a_home_that_is_a_file_cannot_be_used(tmp_path):
+def test_what_is_no_home_cannot_be_used_and_stays_as_it_is(tmp_path):
     (tmp_path / "file").write_text("keep me")
     for argv in OPENING:
         fails("file", *argv, "--home", str(tmp_path / "file"))
         assert (tmp_path / "file").read_text() == "keep me", argv
 
 
-def test_a_database_that_is_none_cannot_be_used(home):
-    with open(os.path.join(home, "planta.sqlite"), "wb") as file:
+def test_a_database_that_is_none_cannot_be_used(home_path):
+    with open(os.path.join(home_path, "planta.sqlite"), "wb") as file:
         file.write(b"no database" * 1000)
-    fails("planta.sqlite", "jobs", "--home", home)
+    fails("planta.sqlite", "jobs", "--home", home_path)
 
 
 def test_the_home_is_planta_home_if_nothing_else_is_given(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     prints("user", "add", "R41", "--os-user", current_user())
-    assert prints("user", "list") == listed(str(tmp_path / "planta-home")) == [f"R41 osuser={current_user()}"]
+    assert prints("user", "list") == listed(tmp_path / "planta-home") == [f"R41 osuser={current_user()}"]
 
 
-@pytest.mark.skipif(os.name == "nt", reason="owners and modes mean little on Windows")
-def test_a_home_is_its_owners_alone_whatever_the_umask(tmp_path):
-    home = tmp_path / "home"
-    add_without_a_umask(home)
-    assert home.stat().st_mode & 0o777 == 0o700
-    assert {path.stat().st_mode & 0o777 for path in home.iterdir() if path.is_dir()} == {0o700}
-    assert {path.stat().st_mode & 0o777 for path in home.glob("planta.sqlite*")} == {0o600}
-
-
-def add_without_a_umask(home) -> None:
+@posix
+def test_a_new_home_is_its_owners_alone_whatever_the_umask_and_the_folders_above_it_can_be_trusted(tmp_path):
+    home = tmp_path / "new" / "newer" / "home"
     before = os.umask(0)
     try:
         prints("user", "add", "R41", "--os-user", current_user(), "--home", str(home))
     finally:
         os.umask(before)
+    assert listed(home) == [f"R41 osuser={current_user()}"]
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o755
+    assert home.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path in home.iterdir() if path.is_dir()} == {0o700}
+    assert {path.stat().st_mode & 0o777 for path in home.glob("planta.sqlite*")} == {0o600}
 
 
 # What others could have made, or can write to
 
 
 def refuses(path, home, *commands: tuple[str, ...]) -> None:
-    """Each of these commands, by default all, refuses this home, names the path, and says what can be done: nothing
-    that harms a home in use."""
+    """Expects of these commands, by default all, that they refuse this home, name the path, and advise nothing that
+    harms a home in use."""
     for argv in commands or OPENING:
         done = headless(*argv, "--home", str(home))
         assert (done.returncode, done.stdout) == (1, ""), argv
@@ -94,13 +87,23 @@ def refuses(path, home, *commands: tuple[str, ...]) -> None:
 
 
 @by_root
-def test_a_home_of_another_user_is_not_used(above):
-    give_away(above / "home")
-    refuses(above / "home", above / "home")
-
-
-@by_root
-def test_a_home_that_another_user_has_made_in_a_sticky_folder_is_not_used(above):
+def test_what_another_user_has_made_is_not_used(above):
+    """The home, one in a sticky folder, the folder above, and parts of it."""
+    home = above / "home"
+    for path in (home, above):
+        give_away(path)
+        refuses(path, home)
+        os.chown(path, os.geteuid(), -1)
+    for part in ("planta.sqlite", "planta.sqlite-wal", "lock", "output", "modules", "py"):
+        path = home / part
+        was_there = path.exists()
+        if not was_there:
+            path.touch()
+        give_away(path)
+        refuses(path, home)
+        os.chown(path, os.geteuid(), -1)
+        if not was_there:
+            path.unlink()
     above.chmod(0o1777)
     (above / "bait").mkdir()
     give_away(above / "bait")
@@ -109,33 +112,23 @@ def test_a_home_that_another_user_has_made_in_a_sticky_folder_is_not_used(above)
 
 
 @posix
-def test_a_home_that_others_can_write_to_is_not_used(above):
+def test_what_others_can_write_to_is_not_used_and_what_they_can_only_read_is_closed_to_them(above):
+    home = above / "home"
     for mode in (0o720, 0o702, 0o777, 0o1777):
-        (above / "home").chmod(mode)
-        refuses(above / "home", above / "home")
-        assert (above / "home").stat().st_mode & 0o7777 == mode
-
-
-@posix
-def test_a_home_that_others_can_only_read_is_closed_to_them(above):
-    for argv in (ADD, *READING):
-        (above / "home").chmod(0o755)
-        headless(*argv, "--home", str(above / "home"))
-        assert (above / "home").stat().st_mode & 0o777 == 0o700, argv
-
-
-@by_root
-def test_a_home_with_a_part_of_another_user_is_not_used(above):
-    for part in ("planta.sqlite", "planta.sqlite-wal", "lock", "output", "modules", "py"):
-        path = above / "home" / part
-        was_there = path.exists()
-        if not was_there:
-            path.touch()
-        give_away(path)
-        refuses(path, above / "home")
-        os.chown(path, os.geteuid(), -1)
-        if not was_there:
-            path.unlink()
+        home.chmod(mode)
+        refuses(home, home)
+        assert home.stat().st_mode & 0o7777 == mode
+    for argv in (ADD, *READ_ONLY):
+        home.chmod(0o755)
+        headless(*argv, "--home", str(home))
+        assert home.stat().st_mode & 0o777 == 0o700, argv
+    for mode in (0o775, 0o757, 0o777):
+        above.chmod(mode)
+        refuses(above, home)
+        refuses(above, above / "new" / "home", ADD)
+        assert not (above / "new").exists()
+    above.chmod(0o1777)  # where others cannot replace the home
+    assert listed(home)
 
 
 @posix
@@ -155,79 +148,31 @@ def test_what_the_server_writes_is_behind_no_link(above, tmp_path):
 
 
 @posix
-def test_a_home_below_a_folder_that_others_can_write_to_is_not_used(above):
-    for mode in (0o775, 0o757):
-        above.chmod(mode)
-        refuses(above, above / "home")
-
-
-@posix
-def test_a_sticky_folder_above_is_none_where_others_can_replace_the_home(above):
-    above.chmod(0o1777)
-    assert listed(str(above / "home"))
-
-
-@by_root
-def test_a_home_below_a_folder_of_another_user_is_not_used(above):
-    give_away(above)
-    refuses(above, above / "home")
-
-
-@posix
-@pytest.mark.parametrize("place", ["link", "absolute", "way/home", "way/../above/home", "link/../home", "home/py/.."])
-def test_a_link_of_our_own_leads_to_a_home(above, place):
+@pytest.mark.parametrize("path", ["link", "absolute", "way/home", "way/../above/home", "link/../home", "home/py/.."])
+def test_a_link_of_our_own_leads_to_a_home(above, path):
     (above / "link").symlink_to("./home/.")
     (above / "absolute").symlink_to(above / "home")
     (above / "way").symlink_to("../above")
-    prints("user", "add", "R50", "--os-user", current_user(), "--home", str(above / place))
-    assert listed(str(above / place))[1:] == [f"R50 osuser={current_user()}"]
+    prints("user", "add", "R50", "--os-user", current_user(), "--home", str(above / path))
+    assert listed(above / path)[1:] == [f"R50 osuser={current_user()}"]
 
 
 @by_root
-@pytest.mark.parametrize("place", ["link", "link/home"])
-def test_no_link_of_another_user_leads_to_a_home(above, place):
-    (above / "link").symlink_to(above / "home" if place == "link" else above)
+@pytest.mark.parametrize("path", ["link", "link/home"])
+def test_no_link_of_another_user_leads_to_a_home(above, path):
+    (above / "link").symlink_to(above / "home" if path == "link" else above)
     give_away(above / "link")
-    refuses(above / "link", above / place, ("user", "list"), ADD)
+    refuses(above / "link", above / path, ("user", "list"), ADD)
 
 
 @posix
-def test_what_a_link_leads_through_is_asked_as_well(above, tmp_path):
+def test_a_link_leads_through_no_folder_that_others_can_write_to_and_in_no_circle(above, tmp_path):
     (tmp_path / "link").symlink_to("above/home")
     above.chmod(0o777)
     refuses(above, tmp_path / "link", ("user", "list"))
-
-
-@posix
-def test_links_in_a_circle_are_no_home(tmp_path):
     (tmp_path / "a").symlink_to("b")
     (tmp_path / "b").symlink_to("a")
-    fails("links", "user", "add", "R41", "--os-user", "jdoe", "--home", str(tmp_path / "a"))
-
-
-@posix
-def test_nothing_is_made_behind_what_is_not_to_be_trusted(above):
-    above.chmod(0o777)
-    refuses(above, above / "new" / "home", ADD)
-    assert not (above / "new").exists()
-
-
-@posix
-def test_folders_that_are_made_above_a_home_can_be_trusted_whatever_the_umask(tmp_path):
-    home = tmp_path / "new" / "newer" / "home"
-    add_without_a_umask(home)
-    assert listed(str(home)) == [f"R41 osuser={current_user()}"]
-    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o755
-
-
-# Who runs the command
-
-
-def raising(number: int):
-    def fail(_path) -> None:
-        raise OSError(number, os.strerror(number))
-
-    return fail
+    fails("links", *ADD, "--home", str(tmp_path / "a"))
 
 
 @by_root
@@ -241,11 +186,31 @@ def test_who_is_not_the_user_of_the_home_learns_how_to_be(above, monkeypatch):
     assert done.stderr.endswith(f" belongs to nobody, and you are root: use another --home; or as nobody: {command}")
 
 
-def test_a_home_that_may_not_be_looked_into_is_not_said_to_be_none(above, monkeypatch):
-    home = Home(str(above / "home"))
-    monkeypatch.setattr(os, "stat", raising(errno.EACCES))
+@by_root
+def test_no_user_is_sent_to_one_who_does_not_have_the_home_either(above):
+    """The owner of a folder of code, of a link on the way, or of a file in the home."""
+    home, modules, link = above / "home", above / "modules", above / "link"
+    modules.mkdir()
+    link.symlink_to(home)
+    for path in (modules, link, home / "planta.sqlite"):
+        os.chown(path, 65534, -1, follow_symlinks=False)
+    for line in (
+        ("jobs", "--home", str(link)),
+        ("jobs", "--home", str(home)),
+        ("serve", "--home", str(above / "new"), "--modules", str(modules)),
+    ):
+        fails("belongs to nobody, and you are root: use another", *line)
+        assert "sudo" not in headless(*line).stderr
+
+
+def test_a_home_that_may_not_be_looked_into_is_not_said_to_be_none(home, monkeypatch):
+    def fail(_path) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "stat", fail)
+    number = errno.EACCES
     assert home.is_used
-    monkeypatch.setattr(os, "stat", raising(errno.EIO))
+    number = errno.EIO
     with pytest.raises(OSError, match="Input/output"):
         _ = home.is_used
 
@@ -269,18 +234,134 @@ def test_on_windows_owners_and_modes_are_not_asked_for_and_a_new_home_is_for_its
     assert made == [str(above / "home"), str(above / "new" / "home")]
 
 
+# Code
+
+
+@pytest.fixture(params=["--modules", "--py", "--import-from", "modules", "py"])
+def code(request, above, tmp_path):
+    """A folder of code, and the option that names it. Without one it is a link in the home."""
+    folder = tmp_path / "elsewhere" / "code"
+    folder.mkdir(parents=True)
+    if request.param.startswith("--"):
+        return folder, (request.param, str(folder))
+    (above / "home" / request.param).rmdir()
+    (above / "home" / request.param).symlink_to(folder)
+    return folder, ()
+
+
+def serving(above, *options: str):
+    """Returns the error of a server whose address is none of ours: that of the home comes first."""
+    done = headless("serve", "--home", str(above / "home"), "--listen", "192.0.2.1:1", *options)
+    assert (done.returncode, done.stdout) == (1, "")
+    return done.stderr.splitlines()[-1]
+
+
+def is_refused(code, above) -> bool:
+    _, options = code
+    said = serving(above, *options)
+    if "cannot listen" in said:
+        return False
+    assert "another --" in said
+    assert not any(word in said for word in ("chown", "rm "))
+    return True
+
+
+@posix
+def test_no_server_takes_code_from_where_others_can_put_it(above, code):
+    folder, _ = code
+    assert not is_refused(code, above)
+    for mode in (0o775, 0o757, 0o777, 0o1777, 0o2775):
+        folder.chmod(mode)
+        assert is_refused(code, above)
+        folder.chmod(0o755)
+        folder.parent.chmod(mode)
+        assert is_refused(code, above) == (not mode & 0o1000)
+        folder.parent.chmod(0o755)
+
+
+@posix
+def test_a_link_to_code_is_followed_step_by_step(above, code, tmp_path):
+    folder, _ = code
+    (tmp_path / "open").mkdir()
+    folder.rmdir()
+    folder.symlink_to(tmp_path / "open" / "link")
+    (tmp_path / "open" / "link").symlink_to(tmp_path / "code")
+    (tmp_path / "code").mkdir()
+    assert not is_refused(code, above)
+    (tmp_path / "open").chmod(0o777)
+    assert is_refused(code, above)
+
+
 @by_root
-def test_no_user_is_sent_to_one_who_does_not_have_the_home_either(above):
-    """The owner of a folder of code, of a link on the way, or of a file in the home."""
-    home, modules, link = above / "home", above / "modules", above / "link"
-    modules.mkdir()
-    link.symlink_to(home)
-    for path in (modules, link, home / "planta.sqlite"):
-        os.chown(path, 65534, -1, follow_symlinks=False)
-    for line in (
-        ("jobs", "--home", str(link)),
-        ("jobs", "--home", str(home)),
-        ("serve", "--home", str(above / "new"), "--modules", str(modules)),
-    ):
-        fails("belongs to nobody, and you are root: use another", *line)
-        assert "sudo" not in headless(*line).stderr
+def test_no_server_takes_code_from_a_folder_of_another_user(above, code):
+    folder, _ = code
+    for path in (folder, folder.parent):
+        give_away(path)
+        assert is_refused(code, above)
+        os.chown(path, os.geteuid(), -1)
+
+
+@posix
+def test_a_folder_that_others_can_write_to_is_to_be_closed_unless_it_is_for_all_and_an_option_trusts_it(above, code):
+    folder, options = code
+    folder.chmod(0o775)
+    assert f"chmod go-w {folder}" in serving(above, *options)
+    folder.chmod(0o1777)  # such as /tmp
+    assert "chmod" not in serving(above, *options)
+    assert "cannot listen" in serving(above, *options, "--trust-folders")
+
+
+@pytest.fixture
+def scripts(above, tmp_path):
+    """A home with its modules elsewhere, and the module 009ABC."""
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules" / "009ABC.py").touch(mode=0o644)
+    return Home(str(above / "home"), modules=str(tmp_path / "modules"))
+
+
+def is_run(home: Home, kind: str = MODULE, text: str = "009ABC") -> bool:
+    try:
+        script_of(home, "", 1, Job(kind, text))
+    except JobRefused as error:
+        assert "others can change" in str(error)
+        assert str(home.folder.parent.parent) not in str(error)
+        return False
+    return True
+
+
+@posix
+def test_a_script_that_others_can_write_to_is_not_run(scripts):
+    assert is_run(scripts)
+    for mode in (0o664, 0o646):
+        (scripts.modules / "009ABC.py").chmod(mode)
+        assert not is_run(scripts)
+
+
+@posix
+@pytest.mark.parametrize("mode", [0o777, 0o1777])
+def test_a_script_behind_a_link_is_looked_at_there_with_the_folder_that_it_imports_from(scripts, tmp_path, mode):
+    """Python imports from the folder of the script first. A sticky folder protects only what is in it."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    (scripts.modules / "009ABC.py").rename(folder / "abc.py")
+    (scripts.modules / "009ABC.py").symlink_to(folder / "abc.py")
+    assert is_run(scripts)
+    folder.chmod(mode)
+    assert not is_run(scripts)
+
+
+@by_root
+def test_a_script_of_another_user_is_not_run(scripts, caplog):
+    give_away(scripts.modules / "009ABC.py")
+    assert not is_run(scripts)
+    assert "sudo" not in caplog.text  # their home is another one
+
+
+@posix
+def test_no_other_user_comes_to_a_script_in_the_home_whatever_its_mode(scripts):
+    (scripts.py / "nightly").mkdir()
+    (scripts.py / "nightly" / "close.py").touch()
+    for path in (scripts.py, scripts.py / "nightly", scripts.py / "nightly" / "close.py"):
+        path.chmod(0o777)
+    scripts.check_code()
+    assert is_run(scripts, PY_FILE, "nightly/close.py")

@@ -25,11 +25,11 @@ from support.waiting import in_time, wait_until
 pytestmark = pytest.mark.slow
 
 
-def run(place, use):
+def run(home, use):
     """Lets this use the processes of a home."""
 
     async def in_loop():
-        return await in_time(use(JobProcesses(place, Settings(), Threads("files", 2, 10))))
+        return await in_time(use(JobProcesses(home, Settings(), Threads("files", 2, 10))))
 
     return asyncio.run(in_loop())
 
@@ -38,32 +38,32 @@ def code(source: str, number: int = 1) -> QueuedJob:
     return QueuedJob("s", number, "R41", Job(PY_CODE, source))
 
 
-def test_a_job_starts_and_ends(place):
+def test_a_job_starts_and_ends(home):
     async def use(processes):
         handle = processes.start(code("import os; print(os.environ['PLANTA_USER'])"))
         await handle.started()
         return (await handle.ended()).state
 
-    assert run(place, use) == OK
-    assert place.output("s", 1, "stdout").read_text().strip() == "R41"
+    assert run(home, use) == OK
+    assert home.output("s", 1, "stdout").read_text().strip() == "R41"
 
 
-def test_a_job_that_is_withdrawn_before_it_has_started_ends(place):
+def test_a_job_that_is_withdrawn_before_it_has_started_ends(home):
     async def use(processes):
         handle = processes.start(code("import time; time.sleep(60)"))
         await asyncio.gather(handle.withdraw(), handle.withdraw())
-        assert processes.running_pid(place, "s", 1) is None
+        assert processes.running_pid(home, "s", 1) is None
         return await handle.ended()
 
-    assert run(place, use).state == INTERRUPTED
+    assert run(home, use).state == INTERRUPTED
 
 
-def test_a_job_that_is_refused_or_cannot_start_now_has_not_started_and_is_withdrawn_at_once(place):
+def test_a_job_that_is_refused_or_cannot_start_now_has_not_started_and_is_withdrawn_at_once(home):
     async def use(processes):
         refused = processes.start(QueuedJob("s", 1, "R41", Job(MODULE, "absent")))
         with pytest.raises(JobRefused, match="absent"):
             await refused.started()
-        os.makedirs(place.output("s", 2, "stdout"))
+        os.makedirs(home.output("s", 2, "stdout"))
         busy = processes.start(code("", 2))
         with pytest.raises(Busy, match=r"2\.stdout"):
             await busy.started()
@@ -71,20 +71,20 @@ def test_a_job_that_is_refused_or_cannot_start_now_has_not_started_and_is_withdr
             await handle.withdraw()
         return [await processes.find("s", number) for number in (1, 2)]
 
-    assert run(place, use) == [None, None]
+    assert run(home, use) == [None, None]
 
 
-def test_an_error_of_a_job_that_is_for_a_caller_who_has_left_is_not_logged(place, caplog):
+def test_an_error_of_a_job_that_is_for_a_caller_who_has_left_is_not_logged(home, caplog):
     async def use(processes):
         processes.start(QueuedJob("s", 1, "R41", Job(MODULE, "absent")))
         await asyncio.sleep(0.1)
 
-    run(place, use)
+    run(home, use)
     assert caplog.text == ""
 
 
-def test_of_a_job_whose_end_is_known_only_its_output_stays(place):
-    path = place.output("s", 1, "shim")
+def test_of_a_job_whose_end_is_known_only_its_output_stays(home):
+    path = home.output("s", 1, "shim")
     path.parent.mkdir(parents=True)
     for suffix in ("shim", "stdout", "stderr"):
         path.with_suffix(f".{suffix}").touch()
@@ -93,11 +93,11 @@ def test_of_a_job_whose_end_is_known_only_its_output_stays(place):
         await processes.forget("s", 1)
         await processes.forget("s", 1)  # a server that has crashed in between does it again
 
-    run(place, use)
+    run(home, use)
     assert sorted(each.name for each in path.parent.iterdir()) == ["1.stderr", "1.stdout"]
 
 
-def test_how_a_job_ended_is_asked_for_again_when_it_could_not_be_read(place, monkeypatch):
+def test_how_a_job_ended_is_asked_for_again_when_it_could_not_be_read(home, monkeypatch):
     real_open = open
 
     def fail(path, *args, **options):
@@ -113,7 +113,7 @@ def test_how_a_job_ended_is_asked_for_again_when_it_could_not_be_read(place, mon
                 await handle.ended()
         return await handle.ended()
 
-    assert run(place, use).message == "why"
+    assert run(home, use).message == "why"
 
 
 def test_a_job_that_cannot_start_yet_can_be_cancelled(tmp_path, monkeypatch):

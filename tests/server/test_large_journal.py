@@ -1,9 +1,10 @@
 """A journal of very many jobs: what is asked of it is answered at once, and nothing takes memory of its size.
 
-How long something takes is counted in steps of SQLite's virtual machine, which are the same on every machine."""
+Time is counted in steps of SQLite's virtual machine, which are the same on every machine."""
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 import tracemalloc
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from types import SimpleNamespace
 
 import pytest
 
@@ -25,24 +27,27 @@ from support.journals import FIRST, PER_SESSION, Record, end, fill, new_session,
 from support.process import PATIENCE, ROOT
 
 pytestmark = pytest.mark.slow
-JOBS = 8_000
+
+
+JOBS = 8_000  # enough to see what looks at each
 MILLION = 1_000_000
 KIB = 2**10
 
 
+def large_home(tmp_path_factory, jobs: int) -> Home:
+    home = make_home(tmp_path_factory.mktemp("large") / "home")
+    fill(home, jobs)
+    return home
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """Many jobs: enough to see what looks at each."""
-    home = make_home(tmp_path_factory.mktemp("large") / "home")
-    fill(home, JOBS)
-    return home
+    return large_home(tmp_path_factory, JOBS)
 
 
 @pytest.fixture(scope="module")
 def million(tmp_path_factory):
-    home = make_home(tmp_path_factory.mktemp("large") / "home")
-    fill(home, MILLION)
-    return home
+    return large_home(tmp_path_factory, MILLION)
 
 
 @pytest.fixture
@@ -52,7 +57,7 @@ def record(home):
 
 
 class Steps:
-    """How many steps of SQLite's virtual machine were taken."""
+    """Counts steps of SQLite's virtual machine."""
 
     def __init__(self) -> None:
         self.count = 0
@@ -66,7 +71,7 @@ class Steps:
 
 @pytest.fixture
 def steps(monkeypatch):
-    """Those of all databases that are opened meanwhile."""
+    """The steps of all databases that are opened."""
     steps, open_database = Steps(), Home.database
 
     def opened(home):
@@ -115,7 +120,7 @@ def test_one_session_and_the_figures_are_shown_without_looking_at_each_job(home,
 
 
 def steps_of(database, query, *arguments) -> int:
-    """What a query takes."""
+    """Returns the steps of a query."""
     steps = Steps()
     steps.watch(database)
     query(*arguments)
@@ -153,13 +158,13 @@ def written_nowhere(monkeypatch) -> Iterator[None]:
         yield
 
 
-def most_memory_here(home, record, selection: Selection, as_json: bool, last: int | None) -> tuple[int, Listing]:
-    """The bytes that a listing has needed at a time."""
+def most_memory_here(home, record, selection: Selection, as_json: bool, last: int | None) -> int:
+    """Returns how many bytes a listing has needed at a time."""
     listing = Listing(home, record, selection, as_json)
     tracemalloc.start()
     try:
         listing.show(last)
-        return tracemalloc.get_traced_memory()[1], listing
+        return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
 
@@ -174,38 +179,38 @@ def test_a_listing_keeps_nothing_of_what_it_has_shown(home, record, monkeypatch)
             (Selection(since=since, state="ok"), False, None),
             (Selection(), False, 600),
         ]:
-            peak, listing = most_memory_here(home, record, selection, as_json, last)
-            assert peak < 250 * KIB, selection  # 100; 350 if it kept them all
-            assert len(listing._unfinished) == 4  # which a follower has to look at
+            assert most_memory_here(home, record, selection, as_json, last) < 250 * KIB, selection  # 350 if it kept all
 
 
-def test_all_jobs_are_shown_each_once_and_in_their_order(home, record, monkeypatch):
-    shown = []
-    monkeypatch.setattr(Listing, "_show_job", lambda _, view: shown.append(view[1:3]))
+def test_all_jobs_are_shown_each_once_and_in_their_order(home, record, capsys):
     Listing(home, record, Selection(since=FIRST + 600.5), as_json=True).show(None)
+    entries = map(json.loads, capsys.readouterr().out.splitlines())
+    shown = [(entry["session"], entry["job"]) for entry in entries]
     assert len(shown) == JOBS - 600 * PER_SESSION
     rows = record._database.execute("SELECT session_id, job FROM jobs ORDER BY rowid DESC LIMIT ?", (len(shown),))
     assert shown == rows.fetchall()[::-1]
 
 
 def test_who_reads_slowly_does_not_keep_the_database_from_being_tidied_up(home, record, monkeypatch):
-    shown = []
+    lines = 0
 
-    def tidy_up(_listing, entry) -> None:
-        shown.append(entry)
-        if len(shown) % 300 == 0:
-            with closing(home.database()) as database:
-                Journal(database).set_fact("test", f"written {len(shown)}")
-                database.commit()
-                assert database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
+    def tidy_up(text: str) -> None:
+        nonlocal lines
+        for _ in range(text.count("\n")):
+            lines += 1
+            if lines % 300 == 0:
+                with closing(home.database()) as database:
+                    Journal(database).set_fact("test", f"written {lines}")
+                    database.commit()
+                    assert database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0
 
-    monkeypatch.setattr(Listing, "_show_job", tidy_up)
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(write=tidy_up, flush=lambda: None))
     Listing(home, record, Selection(), as_json=True).show(600)
-    assert len(shown) == 600
+    assert lines == 600
 
 
 def test_what_an_earlier_server_has_left_is_found_without_looking_at_each_job(tmp_path):
-    """Nor is a session: a server that has to resume thousands of large sessions starts at once."""
+    """A server that has to resume thousands of large sessions starts at once."""
     with closing(make_home(tmp_path / "home").database()) as database:
         record, taken = Journal(database), []
         for jobs in (1, 10_000):
@@ -215,32 +220,6 @@ def test_what_an_earlier_server_has_left_is_found_without_looking_at_each_job(tm
             taken.append(steps_of(database, record.unfinished) + steps_of(database, record.session, session))
             record.withdraw(session)
     assert taken[1] < taken[0] + 100  # 130 and 130; 230,000 if it looked at each
-
-
-def test_the_job_at_hand_of_a_session_is_the_first_that_has_not_ended_well_or_the_last(tmp_path):
-    with closing(make_home(tmp_path / "home", R41).database()) as database:
-        record = Record(database)
-        over(record, "well", jobs=3)
-        over(record, "badly", FAILED, jobs=2)
-        record.accept(new_session("waits", jobs=3))
-        record.accept(new_session("runs", jobs=3))
-        record.begin("runs")
-        record.finish("runs", 1, end(OK))
-        found = [record.session(session) for session in ("well", "badly", "waits", "runs", "none")]
-        assert [
-            each and (each.job_count, each.job, each.state, each.has_run(each.job), each.is_over) for each in found
-        ] == [
-            (3, 3, OK, True, True),
-            (2, 2, FAILED, True, True),
-            (3, 1, QUEUED, False, False),
-            (3, 2, RUNNING, True, False),
-            None,
-        ]
-        unfinished = [(each.id, each.job, each.state) for each in record.unfinished()]
-        assert unfinished == [("waits", 1, QUEUED), ("runs", 2, RUNNING)]
-
-
-# A million
 
 
 @pytest.mark.large
@@ -268,7 +247,7 @@ def test_a_million_jobs_are_shown_in_the_memory_that_one_job_needs(million, opti
 
 
 def most_memory(command: list[str], line_count: int) -> tuple[int, float]:
-    """What a process has needed that was left after so many lines, and after how many seconds the first one came."""
+    """Returns the bytes that a process has needed for so many lines, and the seconds until the first one."""
     start = time.perf_counter()
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -281,3 +260,26 @@ def most_memory(command: list[str], line_count: int) -> tuple[int, float]:
         process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode in (0, 1)
     return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), seconds
+
+
+def test_the_job_at_hand_of_a_session_is_the_first_that_has_not_ended_well_or_the_last(tmp_path):
+    with closing(make_home(tmp_path / "home", R41).database()) as database:
+        record = Record(database)
+        over(record, "well", jobs=3)
+        over(record, "badly", FAILED, jobs=2)
+        record.accept(new_session("waits", jobs=3))
+        record.accept(new_session("runs", jobs=3))
+        record.begin("runs")
+        record.finish("runs", 1, end(OK))
+        found = [record.session(session) for session in ("well", "badly", "waits", "runs", "none")]
+        assert [
+            each and (each.job_count, each.job, each.state, each.has_run(each.job), each.is_over) for each in found
+        ] == [
+            (3, 3, OK, True, True),
+            (2, 2, FAILED, True, True),
+            (3, 1, QUEUED, False, False),
+            (3, 2, RUNNING, True, False),
+            None,
+        ]
+        unfinished = [(each.id, each.job, each.state) for each in record.unfinished()]
+        assert unfinished == [("waits", 1, QUEUED), ("runs", 2, RUNNING)]

@@ -1,53 +1,131 @@
-"""Which jobs `headless jobs` shows: the last ones, filters, following, much output; and its columns. What it
-says of one job is in test_journal.py, how it follows in test_listing_follow.py, and how it does on a long journal in
-test_large_journal.py."""
+"""`headless jobs`: what it prints of each job, as lines and as JSON."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import subprocess
 import sys
 import time
-import tracemalloc
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, timezone
+from typing import Any
 
 import pytest
 
-from headless.dialects.vocabulary import FAILED, OK
-from headless.server.accounts import Account
-from headless.server.journal import CANCELLED, JobEnd, Selection
-from headless.server.listing import Listing
+from headless.cli import tools_main as main
+from headless.dialects.vocabulary import FAILED, OK, Job
+from headless.server.journal import INTERRUPTED, JobEnd
 from headless.server.processes import JobProcesses
+from headless.server.session import NewSession
 from support.command_here import headless
-from support.homes import R41, make_home
-from support.journals import end, new_session, over, silent
+from support.credentials import HASH
+from support.fork_server import start
+from support.homes import fails, prints
+from support.journals import end, new_session, over, write
+from support.process import PATIENCE, ROOT, manage
 
-pytestmark = pytest.mark.slow
+KEYS = [
+    "session", "job", "user", "kind", "title", "state", "accepted", "started", "ended", "seconds", "exit_status",
+    "signal", "message", "pid", "key",
+]  # fmt: skip
+FAILED_SESSION = "5f0c" * 4
 
-DAY = 86400.0
+
+def lines_of(home, *argv: str) -> list[str]:
+    return prints("jobs", *argv, "--home", str(home.folder))
+
+
+def objects(home, *argv: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in lines_of(home, *argv, "--json")]
 
 
 @pytest.fixture
-def place(tmp_path):
-    return make_home(tmp_path / "home", R41, Account("R42", "jdoe", None))
+def failed(home, record):
+    """A session that has failed. Its first job was ok and has printed something."""
+    jobs = (Job("module", "009ABC"), Job("py_file", "nightly/close.py"), Job("py_code", "\n  import os\nprint(1)"))
+    record.accept(NewSession(FAILED_SESSION, 1, "R41", jobs))
+    record.begin(FAILED_SESSION)
+    record.finish(FAILED_SESSION, 1, JobEnd(OK, "", time.time(), 1.25, 0))
+    record.finish(FAILED_SESSION, 2, JobEnd(FAILED, "no such table", time.time(), 0.5, None, 9))
+    write(home, FAILED_SESSION, 1, "stdout", b"one\ntwo\n")
+    write(home, FAILED_SESSION, 1, "stderr", b"three\n")
+    return FAILED_SESSION
 
 
-def listed(place, *options: str) -> list[str]:
-    done = headless("jobs", "--home", str(place.folder), *options)
-    assert (done.returncode, done.stderr) == (0, "")
-    return done.stdout.splitlines()
+def test_each_job_is_one_object_or_one_line(home, failed):
+    entries, lines = objects(home), lines_of(home)
+    assert [list(entry) for entry in entries] == [KEYS] * 3
+    keys = ("session", "job", "user", "kind", "title", "state", "seconds", "exit_status", "signal", "message", "pid")
+    assert [[entry[key] for key in keys] for entry in entries] == [
+        [failed, 1, "R41", "module", "009ABC", "ok", 1.25, 0, None, "", None],
+        [failed, 2, "R41", "py_file", "nightly/close.py", "failed", 0.5, None, 9, "no such table", None],
+        [failed, 3, "R41", "py_code", "import os", "skipped", None, None, None, "", None],
+    ]
+    assert len(lines) == 3
+    for line, entry in zip(lines, entries):
+        day, clock = f"{datetime.fromisoformat(entry['accepted']).astimezone():%Y-%m-%d %H:%M:%S}".split()
+        assert line.split()[:5] == [failed, str(entry["job"]), entry["state"], day, clock]
+        user, kind, *title = line.split()[8 if entry["started"] else 7 :]
+        assert (user, kind) == (entry["user"], entry["kind"])
+        assert " ".join(title) == f"{entry['title']} {entry['message']}".strip()
 
 
-def sessions(place, *options: str) -> list[str]:
-    return [line.split()[0] for line in listed(place, *options)]
+def test_times_are_those_of_the_clock_with_their_time_zone(home, record):
+    before = datetime.now(timezone.utc) - timedelta(milliseconds=1)  # the journal shows no more
+    over(record, "s")
+    (entry,) = objects(home)
+    accepted, started, ended = (datetime.fromisoformat(entry[key]) for key in ("accepted", "started", "ended"))
+    assert before <= accepted <= started <= ended <= datetime.now(timezone.utc)
 
 
-def test_columns_are_aligned(place, record):
+def test_a_title_is_short_and_cannot_move_the_cursor(home, record):
+    record.accept(new_session("s", text="\n\n" + "x" * 100 + "\nsecret = 1"))
+    record.accept(new_session("t", kind="py_file", text="a\x1b[2J\u202eb.py"))
+    code, file = lines_of(home)
+    assert code.endswith("py_code  " + "x" * 60)
+    assert objects(home)[0]["title"] == "x" * 60
+    assert file.endswith("py_file  a\\x1b[2J\\u202eb.py")
+
+
+def test_a_session_is_shown_alone_and_with_its_output_as_the_job_wrote_it(home, record, failed):
+    over(record, "another")
+    write(home, "another", 1, "stdout", b"10%\r20%\r\n\xff")
+    lines = lines_of(home, failed)
+    sessions_and_jobs = [line.split()[:2] for line in lines if not line.startswith(" ")]
+    assert sessions_and_jobs == [[failed, "1"], [failed, "2"], [failed, "3"]]
+    assert lines[1:4] == ["  1 stdout: one", "  1 stdout: two", "  1 stderr: three"]
+    first = objects(home, failed)[0]
+    assert list(first) == [*KEYS, "stdout", "stderr"]
+    assert (first["stdout"], first["stderr"]) == ("one\ntwo\n", "three\n")
+    assert objects(home, "another")[0]["stdout"] == "10%\r20%\r\n\ufffd"
+
+
+def test_output_that_somebody_has_compressed_is_said_not_to_be_there(home, record):
+    record.accept(new_session("s", jobs=3))
+    record.begin("s")
+    write(home, "s", 1, "stdout", b"one\n")
+    write(home, "s", 1, "stderr", b"")
+    record.finish("s", 1, end(OK))
+    path = home.output("s", 1, "stdout")
+    path.rename(f"{path}.gz")
+    lines = lines_of(home, "s")
+    assert [line for line in lines if line.startswith(" ")] == [f"  1 stdout is not there: {path}"]
+    assert [(each["stdout"], each["stderr"]) for each in objects(home, "s")] == [(None, ""), ("", ""), ("", "")]
+
+
+def test_a_session_that_is_not_there_is_a_1_and_an_empty_journal_is_not(home_path):
+    for json_option in ((), ("--json",)):
+        fails("5f0c", "jobs", "5f0c", *json_option, "--home", home_path)
+        assert prints("jobs", *json_option, "--home", home_path) == []
+
+
+def test_columns_are_aligned(home, record):
     record.accept(new_session("a" * 16, "R41", 10))
     record.accept(new_session("b" * 16, "a much longer name\n", kind="module", text="009ABC"))
     record.begin("a" * 16)
     record.finish("a" * 16, 1, end(FAILED, "no such table"))
-    lines = listed(place)
+    lines = lines_of(home)
     assert len(lines) == 11
     assert len({line.index(kind) for line in lines for kind in ("py_code", "module") if kind in line}) == 1
     assert lines[0].endswith("py_code  1       no such table")
@@ -59,7 +137,7 @@ def test_columns_are_aligned(place, record):
     ("seconds", "shown"),
     [(0.0, "0:00:00.0"), (0.25, "0:00:00.2"), (61.5, "0:01:01.5"), (3599.99, "0:59:59.9"), (90061.0, "25:01:01.0")],
 )
-def test_a_duration_is_what_was_measured_or_that_from_start_to_end(place, record, monkeypatch, seconds, shown):
+def test_a_duration_is_what_was_measured_or_that_from_start_to_end(home, record, monkeypatch, seconds, shown):
     now = 1_700_000_000.0
     monkeypatch.setattr(time, "time", lambda: now)
     for session in "measured", "not":
@@ -67,197 +145,126 @@ def test_a_duration_is_what_was_measured_or_that_from_start_to_end(place, record
         record.begin(session)
     record.finish("measured", 1, JobEnd(OK, "", now + 7, seconds, 0))
     record.finish("not", 1, JobEnd(OK, "", now + seconds, None, 0))
-    assert all(f" {shown}  " in line for line in listed(place))
+    assert all(f" {shown}  " in line for line in lines_of(home))
 
 
-def test_what_runs_is_shown_with_what_it_has_taken_so_far_and_what_waits_without(place, record, monkeypatch):
+def test_what_runs_is_shown_with_what_it_has_taken_so_far_and_what_waits_without(home, record, monkeypatch):
     now = 1_700_000_000.0
     monkeypatch.setattr(time, "time", lambda: now)
     monkeypatch.setattr(JobProcesses, "running_pid", lambda *_: 4711)
     record.accept(new_session("s", jobs=2))
     record.begin("s")
     now += 5.0
-    running, queued = listed(place)
+    running, queued = lines_of(home)
     assert "running" in running and " 0:00:05.0  " in running
     assert "queued" in queued and queued.split()[5:7] == ["-", "-"]
 
 
-# Which jobs
-
-
-def test_the_last_20_jobs_are_shown_unless_others_are_asked_for(place, record):
-    for number in range(1, 31):
-        over(record, f"s{number}")
-    names = [f"s{number}" for number in range(1, 31)]
-    assert sessions(place) == names[10:]
-    assert sessions(place, "--last", "3") == names[27:]
-    assert sessions(place, "--last", "29") == names[1:]
-    for options in (("--last", "0"), ("--all",), ("--last", "30"), ("--last", "1000"), ("--since", "1h")):
-        assert sessions(place, *options) == names
-    assert sessions(place, "--since", "1h", "--last", "2") == names[28:]
-
-
-def test_a_session_is_shown_whole(place, record):
-    over(record, "s", jobs=25)
-    silent(place, "s", 25)
-    assert len(listed(place, "s")) == 25
-    assert [line.split()[1] for line in listed(place, "s", "--last", "2")] == ["24", "25"]
-
-
-def test_the_last_jobs_may_begin_in_the_middle_of_a_session(place, record):
-    over(record, "a", jobs=3)
-    over(record, "b", jobs=2)
-    assert [line.split()[:2] for line in listed(place, "--last", "4")] == [
-        ["a", "2"],
-        ["a", "3"],
-        ["b", "1"],
-        ["b", "2"],
-    ]
+# What only seems to run
 
 
 @pytest.fixture
-def mixed(record):
-    """One session for each state and user, and the oldest a week old."""
-    over(record, "old", FAILED, jobs=2)
-    record._database.execute("UPDATE sessions SET accepted = accepted - ?", (7 * DAY,))
-    over(record, "ok")
-    over(record, "failed", FAILED, user="R42", jobs=2)
-    over(record, "cancelled", CANCELLED)
-    record.accept(new_session("queued", "R42"))
+def running(record):
+    """A job that has been running for an hour, as the journal says."""
+    record.accept(new_session("s"))
+    record.begin("s")
+    record._database.execute("UPDATE jobs SET started = started - 3600")
 
 
-SHOWN = {
-    "--state ok": ["old", "ok", "failed"],
-    "--state ok --last 2": ["ok", "failed"],
-    "--state failed": ["old", "failed"],
-    "--state failed --last 1": ["failed"],
-    "--state failed --user R41": ["old"],
-    "--state ok --user R41": ["old", "ok"],
-    "--state failed --since 1d": ["failed"],
-    "--state running": [],
-    "--state queued --user R42 --since 1d": ["queued"],
-    "--user R42": ["failed", "failed", "queued"],
-    "--user R42 --last 2": ["failed", "queued"],
-    "--user R43": [],
-    "--since 8d --last 3": ["failed", "cancelled", "queued"],
-    "--since 6d": ["ok", "failed", "failed", "cancelled", "queued"],
-    "old --state failed": ["old"],
-    "old --since 1d": [],
-}
+def shown(home) -> tuple[str, dict[str, Any]]:
+    (line,) = lines_of(home)
+    return line, objects(home)[0]
 
 
-@pytest.mark.usefixtures("mixed")
-def test_only_what_is_asked_for_is_shown(place):
-    silent(place, "old", 2)
-    assert {options: sessions(place, *options.split()) for options in SHOWN} == SHOWN
+@pytest.mark.usefixtures("running")
+def test_a_job_whose_shim_lives_runs_and_its_duration_grows(home, monkeypatch):
+    pids = {("s", 1): 4711}
+    monkeypatch.setattr(JobProcesses, "running_pid", lambda _, *job: pids[job])
+    line, entry = shown(home)
+    assert " running " in line and "  1:00:0" in line
+    assert (entry["state"], entry["pid"], entry["ended"]) == ("running", 4711, None)
+    assert 3600 <= entry["seconds"] < 3660
 
 
-@pytest.mark.usefixtures("mixed")
-def test_what_came_before_is_not_shown(place, record):
-    record._database.execute("UPDATE sessions SET accepted = accepted - 120")
-    assert (
-        sessions(place, "--since", "1m")
-        == sessions(place, *["--since", "1m", "--state", "failed", "--last", "3"])
-        == []
-    )
+@pytest.mark.usefixtures("running")
+@pytest.mark.parametrize(("is_served", "state"), [(True, "running"), (False, "unknown")])
+def test_a_job_whose_shim_is_gone_has_no_growing_duration(home, is_served, state):
+    lock = home.lock() if is_served else None
+    line, entry = shown(home)
+    if lock:
+        lock.close()
+    assert line.split()[2] == entry["state"] == state
+    assert line.split()[7] == "-"
+    assert (entry["seconds"], entry["pid"], entry["ended"]) == (None, None, None)
+    assert ("no server runs" in line) == ("no server runs" in entry["message"]) == (not is_served)
 
 
-def test_a_clock_that_was_set_back_hides_nothing_that_was_asked_for(place, record):
-    for name, age in (("a", 1), ("b", 5), ("c", 1), ("d", 5)):
-        over(record, name)
-        record._database.execute("UPDATE sessions SET accepted = accepted - ? WHERE session_id = ?", (age * DAY, name))
-    assert sessions(place, "--since", "2d") == ["a", "c"]
-    assert sessions(place, "--since", "2d", "--last", "1") == ["c"]
+@pytest.mark.usefixtures("running")
+def test_a_job_whose_shim_has_been_gone_for_long_is_not_said_to_run_without_a_word(home, record):
+    with home.lock():
+        assert "no process of it runs: the server is about to start it, or to record" in shown(home)[1]["message"]
+        record._database.execute("UPDATE jobs SET started = ?", (time.time(),))
+        assert shown(home)[1]["message"] == ""
 
 
-@pytest.mark.parametrize(
-    ("text", "age"),
-    [("90m", timedelta(minutes=90)), ("12h", timedelta(hours=12)), ("7d", timedelta(days=7))],
-)
-def test_since_takes_a_duration(place, record, text, age):
-    for name, seconds in (("before", -30), ("after", 30)):
-        over(record, name)
-        at = time.time() - age.total_seconds() + seconds
-        record._database.execute("UPDATE sessions SET accepted = ? WHERE session_id = ?", (at, name))
-    assert sessions(place, "--since", text) == ["after"]
+@pytest.mark.usefixtures("running")
+def test_an_end_that_was_not_seen_has_no_time(home, record):
+    record.finish("s", 1, JobEnd(INTERRUPTED, "the machine was switched off"))
+    line, entry = shown(home)
+    assert line.split()[2] == "interrupted" and line.split()[7] == "-"
+    assert (entry["ended"], entry["seconds"]) == (None, None)
 
 
-@pytest.mark.parametrize("text", ["2026-11-24", "2026-11-24 18:38", "today", "yesterday"])
-def test_since_takes_a_day_and_a_time_of_this_machines_time_zone(place, record, text, monkeypatch):
-    now = datetime(2026, 11, 24, 20, 15)
-    monkeypatch.setattr(time, "time", now.timestamp)
-    at = {"2026-11-24 18:38": datetime(2026, 11, 24, 18, 38), "yesterday": datetime(2026, 11, 23)}.get(
-        text, datetime(2026, 11, 24)
-    )
-    for name, seconds in (("before", -1), ("at", 0)):
-        over(record, name)
-        record._database.execute(
-            "UPDATE sessions SET accepted = ? WHERE session_id = ?", (at.timestamp() + seconds, name)
-        )
-    assert sessions(place, "--since", text) == ["at"]
+@pytest.mark.parametrize(("seconds", "shown_as"), [(None, "0:00:00.0"), (2.5, "0:00:02.5")])
+def test_a_clock_that_was_set_back_makes_no_negative_duration(home, record, seconds, shown_as):
+    record.accept(new_session("s"))
+    record.begin("s")
+    record.finish("s", 1, JobEnd(OK, "", time.time() - 3600, seconds, 0))
+    line, entry = shown(home)
+    assert line.split()[7] == shown_as
+    assert entry["seconds"] == (seconds or 0)
 
 
-WRONG = (
-    (("--since", "tomorrow"), "YYYY-MM-DD"),
-    (("--since", "24.11.2026"), "YYYY-MM-DD"),
-    (("--since", "2026-13-01"), "YYYY-MM-DD"),
-    (("--since", "0001-01-01 25:00"), "YYYY-MM-DD"),
-    (("--since", "9999-99"), "90m, 12h or 7d"),
-    (("--since", "-5m"), "expected one argument"),
-    (("--since", ""), "90m, 12h or 7d"),
-    (("--since", "d"), "90m, 12h or 7d"),
-    (("--since", "²d"), "90m, 12h or 7d"),
-    (("--last", "-1"), "a number from 0"),
-    (("--last", "many"), "a number from 0"),
-    (("--state", "unknown"), "'interrupted'"),
-    (("--last", "3", "--all"), "not allowed with"),
-)
+# What is printed
 
 
-@pytest.mark.version("how argparse words it")
-def test_what_must_be_corrected_is_a_2_that_says_what_is_right(place):
-    for argv, right in WRONG:
-        done = headless("jobs", *argv, "--home", str(place.folder))
-        assert (done.returncode, done.stdout) == (2, ""), argv
-        assert right in done.stderr.splitlines()[-1], argv
+@pytest.mark.version("the streams of an interpreter")
+@pytest.mark.slow
+@pytest.mark.usefixtures("failed")
+def test_everything_printed_reaches_a_pipe(home):
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    command = ("jobs", "--home", str(home.folder))
+    assert manage(*command, env=plain).stdout == headless(*command).stdout != ""
 
 
-# Much output
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full here")
+def test_what_cannot_be_printed_is_an_error(home_path):
+    with open("/dev/full", "w") as full:
+        command = ["-m", "headless", "user", "list", "--home", home_path]
+        with start(command, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True) as process:
+            stderr = process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == 1
+    assert " error: " in stderr
+    assert "Traceback" not in stderr
 
 
-def ended_job(place, record):
-    """Where the output is of the one job of the session s, which is over."""
-    over(record, "s")
-    silent(place, "s")
-    return place.output("s", 1, "stdout")
+def in_ascii(monkeypatch, *argv: str) -> str:
+    """Returns what a command prints to a standard output that knows ASCII alone."""
+    stdout = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
+        assert main(argv) == 0
+    stdout.flush()
+    return stdout.buffer.getvalue().decode("ascii")
 
 
-def test_a_long_line_of_output_is_shown_in_pieces(place, record, capsys):
-    ended_job(place, record).write_bytes(b"x" * 100_000 + b"\r\n\nend")
-    Listing(place, record, Selection("s"), as_json=False).show(None)
-    shown = capsys.readouterr().out.splitlines()[1:]
-    assert [line.removeprefix("  1 stdout: ") for line in shown] == ["x" * 65536, "x" * 34464, "", "end"]
-
-
-def test_output_larger_than_what_is_read_at_a_time_is_the_same_in_json(place, record, capsys):
-    text = "a" + '\U0001f642é"\\\r\n\0' * 30_000
-    ended_job(place, record).write_bytes(text.encode() + b"\xff")
-    Listing(place, record, Selection("s"), as_json=True).show(None)
-    (line,) = capsys.readouterr().out.splitlines()
-    entry = json.loads(line)
-    assert entry["stdout"] == text + "�"
-    assert entry["stderr"] == ""
-
-
-def test_output_in_json_takes_no_memory_of_its_size(place, record, monkeypatch):
-    with open(ended_job(place, record), "wb") as file:
-        file.truncate(32 * 2**20)
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        monkeypatch.setattr(sys, "stdout", nowhere)
-        tracemalloc.start()
-        try:
-            Listing(place, record, Selection("s"), as_json=True).show(None)
-            peak = tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
-    assert peak < 4 * 2**20  # 0.9 MiB
+def test_a_character_that_stdout_does_not_know_is_no_error(home, record, monkeypatch):
+    of_home = ("--home", str(home.folder))
+    prints("user", "add", "Jürgen", "--secret-file", "-", *of_home, stdin=HASH.encode())
+    record.accept(new_session("s", text="'für Zürich'"))
+    record.begin("s")
+    record.finish("s", 1, end(FAILED, "keine Tabelle für Zürich"))
+    write(home, "s", 1, "stderr", "keine Tabelle für Zürich\n".encode())
+    assert in_ascii(monkeypatch, "jobs", "s", *of_home).count("keine Tabelle") == 2
+    assert in_ascii(monkeypatch, "user", "list", *of_home).splitlines()[0].endswith("rgen challenge")

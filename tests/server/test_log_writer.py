@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import re
-import select
 import subprocess
 import sys
 import threading
@@ -23,12 +22,12 @@ from support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
+
 posix = pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes and pipes")
 
 
 @contextmanager
 def logging_to(target):
-    """Yields a logger whose lines go there, and its handler."""
     writer = LogWriter(target)
     writer.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
     logger = logging.Logger("test")  # one of its own
@@ -40,15 +39,12 @@ def logging_to(target):
 
 
 class Pipe:
-    """A pipe, which is read when the test says so."""
+    """A pipe that is read when the test says so."""
 
     def __init__(self) -> None:
-        self.reading, self.writing = os.pipe()
+        self.read_end, self.write_end = os.pipe()
         self._data = b""
         self._reader = threading.Thread(target=self._read, daemon=True)
-
-    def is_full(self) -> bool:
-        return not select.select([], [self.writing], [], 0)[1]
 
     def read_from_now_on(self) -> None:
         self._reader.start()
@@ -63,17 +59,17 @@ class Pipe:
         return self._data.decode().splitlines()
 
     def close(self) -> None:
-        """The reader has ended when this returns: the number of the descriptor may be that of another pipe then."""
-        if self.writing >= 0:
-            os.close(self.writing)
-            self.writing = -1
+        """Returns when the reader has ended, whose descriptor another pipe may get."""
+        if self.write_end >= 0:
+            os.close(self.write_end)
+            self.write_end = -1
             if not self._reader.ident:
                 self.read_from_now_on()
             self._reader.join(PATIENCE)
-            os.close(self.reading)
+            os.close(self.read_end)
 
     def _read(self) -> None:
-        while data := os.read(self.reading, 65536):
+        while data := os.read(self.read_end, 65536):
             self._data += data
 
 
@@ -92,81 +88,17 @@ def small(monkeypatch, pipe):
 
 
 def reported_as_lost(lines: list[str]) -> int:
-    """How many lines are lost, by what the log itself says."""
+    """Returns how many lines are lost, as the log says."""
     found = (re.fullmatch(r"ERROR (\d+) lines? of the log (?:was|were) lost: .+", line) for line in lines)
     return sum(int(match[1]) for match in found if match)
 
 
-# What is written
-
-
-def test_lines_are_appended_in_order_in_the_format_of_the_handler(tmp_path):
-    (tmp_path / "log").write_text("before\n")
-    with logging_to(str(tmp_path / "log")) as (log, writer):
-        for number in range(1000):
-            log.info("line %d", number)
-    lines = (tmp_path / "log").read_text().splitlines()
-    assert lines == ["before", *(f"INFO line {number}" for number in range(1000))]
-    assert writer.dropped == 0
-
-
-@posix
-def test_a_new_file_is_for_us_alone_and_no_job_inherits_it(tmp_path):
-    before = os.umask(0)
-    try:
-        with logging_to(str(tmp_path / "log")) as (_, writer):
-            assert not os.get_inheritable(writer._output._descriptor)
-    finally:
-        os.umask(before)
-    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
-
-
-def test_a_traceback_has_all_its_lines(tmp_path):
-    with logging_to(str(tmp_path / "log")) as (log, _):
-        try:
-            raise KeyError("fünf")
-        except KeyError:
-            log.exception("given up")
-    lines = (tmp_path / "log").read_text(encoding="utf-8").splitlines()
-    assert lines[:2] == ["ERROR given up", "Traceback (most recent call last):"]
-    assert lines[-1] == "KeyError: 'fünf'"
-
-
-def test_what_no_encoding_can_write_is_escaped(tmp_path):
-    with logging_to(str(tmp_path / "log")) as (log, _):
-        log.info("a lone surrogate: \udcff")
-    assert (tmp_path / "log").read_text() == "INFO a lone surrogate: \\udcff\n"
-
-
-def test_a_line_that_cannot_be_made_says_so_and_is_printed_nowhere_else(tmp_path, capfd):
-    with logging_to(str(tmp_path / "log")) as (log, _):
-        log.info("%d", "no number\n")
-    assert re.fullmatch(r"ERROR a line of the log cannot be made: TypeError\(.*\)\n", (tmp_path / "log").read_text())
-    assert capfd.readouterr() == ("", "")
-
-
-def test_a_file_that_cannot_be_opened_is_an_error_at_once(tmp_path):
-    with pytest.raises(OSError, match="directory"):
-        LogWriter(str(tmp_path / "missing" / "log"))
-
-
-@posix
-def test_a_fifo_without_a_reader_is_an_error_at_once(tmp_path):
-    os.mkfifo(tmp_path / "fifo")
-    with pytest.raises(OSError, match="No such device"):
-        LogWriter(str(tmp_path / "fifo"))
-
-
-# A log that is not read
-
-
 @posix
 def test_what_logs_does_not_wait_for_a_log_that_is_not_read_and_what_is_lost_is_counted(small):
-    with logging_to(small.writing) as (log, writer):
+    with logging_to(small.write_end) as (log, writer):
         for number in range(3000):  # none of which could go on by itself
             log.info("line %d %s", number, "x" * 80)
         assert 1000 < writer.dropped < 3000
-        assert writer._lines.qsize() <= 1000
         small.read_from_now_on()
         wait_until(lambda: reported_as_lost(small.lines()) == writer.dropped)
         log.info("the last one")
@@ -177,19 +109,8 @@ def test_what_logs_does_not_wait_for_a_log_that_is_not_read_and_what_is_lost_is_
 
 
 @posix
-def test_what_waits_has_a_limit_in_bytes_too(pipe):
-    with logging_to(pipe.writing) as (log, writer):
-        for _ in range(100):
-            log.info("x" * 100_000)
-        assert writer._bytes <= 4 * 1024 * 1024
-        assert 50 < writer.dropped < 70
-        log.info("x" * 5_000_000)
-        pipe.read_from_now_on()
-
-
-@posix
 def test_what_was_lost_is_counted_before_the_end(small):
-    with logging_to(small.writing) as (log, writer):
+    with logging_to(small.write_end) as (log, writer):
         while writer.dropped < 100:
             log.info("line %s", "x" * 50)
         small.read_from_now_on()
@@ -198,7 +119,7 @@ def test_what_was_lost_is_counted_before_the_end(small):
 
 @posix
 def test_of_many_threads_no_line_is_lost_uncounted(small):
-    with logging_to(small.writing) as (log, writer):
+    with logging_to(small.write_end) as (log, writer):
         threads = [
             threading.Thread(target=lambda: [log.info("line %s", "x" * 50) for _ in range(500)]) for _ in range(8)
         ]
@@ -215,17 +136,14 @@ def test_of_many_threads_no_line_is_lost_uncounted(small):
 
 @posix
 def test_a_pipe_that_others_have_made_non_blocking_is_waited_for(pipe):
-    os.set_blocking(pipe.writing, False)
-    with logging_to(pipe.writing) as (log, writer):
+    os.set_blocking(pipe.write_end, False)
+    with logging_to(pipe.write_end) as (log, writer):
         for number in range(3000):
             log.info("line %d %s", number, "x" * 50)
         time.sleep(0.1)
         pipe.read_from_now_on()
     assert [int(line.split()[2]) for line in pipe.read_to_end()] == list(range(3000))
     assert writer.dropped == 0
-
-
-# A log that cannot be written
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no device that is always full")
@@ -249,9 +167,9 @@ def test_what_a_full_disk_does_not_take_is_counted_when_there_is_room_again(tmp_
 
 @posix
 def test_a_pipe_whose_reader_has_gone_only_loses_lines():
-    reading, writing = os.pipe()
-    os.close(reading)
-    with logging_to(writing) as (log, writer):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with logging_to(write_end) as (log, writer):
         log.info("one")
         wait_until(lambda: writer.dropped == 1)
         log.info("two")
@@ -259,7 +177,7 @@ def test_a_pipe_whose_reader_has_gone_only_loses_lines():
         used = time.process_time()
         time.sleep(0.3)
         assert time.process_time() - used < 0.1  # what was lost is not tried again and again
-    os.close(writing)
+    os.close(write_end)
 
 
 def test_after_half_a_line_the_next_one_begins_on_its_own(tmp_path, monkeypatch):
@@ -280,6 +198,62 @@ def test_after_half_a_line_the_next_one_begins_on_its_own(tmp_path, monkeypatch)
     lines = (tmp_path / "log").read_text().splitlines()
     assert lines[:2] == ["INFO fir", "INFO second"]
     assert reported_as_lost(lines[2:]) == 1
+
+
+@posix
+def test_what_waits_has_a_limit_in_bytes_too(pipe):
+    with logging_to(pipe.write_end) as (log, writer):
+        for _ in range(100):
+            log.info("x" * 100_000)
+        assert 50 < writer.dropped < 70  # about 4 MiB are kept
+        log.info("x" * 5_000_000)
+        pipe.read_from_now_on()
+
+
+# What is written
+
+
+def test_lines_are_appended_in_order_in_the_format_of_the_handler_by_a_thread_that_ends(tmp_path, capfd):
+    path, threads = tmp_path / "log", threading.active_count()
+    path.write_text("before\n")
+    with logging_to(str(path)) as (log, writer):
+        for number in range(1000):
+            log.info("line %d", number)
+        log.info("a lone surrogate: \udcff")
+        log.info("%d", "no number\n")
+        try:
+            raise KeyError("fünf")
+        except KeyError:
+            log.exception("given up")
+    lines = path.read_text(encoding="utf-8").splitlines()
+    assert lines[:1001] == ["before", *(f"INFO line {number}" for number in range(1000))]
+    assert lines[1001] == "INFO a lone surrogate: \\udcff"
+    assert re.fullmatch(r"ERROR a line of the log cannot be made: TypeError\(.*\)", lines[1002])
+    assert lines[1003:1005] == ["ERROR given up", "Traceback (most recent call last):"]
+    assert lines[-1] == "KeyError: 'fünf'"
+    assert writer.dropped == 0
+    assert capfd.readouterr() == ("", "")
+    assert threading.active_count() == threads
+
+
+@posix
+def test_a_new_file_is_for_us_alone_and_no_job_inherits_it(tmp_path):
+    before = os.umask(0)
+    try:
+        with logging_to(str(tmp_path / "log")) as (_, writer):
+            assert not os.get_inheritable(writer._output._descriptor)
+    finally:
+        os.umask(before)
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+
+
+def test_what_cannot_be_opened_is_an_error_at_once(tmp_path):
+    with pytest.raises(OSError, match="directory"):
+        LogWriter(str(tmp_path / "missing" / "log"))
+    if os.name != "nt":
+        os.mkfifo(tmp_path / "fifo")  # without a reader
+        with pytest.raises(OSError, match="No such device"):
+            LogWriter(str(tmp_path / "fifo"))
 
 
 # A file that is rotated
@@ -311,19 +285,12 @@ def test_what_cannot_be_made_anew_goes_on_in_the_old_file(tmp_path):
     assert writer.dropped == 0
 
 
-@posix
-def test_a_descriptor_is_not_closed(pipe):
-    with logging_to(pipe.writing) as (log, _):
-        log.info("on")
-    assert pipe.read_to_end() == ["INFO on"]
-
-
 # The end
 
 
 @posix
 def test_close_waits_for_a_log_that_is_not_read_no_longer_than_it_may(pipe):
-    with logging_to(pipe.writing) as (log, writer):
+    with logging_to(pipe.write_end) as (log, writer):
         for _ in range(5000):
             log.info("x" * 100)
         before = time.monotonic()
@@ -349,7 +316,7 @@ for _ in range(int(sys.argv[1])):
 def test_the_interpreter_ends_although_its_log_is_not_read(pipe, lines):
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, str(lines)],
-        cwd=ROOT, stderr=pipe.writing, stdin=subprocess.DEVNULL, timeout=PATIENCE, check=False,
+        cwd=ROOT, stderr=pipe.write_end, stdin=subprocess.DEVNULL, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0
 

@@ -105,25 +105,25 @@ SET = (
 )
 
 
-def test_the_limit_is_set_and_printed(home):
+def test_the_limit_is_set_and_printed(home_path):
     for argv, limits, printed in SET:
-        headless("user", "limit", "R41", "--none", "--home", home)
-        done = headless("user", "limit", "R41", *argv, "--home", home)
+        headless("user", "limit", "R41", "--none", "--home", home_path)
+        done = headless("user", "limit", "R41", *argv, "--home", home_path)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-        assert headless("user", "limit", "R41", "--home", home).stdout == f"{printed}\n"
-        with closing(Home(home).database()) as database:
+        assert headless("user", "limit", "R41", "--home", home_path).stdout == f"{printed}\n"
+        with closing(Home(home_path).database()) as database:
             account = Accounts(database).of_user("R41")
         assert account is not None
         assert account.limits == limits
 
 
-def test_the_limit_is_taken_away_alone(home):
-    headless("user", "limit", "R41", "--one-at-a-time", "--no-code", "--home", home)
-    headless("user", "limit", "R41", "--many-at-a-time", "--home", home)
-    assert headless("user", "limit", "R41", "--home", home).stdout == "no-code\n"
+def test_the_limit_is_taken_away_alone(home_path):
+    headless("user", "limit", "R41", "--one-at-a-time", "--no-code", "--home", home_path)
+    headless("user", "limit", "R41", "--many-at-a-time", "--home", home_path)
+    assert headless("user", "limit", "R41", "--home", home_path).stdout == "no-code\n"
 
 
-def test_an_account_cannot_have_it_both_ways(home):
-    done = headless("user", "limit", "R41", "--one-at-a-time", "--many-at-a-time", "--home", home)
+def test_an_account_cannot_have_it_both_ways(home_path):
+    done = headless("user", "limit", "R41", "--one-at-a-time", "--many-at-a-time", "--home", home_path)
     assert done.returncode == 2
     assert "not allowed with" in done.stderr

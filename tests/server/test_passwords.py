@@ -1,5 +1,4 @@
-"""Passwords of accounts: which ones `user add` and `user passwd` take, asked for, given or from a file; they change
-nothing else."""
+"""Passwords of accounts: which ones `user add` and `user passwd` take, asked for, given or from a file."""
 
 from __future__ import annotations
 
@@ -10,7 +9,6 @@ import signal
 import sys
 from argparse import Namespace
 from contextlib import closing
-from functools import partial
 from pathlib import Path
 from unittest.mock import patch
 
@@ -27,56 +25,50 @@ from support.access_lists import GROUP, USER, set_access_list
 from support.advice import assert_harmless
 from support.command_here import headless
 from support.credentials import HASH, PASSWORD, SALT, hash_of
-from support.homes import fails, prints
-from support.process import ROOT, current_user, manage
+from support.homes import by_root, fails, posix, prints
+from support.process import ROOT, current_user
 from support.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
+
 OTHER_HASH = b"$2b$10$abcdefghijklmnopqrstuu3OXnChv9rsS38y2T8H/NPI6EHTr4uGS"  # of another password
+IF_TRUSTED = "if no other user has read it, give it to standard input: --secret-file - < FILE"
+STDIN = f"{PASSWORD}\n".encode()
 
 
-def make_cheap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """New salts have the lowest cost there is."""
-    monkeypatch.setattr(accounts, "COST", 4)
-    monkeypatch.setattr(bcrypt_hash, "MIN_COST", 4)
-
-
-def keys_of(home: str, user: str) -> scram.Keys | None:
-    with closing(Home(home).database()) as database:
+def keys_of(home_path: str, user: str) -> scram.Keys | None:
+    with closing(Home(home_path).database()) as database:
         account = Accounts(database).of_user(user)
     assert account is not None
     return account.keys
 
 
 def lets_in(keys: scram.Keys | None, secret: bytes) -> bool:
-    """Whether the server would let in, with these keys, a client that has this hash."""
+    """Returns whether the server lets in, with these keys, a client that has this hash."""
     assert keys is not None
     return scram.proof_is_right(keys.stored_key, b"message", scram.client_proof(secret, b"message"))
 
 
-def secret_file_in(folder: Path, content: str | bytes = HASH + "\n", mode: int = 0o400, name: str = "secret") -> str:
-    path = folder / name
-    path.unlink(missing_ok=True)
-    path.write_bytes(content.encode() if isinstance(content, str) else content)
-    path.chmod(mode)
-    return str(path)
-
-
-posix_only = pytest.mark.skipif(os.name == "nt", reason="modes mean nothing on Windows")
-pytestmark = pytest.mark.slow
-
-IF_TRUSTED = "if no other user has read it, give it to standard input: --secret-file - < FILE"
-STDIN = f"{PASSWORD}\n".encode()
-
-
 @pytest.fixture
 def cheap(monkeypatch):
-    make_cheap(monkeypatch)
+    """New salts have the lowest cost there is."""
+    monkeypatch.setattr(accounts, "COST", 4)
+    monkeypatch.setattr(bcrypt_hash, "MIN_COST", 4)
 
 
 @pytest.fixture
 def secret_file(tmp_path):
     """Makes a password file."""
-    return partial(secret_file_in, tmp_path)
+
+    def make(content: str = HASH + "\n", mode: int = 0o400) -> str:
+        path = tmp_path / "secret"
+        path.unlink(missing_ok=True)
+        path.write_bytes(content.encode())
+        path.chmod(mode)
+        return str(path)
+
+    return make
 
 
 def keys_from(secret_file: str | None = None, stdin: bytes = b"", password_stdin: bool = False) -> scram.Keys:
@@ -85,7 +77,7 @@ def keys_from(secret_file: str | None = None, stdin: bytes = b"", password_stdin
 
 
 def refuses(word: str, secret_file: str | None = None, stdin: bytes = b"", password_stdin: bool = False) -> None:
-    """No keys come of it, but one line, which shows no secret."""
+    """Expects one line with this word, which shows no secret."""
     with pytest.raises(CommandFailed) as refusal:
         keys_from(secret_file, stdin, password_stdin)
     complaint = str(refusal.value)
@@ -109,12 +101,7 @@ def test_an_old_password_file_logs_in_as_it_is(secret_file):
         assert not lets_in(keys, OTHER_HASH)
 
 
-def test_a_password_file_may_come_on_standard_input():
-    assert lets_in(keys_from("-", HASH.encode() + b"\n"), HASH.encode())
-
-
 def test_what_is_no_password_file_is_refused(secret_file, tmp_path):
-    """By the rules of the command, which tests/client/test_password_file.py has."""
     for content, word in (
         (PASSWORD, "does not hold one bcrypt hash"), (f"R42:{HASH}", "does not hold one bcrypt hash"),
         ("\ufeff" + HASH, "byte order mark"), (HASH.replace("$10$", "$09$"), "a cost of 9"),
@@ -128,7 +115,7 @@ def test_what_is_no_password_file_is_refused(secret_file, tmp_path):
     refuses("cannot be opened", "a\0b")
 
 
-@posix_only
+@posix
 def test_a_file_that_is_open_to_others_is_refused_and_the_mend_leaves_it_as_it_is(secret_file):
     refuses(f"(mode 0644): {IF_TRUSTED}", secret_file(mode=0o644))
     path = secret_file(mode=0o640)
@@ -139,8 +126,7 @@ def test_a_file_that_is_open_to_others_is_refused_and_the_mend_leaves_it_as_it_i
     refuses(f"opens it to user number 12345: {IF_TRUSTED}", path)
 
 
-@posix_only
-@pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() != 0, reason="only root can give a file away")
+@by_root
 def test_a_file_of_another_user_is_refused_unless_that_is_root(secret_file):
     path = secret_file()
     os.chown(path, 12345, -1)
@@ -185,28 +171,21 @@ def test_a_password_of_72_bytes_is_the_longest():
     assert lets_in(keys, hash_of(password, keys.salt))
 
 
-class Questions:
-    """A terminal at which these answers are given. Functions are called, as while a user types."""
-
-    def __init__(self, *answers):
-        self._answers = list(answers)
-        self.asked = []
-
-    def __call__(self, prompt):
-        self.asked.append(prompt)
-        answer = self._answers.pop(0)
-        return answer() if callable(answer) else answer
-
-
 @pytest.fixture
 def at_terminal(monkeypatch):
-    """The answers to the next questions."""
+    """Gives these answers and returns the questions. An answer may be a function, as while a user types."""
 
     def answer(*answers):
-        questions = Questions(*answers)
-        monkeypatch.setattr(getpass, "getpass", questions)
+        left, asked = list(answers), []
+
+        def ask(prompt):
+            asked.append(prompt)
+            answer = left.pop(0)
+            return answer() if callable(answer) else answer
+
+        monkeypatch.setattr(getpass, "getpass", ask)
         monkeypatch.setattr(user_command, "is_at_terminal", lambda: True)
-        return questions
+        return asked
 
     return answer
 
@@ -216,14 +195,11 @@ def end_of_input():
 
 
 @pytest.mark.usefixtures("cheap")
-def test_a_password_is_asked_for_twice(at_terminal):
-    questions = at_terminal(PASSWORD, PASSWORD)
+def test_a_password_is_asked_for_twice_and_refused_if_it_is_not_typed_twice(at_terminal):
+    asked = at_terminal(PASSWORD, PASSWORD)
     keys = keys_from()
     assert lets_in(keys, hash_of(PASSWORD, keys.salt))
-    assert questions.asked == ["Password: ", "The same again: "]
-
-
-def test_a_password_that_is_not_typed_twice_is_refused(at_terminal):
+    assert asked == ["Password: ", "The same again: "]
     for answers, word in [
         ((PASSWORD, "other"), "two different passwords"),
         ((PASSWORD, end_of_input), "no password was given"),
@@ -233,7 +209,7 @@ def test_a_password_that_is_not_typed_twice_is_refused(at_terminal):
         refuses(word)
 
 
-@posix_only
+@posix
 def test_a_signal_at_the_question_interrupts_it_and_what_it_did_before_is_back(at_terminal):
     for name in ("SIGTERM", "SIGHUP"):
         signum = getattr(signal, name)
@@ -253,15 +229,14 @@ def test_a_signal_at_the_question_interrupts_it_and_what_it_did_before_is_back(a
                 signal.signal(signum, before)
 
 
-def test_without_a_terminal_nothing_is_asked():
-    refuses("no terminal")
+# For an account
 
 
 class Give:
-    """The words of a command that gives R42 a password, and what was there before."""
+    """Makes the words of a command that gives R42 a password, and knows the accounts before."""
 
-    def __init__(self, home: str, command: str) -> None:
-        self.home = home
+    def __init__(self, home_path: str, command: str) -> None:
+        self.home = home_path
         self._command = command
         self.before = self.state()
 
@@ -274,25 +249,21 @@ class Give:
 
 
 @pytest.fixture(params=["add", "passwd"])
-def give(request, home):
+def give(request, home_path):
     """For a new account, and for one that has another password."""
     if request.param == "passwd":
-        prints("user", "add", "R42", "--secret-file", "-", "--home", home, stdin=OTHER_HASH)
-    return Give(home, request.param)
+        prints("user", "add", "R42", "--secret-file", "-", "--home", home_path, stdin=OTHER_HASH)
+    return Give(home_path, request.param)
 
 
-def test_the_account_gets_it_and_neither_password_nor_hash_is_in_the_home(give, secret_file):
+def test_the_account_gets_the_password_and_the_home_holds_neither_it_nor_its_hash(give, secret_file):
     assert prints(*give("--secret-file", secret_file())) == []
     keys = keys_of(give.home, "R42")
     assert lets_in(keys, HASH.encode())
     assert not lets_in(keys, OTHER_HASH)
-    for name in os.listdir(give.home):
-        path = os.path.join(give.home, name)
-        if os.path.isfile(path):
-            with open(path, "rb") as file:
-                content = file.read()
-            assert HASH[29:].encode() not in content
-            assert PASSWORD.encode() not in content
+    contents = b"".join(path.read_bytes() for path in Path(give.home).rglob("*") if path.is_file())
+    assert HASH[29:].encode() not in contents
+    assert PASSWORD.encode() not in contents
 
 
 def test_what_is_refused_changes_nothing(give, secret_file):
@@ -303,10 +274,6 @@ def test_what_is_refused_changes_nothing(give, secret_file):
         ((), b"", "no terminal"),
     ]:
         fails(word, *give(*argv), stdin=stdin)
-        assert give.state() == give.before
-
-
-def test_a_password_comes_from_one_place(give):
     for argv in [("--password-stdin", "--secret-file", "secret"), ("--secret-file",), ("-p", "secret")]:
         done = headless(*give(*argv), stdin=STDIN)
         assert (done.returncode, done.stdout) == (2, ""), argv
@@ -314,68 +281,58 @@ def test_a_password_comes_from_one_place(give):
 
 
 @pytest.mark.usefixtures("cheap")
-@pytest.mark.parametrize("way", ["--password-stdin", "--secret-file"])
-def test_an_account_can_have_an_os_user_and_a_password(home, secret_file, way):
-    argv = [way, secret_file()] if way == "--secret-file" else [way]
-    prints("user", "add", "R42", "--os-user", current_user(), *argv, "--home", home, stdin=STDIN)
-    assert prints("user", "list", "--home", home)[1] == f"R42 challenge osuser={current_user()}"
+@pytest.mark.parametrize("option", ["--password-stdin", "--secret-file"])
+def test_an_account_can_have_an_os_user_and_a_password_and_another_one_leaves_the_rest(home_path, secret_file, option):
+    argv = [option, secret_file()] if option == "--secret-file" else [option]
+    of_home = ("--home", home_path)
+    prints("user", "add", "R42", "--os-user", current_user(), *argv, *of_home, stdin=STDIN)
+    prints("user", "limit", "R41", "--no-code", *of_home)
+    prints("user", "passwd", "R41", *argv, *of_home, stdin=STDIN)
+    assert prints("user", "list", *of_home) == [
+        f"R41 challenge osuser={current_user()} no-code",
+        f"R42 challenge osuser={current_user()}",
+    ]
+
+
+def test_a_user_without_an_account_gets_no_password_and_is_not_asked(home_path):
+    for argv in ((), ("--password-stdin",)):
+        fails("there is no account 'R99'", "user", "passwd", "R99", *argv, "--home", home_path, stdin=STDIN)
 
 
 @pytest.mark.usefixtures("cheap")
-def test_another_password_leaves_the_rest_of_the_account(home):
-    prints("user", "limit", "R41", "--no-code", "--home", home)
-    prints("user", "passwd", "R41", "--password-stdin", "--home", home, stdin=STDIN)
-    assert prints("user", "list", "--home", home) == [f"R41 challenge osuser={current_user()} no-code"]
-
-
-def test_a_user_without_an_account_gets_no_password_and_is_not_asked(home):
-    fails("there is no account 'R99'", "user", "passwd", "R99", "--home", home)
-    fails("there is no account 'R99'", "user", "passwd", "R99", "--password-stdin", "--home", home, stdin=STDIN)
-
-
-@pytest.mark.usefixtures("cheap")
-def test_a_password_makes_no_home(tmp_path):
-    fails("absent", "user", "passwd", "R41", "--password-stdin", "--home", str(tmp_path / "absent"), stdin=STDIN)
+def test_neither_another_password_nor_a_secret_that_is_refused_makes_a_home(tmp_path):
+    home_path = str(tmp_path / "absent")
+    fails("absent", "user", "passwd", "R41", "--password-stdin", "--home", home_path, stdin=STDIN)
+    fails("does not exist", "user", "add", "R41", "--secret-file", "missing", "--home", home_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_secret_is_not_asked_of_the_home_before_it_is_right(tmp_path):
-    fails("does not exist", "user", "add", "R41", "--secret-file", "missing", "--home", str(tmp_path / "home"))
-    assert list(tmp_path.iterdir()) == []
-
-
-# As processes
-
-
-def test_the_command_as_a_process_takes_a_password_file(home, secret_file):
-    done = manage("user", "add", "R42", "--secret-file", secret_file(), "--home", home)
-    assert (done.stdout, done.stderr) == ("", "")
-    assert lets_in(keys_of(home, "R42"), HASH.encode())
+# As a process
 
 
 @pytest.fixture
-def terminal(home):
+def terminal(home_path):
     """Runs `user add` at a terminal."""
     from support.terminal import Terminal  # not on Windows
 
-    with Terminal(ROOT, *Give(home, "add")(), program=("-m", "headless")) as terminal:
+    with Terminal(ROOT, *Give(home_path, "add")(), program=("-m", "headless")) as terminal:
         yield terminal
 
 
-@posix_only
+@posix
 @pytest.mark.version("getpass")
-def test_at_a_terminal_the_password_is_not_shown(home, terminal):
+def test_at_a_terminal_the_password_is_not_shown(home_path, terminal):
     terminal.answer(f"{PASSWORD}\n", "Password: ")
     terminal.answer(f"{PASSWORD}\n", "The same again: ")
     assert terminal.end() == 0
     assert PASSWORD not in terminal.shown
-    keys = keys_of(home, "R42")
+    keys = keys_of(home_path, "R42")
     assert keys is not None
     assert keys.salt.startswith(f"$2b${COST}$")
     assert lets_in(keys, hash_of(PASSWORD, keys.salt))
 
 
-@posix_only
+@posix
 @pytest.mark.version("getpass")
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
 def test_a_signal_at_the_question_ends_the_command_by_itself_and_gives_the_echo_back(terminal, name):

@@ -14,11 +14,13 @@ import subprocess
 import sys
 import time
 from contextlib import redirect_stderr
+from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from headless.cli import tools_main as main
 from headless.server import settings as settings_module
@@ -61,15 +63,17 @@ def test_serve_ends_with_a_1_where_another_process_listens(tmp_path):
 
 
 @pytest.mark.parametrize("level", ["info", "warning"])
-def test_the_log_is_on_stderr_as_detailed_as_wanted(tmp_path, level):
+def test_the_log_is_on_stderr_as_detailed_as_wanted_and_warns_once_of_root(tmp_path, level):
     with QuickServer(tmp_path / "home", "--log-level", level) as server:
-        run(server, py_code("1"))
+        assert run(server, py_code("1")).ended == "ok"
         server.stop()
     assert ("logged in" in server.log) == (level == "info")
+    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    assert server.log.count("runs as root") == is_root
 
 
-def test_with_until_eof_the_server_ends_with_its_standard_input_which_no_job_shares(home):
-    command = ["-m", "headless", "serve", "--listen", "127.0.0.1:0", "--home", home, "--until-eof", *TRUST]
+def test_with_until_eof_the_server_ends_with_its_standard_input_which_no_job_shares(home_path):
+    command = ["-m", "headless", "serve", "--listen", "127.0.0.1:0", "--home", home_path, "--until-eof", *TRUST]
     with start(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         address = process.stdout.readline().removeprefix("listening on ").strip()
@@ -107,13 +111,21 @@ def test_with_a_certificate_every_connection_is_tls_from_its_first_byte(tmp_path
             assert plain.received == []
 
 
-@pytest.mark.parametrize(("cert", "key"), [("absent.pem", "key"), ("cert", "absent.pem"), ("key", "cert")])
-def test_serve_ends_with_a_1_for_a_certificate_that_cannot_be_used(home, certificate, cert, key):
-    names = {"cert": certificate[1], "key": certificate[2]}
-    fails(
-        "certificate", "serve", "--home", home, "--listen", "127.0.0.1:0",
-        "--tls-cert", names.get(cert, cert), "--tls-key", names.get(key, key),
-    )  # fmt: skip
+def test_serve_ends_with_a_1_for_a_certificate_or_key_that_cannot_be_used(home_path, certificate, tmp_path):
+    _, cert, key = certificate
+    plain = serialization.load_pem_private_key(Path(key).read_bytes(), None)
+    locked = serialization.BestAvailableEncryption(b"hunter2")
+    pem = plain.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
+    (tmp_path / "locked.pem").write_bytes(pem)
+    cases = [("absent.pem", key, "certificate"), (cert, "absent.pem", "certificate"), (key, cert, "certificate")]
+    cases.append((cert, str(tmp_path / "locked.pem"), "passphrase"))
+    if os.name != "nt":
+        fifo = str(tmp_path / "fifo")
+        os.mkfifo(fifo)
+        cases += [(fifo, key, "not a regular file"), (cert, fifo, "not a regular file")]
+    for each_cert, each_key, word in cases:
+        options = ("--tls-cert", each_cert, "--tls-key", each_key)
+        fails(word, "serve", "--home", home_path, "--listen", "127.0.0.1:0", *options)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="there is no service manager of this kind")
@@ -130,40 +142,8 @@ def test_the_service_manager_learns_when_the_server_is_ready_and_when_it_stops(t
             assert manager.recv(100) == b"STOPPING=1"
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid"), reason="there is no root")
-def test_a_server_that_runs_as_root_warns_once_and_no_other_does(tmp_path):
-    with QuickServer(tmp_path / "home") as server:
-        assert run(server, py_code("1")).ended == "ok"
-        server.stop()
-    assert server.log.count("runs as root") == (1 if os.geteuid() == 0 else 0)
-
-
-def test_a_key_with_a_passphrase_is_refused_at_once_and_not_asked_for(tmp_path):
-    from cryptography.hazmat.primitives import serialization
-
-    server = trustme.CA().issue_cert("localhost")
-    chain, key = tmp_path / "chain.pem", tmp_path / "key.pem"
-    server.cert_chain_pems[0].write_to_path(chain)
-    plain = serialization.load_pem_private_key(server.private_key_pem.bytes(), None)
-    locked = serialization.BestAvailableEncryption(b"hunter2")
-    pem = plain.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
-    key.write_bytes(pem)
-    fails("passphrase", "serve", "--tls-cert", str(chain), "--tls-key", str(key), "--home", str(tmp_path / "home"))
-
-
-@pytest.mark.skipif(os.name == "nt", reason="there are no FIFOs")
-@pytest.mark.parametrize("which", ["--tls-cert", "--tls-key"])
-def test_a_fifo_as_certificate_or_key_is_refused_and_not_waited_for(tmp_path, which):
-    server = trustme.CA().issue_cert("localhost")
-    chain, fifo = tmp_path / "chain.pem", tmp_path / "fifo"
-    server.private_key_and_cert_chain_pem.write_to_path(chain)
-    os.mkfifo(fifo)
-    files = {"--tls-cert": str(chain), "--tls-key": str(chain), which: str(fifo)}
-    line = [word for option in files.items() for word in option]
-    fails("not a regular file", "serve", *line, "--home", str(tmp_path / "home"))
-
-
 # Standard files that were closed before a command began
+
 
 in_a_shell = pytest.mark.skipif(os.name == "nt", reason="no shell of Windows closes them")
 
@@ -177,46 +157,35 @@ def run_with(redirections: str, *argv: str) -> tuple[int, str, str]:
 
 
 def without(stream: str, *argv: str) -> tuple[int, str]:
-    """What the command makes of a standard file that is closed: Python has None for it then."""
+    """Runs the command without a standard file, for which Python has None."""
     with patch.object(sys, stream, None), redirect_stderr(io.StringIO()) as stderr:
         return main(argv), stderr.getvalue()
 
 
-def test_who_gets_nothing_of_the_answer_gets_a_1(home, record):
+def test_a_command_that_cannot_print_its_answer_or_read_a_password_is_a_1(home_path, record):
     record.accept(new_session("s1"))
     for argv in (("user", "list"), ("status",), ("jobs",), ("jobs", "cancel", "s1")):
         error = f"headless {argv[0]}: error: standard output is closed\n"
-        assert without("stdout", *argv, "--home", home) == (1, error)
-
-
-@pytest.mark.version("standard files that are closed")
-@in_a_shell
-def test_so_does_the_command_whose_output_is_closed(home):
-    error = "headless user: error: standard output is closed\n"
-    assert run_with(">&-", "user", "list", "--home", home) == (1, "", error)
-
-
-def test_a_password_is_not_read_from_where_nothing_is(home):
+        assert without("stdout", *argv, "--home", home_path) == (1, error)
     error = "headless user: error: standard input is closed\n"
     for source in (("--password-stdin",), ("--secret-file", "-")):
-        assert without("stdin", "user", "add", "R50", *source, "--home", home) == (1, error)
+        assert without("stdin", "user", "add", "R50", *source, "--home", home_path) == (1, error)
 
 
 @pytest.mark.version("standard files that are closed")
 @in_a_shell
-def test_what_needs_no_answer_works_without_standard_files(home):
-    assert run_with("<&- >&- 2>&-", "user", "add", "R50", "--os-user", "root", "--home", home) == (0, "", "")
-    error = "headless user: error: standard input is closed\n"
-    assert run_with("<&-", "user", "add", "R51", "--password-stdin", "--home", home) == (1, "", error)
-    assert prints("user", "list", "--home", home)[1:] == ["R50 osuser=root"]
+def test_a_process_without_standard_files_fails_by_what_it_needs_of_them_alone(home_path):
+    error = "headless user: error: standard {} is closed\n".format
+    of_home = ("--home", home_path)
+    assert run_with(">&-", "user", "list", *of_home) == (1, "", error("output"))
+    assert run_with("<&- >&- 2>&-", "user", "add", "R50", "--os-user", "root", *of_home) == (0, "", "")
+    assert run_with("<&-", "user", "add", "R51", "--password-stdin", *of_home) == (1, "", error("input"))
+    assert prints("user", "list", *of_home)[1:] == ["R50 osuser=root"]
+    serve = ("serve", "--listen", "127.0.0.1:0", "--until-eof")  # which ends at once
+    assert run_with("<&- >&- 2>&-", *serve, *of_home) == (0, "", "")
 
 
-@pytest.mark.version("standard files that are closed")
-@in_a_shell
-def test_a_server_needs_no_standard_files(home):
-    redirections = "<&- >&- 2>&-"  # so that its input ends at once, too
-    argv = ("serve", "--listen", "127.0.0.1:0", "--until-eof", "--home", home)
-    assert run_with(redirections, *argv) == (0, "", "")
+# Options
 
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -240,7 +209,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 @pytest.fixture
 def served(monkeypatch):
-    """What each call of `serve` would run: the home, the settings, and whether it looks for the end of its input."""
+    """Home, settings and --until-eof of each call of `serve`, which returns at once."""
     calls: list[tuple[Any, Settings, bool]] = []
 
     async def run(home, settings, _writer, until_eof) -> None:
@@ -256,6 +225,8 @@ def served(monkeypatch):
 
 @pytest.mark.version("argparse")
 def test_each_option_sets_what_it_says_and_nothing_else(tmp_path, served):
+    for name in ("code", "modules"):
+        (tmp_path / name).mkdir()
     for options, changes in OPTIONS.items():
         done = headless("serve", "--home", str(tmp_path / "home"), "--trust-folders", *options.split())
         assert done.returncode == 0, (options, done.stderr)
@@ -265,15 +236,10 @@ def test_each_option_sets_what_it_says_and_nothing_else(tmp_path, served):
         assert home.folder == tmp_path / "home"
         assert (home.py, home.modules) == (home.folder / "py", home.folder / "modules")
         assert until_eof == ("until-eof" in options)
-
-
-def test_the_folders_of_the_code_are_those_that_are_named(tmp_path, served):
-    for name in ("py", "modules"):
-        (tmp_path / name).mkdir()
-    folders = ("--py", str(tmp_path / "py"), "--modules", str(tmp_path / "modules"))
+    folders = ("--py", str(tmp_path / "code"), "--modules", str(tmp_path / "modules"))
     assert headless("serve", "--home", str(tmp_path / "home"), "--trust-folders", *folders).returncode == 0
     home, _, _ = served.pop()
-    assert (home.py, home.modules) == (tmp_path / "py", tmp_path / "modules")
+    assert (home.py, home.modules) == (tmp_path / "code", tmp_path / "modules")
 
 
 @pytest.mark.parametrize(("descriptors", "connections"), [(1000, 1000 - 128 - 2 * 8), (10, 1), (10**6, 10_000)])
@@ -302,8 +268,10 @@ def test_a_second_signal_leaves_some_seconds_and_more_where_jobs_have_to_end(mon
     assert left == [3, 10]
 
 
-with_unix_sockets = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no such sockets here")
+# The service manager
 
+
+with_unix_sockets = pytest.mark.skipif(not hasattr(socket, "AF_UNIX"), reason="there are no such sockets here")
 on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux has abstract names")
 
 

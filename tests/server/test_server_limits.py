@@ -1,37 +1,46 @@
-"""Each limit of a server is reached. What is over one is refused as busy, and what is below goes on."""
+"""Each limit of a server: what is over it is refused as busy, and what is below goes on. And what many clients cost."""
 
 from __future__ import annotations
 
+import asyncio
+import socket
 import ssl
 import struct
+import sys
 import time
+import tracemalloc
 from contextlib import ExitStack
 from functools import partial
 
 import pytest
 import trustme
 
+from headless.dialects.vocabulary import FAILED, QUEUED, RUNNING
 from headless.errors import Busy
 from headless.server import authentication, peer, requests
 from headless.server.accounts import Account
 from headless.server.admission import Admission, BytesInFlight
+from headless.server.session import Session
 from headless.server.settings import Settings
 from support.homes import make_home
 from support.job_code import Gate
-from support.job_server import QuickServer
-from support.process import current_user
-from support.raw_client import RawClient, in_jobs, osuser_login, py_code, run
+from support.job_server import QuickServer, journal
+from support.process import PATIENCE, Command, current_user
+from support.raw_client import RawClient, connect, in_jobs, osuser_login, py_code, run
+from support.sampling import EXHAUSTIVE
 from support.server_here import ServerHere
+from support.usage import memory_of
 from support.waiting import wait_until
-
-MIB = 1024 * 1024
-OTHER = "127.0.0.2"  # another address of this machine
 
 pytestmark = pytest.mark.slow
 
 
+MIB = 1024 * 1024
+OTHER = "127.0.0.2"  # another address of this machine
+
+
 def serve(tmp_path, talk, **settings) -> None:
-    """Runs `talk(enter)`, in which `enter()` is a new connection."""
+    """Calls `talk(enter)`, where `enter()` opens a connection."""
     with ServerHere(tmp_path / "home", **settings) as server, ExitStack() as stack:
         talk(lambda source="": stack.enter_context(RawClient(server.address, source)))
 
@@ -42,6 +51,9 @@ def is_let_in(enter, source: str = "") -> bool:
     assert answer.tag == "welcome" or answer.attrib == {"reason": "busy"}
     client.sock.close()
     return answer.tag == "welcome"
+
+
+LARGE_SESSIONS, LARGE = (30, 15 * MIB) if EXHAUSTIVE else (15, 2 * MIB)
 
 
 # Connections
@@ -57,40 +69,34 @@ def test_connections_in_all(tmp_path):
     serve(tmp_path, talk, max_connections=3)
 
 
-def test_connections_of_one_address(tmp_path):
+@pytest.mark.parametrize(
+    ("limit", "log_in", "text"),
+    [
+        ("max_connections_per_address", True, "2 connections from this address"),
+        ("max_strangers_per_address", False, "2 connections without a login from this address"),
+        ("max_strangers", False, "2 connections without a login"),
+    ],
+)
+def test_connections_of_one_address_and_without_a_login(tmp_path, limit, log_in, text):
     def talk(enter):
-        clients = [enter().log_in() for _ in range(2)]
-        assert "2 connections from this address" in enter().expect_refusal("busy")
-        assert is_let_in(enter, OTHER)
-        clients[0].sock.close()
-        wait_until(lambda: is_let_in(enter))
+        clients = [enter(), enter(OTHER if limit == "max_strangers" else "")]
+        if log_in:
+            for client in clients:
+                client.log_in()
+        assert text in enter().expect_refusal("busy")
+        if limit != "max_strangers":
+            assert is_let_in(enter, OTHER)
+        if log_in:
+            clients[0].sock.close()
+            wait_until(lambda: is_let_in(enter))
+        else:
+            clients[0].log_in()  # and is no stranger any more
+            assert is_let_in(enter)
 
-    serve(tmp_path, talk, max_connections_per_address=2)
-
-
-def test_connections_without_a_login_in_all(tmp_path):
-    def talk(enter):
-        strangers = [enter(source) for source in ("", OTHER)]
-        assert "2 connections without a login" in enter().expect_refusal("busy")
-        strangers[0].log_in()  # and is no stranger any more
-        assert is_let_in(enter)
-
-    serve(tmp_path, talk, max_strangers=2)
-
-
-def test_connections_without_a_login_of_one_address(tmp_path):
-    def talk(enter):
-        strangers = [enter() for _ in range(2)]
-        assert "2 connections without a login from this address" in enter().expect_refusal("busy")
-        assert is_let_in(enter, OTHER)
-        strangers[0].log_in()
-        assert is_let_in(enter)
-
-    serve(tmp_path, talk, max_strangers_per_address=2)
+    serve(tmp_path, talk, **{limit: 2})
 
 
 def test_connections_of_one_account(tmp_path):
-    """Whatever they wait for. No other client is harmed, and what goes makes room."""
     make_home(tmp_path / "home", Account("R43", current_user(), None))
 
     def talk(enter):
@@ -142,11 +148,7 @@ def test_a_handshake_counts_as_a_connection_until_it_enters():
     admission.enter("b")
 
 
-# Messages
-
-
 def test_bytes_of_messages_that_are_not_whole(tmp_path, monkeypatch):
-    """A client with more of them than there is room for is refused, and one that leaves makes room."""
     part, whole, held = 400 * 1024, in_jobs(py_code("#" * (400 * 1024))), []
     hold = BytesInFlight.hold
 
@@ -194,28 +196,11 @@ def test_the_time_of_a_message_that_has_begun(tmp_path):
 # Sessions and jobs
 
 
-def test_sessions_that_wait(tmp_path):
-    gate = Gate(tmp_path / "gate")
-
-    def talk(enter):
-        running, waiting = enter().log_in(), enter().log_in()
-        running.submit(py_code(gate.code))
-        running.expect("started")
-        waiting.submit(py_code("1"))
-        with enter().log_in() as client:
-            client.send(in_jobs(py_code("1")))
-            assert "1 sessions wait already" in client.expect_refusal("busy")
-        gate.open()
-        assert waiting.report().ended == "ok"
-        with enter().log_in() as client:
-            client.submit(py_code("1"))
-
-    serve(tmp_path, talk, workers=1, max_waiting=1)
-
-
-def test_sessions_of_one_account_that_wait(tmp_path):
+@pytest.mark.parametrize("limit", ["max_waiting", "max_waiting_per_account"])
+def test_sessions_that_wait(tmp_path, limit):
     make_home(tmp_path / "home", Account("R43", current_user(), None))
     gate = Gate(tmp_path / "gate")
+    text = "1 sessions wait already" if limit == "max_waiting" else "1 sessions of this account wait already"
 
     def talk(enter):
         running, waiting, other, late = enter().log_in(), enter().log_in(), enter().log_in("R43"), enter().log_in()
@@ -223,12 +208,16 @@ def test_sessions_of_one_account_that_wait(tmp_path):
         running.expect("started")
         waiting.submit(py_code("1"))
         late.send(in_jobs(py_code("1")))
-        assert "1 sessions of this account wait already" in late.expect_refusal("busy")
-        other.submit(py_code("1"))
+        assert text in late.expect_refusal("busy")
+        if limit == "max_waiting_per_account":
+            other.submit(py_code("1"))
         gate.open()
-        assert waiting.report().ended == other.report().ended == "ok"
+        assert waiting.report().ended == "ok"
+        if limit == "max_waiting":
+            other.submit(py_code("1"))
+        assert other.report().ended == "ok"
 
-    serve(tmp_path, talk, workers=1, max_waiting_per_account=1)
+    serve(tmp_path, talk, workers=1, **{limit: 1})
 
 
 def test_sessions_that_come_at_once_and_wait(tmp_path):
@@ -274,3 +263,135 @@ def test_the_time_of_the_name_service(tmp_path, monkeypatch):
     monkeypatch.setattr(authentication, "_NAME_SECONDS", 0.3)
     monkeypatch.setattr(peer, "is_user", lambda *_: time.sleep(2))
     serve(tmp_path, talk)
+
+
+# Memory and descriptors
+
+
+UNFINISHED = 60  # messages of 16 MiB
+
+
+@pytest.mark.large
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+def test_bytes_in_flight_are_bounded_and_so_is_the_memory(own_server):
+    announced = struct.pack(">I", 16 * MIB)
+    with ExitStack() as stack:
+        assert run(own_server, py_code("1")).ended == "ok"
+        before = memory_of(own_server.process)
+        refused = 0
+        for _ in range(UNFINISHED):
+            client = stack.enter_context(connect(own_server).log_in())
+            client.sock.setblocking(False)
+            refused += sends_all_or_is_refused(client, announced + b"x" * (16 * MIB - 1))
+        assert refused >= UNFINISHED - 4
+        assert memory_of(own_server.process, "VmHWM") - before < 150 * MIB  # 64 to 90; 961 without a limit
+        assert run(own_server, py_code("1")).ended == "ok"
+    with connect(own_server).log_in() as client:  # those who held them have left
+        wait_until(lambda: memory_of(own_server.process) - before < 64 * MIB)
+        client.submit(py_code("#" * (15 * MIB)))
+
+
+def sends_all_or_is_refused(client: RawClient, data: bytes) -> bool:
+    """Returns whether the client is refused as busy before it has sent all."""
+    view, end = memoryview(data), time.monotonic() + PATIENCE
+    while view and time.monotonic() < end:
+        try:
+            view = view[client.sock.send(view) :]
+        except BlockingIOError:
+            time.sleep(0.001)
+        except OSError:
+            return True
+        try:
+            answer = client.sock.recv(1000)
+        except OSError:
+            continue
+        assert b'reason="busy"' in answer
+        return True
+    client.sock.settimeout(0.3)
+    try:
+        return b'reason="busy"' in client.sock.recv(1000)
+    except OSError:
+        return False
+
+
+def test_a_session_in_memory_is_as_small_with_ten_thousand_jobs_as_with_one():
+
+    async def size(jobs: int) -> int:
+        tracemalloc.start()
+        sessions = [Session("s", 1, "R41", jobs) for _ in range(100)]
+        sessions += [Session("s", 1, "R41", jobs, jobs, state) for state in (RUNNING, FAILED) for _ in range(100)]
+        sessions[0].begin(1)
+        sessions[0].end(1, FAILED, "")
+        assert [session.state_of(jobs) for session in sessions[1::100]] == [QUEUED, RUNNING, FAILED]
+        taken, _ = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return taken
+
+    assert asyncio.run(size(10_000)) < 1.1 * asyncio.run(size(1))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+def test_sessions_that_wait_cost_little_memory_however_large_they_are(own_server, tmp_path):
+    gate = Gate(tmp_path / "gate")
+    text = py_code(f"print(1)\n#{'x' * LARGE}")
+    with connect(own_server).log_in() as running:
+        running.submit(py_code(gate.code))
+        running.expect("started")
+        start = memory_of(own_server.process)
+        for _ in range(3):  # what it takes to receive one, which the allocator may keep
+            with connect(own_server).log_in() as client:
+                client.submit(text)
+        before = memory_of(own_server.process)
+        for _ in range(LARGE_SESSIONS):
+            with connect(own_server).log_in() as client:
+                client.submit(text)
+        kept = LARGE_SESSIONS * LARGE  # what it would take at least
+        assert memory_of(own_server.process) - before < kept / 2
+        own_server.crash()
+        own_server.start()
+        assert memory_of(own_server.process, "VmHWM") - start < kept / 2
+        gate.open()
+    wait_until(lambda: sum(entry["state"] == "ok" for entry in journal(own_server)) >= 3)
+
+
+@pytest.fixture
+def few_descriptors(tmp_path, monkeypatch):
+    """A server that may open 256 files."""
+    monkeypatch.setenv("PYTHONHASHSEED", "1")  # so that the server is not forked
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nulimit -n 256\nexec "{sys.executable}" "$@"\n')
+    python.chmod(0o700)
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "executable", str(python))
+        server = QuickServer(tmp_path / "home", "--workers", "2")
+        server.__enter__()
+    yield server
+    server.stop()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
+def test_where_descriptors_are_few_silent_connections_disturb_no_job_and_no_login_is_in_doubt(
+    few_descriptors, tmp_path
+):
+    server = few_descriptors
+    gate, command = Gate(tmp_path / "gate"), Command(tmp_path)
+    call = ("-s", server.address, "-a", "osuser", "-u", "R41", "-c", "1")
+    clients = [connect(server).log_in() for _ in range(2)]
+    for client in clients:
+        client.submit(py_code(gate.code), py_code("import os; os.system('true')"), py_code("print(1)"))
+    with ExitStack() as stack:
+        for _ in range(300):
+            sock = stack.enter_context(socket.socket())
+            sock.setblocking(False)
+            sock.connect_ex(("127.0.0.1", int(server.address.rpartition(":")[2])))
+        gate.open()
+        codes = [command(*call).returncode for _ in range(2)]
+        assert set(codes) <= {0, 1}
+        for client in clients:
+            report = client.report()
+            assert (report.ended, report.output[3, "stdout"]) == ("ok", "1\n")
+    wait_until(lambda: command(*call).returncode == 0)
+    server.stop()
+    assert "open files, not" not in server.log.split("listening")[1]
+    assert "oo many open files" not in server.log
+    assert "out of system resource" not in server.log

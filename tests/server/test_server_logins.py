@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 
 import pytest
@@ -12,7 +13,8 @@ from headless.server import peer
 from headless.server.accounts import Account, keys_from_hash
 from support import scram
 from support.credentials import HASH, PASSWORD, hash_of
-from support.job_server import QuickServer
+from support.impostor import impose
+from support.job_server import QuickServer, journal
 from support.process import current_user, other_user
 from support.raw_client import RAW_NONCE, RawClient, challenge_login, connect, in_jobs, osuser_login, py_code, response
 from support.scram import WRONG_PROOF
@@ -20,15 +22,14 @@ from support.server_here import ServerHere
 
 pytestmark = pytest.mark.slow
 
+
 ODD_USER = "a=b,ü"
 owner_is_known = pytest.mark.skipif(not peer.knows_owners(), reason="only Linux knows who owns a connection")
-NOBODY = (0 if os.name == "nt" else os.geteuid()) + 1  # not the user of the tests
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """One server for all tests that leave it as it is. Accounts: R41 and R43 of the user of the tests, R42 and one
-    with an odd name by password, R50 of another user."""
+    """A server with R41 and R43 of the user of the tests, R42 and ODD_USER by password, R50 of another user."""
     home = tmp_path_factory.mktemp("server") / "home"
     accounts = (
         Account("R42", None, keys_from_hash(HASH.encode())),
@@ -38,9 +39,6 @@ def server(tmp_path_factory):
     )
     with QuickServer(home, "--workers", "8", accounts=accounts) as server:
         yield server
-
-
-# osuser
 
 
 def test_the_user_who_owns_the_connection_may_log_in(own_server):
@@ -53,15 +51,12 @@ def test_the_user_who_owns_the_connection_may_log_in(own_server):
 
 OSUSER_REFUSED = {
     "the account of the owner, by another user": (osuser_login(other_user(), "R41"), other_user()),
-    "a user that does not exist": (osuser_login("nobody-has-this-name"), "nobody-has-this-name"),
+    "a user that does not exist": (osuser_login("no-such-user"), "no-such-user"),
     "an account that has a password": (osuser_login(user="R42"), "R42"),
     "an account of another user": (osuser_login(user="R50"), "R50"),
     "an account that does not exist": (osuser_login(user="R99"), "R99"),
     "no account where there are several": (osuser_login(), "several"),
 }
-if peer.knows_owners():
-    OSUSER_REFUSED["a user who is not the owner of the connection"] = (osuser_login(other_user()), other_user())
-    OSUSER_REFUSED["the same, with the right account"] = (osuser_login(other_user(), "R50"), other_user())
 
 
 def test_an_osuser_login_is_refused_for(server):
@@ -72,7 +67,7 @@ def test_an_osuser_login_is_refused_for(server):
 
 
 @owner_is_known
-@pytest.mark.parametrize("os_user", [other_user(), "nobody-has-this-name"])
+@pytest.mark.parametrize("os_user", [other_user(), "no-such-user"])
 def test_who_does_not_own_the_connection_does_not_learn_which_accounts_there_are(server, os_user):
     def text(user: str) -> str:
         with connect(server) as client:
@@ -92,33 +87,8 @@ def test_of_several_accounts_the_login_names_one(server, user):
         assert client.report().output == {(1, "stdout"): f"{user}\n"}
 
 
-@pytest.mark.parametrize(
-    ("owner", "trust", "answer"),
-    [(None, False, "refused"), (None, True, "welcome"), (NOBODY, True, "refused")],
-)
-def test_trust_is_for_connections_whose_owner_cannot_be_known(tmp_path, monkeypatch, owner, trust, answer):
-    def owner_of(*_):
-        if owner is None:
-            raise peer.OwnerUnknown("this platform keeps it to itself")
-        return owner
-
-    monkeypatch.setattr(peer, "owner_uid", owner_of)
-    with ServerHere(tmp_path / "home", trust_osuser=trust) as server, RawClient(server.address) as client:
-        assert client.ask(osuser_login()).tag == answer
-
-
-def test_osuser_is_for_clients_on_the_same_machine(tmp_path, monkeypatch):
-    monkeypatch.setattr(peer, "is_loopback", lambda _host: False)
-    with ServerHere(tmp_path / "home", trust_osuser=True) as server, RawClient(server.address) as client:
-        client.send(osuser_login())
-        client.expect_refusal("login")
-
-
-# challenge
-
-
 def challenged(client: RawClient, user: str) -> tuple[str, str]:
-    """Nonce and salt of the server's challenge to this user."""
+    """Returns nonce and salt of the server's challenge."""
     challenge = client.ask(challenge_login(user))
     assert challenge.tag == "challenge"
     return challenge.attrib["nonce"], challenge.attrib["salt"]
@@ -132,13 +102,6 @@ def test_who_proves_the_password_is_let_in_and_gets_proof_of_the_server(server, 
         welcome = client.ask(response(nonce, scram.proof(secret, message)))
     assert welcome.tag == "welcome"
     assert welcome.attrib["signature"] == scram.signature(secret, message)
-
-
-def test_the_servers_nonce_continues_the_clients_and_is_new_each_time(server):
-    with connect(server) as one, connect(server) as other:
-        nonces = {challenged(one, "R42")[0], challenged(other, "R42")[0]}
-    assert len(nonces) == 2
-    assert all(re.fullmatch(re.escape(RAW_NONCE) + r"[!-+\--~]{24,}", nonce) for nonce in nonces)
 
 
 def proof_for(nonce: str, salt: str, user: str = "R42", secret: bytes = b"") -> str:
@@ -165,7 +128,7 @@ def test_a_challenge_login_is_refused_for(server, make_response):
     with connect(server) as client:
         client.send(make_response(*challenged(client, "R42")))
         client.expect_refusal("login")
-    with connect(server) as client:  # which also makes the server forget the failure
+    with connect(server) as client:
         nonce, salt = challenged(client, "R42")
         assert client.ask(response(nonce, proof_for(nonce, salt))).tag == "welcome"
 
@@ -194,15 +157,6 @@ def test_the_made_up_salt_of_a_user_stays_and_is_that_of_no_other_user(own_serve
     assert [salt_of(user) for user in ("R97", "R98", "R99", "R41")] == before
 
 
-def test_a_connection_is_for_one_login(server):
-    with connect(server) as client:
-        nonce, _ = challenged(client, "R99")
-        client.send(response(nonce, WRONG_PROOF), osuser_login(user="R41"), in_jobs(py_code("1")))
-        refused = client.expect("refused")
-        client.expect_end()
-    assert refused.attrib["reason"] in ("login", "protocol")
-
-
 def test_repeated_failures_are_answered_ever_later(own_server):
     before = time.monotonic()
     for _ in range(3):
@@ -221,3 +175,65 @@ def test_neither_password_nor_hash_is_in_the_home(server):
     assert salt.encode() in contents
     assert PASSWORD.encode() not in contents
     assert secret[29:] not in contents
+
+
+NOT_US = (0 if os.name == "nt" else os.geteuid()) + 1
+
+
+@pytest.mark.parametrize(
+    ("owner", "trust", "is_loopback"),
+    [(None, False, True), (None, True, True), (NOT_US, True, True), (None, True, False)],
+)
+def test_trust_is_for_local_connections_whose_owner_cannot_be_known(tmp_path, monkeypatch, owner, trust, is_loopback):
+    answer = "welcome" if (owner, trust, is_loopback) == (None, True, True) else "refused"
+
+    def owner_of(*_):
+        if owner is None:
+            raise peer.OwnerUnknown("this platform keeps it to itself")
+        return owner
+
+    monkeypatch.setattr(peer, "owner_uid", owner_of)
+    monkeypatch.setattr(peer, "is_loopback", lambda _host: is_loopback)
+    with ServerHere(tmp_path / "home", trust_osuser=trust) as server, RawClient(server.address) as client:
+        reply = client.ask(osuser_login())
+        assert reply.tag == answer
+        assert answer == "welcome" or reply.attrib["reason"] == "login"
+
+
+def test_the_servers_nonce_continues_the_clients_and_is_new_each_time(server):
+    with connect(server) as one, connect(server) as another:
+        nonces = {challenged(one, "R42")[0], challenged(another, "R42")[0]}
+    assert len(nonces) == 2
+    assert all(re.fullmatch(re.escape(RAW_NONCE) + r"[!-+\--~]{24,}", nonce) for nonce in nonces)
+
+
+def test_a_connection_is_for_one_login(server):
+    with connect(server) as client:
+        nonce, _ = challenged(client, "R99")
+        client.send(response(nonce, WRONG_PROOF), osuser_login(user="R41"), in_jobs(py_code("1")))
+        refused = client.expect("refused")
+        client.expect_end()
+    assert refused.attrib["reason"] in ("login", "protocol")
+
+
+# A client that closes before the kernel is asked who owns the connection
+
+
+on_linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux knows who owns a connection")
+
+
+@on_linux
+@pytest.mark.parametrize("options", [(), ("--trust-osuser",)], ids=["", "with --trust-osuser"])
+def test_no_client_becomes_another_user_by_closing_early_and_one_that_stays_is_its_own(tmp_path, options):
+    victim = Account("R50", other_user(), None)
+    with QuickServer(tmp_path / "home", "--log-level", "error", *options, accounts=(victim,)) as server:
+        answers = impose(server.address, other_user(), f"open({str(tmp_path / 'trace')!r}, 'w')")
+        assert [answer for answer in answers if b"<welcome" in answer or b"<accepted" in answer] == []
+        assert any(b'<refused reason="login"' in answer for answer in answers)
+        assert journal(server) == []
+        assert not (tmp_path / "trace").exists()
+        with connect(server) as client:
+            assert client.ask(osuser_login(current_user())).tag == "welcome"
+        with connect(server) as client:
+            client.send(osuser_login(other_user()))
+            assert other_user() in client.expect_refusal("login")

@@ -1,4 +1,4 @@
-"""How guesses at a password are slowed down, with a clock in the test's hand."""
+"""How guesses at a password are slowed down."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def throttle(clock):
 
 
 def fail(throttle: Throttle, times: int, address: str = "192.0.2.1", user: str = "R42") -> list[float]:
-    """What wrong guesses, one after the other, have to wait."""
+    """Returns the seconds that wrong guesses, one after the other, have to wait."""
     delays = []
     for _ in range(times):
         with throttle.guess(address, user) as delay:
@@ -42,33 +42,13 @@ def fail(throttle: Throttle, times: int, address: str = "192.0.2.1", user: str =
 
 
 def begin(throttle: Throttle, stack: ExitStack, times: int, user: str = "R42") -> list[float]:
-    """The same for guesses that go on waiting."""
+    """Returns the same for guesses that still wait."""
     return [stack.enter_context(throttle.guess("192.0.2.1", user)) for _ in range(times)]
 
 
-# One user from one address
-
-
-def test_a_first_mistake_costs_nothing_and_each_further_one_more_up_to_a_limit(throttle):
-    assert fail(throttle, 10) == [0, 0, 0.25, 0.5, 1, 2, 4, 8, 8, 8]
-    assert fail(throttle, 1)[0] < LOGIN_SECONDS
-
-
-def test_a_guess_counts_before_it_is_known_to_be_wrong(throttle):
+def test_a_guess_counts_when_it_begins_and_of_one_user_there_are_at_most_eight_at_a_time(throttle):
     with ExitStack() as stack:
-        assert begin(throttle, stack, 5) == [0, 0, 0.25, 0.5, 1]
-
-
-def test_a_client_that_hangs_up_has_used_up_a_guess(throttle):
-    for _ in range(5):
-        with pytest.raises(ConnectionError), throttle.guess("192.0.2.1", "R42"):
-            raise ConnectionError
-    assert fail(throttle, 1) == [2]
-
-
-def test_of_guesses_at_a_time_there_are_at_most_eight(throttle):
-    with ExitStack() as stack:
-        begin(throttle, stack, 7)
+        assert begin(throttle, stack, 7) == [0, 0, 0.25, 0.5, 1, 2, 4]
         with throttle.guess("192.0.2.1", "R42"), pytest.raises(Busy):
             begin(throttle, stack, 1)
         begin(throttle, stack, 1)  # the eighth has left
@@ -76,6 +56,54 @@ def test_of_guesses_at_a_time_there_are_at_most_eight(throttle):
             begin(throttle, stack, 1)
         begin(throttle, stack, 1, user="R43")  # no other user waits for that
     assert fail(throttle, 1) == [8]
+
+
+def test_failures_are_forgotten_by_a_login_and_after_five_minutes(throttle, clock):
+    fail(throttle, 20)
+    throttle.forget("192.0.2.1", "R42")
+    assert fail(throttle, 21)[0] == 0
+    clock.now += 299
+    assert fail(throttle, 1) == [8]
+    for number in range(1000):
+        fail(throttle, 1, user=str(number))
+    clock.now += 301
+    assert fail(throttle, 1) == [0]
+    assert len(throttle._failures) == 1  # they take no memory
+
+
+PAIRS = (
+    ("192.0.2.1", "192.0.2.1", "R42", True),
+    ("192.0.2.1", "192.0.2.1", "R43", False),
+    ("127.0.0.1", "127.8.9.10", "R42", True),
+    ("127.0.0.1", "::1", "R42", True),
+    ("127.0.0.1", "::ffff:127.0.0.2", "R42", True),
+    ("192.0.2.1", "::ffff:192.0.2.1", "R42", True),
+    ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", "R42", True),
+    ("fe80::1%eth0", "fe80::2", "R42", True),
+    ("2001:db8::1", "2001:db8:0:1::1", "R42", False),
+    ("192.0.2.1", "192.0.2.2", "R42", False),
+    ("::ffff:192.0.2.1", "::ffff:192.0.2.2", "R42", False),
+    ("a name", "another", "R42", False),
+)
+
+
+def test_failures_slow_down_the_same_user_and_origin_and_no_other(clock):
+    for address, other, user, is_same in PAIRS:
+        throttle = Throttle(clock)
+        fail(throttle, 20, address=address)
+        assert fail(throttle, 1, address=other, user=user) == [8 if is_same else 0], (address, other, user)
+
+
+def test_a_first_mistake_costs_nothing_and_each_further_one_more_up_to_a_limit(throttle):
+    assert fail(throttle, 10) == [0, 0, 0.25, 0.5, 1, 2, 4, 8, 8, 8]
+    assert fail(throttle, 1)[0] < LOGIN_SECONDS
+
+
+def test_a_client_that_hangs_up_has_used_up_a_guess(throttle):
+    for _ in range(5):
+        with pytest.raises(ConnectionError), throttle.guess("192.0.2.1", "R42"):
+            raise ConnectionError
+    assert fail(throttle, 1) == [2]
 
 
 def verified_in_five_minutes(throttle: Throttle, clock: Clock, patience: float) -> int:
@@ -122,56 +150,6 @@ def test_many_right_logins_at_once_do_not_wait(throttle):
     assert delays == [0] * 300
 
 
-def test_a_login_makes_earlier_failures_forgotten(throttle):
-    fail(throttle, 20)
-    throttle.forget("192.0.2.1", "R42")
-    assert fail(throttle, 1) == [0]
-
-
-@pytest.mark.parametrize(("seconds", "is_forgotten"), [(299, False), (301, True)])
-def test_failures_are_forgotten_after_five_minutes(throttle, clock, seconds, is_forgotten):
-    fail(throttle, 20)
-    clock.now += seconds
-    assert (fail(throttle, 1) == [0]) == is_forgotten
-
-
-# Others
-
-
-def test_failures_from_one_address_slow_down_no_other(throttle):
-    fail(throttle, 20)
-    assert fail(throttle, 1, address="192.0.2.2") == [0]
-
-
-def test_failures_of_one_user_slow_down_no_other(throttle):
-    fail(throttle, 20)
-    assert fail(throttle, 1, user="R43") == [0]
-
-
-ORIGINS = (
-    ("127.0.0.1", "127.8.9.10", True),
-    ("127.0.0.1", "::1", True),
-    ("127.0.0.1", "::ffff:127.0.0.2", True),
-    ("192.0.2.1", "::ffff:192.0.2.1", True),
-    ("2001:db8::1", "2001:db8::ffff:ffff:ffff:ffff", True),
-    ("fe80::1%eth0", "fe80::2", True),
-    ("2001:db8::1", "2001:db8:0:1::1", False),
-    ("192.0.2.1", "192.0.2.2", False),
-    ("::ffff:192.0.2.1", "::ffff:192.0.2.2", False),
-    ("a name", "another", False),
-)
-
-
-def test_all_addresses_of_an_origin_count_together(clock):
-    for address, other, are_one in ORIGINS:
-        throttle = Throttle(clock)
-        fail(throttle, 20, address=address)
-        assert (fail(throttle, 1, address=other) == [8]) == are_one, (address, other)
-
-
-# What is remembered
-
-
 def test_the_memory_for_failures_is_bounded_whatever_origins_and_names_come(throttle, monkeypatch):
     monkeypatch.setattr(authentication, "_PAIRS_MAX", 200)
     for number in range(400):
@@ -190,11 +168,3 @@ def test_of_ten_thousand_pairs_those_without_a_guess_for_the_longest_time_are_fo
     fail(throttle, 1, user="one more")
     assert fail(throttle, 1, user="old") == [0]
     assert fail(throttle, 1) == [1]
-
-
-def test_what_has_expired_takes_no_memory(throttle, clock):
-    for number in range(1000):
-        fail(throttle, 3, user=str(number))
-    clock.now += 301
-    fail(throttle, 1)
-    assert len(throttle._failures) == 1

@@ -99,9 +99,9 @@ def ran(home, limit: float, fake: FakeProcesses) -> Ran:
     return Ran([entry.state for entry in entries()], [entry.message for entry in entries()])
 
 
-def test_the_limit_is_one_of_each_job_and_not_of_the_session(place, record):
+def test_the_limit_is_one_of_each_job_and_not_of_the_session(home, record):
     record.accept(new_session("s", jobs=4))
-    assert ran(place, 0.08, FakeProcesses(*[0.04] * 3, 60)) == (
+    assert ran(home, 0.08, FakeProcesses(*[0.04] * 3, 60)) == (
         [OK] * 3 + [FAILED],
         [""] * 3 + ["ended after 0.08 s, the limit of this server"],
     )
@@ -116,20 +116,20 @@ def test_the_limit_is_one_of_each_job_and_not_of_the_session(place, record):
     ],
     ids=["too old", "gets too old", "in time"],
 )
-def test_the_limit_counts_what_a_job_has_run_under_an_earlier_server(place, record, limit, found, ends):
+def test_the_limit_counts_what_a_job_has_run_under_an_earlier_server(home, record, limit, found, ends):
     record.accept(new_session("s", jobs=2))
     record.begin("s")
-    assert ran(place, limit, FakeProcesses(*found[0], age=found[1])).states == ends
+    assert ran(home, limit, FakeProcesses(*found[0], age=found[1])).states == ends
 
 
-def test_a_job_that_ends_by_itself_while_it_is_to_be_ended_has_its_own_end(place, record, monkeypatch):
+def test_a_job_that_ends_by_itself_while_it_is_to_be_ended_has_its_own_end(home, record, monkeypatch):
     async def wait(process) -> ProcessEnd:
         await process._is_asked.wait()
         return ProcessEnd(0, False, time.time(), 0.02)
 
     monkeypatch.setattr(FakeProcess, "wait", wait)
     record.accept(new_session("s"))
-    assert ran(place, 0.02, FakeProcesses(60)) == ([OK], [""])
+    assert ran(home, 0.02, FakeProcesses(60)) == ([OK], [""])
 
 
 def test_the_age_of_a_job_is_that_of_its_process_whatever_clock_was_set(tmp_path, monkeypatch):

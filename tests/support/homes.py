@@ -1,4 +1,4 @@
-"""Homes of the package's server, and the commands that an administrator types, in this process, which is quick."""
+"""Homes of the package's server, and the commands of an administrator, called in this process."""
 
 from __future__ import annotations
 
@@ -21,14 +21,13 @@ from support.process import current_user
 
 posix = pytest.mark.skipif(os.name == "nt", reason="owners and modes mean little on Windows")
 by_root = pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can give something away")
-OTHER = 54321  # the number of a user that there is not
+OTHER = 54321  # no user has this number
 
 R41 = Account("R41", current_user(), None, number=1)  # the first account of a home
 
 
 def make_home(folder: Path, *accounts: Account) -> Home:
-    """A home with these accounts, and a journal with a name of its own: a copy, since a database that is made waits for
-    the disk many times."""
+    """Makes a home with these accounts and a journal with a name of its own. A copy does not wait for the disk."""
     if folder.exists():
         return _new_home(folder, accounts)
     shutil.copytree(_template(accounts), folder)
@@ -56,13 +55,12 @@ def _new_home(folder: Path, accounts: tuple[Account, ...]) -> Home:
 
 
 def give_away(path: Path) -> None:
-    """To another user."""
     os.chown(path, OTHER, -1, follow_symlinks=False)
 
 
 @contextmanager
 def locked(home: Path, kind: str = "IMMEDIATE") -> Iterator[None]:
-    """This connection alone may write to the journal of this home, and no other, whatever process that is of."""
+    """Lets no other connection write to the journal of this home."""
     with closing(sqlite3.connect(home / "planta.sqlite", timeout=10, isolation_level=None)) as database:
         database.execute(f"BEGIN {kind}")
         yield
@@ -70,14 +68,14 @@ def locked(home: Path, kind: str = "IMMEDIATE") -> Iterator[None]:
 
 
 def prints(*argv: str, stdin: bytes = b"") -> list[str]:
-    """The lines on stdout of a command that succeeds."""
+    """Returns the lines on stdout of a command that succeeds."""
     done = headless(*argv, stdin=stdin)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
 
 
 def fails(word: str, *argv: str, stdin: bytes = b"") -> None:
-    """The command ends with 1, prints nothing on stdout, and one line with this word on stderr."""
+    """Expects that the command ends with 1 and one line with this word on stderr."""
     done = headless(*argv, stdin=stdin)
     assert (done.returncode, done.stdout) == (1, "")
     (complaint,) = done.stderr.splitlines()

@@ -30,12 +30,12 @@ def new_session(session: str, user: str = "R41", jobs: int = 1, kind: str = "py_
 
 
 def end(state: str, message: str = "", seconds: float = 0.0) -> JobEnd:
-    """How a job has ended just now."""
+    """Returns the end of a job just now."""
     return JobEnd(state, message, time.time(), seconds, 0 if state == OK else 1)
 
 
 def write(home: Home, session: str, job: int, stream: str, output: bytes) -> None:
-    """Appends to what a job has printed."""
+    """Appends to the output of a job."""
     path = home.output(session, job, stream)
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "ab") as file:
@@ -43,14 +43,14 @@ def write(home: Home, session: str, job: int, stream: str, output: bytes) -> Non
 
 
 def silent(home: Home, session: str, jobs: int = 1) -> None:
-    """The files of jobs that have printed nothing, as their shims make them."""
+    """Makes the output of jobs that have printed nothing."""
     for job in range(1, jobs + 1):
         for stream in (STDOUT, STDERR):
             write(home, session, job, stream, b"")
 
 
 def over(record: Record, session: str, state: str = OK, user: str = "R41", jobs: int = 1) -> None:
-    """A session whose jobs have all ended, the last one in this state."""
+    """Adds a session whose jobs have all ended, the last one in this state."""
     record.accept(new_session(session, user, jobs))
     record.begin(session)
     for job in range(1, jobs):
@@ -63,8 +63,7 @@ FIRST = 1_700_000_000  # when the first session of many was accepted; the others
 
 
 def fill(home: Home, jobs: int) -> None:
-    """So many jobs of fifty users, without anything that runs. The last job of every hundredth session has failed, and
-    the last session waits."""
+    """Adds jobs of fifty users. The last job of every hundredth session has failed, and the last session waits."""
     with closing(home.database()) as database, database:
         database.execute(
             "INSERT INTO sessions (session_id, account, user, job_count, at_hand, accepted, over, digest)"

@@ -1,4 +1,4 @@
-"""A small disk, which a test can fill. Only root can make one, on Linux."""
+"""A small disk, which a test can fill."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ MIB = 1024 * 1024
 
 
 class SmallDisk:
-    """A file system of its own. `filling` is what a test fills it with."""
+    """A file system of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -28,7 +28,7 @@ class SmallDisk:
         return disk.f_bavail * disk.f_frsize
 
     def fill(self, leaving: int = 0) -> None:
-        """Until so many bytes are left."""
+        """Fills it until so many bytes are left."""
         with open(self._filling, "ab") as file:
             while self.free > leaving:
                 try:
@@ -42,7 +42,7 @@ class SmallDisk:
 
 @contextmanager
 def small_disk(folder: Path, size: int) -> Iterator[SmallDisk]:
-    """A disk of so many bytes at this folder. Skips the test where that cannot be done."""
+    """Mounts a disk of so many bytes. Skips the test where that cannot be done: only root can, on Linux."""
     folder.mkdir()
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         pytest.skip("only root can make a small disk, and on Linux")
