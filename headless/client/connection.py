@@ -287,7 +287,11 @@ def ask(waiter: Waiter, method: Callable[..., Result], *arguments: object) -> Re
     Interrupted at once, for it may never end. Every other exception becomes a LocalProtocolError."""
     try:
         with waiter.interruptible(also_before=False):
-            return method(*arguments)
+            try:
+                return method(*arguments)
+            except Exception as error:
+                str(error)  # which is the dialect's, too, and may raise anything
+                raise
     except (ProtocolError, UnsupportedCall, Interrupted, ImportError, MemoryError):
         raise
     except BaseException as error:

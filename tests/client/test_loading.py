@@ -15,7 +15,7 @@ import pytest
 
 from support.dialogues import serving
 from support.example_server import serve_example
-from support.process import PATIENCE, ROOT
+from support.process import PATIENCE, ROOT, manage
 from support.scripted_server import ScriptedServer
 
 EXAMPLE = ROOT / "headless" / "dialects" / "example.py"
@@ -264,6 +264,7 @@ def test_a_dialect_that_ends_the_process_makes_no_0(command, server, dialect_fil
     """Nothing that it raises, where nobody asks for it, is a return code or a signal."""
     environment = environment_with(dialect_file(QUITTING + "    " + body))
     assert command("-s", server.address, "-c", "a", env=environment).returncode == 1
+    assert manage("cancel", "-s", server.address, "0" * 16, env=environment, check=False).returncode == 1
 
 
 def test_the_text_of_an_error_at_loading_makes_no_0(command, server, dialect_file):
