@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
         from headless.client import call  # --help and mistakes in the options need none of it
 
         return call.run(options, _dialect_name(), receipt)
-    except Exception as error:  # a client that cannot be loaded
+    except BaseException as error:  # a client that cannot be loaded; a dialect's error that ends what shows it
         code, text = explain(error)
         if code == PARAMETER_ERROR:
             print_error(PROGRAM, text)
@@ -113,13 +113,16 @@ def run_command(command: str, argv: Sequence[str]) -> int:
         print_answer(str(answer))
         return OK
     refuse_in_rehearsal(f"{PACKAGE} {command}")
-    if isinstance(options, WaitOptions):
-        from headless.client import call
+    try:
+        if isinstance(options, WaitOptions):
+            from headless.client import call
 
-        return call.run(options.replace(patience=_patience()), _dialect_name())
-    from headless.client import query
+            return call.run(options.replace(patience=_patience()), _dialect_name())
+        from headless.client import query
 
-    query.run(options, _dialect_name())
+        query.run(options, _dialect_name())
+    except (SystemExit, GeneratorExit) as error:  # a dialect must not choose the exit status
+        raise RuntimeError(f"the dialect raised {type(error).__name__}") from None
     return OK
 
 

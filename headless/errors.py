@@ -102,11 +102,11 @@ class RemoteProtocolError(ProtocolError):
 _RETURN_CODES = (
     (ParameterError, PARAMETER_ERROR),
     (TimedOut, TIMED_OUT),
-    (Exception, CONNECTION_ERROR),
+    (BaseException, CONNECTION_ERROR),
 )
 
 
-def explain(error: Exception) -> tuple[int, str]:
+def explain(error: BaseException) -> tuple[int, str]:
     """Returns the return code for a call that ended with this error, and the sentence for the administrator. The code
     is 1, 2 or 3, never 0; for Interrupted it is the negative number of the signal."""
     if isinstance(error, ImportError) and error.name:

@@ -32,7 +32,7 @@ def run(options: JobOptions | WaitOptions, dialect_name: str = "", receipt: Rece
     try:
         with waiter:
             return call.run()
-    except Exception as error:  # the machine has no descriptors left for the Waiter, say
+    except BaseException as error:  # the machine has no descriptors left for the Waiter, say
         return call.failed(error)
 
 
@@ -77,11 +77,11 @@ class _Call:
             self._session = Session(options, secret, make_dialect, console, waiter)
             self._session.observe = self.observe
             self._session.run()
-        except Exception as error:
+        except BaseException as error:  # SystemExit would end the process with a code that nothing has proved
             return self.failed(error)
         return self._note(OK, "")
 
-    def failed(self, error: Exception) -> int:
+    def failed(self, error: BaseException) -> int:
         """Says what happened, as far as it is read, and returns the code for it."""
         code, text = explain(error)
         self._waiter.set_deadline(_LAST_LINE_SECONDS)

@@ -12,6 +12,7 @@ from functools import partial
 from headless.client.stream import Stream, connect
 from headless.client.waiting import DeadlinePassed
 from headless.dialects.base import Accepted, Event, LoggedIn, Part, Received, SaltReceived
+from headless.dialects.vocabulary import Value
 from headless.errors import (
     ConnectionLost,
     Interrupted,
@@ -157,7 +158,7 @@ class Connection:
     def _next_of_dialect(self) -> Event | None:
         event = ask(self._waiter, self.dialect.next_event)
         if event is not None:
-            if not isinstance(event, Event) or type(event) is Event:
+            if not _is_of(event, Event) or type(event) is Event:
                 raise LocalProtocolError(f"the dialect reported what is no event: a value of {type(event).__name__}")
             _check_types(event)
         return event
@@ -244,7 +245,7 @@ class Connection:
         return True
 
     def _check_part(self, part: Part) -> None:
-        if not isinstance(part, Part):
+        if not _is_of(part, Part):
             raise LocalProtocolError(f"the dialect wants to send what is no Part: a value of {type(part).__name__}")
         _check_types(part)
         self._verdict.check_part(part)
@@ -286,7 +287,11 @@ def ask(waiter: Waiter, method: Callable[..., Result], *arguments: object) -> Re
     Interrupted at once, for it may never end. Every other exception becomes a LocalProtocolError."""
     try:
         with waiter.interruptible(also_before=False):
-            return method(*arguments)
+            try:
+                return method(*arguments)
+            except Exception as error:
+                str(error)  # which is the dialect's, too, and may raise anything
+                raise
     except (ProtocolError, UnsupportedCall, Interrupted, ImportError, MemoryError):
         raise
     except BaseException as error:
@@ -306,8 +311,13 @@ def place_of(error: BaseException) -> str:
     return place
 
 
+def _is_of(value: object, kind: type) -> bool:
+    """Returns whether it is a value of this class, without a question to the value: its answer may never end."""
+    return kind in type(value).__mro__
+
+
 def _check_types(value: Event | Part) -> None:
     try:
-        value.check_types()
+        Value.check_types(value)  # whatever the class of a dialect has in its place
     except TypeError as error:
         raise LocalProtocolError(f"the dialect is wrong: {error}") from None

@@ -7,6 +7,7 @@ only a signal ends it.
 from __future__ import annotations
 
 import os
+import stat
 import sys
 
 from headless.client.connection import ask, place_of
@@ -18,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from types import ModuleType
+    from typing import Any
 
     from headless.client.waiting import Waiter
 
@@ -30,9 +32,10 @@ def load(name: str, waiter: Waiter) -> Callable[[base.Call], base.Dialect]:
     Raises ParameterError for what is not there, cannot be loaded or is no dialect, SessionError for what cannot be
     loaded now."""
     is_file = name.endswith(".py") or os.sep in name or (os.altsep is not None and os.altsep in name)
+    found: Any
     try:
         with waiter.interruptible():
-            module = _load_file(name) if is_file else _load_module(name)
+            found = getattr(_load_file(name) if is_file else _load_module(name), _NAME, None)
     except Interrupted:
         raise
     except OSError as error:
@@ -42,8 +45,7 @@ def load(name: str, waiter: Waiter) -> Callable[[base.Call], base.Dialect]:
         kind = SessionError if may_pass else ParameterError
         text = f"{type(error).__name__}: {error}{place_of(error)}"
         raise kind(f"{VARIABLE}: {name!r} cannot be loaded: {text}") from None
-    found = getattr(module, _NAME, None)
-    if not (isinstance(found, type) and issubclass(found, base.Dialect) and found is not base.Dialect):
+    if not (type in type(found).__mro__ and issubclass(found, base.Dialect) and found is not base.Dialect):
         raise ParameterError(
             f"{VARIABLE}: {name!r} is not a dialect: it has no class "
             f"{_NAME} derived from headless.dialects.base.Dialect"
@@ -54,6 +56,8 @@ def load(name: str, waiter: Waiter) -> Callable[[base.Call], base.Dialect]:
 def _load_file(path: str) -> ModuleType:
     from importlib.util import module_from_spec, spec_from_file_location
 
+    if not stat.S_ISREG(os.stat(path).st_mode):  # a FIFO would be waited for
+        raise ImportError("it is no regular file")
     with open(path, "rb"):  # for the reason, if it cannot be read
         pass
     spec = spec_from_file_location("planta_dialect", path)

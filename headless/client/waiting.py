@@ -134,13 +134,15 @@ class Waiter:
     def interruptible(self, also_before: bool = True) -> Iterator[None]:
         """Lets a signal, inside of it, raise Interrupted at once: for what waits by itself, as getpass does. So does
         one that came before, unless it is not `also_before`. What swallows the exception does not swallow the
-        signal."""
+        signal; what makes it up, and names 0 say, gets a RuntimeError."""
         self._strikes = True
         try:
             if also_before and self._caught is not None:
-                self._interrupt()
+                raise Interrupted(self._caught)
             yield
-        except Interrupted:
+        except Interrupted as error:
+            if self._caught is None:
+                raise RuntimeError("no signal has come").with_traceback(error.__traceback__) from None
             self._caught = None
             raise
         finally:

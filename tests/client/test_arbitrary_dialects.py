@@ -22,7 +22,7 @@ from headless.dialects.base import (
     Refused,
     SaltReceived,
 )
-from headless.errors import RemoteProtocolError, Submission
+from headless.errors import Interrupted, RemoteProtocolError, Submission
 from support import sampling
 from support.arbitrary_dialects import (
     JOBS,
@@ -146,7 +146,7 @@ def test_a_session_with_a_good_end_is_a_success():
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_method_that_raises_makes_a_1(method):
-    for error in (ValueError("v"), SystemExit(0), KeyboardInterrupt(), RecursionError(), MemoryError()):
+    for error in (ValueError("v"), SystemExit(0), KeyboardInterrupt(), Interrupted(0), RecursionError(), MemoryError()):
         script = copy_of_good()
         script.setdefault(method, []).insert(0, [raising(error)])
         if method == "leave":

@@ -15,7 +15,7 @@ import pytest
 
 from support.dialogues import serving
 from support.example_server import serve_example
-from support.process import PATIENCE, ROOT
+from support.process import PATIENCE, ROOT, manage
 from support.scripted_server import ScriptedServer
 
 EXAMPLE = ROOT / "headless" / "dialects" / "example.py"
@@ -178,6 +178,8 @@ def test_a_file_that_is_no_dialect_is_a_2_with_the_reason(call, dialect_file):
         ("raise ValueError('why')", "ValueError: why (line 2 of "),
         ("import sys; sys.exit(0)", "SystemExit: 0"),
         ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+        ("def __getattr__(name): raise SystemExit(0)", "SystemExit: 0"),
+        ("from headless.errors import Interrupted\nraise Interrupted(0)", "no signal has come"),
         ("import no_such_module", "No module named 'no_such_module'"),
         ("", "it has no class Dialect"),
         ("Dialect = 1", "it has no class Dialect"),
@@ -232,6 +234,49 @@ def test_a_method_that_raises_is_a_1_and_says_where(call, dialect_file, method, 
     assert messages_of(done)[-1].endswith(f"; jobs: {jobs}")
     assert "the dialect failed: ValueError (line 4 of " in messages_of(done)[-1]
     assert "secret" not in done.stdout + done.stderr
+
+
+QUITTING = """
+from headless.errors import Interrupted, RemoteProtocolError
+def quit(*_): raise SystemExit(0)
+class Quitter:
+    __class__ = property(quit)
+class QuittingEvent(base.Event):
+    check_types = quit
+class QuittingError(RemoteProtocolError):
+    __str__ = quit
+class Dialect(base.Dialect):
+"""
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "counts_osuser_logins = property(quit)",
+        "def log_in(self): raise Interrupted(0)",
+        "def log_in(self): raise Interrupted(99)",
+        "def log_in(self): raise QuittingError",
+        "def log_in(self): self.report(Quitter())",
+        "def log_in(self): self.report(QuittingEvent())",
+    ],
+)
+def test_a_dialect_that_ends_the_process_makes_no_0(command, server, dialect_file, body):
+    """Nothing that it raises, where nobody asks for it, is a return code or a signal."""
+    environment = environment_with(dialect_file(QUITTING + "    " + body))
+    assert command("-s", server.address, "-c", "a", env=environment).returncode == 1
+    assert manage("cancel", "-s", server.address, "0" * 16, env=environment, check=False).returncode == 1
+
+
+def test_the_text_of_an_error_at_loading_makes_no_0(command, server, dialect_file):
+    code = "class Quit(Exception):\n    def __str__(self): raise SystemExit(0)\nraise Quit"
+    done = command("-s", server.address, "-c", "a", env=environment_with(dialect_file(code)))
+    assert done.returncode == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are none")
+def test_a_fifo_is_not_waited_for(call, tmp_path):
+    os.mkfifo(tmp_path / "dialect.py")
+    assert call("-c", "a", dialect=str(tmp_path / "dialect.py")).returncode == 2
 
 
 NEVER_ENDING = "\n        print('looping', flush=True)\n        while True: pass"
