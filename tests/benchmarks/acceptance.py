@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from support.process import PATIENCE, ROOT, current_user
 from support.raw_client import RawClient, py_code
-from support.turns import in_turns
+from support.usage import in_turns
 
 CLIENTS = (16, 64)
 SESSIONES = 640  # of one measurement

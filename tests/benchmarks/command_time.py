@@ -19,7 +19,7 @@ sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent.par
 from support.dialogues import DONE, challenging, serving  # noqa: E402
 from support.process import ROOT, SCRIPT, Command  # noqa: E402
 from support.scripted_server import ScriptedServer  # noqa: E402
-from support.turns import in_turns  # noqa: E402
+from support.usage import in_turns  # noqa: E402
 
 ROUNDS = 40
 IMPORTS = "import optparse, socket; from lxml import etree"

@@ -19,7 +19,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from support.job_processes import Folder, new_shims, private_memory, shim_of, stored
 from support.job_server import QuickServer
 from support.raw_client import connect, py_code
-from support.turns import in_turns
+from support.usage import in_turns
 
 ROUNDS = 60
 SHIMS = 10  # whose memory is measured

@@ -20,8 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from support.job_server import QuickServer
 from support.raw_client import RawClient, connect, py_code, run
-from support.turns import in_turns
-from support.usage import memory_of
+from support.usage import in_turns, memory_of
 
 SESSIONS = 5000
 LARGE = 200  # sessions

@@ -1,4 +1,4 @@
-"""Attaching to a session over another connection: the rest of what is to be reported, without a gap or a repetition."""
+"""Attaching to a session, and the keys of sessions: nothing is lost, reported twice or run twice."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import os
 import threading
 import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
@@ -14,15 +15,15 @@ from headless.server import queue
 from headless.server.accounts import Account
 from headless.server.processes import JobProcesses
 from support.homes import R41, make_home
-from support.job_code import Gate
-from support.job_server import QuickServer, states
+from support.job_server import QuickServer, journal, states
 from support.journals import Record, new_session
 from support.process import current_user
-from support.raw_client import RawClient, Report, attach, connect, osuser_login, py_code, run
+from support.raw_client import RawClient, Report, attach, connect, in_jobs, osuser_login, py_code, run
 from support.server_here import ServerHere
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
+
 
 # What two jobs print: more than is read at a time, characters of several bytes, and some that XML cannot carry.
 PRINTED = {
@@ -30,7 +31,9 @@ PRINTED = {
     (1, "stderr"): "\u00e9\n\n",
     (2, "stdout"): "two\n",
 }
-REPORTED = {place: text.replace("\x00", "\ufffd") for place, text in PRINTED.items()}
+
+REPORTED = {key: text.replace("\x00", "\ufffd") for key, text in PRINTED.items()}
+
 JOBS = tuple(
     py_code(
         "import sys\n"
@@ -42,8 +45,6 @@ JOBS = tuple(
     )
     for number in (1, 2)
 )
-
-
 BEHIND_ABC = len(f"abc{os.linesep}")
 
 
@@ -66,13 +67,13 @@ def over(server):
 
 
 def follow(server, session: str, *offset: int) -> tuple[tuple[int, ...], Report]:
-    """The answer to `attach`, and what follows it."""
+    """Returns the answer to `attach` and the rest of the report."""
     with connect(server).log_in() as client:
         return client.attach(session, *offset), client.report()
 
 
 def rest_of_output(job: int, stdout: int, stderr: int) -> dict[tuple[int, str], str]:
-    """What is still to be reported of REPORTED."""
+    """Returns what is still to be reported of REPORTED."""
     rest = {}
     for (number, stream), text in REPORTED.items():
         left = text[{"stdout": stdout, "stderr": stderr}[stream] if number == job else 0 :]
@@ -81,40 +82,34 @@ def rest_of_output(job: int, stdout: int, stderr: int) -> dict[tuple[int, str], 
     return rest
 
 
-PLACES = (
-    (1, 0, 0), (1, 1, 0), (1, 5, 1), (1, 6, 2), (1, 7, 3), (1, 8, 0), (1, 65_536, 3), (1, 70_009, 3), (1, 100_000, 1),
-    (1, 140_013, 3), (2, 0, 0), (2, 3, 0), (2, 4, 0), (3, 0, 0),
-)  # fmt: skip
+OFFSETS = (
+    (1, 0, 0),
+    (1, 1, 0),
+    (1, 5, 1),
+    (1, 6, 2),
+    (1, 7, 3),
+    (1, 8, 0),
+    (1, 65_536, 3),
+    (1, 70_009, 3),
+    (1, 100_000, 1),
+    (1, 140_013, 3),
+    (2, 0, 0),
+    (2, 3, 0),
+    (2, 4, 0),
+    (3, 0, 0),
+)
 
 
-def test_the_server_goes_on_at_every_place(server, over):
-    for place in PLACES:
-        attached, report = follow(server, over, *place)
-        assert attached == (2, *place)
-        assert report == Report(rest_of_output(*place), [("ok", "")] * (3 - place[0]), "ok"), place
-
-
-def test_a_place_behind_the_output_reports_no_more_of_it(server, over):
-    """A machine that was switched off may have lost what it had reported."""
-    _, report = follow(server, over, 2, 1000, 10**14)
+def test_a_client_resumes_at_every_offset(server, over):
+    for offset in OFFSETS:
+        attached, report = follow(server, over, *offset)
+        assert attached == (2, *offset)
+        assert report == Report(rest_of_output(*offset), [("ok", "")] * (3 - offset[0]), "ok"), offset
+    _, report = follow(server, over, 2, 1000, 10**14)  # of a machine that has lost what it had reported
     assert report == Report({}, [("ok", "")], "ok")
 
 
-def test_what_a_job_prints_after_that_place(server, tmp_path):
-    gate = Gate(tmp_path / "gate")
-    with connect(server).log_in() as first:
-        first.submit(py_code(f"print('abc', flush=True)\n{gate.code}print('def')"))
-        first.expect("started")
-        assert first.expect("output").text == "abc\n"
-    with connect(server).log_in() as client:
-        assert client.attach(first.session, 1, BEHIND_ABC, 0) == (1, 1, BEHIND_ABC, 0)
-        client.expect("started")
-        gate.open()
-        assert client.report() == Report({(1, "stdout"): "def\n"}, [("ok", "")], "ok")
-
-
-def test_from_now_on_is_from_the_job_that_runs_without_what_it_has_printed(server, tmp_path):
-    gate = Gate(tmp_path / "gate")
+def test_without_an_offset_only_what_is_new_is_reported(server, gate):
     with connect(server).log_in() as first:
         first.submit(py_code("print(1)"), py_code(f"print('\u20acb', flush=True)\n{gate.code}print('c')"))
         while first.element().text != "\u20acb\n":
@@ -125,9 +120,8 @@ def test_from_now_on_is_from_the_job_that_runs_without_what_it_has_printed(serve
             assert client.report() == Report({(2, "stdout"): "c\n"}, [("ok", "")], "ok")
 
 
-def test_from_now_on_of_a_session_that_waits_or_is_over(server, own_server, over, tmp_path):
+def test_without_an_offset_a_session_that_waits_or_is_over_reports_its_rest(server, own_server, over, gate):
     assert follow(server, over) == ((2, 3, 0, 0), Report({}, [], "ok"))
-    gate = Gate(tmp_path / "gate")
     with connect(own_server).log_in() as running, connect(own_server).log_in() as waiting:
         running.submit(py_code(gate.code))
         waiting.submit(py_code("print(1)"))
@@ -137,27 +131,20 @@ def test_from_now_on_of_a_session_that_waits_or_is_over(server, own_server, over
             assert client.report() == Report({(1, "stdout"): "1\n"}, [("ok", "")], "ok")
 
 
-def test_from_now_on_of_a_session_that_has_failed_reports_why(server):
+def test_a_failed_session_reports_why_from_now_on_and_from_every_job(server):
+    finished = [("ok", ""), ("failed", "no such table"), ("skipped", "")]
     with connect(server).log_in() as client:
-        client.submit(py_code("print(1)"), py_code("print(22); raise SystemExit('no such table')"), py_code("3"))
+        client.submit(py_code("1"), py_code("print(22); raise SystemExit('no such table')"), py_code("3"))
         client.report()
     attached, report = follow(server, client.session)
     assert attached == (3, 2, len(f"22{os.linesep}"), len(f"no such table{os.linesep}"))
-    assert report == Report({}, [("failed", "no such table"), ("skipped", "")], "failed")
-
-
-def test_a_failed_session_ends_as_failed_wherever_the_client_goes_on(server):
-    with connect(server).log_in() as client:
-        client.submit(py_code("1"), py_code("raise SystemExit(3)"), py_code("3"))
-        client.report()
+    assert report == Report({}, finished[1:], "failed")
     for job in range(1, 5):
         _, report = follow(server, client.session, job, 0, 0)
-        assert report.ended == "failed"
-        assert report.finished == [("ok", ""), ("failed", "exit status 3"), ("skipped", "")][job - 1 :]
+        assert (report.finished, report.ended) == (finished[job - 1 :], "failed")
 
 
-def test_a_session_that_ended_while_no_client_was_there_reports_its_whole_end(server, tmp_path):
-    gate = Gate(tmp_path / "gate")
+def test_a_session_that_ended_without_a_client_reports_its_whole_end(server, gate):
     with connect(server).log_in() as first:
         first.submit(py_code(f"{gate.code}print(1)"), py_code("print(2)"))
         first.expect("started")
@@ -167,8 +154,7 @@ def test_a_session_that_ended_while_no_client_was_there_reports_its_whole_end(se
     assert report == Report({(1, "stdout"): "1\n", (2, "stdout"): "2\n"}, [("ok", ""), ("ok", "")], "ok")
 
 
-def test_several_connections_follow_one_session(server, tmp_path):
-    gate = Gate(tmp_path / "gate")
+def test_several_connections_follow_one_session(server, gate):
     with connect(server).log_in() as first, connect(server).log_in() as second, connect(server).log_in() as third:
         first.submit(py_code(f"{gate.code}print(1)"))
         for client in (second, third):
@@ -177,25 +163,25 @@ def test_several_connections_follow_one_session(server, tmp_path):
         assert first.report() == second.report() == third.report() == Report({(1, "stdout"): "1\n"}, [("ok", "")], "ok")
 
 
-@pytest.mark.parametrize("end", ["crash", "stop"])
-def test_the_next_server_goes_on(tmp_path, end):
-    gate = Gate(tmp_path / "gate")
+@pytest.mark.parametrize("end", ["", "crash", "stop"], ids=["the same", "after a crash", "after a stop"])
+def test_a_job_that_runs_is_resumed_with_this_server_or_the_next(tmp_path, gate, end):
     with QuickServer(tmp_path / "home", "--workers", "1", ends_jobs=False) as server:
         with connect(server).log_in() as client:
             client.submit(py_code(f"print('abc', flush=True)\n{gate.code}print('def')"), py_code("print(2)"))
             client.expect("started")
             assert client.expect("output").text == "abc\n"
-        getattr(server, end)()
-        server.start()
+        if end:
+            getattr(server, end)()
+            server.start()
         with connect(server).log_in() as again:
-            again.attach(client.session, 1, BEHIND_ABC, 0)
+            assert again.attach(client.session, 1, BEHIND_ABC, 0) == (2, 1, BEHIND_ABC, 0)
             gate.open()
             expected = {(1, "stdout"): "def\n", (2, "stdout"): "2\n"}
             assert again.report() == Report(expected, [("ok", ""), ("ok", "")], "ok")
 
 
 def test_a_job_that_turns_out_not_to_have_started_is_reported_when_it_has_run(tmp_path, monkeypatch):
-    """The journal said that it runs: the server was killed before it could start it."""
+    """The server was killed between its word in the journal and the start."""
     home = make_home(tmp_path / "home", R41)
     with closing(home.database()) as database, database:
         record = Record(database)
@@ -253,17 +239,14 @@ def test_what_cannot_be_asked_for_is_a_protocol_error(server, over):
         assert refusal(server, document.format(over)).attrib == {"reason": "protocol"}, document
 
 
-def test_no_offset_is_behind_a_job_that_is_not_over(server, tmp_path):
-    gate = Gate(tmp_path / "gate")
+def test_no_offset_is_behind_a_job_that_is_not_over(server, gate):
     with connect(server).log_in() as client:
         client.submit(py_code(gate.code), py_code("2"))
         client.expect("started")
-        for place in ((2, 0, 0), (3, 0, 0), (2, 1, 0)):
-            refused = refusal(server, attach(client.session, *place))
-            assert (refused.attrib, refused.text) == (
-                {"reason": "protocol"},
-                f"the jobs before job {place[0]} are not over",
-            )
+        for offset in ((2, 0, 0), (3, 0, 0), (2, 1, 0)):
+            refused = refusal(server, attach(client.session, *offset))
+            assert refused.attrib == {"reason": "protocol"}
+            assert refused.text == f"the jobs before job {offset[0]} are not over"
         gate.open()
         assert client.report().ended == "ok"
 
@@ -284,21 +267,127 @@ def test_no_request_comes_before_the_login(server):
             client.expect_refusal("protocol")
 
 
-def journal_of(server):
-    with connect(server) as client:
-        return client.ask(osuser_login(user="R41")).attrib["journal"]
+def test_welcome_names_the_journal_which_keeps_its_name(tmp_path):
+    def name_of_journal(server):
+        with connect(server) as client:
+            return client.ask(osuser_login(user="R41")).attrib["journal"]
 
-
-def test_a_client_that_does_not_want_to_attach_is_served_as_ever(server):
-    """Its `accepted` has no session, which it would not know."""
-    assert run(server, py_code("print(42)")) == Report({(1, "stdout"): "42\n"}, [("ok", "")], "ok")
-
-
-def test_welcome_names_the_journal_which_keeps_its_name_as_long_as_there_is_one(tmp_path):
     with QuickServer(tmp_path / "home") as own_server:
-        name = journal_of(own_server)
+        name = name_of_journal(own_server)
         own_server.crash()
         own_server.start()
-        assert journal_of(own_server) == name
+        assert name_of_journal(own_server) == name
     with QuickServer(tmp_path / "another") as another:
-        assert journal_of(another) != name
+        assert name_of_journal(another) != name
+
+
+# The keys of sessions
+
+KEY, OTHER_KEY = "0123456789abcdef" * 2, "fedcba9876543210" * 4
+
+
+class Job:
+    """A job that notes each time that it runs."""
+
+    def __init__(self, path) -> None:
+        self._path = path
+        self.message = py_code(f"open({str(path)!r}, 'a').write('x'); print(42)")
+
+    @property
+    def times(self) -> int:
+        return len(self._path.read_text())
+
+
+@pytest.fixture
+def job(tmp_path):
+    return Job(tmp_path / "ran")
+
+
+@pytest.fixture
+def key():
+    """One that no other test has."""
+    return os.urandom(16).hex()
+
+
+def submit(server, *jobs: str, key: str, user: str = "R41"):
+    """Returns the session and its report."""
+    with connect(server).log_in(user) as client:
+        return client.submit(*jobs, key=key), client.report()
+
+
+def test_the_same_key_is_the_same_session_however_often_and_at_once(server, job, key):
+    with connect(server).log_in() as client:
+        assert client.submit(job.message, key=key) == client.session  # that of the first connection
+        first = client.session, client.report()
+    assert first[1] == ({(1, "stdout"): "42\n"}, [("ok", "")], "ok")
+    assert submit(server, job.message, key=key) == first
+    with ThreadPoolExecutor(8) as pool:
+        done = list(pool.map(lambda _: submit(server, job.message, key=OTHER_KEY), range(8)))
+    assert len({session for session, _ in done}) == 1
+    assert {report.ended for _, report in done} == {"ok"}
+    assert job.times == 2
+
+
+def test_the_same_key_with_other_jobs_is_refused(server, key):
+    jobs = (py_code("A"), py_code("B"))
+    session, _ = submit(server, *jobs, key=key)
+    for others in ((py_code("A"),), (py_code("AB"),), (*jobs, py_code("B")), ("<module>A</module>",)):
+        with connect(server).log_in() as client:
+            client.send(in_jobs(*others, key=key))
+            assert client.expect_refusal("jobs") == "the key of these jobs belongs to other jobs"
+    assert states(server, session) == ["failed", "skipped"]
+    assert {entry["session"] for entry in journal(server) if entry["key"] == key} == {session}
+
+
+def test_another_account_another_key_and_none_are_other_sessions(server, job, key):
+    reported = [submit(server, job.message, key=key, user=user)[0] for user in ("R41", "R43")]
+    reported.append(submit(server, job.message, key=os.urandom(32).hex())[0])
+    run(server, job.message)
+    run(server, job.message)
+    assert (len(set(reported)), job.times) == (3, 5)
+
+
+def test_a_session_that_is_known_by_its_key_is_not_checked_again(server, key):
+    """Its file may be gone by then."""
+    script = server.home / "py" / f"{key}.py"
+    script.write_text("print(1)")
+    job = f"<py_file>{key}.py</py_file>"
+    first = submit(server, job, key=key)
+    script.unlink()
+    assert submit(server, job, key=key) == first
+
+
+@pytest.mark.parametrize("end", ["crash", "stop"])
+def test_the_next_server_knows_the_key_of_a_session_that_runs_or_waits(tmp_path, gate, end):
+    jobs = {key: py_code(f"{gate.code}open({str(tmp_path / key)!r}, 'a').write('x')") for key in (KEY, OTHER_KEY)}
+    with QuickServer(tmp_path / "home", "--workers", "1", ends_jobs=False) as server:
+        sessions = {}
+        for key, job in jobs.items():
+            with connect(server).log_in() as client:
+                sessions[key] = client.submit(job, key=key)
+        wait_until(lambda: states(server, sessions[KEY]) == ["running"])
+        getattr(server, end)()
+        server.start()
+        for key, job in jobs.items():
+            with connect(server).log_in() as client:
+                assert client.submit(job, key=key) == sessions[key]
+                gate.open()
+                assert client.report().ended == "ok"
+            assert (tmp_path / key).read_text() == "x"
+        assert {entry["key"] for entry in journal(server)} == {KEY, OTHER_KEY}
+
+
+def test_the_journal_shows_keys(server, key):
+    session, _ = submit(server, py_code("1"), key=key)
+    assert [entry["key"] for entry in journal(server, session)] == [key]
+    with connect(server).log_in() as client:
+        client.submit(py_code("1"))
+        client.report()
+        assert [entry["key"] for entry in journal(server, client.session)] == [None]
+
+
+def test_what_is_no_key_is_a_protocol_error(server):
+    for bad in ("", "0" * 31, "0" * 65, "A" * 32, "g" * 32, "0" * 31 + " "):
+        with connect(server).log_in() as client:
+            client.send(in_jobs(py_code("1")).replace("<jobs", f'<jobs key="{bad}"'))
+            client.expect_refusal("protocol")

@@ -1,45 +1,61 @@
-"""What ends a job before its time: a cancellation, an account that was removed, what a job does to its shim. And which
-process reaps what jobs leave behind, where the server is the first one of a container."""
+"""What ends a job before its time: a cancellation, its time limit, what it does to its shim."""
 
 from __future__ import annotations
 
-import os
+import asyncio
 import re
 import signal
+import sqlite3
 import subprocess
 import sys
-from contextlib import ExitStack
+import time
+from contextlib import closing
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import pytest
 
-from headless.server import queue, shims
+from headless.dialects.vocabulary import FAILED, OK, SKIPPED
+from headless.server import processes, queue, shims
 from headless.server.commands import cancel
+from headless.server.jobs import ProcessEnd
+from headless.server.journal import JobView, Journal, Selection
+from headless.server.processes import JobProcesses
+from headless.server.queue import SessionQueue
+from headless.server.settings import Settings
+from headless.server.store import Store
+from headless.server.threads import Threads
 from support.crashes import check_received, printed, received_by, recorded, shim_of, submitted, traced, traces
 from support.homes import R41, locked, make_home, prints
-from support.job_code import Gate, is_free
+from support.job_code import Gate
 from support.job_processes import IGNORE_SIGTERM, Lock, with_child
-from support.job_server import QuickServer, states
+from support.job_server import QuickServer, journal, states
+from support.journals import new_session
 from support.process import PATIENCE, ROOT, current_user
 from support.raw_client import RawClient, connect, py_code, run
 from support.sampling import EXHAUSTIVE
 from support.server_here import ServerHere
 from support.shims_of import end_shims, send, shims_of
-from support.waiting import wait_until
+from support.waiting import in_time, until, wait_until
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="shims are found by /proc"),
 ]
+
+
 FOR_A_MINUTE = "print('.')\nimport time; time.sleep(60)"
+
 STOP_THE_SHIM = "import signal\nos.kill(os.getppid(), signal.SIGSTOP)\n"
-# The shim that goes on for a moment can ask this one to end, and not more.
+# While its shim goes on for a moment it can ask this job to end, and not more.
 AGAIN = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: os.kill(os.getppid(), signal.SIGSTOP)\n"
+
 STATE_OF_A_STOPPED_PROCESS = "T"
 
 
 def end_of_first(client: RawClient) -> tuple[str, str]:
-    """What is reported of the first job."""
+    """Returns what is reported of the first job."""
     report = client.report()
     assert report.ended == "failed"
     assert [status for status, _ in report.finished[1:]] == ["skipped"] * (len(report.finished) - 1)
@@ -51,7 +67,7 @@ def end_of_first(client: RawClient) -> tuple[str, str]:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """A server sees a cancellation at once, and the command sees at once what came of it."""
+    """Requests to cancel are seen at once, and so are their results."""
     monkeypatch.setattr(queue, "_REQUESTS_SECONDS", 0.05)
     monkeypatch.setattr(cancel, "_WAIT_SECONDS", 5.0)
     monkeypatch.setattr(cancel, "_POLL_SECONDS", 0.02)
@@ -64,7 +80,7 @@ def server(tmp_path):
 
 
 def cancels(server: QuickServer, *argv: str) -> str:
-    """What `jobs cancel` prints."""
+    """Returns what `jobs cancel` prints."""
     (line,) = prints("jobs", "cancel", *argv, "--home", str(server.home))
     return line
 
@@ -88,19 +104,16 @@ def test_a_job_that_runs_is_cancelled_with_all_that_it_has_started(server, tmp_p
         client.expect("started")
         wait_until(lambda: lock.is_taken)
         assert cancels(server, client.session, *job).startswith("cancelled: 1")
-        assert is_free(tmp_path / "lock")
+        assert lock.is_free()
         assert end_of_first(client) == ("failed", BY)
-    assert [(entry.state, entry.message) for entry in recorded(server)[client.session]] == [
-        ("cancelled", BY),
-        ("skipped", ""),
-    ]
+    jobs = [(job.state, job.message) for job in recorded(server)[client.session]]
+    assert jobs == [("cancelled", BY), ("skipped", "")]
     assert not traces(server)
     wait_until(lambda: server.query("SELECT count(*) FROM cancellations") == (0,))
 
 
 @pytest.mark.parametrize("job", [(), ("1",)], ids=["all", "one"])
-def test_a_session_that_waits_is_cancelled_and_never_starts(server, tmp_path, job):
-    gate = Gate(tmp_path / "gate")
+def test_a_session_that_waits_is_cancelled_and_never_starts(server, gate, job):
     with connect(server) as running, connect(server) as waiting, connect(server) as last:
         printed(submitted(running, py_code("print('.')\n" + gate.code)))
         submitted(waiting, traced(), traced())
@@ -112,10 +125,9 @@ def test_a_session_that_waits_is_cancelled_and_never_starts(server, tmp_path, jo
     assert {line.split()[0] for line in traces(server)} == {last.session}
 
 
-@pytest.mark.parametrize("is_waiting", [False, True], ids=["runs", "waits"])
-def test_a_later_job_is_cancelled_when_its_turn_has_come(server, tmp_path, monkeypatch, is_waiting):
+@pytest.mark.parametrize("is_waiting", [False, True], ids=["running", "waiting"])
+def test_a_later_job_is_cancelled_when_its_turn_has_come(server, gate, monkeypatch, is_waiting):
     monkeypatch.setattr(cancel, "_WAIT_SECONDS", 0.1)
-    gate = Gate(tmp_path / "gate")
     with connect(server) as first, connect(server) as second:
         session = ("print('.')\n" + gate.code, "", "")
         if is_waiting:
@@ -141,7 +153,7 @@ def test_what_is_over_is_not_cancelled(server):
     assert states(server, client.session) == ["ok"]
 
 
-@pytest.mark.parametrize("is_running", [True, False], ids=["runs", "waits"])
+@pytest.mark.parametrize("is_running", [True, False], ids=["running", "waiting"])
 def test_what_is_cancelled_without_a_server_is_cancelled_by_the_next(tmp_path, is_running):
     with ServerHere(tmp_path / "home", workers=1, ends_jobs=False) as server:
         with connect(server) as running, connect(server) as waiting:
@@ -159,7 +171,7 @@ def test_what_is_cancelled_without_a_server_is_cancelled_by_the_next(tmp_path, i
 
 
 def stopped_shim(server: QuickServer, client: RawClient, gate: Gate, before: str = "", again: str = "") -> None:
-    """The client's job has stopped its shim. What it does `again` comes after that."""
+    """Returns when the client's job has stopped its shim. It then does what `again` says."""
     code = f"{before}print('.')\n{gate.code}{STOP_THE_SHIM}{again}{FOR_A_MINUTE}"
     printed(submitted(client, py_code(code), traced()))
     shim = shim_of(server, client.session)
@@ -167,7 +179,7 @@ def stopped_shim(server: QuickServer, client: RawClient, gate: Gate, before: str
     wait_until(lambda: f"State:\t{STATE_OF_A_STOPPED_PROCESS}" in Path(f"/proc/{shim}/status").read_text())
 
 
-def test_a_job_that_stops_its_shim_holds_up_nobody_else_nor_the_next_server(tmp_path, gate):
+def test_a_job_that_stops_its_shim_delays_no_other_and_no_next_server(tmp_path, gate):
     with ServerHere(tmp_path / "home", workers=2, ends_jobs=False) as server:
         with connect(server) as client:
             stopped_shim(server, client, gate)
@@ -188,7 +200,7 @@ PAIRS = [case for number, case in enumerate(CASES) if number % 4 in ((0, 3) if c
     CASES if EXHAUSTIVE else PAIRS,
     ids=lambda case: f"{case[0]}, {'found again, ' if case[1] else ''}{'always' if case[2] else 'once'}",
 )
-def test_and_it_can_be_ended(tmp_path, gate, monkeypatch, case):
+def test_a_job_whose_shim_is_stopped_can_be_ended(tmp_path, gate, monkeypatch, case):
     how, is_found_again, again = case
     monkeypatch.setattr(shims, "_SECONDS_TO_END", 0.3 if again else 4.0)
     limit = 1.0 if how == "limit" else None
@@ -213,7 +225,7 @@ def test_and_it_can_be_ended(tmp_path, gate, monkeypatch, case):
         assert re.fullmatch(message, recorded(server)[client.session][0].message)
 
 
-def test_and_it_gets_the_time_to_clean_up(server, gate, tmp_path):
+def test_a_job_whose_shim_is_stopped_gets_the_time_to_clean_up(server, gate, tmp_path):
     clean_up = f"sys.exit(open({str(tmp_path / 'clean')!r}, 'w').close())"
     handler = f"import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: {clean_up})\n"
     with connect(server) as client:
@@ -222,11 +234,10 @@ def test_and_it_gets_the_time_to_clean_up(server, gate, tmp_path):
     assert (tmp_path / "clean").exists()
 
 
-# What waits for something
+# What waits
 
 
-def test_the_end_of_a_job_is_reported_when_it_is_journaled_and_not_before(server, tmp_path):
-    gate = Gate(tmp_path / "gate")
+def test_the_end_of_a_job_is_reported_when_it_is_journaled_and_not_before(server, gate):
     with connect(server) as client:
         printed(submitted(client, traced("print('.')\n" + gate.code), traced()))
         with locked(server.home, "EXCLUSIVE"):
@@ -239,21 +250,6 @@ def test_the_end_of_a_job_is_reported_when_it_is_journaled_and_not_before(server
         report = client.report()
         assert (report.finished, report.ended) == ([("ok", "")] * 2, "ok")
     check_received(recorded(server)[client.session], received_by(report))
-
-
-def test_a_session_of_an_account_that_was_removed_does_not_start(server, tmp_path):
-    gate = Gate(tmp_path / "gate")
-    with connect(server) as running, connect(server) as waiting:
-        printed(submitted(running, traced("print('.')\n" + gate.code)))
-        submitted(waiting, traced(), traced())
-        prints("user", "remove", "R41", "--home", str(server.home))
-        gate.open()
-        assert running.report().ended == "ok"  # what has started goes on
-        state, message = end_of_first(waiting)
-    assert state == "skipped"
-    assert "removed" in message
-    assert states(server, waiting.session) == ["failed", "skipped"]
-    assert {line.split()[0] for line in traces(server)} == {running.session}
 
 
 # The first process of a container
@@ -278,29 +274,152 @@ def test_a_server_that_is_the_first_process_of_a_container_reaps_what_jobs_leave
         pytest.skip(f"no container can be made here: {error}")
     server = QuickServer(tmp_path / "home")
     make_home(server.home, R41)
-    with ExitStack() as stack:
-        stack.callback(end_shims, server.home)
-        serve = [sys.executable, "-m", "headless", "serve", "--home", str(server.home), "--listen", "127.0.0.1:0"]
-        with subprocess.Popen(
-            [*unshare, *serve, "--grace", "0", "--end-jobs", "--trust-osuser", "--log", str(tmp_path / "log")],
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            text=True,
-        ) as container:
-            try:
-                assert container.stdout is not None
-                server.address = container.stdout.readline().removeprefix("listening on ").strip()
-                orphans = (
-                    "import os, subprocess, time\n" + "subprocess.Popen(['sleep', '60'], start_new_session=True)\n" * 5
-                )
-                lost = run(server, py_code(f"{orphans}os.kill(os.getppid(), 9)\ntime.sleep(60)"))
-                assert [status for status, _ in lost.finished] == ["failed"]
-                report = run(server, py_code(ZOMBIES))
-                assert report.output == {(1, "stdout"): "first ['-m', 'headless', 'serve']\n"}
-                (first,) = Path(f"/proc/{container.pid}/task/{container.pid}/children").read_text().split()
-                send(int(first), signal.SIGTERM)
-                assert container.wait(PATIENCE) == 0
-            finally:
-                container.kill()
-    assert os.path.exists(tmp_path / "log")
+    serve = [sys.executable, "-m", "headless", "serve", "--home", str(server.home), "--listen", "127.0.0.1:0"]
+    options = ["--grace", "0", "--end-jobs", "--trust-osuser", "--log", str(tmp_path / "log")]
+    command = [*unshare, *serve, *options]
+    with subprocess.Popen(command, cwd=ROOT, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as container:
+        assert container.stdout is not None
+        try:
+            server.address = container.stdout.readline().removeprefix("listening on ").strip()
+            orphans = "subprocess.Popen(['sleep', '60'], start_new_session=True)\n" * 5
+            lost = run(server, py_code(f"import os, subprocess\n{orphans}os.kill(os.getppid(), 9)\n{FOR_A_MINUTE}"))
+            assert [status for status, _ in lost.finished] == ["failed"]
+            report = run(server, py_code(ZOMBIES))
+            assert report.output == {(1, "stdout"): "first ['-m', 'headless', 'serve']\n"}
+            (first,) = Path(f"/proc/{container.pid}/task/{container.pid}/children").read_text().split()
+            send(int(first), signal.SIGTERM)
+            assert container.wait(PATIENCE) == 0
+        finally:
+            container.kill()
+            end_shims(server.home)
+    assert (tmp_path / "log").exists()
+
+
+# The limit of a job's time
+
+
+class FakeProcess:
+    """Ends after so many seconds, or when it is asked to. The load of the machine changes nothing."""
+
+    def __init__(self, seconds: float, age: float = 0.0, ends_well: bool = False) -> None:
+        self.age = age
+        self._seconds = seconds
+        self._ends_well = ends_well
+        self._is_asked = asyncio.Event()
+
+    async def wait(self) -> ProcessEnd:
+        await asyncio.wait({asyncio.ensure_future(self._is_asked.wait())}, timeout=self._seconds)
+        is_ended = self._is_asked.is_set() and not self._ends_well
+        return ProcessEnd(-15 if is_ended else 0, is_ended, time.time(), self._seconds)
+
+    async def end(self) -> None:
+        self._is_asked.set()
+
+
+class FakeProcesses:
+    """Starts processes that take so many seconds, and finds them with this age."""
+
+    def __init__(self, *seconds: float, **options: Any) -> None:
+        self._seconds = iter(seconds)
+        self._options = options
+
+    async def start(self, _spec: object) -> FakeProcess:
+        return FakeProcess(next(self._seconds), **{**self._options, "age": 0.0})
+
+    async def find(self, _output: str) -> FakeProcess:
+        return FakeProcess(next(self._seconds), **self._options)
+
+    def forget(self, _output: str) -> None:
+        pass
+
+
+def ends(home, limit: float, fake: FakeProcesses) -> list[tuple[str, str]]:
+    """The states and messages of the jobs of this home after a queue with this limit has run them."""
+
+    def entries() -> list[JobView]:
+        with closing(home.database()) as database:
+            return [*Journal(database).entries(Selection())][::-1]
+
+    async def run() -> None:
+        store = Store(home.database, lambda: None)
+        settings = Settings(workers=1, time_limit=limit)
+        queue = SessionQueue(store, JobProcesses(home, settings, Threads("files", 1, 100)), settings)
+        await queue.recover()
+        await until(lambda: all(entry.state in (OK, FAILED, SKIPPED) for entry in entries()))
+        await queue.stop(asyncio.Event())
+        store.close(5)
+
+    with patch.object(processes, "Platform", lambda *_: fake):
+        asyncio.run(in_time(run()))
+    return [(entry.state, entry.message) for entry in entries()]
+
+
+def test_the_limit_is_one_of_each_job_and_not_of_the_session(home, record):
+    record.accept(new_session("s", jobs=4))
+    limited = (FAILED, "ended after 0.08 s, the limit of this server")
+    assert ends(home, 0.08, FakeProcesses(*[0.04] * 3, 60)) == [(OK, "")] * 3 + [limited]
+
+
+@pytest.mark.parametrize(
+    ("limit", "found", "states"),
+    [
+        (3600.0, (60.0, 3700.0), [FAILED, SKIPPED]),
+        (3600.0, (60.0, 3599.9), [FAILED, SKIPPED]),
+        (0.2, (0.05, 0.15, 0.1), [OK, OK]),  # the second one has the whole limit
+    ],
+    ids=["too old", "gets too old", "in time"],
+)
+def test_the_limit_counts_what_a_job_has_run_under_an_earlier_server(home, record, limit, found, states):
+    record.accept(new_session("s", jobs=2))
+    record.begin("s")
+    *seconds, age = found
+    assert [state for state, _ in ends(home, limit, FakeProcesses(*seconds, age=age))] == states
+
+
+def test_a_job_that_ends_by_itself_while_it_is_to_be_ended_has_its_own_end(home, record):
+    record.accept(new_session("s"))
+    assert ends(home, 0.02, FakeProcesses(60, ends_well=True)) == [(OK, "")]
+
+
+def test_the_age_of_a_job_is_that_of_its_process_whatever_clock_was_set(tmp_path, gate, monkeypatch):
+    from headless.server import shims  # not on Windows
+
+    ages: list[float] = []
+    age_of = shims.age_of
+
+    def noted(job) -> float:
+        ages.append(age_of(job))
+        return ages[-1]
+
+    monkeypatch.setattr(shims, "age_of", noted)
+    with ServerHere(tmp_path / "home", time_limit=3600.0, ends_jobs=False) as server:
+        before = time.monotonic()
+        with connect(server) as client:
+            printed(submitted(client, py_code("print('.')\n" + gate.code)))
+            started = time.monotonic()
+        server.stop()
+        with closing(sqlite3.connect(server.home / "planta.sqlite")) as database, database:
+            database.execute("UPDATE jobs SET started = started - 7200")
+        time.sleep(0.1)
+        least = time.monotonic() - started
+        server.start()
+        with connect(server).log_in() as again:
+            again.attach(client.session)
+            again.expect("started")  # what is too old is ended now
+            (age,) = ages
+            assert least - 0.03 <= age <= time.monotonic() - before + 0.03  # the kernel counts hundredths
+            gate.open()
+            assert again.report().ended == "ok"
+        assert states(server, client.session) == ["ok"]
+
+
+def test_a_job_that_runs_longer_than_the_limit_is_ended_with_all_that_it_has_started_and_failed(tmp_path):
+    lock = Lock(tmp_path / "lock")
+    with ServerHere(tmp_path / "home", time_limit=1.0) as server, connect(server) as client:
+        job = with_child(lock, IGNORE_SIGTERM + lock.code(), "import time; time.sleep(60)")
+        submitted(client, py_code(job), traced())
+        assert client.report().finished == [("failed", "ended after 1 s, the limit of this server"), ("skipped", "")]
+        assert lock.is_free()
+        assert states(server, client.session) == ["failed", "skipped"]
+        assert journal(server, client.session)[0]["seconds"] >= 1
+        assert not traces(server)

@@ -1,5 +1,5 @@
-"""What a job finds in its interpreter and in the libraries that it uses, and how it ends: the same as a script that is
-run by `python -u SCRIPT`. Each script runs twice, as that command and as a job. The results must be the same."""
+"""A job is what `python -u SCRIPT` is: what it finds in its interpreter and in libraries, and how it ends. Each script
+runs twice, as that command and as a job, with the same result."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-pytest.importorskip("resource", reason="what is tested here only platforms have that can fork")
-import resource
+pytest.importorskip("fcntl", reason="what is tested here only platforms have that can fork")
 
-from headless.server import shims
 from support.job_processes import by_hand, new_shims, result_of
 from support.job_scripts import ALONE, HOW_IT_ENDS, POOLS, PROCESSES, THE_INTERPRETER, WHAT_IT_USES, together
 from support.sampling import EXHAUSTIVE, REPEAT, draws
@@ -31,7 +29,7 @@ AT_A_TIME = 4
 
 @pytest.fixture(autouse=True)
 def _not_in_the_background():
-    """There a shell lets more be ignored than conftest.py knows of, and a script that is run by hand inherits that."""
+    """A shell lets SIGQUIT be ignored there, which a script inherits that is run by hand."""
     if signal.getsignal(signal.SIGQUIT) is signal.SIG_IGN:
         signal.signal(signal.SIGQUIT, lambda *_: None)
 
@@ -99,7 +97,7 @@ def sample(table, always, count):
 
 @of_the_interpreter
 def test_a_job_is_what_a_script_is(comparison):
-    """One finds after the other what a single script finds, and prints it."""
+    """Parts of one script, each of which prints what it finds."""
     comparison.add("all", comparison.script(together({**THE_INTERPRETER, **WHAT_IT_USES})))
     comparison.add("processes", comparison.script(together(PROCESSES, "if __name__ == '__main__': ")))
     for name, source in ALONE.items():
@@ -162,7 +160,7 @@ def compiled(folder, name):
     return py_compile.compile(str(script), str(folder.scripts / name))
 
 
-def unreadable(folder, name):
+def empty_folder(folder, name):
     path = folder.scripts / name
     path.mkdir()
     return path
@@ -174,7 +172,7 @@ OTHER_FILES = {
     "a link": (link_of, "link.py"),
     "a compiled file": (compiled, "script.pyc"),
     "no file": (lambda folder, name: folder.scripts / name, "absent.py"),
-    "a folder without a program": (unreadable, "empty"),
+    "a folder without a program": (empty_folder, "empty"),
     "a name with blanks": (lambda folder, name: folder.script("print(__file__)\n1 / 0", name), "a b 'c'.py"),
     "a name of other letters": (lambda folder, name: folder.script("print(__file__)\n1 / 0", name), "Zürich.py"),
     "a name that is no text": (lambda folder, name: folder.script("print(ascii(__file__))\n1 / 0", name), "\udcff.py"),
@@ -268,13 +266,6 @@ def test_no_secret_of_the_servers_environment_is_to_be_found(folder, monkeypatch
 
 
 # What the server does to itself is not done to a job
-
-
-def test_a_job_may_open_as_many_files_as_before_the_server_allowed_itself_more(folder, monkeypatch):
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    monkeypatch.setattr(shims, "_DESCRIPTORS", soft - 100)  # what this process was started with
-    script = folder.script("import resource; print(resource.getrlimit(resource.RLIMIT_NOFILE))")
-    assert folder.as_job(script).stdout == f"({soft - 100}, {hard})\n".encode()
 
 
 @pytest.fixture

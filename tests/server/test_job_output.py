@@ -18,8 +18,9 @@ from headless.server import output
 from headless.server.output import Marks, Tail, read_piece
 from support.hypothesis_settings import examples
 from support.job_code import Gate
+from support.job_server import states
 from support.process import PATIENCE
-from support.raw_client import RawClient, Report, py_code
+from support.raw_client import RawClient, Report, connect, py_code
 from support.scripted_server import Disconnected
 from support.server_here import ServerHere
 from support.waiting import wait_until
@@ -38,7 +39,7 @@ def add(path, data: bytes) -> None:
 
 
 def read(tail: Tail, path, is_complete: bool) -> str:
-    """What a follower gets who looks at the file now; "" if there is nothing to read."""
+    """Returns what a follower receives now; "" if nothing is to be read."""
     size = os.stat(path).st_size if path.exists() else 0
     if not tail.is_due(size, is_complete):
         return ""
@@ -46,30 +47,21 @@ def read(tail: Tail, path, is_complete: bool) -> str:
 
 
 def read_all(tail: Tail, path) -> str:
-    """All that is left of a file that is complete."""
+    """Returns the rest of a file that is complete."""
     shown = ""
     while tail.is_due(os.stat(path).st_size, True):
         shown += read(tail, path, is_complete=True)
     return shown
 
 
-def test_a_line_that_is_written_in_pieces_is_reported_in_one(path):
-    tail = Tail()
-    add(path, b"one\ntwo")
-    assert read(tail, path, is_complete=False) == "one\n"
-    add(path, b" words\nthree")
-    assert read(tail, path, is_complete=False) == "two words\n"
-    assert read(tail, path, is_complete=True) == "three"
-    assert read(tail, path, is_complete=True) == ""
-
-
 def test_what_is_no_line_yet_waits_for_one_read_and_not_for_ever(path):
-    tail = Tail()
-    shown = []
-    for _ in range(6):
-        add(path, b".")
+    tail, shown = Tail(), []
+    for piece in (b"one\ntwo", b" words\nthree", b".", b".", b".", b"."):
+        add(path, piece)
         shown.append(read(tail, path, is_complete=False))
-    assert shown == ["", "..", "", "..", "", ".."]
+    assert shown == ["one\n", "two words\n", "three.", "", "..", ""]
+    assert read(tail, path, is_complete=True) == "."
+    assert read(tail, path, is_complete=True) == ""
 
 
 def test_a_line_without_end_is_reported_in_pieces_that_fit_a_message(path):
@@ -91,7 +83,7 @@ def test_a_character_that_is_not_whole_waits_for_its_rest_and_is_not_read_again_
 
 
 def test_a_file_that_is_shorter_than_it_was_has_an_end(path):
-    """A session may be pruned while somebody reads its output slowly."""
+    """A session may be pruned while a client still reads its output."""
     tail = Tail()
     for left in (b"\xe2", b""):
         path.write_bytes(left)
@@ -124,7 +116,7 @@ def test_whatever_the_pieces_everything_is_reported_once_and_in_order(tmp_path_f
 @given(
     data=BYTES.map(b"".join), counts=st.lists(st.integers(0, 40), min_size=1, max_size=5), mark_bytes=st.integers(4, 9)
 )
-def test_whatever_the_place_a_follower_goes_on_there(tmp_path_factory, data, counts, mark_bytes):
+def test_a_follower_resumes_at_every_offset(tmp_path_factory, data, counts, mark_bytes):
     path = tmp_path_factory.mktemp("tail") / "1.stdout"
     add(path, data)
     marks, text = Marks(), data.decode(errors="replace")
@@ -155,14 +147,14 @@ PRINTING = "import time\nfor line in range({}):\n    print(line, 'x' * 60, flush
 
 @pytest.fixture
 def hangs():
-    """Set in the end: whatever waits for it goes on."""
+    """Is set in the end, so that no thread is left."""
     event = threading.Event()
     yield event
     event.set()
 
 
 def counted(monkeypatch, name: str) -> list[tuple[object, ...]]:
-    """The arguments of each call of this function."""
+    """Returns a list that grows: the arguments of each call of this function."""
     calls: list[tuple[object, ...]] = []
     function = getattr(output, name)
 
@@ -180,30 +172,19 @@ def attached(stack: ExitStack, address: str, session: str, *offset: int) -> RawC
     return client
 
 
-def can_run_a_job(address: str) -> bool:
+def can_run_a_job(server: ServerHere) -> bool:
     """Beside the others, without a look at its output."""
-    with RawClient(address).log_in() as client:
+    with connect(server).log_in() as client:
         client.submit(py_code("1"))
-        wait_until(lambda: sessions(address)[client.session] == "ok")
+        wait_until(lambda: states(server, client.session) == ["ok"])
     return True
 
 
-def sessions(address: str) -> dict[str, str]:
-    """The states of all sessions."""
-    with RawClient(address).log_in() as client:
-        client.send("<sessions/>")
-        found = {}
-        while (element := client.element()).tag == "listed":
-            found[element.attrib["session"]] = element.attrib["state"]
-        return found
-
-
-def test_what_many_want_is_read_once_and_each_is_reported_all_of_it(tmp_path, monkeypatch):
+def test_what_many_follow_is_read_once_and_each_receives_all_of_it(tmp_path, gate, monkeypatch):
     reads, looks = counted(monkeypatch, "read_piece"), counted(monkeypatch, "_sizes")
-    gate = Gate(tmp_path / "gate")
 
     with ServerHere(tmp_path / "home") as server, ExitStack() as stack:
-        first = stack.enter_context(RawClient(server.address).log_in())
+        first = stack.enter_context(connect(server).log_in())
         first.submit(py_code(f"print(1, flush=True)\n{gate.code}{PRINTING.format(LINES)}"), py_code("print(2)"))
         followers = [attached(stack, server.address, first.session, 1, 0, 0) for _ in range(FOLLOWERS)]
         late = [attached(stack, server.address, first.session) for _ in range(2)]
@@ -220,21 +201,21 @@ def test_a_disk_that_hangs_for_followers_keeps_no_other_from_running_jobs(tmp_pa
     monkeypatch.setattr(output, "read_piece", lambda *piece: hangs.wait() and read_piece(*piece))
 
     with ServerHere(tmp_path / "home", workers=4) as server, ExitStack() as stack:
-        clients = [stack.enter_context(RawClient(server.address).log_in()) for _ in range(FOLLOWERS)]
+        clients = [stack.enter_context(connect(server).log_in()) for _ in range(FOLLOWERS)]
         for number, client in enumerate(clients):
             client.submit(py_code(f"print({number})"))
-        assert can_run_a_job(server.address)
+        assert can_run_a_job(server)
         hangs.set()
         outputs = [client.report().output for client in clients]
         assert outputs == [{(1, "stdout"): f"{number}\n"} for number in range(FOLLOWERS)]
 
 
-def test_counting_up_to_far_places_keeps_no_other_follower_from_its_output(tmp_path, monkeypatch, hangs):
+def test_counting_up_to_a_far_offset_keeps_no_other_follower_from_its_output(tmp_path, monkeypatch, hangs):
     before = Marks.before
-    monkeypatch.setattr(Marks, "before", lambda *place: hangs.wait() and before(*place))
+    monkeypatch.setattr(Marks, "before", lambda *offset: hangs.wait() and before(*offset))
 
     with ServerHere(tmp_path / "home") as server, ExitStack() as stack:
-        first = stack.enter_context(RawClient(server.address).log_in())
+        first = stack.enter_context(connect(server).log_in())
         first.submit(py_code("print('x' * 1000)"))
         first.report()
         far = [attached(stack, server.address, first.session, 1, 990, 0) for _ in range(FOLLOWERS)]
@@ -256,7 +237,7 @@ def test_an_output_that_cannot_be_looked_at_is_the_concern_of_its_followers_alon
     monkeypatch.setattr(output, "_size", size_of)
 
     with ServerHere(tmp_path / "home", workers=2) as server, ExitStack() as stack:
-        clients = [stack.enter_context(RawClient(server.address).log_in()) for _ in gates]
+        clients = [stack.enter_context(connect(server).log_in()) for _ in gates]
         for client, gate in zip(clients, gates):
             client.submit(py_code(gate.code + "print(1)"))
             client.expect("started")
@@ -273,7 +254,7 @@ def test_an_output_that_cannot_be_looked_at_is_the_concern_of_its_followers_alon
 def test_a_disk_that_does_not_answer_ends_the_connection_in_time(tmp_path, monkeypatch, hangs):
     monkeypatch.setattr(output, "_sizes", lambda _: hangs.wait())
 
-    with ServerHere(tmp_path / "home", heartbeat=1) as server, RawClient(server.address).log_in() as client:
+    with ServerHere(tmp_path / "home", heartbeat=1) as server, connect(server).log_in() as client:
         client.submit(py_code("print(1)"))
         client.expect("started")
         with pytest.raises((Disconnected, ConnectionError)):
@@ -281,11 +262,10 @@ def test_a_disk_that_does_not_answer_ends_the_connection_in_time(tmp_path, monke
                 pass
 
 
-def test_the_beginning_of_a_line_waits_for_the_next_look_however_late_that_is(tmp_path, monkeypatch):
-    """And not only for the next turn of a follower, who would give it out without what has come meanwhile."""
+def test_the_beginning_of_a_line_waits_for_the_next_look_however_late_that_is(tmp_path, gate, monkeypatch):
+    """And not for the next turn of a follower, which would report it without what has come meanwhile."""
     monkeypatch.setattr(output, "POLL_SECONDS", 0.01)
     sizes, is_seen = output._sizes, threading.Event()
-    gate = Gate(tmp_path / "gate")
     code = f"import sys\nsys.stdout.write('one ')\n{gate.code}sys.stdout.write('line\\n')"
 
     def look(jobs):
@@ -298,7 +278,7 @@ def test_the_beginning_of_a_line_waits_for_the_next_look_however_late_that_is(tm
 
     monkeypatch.setattr(output, "_sizes", look)
 
-    with ServerHere(tmp_path / "home") as server, RawClient(server.address).log_in() as client:
+    with ServerHere(tmp_path / "home") as server, connect(server).log_in() as client:
         client.submit(py_code(code))
         assert is_seen.wait(PATIENCE)
         time.sleep(0.1)  # some turns of the follower

@@ -1,20 +1,29 @@
-"""What becomes of jobs: how they are run, how they end, and what of their output arrives. Seen as literal XML from the
-real server, and where the return code matters by the real command."""
+"""Sessions and their jobs: how jobs are run, what they find, how they end, and what of their output arrives."""
 
 from __future__ import annotations
 
+import errno
 import json
 import os
-from typing import NamedTuple
+import sqlite3
+from contextlib import closing
 
 import pytest
 
+from headless.server import output
+from headless.server.output import Piece, read_piece
+from support.frames import frame
 from support.job_code import Gate
 from support.job_server import QuickServer, journal, states
-from support.raw_client import connect, py_code, run, run_together
+from support.raw_client import RawClient, challenge_login, connect, in_jobs, osuser_login, py_code, run, run_together
+from support.scripted_server import Disconnected
+from support.server_here import ServerHere
+from support.sockets import reset
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
+of_asyncio = pytest.mark.version("asyncio")
+
 
 # What programs of Windows expect of every environment.
 NAMES_OF_WINDOWS = (
@@ -41,11 +50,6 @@ def server(tmp_path_factory):
 # How a job ends
 
 
-def test_a_job_that_ends_with_0_is_ok(server):
-    report = run(server, py_code("print(42)"))
-    assert report == ({(1, "stdout"): "42\n"}, [("ok", "")], "ok")
-
-
 REASONS = {  # by what a job does
     "raise SystemExit(3)": "exit status 3",
     "import sys; print(' \\n', file=sys.stderr); sys.exit(4)": "exit status 4",
@@ -56,14 +60,11 @@ REASONS = {  # by what a job does
 }
 
 
+@pytest.mark.version("how the interpreter words it")
 def test_a_job_that_fails_gives_the_reason_in_the_last_line_of_its_stderr(server):
     reports = run_together(server, REASONS)
     ends = {code: (report.finished, report.ended) for code, report in zip(REASONS, reports)}
     assert ends == {code: ([("failed", reason)], "failed") for code, reason in REASONS.items()}
-
-
-@pytest.mark.version("how the interpreter words it")
-def test_a_syntax_error_is_such_a_reason(server):
     ((status, reason),) = run(server, py_code("x = (")).finished
     assert (status, reason.partition(":")[0]) == ("failed", "SyntaxError")
 
@@ -75,9 +76,9 @@ def test_a_job_is_judged_as_a_shell_judges_it(server):
     assert [report.ended for report in reports] == [end if os.name != "nt" else "failed" for end in ends.values()]
 
 
-def test_a_warning_on_stderr_is_no_failure(server):
-    report = run(server, py_code("import sys; print('careful', file=sys.stderr)"))
-    assert report == ({(1, "stderr"): "careful\n"}, [("ok", "")], "ok")
+def test_a_job_that_ends_with_0_is_ok_whatever_it_prints(server):
+    report = run(server, py_code("import sys; print(42); print('careful', file=sys.stderr)"))
+    assert report == ({(1, "stdout"): "42\n", (1, "stderr"): "careful\n"}, [("ok", "")], "ok")
 
 
 def test_jobs_of_all_kinds_run_in_order_one_after_the_other(server):
@@ -105,9 +106,8 @@ def test_a_failed_job_ends_the_session(server, tmp_path):
     assert not marker.exists()
 
 
-def test_a_file_that_has_gone_since_the_session_was_accepted_is_a_failed_job(server, tmp_path):
+def test_a_file_that_has_gone_since_the_session_was_accepted_is_a_failed_job(server, gate):
     (server.home / "py" / "soon_gone.py").write_text("1")
-    gate = Gate(tmp_path / "gate")
     with connect(server).log_in() as client:
         client.submit(py_code(gate.code), "<py_file>soon_gone.py</py_file>", py_code("1"))
         (server.home / "py" / "soon_gone.py").unlink()
@@ -148,29 +148,22 @@ def test_much_output_arrives_whole_and_in_order(server):
     assert report.output == {(1, "stdout"): "".join(f"{n:02} {m:04} €\n" for n in range(30) for m in range(3000))}
 
 
-def test_a_character_arrives_whole_that_is_written_in_two_parts(server, tmp_path):
-    gate = Gate(tmp_path / "gate")
+def test_output_arrives_while_the_job_runs_without_a_flush_in_whole_characters(server, gate):
     with connect(server).log_in() as client:
-        client.submit(py_code(f"import os\nos.write(1, b'5 \\xe2\\x82')\n{gate.code}os.write(1, b'\\xac')"))
-        client.expect("started")
-        assert client.expect("output").text == "5 "
+        client.submit(
+            py_code(f"import os\nprint('5', end=' ')\nos.write(1, b'\\xe2\\x82')\n{gate.code}os.write(1, b'\\xac')")
+        )
+        assert client.expect("started").attrib == {"job": "1"}
+        output = client.expect("output")
+        assert (output.attrib, output.text) == ({"job": "1", "stream": "stdout"}, "5 ")
         gate.open()
         assert client.report().output == {(1, "stdout"): "€"}
 
 
-def test_output_is_not_held_back_until_a_buffer_is_full(server, tmp_path):
-    gate = Gate(tmp_path / "gate")
-    with connect(server).log_in() as client:
-        client.submit(py_code(f"print('no flush')\n{gate.code}"))
-        client.expect("started")
-        assert client.expect("output").text == "no flush\n"
-        gate.open()
-        assert client.report().ended == "ok"
-
-
-def test_a_child_that_keeps_stdout_open_does_not_keep_the_job(server, tmp_path):
-    gate = Gate(tmp_path / "gate")
-    report = run(server, py_code(f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {gate.code!r}])"))
+@pytest.mark.parametrize("prints", [False, True], ids=["keeps stdout open", "goes on printing"])
+def test_a_child_does_not_keep_the_job_that(server, gate, prints):
+    child = gate.code.replace("time.sleep(0.01)", "print('on', flush=True); time.sleep(0.001)") if prints else gate.code
+    report = run(server, py_code(f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {child!r}])"))
     gate.open()
     assert report.ended == "ok"
 
@@ -178,41 +171,28 @@ def test_a_child_that_keeps_stdout_open_does_not_keep_the_job(server, tmp_path):
 # What a job finds
 
 
-class Found(NamedTuple):
-    """What the two jobs of a session have found."""
-
-    session: str
-    environments: tuple[dict[str, str], ...]
-    stdin: tuple[str, ...]
-
-
 @pytest.fixture(scope="module")
 def found(server):
+    """Session, environments and standard inputs of two jobs."""
     look = py_code("import json, os, sys; print(json.dumps([dict(os.environ), sys.stdin.read()]))")
     with connect(server).log_in() as client:
         client.submit(look, look)
         output = client.report().output
-    return Found(client.session, *zip(*(json.loads(output[job, "stdout"]) for job in (1, 2))))
+    return client.session, *zip(*(json.loads(output[job, "stdout"]) for job in (1, 2)))
 
 
-def test_reading_standard_input_gets_its_end(found):
-    assert found.stdin == ("", "")
-
-
-def test_a_job_knows_its_session_user_and_number(found):
+def test_a_job_knows_its_session_user_and_number_and_gets_no_input(found):
+    session, environments, inputs = found
     names = ("PLANTA_SESSION", "PLANTA_USER", "PLANTA_JOB")
-    known = [tuple(environment[name] for name in names) for environment in found.environments]
-    assert known == [(found.session, "R41", "1"), (found.session, "R41", "2")]
+    known = [tuple(environment[name] for name in names) for environment in environments]
+    assert known == [(session, "R41", "1"), (session, "R41", "2")]
+    assert inputs == ("", "")
 
 
-def test_a_job_does_not_see_the_servers_environment(found):
-    environment, _ = found.environments
+def test_a_job_sees_of_the_servers_environment_only_what_programs_expect(found):
+    environment = found[1][0]
     assert "PATH" in environment
     assert not {"SECRET_OF_THE_SERVER", "BASH_ENV"} & set(environment)
-
-
-def test_a_job_sees_of_it_what_programs_of_windows_expect(found):
-    environment, _ = found.environments
     for name in NAMES_OF_WINDOWS:
         assert environment[name] == os.environ.get(name, f"a value of {name}")
 
@@ -235,8 +215,7 @@ def test_code_arrives_as_it_was_sent(server):
 # How many at a time
 
 
-def test_with_one_worker_the_second_session_starts_after_the_first(tmp_path):
-    gate = Gate(tmp_path / "gate")
+def test_with_one_worker_the_second_session_starts_after_the_first(tmp_path, gate):
     with QuickServer(tmp_path / "home", "--workers", "1") as server:
         with connect(server).log_in() as first, connect(server).log_in() as second:
             first.submit(py_code(gate.code), py_code("1"))
@@ -265,7 +244,6 @@ def test_with_two_workers_two_sessions_run_at_a_time(tmp_path):
 
 @pytest.fixture
 def start(server, command):
-    """The command with this server, as the user who runs the tests."""
     return lambda *argv: command("-s", server.address, *argv)
 
 
@@ -280,12 +258,12 @@ RETURN_CODES = {
 }
 
 
-def test_the_return_code_of_the_command_shows_what_became_of_the_jobs(start):
+def test_the_return_code_of_the_command_shows_how_the_jobs_ended(start):
     assert {argv: start(*argv).returncode for argv in RETURN_CODES} == RETURN_CODES
 
 
-def test_the_jobs_go_on_when_the_command_does_not_wait_for_them(server, start, tmp_path):
-    gate, before = Gate(tmp_path / "gate"), len(journal(server))
+def test_the_jobs_go_on_when_the_command_does_not_wait_for_them(server, start, gate):
+    before = len(journal(server))
     assert start("-c", gate.code).returncode == 0
     seconds = "4" if os.name == "nt" else "1"  # in which it has to be accepted, too
     assert start("-t", seconds, "-c", gate.code).returncode == 3
@@ -308,18 +286,126 @@ def test_a_server_may_keep_its_files_elsewhere(tmp_path):
     assert report.output == {(1, "stdout"): f"{os.path.realpath(tmp_path / 'files')}\n"}
 
 
-CHILD = """
-import os, sys, time
-end = time.monotonic() + 60
-while time.monotonic() < end and not os.path.exists(sys.argv[1]):
-    print("the child goes on", flush=True)
-"""
+# Sessions that are accepted
 
 
-def test_a_child_that_goes_on_printing_does_not_keep_the_job(server, tmp_path):
-    stop = tmp_path / "stop"
-    code = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {CHILD!r}, {str(stop)!r}])"
-    try:
-        assert run(server, py_code(code)).ended == "ok"
-    finally:
-        stop.touch()
+@of_asyncio
+def test_accepted_is_sent_when_the_session_is_in_the_journal(server):
+    with connect(server).log_in() as client:
+        client.submit(py_code("1"), py_code("2"))
+        with closing(sqlite3.connect(server.home / "planta.sqlite")) as database:
+            rows = database.execute(
+                "SELECT job FROM jobs WHERE session_id = ? ORDER BY job", (client.session,)
+            ).fetchall()
+    assert rows == [(1,), (2,)]
+
+
+@of_asyncio
+def test_a_session_that_cannot_be_recorded_is_not_accepted_and_does_not_run(tmp_path):
+    marker = tmp_path / "marker"
+
+    with ServerHere(tmp_path / "home", logs_traceback=True, workers=1) as server:
+        with closing(sqlite3.connect(tmp_path / "home" / "planta.sqlite")) as database:
+            database.execute("CREATE TRIGGER full BEFORE INSERT ON jobs BEGIN SELECT RAISE(ABORT, 'full'); END")
+            with RawClient(server.address).log_in() as client:
+                client.send(in_jobs(py_code(f"open({str(marker)!r}, 'w')")))
+                client.expect_refusal("busy")
+            database.execute("DROP TRIGGER full")
+        with RawClient(server.address).log_in() as client:
+            client.submit(py_code("1"))
+            assert client.report().ended == "ok"
+    assert not marker.exists()
+
+
+LEAVING = {
+    "close": lambda client: client.sock.close(),
+    "log out": lambda client: client.send("<logout/>"),
+    "reset": lambda client: reset(client.sock),
+}
+
+
+@of_asyncio
+@pytest.mark.parametrize("leave", LEAVING.values(), ids=LEAVING)
+def test_the_jobs_of_a_client_that_leaves_run_to_their_end(server, gate, tmp_path, leave):
+    marker = tmp_path / "marker"
+    with connect(server).log_in() as client:
+        client.submit(py_code(gate.code), py_code(f"open({str(marker)!r}, 'w')"))
+        leave(client)
+    gate.open()
+    wait_until(lambda: states(server, client.session) == ["ok", "ok"])
+    assert marker.exists()
+
+
+@of_asyncio
+def test_a_client_that_logs_out_without_jobs_leaves_no_trace(server):
+    with connect(server).log_in() as client:
+        client.send("<logout/>")
+        client.expect_end()
+    assert states(server, client.session) == []
+
+
+# Times
+
+
+@of_asyncio
+def test_a_session_sends_a_heartbeat_whenever_there_is_nothing_else_to_send(tmp_path, gate):
+
+    # The time to log in is over when the second `alive` comes.
+    with (
+        ServerHere(tmp_path / "home", heartbeat=0.6, workers=1, login_timeout=1.1) as server,
+        RawClient(server.address).log_in() as running,
+        RawClient(server.address).log_in() as waiting,
+    ):
+        assert running.receive() == "<alive/>"
+        running.submit(py_code(gate.code))
+        running.expect("started")
+        waiting.submit(py_code("1"))
+        received = running.receive(), waiting.receive()
+        gate.open()
+        assert received == ("<alive/>", "<alive/>")
+        assert running.report().ended == waiting.report().ended == "ok"
+
+
+BEGINNINGS = {
+    "nothing": b"",
+    "half a login": frame(osuser_login())[:-1],
+    "no answer to the challenge": frame(challenge_login("R42")),
+}
+
+
+@of_asyncio
+def test_a_connection_is_closed_that_sends(tmp_path):
+    with ServerHere(tmp_path / "home", login_timeout=0.1) as server:
+        for data in BEGINNINGS.values():
+            with RawClient(server.address) as client:
+                client.sock.sendall(data)
+                with pytest.raises((Disconnected, ConnectionError)):  # not the socket's time-out
+                    client.expect("challenge")
+                    client.receive()
+
+
+@of_asyncio
+def test_output_is_reported_whole_when_there_is_no_descriptor_to_read_it_with_for_a_while(tmp_path, monkeypatch):
+    left = 5
+
+    def read_later(*arguments) -> Piece:
+        nonlocal left
+        left -= 1
+        if left > 0:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return read_piece(*arguments)
+
+    monkeypatch.setattr(output, "read_piece", read_later)
+
+    with ServerHere(tmp_path / "home") as server, RawClient(server.address).log_in() as client:
+        client.submit(py_code("print(42)"))
+        assert client.report() == ({(1, "stdout"): "42\n"}, [("ok", "")], "ok")
+    assert left <= 0
+
+
+@of_asyncio
+def test_a_client_that_does_not_read_delays_neither_its_jobs_nor_others(server):
+    with connect(server).log_in() as lazy:
+        lazy.submit(py_code("print('x' * 10_000_000)"), py_code("1"))
+        wait_until(lambda: states(server, lazy.session) == ["ok", "ok"])
+        assert run(server, py_code("1")).ended == "ok"

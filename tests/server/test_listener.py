@@ -195,7 +195,7 @@ def test_a_refusal_that_the_protocol_does_not_allow_is_said_to_be_a_bug_and_is_n
     async def refuse_the_login(_connection: Connection, _patience: float) -> None:
         raise Refusal(LOGIN, "too late")
 
-    monkeypatch.setattr(Connection, "receive_whole", refuse_the_login)  # after `welcome`, where it has no place
+    monkeypatch.setattr(Connection, "receive_whole", refuse_the_login)  # after `welcome`, where it is out of order
     with (
         caplog.at_level(logging.INFO),
         ServerHere(tmp_path / "home", logs_traceback=True) as server,

@@ -1,6 +1,5 @@
-"""What an honest session takes while others make the server wait for a disk, a name service or its log, or while it
-has much to remove. Whatever hangs does so until the honest sessions are over. What is only slow needs a large sample:
-what was measured when a bound was chosen is beside it."""
+"""How long an honest session takes while others make the server wait for a disk, a name service or its log, or while it
+has much to remove. What hangs does so until the honest sessions are over. A bound has the measured value beside it."""
 
 from __future__ import annotations
 
@@ -14,23 +13,11 @@ import pytest
 from headless.server import authentication, disk, peer, requests
 from headless.server.jobs import check_scripts
 from headless.server.journal import Journal
-from support import scram
-from support.credentials import HASH
 from support.homes import R41, make_home
 from support.job_server import R42, JobServer, QuickServer
 from support.journals import Record, over
 from support.process import PATIENCE, current_user
-from support.raw_client import (
-    RAW_NONCE,
-    RawClient,
-    challenge_login,
-    connect,
-    in_jobs,
-    osuser_login,
-    py_code,
-    response,
-    run,
-)
+from support.raw_client import RawClient, connect, in_jobs, osuser_login, py_code, right_answer, run
 from support.server_here import ServerHere
 from support.sockets import reset
 from support.waiting import wait_until
@@ -46,7 +33,7 @@ F_SETPIPE_SZ = 1031  # fcntl(2)
 
 
 def longest_session(server: JobServer, seconds: float) -> float:
-    """Of those that run one after the other for so many seconds."""
+    """Returns the longest time of those that run one after the other for so many seconds."""
     longest, end = 0.0, time.monotonic() + seconds
     while time.monotonic() < end:
         before = time.monotonic()
@@ -60,7 +47,7 @@ def longest_allowed(server: JobServer) -> float:
 
 
 class Hang:
-    """Calls that hang from now on, until `end` is set."""
+    """A call that hangs until `end` is set."""
 
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
@@ -87,7 +74,6 @@ def assert_sessions_run(address: str, *jobs: str) -> None:
 
 
 def test_a_session_whose_files_are_being_looked_for(tmp_path, monkeypatch, hang):
-
     def check(home, account, jobs, seconds):
         if len(jobs) == 2:
             hang()
@@ -121,10 +107,7 @@ def test_thousands_of_files_whose_paths_take_long_to_follow(tmp_path):
 
 def log_in_by_password(address: str) -> None:
     with RawClient(address) as client:
-        challenge = client.ask(challenge_login("R42"))
-        nonce, salt = challenge.attrib["nonce"], challenge.attrib["salt"]
-        proof = scram.proof(HASH.encode(), scram.auth_message("R42", RAW_NONCE, nonce, salt))
-        assert client.ask(response(nonce, proof)).tag == "welcome"
+        assert client.ask(right_answer(client, "R42")).tag == "welcome"
 
 
 @pytest.mark.skipif(not peer.knows_owners(), reason="the name service is asked where connections have owners")
@@ -176,7 +159,7 @@ def unread(tmp_path):
 
 
 def strangers(server: JobServer, count: int) -> None:
-    """So many come and go. Returns when the server has seen them all."""
+    """Lets so many come and go. Returns when the server has seen them all."""
     for _ in range(count):
         reset(connect(server).sock)
     assert run(server, py_code("1")).ended == "ok"
@@ -202,11 +185,11 @@ def test_lines_that_the_log_loses_are_counted_and_reported_when_it_is_read(unrea
     assert longest_session(unread, 1) < allowed
     lines: list[str] = []
     assert unread.process.stderr is not None
-    reading = threading.Thread(target=lines.extend, args=(unread.process.stderr,))
-    reading.start()
+    reader = threading.Thread(target=lines.extend, args=(unread.process.stderr,))
+    reader.start()
     wait_until(lambda: run(unread, py_code("1")) and any("lines of the log were lost" in line for line in lines))
     unread.process.terminate()
-    reading.join(PATIENCE)
+    reader.join(PATIENCE)
     assert unread.process.wait(PATIENCE) == 0
     (loss,) = [line for line in lines if "lost: nobody read them fast enough" in line]
     lost = int(loss.split(" lines of the log")[0].split()[-1])

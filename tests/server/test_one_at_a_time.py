@@ -1,8 +1,9 @@
-"""--one-at-a-time: a session of an account is refused as busy as long as one with the same jobs waits or runs."""
+"""--one-at-a-time: a session of an account is refused as busy as long as one with the same jobs is not over."""
 
 from __future__ import annotations
 
 import os
+import subprocess
 from contextlib import closing
 
 import pytest
@@ -34,7 +35,7 @@ def refusal(server, *jobs: str, key: str = "") -> str:
 
 
 def accept(server, *jobs: str, key: str = "", user: str = "R50") -> str:
-    """The session, which runs on without its client."""
+    """Submits a session and leaves it."""
     with connect(server).log_in(user) as client:
         return client.submit(*jobs, key=key)
 
@@ -100,30 +101,25 @@ def test_the_command_says_which_session_runs(command, server, gate):
 
 SET = (
     (["--one-at-a-time"], Limits(one_at_a_time=True), "one-at-a-time"),
-    (["--one-at-a-time", "--no-code"], Limits(code=False, one_at_a_time=True), "no-code one-at-a-time"),
     (["--many-at-a-time"], UNLIMITED, "no limits"),
+    (["--one-at-a-time", "--no-code"], Limits(code=False, one_at_a_time=True), "no-code one-at-a-time"),
+    (["--many-at-a-time"], Limits(code=False), "no-code"),
 )
 
 
-def test_the_limit_is_set_and_printed(home_path):
+def limit(home, *argv: str) -> subprocess.CompletedProcess[str]:
+    return headless("user", "limit", "R41", *argv, "--home", home)
+
+
+def test_the_limit_is_set_printed_and_taken_away_alone(home_path):
     for argv, limits, printed in SET:
-        headless("user", "limit", "R41", "--none", "--home", home_path)
-        done = headless("user", "limit", "R41", *argv, "--home", home_path)
+        done = limit(home_path, *argv)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-        assert headless("user", "limit", "R41", "--home", home_path).stdout == f"{printed}\n"
+        assert limit(home_path).stdout == f"{printed}\n"
         with closing(Home(home_path).database()) as database:
             account = Accounts(database).of_user("R41")
         assert account is not None
         assert account.limits == limits
-
-
-def test_the_limit_is_taken_away_alone(home_path):
-    headless("user", "limit", "R41", "--one-at-a-time", "--no-code", "--home", home_path)
-    headless("user", "limit", "R41", "--many-at-a-time", "--home", home_path)
-    assert headless("user", "limit", "R41", "--home", home_path).stdout == "no-code\n"
-
-
-def test_an_account_cannot_have_it_both_ways(home_path):
-    done = headless("user", "limit", "R41", "--one-at-a-time", "--many-at-a-time", "--home", home_path)
+    done = limit(home_path, "--one-at-a-time", "--many-at-a-time")
     assert done.returncode == 2
     assert "not allowed with" in done.stderr

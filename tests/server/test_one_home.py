@@ -1,5 +1,5 @@
-"""One home, one server, and the jobs of no other: a copy of a home harms nothing of the original, and a server whose
-home was replaced accepts and starts nothing more."""
+"""One home, one server, and the jobs of no other: a copy of a home harms nothing of the original. A server with a
+replaced home accepts and starts nothing more."""
 
 from __future__ import annotations
 
@@ -26,9 +26,8 @@ from headless.server import shims
 from headless.server.home import Home
 from headless.server.store import Store, StoreUncertain
 from headless.system import try_lock
-from support.crashes import check, printed, recorded, submitted, traced, wait_until_quiet
+from support.crashes import check, planted, printed, recorded, submitted, traced, wait_until_quiet
 from support.homes import R41, make_home
-from support.job_code import Gate
 from support.job_processes import IGNORE_SIGTERM
 from support.job_server import QuickServer, states
 from support.journals import new_session
@@ -45,13 +44,13 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="sh
 
 @pytest.fixture
 def server(tmp_path):
-    """A server with one worker, which leaves its jobs running."""
+    """A server that leaves its jobs running."""
     with ServerHere(tmp_path / "home", workers=1, ends_jobs=False) as server:
         yield server
 
 
 def copy_home(server: QuickServer, target: Path) -> None:
-    """As one would without reading: a backup of the database, and all the rest."""
+    """Copies a backup of the database and all the rest, as without reading the manual."""
     shutil.copytree(server.home, target, ignore=shutil.ignore_patterns("planta.sqlite*", "lock"))
     copy_database(server.home / "planta.sqlite", target / "planta.sqlite")
 
@@ -61,30 +60,25 @@ def copy_database(source: Path, target: Path) -> None:
         database.backup(copy)
 
 
-def as_it_is(_output: Path) -> None:
-    pass
-
-
-def without_output(output: Path) -> None:
-    shutil.rmtree(output)
-
-
 def with_garbage(output: Path) -> None:
-    (record,) = output.glob("*/1.shim")
-    record.write_text("garbage")
+    record_in(output).write_text("garbage")
 
 
 def with_the_record_itself(output: Path) -> None:
     """As `cp -al` makes it."""
-    (record,) = output.glob("*/1.shim")
+    record = record_in(output)
     record.unlink()
     os.link(output.parent.parent / "home" / "output" / record.relative_to(output), record)
 
 
+def record_in(output: Path) -> Path:
+    (record,) = output.glob("*/1.shim")
+    return record
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("change", [as_it_is, without_output, with_garbage, with_the_record_itself])
-def test_a_server_on_a_copy_of_a_home_leaves_the_jobs_of_the_original_alone(server, tmp_path, change):
-    gate = Gate(tmp_path / "gate")
+@pytest.mark.parametrize("change", [Path.exists, shutil.rmtree, with_garbage, with_the_record_itself])
+def test_a_server_on_a_copy_of_a_home_leaves_the_jobs_of_the_original_alone(server, gate, tmp_path, change):
     with connect(server) as client:
         printed(submitted(client, traced("print('.')\n" + gate.code), traced()))
         copy_home(server, tmp_path / "copy")
@@ -98,8 +92,7 @@ def test_a_server_on_a_copy_of_a_home_leaves_the_jobs_of_the_original_alone(serv
 
 
 @pytest.mark.slow
-def test_a_copy_knows_how_a_job_ended_that_had_ended_before(server, tmp_path):
-    gate = Gate(tmp_path / "gate")
+def test_a_copy_knows_how_a_job_ended_that_had_ended_before(server, gate, tmp_path):
     with connect(server) as client:
         printed(submitted(client, traced("print('.')\n" + gate.code)))
     server.stop()
@@ -112,8 +105,7 @@ def test_a_copy_knows_how_a_job_ended_that_had_ended_before(server, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_home_that_was_moved_on_its_disk_keeps_its_jobs(server, tmp_path):
-    gate = Gate(tmp_path / "gate")
+def test_a_home_that_was_moved_on_its_disk_keeps_its_jobs(server, gate, tmp_path):
     with connect(server) as client:
         printed(submitted(client, traced("print('.')\n" + gate.code)))
     server.stop()
@@ -138,14 +130,6 @@ def test_what_is_left_of_a_job_is_not_looked_for_in_another_home(folder):
 # A home that is replaced under its server
 
 
-def remove(*names: str):
-    def act(home: Path) -> None:
-        for name in names:
-            (home / name).unlink()
-
-    return act
-
-
 def replace_database(home: Path) -> None:
     """As an administrator restores a backup."""
     copy_database(home / "planta.sqlite", home / "new")
@@ -167,21 +151,20 @@ def move_and_make_home(home: Path) -> None:
 
 
 REPLACEMENTS = {
-    "no lock": remove("lock"),
+    "no lock": lambda home: (home / "lock").unlink(),
     "another lock": lambda home: (home / "lock").unlink() or (home / "lock").touch(),
-    "no database": remove("planta.sqlite"),
+    "no database": lambda home: (home / "planta.sqlite").unlink(),
     "another database": replace_database,
-    "no -wal": remove("planta.sqlite-wal"),
-    "no -shm": remove("planta.sqlite-shm"),
+    "no -wal": lambda home: (home / "planta.sqlite-wal").unlink(),
+    "no -shm": lambda home: (home / "planta.sqlite-shm").unlink(),
     "nothing": remove_home,
     "moved": move_home,
     "another home": move_and_make_home,
 }
-replaced = pytest.mark.parametrize("replace", REPLACEMENTS.values(), ids=REPLACEMENTS)
 
 
 @pytest.mark.slow
-@replaced
+@pytest.mark.parametrize("replace", REPLACEMENTS.values(), ids=REPLACEMENTS)
 def test_a_server_whose_home_was_replaced_refuses_as_busy_and_ends(tmp_path, monkeypatch, replace):
     monkeypatch.setattr(server_module, "_STATUS_SECONDS", 0.1)
     with ServerHere(tmp_path / "home", grace=60.0, ends_jobs=False) as server:
@@ -198,22 +181,10 @@ def test_a_server_whose_home_was_replaced_refuses_as_busy_and_ends(tmp_path, mon
 
 
 @pytest.mark.slow
-def test_the_command_ends_with_1_and_says_why(tmp_path):
-    with QuickServer(tmp_path / "home", "--grace", "60", ends_jobs=False) as server:
-        with connect(server).log_in() as client:
-            (server.home / "lock").unlink()
-            client.send(in_jobs(py_code("print(1)")))
-            client.expect_refusal("busy")
-        assert server.wait() == 1
-        *log, reason = server.log.splitlines()
-        assert any("was removed or replaced" in line for line in log)
-        assert re.match("headless serve: .* was removed or replaced", reason)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("is_seen_early", [False, True], ids=["seen when a job ends", "seen before, --end-jobs"])
-def test_where_a_second_server_could_begin_nothing_runs_twice_and_jobs_go_on(tmp_path, monkeypatch, is_seen_early):
-    gate = Gate(tmp_path / "gate")
+def test_where_a_second_server_could_begin_nothing_runs_twice_and_jobs_go_on(
+    tmp_path, gate, monkeypatch, is_seen_early
+):
     monkeypatch.setattr(server_module, "LINGER_SECONDS", 0.2)
     monkeypatch.setattr(server_module, "_STATUS_SECONDS", 0.1 if is_seen_early else 60)
     with (
@@ -237,7 +208,6 @@ def test_where_a_second_server_could_begin_nothing_runs_twice_and_jobs_go_on(tmp
 
 
 def test_what_was_committed_to_a_database_that_is_not_there_any_more_is_uncertain(tmp_path):
-    """The replacement comes between the look before and the one after."""
     seen = []
 
     def check_journal(home: Home) -> None:
@@ -256,11 +226,15 @@ def test_what_was_committed_to_a_database_that_is_not_there_any_more_is_uncertai
 
 
 @pytest.mark.slow
-def test_a_server_that_has_nothing_to_do_ends_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(server_module, "_STATUS_SECONDS", 0.05)
-    with ServerHere(tmp_path / "home") as server:
-        (tmp_path / "home" / "lock").unlink()
+def test_a_server_that_has_nothing_to_do_ends_too_with_1_and_says_why(tmp_path):
+    quickly = "from headless.server import server\nserver._STATUS_SECONDS = 0.05"
+    server = QuickServer(tmp_path / "home", "--grace", "60", ends_jobs=False)
+    with planted(tmp_path / "quickly.py", quickly), server:
+        (server.home / "lock").unlink()
         assert server.wait() == 1
+    *log, reason = server.log.splitlines()
+    assert any("was removed or replaced" in line for line in log)
+    assert re.match("headless serve: .* was removed or replaced", reason)
 
 
 @pytest.fixture

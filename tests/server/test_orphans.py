@@ -29,8 +29,7 @@ from support.crashes import (
     traces,
     wait_until_quiet,
 )
-from support.job_code import Gate, is_free
-from support.job_processes import IGNORE_SIGTERM, Lock, is_running, with_child
+from support.job_processes import IGNORE_SIGTERM, Lock, with_child
 from support.job_server import QuickServer, journal, states
 from support.process import PATIENCE, ROOT
 from support.raw_client import connect, py_code
@@ -67,15 +66,7 @@ def counting(gate: Path) -> str:
     return f"import os, time\n{loop}"
 
 
-def kill_it(server: QuickServer) -> None:
-    kill(server)
-
-
-def stop_it(server: QuickServer) -> None:
-    assert server.stop() == 0
-
-
-either_way = pytest.mark.parametrize("end", [kill_it, stop_it], ids=["kill -9", "SIGTERM"])
+either_way = pytest.mark.parametrize("end", [QuickServer.crash, QuickServer.stop], ids=["kill -9", "SIGTERM"])
 
 
 # What goes on
@@ -92,7 +83,7 @@ def test_a_job_goes_on_without_a_server_and_under_the_next_and_its_whole_output_
     command = ["-m", "headless", "jobs", client.session, "--follow", "--home", str(server.home)]
     with fork_server.start(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as follower:
         try:
-            for _ in range(1 if end is stop_it else 2):
+            for _ in range(2 if end is QuickServer.crash else 1):
                 end(server)
                 wait_until_it_grows(output)
                 server.start()
@@ -106,7 +97,7 @@ def test_a_job_goes_on_without_a_server_and_under_the_next_and_its_whole_output_
     assert [line.split(": ")[1] for line in shown.splitlines() if "1 stdout: " in line] == lines
     assert follower.returncode == 0
     assert states(server, client.session) == ["ok", "ok"]
-    check_untraced(server, client.session)
+    assert dict(traces(server)) == {f"{client.session} 2 {mark}": 1 for mark in ("starts", "ends")}
 
 
 def wait_until_it_grows(output: Path) -> None:
@@ -114,19 +105,12 @@ def wait_until_it_grows(output: Path) -> None:
     wait_until(lambda: output.stat().st_size > size + 50)
 
 
-def check_untraced(server: QuickServer, session: str) -> None:
-    """The second job of this session has run once."""
-    lines = (server.home / "py" / "trace").read_text().splitlines()
-    assert [line for line in lines if session in line] == [f"{session} 2 starts", f"{session} 2 ends"]
-
-
-def test_no_job_notices_that_the_server_has_ended(server, tmp_path):
-    gate = Gate(tmp_path / "gate")
+def test_no_job_notices_that_the_server_has_ended(server, gate):
     with connect(server) as client:
         assert printed(submitted(client, py_code(WATCHED + gate.code + UNHARMED))) == "begins\n"
     shim = shim_of(server, client.session)
-    for end in (kill_it, stop_it):
-        end(server)
+    for end in (server.crash, server.stop):
+        end()
         server.start()
     assert shim_of(server, client.session) == shim
     gate.open()
@@ -136,8 +120,7 @@ def test_no_job_notices_that_the_server_has_ended(server, tmp_path):
 
 
 @either_way
-def test_how_jobs_ended_without_a_server_is_journaled_by_the_next_and_the_rest_of_a_session_runs(tmp_path, end):
-    gate = Gate(tmp_path / "gate")
+def test_how_jobs_ended_without_a_server_is_journaled_by_the_next_and_the_rest_of_a_session_runs(tmp_path, gate, end):
     with QuickServer(tmp_path / "home", "--workers", "2", ends_jobs=False) as server:
         with connect(server) as good, connect(server) as bad:
             printed(submitted(good, traced("print('.')\n" + gate.code), traced()))
@@ -150,14 +133,10 @@ def test_how_jobs_ended_without_a_server_is_journaled_by_the_next_and_the_rest_o
         time.sleep(0.1)
         server.start()
         wait_until_quiet(server)
-        assert [(job.state, job.message) for job in recorded(server)[bad.session]] == [
-            ("failed", "no such table"),
-            ("skipped", ""),
-        ]
-        assert journal(server, good.session)[0]["state"] == "ok"
+        jobs = [(job.state, job.message) for job in recorded(server)[bad.session]]
+        assert jobs == [("failed", "no such table"), ("skipped", "")]
         assert states(server, good.session) == ["ok", "ok"]
-        each_once = [f"{good.session} {job} {mark}" for job in (1, 2) for mark in ("starts", "ends")]
-        assert sorted(traces(server).elements()) == sorted(each_once)
+        assert dict(traces(server)) == {f"{good.session} {n} {mark}": 1 for n in (1, 2) for mark in ("starts", "ends")}
         ended = recorded(server)[good.session][0].ended
         assert ended is not None
         assert ended <= over
@@ -181,8 +160,7 @@ def test_a_job_that_is_being_started_goes_on_when_the_server_stops(tmp_path):
 
 
 @either_way
-def test_as_many_sessions_as_there_are_workers_run_also_when_some_were_resumed(tmp_path, end):
-    gate = Gate(tmp_path / "gate")
+def test_as_many_sessions_as_there_are_workers_run_also_when_some_were_resumed(tmp_path, gate, end):
     with QuickServer(tmp_path / "home", "--workers", "2", ends_jobs=False) as server:
         with connect(server) as first, connect(server) as second, connect(server) as third:
             printed(submitted(first, traced("print('.')\n" + gate.code)))
@@ -200,9 +178,8 @@ def test_as_many_sessions_as_there_are_workers_run_also_when_some_were_resumed(t
         check(server)
 
 
-def test_a_second_server_does_not_begin_where_one_lives(server, tmp_path, monkeypatch):
+def test_a_second_server_does_not_begin_where_one_lives(server, gate, monkeypatch):
     monkeypatch.setattr(home_module, "_LOCK_SECONDS", 0.3)
-    gate = Gate(tmp_path / "gate")
     with connect(server) as client:
         printed(submitted(client, py_code("print('.')\n" + gate.code)))
         second = headless("serve", "--listen", "127.0.0.1:0", "--home", str(server.home))
@@ -218,8 +195,11 @@ def test_a_second_server_does_not_begin_where_one_lives(server, tmp_path, monkey
 FOLDER, CIRCLE = "a folder", "a link to itself"
 
 
-def lost_its_record(server: QuickServer, session: str, content: str) -> Path:
-    """A server that was killed with all its shims, whose job has this record. Returns where the true one is now."""
+RUNS_FOR_A_MINUTE = "print('.')\nimport time; time.sleep(60)"
+
+
+def lose_record(server: QuickServer, session: str, content: str) -> Path:
+    """Kills a server with all its shims, and gives its job this record. Returns the path of the true one."""
     kill(server)
     kill_shims(server)
     record = server.home / "output" / session / "1.shim"
@@ -240,9 +220,9 @@ def lost_its_record(server: QuickServer, session: str, content: str) -> Path:
 )
 def test_one_record_that_cannot_be_read_holds_up_no_other_session(server, content, is_same_boot):
     with connect(server) as client, connect(server) as waiting:
-        printed(submitted(client, py_code("print('.')\nimport time; time.sleep(60)"), traced()))
+        printed(submitted(client, py_code(RUNS_FOR_A_MINUTE), traced()))
         submitted(waiting, traced())
-        record = lost_its_record(server, client.session, content)
+        record = lose_record(server, client.session, content)
     if not is_same_boot:
         with closing(sqlite3.connect(server.home / "planta.sqlite", timeout=PATIENCE)) as database, database:
             assert database.execute("DELETE FROM facts WHERE name = 'boot'").rowcount == 1
@@ -260,8 +240,8 @@ def test_one_record_that_cannot_be_read_holds_up_no_other_session(server, conten
 
 def test_a_list_of_jobs_is_whole_whatever_a_record_is(server):
     with connect(server) as client:
-        printed(submitted(client, py_code("print('.')\nimport time; time.sleep(60)"), traced()))
-        lost_its_record(server, client.session, FOLDER)
+        printed(submitted(client, py_code(RUNS_FOR_A_MINUTE), traced()))
+        lose_record(server, client.session, FOLDER)
     first, second = journal(server, client.session)
     assert (first["state"], second["state"]) == ("unknown", "queued")
     status = server.manage("status", check=False)
@@ -274,11 +254,12 @@ def test_a_list_of_jobs_is_whole_whatever_a_record_is(server):
 @pytest.mark.parametrize(
     ("order", "options"),
     [
-        ("shim", {"start_new_session": True}),
-        ("shim and server", {}),
-        ("server and shim", {"start_new_session": True}),
-        ("server, shim, next server", {}),
+        (["shim"], {"start_new_session": True}),
+        (["shim", "server", "next"], {}),
+        (["server", "shim", "next"], {"start_new_session": True}),
+        (["server", "next", "shim"], {}),
     ],
+    ids=lambda value: ", ".join(value) if isinstance(value, list) else "",
 )
 def test_nothing_is_left_of_a_job_whose_shim_was_killed(server, tmp_path, order, options):
     lock = Lock(tmp_path / "lock")
@@ -287,31 +268,23 @@ def test_nothing_is_left_of_a_job_whose_shim_was_killed(server, tmp_path, order,
         printed(submitted(client, py_code(with_child(lock, child, "print('.')\ntime.sleep(60)", **options)), traced()))
         submitted(waiting, traced())
         shim = shim_of(server, client.session)
-        if order == "server and shim":
-            kill(server)
-        if order == "server, shim, next server":
-            kill(server)
-            server.start()
-        send(shim, signal.SIGKILL)
-        if order == "shim and server":
-            kill(server)
-        if order == "shim":
+        acts = {"shim": lambda: send(shim, signal.SIGKILL), "server": server.crash, "next": server.start}
+        for each in order:
+            acts[each]()
+        if order == ["shim"]:
             report = client.report()
             assert [status for status, _ in report.finished] == ["failed", "skipped"]
             assert "killed" in report.finished[0][1]
             assert report.ended == "failed"
-        elif order != "server, shim, next server":
-            server.start()
     wait_until_quiet(server)
-    assert is_free(tmp_path / "lock")
+    assert lock.is_free()
     assert states(server, client.session) == ["interrupted", "skipped"]
     check(server, killed={WatchedJob(client.session, 1)})
-    job = journal(server, client.session)[0]
-    assert job["ended"] is None
+    assert journal(server, client.session)[0]["ended"] is None
 
 
 def test_a_machine_that_was_switched_off_leaves_interrupted_jobs(server):
-    """Then no process is left. What has the number of one is another, which is not ended."""
+    """No process is left. Another one has its number, and is not ended."""
     with connect(server) as client:
         printed(submitted(client, traced("print('.')\ntime.sleep(60)"), traced()))
     kill(server)
@@ -319,8 +292,7 @@ def test_a_machine_that_was_switched_off_leaves_interrupted_jobs(server):
     record = server.home / "output" / client.session / "1.shim"
     text = record.read_text()
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        words = text.split()
-        record.write_text(text.replace(f" {words[1]} ", f" {other.pid} ", 1))
+        record.write_text(text.replace(f" {text.split()[1]} ", f" {other.pid} ", 1))
         server.start()
         wait_until_quiet(server)
         assert other.poll() is None
@@ -328,44 +300,16 @@ def test_a_machine_that_was_switched_off_leaves_interrupted_jobs(server):
     check(server, killed=killed)
 
 
-def test_several_shims_that_are_killed_cost_no_other_session(tmp_path):
-    gate = Gate(tmp_path / "never")
-    with QuickServer(tmp_path / "home", "--workers", "2", ends_jobs=False) as server:
-        clients = [connect(server).log_in() for _ in range(5)]
-        for client in clients[:2]:
-            client.submit(py_code("print('.')\n" + gate.code))
-            printed(client)
-        for client in clients[2:]:
-            client.submit(traced())
-        killed = kill_shims(server)
-        assert len(killed) == 2
-        assert [client.report().ended for client in clients] == ["failed"] * 2 + ["ok"] * 3
-        check(server, killed=killed)
-
-
-def test_what_a_terminal_may_send_to_a_shim_does_not_cost_the_job(server, tmp_path):
-    gate = Gate(tmp_path / "gate")
-    with connect(server) as client:
-        printed(submitted(client, py_code("print('.')\n" + gate.code), traced()))
-        for signum in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-            send(shim_of(server, client.session), signum)
-        gate.open()
-        assert client.report().ended == "ok"
-    assert not [pid for pid in shims_of(server.home) if is_running(pid)]  # soon after its job
-
-
 def test_sigterm_to_a_shim_ends_its_job_which_is_interrupted(server):
     with connect(server) as client:
-        printed(submitted(client, py_code("print('.')\nimport time; time.sleep(60)"), traced()))
+        printed(submitted(client, py_code(RUNS_FOR_A_MINUTE), traced()))
         send(shim_of(server, client.session), signal.SIGTERM)
         report = client.report()
     assert [status for status, _ in report.finished] == ["failed", "skipped"]
     assert states(server, client.session) == ["interrupted", "skipped"]
 
 
-def test_sigterm_to_the_whole_group_of_the_server_changes_nothing_for_jobs(tmp_path):
-    """Which is what service managers and terminals do."""
-    gate = Gate(tmp_path / "gate")
+def test_sigterm_to_the_whole_group_of_the_server_changes_nothing_for_jobs(tmp_path, gate):
     with QuickServer(tmp_path / "home", ends_jobs=False) as server:
         with connect(server) as client:
             printed(submitted(client, py_code(WATCHED + "print(os.getpid())\n" + gate.code + UNHARMED), traced()))

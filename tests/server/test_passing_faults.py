@@ -1,39 +1,50 @@
-"""A fault that may pass is no verdict: a session is refused as busy, a job that was accepted waits. Only what is not
-there, or not allowed, is one."""
+"""A fault that may pass is no verdict: what is new is refused as busy, what was accepted waits. One such fault is a
+lock of another process, as of a backup, on the journal."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import itertools
 import os
+import time
 
 import pytest
 
-from headless.dialects.vocabulary import MODULE, PY_FILE, Job
-from headless.server import runner
-from headless.server.jobs import JobRefused, script_of
+from headless.dialects.vocabulary import MODULE, PY_CODE, PY_FILE, Job
+from headless.errors import Busy
+from headless.server import connection as connection_module
+from headless.server import queue, runner
+from headless.server import server as server_module
+from headless.server import store as store_module
+from headless.server.accounts import Account, keys_from_hash
+from headless.server.jobs import JobRefused, QueuedJob, script_of
+from headless.server.output import FollowedOutput
+from headless.server.processes import JobProcesses
+from headless.server.settings import Settings
+from headless.server.threads import Threads
 from headless.system import is_final
-from support.homes import R41, make_home
-from support.job_code import Gate
-from support.raw_client import RawClient, in_jobs, py_code
+from support.crashes import printed
+from support.credentials import HASH
+from support.homes import R41, locked, make_home
+from support.job_server import QuickServer, journal, states
+from support.process import PATIENCE
+from support.raw_client import RawClient, connect, in_jobs, osuser_login, py_code, right_answer, run
 from support.server_here import ServerHere
-from support.waiting import wait_until
+from support.shims_of import shims_of
+from support.waiting import in_time, wait_until
 
 pytestmark = pytest.mark.slow
 
+
 FINAL = [number for number in errno.errorcode if is_final(OSError(number, ""))]
-PASSING = [
-    errno.EIO,
-    errno.ENFILE,
-    errno.EMFILE,
-    errno.ENOMEM,
-    errno.EAGAIN,
-    *filter(None, [getattr(errno, "ESTALE", 0)]),
-]
+
+NAMES = ("EIO", "ENFILE", "EMFILE", "ENOMEM", "EAGAIN", "ESTALE")  # Windows has no ESTALE
+PASSING = [getattr(errno, name) for name in NAMES if hasattr(errno, name)]
 
 
 class Fault:
-    """The error that looking at a file of the name 009ABC.py meets, if there is one; and how often it was met."""
+    """The error that a look at a file of the name 009ABC.py meets, if any, and how often."""
 
     def __init__(self) -> None:
         self.number = 0
@@ -66,25 +77,22 @@ def home(tmp_path):
 
 
 SESSION = "<module>009ABC</module>"
+
 JOBS = [Job(MODULE, "009ABC"), Job(PY_FILE, "009ABC.py")]
 
 
-def test_what_is_not_there_or_not_allowed_is_refused(home, fault):
+def test_only_what_is_not_there_or_not_allowed_is_refused(home, fault):
     for job, fault.number in itertools.product(JOBS, FINAL):
         with pytest.raises(JobRefused, match=r"no (module|file)"):
             script_of(home, "s1", 1, job)
-
-
-def test_any_other_error_is_no_verdict(home, fault):
     for job, fault.number in itertools.product(JOBS, PASSING):
         with pytest.raises(OSError, match=r"009ABC\.py") as caught:
             script_of(home, "s1", 1, job)
         assert caught.value.errno == fault.number
 
 
-def test_a_session_is_busy_and_a_job_waits_until_the_fault_has_passed(tmp_path, home, fault, monkeypatch):
+def test_a_session_is_busy_and_a_job_waits_until_the_fault_has_passed(home, gate, fault, monkeypatch):
     monkeypatch.setattr(runner, "_PAUSE_MAX", 0.02)
-    gate = Gate(tmp_path / "gate")
 
     with ServerHere(home.folder) as server:
         for fault.number in PASSING:
@@ -104,3 +112,222 @@ def test_a_session_is_busy_and_a_job_waits_until_the_fault_has_passed(tmp_path, 
                 wait_until(lambda: fault.met >= 3)  # by then a verdict would have come
             fault.number = 0
             assert client.report().finished == [("ok", "")]
+
+
+def use_processes(home, use):
+    """Runs `use` with the processes of this home."""
+
+    async def in_loop():
+        return await in_time(use(JobProcesses(home, Settings(), Threads("files", 2, 10))))
+
+    return asyncio.run(in_loop())
+
+
+def code(source: str, number: int = 1) -> QueuedJob:
+    return QueuedJob("s", number, "R41", Job(PY_CODE, source))
+
+
+def test_a_job_that_is_refused_or_cannot_start_now_has_not_started_and_is_withdrawn_at_once(home):
+    async def use(processes):
+        refused = processes.start(QueuedJob("s", 1, "R41", Job(MODULE, "absent")))
+        with pytest.raises(JobRefused, match="absent"):
+            await refused.started()
+        os.makedirs(home.output("s", 2, "stdout"))
+        busy = processes.start(code("", 2))
+        with pytest.raises(Busy, match=r"2\.stdout"):
+            await busy.started()
+        for handle in (refused, busy):
+            await handle.withdraw()
+        return [await processes.find("s", number) for number in (1, 2)]
+
+    assert use_processes(home, use) == [None, None]
+
+
+def test_an_error_whose_caller_has_left_is_not_logged(home, caplog):
+    async def use(processes):
+        processes.start(QueuedJob("s", 1, "R41", Job(MODULE, "absent")))
+        await asyncio.sleep(0.1)
+
+    use_processes(home, use)
+    assert caplog.text == ""
+
+
+def test_of_a_job_whose_end_is_known_only_its_output_stays(home):
+    path = home.output("s", 1, "shim")
+    path.parent.mkdir(parents=True)
+    for suffix in ("shim", "stdout", "stderr"):
+        path.with_suffix(f".{suffix}").touch()
+
+    async def use(processes):
+        await processes.forget("s", 1)
+        await processes.forget("s", 1)  # a server that has crashed in between does it again
+
+    use_processes(home, use)
+    assert sorted(each.name for each in path.parent.iterdir()) == ["1.stderr", "1.stdout"]
+
+
+def test_how_a_job_ended_is_asked_for_again_when_it_could_not_be_read(home, monkeypatch):
+    real_open = open
+
+    def fail(path, *args, **options):
+        if str(path).endswith("1.stderr"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), path)
+        return real_open(path, *args, **options)
+
+    async def use(processes):
+        handle = processes.start(code("raise SystemExit('why')"))
+        with monkeypatch.context() as patch:
+            patch.setattr("builtins.open", fail)
+            with pytest.raises(Busy, match=r"1\.stderr"):
+                await handle.ended()
+        return await handle.ended()
+
+    assert use_processes(home, use).message == "why"
+
+
+def test_a_job_that_cannot_start_yet_can_be_cancelled(tmp_path, monkeypatch):
+    monkeypatch.setattr(queue, "_REQUESTS_SECONDS", 0.05)
+    monkeypatch.setattr(runner, "_PAUSE_MAX", 0.05)
+
+    def fail(*_):
+        tried.append(1)
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    tried: list[int] = []
+    monkeypatch.setattr("headless.server.processes.prepare", fail)
+    with ServerHere(tmp_path / "home", workers=1) as server, connect(server).log_in() as client:
+        client.submit(py_code("print(1)"), py_code("print(2)"))
+        wait_until(lambda: len(tried) > 2)
+        server.manage("jobs", "cancel", client.session)
+        assert client.report().ended == "failed"
+        assert states(server, client.session) == ["cancelled", "skipped"]
+
+
+KINDS = ("IMMEDIATE", "EXCLUSIVE")
+
+ACCEPT_SECONDS = 0.5
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A server with a tenth of the times, but for that of a new session, which is accepted on a busy machine, too."""
+    monkeypatch.setattr(store_module, "_LAST_WRITE_SECONDS", 0.1)
+    monkeypatch.setattr(store_module, "_FIRST_PAUSE", 0.005)
+    monkeypatch.setattr(store_module, "_PAUSE_MAX", 0.1)
+    monkeypatch.setattr(server_module, "_STORE_SECONDS", 0.5)
+    monkeypatch.setattr(server_module, "LINGER_SECONDS", 0.1)
+    monkeypatch.setattr(connection_module, "LINGER_SECONDS", 0.1)
+    with ServerHere(tmp_path / "home", workers=1) as server:
+        yield server
+
+
+# The lock of the journal
+
+
+def leaves_trace(path, name: str) -> str:
+    return py_code(f"open({str(path)!r}, 'a').write({name!r})")
+
+
+@pytest.mark.version("sqlite3 transactions")
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_was_accepted_runs_in_order_after_the_lock_and_what_comes_meanwhile_is_refused(
+    server, tmp_path, gate, monkeypatch, kind
+):
+    trace = tmp_path / "trace"
+    clients = [connect(server).log_in() for _ in range(3)]
+    clients[0].submit(py_code(gate.code), leaves_trace(trace, "0"))
+    for number, client in enumerate(clients[1:], 1):
+        client.submit(leaves_trace(trace, str(number)))
+    clients[0].expect("started")
+    monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", ACCEPT_SECONDS)
+    with connect(server).log_in() as late, locked(server.home, kind):
+        gate.open()
+        before = time.monotonic()
+        late.send(in_jobs(leaves_trace(trace, "x")))
+        text = late.expect_refusal("busy")
+        assert 0.9 * ACCEPT_SECONDS < time.monotonic() - before < 20 * ACCEPT_SECONDS
+        assert "locked the journal" in text
+        assert states(server, clients[0].session) == ["running", "queued"]
+        assert not trace.exists()
+    for client in clients:
+        report = client.report()
+        assert {status for status, _ in report.finished} == {report.ended} == {"ok"}
+    assert trace.read_text() == "012"
+    # Nor will it run when there is another server.
+    assert [entry["session"] for entry in journal(server)] == [
+        clients[0].session,
+        *(each.session for each in clients),
+    ]
+    assert {entry["state"] for entry in journal(server)} == {"ok"}
+
+
+def test_a_session_that_comes_meanwhile_is_accepted_if_the_lock_is_gone_in_time(server):
+    with connect(server).log_in() as client:
+        with locked(server.home):
+            client.send(in_jobs(py_code("1")))
+            wait_until(lambda: server.server._queue._accepting)
+            time.sleep(0.1)
+        client.expect("accepted")
+        assert client.report().ended == "ok"
+
+
+def test_others_log_in_meanwhile_by_both_logins_as_quickly_as_ever(tmp_path):
+    account = Account("R42", None, keys_from_hash(HASH.encode()))
+    with QuickServer(tmp_path / "home", accounts=(account,)) as server:
+        with locked(server.home), connect(server).log_in() as waiting:
+            waiting.send(in_jobs(py_code("1")))
+            before = time.monotonic()
+            for _ in range(10):
+                with connect(server) as client:
+                    assert client.ask(osuser_login()).tag == "welcome"
+                with connect(server) as client:
+                    assert client.ask(right_answer(client, "R42")).tag == "welcome"
+            # 0.1; a loop that waits for the lock would take more than ten a login
+            assert time.monotonic() - before < 10
+            assert states(server, waiting.session) == []
+        assert run(server, py_code("1")).ended == "ok"
+
+
+def test_followers_get_the_heartbeat_meanwhile(tmp_path, gate, monkeypatch):
+    monkeypatch.setattr(
+        server_module, "FollowedOutput", lambda home, _: FollowedOutput(home, PATIENCE)
+    )  # of a slow disk
+    with (
+        ServerHere(tmp_path / "home", heartbeat=0.1, workers=1) as server,
+        connect(server).log_in() as running,
+        connect(server).log_in() as waiting,
+    ):
+        for client in (running, waiting):
+            client.submit(py_code(gate.code))
+        running.expect("started")
+        with locked(server.home):
+            gate.open()
+            for client in (running, waiting):
+                assert [client.receive() for _ in range(5)] == ["<alive/>"] * 5
+        assert running.report().ended == waiting.report().ended == "ok"
+
+
+@pytest.mark.parametrize("ends_jobs", [False, True], ids=["", "--end-jobs"])
+def test_a_server_that_is_stopped_meanwhile_ends_in_time_and_the_next_one_goes_on(
+    server, gate, tmp_path, monkeypatch, ends_jobs
+):
+    monkeypatch.setattr(queue, "_SECONDS_TO_END", 0.5)
+    server.ends_jobs = ends_jobs
+    server.stop()
+    server.start()
+    trace = tmp_path / "trace"
+    with connect(server).log_in() as running, connect(server).log_in() as waiting:
+        running.submit(py_code(f"print('.')\n{gate.code}"))
+        printed(running)  # `started` comes before there is a process
+        waiting.submit(leaves_trace(trace, "x"))
+        with locked(server.home):
+            gate.open()
+            wait_until(lambda: not shims_of(server.home))
+            before = time.monotonic()
+            assert server.stop() == 0
+            assert time.monotonic() - before < 10  # 0.7
+    assert states(server, running.session) == ["running"]
+    server.start()
+    wait_until(lambda: states(server, waiting.session) == ["ok"])
+    assert trace.read_text() == "x"
+    assert states(server, running.session) == ["ok"]

@@ -9,7 +9,6 @@ import time
 
 import pytest
 
-from support.job_code import Gate
 from support.job_processes import (
     IGNORE_SIGTERM,
     Result,
@@ -45,9 +44,9 @@ def test_many_jobs_start_at_once(folder):
 def test_without_a_file_for_its_output_no_job_starts_and_the_next_one_does(folder, stream):
     async def start() -> Result:
         jobs = new_shims()
+        spec = folder.spec(f"open({str(folder.path / 'has_run')!r}, 'w')", 1)
+        os.makedirs(f"{spec.output}.{stream}")
         for _ in range(3):
-            spec = folder.spec(f"open({str(folder.path / 'has_run')!r}, 'w')", 1)
-            os.makedirs(f"{spec.output}.{stream}", exist_ok=True)
             with pytest.raises(OSError, match=rf"(directory|denied).*1\.{stream}"):
                 await jobs.start(spec)
         spec = folder.spec("print(42)", 2)
@@ -75,21 +74,25 @@ def test_what_an_earlier_try_has_printed_is_not_there_any_more(folder):
 # The end
 
 
-def test_the_end_says_when_it_was_and_how_long_it_took(folder):
+def test_the_end_says_when_it_was_and_how_long_it_took_and_stays_so(folder):
     async def run() -> None:
         spec = folder.spec("import time; time.sleep(0.1); raise SystemExit(3)")
         before = time.time()
-        end = await (await new_shims().start(spec)).wait()
+        process = await new_shims().start(spec)
+        end = await process.wait()
         assert end is not None
         assert (end.status, end.was_asked, end.lost) == (3, False, 0)
         assert 0.1 <= end.seconds <= time.time() - before
         assert before + 0.1 <= end.ended <= time.time()
+        begun = time.monotonic()
+        await process.end()
+        assert time.monotonic() - begun < 1  # what a job that runs is given to clean up
+        assert await process.wait() == end
 
     asyncio.run(in_time(run()))
 
 
-def test_many_may_wait_for_it_and_leave_and_come_late(folder, lock, tmp_path):
-    gate = Gate(tmp_path / "gate")
+def test_many_may_wait_for_it_and_leave_and_come_late(folder, lock, gate):
 
     async def run() -> None:
         process = await new_shims().start(folder.spec(lock.code(gate.code)))
@@ -150,9 +153,7 @@ def test_ending_a_job_ends_its_children(folder, lock, monkeypatch):
 def test_a_job_may_be_ended_as_soon_as_it_is_started_and_again_when_it_is_over(folder):
     async def start_and_end() -> set[int]:
         jobs, statuses = new_shims(), set()
-        for _ in range(
-            20 if EXHAUSTIVE else 5
-        ):  # the process may be anywhere between its first instruction and the script
+        for _ in range(20 if EXHAUSTIVE else 5):  # it may be anywhere between its first instruction and the script
             process = await jobs.start(folder.spec("import time; time.sleep(60)"))
             await asyncio.gather(process.end(), process.end())
             await process.end()
@@ -164,18 +165,6 @@ def test_a_job_may_be_ended_as_soon_as_it_is_started_and_again_when_it_is_over(f
 
     statuses = asyncio.run(in_time(start_and_end()))
     assert statuses == {-signal.SIGTERM} if HAS_SIGNALS else 0 not in statuses
-
-
-def test_ending_what_has_ended_does_nothing(folder):
-    async def run() -> None:
-        process = await new_shims().start(folder.spec("print(1)"))
-        end = await process.wait()
-        begun = time.monotonic()
-        await process.end()
-        assert time.monotonic() - begun < 1  # what a job that runs is given to clean up
-        assert (await process.wait(), end and end.was_asked) == (end, False)
-
-    asyncio.run(in_time(run()))
 
 
 @with_signals

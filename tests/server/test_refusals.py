@@ -1,16 +1,22 @@
-"""What the server refuses, and closes the connection for: what is no conversation, and sessions that cannot be run."""
+"""What the server refuses: what is not the protocol or out of turn, guesses, and sessions that cannot be run."""
 
 from __future__ import annotations
 
 import os
 import socket
 import struct
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 import pytest
 
+from headless.server import authentication, peer
+from headless.server.accounts import Account, keys_from_hash
+from support.credentials import HASH
 from support.frames import frame
-from support.job_code import Gate
-from support.job_server import states
+from support.job_server import QuickServer, states
 from support.raw_client import (
     RAW_NONCE,
     RawClient,
@@ -20,15 +26,18 @@ from support.raw_client import (
     osuser_login,
     py_code,
     response,
+    right_answer,
     run,
 )
 from support.scram import WRONG_PROOF
+from support.scripted_server import Disconnected
 from support.server_here import ServerHere
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
-# What is no conversation
+
+# What is not the protocol
 
 
 def test_another_version_is_refused_as_that(server):
@@ -39,13 +48,11 @@ def test_another_version_is_refused_as_that(server):
 
 
 def test_another_version_where_no_login_may_come_is_a_protocol_error(server):
-    with connect(server) as client:
-        assert client.ask(challenge_login("R42")).tag == "challenge"
-        client.send('<login version="2"/>')
-        client.expect_refusal("protocol")
-    with connect(server).log_in() as client:
-        client.send('<login version="2"/>')
-        client.expect_refusal("protocol")
+    with connect(server) as first, connect(server).log_in() as second:
+        assert first.ask(challenge_login("R42")).tag == "challenge"
+        for client in (first, second):
+            client.send('<login version="2"/>')
+            client.expect_refusal("protocol")
 
 
 def test_a_login_with_a_logout_behind_it_in_one_piece_is_no_login(server):
@@ -73,16 +80,6 @@ NOT_THE_PROTOCOL = {
     "a nonce with a comma": frame(challenge_login("R42").replace(RAW_NONCE, RAW_NONCE + ",")),
     "a nonce for osuser": frame(osuser_login().replace("/>", f' nonce="{RAW_NONCE}"/>')),
 }
-
-
-def test_a_connection_is_refused_that_begins_with(server):
-    for case, data in NOT_THE_PROTOCOL.items():
-        print(case)
-        with connect(server) as client:
-            client.sock.sendall(data)
-            client.expect_refusal("protocol")
-
-
 NOT_AFTER_WELCOME = {
     "a second login": frame(osuser_login(user="R41")),
     "no jobs in a session": frame("<jobs/>"),
@@ -93,7 +90,12 @@ NOT_AFTER_WELCOME = {
 }
 
 
-def test_a_session_is_refused_that_goes_on_with(server):
+def test_what_is_not_the_protocol_is_refused_before_and_after_the_login(server):
+    for case, data in NOT_THE_PROTOCOL.items():
+        print(case)
+        with connect(server) as client:
+            client.sock.sendall(data)
+            client.expect_refusal("protocol")
     for case, data in NOT_AFTER_WELCOME.items():
         print(case)
         with connect(server).log_in() as client:
@@ -101,8 +103,8 @@ def test_a_session_is_refused_that_goes_on_with(server):
             client.expect_refusal("protocol")
 
 
-def test_a_second_session_is_refused_and_does_not_run(server, tmp_path):
-    gate, marker = Gate(tmp_path / "gate"), tmp_path / "marker"
+def test_a_second_session_is_refused_and_does_not_run(server, gate, tmp_path):
+    marker = tmp_path / "marker"
     with connect(server).log_in() as client:
         client.submit(py_code(gate.code))
         client.expect("started")
@@ -178,3 +180,184 @@ def test_a_file_name_that_no_file_can_have_is_the_callers_to_correct(tmp_path):
     with ServerHere(tmp_path / "home") as server, RawClient(server.address).log_in() as client:
         client.send(in_jobs(f"<py_file>{'x' * 300}</py_file>"))
         client.expect_refusal("jobs")
+
+
+JOBS = frame(in_jobs(py_code("open('/nonexistent/x')")))
+
+EARLY = [pytest.param(JOBS, id="a session"), pytest.param(JOBS[:3], id="the beginning of a session")]
+
+HONEST = 40  # more than may wait
+
+OTHER = 65534
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A server whose accounts R42 and R1 to R19 have a password."""
+    keys = keys_from_hash(HASH.encode())
+    accounts = [Account(name, None, keys) for name in ("R42", *(f"R{number}" for number in range(1, 20)))]
+    with QuickServer(tmp_path_factory.mktemp("server") / "home", accounts=tuple(accounts)) as server:
+        yield server
+
+
+@pytest.fixture
+def patient_server(tmp_path, monkeypatch):
+    """A server where the longest wait after wrong guesses is a second."""
+    monkeypatch.setattr(authentication, "_DELAY_MAX", 1.0)
+    keys = keys_from_hash(HASH.encode())
+    with ServerHere(tmp_path / "home", accounts=(Account("R42", None, keys),)) as server:
+        yield server
+
+
+def guess(client: RawClient, user: str) -> None:
+    """Sends a wrong proof."""
+    client.send(response(client.ask(challenge_login(user)).attrib["nonce"], WRONG_PROOF))
+
+
+# Out of turn
+
+
+RESPONSE = frame(response(RAW_NONCE * 2, WRONG_PROOF))
+
+
+@pytest.mark.parametrize(
+    "early", [*EARLY, pytest.param(RESPONSE, id="a response"), pytest.param(RESPONSE[:3], id="its beginning")]
+)
+def test_what_comes_together_with_a_login_or_a_response_is_refused(server, early):
+    for login in (osuser_login(user="R41"), challenge_login("R42")):
+        with connect(server) as client:
+            client.sock.sendall(frame(login) + early)
+            client.expect_refusal("protocol")
+    with connect(server) as client:
+        client.sock.sendall(frame(right_answer(client, "R1")) + early)
+        client.expect_refusal("protocol")
+
+
+@pytest.mark.parametrize("early", EARLY)
+def test_what_comes_while_a_guess_has_to_wait_is_refused(patient_server, early, monkeypatch):
+    for _ in range(3):
+        with connect(patient_server) as client:
+            guess(client, "R42")
+            client.expect_refusal("login")
+    monkeypatch.setattr(authentication, "_FIRST_DELAY", 1.0)  # time enough to send something meanwhile
+    with connect(patient_server) as client:
+        client.send(right_answer(client, "R42"))
+        waiting = patient_server.server._parts.authenticator._throttle._waiting
+        wait_until(lambda: waiting)
+        client.sock.sendall(early)
+        client.expect_refusal("protocol")
+
+
+@pytest.mark.version("asyncio")
+@pytest.mark.skipif(not peer.knows_owners(), reason="the name service is asked where connections have owners")
+@pytest.mark.parametrize("early", EARLY)
+def test_what_comes_while_the_name_service_is_asked_is_refused(tmp_path, monkeypatch, early):
+    asked, is_sent = threading.Event(), threading.Event()
+
+    def is_user(*_):
+        asked.set()
+        is_sent.wait(10)
+        time.sleep(0.1)  # in which the server gets it
+        return True
+
+    monkeypatch.setattr(peer, "is_user", is_user)
+    with ServerHere(tmp_path / "home") as server, RawClient(server.address) as client:
+        client.send(osuser_login())
+        assert asked.wait(10)
+        client.sock.sendall(early)
+        is_sent.set()
+        client.expect_refusal("protocol")
+
+
+# Guesses
+
+
+def guesses_of_one_who_hangs_up(server: QuickServer, user: str, count: int) -> int:
+    """Returns how many guesses are answered on ten connections at a time, each of which waits 20 ms for an answer."""
+    answered = [0] * 10
+
+    def attack(number: int) -> None:
+        for _ in range(count):
+            with connect(server) as client:
+                guess(client, user)
+                client.sock.settimeout(0.02)
+                with suppress(socket.timeout):
+                    answered[number] += 'reason="login"' in client.receive()
+
+    threads = [threading.Thread(target=attack, args=(number,)) for number in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(answered)
+
+
+def test_hanging_up_before_the_answer_brings_no_more_guesses(server):
+    assert guesses_of_one_who_hangs_up(server, "R4", 10) <= 2  # those that are free
+
+
+def test_the_right_password_after_many_guesses_is_let_in_in_time(patient_server):
+    for _ in range(4):
+        with connect(patient_server) as client:
+            guess(client, "R42")
+            client.expect_refusal("login")
+    guesses_of_one_who_hangs_up(patient_server, "R42", 1)
+    with connect(patient_server) as client:
+        before = time.monotonic()
+        assert client.ask(right_answer(client, "R42")).tag == "welcome"
+        assert 0.9 < time.monotonic() - before < 10  # 1.0
+
+
+@contextmanager
+def sockets_of(uid: int) -> Iterator[None]:
+    """The sockets that are made meanwhile belong to this user."""
+    os.seteuid(uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+as_root = pytest.mark.skipif(
+    not peer.knows_owners() or os.geteuid() != 0, reason="root makes sockets of others, and Linux says whose they are"
+)
+
+
+@as_root
+@pytest.mark.parametrize("guesser", [OTHER, 0])
+def test_guesses_of_one_user_of_the_machine_hold_up_no_other(server, guesser):
+    user, honest = f"R{6 + (guesser == 0)}", OTHER if guesser == 0 else 0
+    with ExitStack() as stack:
+        with sockets_of(guesser):
+            guessers = [stack.enter_context(connect(server)) for _ in range(16)]
+        for client in guessers:
+            guess(client, user)
+        before = time.monotonic()
+        for _ in range(6):
+            with sockets_of(honest), connect(server) as client:
+                assert client.ask(right_answer(client, user)).tag == "welcome"
+        assert time.monotonic() - before < 6  # 0.05; with the guesser each of them waits for eight
+
+
+def test_closing_early_so_that_the_kernel_may_not_name_the_user_brings_no_more_guesses(server):
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(server)) for _ in range(30)]
+        for client in clients:
+            guess(client, "R8")
+            client.sock.shutdown(socket.SHUT_WR)
+        for client in clients:
+            with suppress(Disconnected):
+                client.receive()
+    answered = sum('reason="login"' in client.received[-1] for client in clients)
+    assert answered <= 4  # twice those that are free: of its user, and of those whose user is not known
+
+
+def test_many_who_know_the_password_are_all_let_in_at_once(server):
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connect(server)) for _ in range(HONEST)]
+        before = time.monotonic()
+        answers = [right_answer(client, "R42") for client in clients]
+        for client, answer in zip(clients, answers):
+            client.send(answer)
+        assert [client.element().tag for client in clients] == ["welcome"] * HONEST
+        assert time.monotonic() - before < 10  # 0.5

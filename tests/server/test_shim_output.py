@@ -1,5 +1,4 @@
-"""What of a job's output is stored, and what is not: the limit, a disk that is full, and the line about what is
-missing."""
+"""What of a job's output is stored: up to the limit, on a disk that is full, with a line about what is missing."""
 
 from __future__ import annotations
 
@@ -16,7 +15,7 @@ pytest.importorskip("fcntl", reason="what is tested here only platforms have tha
 from headless.server import shim
 from headless.server.shim import StoredOutput
 from support.job_processes import is_running, new_shims, shim_of, stored
-from support.posix_jobs import SLEEP, end_of, run, start, written
+from support.posix_jobs import end_of, run, start, written
 from support.small_disk import small_disk
 from support.waiting import until
 
@@ -24,7 +23,10 @@ LINE = b"[planta-headless: %d bytes of output were not stored: %s]\n"
 LIMIT = b"the limit is %d bytes"
 NO_FLOOR = 0
 
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is tested here needs /proc")
+
+def by_a_shim(test):
+    linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what is tested here needs /proc")
+    return pytest.mark.slow(linux(test))
 
 
 @pytest.fixture
@@ -61,7 +63,7 @@ def test_what_is_there_from_an_earlier_try_goes_and_what_others_append_stays(pat
 
 
 class Disk:
-    """What the file is written to, which takes so many bytes of each write. `refusals` are errors of the next ones."""
+    """Takes so many bytes of each write. `refusals` are the errors of the next ones."""
 
     def __init__(self) -> None:
         self.takes = 1 << 20
@@ -83,14 +85,6 @@ def disk(monkeypatch):
     return disk
 
 
-def test_a_disk_that_takes_little_at_a_time_gets_all_of_it(path, disk):
-    output = StoredOutput(str(path), 100, NO_FLOOR)
-    disk.takes = 3
-    output.store(b"one\ntwo\nthree\n")
-    output.complete()
-    assert (path.read_bytes(), output.lost) == (b"one\ntwo\nthree\n", 0)
-
-
 @pytest.mark.parametrize("before", [b"one\n", b"one"], ids=["between lines", "in a line"])
 def test_a_line_is_where_something_is_missing(path, disk, before):
     output = StoredOutput(str(path), 1000, NO_FLOOR)
@@ -105,14 +99,15 @@ def test_a_line_is_where_something_is_missing(path, disk, before):
     assert output.lost == 8
 
 
-def test_what_is_missing_at_the_end_has_its_line_there(path, disk):
+def test_what_is_missing_at_the_end_has_its_line_there_however_little_the_disk_takes_at_a_time(path, disk):
     output = StoredOutput(str(path), 1000, NO_FLOOR)
-    disk.takes, disk.refusals = 2, []
-    output.store(b"one\n")
+    disk.takes = 3
+    output.store(b"one\ntwo\nthree\n")
     disk.refusals = [OSError(5, "")]
-    output.store(b"two\n")
+    output.store(b"four\n")
     output.complete()
-    assert path.read_bytes() == b"one\n" + LINE % (4, os.strerror(5).encode())
+    assert path.read_bytes() == b"one\ntwo\nthree\n" + LINE % (5, os.strerror(5).encode())
+    assert output.lost == 5
 
 
 def test_it_leaves_some_of_the_disk_to_others(path, disk):
@@ -145,8 +140,7 @@ def test_the_end_is_known_where_the_disk_cannot_be_asked_and_takes_nothing(path,
 # By a real shim
 
 
-@linux
-@pytest.mark.slow
+@by_a_shim
 def test_each_stream_has_its_own_limit_and_what_is_lost_of_both_is_counted(folder):
     code = "import sys; sys.stdout.buffer.write(b'x' * 1000000); sys.stderr.buffer.write(b'y' * 101)"
     end = run(end_of(folder, code, output_limit=100))
@@ -154,21 +148,22 @@ def test_each_stream_has_its_own_limit_and_what_is_lost_of_both_is_counted(folde
     assert stored(spec) == b"x" * 100 + b"\n" + LINE % (999900, LIMIT % 100)
     assert stored(spec, "stderr") == b"y" * 100 + b"\n" + LINE % (1, LIMIT % 100)
     assert (end.status, end.lost) == (0, 999901)
+    end = run(end_of(folder, "print('x' * 999)", disk_floor=1 << 62))
+    assert stored(spec) == LINE % (1000, b"the disk is full")
+    assert (end.status, end.lost) == (0, 1000)
 
 
-@linux
-@pytest.mark.slow
+@by_a_shim
 def test_much_output_is_stored_byte_by_byte(folder):
     code = "import os\nfor n in range(60): os.write(1 + n % 2, bytes((n + i) % 251 for i in range(997)) * 97)"
     end = run(end_of(folder, code))
-    for place, stream in enumerate(("stdout", "stderr")):
-        pieces = [bytes((n + i) % 251 for i in range(997)) * 97 for n in range(place, 60, 2)]
+    for first, stream in enumerate(("stdout", "stderr")):
+        pieces = [bytes((n + i) % 251 for i in range(997)) * 97 for n in range(first, 60, 2)]
         assert stored(folder.spec(""), stream) == b"".join(pieces)
     assert end.lost == 0
 
 
-@linux
-@pytest.mark.slow
+@by_a_shim
 def test_what_a_job_prints_before_it_ends_is_stored_after_that(folder):
     """More than one read takes, and all of it while the shim does nothing."""
     code = "import fcntl, os; os.kill(os.getppid(), 19); fcntl.fcntl(1, 1031, 1 << 20); os.write(1, b'x' * (1 << 20))"
@@ -183,27 +178,7 @@ def test_what_a_job_prints_before_it_ends_is_stored_after_that(folder):
     assert stored(folder.spec("")) == b"x" * (1 << 20)
 
 
-@linux
-@pytest.mark.slow
-def test_what_a_job_prints_can_be_read_while_it_runs(folder):
-    async def run_it():
-        process = await start(folder, "print('now'); " + SLEEP)
-        await until(lambda: stored(folder.spec_of(folder.scripts / "1.py")) == b"now\n")
-        await process.end()
-
-    run(run_it())
-
-
-@linux
-@pytest.mark.slow
-def test_output_leaves_some_of_the_disk_to_others(folder):
-    end = run(end_of(folder, "print('x' * 999)", disk_floor=1 << 62))
-    assert stored(folder.spec("")) == LINE % (1000, b"the disk is full")
-    assert (end.status, end.lost) == (0, 1000)
-
-
-@linux
-@pytest.mark.slow
+@by_a_shim
 def test_a_full_disk_takes_away_output_but_no_end(folder):
     with small_disk(folder.path / "disk", 1 << 19) as disk:
         output = disk.folder / folder.session / "1"
@@ -217,8 +192,7 @@ def test_a_full_disk_takes_away_output_but_no_end(folder):
         assert written(str(output)).end == end
 
 
-@linux
-@pytest.mark.slow
+@by_a_shim
 def test_on_a_disk_that_is_full_nothing_starts(folder):
     with small_disk(folder.path / "disk", 1 << 19) as disk:
         output = disk.folder / folder.session / "1"

@@ -1,5 +1,5 @@
-"""What the next server finds of a job by the record of its shim: it runs, how it ended, that it never began, or that
-this is not known. Other processes that look change nothing."""
+"""What the next server finds of a job by the record of its shim, whatever was killed and when. Processes that only look
+change nothing. PLANTA_SEED=N repeats the random moments of a run, PLANTA_EXHAUSTIVE=1 takes a thousand."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -20,7 +21,6 @@ import fcntl
 from headless.server import shim, shims
 from headless.server.jobs import ProcessEnd
 from headless.server.shims import Shims
-from support.job_code import Gate
 from support.job_processes import (
     IGNORE_SIGTERM,
     found,
@@ -29,6 +29,7 @@ from support.job_processes import (
     left_by_a_server,
     new_shims,
     result_of,
+    serve,
     shim_of,
     with_child,
 )
@@ -48,7 +49,8 @@ from support.posix_jobs import (
     written,
 )
 from support.process import PATIENCE
-from support.waiting import until, wait_until
+from support.sampling import EXHAUSTIVE, REPEAT, draws
+from support.waiting import in_time, until, wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -60,8 +62,7 @@ pytestmark = [
 
 
 @pytest.mark.version("asyncio")
-def test_finds_a_job_that_runs_and_how_it_ends(folder, tmp_path):
-    gate = Gate(tmp_path / "gate")
+def test_finds_a_job_that_runs_and_how_it_ends(folder, gate):
     spec = folder.spec(f"print('begun')\n{gate.code}raise SystemExit('end')")
 
     async def find_it():
@@ -102,21 +103,6 @@ def test_ends_a_job_that_it_finds(folder, lock, monkeypatch):
     assert (end.status, end.was_asked) == (-signal.SIGTERM, True)
 
 
-def test_knows_nothing_of_a_job_whose_shim_is_killed_while_it_is_watched(folder, lock):
-    spec = folder.spec(with_child(lock, lock.code(), SLEEP, start_new_session=True))
-
-    async def watch():
-        process = await found(spec.output)
-        await until(lambda: lock.is_taken)
-        kill(shim_of(process))
-        return await process.wait()
-
-    with left_behind(spec) as pid:
-        assert run(watch()) is None
-    assert lock.is_free()
-    assert not is_running(pid)
-
-
 def test_a_job_dies_with_its_shim_though_there_is_no_server(folder, lock):
     with left_behind(folder.spec(IGNORE_SIGTERM + lock.code())) as pid:
         wait_until(lambda: lock.is_taken)
@@ -124,20 +110,8 @@ def test_a_job_dies_with_its_shim_though_there_is_no_server(folder, lock):
         wait_until(lambda: not is_running(pid))
 
 
-def test_finds_the_end_of_a_job_that_ended_meanwhile(folder):
-    spec = folder.spec("print(1)")
-    with left_behind(spec):
-        wait_until(lambda: written(spec.output).end)
-
-    async def find_it():
-        process = await found(spec.output)
-        await process.end()
-        return await process.wait()
-
-    assert result_of(spec, run(find_it())) == (0, b"1\n", b"")
-
-
 WHOLE = f"started 999999 1 999998 1 {shim.machine()} - ."
+
 RECORDS = {
     "none": (None, NOT_STARTED),
     "an empty one": ("", NOT_STARTED),
@@ -195,7 +169,7 @@ def test_of_what_has_no_shim_only_the_job_is_killed(folder, machine, delay, is_k
             process.kill()
 
 
-def test_waits_for_a_shim_that_was_about_to_start(folder):
+def test_waits_for_a_shim_that_is_about_to_start(folder):
     record = folder.output / "1.shim"
 
     async def look():
@@ -236,31 +210,20 @@ def test_the_number_of_a_job_is_known_to_other_processes(folder, lock):
     run(run_it())
 
 
-def test_two_that_look_do_not_take_each_other_for_a_shim(folder):
+def test_many_that_look_do_not_take_each_other_for_a_shim_and_hinder_no_start(folder):
     (folder.output / "1.shim").write_text(WHOLE.ljust(512))
-    seen: list[int | None] = []
-    lookers = [
-        threading.Thread(target=lambda: seen.extend(Shims.running_pid(str(folder.output / "1")) for _ in range(200)))
-        for _ in range(4)
-    ]
-    for each in lookers:
-        each.start()
-    for each in lookers:
-        each.join()
-    assert (len(seen), set(seen)) == (800, {None})
-
-
-def test_many_that_look_do_not_hinder_a_start(folder):
-    stop = threading.Event()
+    output, seen, stop = str(folder.output / "1"), [], threading.Event()
 
     def look():
         while not stop.is_set():
-            Shims.running_pid(str(folder.output / "1"))
+            seen.append(Shims.running_pid(output))
 
-    lookers = [threading.Thread(target=look) for _ in range(3)]
+    lookers = [threading.Thread(target=look) for _ in range(4)]
     for each in lookers:
         each.start()
     try:
+        wait_until(lambda: len(seen) > 800)
+        assert set(seen) == {None}
         for _ in range(2):
             assert run(end_of(folder, "print(1)")).status == 0
     finally:
@@ -373,3 +336,86 @@ def test_an_end_that_cannot_be_written_is_not_made_up(folder, monkeypatch):
         return await waiting
 
     assert run(run_it()) is None
+
+
+# Killed at any moment
+
+
+def test_a_shim_that_is_killed_at_any_moment_leaves_nothing_and_no_doubt(folder, monkeypatch):
+    print(REPEAT)
+    ran, spawn, moments = folder.path / "ran", shims.spawn, draws()
+
+    def spawn_and_kill(*args):
+        spawned = spawn(*args)
+        timer = threading.Timer(moments.uniform(0, 0.08), kill_if_there, [os.pidfd_open(spawned[0].pid)])
+        timer.daemon = True
+        timer.start()
+        return spawned
+
+    async def try_once(number):
+        processes, output = new_shims(), str(folder.output / str(number))
+        with suppress(FileNotFoundError):
+            ran.unlink()
+        try:
+            process = await processes.start(folder.spec(code, number))
+        except OSError:
+            assert await processes.find(output) is None
+            assert not ran.exists()
+            return "not started"
+        end = await process.wait()
+        again = await processes.find(output)
+        assert (await again.wait() if again else None) == end
+        assert not is_running(process.pid)
+        if end is None:
+            return "unknown"
+        assert (end.status, ran.read_text()) == (0, "x")
+        return "ended"
+
+    async def try_often():
+        outcomes: list[str] = []
+        while len(outcomes) < (1000 if EXHAUSTIVE else 10) or not {"not started", "unknown"} <= set(outcomes):
+            outcomes.append(await in_time(try_once(len(outcomes))))
+
+    code = f"open({str(ran)!r}, 'a').write('x')\nimport os\nif os.fork(): os._exit(0)\nos.setsid()\n"
+    monkeypatch.setattr(shims, "spawn", spawn_and_kill)
+    asyncio.run(try_often())
+
+
+def kill_if_there(descriptor):
+    """By its descriptor: its number may be another's by now."""
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+    os.close(descriptor)
+
+
+def test_a_server_that_is_killed_at_any_moment_leaves_a_job_that_has_run_once_or_never_will(folder):
+    print(REPEAT)
+    ran, moments = folder.path / "ran", draws()
+    spec = folder.spec(f"import time; time.sleep(0.05); open({str(ran)!r}, 'a').write('x')")
+
+    async def look():
+        if await new_shims().find(spec.output) is None:
+            await asyncio.sleep(0.15)
+            return "not started"
+        end = await (await found(spec.output)).wait()
+        assert end is not None
+        assert ran.read_text() == "x"
+        assert (end.status, end.was_asked) == (0, False)
+        ran.unlink()
+        return "ended"
+
+    begun = time.monotonic()
+    with left_by_a_server(spec):
+        seconds = time.monotonic() - begun  # in which a job is started here, now
+    outcomes = [run(look())]
+    while len(outcomes) < (500 if EXHAUSTIVE else 5) or set(outcomes) != {"not started", "ended"}:
+        with suppress(FileNotFoundError):
+            os.unlink(f"{spec.output}.shim")
+        with serve(spec) as server:
+            time.sleep(moments.uniform(0, 1.5 * seconds))
+            server.kill()
+        outcomes.append(run(look()))
+        assert not ran.exists()
+
+
+# What it costs

@@ -1,32 +1,38 @@
-"""All that a job has started ends with it, and its end is known whatever is killed, stopped or gone."""
+"""All that a job has started ends with it, and its end is known whatever is killed or stopped. Shims cost little."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 
 import pytest
 
 pytest.importorskip("fcntl", reason="what is tested here only platforms have that can fork")
 
 from headless.server import shim, shims
+from headless.server.jobs import job_end
+from headless.server.journal import INTERRUPTED
+from headless.server.processes import JobHandle
 from headless.server.shims import Identity
-from support.job_code import Gate
 from support.job_processes import (
     IGNORE_SIGTERM,
     found,
     is_running,
     kill,
     new_shims,
+    private_memory,
     shim_of,
     stored,
     with_child,
 )
 from support.posix_jobs import SLEEP, at_most, end_of, find, make_impatient, plant, run, start
 from support.process import PATIENCE
+from support.sampling import EXHAUSTIVE
 from support.waiting import until, wait_until
 
 pytestmark = [
@@ -68,28 +74,31 @@ if os.fork(): os._exit(0)
 os.setsid()
 if os.fork(): os._exit(0)
 """
+
 FOR_A_WHILE = "late = time.monotonic() + 20\nwhile time.monotonic() < late:\n"  # if it is not ended
+
 CLEAN_UP = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('cleaned up')))\n"
 
 
 @pytest.mark.version("a shim imports what is below the modules of the library")
-def test_it_is_gone_when_its_end_is_known(folder, lock):
+def test_what_a_job_leaves_behind_is_gone_when_its_end_is_known(folder, lock):
     with at_most(5):
         assert folder.as_job(folder.script(with_child(lock, lock.code()))) == (0, b"", b"")
     assert lock.is_free()
 
 
-def test_it_may_clean_up(folder, lock):
-    child = lock.code(CLEAN_UP + "time.sleep(60)").replace("open", CLEAN_UP + "open", 1)
-    assert folder.as_job(folder.script(with_child(lock, child))) == (0, b"cleaned up\n", b"")
+UNTIL_STOPPED = "while open(f'/proc/{process.pid}/stat').read().rpartition(')')[2].split()[0] != 'T': pass"
+
+
+@pytest.mark.parametrize(
+    ("does", "then"),
+    [("time.sleep(60)", ""), ("os.kill(os.getpid(), signal.SIGSTOP)", UNTIL_STOPPED)],
+    ids=["running", "stopped"],
+)
+def test_it_may_clean_up(folder, lock, does, then):
+    child = lock.code(CLEAN_UP + does).replace("open", CLEAN_UP + "open", 1)
+    assert folder.as_job(folder.script(with_child(lock, child, then))) == (0, b"cleaned up\n", b"")
     assert lock.is_free()
-
-
-def test_it_may_clean_up_if_it_is_stopped(folder, lock):
-    child = lock.code("os.kill(os.getpid(), signal.SIGSTOP)").replace("open", CLEAN_UP + "open", 1)
-    until_stopped = "while open(f'/proc/{process.pid}/stat').read().rpartition(')')[2].split()[0] != 'T': pass"
-    script = folder.script(with_child(lock, child, until_stopped))
-    assert folder.as_job(script) == (0, b"cleaned up\n", b"")
 
 
 LEFT_BEHIND = {
@@ -239,7 +248,7 @@ def test_elsewhere_than_on_linux_a_job_is_found_and_ended(folder, lock):
         pytest.param({"preexec_fn": None, "close_fds": True}, id="in its group"),
     ],
 )
-def test_a_job_that_kills_its_shim_is_killed_with_what_it_left_and_nobody_knows_its_end(folder, lock, options):
+def test_a_job_that_kills_its_shim_is_killed_with_what_it_left_and_its_end_is_unknown(folder, lock, options):
     code = with_child(lock, IGNORE_SIGTERM + lock.code(), "os.kill(os.getppid(), 9)\n" + SLEEP, **options)
     with at_most(5):
         assert run(end_of(folder, code)) is None
@@ -263,44 +272,7 @@ def test_a_shim_that_is_stopped_before_it_can_report_the_start_goes_on(folder, m
     assert folder.as_job(folder.script("print(1)")) == (0, b"1\n", b"")
 
 
-def test_a_shim_that_is_stopped_stops_nobody_else(folder, lock, tmp_path):
-    gate = Gate(tmp_path / "gate")
-
-    async def run_all():
-        stopped = await start(folder, gate.code + "os.kill(os.getppid(), 19)\n" + lock.code())
-        gate.open()  # the shim has reported the start
-        await until(lambda: lock.is_taken)
-        assert (await end_of(folder, "print(1)", 2)).status == 0
-        again = await found(str(folder.output / "1"))
-        with at_most(3):
-            await again.end()
-        return await again.wait(), await stopped.wait()
-
-    first, second = run(run_all())
-    assert first == second
-    assert (first.status, first.was_asked) == (-signal.SIGTERM, True)
-
-
-def test_a_shim_that_is_stopped_again_and_again_is_killed(folder, lock, monkeypatch, tmp_path):
-    monkeypatch.setattr(shims, "_SECONDS_TO_END", 0.3)
-    gate = Gate(tmp_path / "gate")
-    code = gate.code + IGNORE_SIGTERM + lock.code("while True: os.kill(os.getppid(), 19)")
-
-    async def run_it():
-        process = await start(folder, code)
-        gate.open()
-        await until(lambda: lock.is_taken)
-        with at_most(8):
-            await process.end()
-        return process.pid, await process.wait()
-
-    pid, end = run(run_it())
-    assert end is None or end.was_asked
-    assert not is_running(pid)
-
-
-def test_a_signal_to_everybody_is_none_to_the_job(folder, lock, tmp_path):
-    gate = Gate(tmp_path / "gate")
+def test_a_signal_that_a_terminal_may_send_to_a_shim_is_none_to_the_job(folder, lock, gate):
 
     async def run_it():
         process = await start(folder, lock.code(gate.code + "print('end')"))
@@ -330,7 +302,7 @@ def test_another_process_that_has_the_number_of_a_shim_by_now_is_left_alone(monk
 
 
 def test_a_job_that_takes_its_record_away_has_an_end_all_the_same(folder):
-    """None that is known, but it ends, and can be ended."""
+    """It is unknown, but the job ends, and can be ended."""
     code = f"import os, time\nos.unlink({str(folder.output / '1.shim')!r})\n"
 
     async def run_it():
@@ -347,3 +319,84 @@ def test_a_job_that_takes_its_record_away_has_an_end_all_the_same(folder):
 def test_the_shim_takes_no_part_in_what_the_job_does_to_its_group(folder):
     assert run(end_of(folder, "import os; os.killpg(0, 9)")).status == -signal.SIGKILL
     assert run(end_of(folder, "import os; os.kill(-1, 0); os.killpg(os.getpgid(os.getppid()), 0)")).status == 0
+
+
+# Killed at any moment
+
+
+# What it costs
+
+
+def left() -> tuple[list[str], object]:
+    """The descriptors and children of this process."""
+    return sorted(os.listdir("/proc/self/fd")), shim._children(os.getpid())
+
+
+def test_nothing_is_left_of_many_jobs(folder):
+    rounds, count = (10, 10) if EXHAUSTIVE else (2, 4)
+
+    async def run_all():
+        processes = new_shims()
+        await (await processes.start(folder.spec("", 0))).wait()
+        before = left()
+        for each in range(rounds):
+            specs = [folder.spec(f"raise SystemExit({number})", each * count + number) for number in range(count)]
+            specs.append(folder.spec("import os; os.kill(os.getppid(), 9)", 1000))
+            started = await asyncio.gather(*map(processes.start, specs))
+            ends = await asyncio.gather(*(process.wait() for process in started))
+            assert [end and end.status for end in ends] == [*range(count), None]
+            with pytest.raises(OSError, match="absent"):
+                await processes.start(folder.spec("", 2000, folder="/absent"))
+            again = await asyncio.gather(*(processes.find(spec.output) for spec in specs))
+            assert [process and await process.wait() for process in again] == ends
+        assert left() == before
+
+    run(run_all())
+
+
+def test_nothing_is_left_of_jobs_that_are_withdrawn_while_they_start(folder):
+    async def end_of(end):
+        return job_end("", end)
+
+    async def run_all():
+        processes = new_shims()
+        await (await processes.start(folder.spec("", 0))).wait()
+        before = left()
+        for number in range(1, 41, 1 if EXHAUSTIVE else 4):
+            handle = JobHandle(processes.start(folder.spec(SLEEP, number)), end_of)
+            await asyncio.sleep(number / 1000)
+            withdrawing = asyncio.ensure_future(handle.withdraw())
+            await asyncio.sleep(0)
+            withdrawing.cancel()  # it goes on all the same
+            assert (await handle.ended()).state == INTERRUPTED
+        await until(lambda: left() == before)
+
+    run(run_all())
+
+
+def test_an_end_is_known_whatever_process_reaps(folder):
+    """A server that is the first process of a container reaps all that end."""
+
+    def reap(*_):
+        with suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                pass
+
+    before = signal.signal(signal.SIGCHLD, reap)
+    try:
+        for status in range(3):
+            assert run(end_of(folder, f"raise SystemExit({status})")).status == status
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+
+
+def test_a_shim_needs_little_memory_whatever_its_job_prints(folder, lock):
+    async def run_it():
+        process = await start(folder, "print('x' * 10000000)\n" + lock.code(), output_limit=1 << 20)
+        await until(lambda: lock.is_taken)
+        memory = private_memory(shim_of(process))
+        assert len(os.listdir(f"/proc/{shim_of(process)}/fd")) < 13
+        await process.end()
+        return memory
+
+    assert run(run_it()) <= 4096  # KiB

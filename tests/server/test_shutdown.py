@@ -31,8 +31,7 @@ from support.crashes import (
     traced,
     wait_until_quiet,
 )
-from support.job_code import Gate, is_free
-from support.job_processes import IGNORE_SIGTERM, Lock
+from support.job_processes import IGNORE_SIGTERM, Lock, with_child
 from support.job_server import QuickServer, states
 from support.process import PATIENCE, ROOT
 from support.raw_client import connect, in_jobs, py_code, run
@@ -45,7 +44,7 @@ pytestmark = [
 ]
 SECONDS_TO_STOP_AT_ONCE = 3.0
 LEEWAY = 3.0  # of a machine that is busy
-# A server all of whose times are shorter: a fifth of what jobs that are ended have, a tenth of the others.
+# A fifth of the times of jobs that are ended, and a tenth of all others.
 IN_A_HURRY = """
 from headless.server import connection, queue, server, shims
 from headless.server.commands import serve
@@ -61,7 +60,7 @@ SIGTERM_AND_SIGINT = pytest.mark.parametrize("signum", [signal.SIGTERM, signal.S
 
 @pytest.fixture
 def in_a_hurry(tmp_path):
-    """Servers that start are."""
+    """Servers that are started have short times."""
     with planted(tmp_path / "in_a_hurry.py", IN_A_HURRY):
         yield
 
@@ -75,34 +74,34 @@ def own_server(in_a_hurry, tmp_path):  # noqa: ARG001
 # With --end-jobs
 
 
-def test_with_end_jobs_sigterm_interrupts_what_outlives_the_grace(own_server, tmp_path):
-    with connect(own_server) as client:
-        submitted(client, py_code(Gate(tmp_path / "never").code), py_code("2"))
-        client.expect("started")
+FOR_A_MINUTE = "print('.')\nimport time; time.sleep(60)"
+
+
+def test_with_end_jobs_sigterm_interrupts_what_outlives_the_grace_and_no_more(own_server):
+    with connect(own_server) as client, connect(own_server) as waiting:
+        printed(submitted(client, py_code(FOR_A_MINUTE), py_code("2")))
+        submitted(waiting, traced(), traced())
         own_server.process.terminate()
         report = client.report()
+        waiting.expect_refusal("busy")
     assert own_server.wait() == 0
     assert report.finished == [("failed", "the server was stopped"), ("skipped", "")]
     assert report.ended == "failed"
     assert states(own_server, client.session) == ["interrupted", "skipped"]
+    own_server.start()
+    wait_until_quiet(own_server)
+    assert states(own_server, waiting.session) == ["ok", "ok"]
 
 
-def test_and_what_the_jobs_have_started(own_server, tmp_path):
+def test_and_what_the_jobs_have_started_but_a_job_gets_the_time_to_clean_up(own_server, tmp_path):
     lock = Lock(tmp_path / "lock")
-    child = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {IGNORE_SIGTERM + lock.code()!r}])"
-    with connect(own_server) as client:
-        submitted(client, py_code(child))
-        wait_until(lambda: lock.is_taken)
-    assert own_server.stop() == 0
-    assert is_free(tmp_path / "lock")
-
-
-def test_and_a_job_gets_the_time_to_clean_up(own_server, tmp_path):
     clean_up = f"sys.exit(open({str(tmp_path / 'clean')!r}, 'w').close())"
-    code = f"import signal, sys, time\nsignal.signal(signal.SIGTERM, lambda *_: {clean_up})\nprint('.')\ntime.sleep(60)"
+    handler = f"import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: {clean_up})\n"
     with connect(own_server) as client:
-        printed(submitted(client, py_code(code)))
-        own_server.stop()
+        submitted(client, py_code(handler + with_child(lock, IGNORE_SIGTERM + lock.code(), FOR_A_MINUTE)))
+        printed(client)
+    assert own_server.stop() == 0
+    assert lock.is_free()
     assert (tmp_path / "clean").exists()
     assert states(own_server, client.session) == ["interrupted"]
 
@@ -137,28 +136,11 @@ def test_and_what_it_still_looks_for_does_not_keep_it(tmp_path):
         assert states(server, client.session) == ["running"]
 
 
-@pytest.mark.usefixtures("in_a_hurry")
-def test_and_no_more_than_that(tmp_path):
-    """What waits runs at the next start."""
-    with QuickServer(tmp_path / "home", "--workers", "1") as server:
-        with connect(server) as running, connect(server) as waiting:
-            printed(submitted(running, py_code("print('.')\nimport time; time.sleep(60)")))
-            submitted(waiting, traced(), traced())
-            server.process.terminate()
-            assert running.report().ended == "failed"
-            waiting.expect_refusal("busy")
-        assert server.wait() == 0
-        server.start()
-        wait_until_quiet(server)
-        assert states(server, waiting.session) == ["ok", "ok"]
-
-
 # Without
 
 
 @pytest.mark.usefixtures("in_a_hurry")
-def test_without_it_sigterm_leaves_jobs_running_and_refuses_those_that_wait_for_them(tmp_path):
-    gate = Gate(tmp_path / "gate")
+def test_without_it_sigterm_leaves_jobs_running_and_refuses_those_that_wait_for_them(tmp_path, gate):
     with QuickServer(tmp_path / "home", "--workers", "1", ends_jobs=False) as server:
         with connect(server) as running, connect(server) as waiting, connect(server) as idle:
             printed(submitted(running, traced("print('.')\n" + gate.code), traced()))
@@ -177,17 +159,17 @@ def test_without_it_sigterm_leaves_jobs_running_and_refuses_those_that_wait_for_
 
 
 @pytest.fixture
-def patient_server(in_a_hurry, tmp_path):  # noqa: ARG001
-    """A server whose SIGTERM waits for ten minutes, and a session that it runs."""
+def patient_server(in_a_hurry, gate, tmp_path):  # noqa: ARG001
+    """A server whose SIGTERM waits for ten minutes, and the client of a job that waits for the gate."""
     with QuickServer(tmp_path / "home", "--grace", "600", "--workers", "1") as server, connect(server) as client:
-        submitted(client, py_code(Gate(tmp_path / "gate").code))
+        submitted(client, py_code(gate.code))
         client.expect("started")
         yield server, client
         server.process.kill()
 
 
 @pytest.mark.version("asyncio")
-def test_during_the_grace_jobs_go_on_and_nothing_new_begins(patient_server, tmp_path):
+def test_during_the_grace_jobs_go_on_and_nothing_new_begins(patient_server, gate):
     server, client = patient_server
     with connect(server).log_in() as late, connect(server) as waiting:
         submitted(waiting, py_code("1"))
@@ -195,11 +177,11 @@ def test_during_the_grace_jobs_go_on_and_nothing_new_begins(patient_server, tmp_
         wait_until(lambda: is_refused(server))
         late.send(in_jobs(py_code("1")))
         late.expect_refusal("busy")
-        Gate(tmp_path / "gate").open()
+        gate.open()
         assert client.report().ended == "ok"
         waiting.expect_refusal("busy")
     assert server.wait() == 0
-    assert [states(server, who.session) for who in (client, late, waiting)] == [["ok"], [], ["queued"]]
+    assert [states(server, each.session) for each in (client, late, waiting)] == [["ok"], [], ["queued"]]
 
 
 @pytest.mark.usefixtures("in_a_hurry")
@@ -263,8 +245,7 @@ def unread_log(server, _session):
         pytest.param(unread_log, True, 2.0, marks=pytest.mark.large),
     ],
 )
-def test_a_second_signal_ends_the_server_within_seconds_whatever_hangs(tmp_path, hang, ends_jobs, seconds):
-    gate = Gate(tmp_path / "gate")
+def test_a_second_signal_ends_the_server_within_seconds_whatever_hangs(tmp_path, gate, hang, ends_jobs, seconds):
     with QuickServer(tmp_path / "home", "--workers", "1", "--grace", "600", ends_jobs=ends_jobs) as server:
         with connect(server) as client, connect(server) as waiting:
             printed(submitted(client, traced("print('.')\n" + gate.code), traced()))
@@ -318,7 +299,7 @@ def test_and_if_it_is_the_event_loop_itself_that_hangs(tmp_path):
 def test_the_first_signal_does_not_hang_either(tmp_path, hang):
     with QuickServer(tmp_path / "home", ends_jobs=False) as server:
         with connect(server) as client:
-            printed(submitted(client, traced("print('.')\ntime.sleep(60)")))
+            printed(submitted(client, traced(FOR_A_MINUTE)))
             with hang(server, client.session):
                 server.process.terminate()
                 server.process.wait(PATIENCE)
@@ -339,8 +320,7 @@ def test_two_signals_at_once_end_a_server_that_began_beside_a_locked_journal(tmp
 # What does not end it
 
 
-def test_sighup_sigusr1_and_sigusr2_change_nothing_for_it_and_its_jobs(own_server, tmp_path):
-    gate = Gate(tmp_path / "gate")
+def test_sighup_sigusr1_and_sigusr2_change_nothing_for_it_and_its_jobs(own_server, gate):
     with connect(own_server) as client:
         printed(submitted(client, py_code("print('.')\n" + gate.code), traced()))
         for signum in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2) * 3:
@@ -352,6 +332,10 @@ def test_sighup_sigusr1_and_sigusr2_change_nothing_for_it_and_its_jobs(own_serve
 
 
 def test_a_log_that_was_moved_goes_on_in_a_new_file(tmp_path):
+    def logged_in(server: QuickServer) -> str:
+        with connect(server).log_in() as client:
+            return client.session
+
     log, moved = tmp_path / "log", tmp_path / "log.1"
     with QuickServer(tmp_path / "home", "--log", str(log)) as server:
         first = logged_in(server)
@@ -365,16 +349,11 @@ def test_a_log_that_was_moved_goes_on_in_a_new_file(tmp_path):
     assert second not in moved.read_text()
 
 
-def logged_in(server: QuickServer) -> str:
-    with connect(server).log_in() as client:
-        return client.session
-
-
 # What never begins
 
 
 def test_a_server_that_cannot_say_where_it_listens_starts_nothing(tmp_path):
-    """What waits runs at the next start."""
+    """What waits is run after the next start."""
     with QuickServer(tmp_path / "home", "--workers", "1", ends_jobs=False) as server:
         with connect(server) as running, connect(server) as waiting:
             printed(submitted(running, traced("print('.')\ntime.sleep(60)")))

@@ -8,6 +8,8 @@ import itertools
 import sqlite3
 import threading
 import time
+from contextlib import closing, suppress
+from typing import Any
 
 import pytest
 
@@ -15,29 +17,90 @@ from headless.dialects.vocabulary import FAILED, OK
 from headless.errors import Busy
 from headless.server import store as store_module
 from headless.server.accounts import UNLIMITED, Accounts, Limits
-from headless.server.journal import JobEnd, JobTaken, Journal
+from headless.server.journal import JobEnd, JobTaken, Journal, Selection
 from headless.server.store import PathNeeded, Store, StoreUncertain
-from support.faulty_database import BROKEN, ERRORS, FULL, LOCKED
-from support.homes import R41
+from support.faulty_database import BROKEN, ERRORS, FULL, LOCKED, FaultyDatabase
+from support.homes import R41, make_home
 from support.journals import end, new_session
-from support.store_bench import ACCEPT_SECONDS, QuickClock, store_bench
 from support.waiting import in_loop, until
 
 pytestmark = pytest.mark.slow
 
-PLACES = ("BEGIN", "INSERT", "COMMIT")
+ACCEPT_SECONDS = store_module._ACCEPT_SECONDS
+PACE = 10  # how many times as fast the clock of the store goes
+
+
+class QuickClock:
+    """The time as the store sees it."""
+
+    @staticmethod
+    def monotonic() -> float:
+        return PACE * time.monotonic()
+
+    @staticmethod
+    def sleep(seconds: float) -> None:
+        time.sleep(seconds / PACE)
+
+
+class Bench:
+    """A store, its connections, of which the first one writes, and how often it has asked for room."""
+
+    def __init__(self, folder) -> None:
+        self.home = make_home(folder, R41)
+        self.rooms = 0
+        self.opened: list[FaultyDatabase] = []
+        self.store = Store(self._open, self._make_room)
+        self.database = self.opened[0]
+
+    def _open(self) -> Any:
+        self.opened.append(FaultyDatabase(self.home.database()))
+        return self.opened[-1]
+
+    def are_closed(self) -> bool:
+        """Whether no connection is open, which the collector of garbage would find later, with a warning."""
+        for each in self.opened:
+            with suppress(sqlite3.ProgrammingError):
+                _ = each.real.total_changes
+                return False
+        return True
+
+    def _make_room(self) -> None:
+        self.rooms += 1
+
+    def states(self) -> dict[str, list[str]]:
+        """Returns the states of the jobs of each session, as another process sees them on disk."""
+        with closing(self.home.database()) as database:
+            found: dict[str, list[str]] = {}
+            for entry in Journal(database).entries(Selection()):
+                found.setdefault(entry.session_id, []).append(entry.state)
+            return found
+
+    async def wait_for_failures(self, count: int) -> None:
+        """Waits for so many more."""
+        enough = self.database.failures + count
+        await until(lambda: self.database.failures >= enough)
+
+    def limit(self, limits: Limits) -> None:
+        """Changes what the account may run."""
+        with closing(self.home.database()) as database, database:
+            assert Accounts(database).set_limits("R41", limits)
 
 
 @pytest.fixture
 def bench(tmp_path, monkeypatch):
-    with store_bench(tmp_path / "home", monkeypatch) as bench:
-        yield bench
+    """A store with a quick clock, and with pauses as short. It gives up nothing in the time of a test."""
+    monkeypatch.setattr(store_module, "time", QuickClock)
+    for name, factor in (("_FIRST_PAUSE", 1 / PACE), ("_PAUSE_MAX", 1 / PACE), ("_ACCEPT_SECONDS", 100)):
+        monkeypatch.setattr(store_module, name, factor * getattr(store_module, name))
+    bench = Bench(tmp_path / "home")
+    yield bench
+    bench.database.heal()
+    bench.store.close(5)
 
 
 @pytest.fixture
-def impatient(request, monkeypatch):
-    """New sessions are given up after a moment."""
-    request.getfixturevalue("bench")  # which has all the time in the world
+def impatient(bench, monkeypatch):  # noqa: ARG001
+    """Lets the bench give up new sessions after a moment."""
     monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", 0.5)
 
 
@@ -56,72 +119,68 @@ async def test_what_the_store_has_reported_is_on_disk(bench):
 
 
 @pytest.mark.version("sqlite3 transactions")
-def test_the_end_of_a_job_is_reported_when_it_is_on_disk_and_not_before(bench):
-    async def test(session, place, error):
+@in_loop
+async def test_the_end_of_a_job_is_reported_when_it_is_on_disk_and_not_before(bench):
+    for statement, error in itertools.product(["BEGIN", "UPDATE", "COMMIT"], ERRORS):
+        session = f"{statement} {error}"
         await bench.store.accept(R41, new_session(session))
         await bench.store.begin(session, 1)
-        failures = bench.database.failures
-        bench.database.break_down(place, error)
+        bench.database.break_down(statement, error)
         finishing = asyncio.ensure_future(bench.store.finish(session, 1, end(OK)))
-        await until(lambda: bench.database.failures >= failures + 3)
-        assert not finishing.done(), (place, error)
-        assert bench.states()[session] == ["running"], (place, error)
+        await bench.wait_for_failures(3)
+        assert not finishing.done(), session
+        assert bench.states()[session] == ["running"], session
         bench.database.heal()
         await finishing
-        assert bench.states()[session] == ["ok"], (place, error)
-
-    for place, error in itertools.product(["BEGIN", "UPDATE", "COMMIT"], ERRORS):
-        bench.run(lambda case=(place, error): test(" ".join(case), *case))
+        assert bench.states()[session] == ["ok"], session
 
 
 @in_loop
 async def test_a_session_is_accepted_once_if_the_failure_passes(bench):
-    for number, (place, error) in enumerate(itertools.product(PLACES, ERRORS), 1):
-        bench.database.break_down(place, error, times=3)
+    cases = itertools.product(["BEGIN", "INSERT", "COMMIT"], ERRORS)
+    for number, (statement, error) in enumerate(cases, 1):
+        bench.database.break_down(statement, error, times=3)
         await bench.store.accept(R41, new_session(f"s{number}"))
-        assert bench.database.failures == 3 * number, (place, error)
-        assert bench.states() == {f"s{each}": ["queued"] for each in range(1, number + 1)}, (place, error)
+        assert bench.database.failures == 3 * number, (statement, error)
+        assert bench.states() == {f"s{each}": ["queued"] for each in range(1, number + 1)}, (statement, error)
+    bench.database.break_down("COMMIT", BROKEN, times=1, late=True)  # which was written
+    await bench.store.accept(R41, new_session("late", jobs=2))
+    assert bench.states()["late"] == ["queued", "queued"]
 
 
-def test_what_cannot_be_written_is_tried_again_for_ever_after_pauses_that_do_not_grow(bench, monkeypatch):
+@in_loop
+async def test_what_cannot_be_written_is_tried_again_for_ever_after_pauses_that_do_not_grow(bench, monkeypatch):
     monkeypatch.setattr(store_module, "_FIRST_PAUSE", 0.001)
     monkeypatch.setattr(store_module, "_PAUSE_MAX", 0.01)
-
-    async def test():
-        bench.database.break_down("BEGIN", FULL)
-        before = time.monotonic()
-        writing = asyncio.ensure_future(bench.store.write(Journal.set_fact, "name", "value"))
-        await until(lambda: bench.database.failures >= 20)  # if they grew, after more than a quarter of an hour
-        assert time.monotonic() - before > 0.1
-        bench.database.heal()
-        await writing
-
-    bench.run(test)
+    bench.database.break_down("BEGIN", FULL)
+    before = time.monotonic()
+    writing = asyncio.ensure_future(bench.store.write(Journal.set_fact, "name", "value"))
+    await until(lambda: bench.database.failures >= 20)  # if they grew, after more than a quarter of an hour
+    assert time.monotonic() - before > 0.1
+    bench.database.heal()
+    await writing
 
 
 @pytest.mark.usefixtures("impatient")
 @in_loop
 async def test_a_session_that_cannot_be_written_is_refused_and_is_never_on_disk(bench):
-    for place, error in itertools.product(["BEGIN", "INSERT"], ERRORS):
-        bench.database.break_down(place, error)
+    for statement, error in itertools.product(["BEGIN", "INSERT"], ERRORS):
+        bench.database.break_down(statement, error)
         with pytest.raises(Busy, match="locked the journal" if error == LOCKED else error[-5:]):
             await bench.store.accept(R41, new_session("s1"))
         bench.database.heal()
         await bench.store.write(Journal.set_fact, "name", "value")
-        assert bench.states() == {}, (place, error)
+        assert bench.states() == {}, (statement, error)
 
 
-def test_a_session_is_given_up_after_ten_seconds_before_its_client_gives_up(bench, monkeypatch):
+@in_loop
+async def test_a_session_is_given_up_after_ten_seconds_before_its_client_gives_up(bench, monkeypatch):
     monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", ACCEPT_SECONDS)
-
-    async def test():
-        bench.database.break_down("BEGIN", LOCKED)
-        before = QuickClock.monotonic()
-        with pytest.raises(Busy):
-            await bench.store.accept(R41, new_session("s1"))
-        assert 9.9 < QuickClock.monotonic() - before < 30
-
-    bench.run(test)
+    bench.database.break_down("BEGIN", LOCKED)
+    before = QuickClock.monotonic()
+    with pytest.raises(Busy):
+        await bench.store.accept(R41, new_session("s1"))
+    assert 9.9 < QuickClock.monotonic() - before < 30
 
 
 @pytest.mark.usefixtures("impatient")
@@ -135,13 +194,6 @@ async def test_a_session_whose_commit_failed_is_uncertain_and_is_withdrawn(bench
     bench.database.heal()
     await bench.store.write(Journal.set_fact, "name", "value")  # what is journaled later is journaled after that
     assert bench.states() == {}
-
-
-@in_loop
-async def test_a_session_whose_commit_failed_but_was_written_is_accepted_once(bench):
-    bench.database.break_down("COMMIT", BROKEN, times=1, late=True)
-    await bench.store.accept(R41, new_session("s1", jobs=2))
-    assert bench.states() == {"s1": ["queued", "queued"]}
 
 
 @pytest.mark.version("sqlite3 transactions")
@@ -224,78 +276,52 @@ async def test_what_is_read_is_read_while_nothing_can_be_written(bench):
 # The end
 
 
-def test_what_waits_to_be_written_is_written_before_the_store_is_closed(bench):
-    async def test():
-        await bench.store.accept(R41, new_session("s1"))
-        await bench.store.begin("s1", 1)
-        bench.database.break_down("BEGIN", LOCKED, times=4)
-        finishing = asyncio.ensure_future(bench.store.finish("s1", 1, end(OK)))
-        await until(lambda: bench.database.failures)
-        bench.store.close(100)
-        await finishing
-
-    bench.run(test)
+@in_loop
+async def test_what_waits_is_written_before_the_store_is_closed_and_what_comes_later_is_refused(bench):
+    await bench.store.accept(R41, new_session("s1"))
+    await bench.store.begin("s1", 1)
+    bench.database.break_down("BEGIN", LOCKED, times=4)
+    finishing = asyncio.ensure_future(bench.store.finish("s1", 1, end(OK)))
+    await until(lambda: bench.database.failures)
+    bench.store.close(100)
+    await finishing
+    assert bench.states() == {"s1": ["ok"]}
+    with pytest.raises(Busy):
+        await bench.store.accept(R41, new_session("s2"))
     assert bench.states() == {"s1": ["ok"]}
 
 
-def test_a_store_that_cannot_write_is_closed_in_time_all_the_same(bench):
-    async def test():
-        await bench.store.accept(R41, new_session("s1"))
-        bench.database.break_down("BEGIN", LOCKED)
-        with pytest.raises(Busy):
-            await asyncio.gather(bench.store.begin("s1", 1), asyncio.to_thread(bench.store.close, 0.3))
-
+@in_loop
+async def test_a_store_that_cannot_write_is_closed_in_time_all_the_same(bench):
+    await bench.store.accept(R41, new_session("s1"))
+    bench.database.break_down("BEGIN", LOCKED)
     before = time.monotonic()
-    bench.run(test)
+    with pytest.raises(Busy):
+        await asyncio.gather(bench.store.begin("s1", 1), asyncio.to_thread(bench.store.close, 0.3))
     assert time.monotonic() - before < 5  # 0.4
-    assert not bench.store._writer._thread.is_alive()
     assert bench.states() == {"s1": ["queued"]}
+    await until(bench.are_closed)
 
 
-def test_what_is_asked_of_a_store_that_is_closed_is_refused(bench):
-    async def test():
-        bench.store.close(5)
-        with pytest.raises(Busy):
-            await bench.store.accept(R41, new_session("s1"))
-
-    bench.run(test)
-    assert bench.states() == {}
-
-
-def test_a_store_that_is_closed_while_it_reads_leaves_no_connection_open(bench):
-    """Not one that the collector of garbage finds later, with a warning."""
-
-    is_reading = threading.Event()
-
-    def read() -> None:
-        is_reading.set()
-        time.sleep(0.1)
-
-    async def test():
-        reading = asyncio.ensure_future(bench.store._read(bench.store._readers, read))
-        await until(is_reading.is_set)
-        reading.cancel()  # which ends the waiting, not the thread
-
-    bench.run(test)
-    bench.store.close(5)
-    with pytest.raises(sqlite3.ProgrammingError):
-        bench.store._reading.execute("SELECT 1")
-
-
-def test_a_read_that_hangs_does_not_keep_a_store_from_closing(bench, monkeypatch):
+@in_loop
+async def test_a_store_that_is_closed_while_it_reads_leaves_no_connection_open_and_waits_for_no_hanging_read(
+    bench, monkeypatch
+):
     monkeypatch.setattr(store_module, "_CLOSE_SECONDS", 0.05)
-    hangs = threading.Event()
+    is_read, hangs = threading.Event(), threading.Event()
 
-    async def test():
-        reading = asyncio.ensure_future(bench.store._read(bench.store._readers, hangs.wait, 30))
-        await asyncio.sleep(0.05)
-        reading.cancel()
+    def read(_journal) -> None:
+        is_read.set()
+        hangs.wait(30)
 
-    bench.run(test)
+    waiting = asyncio.ensure_future(bench.store.read(read))
+    await until(is_read.is_set)
+    waiting.cancel()  # which ends the waiting, not the thread
     before = time.monotonic()
     bench.store.close(5)
     assert time.monotonic() - before < 5  # 0.05
     hangs.set()
+    await until(bench.are_closed)
 
 
 # What starts
@@ -303,7 +329,7 @@ def test_a_read_that_hangs_does_not_keep_a_store_from_closing(bench, monkeypatch
 
 @pytest.fixture
 def other(bench):
-    """The store of a second server that should not be there."""
+    """The store of a second server of the same home."""
     store = Store(bench.home.database, lambda: None)
     yield store
     store.close(5)
@@ -338,22 +364,19 @@ async def test_of_two_servers_one_begins_a_job_again_that_had_not_started(bench,
 
 @pytest.mark.parametrize("late", [False, True], ids=["not written", "written"])
 @pytest.mark.parametrize("limits", [UNLIMITED, Limits(code=False)])
-def test_a_start_whose_commit_failed_is_made_once(bench, late, limits):
+@in_loop
+async def test_a_start_whose_commit_failed_is_made_once(bench, late, limits):
     refusal = None if limits == UNLIMITED else JobEnd(FAILED, "not started: the account R41 may not run code")
-
-    async def test():
-        for session in ("s1", "s2"):
-            await bench.store.accept(R41, new_session(session, jobs=3))
-        assert await bench.store.begin("s2", 1) is None
-        bench.limit(limits)
-        bench.database.break_down("COMMIT", BROKEN, times=1, late=late)
-        assert await bench.store.begin("s1", 1) == refusal
-        bench.database.break_down("COMMIT", BROKEN, times=1, late=late)
-        assert await bench.store.finish("s2", 1, end(OK)) == refusal
-        first, second = ("running", "queued") if limits == UNLIMITED else ("failed", "skipped")
-        assert bench.states() == {"s1": [second, second, first], "s2": [second, first, "ok"]}
-
-    bench.run(test)
+    for session in ("s1", "s2"):
+        await bench.store.accept(R41, new_session(session, jobs=3))
+    assert await bench.store.begin("s2", 1) is None
+    bench.limit(limits)
+    bench.database.break_down("COMMIT", BROKEN, times=1, late=late)
+    assert await bench.store.begin("s1", 1) == refusal
+    bench.database.break_down("COMMIT", BROKEN, times=1, late=late)
+    assert await bench.store.finish("s2", 1, end(OK)) == refusal
+    first, second = ("running", "queued") if limits == UNLIMITED else ("failed", "skipped")
+    assert bench.states() == {"s1": [second, second, first], "s2": [second, first, "ok"]}
 
 
 @in_loop

@@ -1,4 +1,4 @@
-"""Jobs on Windows, with a server and without: what they find, how they end, and that they end with their server."""
+"""Jobs and servers on Windows: what jobs find, how they end, that they end with their server; what stops a server."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ import getpass
 import os
 import subprocess
 import sys
+import threading
+from importlib import import_module
+from typing import Any
 
 import pytest
 
@@ -19,11 +22,10 @@ from support.job_processes import (
     left_by_a_server,
     new_shims,
     result_of,
-    stored,
     with_child,
 )
 from support.job_server import QuickServer, journal, states
-from support.process import PATIENCE, SCRIPT
+from support.process import PATIENCE, ROOT, SCRIPT
 from support.raw_client import connect, py_code, run
 from support.waiting import in_time, until, wait_until
 
@@ -55,7 +57,7 @@ STATUSES = {"256": 256, "0xC0000005 - 2**32": 3221225477, "-1": 4294967295, "1":
 
 
 @pytest.mark.parametrize(("status", "shown"), STATUSES.items())
-def test_a_job_has_failed_whatever_its_exit_status_is(server, status, shown):
+def test_a_job_has_failed_whatever_its_exit_status_is_and_the_command_returns_1(server, status, shown):
     with connect(server).log_in() as client:
         client.submit(py_code(f"import os; os._exit({status})"), py_code("pass"))
         report = client.report()
@@ -63,12 +65,8 @@ def test_a_job_has_failed_whatever_its_exit_status_is(server, status, shown):
     assert report.ended == "failed"
     entry = journal(server, client.session)[0]
     assert (entry["state"], entry["exit_status"], entry["signal"]) == ("failed", shown, None)
-
-
-@pytest.mark.parametrize("status", STATUSES)
-def test_and_the_command_returns_1(server, status):
-    code = f"import os; os._exit({status})"
-    command = [sys.executable, str(SCRIPT), "-s", server.address, "-u", "R41", "-t", "-1", "-c", code]
+    options = ["-s", server.address, "-u", "R41", "-t", "-1", "-c", f"import os; os._exit({status})"]
+    command = [sys.executable, str(SCRIPT), *options]
     assert subprocess.run(command, check=False, stdin=subprocess.PIPE, timeout=PATIENCE).returncode == 1
 
 
@@ -79,14 +77,6 @@ def test_a_job_knows_who_it_runs_as(server):
     report = run(server, py_code("import getpass; print(getpass.getuser())"))
     assert report.output[1, "stdout"].strip() == getpass.getuser()
     assert report.ended == "ok"
-
-
-def test_a_job_finds_what_programs_of_windows_expect(server):
-    names = ("SYSTEMROOT", "WINDIR", "SYSTEMDRIVE", "USERNAME", "USERPROFILE", "HOMEDRIVE", "HOMEPATH", "PROGRAMFILES")
-    expected = {name: os.environ[name] for name in names if name in os.environ}
-    report = run(server, py_code(f"import os; print({{name: os.environ.get(name) for name in {list(expected)}}})"))
-    assert report.output[1, "stdout"].strip() == str(expected)
-    assert len(expected) > 4
 
 
 # A server that ends, and the next one
@@ -184,19 +174,6 @@ def test_it_cannot_start_what_would_leave_its_job_object(folder):
     assert result_of(folder.spec(""), in_loop(end_of(folder, code))) == (0, b"refused\r\n", b"")
 
 
-def test_ending_it_ends_all_that_it_has_started(folder, lock):
-    async def run_it():
-        process = await start(folder, with_child(lock, IGNORE_SIGTERM + lock.code(), SLEEP, creationflags=0x200))
-        await until(lambda: lock.is_taken)
-        await process.end()
-        assert lock.is_free()
-        assert not is_running(process.pid)
-        return await process.wait()
-
-    end = in_loop(run_it())
-    assert (end.status, end.was_asked) == (1, True)
-
-
 def test_nothing_is_found_of_a_job_whose_server_has_ended(folder):
     spec = folder.spec(SLEEP)
 
@@ -216,15 +193,6 @@ def test_a_job_that_could_not_be_noted_has_not_started(folder):
     with pytest.raises(OSError, match=r"1\.pid"):
         in_loop(start(folder, source))
     assert not (folder.path / "ran").exists()
-
-
-def test_much_output_is_stored_byte_by_byte(folder):
-    code = "import os, sys, msvcrt\nfor n in range(300): os.write(1 + n % 2, bytes([n % 251]) * 10000)"
-    binary = "import os, msvcrt; msvcrt.setmode(1, os.O_BINARY); msvcrt.setmode(2, os.O_BINARY)\n"
-    assert in_loop(end_of(folder, binary + code)).status == 0
-    for place, stream in enumerate(("stdout", "stderr")):
-        expected = b"".join(bytes([n % 251]) * 10000 for n in range(place, 300, 2))
-        assert stored(folder.spec(""), stream) == expected
 
 
 def test_a_job_inherits_its_standard_files_and_nothing_else(folder, lock):
@@ -263,3 +231,44 @@ def test_nothing_is_left_of_many_jobs(folder):
         assert handles() <= before + 2
 
     in_loop(run_all())
+
+
+end_of_session: Any = import_module("headless.windows")  # which only Windows can import
+
+# What stops a server
+
+# Wine sends no Ctrl-Break to another process, so the server gets it from within.
+SERVE = """
+import signal, sys, threading
+def on_line():
+    sys.stdin.readline()
+    signal.raise_signal(signal.SIGBREAK)
+threading.Thread(target=on_line, daemon=True).start()
+from headless.cli import tools_main as main
+sys.exit(main(["serve", "--home", sys.argv[1], "--listen", "127.0.0.1:0"]))
+"""
+
+
+def test_ctrl_break_stops_a_server_as_ctrl_c_does(tmp_path):
+    with subprocess.Popen(
+        [sys.executable, "-c", SERVE, str(tmp_path / "home")],
+        cwd=ROOT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as server:
+        assert server.stdout is not None
+        assert server.stdout.readline().startswith("listening on ")
+        _, log = server.communicate("now\n", PATIENCE)
+        assert server.returncode == 0
+        assert log.rstrip().endswith(" INFO stopped")
+
+
+@pytest.mark.parametrize(("event", "is_end"), [(0, False), (1, False), (2, True), (5, True), (6, True)])
+def test_the_end_of_a_session_is_a_request_and_ctrl_c_is_left_to_the_signals(monkeypatch, event, is_end):
+    requested = threading.Event()
+    monkeypatch.setattr(end_of_session, "_SECONDS", 0.0)
+    end_of_session.on_end(requested.set)
+    assert bool(end_of_session._handlers[-1](event)) == is_end
+    assert requested.is_set() == is_end

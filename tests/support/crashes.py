@@ -76,8 +76,8 @@ def wait_until_quiet(server: QuickServer) -> None:
 def check(
     server: QuickServer, received: dict[str, Received] | None = None, killed: Collection[WatchedJob] = ()
 ) -> None:
-    """Once all is quiet: nothing has run twice, nothing accepted is missing, only a job whose shim was killed is
-    interrupted, and the journal agrees with what jobs did and clients have received. Nothing is left running."""
+    """Checks, once all is quiet: nothing has run twice or is missing or left, only jobs whose shims were killed are
+    interrupted, and the journal agrees with what jobs did and clients received."""
     sessions, lines = recorded(server), traces(server)
     assert [line for line, count in lines.items() if count > 1] == []
     assert {line.split()[0] for line in lines} <= set(sessions)
@@ -95,10 +95,10 @@ def check(
 
 
 def check_received(jobs: list[Recorded], received: Received) -> None:
-    """What a client has received is what the journal says: `failed` for an interruption, for which there is no word."""
+    """Checks that a client has received what the journal says. The protocol has no word for an interruption."""
     protocol_states = {"interrupted": "failed", "cancelled": "failed"}
-    said = [(protocol_states.get(job.state, job.state), job.message) for job in jobs]
-    assert received.finished == said[: len(received.finished)]
+    journaled = [(protocol_states.get(job.state, job.state), job.message) for job in jobs]
+    assert received.finished == journaled[: len(received.finished)]
     if received.ended:
         assert len(received.finished) == len(jobs)
         assert received.ended == ["ok" if all(job.state == "ok" for job in jobs) else "failed"]
@@ -131,7 +131,7 @@ def kill(server: QuickServer) -> None:
 
 
 def kill_shims(server: QuickServer) -> set[WatchedJob]:
-    """kill -9 of all shims there are. Which jobs they have watched over."""
+    """kill -9 of all shims. Returns their jobs."""
     shims = shims_of(server.home)
     for pid in shims:
         send(pid, signal.SIGKILL)
@@ -158,7 +158,7 @@ def printed(client: RawClient) -> str:
 
 
 def is_refused(server: QuickServer) -> bool:
-    """Whether a new login is, because the server stops."""
+    """Whether the server refuses a login, because it stops."""
     with connect(server) as client:
         answer = client.ask(osuser_login(user="R41"))
         assert answer.tag == "welcome" or answer.attrib == {"reason": "busy"}
@@ -167,7 +167,7 @@ def is_refused(server: QuickServer) -> bool:
 
 @contextmanager
 def planted(script: Path, code: str) -> Iterator[None]:
-    """Each server that is started meanwhile runs this code before it begins. It is written to the script."""
+    """Lets each server that is started meanwhile run this code first. It is written to the script."""
     script.write_text(
         f"import sys\nsys.path.insert(0, {str(ROOT)!r})\n{code}\n"
         "from headless.cli import tools_main as main\nsys.exit(main(sys.argv[1:]))\n"

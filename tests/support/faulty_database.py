@@ -12,11 +12,8 @@ ERRORS = (FULL, BROKEN, LOCKED)
 
 
 class FaultyDatabase:
-    """Passes everything on to a real connection. Statements that begin with `fails_at` fail: so many `times`, or until
-    `heal`; after that those that begin with `then`.
-
-    A COMMIT that fails `late` has reached the disk all the same.
-    """
+    """Passes everything on to a real connection. Statements that begin with `fails_at` fail so many `times`, or until
+    `heal`; after that those that begin with `then`. A COMMIT that fails `late` has reached the disk all the same."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self.real = database

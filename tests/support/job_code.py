@@ -1,4 +1,4 @@
-"""What jobs do so that a test can see them and decide when they go on."""
+"""Code for jobs that a test can see and hold up."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TAKE_LOCK = (
 
 
 class Gate:
-    """A file that a job waits for, so that the test decides when the job goes on. `code` waits for half a minute."""
+    """A file that `code` of a job waits for, at most half a minute."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -23,7 +23,7 @@ class Gate:
             "for _ in range(3000):\n"
             f"    if os.path.exists({str(path)!r}): break\n"
             "    time.sleep(0.01)\n"
-            "else: raise SystemExit('nobody came')\n"
+            "else: raise SystemExit('the gate stayed closed')\n"
         )
 
     def open(self) -> None:
@@ -31,7 +31,7 @@ class Gate:
 
 
 def is_free(lock: Path) -> bool:
-    """Whether no process holds the lock on this file, which a job has taken by the code of TAKE_LOCK."""
+    """Whether no process holds the lock that TAKE_LOCK has taken on this file."""
     with open(lock) as file:
         try:
             exec(TAKE_LOCK, {"lock": file})

@@ -24,7 +24,7 @@ from support.waiting import in_time
 
 
 def new_shims() -> Platform:
-    """What a server that has just begun starts and finds jobs with."""
+    """Returns what a new server starts and finds jobs with."""
     return Platform(Threads("shims", 4, 10000), "-")
 
 
@@ -80,7 +80,7 @@ class Folder:
 
 
 def by_hand(spec: ProcessSpec) -> Result:
-    """What `python -u SCRIPT` results in, where its output is read."""
+    """Runs `python -u SCRIPT`."""
     done = subprocess.run(
         [sys.executable, "-u", spec.script],
         cwd=spec.folder,
@@ -104,7 +104,7 @@ def result_of(spec: ProcessSpec, end: ProcessEnd | None) -> Result:
 
 
 async def found(output: str) -> Any:
-    """The process that a server that has just started finds."""
+    """Returns the process that a new server finds."""
     process = await new_shims().find(output)
     assert process is not None
     return process
@@ -138,7 +138,7 @@ def is_running(pid: int) -> bool:
 
 
 def private_memory(pid: int) -> int:
-    """What a process has written to and shares with no other, in KiB."""
+    """Returns the memory in KiB that a process has written to and shares with no other."""
     lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("Private_Dirty")).split()[1])
 
@@ -148,7 +148,7 @@ def kill(pid: int) -> None:
 
 
 class Lock:
-    """A lock that a process of a job holds as long as it lives. `code` takes it, makes that known, and goes on."""
+    """A lock that a process of a job holds as long as it lives. `code` takes it, and then does more."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -161,7 +161,7 @@ class Lock:
         )
 
     def wait_for(self) -> str:
-        """Code of a parent that waits until its child has it."""
+        """Returns code of a parent that waits until its child has it."""
         return f"import os, time\nwhile not os.path.exists({str(self._taken)!r}): time.sleep(0.01)\n"
 
     @property
@@ -176,7 +176,7 @@ IGNORE_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)\n
 
 
 def with_child(lock: Lock, code: str, then: str = "", **options: object) -> str:
-    """A job that starts a child which holds the lock, and then ends."""
+    """Returns a job that starts a child, waits until it holds the lock, and does `then`."""
     child = f"subprocess.Popen([sys.executable, '-I', '-S', '-c', {code!r}], **{options!r})"
     return f"import subprocess, sys\nprocess = {child}\n{lock.wait_for()}process.returncode = 0\n{then}"
 
@@ -197,7 +197,7 @@ asyncio.run(serve())
 
 
 def serve(spec: ProcessSpec) -> subprocess.Popen[bytes]:
-    """A process that starts this job as a server does, and prints the number of the job's process, and then its end."""
+    """Starts a process that starts this job, and prints the number of the job's process, and its end."""
     command = [sys.executable, "-c", SERVER, json.dumps(spec)]
     return subprocess.Popen(
         command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
@@ -206,7 +206,7 @@ def serve(spec: ProcessSpec) -> subprocess.Popen[bytes]:
 
 @contextmanager
 def left_by_a_server(spec: ProcessSpec) -> Iterator[int]:
-    """The number of a job's process whose server was killed."""
+    """Yields the number of a job's process whose server was killed."""
     with serve(spec) as server:
         assert server.stdout is not None
         pid = int(server.stdout.readline())

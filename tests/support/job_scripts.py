@@ -95,7 +95,7 @@ THE_INTERPRETER = {
     "annotations": "x: int = 1\nprint(globals().get('__annotations__'))",
 }  # fmt: skip
 
-# What changes little for those behind it, so that these can be parts of one script. What changes first stands first.
+# They change little for those behind them, and so can be parts of one script.
 WHAT_IT_USES = {
     "pickle": "import pickle\nclass A: pass\nprint(type(pickle.loads(pickle.dumps(A()))) is A, pickle.dumps(A()))",
     "dataclasses": "from dataclasses import *\n@dataclass\nclass A:\n    x: 'int' = 1\nprint(A(1), fields(A)[0].type)",
@@ -197,7 +197,7 @@ POOLS = {
     },
 }  # fmt: skip
 
-# What needs a process of its own: it ends it, or changes it, or is told apart by its name.
+# What needs a process of its own: it ends it, or changes it, or depends on its name.
 ALONE = {
     # What another script has left open is closed at no certain time.
     "descriptors": """

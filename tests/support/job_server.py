@@ -19,8 +19,8 @@ from support.homes import R41, make_home
 from support.process import PATIENCE, ROOT, manage
 from support.shims_of import end_shims
 
-# Where the platform does not tell who owns a connection, R41 gets in all the same. And where a signal only kills, a
-# server is asked to stop by the end of its input.
+# Where the platform does not know who owns a connection, R41 gets in all the same. Where a signal only kills, a server
+# is stopped by the end of its input.
 TRUST = () if peer.knows_owners() else ("--trust-osuser",)
 _STOPS_AT_EOF = sys.platform == "win32"
 R42 = Account("R42", None, keys_from_hash(HASH.encode()), number=2)
@@ -62,7 +62,7 @@ class JobServer:
         self.address = line.removeprefix("listening on ").strip()
 
     def stop(self) -> int:
-        """The exit status of a server that has been asked to stop."""
+        """Stops the server. Returns its exit status."""
         if self.process.poll() is None and not _STOPS_AT_EOF:
             self.process.terminate()
         self.log = self.process.communicate(timeout=PATIENCE)[1]
@@ -70,31 +70,30 @@ class JobServer:
         return self.process.returncode
 
     def query(self, query: str) -> tuple[Any, ...]:
-        """The first row of the answer of the server's database."""
+        """Returns the first row of the answer of the server's database."""
         with closing(sqlite3.connect(self.home / "planta.sqlite", timeout=PATIENCE)) as database:
             row: tuple[Any, ...] = database.execute(query).fetchone()
             return row
 
     def hash_of_password(self) -> str:
-        """What a password file for R42 holds: the hash of PASSWORD with the salt that the server has made for it."""
+        """Returns the content of a password file for R42: the hash of PASSWORD with the server's salt."""
         (salt,) = self.query("SELECT salt FROM accounts WHERE user = 'R42'")
         return hash_of(PASSWORD, salt).decode()
 
     def manage(self, *argv: str, **options: Any) -> subprocess.CompletedProcess[str]:
-        """A command of `headless` for this server's home."""
+        """Runs a command of `headless` for this server's home."""
         return manage(*argv, "--home", str(self.home), **options)
 
 
 def states(server: JobServer, session: str) -> list[str]:
-    """The states of a session's jobs. Quicker than `journal`, to wait with."""
+    """Returns the states of a session's jobs. Quicker than `journal`."""
     with closing(sqlite3.connect(server.home / "planta.sqlite", timeout=PATIENCE)) as database:
         rows = database.execute("SELECT state FROM jobs WHERE session_id = ? ORDER BY job", (session,))
         return [state for (state,) in rows]
 
 
 class QuickServer(JobServer):
-    """A JobServer whose accounts are made here, which is quick: R41 for whoever runs the tests, and these. In the end
-    nothing of its jobs is left, however it ended."""
+    """A JobServer with R41, the account of the user of the tests, and these. In the end nothing of its jobs is left."""
 
     def __init__(self, home: Path, *options: str, accounts: tuple[Account, ...] = (), ends_jobs: bool = True) -> None:
         super().__init__(home, *options, ends_jobs=ends_jobs)
@@ -112,18 +111,17 @@ class QuickServer(JobServer):
             end_shims(self.home)
 
     def wait(self) -> int:
-        """The exit status of a server that has got its signal to end."""
+        """Waits for a server that ends by itself. Returns its exit status."""
         self.process.wait(PATIENCE)
         return self.stop()
 
     def crash(self) -> None:
-        """What kill -9 does."""
         self.process.kill()
         self.process.communicate(timeout=PATIENCE)
 
 
 def journal(server: JobServer, *session: str) -> list[dict[str, Any]]:
-    """What `jobs --all --json` prints."""
+    """Returns what `jobs --all --json` prints."""
     done = headless("jobs", *session, "--all", "--json", "--home", str(server.home))
     assert (done.returncode, done.stderr) == (0, "")
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -1,5 +1,4 @@
-"""Jobs under shims without a server, where the platform can fork: how they are started, and faults that are planted in
-their shims."""
+"""Starts jobs under shims without a server, where the platform can fork, and plants faults in the shims."""
 
 from __future__ import annotations
 
@@ -29,18 +28,18 @@ _T = TypeVar("_T")
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
-    """Lets each shim run this code before it begins: a fault is planted where no test comes otherwise."""
+    """Lets each shim run this code before it begins."""
     program = shims._PROGRAM.replace("shim.main()", f"exec({code!r}); shim.main()")
     monkeypatch.setattr(shims, "_PROGRAM", program)
 
 
 def make_impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is asked to end has a tenth of the time for that."""
+    """Gives what is asked to end a tenth of the time."""
     plant(monkeypatch, "shim._SECONDS_TO_CLEAN_UP = 0.1; shim._SECONDS_TO_DIE = 0.3")
 
 
 def failing(function: str, condition: str, then: str = NO_SPACE) -> str:
-    """A function of the shim's module os that fails where the condition on its arguments is true."""
+    """Returns code that lets a function of the shim's os fail where the condition on its arguments is true."""
     return (
         f"real_{function} = shim.os.{function}; calls_{function} = []\n"
         f"def {function}(*args):\n"
@@ -61,7 +60,7 @@ async def start(folder: Folder, source: str, number: int = 1, **changes: Any) ->
 
 
 async def end_of(folder: Folder, source: str, number: int = 1, **changes: Any) -> Any:
-    """None where that is not known."""
+    """Returns None where the end is unknown."""
     return await (await start(folder, source, number, **changes)).wait()
 
 
@@ -69,7 +68,7 @@ NOT_STARTED = "not started"
 
 
 def find(folder: Folder, number: int = 1) -> ProcessEnd | str | None:
-    """How the job has ended, as the next server finds it; None where that is not known."""
+    """Returns the end as the next server finds it; None where it is unknown."""
     return run(end_found(str(folder.output / str(number))))
 
 
@@ -86,8 +85,7 @@ def written(output: str) -> Record:
 
 @contextmanager
 def left_behind(spec: ProcessSpec) -> Iterator[int]:
-    """The number of a job's process that is not watched any more in this process, as if its server had been killed.
-    Quicker than `left_by_a_server`."""
+    """Yields the number of a job's process as if its server had been killed. Quicker than `left_by_a_server`."""
 
     async def start_it() -> tuple[int, int]:
         process = await new_shims().start(spec)

@@ -12,6 +12,8 @@ from xml.sax.saxutils import escape, quoteattr
 
 import pytest
 
+from support import scram
+from support.credentials import HASH
 from support.job_server import JobServer
 from support.process import PATIENCE, current_user
 from support.scripted_server import Disconnected, Peer
@@ -161,3 +163,10 @@ def run_together(server: JobServer, codes: Iterable[str]) -> list[Report]:
             clients.append(stack.enter_context(connect(server)).log_in())
             clients[-1].submit(py_code(code))
         return [client.report() for client in clients]
+
+
+def right_answer(client: RawClient, user: str) -> str:
+    """Begins a login by the password that belongs to HASH. Returns the answer to the challenge."""
+    challenge = client.ask(challenge_login(user))
+    nonce, salt = challenge.attrib["nonce"], challenge.attrib["salt"]
+    return response(nonce, scram.proof(HASH.encode(), scram.auth_message(user, RAW_NONCE, nonce, salt)))

@@ -21,9 +21,8 @@ from support.process import PATIENCE
 
 
 class ServerHere(QuickServer):
-    """What QuickServer offers. Only, it cannot be killed: the next server finds the same where this one was stopped
-    with `ends_jobs=False`. Who replaces a constant of its modules has to do that before it starts. In the end its
-    log has no traceback, or one with `logs_traceback`."""
+    """A QuickServer that cannot be killed: one that was stopped with `ends_jobs=False` leaves the same. Constants of
+    its modules have to be replaced before it starts. In the end its log has a traceback if `logs_traceback`."""
 
     def __init__(
         self,
@@ -54,12 +53,15 @@ class ServerHere(QuickServer):
         self.ask_to_stop()
         return self.wait()
 
-    def ask_to_stop(self) -> None:
-        if not self._end.done():
-            self._loop.call_soon_threadsafe(self._stop.set)
+    def ask_to_stop(self, at_once: bool = False) -> None:
+        """Does what SIGTERM does; `at_once` what a second one does."""
+        events = (self._stop, self._force_stop) if at_once else (self._stop,)
+        with suppress(RuntimeError):  # it has ended by then
+            for event in events:
+                self._loop.call_soon_threadsafe(event.set)
 
     def wait(self) -> int:
-        """Returns when the server has ended. What `headless serve` would end with."""
+        """Waits for the end. Returns the exit status of `headless serve`."""
         self._end.result(PATIENCE)
         self.log = self._log.getvalue()
         assert self._logs_traceback == ("Traceback" in self.log), self.log
@@ -80,7 +82,7 @@ class ServerHere(QuickServer):
             self._home = Home(str(self.home))
             with self._home.lock():
                 asyncio.run(self._serve(settings, listening))
-        except BaseException as error:  # which is told whoever waits
+        except BaseException as error:  # for the thread that waits
             if not listening.done():
                 listening.set_exception(error)
             self._end.set_exception(error)
@@ -92,17 +94,11 @@ class ServerHere(QuickServer):
 
     async def _serve(self, settings: Settings, listening: Future[str]) -> None:
         self._loop = asyncio.get_running_loop()
-        self._stop, force_stop = asyncio.Event(), asyncio.Event()
-
-        def stop_at_once() -> None:
-            with suppress(RuntimeError):  # it has ended by then
-                for event in (self._stop, force_stop):
-                    self._loop.call_soon_threadsafe(event.set)
-
-        self._home.on_replaced = stop_at_once
+        self._stop, self._force_stop = asyncio.Event(), asyncio.Event()
+        self._home.on_replaced = lambda: self.ask_to_stop(at_once=True)
         self.server = Server(self._home, settings)
         address = await self.server.open()
         await self.server.begin()
         listening.set_result(address)
         await self._stop.wait()
-        await self.server.stop(force_stop)
+        await self.server.stop(self._force_stop)

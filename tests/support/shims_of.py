@@ -1,4 +1,4 @@
-"""The shims of a home: the processes that watch its jobs, whether a server runs or not. Only Linux lists them."""
+"""Finds and ends the shims of a home, with a server or without. Only Linux lists them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class WatchedJob(NamedTuple):
 
 
 def shims_of(home: Path) -> dict[int, WatchedJob]:
-    """The numbers of these processes, and what each watches over."""
+    """Returns the numbers of these processes and the job of each."""
     if not sys.platform.startswith("linux"):
         return {}
     from headless.server import shim  # whose modules are not everywhere
@@ -52,7 +52,7 @@ def _command_line(entry: str) -> bytes:
 
 
 def send(pid: int, *signums: int) -> bool:
-    """Whether there is such a process."""
+    """Returns whether there is such a process."""
     try:
         for signum in signums:
             os.kill(pid, signum)
@@ -62,7 +62,7 @@ def send(pid: int, *signums: int) -> bool:
 
 
 def end_shims(home: Path) -> None:
-    """Returns when no job of this home is left."""
+    """Ends all jobs of this home, and waits for that."""
     late = time.monotonic() + _SECONDS_TO_END
     while left := shims_of(home):
         is_late = time.monotonic() > late

@@ -1,13 +1,13 @@
-"""What a call of the command takes of processor and memory, alone or one of several in one process, and what a process
-that runs does."""
+"""What calls of the command and other processes take of processor, memory and time."""
 
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import sys
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, Callable, NamedTuple
 
 from support.process import PATIENCE, ROOT, SCRIPT
 
@@ -42,7 +42,7 @@ def usage_of(*argv: str, stdout: int | IO[bytes] = subprocess.DEVNULL) -> Usage:
     return Usage(int(code), float(seconds), int(peak))
 
 
-# Runs command lines that it is given one by one, and reports what each took; of memory, the most until then.
+# Runs command lines and reports what each took; of memory, the most until then.
 _CALLS = """import json, sys, time
 sys.path.insert(0, sys.argv[1])
 from headless.cli import main
@@ -57,8 +57,7 @@ for line in sys.stdin:
 
 
 class MeasuredCalls:
-    """Calls of the command one after the other, in one process: what each takes of the processor, and what was needed
-    of memory at most until its end. Nothing but that may be on stderr. Linux alone."""
+    """Measures calls one after the other, in one process; of memory, the peak until then. Linux alone."""
 
     def __init__(self, stdout: int | IO[bytes] = subprocess.DEVNULL) -> None:
         self._stdout = stdout
@@ -86,3 +85,12 @@ def memory_of(process: subprocess.Popen[Any], field: str = "VmRSS") -> int:
     status = Path(f"/proc/{process.pid}/status").read_text()
     (line,) = (line for line in status.splitlines() if line.startswith(f"{field}:"))
     return int(line.split()[1]) * 1024
+
+
+def in_turns(rounds: int, *measures: Callable[[], float]) -> list[float]:
+    """Returns the median of each measure, in seconds. They take turns, so that other load meets all of them."""
+    times: list[list[float]] = [[] for _ in measures]
+    for _ in range(rounds):
+        for taken, measure in zip(times, measures):
+            taken.append(measure())
+    return [statistics.median(taken) for taken in times]
