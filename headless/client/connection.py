@@ -7,6 +7,7 @@ site's own may raise anything, and return nonsense.
 from __future__ import annotations
 
 import os
+from contextlib import nullcontext
 from functools import partial
 
 from headless.client.stream import Stream, connect
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
     Result = TypeVar("Result")
 
+_OWN = "headless.dialects.own.dialect"
 _MAX_MISSED_HEARTBEATS = 3
 _MAX_HEARTBEAT = 10**9  # seconds
 _MAX_PARTS_AT_THE_END = 1000  # that are sent without waiting: a dialect may always have one more
@@ -57,6 +59,9 @@ class Connection:
         self._verdict = verdict
         self._console = console
         self._waiter = waiter
+        # A signal strikes into the code of others, which may never end. Into ours it must not: it imports modules, and
+        # Python shows an exception in the middle of that as a traceback.
+        self._guard = None if type(dialect).__module__ == _OWN else waiter
         self._stream: Stream | None = None
         self._silence: float | None = None  # seconds without a byte that mean a lost connection
         self._is_closed = False  # by the server
@@ -74,7 +79,7 @@ class Connection:
         service = self._service
         self._console.info(f"connecting to {service.host} port {service.port}")
         self._is_proof_next = secret is None and self.dialect.counts_osuser_logins
-        ask(self._waiter, self.dialect.log_in)
+        ask(self._guard, self.dialect.log_in)
         self._stream = connect(service, self._waiter)
         self._console.info(f"connected to {self._stream.peer}")
         while isinstance(event := self.next_event(), SaltReceived):
@@ -89,11 +94,11 @@ class Connection:
     def _answer_salt(self, secret: KnownSecret | NewSecret, salt: str | None) -> None:
         hash_ = secret.hash_for(salt)
         self._is_proof_next = True
-        ask(self._waiter, self.dialect.answer_salt, hash_)
+        ask(self._guard, self.dialect.answer_salt, hash_)
 
     def start(self, command: Callable[..., None], *arguments: object) -> None:
         """Gives the dialect this command as soon as all that has come is taken: it may have ended the session."""
-        self._command = partial(ask, self._waiter, command, *arguments)
+        self._command = partial(ask, self._guard, command, *arguments)
 
     # Events
 
@@ -156,7 +161,7 @@ class Connection:
         return event
 
     def _next_of_dialect(self) -> Event | None:
-        event = ask(self._waiter, self.dialect.next_event)
+        event = ask(self._guard, self.dialect.next_event)
         if event is not None:
             if not _is_of(event, Event) or type(event) is Event:
                 raise LocalProtocolError(f"the dialect reported what is no event: a value of {type(event).__name__}")
@@ -168,7 +173,7 @@ class Connection:
     def _is_due(self) -> bool:
         """Returns whether something is still to leave."""
         return (
-            self._command is not None or self._part is not None or ask(self._waiter, self.dialect.next_part) is not None
+            self._command is not None or self._part is not None or ask(self._guard, self.dialect.next_part) is not None
         )
 
     def _note_if_all_left(self) -> None:
@@ -216,7 +221,7 @@ class Connection:
         if data:
             self._verdict.bytes_came()
         try:
-            ask(self._waiter, self.dialect.receive, data)
+            ask(self._guard, self.dialect.receive, data)
         except RemoteProtocolError as error:
             self._failure = error.with_traceback(None)  # in which there may be what was wrong, and large
         return True
@@ -224,7 +229,7 @@ class Connection:
     def _send(self) -> bool:
         """Returns whether anything has left."""
         assert self._stream is not None
-        part = ask(self._waiter, self.dialect.next_part)
+        part = ask(self._guard, self.dialect.next_part)
         if part is not None and self._part is None:
             self._check_part(part)
             self._part, self._rest = part, memoryview(part.data)
@@ -239,7 +244,7 @@ class Connection:
         self._part = None
         self.has_proved = self._is_proof_next
         self._verdict.part_left(part)
-        ask(self._waiter, self.dialect.part_left)
+        ask(self._guard, self.dialect.part_left)
         self._console.sent(part.shown)
         self._note_if_all_left()
         return True
@@ -271,22 +276,23 @@ class Connection:
     def _say_goodbye(self, stream: Stream, is_over: bool) -> None:
         """Sends what the dialect wants to be sent at the end, if that takes no waiting, but no more jobs."""
         if not is_over:
-            if ask(self._waiter, self.dialect.next_part) is not None:  # which has not been sent, and is not to be now
+            if ask(self._guard, self.dialect.next_part) is not None:  # which has not been sent, and is not to be now
                 return
-            ask(self._waiter, self.dialect.leave)
+            ask(self._guard, self.dialect.leave)
         for _ in range(_MAX_PARTS_AT_THE_END):
-            part = ask(self._waiter, self.dialect.next_part)
+            part = ask(self._guard, self.dialect.next_part)
             if part is None or part.jobs or stream.send_now(memoryview(part.data)) < len(part.data):
                 return
-            ask(self._waiter, self.dialect.part_left)
+            ask(self._guard, self.dialect.part_left)
             self._console.sent(part.shown)
 
 
-def ask(waiter: Waiter, method: Callable[..., Result], *arguments: object) -> Result:
+def ask(waiter: Waiter | None, method: Callable[..., Result], *arguments: object) -> Result:
     """Returns what a method of a dialect does. Raises ProtocolError, UnsupportedCall, ImportError, MemoryError, and
-    Interrupted at once, for it may never end. Every other exception becomes a LocalProtocolError."""
+    Interrupted at once where there is a waiter, for it may never end. Every other exception becomes a
+    LocalProtocolError."""
     try:
-        with waiter.interruptible(also_before=False):
+        with nullcontext() if waiter is None else waiter.interruptible(also_before=False):
             try:
                 return method(*arguments)
             except Exception as error:

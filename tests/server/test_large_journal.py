@@ -223,17 +223,19 @@ def test_what_an_earlier_server_has_left_is_found_without_looking_at_each_job(tm
 
 
 @pytest.mark.large
+@pytest.mark.timeout(600)  # to make a million jobs takes ten seconds of a processor that is not busy
 @pytest.mark.parametrize("options", [options for options, _, _ in QUESTIONS])
 def test_of_a_million_jobs_a_question_is_answered_at_once(million, options):
     seconds = []
-    for _ in range(3):  # the quickest counts: another process may be busy
-        start = time.perf_counter()
+    for _ in range(3):
+        start = time.process_time()
         prints("jobs", *options.split(), "--home", str(million.folder))
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 1  # 0.02 to 0.12
+        seconds.append(time.process_time() - start)
+    assert min(seconds) < 1  # of the processor: 0.02 to 0.12
 
 
 @pytest.mark.large
+@pytest.mark.timeout(600)
 @pytest.mark.skipif(os.name == "nt", reason="Windows does not say how much memory a process needed")
 @pytest.mark.parametrize("options", [(), ("--json",), ("--state", "ok"), ("--last", "900000")], ids=" ".join)
 def test_a_million_jobs_are_shown_in_the_memory_that_one_job_needs(million, options):
