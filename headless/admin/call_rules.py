@@ -19,7 +19,7 @@ from headless.admin.calls import CHANGE_USER, Call, CodeUse, Language, Scheduler
 from headless.admin.files import is_file, is_folder, is_program, is_temporary, reason_of, status_of
 from headless.admin.rules import Edit, Finding
 from headless.admin.schedule import Timetable
-from headless.errors import HeadlessError, ParameterError
+from headless.errors import HeadlessError, ParameterError, SessionError
 from headless.options import NO_TIMEOUT, PROGRAM, Answer, ChallengeLogin, JobOptions, parse, patience
 
 _NOT_FOUND = {
@@ -393,7 +393,7 @@ def _password_file(call: Call, options: JobOptions) -> Iterator[Finding]:
         if status_of(path) is not None and not is_file(path):  # some devices do something when they are opened
             raise ParameterError(f"the password file {path!r} is not a regular file")
         password_file.read(path)
-    except HeadlessError as error:
+    except (ParameterError, SessionError) as error:
         cause = error.__context__
         if isinstance(cause, OSError) and is_temporary(cause):
             raise cause from None

@@ -15,7 +15,7 @@ from functools import cached_property
 from pathlib import Path
 
 from headless.admin import users
-from headless.errors import CommandFailed, ParameterError
+from headless.errors import CommandFailed, HeadlessError, ParameterError
 from headless.system import is_final, open_regular, user_by_number
 
 _SPOOLS = ("/var/spool/cron/crontabs", "/var/spool/cron")  # of Debian, and of Red Hat
@@ -36,7 +36,7 @@ class Kind(Enum):
     BATCH = "batch"  # of cmd.exe
 
 
-class Unreadable(Exception):
+class Unreadable(HeadlessError):
     """A file that cannot be checked by any user."""
 
 

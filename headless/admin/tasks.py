@@ -281,7 +281,7 @@ def _redirections(text: str, offset: int) -> Iterator[Redirection]:
 
 
 def _code_use(commands: list[_Command], index: int, is_detached: bool) -> tuple[CodeUse, str]:
-    """Returns what becomes of the return code of a command, and why it is lost."""
+    """Returns who sees the return code of a command, and why it is lost if it is."""
     if is_detached:
         return CodeUse.LOST, "start does not wait for it; write start /wait"
     operator = commands[index].operator

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from headless import system
+from headless.errors import HeadlessError
 
 if TYPE_CHECKING:
     from pwd import struct_passwd
@@ -17,7 +18,7 @@ NO_USER = ""  # a user without any rights of its own
 _NO_RIGHTS_ID = 65534  # a number without rights of its own, as the kernel uses it
 
 
-class UnknownUser(Exception):
+class UnknownUser(HeadlessError):
     """There is no such user on this machine, or no way to ask."""
 
 

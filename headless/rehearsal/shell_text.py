@@ -14,6 +14,7 @@ from tree_sitter import Language, Node, Parser
 
 from headless.admin.calls import Text, Word
 from headless.admin.shell_words import expand, joined
+from headless.errors import HeadlessError
 from headless.options import REHEARSAL
 
 _KNOWN = re.compile(
@@ -58,7 +59,7 @@ _SETS = {
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-class Doubt(Exception):
+class Doubt(HeadlessError):
     """Says in one sentence why a text is not run."""
 
 

@@ -17,7 +17,7 @@ from headless.dialects.own.connection import ConnectionClosed
 from headless.dialects.own.messages import Alive, Message
 from headless.dialects.own.server_connection import ServerConnection
 from headless.dialects.vocabulary import BUSY, PROTOCOL, replace_invalid_xml_chars
-from headless.errors import Busy, LocalProtocolError, Refusal, RemoteProtocolError
+from headless.errors import Busy, HeadlessError, LocalProtocolError, Refusal, RemoteProtocolError
 from headless.server.admission import BytesInFlight
 from headless.server.store import StoreUncertain
 from headless.terminal import escape_control_chars, shorten
@@ -31,7 +31,7 @@ _FREE_BYTES = 4096  # of an unfinished message that are not counted; no login is
 _T = TypeVar("_T")
 
 
-class ClientLeft(Exception):
+class ClientLeft(HeadlessError):
     """Is raised if the client has closed the connection, or said that it leaves."""
 
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from headless.dialects.vocabulary import FAILED, MODULE, OK, PY_CODE, PY_FILE, STDERR, Job, replace_invalid_xml_chars
-from headless.errors import HomeError
+from headless.errors import HeadlessError, HomeError
 from headless.server.accounts import Account
 from headless.server.home import MODULE_ID, Home
 from headless.server.journal import INTERRUPTED, JobEnd
@@ -49,7 +49,7 @@ print("not run, but compiled:", ascii(script))
 REASON_OF_LOSS = "what watched over the job was killed, or the machine was switched off"
 
 
-class JobRefused(Exception):
+class JobRefused(HeadlessError):
     """Means that there is no such module or file, or that the account may not run it. The text is for the caller."""
 
 

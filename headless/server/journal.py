@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from headless.dialects.vocabulary import FAILED, JOBS, OK, PY_CODE, QUEUED, RUNNING, SKIPPED, Job, title_of
-from headless.errors import Refusal
+from headless.errors import HeadlessError, Refusal
 from headless.server.session import NewSession, Session
 
 # States of a job, besides those that the protocol has a word for.
@@ -90,7 +90,7 @@ _VIEW = (
 )
 
 
-class JobTaken(Exception):
+class JobTaken(HeadlessError):
     """Is raised if another server of the same home has begun or ended this job. Nothing has been written."""
 
 

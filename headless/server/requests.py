@@ -100,8 +100,8 @@ def _size_of(jobs: tuple[Job, ...]) -> int:
 
 
 class Parts(NamedTuple):
-    """Holds what all connections of a server have in common. `locks` are of an account's number and a key of one of its
-    sessions, or what else it may do once at a time."""
+    """Holds what all connections of a server have in common. `locks` are of an account's number and the key of one of
+    its sessions; None is for its list of sessions."""
 
     settings: Settings
     admission: Admission
@@ -110,7 +110,7 @@ class Parts(NamedTuple):
     queue: SessionQueue
     output: FollowedOutput
     store: Store
-    locks: WeakValueDictionary[tuple[int, str], asyncio.Lock]
+    locks: WeakValueDictionary[tuple[int, str | None], asyncio.Lock]
 
 
 class Client:
@@ -210,7 +210,7 @@ class Client:
         if self._parts.queue.is_stopping:
             raise Refusal(BUSY, "the server is stopping")
 
-    def _lock(self, account: Account, key: str) -> asyncio.Lock:
+    def _lock(self, account: Account, key: str | None) -> asyncio.Lock:
         return self._parts.locks.setdefault((account.number, key), asyncio.Lock())
 
     # To follow one
@@ -298,7 +298,7 @@ class Client:
     async def _some_sessions(self, account: Account, after: int) -> list[Session]:
         """Reads one list of the account at a time: those of others do not wait for all of them, and what a slow client
         does not take is not held."""
-        async with self._lock(account, "sessions"):
+        async with self._lock(account, None):
             return await self._parts.store.sessions_of(account, _LISTED, after, _LISTED_AT_ONCE)
 
 

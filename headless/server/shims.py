@@ -20,7 +20,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
-from headless.errors import Busy
+from headless.errors import Busy, HeadlessError
 from headless.server import shim
 from headless.server.jobs import Process, ProcessEnd, ProcessSpec, known
 from headless.server.settings import DESCRIPTORS_AT_START
@@ -57,7 +57,7 @@ _STARTED = re.compile(rf"started {_NUMBER} {_NUMBER} {_NUMBER} {_NUMBER} (\S+) (
 _ENDED = re.compile(rf"ended (-?\d{{1,18}}) ([01]) (\d+\.\d+) (\d+\.\d+) {_NUMBER} \{MARK}")
 
 
-class RecordDamaged(Exception):
+class RecordDamaged(HeadlessError):
     """Means that no shim has written this record: how the job ended cannot be known."""
 
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from headless.dialects.vocabulary import Job
-from headless.errors import Busy, HomeReplaced
+from headless.errors import Busy, HeadlessError, HomeReplaced
 from headless.server.accounts import Account, Accounts
 from headless.server.journal import Cancellation, JobEnd, JobStart, Journal
 from headless.server.session import NewSession, Session
@@ -42,7 +42,7 @@ _ERRORS_OF_ONE = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.Data
 _T = TypeVar("_T")
 
 
-class PathNeeded(Exception):
+class PathNeeded(HeadlessError):
     """Is raised if it depends on the path of its file whether this job may run. Nothing has been written."""
 
     def __init__(self, job: Job) -> None:
@@ -50,7 +50,7 @@ class PathNeeded(Exception):
         self.job = job
 
 
-class StoreUncertain(Exception):
+class StoreUncertain(HeadlessError):
     """Is raised if a change was given up that may have reached the disk. A session will be withdrawn as soon as that is
     possible; until then it is not known whether it runs."""
 

@@ -9,8 +9,15 @@ from contextlib import suppress
 
 import pytest
 
+from headless.client.connection import Connection
+from headless.client.output import Console
+from headless.client.verdict import Verdict
 from headless.client.waiting import DeadlinePassed, Waiter, end_process_by
+from headless.dialects.base import RANDOM_BYTES, Call
+from headless.dialects.own.dialect import Dialect
+from headless.dialects.vocabulary import OSUSER, PY_CODE, Job
 from headless.errors import Interrupted
+from headless.options import Service
 from support.fork_server import start
 from support.process import PATIENCE, ROOT
 
@@ -51,6 +58,28 @@ def test_a_signal_strikes_where_that_is_allowed_and_one_that_is_swallowed_there_
                 with pytest.raises(Interrupted):
                     waiter.check()
             waiter.check()
+
+
+class OfASite(Dialect):
+    """Is the code of others, which may never end."""
+
+
+@pytest.mark.parametrize(("kind", "goes_on"), [(Dialect, True), (OfASite, False)])
+def test_a_signal_strikes_into_the_dialect_of_a_site_and_not_into_an_import_of_our_own(monkeypatch, kind, goes_on):
+    gone_on = []
+
+    def log_in(_dialect) -> None:
+        signal.raise_signal(signal.SIGTERM)
+        gone_on.append(True)
+
+    monkeypatch.setattr(Dialect, "log_in", log_in)
+    with Waiter() as waiter:
+        call = Call("test", OSUSER, None, "jdoe", (Job(PY_CODE, "1"),), bytes(RANDOM_BYTES))
+        verdict = Verdict(1, has_secret=False)
+        connection = Connection(Service("127.0.0.1", 1, False), kind(call), verdict, Console(0, waiter), waiter)
+        with pytest.raises(Interrupted):
+            connection.log_in(None)
+    assert bool(gone_on) is goes_on
 
 
 def test_a_signal_that_came_before_strikes_at_the_beginning_or_waits_for_its_turn():
