@@ -1,8 +1,8 @@
 """The password file: one line, the bcrypt hash of the password. Here it is read, checked and made.
 
 To read it, it is opened once and everything is asked of the open file, so it cannot be another one by the time it is
-believed. A new file has no name until it is complete, and gets it in one step that fails if the name is taken: so there
-is never half a file, nor one that another user could read, nor another file that is lost.
+believed. A new file gets its name when it is complete, in one step that fails if the name is taken: so there is never
+half a file, nor one that another user could read, nor another file that is lost.
 """
 
 from __future__ import annotations
@@ -220,87 +220,45 @@ class NewFile:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        folder, self._name = os.path.split(path)
-        if self._name in ("", ".", "..") or os.path.islink(path):
+        folder, name = os.path.split(path)
+        if name in ("", ".", "..") or os.path.islink(path):
             raise ParameterError(f"{path!r} is not the name of a password file, or a link that leads nowhere")
-        if sys.platform == "win32":
-            if not os.path.isdir(folder or "."):
-                raise ParameterError(f"there is no folder for the password file {path!r}")
-            return
+        self._unfinished = os.path.join(folder, f".{os.urandom(8).hex()}")
         try:
-            self._folder = os.open(folder or ".", os.O_RDONLY | os.O_DIRECTORY)
-            self._file = _file_without_name(folder or ".")
-            if self._file is None and not os.access(folder or ".", os.W_OK | os.X_OK):
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+            self._write(b"")
+            os.unlink(self._unfinished)
         except OSError as error:
             raise fault_of_file(f"the password file {path!r} cannot be made in its folder", error) from None
 
     def write(self, content: bytes) -> str:
         """Makes the file, and says so. Raises Taken, ParameterError, SessionError."""
         try:
+            self._write(content)
             if sys.platform == "win32":
-                self._write_with_access_list(content)
+                os.rename(self._unfinished, self._path)  # fails here if there is one
             else:
-                self._write_and_link(content)
+                os.link(self._unfinished, self._path)
         except FileExistsError:
             raise Taken(self._path) from None
         except OSError as error:
             raise fault_of_file(f"the password file {self._path!r} cannot be made", error) from None
+        finally:
+            with suppress(OSError):
+                os.unlink(self._unfinished)
         return f"the password file {self._path!r} was made"
 
-    if sys.platform == "win32":
-
-        def _write_with_access_list(self, content: bytes) -> None:
+    def _write(self, content: bytes) -> None:
+        if sys.platform == "win32":
             from headless.windows import create_secret_file
 
-            unfinished = f"{self._path}.{os.urandom(8).hex()}"
-            try:
-                descriptor = create_secret_file(unfinished)
-                try:
-                    _write_durably(descriptor, content)
-                finally:
-                    os.close(descriptor)
-                os.rename(unfinished, self._path)  # fails here if there is one
-            finally:
-                with suppress(OSError):
-                    os.unlink(unfinished)
-
-    else:
-
-        def _write_and_link(self, content: bytes) -> None:
-            if self._file is not None:
-                _write_durably(self._file, content)
-                self._link(f"/proc/self/fd/{self._file}")
-            else:
-                unfinished = f".{self._name[:200]}.{os.urandom(8).hex()}"
-                descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE, dir_fd=self._folder)
-                try:
-                    _write_durably(descriptor, content)
-                    self._link(unfinished)
-                finally:
-                    os.close(descriptor)
-                    os.unlink(unfinished, dir_fd=self._folder)
-            os.fsync(self._folder)
-
-        def _link(self, source: str) -> None:
-            os.link(source, self._name, src_dir_fd=self._folder, dst_dir_fd=self._folder, follow_symlinks=True)
-
-
-def _file_without_name(folder: str) -> int | None:
-    """Returns a file in this folder that goes with this process, None where there is no such thing. Raises OSError."""
-    if not hasattr(os, "O_TMPFILE") or not os.path.isdir("/proc/self/fd"):
-        return None
-    try:
-        return os.open(folder, os.O_TMPFILE | os.O_WRONLY, _MODE)
-    except OSError as error:
-        if error.errno in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.EROFS):
-            return None
-        raise
-
-
-def _write_durably(descriptor: int, content: bytes) -> None:
-    if sys.platform != "win32":
-        os.fchmod(descriptor, _MODE)  # whatever the umask has made of it
-    while content:
-        content = content[os.write(descriptor, content) :]
-    os.fsync(descriptor)
+            descriptor = create_secret_file(self._unfinished)
+        else:
+            descriptor = os.open(self._unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _MODE)
+        try:
+            if sys.platform != "win32":
+                os.fchmod(descriptor, _MODE)  # whatever the umask has made of it
+            while content:
+                content = content[os.write(descriptor, content) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

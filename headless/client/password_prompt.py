@@ -21,7 +21,6 @@ from headless.terminal import escape_control_chars, is_at_terminal
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any
 
     from headless.client.waiting import Waiter
 
@@ -156,18 +155,17 @@ def _getpass(prompt: str) -> str:
 
 
 def _read_hidden(prompt: str, waiter: Waiter) -> str:
-    """Returns a line that is typed at the terminal, without an echo. Raises EOFError, UnicodeError, DeadlinePassed,
-    Interrupted."""
+    """Returns a line that is typed at the terminal, without an echo. Nothing blocks but the waiter, so that signals and
+    its deadline end it. Raises EOFError, UnicodeError, DeadlinePassed, Interrupted."""
     import locale
     import termios
 
     encoding = locale.getpreferredencoding(do_setlocale=False)
     try:
-        with (
-            _terminal() as terminal,
-            _HiddenLine(terminal, prompt.encode(encoding, "backslashreplace"), waiter) as line,
-        ):
-            return line.read().decode(encoding)
+        with _terminal() as terminal, _hidden(terminal, waiter):
+            waiter.wait(terminal, WRITE)
+            os.write(terminal, prompt.encode(encoding, "backslashreplace"))
+            return _read_line(terminal, waiter).decode(encoding)
     except (OSError, termios.error):
         raise EOFError from None
 
@@ -187,105 +185,60 @@ def _terminal() -> Iterator[int]:
         os.close(terminal)
 
 
-class _HiddenLine:
-    """Holds the terminal without an echo (termios(3)), inside of a `with`. Nothing blocks but the waiter, so that
-    signals and its deadline end it. The next program finds the terminal as it was, also while this process is stopped.
+@contextmanager
+def _hidden(terminal: int, waiter: Waiter) -> Iterator[None]:
+    """Holds the terminal without an echo (termios(3)), also after a stop. Ctrl-Z does nothing inside of it, or the
+    shell would get a terminal without an echo. Raises OSError, termios.error, Interrupted."""
+    import termios
 
-    Raises OSError, termios.error.
-    """
+    before = termios.tcgetattr(terminal)
+    hidden = [*before]
+    hidden[3] &= ~termios.ECHO
 
-    def __init__(self, terminal: int, prompt: bytes, waiter: Waiter) -> None:
-        import termios
-
-        self._termios = termios
-        self._terminal = terminal
-        self._prompt = prompt
-        self._waiter = waiter
-        self._before = termios.tcgetattr(terminal)
-        self._handlers: dict[int, Any] = {}
-        self._times_continued = 0
-
-    def __enter__(self) -> _HiddenLine:
-        try:
-            for signum, handler in ((signal.SIGTSTP, self._stop), (signal.SIGCONT, self._go_on)):
-                if signal.getsignal(signum) == signal.SIG_DFL:
-                    self._handlers[signum] = signal.signal(signum, handler)
-            self._hide()
-            self._flush()
-            self._ask()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for signum, handler in self._handlers.items():
-            signal.signal(signum, handler)
-        with suppress(OSError, self._termios.error):
-            if self._is_in_foreground():
-                self._set(self._before)
-                self._flush()
-                os.write(self._terminal, b"\n")
-
-    def read(self) -> bytes:
-        """Returns what is typed, without the end of the line. Raises EOFError, DeadlinePassed, Interrupted."""
-        line = b""
-        while not line.endswith(b"\n") and len(line) <= _MAX_STDIN:
-            self._waiter.wait(self._terminal, READ)
-            with suppress(BlockingIOError):
-                data = os.read(self._terminal, _MAX_STDIN)
-                if not data:  # Ctrl-D
-                    raise EOFError
-                line += data
-        return line.removesuffix(b"\n")
-
-    def _ask(self) -> None:
-        self._waiter.wait(self._terminal, WRITE)
-        os.write(self._terminal, self._prompt)
-
-    def _hide(self) -> None:
-        hidden = [*self._before]
-        hidden[3] &= ~self._termios.ECHO
-        self._set(hidden)
-
-    def _flush(self) -> None:
-        """Forgets what has been typed for what was before."""
-        self._termios.tcflush(self._terminal, self._termios.TCIFLUSH)
-
-    def _set(self, attributes: list[Any]) -> None:
+    def hide(*_: object) -> None:
         while True:
+            waiter.check()  # what ends the process needs no terminal
             try:
-                self._termios.tcsetattr(self._terminal, self._termios.TCSANOW, attributes)
-            except self._termios.error as error:
+                return termios.tcsetattr(terminal, termios.TCSANOW, hidden)
+            except termios.error as error:
                 if error.args[0] != errno.EINTR:  # in the background it has stopped the process (SIGTTOU)
                     raise
-            else:
-                return
 
-    def _is_in_foreground(self) -> bool:
-        """Returns whether no other process has got the terminal. Where it does not control us, it is given to none."""
-        try:
-            return os.tcgetpgrp(self._terminal) == os.getpgrp()
-        except OSError:
-            return True
+    handlers = {signal.SIGTSTP: signal.signal(signal.SIGTSTP, signal.SIG_IGN)}
+    handlers[signal.SIGCONT] = signal.signal(signal.SIGCONT, hide)
+    try:
+        hide()
+        termios.tcflush(terminal, termios.TCIFLUSH)  # typed for what was before
+        yield
+    finally:
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+        with suppress(OSError, termios.error):
+            if _is_in_foreground(terminal):
+                termios.tcsetattr(terminal, termios.TCSANOW, before)
+                termios.tcflush(terminal, termios.TCIFLUSH)
+                os.write(terminal, b"\n")
 
-    def _stop(self, signum: int, _frame: object) -> None:
-        """Handles Ctrl-Z."""
-        if self._is_in_foreground():
-            self._set(self._before)
-        signal.signal(signum, signal.SIG_DFL)
-        os.kill(os.getpid(), signum)  # here the process stops, unless no process could let it go on
-        signal.signal(signum, self._stop)
-        self._waiter.check()
-        self._hide()
 
-    def _go_on(self, _signum: int, _frame: object) -> None:
-        self._waiter.check()  # what ends the process needs no terminal
-        self._times_continued += 1
-        turn = self._times_continued
-        self._hide()
-        if turn == self._times_continued:  # else it was stopped here, in the background, and has asked since
-            self._ask()
+def _is_in_foreground(terminal: int) -> bool:
+    """Returns whether no other process has got the terminal. Where it does not control us, it is given to none."""
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:
+        return True
+
+
+def _read_line(terminal: int, waiter: Waiter) -> bytes:
+    """Returns what is typed, without the end of the line. Raises EOFError, DeadlinePassed, Interrupted, OSError."""
+    line = b""
+    while not line.endswith(b"\n") and len(line) <= _MAX_STDIN:
+        waiter.wait(terminal, READ)
+        with suppress(BlockingIOError):
+            data = os.read(terminal, _MAX_STDIN)
+            if not data:  # Ctrl-D
+                raise EOFError
+            line += data
+    return line.removesuffix(b"\n")
 
 
 def _bcrypt_hash(password: bytes, salt: bytes) -> bytes:

@@ -15,18 +15,16 @@ from headless.client.waiting import DeadlinePassed, Waiter
 from headless.dialects.base import Cancelled, Listed, LoggedIn, Refused
 from headless.dialects.vocabulary import LOGIN, OVER, QUEUED, RUNNING, SESSION
 from headless.errors import CommandFailed, ParameterError, RemoteProtocolError, SessionError
-from headless.options import NO_TIMEOUT, CancelOptions, PasswordFileOptions
+from headless.options import NO_TIMEOUT, CancelOptions, PasswordFileOptions, SessionsOptions
 from headless.terminal import escape_control_chars, is_closed_pipe, print_answer, print_warning, shorten, write
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from headless.client.password_prompt import NewSecret
     from headless.dialects.base import Event
-    from headless.options import Options, SessionsOptions
-    from headless.password_file import KnownSecret
+    from headless.options import Options
 
+_TABLES = {CancelOptions: verdict.OF_CANCEL, SessionsOptions: verdict.OF_LIST}  # of the events that may come
 _CANCELLED = {
     QUEUED: "cancelled: nothing of it has run",
     RUNNING: "cancelled: it was running, and has been ended",
@@ -38,14 +36,7 @@ def run(options: CancelOptions | SessionsOptions | PasswordFileOptions, dialect_
     """Asks, and prints the answer. Raises HeadlessError or ProtocolError if there is none, if there was nothing to
     cancel, or if the file cannot be made."""
     with Waiter() as waiter:
-        query: _Query
-        if isinstance(options, PasswordFileOptions):
-            query = _PasswordFile(options, dialect_name, waiter)
-        elif isinstance(options, CancelOptions):
-            query = _Cancel(options, dialect_name, waiter)
-        else:
-            query = _List(options, dialect_name, waiter)
-        query.run()
+        _Query(options, dialect_name, waiter).run()
 
 
 def log_in(options: Options, dialect_name: str) -> None:
@@ -55,9 +46,7 @@ def log_in(options: Options, dialect_name: str) -> None:
 
 
 class _Query:
-    """Logs in, and takes the answer to what is asked then, which in this class is nothing."""
-
-    table = verdict.OF_LOGIN  # of the events that may come
+    """Logs in, asks what the options say, and takes the answer."""
 
     def __init__(self, options: Options, dialect_name: str, waiter: Waiter) -> None:
         self._options = options
@@ -66,22 +55,23 @@ class _Query:
         self._dialect = dialect_maker(options, dialect_name, "", self._console, waiter)()
 
     def run(self) -> None:
-        secret, timeout = self._find_secret(), self._options.timeout
-        judge = verdict.Verdict(0, secret is not None, self.table)
-        connection = Connection(self._options.service, self._dialect, judge, self._console, self._waiter)
-        self._waiter.set_deadline(ACCEPTANCE_SECONDS if timeout in (NO_TIMEOUT, 0) else timeout)
+        options = self._options
+        new = new_secret(options, self._waiter) if isinstance(options, PasswordFileOptions) else None
+        secret = new or find_secret(options, self._console, self._waiter)
+        judge = verdict.Verdict(0, secret is not None, _TABLES.get(type(options), verdict.OF_LOGIN))
+        connection = Connection(options.service, self._dialect, judge, self._console, self._waiter)
+        self._waiter.set_deadline(ACCEPTANCE_SECONDS if options.timeout in (NO_TIMEOUT, 0) else options.timeout)
         try:
             event = connection.log_in(secret)
-            if isinstance(event, LoggedIn):
-                command = self._command_after(event)
-                if command is None:
-                    return
-                if not event.can_attach:
-                    raise ParameterError("this server has no such command")
-                self._console.info("logged in")
-                connection.start(command)
-            else:
+            if not isinstance(event, LoggedIn):
                 self._take(event)
+            elif new is not None:
+                self._make_file(new, event.is_proved)
+                return
+            elif isinstance(options, (CancelOptions, SessionsOptions)):
+                self._ask(connection, options, event.can_attach)
+            else:
+                return
             while not judge.is_over:
                 self._take(connection.next_event())
             connection.check_end()
@@ -90,57 +80,44 @@ class _Query:
         finally:
             connection.leave(is_over=judge.is_over)
 
-    def _find_secret(self) -> KnownSecret | NewSecret | None:
-        return find_secret(self._options, self._console, self._waiter)
+    def _make_file(self, secret: NewSecret, is_proved: bool) -> None:
+        if not is_proved:
+            with self._waiter.interruptible():
+                print_warning(PasswordFileOptions.program, "the server has not proved that it knows the password")
+        self._print(secret.make())
 
-    def _command_after(self, _login: LoggedIn) -> Callable[[], None] | None:
-        """Returns what the dialect is asked to do, None for nothing."""
-        return None
+    def _ask(self, connection: Connection, options: CancelOptions | SessionsOptions, is_known: bool) -> None:
+        if not is_known:
+            raise ParameterError("this server has no such command")
+        self._console.info("logged in")
+        if isinstance(options, CancelOptions):
+            connection.start(self._dialect.cancel, options.session)
+        else:
+            connection.start(self._dialect.list_sessions)
 
     def _take(self, event: Event) -> None:
+        """Raises CommandFailed, or OSError if nothing reads any more: a list of which something is missing is none."""
         if isinstance(event, Refused):
             text = f"the server refused the {event.reason}: {shorten(event.text)}"
             raise ParameterError(text) if event.reason in (LOGIN, SESSION) else SessionError(text)
-
-    def _print(self, text: str) -> None:
-        with self._waiter.interruptible():  # stdout may be a pipe that is not read
-            print_answer(f"{escape_control_chars(text)}\n")
-
-
-class _Cancel(_Query):
-    table = verdict.OF_CANCEL
-    _options: CancelOptions
-
-    def _command_after(self, _login: LoggedIn) -> Callable[[], None]:
-        return lambda: self._dialect.cancel(self._options.session)
-
-    def _take(self, event: Event) -> None:
-        super()._take(event)
         if isinstance(event, Cancelled):
+            assert isinstance(self._options, CancelOptions)
             text = f"session {self._options.session}: {_CANCELLED[event.state]}"
             if event.state == OVER:
                 raise SessionError(text)
             self._print(text)
+        elif isinstance(event, Listed):
+            try:
+                with self._waiter.interruptible():
+                    write(sys.stdout, escape_control_chars(_line(event)) + "\n")
+            except (OSError, ValueError) as error:
+                if is_closed_pipe(error):
+                    raise
+                raise CommandFailed(f"the list cannot be written: {error}") from None
 
-
-class _List(_Query):
-    table = verdict.OF_LIST
-
-    def _command_after(self, _login: LoggedIn) -> Callable[[], None]:
-        return self._dialect.list_sessions
-
-    def _take(self, event: Event) -> None:
-        """Raises CommandFailed, or OSError if nothing reads any more: a list of which something is missing is none."""
-        super()._take(event)
-        if not isinstance(event, Listed):
-            return
-        try:
-            with self._waiter.interruptible():
-                write(sys.stdout, escape_control_chars(_line(event)) + "\n")
-        except (OSError, ValueError) as error:
-            if is_closed_pipe(error):
-                raise
-            raise CommandFailed(f"the list cannot be written: {error}") from None
+    def _print(self, text: str) -> None:
+        with self._waiter.interruptible():  # stdout may be a pipe that is not read
+            print_answer(f"{escape_control_chars(text)}\n")
 
 
 def _line(listed: Listed) -> str:
@@ -150,17 +127,3 @@ def _line(listed: Listed) -> str:
     except (ValueError, OverflowError, OSError):
         raise RemoteProtocolError(f"{listed.accepted!r} is not a time") from None
     return f"{listed.session}  {listed.state:11}  {accepted}  job {listed.job} of {listed.jobs}  {listed.title}"
-
-
-class _PasswordFile(_Query):
-    _options: PasswordFileOptions
-
-    def _find_secret(self) -> NewSecret:
-        self._secret = new_secret(self._options, self._waiter)
-        return self._secret
-
-    def _command_after(self, login: LoggedIn) -> None:
-        if not login.is_proved:
-            with self._waiter.interruptible():
-                print_warning(self._options.program, "the server has not proved that it knows the password")
-        self._print(self._secret.make())

@@ -197,7 +197,7 @@ def _of_certificate(failure: str, error: Any) -> HeadlessError:
     if error.verify_code in _NO_ISSUER:
         for variable, path in _trusted_paths():
             try:
-                _check_readable(path, is_folder=variable == "SSL_CERT_DIR")
+                os.listdir(path) if variable == "SSL_CERT_DIR" else open(path, "rb").close()
             except OSError as unreadable:
                 return fault_of_file(f"{text}; {variable}: {path!r} cannot be read", unreadable)
     return SessionError(text)
@@ -216,18 +216,6 @@ def _check_trusted_paths() -> None:
         with suppress(OSError, ValueError):
             if stat.S_ISFIFO(os.stat(path).st_mode):
                 raise ParameterError(f"{variable}: {path!r} is a FIFO, and not a file with certificates")
-
-
-def _check_readable(path: str, is_folder: bool) -> None:
-    """Raises OSError if nothing can be read there."""
-    if is_folder:
-        os.listdir(path)
-        return
-    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
-    try:
-        os.read(descriptor, 1)
-    finally:
-        os.close(descriptor)
 
 
 def _reason(error: OSError) -> str:

@@ -269,11 +269,8 @@ def test_a_list_that_is_not_understood_is_refused(here, monkeypatch):
             password_file.read(path)
 
 
-@pytest.mark.parametrize("is_linux_with_unnamed_files", [True, False])
-def test_a_file_that_is_made_where_a_list_is_inherited_can_be_used(tmp_path, monkeypatch, is_linux_with_unnamed_files):
+def test_a_file_that_is_made_where_a_list_is_inherited_can_be_used(tmp_path):
     set_access_list(tmp_path, (USER, 7, 12345), group=5, mask=7, owner=7, is_default=True)
-    if not is_linux_with_unnamed_files:
-        monkeypatch.delattr(os, "O_TMPFILE")
     path = tmp_path / "secret"
     NewFile(str(path)).write(HASH.encode() + b"\n")
     found = password_file.read(str(path))

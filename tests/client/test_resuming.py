@@ -17,8 +17,7 @@ from headless.errors import ConnectionLost, ParameterError
 from headless.options import parse, patience
 from support.arbitrary_dialects import options_of
 from support.command_here import headless
-from support.credentials import PASSWORD
-from support.dialogues import ACCEPTED, DONE, WELCOME, challenging, serving
+from support.dialogues import ACCEPTED, DONE, WELCOME, serving
 from support.job_server import QuickServer
 from support.process import PATIENCE
 from support.scripted_server import ScriptedServer
@@ -267,21 +266,6 @@ def test_wait_has_the_same_patience(closed_port, begin_at_pause):
     begin_at_pause(script)
     done = headless("wait", "s1", "-v", "-s", address_of(closed_port), env=LONG)
     assert (done.returncode, "job 1 ok" in done.stdout) == (0, True), done.stdout
-
-
-@pytest.mark.skipif(os.name == "nt", reason="there is no pseudo-terminal")
-@pytest.mark.slow
-def test_the_password_is_asked_for_once(tmp_path, scripted):
-    from support.terminal import Terminal
-
-    server = scripted(after(lambda peer: reset(peer.sock), 1, challenging(*DONE)))
-    argv = ("-s", server.address, "-u", "R41", "-p", "secret", "-v", "-t", "-1", "-c", "print(42)")
-    with Terminal(tmp_path, *argv, env=LONG) as terminal:
-        terminal.answer(PASSWORD + "\n")
-        terminal.wait_for("connecting again in")
-        assert terminal.end() == 0
-    assert terminal.shown.count("Password for") == 1
-    assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o400
 
 
 def test_a_value_that_cannot_be_used_names_the_variable(here):

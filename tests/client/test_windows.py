@@ -164,5 +164,5 @@ def test_a_password_file_is_made_whole_and_over_no_other(tmp_path):
 
 
 def test_a_password_file_needs_its_folder(tmp_path):
-    with pytest.raises(ParameterError, match="there is no folder"):
+    with pytest.raises(ParameterError, match="cannot be made in its folder"):
         NewFile(str(tmp_path / "nowhere" / "secret"))
