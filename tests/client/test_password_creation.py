@@ -10,6 +10,7 @@ import stat
 import threading
 import unicodedata
 from typing import Any
+from unittest.mock import Mock
 
 import bcrypt
 import pytest
@@ -283,12 +284,11 @@ def test_a_disk_that_is_full_or_broken_leaves_nothing(new_file, folder, monkeypa
 
 @pytest.mark.skipif(os.name == "nt", reason="this platform makes the file otherwise")
 def test_the_content_is_on_the_disk_before_the_file_has_its_name(new_file, monkeypatch):
-    steps = []
+    steps = Mock()
     for name in ("fsync", "link"):
-        step = getattr(os, name)
-        monkeypatch.setattr(os, name, lambda *args, name=name, step=step: steps.append(name) or step(*args))
+        monkeypatch.setattr(os, name, getattr(steps, name))
     new_file.write(HASH.encode() + b"\n")
-    assert steps == ["fsync", "link"]
+    assert [name for name, _, _ in steps.mock_calls] == ["fsync", "link"]
 
 
 def test_the_hash_is_computed_under_the_deadline(new_file, monkeypatch):
