@@ -171,33 +171,24 @@ def test_events_without_end_make_a_1_by_the_deadline():
     assert code_of(script, ("-t", "1"), timeout=0.1) == 1
 
 
-NO_EVENTS = (
-    untyped.LoggedIn(None), untyped.LoggedIn("s", "30"), untyped.LoggedIn("s", 30, None), untyped.JobStarted("1"),
-    untyped.JobStarted(True), untyped.Refused(1), untyped.Output(1, "stdout", b"x"), untyped.JobFinished(1, None),
-    untyped.Ended(0), untyped.SaltReceived(b"x"), Event(),
-)  # fmt: skip
-NO_PARTS = (untyped.Part("text"), Part(b"x", -1), Part(b"", JOBS), untyped.Part(b"x", None),
-            untyped.Part(b"x", 0, b"x"))  # fmt: skip
+NONSENSE = [
+    *(("receive", 0, event) for event in (
+        untyped.LoggedIn(None), untyped.LoggedIn("s", "30"), untyped.LoggedIn("s", 30, None), untyped.JobStarted("1"),
+        untyped.JobStarted(True), untyped.Refused(1), untyped.Output(1, "stdout", b"x"), untyped.JobFinished(1, None),
+        untyped.Ended(0), untyped.SaltReceived(b"x"), Event(),
+    )),
+    *(("submit", 0, part) for part in (
+        untyped.Part("text"), Part(b"x", -1), Part(b"", JOBS), untyped.Part(b"x", None), untyped.Part(b"x", 0, b"x"),
+    )),
+    *(("receive", -1, step) for step in (Received("x"), Ended("ok"), raising(RemoteProtocolError("r")))),
+]  # fmt: skip
 
 
-def test_what_is_no_event_makes_a_1():
-    for event in NO_EVENTS:
+def test_what_is_no_event_or_no_part_or_follows_the_end_makes_a_1():
+    for method, number, step in NONSENSE:
         script = copy_of_good()
-        script["receive"].insert(0, [event])
-        assert code_of(script) == 1, event
-
-
-def test_what_is_no_part_makes_a_1():
-    for part in NO_PARTS:
-        script = copy_of_good()
-        script["submit"].insert(0, [part, *script["submit"].pop()])
-        assert code_of(script) == 1, part
-
-
-def test_nothing_may_follow_the_end():
-    for step in (Received("x"), Ended("ok"), raising(RemoteProtocolError("r"))):
-        script = copy_of_good()
-        script["receive"][-1].append(step)
+        steps = script[method][number]
+        steps.insert(0 if number == 0 else len(steps), step)
         assert code_of(script, receipts=9) == 1, step
 
 
@@ -232,41 +223,23 @@ def test_a_dialect_that_is_late_to_tell_an_early_acceptance_makes_a_1():
 # What is reported of the jobs
 
 
-def submission_after(script, argv=WAITING, **more) -> Submission:
+@pytest.mark.parametrize(
+    ("parts", "receive", "submission"),
+    [
+        ([Part(b"jobs" * 100, JOBS)], [[LoggedIn("s")]], Submission.NOT_SUBMITTED),  # which has not left yet
+        ([Part(b"jobs", JOBS)], [[LoggedIn("s")], [Refused("jobs")]], Submission.NOT_SUBMITTED),
+        ([Part(b"job", 1)] * 2, [[LoggedIn("s")], [], [Refused("jobs")]], Submission.UNKNOWN),
+        ([Part(b"job", 1)] * 2, [[LoggedIn("s")], [], [JobStarted(1)]], Submission.SUBMITTED),
+    ],
+    ids=["not left", "refused at once", "refused one by one", "begun"],
+)
+def test_what_is_said_of_the_jobs(parts, receive, submission):
     found = []
+    script = {**copy_of_good(), "submit": [parts], "receive": receive}
     with Waiter() as waiter:
-        run_session(waiter, script, JOBS, argv, check=lambda call: found.append(call.verdict.submission), **more)
-    return found[0]
-
-
-def test_until_a_part_with_jobs_has_left_nothing_is_submitted():
-    script = copy_of_good()
-    script["submit"] = [[Part(b"jobs" * 100, JOBS)]]
-    script["receive"] = [[LoggedIn("s")]]
-    assert submission_after(script, receipts=3, room=1, is_eager=True) is Submission.NOT_SUBMITTED
-
-
-def test_once_a_part_with_jobs_has_left_it_is_unknown_whether_they_were_submitted():
-    assert submission_after({**copy_of_good(), "receive": [[LoggedIn("s")]]}) is Submission.UNKNOWN
-
-
-def test_jobs_that_were_refused_at_once_are_not_submitted():
-    script = copy_of_good()
-    script["submit"] = [[Part(b"jobs", JOBS)]]
-    script["receive"] = [[LoggedIn("s")], [Refused("jobs")]]
-    assert submission_after(script) is Submission.NOT_SUBMITTED
-
-
-def test_of_jobs_that_were_handed_over_one_by_one_a_refusal_leaves_it_unknown():
-    script = copy_of_good()
-    script["receive"] = [[LoggedIn("s")], [], [Refused("jobs")]]
-    assert submission_after(script) is Submission.UNKNOWN
-
-
-def test_what_a_job_was_reported_of_is_submitted():
-    assert submission_after({**copy_of_good(), "receive": [[LoggedIn("s")], [], [JobStarted(1)]]}) is (
-        Submission.SUBMITTED
-    )
+        run_session(waiter, script, JOBS, WAITING, receipts=3, room=1, is_eager=len(parts) == 1,
+                    check=lambda call: found.append(call.verdict.submission))  # fmt: skip
+    assert found == [submission]
 
 
 def test_jobs_that_run_before_the_next_is_taken_have_the_whole_time_out(monkeypatch):

@@ -136,27 +136,21 @@ def test_a_connection_that_is_lost_asks_for_no_password_again(tmp_path, folder, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("typed", "word"), [("a\x00b\n", "NUL"), ("\x04", "no password"), ("\x03", "no password")], ids=repr
+    ("typed", "code", "word"),
+    [("a\x00b\n", 2, "NUL"), ("\x04", 2, "no password"), ("\x03", 2, "no password"), (signal.SIGTERM, -15, "")],
+    ids=repr,
 )
-def test_what_is_no_password_is_a_2_before_any_connection(at_terminal, folder, scripted, typed, word):
+def test_without_a_password_it_ends_before_any_connection_with_the_echo_on(  # noqa: PLR0917
+    at_terminal, folder, scripted, typed, code, word
+):
     """What else is none: test_bcrypt_hash.py."""
     server = scripted(challenging())
     with at_terminal(server) as terminal:
-        terminal.answer(typed)
-        assert terminal.end() == 2
-        assert word in terminal.shown
-        assert terminal.echoes
+        terminal.answer(typed if isinstance(typed, str) else "half a pass")
+        if not isinstance(typed, str):
+            terminal.process.send_signal(typed)
+        assert (terminal.end(), word in terminal.shown, terminal.echoes) == (code, True, True)
     assert server.peers == []
-    assert_nothing_made(folder)
-
-
-@pytest.mark.slow
-def test_a_signal_at_the_prompt_ends_the_process_by_it_and_restores_the_echo(at_terminal, folder, scripted):
-    with at_terminal(scripted(challenging())) as terminal:
-        terminal.answer("half a pass")
-        terminal.process.send_signal(signal.SIGTERM)
-        assert terminal.end() == -signal.SIGTERM
-        assert terminal.echoes
     assert_nothing_made(folder)
 
 

@@ -39,38 +39,20 @@ def refused(here, listener, path):
     return done.stderr
 
 
-@pytest.mark.parametrize(
-    "content",
-    [
-        f"\ufeff{HASH}\r\n".encode(),  # Notepad: UTF-8 with BOM
-        f"\ufeff{HASH}\r\n".encode("utf-16-le"),  # PowerShell: >
-        f"\ufeff{HASH}\r\n".encode("utf-16-be"),
-        f"{HASH}\r\n".encode("utf-16-le"),
-    ],
-)
-def test_a_hash_in_an_encoding_of_windows_is_to_be_saved_in_another_one_and_not_deleted(tmp_path, content):
-    path = tmp_path / "secret"
-    path.write_bytes(content)
-    path.chmod(0o400)
-    with pytest.raises(ParameterError, match="save it as ASCII") as caught:
-        password_file.read(str(path))
-    assert "delete" not in str(caught.value)
-    assert HASH[29:] not in str(caught.value)
-
-
 @pytest.mark.parametrize("algorithm", ["2a", "2b", "2y"])
-def test_a_hash_is_read_with_white_space_around_it(here, algorithm):
+def test_a_hash_of_each_algorithm_is_used_with_white_space_around_it(here, scripted, algorithm):
     wanted = f"${algorithm}{HASH[3:]}"
     for number, space in enumerate(("", "\n", "\r\n", " \t\n\n")):
         path = here.secret_file(space + wanted + space, name=str(number))
         assert password_file.read(path).hash == wanted.encode(), repr(space)
+    server = scripted(challenging(secret=wanted, salt=wanted[:29]))
+    assert here("-s", server.address, "-u", "R41", "-p", path, "-c", "pass").returncode == 0
 
 
 def test_anything_but_one_hash_is_refused_before_any_connection(here, listener):
     contents = (
-        "", "\n", "secret", HASH[:-1], HASH + "x", HASH + "\n" + HASH, "$2x" + HASH[3:], "$1" + HASH[2:],
-        HASH[:-1] + "v", HASH[:28] + "v" + HASH[29:], HASH.replace("$10$", "$1x$"), "\ufeff" + HASH,
-        HASH[:30] + "\x00" + HASH[31:], HASH + " " * 5000, "x" * 100_000,
+        "", "\n", "secret", HASH[:-1], HASH + "x", HASH + "\n" + HASH, "$2x" + HASH[3:], HASH[:-1] + "v",
+        "\ufeff" + HASH, HASH[:30] + "\x00" + HASH[31:], HASH + " " * 5000, "x" * 100_000,
     )  # fmt: skip
     for number, content in enumerate(contents):
         error = refused(here, listener, here.secret_file(content, name=f"secret{number}"))
@@ -87,10 +69,10 @@ def test_a_file_that_is_open_to_others_is_refused_with_the_mode_and_the_mend(her
 
 
 @posix_only
-def test_the_mend_of_a_file_whose_name_begins_like_an_option_works(here, tmp_path, monkeypatch):
+def test_the_mend_of_a_file_whose_name_begins_like_an_option_works_through_a_link(here, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    os.rename(here.secret_file(mode=0o644), "-x")
-    with pytest.raises(ParameterError, match=r"then: (chmod .*)") as caught:
+    os.symlink(here.secret_file(mode=0o644), "-x")
+    with pytest.raises(ParameterError, match=r"mode 0644.* then: (chmod .*)") as caught:
         password_file.read("-x")
     subprocess.run(str(caught.value).rpartition("then: ")[2], shell=True, check=True)
     assert password_file.read("-x").hash == HASH.encode()
@@ -129,17 +111,6 @@ def test_root_reads_whose_file_it_is_and_to_give_it_to_no_one(here):
 
 
 @posix_only
-def test_a_link_is_followed_and_what_it_leads_to_is_checked(here, tmp_path):
-    link = tmp_path / "link"
-    link.symlink_to(here.secret_file())
-    assert password_file.read(str(link)).hash == HASH.encode()
-    link.unlink()
-    link.symlink_to(here.secret_file(mode=0o444, name="open"))
-    with pytest.raises(ParameterError, match="0444"):
-        password_file.read(str(link))
-
-
-@posix_only
 def test_what_is_no_regular_file_is_refused_and_nothing_hangs(here, listener, tmp_path):
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo, 0o400)
@@ -164,7 +135,9 @@ def test_a_fault_that_passes_is_no_mistake_in_the_call(here, monkeypatch, step, 
 
 @pytest.mark.slow
 def test_a_missing_file_is_refused_at_once_without_a_terminal(command, here, listener, tmp_path):
-    assert "does not exist" in refused(here, listener, str(tmp_path / "missing"))
+    for path in (str(tmp_path / "missing"), str(tmp_path / "no" / "such" / "folder"), "x" * 5000, "two\nlines\x1b[2J"):
+        error = refused(here, listener, path)
+        assert ("does not exist" in error or len(path) == 5000, "\x1b" in error) == (True, False)
     with command.start(
         "-s", "127.0.0.1:1", "-u", "R41", "-p", "missing", "-c", "pass", stdin=subprocess.PIPE
     ) as process:
@@ -172,27 +145,9 @@ def test_a_missing_file_is_refused_at_once_without_a_terminal(command, here, lis
         process.communicate()
 
 
-def test_a_folder_that_is_missing_or_a_name_that_cannot_be_is_refused(here, listener, tmp_path):
-    refused(here, listener, str(tmp_path / "no" / "such" / "folder"))
-    refused(here, listener, "x" * 5000)
-
-
 def test_an_osuser_login_does_not_look_at_the_file(here, scripted):
     done = here("-s", scripted(serving()).address, "-a", "osuser", "-p", "missing", "-c", "pass")
     assert done.returncode == 0
-
-
-def test_an_error_names_the_file_with_control_characters_escaped(here, listener):
-    error = refused(here, listener, "two\nlines\x1b[2J")
-    assert "\x1b" not in error
-
-
-def test_the_challenge_login_works_with_every_prefix(here, scripted):
-    for algorithm in ("2a", "2y"):
-        own = f"${algorithm}{HASH[3:]}"
-        server = scripted(challenging(secret=own, salt=own[:29]))
-        path = here.secret_file(own, name=algorithm)
-        assert here("-s", server.address, "-u", "R41", "-p", path, "-c", "pass").returncode == 0
 
 
 # Access control lists
@@ -213,12 +168,6 @@ def listed(here):
 def test_a_file_that_a_list_opens_to_another_user_is_refused_before_any_connection(here, listener, listed):
     error = refused(here, listener, listed((USER, 4, 12345), (USER, 4, 0), (USER, 4, 12346)))
     assert "opens it to user number 12345, user number 12346: make a file of your own: headless password-file" in error
-
-
-def test_what_the_mend_leaves_is_fine(listed):
-    path = listed((USER, 4, 12345))
-    os.chmod(path, 0o400)  # which sets the mask
-    assert password_file.read(path).hash == HASH.encode()
 
 
 @pytest.mark.parametrize(

@@ -17,17 +17,15 @@ from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import IO
+from unittest.mock import Mock
 
 import pytest
 
 from headless import cli
-from headless.client import call as call_module
 from headless.client import preparation
 from headless.client import receipt as receipt_module
 from headless.client.receipt import Receipt
-from headless.client.waiting import Waiter
 from headless.errors import ParameterError
-from support.clock import Clock
 from support.dialogues import (
     ACCEPTED,
     ENDED,
@@ -105,63 +103,50 @@ def test_a_call_that_ended_well(call, scripted):
     }
 
 
-def test_a_call_without_t_is_proved_by_the_acceptance(call, scripted):
+def test_a_call_without_t_is_proved_by_the_acceptance(call, scripted, tmp_path):
     done, said = call("-s", scripted(serving()).address, "-c", "1")
     assert done.returncode == 0
     assert (said["code"], said["proof"], said["ended"], said["user"]) == (0, "accepted", None, current_user())
     assert [job["status"] for job in said["jobs"]] == [None]
+    assert os.name == "nt" or (tmp_path / "receipts").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("name", "argv"),
+    [("", ["-c", "1"]), (os.devnull, ["-c", "1"]), ("receipts", ["--help"]), ("receipts", ["--version"])],
+)
+def test_without_a_file_and_for_a_question_there_is_none(here, scripted, tmp_path, name, argv):
+    done = here("-s", scripted(serving()).address, *argv, env={**os.environ, "PLANTA_RECEIPT": name})
+    assert (done.returncode, done.stderr, list(tmp_path.glob("receipts"))) == (0, "", [])
 
 
 @pytest.mark.parametrize(
     ("script", "argv", "expected"),
     [
         (serving(STARTED, FAILED, '<ended status="failed"/>'), ("-c", "1", "-t", "-1"),
-         (1, None, "submitted", "job 1 failed: no such table", ["failed"])),
+         (1, "submitted", "job 1 failed: no such table", ["failed"])),
         (answering_jobs('<refused reason="jobs">there is no module</refused>'), ("-m", "A"),
-         (2, None, "not submitted", "the server refused the jobs: there is no module", [None])),
+         (2, "not submitted", "the server refused the jobs: there is no module", [None])),
         (answering_login('<refused reason="login">who</refused>'), ("-m", "A"),
-         (2, None, "not submitted", "the server refused the login: who", [None])),
+         (2, "not submitted", "the server refused the login: who", [None])),
+        (answering_jobs("<alive/>"), ("-c", "1"),
+         (1, "unknown", "the server has not accepted the jobs in time", [None])),
+        (answering_jobs(ACCEPTED, STARTED, FINISHED), ("-t", "1", "-c", "1", "-c", "1"),
+         (3, "submitted", "the jobs have not ended within 0.1 s, and go on", ["ok", None])),
     ],
-    ids=["a job failed", "no module", "no login"],
+    ids=["a job failed", "no module", "no login", "no answer", "not in time"],
 )  # fmt: skip
-def test_a_call_that_did_not_end_well(call, scripted, script, argv, expected):
-    assert_failed(call("-s", scripted(script).address, *argv), *expected)
-
-
-def assert_failed(result, *expected):
-    done, said = result
-    code, proof, submission, message, statuses = expected
+def test_a_call_that_did_not_end_well(call, scripted, script, argv, expected, request):  # noqa: PLR0917
+    if expected[0] == 3:
+        request.getfixturevalue("time_out")(0.1)
+    elif expected[1] == "unknown":
+        request.getfixturevalue("short_acceptance")
+    done, said = call("-s", scripted(script).address, *argv)
+    code, submission, message, statuses = expected
     assert done.returncode == said["code"] == code
-    assert (said["proof"], said["submission"], said["message"]) == (proof, submission, message)
+    assert (said["proof"], said["submission"], said["message"]) == (None, submission, message)
     assert [job["status"] for job in said["jobs"]] == statuses
     assert said["session"] == (None if submission == "not submitted" else "s1")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("documents", "statuses"), [((STARTED,), [None]), ((STARTED, FINISHED), ["ok", None])], ids=["in one", "between"]
-)
-def test_a_call_whose_time_is_over(call, scripted, time_out, documents, statuses):
-    time_out(0.3)
-    server = scripted(answering_jobs(ACCEPTED, *documents))
-    result = call("-s", server.address, "-t", "1", *["-c", "1"] * len(statuses))
-    assert_failed(result, 3, None, "submitted", "the jobs have not ended within 0.3 s, and go on", statuses)
-
-
-def test_a_call_that_is_not_answered(call, scripted, monkeypatch):
-    clock = Clock()
-    monkeypatch.setattr(call_module, "Waiter", lambda: Waiter(clock))
-
-    def script(peer):
-        peer.receive()
-        peer.send(WELCOME)
-        peer.receive()
-        clock.now += 30
-        peer.send("<alive/>")
-        peer.wait_for_disconnect()
-
-    result = call("-s", scripted(script).address, "-c", "1")
-    assert_failed(result, 1, None, "unknown", "the server has not accepted the jobs in time", [None])
 
 
 @pytest.mark.parametrize(
@@ -174,34 +159,6 @@ def test_a_mistake_in_the_options_has_a_line_of_its_own(call, argv):
     assert list(said) == FIELDS
     assert said["message"] in done.stderr
     assert (said["server"], said["jobs"]) == (None, [])
-
-
-@pytest.mark.parametrize("argv", ["--help", "--version"])
-def test_a_question_has_no_line(here, tmp_path, argv):
-    done = here(argv, env={**os.environ, "PLANTA_RECEIPT": str(tmp_path / "receipts")})
-    assert done.returncode == 0
-    assert not (tmp_path / "receipts").exists()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-def test_a_signal_is_noted_before_the_process_ends(command, scripted, tmp_path):
-    file = tmp_path / "receipts"
-    env = {**os.environ, "PLANTA_RECEIPT": str(file)}
-    with command.start("-s", scripted(serving(STARTED)).address, "-v", "-t", "-1", "-c", "1", env=env) as process:
-        for line in process.stdout:
-            if "started" in line:
-                break
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=10)
-    assert process.returncode == -signal.SIGTERM
-    said = json.loads(file.read_text())
-    assert (said["code"], said["signal"], said["proof"], said["submission"]) == (
-        None,
-        signal.SIGTERM,
-        None,
-        "submitted",
-    )
 
 
 @pytest.mark.slow
@@ -229,12 +186,6 @@ def test_calls_that_end_together_have_whole_lines(command, scripted, tmp_path):
     lines = file.read_text().splitlines()
     assert json.loads(lines[0]) == {"earlier": 1}
     assert sorted(json.loads(line)["user"] for line in lines[1:]) == ["R0", "R1", "R2", "R3"]
-
-
-@pytest.mark.skipif(os.name == "nt", reason="modes mean nothing on Windows")
-def test_a_new_file_is_for_its_user_alone(call, scripted, tmp_path):
-    call("-s", scripted(serving()).address, "-c", "1")
-    assert (tmp_path / "receipts").stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize("place", ["no folder", "a folder", "a fifo", "no right", "not a path"])
@@ -298,12 +249,6 @@ def test_a_line_begins_where_the_one_before_it_has_not_ended(tmp_path):
     assert (first, [json.loads(line)["code"] for line in lines]) == ("no end", [2, 2])
 
 
-@pytest.mark.parametrize("name", ["", os.devnull])
-def test_receipts_can_be_switched_off(here, scripted, name):
-    done = here("-s", scripted(serving()).address, "-c", "1", env={**os.environ, "PLANTA_RECEIPT": name})
-    assert (done.returncode, done.stderr) == (0, "")
-
-
 def messages_in(file):
     return [json.loads(line)["message"] for line in file.read_text().splitlines()]
 
@@ -343,13 +288,8 @@ def test_a_disk_that_does_not_answer_holds_no_one_up(tmp_path, monkeypatch, capf
     assert end(tmp_path / "receipts") == 2
     is_over.set()
     assert error_of(capfd).endswith("or its disk does not answer\n")
-
-
-def test_a_machine_without_room_for_another_thread_changes_nothing_else(tmp_path, monkeypatch, capfd):
-    def start(_thread):
-        raise RuntimeError("can't start new thread")
-
-    monkeypatch.setattr(threading.Thread, "start", start)
+    # Nor does a machine that has no room for another thread.
+    monkeypatch.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
     assert end(tmp_path / "receipts", code=0) == 0
     assert error_of(capfd).endswith("cannot be written: can't start new thread\n")
 
@@ -415,26 +355,29 @@ def struck(command, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-@pytest.mark.parametrize("signum", ENDING_SIGNALS)
-def test_a_signal_wins_over_a_receipt_that_waits_for_a_locked_file(scripted, tmp_path, struck, signum):
-    server = scripted(serving(STARTED, FINISHED, ENDED))
+@pytest.mark.parametrize(
+    ("signum", "said", "problem"),
+    [(signum, "session ended", f"a signal ({signum:d}) came before that") for signum in ENDING_SIGNALS]
+    + [(signal.SIGTERM, "started", "for too long another process has locked it, or its disk does not answer")],
+)
+def test_a_signal_wins_over_a_receipt_that_waits_for_a_locked_file(  # noqa: PLR0917
+    scripted, tmp_path, struck, signum, said, problem
+):
+    """Also one that ends the call, before there is a receipt: then it is not waited for long."""
+    server = scripted(serving(STARTED, *([FINISHED, ENDED] if said == "session ended" else [])))
     with locked_receipts(file := tmp_path / "receipts"):
-        code, stderr = struck(("-s", server.address, "-t", "-1", "-c", "1"), "session ended", signum)
+        code, stderr = struck(("-s", server.address, "-t", "-1", "-c", "1"), said, signum)
     assert (code, file.read_text()) == (-signum, "")
-    assert stderr == (
-        f"planta_headless.py: warning: PLANTA_RECEIPT: {str(file)!r} cannot be written: a signal ({signum:d}) came "
-        "before that\n"
-    )
+    assert stderr == f"planta_headless.py: warning: PLANTA_RECEIPT: {str(file)!r} cannot be written: {problem}\n"
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-def test_a_call_that_a_signal_ends_does_not_wait_long_for_a_locked_file(scripted, tmp_path, struck):
+def test_a_signal_that_ends_the_call_is_noted(scripted, tmp_path, struck):
     server = scripted(serving(STARTED))
-    with locked_receipts(file := tmp_path / "receipts"):
-        code, stderr = struck(("-s", server.address, "-t", "-1", "-c", "1"), "started", signal.SIGTERM)
-    assert (code, file.read_text()) == (-signal.SIGTERM, "")
-    assert stderr.endswith("another process has locked it, or its disk does not answer\n")
+    assert struck(("-s", server.address, "-t", "-1", "-c", "1"), "started", signal.SIGTERM) == (-signal.SIGTERM, "")
+    said = json.loads((tmp_path / "receipts").read_text())
+    assert [said[name] for name in ("code", "signal", "proof", "submission")] == [None, 15, None, "submitted"]
 
 
 MOMENT = """
@@ -480,15 +423,3 @@ def test_a_signal_around_the_moment_of_writing(scripted, tmp_path, step, order, 
     assert time.monotonic() - begun < receipt_module._SECONDS
     assert [json.loads(line)["code"] for line in file.read_text().splitlines()] == ([0] if code == 0 else [])
     assert stderr.count("\n") == (code != 0 or pause > 0)
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-def test_a_signal_at_a_mistake_in_the_options_wins_too(command, tmp_path):
-    env = {**os.environ, "PLANTA_RECEIPT": str(tmp_path / "receipts")}
-    with locked_receipts(file := tmp_path / "receipts"), command.start("--no-such-option", env=env) as process:
-        said = process.stderr.readline()
-        process.send_signal(signal.SIGTERM)
-        process.communicate(timeout=PATIENCE)
-    assert "no such option" in said
-    assert (process.returncode, file.read_text()) == (-signal.SIGTERM, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from copy import deepcopy
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -75,16 +76,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 # One by one: the last job is acknowledged, `Accepted` is reported, and the command that starts them has not left
 
 
-@pytest.mark.parametrize("room", [1, 1000])
-def test_what_is_due_at_the_acceptance_leaves_before_a_0(room):
-    end = end_of(receive=[[IN], [], [Accepted(), START, START]], room=room)
-    assert (end.code, end.submission) == (0, SUBMITTED)
-    assert end.log.count(START) == 2
-
-
-def test_a_command_that_the_dialect_is_due_is_given_before_a_0():
-    end = end_of(log_in=[[JOB, JOB]], submit=(START,), receive=[[IN, Accepted()]])
-    assert (end.code, end.submission, end.log.count(START)) == (0, SUBMITTED, 1)
+@pytest.mark.parametrize(
+    ("script", "starts"),
+    [
+        ({"receive": [[IN], [], [Accepted(), START, START]], "room": 1}, 2),
+        ({"receive": [[IN], [], [Accepted(), START, START]]}, 2),
+        ({"log_in": [[JOB, JOB]], "submit": (START,), "receive": [[IN, Accepted()]]}, 1),
+        ({"log_in": [[JOB, JOB]], "submit": (START, Ended("ok")), "receive": [[IN, Accepted()]]}, 1),
+    ],
+    ids=["byte by byte", "parts", "a command", "a command, and an end that is made up"],
+)
+def test_what_is_due_at_the_acceptance_leaves_before_a_0(script, starts):
+    end = end_of(**script)
+    assert (end.code, end.submission, end.log.count(START)) == (0, SUBMITTED, starts)
 
 
 @pytest.mark.parametrize("argv", [NEVER, WAITING])
@@ -98,21 +102,6 @@ def test_what_belongs_to_a_lost_connection_is_not_made_up_for_by_another_one():
     receive = [[CAN_ATTACH], [Accepted(), Part(b"start" * 100)], [], [CAN_ATTACH], [Attached(2, Offset())]]
     end = end_of(receive=receive, receipts=2, room=100, is_eager=True)
     assert (end.code, end.submission) == (1, UNKNOWN)
-
-
-def test_a_failure_that_comes_before_that_is_a_1():
-    for event in (BUSY, Ended("failed"), JobFinished(1, "failed")):
-        assert end_of(receive=[[IN], [Accepted(), START, event]], receipts=9).code == 1, event
-
-
-def test_a_dialect_that_always_has_one_more_part_makes_a_1_in_time(clock):
-    end = end_of(receive=[[IN], [Accepted()]], part_left=[[Part(b"x")]] * 100_000, clock=clock)
-    assert (end.code, end.submission) == (1, UNKNOWN)
-
-
-def test_an_end_that_the_dialect_makes_up_does_not_keep_back_what_is_due():
-    end = end_of(log_in=[[JOB, JOB]], submit=(START, Ended("ok")), receive=[[IN, Accepted()]])
-    assert (end.code, end.log.count(START)) == (0, 1)
 
 
 @pytest.mark.parametrize("argv", [NEVER, WAITING])
@@ -131,19 +120,41 @@ def test_a_goodbye_without_end_ends():
     assert (end.code, end.log.count(START) < 10_000) == (0, True)
 
 
-def test_a_job_that_was_reported_to_have_failed_before_the_acceptance_is_a_1_without_t():
-    assert end_of(receive=[[IN], [JobFinished(1, "failed"), Accepted()]]).code == 1
-
-
-def test_a_call_that_the_dialect_cannot_carry_after_all_is_a_1_once_the_jobs_are_accepted():
-    late = raising(UnsupportedCall("no"))
-    end = end_of(WAITING, log_in=[[JOB, JOB]], submit=(late,), receive=[[IN, Accepted()]])
+def test_a_dialect_that_always_has_one_more_part_makes_a_1_in_time(clock):
+    end = end_of(receive=[[IN], [Accepted()]], part_left=[[Part(b"x")]] * 100_000, clock=clock)
     assert (end.code, end.submission) == (1, UNKNOWN)
 
 
-def test_jobs_are_not_handed_over_twice():
-    end = end_of(receive=[[IN, JOB], [Accepted()]])
-    assert (end.code, end.log.count(JOB)) == (1, 2)
+CODES_OF_1: list[tuple[tuple[str, ...], dict[str, Any], Submission | None]] = [
+    # A failure, or an error, behind the acceptance and before what is due has left.
+    *((NEVER, {"receive": [[IN], [Accepted(), START, event]]}, None) for event in (
+        BUSY, Ended("failed"), JobFinished(1, "failed"))),
+    (NEVER, {"receive": [[IN], [Accepted(), START, raising(RemoteProtocolError("r"))]]}, UNKNOWN),
+    (NEVER, {"receive": [[IN], [JobFinished(1, "failed"), Accepted()]]}, None),
+    (NEVER, {"receive": [[IN, JOB], [Accepted()]]}, None),  # three jobs of two
+    (WAITING, {"log_in": [[JOB, JOB]], "submit": (raising(UnsupportedCall("no")),), "receive": [[IN, Accepted()]]},
+     UNKNOWN),
+    # The server reports no end, and so the author does.
+    (WAITING, {"log_in": [[JOB, JOB]], "submit": [*FINISHED, Ended("ok")], "receive": [[IN, Accepted()]]}, None),
+    # A login before the proof has left: a password file would be made for a password that was not checked.
+    (NEVER, {"receive": [[SaltReceived(None)]], "answer_salt": [[IN, Part(b"proof")]], "has_secret": True},
+     Submission.NOT_SUBMITTED),
+    # Jobs that the dialect has not counted, or has counted wrong.
+    *((WAITING, {"submit": (Part(b"jobs"),), "receive": [[IN], [event], [BUSY]]}, UNKNOWN) for event in (
+        JobStarted(1), JobStarted(2), JobFinished(2, "ok"), Output(None, "stdout", "x"), Ended("failed"), Accepted())),
+    *((WAITING, {"log_in": [[Part(b"login and jobs")]], "submit": (part,), "receive": [[IN]]}, UNKNOWN) for part in (
+        Part(b"", 2), Part(b"x", 3), Part(b"x", -1))),
+    (WAITING, {"log_in": [[Part(b"x", 3)]]}, Submission.NOT_SUBMITTED),  # nothing has left
+    # A refusal that is followed by a word of the jobs.
+    *((WAITING, {"submit": (Part(b"jobs", 2),), "receive": [[IN], [Refused("jobs"), *shown, JobStarted(1)]]}, UNKNOWN)
+      for shown in ([], [Received("job 1 runs")])),
+]  # fmt: skip
+
+
+def test_what_makes_a_1_and_what_is_said_of_the_jobs_then():
+    for argv, script, submission in CODES_OF_1:
+        end = end_of(argv, **{"receipts": 9, **deepcopy(script)})
+        assert (end.code, submission) == (1, submission and end.submission), (argv, script)
 
 
 # What no bytes have brought
@@ -192,35 +203,6 @@ def test_a_dialect_that_reports_of_itself_what_the_server_has_to_say_makes_a_1(m
             end = end_of(argv, **script)
             assert end.code == 1, (events, argv)
             assert end.submission is not Submission.NOT_SUBMITTED or events[0] in (BUSY, Refused("jobs"), IN)
-
-
-def test_the_end_that_is_reported_with_the_jobs_makes_a_1():
-    """The server reports no end, and so the author does."""
-    events = [*FINISHED, Ended("ok")]
-    assert end_of(WAITING, log_in=[[JOB, JOB]], submit=events, receive=[[IN, Accepted()]]).code == 1
-
-
-def test_a_login_that_the_dialect_grants_before_the_proof_has_left_makes_a_1():
-    """A password file would be made for a password that was not checked."""
-    script: Any = {"receive": [[SaltReceived(None)]], "answer_salt": [[IN, Part(b"proof")]]}
-    end = end_of(has_secret=True, **script)
-    assert (end.code, end.submission) == (1, Submission.NOT_SUBMITTED)
-
-
-# What the last line says of the jobs
-
-
-def test_of_jobs_that_the_dialect_has_not_counted_no_one_knows():
-    for event in (
-        JobStarted(1), JobStarted(2), JobFinished(2, "ok"), Output(None, "stdout", "x"), Ended("failed"), Accepted(),
-    ):  # fmt: skip
-        end = end_of(WAITING, submit=(Part(b"jobs"),), receive=[[IN], [event], [BUSY]])
-        assert (end.code, end.submission) == (1, UNKNOWN), event
-
-
-def test_a_refusal_that_is_followed_by_a_word_of_the_jobs_is_none():
-    end = end_of(WAITING, submit=(Part(b"jobs", 2),), receive=[[IN], [Refused("jobs"), JobStarted(1)]])
-    assert (end.code, end.submission) == (1, UNKNOWN)
 
 
 # All jobs have ended, and the session has not
@@ -277,17 +259,12 @@ def test_a_proof_that_may_have_been_wrong_is_given_once_a_minute(ends):
     seconds = pauses([[SALT], ends, [SALT], ends, *GOOD_LOGIN], receipts=[9, 9, 9] if ends else [1, 1, 9])
     assert len(seconds) == 2
     assert min(seconds) >= 60
-
-
-def test_so_is_a_login_by_name_with_another_dialect():
+    # So is a login by name with another dialect; not what was refused before the proof had left.
     assert min(pauses([[BUSY], [BUSY], [IN], [Accepted(), Ended("ok")]], has_secret=False)) >= 60
-
-
-def test_what_was_refused_before_the_proof_had_left_is_tried_again_soon():
     assert max(pauses([[BUSY], [BUSY], [BUSY], *GOOD_LOGIN])) < 1
 
 
-def test_so_is_what_is_lost_once_a_login_was_granted_but_not_what_is_refused():
+def test_what_is_lost_once_a_login_was_granted_is_tried_again_soon_but_not_what_is_refused():
     receive: list[list[object]] = [
                [SALT], [CAN_ATTACH], [Accepted()], [],
                [SALT], [], [],  # closed
@@ -297,35 +274,6 @@ def test_so_is_what_is_lost_once_a_login_was_granted_but_not_what_is_refused():
     lost, lost_at_the_login, busy, refused = pauses(receive, receipts=[3, 2, 9, 9, 9], attach=[[ASKED]] * 9)
     assert max(lost, lost_at_the_login, busy) < 1
     assert refused >= 60
-
-
-def test_an_error_behind_the_acceptance_does_not_hide_what_is_due():
-    end = end_of(receive=[[IN], [Accepted(), START, raising(RemoteProtocolError("r"))]])
-    assert (end.code, end.submission) == (1, UNKNOWN)
-
-
-# A dialect that shows all that comes
-
-
-def test_what_is_only_shown_does_not_hide_a_word_of_the_jobs_behind_a_refusal():
-    refusal = [Refused("jobs"), Received("job 1 runs"), JobStarted(1)]
-    end = end_of(WAITING, submit=(Part(b"jobs", 2),), receive=[[IN], refusal])
-    assert (end.code, end.submission) == (1, UNKNOWN)
-
-
-def test_if_the_dialect_counts_wrong_no_one_knows_what_has_left():
-    """The jobs went with the login, say, and it gives their number with a part that is none."""
-    for part in (Part(b"", 2), Part(b"x", 3), Part(b"x", -1)):
-        end = end_of(WAITING, log_in=[[Part(b"login and jobs")]], submit=(part,), receive=[[IN]])
-        assert (end.code, end.submission) == (1, UNKNOWN), part
-
-
-def test_if_nothing_has_left_the_server_has_no_jobs():
-    end = end_of(WAITING, log_in=[[Part(b"x", 3)]])
-    assert (end.code, end.submission) == (1, Submission.NOT_SUBMITTED)
-
-
-# The start has not left when -t is over
 
 
 def test_while_the_start_has_not_left_t_is_no_3(monkeypatch, clock):

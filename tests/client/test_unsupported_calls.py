@@ -18,6 +18,7 @@ LONG_NAME = ("-u", "x" * 257, "-c", "pass")
 def test_it_is_a_2_on_one_line_before_any_connection(here, scripted):
     server = scripted(serving())
     for argv, text in (
+        (("-p", "missing", *LONG_NAME), "-u has 257 characters, at most 256 are allowed"),  # before the file is opened
         (LONG_NAME, "-u has 257 characters, at most 256 are allowed"),
         (("-u", "a\x1b[2Jb", "-c", "pass"), "-u has a control character"),
         (("-m", "009\x08ABC"), "--module has a control character"),
@@ -35,13 +36,6 @@ def test_it_is_a_2_on_one_line_before_any_connection(here, scripted):
         assert last.endswith("; jobs: not submitted")
     server.close()
     assert server.peers == []
-
-
-def test_it_is_found_before_the_password_file_is_opened(here):
-    done = here("-s", "127.0.0.1:1", "-p", "missing", *LONG_NAME)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "-u has 257 characters" in done.stderr
-    assert "missing" not in done.stderr
 
 
 def call_of(user: str | None, *jobs: Job, login: str = OSUSER) -> Call:

@@ -118,7 +118,9 @@ def test_a_login_with_a_password_needs_a_proof_of_it_once():
 
 
 def test_a_failed_job_is_the_failure_of_the_call_whatever_the_end_says():
-    assert judge(IN, SENT, ACCEPTED, JobFinished(1, "failed", "why"), ENDED).failure == "job 1 failed: why"
+    why = JobFinished(1, "failed", "why")
+    assert judge(IN, SENT, ACCEPTED, why, ENDED).failure == "job 1 failed: why"
+    assert judge(IN, SENT, ACCEPTED, why, LOST, IN, ASKED, Attached(1, BEHIND), ENDED).failure == "job 1 failed: why"
     assert judge(IN, SENT, ACCEPTED, JobFinished(1, "skipped"), ENDED).failure == "job 1 skipped"
     assert judge(IN, SENT, ACCEPTED, Ended("failed", "why")).failure == "why"
     assert judge(IN, SENT, ACCEPTED, OK, ENDED).failure == ""
@@ -147,10 +149,8 @@ SUBMISSIONS: list[tuple[tuple[object, ...], Submission]] = [
 def test_what_is_said_of_the_jobs():
     for steps, submission in SUBMISSIONS:
         assert judge(*steps).submission is submission, steps
-
-
-def test_one_by_one_a_job_that_ran_stays_submitted():
     assert judge(IN, SENT, OK, SENT, jobs=2).submission is Submission.SUBMITTED
+    assert judge(Refused("session"), jobs=None).submission is Submission.UNKNOWN
 
 
 OF_JOBS = [event for event in EVENTS if event not in (SALT, IN, REFUSED)]
@@ -181,20 +181,17 @@ def test_what_no_bytes_have_brought_proves_nothing():
             assert event not in OF_JOBS or verdict.submission is not Submission.NOT_SUBMITTED, (steps, event)
 
 
-def test_a_refusal_that_came_before_the_jobs_had_left_says_nothing_of_them():
+def test_what_came_before_all_had_left_says_nothing_of_the_jobs():
     verdict = judge(IN)
     verdict.part_left(SENT)
     verdict.judge(REFUSED)
     assert verdict.submission is Submission.UNKNOWN
-
-
-def test_an_acceptance_says_nothing_of_the_jobs_until_all_has_left():
     verdict = judge(IN, SENT)
     verdict.bytes_came()
     verdict.judge(ACCEPTED)
-    before = verdict.submission
+    assert verdict.submission is Submission.UNKNOWN
     verdict.all_left()
-    assert (before, verdict.submission) == (Submission.UNKNOWN, Submission.SUBMITTED)
+    assert verdict.submission is Submission.SUBMITTED
 
 
 @pytest.mark.parametrize(("steps", "jobs"), [((IN, SENT), 1), ((IN, SENT, ACCEPTED), 1), ((IN, Part(b"x", 2)), 2),
@@ -222,20 +219,10 @@ def test_who_knows_only_the_session_learns_of_the_jobs_when_it_attaches():
             judge(*steps, jobs=None)
 
 
-def test_a_refusal_says_nothing_of_the_jobs_of_a_session_that_is_waited_for():
-    assert judge(Refused("session"), jobs=None).submission is Submission.UNKNOWN
-
-
-def test_a_job_that_failed_before_the_loss_stays_the_failure():
-    steps = (IN, SENT, ACCEPTED, JobFinished(1, "failed", "why"), LOST, IN, ASKED, Attached(1, BEHIND), ENDED)
-    assert judge(*steps).failure == "job 1 failed: why"
-
-
 def test_what_was_printed_is_counted_for_each_stream_and_from_the_beginning_for_each_job():
     printed = [Output(1, "stdout", "\u20ac\U0001f600"), Output(1, "stderr", "x"), Output(1, "stdout", "")]
-    verdict = judge(IN, Part(b"jobs", 2), ACCEPTED, STARTED, *printed, jobs=2)
-    assert verdict.offset == Offset(1, 2, 1)
-    assert judge(IN, Part(b"jobs", 2), ACCEPTED, STARTED, *printed, OK, jobs=2).offset == Offset(2)
+    steps = (IN, Part(b"jobs", 2), ACCEPTED, STARTED, *printed)
+    assert (judge(*steps, jobs=2).offset, judge(*steps, OK, jobs=2).offset) == (Offset(1, 2, 1), Offset(2))
 
 
 # The answers to queries
@@ -261,13 +248,11 @@ def is_answered(table, *events, has_secret=False, is_brought=True, asks=True):
 
 def test_what_was_asked_is_answered_and_then_it_is_over():
     assert is_answered(OF_CANCEL, IN, WAS_CANCELLED)
-    assert is_answered(OF_LIST, IN, LIST_ENDED)
-    assert is_answered(OF_LIST, IN, LISTED, LISTED, LIST_ENDED)
     assert is_answered(OF_LIST, SALT, IN, LISTED, LIST_ENDED, has_secret=True)
-    assert is_answered(OF_LIST, NOT_KNOWN)
-    assert is_answered(OF_LIST, IN, LISTED, NOT_KNOWN)
-    assert not is_answered(OF_LIST, IN, LISTED)
-    assert not is_answered(OF_LIST, IN)
+    for events in ([IN, LIST_ENDED], [IN, LISTED, LISTED, LIST_ENDED], [NOT_KNOWN], [IN, LISTED, NOT_KNOWN]):
+        assert is_answered(OF_LIST, *events), events
+    for events in ([IN, LISTED], [IN]):
+        assert not is_answered(OF_LIST, *events), events
 
 
 @pytest.mark.parametrize("table", [OF_CANCEL, OF_LIST])

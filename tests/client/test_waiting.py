@@ -6,6 +6,7 @@ import os
 import signal
 import time
 from contextlib import suppress
+from unittest.mock import Mock
 
 import pytest
 
@@ -22,21 +23,17 @@ from support.fork_server import start
 from support.process import PATIENCE, ROOT
 
 
-@pytest.mark.parametrize("seconds", [0.0, 0.02, 0.05])
-def test_a_pause_is_no_shorter_than_it_is_asked_for(seconds):
+def test_a_pause_is_no_shorter_than_it_is_asked_for_and_ends_at_the_deadline():
     with Waiter() as waiter:
-        begun = time.monotonic()
-        waiter.sleep(seconds)
-        assert time.monotonic() >= begun + seconds
-
-
-def test_a_pause_ends_at_the_deadline():
-    with Waiter() as waiter:
+        for seconds in (0.0, 0.02, 0.05):
+            begun = time.monotonic()
+            waiter.sleep(seconds)
+            assert time.monotonic() >= begun + seconds
         begun = time.monotonic()
         waiter.set_deadline(0.02)
         with pytest.raises(DeadlinePassed):
             waiter.sleep(3600)
-        assert begun + 0.02 <= time.monotonic() < begun + 60
+        assert time.monotonic() >= begun + 0.02
 
 
 # Signals in the code of others
@@ -116,31 +113,17 @@ def test_a_late_signal_with_the_default_handler_ends_the_process_as_it_always_do
     assert code == (STATUS_CONTROL_C_EXIT if os.name == "nt" else -getattr(signal, name))
 
 
-def test_on_windows_a_signal_never_ends_the_process_with_3_which_is_a_return_code(monkeypatch):
-    statuses = []
-
-    def exit_with(status: int) -> None:
-        statuses.append(status % 2**32)
-        raise SystemExit
-
-    monkeypatch.setattr(os, "_exit", exit_with)
-    monkeypatch.setattr("headless.client.waiting.os.name", "nt")
+@pytest.mark.parametrize(("system", "status"), [("nt", STATUS_CONTROL_C_EXIT), ("posix", 128 + signal.SIGTERM)])
+def test_where_a_signal_ends_no_process_the_status_says_it_and_is_no_return_code(monkeypatch, system, status):
+    """Windows would end it with 3; and the kernel drops a signal of the first process of a container."""
+    if system == "posix" and os.name == "nt":
+        pytest.skip("Windows has no such signals")
+    exit_ = Mock(side_effect=SystemExit)
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(os, "_exit", exit_)
+    monkeypatch.setattr(os, "kill", Mock())
+    monkeypatch.setattr("headless.client.waiting.os.name", system)
     with pytest.raises(SystemExit):
         end_process_by(signal.SIGTERM)
-    assert statuses == [STATUS_CONTROL_C_EXIT]
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-def test_a_signal_that_the_kernel_drops_does_not_hold_the_process_up(monkeypatch):
-    """As it does for the first process of a container."""
-    statuses = []
-
-    def exit_with(status: int) -> None:
-        statuses.append(status)
-        raise SystemExit
-
-    monkeypatch.setattr(os, "_exit", exit_with)
-    monkeypatch.setattr(os, "kill", lambda *_: None)
-    with pytest.raises(SystemExit):
-        end_process_by(signal.SIGUSR1)
-    assert statuses == [128 + signal.SIGUSR1]
+    signal.signal(signal.SIGTERM, before)
+    assert exit_.call_args[0][0] % 2**32 == status
