@@ -49,6 +49,12 @@ def test_a_hash_of_each_algorithm_is_used_with_white_space_around_it(here, scrip
     assert here("-s", server.address, "-u", "R41", "-p", path, "-c", "pass").returncode == 0
 
 
+def test_a_file_in_an_encoding_of_windows_is_not_to_be_deleted(here):
+    with pytest.raises(ParameterError, match="save it as ASCII") as caught:
+        password_file.read(here.secret_file(f"\ufeff{HASH}\r\n"))
+    assert "make" not in str(caught.value)
+
+
 def test_anything_but_one_hash_is_refused_before_any_connection(here, listener):
     contents = (
         "", "\n", "secret", HASH[:-1], HASH + "x", HASH + "\n" + HASH, "$2x" + HASH[3:], HASH[:-1] + "v",

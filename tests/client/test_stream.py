@@ -19,6 +19,7 @@ from headless.client.waiting import READ, DeadlinePassed, Waiter
 from headless.errors import ConnectionLost, RemoteProtocolError, SessionError, Submission, TimedOut
 from headless.options import Service, parse
 from support.clock import Clock
+from support.command_here import headless
 from support.dialogues import ACCEPTED, DONE, WELCOME, serving
 from support.frames import frame
 from support.job_server import QuickServer
@@ -342,3 +343,10 @@ def test_tls_to_a_plain_server_is_a_1_that_submits_nothing(here, scripted):
     done = run(here, scripted(script), None)
     assert done.returncode == 1
     assert done.stdout.endswith("jobs: not submitted\n")
+
+
+@pytest.mark.version("ssl")
+@pytest.mark.parametrize("given", ["--tls-key", "--tls-cert"])
+def test_a_certificate_without_its_key_does_not_start_a_server(tmp_path, given):
+    done = headless("serve", "--home", str(tmp_path / "home"), "--listen", "127.0.0.1:0", given, "file")
+    assert (done.returncode, "--tls-cert and --tls-key belong together" in done.stderr) == (2, True)

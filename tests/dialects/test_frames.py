@@ -9,7 +9,7 @@ from headless.dialects.own.connection import ClientConnection
 from headless.dialects.own.frames import FrameReader, FrameTooLong
 from headless.dialects.own.frames import frame as own_frame
 from headless.dialects.own.messages import Alive, Jobs, Logout, Welcome
-from headless.dialects.vocabulary import MAX_CLIENT_FRAME, MAX_LOGIN_FRAME, MAX_SERVER_FRAME, Job
+from headless.dialects.vocabulary import MAX_CLIENT_FRAME, MAX_LOGIN_FRAME, Job
 from headless.errors import RemoteProtocolError
 from support.conversations import ConnectionPair, receive
 from support.frames import byte_by_byte, frame, whole
@@ -28,34 +28,26 @@ def payloads(reader: FrameReader, *pieces: bytes, limit: int = 4096) -> list[byt
     return found
 
 
-def test_the_limits_are_those_of_the_protocol():
-    assert (MAX_LOGIN_FRAME, MAX_CLIENT_FRAME, MAX_SERVER_FRAME) == (4096, 16777216, 1048576)
-
-
-def test_a_frame_is_four_bytes_of_length_and_the_payload():
+def test_a_frame_is_four_bytes_of_length_and_the_payload_of_at_most_the_limit():
     assert own_frame(b"abc", 4096) == ABC
-    assert own_frame(b"x" * 258, 4096) == LONG
-
-
-def test_our_own_payload_may_be_as_long_as_the_limit_and_no_longer():
-    assert len(own_frame(b"x" * 4096, 4096)) == 4100
-    with pytest.raises(FrameTooLong, match=r"4097.*4096"):
-        own_frame(b"x" * 4097, 4096)
+    assert own_frame(b"x" * 258, 258) == LONG
+    with pytest.raises(FrameTooLong, match=r"258.*257"):
+        own_frame(b"x" * 258, 257)
 
 
 @pytest.mark.parametrize("cut", [whole, byte_by_byte])
 def test_payloads_come_back_in_order_however_they_arrive(cut):
     reader = FrameReader()
-    assert payloads(reader, *cut(ABC + LONG + ABC)) == [b"abc", b"x" * 258, b"abc"]
+    assert payloads(reader, b"", *cut(ABC + LONG + ABC)) == [b"abc", b"x" * 258, b"abc"]
     assert reader.unread == 0
 
 
-@pytest.mark.parametrize("length", range(1, len(ABC)))
-def test_a_partial_frame_is_no_payload_and_is_not_lost(length):
-    reader = FrameReader()
-    assert payloads(reader, ABC, ABC[:length]) == [b"abc"]
-    assert reader.unread > 0
-    assert payloads(reader, ABC[length:]) == [b"abc"]
+def test_a_partial_frame_is_no_payload_and_is_not_lost():
+    for length in range(1, len(ABC)):
+        reader = FrameReader()
+        assert payloads(reader, ABC, ABC[:length]) == [b"abc"]
+        assert reader.unread > 0
+        assert payloads(reader, ABC[length:]) == [b"abc"]
 
 
 @pytest.mark.parametrize(
@@ -69,27 +61,13 @@ def test_a_partial_frame_is_no_payload_and_is_not_lost(length):
         (b"GET / HTTP/1.1\r\n", "HTTP"),
     ],
 )
-@pytest.mark.parametrize("limit", [MAX_LOGIN_FRAME, MAX_CLIENT_FRAME, MAX_SERVER_FRAME])
+@pytest.mark.parametrize("limit", [MAX_LOGIN_FRAME, MAX_CLIENT_FRAME])
 def test_another_protocol_is_called_by_its_name(answer, name, limit):
     with pytest.raises(RemoteProtocolError, match=f"^this is not our protocol, but looks like {name}$"):
         payloads(FrameReader(), *byte_by_byte(answer), limit=limit)
 
 
-def test_payloads_are_given_one_at_a_time():
-    reader = FrameReader()
-    reader.receive(ABC + LONG)
-    assert reader.next_payload(4096) == b"abc"
-    assert reader.unread > 0
-    assert reader.next_payload(4096) == b"x" * 258
-    assert reader.next_payload(4096) is None
-
-
-def test_nothing_is_no_payload():
-    assert FrameReader().unread == 0
-    assert payloads(FrameReader(), b"") == []
-
-
-@pytest.mark.parametrize("limit", [1, 4096, 1048576, 16777216])
+@pytest.mark.parametrize("limit", [1, 4096])
 @pytest.mark.parametrize("excess", [0, 1, 1 << 30])
 def test_a_length_beyond_the_limit_is_refused_once_its_four_bytes_are_there(limit, excess):
     reader = FrameReader()
@@ -108,7 +86,7 @@ def test_a_length_of_zero_is_refused_and_lengths_are_unsigned(length, number):
         payloads(FrameReader(), length, limit=MAX_CLIENT_FRAME)
 
 
-def test_a_new_limit_holds_from_the_next_frame_on():
+def test_payloads_are_given_one_at_a_time_and_a_new_limit_holds_from_the_next_on():
     reader = FrameReader()
     reader.receive(ABC + LONG + LONG)
     assert reader.next_payload(3) == b"abc"

@@ -51,13 +51,10 @@ TOO_MUCH = [b64encode(b64decode(right) + b"\x00").decode() for right in (RFC_PRO
 
 
 class TestScram:
-    def test_the_vector_of_rfc_7677_gives_its_proof_and_its_signature(self):
-        _, server_key = scram.keys_from(RFC_SECRET)
+    def test_the_vector_of_rfc_7677_gives_its_proof_and_its_signature_which_are_taken_as_right(self):
+        stored_key, server_key = scram.keys_from(RFC_SECRET)
         assert scram.client_proof(RFC_SECRET, RFC_MESSAGE) == RFC_PROOF
         assert scram.server_signature(server_key, RFC_MESSAGE) == RFC_SIGNATURE
-
-    def test_the_vector_of_rfc_7677_is_taken_as_right(self):
-        stored_key, _ = scram.keys_from(RFC_SECRET)
         assert scram.proof_is_right(stored_key, RFC_MESSAGE, RFC_PROOF)
         assert scram.signature_is_right(RFC_SECRET, RFC_MESSAGE, RFC_SIGNATURE)
 
@@ -79,28 +76,17 @@ class TestScram:
         assert scram.proof_is_right(stored_key, RFC_MESSAGE, nonsense) is False
         assert scram.signature_is_right(RFC_SECRET, RFC_MESSAGE, nonsense) is False
 
-    def test_proof_and_signature_belong_to_one_secret_and_one_message(self):
+    def test_proof_and_signature_belong_to_one_secret_and_one_message_and_are_not_the_same(self):
         stored_key, _ = scram.keys_from(RFC_SECRET)
         other_key, _ = scram.keys_from(HASH.encode())
         assert not scram.proof_is_right(other_key, RFC_MESSAGE, RFC_PROOF)
         assert not scram.proof_is_right(stored_key, RFC_MESSAGE + b"0", RFC_PROOF)
-        assert not scram.signature_is_right(HASH.encode(), RFC_MESSAGE, RFC_SIGNATURE)
-        assert not scram.signature_is_right(RFC_SECRET, RFC_MESSAGE + b"0", RFC_SIGNATURE)
-
-    def test_neither_is_taken_for_the_other(self):
-        stored_key, _ = scram.keys_from(RFC_SECRET)
         assert not scram.proof_is_right(stored_key, RFC_MESSAGE, RFC_SIGNATURE)
+        assert not scram.signature_is_right(HASH.encode(), RFC_MESSAGE, RFC_SIGNATURE)
         assert not scram.signature_is_right(RFC_SECRET, RFC_MESSAGE, RFC_PROOF)
 
     @pytest.mark.parametrize(
-        ("user", "name"),
-        [
-            ("R41", b"R41"),
-            ("a=b,c", b"a=3Db=2Cc"),
-            ("=2C", b"=3D2C"),
-            (",=", b"=2C=3D"),
-            ("J\N{LATIN SMALL LETTER O WITH DIAERESIS}rg", b"J\xc3\xb6rg"),
-        ],
+        ("user", "name"), [("a=b,c", b"a=3Db=2Cc"), ("=2C", b"=3D2C"), ("J\xf6rg", b"J\xc3\xb6rg")]
     )
     def test_the_user_is_written_as_rfc_5802_does(self, user, name):
         assert scram.auth_message(user, "cn", "cnsn", SALT) == (
@@ -130,11 +116,9 @@ class TestNonces:
         scram.check_server_nonce(CLIENT_NONCE + nonce, CLIENT_NONCE)
         assert len(nonce) >= 24
         assert nonce != scram.new_nonce(random[:-1] + b"x")
-
-    def test_a_nonce_is_made_of_enough_random_bytes(self):
         assert scram.NONCE_BYTES >= 18  # which are 24 characters of base64
 
-    @pytest.mark.parametrize("nonce", ["x" * 24, "!" * 24, "+-~" * 8, "x" * 1000])
+    @pytest.mark.parametrize("nonce", ["!" * 24, "+-~" * 8, "x" * 1000])
     def test_printable_characters_without_comma_are_a_nonce(self, nonce):
         scram.check_client_nonce(nonce)
         scram.check_server_nonce(CLIENT_NONCE + nonce, CLIENT_NONCE)
@@ -151,21 +135,17 @@ class TestNonces:
 
 class TestTheClientsDoubts:
     @pytest.mark.parametrize(
-        "welcome",
-        [
-            '<welcome session="S1"/>',
-            '<welcome session="S1" signature=""/>',
-            f'<welcome session="S1" signature="{SIGNATURE[:-1]}"/>',
-            f'<welcome session="S1" signature=" {SIGNATURE}"/>',
-            f'<welcome session="S1" signature="{SIGNATURE.swapcase()}"/>',
-            f'<welcome session="S1" signature="{PROOF}"/>',
-            '<welcome session="S1" signature="\N{GREEK SMALL LETTER ALPHA}"/>',
-        ],
+        "signature",
+        [None, "", SIGNATURE[:-1], f" {SIGNATURE}", SIGNATURE.swapcase(), PROOF, "\N{GREEK SMALL LETTER ALPHA}"],
     )
-    def test_a_server_that_does_not_prove_itself_is_not_welcomed(self, welcome):
-        pair = ConnectionPair("login:challenge", "challenge", "response")
+    def test_a_server_that_does_not_prove_itself_is_left(self, signature):
+        client = ConnectionPair("login:challenge", "challenge", "response").client
+        attribute = "" if signature is None else f' signature="{signature}"'
         with pytest.raises(RemoteProtocolError, match="password"):
-            receive(pair.client, frame(welcome))
+            receive(client, frame(f'<welcome session="S1"{attribute}/>'))
+        with pytest.raises(LocalProtocolError):
+            client.send(Jobs((Job("module", "A"),)))
+        assert client.send(Logout()) == frame("<logout/>")
 
     def test_the_signature_of_an_earlier_session_proves_nothing(self):
         client = ClientConnection(CLIENT_NAME)
@@ -193,9 +173,6 @@ class TestTheClientsDoubts:
             (CLIENT_NONCE + "," + SERVER_NONCE, SALT, "nonce"),
             ("", SALT, "nonce"),
             (NONCE, SALT.replace("10", "09"), "cost"),
-            (NONCE, SALT.replace("10", "16"), "cost"),
-            (NONCE, SALT.replace("2b", "2x"), "salt"),
-            (NONCE, SALT[:-1] + "v", "salt"),
             (NONCE, HASH, "salt"),
             (NONCE, "", "salt"),
         ],
@@ -204,14 +181,6 @@ class TestTheClientsDoubts:
         pair = ConnectionPair("login:challenge")
         with pytest.raises(RemoteProtocolError, match=reason):
             receive(pair.client, frame(f'<challenge nonce="{nonce}" salt="{salt}"/>'))
-
-    def test_the_client_sends_nothing_to_a_server_that_it_does_not_believe_but_that_it_leaves(self):
-        pair = ConnectionPair("login:challenge", "challenge", "response")
-        with pytest.raises(RemoteProtocolError):
-            receive(pair.client, frames_of("welcome"))
-        with pytest.raises(LocalProtocolError):
-            pair.client.send(Jobs((Job("module", "A"),)))
-        assert pair.client.send(Logout()) == frame("<logout/>")
 
 
 class TestTheServersDoubts:
@@ -237,14 +206,10 @@ class TestTheServersDoubts:
     def challenged(self) -> ServerConnection:
         return ConnectionPair("login:challenge", "challenge").server
 
-    def test_a_right_proof_is_answered_with_the_servers_own(self):
+    def test_a_right_proof_is_answered_with_the_servers_own_and_proves_nothing_for_other_keys(self):
         server = self.challenged()
         receive(server, frames_of("response"))
         assert server.signature(KEYS) == SIGNATURE
-
-    def test_a_proof_proves_nothing_for_other_keys(self):
-        server = self.challenged()
-        receive(server, frames_of("response"))
         other = scram.keys_from(HASH.replace("Xu", "Xy").encode())
         assert server.signature(scram.Keys(SALT, *other)) is None
 
