@@ -74,42 +74,32 @@ def console_script(name: str) -> Path:
     return Path(sysconfig.get_path("scripts")) / (f"{name}.exe" if os.name == "nt" else name)
 
 
-installed = pytest.mark.skipif(not console_script("headless").exists(), reason="the package is not installed here")
-
-
 @pytest.mark.slow
-@installed
-def test_the_console_script_is_the_same_command(trapped):
-    argv = [str(console_script("headless")), "jobs"]
-    done = subprocess.run(argv, cwd=trapped, capture_output=True, text=True, check=False, timeout=PATIENCE)
-    assert (done.returncode, traces(trapped)) == (1, [])
-    assert done.stderr.startswith("headless jobs: error: no server has lived in 'planta-home'")
+@pytest.mark.skipif(not console_script("headless").exists(), reason="the package is not installed here")
+@pytest.mark.parametrize(
+    ("name", "argv", "code", "text"),
+    [
+        ("headless", ["jobs"], 1, "headless jobs: error: no server has lived in 'planta-home'"),
+        ("planta_headless", ["-s", "127.0.0.1:1"], 2, "planta_headless.py: error: there is no job"),
+    ],
+)
+def test_the_scripts_of_pip_are_the_same_commands(trapped, name, argv, code, text):
+    line = [str(console_script(name)), *argv]
+    done = subprocess.run(line, cwd=trapped, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert (done.returncode, traces(trapped)) == (code, [])
+    assert done.stderr.startswith(text)
 
 
-@pytest.mark.slow
-@installed
-def test_the_script_has_one_of_pip_beside_it(trapped):
-    argv = [str(console_script("planta_headless")), "-s", "127.0.0.1:1"]
-    done = subprocess.run(argv, cwd=trapped, capture_output=True, text=True, check=False, timeout=PATIENCE)
-    assert (done.returncode, traces(trapped)) == (2, [])
-    assert done.stderr.startswith("planta_headless.py: error: there is no job")
-
-
-def test_help_names_every_command_and_its_purpose():
+@pytest.mark.version("how argparse words it")
+def test_help_names_every_command_and_each_has_help_of_its_own():
     done = headless("--help")
     assert (done.returncode, done.stderr) == (0, "")
     for name, (purpose, _) in COMMANDS.items():
         assert f"  {name} " in done.stdout
         assert purpose in done.stdout
-
-
-@pytest.mark.version("how argparse words it")
-def test_every_command_has_help_of_its_own_under_its_own_name():
-    for name in COMMANDS:
-        done = headless(name, "--help")
-        assert (done.returncode, done.stderr) == (0, ""), name
-        assert f"sage: headless {name}" in done.stdout
-        assert len(max(done.stdout.splitlines(), key=len)) <= 100, name
+        own = headless(name, "--help")
+        assert (own.returncode, own.stderr, f"sage: headless {name}" in own.stdout) == (0, "", True), name
+        assert len(max(own.stdout.splitlines(), key=len)) <= 100, name
 
 
 def test_what_is_no_command_is_one_line_and_a_2():
@@ -192,12 +182,6 @@ def test_an_option_that_has_one_value_takes_no_second_one_and_no_empty_one(tmp_p
         assert (done.returncode, option in (done.stdout + done.stderr).splitlines()[-1]) == (status, True), words
 
 
-def test_the_parser_of_each_command_is_ours():
-    found = parsers()
-    assert len(found) > 12
-    assert all(isinstance(parser, Parser) for _, parser in found)
-
-
 def test_an_own_option_of_the_rehearsal_takes_no_second_value(tmp_path):
     (tmp_path / "one.py").write_text("")
     for option in rehearsal.WITH_VALUE:
@@ -207,7 +191,10 @@ def test_an_own_option_of_the_rehearsal_takes_no_second_value(tmp_path):
 
 
 @pytest.mark.version("how argparse words it")
-def test_the_beginning_of_an_option_s_name_is_no_option():
+def test_each_parser_is_ours_to_which_the_beginning_of_an_option_s_name_is_no_option():
+    found = parsers()
+    assert len(found) > 12
+    assert all(isinstance(parser, Parser) for _, parser in found)
     for argv in (("jobs", "--al"), ("check", "--js"), ("user", "list", "--ho=x")):
         done = headless(*argv)
         assert (done.returncode, f"unrecognized arguments: {argv[-1]}\n" in done.stderr) == (2, True), argv

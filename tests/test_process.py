@@ -61,10 +61,7 @@ def test_a_signal_that_nohup_ignores_stays_ignored(command, scripted):
     ignored = threading.Event()
 
     def script(peer):
-        peer.receive()
-        peer.send(WELCOME)
-        peer.receive()
-        peer.send(ACCEPTED, STARTED)
+        serving_until_started(peer)
         assert ignored.wait(PATIENCE)
         peer.send(*DONE[1:])
         peer.wait_for_disconnect()
@@ -78,12 +75,16 @@ def test_a_signal_that_nohup_ignores_stays_ignored(command, scripted):
     assert process.returncode == 0
 
 
-def printing_without_end(peer):
-    """A script: a job that prints until the client leaves."""
+def serving_until_started(peer):
     peer.receive()
     peer.send(WELCOME)
     peer.receive()
     peer.send(ACCEPTED, STARTED)
+
+
+def printing_without_end(peer):
+    """A script: a job that prints until the client leaves."""
+    serving_until_started(peer)
     while True:
         peer.send('<output job="1" stream="stdout">' + "x" * 60000 + "</output>")
 
@@ -140,11 +141,10 @@ def test_the_deadline_holds_when_the_output_is_not_read(scripted, tmp_path):
 def keep_alive_is_on(local: tuple[str, int], remote: tuple[str, int]) -> bool:
     """Whether the kernel's timer for the socket with these ends is the one of keep-alive. proc(5), /proc/net/tcp."""
     ports = [f"{address[1]:04X}" for address in (local, remote)]
-    for row in Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        fields = row.split()
-        if [address.rpartition(":")[2] for address in fields[1:3]] == ports:
-            return fields[5].startswith("02:")
-    return False
+    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return any(
+        [address.rpartition(":")[2] for address in row[1:3]] == ports and row[5].startswith("02:") for row in rows
+    )
 
 
 @linux_only
@@ -201,32 +201,33 @@ def test_no_stream_changes_a_return_code(command, scripted, stream, argv, code):
     assert command(*argv, **{stream: subprocess.DEVNULL}, **closing).returncode == code
 
 
-@posix_only
-def test_all_streams_may_be_closed(command, scripted):
-    server = scripted(serving(*DONE))
-    closing = {"preexec_fn": lambda: os.closerange(0, 3)}
-    assert command("-s", server.address, "-vvv", "-t", "-1", "-c", "pass", **closing).returncode == 0
-    server.close()
-    assert server.peers[0].received[1:] == ["<jobs><py_code>pass</py_code></jobs>"]
+def closed_streams(_folder):
+    return {"preexec_fn": lambda: os.closerange(0, 3)}
+
+
+def gone_folder(folder):
+    (gone := folder / "gone").mkdir()
+    return {"preexec_fn": lambda: os.rmdir(gone), "cwd": gone}
 
 
 @pytest.mark.parametrize(
-    "environment",
-    [{}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, {"PYTHONIOENCODING": "ascii"}],
+    "options",
+    [
+        pytest.param(lambda _: {"env": {}}, id="no variables"),
+        pytest.param(lambda _: {"env": {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}}, id="C"),
+        pytest.param(lambda _: {"env": {"PYTHONIOENCODING": "ascii"}}, id="ASCII"),
+        pytest.param(closed_streams, id="all streams closed", marks=posix_only),
+        pytest.param(gone_folder, id="the folder is gone", marks=posix_only),
+    ],
 )
-def test_the_environment_changes_no_return_code(command, scripted, environment):
+def test_the_environment_changes_no_return_code(command, scripted, tmp_path, options):
     server = scripted(serving(STARTED, '<output job="1" stream="stdout">ü\u20ac</output>', *DONE[1:]))
-    done = command("-s", server.address, "-v", "-t", "-1", "-c", "pass", env=environment, executed=True)
+    given = options(tmp_path)
+    done = command("-s", server.address, "-v", "-t", "-1", "-c", "pass", executed="env" in given, **given)
     assert done.returncode == 0
-    assert "job 1 stdout: " in done.stdout
-
-
-@posix_only
-def test_a_current_folder_that_is_gone_changes_nothing(command, scripted, tmp_path):
-    gone = tmp_path / "gone"
-    gone.mkdir()
-    leaving = {"preexec_fn": lambda: os.rmdir(gone), "cwd": gone}
-    assert command("-s", scripted(serving(*DONE)).address, "-t", "-1", "-c", "pass", **leaving).returncode == 0
+    assert options is closed_streams or "job 1 stdout: " in done.stdout
+    server.close()
+    assert server.peers[0].received[1:] == ["<jobs><py_code>pass</py_code></jobs>"]
 
 
 # Pythons and libraries
@@ -251,19 +252,11 @@ def test_a_missing_library_is_a_2_that_says_how_to_install_it(command, tmp_path)
 def test_a_script_without_its_folder_is_a_2(tmp_path):
     script = tmp_path / "planta_headless.py"
     script.write_bytes(SCRIPT.read_bytes())
-    done = subprocess.run(
-        [sys.executable, "-I", str(script), "--version"],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE,
-        cwd=tmp_path,
-    )
+    line = [sys.executable, "-I", str(script), "--version"]
+    done = subprocess.run(line, capture_output=True, text=True, check=False, timeout=PATIENCE, cwd=tmp_path)
     if done.returncode == 0:
         pytest.skip("the package is installed here as well")
-    assert done.returncode == 2
-    assert "headless" in done.stderr
-    assert done.stderr.count("\n") == 1
+    assert (done.returncode, "headless" in done.stderr, done.stderr.count("\n")) == (2, True, 1)
 
 
 class Ended(BaseException):
@@ -282,14 +275,6 @@ def broken_package(tmp_path):
         return script
 
     return make
-
-
-def test_a_package_that_cannot_be_loaded_is_a_2_on_one_line(broken_package):
-    script = broken_package("OSError(2, 'No such file or directory')")
-    done = subprocess.run(
-        [sys.executable, str(script), "--version"], capture_output=True, text=True, check=False, timeout=PATIENCE
-    )
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
 
 
 def test_a_package_that_cannot_be_loaded_now_is_not_for_a_person(broken_package, monkeypatch, capsys):

@@ -114,37 +114,19 @@ def refused(reason):
     return f'<refused reason="{reason}">not you</refused>'
 
 
-def closing_after(count):
-    """A script: closes after so many messages."""
+def closing_after(*documents, resets=False):
+    """A script: answers the login and the jobs with the first two documents, goes on with the rest, and closes. With
+    less than two it closes after the next message."""
 
     def script(peer):
-        for document in [WELCOME, ACCEPTED, STARTED, FINISHED][:count]:
-            if document in (WELCOME, ACCEPTED):
-                peer.receive()
+        for document in documents[:2]:
+            peer.receive()
             peer.send(document)
-        if count < 2:
+        peer.send(*documents[2:])
+        if len(documents) < 2:
             peer.receive()
-
-    return script
-
-
-def resetting_after(*answer):
-    def script(peer):
-        peer.receive()
-        peer.send(*answer)
-        if answer:
-            peer.receive()
-        reset(peer.sock)
-
-    return script
-
-
-def closing_after_jobs(*documents):
-    def script(peer):
-        peer.receive()
-        peer.send(WELCOME)
-        peer.receive()
-        peer.send(ACCEPTED, *documents)
+        if resets:
+            reset(peer.sock)
 
     return script
 
@@ -156,15 +138,16 @@ FAILURES = [
       for reason in ("busy", "protocol")),
     *((f"{reason} refused after accepted", serving(refused(reason)), 1, SUBMITTED, "")
       for reason in ("busy", "jobs", "login")),
-    ("closed after the login", closing_after(0), 1, NOT_SUBMITTED, "closed"),
-    ("closed after the jobs", closing_after(1), 1, UNKNOWN, "closed"),
-    *((f"closed after {count} messages", closing_after(count), 1, SUBMITTED, "closed") for count in (2, 3, 4)),
-    ("reset after the login", resetting_after(), 1, NOT_SUBMITTED, ""),
-    ("reset after the jobs", resetting_after(WELCOME), 1, UNKNOWN, ""),
+    ("closed after the login", closing_after(), 1, NOT_SUBMITTED, "closed"),
+    ("closed after the jobs", closing_after(WELCOME), 1, UNKNOWN, "closed"),
+    *((f"closed after {count} messages", closing_after(*(WELCOME, ACCEPTED, *DONE)[:count]), 1, SUBMITTED, "closed")
+      for count in (2, 3, 4)),
+    ("reset after the login", closing_after(resets=True), 1, NOT_SUBMITTED, ""),
+    ("reset after the jobs", closing_after(WELCOME, resets=True), 1, UNKNOWN, ""),
     ("something after the end", answering_jobs(ACCEPTED, *DONE, "<alive/>"), 1, SUBMITTED, "follows the last message"),
     ("job failed", serving(STARTED, FAILED, ENDED_FAILED), 1, SUBMITTED, "job 1 failed: no such table"),
-    ("closed after a job failed", closing_after_jobs(STARTED, FAILED), 1, SUBMITTED, ""),
-    ("session failed", closing_after_jobs(ENDED_FAILED), 1, SUBMITTED, ""),
+    ("closed after a job failed", closing_after(WELCOME, ACCEPTED, STARTED, FAILED), 1, SUBMITTED, ""),
+    ("session failed", closing_after(WELCOME, ACCEPTED, ENDED_FAILED), 1, SUBMITTED, ""),
     ("login refused", answering_login(refused("login")), 2, NOT_SUBMITTED, "not you"),
     ("jobs refused", answering_jobs(refused("jobs")), 2, NOT_SUBMITTED, "not you"),
 ]  # fmt: skip
