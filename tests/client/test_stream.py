@@ -334,18 +334,6 @@ def test_what_the_environment_trusts_and_cannot_be_read_is_named(here, speaking_
 
 
 @pytest.mark.version("ssl")
-def test_tls_to_a_plain_server_is_a_1_that_submits_nothing(here, scripted):
-    def script(peer):
-        assert peer.sock.recv(1) == b"\x16"  # of TLS; what follows comes in the same piece
-        peer.send('<refused reason="protocol">what?</refused>')
-        peer.sock.recv(65536)
-
-    done = run(here, scripted(script), None)
-    assert done.returncode == 1
-    assert done.stdout.endswith("jobs: not submitted\n")
-
-
-@pytest.mark.version("ssl")
 @pytest.mark.parametrize("given", ["--tls-key", "--tls-cert"])
 def test_a_certificate_without_its_key_does_not_start_a_server(tmp_path, given):
     done = headless("serve", "--home", str(tmp_path / "home"), "--listen", "127.0.0.1:0", given, "file")
