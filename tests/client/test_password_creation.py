@@ -8,8 +8,6 @@ import os
 import signal
 import stat
 import threading
-import unicodedata
-from typing import Any
 from unittest.mock import Mock
 
 import bcrypt
@@ -84,15 +82,6 @@ def test_the_first_use_asks_without_echo_and_makes_the_file_which_the_next_one_u
     assert here("-s", server.address, "-u", "R41", "-p", str(folder / "r41"), "-c", "pass").returncode == 0
 
 
-@pytest.mark.slow
-def test_composed_and_decomposed_forms_of_a_password_give_the_same_hash(scripted, at_terminal, folder):
-    wanted = bcrypt.hashpw(unicodedata.normalize("NFC", "Zoë Ångström").encode(), SALT.encode()).decode()
-    with at_terminal(scripted(challenging(secret=wanted))) as terminal:
-        terminal.answer(unicodedata.normalize("NFD", "Zoë Ångström") + "\n")
-        assert terminal.end() == 0
-    assert_made(folder, wanted)
-
-
 @pytest.fixture(scope="module")
 def real_server(tmp_path_factory):
     accounts = (Account("R42", None, keys_from_hash(HASH.encode())),)
@@ -160,28 +149,6 @@ def test_a_cost_outside_the_window_is_not_computed(folder, monkeypatch):
         NewSecret(b"x", NewFile(str(folder / "r41")), waiter).hash_for("$2b$31$" + "u" * 22)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("stdin", ["null", "pipe", "closed"])
-def test_without_a_terminal_no_one_is_asked(command, folder, scripted, stdin):
-    if os.name == "nt" and stdin == "closed":
-        pytest.skip("Windows cannot start a program in this way")
-    server = scripted(challenging())
-    reader, writer = os.pipe()
-    os.write(writer, PASSWORD.encode() + b"\n")
-    options: dict[str, dict[str, Any]] = {
-        "null": {},
-        "pipe": {"stdin": reader},
-        "closed": {"preexec_fn": lambda: os.close(0)},
-    }
-    done = command("-s", server.address, "-u", "R41", "-p", str(folder / "r41"), "-c", "pass", **options[stdin])
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "terminal" in done.stderr
-    assert server.peers == []
-    os.close(reader)
-    os.close(writer)
-    assert_nothing_made(folder)
-
-
 @needs_terminal
 @pytest.mark.parametrize(
     "path", ["missing/r41", "file/r41", "secrets/", "secrets/link", "closed/r41", "/proc/self/r41"]
@@ -198,16 +165,6 @@ def test_a_place_where_no_file_can_be_is_found_before_the_password_is_asked_for(
     monkeypatch.setattr(password_prompt, "_ask", lambda *_: pytest.fail("it was asked for"))
     with Waiter() as waiter, pytest.raises(ParameterError):
         password_prompt.ask(path, "R41", waiter)
-
-
-@pytest.mark.slow
-def test_that_is_a_2_before_any_connection(at_terminal, folder, scripted):
-    folder.rmdir()
-    server = scripted(challenging())
-    with at_terminal(server) as terminal:
-        assert terminal.end() == 2
-        assert "Password" not in terminal.shown
-    assert server.peers == []
 
 
 @pytest.mark.slow

@@ -149,6 +149,9 @@ def test_a_missing_file_is_refused_at_once_without_a_terminal(command, here, lis
     ) as process:
         assert process.wait(timeout=PATIENCE) == 2  # though the pipe stays open
         process.communicate()
+    if os.name != "nt":  # which cannot start a program without standard input
+        closed = {"preexec_fn": lambda: os.close(0)}
+        assert command("-s", "127.0.0.1:1", "-u", "R41", "-p", "missing", "-c", "pass", **closed).returncode == 2
 
 
 def test_an_osuser_login_does_not_look_at_the_file(here, scripted):

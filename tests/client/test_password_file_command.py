@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import stat
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -157,26 +155,6 @@ def test_at_a_terminal_the_password_is_asked_for_without_echo_and_not_read_with_
         assert terminal.end() == 0
     assert PASSWORD not in terminal.shown
     assert (tmp_path / "secret").read_text() == HASH + "\n"
-
-
-def test_a_signal_ends_it_while_it_reads(tmp_path):
-    import fcntl
-    import termios
-
-    argv = [*HEADLESS, "password-file", "-s", NOWHERE, "-u", "R42", "-p", tmp_path / "f", "--password-stdin"]
-    with subprocess.Popen(argv, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        try:
-            assert process.stdin is not None and process.stderr is not None
-            process.stdin.write(b"begun")
-            process.stdin.flush()
-            deadline = time.monotonic() + PATIENCE
-            while fcntl.ioctl(process.stdin, termios.FIONREAD, bytes(4)) != bytes(4):  # it has not read that yet
-                assert time.monotonic() < deadline
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(PATIENCE) == -signal.SIGTERM
-            assert process.stderr.read() == b""
-        finally:
-            process.kill()
 
 
 def test_the_loop_of_the_page_makes_a_file_for_each_user(server, tmp_path):

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from itertools import combinations
-from pathlib import Path
-from typing import Any
 
 import pytest
-from lxml import etree
 
 from headless.dialects import base
 from headless.dialects.base import (
@@ -48,27 +45,17 @@ pytestmark = pytest.mark.version("lxml parses")
 # Those that are encoded: a login that is not supported is only ever received.
 MESSAGE_TYPES = tuple(kind for kind in (*FROM_CLIENT, *FROM_SERVER) if kind is not UnsupportedLogin)
 ENCODED = [
-    (
-        Login(1, CLIENT_NAME, "challenge", user="R41", nonce="abc"),
-        b'<login version="1" client="planta_headless.py 39 Mars" auth_type="challenge" user="R41" nonce="abc"/>',
-    ),
-    (
-        Login(1, CLIENT_NAME, "osuser", os_user="jdoe"),
-        b'<login version="1" client="planta_headless.py 39 Mars" auth_type="osuser" os_user="jdoe"/>',
-    ),
-    (
-        Login(1, CLIENT_NAME, "osuser", user="R41", os_user="jdoe"),
-        b'<login version="1" client="planta_headless.py 39 Mars" auth_type="osuser" user="R41" os_user="jdoe"/>',
-    ),
+    (Login(1, CLIENT_NAME, "challenge", user="R41", nonce="abc"),
+     b'<login version="1" client="planta_headless.py 39 Mars" auth_type="challenge" user="R41" nonce="abc"/>'),
+    (Login(1, CLIENT_NAME, "osuser", os_user="jdoe"),
+     b'<login version="1" client="planta_headless.py 39 Mars" auth_type="osuser" os_user="jdoe"/>'),
+    (Login(1, CLIENT_NAME, "osuser", user="R41", os_user="jdoe"),
+     b'<login version="1" client="planta_headless.py 39 Mars" auth_type="osuser" user="R41" os_user="jdoe"/>'),
     (Response("abc+/=", "cHJvb2Y="), b'<response nonce="abc+/=" proof="cHJvb2Y="/>'),
-    (
-        Jobs((Job("module", "009ABC"), Job("py_file", "nightly/close.py"), Job("py_code", "print(1)"))),
-        b"<jobs><module>009ABC</module><py_file>nightly/close.py</py_file><py_code>print(1)</py_code></jobs>",
-    ),
-    (
-        Jobs((Job("py_code", 'if a < 1 & b > 2:\n\tprint("]]>")'), Job("module", " x "))),
-        b'<jobs><py_code>if a &lt; 1 &amp; b &gt; 2:\n\tprint("]]&gt;")</py_code><module> x </module></jobs>',
-    ),
+    (Jobs((Job("module", "009ABC"), Job("py_file", "nightly/close.py"), Job("py_code", "print(1)"))),
+     b"<jobs><module>009ABC</module><py_file>nightly/close.py</py_file><py_code>print(1)</py_code></jobs>"),
+    (Jobs((Job("py_code", 'if a < 1 & b > 2:\n\tprint("]]>")'), Job("module", " x "))),
+     b'<jobs><py_code>if a &lt; 1 &amp; b &gt; 2:\n\tprint("]]&gt;")</py_code><module> x </module></jobs>'),
     (Jobs((Job("module", "A"),), "ab" * 16), b'<jobs key="abababababababababababababababab"><module>A</module></jobs>'),
     (Attach("S1"), b'<attach session="S1"/>'),
     (Attach("S1", Offset(1, 0, 999)), b'<attach session="S1" job="1" stdout="0" stderr="999"/>'),
@@ -94,17 +81,15 @@ ENCODED = [
     (Ended("ok"), b'<ended status="ok"/>'),
     (Ended("failed"), b'<ended status="failed"/>'),
     *((Cancelled(state), f'<cancelled state="{state}"/>'.encode()) for state in ("queued", "running", "over")),
-    (
-        Listed("S1", "ok", "2026-11-25T02:00:00.000+00:00", 1, 2, "009ABC"),
-        b'<listed session="S1" state="ok" accepted="2026-11-25T02:00:00.000+00:00" job="1" jobs="2">009ABC</listed>',
-    ),
+    (Listed("S1", "ok", "2026-11-25T02:00:00.000+00:00", 1, 2, "009ABC"),
+     b'<listed session="S1" state="ok" accepted="2026-11-25T02:00:00.000+00:00" job="1" jobs="2">009ABC</listed>'),
     *(
         (Refused(reason, "text"), f'<refused reason="{reason}">text</refused>'.encode())
         for reason in ("login", "jobs", "version", "protocol", "busy", "session")
     ),
     (Refused("busy"), b'<refused reason="busy"></refused>'),
     (Alive(), b"<alive/>"),
-]
+]  # fmt: skip
 
 
 def test_every_message_is_written_and_read_as_the_protocol_wants():
@@ -266,44 +251,3 @@ class TestWhatMayBeShown:
     def test_bytes_that_are_no_utf_8_are_shown_escaped(self):
         assert for_display(b"<alive>\xff</alive>") == r"<alive>\xff</alive>"
         assert SECRET not in for_display(b'<response nonce="\xff" proof="' + SECRET.encode() + b'"/>')
-
-
-# protocol.xsd and the classes of messages agree
-
-
-# Fields of events that this protocol does not carry, and the attributes that carry an offset.
-NOT_CARRIED = {Ended: {"text"}}
-OFFSET = {"job", "stdout", "stderr"}
-
-
-class TestSchema:
-    XS = "{http://www.w3.org/2001/XMLSchema}"
-    ROOT = etree.parse(str(Path(messages.__file__).with_name("protocol.xsd"))).getroot()
-    CLASSES: tuple[Any, ...] = MESSAGE_TYPES
-
-    def element(self, kind):
-        name = messages.FROM_CLIENT.get(kind) or messages.FROM_SERVER[kind]
-        return self.ROOT.find(f"{self.XS}element[@name='{name}']")
-
-    def fields(self, kind) -> dict[str, bool]:
-        """Each attribute, and whether it is required."""
-        content = {"title"} if kind is Listed else {"text"}
-        names = set(kind.field_names) - content - NOT_CARRIED.get(kind, set()) - ({"jobs"} if kind is Jobs else set())
-        required = {name: not hasattr(kind, name) for name in names - {"offset"}}
-        return {**required, **dict.fromkeys(OFFSET if kind in (Attach, Attached) else (), kind is Attached)}
-
-    def test_there_is_a_class_for_each_element_and_the_other_way_round(self):
-        names = {element.get("name") for element in self.ROOT.findall(f"{self.XS}element")}
-        assert names == {*messages.FROM_CLIENT.values(), *messages.FROM_SERVER.values()}
-
-    def test_fields_and_attributes_are_the_same_and_equally_required(self):
-        for kind in self.CLASSES:
-            attributes = self.element(kind).iter(f"{self.XS}attribute")
-            uses = {attribute.get("name"): attribute.get("use") == "required" for attribute in attributes}
-            assert uses == self.fields(kind), kind
-
-    def test_a_message_has_a_text_where_its_element_has_one(self):
-        for kind in self.CLASSES:
-            has_text = self.element(kind).find(f".//{self.XS}simpleContent") is not None
-            content = {"text", "title"} & set(kind.field_names) - NOT_CARRIED.get(kind, set())
-            assert bool(content) == has_text, kind

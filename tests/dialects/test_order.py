@@ -16,15 +16,9 @@ from headless.dialects.own.server_connection import ServerConnection
 from headless.dialects.vocabulary import Job
 from headless.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from support.conversations import ConnectionPair, receive
-from support.credentials import SALT
 from support.frames import byte_by_byte, frame
 from support.literal_messages import (
-    CLIENT_NAME,
-    CLIENT_NONCE,
     MESSAGES,
-    NONCE,
-    PROOF,
-    SIGNATURE,
     frames_of,
 )
 
@@ -80,19 +74,13 @@ MAY_SEND_OF_THE_REST = [
 SITUATIONS = [
     *((history, client + " logout", server + " refused:protocol refused:busy") for history, client, server in MAY_SEND),
     *(
-        (f"{UNTIL_ACCEPTED} {history}", "logout", server + " alive refused:protocol refused:busy")
-        for history, server in MAY_SEND_OF_JOBS
+        (f"{begin} {history}", "logout", server + " alive refused:protocol refused:busy")
+        for begin, table in ((UNTIL_ACCEPTED, MAY_SEND_OF_JOBS), (UNTIL_ATTACHED, MAY_SEND_OF_THE_REST))
+        for history, server in table
     ),
-    *(
-        (f"{UNTIL_ATTACHED} {history}", "logout", server + " alive refused:protocol refused:busy")
-        for history, server in MAY_SEND_OF_THE_REST
-    ),
-    (
-        "login:osuser welcome:attach attach:now attached:3",
-        "logout",
-        "ended:ok ended:failed alive refused:protocol refused:busy",
-    ),
-]
+    ("login:osuser welcome:attach attach:now attached:3", "logout",
+     "ended:ok ended:failed alive refused:protocol refused:busy"),
+]  # fmt: skip
 # Each ends the conversation.
 ENDINGS = [
     "logout",
@@ -172,6 +160,12 @@ class TestTheOrder:
             may_be_sent = set(server_may.replace("welcome:signed", "welcome welcome:attach").split())
             assert sent_by(server, labels) == may_be_sent, history
 
+    def test_both_ends_know_when_it_is_over(self):
+        for history, _, _ in SITUATIONS:
+            assert not any(end.is_over for end in ends_after(history)), history
+        for history in ENDINGS:
+            assert all(end.is_over for end in ends_after(history)), history
+
     def test_what_could_not_be_sent_has_not_been_sent(self):
         pair = ConnectionPair("login:osuser")
         state = pair.client.state
@@ -179,66 +173,6 @@ class TestTheOrder:
             pair.client.send(Jobs((Job("module", "A"),)))
         assert pair.client.state is state
         assert receive(pair.client, frames_of("welcome")) == [Welcome("S1", 30)]
-
-
-LOGIN = f'<login version="1" client="{CLIENT_NAME}" auth_type="osuser" os_user="jdoe"/>'
-OSUSER = [
-    f'<login version="1" client="{CLIENT_NAME}" auth_type="osuser" user="R41" os_user="jdoe"/>',
-    '<welcome session="S1"/>',
-    "<alive/>",
-    "<jobs><module>009ABC</module><py_file>nightly/close.py</py_file><py_code>print(1)</py_code></jobs>",
-    "<alive/>",
-    "<accepted/>",
-    '<started job="1"/>',
-    "<alive/>",
-    '<output job="1" stream="stdout">one</output>',
-    '<output job="1" stream="stderr">two</output>',
-    '<finished job="1" status="ok"></finished>',
-    '<started job="2"/>',
-    '<finished job="2" status="ok">nothing to do</finished>',
-    "<alive/>",
-    '<started job="3"/>',
-    '<output job="3" stream="stdout">1</output>',
-    '<finished job="3" status="ok"></finished>',
-    '<ended status="ok"/>',
-]
-CHALLENGE = [
-    f'<login version="1" client="{CLIENT_NAME}" auth_type="challenge" user="R41" nonce="{CLIENT_NONCE}"/>',
-    f'<challenge nonce="{NONCE}" salt="{SALT}"/>',
-    f'<response nonce="{NONCE}" proof="{PROOF}"/>',
-    f'<welcome session="S1" heartbeat="30" signature="{SIGNATURE}"/>',
-    "<jobs><py_code>exit(1)</py_code><module>A</module><module>B</module></jobs>",
-    "<accepted/>",
-    '<started job="1"/>',
-    '<output job="1" stream="stderr">text</output>',
-    '<finished job="1" status="failed">exit status 1</finished>',
-    "<alive/>",
-    '<finished job="2" status="skipped"></finished>',
-    '<finished job="3" status="skipped"></finished>',
-    '<ended status="failed"/>',
-]
-DIALOGUES = {
-    "osuser": OSUSER,
-    "challenge": CHALLENGE,
-    "left at once": ["<logout/>"],
-    "left": [LOGIN, '<welcome session="S1"/>', "<jobs><module>A</module></jobs>", "<accepted/>", "<logout/>"],
-    "busy": [LOGIN, '<refused reason="busy">later</refused>'],
-    "wrong password": [*CHALLENGE[:3], '<refused reason="login">no</refused>'],
-    "wrong jobs": [*CHALLENGE[:5], '<refused reason="jobs">no</refused>'],
-}
-
-
-@pytest.mark.parametrize("dialogue", DIALOGUES.values(), ids=DIALOGUES)
-class TestDialogues:
-    def test_client_and_server_understand_each_other_in_these_very_bytes(self, dialogue):
-        pair = ConnectionPair()
-        for xml in dialogue:
-            assert (pair.client.is_over, pair.server.is_over) == (False, False)
-            sent, receiver = pair.send(xml)
-            assert sent == frame(xml)
-            assert receive(receiver, *byte_by_byte(sent[:-1])) == []  # nothing is a message before its last byte
-            assert receive(receiver, sent[-1:]) == [decode(xml.encode())]
-        assert (pair.client.is_over, pair.server.is_over) == (True, True)
 
 
 class TestParts:
