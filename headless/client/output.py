@@ -35,8 +35,7 @@ class Console:
         self._verbosity = verbosity
         self.shows_traffic = verbosity >= _SENT
         self._stdout = open_stdout(waiter) if verbosity else None
-        self._encoding = (getattr(sys.stdout, "encoding", None) or "utf-8") if verbosity else "utf-8"
-        self._newline = "\n".encode(self._encoding).removeprefix("".encode(self._encoding))  # "" may be a mark
+        self._encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
         self._is_mid_line = False  # a line was begun, and then the deadline passed or a signal came
 
     def info(self, text: str) -> None:
@@ -78,11 +77,11 @@ class Console:
                 if self._stdout is None:
                     return False
                 size = self._stdout.piece
-                end = data.rfind(self._newline, 0, size)  # whole lines, where others write to the same pipe
-                written = self._stdout.write(data[: size if end < 0 else end + len(self._newline)])
+                end = data.rfind(b"\n", 0, size) + 1  # whole lines, where others write to the same pipe
+                written = self._stdout.write(data[: end or size])
                 if not written:
                     return False
-                self._is_mid_line = not data[:written].endswith(self._newline)
+                self._is_mid_line = not data[:written].endswith(b"\n")
                 data = data[written:]
         except OSError:
             self._stdout = None
