@@ -35,16 +35,18 @@ if TYPE_CHECKING:
 
 def run() -> NoReturn:
     """Runs the command line of this process, and ends it: the script of pip, planta_headless."""
-    restore_interrupt()
-    receive_signals_as_first_process()
-    end_process(main(sys.argv[1:]))
+    _run_process(main)
 
 
 def run_tools() -> NoReturn:
     """Runs the command line of this process, and ends it: the script of pip, headless."""
+    _run_process(tools_main)
+
+
+def _run_process(command: Run) -> NoReturn:
     restore_interrupt()
     receive_signals_as_first_process()
-    end_process(tools_main(sys.argv[1:]))
+    end_process(command(sys.argv[1:]))
 
 
 def restore_interrupt() -> None:
@@ -99,9 +101,7 @@ def _rehearse(argv: Sequence[str]) -> int:
     try:
         from headless.rehearsal import command
     except Exception as error:
-        code, text = explain(error)
-        print_error(PROGRAM, text)
-        return code
+        return report(PROGRAM, error)
     return command.main(argv, is_inside=True)
 
 

@@ -12,6 +12,7 @@ from headless.dialects.base import Call as DialectCall
 from headless.dialects.vocabulary import CHALLENGE, OSUSER
 from headless.errors import ParameterError, SessionError
 from headless.options import VERSION, ChallengeLogin, JobOptions
+from headless.system import user_by_number
 from headless.terminal import is_at_terminal
 
 TYPE_CHECKING = False
@@ -36,8 +37,7 @@ def dialect_maker(options: Options, name: str, key: str, console: Console, waite
     jobs = options.jobs if isinstance(options, JobOptions) else ()
 
     def make_call() -> DialectCall:
-        is_challenge = isinstance(options.login, ChallengeLogin)
-        kind, os_user = (CHALLENGE, "") if is_challenge else (OSUSER, effective_user())
+        kind, os_user = (CHALLENGE, "") if isinstance(options.login, ChallengeLogin) else (OSUSER, effective_user())
         random = os.urandom(RANDOM_BYTES)
         return DialectCall(VERSION, kind, options.login.user, os_user, jobs, random, console.shows_traffic, key)
 
@@ -94,14 +94,10 @@ def effective_user() -> str:
     user without a name, SessionError if the name service does not answer."""
     if os.name == "nt":
         return os.getlogin()  # asks the system (GetUserNameW), not the environment
-    import pwd
-
     try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # which does not say whether the service has answered
-        from headless import system
-    try:
-        system.confirm_missing_user(os.geteuid())
+        user = user_by_number(os.geteuid())
     except OSError as error:
         raise SessionError(f"the name of the user who runs this cannot be had now: {error.strerror}") from None
-    raise ParameterError(f"the user with the number {os.geteuid()}, who runs this, has no name here")
+    if user is None:
+        raise ParameterError(f"the user with the number {os.geteuid()}, who runs this, has no name here")
+    return user.pw_name
