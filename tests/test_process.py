@@ -14,7 +14,6 @@ from pathlib import Path
 
 import pytest
 
-from headless import cli
 from support.dialogues import ACCEPTED, DONE, STARTED, WELCOME, answering_jobs, answering_login, challenging, serving
 from support.fork_server import start
 from support.process import ENDING_SIGNALS, PATIENCE, ROOT, SCRIPT
@@ -46,10 +45,12 @@ def test_a_signal_ends_the_process_by_that_signal_after_a_logout(command, script
         for line in process.stdout:
             if expected[submission] in line:
                 break
-        sent_at = time.monotonic()
-        process.send_signal(signum)
-        rest = process.communicate(timeout=PATIENCE)[0]
-        assert time.monotonic() - sent_at < 5
+        with stalls() as late:
+            sent_at = time.monotonic()
+            process.send_signal(signum)
+            rest = process.communicate(timeout=PATIENCE)[0]
+            took = time.monotonic() - sent_at
+        assert took < 1 + late()
     assert process.returncode == -signum
     assert rest.endswith(f"jobs: {submission}\n")
     server.close()
@@ -304,20 +305,6 @@ def test_a_package_that_cannot_be_loaded_now_is_not_for_a_person(broken_package,
         assert ended.value.args == (code,), problem
         said = capsys.readouterr()
         assert (said.out, said.err.count("\n")) == ("", code - 1), problem
-
-
-def test_the_script_of_pip_gets_each_word_and_its_code_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    noted: list[object] = []
-    before = signal.getsignal(signal.SIGINT)
-    monkeypatch.setattr(sys, "argv", ["planta_headless", "-s", "planta:20000", "-v"])
-    monkeypatch.setattr(cli, "receive_signals_as_first_process", lambda: noted.append("signals"))
-    monkeypatch.setattr(cli, "main", lambda argv: noted.append(argv) or 2)  # type: ignore[func-returns-value]
-    monkeypatch.setattr(cli, "end_process", noted.append)
-    try:
-        cli.run()
-    finally:
-        signal.signal(signal.SIGINT, before)
-    assert noted == ["signals", ["-s", "planta:20000", "-v"], 2]
 
 
 # Imports

@@ -124,18 +124,6 @@ def test_a_login_is_complete_only_if_all_that_is_proved_arrived_as_it_was_sent(n
                 assert meaning(tampered).salt == SALT, case
 
 
-def test_a_recorded_login_is_no_login_again():
-    recorded = Exchange()
-    assert recorded.is_complete
-    server = ServerConnection()
-    server.receive(recorded.sent[0])
-    assert isinstance(server.next_message(), Login)
-    server.send_challenge(SALT, "t" * 24)  # another nonce, as always
-    server.receive(recorded.sent[2])
-    assert isinstance(server.next_message(), Response)
-    assert server.signature(KEYS) is None
-
-
 # Only the processes of this test: another one may have a password on its command line.
 SHOW_PS = """import glob
 for name in glob.glob('/proc/[0-9]*/cmdline'):
