@@ -23,29 +23,15 @@ def library_of(module: str, path: str) -> str:
 def how_to_install(module: str) -> str:
     """Returns the command that installs the library of this module, and the others that belong to it. It changes no
     Python that others use, also if root types it."""
-    if _is_ours_to_change() and _has_pip():
-        return f"{_quoted(sys.executable)} -m pip install --force-reinstall {_packages(module)}"
-    if module in _RUNTIME and _is_debians():
+    this = f'"{sys.executable}"' if " " in sys.executable else sys.executable
+    packages = " ".join(_RUNTIME if module in _RUNTIME else (*_RUNTIME, *(name.replace("_", "-") for name in _ADMIN)))
+    is_root = os.name != "nt" and os.geteuid() == 0
+    if (sys.prefix != sys.base_prefix or not (is_root or _is_managed())) and _has_pip():
+        return f"{this} -m pip install --force-reinstall {packages}"
+    if module in _RUNTIME and sys.prefix == "/usr" and os.path.exists(_DEBIAN):
         return f"apt install python3-{module}"
     python = os.path.join(".venv", "Scripts", "python") if os.name == "nt" else ".venv/bin/python"
-    packages = " ".join(_RUNTIME) if module in _RUNTIME else _packages(module)
-    venv = f"{_quoted(sys.executable)} -m venv .venv && {python} -m pip install {packages}"
-    return f"{venv} (and start this with {python} from now on)"
-
-
-def _packages(module: str) -> str:
-    if module in _ADMIN:
-        return " ".join([*_RUNTIME, *(name.replace("_", "-") for name in _ADMIN)])
-    return module
-
-
-def _is_ours_to_change() -> bool:
-    is_root = os.name != "nt" and os.geteuid() == 0
-    return sys.prefix != sys.base_prefix or not (is_root or _is_managed())
-
-
-def _is_debians() -> bool:
-    return os.path.exists(_DEBIAN) and sys.prefix == "/usr"
+    return f"{this} -m venv .venv && {python} -m pip install {packages} (and start this with {python} from now on)"
 
 
 def _is_managed() -> bool:
@@ -59,10 +45,6 @@ def _has_pip() -> bool:
     from importlib.util import find_spec
 
     return find_spec("pip") is not None
-
-
-def _quoted(path: str) -> str:
-    return f'"{path}"' if " " in path else path
 
 
 def is_missing(error: ImportError) -> bool:

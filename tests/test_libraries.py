@@ -23,14 +23,14 @@ ADMIN = "bcrypt lxml croniter mslex tree-sitter tree-sitter-bash"
 @pytest.mark.parametrize(
     ("kind", "module", "expected"),
     [
-        ("own", "lxml", "/usr/bin/python3 -m pip install --force-reinstall lxml"),
+        ("own", "lxml", "/usr/bin/python3 -m pip install --force-reinstall bcrypt lxml"),
         ("own, as root", "lxml", VENV.format("bcrypt lxml")),
-        ("venv, as root", "lxml", "/usr/bin/python3 -m pip install --force-reinstall lxml"),
+        ("venv, as root", "lxml", "/usr/bin/python3 -m pip install --force-reinstall bcrypt lxml"),
         ("own, as root, on Debian", "lxml", VENV.format("bcrypt lxml")),
         ("Debian's, as root, not managed", "lxml", "apt install python3-lxml"),
         ("own, in a folder with spaces", "croniter", f'"/opt/Python 3" -m pip install --force-reinstall {ADMIN}'),
         ("own, without pip", "lxml", VENV.format("bcrypt lxml")),
-        ("venv of a managed one", "bcrypt", "/usr/bin/python3 -m pip install --force-reinstall bcrypt"),
+        ("venv of a managed one", "bcrypt", "/usr/bin/python3 -m pip install --force-reinstall bcrypt lxml"),
         ("managed", "lxml", VENV.format("bcrypt lxml")),
         ("Debian's, managed", "lxml", "apt install python3-lxml"),
         ("Debian's, managed", "tree_sitter", VENV.format(ADMIN)),
