@@ -47,7 +47,7 @@ GROUPS = {
         "headless/dialects/**/*.py",
         "tests/dialects tests/robustness/test_propert*.py tests/robustness/test_fuzz*.py"
         " tests/robustness/test_example*.py tests/robustness/test_hostile*.py tests/client/test_*dialect*.py"
-        " tests/client/test_unsupported*.py tests/test_wait*.py",
+        " tests/test_options.py tests/test_wait*.py",
     ),
     "server": ("headless/server/**/*.py", "tests/server tests/test_wait*.py"),
     "admin": ("headless/admin/*.py", "tests/admin tests/test_command*.py"),

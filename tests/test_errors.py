@@ -5,10 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import sqlite3
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from headless import libraries
 from headless.errors import (
     Busy,
     CommandFailed,
@@ -34,6 +38,7 @@ from headless.password_file import Missing, NotPrivate, PasswordFileError, Taken
 from headless.server.home_trust import OfAnother
 from headless.server.peer import NotConnected, OwnerUnknown
 from headless.system import is_final
+from support.process import PATIENCE, SCRIPT
 
 OUR_FAULT = "why (this is a fault of the client or its dialect, not of the server)"
 CODES = [
@@ -129,3 +134,61 @@ def test_every_error_of_the_table_of_codes_is_in_this_one() -> None:
 
     ours = {kind for kind in classes(HeadlessError) if kind.__module__ == "headless.errors"}
     assert ours - {HeadlessError, ProtocolError} == {type(error) for error, _, _ in CODES} & ours | {Interrupted}
+
+
+# What the line of a missing library says to type, for each kind of Python
+
+VENV = (
+    "/usr/bin/python3 -m venv .venv && .venv/bin/python -m pip install {} (and start this with .venv/bin/python from "
+    "now on)"
+)
+ADMIN = "bcrypt lxml croniter mslex tree-sitter tree-sitter-bash"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the names of files in a venv")
+@pytest.mark.parametrize(
+    ("kind", "module", "expected"),
+    [
+        ("own", "lxml", "/usr/bin/python3 -m pip install --force-reinstall bcrypt lxml"),
+        ("own, as root", "lxml", VENV.format("bcrypt lxml")),
+        ("venv, as root", "lxml", "/usr/bin/python3 -m pip install --force-reinstall bcrypt lxml"),
+        ("own, as root, on Debian", "lxml", VENV.format("bcrypt lxml")),
+        ("Debian's, as root, not managed", "lxml", "apt install python3-lxml"),
+        ("own, in a folder with spaces", "croniter", f'"/opt/Python 3" -m pip install --force-reinstall {ADMIN}'),
+        ("own, without pip", "lxml", VENV.format("bcrypt lxml")),
+        ("venv of a managed one", "bcrypt", "/usr/bin/python3 -m pip install --force-reinstall bcrypt lxml"),
+        ("managed", "lxml", VENV.format("bcrypt lxml")),
+        ("Debian's, managed", "lxml", "apt install python3-lxml"),
+        ("Debian's, managed", "tree_sitter", VENV.format(ADMIN)),
+    ],
+)
+def test_the_line_says_what_works_for_this_python(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kind: str, module: str, expected: str
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/opt/Python 3" if "spaces" in kind else "/usr/bin/python3")
+    monkeypatch.setattr(sys, "prefix", "/usr" if "Debian's" in kind else "/opt/python")
+    monkeypatch.setattr(sys, "base_prefix", "/usr" if kind.startswith("venv") else sys.prefix)
+    monkeypatch.setattr(os, "geteuid", lambda: 0 if "as root" in kind else 1000)
+    monkeypatch.setattr(libraries, "_is_managed", lambda: "managed" in kind and "not managed" not in kind)
+    monkeypatch.setattr(libraries, "_has_pip", lambda: "without pip" not in kind)
+    monkeypatch.setattr(libraries, "_DEBIAN", "/" if "Debian" in kind else str(tmp_path / "nothing"))
+    assert libraries.how_to_install(module) == expected
+
+
+DEBIANS_OWN = Path("/usr/bin/python3")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(
+    os.name == "nt"  # also where Wine shows the files of a Debian
+    or not (os.path.exists("/etc/debian_version") and list(Path("/usr/lib").glob("python3*/EXTERNALLY-MANAGED"))),
+    reason="this is no Debian that keeps its Python to itself",
+)
+def test_a_line_for_debians_own_python_names_apt(tmp_path: Path) -> None:
+    (tmp_path / "lxml.py").write_text("raise ImportError('no lxml here', name='lxml')")
+    done = subprocess.run(
+        [DEBIANS_OWN, SCRIPT, "-s", "127.0.0.1:1", "-c", "pass"],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False, timeout=PATIENCE,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.endswith("install it with: apt install python3-lxml\n")
