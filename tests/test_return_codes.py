@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import os
 import socket
+from unittest.mock import Mock
 
 import pytest
 
+from headless.client import preparation
 from headless.dialects.base import Accepted
 from headless.server.accounts import Account
 from support.clock import StillClock
@@ -103,6 +105,24 @@ def test_the_name_of_an_osuser_login_does_not_come_from_the_environment(here, sc
     environment = {**os.environ, "LOGNAME": "mallory", "USER": "mallory"}
     assert here("-s", server.address, "-c", "pass", env=environment).returncode == 0
     assert f'os_user="{current_user()}"' in server.peers[0].received[0]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows asks for the name itself")
+@pytest.mark.parametrize(
+    ("answer", "code", "text"),
+    [
+        ({"return_value": None}, 2, "has no name here"),
+        ({"side_effect": OSError(11, "why")}, 1, "cannot be had now: why"),
+    ],
+    ids=["no name", "no answer"],
+)
+def test_a_user_without_a_name_is_a_2_and_a_name_service_that_does_not_answer_a_1(
+    here, monkeypatch, answer, code, text
+):
+    monkeypatch.setattr(preparation, "user_by_number", Mock(**answer))
+    done = here("-s", "127.0.0.1:1", "-v", "-c", "pass")
+    assert_failed(done, code, NOT_SUBMITTED)
+    assert text in done.stdout
 
 
 # 1: the session could not be had, or did not end as it should; 2: something must be corrected

@@ -86,6 +86,8 @@ UNKNOWN = {
     },
     "a heartbeat of 0": b'<welcome session="S1" heartbeat="0"/>',
 }
+OFFSET = (b'jobs="2"', b'job="1"', b'stdout="0"', b'stderr="0"')
+LISTED = (b'session="S1"', b'state="ok"', b'accepted="2026-11-25T02:00:00.000+00:00"', b'job="1"', b'jobs="2"')
 MISSING = [
     b'<login version="1" auth_type="osuser" os_user="jdoe"/>',
     b'<login version="1" client="c" os_user="jdoe"/>',
@@ -102,6 +104,11 @@ MISSING = [
     b'<finished job="1"/>',
     b"<ended/>",
     b"<refused/>",
+    b"<attach/>",
+    b"<cancel/>",
+    b"<cancelled/>",
+    *(b"<attached %s/>" % b" ".join(each for each in OFFSET if each != left_out) for left_out in OFFSET),
+    *(b"<listed %s>x</listed>" % b" ".join(each for each in LISTED if each != left_out) for left_out in LISTED),
 ]
 
 
