@@ -259,8 +259,8 @@ class Client:
                 await session.wait_for_change()
             if session.has_run(job):
                 await self._send(JobStarted(job))
-                with self._parts.output.follow(session, offset if job == offset.job else Offset(job)) as follower:
-                    async for stream, text in follower.texts():
+                with self._parts.output.follow(session, offset if job == offset.job else Offset(job)) as texts:
+                    async for stream, text in texts:
                         await self._send(Output(job, stream, text))
             status, text = session.outcome_of(job)
             failed = failed or status != OK

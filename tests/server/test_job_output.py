@@ -1,21 +1,22 @@
-"""Output that grows: nothing is lost or reported twice, and a line is reported in one piece if it can be. What many
-followers want is read once, in threads that no job needs, and a fault of one is no fault of the others."""
+"""Output that grows: nothing is lost or reported twice, and a line is reported in one piece if it can be. No job and no
+other follower waits for those who follow, and a fault of one is no fault of the others."""
 
 from __future__ import annotations
 
+import asyncio
 import errno
-import os
 import threading
-import time
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from headless.dialects.vocabulary import OK, Offset
 from headless.server import output
-from headless.server.output import Marks, Tail, read_piece
+from headless.server.home import Home
+from headless.server.output import FollowedOutput, Tail
+from headless.server.session import Session
 from support.hypothesis_settings import examples
 from support.job_code import Gate
 from support.job_server import states
@@ -23,9 +24,12 @@ from support.process import PATIENCE
 from support.raw_client import RawClient, Report, connect, py_code
 from support.scripted_server import Disconnected
 from support.server_here import ServerHere
-from support.waiting import wait_until
+from support.waiting import in_loop, until, wait_until
 
 pytestmark = pytest.mark.slow
+
+
+# A file that grows
 
 
 @pytest.fixture
@@ -38,111 +42,142 @@ def add(path, data: bytes) -> None:
         file.write(data)
 
 
-def read(tail: Tail, path, is_complete: bool) -> str:
-    """Returns what a follower receives now; "" if nothing is to be read."""
-    size = os.stat(path).st_size if path.exists() else 0
-    if not tail.is_due(size, is_complete):
-        return ""
-    return tail.take(read_piece(path, *tail.range(size, is_complete)), size, is_complete)
+def read(tail: Tail, is_over: bool = False) -> str:
+    return tail.take(tail.read(), is_over)
 
 
-def read_all(tail: Tail, path) -> str:
-    """Returns the rest of a file that is complete."""
-    shown = ""
-    while tail.is_due(os.stat(path).st_size, True):
-        shown += read(tail, path, is_complete=True)
+def read_all(tail: Tail) -> str:
+    """Returns the rest of a file to which nothing is added."""
+    shown = read(tail, is_over=True)
+    while tail.has_more:
+        shown += read(tail, is_over=True)
     return shown
 
 
 def test_what_is_no_line_yet_waits_for_one_read_and_not_for_ever(path):
-    tail, shown = Tail(), []
+    tail, shown = Tail(path), []
     for piece in (b"one\ntwo", b" words\nthree", b".", b".", b".", b"."):
         add(path, piece)
-        shown.append(read(tail, path, is_complete=False))
+        shown.append(read(tail))
     assert shown == ["one\n", "two words\n", "three.", "", "..", ""]
-    assert read(tail, path, is_complete=True) == "."
-    assert read(tail, path, is_complete=True) == ""
+    assert [read(tail, is_over=True), read(tail, is_over=True)] == [".", ""]
 
 
 def test_a_line_without_end_is_reported_in_pieces_that_fit_a_message(path):
-    tail = Tail()
+    tail = Tail(path)
     add(path, b"x" * 1_000_000)
-    pieces = [read(tail, path, is_complete=False) for _ in range(16)]
-    pieces += [read(tail, path, is_complete=True) for _ in range(2)]
+    pieces = [read(tail) for _ in range(18)]
     assert "".join(pieces) == "x" * 1_000_000
-    assert max(map(len, pieces)) <= 2 * 65536
+    assert max(map(len, pieces)) <= 65536
 
 
-def test_a_character_that_is_not_whole_waits_for_its_rest_and_is_not_read_again_before(path):
-    tail = Tail()
-    add(path, "€\n€".encode()[:-1])
-    assert read(tail, path, is_complete=False) == "€\n"
-    assert not tail.is_due(os.stat(path).st_size, is_complete=False)
-    add(path, "€".encode()[-1:])
-    assert read(tail, path, is_complete=False) + read(tail, path, is_complete=False) == "€"
-
-
-def test_a_file_that_is_shorter_than_it_was_has_an_end(path):
+def test_a_file_that_is_shorter_than_it_was_or_gone_has_an_end(path):
     """A session may be pruned while a client still reads its output."""
-    tail = Tail()
-    for left in (b"\xe2", b""):
-        path.write_bytes(left)
-        assert tail.take(read_piece(path, *tail.range(100, True)), 100, True) == left.decode(errors="replace")
-        path.unlink()
-        assert tail.take(read_piece(path, *tail.range(100, True)), 100, True) == ""
-        assert not tail.is_due(100, is_complete=True)
-        tail = Tail()
+    tail = Tail(path)
+    add(path, b"one\ntwo\n")
+    assert read(tail) == "one\ntwo\n"
+    for change in (lambda: path.write_bytes(b"one"), path.unlink):
+        change()
+        assert read_all(tail) == ""
 
 
 BYTES = st.lists(st.sampled_from([b"a", b"\n", "ü".encode(), "€".encode(), "😀".encode(), b"\xe2", b"\x9f", b"\xff"]))
 
 
 @examples
-@given(pieces=st.lists(BYTES.map(b"".join), max_size=8), ends=st.integers(1, 4), read_bytes=st.integers(4, 12))
-def test_whatever_the_pieces_everything_is_reported_once_and_in_order(tmp_path_factory, pieces, ends, read_bytes):
+@given(
+    pieces=st.lists(BYTES.map(b"".join), max_size=8),
+    reads=st.integers(1, 4),
+    read_bytes=st.integers(4, 12),
+    skipped=st.integers(0, 40),
+)
+def test_whatever_the_pieces_all_behind_the_offset_is_reported_once_and_in_order(
+    tmp_path_factory, pieces, reads, read_bytes, skipped
+):
     path = tmp_path_factory.mktemp("tail") / "1.stdout"
-    tail, shown = Tail(), ""
+    tail, shown = Tail(path, skipped), ""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(output, "_READ_BYTES", read_bytes)
         for piece in pieces:
             add(path, piece)
-            shown += "".join(read(tail, path, is_complete=False) for _ in range(ends))
-        if pieces:
-            shown += read_all(tail, path)
-    assert shown == b"".join(pieces).decode(errors="replace")
+            shown += "".join(read(tail) for _ in range(reads))
+        shown += read_all(tail)
+    assert shown == b"".join(pieces).decode(errors="replace")[skipped:]
 
 
-@examples
-@given(
-    data=BYTES.map(b"".join), counts=st.lists(st.integers(0, 40), min_size=1, max_size=5), mark_bytes=st.integers(4, 9)
-)
-def test_a_follower_resumes_at_every_offset(tmp_path_factory, data, counts, mark_bytes):
-    path = tmp_path_factory.mktemp("tail") / "1.stdout"
-    add(path, data)
-    marks, text = Marks(), data.decode(errors="replace")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(output, "_MARK_BYTES", mark_bytes)
-        for count in counts:
-            characters, position = marks.before(path, count)
-            assert characters <= count
-            assert read_all(Tail(position, count - characters), path) == text[count:]
+# A follower
 
 
-def test_what_was_counted_once_is_not_counted_again(path):
-    add(path, b"x" * 10_000_000)
-    marks = Marks()
-    assert marks.before(path, float("inf")) == (10_000_000, 10_000_000)
-    path.unlink()  # a second read finds nothing
-    characters, position = marks.before(path, 9_000_000)
-    assert characters == position > 8_500_000
+@pytest.fixture
+def session(tmp_path):
+    """One whose job runs."""
+    (tmp_path / "output" / "s").mkdir(parents=True)
+    session = Session("s", 1, "R41", 1)
+    session.job, session.state, session.started = 1, "running", 1.0
+    return session
+
+
+async def texts_of(files: FollowedOutput, session: Session) -> list[tuple[str, str]]:
+    with files.follow(session, Offset(1)) as texts:
+        return [each async for each in texts]
+
+
+@in_loop
+async def test_the_beginning_of_a_line_waits_for_the_next_look_and_the_end_of_the_job_wakes_its_followers(
+    tmp_path, session, monkeypatch
+):
+    monkeypatch.setattr(output, "POLL_SECONDS", 10 * PATIENCE)
+    path, looks = tmp_path / "output" / "s" / "1.stdout", []
+    read_tails = output._read
+
+    def look(*args):
+        try:
+            return read_tails(*args)
+        finally:
+            looks.append(args)
+
+    monkeypatch.setattr(output, "_read", look)
+    add(path, b"one ")
+    following = asyncio.ensure_future(texts_of(FollowedOutput(Home(str(tmp_path)), PATIENCE), session))
+    await until(lambda: looks)
+    await asyncio.sleep(0.05)  # in which it must not look again
+    add(path, b"line\n")
+    session.end(1, OK, "")
+    assert await following == [("stdout", "one line\n")]
+
+
+@in_loop
+async def test_a_shortage_delays_output_and_loses_none(tmp_path, session, monkeypatch):
+    shortages = [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EAGAIN]
+    tail_read = Tail.read
+
+    def read_later(tail):
+        if tail._path.suffix == ".stderr" and shortages:  # after stdout was read
+            raise OSError(shortages.pop(), "why")
+        return tail_read(tail)
+
+    monkeypatch.setattr(Tail, "read", read_later)
+    for stream in ("stdout", "stderr"):
+        add(tmp_path / "output" / "s" / f"1.{stream}", b"42\n")
+    session.end(1, OK, "")
+    files = FollowedOutput(Home(str(tmp_path)), PATIENCE)
+    assert await texts_of(files, session) == [("stdout", "42\n"), ("stderr", "42\n")]
+    assert shortages == []
+
+
+@in_loop
+async def test_all_characters_that_there_are_so_far_are_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(output, "_READ_BYTES", 4)
+    (tmp_path / "output" / "s").mkdir(parents=True)
+    add(tmp_path / "output" / "s" / "1.stdout", "12€\n€ü456\n78".encode())
+    assert await FollowedOutput(Home(str(tmp_path)), PATIENCE).count("s", 1) == [12, 0]
 
 
 # Many followers
 
 
 FOLLOWERS = 8  # more than there are threads
-LINES = 10
-PRINTING = "import time\nfor line in range({}):\n    print(line, 'x' * 60, flush=True)\n    time.sleep(0.03)\n"
+PRINTING = "import time\nfor line in range(10):\n    print(line, 'x' * 60, flush=True)\n    time.sleep(0.03)\n"
 
 
 @pytest.fixture
@@ -153,88 +188,51 @@ def hangs():
     event.set()
 
 
-def counted(monkeypatch, name: str) -> list[tuple[object, ...]]:
-    """Returns a list that grows: the arguments of each call of this function."""
-    calls: list[tuple[object, ...]] = []
-    function = getattr(output, name)
-
-    def call(*arguments):
-        calls.append(arguments)
-        return function(*arguments)
-
-    monkeypatch.setattr(output, name, call)
-    return calls
-
-
 def attached(stack: ExitStack, address: str, session: str, *offset: int) -> RawClient:
     client = stack.enter_context(RawClient(address).log_in())
     client.attach(session, *offset)
     return client
 
 
-def can_run_a_job(server: ServerHere) -> bool:
-    """Beside the others, without a look at its output."""
-    with connect(server).log_in() as client:
-        client.submit(py_code("1"))
-        wait_until(lambda: states(server, client.session) == ["ok"])
-    return True
-
-
-def test_what_many_follow_is_read_once_and_each_receives_all_of_it(tmp_path, gate, monkeypatch):
-    reads, looks = counted(monkeypatch, "read_piece"), counted(monkeypatch, "_sizes")
-
+def test_each_of_many_followers_receives_all_of_it(tmp_path, gate):
     with ServerHere(tmp_path / "home") as server, ExitStack() as stack:
         first = stack.enter_context(connect(server).log_in())
-        first.submit(py_code(f"print(1, flush=True)\n{gate.code}{PRINTING.format(LINES)}"), py_code("print(2)"))
+        first.submit(py_code(f"print(1, flush=True)\n{gate.code}{PRINTING}"), py_code("print(2)"))
         followers = [attached(stack, server.address, first.session, 1, 0, 0) for _ in range(FOLLOWERS)]
         late = [attached(stack, server.address, first.session) for _ in range(2)]
         gate.open()
         reports = [client.report() for client in (first, *followers)]
         assert reports == [reports[0]] * (FOLLOWERS + 1)
-        assert reports[0].output[1, "stdout"].count("\n") == LINES + 1
+        assert reports[0].output[1, "stdout"].count("\n") == 11
         assert [client.report().output[2, "stdout"] for client in late] == ["2\n"] * 2
-    assert len(reads) < 3 * LINES  # 6 to 12; 50 if each reads for himself
-    assert len(looks) < 200  # 17 to 19
 
 
 def test_a_disk_that_hangs_for_followers_keeps_no_other_from_running_jobs(tmp_path, monkeypatch, hangs):
-    monkeypatch.setattr(output, "read_piece", lambda *piece: hangs.wait() and read_piece(*piece))
+    tail_read = Tail.read
+    monkeypatch.setattr(Tail, "read", lambda tail: hangs.wait() and tail_read(tail))
 
     with ServerHere(tmp_path / "home", workers=4) as server, ExitStack() as stack:
         clients = [stack.enter_context(connect(server).log_in()) for _ in range(FOLLOWERS)]
         for number, client in enumerate(clients):
             client.submit(py_code(f"print({number})"))
-        assert can_run_a_job(server)
+        with connect(server).log_in() as other:
+            other.submit(py_code("1"))
+            wait_until(lambda: states(server, other.session) == ["ok"])
         hangs.set()
         outputs = [client.report().output for client in clients]
         assert outputs == [{(1, "stdout"): f"{number}\n"} for number in range(FOLLOWERS)]
 
 
-def test_counting_up_to_a_far_offset_keeps_no_other_follower_from_its_output(tmp_path, monkeypatch, hangs):
-    before = Marks.before
-    monkeypatch.setattr(Marks, "before", lambda *offset: hangs.wait() and before(*offset))
-
-    with ServerHere(tmp_path / "home") as server, ExitStack() as stack:
-        first = stack.enter_context(connect(server).log_in())
-        first.submit(py_code("print('x' * 1000)"))
-        first.report()
-        far = [attached(stack, server.address, first.session, 1, 990, 0) for _ in range(FOLLOWERS)]
-        near = attached(stack, server.address, first.session, 1, 0, 0)
-        assert near.report().output == {(1, "stdout"): "x" * 1000 + "\n"}
-        hangs.set()
-        assert [client.report().output for client in far] == [{(1, "stdout"): "x" * 10 + "\n"}] * FOLLOWERS
-
-
-def test_an_output_that_cannot_be_looked_at_is_the_concern_of_its_followers_alone(tmp_path, monkeypatch):
+def test_an_output_that_cannot_be_read_is_the_concern_of_its_followers_alone(tmp_path, monkeypatch):
     gates = [Gate(tmp_path / name) for name in ("a", "b")]
-    size, broken = output._size, []
+    tail_read, broken = Tail.read, []
 
-    def size_of(path):
-        if path.parent.name in broken:
+    def read_or_fail(tail):
+        if tail._path.parent.name in broken:
             raise OSError(errno.EIO, "Input/output error")
-        return size(path)
+        return tail_read(tail)
 
-    monkeypatch.setattr(output, "_size", size_of)
+    monkeypatch.setattr(Tail, "read", read_or_fail)
 
     with ServerHere(tmp_path / "home", workers=2) as server, ExitStack() as stack:
         clients = [stack.enter_context(connect(server).log_in()) for _ in gates]
@@ -252,7 +250,7 @@ def test_an_output_that_cannot_be_looked_at_is_the_concern_of_its_followers_alon
 
 
 def test_a_disk_that_does_not_answer_ends_the_connection_in_time(tmp_path, monkeypatch, hangs):
-    monkeypatch.setattr(output, "_sizes", lambda _: hangs.wait())
+    monkeypatch.setattr(Tail, "read", lambda _: hangs.wait())
 
     with ServerHere(tmp_path / "home", heartbeat=1) as server, connect(server).log_in() as client:
         client.submit(py_code("print(1)"))
@@ -260,35 +258,3 @@ def test_a_disk_that_does_not_answer_ends_the_connection_in_time(tmp_path, monke
         with pytest.raises((Disconnected, ConnectionError)):
             while client.receive() == "<alive/>":
                 pass
-
-
-def test_the_beginning_of_a_line_waits_for_the_next_look_however_late_that_is(tmp_path, gate, monkeypatch):
-    """And not for the next turn of a follower, which would report it without what has come meanwhile."""
-    monkeypatch.setattr(output, "POLL_SECONDS", 0.01)
-    sizes, is_seen = output._sizes, threading.Event()
-    code = f"import sys\nsys.stdout.write('one ')\n{gate.code}sys.stdout.write('line\\n')"
-
-    def look(jobs):
-        if is_seen.is_set():  # the next look, which is late
-            wait_until(lambda: printed(tmp_path / "home") == b"one line\n")
-        found = sizes(jobs)
-        if found == [[len("one "), 0]]:
-            is_seen.set()
-        return found
-
-    monkeypatch.setattr(output, "_sizes", look)
-
-    with ServerHere(tmp_path / "home") as server, connect(server).log_in() as client:
-        client.submit(py_code(code))
-        assert is_seen.wait(PATIENCE)
-        time.sleep(0.1)  # some turns of the follower
-        gate.open()
-        texts = []
-        while (element := client.element()).tag != "ended":
-            texts += [element.text] if element.tag == "output" else []
-        assert texts == ["one line\n"]
-
-
-def printed(home: Path) -> bytes:
-    (path,) = (home / "output").glob("*/1.stdout")
-    return path.read_bytes()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import sqlite3
@@ -10,8 +9,6 @@ from contextlib import closing
 
 import pytest
 
-from headless.server import output
-from headless.server.output import Piece, read_piece
 from support.frames import frame
 from support.job_code import Gate
 from support.job_server import QuickServer, journal, states
@@ -382,25 +379,6 @@ def test_a_connection_is_closed_that_sends(tmp_path):
                 with pytest.raises((Disconnected, ConnectionError)):  # not the socket's time-out
                     client.expect("challenge")
                     client.receive()
-
-
-@of_asyncio
-def test_output_is_reported_whole_when_there_is_no_descriptor_to_read_it_with_for_a_while(tmp_path, monkeypatch):
-    left = 5
-
-    def read_later(*arguments) -> Piece:
-        nonlocal left
-        left -= 1
-        if left > 0:
-            raise OSError(errno.EMFILE, "Too many open files")
-        return read_piece(*arguments)
-
-    monkeypatch.setattr(output, "read_piece", read_later)
-
-    with ServerHere(tmp_path / "home") as server, RawClient(server.address).log_in() as client:
-        client.submit(py_code("print(42)"))
-        assert client.report() == ({(1, "stdout"): "42\n"}, [("ok", "")], "ok")
-    assert left <= 0
 
 
 @of_asyncio
