@@ -14,7 +14,7 @@ import stat
 import time
 from collections.abc import Coroutine, Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from headless.dialects.vocabulary import FAILED, MODULE, OK, PY_CODE, PY_FILE, STDERR, Job, replace_invalid_xml_chars
 from headless.errors import HeadlessError, HomeError
@@ -26,6 +26,8 @@ from headless.system import is_final
 from headless.terminal import escape_control_chars
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 _PATH_LENGTH_MAX = 4096  # characters
 _LAST_LINE_BYTES = 4096  # of stderr, in which its last line is looked for
@@ -201,9 +203,9 @@ class Process:
         within a few seconds whatever the process does. Does nothing to a process that has ended."""
 
 
-async def known(end: ProcessEnd | None) -> ProcessEnd | None:
-    """Returns the end of a process that has ended before it was looked for."""
-    return end
+async def known(value: _T) -> _T:
+    """Returns what need not be waited for."""
+    return value
 
 
 def output_of(home: Home, session_id: str, number: int) -> str:
@@ -211,7 +213,7 @@ def output_of(home: Home, session_id: str, number: int) -> str:
     return str(home.output(session_id, number, "")).rstrip(".")
 
 
-def prepare(home: Home, home_id: str, settings: Settings, queued: QueuedJob) -> ProcessSpec:
+def prepare(home: Home, settings: Settings, queued: QueuedJob) -> ProcessSpec:
     """Returns what runs for this job; its code, if it has any, is in a file then. Raises JobRefused, OSError."""
     session_id, number, user, job = queued
     home.check_held()  # a server that has the home now may be about to start the same job
@@ -224,9 +226,10 @@ def prepare(home: Home, home_id: str, settings: Settings, queued: QueuedJob) -> 
         script = home.output(session_id, number, "dry.py")
         _write(script, program)
     environment = {
-        **_environment(),
+        **{name: value for name, value in os.environ.items() if _ENVIRONMENT.fullmatch(name.upper())},
+        "PYTHONIOENCODING": "utf-8",
         "PYTHONPATH": os.pathsep.join(filter(None, (settings.import_from, str(home.py)))),
-        "PLANTA_HOME_ID": home_id,
+        "PLANTA_HOME_ID": home.identity,
         "PLANTA_SESSION": session_id,
         "PLANTA_USER": user,
         "PLANTA_JOB": str(number),
@@ -237,12 +240,6 @@ def prepare(home: Home, home_id: str, settings: Settings, queued: QueuedJob) -> 
 
 def _write(script: Path, text: str) -> None:
     script.write_bytes(text.encode("utf-8", "surrogateescape"))
-
-
-def _environment() -> dict[str, str]:
-    """Returns what every job gets of the server's environment."""
-    passed_on = {name: value for name, value in os.environ.items() if _ENVIRONMENT.fullmatch(name.upper())}
-    return {**passed_on, "PYTHONIOENCODING": "utf-8"}
 
 
 def job_end(output: str, end: ProcessEnd | None) -> JobEnd:

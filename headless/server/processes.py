@@ -15,7 +15,17 @@ from typing import Any, TypeVar
 from headless.dialects.vocabulary import Job
 from headless.errors import Busy
 from headless.server.home import Home
-from headless.server.jobs import JobRefused, Process, ProcessEnd, QueuedJob, job_end, output_of, path_below, prepare
+from headless.server.jobs import (
+    JobRefused,
+    Process,
+    ProcessEnd,
+    QueuedJob,
+    job_end,
+    known,
+    output_of,
+    path_below,
+    prepare,
+)
 from headless.server.journal import JobEnd
 from headless.server.settings import Settings
 from headless.server.threads import Threads
@@ -104,7 +114,7 @@ class JobProcesses:
         found = await _or_busy(self._processes.find(output_of(self._home, session_id, number)))
         if found is None:
             return None
-        handle = self._handle(session_id, number, _as_found(found))
+        handle = self._handle(session_id, number, known(found))
         handle.age = found.age
         return handle
 
@@ -129,12 +139,8 @@ class JobProcesses:
 
     async def _start(self, queued: QueuedJob) -> Process:
         """Returns a job that has started. Raises JobRefused, Busy."""
-        spec = await _or_busy(self._threads.call(prepare, self._home, self.home_id, self._settings, queued))
+        spec = await _or_busy(self._threads.call(prepare, self._home, self._settings, queued))
         return await _or_busy(self._processes.start(spec))
-
-
-async def _as_found(process: Process) -> Process:
-    return process
 
 
 async def _or_busy(result: Awaitable[_T]) -> _T:

@@ -28,7 +28,7 @@ import time
 TYPE_CHECKING = False  # as typing has it, which is large
 if TYPE_CHECKING:
     import signal
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any
 else:
     import _signal as signal  # the other one makes the start of a job a fifth longer
@@ -184,36 +184,12 @@ def machine() -> str:
 
 
 def _read(path: str) -> bytes:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        content = b""
-        while data := os.read(descriptor, _READ_BYTES):
-            content += data
-        return content
-    finally:
-        os.close(descriptor)
+    with open(path, "rb", 0) as file:
+        return file.read()
 
 
-def _descendants(pid: int) -> Iterator[int]:
-    """Finds the children, their children and so on, as far as that is possible: they come and go meanwhile."""
-    children_of = _children if os.access(f"/proc/{pid}/task/{pid}/children", os.R_OK) else _children_by_parents()
-    found = [pid]
-    for parent in found:
-        for child in children_of(parent):
-            found.append(child)
-            yield child
-
-
-def _children(pid: int) -> list[int]:
-    try:
-        tasks = [f"/proc/{pid}/task/{task}/children" for task in os.listdir(f"/proc/{pid}/task")]
-        return [int(child) for task in tasks for child in _read(task).split()]
-    except OSError:
-        return []
-
-
-def _children_by_parents() -> Callable[[int], list[int]]:
-    """Finds them where the kernel does not list them."""
+def _descendants(pid: int) -> list[int]:
+    """Returns the children, their children and so on, as far as they are seen: they come and go meanwhile."""
     children: dict[int, list[int]] = {}
     for name in os.listdir("/proc"):
         if name.isdigit():
@@ -221,7 +197,10 @@ def _children_by_parents() -> Callable[[int], list[int]]:
                 children.setdefault(int(stat_of(int(name))[1]), []).append(int(name))
             except OSError:
                 pass
-    return lambda pid: children.get(pid, [])
+    found = [pid]
+    for parent in found:
+        found += children.get(parent, [])
+    return found[1:]
 
 
 def _groups(pids: list[int]) -> list[int]:
@@ -308,7 +287,7 @@ class _Job:
         if not self._reaps_all:
             _send(os.killpg, [self.pid], signum)
             return
-        pids = list(_descendants(os.getpid()))
+        pids = _descendants(os.getpid())
         if signum == signal.SIGKILL:  # whole groups first: a process that forks just now cannot escape that
             _send(os.killpg, _groups(pids), signum)
         _send(os.kill, pids, signum)

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -35,7 +35,6 @@ log = logging.getLogger(__name__)
 _PACKAGE_PARENT = str(Path(__file__).resolve().parents[2])
 _PROGRAM = "import sys; sys.path.append(sys.argv.pop(1)); from headless.server import shim; shim.main()"
 _DESCRIPTORS = DESCRIPTORS_AT_START  # what a job may open
-_UNKNOWN_HOME = "-"
 _IS_LINUX = sys.platform.startswith("linux")
 _DEAD = (b"Z", b"X")  # states of a process that has released all it had
 
@@ -135,11 +134,15 @@ class Shims:
     async def start(self, spec: ProcessSpec) -> ShimProcess:
         """Returns a job that has started. Raises OSError, Busy if nothing was started."""
         identity, descriptor = await self._threads.call(spawn, spec, self._home)
-        report = _Report(descriptor)
-        process = ShimProcess(self._threads, spec.output, self._home, identity, report)
-        while not (await asyncio.wait({report.line}, timeout=_SECONDS_BETWEEN_TRIES))[0]:
+        report = asyncio.StreamReader()
+        pipe, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(report), os.fdopen(descriptor, "rb", 0)
+        )
+        line = asyncio.ensure_future(report.readline())
+        while not (await asyncio.wait({line}, timeout=_SECONDS_BETWEEN_TRIES))[0]:
             signal_to(identity, signal.SIGCONT)  # the job, which runs by then, may have stopped it
-        kind, _, text = report.line.result().partition(" ")
+        process = ShimProcess(self._threads, spec.output, self._home, identity, _until_closed(report, pipe))
+        kind, _, text = line.result().decode("utf-8", "replace").rstrip("\n").partition(" ")
         if kind == "started":
             process.pid = int(text)
             return process
@@ -189,17 +192,22 @@ class Shims:
 
 
 class ShimProcess(Process):
-    """Watches and ends a job by its shim, which lives, or did when this was made. `report` comes from one that this
-    server has started."""
+    """Watches and ends a job by its shim, which lives, or did when this was made. `closing` returns
+    when one has ended that this server has started."""
 
     def __init__(
-        self, threads: Threads, output: str, home: str, identity: Identity, report: _Report | None = None
+        self,
+        threads: Threads,
+        output: str,
+        home: str,
+        identity: Identity,
+        closing: Awaitable[None] | None = None,
     ) -> None:
         self.shim = identity
         self._threads = threads
         self._output = output
         self._home = home
-        super().__init__(self._watch(report))
+        super().__init__(self._watch(closing))
 
     async def end(self) -> None:
         if self._end.done():
@@ -209,15 +217,12 @@ class ShimProcess(Process):
             signal_to(self.shim, signal.SIGKILL)
             await asyncio.wait({self._end}, timeout=_SECONDS_TO_DIE)
 
-    async def _watch(self, report: _Report | None) -> ProcessEnd | None:
-        if report is None:
+    async def _watch(self, closing: Awaitable[None] | None) -> ProcessEnd | None:
+        if closing is None:
             while await _retry(self._threads, is_locked, self._output):
                 await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
         else:
-            try:
-                await report.end
-            finally:
-                report.close()
+            await closing
             await _retry(self._threads, _reap, self.shim.pid)
         return await _retry(self._threads, self._read_end)
 
@@ -231,32 +236,11 @@ class ShimProcess(Process):
         return None
 
 
-class _Report:
-    """Reads the pipe from a shim: its only line, "" if it has ended without one, and then the end."""
-
-    def __init__(self, descriptor: int) -> None:
-        self._loop = asyncio.get_running_loop()
-        self.line: asyncio.Future[str] = self._loop.create_future()
-        self.end: asyncio.Future[None] = self._loop.create_future()
-        self._received = b""
-        self._descriptor = descriptor
-        self._loop.add_reader(descriptor, self._read)
-
-    def close(self) -> None:
-        self._loop.remove_reader(self._descriptor)
-        os.close(self._descriptor)
-
-    def _read(self) -> None:
-        try:
-            data = os.read(self._descriptor, 4096)
-        except BlockingIOError:
-            return
-        self._received += data
-        if not self.line.done() and (not data or data.endswith(b"\n")):
-            self.line.set_result(self._received.decode("utf-8", "replace").rstrip("\n"))
-        if not data:
-            self._loop.remove_reader(self._descriptor)
-            self.end.set_result(None)
+async def _until_closed(reader: asyncio.StreamReader, pipe: asyncio.ReadTransport) -> None:
+    try:
+        await reader.read()
+    finally:
+        pipe.close()
 
 
 async def _retry(threads: Threads, function: Callable[..., _T], *args: Any) -> _T:
@@ -289,7 +273,7 @@ def _look(output: str, home: str) -> _Look:
         if not is_alive:
             log.error("%s.shim is damaged: how the job has ended is not known", output)
         return _Look(is_alive, None, is_damaged=True)
-    return _Look(is_alive, record, is_foreign=record is not None and record.home not in (home, _UNKNOWN_HOME))
+    return _Look(is_alive, record, is_foreign=record is not None and record.home != home)
 
 
 def spawn(spec: ProcessSpec, home: str) -> tuple[Identity, int]:
@@ -359,18 +343,10 @@ def age_of(job: Identity) -> float:
 
 def signal_to(process: Identity, *signums: int) -> None:
     """Sends these to this process, and to no other that has its number by now."""
-    descriptor = None
-    with suppress(OSError, AttributeError):  # which not every platform has
-        descriptor = os.pidfd_open(process.pid)
     with suppress(ProcessLookupError, PermissionError):
-        if shim.start_time(process.pid) == process.start:
-            for signum in signums:
-                if descriptor is None:
-                    os.kill(process.pid, signum)
-                else:
-                    signal.pidfd_send_signal(descriptor, signum)
-    if descriptor is not None:
-        os.close(descriptor)
+        for signum in signums:
+            if shim.start_time(process.pid) == process.start:
+                os.kill(process.pid, signum)
 
 
 def kill_left(output: str, pid: int, record: Record | None, home: str) -> None:

@@ -188,14 +188,6 @@ def test_what_cannot_be_killed_delays_the_end_for_a_while_only(folder, lock, mon
         kill(int((folder.path / "pid").read_text()))
 
 
-@pytest.mark.usefixtures("impatient")
-def test_a_daemon_is_ended_on_a_machine_whose_kernel_does_not_list_children(folder, lock, monkeypatch):
-    plant(monkeypatch, "shim.os.access = lambda *_: False")
-    child = "import os" + DAEMON + IGNORE_SIGTERM + lock.code()
-    assert folder.as_job(folder.script(with_child(lock, child))).status == 0
-    assert lock.is_free()
-
-
 @pytest.fixture
 def not_linux(monkeypatch):
     """What other systems lack is not used."""
@@ -203,7 +195,6 @@ def not_linux(monkeypatch):
     plant(monkeypatch, "shim._IS_LINUX = False; shim.start_time = lambda _: 0; shim.machine = lambda: '-'")
     monkeypatch.setattr(shims, "_IS_LINUX", False)
     monkeypatch.setattr(shim, "start_time", lambda _: 0)
-    monkeypatch.delattr(os, "pidfd_open")
 
 
 @pytest.mark.usefixtures("not_linux")
@@ -286,10 +277,7 @@ def test_a_signal_that_a_terminal_may_send_to_a_shim_is_none_to_the_job(folder, 
     assert stored(folder.spec("")) == b"end\n"
 
 
-@pytest.mark.parametrize("has_descriptors", [True, False], ids=["by its descriptor", "by its number"])
-def test_another_process_that_has_the_number_of_a_shim_by_now_is_left_alone(monkeypatch, has_descriptors):
-    if not has_descriptors:
-        monkeypatch.delattr(os, "pidfd_open")
+def test_another_process_that_has_the_number_of_a_shim_by_now_is_left_alone():
     with subprocess.Popen(["sleep", "60"]) as process:
         try:
             former = Identity(process.pid, shim.start_time(process.pid) - 1)
@@ -329,7 +317,7 @@ def test_the_shim_takes_no_part_in_what_the_job_does_to_its_group(folder):
 
 def left() -> tuple[list[str], object]:
     """The descriptors and children of this process."""
-    return sorted(os.listdir("/proc/self/fd")), shim._children(os.getpid())
+    return sorted(os.listdir("/proc/self/fd")), shim._descendants(os.getpid())
 
 
 def test_nothing_is_left_of_many_jobs(folder):
