@@ -1,7 +1,6 @@
 """Jobs on Windows: each runs in a job object, which ends with the server. That is for rehearsing there.
 
 Each job writes to its files itself, so nothing limits what is stored. It has a console of its own, which is not shown.
-A handle is a number, and the function that gets one closes it.
 """
 
 from __future__ import annotations
@@ -9,14 +8,11 @@ from __future__ import annotations
 import _winapi
 import asyncio
 import ctypes
-import msvcrt
-import os
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
 from headless.server.jobs import Process, ProcessEnd, ProcessSpec, known
 from headless.server.threads import Threads
@@ -67,7 +63,8 @@ class WindowsJobs:
         except OSError:  # there is none, or one of another user
             return None
         try:
-            return pid if _start_time(process) == start and not _has_ended(process) else None
+            has_ended = _winapi.WaitForSingleObject(process, 0) == _winapi.WAIT_OBJECT_0
+            return pid if _start_time(process) == start and not has_ended else None
         finally:
             _winapi.CloseHandle(process)
 
@@ -75,23 +72,23 @@ class WindowsJobs:
 class WindowsProcess(Process):
     """Watches and ends a job by its job object."""
 
-    def __init__(self, process: int, pid: int, job_object: JobObject) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], job_object: JobObject) -> None:
         self._process = process
         self._job_object = job_object
         self._begun = time.monotonic()
         self._was_asked = False
         super().__init__(self._watch())
-        self.pid = pid
+        self.pid = process.pid
 
     async def end(self) -> None:
-        if not self._end.done() and not _has_ended(self._process):
+        if not self._end.done() and self._process.poll() is None:
             self._was_asked = True
             self._job_object.kill()
         await asyncio.wait({self._end}, timeout=2 * _SECONDS_TO_DIE)
 
     async def _watch(self) -> ProcessEnd:
         """Returns when the process has ended, and all that it had started was ended."""
-        while not _has_ended(self._process):
+        while (status := self._process.poll()) is None:
             await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
         ended, seconds = time.time(), time.monotonic() - self._begun
         late = time.monotonic() + _SECONDS_TO_DIE
@@ -99,59 +96,38 @@ class WindowsProcess(Process):
             while self._job_object.count() and time.monotonic() < late:
                 self._job_object.kill()
                 await asyncio.sleep(_SECONDS_BETWEEN_LOOKS)
-        status = _winapi.GetExitCodeProcess(self._process)
-        _winapi.CloseHandle(self._process)
         self._job_object.close()
         return ProcessEnd(status, self._was_asked, ended, seconds)
 
 
-def _start(spec: ProcessSpec) -> tuple[int, int, JobObject]:
-    """Starts the job, which waits before its first instruction until it is in its job object. Returns a handle of its
-    process, the number, and the job object. Raises OSError."""
-    with ExitStack() as files:
-        nothing = files.enter_context(open(os.devnull, "rb"))
-        outputs = [files.enter_context(open(f"{spec.output}.{name}", "wb")) for name in ("stdout", "stderr")]
-        handles = [msvcrt.get_osfhandle(file.fileno()) for file in (nothing, *outputs)]
-        for handle in handles:
-            os.set_handle_inheritable(handle, True)
-        process, thread, pid = _start_suspended(spec, handles)
+def _start(spec: ProcessSpec) -> tuple[subprocess.Popen[bytes], JobObject]:
+    """Starts the job, which waits before its first instruction until it is in its job object. Raises OSError."""
+    with open(f"{spec.output}.stdout", "wb") as stdout, open(f"{spec.output}.stderr", "wb") as stderr:
+        try:
+            process = subprocess.Popen(
+                [sys.executable, "-u", spec.script],
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                cwd=spec.folder,
+                env=spec.environment,
+                creationflags=_CREATE_SUSPENDED | subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP,
+            )
+        except NotADirectoryError as error:
+            error.filename = spec.folder
+            raise
     job_object = JobObject()
     try:
-        job_object.add(process)
-        Path(f"{spec.output}.pid").write_text(f"{pid} {_start_time(process)}", "ascii")
-        if _kernel.ResumeThread(ctypes.c_void_p(thread)) != 1:  # how often it was suspended
-            raise ctypes.WinError(ctypes.get_last_error())
+        handle = int(process._handle)  # type: ignore[attr-defined]  # noqa: SLF001
+        job_object.add(handle)
+        Path(f"{spec.output}.pid").write_text(f"{process.pid} {_start_time(handle)}", "ascii")
+        if ctypes.WinDLL("ntdll").NtResumeProcess(ctypes.c_void_p(handle)) < 0:  # which opens no thread
+            raise OSError("the process of the job cannot be resumed")
     except OSError:
-        _winapi.TerminateProcess(process, _STATUS_OF_THE_KILLED)
-        _winapi.CloseHandle(process)
+        process.kill()
         job_object.close()
         raise
-    finally:
-        _winapi.CloseHandle(thread)
-    return process, pid, job_object
-
-
-def _start_suspended(spec: ProcessSpec, handles: list[int]) -> tuple[int, int, int]:
-    """Returns the handles of a process that inherits these handles and no others, and of its thread, and its number."""
-    startup = subprocess.STARTUPINFO(
-        dwFlags=subprocess.STARTF_USESTDHANDLES,
-        hStdInput=handles[0],
-        hStdOutput=handles[1],
-        hStdError=handles[2],
-        lpAttributeList={"handle_list": handles},
-    )
-    line = subprocess.list2cmdline([sys.executable, "-u", spec.script])
-    flags = _CREATE_SUSPENDED | subprocess.CREATE_NO_WINDOW | subprocess.CREATE_NEW_PROCESS_GROUP
-    environment: Any = spec.environment
-    try:
-        return _winapi.CreateProcess(None, line, None, None, True, flags, environment, spec.folder, startup)[:3]
-    except NotADirectoryError as error:
-        error.filename = spec.folder
-        raise
-
-
-def _has_ended(process: int) -> bool:
-    return _winapi.WaitForSingleObject(process, 0) == _winapi.WAIT_OBJECT_0
+    return process, job_object
 
 
 def _start_time(process: int) -> int:

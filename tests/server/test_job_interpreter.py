@@ -1,5 +1,5 @@
-"""A job is what `python -u SCRIPT` is: what it finds in its interpreter and in libraries, and how it ends. Each script
-runs twice, as that command and as a job, with the same result."""
+"""A job is what `python -u SCRIPT` is: the same interpreter, in a process of which the shim and the server have changed
+nothing. Each script runs twice, as that command and as a job, with the same result."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ import difflib
 import os
 import re
 import signal
-import sys
-import zipfile
+import textwrap
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -17,14 +16,100 @@ import pytest
 pytest.importorskip("fcntl", reason="what is tested here only platforms have that can fork")
 
 from support.job_processes import by_hand, new_shims, result_of
-from support.job_scripts import ALONE, HOW_IT_ENDS, POOLS, PROCESSES, THE_INTERPRETER, WHAT_IT_USES, together
-from support.sampling import EXHAUSTIVE, REPEAT, draws
 from support.waiting import in_time
 
-pytestmark = pytest.mark.slow
-of_the_interpreter = pytest.mark.version("the job's interpreter")
+pytestmark = [pytest.mark.slow, pytest.mark.version("the job's interpreter")]
 
 AT_A_TIME = 4
+
+# Parts of one script, each of which prints what is compared.
+WHAT_IT_FINDS = {
+    "modules": "import sys; print(list(sys.modules))",
+    "main": "print(list(globals()), __name__, __file__, __spec__, __loader__.path)",
+    "no children": "import os\ntry: print(os.wait())\nexcept OSError as e: print(e)",
+    "arguments": "import sys; print(sys.argv, sys.orig_argv if hasattr(sys, 'orig_argv') else '', sys.executable)",
+    "flags": "import sys; print(sys.flags, sys.warnoptions, sys._xoptions, sys.pycache_prefix)",
+    "the command line": "print(open('/proc/self/cmdline').read(), open('/proc/self/comm').read())",
+    "path": "import sys; print(sys.path, *map(type, sys.meta_path), sys.path_hooks[0], sys.prefix, sys.exec_prefix)",
+    "the kernel's environment": "print(open('/proc/self/environ', 'rb').read())",
+    "what a child inherits": "import os; os.system('ls /proc/self/fd; ulimit -a; umask; trap')",
+    "folder and umask": "import os; print(os.getcwd(), os.umask(0), os.getpgrp() == os.getsid(0) == os.getpid())",
+    "signals": """
+        import signal
+        for signum in sorted(signal.valid_signals()):
+            print(signum, signal.getsignal(signum))
+        print(signal.pthread_sigmask(signal.SIG_BLOCK, []), signal.sigpending(), signal.set_wakeup_fd(-1))
+        """,
+    "signals of the kernel": """
+        for line in open("/proc/self/status"):
+            if line[:6] in ("SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd", "NoNewP", "Seccom", "CapEff"): print(line)
+        """,
+    "the signals of a child": "import os; os.system('grep Sig[PBIC] /proc/self/status')",
+    "limits": "import resource; print([resource.getrlimit(number) for number in range(16)])",
+    "priority": """
+        import os
+        print(os.getpriority(os.PRIO_PROCESS, 0), os.sched_getscheduler(0), os.sched_getaffinity(0))
+        print(open("/proc/self/oom_score_adj").read(), os.getuid(), os.getgroups())
+        """,
+    "timers": "import signal; print([signal.getitimer(which) for which in range(3)], signal.alarm(0))",
+    "standard files": """
+        import sys
+        for file in (sys.stdin, sys.stdout, sys.stderr, sys.__stdout__):
+            print(file.name, file.mode, file.encoding, file.errors, file.isatty(), file.line_buffering, file.newlines)
+            print(file.write_through, type(file.buffer), file.fileno(), file.readable(), file.seekable())
+        """,
+    "no terminal": "import os, shutil; print([os.isatty(n) for n in range(3)], shutil.get_terminal_size())\n"
+    "try: open('/dev/tty')\nexcept OSError as e: print(e)",
+    "no buffer": "import os, sys\nprint(1, end=''); os.write(1, b'2'); sys.stdout.write('3'); os.write(1, b'4\\n')",
+    "both streams": "import sys\nfor n in range(1000): print(n, file=[sys.stdout, sys.stderr][n % 2])",
+    "bytes": "import sys; sys.stdout.buffer.write(bytes(range(256)) * 1000)",
+    "locale": "import locale, sys; print(locale.setlocale(locale.LC_ALL), sys.getfilesystemencoding())",
+    "the kernel's threads": "import os; print(len(os.listdir('/proc/self/task')))",
+}  # fmt: skip
+
+DESCRIPTORS = """
+    import fcntl, os
+    print(sorted(os.listdir('/proc/self/fd')), [os.get_inheritable(n) for n in range(3)])
+    print([fcntl.fcntl(n, fcntl.F_GETFL) for n in range(3)], [oct(os.fstat(n).st_mode)[:4] for n in range(3)])
+    print(os.readlink('/proc/self/fd/0'), os.fstat(1).st_ino == os.fstat(2).st_ino)
+    """
+
+# What the shim could change: it waits for the end, passes it on, and has the other ends of the pipes.
+ENDS = {
+    **{f"exit {status!r}": f"raise SystemExit({status!r})" for status in (0, 3, 256, -1, "no such table")},
+    **{
+        f"signal {number}": f"import os; os.kill(os.getpid(), {number})"
+        for number in map(int, (signal.SIGTERM, signal.SIGHUP, signal.SIGKILL, signal.SIGINT, signal.SIGPIPE, 40))
+    },
+    "os._exit": "import os; print('.', end=''); os._exit(7)",
+    "os.abort": "import os; os.abort()",
+    "KeyboardInterrupt": "import atexit; atexit.register(print, 'at exit'); raise KeyboardInterrupt",
+    "its own group": "import os, signal; os.killpg(0, signal.SIGTERM)",
+    "an exception": "def f(x):\n    return 1 / x\nf(0)",
+    "syntax error": "def f():\n    return\n  x = 1\n",
+    "a thread that goes on": """
+        import atexit, threading
+        atexit.register(print, "at exit")
+        main = threading.main_thread()
+        threading.Thread(target=lambda: (main.join(), print("after the end"))).start()
+        print("at the end")
+        """,
+    "a daemon thread": "import threading, time\nthreading.Thread(target=time.sleep, args=[60], daemon=True).start()",
+    "a fork": "import os\npid = os.fork()\nif pid: os.waitpid(pid, 0)\nprint('parent' if pid else 'child')",
+    "another program": "import os; os.execv('/bin/sh', ['sh', '-c', 'echo $0; exit 5'])",
+    "a closed stdout": "import os; os.close(1); print(1)",
+    "a closed stderr": "import os; os.close(2); 1 / 0",
+    "a pipe that nobody reads": "import os\nr, w = os.pipe(); os.close(r); os.write(w, b'x')",
+    "no input": "import sys; print(repr(sys.stdin.read()), repr(sys.stdin.buffer.read()), input())",
+    "a standard file, opened again": """
+        import sys
+        print("before", file=sys.stderr)
+        open("/dev/stderr", "w").write("again\\n"); open("/dev/stdout", "w").write("out\\n")
+        print("after", file=sys.stderr)
+        """,
+}  # fmt: skip
+
+NAMES = ("a b 'c'.py", "Zürich.py", "\udcff.py", "script")
 
 
 @pytest.fixture(autouse=True)
@@ -34,210 +119,78 @@ def _not_in_the_background():
         signal.signal(signal.SIGQUIT, lambda *_: None)
 
 
-class Comparison:
-    """Scripts that run by hand and as jobs, by what they are called."""
+def assert_same(specs):
+    """Runs each by hand and as a job."""
+    results = asyncio.run(as_jobs(specs))
+    with ThreadPoolExecutor(AT_A_TIME) as executor:
+        expected = dict(zip(specs, executor.map(by_hand, specs.values())))
+    differ = []
+    for name, result in results.items():
+        wanted, found = lines_of(expected[name]), lines_of(result)
+        if found != wanted:
+            differ.append(name)
+            print(f"{name}: by hand, and as a job", *difflib.unified_diff(wanted, found, n=2), sep="\n")
+    assert not differ
+    return results
 
-    def __init__(self, folder):
-        self._folder = folder
-        self._specs = {}
-        (folder.py / "helper.py").write_text("x = 1\n")
 
-    def script(self, source, name="script.py"):
-        """The file of a script, in a folder of its own."""
-        path = self._folder.scripts / str(len(self._specs))
-        path.mkdir()
-        return self._folder.script(source, f"{path.name}/{name}")
+async def as_jobs(specs):
+    shims, turns = new_shims(), asyncio.Semaphore(AT_A_TIME)
 
-    def add(self, name, script, **changes):
-        self._specs[name] = self._folder.spec_of(script, len(self._specs) + 1, **changes)
+    async def run(spec):
+        async with turns:
+            return result_of(spec, await in_time((await shims.start(spec)).wait()))
 
-    def assert_same(self):
-        """Returns what they result in."""
-        results = asyncio.run(self._as_jobs())
-        with ThreadPoolExecutor(AT_A_TIME) as executor:
-            expected = dict(zip(self._specs, executor.map(by_hand, self._specs.values())))
-        differ = []
-        for name, result in results.items():
-            wanted, found = lines_of(expected[name]), lines_of(result)
-            if found != wanted:
-                differ.append(name)
-                print(f"{name}: by hand, and as a job", *difflib.unified_diff(wanted, found, n=2), sep="\n")
-        assert not differ
-        return results
-
-    async def _as_jobs(self):
-        shims, turns = new_shims(), asyncio.Semaphore(AT_A_TIME)
-
-        async def run(spec):
-            async with turns:
-                return result_of(spec, await in_time((await shims.start(spec)).wait()))
-
-        return dict(zip(self._specs, await asyncio.gather(*map(run, self._specs.values()))))
+    return dict(zip(specs, await asyncio.gather(*map(run, specs.values()))))
 
 
 def lines_of(result):
     """All but what differs from one process to the next."""
     status, *streams = result
-    printed = (re.sub(rb"0x[0-9a-f]+|started [0-9]+", b"0x", stream) for stream in streams)
+    printed = (re.sub(rb"0x[0-9a-f]+", b"0x", stream) for stream in streams)
     return [str(status), *(ascii(line) for stream in printed for line in (b"--", *stream.splitlines(keepends=True)))]
 
 
-@pytest.fixture
-def comparison(folder):
-    return Comparison(folder)
+def test_a_job_finds_what_a_script_finds(folder):
+    parts = "".join(f"print({name!r})\n{textwrap.dedent(part)}\n" for name, part in WHAT_IT_FINDS.items())
+    results = assert_same({"all": folder.spec(parts, 1), "descriptors": folder.spec(DESCRIPTORS, 2)})
+    assert {result.status for result in results.values()} == {0}  # to the end
 
 
-def sample(table, always, count):
-    """All of the table, or by default these and so many others."""
-    print(REPEAT)
-    others = sorted(set(table) - set(always))
-    chosen = others if EXHAUSTIVE else draws().sample(others, count)
-    return {name: table[name] for name in (*always, *chosen)}
+def test_a_job_ends_as_a_script_does(folder):
+    assert_same({name: folder.spec(source, number) for number, (name, source) in enumerate(ENDS.items(), 1)})
 
 
-@of_the_interpreter
-def test_a_job_is_what_a_script_is(comparison):
-    """Parts of one script, each of which prints what it finds."""
-    comparison.add("all", comparison.script(together({**THE_INTERPRETER, **WHAT_IT_USES})))
-    comparison.add("processes", comparison.script(together(PROCESSES, "if __name__ == '__main__': ")))
-    for name, source in ALONE.items():
-        comparison.add(name, comparison.script(source))
-    results = comparison.assert_same()
-    assert (results["all"].status, results["processes"].status) == (0, 0)  # to the end
-
-
-@pytest.mark.large
-def test_a_job_is_what_a_script_is_whatever_ran_before(comparison):
-    for name, source in {**THE_INTERPRETER, **WHAT_IT_USES, **PROCESSES, **POOLS}.items():
-        comparison.add(name, comparison.script(source))
-    comparison.assert_same()
-
-
-# What the shim may change: it waits for the end, passes it on, and has the other ends of the pipes.
-THE_SHIMS = (
-    "exit 3", "exit 'no such table'", "os._exit", "os.abort", "KeyboardInterrupt", "SIGINT", "its own group",
-    *(f"signal {int(number)}" for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)), "a closed stdout",
-    "a closed stderr", "a thread that goes on", "a daemon thread", "a fork", "no input", "a pipe that nobody reads",
-)  # fmt: skip
-
-
-def test_a_job_ends_as_a_script_does(comparison):
-    for name, source in sample(HOW_IT_ENDS, THE_SHIMS, 6).items():
-        comparison.add(name, comparison.script(source))
-    comparison.assert_same()
-
-
-# Other files than a script, and other names
-
-
-def zip_of(folder, name):
-    path = folder.scripts / name
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(
-            "__main__.py", "import sys, part; print(sys.argv, sys.path, __file__, vars(part)['__file__'])\n1 / 0"
-        )
-        archive.writestr("part.py", "")
-    return path
-
-
-def folder_of(folder, name):
-    path = folder.scripts / name
-    path.mkdir()
-    (path / "__main__.py").write_text("import sys; print(sys.argv, sys.path, __file__, __package__, __spec__)\n1 / 0")
-    return path
-
-
-def link_of(folder, name):
-    script = folder.script("import sys; print(__file__, sys.argv, sys.path[:2])\n1 / 0")
-    (folder.py / name).symlink_to(script)
-    return folder.py / name
-
-
-def compiled(folder, name):
-    import py_compile
-
-    script = folder.script("import sys; print(__file__, sys.argv)\n1 / 0")
-    return py_compile.compile(str(script), str(folder.scripts / name))
-
-
-def empty_folder(folder, name):
-    path = folder.scripts / name
-    path.mkdir()
-    return path
-
-
-OTHER_FILES = {
-    "a zip application": (zip_of, "app.pyz"),
-    "a folder": (folder_of, "app"),
-    "a link": (link_of, "link.py"),
-    "a compiled file": (compiled, "script.pyc"),
-    "no file": (lambda folder, name: folder.scripts / name, "absent.py"),
-    "a folder without a program": (empty_folder, "empty"),
-    "a name with blanks": (lambda folder, name: folder.script("print(__file__)\n1 / 0", name), "a b 'c'.py"),
-    "a name of other letters": (lambda folder, name: folder.script("print(__file__)\n1 / 0", name), "Zürich.py"),
-    "a name that is no text": (lambda folder, name: folder.script("print(ascii(__file__))\n1 / 0", name), "\udcff.py"),
-    "a name without a suffix": (lambda folder, name: folder.script("print(__file__)\n1 / 0", name), "script"),
-}
-
-
-def test_so_are_other_files(comparison, folder):
-    for name, (make, file_name) in sample(
-        OTHER_FILES, ("a zip application", "no file", "a name that is no text"), 2
-    ).items():
-        comparison.add(name, make(folder, file_name))
-    comparison.assert_same()
-
-
-def test_a_module_beside_the_script_hides_the_same_modules_as_elsewhere(comparison):
-    for names in (("signal", "select", "enum", "ctypes", "struct", "time", "posix", "jobs", "shim"), ("os",)):
-        script = comparison.script(
-            f"for name in {names}:\n    module = __import__(name)\n    print(module, getattr(module, 'found', None))"
-        )
-        for name in names:
-            (script.parent / f"{name}.py").write_text("found = 'beside the script'")
-        comparison.add(names, script)
-    comparison.assert_same()
+def test_so_are_files_of_any_name_and_one_that_is_missing(folder):
+    scripts = [folder.script("print(ascii(__file__))\n1 / 0", name) for name in NAMES] + [folder.scripts / "absent.py"]
+    assert_same({script: folder.spec_of(script, number) for number, script in enumerate(scripts, 1)})
 
 
 @pytest.mark.parametrize("names", [("sys", "select", "resource", "headless", "sitecustomize", "_ctypes"), ("os",)])
-def test_what_lies_in_the_folder_of_jobs_does_not_come_into_the_shim(comparison, folder, names):
+def test_what_lies_in_the_folder_of_jobs_does_not_come_into_the_shim(folder, names):
     for name in names:
         (folder.py / f"{name}.py").write_text("import os; os.write(1, b'here\\n')\n")
     (folder.py / "headless").mkdir()
-    script = comparison.script(f"for name in {names}: print(getattr(__import__(name), '__file__', None))")
-    comparison.add(names, script)
-    comparison.assert_same()
+    assert_same({names: folder.spec(f"for name in {names}: print(getattr(__import__(name), '__file__', None))")})
 
 
 # The environment
 
+# What the shim's own interpreter would change, or be changed by.
 ENVIRONMENTS = {
     "nothing": {},
-    "the C locale": {"LANG": "C"},
-    "the C locale for all": {"LC_ALL": "C"},
     "the C locale for letters": {"LC_CTYPE": "C"},
     "no letters": {"LC_CTYPE": ""},
-    "the POSIX locale": {"LC_CTYPE": "POSIX", "LANG": "C.UTF-8"},
     "UTF-8": {"LC_CTYPE": "C.UTF-8"},
     "an unknown locale": {"LC_ALL": "tlh_QO"},
-    "no change of the locale": {"PYTHONCOERCECLOCALE": "0"},
-    "a warning of it": {"PYTHONCOERCECLOCALE": "warn"},
-    "the mode UTF-8": {"PYTHONUTF8": "1"},
-    "not the mode UTF-8": {"PYTHONUTF8": "0", "LC_ALL": "C"},
     "what the interpreter asks for": {
         "PYTHONHASHSEED": "7", "PYTHONIOENCODING": "latin-1:replace", "PYTHONWARNINGS": "error",
         "PYTHONNOUSERSITE": "1", "PYTHONPROFILEIMPORTTIME": "", "PYTHONDONTWRITEBYTECODE": "1",
-        "PYTHONOPTIMIZE": "2", "PYTHONFAULTHANDLER": "1",
+        "PYTHONOPTIMIZE": "2", "PYTHONFAULTHANDLER": "1", "PYTHONUTF8": "1", "PYTHONCOERCECLOCALE": "warn",
     },
-    "development": {"PYTHONDEVMODE": "1"},
     "a home that is none": {"PYTHONHOME": "/absent"},
     "what is no text, and much": {"X": "\udcff\udc80", "\udcfe": "Zürich", "Y": "y" * 100000},
 }  # fmt: skip
-# What the shim's own interpreter would change, or be changed by.
-THE_SERVERS = (
-    "nothing", "the C locale for letters", "no letters", "UTF-8", "an unknown locale", "what the interpreter asks for",
-    "a home that is none", "what is no text, and much",
-)  # fmt: skip
 LOOK_AT_ENVIRONMENT = """
     import faulthandler, locale, os, sys
     print(ascii(list(os.environb.items())), ascii(open("/proc/self/environ", "rb").read()))
@@ -246,12 +199,17 @@ LOOK_AT_ENVIRONMENT = """
     """
 
 
-@of_the_interpreter
-def test_the_environment_is_the_jobs_and_all_of_it(comparison):
-    script = comparison.script(LOOK_AT_ENVIRONMENT)
-    for name, environment in sample(ENVIRONMENTS, THE_SERVERS, 2).items():
-        comparison.add(name, script, environment={"PATH": os.environ["PATH"], **environment})
-    comparison.assert_same()
+def test_the_environment_is_the_jobs_and_all_of_it(folder):
+    script, path = folder.script(LOOK_AT_ENVIRONMENT), os.environ["PATH"]
+    assert_same(
+        {
+            name: folder.spec_of(script, number, environment={"PATH": path, **environment})
+            for number, (name, environment) in enumerate(ENVIRONMENTS.items(), 1)
+        }
+    )
+
+
+# What the server does to itself is not done to a job, and what it has is not to be found
 
 
 def test_no_secret_of_the_servers_environment_is_to_be_found(folder, monkeypatch):
@@ -263,9 +221,6 @@ def test_no_secret_of_the_servers_environment_is_to_be_found(folder, monkeypatch
     assert result.status == 0
     assert b"PATH=" in result.stdout
     assert b"hunter2" not in result.stdout
-
-
-# What the server does to itself is not done to a job
 
 
 @pytest.fixture
@@ -281,7 +236,7 @@ def strange_signals():
 
 
 def test_no_signal_is_ignored_or_blocked_in_a_job(folder, request):
-    script = folder.script(THE_INTERPRETER["signals of the kernel"])
+    script = folder.script(WHAT_IT_FINDS["signals of the kernel"])
     expected = by_hand(folder.spec_of(script))
     request.getfixturevalue("strange_signals")
     assert by_hand(folder.spec_of(script)) != expected
@@ -294,31 +249,3 @@ def test_what_this_process_has_open_is_not_open_in_a_job(folder, tmp_path):
     with open(tmp_path / "inherited", "w") as file:
         os.set_inheritable(file.fileno(), True)
         assert folder.as_job(script) == expected
-
-
-def test_jobs_leave_each_other_nothing(folder):
-    async def two() -> list[bytes]:
-        processes, outputs = new_shims(), []
-        sources = ("import os, sys; sys.path.append('x'); os.environ['X'] = ''; os.umask(0o77); os.chdir('/')", LOOK)
-        for number, source in enumerate(sources):
-            spec = folder.spec(source, number)
-            outputs.append(result_of(spec, await in_time((await processes.start(spec)).wait())).stdout)
-        return outputs
-
-    assert asyncio.run(two())[1] == by_hand(folder.spec(LOOK, 1)).stdout
-
-
-LOOK = "import os, sys; print(sys.path, sorted(os.environ), os.umask(0), os.getcwd())"
-
-
-def test_each_job_has_a_hash_seed_of_its_own(folder):
-    script = folder.script("print(hash('x'))")
-    assert len({folder.as_job(script).stdout for _ in range(2)}) > 1
-
-
-@of_the_interpreter
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="an older Python does not show where in a line")
-def test_a_traceback_shows_nothing_of_this_package(folder):
-    result = folder.as_job(folder.script("def f(): return 1 + None\nf()"))
-    assert b"headless" not in result.stderr
-    assert b"~~^~~" in result.stderr
