@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import signal
 import sqlite3
 import subprocess
@@ -28,13 +27,11 @@ from headless.server.store import Store
 from headless.server.threads import Threads
 from support.crashes import check_received, printed, received_by, recorded, shim_of, submitted, traced, traces
 from support.homes import R41, locked, make_home, prints
-from support.job_code import Gate
 from support.job_processes import IGNORE_SIGTERM, Lock, with_child
 from support.job_server import QuickServer, journal, states
 from support.journals import new_session
 from support.process import PATIENCE, ROOT, current_user
 from support.raw_client import RawClient, connect, py_code, run
-from support.sampling import EXHAUSTIVE
 from support.server_here import ServerHere
 from support.shims_of import end_shims, send, shims_of
 from support.waiting import in_time, until, wait_until
@@ -46,12 +43,6 @@ pytestmark = [
 
 
 FOR_A_MINUTE = "print('.')\nimport time; time.sleep(60)"
-
-STOP_THE_SHIM = "import signal\nos.kill(os.getppid(), signal.SIGSTOP)\n"
-# While its shim goes on for a moment it can ask this job to end, and not more.
-AGAIN = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: os.kill(os.getppid(), signal.SIGSTOP)\n"
-
-STATE_OF_A_STOPPED_PROCESS = "T"
 
 
 def end_of_first(client: RawClient) -> tuple[str, str]:
@@ -86,12 +77,6 @@ def cancels(server: QuickServer, *argv: str) -> str:
 
 
 BY = f"cancelled by {current_user()}"
-# How a job is ended: its state then, and why.
-ENDS = {
-    "cancel": ("cancelled", BY),
-    "limit": ("failed", r"ended after \S+ s, the limit of this server"),
-    "end-jobs": ("interrupted", "the server was stopped"),
-}
 
 
 @pytest.mark.version("the shim's interpreter")
@@ -170,68 +155,19 @@ def test_what_is_cancelled_without_a_server_is_cancelled_by_the_next(tmp_path, i
 # A job that stops its shim
 
 
-def stopped_shim(server: QuickServer, client: RawClient, gate: Gate, before: str = "", again: str = "") -> None:
-    """Returns when the client's job has stopped its shim. It then does what `again` says."""
-    code = f"{before}print('.')\n{gate.code}{STOP_THE_SHIM}{again}{FOR_A_MINUTE}"
-    printed(submitted(client, py_code(code), traced()))
-    shim = shim_of(server, client.session)
-    gate.open()
-    wait_until(lambda: f"State:\t{STATE_OF_A_STOPPED_PROCESS}" in Path(f"/proc/{shim}/status").read_text())
-
-
-def test_a_job_that_stops_its_shim_delays_no_other_and_no_next_server(tmp_path, gate):
+def test_a_job_that_stops_its_shim_delays_no_other_and_no_next_server(tmp_path):
     with ServerHere(tmp_path / "home", workers=2, ends_jobs=False) as server:
         with connect(server) as client:
-            stopped_shim(server, client, gate)
+            printed(submitted(client, py_code(FOR_A_MINUTE), traced()))
+            shim = shim_of(server, client.session)
+            send(shim, signal.SIGSTOP)
+            wait_until(lambda: "State:\tT" in Path(f"/proc/{shim}/status").read_text())
             assert run(server, traced()).ended == "ok"
         server.stop()
         server.start()
         assert run(server, traced()).ended == "ok"
         assert states(server, client.session) == ["running", "queued"]
-
-
-CASES = [(how, found_again, again) for how in ENDS for found_again in (False, True) for again in ("", AGAIN)]
-# Each pair of two of these.
-PAIRS = [case for number, case in enumerate(CASES) if number % 4 in ((0, 3) if case[0] == "limit" else (1, 2))]
-
-
-@pytest.mark.parametrize(
-    "case",
-    CASES if EXHAUSTIVE else PAIRS,
-    ids=lambda case: f"{case[0]}, {'found again, ' if case[1] else ''}{'always' if case[2] else 'once'}",
-)
-def test_a_job_whose_shim_is_stopped_can_be_ended(tmp_path, gate, monkeypatch, case):
-    how, is_found_again, again = case
-    monkeypatch.setattr(shims, "_SECONDS_TO_END", 0.3 if again else 4.0)
-    limit = 1.0 if how == "limit" else None
-    if is_found_again:
-        server = ServerHere(tmp_path / "home", workers=1, ends_jobs=False)
-    else:
-        server = ServerHere(tmp_path / "home", workers=1, ends_jobs=how == "end-jobs", time_limit=limit)
-    with server:
-        with connect(server) as client:
-            stopped_shim(server, client, gate, again=again)
-        if is_found_again:
-            server.stop()
-            server.ends_jobs, server.settings["time_limit"] = how == "end-jobs", limit
-            server.start()
-        if how == "end-jobs":
-            assert server.stop() == 0
-        elif how == "cancel":
-            assert cancels(server, client.session).startswith("cancelled: 1")
-        wait_until(lambda: not shims_of(server.home))
-        state, message = ENDS[how]
-        wait_until(lambda: states(server, client.session) == [state, "skipped"])
-        assert re.fullmatch(message, recorded(server)[client.session][0].message)
-
-
-def test_a_job_whose_shim_is_stopped_gets_the_time_to_clean_up(server, gate, tmp_path):
-    clean_up = f"sys.exit(open({str(tmp_path / 'clean')!r}, 'w').close())"
-    handler = f"import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: {clean_up})\n"
-    with connect(server) as client:
-        stopped_shim(server, client, gate, before=handler)
         assert cancels(server, client.session).startswith("cancelled: 1")
-    assert (tmp_path / "clean").exists()
 
 
 # What waits
@@ -382,7 +318,6 @@ def test_a_job_that_ends_by_itself_while_it_is_to_be_ended_has_its_own_end(home,
 
 
 def test_the_age_of_a_job_is_that_of_its_process_whatever_clock_was_set(tmp_path, gate, monkeypatch):
-    from headless.server import shims  # not on Windows
 
     ages: list[float] = []
     age_of = shims.age_of

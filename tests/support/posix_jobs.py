@@ -6,7 +6,6 @@ import asyncio
 import errno
 import os
 import sys
-import time
 from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
@@ -95,10 +94,3 @@ def left_behind(spec: ProcessSpec) -> Iterator[int]:
     yield pid
     with suppress(ChildProcessError):  # whose shim may have been reaped
         os.waitpid(shim, 0)
-
-
-@contextmanager
-def at_most(seconds: float) -> Iterator[None]:
-    begun = time.monotonic()
-    yield
-    assert time.monotonic() - begun < seconds
