@@ -82,14 +82,22 @@ CLEAN_UP = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('cleaned up'
 UNTIL_STOPPED = "while open(f'/proc/{process.pid}/stat').read().rpartition(')')[2].split()[0] != 'T': pass"
 
 
-@pytest.mark.parametrize(
-    ("does", "then"),
-    [("time.sleep(60)", ""), ("os.kill(os.getpid(), signal.SIGSTOP)", UNTIL_STOPPED)],
-    ids=["running", "stopped"],
-)
-def test_it_may_clean_up(folder, lock, does, then):
-    child = lock.code(CLEAN_UP + does).replace("open", CLEAN_UP + "open", 1)
-    assert folder.as_job(folder.script(with_child(lock, child, then))) == (0, b"cleaned up\n", b"")
+def cleans_up(lock, does="time.sleep(60)"):
+    return lock.code(CLEAN_UP + does).replace("open", CLEAN_UP + "open", 1)
+
+
+THAT_CLEAN_UP = {
+    "running": lambda lock: with_child(lock, cleans_up(lock)),
+    "stopped": lambda lock: with_child(lock, cleans_up(lock, "os.kill(os.getpid(), signal.SIGSTOP)"), UNTIL_STOPPED),
+    "the child of one that takes no notice": lambda lock: with_child(
+        lock, IGNORE_SIGTERM + with_child(lock, cleans_up(lock), "time.sleep(60)")
+    ),
+}
+
+
+@pytest.mark.parametrize("code", THAT_CLEAN_UP.values(), ids=THAT_CLEAN_UP)
+def test_it_may_clean_up(folder, lock, code):
+    assert folder.as_job(folder.script(code(lock))) == (0, b"cleaned up\n", b"")
     assert lock.is_free()
 
 
