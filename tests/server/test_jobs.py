@@ -9,11 +9,9 @@ from contextlib import closing
 
 import pytest
 
-from support.frames import frame
 from support.job_code import Gate
 from support.job_server import QuickServer, journal, states
-from support.raw_client import RawClient, challenge_login, connect, in_jobs, osuser_login, py_code, run, run_together
-from support.scripted_server import Disconnected
+from support.raw_client import RawClient, connect, in_jobs, py_code, run, run_together
 from support.server_here import ServerHere
 from support.sockets import reset
 from support.waiting import wait_until
@@ -155,14 +153,6 @@ def test_output_arrives_while_the_job_runs_without_a_flush_in_whole_characters(s
         assert (output.attrib, output.text) == ({"job": "1", "stream": "stdout"}, "5 ")
         gate.open()
         assert client.report().output == {(1, "stdout"): "€"}
-
-
-@pytest.mark.parametrize("prints", [False, True], ids=["keeps stdout open", "goes on printing"])
-def test_a_child_does_not_keep_the_job_that(server, gate, prints):
-    child = gate.code.replace("time.sleep(0.01)", "print('on', flush=True); time.sleep(0.001)") if prints else gate.code
-    report = run(server, py_code(f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {child!r}])"))
-    gate.open()
-    assert report.ended == "ok"
 
 
 # What a job finds
@@ -361,29 +351,3 @@ def test_a_session_sends_a_heartbeat_whenever_there_is_nothing_else_to_send(tmp_
         gate.open()
         assert received == ("<alive/>", "<alive/>")
         assert running.report().ended == waiting.report().ended == "ok"
-
-
-BEGINNINGS = {
-    "nothing": b"",
-    "half a login": frame(osuser_login())[:-1],
-    "no answer to the challenge": frame(challenge_login("R42")),
-}
-
-
-@of_asyncio
-def test_a_connection_is_closed_that_sends(tmp_path):
-    with ServerHere(tmp_path / "home", login_timeout=0.1) as server:
-        for data in BEGINNINGS.values():
-            with RawClient(server.address) as client:
-                client.sock.sendall(data)
-                with pytest.raises((Disconnected, ConnectionError)):  # not the socket's time-out
-                    client.expect("challenge")
-                    client.receive()
-
-
-@of_asyncio
-def test_a_client_that_does_not_read_delays_neither_its_jobs_nor_others(server):
-    with connect(server).log_in() as lazy:
-        lazy.submit(py_code("print('x' * 10_000_000)"), py_code("1"))
-        wait_until(lambda: states(server, lazy.session) == ["ok", "ok"])
-        assert run(server, py_code("1")).ended == "ok"

@@ -19,7 +19,7 @@ import termios
 from support.frames import frame
 from support.job_server import JobServer, QuickServer, states
 from support.process import PATIENCE
-from support.raw_client import RawClient, connect, osuser_login, py_code, run
+from support.raw_client import RawClient, challenge_login, connect, osuser_login, py_code, run
 from support.sampling import EXHAUSTIVE
 from support.scripted_server import Disconnected
 from support.server_here import ServerHere
@@ -67,7 +67,7 @@ def is_open(client: RawClient) -> bool:
 @pytest.mark.version("asyncio")
 def test_silent_connections_are_closed_in_time_and_disturb_no_other(tmp_path):
     login_seconds = 1.0
-    beginnings = [b"", b"\x00\x00", frame(osuser_login())[:-1]]
+    beginnings = [b"", b"\x00\x00", frame(osuser_login())[:-1], frame(challenge_login("R42"))]
 
     with ServerHere(tmp_path / "home", login_timeout=login_seconds) as server, ExitStack() as stack:
         silent = [stack.enter_context(RawClient(server.address)) for _ in range(SILENT)]
@@ -79,21 +79,13 @@ def test_silent_connections_are_closed_in_time_and_disturb_no_other(tmp_path):
             assert honest.report().ended == "ok"
         assert any(map(is_open, silent)) or time.monotonic() - before > login_seconds
         for client in silent:
-            client.expect_end()
+            with pytest.raises((Disconnected, ConnectionError)):  # not the socket's time-out
+                client.expect("challenge")
+                client.receive()
         assert time.monotonic() - before > login_seconds / 2
 
 
 TWENTY_MEGABYTES = "import os\nfor _ in range(20): os.write(1, b'x' * 1_000_000)"
-
-
-def test_a_client_that_does_not_read_costs_the_server_no_memory(server):
-    with connect(server).log_in() as lazy:
-        before = memory_of(server.process)
-        lazy.submit(py_code(TWENTY_MEGABYTES))
-        wait_until(lambda: states(server, lazy.session) == ["ok"])
-        assert run(server, py_code("1")).ended == "ok"
-        growth = memory_of(server.process) - before
-    assert growth < 4 * 1024 * 1024  # 0.1 to 2.2 MiB, of 20
 
 
 def test_many_clients_that_do_not_read_cost_little(server):

@@ -15,10 +15,9 @@ from support.job_processes import (
     new_shims,
     result_of,
     stored,
-    with_child,
 )
 from support.sampling import EXHAUSTIVE
-from support.waiting import in_time, until, wait_until
+from support.waiting import in_time, until
 
 pytestmark = pytest.mark.slow
 HAS_SIGNALS = hasattr(os, "fork")
@@ -63,12 +62,6 @@ def test_what_is_not_there_is_named(folder, change):
             await new_shims().start(folder.spec("")._replace(**change))
 
     asyncio.run(in_time(start()))
-
-
-def test_what_an_earlier_try_has_printed_is_not_there_any_more(folder):
-    script = folder.script("print('new')")
-    folder.output.joinpath("1.stdout").write_text("old, and longer than the new one")
-    assert folder.as_job(script).stdout == b"new" + END_OF_LINE
 
 
 # The end
@@ -132,22 +125,6 @@ def test_a_job_that_is_ended_gets_sigterm(folder, lock, before, status):
 
     assert asyncio.run(in_time(start_and_end())) == (status, True)
     assert lock.is_free()
-
-
-def test_ending_a_job_ends_its_children(folder, lock, monkeypatch):
-    if HAS_SIGNALS:
-        from support.posix_jobs import make_impatient
-
-        make_impatient(monkeypatch)
-
-    async def start_and_end() -> None:
-        code = with_child(lock, IGNORE_SIGTERM + lock.code(), "time.sleep(60)")
-        process = await new_shims().start(folder.spec(code))
-        await until(lambda: lock.is_taken)
-        await process.end()
-
-    asyncio.run(in_time(start_and_end()))
-    wait_until(lock.is_free)
 
 
 def test_a_job_may_be_ended_as_soon_as_it_is_started_and_again_when_it_is_over(folder):

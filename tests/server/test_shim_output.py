@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,9 +13,8 @@ pytest.importorskip("fcntl", reason="what is tested here only platforms have tha
 
 from headless.server import shim
 from headless.server.shim import StoredOutput
-from support.job_processes import is_running, new_shims, shim_of, stored
-from support.posix_jobs import end_of, run, start, written
-from support.small_disk import small_disk
+from support.job_processes import is_running, shim_of, stored
+from support.posix_jobs import end_of, run, start
 from support.waiting import until
 
 LINE = b"[planta-headless: %d bytes of output were not stored: %s]\n"
@@ -154,16 +152,6 @@ def test_each_stream_has_its_own_limit_and_what_is_lost_of_both_is_counted(folde
 
 
 @by_a_shim
-def test_much_output_is_stored_byte_by_byte(folder):
-    code = "import os\nfor n in range(60): os.write(1 + n % 2, bytes((n + i) % 251 for i in range(997)) * 97)"
-    end = run(end_of(folder, code))
-    for first, stream in enumerate(("stdout", "stderr")):
-        pieces = [bytes((n + i) % 251 for i in range(997)) * 97 for n in range(first, 60, 2)]
-        assert stored(folder.spec(""), stream) == b"".join(pieces)
-    assert end.lost == 0
-
-
-@by_a_shim
 def test_what_a_job_prints_before_it_ends_is_stored_after_that(folder):
     """More than one read takes, and all of it while the shim does nothing."""
     code = "import fcntl, os; os.kill(os.getppid(), 19); fcntl.fcntl(1, 1031, 1 << 20); os.write(1, b'x' * (1 << 20))"
@@ -176,30 +164,3 @@ def test_what_a_job_prints_before_it_ends_is_stored_after_that(folder):
 
     assert run(run_it()).status == 0
     assert stored(folder.spec("")) == b"x" * (1 << 20)
-
-
-@by_a_shim
-def test_a_full_disk_takes_away_output_but_no_end(folder):
-    with small_disk(folder.path / "disk", 1 << 19) as disk:
-        output = disk.folder / folder.session / "1"
-        output.parent.mkdir()
-        code = "import sys\nfor _ in range(200): print('x' * 9999)\nprint('end', file=sys.stderr)\nraise SystemExit(3)"
-        end = run(end_of(folder, code, output=str(output)))
-        assert (end.status, end.was_asked) == (3, False)
-        size = Path(f"{output}.stdout").stat().st_size
-        assert size <= 1 << 19
-        assert end.lost >= 2000000 - size
-        assert written(str(output)).end == end
-
-
-@by_a_shim
-def test_on_a_disk_that_is_full_nothing_starts(folder):
-    with small_disk(folder.path / "disk", 1 << 19) as disk:
-        output = disk.folder / folder.session / "1"
-        output.parent.mkdir()
-        disk.fill()
-        with pytest.raises(OSError, match="No space left"):
-            run(start(folder, "", output=str(output)))
-        assert run(new_shims().find(str(output))) is None
-        disk.make_room()
-        assert run(end_of(folder, "", output=str(output))).status == 0

@@ -30,7 +30,6 @@ from support.job_processes import (
     new_shims,
     result_of,
     serve,
-    shim_of,
     with_child,
 )
 from support.posix_jobs import (
@@ -41,7 +40,6 @@ from support.posix_jobs import (
     end_of,
     failing,
     find,
-    left_behind,
     make_impatient,
     plant,
     run,
@@ -98,13 +96,13 @@ def test_ends_a_job_that_it_finds(folder, lock, monkeypatch):
         assert lock.is_free()
         return await process.wait()
 
-    with left_behind(spec):
+    with left_by_a_server(spec):
         end = run(end_it())
     assert (end.status, end.was_asked) == (-signal.SIGTERM, True)
 
 
 def test_a_job_dies_with_its_shim_though_there_is_no_server(folder, lock):
-    with left_behind(folder.spec(IGNORE_SIGTERM + lock.code())) as pid:
+    with left_by_a_server(folder.spec(IGNORE_SIGTERM + lock.code())) as pid:
         wait_until(lambda: lock.is_taken)
         kill(written(str(folder.output / "1")).shim.pid)
         wait_until(lambda: not is_running(pid))
@@ -150,12 +148,19 @@ def test_what_is_no_record_is_an_error_and_not_an_answer(folder):
 
 
 @pytest.mark.parametrize(
-    ("machine", "delay", "is_killed"),
-    [(shim.machine(), 0, True), (shim.machine(), 1, False), (shim.machine(), -1, False), ("another/pid:[1]", 0, False)],
-    ids=["the job's", "an older one", "a younger one with its number", "one of another start of the machine"],
+    ("machine", "delay", "number", "is_killed"),
+    [
+        pytest.param(shim.machine(), 0, "", True, id="the job's"),
+        pytest.param(shim.machine(), 1, "", False, id="an older one"),
+        pytest.param(shim.machine(), 1, "1", True, id="an older one with the job's name in its environment"),
+        pytest.param(shim.machine(), 1, "11", False, id="an older one with the name of another job"),
+        pytest.param(shim.machine(), -1, "", False, id="a younger one with its number"),
+        pytest.param("another/pid:[1]", 0, "1", False, id="one of another start of the machine"),
+    ],
 )
-def test_of_what_has_no_shim_only_the_job_is_killed(folder, machine, delay, is_killed):
-    with subprocess.Popen(["sleep", "60"], start_new_session=True, env={}) as process:
+def test_of_what_has_no_shim_only_the_job_is_killed(folder, machine, delay, number, is_killed):
+    environment = {**folder.spec("").environment, "PLANTA_JOB": number} if number else {}
+    with subprocess.Popen(["sleep", "60"], start_new_session=True, env=environment) as process:
         try:
             began = shim.start_time(process.pid) + delay
             (folder.output / "1.shim").write_text(f"started {process.pid} {began} 999998 1 {machine} - .".ljust(512))
@@ -192,22 +197,6 @@ def test_does_not_know_what_a_shim_will_do_that_does_nothing(folder, monkeypatch
 
 
 # Processes that only look
-
-
-def test_the_number_of_a_job_is_known_to_other_processes(folder, lock):
-    output = str(folder.output / "1")
-
-    async def run_it():
-        assert Shims.running_pid(output) is None
-        process = await start(folder, lock.code())
-        assert Shims.running_pid(output) == process.pid
-        record = written(output)
-        assert (record.job.pid, record.shim.pid, record.end) == (process.pid, shim_of(process), None)
-        await process.end()
-        assert Shims.running_pid(output) is None
-        assert written(output).end == await process.wait()
-
-    run(run_it())
 
 
 def test_many_that_look_do_not_take_each_other_for_a_shim_and_hinder_no_start(folder):
@@ -416,6 +405,3 @@ def test_a_server_that_is_killed_at_any_moment_leaves_a_job_that_has_run_once_or
             server.kill()
         outcomes.append(run(look()))
         assert not ran.exists()
-
-
-# What it costs

@@ -331,24 +331,6 @@ def test_sighup_sigusr1_and_sigusr2_change_nothing_for_it_and_its_jobs(own_serve
     assert own_server.stop() == 0
 
 
-def test_a_log_that_was_moved_goes_on_in_a_new_file(tmp_path):
-    def logged_in(server: QuickServer) -> str:
-        with connect(server).log_in() as client:
-            return client.session
-
-    log, moved = tmp_path / "log", tmp_path / "log.1"
-    with QuickServer(tmp_path / "home", "--log", str(log)) as server:
-        first = logged_in(server)
-        wait_until(lambda: first in log.read_text())
-        log.rename(moved)
-        second = logged_in(server)
-        wait_until(lambda: log.exists() and second in log.read_text())
-        server.stop()
-        assert server.log == ""
-    assert first not in log.read_text()
-    assert second not in moved.read_text()
-
-
 # What never begins
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 import sys
-from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 import pytest
 
 from headless.server import shims
-from headless.server.jobs import ProcessEnd, ProcessSpec
+from headless.server.jobs import ProcessEnd
 from headless.server.shims import Record, read_record
 from support.job_processes import Folder, new_shims
 from support.waiting import in_time
@@ -80,17 +78,3 @@ def written(output: str) -> Record:
     record = read_record(output)
     assert record is not None
     return record
-
-
-@contextmanager
-def left_behind(spec: ProcessSpec) -> Iterator[int]:
-    """Yields the number of a job's process as if its server had been killed. Quicker than `left_by_a_server`."""
-
-    async def start_it() -> tuple[int, int]:
-        process = await new_shims().start(spec)
-        return process.pid, process.shim.pid
-
-    pid, shim = run(start_it())
-    yield pid
-    with suppress(ChildProcessError):  # whose shim may have been reaped
-        os.waitpid(shim, 0)
