@@ -125,6 +125,7 @@ def _start(spec: ProcessSpec) -> tuple[subprocess.Popen[bytes], JobObject]:
             raise OSError("the process of the job cannot be resumed")
     except OSError:
         process.kill()
+        process.wait()
         job_object.close()
         raise
     return process, job_object

@@ -112,7 +112,7 @@ def test_on_a_full_disk_a_new_session_is_refused_and_with_room_again_accepted(se
     assert len(journal(server)) == 1
 
 
-def test_what_was_accepted_is_journaled_and_reported_although_no_byte_is_left(server, disk, tmp_path):
+def test_what_was_accepted_is_journaled_and_reported_although_no_byte_is_left_by_the_reserve(server, disk, tmp_path):
     gate = Gate(tmp_path / "gate")
     with connect(server).log_in() as good, connect(server).log_in() as bad:
         good.submit(py_code(PRINT + gate.code))
@@ -123,6 +123,9 @@ def test_what_was_accepted_is_journaled_and_reported_although_no_byte_is_left(se
         gate.open()
         assert [status for status, _ in good.report().finished] == ["ok"]
         assert [status for status, _ in bad.report().finished] == ["failed", "skipped"]
+        wait_until(lambda: reserve(server) == 0)
+        disk.make_room()
+        wait_until(lambda: reserve(server) == SET_ASIDE)
     assert states(server, good.session) == ["ok"]
     assert states(server, bad.session) == ["failed", "skipped"]
 
@@ -155,19 +158,6 @@ def test_a_session_that_begins_on_a_full_disk_runs_without_a_restart_and_what_ou
         lost = int(found[1]) if found else 0
         line = rf"(.*\b{lost} bytes of output were not stored: .*\n)?" if lost else ""
         assert re.fullmatch(line + "1\n"[lost:], stored), (lost, stored)
-
-
-def test_what_the_journal_has_used_is_set_aside_again_when_there_is_room(server, disk, tmp_path):
-    gate = Gate(tmp_path / "gate")
-    with connect(server).log_in() as client:
-        client.submit(py_code(PRINT + gate.code), *[py_code("1")] * 5)
-        printed(client)
-        disk.fill()
-        gate.open()
-        wait_until(lambda: reserve(server) == 0)
-        disk.make_room()
-        assert client.report().ended == "ok"
-    wait_until(lambda: reserve(server) == SET_ASIDE)
 
 
 def test_output_without_end_is_cut_and_leaves_room_for_the_journal_alone(server, disk):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sqlite3
 import subprocess
 import sys
 import time
@@ -16,7 +15,7 @@ from unittest.mock import patch
 import pytest
 
 from headless.dialects.vocabulary import FAILED, OK, SKIPPED
-from headless.server import processes, queue, shims
+from headless.server import processes, queue
 from headless.server.commands import cancel
 from headless.server.jobs import ProcessEnd
 from headless.server.journal import JobView, Journal, Selection
@@ -26,14 +25,14 @@ from headless.server.settings import Settings
 from headless.server.store import Store
 from headless.server.threads import Threads
 from support.crashes import check_received, printed, received_by, recorded, shim_of, submitted, traced, traces
-from support.homes import R41, locked, make_home, prints
+from support.homes import R41, make_home, prints
 from support.job_processes import IGNORE_SIGTERM, Lock, with_child
-from support.job_server import QuickServer, journal, states
+from support.job_server import QuickServer, states
 from support.journals import new_session
 from support.process import PATIENCE, ROOT, current_user
 from support.raw_client import RawClient, connect, py_code, run
 from support.server_here import ServerHere
-from support.shims_of import end_shims, send, shims_of
+from support.shims_of import end_shims, send
 from support.waiting import in_time, until, wait_until
 
 pytestmark = [
@@ -170,24 +169,6 @@ def test_a_job_that_stops_its_shim_delays_no_other_and_no_next_server(tmp_path):
         assert cancels(server, client.session).startswith("cancelled: 1")
 
 
-# What waits
-
-
-def test_the_end_of_a_job_is_reported_when_it_is_journaled_and_not_before(server, gate):
-    with connect(server) as client:
-        printed(submitted(client, traced("print('.')\n" + gate.code), traced()))
-        with locked(server.home, "EXCLUSIVE"):
-            gate.open()
-            wait_until(lambda: not shims_of(server.home))
-            client.sock.settimeout(0.3)
-            with pytest.raises(TimeoutError if sys.version_info >= (3, 10) else OSError):
-                client.element()
-        client.sock.settimeout(PATIENCE)
-        report = client.report()
-        assert (report.finished, report.ended) == ([("ok", "")] * 2, "ok")
-    check_received(recorded(server)[client.session], received_by(report))
-
-
 # The first process of a container
 
 ZOMBIES = """
@@ -315,46 +296,3 @@ def test_the_limit_counts_what_a_job_has_run_under_an_earlier_server(home, recor
 def test_a_job_that_ends_by_itself_while_it_is_to_be_ended_has_its_own_end(home, record):
     record.accept(new_session("s"))
     assert ends(home, 0.02, FakeProcesses(60, ends_well=True)) == [(OK, "")]
-
-
-def test_the_age_of_a_job_is_that_of_its_process_whatever_clock_was_set(tmp_path, gate, monkeypatch):
-
-    ages: list[float] = []
-    age_of = shims.age_of
-
-    def noted(job) -> float:
-        ages.append(age_of(job))
-        return ages[-1]
-
-    monkeypatch.setattr(shims, "age_of", noted)
-    with ServerHere(tmp_path / "home", time_limit=3600.0, ends_jobs=False) as server:
-        before = time.monotonic()
-        with connect(server) as client:
-            printed(submitted(client, py_code("print('.')\n" + gate.code)))
-            started = time.monotonic()
-        server.stop()
-        with closing(sqlite3.connect(server.home / "planta.sqlite")) as database, database:
-            database.execute("UPDATE jobs SET started = started - 7200")
-        time.sleep(0.1)
-        least = time.monotonic() - started
-        server.start()
-        with connect(server).log_in() as again:
-            again.attach(client.session)
-            again.expect("started")  # what is too old is ended now
-            (age,) = ages
-            assert least - 0.03 <= age <= time.monotonic() - before + 0.03  # the kernel counts hundredths
-            gate.open()
-            assert again.report().ended == "ok"
-        assert states(server, client.session) == ["ok"]
-
-
-def test_a_job_that_runs_longer_than_the_limit_is_ended_with_all_that_it_has_started_and_failed(tmp_path):
-    lock = Lock(tmp_path / "lock")
-    with ServerHere(tmp_path / "home", time_limit=1.0) as server, connect(server) as client:
-        job = with_child(lock, IGNORE_SIGTERM + lock.code(), "import time; time.sleep(60)")
-        submitted(client, py_code(job), traced())
-        assert client.report().finished == [("failed", "ended after 1 s, the limit of this server"), ("skipped", "")]
-        assert lock.is_free()
-        assert states(server, client.session) == ["failed", "skipped"]
-        assert journal(server, client.session)[0]["seconds"] >= 1
-        assert not traces(server)

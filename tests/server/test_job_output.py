@@ -177,7 +177,6 @@ async def test_all_characters_that_there_are_so_far_are_counted(tmp_path, monkey
 
 
 FOLLOWERS = 8  # more than there are threads
-PRINTING = "import time\nfor line in range(10):\n    print(line, 'x' * 60, flush=True)\n    time.sleep(0.03)\n"
 
 
 @pytest.fixture
@@ -192,19 +191,6 @@ def attached(stack: ExitStack, address: str, session: str, *offset: int) -> RawC
     client = stack.enter_context(RawClient(address).log_in())
     client.attach(session, *offset)
     return client
-
-
-def test_each_of_many_followers_receives_all_of_it(tmp_path, gate):
-    with ServerHere(tmp_path / "home") as server, ExitStack() as stack:
-        first = stack.enter_context(connect(server).log_in())
-        first.submit(py_code(f"print(1, flush=True)\n{gate.code}{PRINTING}"), py_code("print(2)"))
-        followers = [attached(stack, server.address, first.session, 1, 0, 0) for _ in range(FOLLOWERS)]
-        late = [attached(stack, server.address, first.session) for _ in range(2)]
-        gate.open()
-        reports = [client.report() for client in (first, *followers)]
-        assert reports == [reports[0]] * (FOLLOWERS + 1)
-        assert reports[0].output[1, "stdout"].count("\n") == 11
-        assert [client.report().output[2, "stdout"] for client in late] == ["2\n"] * 2
 
 
 def test_a_disk_that_hangs_for_followers_keeps_no_other_from_running_jobs(tmp_path, monkeypatch, hangs):

@@ -258,13 +258,6 @@ def test_the_jobs_go_on_when_the_command_does_not_wait_for_them(server, start, g
     wait_until(lambda: [entry["state"] for entry in journal(server)[before:]] == ["ok", "ok"])
 
 
-@pytest.mark.skipif(os.name == "nt", reason="what a pipe of Windows gets is in a code page that lacks these letters")
-def test_the_command_shows_the_output_of_the_jobs_on_single_lines(start):
-    shown = start("-v", "-t", "-1", "-c", "print('a\\x1bb\\u2028c'); print('d')").stdout
-    assert "job 1 stdout: a\ufffdb\\u2028c\n" in shown
-    assert "job 1 stdout: d\n" in shown
-
-
 def test_a_server_may_keep_its_files_elsewhere(tmp_path):
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "here.py").write_text("import os; print(os.getcwd())")

@@ -90,15 +90,6 @@ def test_a_session_that_was_accepted_before_the_limit_counts(server, gate):
         assert session in client.expect_refusal("busy")
 
 
-def test_the_command_says_which_session_runs(command, server, gate):
-    session = accept(server, py_code(gate.code))
-    done = command("-s", server.address, "-u", "R50", "-v", "-t", "-1", "-c", gate.code)
-    assert done.returncode == 1
-    last = done.stdout.splitlines()[-1]
-    assert f"the server refused the session (busy): the session {session} of this account" in last
-    assert last.endswith("jobs: not submitted")
-
-
 SET = (
     (["--one-at-a-time"], Limits(one_at_a_time=True), "one-at-a-time"),
     (["--many-at-a-time"], UNLIMITED, "no limits"),

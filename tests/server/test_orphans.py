@@ -14,9 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from headless.server import home as home_module
 from support import fork_server
-from support.command_here import headless
 from support.crashes import (
     check,
     kill,
@@ -181,17 +179,6 @@ def test_as_many_sessions_as_there_are_workers_run_also_when_some_were_resumed(t
         check(server)
 
 
-def test_a_second_server_does_not_begin_where_one_lives(server, gate, monkeypatch):
-    monkeypatch.setattr(home_module, "_LOCK_SECONDS", 0.3)
-    with connect(server) as client:
-        printed(submitted(client, py_code("print('.')\n" + gate.code)))
-        second = headless("serve", "--listen", "127.0.0.1:0", "--home", str(server.home))
-        gate.open()
-        assert client.report().ended == "ok"
-    assert (second.returncode, second.stdout, second.stderr.count("\n")) == (1, "", 1)
-    assert "another server" in second.stderr
-
-
 # A record that cannot be read
 
 
@@ -256,13 +243,9 @@ def test_a_list_of_jobs_is_whole_whatever_a_record_is(server):
 @pytest.mark.parametrize("order", [["shim"], ["server", "shim", "next"]], ids=", ".join)
 def test_nothing_is_left_of_a_job_whose_shim_was_killed(server, tmp_path, order):
     lock = Lock(tmp_path / "lock")
-    child = IGNORE_SIGTERM + lock.code()
+    code = with_child(lock, IGNORE_SIGTERM + lock.code(), "print('.')\ntime.sleep(60)", start_new_session=True)
     with connect(server) as client, connect(server) as waiting:
-        printed(
-            submitted(
-                client, py_code(with_child(lock, child, "print('.')\ntime.sleep(60)", start_new_session=True)), traced()
-            )
-        )
+        printed(submitted(client, py_code(code), traced()))
         submitted(waiting, traced())
         shim = shim_of(server, client.session)
         acts = {"shim": lambda: send(shim, signal.SIGKILL), "server": server.crash, "next": server.start}
@@ -278,23 +261,6 @@ def test_nothing_is_left_of_a_job_whose_shim_was_killed(server, tmp_path, order)
     assert states(server, client.session) == ["interrupted", "skipped"]
     check(server, killed={WatchedJob(client.session, 1)})
     assert journal(server, client.session)[0]["ended"] is None
-
-
-def test_a_machine_that_was_switched_off_leaves_interrupted_jobs(server):
-    """No process is left. Another one has its number, and is not ended."""
-    with connect(server) as client:
-        printed(submitted(client, traced("print('.')\ntime.sleep(60)"), traced()))
-    kill(server)
-    killed = kill_shims(server)
-    record = server.home / "output" / client.session / "1.shim"
-    text = record.read_text()
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
-        record.write_text(text.replace(f" {text.split()[1]} ", f" {other.pid} ", 1))
-        server.start()
-        wait_until_quiet(server)
-        assert other.poll() is None
-        other.communicate(timeout=PATIENCE)
-    check(server, killed=killed)
 
 
 def test_sigterm_to_a_shim_ends_its_job_which_is_interrupted(server):

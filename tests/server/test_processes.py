@@ -14,7 +14,6 @@ from support.job_processes import (
     Result,
     new_shims,
     result_of,
-    stored,
 )
 from support.sampling import EXHAUSTIVE
 from support.waiting import in_time, until
@@ -77,9 +76,7 @@ def test_the_end_says_when_it_was_and_how_long_it_took_and_stays_so(folder):
         assert (end.status, end.was_asked, end.lost) == (3, False, 0)
         assert 0.1 <= end.seconds <= time.time() - before
         assert before + 0.1 <= end.ended <= time.time()
-        begun = time.monotonic()
         await process.end()
-        assert time.monotonic() - begun < 1  # what a job that runs is given to clean up
         assert await process.wait() == end
 
     asyncio.run(in_time(run()))
@@ -142,14 +139,3 @@ def test_a_job_may_be_ended_as_soon_as_it_is_started_and_again_when_it_is_over(f
 
     statuses = asyncio.run(in_time(start_and_end()))
     assert statuses == {-signal.SIGTERM} if HAS_SIGNALS else 0 not in statuses
-
-
-@with_signals
-def test_a_job_writes_behind_what_is_there_already(folder):
-    """A job that opens its standard files again does not lose what it has printed."""
-    script = folder.script(
-        "import os\nprint('first'); os.system('echo second > /dev/stdout'); open('/dev/stdout', 'w').write('third')"
-    )
-    spec = folder.spec_of(script)
-    folder.as_job(script)
-    assert stored(spec) == b"first\nsecond\nthird"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ctypes
-import getpass
 import os
 import subprocess
 import sys
@@ -19,14 +18,13 @@ from support.job_processes import (
     Lock,
     by_hand,
     is_running,
-    left_by_a_server,
     new_shims,
     result_of,
     with_child,
 )
 from support.job_server import QuickServer, journal, states
 from support.process import PATIENCE, ROOT, SCRIPT
-from support.raw_client import connect, py_code, run
+from support.raw_client import connect, py_code
 from support.waiting import in_time, until, wait_until
 
 if sys.platform != "win32":
@@ -68,15 +66,6 @@ def test_a_job_has_failed_whatever_its_exit_status_is_and_the_command_returns_1(
     options = ["-s", server.address, "-u", "R41", "-t", "-1", "-c", f"import os; os._exit({status})"]
     command = [sys.executable, str(SCRIPT), *options]
     assert subprocess.run(command, check=False, stdin=subprocess.PIPE, timeout=PATIENCE).returncode == 1
-
-
-# What a job finds
-
-
-def test_a_job_knows_who_it_runs_as(server):
-    report = run(server, py_code("import getpass; print(getpass.getuser())"))
-    assert report.output[1, "stdout"].strip() == getpass.getuser()
-    assert report.ended == "ok"
 
 
 # A server that ends, and the next one
@@ -131,27 +120,22 @@ async def end_of(folder, source):
     return await (await start(folder, source)).wait()
 
 
-SCRIPTS = {
-    "arguments": "import sys; print(sys.argv, sys.orig_argv, sys.executable, sys.flags, sys.path, sys._xoptions)",
-    "modules": "import sys; print(list(sys.modules))",
-    "main": "print(list(globals()), __name__, __file__, __spec__, __loader__.path)",
-    "environment": "import os; print(list(os.environ.items()), os.getcwd(), os.popen('set').read())",
-    "standard files": """
-        import sys
-        for file in (sys.stdin, sys.stdout, sys.stderr):
-            print(file.name, file.mode, file.encoding, file.errors, file.isatty(), file.line_buffering, file.newlines)
-        print(repr(sys.stdin.read()), sys.stdin.seekable())
-        """,
-    "bytes": "import sys; sys.stdout.buffer.write(bytes(range(256)) * 1000); print('Z\u00fcrich', file=sys.stderr)",
-    "an exception": "def f(): raise ValueError('why')\nf()",
-    "an exit": "import sys; sys.exit('reason')",
-    "no exit": "import os; os._exit(7)",
-}
+FINDS = """if 1:
+    import sys
+    print(list(sys.modules), list(globals()), __name__, __file__, __spec__, __loader__.path)
+    print(sys.argv, sys.orig_argv, sys.executable, sys.flags, sys.path, sys._xoptions)
+    import getpass, os
+    print(list(os.environ.items()), os.getcwd(), os.popen('set').read(), getpass.getuser())
+    for file in (sys.stdin, sys.stdout, sys.stderr):
+        print(file.name, file.mode, file.encoding, file.errors, file.isatty(), file.line_buffering, file.newlines)
+    print(repr(sys.stdin.read()), sys.stdin.seekable())
+    sys.stdout.buffer.write(bytes(range(256)) * 1000); print('Z\u00fcrich', file=sys.stderr)
+"""
 
 
-@pytest.mark.parametrize("source", SCRIPTS.values(), ids=SCRIPTS)
-def test_it_is_what_a_script_is(folder, source):
-    script = folder.script(source)
+@pytest.mark.parametrize("then", ["raise ValueError('why')", "import os; os._exit(7)"])
+def test_it_is_what_a_script_is(folder, then):
+    script = folder.script(FINDS + then)
     assert folder.as_job(script) == by_hand(folder.spec_of(script))
 
 
@@ -172,19 +156,6 @@ def test_it_cannot_start_what_would_leave_its_job_object(folder):
             print("refused")
         """
     assert result_of(folder.spec(""), in_loop(end_of(folder, code))) == (0, b"refused\r\n", b"")
-
-
-def test_nothing_is_found_of_a_job_whose_server_has_ended(folder):
-    spec = folder.spec(SLEEP)
-
-    async def find():
-        process = await new_shims().find(spec.output)
-        return await process.wait()
-
-    with left_by_a_server(spec) as pid:
-        wait_until(lambda: not is_running(pid))
-        assert new_shims().running_pid(spec.output) is None
-        assert in_loop(find()) is None
 
 
 def test_a_job_that_could_not_be_noted_has_not_started(folder):
