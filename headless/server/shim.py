@@ -251,7 +251,7 @@ class _Job:
             self._kills += 1
             self._signal(signal.SIGKILL)
 
-    def patience(self) -> float | None:
+    def timeout(self) -> float | None:
         """Returns after how many seconds to call `end` again; None if something else has to happen before."""
         if self._kill_at is None:
             return None
@@ -392,7 +392,7 @@ class _Shim:
         os.close(opener)
         os.close(failed)
         self._job = _Job(pid, self._reaps_all)
-        _say(self._report, f"started {pid}")
+        _send_report(self._report, f"started {pid}")
 
     def _become_job(self, parent: int, gate: int, failure: int, program: list[Any]) -> None:
         """Runs the program, its words and its environment, when the gate opens."""
@@ -411,7 +411,7 @@ class _Shim:
         finally:
             os._exit(126)
 
-    def attend(self) -> None:
+    def watch(self) -> None:
         """Returns when nothing is left of the job, and its output and its end are on the disk."""
         poll = select.poll()
         streams = {stream.pipe: stream for stream in self._streams}
@@ -420,8 +420,8 @@ class _Shim:
         while not self._job.is_over():
             if _requests or self._job.status is not None:
                 self._job.end()
-            patience = self._job.patience()
-            for descriptor, _ in poll.poll(None if patience is None else patience * 1000 + 1):
+            timeout = self._job.timeout()
+            for descriptor, _ in poll.poll(None if timeout is None else timeout * 1000 + 1):
                 if descriptor == self._wakeup:
                     os.read(descriptor, 512)
                 elif not streams[descriptor].copy():
@@ -454,7 +454,7 @@ class _Shim:
             time.sleep(_SECONDS_BETWEEN_TRIES)
 
 
-def _say(report: int, text: str) -> None:
+def _send_report(report: int, text: str) -> None:
     try:
         os.write(report, " ".join(text.splitlines()).encode("utf-8", "replace") + b"\n")
     except OSError:
@@ -472,7 +472,7 @@ def main() -> None:
         shim = _Shim(record, report, limit, disk_floor, output)
         shim.start([sys.executable, "-u", script], _environment(lc_ctype), home)
     except OSError as error:
-        _say(report, f"error {error}")
+        _send_report(report, f"error {error}")
         os._exit(1)
-    shim.attend()
+    shim.watch()
     os._exit(0)

@@ -161,7 +161,7 @@ def test_a_job_ends_as_a_script_does(folder):
     assert_same({name: folder.spec(source, number) for number, (name, source) in enumerate(ENDS.items(), 1)})
 
 
-def test_so_are_files_of_any_name_and_one_that_is_missing(folder):
+def test_a_script_may_have_any_name_or_be_missing(folder):
     scripts = [folder.script("print(ascii(__file__))\n1 / 0", name) for name in NAMES] + [folder.scripts / "absent.py"]
     assert_same({script: folder.spec_of(script, number) for number, script in enumerate(scripts, 1)})
 

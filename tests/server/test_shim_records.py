@@ -287,7 +287,7 @@ def test_what_could_not_be_executed_has_not_been_started_and_is_no_failed_job(fo
 
 def test_what_may_have_run_has_been_started(folder, monkeypatch):
     """The shim is killed between what it has written down and what it was about to say."""
-    plant(monkeypatch, "shim._say = lambda *_: shim.os.kill(shim.os.getpid(), 9)")
+    plant(monkeypatch, "shim._send_report = lambda *_: shim.os.kill(shim.os.getpid(), 9)")
 
     async def run_it():
         process = await start(folder, SLEEP)

@@ -220,7 +220,10 @@ def test_a_job_that_kills_its_shim_is_killed_with_what_it_left_and_its_end_is_un
 
 def test_a_shim_that_is_stopped_before_it_can_report_the_start_goes_on(folder, monkeypatch):
     monkeypatch.setattr(shims, "_SECONDS_BETWEEN_TRIES", 0.1)
-    plant(monkeypatch, "say = shim._say; shim._say = lambda *args: (shim.os.kill(shim.os.getpid(), 19), say(*args))")
+    plant(
+        monkeypatch,
+        "say = shim._send_report; shim._send_report = lambda *args: (shim.os.kill(shim.os.getpid(), 19), say(*args))",
+    )
     assert folder.as_job(folder.script("print(1)")) == (0, b"1\n", b"")
 
 

@@ -91,7 +91,7 @@ def test_with_end_jobs_sigterm_interrupts_what_outlives_the_grace_and_no_more(ow
 
 
 @pytest.mark.usefixtures("in_a_hurry")
-def test_and_what_it_has_just_resumed(tmp_path):
+def test_end_jobs_interrupts_a_job_that_was_just_resumed(tmp_path):
     with QuickServer(tmp_path / "home", ends_jobs=False) as server:
         with connect(server) as client:
             printed(submitted(client, traced("print('.')\ntime.sleep(60)"), traced()))
@@ -104,7 +104,7 @@ def test_and_what_it_has_just_resumed(tmp_path):
 
 
 @pytest.mark.usefixtures("in_a_hurry")
-def test_and_what_it_still_looks_for_does_not_keep_it(tmp_path):
+def test_a_job_that_is_still_being_looked_for_does_not_delay_the_end(tmp_path):
     """A shim that may or may not have started its job."""
     with QuickServer(tmp_path / "home", ends_jobs=False) as server:
         with connect(server) as client:
@@ -124,7 +124,7 @@ def test_and_what_it_still_looks_for_does_not_keep_it(tmp_path):
 
 
 @pytest.mark.usefixtures("in_a_hurry")
-def test_without_it_sigterm_leaves_jobs_running_and_refuses_those_that_wait_for_them(tmp_path, gate):
+def test_sigterm_leaves_jobs_running_and_refuses_clients_that_wait_for_them(tmp_path, gate):
     with QuickServer(tmp_path / "home", "--workers", "1", ends_jobs=False) as server:
         with connect(server) as running, connect(server) as waiting, connect(server) as idle:
             printed(submitted(running, traced("print('.')\n" + gate.code), traced()))
@@ -256,7 +256,7 @@ SessionQueue.stop = stop
 """
 
 
-def test_and_if_it_is_the_event_loop_itself_that_hangs(tmp_path):
+def test_a_second_signal_ends_a_server_whose_event_loop_hangs(tmp_path):
     with planted(tmp_path / "hangs.py", HANG.format(str(tmp_path / "hangs"))):
         server = QuickServer(tmp_path / "home", ends_jobs=False)
         server.start()
