@@ -155,8 +155,8 @@ class Shims:
         raise OSError(text or "the job's shim has ended before it started anything")
 
     async def find(self, output: str) -> Process | None:
-        """Returns what an earlier server has started; None if it has started nothing, and will not. Raises OSError,
-        Overloaded if that cannot be known now."""
+        """Returns what an earlier server has started; None if it has started nothing, and will not. Raises OSError or
+        Busy if that cannot be known now."""
         late = time.monotonic() + _SECONDS_TO_BEGIN
         while time.monotonic() < late:
             is_alive, record, is_damaged, is_foreign = await self._threads.call(_look, output, self._home)
@@ -192,16 +192,11 @@ class Shims:
 
 
 class ShimProcess(Process):
-    """Watches and ends a job by its shim, which lives, or did when this was made. `closing` returns
-    when one has ended that this server has started."""
+    """Watches and ends a job by its shim, which lives, or did when this was made. `closing` returns when one has ended
+    that this server has started."""
 
     def __init__(
-        self,
-        threads: Threads,
-        output: str,
-        home: str,
-        identity: Identity,
-        closing: Awaitable[None] | None = None,
+        self, threads: Threads, output: str, home: str, identity: Identity, closing: Awaitable[None] | None = None
     ) -> None:
         self.shim = identity
         self._threads = threads
