@@ -386,7 +386,7 @@ def _left(output: str, record: Record | None, home: str) -> Iterator[Identity]:
         with suppress(OSError, IndexError):
             stat = shim.stat_of(pid)
             if stat[0] not in _DEAD and (
-                (job is not None and int(stat[3]) == job.pid and int(stat[19]) >= job.start)
+                (job is not None and int(stat[3]) == job.pid)
                 or name <= set(Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"))
             ):
                 yield Identity(pid, int(stat[19]))

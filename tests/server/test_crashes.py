@@ -19,7 +19,6 @@ from support.crashes import (
     Received,
     check,
     is_refused,
-    kill,
     kill_shims,
     planted,
     printed,
@@ -84,7 +83,7 @@ def crash(server: QuickServer, way: str, chance: random.Random) -> set[WatchedJo
         server.process.terminate()
         assert server.process.wait(PATIENCE) == 0
     if way != "shims":
-        kill(server)
+        server.crash()
         time.sleep(chance.choice((0, 0, 0.1)))
     if way == "server and shims":
         killed = kill_shims(server)
@@ -132,10 +131,10 @@ def server(tmp_path):
 def test_killed_right_after_accepted_was_sent_and_again_when_all_is_over(server):
     with connect(server) as client:
         submitted(client, traced(), traced())
-        kill(server)
+        server.crash()
     server.start()
     wait_until_quiet(server)
-    kill(server)
+    server.crash()
     server.start()
     with connect(server) as other:
         report = submitted(other, traced()).report()
@@ -159,7 +158,7 @@ def test_killed_while_one_session_runs_and_others_wait(server, gate, whose, is_t
         if whose == "shim, server":
             server.process.send_signal(signal.SIGSTOP)  # so that it does not see the first of the two
             send(shim, signal.SIGKILL)
-        kill(server)
+        server.crash()
     if whose == "server, shim":
         send(shim, signal.SIGKILL)
     server.start()
@@ -210,7 +209,7 @@ def test_killed_at_any_transaction_of_its_recovery_and_of_its_work(tmp_path, fir
                 for client in (lost, found):
                     printed(submitted(client, traced("print('.')\n" + gate.code), traced()))
                 submitted(waiting, traced(), traced())
-                kill(server)
+                server.crash()
             send(shim_of(server, lost.session), signal.SIGKILL)
             killed.add(WatchedJob(lost.session, 1))
             gate.open()
@@ -218,7 +217,7 @@ def test_killed_at_any_transaction_of_its_recovery_and_of_its_work(tmp_path, fir
             with planted(tmp_path / "dies.py", death):
                 has_died = live_and_die(server, received)
             assert has_died or transaction > CERTAIN_TRANSACTIONS, transaction
-            kill(server)
+            server.crash()
             server.start()
             wait_until_quiet(server)
             check(server, received, killed)

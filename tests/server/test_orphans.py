@@ -17,7 +17,6 @@ import pytest
 from support import fork_server
 from support.crashes import (
     check,
-    kill,
     kill_shims,
     printed,
     recorded,
@@ -141,7 +140,7 @@ def test_how_jobs_ended_without_a_server_is_journaled_by_the_next_and_the_rest_o
         ended = recorded(server)[good.session][0].ended
         assert ended is not None
         assert ended <= over
-        kill(server)
+        server.crash()
         server.start()
         assert recorded(server)[good.session][0].ended == ended
 
@@ -190,7 +189,7 @@ RUNS_FOR_A_MINUTE = "print('.')\nimport time; time.sleep(60)"
 
 def lose_record(server: QuickServer, session: str, content: str) -> Path:
     """Kills a server with all its shims, and gives its job this record. Returns the path of the true one."""
-    kill(server)
+    server.crash()
     kill_shims(server)
     record = server.home / "output" / session / "1.shim"
     true = record.rename(server.home / "record")

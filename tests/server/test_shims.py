@@ -231,7 +231,7 @@ def test_a_shim_that_is_stopped_before_it_can_report_the_start_goes_on(folder, m
 @pytest.mark.parametrize("again", [False, True], ids=["once", "always"])
 def test_a_job_that_stops_its_shim_can_be_ended(folder, lock, monkeypatch, is_found, again):
     """If it stops it always, the shim can ask this job to end, and not more."""
-    monkeypatch.setattr(shims, "_SECONDS_TO_END", 0.3 if again else 4.0)
+    monkeypatch.setattr(shims, "_SECONDS_TO_END", 0.3 if again else PATIENCE)
     clean_up = IGNORE_SIGTERM if again else "signal.signal(signal.SIGTERM, lambda *_: sys.exit(3))\n"
     stop = "os.kill(os.getppid(), signal.SIGSTOP)\n"
 

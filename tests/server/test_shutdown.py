@@ -20,7 +20,6 @@ from support.crashes import (
     check,
     check_received,
     is_refused,
-    kill,
     kill_shims,
     planted,
     printed,
@@ -95,7 +94,7 @@ def test_end_jobs_interrupts_a_job_that_was_just_resumed(tmp_path):
     with QuickServer(tmp_path / "home", ends_jobs=False) as server:
         with connect(server) as client:
             printed(submitted(client, traced("print('.')\ntime.sleep(60)"), traced()))
-        kill(server)
+        server.crash()
         server.ends_jobs = True
         server.start()
         assert server.stop() == 0
@@ -109,7 +108,7 @@ def test_a_job_that_is_still_being_looked_for_does_not_delay_the_end(tmp_path):
     with QuickServer(tmp_path / "home", ends_jobs=False) as server:
         with connect(server) as client:
             printed(submitted(client, traced("print('.')\ntime.sleep(60)")))
-        kill(server)
+        server.crash()
         kill_shims(server)
         with open(server.home / "output" / client.session / "1.shim", "r+") as record:
             fcntl.flock(record, fcntl.LOCK_EX)
@@ -236,7 +235,7 @@ def test_a_second_signal_ends_the_server_long_before_the_grace_whatever_hangs(tm
         else:
             assert len(shims_of(server.home)) == 1
         gate.open()
-        kill(server)
+        server.crash()
         server.start()
         wait_until_quiet(server)
         (before, after), other = states(server, client.session), states(server, waiting.session)
@@ -266,13 +265,13 @@ def test_a_second_signal_ends_a_server_whose_event_loop_hangs(tmp_path):
     try:
         server.process.wait(PATIENCE)
     finally:
-        kill(server)
+        server.crash()
 
 
 @pytest.mark.usefixtures("in_a_hurry")
 def test_two_signals_at_once_end_a_server_that_began_beside_a_locked_journal(tmp_path):
     with QuickServer(tmp_path / "home") as server:
-        kill(server)
+        server.crash()
         with locked_journal(server, ""):
             server.start()
             server.process.terminate()
@@ -303,7 +302,7 @@ def test_a_server_that_cannot_say_where_it_listens_starts_nothing(tmp_path):
         with connect(server) as running, connect(server) as waiting:
             printed(submitted(running, traced("print('.')\ntime.sleep(60)")))
             submitted(waiting, traced(), traced())
-            kill(server)
+            server.crash()
         killed = kill_shims(server)
         listen, log = ("--listen", "127.0.0.1:0"), ("--log", str(tmp_path / "log"))
         with open("/dev/full", "w") as full:

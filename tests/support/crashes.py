@@ -121,15 +121,6 @@ def received_by(report: Report) -> Received:
     return Received(report.finished, [report.ended])
 
 
-def kill(server: QuickServer) -> None:
-    """kill -9 of the server alone."""
-    server.process.kill()
-    server.process.wait(PATIENCE)
-    for stream in (server.process.stdout, server.process.stderr):
-        assert stream is not None
-        stream.close()
-
-
 def kill_shims(server: QuickServer) -> set[WatchedJob]:
     """kill -9 of all shims. Returns their jobs."""
     shims = shims_of(server.home)
