@@ -50,10 +50,15 @@ class FollowedOutput:
 
     async def count(self, session_id: str, job: int) -> list[int]:
         """Returns how many characters of each stream of this job there are. Raises OSError, Busy."""
-        tails = [Tail(self._home.output(session_id, job, stream)) for stream in STREAMS]
-        counts = [0 for _ in STREAMS]
-        while any(texts := await self._read(tails, is_over=True)):
-            counts = [count + len(text) for count, text in zip(counts, texts)]
+        counts = []
+        for stream in STREAMS:
+            tail, count = Tail(self._home.output(session_id, job, stream)), 0
+            while True:
+                (text,) = await self._read([tail], is_over=True)
+                count += len(text)
+                if not tail.has_more:  # what comes from here on is new
+                    break
+            counts.append(count)
         return counts
 
     async def _texts(self, session: Session, offset: Offset) -> AsyncIterator[tuple[str, str]]:
