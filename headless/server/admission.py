@@ -10,10 +10,9 @@ import asyncio
 import errno
 import logging
 import socket
-import ssl
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from typing import cast
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager, nullcontext
 
 from headless.errors import Busy
 from headless.server.settings import Settings
@@ -91,14 +90,15 @@ class Admission:
     def logged_in_count(self) -> int:
         return self._logged_in.count
 
-    def begin_handshake(self, address: str) -> None:
-        """Counts a connection from this address that is not encrypted yet. Raises Busy."""
+    @contextmanager
+    def handshake(self, address: str) -> Iterator[None]:
+        """Counts a connection from this address while it is being encrypted. Raises Busy."""
         self._add(address, self._handshakes)
-
-    def end_handshake(self, address: str) -> None:
-        """Drops it: it is gone, or is encrypted and enters now."""
-        self._all.remove(address)
-        self._handshakes.remove(address)
+        try:
+            yield
+        finally:
+            self._all.remove(address)
+            self._handshakes.remove(address)
 
     def enter(self, address: str) -> None:
         """Counts a connection from this address. Raises Busy."""
@@ -129,30 +129,26 @@ async def listen(settings: Settings, admission: Admission, serve: Serve) -> List
     """Listens, and runs `serve` for each connection, once it is encrypted if the settings ask for that. Raises OSError
     if that address cannot be had."""
     loop = asyncio.get_running_loop()
-    context = settings.tls
-
-    def make_protocol() -> asyncio.Protocol:
-        if context is not None:
-            return _Handshake(context, settings.login_timeout, admission, serve)
-        return asyncio.StreamReaderProtocol(asyncio.StreamReader(loop=loop), serve, loop=loop)
-
-    bound = await loop.create_server(make_protocol, settings.host, settings.port, start_serving=False)
+    bound = await loop.create_server(asyncio.Protocol, settings.host, settings.port, start_serving=False)
     sockets = [each.dup() for each in bound.sockets]
     bound.close()
     for each in sockets:
         each.setblocking(False)
         each.listen(_BACKLOG)
-    return Listener(sockets, make_protocol)
+    return Listener(sockets, settings, admission, serve)
 
 
 class Listener:
     """Accepts connections on these sockets until it is closed, whatever happens to a single one."""
 
-    def __init__(self, sockets: list[socket.socket], make_protocol: Callable[[], asyncio.Protocol]) -> None:
+    def __init__(self, sockets: list[socket.socket], settings: Settings, admission: Admission, serve: Serve) -> None:
         self.address = sockets[0].getsockname()
         self._sockets = sockets
-        self._make_protocol = make_protocol
-        self._tasks = [asyncio.ensure_future(self._accept(each)) for each in sockets]
+        self._settings = settings
+        self._admission = admission
+        self._serve = serve
+        self._loop = asyncio.get_running_loop()
+        self._tasks = {self._loop.create_task(self._accept(each)) for each in sockets}
 
     def close(self) -> None:
         for task in self._tasks:
@@ -161,60 +157,35 @@ class Listener:
             each.close()
 
     async def _accept(self, listening: socket.socket) -> None:
-        loop = asyncio.get_running_loop()
         while True:
             try:
-                connection, _ = await loop.sock_accept(listening)
+                connection, address = await self._loop.sock_accept(listening)
             except OSError as error:  # also of a peer that has gone meanwhile, on Windows
-                loop.call_exception_handler(
+                self._loop.call_exception_handler(
                     {"message": "a connection was not accepted", "exception": error, "socket": listening}
                 )
                 await asyncio.sleep(_SECONDS_BETWEEN_TRIES if error.errno in _SHORTAGE else 0)
                 continue
-            try:  # one at a time: what has begun is counted before the next one is accepted
-                await loop.connect_accepted_socket(self._make_protocol, connection)
-            except OSError as error:
-                log.info("a connection was lost before it began: %s", error)
-                connection.close()
+            task = self._loop.create_task(self._run(connection, *address[:2]))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            await asyncio.sleep(0)  # it begins, and is counted soon, before many others are accepted
 
-
-class _Handshake(asyncio.Protocol):
-    """A connection that was accepted, until it is encrypted."""
-
-    def __init__(self, context: ssl.SSLContext, timeout: float, admission: Admission, serve: Serve) -> None:
-        self._context = context
-        self._timeout = timeout
-        self._admission = admission
-        self._serve = serve
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # Nothing is read before the task has begun, and there start_tls() stops reading first. To stop it here would be
-        # too early: Python 3.9 begins to read after this in any case.
-        plain = cast(asyncio.Transport, transport)
-        host, port = (plain.get_extra_info("peername") or ("unknown", 0))[:2]
+    async def _run(self, connection: socket.socket, host: str, port: int) -> None:
+        """Serves a connection, once it is encrypted."""
+        tls = self._settings.tls
+        reader = asyncio.StreamReader(loop=self._loop)
         try:
-            self._admission.begin_handshake(host)
-        except Busy as error:
-            log.info("%s port %s: turned away: %s", host, port, error)
-            plain.abort()
+            with self._admission.handshake(host) if tls else nullcontext():
+                transport, protocol = await self._loop.connect_accepted_socket(
+                    lambda: asyncio.StreamReaderProtocol(reader, loop=self._loop),
+                    connection,
+                    ssl=tls,
+                    ssl_handshake_timeout=self._settings.login_timeout if tls else None,
+                )
+        except (Busy, OSError) as error:  # OSError: also an ssl.SSLError
+            what = "turned away" if isinstance(error, Busy) else "the TLS handshake failed" if tls else "lost"
+            log.info("%s port %s: %s: %s", host, port, what, escape_control_chars(str(error)))
+            connection.close()
             return
-        self._task = asyncio.ensure_future(self._run(plain, host, port))
-
-    async def _run(self, plain: asyncio.Transport, host: str, port: int) -> None:
-        loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(loop=loop)
-        protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
-        try:
-            encrypted = await loop.start_tls(
-                plain, protocol, self._context, server_side=True, ssl_handshake_timeout=self._timeout
-            )
-            if encrypted is None:  # closed meanwhile, in newer versions of Python
-                raise ConnectionResetError("the client has gone already")
-        except OSError as error:  # which an ssl.SSLError is
-            log.info("%s port %s: the TLS handshake failed: %s", host, port, escape_control_chars(str(error)))
-            plain.abort()
-            return
-        finally:
-            self._admission.end_handshake(host)
-        protocol.connection_made(encrypted)
-        await self._serve(reader, asyncio.StreamWriter(encrypted, protocol, reader, loop))
+        await self._serve(reader, asyncio.StreamWriter(transport, protocol, reader, self._loop))

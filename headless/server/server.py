@@ -182,8 +182,6 @@ class ExceptionHandler:
         message = escape_control_chars(str(context["message"]))
         if isinstance(error, OSError) and _is_of_accept(context.get("future")):
             return  # the listener has it, too
-        if isinstance(error, asyncio.CancelledError):
-            return  # up to Python 3.11, of a connection that came when the loop ended
         # ssl.SSLError is an OSError. Elsewhere an OSError may be that of a file, and a bug.
         if isinstance(error, ConnectionError) or (isinstance(error, OSError) and _AT_A_CONNECTION & context.keys()):
             self._log_once(f"{message}: {escape_control_chars(str(error))}")

@@ -141,10 +141,8 @@ def test_tls_handshakes_that_are_not_finished(tmp_path, limit):
 
 def test_a_handshake_counts_as_a_connection_until_it_enters():
     admission = Admission(Settings(max_connections=1))
-    admission.begin_handshake("a")
-    with pytest.raises(Busy):
+    with admission.handshake("a"), pytest.raises(Busy):
         admission.enter("b")
-    admission.end_handshake("a")
     admission.enter("b")
 
 
