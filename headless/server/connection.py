@@ -46,10 +46,10 @@ class Connection:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, bytes_in_flight: BytesInFlight
     ) -> None:
         self.protocol = ServerConnection()
-        writer.transport.set_write_buffer_limits(high=1)  # a slow client has one message to take; 0 halts TLS
-        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.peer = _address(writer, "peername")
         self.local = _address(writer, "sockname")
+        writer.transport.set_write_buffer_limits(high=1)  # a slow client has one message to take; 0 halts TLS
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self.name = f"{self.peer[0]} port {self.peer[1]}"  # until there is a session
         self._reader = reader
         self._writer = writer
@@ -58,9 +58,6 @@ class Connection:
         self._held = 0  # bytes that are counted there
         self._beats: asyncio.TimerHandle | None = None
         self._sent_at = 0.0
-        self._receiving: asyncio.Task[Any] | None = None  # what is late if a message is not whole in time
-        self._patience = self._waited = 0.0  # seconds
-        self._is_late = False
         self._is_closing = False
         self._is_in_doubt = False
 
@@ -72,8 +69,7 @@ class Connection:
             message = self.protocol.next_message()
             if message is not None:
                 return message
-            self.protocol.receive(await self._reader.read(_BUFFER_BYTES))
-            self._hold(self.protocol.unread)
+            await self._read()
 
     async def receive_within(self, timeout: float) -> Message | ConnectionClosed:
         """Returns the next message, which has to be answered before the client may go on. `timeout` is in seconds.
@@ -90,19 +86,14 @@ class Connection:
             self._check_nothing_unread()
         return another or message
 
-    async def receive_whole(self, patience: float) -> Message | ConnectionClosed:
-        """Returns the next message, whenever it comes. Raises Busy if it has begun and is not whole after so many
-        seconds, in steps of the heartbeat; RemoteProtocolError, OSError."""
-        self._patience, self._waited = patience, 0.0
-        self._receiving = asyncio.current_task()
+    async def receive_whole(self, timeout: float) -> Message | ConnectionClosed:
+        """Returns the next message, whenever it begins. Raises Busy if it is not whole so many seconds later,
+        RemoteProtocolError, OSError."""
+        await self._read()
         try:
-            return await self.receive()
-        except asyncio.CancelledError:
-            if self._is_late:
-                raise Busy(f"the message was not complete within {patience:g} s") from None
-            raise
-        finally:
-            self._receiving = None
+            return await asyncio.wait_for(self.receive(), timeout)
+        except asyncio.TimeoutError:
+            raise Busy(f"the message was not complete within {timeout:g} s") from None
 
     async def work(self, work: Awaitable[_T]) -> _T:
         """Returns the result of what has to be done before the client is answered.
@@ -131,8 +122,10 @@ class Connection:
         if self.protocol.unread:
             raise RemoteProtocolError("the client speaks before its turn")
 
-    def _hold(self, unread: int) -> None:
-        """Raises Busy."""
+    async def _read(self) -> None:
+        """Raises RemoteProtocolError, Busy, OSError."""
+        self.protocol.receive(await self._reader.read(_BUFFER_BYTES))
+        unread = self.protocol.unread
         if unread > max(self._held, _FREE_BYTES):
             self._bytes_in_flight.hold(unread - self._held)
             self._held = unread
@@ -155,12 +148,6 @@ class Connection:
         self._beats = self._loop.call_at(self._sent_at + seconds, self._beat, seconds)
 
     def _beat(self, seconds: float) -> None:
-        if self._receiving is not None and self.protocol.unread:
-            self._waited += seconds
-            if self._waited >= self._patience:
-                self._is_late = True
-                self._receiving.cancel()
-                return
         if self.protocol.is_over:
             return
         now = self._loop.time()
@@ -174,13 +161,13 @@ class Connection:
     # Its end
 
     @contextmanager
-    def in_doubt(self, *settled_by: type[Exception]) -> Iterator[None]:
-        """Keeps the client from being refused as busy while the block runs, and after an exception that is none of
-        these: it is not known whether it gets what it has asked for."""
+    def in_doubt(self) -> Iterator[None]:
+        """Keeps the client from being refused as busy while the block runs, and after an exception other than Refusal
+        and Busy: it is not known whether it gets what it has asked for."""
         self._is_in_doubt = True
         try:
             yield
-        except settled_by:
+        except (Refusal, Busy):
             self._is_in_doubt = False
             raise
         self._is_in_doubt = False

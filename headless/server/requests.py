@@ -162,7 +162,7 @@ class Client:
             new = NewSession(session_id, account.number, account.user, request.jobs, request.key)
             has_key = request.key is not None
             del request  # it may be large, and this goes on as long as the jobs do
-            with self._connection.in_doubt(Refusal, Busy):
+            with self._connection.in_doubt():
                 session = await self._accept(account, new)
             del new
             self._connection.release()
@@ -277,7 +277,7 @@ class Client:
     async def _cancel(self, account: Account, session_id: str) -> None:
         connection = self._connection
         session = await connection.work(self._find(account, session_id))
-        with connection.in_doubt(Refusal, Busy):
+        with connection.in_doubt():
             state = await connection.work(self._parts.queue.cancel(account, session))
         log.info("%s: session %s cancelled, it was %s", connection.name, escape_control_chars(session_id), state)
         await connection.send(Cancelled(state))
