@@ -35,7 +35,6 @@ from headless.errors import (
 )
 from headless.libraries import how_to_install
 from headless.password_file import Missing, NotPrivate, PasswordFileError, Taken
-from headless.server.home_trust import OfAnother
 from headless.server.peer import NotConnected, OwnerUnknown
 from headless.system import is_final
 from support.process import PATIENCE, SCRIPT
@@ -52,7 +51,6 @@ CODES = [
     (Refusal("busy", "why"), 1, "why"),
     (OSError(errno.EIO, "why", "file"), 1, f"[Errno {errno.EIO}] why: 'file'"),
     (sqlite3.OperationalError("why"), 1, "why"),
-    (OfAnother("why", 1), 1, "why"),
     (OwnerUnknown("why"), 1, "why"),
     (NotConnected("why"), 1, "why"),
     (LocalProtocolError("why"), 1, OUR_FAULT),

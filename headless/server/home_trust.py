@@ -26,14 +26,6 @@ _LINKS_MAX = 40
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
-class OfAnother(HomeError):
-    """A file or folder belongs to this user, who is neither this one nor root."""
-
-    def __init__(self, text: str, owner: int) -> None:
-        super().__init__(text)
-        self.owner = owner
-
-
 class _Goal(NamedTuple):
     """What a path leads to, in the words of a message, and the option that names another one. What is in `home`, a path
     without links that was checked before, is closed to other users."""
@@ -58,13 +50,13 @@ def make_home(folder: Path) -> None:
 
         _run(folder, make)
     else:
-        _run_on_home(folder, lambda: _check_home(_walk(folder, _HOME, make=True)))
+        _run(folder, lambda: _check_home(folder, make=True))
 
 
 def check_home(folder: Path) -> None:
     """Raises HomeError unless this folder is ours alone. Removes the right of others to read it."""
     if sys.platform != "win32":
-        _run_on_home(folder, lambda: _check_home(_walk(folder, _HOME)))
+        _run(folder, lambda: _check_home(folder, make=False))
 
 
 def check_folder_of_code(folder: Path, option: str, home: Path) -> None:
@@ -89,29 +81,6 @@ def _run(folder: Path, step: Callable[[], object]) -> None:
     except (OSError, ValueError) as error:  # ValueError: no path can have a NUL
         reason = getattr(error, "strerror", None) or error
         raise HomeError(f"the folder {str(folder)!r} cannot be used: {reason}") from None
-
-
-def _run_on_home(home: Path, step: Callable[[], None]) -> None:
-    """Adds to an error what the owner of the home can do; the owner of a link to it, or of a file in it, cannot."""
-    try:
-        _run(home, step)
-    except OfAnother as error:
-        try:
-            is_owner = os.stat(home).st_uid == error.owner
-        except OSError:  # not there yet, or not for us to see
-            is_owner = True
-        raise HomeError(f"{error}{_or_as(error.owner) if is_owner else ''}") from None
-
-
-def _or_as(uid: int) -> str:
-    """What runs this command again as the user with this number, to be pasted."""
-    user = system.shown_user(uid)
-    if " " in user:  # there is no name
-        return ""
-    program = os.path.abspath(sys.argv[0])
-    is_program = os.path.isfile(program) and os.access(program, os.X_OK)
-    words = [*(() if is_program else (sys.executable,)), program, *sys.argv[1:]]
-    return f"; or as {user}: {shlex.join(['sudo', '-u', user, *words])}"
 
 
 # The way to a folder or file
@@ -182,21 +151,28 @@ def _is_writable_by_others(path: Path, status: os.stat_result, goal: _Goal) -> b
 def _check_owner(shown: str, status: os.stat_result, goal: _Goal) -> None:
     if status.st_uid not in (0, os.geteuid()):
         others = "and you are root" if os.geteuid() == 0 else "neither to you nor to root"
-        text = f"{shown} belongs to {system.shown_user(status.st_uid)}, {others}: use another {goal.option}"
-        raise OfAnother(text, status.st_uid)
+        raise HomeError(f"{shown} belongs to {system.shown_user(status.st_uid)}, {others}: use another {goal.option}")
 
 
 # The home itself
 
 
-def _check_home(folder: Path) -> None:
+def _check_home(path: Path, make: bool) -> None:
     """Checks the open folder, which cannot become another one meanwhile."""
-    _check_is_ours_alone(str(folder), os.lstat(folder))  # first: a user who may not open it learns whose it is
+    with suppress(OSError):  # it is not there yet, or not for us to see
+        _check_user(path, os.stat(path))  # first: a user who may not come there learns whose it is
+    folder = _walk(path, _HOME, make)
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         status = os.fstat(descriptor)
-        _check_is_ours_alone(str(folder), status)
-        if status.st_mode & 0o077:
+        _check_user(folder, status)
+        mode = stat.S_IMODE(status.st_mode)
+        if mode & _WRITABLE_BY_OTHERS:
+            raise HomeError(
+                f"others can write to the home {str(folder)!r} (mode {mode:04o}): use another --home; or look for what "
+                f"they have left there, then chmod 0700 {shlex.quote(str(folder))}"
+            )
+        if mode & 0o077:
             with suppress(OSError):  # of a file system that is mounted read-only, to which others cannot write either
                 os.fchmod(descriptor, 0o700)
         for name in (*_OWN_FILES, *_FOLDERS_OF_CODE):
@@ -205,15 +181,13 @@ def _check_home(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _check_is_ours_alone(home: str, status: os.stat_result) -> None:
+def _check_user(home: Path, status: os.stat_result) -> None:
+    """Raises HomeError if another user runs this than the one of the home."""
     if status.st_uid != os.geteuid():
         owner, you = system.shown_user(status.st_uid), system.shown_user(os.geteuid())
-        raise OfAnother(f"the home {home!r} belongs to {owner}, and you are {you}: use another --home", status.st_uid)
-    mode = stat.S_IMODE(status.st_mode)
-    if mode & _WRITABLE_BY_OTHERS:
         raise HomeError(
-            f"others can write to the home {home!r} (mode {mode:04o}): use another --home; or look for what they have "
-            f"left there, then chmod 0700 {shlex.quote(home)}"
+            f"the home {str(home)!r} belongs to {owner}, and you are {you}: run this as {owner}"
+            f"{'' if ' ' in owner else f' (sudo -u {owner} ...)'}, or use another --home"
         )
 
 
