@@ -10,7 +10,6 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import lru_cache
 from typing import NamedTuple
 
 from headless.dialects.own import scram
@@ -76,7 +75,7 @@ class Authenticator:
         response = await connection.receive_within(self._settings.login_timeout)
         if not isinstance(response, Response):
             raise ClientLeft
-        origin = _origin(connection.peer, connection.local)
+        origin = origin_of(connection.peer, connection.local)
         with self._throttle.guess(origin, user) as delay:
             if delay:  # before the proof is verified: a client that does not wait has not guessed
                 await connection.work(asyncio.sleep(delay))
@@ -142,13 +141,16 @@ class Authenticator:
         return is_user
 
 
-def _origin(client: tuple[str, int], local: tuple[str, int]) -> str:
-    """Returns what guesses on this connection are counted by: on this machine the user, else the address."""
-    if peer.is_loopback(client[0]):
-        # Those that close early, so that the kernel does not know the user, are counted together.
+def origin_of(client: tuple[str, int], local: tuple[str, int]) -> str:
+    """Returns what guesses on this connection are counted by, and what one user can have all addresses of: on this
+    machine the user, else the IPv4 address or the 64 bits of the IPv6 network."""
+    host = client[0].partition("%")[0]
+    if peer.is_loopback(host):
         with suppress(peer.OwnerUnknown, peer.NotConnected, Busy):
             return f"user {peer.owner_uid(client, local)}"
-    return client[0]
+        return "loopback"  # of all who close early, so that the kernel does not know the user
+    address = ipaddress.ip_address(host)
+    return host if address.version == 4 else f"{int(address) >> 64:x}::/64"
 
 
 class Throttle:
@@ -168,7 +170,7 @@ class Throttle:
     def guess(self, origin: str, user: str) -> Iterator[float]:
         """Counts a guess, and yields how many seconds it has to wait before it is verified. Raises Busy if too many
         wait already."""
-        pair = origin_of(origin), user
+        pair = origin, user
         if self._waiting[pair] >= _WAITING_MAX:
             raise Busy(f"{_WAITING_MAX} logins of this user wait already, after too many wrong ones")
         self._waiting[pair] += 1
@@ -181,7 +183,7 @@ class Throttle:
 
     def forget(self, origin: str, user: str) -> None:
         """Drops the failures: a guess was right."""
-        self._failures.pop((origin_of(origin), user), None)
+        self._failures.pop((origin, user), None)
 
     def _add_failure(self, pair: tuple[str, str]) -> float:
         """Returns the delay after the failures before this one."""
@@ -196,18 +198,3 @@ class Throttle:
         if failures < _FREE_FAILURES:
             return 0.0
         return min(_FIRST_DELAY * 2.0 ** (failures - _FREE_FAILURES), _DELAY_MAX)
-
-
-@lru_cache(maxsize=1024)
-def origin_of(address: str) -> str:
-    """Returns what one user can have all addresses of: this machine, the 64 bits of an IPv6 network, an IPv4 address.
-    Anything else stays as it is."""
-    try:
-        parsed = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(parsed, ipaddress.IPv6Address):
-        if parsed.ipv4_mapped is None:
-            return "loopback" if parsed.is_loopback else f"{int(parsed) >> 64:x}::/64"
-        parsed = parsed.ipv4_mapped
-    return "loopback" if parsed.is_loopback else str(parsed)

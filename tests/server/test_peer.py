@@ -12,7 +12,7 @@ import threading
 import pytest
 
 from headless.errors import Busy
-from headless.server import authentication, peer
+from headless.server import peer
 from support.process import current_user, other_user
 
 
@@ -109,15 +109,6 @@ def test_the_owner_is_that_of_the_peers_end_of_an_open_connection(monkeypatch):
     assert peer.owner_uid(("127.0.0.1", 40000), ("127.0.0.1", 20000)) == 1001
     with pytest.raises(peer.NotConnected):
         peer.owner_uid(("127.0.0.1", 40001), ("127.0.0.1", 20000))
-
-
-@on_linux
-def test_guesses_from_this_machine_are_counted_by_user_and_otherwise_by_address(connection):
-    client, *ends = connection
-    assert authentication._origin(*ends) == f"user {os.geteuid()}"
-    client.shutdown(socket.SHUT_WR)
-    assert authentication._origin(*ends) == ends[0][0]  # as that of all whose user the kernel does not know
-    assert authentication._origin(("192.0.2.1", 1), ends[1]) == "192.0.2.1"
 
 
 def test_elsewhere_the_owner_is_unknown(monkeypatch):

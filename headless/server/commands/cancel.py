@@ -58,12 +58,7 @@ def _record(database: sqlite3.Connection, journal: Journal, request: Cancellatio
 def _wait(home: Home, journal: Journal, request: Cancellation) -> None:
     """Returns when a server has answered; also if none runs, or if that takes too long."""
     end = time.monotonic() + _WAIT_SECONDS
-    seen = None
-    while home.is_served and time.monotonic() < end:
-        version = journal.version()
-        if version != seen and (_are_over(_jobs(journal, request)) or not _is_pending(journal, request)):
-            return
-        seen = version
+    while _is_pending(journal, request) and home.is_served and time.monotonic() < end:
         time.sleep(_POLL_SECONDS)
 
 
