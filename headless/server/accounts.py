@@ -143,8 +143,8 @@ class Account(NamedTuple):
 
 
 def initialize(database: sqlite3.Connection) -> None:
-    """Makes the key of the decoy salts, if there is none yet, in the transaction that makes the tables."""
-    database.execute("INSERT INTO decoy_salts SELECT ? WHERE NOT EXISTS (SELECT * FROM decoy_salts)", (os.urandom(32),))
+    """Makes the key of the decoy salts, in the transaction that makes the tables."""
+    database.execute("INSERT INTO decoy_salts VALUES (?)", (os.urandom(32),))
 
 
 class Accounts:
