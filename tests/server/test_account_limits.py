@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 import shlex
 import threading
 import time
 from contextlib import closing
-from pathlib import PurePosixPath
 
 import pytest
 from hypothesis import example, given
@@ -128,8 +126,6 @@ FILE = Job(PY_FILE, "link.py")
 TEXTS = st.text(st.characters(exclude_categories=()), max_size=20)
 SOME = st.none() | st.lists(TEXTS, max_size=4).map(tuple)
 ANY_LIMITS = st.builds(Limits, SOME, SOME, st.booleans())
-NAMES = st.sampled_from(["a", "b", "nightly", "month end"])
-PATHS = st.lists(NAMES, min_size=1, max_size=4).map("/".join)
 
 
 def refusal(limits: Limits, job: Job, path: str = "") -> str:
@@ -184,13 +180,6 @@ def test_what_is_not_given_stays_as_it_was(home_path):
     assert shown(home_path) == "no limits"
 
 
-def test_limits_end_with_their_account(home_path):
-    limit(home_path, "--no-code")
-    prints("user", "remove", "R41", "--home", home_path)
-    prints("user", "add", "R41", "--os-user", current_user(), "--home", home_path)
-    assert shown(home_path) == "no limits"
-
-
 def test_an_account_that_is_not_there_has_no_limits(home_path):
     for argv in ((), ("--none",), ("--no-code",)):
         fails("there is no account 'R99'", "user", "limit", "R99", *argv, "--home", home_path)
@@ -223,13 +212,6 @@ def test_a_command_that_waits_for_another_one_keeps_what_that_has_changed(home_p
 
 
 @examples
-@given(st.lists(PATHS, max_size=3), PATHS)
-def test_a_file_is_allowed_below_a_folder_and_nowhere_else(folders, path):
-    is_below = any(PurePosixPath(folder) in PurePosixPath(path).parents for folder in folders)
-    assert (refusal(Limits(folders=tuple(folders)), FILE, path) == "") == is_below
-
-
-@examples
 @given(st.text("aB0_*", max_size=8), st.text("aB0_", max_size=12))
 @example("a*a", "a")
 @example("*aB*aB*", "aBa_B")
@@ -253,20 +235,6 @@ def test_limits_are_read_as_they_were_stored(limits):
     text = limits_to_json(limits)
     assert limits_from_json(text) == limits
     assert text.isascii() if text else limits == UNLIMITED
-
-
-JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | TEXTS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*Limits._fields, "x"]), inner),
-)
-
-
-@examples
-@given(JSON.map(json.dumps) | TEXTS)
-def test_whatever_is_stored_is_limits_or_forbids_everything(text):
-    limits = limits_from_json(text)
-    assert isinstance(limits, Limits)
-    assert limits == NOTHING or json.loads(text) == json.loads(json.dumps(limits._asdict()))
 
 
 UNREADABLE = (
