@@ -10,7 +10,6 @@ import pytest
 
 from headless.server.accounts import Account, keys_from_hash
 from headless.server.home import Home
-from support import scram
 from support.command_here import headless
 from support.credentials import HASH
 from support.job_code import Gate
@@ -18,15 +17,12 @@ from support.job_server import QuickServer, journal, states
 from support.journals import Record, new_session
 from support.process import current_user
 from support.raw_client import (
-    RAW_NONCE,
-    RawClient,
     attach,
-    challenge_login,
     connect,
     in_jobs,
     osuser_login,
     py_code,
-    response,
+    right_answer,
     run,
 )
 from support.waiting import wait_until
@@ -65,13 +61,6 @@ def _files(server):
     for folder in ("nightly", "weekly"):
         (server.home / "py" / folder).mkdir()
         (server.home / "py" / folder / "a.py").touch()
-
-
-@pytest.fixture
-def gate(tmp_path):
-    gate = Gate(tmp_path / "gate")
-    yield gate
-    gate.open()
 
 
 def user(server: QuickServer, *argv: str) -> list[str]:
@@ -192,12 +181,10 @@ def test_a_connection_is_refused_whatever_it_asks_for_if_the_account_has_changed
 
 
 def test_a_proof_of_the_password_of_an_earlier_account_is_none_for_the_next_one(server):
-    with RawClient(server.address) as client:
-        challenge = client.ask(challenge_login("R42"))
-        nonce, salt = challenge.attrib["nonce"], challenge.attrib["salt"]
+    with connect(server) as client:
+        answer = right_answer(client, "R42")
         replace(server, "R42")
-        proof = scram.proof(HASH.encode(), scram.auth_message("R42", RAW_NONCE, nonce, salt))
-        client.send(response(nonce, proof))
+        client.send(answer)
         client.expect_refusal("login")
 
 

@@ -185,23 +185,6 @@ def test_who_is_not_the_user_of_the_home_learns_how_to_be(above):
     assert done.stderr.endswith(f" belongs to nobody, and you are root: {advice}")
 
 
-@by_root
-def test_no_user_is_sent_to_one_who_does_not_have_the_home_either(above):
-    """The owner of a folder of code, of a link on the way, or of a file in the home."""
-    home, modules, link = above / "home", above / "modules", above / "link"
-    modules.mkdir()
-    link.symlink_to(home)
-    for path in (modules, link, home / "planta.sqlite"):
-        os.chown(path, 65534, -1, follow_symlinks=False)
-    for line in (
-        ("jobs", "--home", str(link)),
-        ("jobs", "--home", str(home)),
-        ("serve", "--home", str(above / "new"), "--modules", str(modules)),
-    ):
-        fails("belongs to nobody, and you are root: use another", *line)
-        assert "sudo" not in headless(*line).stderr
-
-
 def test_a_home_that_may_not_be_looked_into_is_not_said_to_be_none(home, monkeypatch):
     def fail(_path) -> None:
         raise OSError(number, os.strerror(number))
