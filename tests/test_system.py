@@ -23,55 +23,35 @@ from support.process import PATIENCE, ROOT
 posix_only = pytest.mark.skipif(os.name == "nt", reason="Windows has another name service")
 
 
-@pytest.mark.parametrize(
-    ("text", "host", "port"),
-    [
-        ("host:1", "host", 1),
-        ("host.:65535", "host.", 65535),
-        ("192.0.2.1:020", "192.0.2.1", 20),
-        ("[::1]:20000", "::1", 20000),
-        ("[fe80::1%eth0]:1", "fe80::1%eth0", 1),
-        ("bücher.example:1", "xn--bcher-kva.example", 1),
-    ],
-)
-def test_an_address_has_a_host_and_a_port(text: str, host: str, port: int) -> None:
-    assert host_and_port(text) == (host, port)
+ADDRESSES = {
+    "host:1": ("host", 1),
+    "host.:65535": ("host.", 65535),
+    "192.0.2.1:020": ("192.0.2.1", 20),
+    "[::1]:20000": ("::1", 20000),
+    "[fe80::1%eth0]:1": ("fe80::1%eth0", 1),
+    "bücher.example:1": ("xn--bcher-kva.example", 1),
+}
+NO_HOST_AND_PORT = [
+    "", "host", ":1", "host:", "host:0", "host:65536", "::1:1", "[::1]", "a@b:1", "a/b:1", "a b:1", "host:²", "host:٣",
+    "host:000001", "host:-1", " h:1", "h:1/", "[::1]5",
+]  # fmt: skip
+NO_ADDRESSES = {
+    **dict.fromkeys(NO_HOST_AND_PORT, "is not HOST:PORT"),
+    **dict.fromkeys(["[host]:1", "[1.2.3.4]:1", "[::g]:1", "[\0]:1", "[ü]:1"], "IPv6"),
+    "[fe80::1%]:1": "network interface",
+    **dict.fromkeys(["a..b:1", ".:1", f"{'a' * 64}:1", f"{'a.' * 128}:1", "\0:1", "ü" * 64 + ":1"], "host name"),
+}
 
 
-@pytest.mark.parametrize(
-    ("text", "reason"),
-    [
-        *((text, "is not HOST:PORT") for text in ("", "host", ":1", "host:", "host:0", "host:65536", "::1:1", "[::1]")),
-        *(
-            (text, "is not HOST:PORT")
-            for text in (
-                "a@b:1",
-                "a/b:1",
-                "a b:1",
-                "host:²",
-                "host:٣",
-                "host:000001",
-                "host:-1",
-                " h:1",
-                "h:1/",
-                "[::1]5",
-            )
-        ),
-        *((text, "IPv6") for text in ("[host]:1", "[1.2.3.4]:1", "[::g]:1", "[\0]:1", "[ü]:1")),
-        ("[fe80::1%]:1", "network interface"),
-        *(
-            (text, "host name")
-            for text in ("a..b:1", ".:1", f"{'a' * 64}:1", f"{'a.' * 128}:1", "\0:1", "ü" * 64 + ":1")
-        ),
-    ],
-)
+def test_an_address_has_a_host_and_a_port_which_is_0_only_where_the_caller_says_so() -> None:
+    assert {text: host_and_port(text) for text in ADDRESSES} == ADDRESSES
+    assert host_and_port("host:0", 0) == ("host", 0)
+
+
+@pytest.mark.parametrize(("text", "reason"), NO_ADDRESSES.items())
 def test_anything_else_is_none(text: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         host_and_port(text)
-
-
-def test_only_who_listens_may_say_port_0() -> None:
-    assert host_and_port("host:0", 0) == ("host", 0)
 
 
 def test_a_duration_is_a_number_and_a_unit() -> None:
@@ -105,11 +85,6 @@ def test_only_a_regular_file_is_opened_and_no_other_end_is_waited_for(tmp_path: 
         os.close(open_at_once(str(tmp_path / "fifo")))
 
 
-class Terminal(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
 def test_no_answer_comes_where_standard_input_is_missing_closed_or_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     closed = io.StringIO()
     closed.close()
@@ -120,7 +95,9 @@ def test_no_answer_comes_where_standard_input_is_missing_closed_or_no_terminal(m
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there the console is asked")
 def test_an_answer_may_come_at_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", Terminal())
+    terminal = io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr(sys, "stdin", terminal)
     assert is_at_terminal() is True
 
 
@@ -194,33 +171,17 @@ def test_a_process_that_has_no_descriptor_left_concludes_nothing(first):
 
 
 @posix_only
-@pytest.mark.parametrize(
-    ("answer", "is_missing"),
-    [
-        ((0, False), True),
-        ((errno.ESRCH, False), True),
-        ((errno.ENOENT, False), False),  # for there is an /etc/passwd
-        ((0, True), False),
-        ((errno.EIO, False), False),
-        ((errno.ENOMEM, False), False),
-        ((errno.EACCES, False), False),
-    ],
-)
-def test_only_an_answer_makes_a_user_missing(monkeypatch, answer, is_missing):
-    monkeypatch.setattr(system, "_ask", lambda _: answer)
-    if is_missing:
-        system.confirm_missing_user("R41")
-    else:
+def test_only_an_answer_makes_a_user_missing(monkeypatch):
+    for number, is_found in ((errno.ENOENT, False), (0, True), (errno.EIO, False), (errno.EACCES, False)):
+        monkeypatch.setattr(system, "_ask", lambda _, answer=(number, is_found): answer)
         with pytest.raises(OSError, match="name service does not answer") as caught:
             system.confirm_missing_user("R41")
         assert not is_final(caught.value)
-
-
-@posix_only
-def test_only_a_machine_without_users_has_nothing_to_ask(monkeypatch):
-    monkeypatch.setattr(system, "_ask", lambda _: (errno.ENOENT, False))
-    monkeypatch.setattr(os.path, "exists", lambda _: False)
-    system.confirm_missing_user("R41")
+    for number in (0, errno.ESRCH, errno.ENOENT):
+        if number == errno.ENOENT:  # a machine without users has nothing to ask
+            monkeypatch.setattr(os.path, "exists", lambda _: False)
+        monkeypatch.setattr(system, "_ask", lambda _, answer=(number, False): answer)
+        system.confirm_missing_user("R41")
 
 
 @posix_only

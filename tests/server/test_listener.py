@@ -8,7 +8,7 @@ import logging
 import re
 import socket
 import ssl
-import struct
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -21,7 +21,6 @@ from headless.server.connection import Connection
 from headless.server.server import ExceptionHandler, Server
 from headless.server.settings import Settings
 from support.job_server import QuickServer
-from support.process import PATIENCE
 from support.raw_client import RawClient, connect, py_code, run
 from support.server_here import ServerHere
 from support.sockets import reset
@@ -54,16 +53,7 @@ def lines_about(server: QuickServer, address: tuple[str, int]) -> list[str]:
 
 
 def open_socket(server: QuickServer) -> socket.socket:
-    host, _, port = server.address.rpartition(":")
-    return socket.create_connection((host, int(port)), PATIENCE)
-
-
-def wait_for_end(client: socket.socket) -> None:
-    try:
-        while client.recv(65536):
-            pass
-    except ConnectionError:
-        pass
+    return RawClient(server.address).sock
 
 
 @pytest.mark.slow
@@ -75,7 +65,9 @@ def test_a_failed_handshake_is_one_line_without_a_traceback_and_the_next_client_
         address = client.getsockname()
         client.sendall(sent)
         client.shutdown(socket.SHUT_WR)
-        wait_for_end(client)
+        with suppress(ConnectionError):
+            while client.recv(65536):
+                pass
     context = ssl.create_default_context()
     authority.configure_trust(context)
     with RawClient(tls_server.address) as client:
@@ -107,7 +99,7 @@ def test_a_reset_is_at_most_one_line_without_a_traceback(tmp_path, jobs):
             if jobs:
                 client.submit(*jobs)
                 client.expect("started")
-            client.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            reset(client.sock)
         assert run(server, py_code("1")).ended == "ok"
         server.stop()
     lost = [line for line in server.log.splitlines() if "was lost" in line]
@@ -195,8 +187,7 @@ def test_a_refusal_that_the_protocol_does_not_allow_is_said_to_be_a_bug_and_is_n
 @pytest.mark.slow
 def test_clients_that_reset_their_connections_at_once_disturb_no_other(job_server):
     for _ in range(50):
-        host, _, port = job_server.address.rpartition(":")
-        reset(socket.create_connection((host, int(port))))
+        reset(open_socket(job_server))
     assert run(job_server, py_code("print(42)")).ended == "ok"
     job_server.stop()  # which fails if the log has a traceback
     assert job_server.log.count("not accepted") <= 2  # the same line about connections once a second
