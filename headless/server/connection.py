@@ -80,7 +80,7 @@ class Connection:
                 raise asyncio.TimeoutError
             message = receiving.result()
         finally:
-            await cancel(receiving)
+            await _cancel(receiving)
         another = self.protocol.next_message()
         if another is None:
             self._check_nothing_unread()
@@ -96,9 +96,9 @@ class Connection:
             raise Busy(f"the message was not complete within {timeout:g} s") from None
 
     async def work(self, work: Awaitable[_T]) -> _T:
-        """Returns the result of what has to be done before the client is answered.
+        """Returns the result of what is done while the client may only leave.
 
-        Raises what the work raises, RemoteProtocolError if the client sends anything meanwhile, ClientLeft, OSError.
+        Raises what the work raises, ClientLeft, RemoteProtocolError if the client sends anything, OSError.
         """
         working = asyncio.ensure_future(work)
         receiving = asyncio.ensure_future(self.receive())
@@ -110,7 +110,7 @@ class Connection:
             self._check_nothing_unread()
             return working.result()
         finally:
-            await cancel(working, receiving)
+            await _cancel(working, receiving)
 
     def release(self) -> None:
         """Counts what has been received as no longer held."""
@@ -232,7 +232,7 @@ class Connection:
             pass
 
 
-async def cancel(*tasks: asyncio.Future[Any]) -> None:
+async def _cancel(*tasks: asyncio.Future[Any]) -> None:
     """Returns when these have ended: the connection can be read by one task at a time.
 
     What they raise no longer matters: a lost connection may fail both to read and to write.

@@ -45,7 +45,7 @@ from headless.errors import Busy, Refusal
 from headless.server.accounts import Account
 from headless.server.admission import Admission
 from headless.server.authentication import Authenticator, Identity
-from headless.server.connection import ClientLeft, Connection, cancel
+from headless.server.connection import ClientLeft, Connection
 from headless.server.disk import Disk
 from headless.server.home import Home
 from headless.server.jobs import JobRefused, check_scripts
@@ -239,16 +239,8 @@ class Client:
 
     async def _follow(self, session: Session, offset: Offset) -> None:
         """Reports what happens to the session, until it is over or the client leaves. The jobs go on either way."""
-        reporting = asyncio.ensure_future(self._report(session, offset))
-        receiving = asyncio.ensure_future(self._connection.receive())
-        try:
-            await asyncio.wait({reporting, receiving}, return_when=asyncio.FIRST_COMPLETED)
-            for ended in (reporting, receiving):
-                if ended.done():
-                    ended.result()
-            log.info("%s: %s", self._connection.name, "result sent" if reporting.done() else "the client has left")
-        finally:
-            await cancel(reporting, receiving)
+        await self._connection.work(self._report(session, offset))
+        log.info("%s: result sent", self._connection.name)
 
     async def _report(self, session: Session, offset: Offset) -> None:
         """Sends the messages about this session, from this offset on, up to `ended`, no faster than the client takes

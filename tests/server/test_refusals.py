@@ -241,40 +241,19 @@ def test_what_comes_while_the_name_service_is_asked_is_refused(tmp_path, monkeyp
 # Guesses
 
 
-def guesses_of_one_who_hangs_up(server: QuickServer, user: str, count: int) -> int:
-    """Returns how many guesses are answered on ten connections at a time, each of which waits 20 ms for an answer."""
-    answered = [0] * 10
-
-    def attack(number: int) -> None:
-        for _ in range(count):
-            with connect(server) as client:
-                guess(client, user)
-                client.sock.settimeout(0.02)
-                with suppress(socket.timeout):
-                    answered[number] += 'reason="login"' in client.receive()
-
-    threads = [threading.Thread(target=attack, args=(number,)) for number in range(10)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(answered)
-
-
-def test_hanging_up_before_the_answer_brings_no_more_guesses(server):
-    assert guesses_of_one_who_hangs_up(server, "R4", 10) <= 2  # those that are free
-
-
-def test_the_right_password_after_many_guesses_is_let_in_in_time(patient_server):
-    for _ in range(4):
+def test_hanging_up_brings_no_more_guesses_and_the_right_password_is_let_in_in_time(patient_server):
+    answered = 0
+    for _ in range(30):
         with connect(patient_server) as client:
             guess(client, "R42")
-            client.expect_refusal("login")
-    guesses_of_one_who_hangs_up(patient_server, "R42", 1)
+            client.sock.settimeout(0.02)
+            with suppress(socket.timeout):
+                answered += 'reason="login"' in client.receive()
+    assert answered <= 2  # those that are free
     with connect(patient_server) as client:
         before = time.monotonic()
         assert client.ask(right_answer(client, "R42")).tag == "welcome"
-        assert 0.9 < time.monotonic() - before < 10  # 1.0
+        assert time.monotonic() - before > 0.9  # 1.0
 
 
 @contextmanager
