@@ -9,7 +9,6 @@ import signal
 import sys
 from argparse import Namespace
 from contextlib import closing
-from pathlib import Path
 from unittest.mock import patch
 
 import pytest
@@ -18,7 +17,7 @@ from headless.dialects import bcrypt_hash
 from headless.dialects.own import scram
 from headless.errors import CommandFailed, Interrupted
 from headless.server import accounts
-from headless.server.accounts import COST, Accounts
+from headless.server.accounts import COST, Account, Accounts
 from headless.server.commands import user as user_command
 from headless.server.home import Home
 from support.advice import assert_harmless
@@ -36,10 +35,13 @@ IF_TRUSTED = "if no other user has read it, give it to standard input: --secret-
 STDIN = f"{PASSWORD}\n".encode()
 
 
-def keys_of(home_path: str, user: str) -> scram.Keys | None:
+def state(home_path: str) -> list[Account]:
     with closing(Home(home_path).database()) as database:
-        account = Accounts(database).of_user(user)
-    assert account is not None
+        return Accounts(database).all()
+
+
+def keys_of(home_path: str, user: str) -> scram.Keys | None:
+    (account,) = (each for each in state(home_path) if each.user == user)
     return account.keys
 
 
@@ -122,6 +124,9 @@ def test_a_password_on_standard_input_has_a_new_salt():
         assert lets_in(keys, hash_of(PASSWORD, keys.salt))
         assert not lets_in(keys, hash_of("another", keys.salt))
     assert len(salts | {SALT}) == 3
+    longest = "ü" * 36  # 72 bytes
+    keys = keys_from(stdin=f"{longest}\r\n".encode(), password_stdin=True)
+    assert lets_in(keys, hash_of(longest, keys.salt))
 
 
 def test_a_password_is_refused_that_is():
@@ -134,13 +139,6 @@ def test_a_password_is_refused_that_is():
         (b"\xff\n", "UTF-8"),
     ]:
         refuses(word, stdin=password, password_stdin=True)
-
-
-@pytest.mark.usefixtures("cheap")
-def test_a_password_of_72_bytes_is_the_longest():
-    password = "ü" * 36
-    keys = keys_from(stdin=f"{password}\r\n".encode(), password_stdin=True)
-    assert lets_in(keys, hash_of(password, keys.salt))
 
 
 @pytest.fixture
@@ -204,41 +202,23 @@ def test_a_signal_at_the_question_interrupts_it_and_what_it_did_before_is_back(a
 # For an account
 
 
-class Give:
-    """Makes the words of a command that gives R42 a password, and knows the accounts before."""
-
-    def __init__(self, home_path: str, command: str) -> None:
-        self.home = home_path
-        self._command = command
-        self.before = self.state()
-
-    def __call__(self, *argv: str) -> tuple[str, ...]:
-        return ("user", self._command, "R42", *argv, "--home", self.home)
-
-    def state(self) -> tuple[object, ...]:
-        with closing(Home(self.home).database()) as database:
-            return tuple(Accounts(database).all())
-
-
 @pytest.fixture(params=["add", "passwd"])
 def give(request, home_path):
-    """For a new account, and for one that has another password."""
+    """Makes the words of a command that gives R42, who has no account or another password, a password."""
     if request.param == "passwd":
         prints("user", "add", "R42", "--secret-file", "-", "--home", home_path, stdin=OTHER_HASH)
-    return Give(home_path, request.param)
+    return lambda *argv: ("user", request.param, "R42", *argv, "--home", home_path)
 
 
-def test_the_account_gets_the_password_and_the_home_holds_neither_it_nor_its_hash(give, secret_file):
+def test_the_account_gets_the_password(give, home_path, secret_file):
     assert prints(*give("--secret-file", secret_file())) == []
-    keys = keys_of(give.home, "R42")
+    keys = keys_of(home_path, "R42")
     assert lets_in(keys, HASH.encode())
     assert not lets_in(keys, OTHER_HASH)
-    contents = b"".join(path.read_bytes() for path in Path(give.home).rglob("*") if path.is_file())
-    assert HASH[29:].encode() not in contents
-    assert PASSWORD.encode() not in contents
 
 
-def test_what_is_refused_changes_nothing(give, secret_file):
+def test_what_is_refused_changes_nothing(give, home_path, secret_file):
+    before = state(home_path)
     for argv, stdin, word in [
         (("--secret-file", secret_file(PASSWORD)), b"", "does not hold one bcrypt hash"),
         (("--secret-file", "-"), STDIN, "does not hold one bcrypt hash"),
@@ -249,7 +229,7 @@ def test_what_is_refused_changes_nothing(give, secret_file):
     for argv in [("--password-stdin", "--secret-file", "secret"), ("--secret-file",), ("-p", "secret")]:
         done = headless(*give(*argv), stdin=STDIN)
         assert (done.returncode, done.stdout) == (2, ""), argv
-    assert give.state() == give.before
+    assert state(home_path) == before
 
 
 @pytest.mark.usefixtures("cheap")
@@ -287,7 +267,7 @@ def terminal(home_path):
     """Runs `user add` at a terminal."""
     from support.terminal import Terminal  # not on Windows
 
-    with Terminal(ROOT, *Give(home_path, "add")(), program=("-m", "headless")) as terminal:
+    with Terminal(ROOT, "user", "add", "R42", "--home", home_path, program=("-m", "headless")) as terminal:
         yield terminal
 
 
