@@ -46,7 +46,7 @@ GROUPS = {
     "dialect": (
         "headless/dialects/**/*.py",
         "tests/dialects tests/robustness/test_propert*.py tests/robustness/test_fuzz*.py"
-        " tests/robustness/test_example*.py tests/robustness/test_hostile*.py tests/client/test_*dialect*.py"
+        " tests/robustness/test_cuts.py tests/robustness/test_hostile*.py tests/client/test_*dialect*.py"
         " tests/test_options.py tests/test_wait*.py",
     ),
     "server": ("headless/server/**/*.py", "tests/server tests/test_wait*.py"),

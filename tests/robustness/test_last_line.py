@@ -15,7 +15,7 @@ import pytest
 
 from headless.errors import HeadlessError
 from headless.password_file import PasswordFileError
-from robustness.failures.of_a_dialect import NOT_LOADED, OUR_FAULT, WAYS_OF_A_DIALECT
+from robustness.failures.of_a_dialect import NOT_LOADED, OF_THE_EXAMPLE, OUR_FAULT, WAYS_OF_A_DIALECT
 from robustness.failures.of_the_call import OPTIONS
 from robustness.failures.of_the_session import OVER_TLS, WAYS_TO_FAIL
 from robustness.failures.way import NOT, SUBMITTED, Way, go, wait
@@ -46,13 +46,13 @@ def assert_goes(way: Way, command, scripted, as_process: bool = False) -> None:
     assert len(failure.complaints) == (1 if way.code == 2 else 0)
     assert all(last[1] in complaint for complaint in failure.complaints)
     assert way.script is not None or failure.connections == 0
-    has_jobs = any(document.startswith("<jobs") for document in failure.received)
+    has_jobs = any(document.startswith(way.hands_over) for document in failure.received)
     assert has_jobs or way.jobs != SUBMITTED
     assert not has_jobs or way.jobs != NOT or "refused" in last[1]
 
 
-of_a_version = pytest.mark.version("errors of ssl, and of what is imported")
-OF_A_VERSION = {way.name for way in (*OVER_TLS, *NOT_LOADED)}
+of_a_version = pytest.mark.version("errors of ssl, of what is imported, and of lxml")
+OF_A_VERSION = {way.name for way in (*OVER_TLS, *NOT_LOADED, *OF_THE_EXAMPLE)}
 
 
 @pytest.mark.parametrize(

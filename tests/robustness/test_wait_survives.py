@@ -38,10 +38,9 @@ from support.frames import frames_in
 from support.job_code import Gate
 from support.job_server import QuickServer
 from support.raw_client import connect, py_code
-from support.relay import CLIENT, FIN, RST, SERVER
 from support.sampling import EXHAUSTIVE, REPEAT, SEED, draws
 from support.sessions import call_for
-from support.unreliable_relay import HOLE, NEVER, Ends, UnreliableRelay
+from support.unreliable_relay import CLIENT, FIN, HOLE, NEVER, RST, SERVER, Ends, UnreliableRelay
 from support.waiting import wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(8 * 3600 if EXHAUSTIVE else 120)]

@@ -16,8 +16,10 @@ from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
 from support.credentials import HASH
+from support.process import ROOT
 from support.scripted_server import Peer
 
+EXAMPLE = str(ROOT / "headless" / "dialects" / "example.py")
 TOKEN = "d9bbe194bf99a8ab61419c80"
 CHALLENGE = f'<response code="401" token="{TOKEN}" salt="{HASH[:29]}"/>'
 ACCEPTED = '<response code="200" session="s1"/>'

@@ -10,12 +10,11 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from support.process import PATIENCE
-from support.relay import CLIENT, RST, SERVER
 from support.sockets import reset
 
-_PIECE = 65536
+CLIENT, SERVER = "client", "server"  # whose bytes
+FIN, RST, HOLE = "FIN", "RST", "HOLE"
 NEVER = 10**9
-HOLE = "HOLE"
 
 
 class Ends(NamedTuple):
@@ -39,7 +38,7 @@ class _Connection:
     def pass_on(self, source: socket.socket) -> bool:
         """Whether anything more can come from there."""
         target, side = self.sides[source]
-        data = source.recv(_PIECE)
+        data = source.recv(65536)
         passing = data[: self.ends[side] - len(self.passed[side])]
         self.passed[side] += passing
         target.sendall(passing)

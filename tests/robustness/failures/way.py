@@ -84,6 +84,7 @@ class Way(NamedTuple):
     types: Callable[[Terminal], object] | None = None  # a person at a terminal
     service: Callable[[ExitStack], str] | None = None  # another -s than the scripted server
     dialect: str = ""  # PLANTA_PROTOCOL
+    hands_over: str = "<jobs"  # with what a message begins that hands over the jobs
     around: Callable[[], AbstractContextManager[object]] = nullcontext  # of a call in this process
     paces: tuple[float, ...] = ()  # of its deadlines, in this process
     as_process: bool = False  # it cannot be in this process: its memory, its descriptors, its libraries
