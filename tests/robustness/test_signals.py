@@ -106,12 +106,12 @@ def moments(count, *salt):
     return [((number + chance.random()) * 1.05 / count, chance.uniform(0.001, 0.020)) for number in range(count)]
 
 
-def strike(command, scripted, moment, *signals, apart=0.0, receipts="", of_session=False):
+def strike(command, scripted, moment, signals, *, apart, receipts, of_session):
     """Runs the command and sends these signals; returns what is wrong with how it ended, "" for nothing, and how many
     seconds that took. The moment is in seconds from the start of the interpreter, or from the client's first line."""
     session = Session()
     line = ("-s", scripted(session).address, "-t", "-1", "-v", "-c", "pass")
-    environment = {**os.environ, "PLANTA_RECEIPT": str(receipts)}
+    environment = {**os.environ, "PLANTA_RECEIPT": str(receipts or "")}
     with command.start(*line, env=environment, executed=not of_session) as process:
         if of_session:
             assert "connecting" in process.stdout.readline()
@@ -124,53 +124,15 @@ def strike(command, scripted, moment, *signals, apart=0.0, receipts="", of_sessi
         took = time.monotonic() - sent_at
     if is_the_interpreters_own(stderr, signals):
         return "a false 0" if process.returncode == 0 and not session.ended else "", 0.0
+    what = f"{list(signals)} at {moment:.4f} s, {of_session=}: ended with {process.returncode}"
     allowed = {-signum for signum in signals} | ({0} if session.ended else set())
     came_before = re.fullmatch(r".* warning: PLANTA_RECEIPT: .* a signal \(\d+\) came before that\n", stderr)
     if (stderr and not came_before) or not by_itself or process.returncode not in allowed:
-        ended = f"ended with {process.returncode}, by itself: {by_itself}, stderr: {stderr}"
-        return f"{list(signals)} at {moment:.4f} s, {of_session=}: {ended}", took
+        return f"{what}, by itself: {by_itself}, stderr: {stderr}", took
     noted = [json.loads(line) for line in receipts.read_text().splitlines()] if receipts and receipts.exists() else []
     if any(said["code"] != process.returncode and said["signal"] != -process.returncode for said in noted):
-        return f"{list(signals)} at {moment:.4f} s: ended with {process.returncode}, but the receipt says {noted}", took
+        return f"{what}, but the receipt says {noted}", took
     return "", took
-
-
-class Strikes:
-    """Signals at so many moments of a whole run, and at three times as many of a session; and their faults."""
-
-    def __init__(self, command, scripted, count) -> None:
-        self._command = command
-        self._scripted = scripted
-        self._count = count
-        self.faults: list[str] = []
-
-    def __call__(self, *signals, folder=None) -> None:
-        span = seconds_of_a_run()
-        strikes = [(part * span, apart, False) for part, apart in moments(self._count, signals, folder is None)]
-        strikes += [
-            (part * 1.5 * JOB_SECONDS, apart, True)
-            for part, apart in moments(3 * self._count, "session", signals, folder is None)
-        ]
-        with stalls() as late:
-            took = [self._strike(*each, number, signals, folder) for number, each in enumerate(strikes)]
-        if max(took) > SOON + late():
-            self.faults.append(f"{list(signals)}: ended after {max(took):.2f} s")
-
-    def _strike(self, moment, apart, of_session, number, signals, folder) -> float:  # noqa: PLR0917
-        receipts = folder / f"{signals[0]} {number}" if folder else ""
-        these = signals[: 1 + number % 2] if folder else signals
-        more = {"apart": apart, "receipts": receipts, "of_session": of_session}
-        fault, took = strike(self._command, self._scripted, moment, *these, **more)
-        if fault:
-            self.faults.append(fault)
-        return took
-
-    def assert_no_fault(self) -> None:
-        assert not self.faults, f"{REPEAT}: " + "\n".join(self.faults)
-
-
-def others_of(signum):
-    return [other for other in ENDING_SIGNALS if other != signum]
 
 
 def some_and_many(some, many):
@@ -182,28 +144,30 @@ def some_and_many(some, many):
 INTERRUPT = pytest.param(signal.SIGINT, marks=pytest.mark.version("SIGINT while the interpreter starts"))
 
 
-@pytest.mark.parametrize("signum", [INTERRUPT, *others_of(signal.SIGINT)])
-@some_and_many(4, 12)
-def test_a_signal_at_any_moment_ends_the_process_by_that_signal(command, scripted, signum, count):
-    strikes = Strikes(command, scripted, count)
-    strikes(signum)
-    strikes.assert_no_fault()
-
-
-@pytest.mark.parametrize("first", ENDING_SIGNALS)
-@some_and_many(2, 24)
-def test_two_signals_at_any_moment_end_the_process_by_one_of_them(command, scripted, first, count):
-    strikes = Strikes(command, scripted, count)
-    strikes(first, draws(first).choice(others_of(first)))
-    strikes.assert_no_fault()
-
-
-@pytest.mark.parametrize("signum", ENDING_SIGNALS)
-@some_and_many(2, 12)
-def test_a_receipt_says_the_end_that_the_shell_sees(command, scripted, tmp_path, signum, count):
-    strikes = Strikes(command, scripted, count)
-    strikes(signum, others_of(signum)[0], folder=tmp_path)
-    strikes.assert_no_fault()
+@pytest.mark.parametrize("first", [INTERRUPT, *(each for each in ENDING_SIGNALS if each != signal.SIGINT)])
+@some_and_many(8, 48)
+def test_signals_at_any_moment_end_the_process_by_one_of_them_and_a_receipt_says_so(
+    command, scripted, tmp_path, first, count
+):
+    """At so many moments of a whole run, and at three times as many of a session: one signal or two, with a receipt or
+    without."""
+    chance, span = draws(first), seconds_of_a_run()
+    others = [signum for signum in ENDING_SIGNALS if signum != first]
+    strikes = [(part * span, apart, False) for part, apart in moments(count, first)]
+    strikes += [(part * 1.5 * JOB_SECONDS, apart, True) for part, apart in moments(3 * count, first, "session")]
+    ended = []
+    with stalls() as late:
+        for number, (moment, apart, of_session) in enumerate(strikes):
+            signals = [first, *chance.sample(others, number % 2)]
+            receipts = tmp_path / f"{number}" if number % 4 < 2 else None
+            ended.append(
+                strike(command, scripted, moment, signals, apart=apart, receipts=receipts, of_session=of_session)
+            )
+    faults = [fault for fault, _ in ended if fault]
+    slowest = max(took for _, took in ended)
+    if slowest > SOON + late():
+        faults.append(f"ended after {slowest:.2f} s")
+    assert not faults, f"{REPEAT}: " + "\n".join(faults)
 
 
 @pytest.fixture
@@ -311,27 +275,13 @@ def unshare():
 
 
 CONTAINED = [
-    *((signum, ("planta_headless.py",)) for signum in ENDING_SIGNALS),
-    (signal.SIGINT, ("headless", "wait", "s1")),
-    (signal.SIGTERM, ("headless", "rehearse")),
+    *(f"{signum.name} planta_headless.py -s ADDRESS -t -1 -c 1" for signum in ENDING_SIGNALS),
+    "SIGINT headless wait s1 -s ADDRESS -t -1",
+    "SIGTERM headless rehearse -t -1 -c __import__('time').sleep(600)",
+    "SIGTERM headless check /dev/stdin",
+    "SIGHUP headless rehearse --crontab -",
+    "SIGINT headless user add R41 --password-stdin --home HOME",
 ]
-
-
-@pytest.mark.parametrize(("signum", "program"), CONTAINED, ids=str)
-def test_the_first_process_of_a_container_ends_with_128_and_the_number(scripted, unshare, program, signum):
-    jobs = () if "wait" in program else ("-c", ENDLESS)
-    server = scripted(lambda peer: peer.wait_for_disconnect())
-    line = [*unshare, sys.executable, *program, "-v", "-s", server.address, "-t", "-1", *jobs]
-    with subprocess.Popen(line, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stdout is not None
-            while "connected to" not in process.stdout.readline():
-                assert process.poll() is None
-            children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-            os.kill(int(children[0]), signum)
-            assert process.wait(2) == 128 + signum  # a second, and what clearing away a rehearsal takes
-        finally:
-            process.kill()
 
 
 def is_caught(pid, signum):
@@ -339,23 +289,16 @@ def is_caught(pid, signum):
     return bool(int(mask, 16) >> (signum - 1) & 1)
 
 
-WAITING = [
-    ("SIGTERM", ("check", "/dev/stdin")),
-    ("SIGHUP", ("rehearse", "--crontab", "-")),
-    ("SIGINT", ("user", "add", "R41", "--password-stdin")),
-]
-
-
-@pytest.mark.parametrize(("name", "words"), WAITING, ids=str)
-def test_the_first_process_of_a_container_ends_by_a_signal_while_it_waits_for_its_input(unshare, tmp_path, name, words):
-    signum = getattr(signal, name)
-    home = ("--home", str(tmp_path / "home")) if "user" in words else ()
-    line = [*unshare, sys.executable, str(ROOT / "headless"), *words, *home]
-    with subprocess.Popen(line, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+@pytest.mark.parametrize("line", CONTAINED)
+def test_the_first_process_of_a_container_ends_with_128_and_the_number(scripted, unshare, tmp_path, line):
+    """While it waits for a server, a job or its input."""
+    server = scripted(lambda peer: peer.wait_for_disconnect())
+    name, *words = line.replace("ADDRESS", server.address).replace("HOME", str(tmp_path / "home")).split()
+    with subprocess.Popen([*unshare, sys.executable, *words], cwd=ROOT, stdin=subprocess.PIPE) as process:
         try:
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
             wait_until(lambda: [pid for pid in children.read_text().split() if is_caught(pid, signal.SIGHUP)])
-            os.kill(int(children.read_text().split()[0]), signum)
-            assert process.wait(2) == 128 + signum
+            os.kill(int(children.read_text().split()[0]), getattr(signal, name))
+            assert process.wait(PATIENCE) == 128 + getattr(signal, name)
         finally:
             process.kill()
