@@ -45,7 +45,7 @@ GROUPS = {
     ),
     "dialect": (
         "headless/dialects/**/*.py",
-        "tests/dialects tests/robustness/test_propert*.py tests/robustness/test_fuzz*.py"
+        "tests/dialects tests/robustness/test_properties.py"
         " tests/robustness/test_cuts.py tests/robustness/test_hostile*.py tests/client/test_*dialect*.py"
         " tests/test_options.py tests/test_wait*.py",
     ),

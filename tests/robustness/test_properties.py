@@ -1,42 +1,31 @@
 """What holds for any bytes, any pieces, any order of messages and any damage: both conversations, judged by
 legal_transcript.py, which knows the order of messages from PROTOCOL.md alone. Drawn at random: PLANTA_SEED makes the
-same again, PLANTA_EXHAUSTIVE=1 more of them. Frames and messages by themselves are in
-test_frames.py and test_messages.py."""
+same again, PLANTA_EXHAUSTIVE=1 more of them; and what the fuzzer has found worth keeping."""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from random import Random
 
 import pytest
 
 from headless.dialects.base import Accepted, Ended, JobFinished, JobStarted, Output, Refused
-from headless.dialects.own.connection import ClientConnection
-from headless.dialects.own.messages import Alive, Challenge, Jobs, Logout, Message, Welcome
-from headless.dialects.vocabulary import Job, replace_invalid_xml_chars
-from headless.errors import RemoteProtocolError
+from headless.dialects.own.messages import Alive, Logout, Message
+from headless.dialects.vocabulary import replace_invalid_xml_chars
+from robustness.fuzz.target import CLIENT_STAGES, SERVER_STAGES, make_input, one_input, received_from, talk_to_client
 from support.conversations import ConnectionPair, receive
-from support.credentials import HASH
 from support.frames import frame
-from support.legal_transcript import is_a_good_end, is_a_good_transcript, label_of, split_at_last_frame
-from support.literal_messages import CLIENT_NONCE, MESSAGES, SERVER_MESSAGES, frames_of
+from support.legal_transcript import is_a_good_transcript, label_of
+from support.literal_messages import MESSAGES, SERVER_MESSAGES, frames_of
 from support.sampling import EXHAUSTIVE, REPEAT, draws
 
 pytestmark = pytest.mark.slow
 
-STAGES = [
-    "",
-    "login:osuser",
-    "login:challenge",
-    "login:challenge challenge",
-    "login:challenge challenge response",
-    "login:osuser welcome",
-    "login:osuser welcome jobs",
-    "login:osuser welcome jobs accepted",
-    "login:osuser welcome jobs accepted started:1",
-]
+CORPUS = Path(__file__).parent / "fuzz" / "corpus"
 JOBS = 2  # in the session of literal_messages.MESSAGES
 GOOD = ["accepted", "started:1", "output:1", "finished:1:ok", "alive", "started:2", "finished:2:ok", "ended:ok"]
+STAGES = sorted({*CLIENT_STAGES, *SERVER_STAGES})
 LAST = (Ended, Refused, Logout)
 
 TIMES = 20 if EXHAUSTIVE else 1
@@ -59,20 +48,6 @@ def in_pieces(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[begin:end] for begin, end in zip(bounds, bounds[1:]) if begin < end]
 
 
-def outcome(conversation, *pieces: bytes) -> tuple[list[Message], str]:
-    """What is received, and what is wrong. Fails for any error but a protocol error, and for a second one."""
-    received: list[Message] = []
-    for position, piece in enumerate(pieces):
-        try:
-            if piece:  # nothing would be the end of the stream
-                conversation.receive(piece)
-            received.extend(iter(conversation.next_message, None))
-        except RemoteProtocolError as error:
-            assert receive(conversation, *pieces[position + 1 :]) == []
-            return received, str(error)
-    return received, ""
-
-
 @pytest.mark.version("what lxml takes for a document")
 def test_any_bytes_are_messages_or_one_protocol_error_whatever_the_pieces():
     assert_is_the_same_in_pieces("", "client", frame(MESSAGES["refused:protocol"]) + b"\x00", [-2])
@@ -84,8 +59,8 @@ def test_any_bytes_are_messages_or_one_protocol_error_whatever_the_pieces():
 
 
 def assert_is_the_same_in_pieces(stage: str, end: str, data: bytes, cuts: list[int]) -> None:
-    whole, error = outcome(getattr(ConnectionPair(*stage.split()), end), data)
-    again, error_again = outcome(getattr(ConnectionPair(*stage.split()), end), *in_pieces(data, cuts))
+    whole, error = received_from(getattr(ConnectionPair(*stage.split()), end), data)
+    again, error_again = received_from(getattr(ConnectionPair(*stage.split()), end), *in_pieces(data, cuts))
     case = (REPEAT, stage, end, data, cuts)
     assert bool(error) == bool(error_again), case
     if again and isinstance(again[-1], LAST) and error:
@@ -95,22 +70,8 @@ def assert_is_the_same_in_pieces(stage: str, end: str, data: bytes, cuts: list[i
         assert (whole, error) == (again, error_again), case
 
 
-def received_of_the_session(data: bytes, jobs: int = JOBS) -> list[Message]:
-    """What a client receives that has submitted a session."""
-    pair = ConnectionPair("login:osuser", "welcome")
-    pair.exchange("<jobs>" + "<module>A</module>" * jobs + "</jobs>")
-    return outcome(pair.client, data)[0]
-
-
-def is_0(received: list[Message]) -> bool:
-    return any(isinstance(message, Ended) and message.status == "ok" for message in received)
-
-
 def assert_is_received_as_it_is(sent: list[str]) -> None:
-    """That the client receives a good end if, and only if, the oracle takes this for one."""
-    assert is_0(received_of_the_session(b"".join(frame(MESSAGES[label]) for label in sent))) == is_a_good_transcript(
-        sent, JOBS
-    ), sent
+    talk_to_client("login:osuser welcome jobs", [frames_of(*sent)])
 
 
 def test_no_transcript_with_one_message_changed_is_received_as_a_good_end_unless_it_still_is_one():
@@ -180,19 +141,13 @@ def test_every_legal_transcript_is_received_as_it_was_sent():
 
 def mutated(chance: Random, data: bytes) -> bytes:
     """The data with one to three faults: a bit flipped, a stretch cut out, doubled or moved, random bytes put in."""
-    kinds = ("flip", "cut", "double", "move", "insert")
-    return damaged(
-        data,
-        [
-            (
-                chance.choice(kinds),
-                an_offset(chance, data),
-                an_offset(chance, data),
-                chance.randbytes(chance.randrange(7)),
-            )
-            for _ in range(chance.randrange(1, 4))
-        ],
-    )
+    for _ in range(chance.randrange(1, 4)):
+        begin, end = sorted((an_offset(chance, data), an_offset(chance, data)))
+        head, middle, tail = data[:begin], data[begin:end], data[end:]
+        flipped = bytes([middle[0] ^ 1 << chance.randrange(8)]) + middle[1:] if middle else b""
+        new = chance.randbytes(chance.randrange(7))
+        data = chance.choice((head + flipped, head, head + middle * 2, middle + head, head + new)) + tail
+    return data
 
 
 def an_offset(chance: Random, data: bytes) -> int:
@@ -201,62 +156,35 @@ def an_offset(chance: Random, data: bytes) -> int:
     return chance.choice([0, len(data), *begins]) if chance.random() < 0.5 else chance.randrange(len(data) + 1)
 
 
-def damaged(data: bytes, faults) -> bytes:
-    for kind, one, other, new in faults:
-        begin, end = sorted((one, other))
-        head, middle, tail = data[:begin], data[begin:end], data[end:]
-        if kind == "flip":
-            middle = bytes([middle[0] ^ 1 << other % 8]) + middle[1:] if middle else b""
-        elif kind == "cut":
-            middle = b""
-        elif kind == "double":
-            middle *= 2
-        elif kind == "move":
-            head, middle = middle, head
-        else:
-            middle = new
-        data = head + middle + tail
-    return data
-
-
-DIALOGUES = {
-    "osuser": (["welcome"], GOOD),
-    "challenge": (["challenge"], ["welcome:signed"], GOOD),
-}
+@pytest.mark.version("what lxml takes for a document")
+@pytest.mark.parametrize(
+    ("login", "answers"),
+    [("osuser", (["welcome"], GOOD)), ("challenge", (["challenge"], ["welcome:signed"], GOOD))],
+    ids=["osuser", "challenge"],
+)
+def test_no_damage_makes_a_good_end_of_what_is_no_good_transcript(login, answers):
+    chance = draws()
+    for _ in range(400 * TIMES):
+        pieces = [frames_of(*part) for part in answers]
+        number = chance.randrange(len(pieces))
+        pieces[number] = mutated(chance, pieces[number])
+        print(REPEAT)  # which pytest shows if this fails
+        talk_to_client(f"login:{login}", pieces)
 
 
 @pytest.mark.version("what lxml takes for a document")
-@pytest.mark.parametrize("dialogue", DIALOGUES)
-def test_no_damage_makes_a_good_end_of_what_is_no_good_transcript(dialogue):
-    chance = draws()
-    for _ in range(400 * TIMES):
-        answers = [frames_of(*part) for part in DIALOGUES[dialogue]]
-        number = chance.randrange(len(answers))
-        answers[number] = mutated(chance, answers[number])
-        assert_is_received_as_it_is_meant(dialogue, answers)
+def test_no_input_that_the_fuzzer_has_found_breaks_a_promise():
+    inputs = sorted(CORPUS.iterdir())
+    assert len(inputs) >= 50
+    for path in inputs:
+        print(path.name)
+        one_input(path.read_bytes())
 
 
-def assert_is_received_as_it_is_meant(dialogue: str, answers: list[bytes]) -> None:
-    client = ConnectionPair(f"login:{dialogue}").client
-    arrived: list[bytes] = []
-    begun = b""  # what is not there whole when the client goes on is part of what follows
-    for answer in answers:
-        received, error = outcome(client, answer)
-        whole, begun = split_at_last_frame(begun + answer)
-        arrived.append(whole)
-        if error or client.is_over or not goes_on(client, received):
-            break
-    arrived[-1] += begun
-    secret = HASH if dialogue == "challenge" else ""
-    assert is_0(received) == is_a_good_end(arrived, JOBS, CLIENT_NONCE, secret), (REPEAT, arrived)
-
-
-def goes_on(client: ClientConnection, received: list[Message]) -> bool:
-    """Sends what comes next, if it is time to."""
-    if any(isinstance(message, Welcome) for message in received):
-        client.send(Jobs((Job("module", "A"),) * JOBS))
-    elif any(isinstance(message, Challenge) for message in received):
-        client.send(client.response(HASH.encode()))
-    else:
-        return False
-    return True
+@pytest.mark.parametrize("piece", [0, 1, 40])
+def test_the_target_sees_a_false_0(monkeypatch, piece):
+    good = make_input("client", "login:osuser welcome jobs", *(MESSAGES[label] for label in GOOD), piece=piece)
+    one_input(good)
+    monkeypatch.setattr("robustness.fuzz.target.is_a_good_end", lambda *_: False)
+    with pytest.raises(AssertionError):
+        one_input(good)

@@ -4,7 +4,7 @@
     pip install -e .[test] atheris
     python tests/robustness/fuzz/fuzz_conversation.py [libFuzzer options] [folder of inputs]
 
-What it calls is in target.py, what it has found worth keeping in corpus/ (test_fuzz_corpus.py runs that).
+What it calls is in target.py, what it has found worth keeping in corpus/ (test_properties.py runs that).
 With -merge=1 it starts itself, and so has to be executable.
 """
 

@@ -76,39 +76,44 @@ def check_round_trip(message: Message) -> None:
     assert (type(again), again) == (type(message), message)
 
 
-def received_from(conversation: ClientConnection | ServerConnection, piece: bytes) -> list[Message] | None:
-    """The messages that this piece brings; None for a protocol error, after which nothing may be received."""
-    try:
-        received = receive(conversation, piece)
-    except RemoteProtocolError:
-        conversation.receive(frame("<alive/>"))
-        assert conversation.next_message() is None
-        return None
+def received_from(conversation: ClientConnection | ServerConnection, *pieces: bytes) -> tuple[list[Message], str]:
+    """What these pieces bring, and what is wrong: after a protocol error nothing may be received. Fails for any other
+    error."""
+    received: list[Message] = []
+    for position, piece in enumerate(pieces):
+        try:
+            if piece:  # nothing would be the end of the stream
+                conversation.receive(piece)
+            received.extend(iter(conversation.next_message, None))
+        except RemoteProtocolError as error:
+            assert receive(conversation, *pieces[position + 1 :], frame("<alive/>")) == []
+            return received, str(error)
     for message in received:
         if message != UnsupportedLogin():
             check_round_trip(message)
-    return received
+    return received, ""
 
 
 def talk_to_client(stage: str, pieces: list[bytes]) -> None:
-    """Goes on as the command does: receives all that is there, and only then sends what comes next."""
+    """Goes on as the command does: receives all that is there, and only then sends what comes next. It receives a good
+    end if, and only if, this is one."""
     labels = stage.split()
     client = ConnectionPair(*labels).client
     secret = HASH if "login:challenge" in labels else ""
     answers = answers_so_far(labels)
     for piece in [b"", *pieces]:  # with no piece at all, what the stage leaves is gone on with
         answers[-1] += piece
-        received = received_from(client, piece) if piece else []
-        if received is None:
-            return
-        if Ended("ok") in [message for message in received if isinstance(message, Ended)]:
-            assert is_a_good_end(answers, len(SESSION.jobs), CLIENT_NONCE, secret), answers
+        received, error = received_from(client, piece)
+        if error or client.is_over:
+            break
         if client.state == State.CHALLENGED:
             client.send(client.response(HASH.encode()))
             answers[-1:] = split_at_last_frame(answers[-1])
         elif client.state == State.WELCOMED:
             client.send(SESSION)
             answers[-1:] = split_at_last_frame(answers[-1])
+    is_good = any(isinstance(message, Ended) and message.status == "ok" for message in received)
+    assert is_good == is_a_good_end(answers, len(SESSION.jobs), CLIENT_NONCE, secret), answers
 
 
 def answers_so_far(labels: list[str]) -> list[bytes]:
@@ -128,8 +133,8 @@ def talk_to_server(stage: str, pieces: list[bytes]) -> None:
     server = ConnectionPair(*labels).server
     is_let_in, has_submitted = "welcome" in labels, "jobs" in labels
     for piece in pieces:
-        received = received_from(server, piece)
-        if received is None:
+        received, error = received_from(server, piece)
+        if error:
             break
         for message in received:
             assert not isinstance(message, Challenge)
