@@ -129,7 +129,9 @@ def test_a_time_out_may_have_any_number_of_digits_and_is_never_taken_for_a_short
 
 
 def test_a_service_that_is_not_host_and_port_is_a_parameter_error_that_shows_no_password(here):
-    for value in ("x", ":1", "h:0", "h:1 ", "::1:5", "[x]:5", "TLS://h:1", "http://h:1", "tls://", "\udcff:1"):
+    for value in ("[::1%]:1", "a..b:1"):
+        assert_refused(["-s", value, "-c", "pass"], "-s")
+    for value in ("x", ":1", "h:0", "h:1 ", "::1:5", "[x]:5", "TLS://h:1", "http://h:1", "tls://", "u@h:1", "\udcff:1"):
         assert_refused(["-s", value, "-c", "pass"], "-s")
     for value in ("R41:geheim@h:1", "tls://R41:geheim@h:1", "geheim@h"):
         done = here("-s", value, "-c", "1")

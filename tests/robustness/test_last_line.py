@@ -16,10 +16,8 @@ import pytest
 from headless.errors import HeadlessError
 from headless.password_file import PasswordFileError
 from robustness.failures.of_a_dialect import NOT_LOADED, OF_THE_EXAMPLE, OUR_FAULT, WAYS_OF_A_DIALECT
-from robustness.failures.of_the_call import OPTIONS
 from robustness.failures.of_the_session import OVER_TLS, WAYS_TO_FAIL
-from robustness.failures.way import NOT, SUBMITTED, Way, go, wait
-from support.command_here import SteeredCommand
+from robustness.failures.way import NOT, SUBMITTED, Way, go
 from support.process import ROOT, manage
 
 pytestmark = [
@@ -68,30 +66,6 @@ def test_so_does_the_last_line_of_a_process(command, scripted, name):
     assert_goes(WAYS[name], command, scripted, as_process=True)
 
 
-# Mistakes in the options
-
-
-def assert_is_a_mistake(call, scripted, argv, reason: str) -> None:
-    """A call with these options gives a code, shows nothing, and writes one line of complaint with this reason."""
-    server = scripted(wait)
-    done = call("-v", *(each.replace("ADDRESS", server.address) if isinstance(each, str) else each for each in argv))
-    server.close()
-    assert (done.returncode, done.stdout, server.peers) == (2, "", [])
-    (complaint,) = done.stderr.splitlines()
-    assert re.search(reason, complaint)
-
-
-def test_a_mistake_in_the_options_is_one_line_and_no_connection(tmp_path, scripted):
-    for name, argv, reason in OPTIONS:
-        print(name)
-        assert_is_a_mistake(SteeredCommand(tmp_path), scripted, argv, reason)
-
-
-def test_so_is_one_in_the_options_of_a_process(command, scripted):
-    _, argv, reason = OPTIONS[-1]
-    assert_is_a_mistake(command, scripted, argv, reason)
-
-
 # A rehearsal shows it as the command does
 
 
@@ -124,10 +98,6 @@ NOT_MET = {
     "to make a new one": "the advice behind what bcrypt_hash.py finds in a password file",
     "before the query had left": "client/test_verdict.py",
     "no answer to the query": "client/test_verdict.py",
-    "one SESSION": "test_wait_and_cancel.py",
-    "no argument": "test_wait_and_cancel.py",
-    "not the name of": "test_wait_and_cancel.py",
-    "is a rehearsal": "rehearsal/test_containment.py",
     "nonce": "dialects/test_login.py",
     "or none of them": "what a server says of a message of a client",
     "there is no terminal": "of password-file, which the text of another error names",
@@ -140,10 +110,12 @@ NOT_MET = {
     "cannot cancel": "of a dialect that `cancel` is not for",
     "cannot list": "of a dialect that `sessions` is not for",
 }
-# Files that have no part in a call of the command: those of other commands, and of the server's side.
+# Files that have no part in a call of the command: those of other commands, and of the server's side. Mistakes in the
+# options come before there is anything that -v could show: test_options.py.
 OTHERS = (
     "arguments.py",
     "cli.py",
+    "options.py",
     "query.py",
     "example.py",
     "server_connection.py",
@@ -185,8 +157,7 @@ def texts_of(node: ast.AST) -> list[str]:
 
 
 def not_listed(texts: list[str]) -> list[str]:
-    reasons = [*(way.reason for way in WAYS.values()), *(reason for _, _, reason in OPTIONS)]
-    parts = {part for reason in reasons for part in re.split(r"\||\.\*", reason) if len(part) > 9}
+    parts = {part for way in WAYS.values() for part in re.split(r"\||\.\*", way.reason) if len(part) > 9}
     return [text for text in texts if not any(re.search(part, text) for part in parts)]
 
 

@@ -147,26 +147,3 @@ AT_A_TERMINAL = [
     Way("password file cannot be made", 2, NOT, "cannot be made:", while_the_folder_goes_away, NEW, secrets,
         answer(PASSWORD + "\n")),
 ]  # fmt: skip
-
-
-# Mistakes in the options come before there is anything that -v could show: one line on stderr, and no connection
-
-ADDRESS = ("-s", "ADDRESS")
-GOOD = (*ADDRESS, "-c", "pass")
-OPTIONS = [
-    ("no value", (*GOOD, "-t"), "argument"),
-    ("unknown option", (*GOOD, "-x"), "no such option"),
-    ("word without an option", (*GOOD, "word"), "belongs to no option"),
-    ("empty value", (*GOOD, "-u", ""), "has an empty value"),
-    ("hash in the place of a file", (*GOOD, "-u", "R41", "-p", HASH), "put it into a file for -p"),
-    ("no service", ("-c", "pass"), "HOST:PORT is missing"),
-    ("no port", (*GOOD, "-s", "planta"), r"is not \[tls://\]HOST:PORT with a port"),
-    ("no IPv6 address", (*GOOD, "-s", "[::x]:1"), "something else than an IPv6 address"),
-    ("no network interface", (*GOOD, "-s", "[::1%]:1"), "names no network interface"),
-    ("no host name", (*GOOD, "-s", "a..b:1"), "something else than a host name"),
-    ("no number", (*GOOD, "-t", "x"), "is not a whole number"),
-    ("no kind of login", (*GOOD, "-a", "x"), "is neither"),
-    ("challenge without a file", (*GOOD, "-a", "challenge", "-u", "R41"), "needs both -u"),
-    ("no job", ADDRESS, "there is no job"),
-    ("no UTF-8", (*GOOD, "-c", b"\xff"), "is not text in UTF-8"),
-]
