@@ -5,7 +5,7 @@ them."""
 from __future__ import annotations
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 from robustness.failures.way import (
@@ -13,7 +13,9 @@ from robustness.failures.way import (
     NOT,
     SUBMITTED,
     UNKNOWN,
+    Fault,
     Prepare,
+    Step,
     WatchedPeer,
     Way,
     answer,
@@ -27,8 +29,6 @@ from robustness.failures.way import (
 )
 from support.example_server import ACCEPTED, DENIED, ENDED, EXAMPLE, document, log
 from support.example_server import CHALLENGE as CHALLENGE_OF_EXAMPLE
-
-Step = Callable[[WatchedPeer], object]  # of a script, or all of it
 
 DIALECT = "a_dialect.py"
 OUR_FAULT = "this is a fault of the client"
@@ -334,9 +334,6 @@ def sending_bytes(data: bytes) -> Step:
             pass
 
     return fault
-
-
-Fault = tuple[str, int, str, str, Step, tuple[str, ...]]  # name, code, jobs, reason, step, options
 
 
 def faults_at_a_stage(when: str, jobs: str) -> Iterator[Fault]:

@@ -8,7 +8,7 @@ import signal
 import socket
 import ssl
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,10 +20,11 @@ from robustness.failures.way import (
     NOT,
     SUBMITTED,
     UNKNOWN,
+    Fault,
     RunningProcess,
+    Step,
     WatchedPeer,
     Way,
-    end_with_reset,
     letting_pass,
     on_another_connection,
     refusal,
@@ -50,7 +51,7 @@ from support.dialogues import (
     serving,
 )
 from support.frames import frame
-from support.scripted_server import Script
+from support.sockets import reset
 
 if os.name != "nt":
     import resource
@@ -59,8 +60,6 @@ if os.name != "nt":
 LARGE_SESSION = ("-c", "&" * 130_000) * 10
 TOO_LARGE_SESSION = ("-c", "&" * 130_000) * 27
 
-
-Step = Callable[[WatchedPeer], object]  # of a script, or all of it
 
 # Faults, each at every stage
 
@@ -117,35 +116,30 @@ STAGES = (
 )
 
 
-def close(peer: WatchedPeer) -> None:
-    pass  # is what the end of a script does
+def faults_at(stage: Step, jobs: str) -> Iterator[Fault]:
+    is_accepted = jobs == SUBMITTED
+    lost = "no connection to|closed the connection|connection was lost"
+    yield "closed", 1, jobs, lost, then(), ()
+    yield "reset", 1, jobs, lost, lambda peer: reset(peer.sock), ()
+    yield "signal", -signal.SIGTERM, jobs, "ended by signal 15", terminate, ()
+    late = "have not ended within .*1 s, and go on" if is_accepted else "not accepted the jobs in time"
+    if stage is after_the_last_finished:  # nothing goes on
+        late = "all jobs have ended, and the server has not reported the end of the session within .*1 s"
+    seconds = 2 if jobs == UNKNOWN else 1
+    yield "out of time", 3 if is_accepted else 1, jobs, late, letting_pass(seconds), ("-t", str(seconds))
+    busy = r"ended the session \(.*busy\): full|refused the session \(.*busy\): full"
+    yield "refused", 1, jobs if is_accepted else NOT, busy, sending('<refused reason="busy">full</refused>'), ()
+    yield "nonsense", 1, jobs, "is not allowed when|is out of turn", sending('<started job="9"/>'), ()
 
 
-def at_every_stage() -> Iterator[Way]:
-    for stage, jobs, argv in STAGES:
-        when = stage.__name__.replace("_", " ")
-        is_accepted = jobs == SUBMITTED
-        lost = "no connection to|closed the connection|connection was lost"
-        yield Way(f"closed {when}", 1, jobs, lost, then(stage, close), argv)
-        yield Way(f"reset {when}", 1, jobs, lost, then(stage, end_with_reset), argv)
-        yield Way(f"signal {when}", -signal.SIGTERM, jobs, "ended by signal 15", then(stage, terminate), argv)
-        code, late = (
-            (3, "have not ended within .*1 s, and go on") if is_accepted else (1, "not accepted the jobs in time")
-        )
-        if stage is after_the_last_finished:  # nothing goes on
-            late = "all jobs have ended, and the server has not reported the end of the session within .*1 s"
-        seconds = "2" if jobs == UNKNOWN else "1"
-        yield Way(
-            f"out of time {when}", code, jobs, late, then(stage, letting_pass(int(seconds))), (*argv, "-t", seconds)
-        )
-        busy = r"ended the session \(.*busy\): full|refused the session \(.*busy\): full"
-        refusal = then(stage, sending('<refused reason="busy">full</refused>'))
-        yield Way(f"refused {when}", 1, jobs if is_accepted else NOT, busy, refusal, argv)
-        wrong = then(stage, sending('<started job="9"/>'))
-        yield Way(f"nonsense {when}", 1, jobs, "is not allowed when|is out of turn", wrong, argv)
+AT_EVERY_STAGE = [
+    Way(f"{name} {stage.__name__.replace('_', ' ')}", code, of_jobs, reason, then(stage, fault), (*argv, *options))
+    for stage, jobs, argv in STAGES
+    for name, code, of_jobs, reason, fault, options in faults_at(stage, jobs)
+]
 
 
-def silent(text: str, *documents: str) -> Callable[[WatchedPeer], None]:
+def silent(text: str, *documents: str) -> Step:
     """A script: promises a heartbeat every second, sends this until that is shown, and then nothing."""
 
     def script(peer: WatchedPeer) -> None:
@@ -201,17 +195,12 @@ OVER_TLS = [
 # What else a server can send
 
 
-def at_once(document: str) -> Script:
-    """A script: what follows `welcome` is there before the jobs can be sent."""
-    return answering_login(WELCOME, document)
-
-
 def closing_with_welcome(peer: WatchedPeer) -> None:
     peer.receive()
     peer.sock.sendall(frame(WELCOME), socket.MSG_MORE)  # leaves in one packet with the end of the connection
 
 
-def raw(data: bytes) -> Callable[[WatchedPeer], None]:
+def raw(data: bytes) -> Step:
     def script(peer: WatchedPeer) -> None:
         peer.receive()
         peer.sock.sendall(data)
@@ -220,20 +209,15 @@ def raw(data: bytes) -> Callable[[WatchedPeer], None]:
     return script
 
 
-def challenge(nonce: str, salt: str) -> Callable[[WatchedPeer], None]:
-    def script(peer: WatchedPeer) -> None:
-        peer.send(f'<challenge nonce="{nonce.format(attribute(peer.receive(), "nonce"))}" salt="{salt}"/>')
-        peer.wait_for_disconnect()
-
-    return script
+OWN_NONCE = "{}" + "x" * 24  # behind that of the client
 
 
-def with_the_challenge(document: str) -> Callable[[WatchedPeer], None]:
-    """A script: what follows the challenge is there before it can be answered."""
+def challenge(nonce: str, salt: str, *documents: str) -> Step:
+    """A script: sends this challenge, and with it what should come later."""
 
     def script(peer: WatchedPeer) -> None:
-        nonce = attribute(peer.receive(), "nonce") + "x" * 24
-        peer.send(f'<challenge nonce="{nonce}" salt="{SALT}"/>', document)
+        nonces = nonce.format(attribute(peer.receive(), "nonce"))
+        peer.send(f'<challenge nonce="{nonces}" salt="{salt}"/>', *documents)
         peer.wait_for_disconnect()
 
     return script
@@ -265,19 +249,21 @@ SENT_BEFORE_THE_JOBS = [
         answering_login('<challenge nonce="n" salt="s"/>')),
     Way("welcome without a challenge", 1, NOT, "is not allowed when", answering_login(WELCOME), CHALLENGE),
     Way("nonce of another client", 1, NOT, "does not continue the client's", challenge("x" * 60, SALT), CHALLENGE),
-    Way("salt that is none", 1, NOT, "is not a bcrypt salt", challenge("{}" + "x" * 24, "salt"), CHALLENGE),
-    Way("salt of a high cost", 1, NOT, "the salt has a cost of", challenge("{}" + "x" * 24, SALT.replace("10", "16")),
+    Way("salt that is none", 1, NOT, "is not a bcrypt salt", challenge(OWN_NONCE, "salt"), CHALLENGE),
+    Way("salt of a high cost", 1, NOT, "the salt has a cost of", challenge(OWN_NONCE, SALT.replace("10", "16")),
         CHALLENGE),
-    Way("password changed", 2, NOT, "was changed since", challenge("{}" + "x" * 24, OTHER_SALT),
+    Way("password changed", 2, NOT, "was changed since", challenge(OWN_NONCE, OTHER_SALT),
         CHALLENGE),
     Way("server does not know the password", 1, NOT, "cannot prove that it knows", challenging(signature="A" * 44),
         CHALLENGE),
-    Way("refused with the challenge", 1, NOT, "refused the session", with_the_challenge(refusal("busy")), CHALLENGE),
+    Way("refused with the challenge", 1, NOT, "refused the session",
+        challenge(OWN_NONCE, SALT, refusal("busy")), CHALLENGE),
     Way("welcome with the challenge", 1, NOT, "is not allowed when the client has to answer",
-        with_the_challenge(WELCOME), CHALLENGE),
+        challenge(OWN_NONCE, SALT, WELCOME), CHALLENGE),
     Way("closed with welcome", 1, NOT, "closed the connection", closing_with_welcome),
-    Way("refused with welcome", 1, NOT, "refused the session", at_once(refusal("busy"))),
-    Way("accepted with welcome", 1, NOT, "is not allowed when the client may submit", at_once(ACCEPTED)),
+    Way("refused with welcome", 1, NOT, "refused the session", answering_login(WELCOME, refusal("busy"))),
+    Way("accepted with welcome", 1, NOT, "is not allowed when the client may submit",
+        answering_login(WELCOME, ACCEPTED)),
     Way("jobs too long for a frame", 2, NOT, "the jobs are too long for the server: .* bytes in one message",
         answering_login(WELCOME), TOO_LARGE_SESSION),
 ]  # fmt: skip
@@ -332,7 +318,7 @@ ANOTHER = ATTACH.replace("9ae1", "9ae2")
 ATTACHED = '<attached jobs="1" job="1" stdout="0" stderr="0"/>'
 
 
-def accepting_and_losing(*documents: str) -> Callable[[WatchedPeer], None]:
+def accepting_and_losing(*documents: str) -> Step:
     """A script: can attach, accepts the jobs, sends these, and closes."""
 
     def script(peer: WatchedPeer) -> None:
@@ -348,7 +334,7 @@ def losing_the_jobs(peer: WatchedPeer) -> None:
     peer.receive()
 
 
-def answering(*documents: str, welcome: str = ATTACH, last: Step = wait) -> Callable[[WatchedPeer], None]:
+def answering(*documents: str, welcome: str = ATTACH, last: Step = wait) -> Step:
     """A script: lets the client in, and answers what it asks for."""
 
     def script(peer: WatchedPeer) -> None:
@@ -407,5 +393,5 @@ LOST_CONNECTIONS = [
 
 WAYS_TO_FAIL = [
     *BEFORE_A_CONNECTION, *AT_A_TERMINAL, *OVER_TLS, *SENT_BEFORE_THE_JOBS, *SENT_AFTER_THE_JOBS, *SILENCE,
-    *at_every_stage(), *LOST_CONNECTIONS,
+    *AT_EVERY_STAGE, *LOST_CONNECTIONS,
 ]  # fmt: skip

@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 from support.command_here import SteeredCommand
 from support.process import PATIENCE, Command
 from support.scripted_server import Peer, ScriptedServer
-from support.sockets import reset
 from support.waiting import wait_until
 
 if os.name != "nt":
@@ -29,10 +28,6 @@ UNKNOWN = "unknown"
 CHALLENGE = ("-u", "R41", "-p", "secret")
 
 Prepare = Callable[[Path], object]  # makes files in the folder in which the command runs
-
-
-def as_it_is(folder: Path) -> Path:
-    return folder
 
 
 class RunningProcess:
@@ -70,6 +65,12 @@ class WatchedPeer(Peer):
         self.shown = shown
 
 
+Step = Callable[[WatchedPeer], object]  # of a script, or all of it
+
+
+Fault = tuple[str, int, str, str, Step, tuple[str, ...]]  # at any stage: name, code, jobs, reason, step, options
+
+
 class Way(NamedTuple):
     """One way to fail. `reason` is an expression for the text of the error: what is constant in the code, and `.*` for
     its values, so that the list can be compared with the code."""
@@ -78,9 +79,9 @@ class Way(NamedTuple):
     code: int
     jobs: str
     reason: str
-    script: Callable[[WatchedPeer], object] | None = None  # None: the server sees no connection
+    script: Step | None = None  # None: the server sees no connection
     argv: tuple[str, ...] = ()  # added to a good line; ADDRESS in it is that of the server
-    prepare: Prepare = as_it_is
+    prepare: Prepare = Path.exists  # makes none
     types: Callable[[Terminal], object] | None = None  # a person at a terminal
     service: Callable[[ExitStack], str] | None = None  # another -s than the scripted server
     dialect: str = ""  # PLANTA_PROTOCOL
@@ -90,8 +91,11 @@ class Way(NamedTuple):
     as_process: bool = False  # it cannot be in this process: its memory, its descriptors, its libraries
 
 
-def seeing(text: str) -> Callable[[WatchedPeer], None]:
-    """A step: returns when the command has shown this."""
+# Steps
+
+
+def seeing(text: str) -> Step:
+    """Returns when the command has shown this."""
     return lambda peer: wait_until(lambda: text in peer.shown.read_text())
 
 
@@ -101,39 +105,12 @@ def send_and_see(peer: WatchedPeer, document: str, text: str) -> None:
     seeing(text)(peer)
 
 
-def end_with_reset(peer: WatchedPeer) -> None:
-    reset(peer.sock)
-
-
 def wait(peer: WatchedPeer) -> None:
     """Neither reads nor sends anything."""
     peer.client.wait(PATIENCE)
 
 
-def letting_pass(seconds: float) -> Callable[[WatchedPeer], None]:
-    """A step: neither reads nor sends anything, and the client sees so much time pass."""
-
-    def script(peer: WatchedPeer) -> None:
-        peer.client.let_pass(seconds)
-        wait(peer)
-
-    return script
-
-
-def terminate(peer: WatchedPeer) -> None:
-    peer.client.terminate()
-    wait(peer)
-
-
-def sending(document: str) -> Callable[[WatchedPeer], None]:
-    def fault(peer: WatchedPeer) -> None:
-        peer.send(document)
-        wait(peer)
-
-    return fault
-
-
-def then(*steps: Callable[[WatchedPeer], object]) -> Callable[[WatchedPeer], None]:
+def then(*steps: Step) -> Step:
     def script(peer: WatchedPeer) -> None:
         for step in steps:
             step(peer)
@@ -141,15 +118,23 @@ def then(*steps: Callable[[WatchedPeer], object]) -> Callable[[WatchedPeer], Non
     return script
 
 
-def on_another_connection(
-    first: Callable[[WatchedPeer], object], second: Callable[[WatchedPeer], object]
-) -> Callable[[WatchedPeer], None]:
+def letting_pass(seconds: float) -> Step:
+    """Neither reads nor sends anything, and the client sees so much time pass."""
+    return then(lambda peer: peer.client.let_pass(seconds), wait)
+
+
+def sending(document: str) -> Step:
+    return then(lambda peer: peer.send(document), wait)
+
+
+def terminate(peer: WatchedPeer) -> None:
+    peer.client.terminate()
+    wait(peer)
+
+
+def on_another_connection(first: Step, second: Step) -> Step:
     """A script: the first connection is lost after `first`, and the command connects again."""
-
-    def script(peer: WatchedPeer) -> None:
-        (second if "connecting again" in peer.shown.read_text() else first)(peer)
-
-    return script
+    return lambda peer: (second if "connecting again" in peer.shown.read_text() else first)(peer)
 
 
 def answer(text: str | bytes) -> Callable[[Terminal], object]:
