@@ -14,12 +14,10 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path[:0] = [str(Path(__file__).parent.parent), str(Path(__file__).parent.parent.parent)]
-
-from support.dialogues import DONE, challenging, serving  # noqa: E402
-from support.process import ROOT, SCRIPT, Command  # noqa: E402
-from support.scripted_server import ScriptedServer  # noqa: E402
-from support.usage import in_turns  # noqa: E402
+from support.dialogues import DONE, challenging, serving
+from support.process import ROOT, SCRIPT, Command
+from support.scripted_server import ScriptedServer
+from support.usage import in_turns
 
 ROUNDS = 40
 IMPORTS = "import optparse, socket; from lxml import etree"
@@ -55,7 +53,3 @@ def main() -> None:
     for name, seconds in (("osuser", osuser), ("challenge", challenge)):
         print(f"the command, {name}: {seconds * 1e3:.1f} ms, ratio {seconds / imports:.2f}")
     print(f"--help: {help_ * 1e3:.1f} ms, ratio to import optparse {help_ / optparse:.2f} ({optparse * 1e3:.1f} ms)")
-
-
-if __name__ == "__main__":
-    main()

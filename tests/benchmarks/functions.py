@@ -1,10 +1,8 @@
-"""Counts the functions of the package that `planta_headless.py -t -1 -c 'print(42)'` passes through, in the process of
-the command or in that of its job server.
+"""How many functions of the package `planta_headless.py -t -1 -c 'print(42)'` passes through, on either side.
 
-python tests/benchmarks/functions.py [command | server] [-v]
-
--v lists them. Each function counts once; lambdas and properties are functions, too. What runs only while a module is
-imported does not count, nor do the bodies of classes, and comprehensions.
+Each function counts once, in the process of the command or in that of its job server; lambdas and properties are
+functions, too. What runs only while a module is imported does not count, nor do the bodies of classes, and
+comprehensions.
 """
 
 from __future__ import annotations
@@ -39,15 +37,15 @@ def trace(path: str, argv: list[str]) -> int:
     threading.setprofile(note)
     from headless import cli
 
-    code = cli.main(argv[1:]) if argv[0] == "planta_headless.py" else cli.tools_main(argv)
+    status = cli.main(argv[1:]) if argv[0] == "planta_headless.py" else cli.tools_main(argv)
     sys.setprofile(None)
     functions = [
-        (code.co_filename.removeprefix(PACKAGE), code.co_firstlineno, code.co_name)
+        code.co_filename.removeprefix(PACKAGE)
         for code in found
         if code.co_filename.startswith(PACKAGE) and code.co_flags & OPTIMIZED and code.co_name not in COMPREHENSIONS
     ]
-    Path(path).write_text(json.dumps(sorted(functions)))
-    return code
+    Path(path).write_text(json.dumps(functions))
+    return status
 
 
 def is_importing(frame: FrameType | None) -> bool:
@@ -58,44 +56,28 @@ def is_importing(frame: FrameType | None) -> bool:
     return False
 
 
-def functions_of(side: str, folder: Path) -> list[tuple[str, int, str]]:
-    """File, line and name of each function of this side, "command" or "server"."""
-
-    def argv(name: str, *words: str) -> list[str]:
-        return [sys.executable, __file__, "--trace", str(folder / name), *words]
-
-    home = ("--home", str(folder / "home"))
-    user = subprocess.check_output([sys.executable, "-c", "from headless.cli import *; from support.process import *"
-                                    "; print(current_user())"], text=True, env=ENVIRONMENT).strip()  # fmt: skip
-    subprocess.run([sys.executable, "-m", "headless", "user", "add", "R41", "--os-user", user, *home],
-                   check=True, env=ENVIRONMENT, stdout=subprocess.DEVNULL)  # fmt: skip
-    server = subprocess.Popen(
-        argv("server", "serve", "--listen", "127.0.0.1:0", *home), stdout=subprocess.PIPE, text=True
-    )
-    assert server.stdout is not None
-    address = server.stdout.readline().removeprefix("listening on ").strip()
-    subprocess.run(
-        argv("command", "planta_headless.py", "-s", address, "-u", "R41", "-t", "-1", "-c", "print(42)"), check=True
-    )
-    server.terminate()
-    server.communicate()
-    return [tuple(each) for each in json.loads((folder / side).read_text())]
-
-
-ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-
-
 def main() -> None:
-    side = "server" if "server" in sys.argv else "command"
+    from support.homes import R41, make_home
+
     with tempfile.TemporaryDirectory() as folder:
-        functions = functions_of(side, Path(folder))
-    for file, count in Counter(file for file, _, _ in functions).most_common():
-        names = [f"{name} ({line})" for each, line, name in functions if each == file]
-        print(f"{count:4}  {file}  {', '.join(names) if '-v' in sys.argv else ''}".rstrip())
-    print(f"{len(functions):4}  functions in the process of the {side}")
+
+        def line(side: str, *words: str) -> list[str]:
+            return [sys.executable, __file__, str(Path(folder) / side), *words]
+
+        home = Path(folder) / "home"
+        make_home(home, R41)
+        serve = line("server", "serve", "--listen", "127.0.0.1:0", "--home", str(home), "--log-level", "error")
+        with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True) as server:
+            assert server.stdout is not None
+            address = server.stdout.readline().removeprefix("listening on ").strip()
+            call = ("planta_headless.py", "-s", address, "-u", "R41", "-t", "-1", "-c", "print(42)")
+            subprocess.run(line("command", *call), check=True)
+            server.terminate()
+        for side in ("command", "server"):
+            files = Counter(json.loads((Path(folder) / side).read_text()))
+            print(f"{sum(files.values())} functions in the process of the {side}:")
+            print(", ".join(f"{file} {count}" for file, count in files.most_common()))
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--trace"]:
-        sys.exit(trace(sys.argv[2], sys.argv[3:]))
-    main()
+    sys.exit(trace(sys.argv[1], sys.argv[2:]))

@@ -14,8 +14,6 @@ import tempfile
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from support.job_processes import Folder, new_shims, private_memory, shim_of, stored
 from support.job_server import QuickServer
 from support.raw_client import connect, py_code
@@ -76,7 +74,3 @@ def main() -> None:
     print(f"a job's process {process * 1e3:.1f} ms, ratio {process / interpreter:.2f}")
     print(f"a job from its session {job * 1e3:.1f} ms, ratio {job / interpreter:.2f}")
     print(f"a shim {statistics.median(memory):.0f} KiB of its own, at most {max(memory)}")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,5 @@
 """How long the server takes to refuse a wrong password and an unknown user. No test: it prints what a machine shows.
 
-    python tests/benchmarks/login_timing.py     (or all benchmarks: python tests/benchmarks)
-
 The two kinds of login take turns against one server, in random order. Timed is what a client sees: from its login to
 the challenge, and from its response to the refusal. Guesses are not slowed down here: the server is in this process.
 """
@@ -11,14 +9,11 @@ from __future__ import annotations
 import random
 import socket
 import statistics
-import sys
 import tempfile
 import time
 from pathlib import Path
 from unittest.mock import patch
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from headless.server.accounts import Account, keys_from_password
 from support.dialogues import attribute
 from support.scripted_server import Peer
@@ -56,7 +51,3 @@ def main() -> None:
         spread = statistics.stdev(pair[step] for pair in times["R42"])
         print(f"{what}: known user {known * 1e6:.0f} us, unknown {unknown * 1e6:.0f} us (medians of {ROUNDS}), "
               f"ratio {unknown / known:.3f}, standard deviation {spread * 1e6:.0f} us")  # fmt: skip
-
-
-if __name__ == "__main__":
-    main()

@@ -9,15 +9,12 @@ from __future__ import annotations
 import resource
 import selectors
 import statistics
-import sys
 import tempfile
 import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from support.job_server import QuickServer
 from support.raw_client import RawClient, connect, py_code, run
 from support.usage import in_turns, memory_of
@@ -87,7 +84,3 @@ def main() -> None:
                 stack.enter_context(connect(server).log_in()).submit(*[ENDLESS] * jobs)
             each = (memory_of(server.process) - before) / 1024 / count
             print(f"with a session of {jobs} jobs that waits: {each:.1f} KiB each ({count} sessions)")
-
-
-if __name__ == "__main__":
-    main()
