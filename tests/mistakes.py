@@ -30,7 +30,7 @@ import venv
 from pathlib import Path
 from typing import Optional
 
-from support.planting import Mistake, mistakes_in
+from planting import Mistake, mistakes_in
 
 ROOT = Path(__file__).resolve().parent.parent
 # Of each group: its files (a file is in the first group that names it), and the tests that have to find its mistakes.

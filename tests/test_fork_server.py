@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,9 @@ from support.process import PATIENCE, SCRIPT
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "pidfd_open"), reason="forks only on Linux")]
 
+PIPES: dict[str, Any] = {
+    "stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True,
+}  # fmt: skip
 SHOWS_ITSELF = """
 import os, signal, sys
 print(sys.argv, os.getcwd(), sorted(os.environ), sys.path[0], __name__, sys.stdin.read())
@@ -24,49 +28,34 @@ sys.exit(7)
 """
 
 
-@pytest.fixture(params=[False, True], ids=["forked", "executed"])
-def begin(request, tmp_path):
-    """Starts a program."""
-
-    def begin(*words, **options):
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        process = start([*words], request.param, **{**pipes, "cwd": tmp_path, **options})
-        processes.append(process)
-        return process
-
-    processes: list[subprocess.Popen[str]] = []
-    yield begin
-    for process in processes:
-        process.kill()
-        process.communicate(timeout=PATIENCE)
-
-
 def test_a_program_sees_the_same(tmp_path):
     program = tmp_path / "program.py"
     program.write_text(SHOWS_ITSELF)
     seen = []
     for executed in (False, True):
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        with start([program, "ä", "-x"], executed, cwd=tmp_path, env={**os.environ, "ODD": "1"}, **pipes) as process:
+        environment = {**os.environ, "ODD": "1"}
+        with start([program, "ä", "-x"], executed, cwd=tmp_path, env=environment, **PIPES) as process:
             seen.append((process.communicate("input", timeout=PATIENCE), process.returncode))
     for forked, executed in zip(*(each[0] for each in seen)):
         assert forked.splitlines() == executed.splitlines()
     assert seen[0][1] == 7
 
 
-def test_its_end_is_reported(begin):
-    assert begin(SCRIPT, "--version").wait(PATIENCE) == 0
-    assert begin(SCRIPT, "--no-such-option").wait(PATIENCE) == 2
+def test_its_end_is_reported():
+    for option, status in (("--version", 0), ("--no-such-option", 2)):
+        with start([SCRIPT, option], **PIPES) as process:
+            assert process.wait(PATIENCE) == status
 
 
-def test_a_signal_ends_it(begin, tmp_path):
+def test_a_signal_ends_it(tmp_path):
     program = tmp_path / "waits.py"
     program.write_text("print(flush=True)\ninput()")
-    process = begin(str(program))
-    assert process.stdout.readline() == "\n"
-    assert process.poll() is None
-    with pytest.raises(subprocess.TimeoutExpired):
-        process.wait(0.01)
-    process.terminate()
-    assert process.wait(PATIENCE) == -signal.SIGTERM
-    assert process.poll() == -signal.SIGTERM
+    with start([program], **PIPES) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "\n"
+        assert process.poll() is None
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(0.01)
+        process.terminate()
+        assert process.wait(PATIENCE) == -signal.SIGTERM
+        assert process.poll() == -signal.SIGTERM

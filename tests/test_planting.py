@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from support.planting import mistakes_in
+from planting import mistakes_in
 
 
 def changes(code: str) -> list[str]:

@@ -13,7 +13,7 @@ from headless import password_file
 from headless.errors import ParameterError, SessionError
 from headless.password_file import NewFile
 from support.access_lists import GROUP, USER, set_access_list
-from support.advice import assert_harmless
+from support.checks import assert_harmless
 from support.credentials import HASH
 from support.dialogues import challenging, serving
 from support.process import PATIENCE

@@ -20,7 +20,7 @@ from headless.server import accounts
 from headless.server.accounts import COST, Account, Accounts
 from headless.server.commands import user as user_command
 from headless.server.home import Home
-from support.advice import assert_harmless
+from support.checks import assert_harmless
 from support.command_here import headless
 from support.credentials import HASH, PASSWORD, SALT, hash_of
 from support.homes import fails, posix, prints

@@ -37,14 +37,7 @@ class Command:
         return start([str(SCRIPT), *argv], **{**defaults, **options})
 
     def __call__(self, *argv: str | bytes, **options: Any) -> subprocess.CompletedProcess[str]:
-        with self.start(*argv, **options) as process:
-            try:
-                stdout, stderr = process.communicate(timeout=PATIENCE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                raise
-        assert "Traceback" not in (stdout or "") + (stderr or "")
-        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+        return _end_of(self.start(*argv, **options))
 
     def secret_file(self, content: str = HASH + "\n", mode: int = 0o400, name: str = "secret") -> str:
         """A password file in the test's folder."""
@@ -59,14 +52,19 @@ def manage(*argv: str, check: bool = True, **options: Any) -> subprocess.Complet
     defaults: dict[str, Any] = {"cwd": ROOT, "text": True, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     text = options.pop("input", None)
     defaults["stdin"] = subprocess.DEVNULL if text is None else subprocess.PIPE
-    with start([str(ROOT / "headless"), *argv], **{**defaults, **options}) as process:
+    done = _end_of(start([str(ROOT / "headless"), *argv], **{**defaults, **options}), text)
+    assert not check or done.returncode == 0, done.stderr
+    return done
+
+
+def _end_of(started: subprocess.Popen[str], text: str | None = None) -> subprocess.CompletedProcess[str]:
+    with started as process:
         try:
             stdout, stderr = process.communicate(text, PATIENCE)
         except subprocess.TimeoutExpired:
             process.kill()
             raise
     assert "Traceback" not in (stdout or "") + (stderr or "")
-    assert not check or process.returncode == 0, stderr
     return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
 
