@@ -8,38 +8,23 @@ import os
 import re
 import select
 import sys
-import tempfile
-from contextlib import closing
 from unittest.mock import patch
 from xml.sax.saxutils import quoteattr
 
 import pytest
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
 
-from headless import cli
 from headless.client.output import Console
 from headless.client.waiting import Waiter
-from headless.dialects.vocabulary import FAILED, Job
-from headless.server.accounts import Account, Accounts
-from headless.server.journal import JobEnd
-from headless.server.session import NewSession
+from headless.server.accounts import Account
 from support.command_here import headless
-from support.dialogues import ACCEPTED, ENDED_FAILED, STARTED, answering_login, serving
-from support.homes import make_home
-from support.hypothesis_settings import examples
+from support.dialogues import ENDED_FAILED, STARTED, answering_login, serving
 from support.job_server import QuickServer
-from support.journals import Record, silent
 from support.process import current_user
 from support.raw_client import RawClient, challenge_login, connect, in_jobs, osuser_login, py_code
-from support.sampling import EXHAUSTIVE
-from support.scripted_server import Peer, ScriptedServer
 
 pytestmark = pytest.mark.slow
 
-TIMES = 20 if EXHAUSTIVE else 1
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} (info|sent|received) (.*)")
-ENCODINGS = ("utf-8", "ascii", "latin-1", "cp1252", "cp437", "utf-16-le")
 
 # DEL, C1 controls with NEL and CSI, soft hyphen, marks that combine, Arabic letter mark, Hangul filler, zero-width
 # characters, bidi marks, embeddings, overrides and isolates, line and paragraph separators, word joiner, variation
@@ -51,12 +36,6 @@ NASTY = (
 )
 FORGED = "2026-11-24 12:00:00.000 info session ended: ok; jobs: submitted"
 HOSTILE = f"a\n{FORGED}\r\n\r{NASTY}[2J"
-XML_CHARACTERS = st.one_of(
-    st.sampled_from(NASTY),
-    st.characters(exclude_categories=["Cs"]).filter(lambda c: c in "\t\n\r" or " " <= c not in "\ufffe\uffff"),
-)
-TEXTS = st.lists(st.one_of(st.text(XML_CHARACTERS), st.just(FORGED)), max_size=4).map("".join)
-NAMES = st.text(XML_CHARACTERS, min_size=1, max_size=40)
 
 
 def in_xml(text: str) -> str:
@@ -66,18 +45,6 @@ def in_xml(text: str) -> str:
 
 def element(start: str, text: str) -> str:
     return f"<{start}>{in_xml(text)}</{start.split(maxsplit=1)[0]}>"
-
-
-def refused(reason: str, text: str) -> str:
-    return element(f'refused reason="{reason}"', text)
-
-
-def output(text: str) -> str:
-    return element('output job="1" stream="stdout"', text)
-
-
-def failed(text: str) -> str:
-    return element('finished job="1" status="failed"', text)
 
 
 def printable_lines(text: str) -> list[str]:
@@ -98,111 +65,45 @@ def events(text: str) -> list[tuple[str, str]]:
 # What the command prints
 
 
-class Stage:
-    """A server to which the test gives the answers, and the command in this process, with streams of any encoding."""
-
-    def __init__(self) -> None:
-        self.answers: list[list[str | bytes]] = []
-        self.server = ScriptedServer(self._play)
-
-    def _play(self, peer: Peer) -> None:
-        for answer in self.answers:
-            peer.receive()
-            peer.send(*answer)
-        peer.wait_for_disconnect()
-
-    def __call__(self, *answers: list[str | bytes], level: str, encoding: str) -> tuple[int, str, str]:
-        """The return code and what is printed when the server answers the login, and the jobs, with these."""
-        self.answers = list(answers)
-        line = ["-s", self.server.address, "-t", "-1", "-c", "pass", level]
-        with (
-            tempfile.TemporaryFile("w", encoding=encoding) as out,
-            tempfile.TemporaryFile("w", encoding="utf-8") as err,
-        ):
-            with patch.object(sys, "stdout", out), patch.object(sys, "stderr", err):
-                code = cli.main(line)
-            printed = [os.pread(file.fileno(), 10_000_000, 0) for file in (out, err)]
-        return code, printed[0].decode(encoding), printed[1].decode()
-
-
-@pytest.fixture(scope="module")
-def stage():
-    stage = Stage()
-    yield stage
-    stage.server.close()
-
-
-@settings(examples, max_examples=25 * TIMES)
-@example(name="s1", printed=FORGED + "\n", why="", encoding="ascii")
-@example(name=HOSTILE, printed=HOSTILE, why=HOSTILE, encoding="utf-8")
-@given(name=NAMES, printed=TEXTS, why=TEXTS, encoding=st.sampled_from(ENCODINGS))
-def test_every_message_is_one_line_and_every_line_of_output(stage, name, printed, why, encoding):
-    """Whatever the session is called, a job prints, and it failed for."""
-    welcome = f'<welcome session="{in_xml(name[:256])}"/>'
-    answers = [ACCEPTED, STARTED, output(printed), failed(why), ENDED_FAILED]
-    code, shown, complaint = stage([welcome], answers, level="-v", encoding=encoding)
-    assert (code, complaint) == (1, "")
-    lines = [text for _, text in events(shown)]
-    count = printed.count("\n") + (not printed.endswith("\n")) if printed else 0
-    beginnings = ["connecting", "connected", "logged in, session ", "the server has accepted", "job 1 started"]
-    beginnings += ["job 1 stdout: "] * count + ["job 1 failed", "session ended: failed", "job 1 failed"]
-    assert len(lines) == len(beginnings)
-    assert all(line.startswith(beginning) for line, beginning in zip(lines, beginnings))
-    assert lines[-1].endswith("; jobs: submitted")
-
-
-@settings(examples, max_examples=15 * TIMES)
-@example(reason="login", text=HOSTILE, encoding="utf-8")
-@given(reason=st.sampled_from(["login", "version", "busy"]), text=TEXTS, encoding=st.sampled_from(ENCODINGS))
-def test_a_refusal_is_one_line_on_stdout_and_stderr(stage, reason, text, encoding):
-    code, shown, complaint = stage([refused(reason, text)], level="-v", encoding=encoding)
-    *_, (_, last) = lines = events(shown)
-    assert len(lines) == 3
-    assert last.startswith("the server refused the ")
-    assert last.endswith("; jobs: not submitted")
-    assert code == (2 if reason == "login" else 1)
-    assert len(printable_lines(complaint)) == (1 if code == 2 else 0)
-
-
-@settings(examples, max_examples=25 * TIMES)
-@example(
-    payload=b"\x1b[2J\x1b]0;title\x07\r\n2026-11-24 12:00:00.000 info x\x9b2J\xff\xe2\x80\xae\x00", encoding="utf-8"
-)
-@example(payload=f"<{HOSTILE}".encode(), encoding="latin-1")
-@example(payload=f'<started job="{HOSTILE}"/>'.encode(), encoding="ascii")
-@given(
-    payload=st.one_of(st.binary(min_size=1, max_size=300), NAMES.map(str.encode)), encoding=st.sampled_from(ENCODINGS)
-)
-def test_what_is_no_message_at_all_is_one_line_received(stage, payload, encoding):
-    code, shown, _ = stage([payload], level="-vvv", encoding=encoding)
-    assert code == 1
-    assert [kind for kind, _ in events(shown)] == ["info", "info", "sent", "received", "sent", "info"]
-
-
 @pytest.mark.version("how the streams of a process are encoded")
-@pytest.mark.parametrize(
-    ("environment", "encoding"),
-    [
-        ({"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}, "ascii"),
-        ({"PYTHONIOENCODING": "latin-1"}, "latin-1"),
-        ({"LC_ALL": "C.UTF-8"}, "utf-8"),
-    ],
-    ids=["C", "latin-1", "UTF-8"],
-)
-def test_no_locale_lets_through_what_the_server_sends(command, scripted, environment, encoding):
-    """Neither the output of a job nor why it failed nor what is no message nor why a login was refused."""
-    options = {"env": environment, "encoding": encoding, "errors": "strict"}
-    documents = (STARTED, output(HOSTILE), failed(HOSTILE), f"<{HOSTILE}")
-    done = command("-s", scripted(serving(*documents)).address, "-t", "-1", "-c", "pass", "-vvv", **options)
-    assert (done.returncode, done.stderr) == (1, "")
-    shown = events(done.stdout)
-    assert sum(text.startswith("job 1 stdout: ") for _, text in shown) == HOSTILE.count("\n") + 1
-    assert sum(text.startswith("job 1 failed: ") for _, text in shown) == 1
-    assert sum(kind == "received" for kind, _ in shown) == 2 + len(documents)
-    server = scripted(answering_login(refused("login", HOSTILE)))
-    done = command("-s", server.address, "-c", "pass", **options)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert len(printable_lines(done.stderr)) == 1
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1", "cp1252", "cp437", "utf-16-le"])
+def test_whatever_the_server_sends_is_shown_on_one_line(command, scripted, encoding):
+    """What the session is called, a job prints, and why it failed; what is no message; why a login is refused."""
+    environment = {"PYTHONIOENCODING": encoding}
+    if encoding == "ascii":
+        environment = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+
+    def call(script, level):
+        line = ("-s", scripted(script).address, "-t", "-1", "-c", "pass", level)
+        done = command(*line, env=environment, encoding=encoding, errors="strict")
+        return done.returncode, events(done.stdout), done.stderr
+
+    welcome = f'<welcome session="{in_xml(HOSTILE[:256])}"/>'
+    printed = element('output job="1" stream="stdout"', HOSTILE)
+    failed = element('finished job="1" status="failed"', HOSTILE)
+    code, shown, complaint = call(serving(STARTED, printed, failed, ENDED_FAILED, welcome=welcome), "-v")
+    assert (code, complaint) == (1, "")
+    beginnings = ["connecting", "connected", "logged in, session ", "the server has accepted", "job 1 started"]
+    beginnings += ["job 1 stdout: "] * (HOSTILE.count("\n") + 1)
+    beginnings += ["job 1 failed", "session ended: failed", "job 1 failed"]
+    assert len(shown) == len(beginnings)
+    assert all(text.startswith(beginning) for (_, text), beginning in zip(shown, beginnings))
+    assert shown[-1][1].endswith("; jobs: submitted")
+
+    for payload in (
+        f"<{HOSTILE}".encode(),
+        f'<started job="{HOSTILE}"/>'.encode(),
+        b"\x1b]0;title\x07\r\n\x9b2J\xff\x00",
+    ):
+        code, shown, complaint = call(answering_login(payload), "-vvv")
+        assert (code, complaint) == (1, "")
+        assert [kind for kind, _ in shown] == ["info", "info", "sent", "received", "sent", "info"]
+
+    for reason, code in (("login", 2), ("version", 1), ("busy", 1)):
+        ended, shown, complaint = call(answering_login(element(f'refused reason="{reason}"', HOSTILE)), "-v")
+        assert (ended, len(shown), len(printable_lines(complaint))) == (code, 3, int(code == 2))
+        assert shown[-1][1].startswith("the server refused the ")
+        assert shown[-1][1].endswith("; jobs: not submitted")
 
 
 def test_a_line_that_is_not_read_in_time_does_not_run_into_the_next():
@@ -258,6 +159,7 @@ def log_of(server: QuickServer) -> list[str]:
 
 def test_what_clients_and_jobs_send_is_one_line_in_log_and_journal(tmp_path):
     """Also if an account has such a name."""
+    printed = HOSTILE.encode() + b"\x1b[2J\xff"
     with QuickServer(tmp_path / "home", accounts=(Account(NAME, current_user(), None),)) as server:
         for documents in SENT_TO_THE_SERVER:
             with RawClient(server.address) as client:
@@ -270,32 +172,25 @@ def test_what_clients_and_jobs_send_is_one_line_in_log_and_journal(tmp_path):
             client.ask(attributes(osuser_login(user=NAME)))
             client.submit(py_code("pass"))
             client.report()
-        journal = printable_lines(headless("jobs", "--home", str(server.home)).stdout)
+        with RawClient(server.address) as client:
+            client.ask(attributes(osuser_login(user=NAME)))
+            client.submit(py_code(f"import sys; sys.stderr.buffer.write({printed!r})"))
+            client.report()
+
+        def shown(*argv: str) -> list[str]:
+            return printable_lines(headless(*argv, "--home", str(server.home)).stdout)
+
+        sessions = shown("jobs")
+        details = [shown("jobs", line.split()[0]) for line in sessions]
+        for line, (first, *rest) in zip(sessions, details):
+            assert first.split() == line.split()
+            assert all(each.startswith("  1 stderr: ") for each in rest)
+            assert len(shown("jobs", line.split()[0], "--json")) == 1
+        assert max(map(len, details)) == 1 + HOSTILE.count("\n") + 1
+        assert len(shown("user", "list")) == 2
         log = log_of(server)
-    assert len(journal) == 2
+    assert len(sessions) == 3
     for word, count in (("refused (login)", 2), ("wrong login", 1), ("refused (protocol)", 3), ("refused (jobs)", 2)):
         assert sum(word in line for line in log) == count, word
     assert sum("job 1 failed: " in line for line in log) == 1
-    assert sum("logged in" in line for line in log) == 6
-
-
-@settings(examples, max_examples=8 * TIMES)
-@given(user=NAMES, os_user=NAMES, message=TEXTS, printed=st.one_of(st.binary(max_size=200), TEXTS.map(str.encode)))
-@example(user=NAME, os_user=NAME, message=HOSTILE, printed=HOSTILE.encode() + b"\x1b[2J\xff")
-def test_journal_and_accounts_show_one_line_for_each(tmp_path_factory, user, os_user, message, printed):
-    home = make_home(tmp_path_factory.mktemp("home"))
-    with closing(home.database()) as database, database:
-        Accounts(database).add(Account(user, os_user, None))
-        journal = Record(database)
-        journal.accept(NewSession("5f0c", 1, user, (Job("module", "009ABC"),)))
-        journal.begin("5f0c")
-        journal.finish("5f0c", 1, JobEnd(FAILED, message))
-    silent(home, "5f0c")
-    home.output("5f0c", 1, "stderr").write_bytes(printed)
-    assert len(printable_lines(headless("user", "list", "--home", str(home.folder)).stdout)) == 1
-    (line,) = printable_lines(headless("jobs", "--home", str(home.folder)).stdout)
-    assert line.split()[:3] == ["5f0c", "1", "failed"]
-    first, *rest = printable_lines(headless("jobs", "5f0c", "--home", str(home.folder)).stdout)
-    assert first == line
-    assert all(line.startswith("  1 stderr: ") for line in rest)
-    assert len(printable_lines(headless("jobs", "5f0c", "--json", "--home", str(home.folder)).stdout)) == 1
+    assert sum("logged in" in line for line in log) == 7
