@@ -246,19 +246,16 @@ def test_a_connection_that_is_dead_is_noticed_by_its_missing_heartbeats_and_repl
     monkeypatch.setattr(connection, "_MAX_MISSED_HEARTBEATS", 0.01)
     code = f"print('x' * 300, flush=True)\n{gate.code}"
 
-    def open_at_the_second() -> None:
-        wait_until(lambda: line.count > 1)
+    def ends_of(n: int) -> Ends:
+        if n == 0:
+            return Ends(server=450, by=HOLE)
         gate.open()
+        return Ends()
 
-    with (
-        UnreliableRelay(lambda: server.address, lambda n: Ends(server=450, by=HOLE) if n == 0 else Ends()) as line,
-        ThreadPoolExecutor(1) as pool,
-    ):
-        opened = pool.submit(open_at_the_second)
+    with UnreliableRelay(lambda: server.address, ends_of) as line:
         begun = time.monotonic()
         done = here("-s", line.address, "-t", "-1", "-v", "-c", code)
         seconds = time.monotonic() - begun
-        opened.result()
     assert done.returncode == 0
     assert re.search(f"info .* silent for more than .*{AGAIN}", done.stdout)
     assert done.stdout.count("job 1 stdout: " + "x" * 300) == 1
@@ -345,44 +342,24 @@ OTHERS = {
 }
 
 
+@pytest.mark.usefixtures("soon")
 @pytest.mark.parametrize("name", OTHERS)
-def test_another_server_at_the_address_makes_a_1_and_no_2(tmp_path, gate, name):
-    """It is there when a job runs: the call was right when it began."""
+@pytest.mark.parametrize(("passed", "jobs"), [("welcome", "unknown"), ("accepted", "submitted")])
+def test_another_server_at_the_address_makes_a_1_and_no_2_and_does_not_get_the_jobs(  # noqa: PLR0917
+    server, sizes_by_login, tmp_path, name, passed, jobs
+):
+    """The call was right when it began. The other server would run the jobs a second time: it does not know the key."""
     keys, reason = OTHERS[name]
-    with (
-        QuickServer(tmp_path / "first", accounts=ACCOUNTS, ends_jobs=False) as first,
-        QuickServer(tmp_path / "second", accounts=(Account("R42", None, keys),)) as second,
-        UnreliableRelay(
-            lambda: second.address if first.process.returncode else first.address, lambda _: Ends()
-        ) as line,
-        ThreadPoolExecutor(1) as pool,
-    ):
-
-        def replace() -> None:
-            wait_until(lambda: line.passed and b"<started" in line.passed[0][SERVER])
-            first.crash()
-
-        done = pool.submit(replace)
-        outcome = call(line.address, "-t", "-1", "-c", gate.code, hash_=HASH)
-        done.result()
-        gate.open()
-    assert outcome[:2] == (1, "submitted")
-    assert reason in outcome.text
-
-
-@pytest.mark.parametrize("login", LOGINS)
-def test_a_server_that_has_lost_its_journal_before_accepted_has_come_does_not_get_the_jobs(server, tmp_path, login):
-    """It would run them a second time: it does not know the key."""
+    end = Ends(server=sizes_by_login["challenge"][passed] + 1, by=FIN)
     path = tmp_path / "mark"
-    with QuickServer(tmp_path / "home", accounts=ACCOUNTS) as second:
-        ends = Ends(server=sizes_of(server, login)["welcome"] + 1)
-
-        def ends_of(n: int) -> Ends:
-            return ends if n == 0 else Ends()
-
-        with UnreliableRelay(lambda: second.address if line.count else server.address, ends_of) as line:
-            outcome = call(line.address, "-t", "-1", "-c", job(path), hash_=LOGINS[login])
+    with (
+        QuickServer(tmp_path / "home", accounts=(Account("R42", None, keys),)) as second,
+        UnreliableRelay(
+            lambda: second.address if line.count else server.address, lambda n: Ends() if n else end
+        ) as line,
+    ):
+        outcome = call(line.address, "-t", "-1", "-c", job(path), hash_=HASH)
         assert second.query("SELECT count(*) FROM sessions") == (0,)
-    assert outcome[:2] == (1, "unknown")
-    assert outcome.text == OTHERS["a server that has lost its journal"][1]
+    assert outcome[:2] == (1, jobs)
+    assert reason in outcome.text
     wait_until(lambda: count_of(path) == 1)
