@@ -275,9 +275,9 @@ def unshare():
 
 
 CONTAINED = [
-    *(f"{signum.name} planta_headless.py -s ADDRESS -t -1 -c 1" for signum in ENDING_SIGNALS),
-    "SIGINT headless wait s1 -s ADDRESS -t -1",
-    "SIGTERM headless rehearse -t -1 -c __import__('time').sleep(600)",
+    *(f"{signum.name} planta_headless.py -v -s ADDRESS -t -1 -c 1" for signum in ENDING_SIGNALS),
+    "SIGINT headless wait s1 -v -s ADDRESS -t -1",
+    "SIGTERM headless rehearse -v -t -1 -c __import__('time').sleep(600)",
     "SIGTERM headless check /dev/stdin",
     "SIGHUP headless rehearse --crontab -",
     "SIGINT headless user add R41 --password-stdin --home HOME",
@@ -294,10 +294,16 @@ def test_the_first_process_of_a_container_ends_with_128_and_the_number(scripted,
     """While it waits for a server, a job or its input."""
     server = scripted(lambda peer: peer.wait_for_disconnect())
     name, *words = line.replace("ADDRESS", server.address).replace("HOME", str(tmp_path / "home")).split()
-    with subprocess.Popen([*unshare, sys.executable, *words], cwd=ROOT, stdin=subprocess.PIPE) as process:
+    command = [*unshare, sys.executable, *words]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
         try:
             children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
-            wait_until(lambda: [pid for pid in children.read_text().split() if is_caught(pid, signal.SIGHUP)])
+            if "-v" in words:
+                while "connected to" not in process.stdout.readline():
+                    assert process.poll() is None
+            else:
+                wait_until(lambda: [pid for pid in children.read_text().split() if is_caught(pid, signal.SIGHUP)])
             os.kill(int(children.read_text().split()[0]), getattr(signal, name))
             assert process.wait(PATIENCE) == 128 + getattr(signal, name)
         finally:

@@ -40,13 +40,14 @@ class Rehearse:
         self.folder = folder
         self.temporary = temporary
         self.environment = {**os.environ, "TMPDIR": str(temporary), "TEMP": str(temporary)}
-        self._python = sys.executable
+        self.python = sys.executable  # what is the Python of this installation for the rehearsal
+        self._calls, self._escaped = folder.parent / "calls", folder.parent / "escaped"
 
     def __call__(self, *argv: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
         """In this process. Only its server is one of its own."""
         with ExitStack() as stack:
             stack.enter_context(patch.object(tempfile, "tempdir", str(self.temporary)))
-            stack.enter_context(patch.object(sys, "executable", self._python))
+            stack.enter_context(patch.object(sys, "executable", self.python))
             stack.enter_context(patch.object(server, "subprocess", _STARTS_QUICKLY))
             done = headless("rehearse", *argv, folder=self.folder, env=self.environment, stdin=stdin)
         self.assert_nothing_left()
@@ -76,26 +77,13 @@ class Rehearse:
         text = _STUB.replace("{calls}", str(self._calls)).replace("{escaped}", str(self._escaped))
         stub.write_text(text, encoding="utf-8")
         stub.chmod(0o755)
-        self._python = str(stub)
-
-    @property
-    def python(self) -> str:
-        """What is the Python of this installation for the rehearsal."""
-        return self._python
+        self.python = str(stub)
 
     def calls(self) -> list[list[str]]:
         """The arguments of each call that came to the stub. None of them may have left the rehearsal."""
         assert not self._escaped.exists()
         text = self._calls.read_text(encoding="utf-8") if self._calls.exists() else ""
         return [line.split("\0") for line in text.split("\0\n")[:-1]]
-
-    @property
-    def _calls(self) -> Path:
-        return self.folder.parent / "calls"
-
-    @property
-    def _escaped(self) -> Path:
-        return self.folder.parent / "escaped"
 
 
 def _popen(command: list[str], **options: Any) -> subprocess.Popen[str]:

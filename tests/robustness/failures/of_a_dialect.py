@@ -165,8 +165,6 @@ ATTACHED = [
         reporting_again("Accepted()", f"{AGAIN}, Attached(1, Offset())", ""), LOST),
     way("attached where it submits", 1, UNKNOWN, "the server attaches to a session that it was not asked for",
         reporting_again("", AGAIN, "Attached(1, Offset())"), LOST),
-    way("attached to other jobs", 1, SUBMITTED, "the server attaches to other jobs, or at another offset",
-        reporting_again("Accepted()", AGAIN, "Attached(2, Offset())"), LOST),
     way("attached at another place", 1, SUBMITTED, "the server attaches to other jobs, or at another offset",
         reporting_again("Accepted()", AGAIN, "Attached(1, Offset(2))"), LOST),
     way("ended ok before it has attached", 1, SUBMITTED, "ended ok before the jobs were accepted",
@@ -339,10 +337,10 @@ def sending_bytes(data: bytes) -> Step:
 def faults_at_a_stage(when: str, jobs: str) -> Iterator[Fault]:
     is_accepted = jobs == SUBMITTED
     late = (3, jobs, "have not ended within") if is_accepted else (1, jobs, "not accepted the jobs in time")
-    denied = (1, jobs) if is_accepted else (2, NOT)
+    denied = (1, jobs, r"ended the session \(.*login.*\): ") if is_accepted else (2, NOT, "refused the .*login: ")
     yield "signal", -signal.SIGTERM, jobs, "ended by signal 15", terminate, ()
-    yield "out of time", *late, letting_pass(1), ("-t", "1")
-    yield "denied", *denied, "access denied", sending_bytes(document(DENIED)), ()
+    yield "out of time", *late, letting_pass(60), ("-t", "60")
+    yield "denied", *denied, sending_bytes(document(DENIED)), ()
     if when != "after a job":  # where an end may come
         for name, data in NONSENSE.items():
             # With an early end the server speaks of jobs that it should not have.
