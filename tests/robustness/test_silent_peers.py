@@ -29,7 +29,7 @@ from support.stalls import stalls
 pytestmark = pytest.mark.slow
 TENTH = 0.1  # of a second: the deadline, or three heartbeats
 LATE = 0.5  # seconds after the deadline at which a client has to have ended
-LATE_HERE = 4 * LATE  # where the peers are threads of the same process, and the machine may be busy
+LATE_HERE = 5.0  # in the process of the tests, on a busy machine: half of what a slow peer takes
 ANSWERS = [  # what the server sends in turn, and how a -t ends that runs out before the last byte of it has come
     ("challenge", (1, "not submitted")),
     ("welcome", (1, "not submitted")),

@@ -7,13 +7,13 @@ error, which lasts about twenty minutes.
 
 from __future__ import annotations
 
+import compileall
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
-from contextlib import closing
 from functools import cache
 from typing import NamedTuple
 
@@ -21,7 +21,7 @@ import pytest
 
 from support.credentials import HASH
 from support.dialogues import ACCEPTED, ENDED, FINISHED, STARTED, answering_jobs, challenging
-from support.process import PATIENCE, SCRIPT
+from support.process import PATIENCE, ROOT, SCRIPT
 from support.sampling import EXHAUSTIVE, REPEAT, SEED, draws
 from support.scripted_server import Disconnected, ScriptedServer
 
@@ -37,11 +37,10 @@ JOB = (STARTED, '<output job="1" stream="stdout">42</output>', FINISHED)
 
 
 class Call(NamedTuple):
-    """One call of a run: the so manieth of its name in the whole process, and of all of the client's own."""
+    """One call of a run: the so manieth of its name in the whole process."""
 
     name: str
     number: int
-    position: int
     on_the_way: bool  # whether the first socket has been asked for
 
 
@@ -118,7 +117,7 @@ def own_calls(log):
         counts[name[1]] = counts.get(name[1], 0) + 1
         on_the_way = on_the_way or (number > begin and line.startswith("socket(AF_INET"))
         if number >= begin:
-            calls.append(Call(name[1], counts[name[1]], len(calls), on_the_way))
+            calls.append(Call(name[1], counts[name[1]], on_the_way))
     return calls
 
 
@@ -136,11 +135,7 @@ def calls(tmp_path_factory):
     if not strace_works():
         pytest.skip("NOT TESTED: strace is not installed or may not trace, so no system call can be made to fail")
 
-    # Else each run would compile the package anew, where nobody has run it yet.
-    writing = {name: value for name, value in ENVIRONMENT.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    with closing(ScriptedServer(session("challenge", ended=True))) as server:
-        line = command_line("challenge", tmp_path_factory.mktemp("first"), server.address)
-        subprocess.run(line, env=writing, stdout=subprocess.DEVNULL, check=True, timeout=PATIENCE)
+    compileall.compile_dir(ROOT / "headless", quiet=1)  # else each run would do so anew
 
     @cache
     def record(login):
@@ -162,11 +157,11 @@ def sample_of(calls, login, ended, is_large):
     way = [call for call in calls if call.on_the_way]
     before = calls[: -len(way)]
     if is_large:
-        taken = [*way[ended::2], *before[(SEED + ended) % STRIDE :: 2 * STRIDE]]
+        taken = [*way[ended::2], *chance.sample(before, len(before) // (2 * STRIDE))]
     else:
-        kinds = {call.name: call for call in reversed([*way, *way[-3:]])}
+        first = {call.name: call for call in reversed(way)}
         turn = (SEED + ended + 2 * LOGINS.index(login)) % 4
-        chosen = sorted(kinds.values(), key=lambda call: call.position) + way[-3:]
+        chosen = [*first.values(), *way[-3:]]
         taken = [*chosen[turn::4], *chance.sample(way, 3), *chance.sample(before, 3)]
     errors = chance.sample(ERRORS, len(ERRORS)) * len(taken)
     return list(zip(taken, errors))
