@@ -79,7 +79,7 @@ def test_whatever_the_server_sends_is_shown_on_one_line(command, scripted, encod
         return done.returncode, events(done.stdout), done.stderr
 
     welcome = f'<welcome session="{in_xml(HOSTILE[:256])}"/>'
-    printed = element('output job="1" stream="stdout"', HOSTILE)
+    printed = element('output job="1" stream="stdout"', HOSTILE + "\x9b" * 70_000)  # longer than what is shown at once
     failed = element('finished job="1" status="failed"', HOSTILE)
     code, shown, complaint = call(serving(STARTED, printed, failed, ENDED_FAILED, welcome=welcome), "-v")
     assert (code, complaint) == (1, "")
