@@ -406,22 +406,16 @@ def _has_rights_of_user(call: Call) -> bool:
     user = call.entry.user
     if user is None or os.name == "nt":
         return True
-    try:
-        users.find(user)
-    except users.UnknownUser:
-        return False
-    return os.getuid() == 0 or users.is_caller(user)
+    return users.is_caller(user) or (os.getuid() == 0 and users.find(user) is not None)
 
 
 def _of_unusable(error: HeadlessError, path: str, call: Call, options: JobOptions) -> tuple[str, str]:
     """Returns what is wrong with a password file, and what can be done that harms no other line which needs it."""
-    user, login, service = call.entry.user, options.login, options.service
+    user, login = call.entry.user, options.login
     if isinstance(error, password_file.NotPrivate) and error.command:
         return error.problem, password_file.OTHERS_FIRST + users.typed_as(user, error.command)
-    host = f"[{service.host}]" if ":" in service.host else service.host
-    address = f"{'tls://' if service.tls else ''}{host}:{service.port}"
     is_missing = isinstance(error, password_file.Missing)
-    words = ("-s", address, "-u", login.user or "", "-p", path if is_missing else "NEW_FILE")
+    words = ("-s", str(options.service), "-u", login.user or "", "-p", path if is_missing else "NEW_FILE")
     command = users.typed_as(user, users.headless("password-file", *words))
     if is_missing:
         return f"the password file {path!r} does not exist", command

@@ -21,7 +21,7 @@ from pathlib import Path
 from headless.admin import call_rules, crontab, files, shell, tasks, units, users
 from headless.admin.calls import Entry, Language, Parsed, Program, Scheduler, Text, is_mentioned
 from headless.admin.files import File, Kind
-from headless.admin.log_ins import log_ins
+from headless.admin.logins import try_logins
 from headless.admin.rules import ERROR, Edit, Finding, corrected, finding
 from headless.arguments import Parser
 from headless.errors import CommandFailed, ParameterError
@@ -66,7 +66,7 @@ def _parser() -> argparse.ArgumentParser:
         "file",
         nargs="*",
         metavar="FILE",
-        help="crontabs, units of systemd, exported tasks (XML), scripts; without any, what is on this machine",
+        help="crontabs, units of systemd, exported tasks (XML), scripts; - is stdin; without any, all of this machine",
     )
     parser.add_argument("--as", dest="user", metavar="USER", help="whose crontab a FILE is (default: its owner)")
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
@@ -102,7 +102,7 @@ class _Check:
         findings = [*self._parsed.findings, *(each for one in checked for each in one.findings)]
         findings += call_rules.same_jobs(checked)
         findings += self._not_checked(findings)
-        findings += log_ins(checked) if self._connects else []
+        findings += try_logins(checked) if self._connects else []
         return _Report(_of_interest(findings), len(checked), self._files)
 
     def _files_of_this_machine(self) -> list[File]:

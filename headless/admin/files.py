@@ -21,6 +21,7 @@ from headless.system import is_final, open_regular, user_by_number
 _SPOOLS = ("/var/spool/cron/crontabs", "/var/spool/cron")  # of Debian, and of Red Hat
 _PERIODIC = ("/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly")
 _UNITS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "~/.config/systemd/user")
+_STDIN = "/dev/stdin"
 _MAX_LINKS = 40  # that a kernel follows
 _MAX_MEBIBYTES = 4  # far more than cron's ten thousand lines
 _MAX_MEBIBYTES_OF_TASKS = 16
@@ -42,6 +43,10 @@ class Unreadable(HeadlessError):
 
 class NotRegular(Unreadable):
     """A folder, a FIFO, a device or a socket."""
+
+
+class UnknownUser(Unreadable):
+    """A file of a user that this machine does not have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,16 +81,15 @@ class File:
 
 
 def read(path: str, user: str | None) -> File:
-    """Reads a file that the caller names. Raises ParameterError, or CommandFailed for a fault that may pass."""
+    """Reads a file that the caller names, - for standard input. Raises ParameterError, or CommandFailed for a fault
+    that may pass."""
     try:
-        return _read(path, user)
+        return _read(_STDIN if path == "-" else path, user)
     except Unreadable as error:
         raise ParameterError(f"{path!r} cannot be read: {error}") from None
     except (OSError, ValueError) as error:
         kind = CommandFailed if is_temporary(error) else ParameterError
         raise kind(f"{path!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
-    except users.UnknownUser:
-        raise ParameterError(f"--as: there is no user {user!r} on this machine") from None
 
 
 def find(problems: list[tuple[str, str]]) -> Iterator[File]:
@@ -94,7 +98,7 @@ def find(problems: list[tuple[str, str]]) -> Iterator[File]:
     for path in _paths(problems):
         try:
             yield _read(path, None)
-        except (NotRegular, users.UnknownUser):
+        except (NotRegular, UnknownUser):
             continue
         except Unreadable as error:
             problems.append((path, str(error)))
@@ -121,7 +125,7 @@ def read_script(path: str) -> File | None:
     for a script that is too large."""
     try:
         file = None if is_inherited(path) else _read(path, None)
-    except (ValueError, NotRegular, users.UnknownUser):
+    except (ValueError, NotRegular, UnknownUser):
         return None
     except OSError as error:
         if is_temporary(error):
@@ -154,7 +158,9 @@ def _user_of(path: str, kind: Kind, user: str | None, status: os.stat_result) ->
     if user is None and kind is Kind.CRONTAB and os.path.dirname(os.path.abspath(path)) in _SPOOLS:
         user = os.path.basename(path)
     if user is not None:
-        return users.find(user).pw_name
+        if users.find(user) is None:
+            raise UnknownUser(f"there is no user {user!r} on this machine")
+        return user
     if kind is not Kind.CRONTAB and status.st_uid == 0:  # every user may run a script of root's
         return None
     owner = user_by_number(status.st_uid) if os.name != "nt" else None
@@ -248,14 +254,18 @@ def is_program(path: str) -> bool:
 
 def is_inherited(path: str) -> bool:
     """Returns whether this names a descriptor that this process was started with."""
-    return os.name != "nt" and re.fullmatch(r"/dev/(stdin|fd/\d+)", path) is not None
+    return path == _STDIN or (os.name != "nt" and re.fullmatch(r"/dev/fd/\d+", path) is not None)
 
 
 def _open(path: str) -> int:
     """Returns the descriptor of a regular file, or a copy of the inherited one that the path names. Nothing else is
     opened: that could wait for ever, or do something. Raises OSError, ValueError, NotRegular."""
+    if path == _STDIN:
+        if sys.stdin is None:  # it was closed, and its number may be that of another file now
+            raise NotRegular("standard input is closed")
+        return os.dup(sys.stdin.fileno())
     if is_inherited(path):
-        return os.dup(int(path.rpartition("/")[2].replace("stdin", "0")))
+        return os.dup(int(path.rpartition("/")[2]))
     mode = os.stat(path).st_mode
     if not stat.S_ISREG(mode):
         raise NotRegular("Is a directory" if stat.S_ISDIR(mode) else "it is not a regular file")

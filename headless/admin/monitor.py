@@ -111,12 +111,12 @@ def _parser() -> _Parser:
         metavar="FILE",
         help="a file of PLANTA_RECEIPT; again for a rotated one, which may be compressed (gzip) or missing",
     )
-    parser.add_argument("--user", type=_name, metavar="USER", help="only the jobs of this user")
+    parser.add_argument("--user", metavar="USER", help="only the jobs of this user")
     return parser
 
 
 def _name(text: str) -> str:
-    if not text:  # of a variable of a script, say; it would be every user, or a job that never ran
+    if not text:  # of a variable that is not set: it would be a job that never ran
         raise argparse.ArgumentTypeError("it is empty")
     return text
 

@@ -9,7 +9,7 @@ import os
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from headless.admin.calls import (
     SHELLS,
@@ -49,9 +49,9 @@ def read(files: Iterable[File]) -> Parsed:
         if not unit.file.path.endswith(".service"):
             continue
         timer = next((each for each in units if each.starts(unit)), None)
-        service = _Service(unit, timer.schedule() if timer is not None else None, parsed)
+        schedule = schedule_of([each.text for each in timer.all("OnCalendar")]) if timer is not None else None
         for start in unit.all("ExecStart"):
-            service.read_command(start)
+            _read_command(unit, start, schedule, parsed)
         if is_mentioned(unit.file.content):
             parsed.findings.extend(_of_service(unit))
             parsed.findings.extend(_of_timer(timer) if timer is not None else ())
@@ -104,9 +104,6 @@ class _Unit:
         started = self.last("Unit") or f"{name[:-6]}.service"
         return name.endswith(".timer") and started == os.path.basename(service.file.path)
 
-    def schedule(self) -> Schedule:
-        return schedule_of([setting.text for setting in self.all("OnCalendar")])
-
     def finding(self, key: str, setting: _Setting, edits: tuple[Edit, ...] = (), **values: object) -> Finding:
         return finding(key, self.file, setting.offset, edits, name=setting.name, value=setting.text, **values)
 
@@ -130,47 +127,44 @@ def _settings(content: str) -> Iterator[_Setting]:
             yield _Setting(match[1].strip(), Text(value, (*of_value, end)), line.start())
 
 
-class _Service:
-    """Parses the commands of a service."""
+def _read_command(unit: _Unit, start: _Setting, schedule: Schedule | None, parsed: Parsed) -> None:
+    """Parses one ExecStart= of a service."""
+    prefix = start.text[: len(start.text) - len(start.text.lstrip("-@:+!|"))]
+    if "-" in prefix:
+        at = start.value.offsets[prefix.index("-")]
+        parsed.findings.append(unit.finding("code-ignored", start, (Edit(at, at + 1, ""),)))
+    command = Text(start.text[len(prefix) :], start.value.offsets[len(prefix) :])
+    words = list(_words(command, unit.environment()))
+    wrappers, rest = _without_wrappers(words)
+    entry = _entry(unit, start, schedule)
+    script = _text_for_shell(rest)
+    if script is not None:
+        text = Text(script.text, (start.offset,) * (len(script.text) + 1))
+        shell = rest[0].text
+        parsed.entries.append(replace(entry, language=Language.SHELL, command=text, shell=shell, wrappers=wrappers))
+        return
+    more = {"wrappers": wrappers, "environment": entry.environment, "folder": entry.folder}
+    call = call_in(rest, entry, entry.offset, **more)
+    if call is not None:
+        parsed.calls.append(call)
+        operators = [word.text for word in call.options if _SHELL_SYNTAX.fullmatch(word.text)]
+        parsed.findings.extend(call.finding("no-shell", word=each) for each in operators[:1])
+    elif rest:
+        parsed.programs.append(Program(entry, rest[0], entry.folder, wrappers))
 
-    def __init__(self, unit: _Unit, schedule: Schedule | None, parsed: Parsed) -> None:
-        self._unit, self._schedule, self._parsed = unit, schedule, parsed
-        self._environment = unit.environment()
 
-    def read_command(self, start: _Setting) -> None:
-        """Parses one ExecStart=."""
-        prefix = re.match(r"[-@:+!|]*", start.text)
-        count = prefix.end() if prefix else 0
-        if "-" in start.text[:count]:
-            at = start.value.offsets[start.text.index("-")]
-            self._parsed.findings.append(self._unit.finding("code-ignored", start, (Edit(at, at + 1, ""),)))
-        command = Text(start.text[count:], start.value.offsets[count:])
-        words = list(_words(command, self._environment))
-        wrappers, rest = _without_wrappers(words)
-        script = _text_for_shell(rest)
-        if script is not None:
-            text = Text(script.text, (start.offset,) * (len(script.text) + 1))
-            self._parsed.entries.append(self._entry(start, Language.SHELL, text, words[0].text))
-            return
-        entry = self._entry(start, Language.SYSTEMD, start.value, "")
-        more = {"wrappers": wrappers, "environment": entry.environment, "folder": entry.folder}
-        call = call_in(rest, entry, entry.offset, **more)
-        if call is not None:
-            self._parsed.calls.append(call)
-            operators = [word.text for word in call.options if _SHELL_SYNTAX.fullmatch(word.text)]
-            self._parsed.findings.extend(call.finding("no-shell", word=each) for each in operators[:1])
-        elif rest:
-            self._parsed.programs.append(Program(entry, rest[0], entry.folder, wrappers))
-
-    def _entry(self, start: _Setting, language: Language, command: Text, shell: str) -> Entry:
-        unit = self._unit
-        user = unit.last("User") or ("root" if "/user/" not in unit.file.path else None)
-        folder = unit.last("WorkingDirectory").lstrip("-") or "/"
-        environment = {"PATH": _PATH, **self._environment}
-        return Entry(
-            unit.file, start.offset, Scheduler.SYSTEMD, language, command, "", user, folder, environment, shell,
-            self._schedule,
-        )  # fmt: skip
+def _entry(unit: _Unit, start: _Setting, schedule: Schedule | None) -> Entry:
+    return Entry(
+        file=unit.file,
+        offset=start.offset,
+        scheduler=Scheduler.SYSTEMD,
+        language=Language.SYSTEMD,
+        command=start.value,
+        user=unit.last("User") or ("root" if "/user/" not in unit.file.path else None),
+        folder=unit.last("WorkingDirectory").lstrip("-") or "/",
+        environment={"PATH": _PATH, **unit.environment()},
+        schedule=schedule,
+    )
 
 
 def _words(text: Text, environment: Mapping[str, str]) -> Iterator[Word]:

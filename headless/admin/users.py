@@ -9,7 +9,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from headless import system
-from headless.errors import HeadlessError
 
 if TYPE_CHECKING:
     from pwd import struct_passwd
@@ -18,16 +17,10 @@ NO_USER = ""  # a user without any rights of its own
 _NO_RIGHTS_ID = 65534  # a number without rights of its own, as the kernel uses it
 
 
-class UnknownUser(HeadlessError):
-    """There is no such user on this machine, or no way to ask."""
-
-
-def find(name: str) -> struct_passwd:
-    """Raises UnknownUser, or OSError if the name service does not answer now."""
-    entry = None if os.name == "nt" else system.user_by_name(name)
-    if entry is None:
-        raise UnknownUser
-    return entry
+def find(name: str) -> struct_passwd | None:
+    """Returns None for a user that this machine does not have; on Windows for each. Raises OSError if the name service
+    does not answer now."""
+    return None if os.name == "nt" else system.user_by_name(name)
 
 
 def is_caller(name: str | None) -> bool:
@@ -36,10 +29,8 @@ def is_caller(name: str | None) -> bool:
         return False
     if os.name == "nt":
         return name.rpartition("\\")[2].lower() == os.getlogin().lower()
-    try:
-        return find(name).pw_uid == os.getuid()  # the real one: the effective one may be another meanwhile
-    except UnknownUser:
-        return False
+    user = find(name)
+    return user is not None and user.pw_uid == os.getuid()  # the real one: the effective one may be another meanwhile
 
 
 @contextmanager
@@ -50,11 +41,9 @@ def rights_of(name: str | None) -> Iterator[None]:
     if sys.platform == "win32" or name is None or os.geteuid() != 0 or is_caller(name):
         yield
         return
-    try:
-        user = find(name)
-        uid, gid, groups = user.pw_uid, user.pw_gid, os.getgrouplist(user.pw_name, user.pw_gid)
-    except UnknownUser:
-        uid, gid, groups = _NO_RIGHTS_ID, _NO_RIGHTS_ID, []
+    user = find(name)
+    uid, gid = (user.pw_uid, user.pw_gid) if user is not None else (_NO_RIGHTS_ID, _NO_RIGHTS_ID)
+    groups = os.getgrouplist(user.pw_name, user.pw_gid) if user is not None else []
     own_groups, own_group = os.getgroups(), os.getegid()
     try:
         os.setgroups(groups)

@@ -20,7 +20,16 @@ from headless.dialects.vocabulary import FAILED, MODULE, PY_CODE, Job
 from headless.errors import OK, TIMED_OUT, ParameterError, SessionError
 from headless.options import NO_TIMEOUT, Answer, ChallengeLogin, JobOptions, WaitOptions
 from headless.options import parse as parse_command_line
-from headless.rehearsal.options import FLAGS, PROGRAM, WITH_VALUE, Around, OwnOptions, around, environment, parse
+from headless.rehearsal.options import (
+    FLAGS,
+    PROGRAM,
+    WITH_VALUE,
+    OuterRehearsal,
+    OwnOptions,
+    environment,
+    outer_rehearsal,
+    parse,
+)
 from headless.rehearsal.server import ask_to_end, find_files, running_server, runs_as, temporary_folder
 from headless.server.accounts import COST, Account, Accounts, keys_from_hash
 from headless.server.home import MODULE_ID, Home
@@ -36,19 +45,19 @@ def main(argv: Sequence[str], is_inside: bool = False) -> int:
     """Returns what the command returns for this command line, on a server of its own in the place of `-s`. `is_inside`
     means that the own options are those of the rehearsal around."""
     try:
-        outer = around()
+        outer = outer_rehearsal()
         own = [*(outer.options if outer else ()), "--"] if is_inside else []
         return _rehearse(parse([*own, *argv]), outer)
     except Answer as answer:
         print_answer(str(answer))
         return OK
     except OSError as error:
-        return report(PROGRAM, SessionError(f"the server for the rehearsal cannot be had: {error}"))
+        return report(PROGRAM, SessionError(f"the server for the rehearsal cannot be started: {error}"))
     except Exception as error:
         return report(PROGRAM, error)
 
 
-def _rehearse(own: OwnOptions, outer: Around | None) -> int:
+def _rehearse(own: OwnOptions, outer: OuterRehearsal | None) -> int:
     """Raises HeadlessError, OSError, Answer."""
     if own.crontab:
         from headless.rehearsal import crontab  # which needs more libraries
@@ -117,7 +126,7 @@ class _Rehearsal:
         elif code == TIMED_OUT:
             print_note(
                 PROGRAM,
-                f"the command has returned 3 after {options.timeout} s, when a server lets the jobs go on; the "
+                f"the command returned {code} after {options.timeout} s; a real server lets the jobs run on, this "
                 f"rehearsal has ended them: {self._ends()}",
             )
         return code
@@ -163,7 +172,7 @@ class _Rehearsal:
         if code < 0:
             return code
         if not self._own.report:
-            note = f"the command has returned {OK}, when the jobs were accepted; after that: {self._ends()}"
+            note = f"the command returned {OK} when the jobs were accepted; they ended like this: {self._ends()}"
             print_note(PROGRAM, note)
         return OK
 

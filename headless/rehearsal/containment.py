@@ -11,7 +11,6 @@ import glob
 import itertools
 import os
 import re
-import stat
 import sys
 import sysconfig
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +23,7 @@ from headless.options import PROGRAM
 from headless.rehearsal import programs
 from headless.rehearsal.programs import certain
 from headless.rehearsal.shell_text import Doubt, ShellText, check_name, read
-from headless.system import is_final
+from headless.system import is_final, open_regular
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _SYSTEM = frozenset(map(os.path.realpath, ("/bin", "/usr/bin", "/sbin", "/usr/sbin")))
@@ -80,7 +79,7 @@ def _check_settings(entry: Entry, _command: str, _line: Judgement) -> None:
         check_name(name)
     shell = entry.shell
     if not (base_name(shell) in _SHELLS and shell.startswith("/") and _is_of_the_system(shell)):
-        raise Doubt(f"{shell} is no shell that is known here")
+        raise Doubt(f"{shell} is not a known shell")
     _paths(Word(entry.environment.get("PATH", ""), True, 0, 0))
 
 
@@ -200,7 +199,7 @@ class _Checker:
 
     def _shell(self, name: str, words: Sequence[Word]) -> None:
         if not self._is_system_program(words[0].text):
-            raise Doubt(f"{words[0].text} is no shell that is known here")
+            raise Doubt(f"{words[0].text} is not a known shell")
         options, rest = programs.split_options("sh", words)
         if not rest:
             raise Doubt(f"{name} reads its commands from somewhere else")
@@ -239,7 +238,7 @@ class _Checker:
             real = os.path.realpath(path)
             is_known = _is_of_the_system(real) and PYTHON.fullmatch(base_name(real))
             if not (is_known or real == os.path.realpath(sys.executable)):
-                raise Doubt(f"{path} is no Python that is known here")
+                raise Doubt(f"{path} is not a known Python")
 
     def _check_is_ours(self, program: str, is_argument: bool = False) -> None:
         self._line.calls = True
@@ -335,10 +334,7 @@ def _with_folder(scope: _Scope, arguments: Sequence[Word], assigned: set[str]) -
 
 def _content(path: str) -> str:
     try:
-        # O_NONBLOCK: a FIFO without a writer must not hang.
-        with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK | os.O_NOCTTY)) as file:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise Doubt(f"{path} cannot be read: it is no regular file")
+        with open(path, "rb", opener=open_regular) as file:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise Doubt(f"{path} cannot be read: {error.strerror or error}") from None
@@ -348,7 +344,7 @@ def _content(path: str) -> str:
 
 
 def _shell_of(text: str) -> str:
-    """Returns which shell reads a script that is started by its name, "" if none that is known here."""
+    """Returns which shell reads a script that is started by its name, "" if that is not a known one."""
     if not text.startswith("#!"):
         return "sh"
     match = re.match(r"#! ?(\S+)(?: (\S+))?[ \t]*(?:\n|$)", text)

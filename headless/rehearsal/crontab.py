@@ -13,7 +13,6 @@ import os
 import re
 import shlex
 import signal
-import stat
 import subprocess
 import sys
 import time
@@ -31,9 +30,8 @@ from headless.client.waiting import READ, Waiter
 from headless.errors import CommandFailed, Interrupted, ParameterError
 from headless.options import PROGRAM as COMMAND
 from headless.rehearsal import containment
-from headless.rehearsal.options import PROGRAM, Around, OwnOptions, environment
+from headless.rehearsal.options import PROGRAM, OuterRehearsal, OwnOptions, environment
 from headless.rehearsal.server import runs_as, temporary_folder
-from headless.system import is_final
 from headless.terminal import escape_control_chars, print_answer, print_note
 
 _PACKAGE = Path(__file__).parent.parent
@@ -63,7 +61,7 @@ class _Line:
         return self.code == 0 and bool(self.reports)
 
 
-def rehearse(own: OwnOptions, outer: Around | None) -> int:
+def rehearse(own: OwnOptions, outer: OuterRehearsal | None) -> int:
     """Returns 0 if there are lines that call the command and each has returned 0, else 1. Raises ParameterError,
     CommandFailed, Interrupted, OSError."""
     if os.name == "nt":
@@ -96,11 +94,6 @@ def rehearse(own: OwnOptions, outer: Around | None) -> int:
 def _file(path: str) -> File:
     """Raises ParameterError."""
     try:
-        if path == "-":
-            if sys.stdin is None:  # this process was started with a closed one
-                raise ParameterError("standard input is closed")
-            content = sys.stdin.buffer.read().decode("utf-8", "surrogateescape")
-            return File(path, content, Kind.CRONTAB, runs_as()[0])
         file = files.read(path, None)
     except ParameterError as error:
         raise ParameterError(f"--crontab: {error}") from None
@@ -153,14 +146,13 @@ def _why_not(entry: Entry, calls: Sequence[Call]) -> str:
         return f"{COMMAND} and its options come from one variable"
     if COMMAND in _replaced(entry, calls, ""):
         return f"not each {COMMAND} in it could be replaced"
-    folder = entry.folder
+    if not entry.folder:
+        return "HOME is not known"
     try:
-        if folder and stat.S_ISDIR(os.stat(folder).st_mode):
-            return ""
+        is_there = files.is_folder(entry.folder)
     except OSError as error:
-        if not is_final(error):
-            return f"the folder {folder!r}, where it begins, cannot be looked at now: {error.strerror}"
-    return f"there is no folder {folder!r}, where it begins" if folder else "HOME is not known"
+        return f"the folder {entry.folder!r}, where it begins, cannot be looked at now: {error.strerror}"
+    return "" if is_there else f"there is no folder {entry.folder!r}, where it begins"
 
 
 def _replaced(entry: Entry, calls: Iterable[Call], replacement: str) -> str:

@@ -87,7 +87,7 @@ class OwnOptions:
 
 
 @dataclass(frozen=True)
-class Around:
+class OuterRehearsal:
     """Holds the rehearsal around this process: its folder, the options of rehearsals inside, and their depth."""
 
     folder: str
@@ -129,7 +129,7 @@ def parse(argv: Sequence[str]) -> OwnOptions:
     )
 
 
-def around() -> Around | None:
+def outer_rehearsal() -> OuterRehearsal | None:
     """Returns the rehearsal that this process belongs to, if any. Raises ParameterError if PLANTA_REHEARSAL cannot be
     used, or SessionError if that cannot be found out now."""
     folder = os.environ.get(REHEARSAL)
@@ -148,7 +148,7 @@ def around() -> Around | None:
     return found
 
 
-def environment(folder: str, own: OwnOptions, report: str, outer: Around | None) -> dict[str, str]:
+def environment(folder: str, own: OwnOptions, report: str, outer: OuterRehearsal | None) -> dict[str, str]:
     """Makes each call of the command a rehearsal inside of the one with this folder, and returns the variables for
     that. `report` is a file that gets a line for each call. Raises OSError."""
     content = {"options": [*own.for_calls(), "--report", report], "depth": outer.depth + 1 if outer else 1}
@@ -202,7 +202,7 @@ def _existing(option: str, value: str) -> str:
     raise ParameterError(f"{option}: {value!r} cannot be used: {problem}")
 
 
-def _read(folder: str) -> Around:
+def _read(folder: str) -> OuterRehearsal:
     """Raises OSError, ValueError, TypeError, KeyError."""
     status = os.lstat(folder)
     if not stat.S_ISDIR(status.st_mode) or not os.path.isabs(folder):
@@ -211,4 +211,4 @@ def _read(folder: str) -> Around:
         raise ValueError  # somebody else could choose what is run here
     with open(os.path.join(folder, _FILE), encoding="ascii") as file:
         content = json.load(file)
-    return Around(folder, tuple(map(str, content["options"])), int(content["depth"]))
+    return OuterRehearsal(folder, tuple(map(str, content["options"])), int(content["depth"]))

@@ -70,7 +70,7 @@ def running_server(
             raise
         if not line.startswith(_LISTENING):
             reason = log.read_text(encoding="utf-8").strip()
-            raise SessionError(f"the server for the rehearsal cannot be had: {reason or 'it ended without a word'}")
+            raise SessionError(f"the server for the rehearsal cannot be started: {reason or 'it gave no reason'}")
         host, _, port = line[len(_LISTENING) :].strip().rpartition(":")
         try:
             yield server, Service(host, int(port), tls=False)

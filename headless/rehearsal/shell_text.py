@@ -9,11 +9,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
-import tree_sitter_bash
-from tree_sitter import Language, Node, Parser
+from tree_sitter import Node
 
 from headless.admin.calls import Text, Word
-from headless.admin.shell_words import expand, joined
+from headless.admin.shell_words import expand, joined, parse
 from headless.errors import HeadlessError
 from headless.options import REHEARSAL
 
@@ -108,10 +107,9 @@ class _Reader:
 
     def nodes(self) -> list[Node]:
         text = self._source.text
-        readable = re.sub(r"[^\t\n -~]", ".", text)  # what is not ASCII means nothing to a shell
-        root = Parser(Language(tree_sitter_bash.language())).parse(readable.encode("ascii")).root_node
+        root = parse(text)
         if root.has_error or not all(map(_BLANKS.fullmatch, (text[: root.start_byte], text[root.end_byte :]))):
-            raise Doubt("it cannot be taken apart")
+            raise Doubt("its syntax is not understood")
         return list(_all(root))
 
     # -- the first step: doubts --

@@ -5,7 +5,9 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shlex
 import socket
+import subprocess
 import sys
 import time
 from contextlib import contextmanager
@@ -14,7 +16,7 @@ import pytest
 
 from support import checks
 from support.command_here import headless
-from support.process import SCRIPT
+from support.process import PATIENCE, ROOT, SCRIPT
 from support.sampling import EXHAUSTIVE
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="files and users of cron")
@@ -78,13 +80,30 @@ def test_a_file_that_is_too_large_is_not_read_in_part(tmp_path):
     assert (found["line"], found["rule"]) == (2, "not-looked-at")
 
 
-def test_standard_input_may_be_a_pipe(place):
+def test_standard_input_is_read_by_either_name(place):
     reader, writer = os.pipe()
-    os.write(writer, f"0 2 * * * {call(place)} || echo $?\n".encode())
+    line = f"0 2 * * * {call(place)} || echo $?\n".encode()
+    os.write(writer, line)
     os.close(writer)
-    done = headless("check", f"/dev/fd/{reader}")
+    for name, stdin in ((f"/dev/fd/{reader}", b""), ("-", line)):
+        done = headless("check", name, stdin=stdin)
+        assert (done.returncode, done.stdout) == (0, "1 call of planta_headless.py in 1 file: 0 errors, 0 warnings\n")
     os.close(reader)
-    assert (done.returncode, done.stdout) == (0, "1 call of planta_headless.py in 1 file: 0 errors, 0 warnings\n")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "option"), [("check", ""), ("rehearse", "--crontab")], ids=["check", "rehearse --crontab"]
+)
+def test_the_command_reads_standard_input_and_a_closed_one_is_a_2(command, option):
+    call = [sys.executable, str(ROOT / "headless"), command, *filter(None, [option]), "-"]
+    done = subprocess.run(call, input="# x\n", text=True, stdout=subprocess.PIPE, check=False, timeout=PATIENCE)
+    assert (done.returncode, done.stdout.count("\n")) == (1 if option else 0, 1)
+    closed = ["sh", "-c", f"exec {shlex.join(call)} <&-"]
+    done = subprocess.run(closed, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    what = f"{option}: '-'" if option else "'-'"
+    said = f"headless {command}: error: {what} cannot be read: standard input is closed\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
 
 
 @pytest.mark.slow

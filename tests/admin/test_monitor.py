@@ -376,7 +376,7 @@ CANNOT_BE_FOUND_OUT = [
     (("--job", "x", "--within", "26"), "'26' is not a time such as 90m, 26h or 8d"),
     (("--job", "x", "--within", "0h"), "is not a time"),
     (("--job", "", "--within", "1h", "--receipts", "x"), "--job: it is empty"),
-    (("--job", "x", "--within", "1h", "--receipts", "x", "--user", ""), "--user: it is empty"),
+    (("--job", "x", "--within", "1h", "--receipts", "x", "--user", ""), "--user has an empty value"),
     (("--job", "x", "--within", "1h"), "one of the arguments --home --receipts is required"),
     (("--job", "x", "--within", "1h", "--home", "nowhere"), "no server has lived in 'nowhere'"),
     (("--job", "x", "--within", "1h", "--receipts", "nowhere"), "there are no receipts 'nowhere'"),

@@ -130,6 +130,16 @@ def test_a_text_in_quotes_is_not_corrected_by_an_edit_outside_of_them(place, quo
     assert all(each["to_do"] for each in found)
 
 
+def test_a_shell_behind_another_program_is_the_one_that_is_named_and_may_run_as_another_user(place):
+    """Of another user nothing is known: not which files there are for them."""
+    call = f"{sys.executable} {SCRIPT} -s planta:20000 -u R41 -p /missing -t -1 -m 009ABC &> PLACE/log"
+    for front, rules in (("/usr/bin/env", ["ampersand-redirection", "code-lost", "password-file"]),
+                         ("/usr/bin/env sudo -u nobody", ["ampersand-redirection", "code-lost"])):  # fmt: skip
+        unit = f"[Unit]\nOnFailure=x.service\n[Service]\nExecStart={front} /bin/sh -c '{call}'\n"
+        found = check(place, unit)
+        assert sorted({each["rule"] for each in found} - {"no-program"}) == rules
+
+
 def test_a_service_of_something_else_has_no_finding(place):
     assert check(place, "[Service]\nExecStart=-/bin/true\nRestart=always\n") == []
 

@@ -117,7 +117,7 @@ NOT_RUN = {
     "COMMAND; echo $'\\'; ./vendor.sh; echo \\''": "sh does not know $'",
     "COMMAND; echo x &>log ./vendor.sh": "words follow a redirection",
     "COMMAND; ./two_lines.sh": "something that is not understood: [ x = ./vendor.sh ]",
-    "COMMAND; ./fifo.sh": "it is no regular file",
+    "COMMAND; ./fifo.sh": "it is not a regular file",
     "COMMAND; ./long.sh": "is too long to be looked at",
     "COMMAND; time cd vendor; ./night.sh": "what time cd does is not known",
     "env SHELL=/bin/dash ./night.sh": "env changes SHELL",
@@ -310,7 +310,9 @@ def test_it_stays_in_the_rehearsal_however_it_is_called(rehearse, production):
 def inside(folder: Path, depth: int) -> dict[str, str]:
     """The variables inside of a rehearsal that has so many around it, and itself, in this folder."""
     folder.mkdir(mode=0o700)
-    return options.environment(str(folder), options.OwnOptions(()), os.devnull, options.Around("", (), depth - 1))
+    return options.environment(
+        str(folder), options.OwnOptions(()), os.devnull, options.OuterRehearsal("", (), depth - 1)
+    )
 
 
 @pytest.mark.slow

@@ -131,7 +131,7 @@ def test_a_fault_that_may_pass_is_no_mistake_in_the_own_options(monkeypatch, opt
 def test_a_reason_is_shown_as_one_line_of_what_can_be_printed(rehearse):
     (_, note) = notes(rehearse("-c", r"import sys; sys.exit('\x1b[31mred\u202e' + 'x' * 300)"))
     replaced = "\ufffd".encode(locale.getpreferredencoding(False), "backslashreplace").decode()
-    assert f"after that: job 1 failed: {replaced}[31mred\\u202exxx" in note
+    assert f"they ended like this: job 1 failed: {replaced}[31mred\\u202exxx" in note
     assert len(note) < 340
 
 
@@ -142,6 +142,6 @@ def test_jobs_that_outlive_their_time_out_are_ended_and_that_is_said(rehearse):
     assert done.returncode == 3
     assert "to resume" not in done.stdout  # nothing is left to resume
     assert notes(done)[1] == (
-        "the command has returned 3 after 1 s, when a server lets the jobs go on; the rehearsal has ended them: "
+        "the command returned 3 after 1 s; a real server lets the jobs run on, this rehearsal has ended them: "
         "job 1 ok, job 2 interrupted, job 3 skipped"
     )

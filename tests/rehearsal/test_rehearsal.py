@@ -189,7 +189,7 @@ def test_a_line_without_t_is_followed_to_the_end_of_its_jobs_and_keeps_its_retur
     done = rehearse("-c", first, "-c", "raise SystemExit('no such table')", "-c", "pass")
     assert (done.returncode, done.stdout) == (0, "")
     assert notes(done)[1:] == [
-        "the command has returned 0, when the jobs were accepted; after that: job 1 ok, "
+        "the command returned 0 when the jobs were accepted; they ended like this: job 1 ok, "
         "job 2 failed: no such table, job 3 skipped"
     ]
     (rehearse.folder / "done").unlink()  # it was run, though the command did not wait for it
@@ -265,7 +265,7 @@ def test_a_server_that_cannot_be_had_is_a_1_that_says_why(rehearse, tmp_path):
     rehearse.environment["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{ROOT}"
     done = rehearse("-c", "pass")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("headless rehearse: error: the server for the rehearsal cannot be had: ")
+    assert done.stderr.startswith("headless rehearse: error: the server for the rehearsal cannot be started: ")
     assert "no asyncio here" in done.stderr
     assert done.stderr.count("\n") == 1
 

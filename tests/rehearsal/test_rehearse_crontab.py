@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import shlex
 import signal
 import subprocess
-import sys
 
 import pytest
 
 from support.job_processes import is_running
-from support.process import PATIENCE, ROOT, current_user
+from support.process import PATIENCE, current_user
 from support.rehearsal import notes
 from support.waiting import wait_until
 
@@ -196,20 +194,6 @@ def test_a_dry_run_runs_the_lines_but_not_the_code_of_their_jobs(rehearse, tab):
     assert (done.returncode, "their jobs are not run" in done.stderr) == (0, True)
     assert [each.name for each in (rehearse.folder / "home").iterdir()] == ["line"]
     assert not (rehearse.folder / "trace").exists()
-
-
-@pytest.mark.slow
-def test_a_standard_input_that_is_closed_is_one_plain_line():
-    line = shlex.join([sys.executable, str(ROOT / "headless"), "rehearse", "--crontab", "-"])
-    done = subprocess.run(["sh", "-c", f"exec {line} <&-"], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (2, "headless rehearse: error: --crontab: standard input is closed\n")
-
-
-def test_the_crontab_can_come_from_standard_input(rehearse, tab):
-    rehearse.use_stub()
-    with open(tab("0 2 * * * COMMAND -t -1 -c 1"), "rb") as file:
-        done = rehearse("--crontab", "-", stdin=file.read())
-    assert (done.returncode, rows(done)[3][-1]) == (0, "0: job 1 ok")
 
 
 MISTAKES = [

@@ -98,7 +98,7 @@ def test_a_job_does_not_begin_without_it(rehearse):
     rehearse.write("ours.py", "print('begun')\nraise SystemExit(0)")
     trace = rehearse.folder / "trace"
     done = rehearse("--stand-in", "ours.py", "-c", f"open({str(trace)!r}, 'w')")
-    assert "after that: job 1 failed: the stand-in for the module ppms failed: " in done.stderr
+    assert "they ended like this: job 1 failed: the stand-in for the module ppms failed: " in done.stderr
     assert not trace.exists()
 
 

@@ -34,7 +34,7 @@ class _NotTried:
     advice: str
 
 
-def log_ins(checked: Iterable[Checked]) -> Iterator[Finding]:
+def try_logins(checked: Iterable[Checked]) -> Iterator[Finding]:
     """Yields the logins that fail, and those that were not tried. A call with an error is left out: that is corrected
     first."""
     seen = set()
@@ -121,10 +121,7 @@ def _command(file: File, user: str | None, call: Call) -> str:
     path, environment = os.path.abspath(file.path), []
     if os.name == "nt":
         return users.typed_as(user, users.headless("check", "--connect", path))
-    try:
-        if user is not None:
-            users.find(user)
-    except users.UnknownUser:
+    if user is not None and users.find(user) is None:
         return "check it on the machine that has this user"
     if _dialect(call) != os.environ.get(_DIALECT, ""):
         environment = ["env", f"{_DIALECT}={_dialect(call)}"] if _dialect(call) else ["env", "-u", _DIALECT]
