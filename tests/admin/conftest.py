@@ -8,7 +8,7 @@ from support.credentials import HASH
 
 
 @pytest.fixture
-def place(tmp_path):
+def folder(tmp_path):
     """A folder with a password file, in which everything else of a case is written."""
     secret = tmp_path / "secret"
     secret.write_text(HASH + "\n")

@@ -114,10 +114,10 @@ def test_roots_crontab_is_tried_by_no_protocol_but_that_of_the_environment(folde
 @pytest.mark.parametrize("whose", ["another user's", "in another user's folder", "open to all", "of a group"])
 def test_what_others_can_write_is_not_tried_though_root_runs_it(folder, home, listener, whose):
     give(folder / "secret", 0, HASH, 0o400)
-    place = home if whose == "in another user's folder" else folder
+    top = home if whose == "in another user's folder" else folder
     owner = NOBODY if whose == "another user's" else 0
     mode = {"open to all": 0o757, "of a group": 0o775}.get(whose, 0o755)
-    script = give(place / "nightly.sh", owner, f"#!/bin/sh\n{call(folder, listener.getsockname()[1])}", mode)
+    script = give(top / "nightly.sh", owner, f"#!/bin/sh\n{call(folder, listener.getsockname()[1])}", mode)
     crontab = give(folder / "crontab", 0, f"# planta_headless.py\n0 2 * * * {script}\n", 0o600)
     ((text, _),) = not_tried(listener, crontab)
     assert text == f"this login was not tried: it is not certain that no other user can write to {str(script)!r}"

@@ -201,8 +201,3 @@ def test_a_file_that_others_can_write_to_is_found(tmp_path, mode, is_read):
     assert rules(read_system("", str(path))[1]) == ([] if is_read else ["file-mode"])
     os.chown(path, 1, 1)
     assert rules(read_system("", str(path))[1]) == ["file-mode"]
-
-
-def test_a_schedule_knows_its_starts():
-    entries, _ = read_user("0 2 1 * mon x\n@hourly x\n@reboot x\n*/99 * * * * x\n5-1 2 * * * x\n")
-    assert [entry.schedule.shortest_interval() for entry in entries] == [86400, 3600, None, 3600, None]

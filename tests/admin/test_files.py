@@ -22,13 +22,13 @@ from support.sampling import EXHAUSTIVE
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="files and users of cron")
 
 
-def call(place):
-    return f"{sys.executable} {SCRIPT} -s planta:20000 -u R41 -p {place}/secret -t -1 -v -m 009ABC > {place}/log"
+def call(folder):
+    return f"{sys.executable} {SCRIPT} -s planta:20000 -u R41 -p {folder}/secret -t -1 -v -m 009ABC > {folder}/log"
 
 
-def check(place, content):
-    (place / "crontab").write_text(content)
-    return checks.check(place / "crontab")
+def check(folder, content):
+    (folder / "crontab").write_text(content)
+    return checks.check(folder / "crontab")
 
 
 def make(path, what):
@@ -59,14 +59,14 @@ def test_a_file_that_is_none_is_one_plain_line(tmp_path, what):
 
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.parametrize("what", NO_FILES)
-def test_what_a_line_names_and_is_no_file_is_not_opened(place, what):
-    make(place / "planta_headless.py", what)
-    other = f"{place}/planta_headless.py"
-    line = f"0 2 * * * {other}; sh {other}; . {other}; {call(place)} || echo $?\n"
-    assert {each["rule"] for each in check(place, line)[1]} <= {"no-script", "no-program", "options", "code-lost"}
-    found = check(place, f"0 2 * * * {call(place).replace('/secret', '/planta_headless.py')} || echo $?\n")
+def test_what_a_line_names_and_is_no_file_is_not_opened(folder, what):
+    make(folder / "planta_headless.py", what)
+    other = f"{folder}/planta_headless.py"
+    line = f"0 2 * * * {other}; sh {other}; . {other}; {call(folder)} || echo $?\n"
+    assert {each["rule"] for each in check(folder, line)[1]} <= {"no-script", "no-program", "options", "code-lost"}
+    found = check(folder, f"0 2 * * * {call(folder).replace('/secret', '/planta_headless.py')} || echo $?\n")
     assert [each["rule"] for each in found[1]] == ["password-file"]
-    found = check(place, f"0 2 * * * {call(place).replace(str(SCRIPT), other)} || echo $?\n")
+    found = check(folder, f"0 2 * * * {call(folder).replace(str(SCRIPT), other)} || echo $?\n")
     assert [each["rule"] for each in found[1]] == ["no-script"]
 
 
@@ -80,9 +80,9 @@ def test_a_file_that_is_too_large_is_not_read_in_part(tmp_path):
     assert (found["line"], found["rule"]) == (2, "not-looked-at")
 
 
-def test_standard_input_is_read_by_either_name(place):
+def test_standard_input_is_read_by_either_name(folder):
     reader, writer = os.pipe()
-    line = f"0 2 * * * {call(place)} || echo $?\n".encode()
+    line = f"0 2 * * * {call(folder)} || echo $?\n".encode()
     os.write(writer, line)
     os.close(writer)
     for name, stdin in ((f"/dev/fd/{reader}", b""), ("-", line)):
@@ -108,19 +108,19 @@ def test_the_command_reads_standard_input_and_a_closed_one_is_a_2(command, optio
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["crontab", "nightly.sh"])
-def test_a_file_of_many_equal_lines_takes_a_time_that_grows_as_the_file(place, name):
+def test_a_file_of_many_equal_lines_takes_a_time_that_grows_as_the_file(folder, name):
     few, many = (300, 1500) if EXHAUSTIVE else (40, 200)
 
     def seconds(count: int) -> float:
-        line = f"0 2 * * * {call(place)} || echo $?\n" if name == "crontab" else f"{call(place)} &\n"
-        (place / name).write_text(f"{'' if name == 'crontab' else '#!/bin/sh'}\n{line * count}")
+        line = f"0 2 * * * {call(folder)} || echo $?\n" if name == "crontab" else f"{call(folder)} &\n"
+        (folder / name).write_text(f"{'' if name == 'crontab' else '#!/bin/sh'}\n{line * count}")
         began = time.process_time()
-        done = headless("check", "--json", str(place / name))
+        done = headless("check", "--json", str(folder / name))
         seconds = time.process_time() - began
         found = [json.loads(each) for each in done.stdout.splitlines()]
         if name == "crontab":
             assert [each["line"] for each in found] == list(range(3, count + 2))
-            assert {each["text"] for each in found} == {f"{place}/crontab:2 starts the same jobs in the same minute"}
+            assert {each["text"] for each in found} == {f"{folder}/crontab:2 starts the same jobs in the same minute"}
         return seconds
 
     # Five times as many lines: five times as long, and not 25 times. The best of some tries: others use the processor.
@@ -159,35 +159,35 @@ FAULTS = [(name, number) for name in NAMES for number in PASSING]
 SOME_FAULTS = [(NAMES[each % len(NAMES)], PASSING[each % len(PASSING)]) for each in range(2 * len(PASSING))]
 
 
-def test_a_fault_that_passes_is_no_verdict(place, failing):
-    (place / "log-folder").mkdir()
-    (place / "bin").mkdir()
-    (place / "bin" / "python3").symlink_to(sys.executable)
-    (place / "pyvenv.cfg").touch()
+def test_a_fault_that_passes_is_no_verdict(folder, failing):
+    (folder / "log-folder").mkdir()
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python3").symlink_to(sys.executable)
+    (folder / "pyvenv.cfg").touch()
     for library in ("lxml", "bcrypt"):
         version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-        (place / "lib" / version / "site-packages" / library).mkdir(parents=True)
-    (place / "nightly.sh").write_text("#!/bin/sh\ntrue\n")
-    line = call(place).replace("/log", "/log-folder/log").replace(sys.executable, f"{place}/bin/python3")
-    content = f"0 2 * * * sh {place}/nightly.sh && {line} || echo $?\n"
-    assert check(place, content) == (0, [])
+        (folder / "lib" / version / "site-packages" / library).mkdir(parents=True)
+    (folder / "nightly.sh").write_text("#!/bin/sh\ntrue\n")
+    line = call(folder).replace("/log", "/log-folder/log").replace(sys.executable, f"{folder}/bin/python3")
+    content = f"0 2 * * * sh {folder}/nightly.sh && {line} || echo $?\n"
+    assert check(folder, content) == (0, [])
     for name, number in FAULTS if EXHAUSTIVE else SOME_FAULTS:
         with failing(name, number):
-            status, found = check(place, content)
+            status, found = check(folder, content)
         seen = [(each["rule"], each["severity"], os.strerror(number) in each["text"]) for each in found]
         assert (status, seen) == (1, [("not-looked-at", "warning", True)]), (name, number)
 
 
-def test_what_stays_so_is_a_verdict(place, failing):
+def test_what_stays_so_is_a_verdict(folder, failing):
     for number in (errno.EACCES, errno.EPERM, errno.ELOOP, errno.ENOTDIR, errno.ENAMETOOLONG):
         with failing("secret", number):
-            ((found,),) = check(place, f"0 2 * * * {call(place)} || echo $?\n")[1:]
+            ((found,),) = check(folder, f"0 2 * * * {call(folder)} || echo $?\n")[1:]
         assert (found["rule"], found["severity"]) == ("password-file", "error"), number
 
 
-def test_a_file_that_cannot_be_read_now_is_no_mistake_of_the_command_line(place, failing):
+def test_a_file_that_cannot_be_read_now_is_no_mistake_of_the_command_line(folder, failing):
     for number in PASSING:
         with failing("crontab", number):
-            done = headless("check", str(place / "crontab"))
-        said = f"headless check: error: {str(place / 'crontab')!r} cannot be read: {os.strerror(number)}\n"
+            done = headless("check", str(folder / "crontab"))
+        said = f"headless check: error: {str(folder / 'crontab')!r} cannot be read: {os.strerror(number)}\n"
         assert (done.returncode, done.stdout, done.stderr) == (1, "", said), number

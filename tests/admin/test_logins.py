@@ -15,55 +15,66 @@ from support.job_server import JobServer
 from support.process import SCRIPT
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="files and users of cron")
+MORE = "-t -1 -v -m 009ABC > FOLDER/log 2>&1"
+
+
+def check(folder, *calls, environment=""):
+    """The line, the severity and the rule of each finding, and its text."""
+    lines = [f"{number} 2 * * * {sys.executable} {SCRIPT} {call} || echo $?\n" for number, call in enumerate(calls)]
+    (folder / "crontab").write_text(environment + "".join(lines).replace("FOLDER", str(folder)))
+    found = checks.check("--connect", folder / "crontab")[1]
+    return [(each["line"], each["severity"], each["rule"]) for each in found], [each["text"] for each in found]
+
+
+# Which ones are tried
 
 
 @pytest.fixture
 def tried(monkeypatch):
-    """The logins that were tried, each of which goes well."""
+    """The logins that were tried, each of which succeeds."""
     logins = []
-    monkeypatch.setattr(query, "log_in", lambda options, _dialect: logins.append(options.login))
+    monkeypatch.setattr(query, "log_in", lambda options, _dialect: logins.append((options.service.host, options.login)))
     return logins
 
 
-def check(place, *calls):
-    """The rules that the findings are of."""
-    lines = [f"{number} 2 * * * {sys.executable} {SCRIPT} {call} || echo $?\n" for number, call in enumerate(calls)]
-    (place / "crontab").write_text("".join(lines))
-    return checks.rules(checks.check("--connect", place / "crontab")[1])
+GOOD = f"-s planta:20000 -u R41 -p FOLDER/secret {MORE}"
 
 
-def good(place, server="planta:20000", more="-t -1 -v -m 009ABC"):
-    return f"-s {server} -u R41 -p {place}/secret {more} > {place}/log 2>&1"
-
-
-def test_a_call_without_an_error_is_tried_once_for_each_server_and_login(place, tried):
-    assert check(place, good(place), good(place, more="-t -1 -v -m 009DEF"), good(place, "other:20000")) == []
-    assert [login.user for login in tried] == ["R41", "R41"]
+def test_a_call_without_an_error_is_tried_once_for_each_server_and_login(folder, tried):
+    calls = [GOOD, GOOD.replace("ABC", "DEF"), GOOD.replace("planta", "other"), GOOD.replace("R41", "R42")]
+    assert check(folder, *calls) == ([], [])
+    assert [(host, login.user) for host, login in tried] == [("planta", "R41"), ("other", "R41"), ("planta", "R42")]
 
 
 @pytest.mark.parametrize(
-    ("call", "rule"),
+    ("old", "new", "rule"),
     [
-        (lambda place: good(place, "planta"), "options"),  # no port: there is no server to ask
-        (lambda place: good(place, more="-t -1 -v"), "options"),
-        (lambda place: good(place).replace(f" > {place}/log 2>&1", f" > {place}/no/log 2>&1"), "no-folder"),
+        (":20000", "", "options"),  # no port: there is no server to ask
+        ("-m 009ABC", "", "options"),
+        ("FOLDER/log", "FOLDER/no/log", "no-folder"),
+        ("FOLDER/secret", "FOLDER/missing", "password-file"),  # which must not be asked for
     ],
 )
-def test_a_call_with_an_error_is_corrected_first_and_not_tried(place, tried, call, rule):
-    assert check(place, call(place)) == [rule]
+def test_a_call_with_an_error_is_corrected_first_and_not_tried(folder, tried, old, new, rule):
+    assert check(folder, GOOD.replace(old, new))[0] == [(1, "error", rule)]
     assert tried == []
 
 
-def test_a_login_that_is_refused_is_an_error_and_one_that_fails_otherwise_a_warning(place, monkeypatch):
+def test_what_only_the_shell_knows_is_not_tried(folder, tried):
+    calls = [GOOD.replace("FOLDER/secret", "FOLDER/secret$X"), GOOD.replace("planta", "$HOST")]
+    found, (text,) = check(folder, *calls)
+    assert (found, "(and 1 more)" in text) == ([(1, "warning", "not-tried")], True)
+    assert tried == []
+
+
+def test_a_login_that_is_refused_is_an_error_and_one_that_fails_otherwise_a_warning(folder, monkeypatch):
     for error, severity in ((ParameterError("refused"), "error"), (ConnectionResetError(), "warning")):
 
         def fail(_options, _dialect, error=error):
             raise error
 
         monkeypatch.setattr(query, "log_in", fail)
-        assert check(place, good(place)) == ["login"]
-        ((found,),) = checks.check("--connect", place / "crontab")[1:]
-        assert found["severity"] == severity
+        assert check(folder, GOOD)[0] == [(1, severity, "login")]
 
 
 # At a server
@@ -75,72 +86,35 @@ def server(tmp_path_factory):
         yield server
 
 
-def check_at(tmp_path, *logins, environment=""):
-    lines = [
-        f"{number} 2 * * * {sys.executable} {SCRIPT} {login} -t -1 -v -m 009ABC > {tmp_path}/log || echo $?\n"
-        for number, login in enumerate(logins)
-    ]
-    (tmp_path / "crontab").write_text(environment + "".join(lines))
-    found = checks.check("--connect", tmp_path / "crontab")[1]
-    return [(each["line"], each["severity"], each["rule"], each["text"]) for each in found]
-
-
 @pytest.fixture
-def secret(server, tmp_path):
-    path = tmp_path / "secret"
-    path.write_text(server.hash_of_password() + "\n")
-    path.chmod(0o400)
-    return path
+def login(server, folder):
+    secret = folder / "secret"
+    secret.unlink()
+    secret.write_text(server.hash_of_password() + "\n")
+    secret.chmod(0o400)
+    return f"-s {server.address} -u R42 -p {secret} {MORE}"
 
 
 @pytest.mark.slow
-def test_a_login_that_works_is_no_finding_and_leaves_no_job(server, secret, tmp_path):
+def test_a_login_that_works_is_no_finding_and_leaves_no_job_and_an_old_password_file_is_found(server, login, folder):
     before = server.query("SELECT count(*) FROM sessions")
-    assert check_at(tmp_path, f"-s {server.address}", f"-s {server.address} -u R42 -p {secret}") == []
+    assert check(folder, f"-s {server.address} {MORE}", login) == ([], [])
     assert server.query("SELECT count(*) FROM sessions") == before
-
-
-@pytest.mark.slow
-def test_an_old_password_file_is_found(server, secret, tmp_path):
+    secret = folder / "secret"
     old = secret.read_text()
     secret.chmod(0o600)
     secret.write_text(old[:-3] + ("a" if old[-3] != "a" else "b") + old[-2:])
     secret.chmod(0o400)
-    (found,) = check_at(tmp_path, f"-s {server.address} -u R42 -p {secret}")
-    assert found[:3] == (1, "error", "login")
-    assert "the server refused the login" in found[3]
+    found, (text,) = check(folder, login)
+    assert (found, "the server refused the login" in text) == ([(1, "error", "login")], True)
 
 
 @pytest.mark.slow
-def test_a_wrong_host_is_found_once_for_all_its_lines(secret, tmp_path):
-    login = f"-s 127.0.0.1:1 -u R42 -p {secret}"
-    (found,) = check_at(tmp_path, login, login, login)
-    assert found[:3] == (1, "warning", "login")
-    assert "no connection to 127.0.0.1 port 1" in found[3]
-
-
-@pytest.mark.slow
-def test_a_password_file_that_is_missing_is_one_finding_and_is_not_asked_for(server, tmp_path):
-    (found,) = check_at(tmp_path, f"-s {server.address} -u R42 -p {tmp_path}/missing")
-    assert found[:3] == (1, "error", "password-file")
-
-
-@pytest.mark.slow
-def test_the_dialect_of_the_environment_is_spoken_and_no_other(server, secret, tmp_path, monkeypatch):
-    (tmp_path / "dialect.py").write_text("")
-    setting = f"PLANTA_PROTOCOL={tmp_path}/dialect.py"
-    (found,) = check_at(tmp_path, f"-s {server.address} -u R42 -p {secret}", environment=f"{setting}\n")
-    assert found[:3] == (2, "warning", "not-tried")
+def test_the_dialect_of_the_environment_is_spoken_and_no_other(login, folder, monkeypatch):
+    (folder / "dialect.py").write_text("")
+    setting = f"PLANTA_PROTOCOL={folder}/dialect.py"
+    assert check(folder, login, environment=f"{setting}\n")[0] == [(2, "warning", "not-tried")]
     monkeypatch.setenv(*setting.split("="))
-    (found,) = check_at(tmp_path, f"-s {server.address} -u R42 -p {secret}", environment=f"{setting}\n")
-    assert found[:3] == (2, "error", "login")
-    assert "PLANTA_PROTOCOL" in found[3]
-    (found,) = check_at(tmp_path, f"-s {server.address} -u R42 -p {secret}")
-    assert found[:3] == (1, "warning", "not-tried")
-
-
-@pytest.mark.slow
-def test_what_only_the_shell_knows_is_not_tried(server, secret, tmp_path):
-    (found,) = check_at(tmp_path, f"-s {server.address} -u R42 -p {secret}$X", f"-s $HOST:20000 -u R42 -p {secret}")
-    assert found[:3] == (1, "warning", "not-tried")
-    assert "(and 1 more)" in found[3]
+    found, (text,) = check(folder, login, environment=f"{setting}\n")
+    assert (found, "PLANTA_PROTOCOL" in text) == ([(2, "error", "login")], True)
+    assert check(folder, login)[0] == [(1, "warning", "not-tried")]

@@ -306,11 +306,11 @@ def test_cron_starts_what_is_read_when_it_is_read(packages):
         at_reboot: dict[int, list[Run]] = {}
         expected: dict[int, list[Run]] = {}
 
-        def add(path: Path, place: str, content: str, names_users: bool) -> None:
+        def add(path: Path, read_as: str, content: str, names_users: bool) -> None:
             case = len(contents)
             contents[case] = content = own.write(path, content, case)
-            at_reboot[case] = predicted(content, place, names_users, own.shell, is_at_reboot)
-            expected[case] = predicted(content, place, names_users, own.shell, is_started)
+            at_reboot[case] = predicted(content, read_as, names_users, own.shell, is_at_reboot)
+            expected[case] = predicted(content, read_as, names_users, own.shell, is_started)
 
         for name, content in files.items():
             add(own.cron_d / name, f"/etc/cron.d/{name}", content, True)

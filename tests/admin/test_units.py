@@ -24,10 +24,10 @@ OnFailure=report@%n.service
 [Service]
 Type=oneshot
 User=root
-WorkingDirectory=PLACE
-StandardOutput=append:PLACE/log
+WorkingDirectory=FOLDER
+StandardOutput=append:FOLDER/log
 ExecStart=PYTHON SCRIPT -s planta:20000 \\
-    -u R41 -p PLACE/secret -t -1 -v -m 009ABC
+    -u R41 -p FOLDER/secret -t -1 -v -m 009ABC
 """
 TIMER = """\
 [Timer]
@@ -39,23 +39,23 @@ WantedBy=timers.target
 """
 
 
-def check(place, service=SERVICE, timer=TIMER):
-    service = service.replace("PLACE", str(place)).replace("PYTHON", sys.executable).replace("SCRIPT", str(SCRIPT))
-    (place / "x.service").write_text(service)
-    (place / "x.timer").write_text(timer)
-    return checks.check(place / "x.service", place / "x.timer")[1]
+def check(folder, service=SERVICE, timer=TIMER):
+    service = service.replace("FOLDER", str(folder)).replace("PYTHON", sys.executable).replace("SCRIPT", str(SCRIPT))
+    (folder / "x.service").write_text(service)
+    (folder / "x.timer").write_text(timer)
+    return checks.check(folder / "x.service", folder / "x.timer")[1]
 
 
-def test_a_good_service_with_its_timer_has_no_finding(place):
-    assert check(place) == []
+def test_a_good_service_with_its_timer_has_no_finding(folder):
+    assert check(folder) == []
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd-analyze here")
-def test_systemd_takes_the_good_service_too(place):
-    check(place)
-    (place / "report@.service").write_text("[Service]\nExecStart=/bin/true\n")
-    command = ["systemd-analyze", "verify", "--man=no", str(place / "x.service"), str(place / "x.timer")]
+def test_systemd_takes_the_good_service_too(folder):
+    check(folder)
+    (folder / "report@.service").write_text("[Service]\nExecStart=/bin/true\n")
+    command = ["systemd-analyze", "verify", "--man=no", str(folder / "x.service"), str(folder / "x.timer")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
     assert [line for line in done.stderr.splitlines() if "x.service" in line or "x.timer" in line] == []
 
@@ -65,25 +65,25 @@ SERVICES = {
     "a restart": ("Type=oneshot", "Type=oneshot\nRestart=on-failure", "restart", True),
     "failures that are successes": ("Type=oneshot", "Type=oneshot\nSuccessExitStatus=1 3", "code-ignored", False),
     "a time limit": ("Type=oneshot", "Type=oneshot\nTimeoutStartSec=3600", "timeout", True),
-    "a redirection": ("-m 009ABC", "-m 009ABC > PLACE/log 2>&1", "no-shell", False),
+    "a redirection": ("-m 009ABC", "-m 009ABC > FOLDER/log 2>&1", "no-shell", False),
     "an alternative": ("-m 009ABC", "-m 009ABC || /bin/mail root", "no-shell", False),
     "a failure without a message": ("OnFailure=report@%n.service\n", "", "unreported", False),
     "Python 2": ("PYTHON", "/usr/bin/python2", "old-python", True),
     "no -t": ("-t -1 ", "", "no-t", True),
     "a mistake in the options": ("-m 009ABC", "-m", "options", False),
-    "no folder": ("WorkingDirectory=PLACE", "WorkingDirectory=/no/such/folder", "no-folder", False),
-    "no password file": ("PLACE/secret", "PLACE/missing", "password-file", False),
+    "no folder": ("WorkingDirectory=FOLDER", "WorkingDirectory=/no/such/folder", "no-folder", False),
+    "no password file": ("FOLDER/secret", "FOLDER/missing", "password-file", False),
     "a shell that loses the code": (
-        "ExecStart=PYTHON SCRIPT -s planta:20000 \\\n    -u R41 -p PLACE/secret -t -1 -v -m 009ABC",
-        "ExecStart=/bin/sh -c 'PYTHON SCRIPT -s planta:20000 -t -1 -m 009ABC | tee PLACE/log'", "code-lost", False,
+        "ExecStart=PYTHON SCRIPT -s planta:20000 \\\n    -u R41 -p FOLDER/secret -t -1 -v -m 009ABC",
+        "ExecStart=/bin/sh -c 'PYTHON SCRIPT -s planta:20000 -t -1 -m 009ABC | tee FOLDER/log'", "code-lost", False,
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize(("old", "new", "rule", "is_corrected"), SERVICES.values(), ids=SERVICES)
-def test_what_is_wrong_with_a_service_is_found(place, old, new, rule, is_corrected):
+def test_what_is_wrong_with_a_service_is_found(folder, old, new, rule, is_corrected):
     assert old in SERVICE
-    found = check(place, SERVICE.replace(old, new))
+    found = check(folder, SERVICE.replace(old, new))
     assert rule in [each["rule"] for each in found]
     assert {each["rule"] for each in found} <= {rule, "options", "no-program"}
     (one,) = [each for each in found if each["rule"] == rule]
@@ -92,56 +92,58 @@ def test_what_is_wrong_with_a_service_is_found(place, old, new, rule, is_correct
     assert is_corrected or one["to_do"] or rule == "password-file"
 
 
-def test_a_timer_that_leaves_a_night_out_is_found_and_corrected(place):
-    (one,) = check(place, timer=TIMER.replace("Persistent=true\n", ""))
-    assert (one["file"], one["line"], one["rule"]) == (str(place / "x.timer"), 2, "left-out")
+def test_a_timer_that_leaves_a_night_out_is_found_and_corrected(folder):
+    (one,) = check(folder, timer=TIMER.replace("Persistent=true\n", ""))
+    assert (one["file"], one["line"], one["rule"]) == (str(folder / "x.timer"), 2, "left-out")
     assert one["write"].splitlines() == ["OnCalendar=Mon..Fri *-*-* 02:00:00", "Persistent=true"]
 
 
-def test_the_interval_is_that_of_the_timer(place):
-    found = check(place, SERVICE.replace("-t -1", "-t 7200"), TIMER.replace("Mon..Fri *-*-* 02:00:00", "hourly"))
+def test_the_interval_is_that_of_the_timer(folder):
+    found = check(folder, SERVICE.replace("-t -1", "-t 7200"), TIMER.replace("Mon..Fri *-*-* 02:00:00", "hourly"))
     assert [each["rule"] for each in found] == ["t-too-long"]
 
 
-def test_a_script_that_a_service_starts_is_read_as_well(place):
-    script = place / "import.sh"
-    script.write_text(f"#!/bin/sh\n{sys.executable} {SCRIPT} -s planta:20000 -t -1 -m X | tee {place}/log\n")
+def test_a_script_that_a_service_starts_is_read_as_well(folder):
+    script = folder / "import.sh"
+    script.write_text(f"#!/bin/sh\n{sys.executable} {SCRIPT} -s planta:20000 -t -1 -m X | tee {folder}/log\n")
     script.chmod(0o755)
-    found = check(place, f"[Service]\nExecStart={script}\n")
+    found = check(folder, f"[Service]\nExecStart={script}\n")
     assert [(each["file"], each["rule"]) for each in found] == [(str(script), "code-lost")]
 
 
-def test_a_script_that_is_started_by_its_name_has_to_be_executable_and_one_behind_a_shell_need_not(place):
-    script = place / "job.sh"
+def test_a_script_that_is_started_by_its_name_has_to_be_executable_and_one_behind_a_shell_need_not(folder):
+    script = folder / "job.sh"
     script.write_text(f"#!/bin/sh\nexec {sys.executable} {SCRIPT} -s planta:20000 -t -1 -v -m 009ABC\n")
     for command, mode, is_found in (("", 0o644, True), ("", 0o755, False), ("/bin/sh ", 0o644, False)):
         script.chmod(mode)
-        found = check(place, f"[Service]\n# planta_headless.py\nWorkingDirectory=PLACE\nExecStart={command}{script}\n")
+        found = check(
+            folder, f"[Service]\n# planta_headless.py\nWorkingDirectory=FOLDER\nExecStart={command}{script}\n"
+        )
         assert ("not-executable" in [each["rule"] for each in found]) is is_found, (command, oct(mode))
 
 
 @pytest.mark.parametrize("quote", ["'", '"'])
-def test_a_text_in_quotes_is_not_corrected_by_an_edit_outside_of_them(place, quote):
-    call = f"{sys.executable} {SCRIPT} -s planta:20000 -t -1 -m 009ABC &> PLACE/log"
-    found = check(place, f"[Unit]\nOnFailure=x.service\n[Service]\nExecStart=/bin/sh -c {quote}{call}{quote}\n")
+def test_a_text_in_quotes_is_not_corrected_by_an_edit_outside_of_them(folder, quote):
+    call = f"{sys.executable} {SCRIPT} -s planta:20000 -t -1 -m 009ABC &> FOLDER/log"
+    found = check(folder, f"[Unit]\nOnFailure=x.service\n[Service]\nExecStart=/bin/sh -c {quote}{call}{quote}\n")
     assert [(each["rule"], each["line"], each["write"]) for each in found] == [
         ("ampersand-redirection", 4, None), ("code-lost", 4, None),
     ]  # fmt: skip
     assert all(each["to_do"] for each in found)
 
 
-def test_a_shell_behind_another_program_is_the_one_that_is_named_and_may_run_as_another_user(place):
+def test_a_shell_behind_another_program_is_the_one_that_is_named_and_may_run_as_another_user(folder):
     """Of another user nothing is known: not which files there are for them."""
-    call = f"{sys.executable} {SCRIPT} -s planta:20000 -u R41 -p /missing -t -1 -m 009ABC &> PLACE/log"
+    call = f"{sys.executable} {SCRIPT} -s planta:20000 -u R41 -p /missing -t -1 -m 009ABC &> FOLDER/log"
     for front, rules in (("/usr/bin/env", ["ampersand-redirection", "code-lost", "password-file"]),
                          ("/usr/bin/env sudo -u nobody", ["ampersand-redirection", "code-lost"])):  # fmt: skip
         unit = f"[Unit]\nOnFailure=x.service\n[Service]\nExecStart={front} /bin/sh -c '{call}'\n"
-        found = check(place, unit)
+        found = check(folder, unit)
         assert sorted({each["rule"] for each in found} - {"no-program"}) == rules
 
 
-def test_a_service_of_something_else_has_no_finding(place):
-    assert check(place, "[Service]\nExecStart=-/bin/true\nRestart=always\n") == []
+def test_a_service_of_something_else_has_no_finding(folder):
+    assert check(folder, "[Service]\nExecStart=-/bin/true\nRestart=always\n") == []
 
 
 @pytest.mark.parametrize(
