@@ -327,13 +327,6 @@ def test_a_job_that_calls_the_command_with_itself_comes_to_an_end(rehearse, prod
     assert (done.returncode, "whose job calls it again" in done.stderr) == (2, True), done.stderr
 
 
-@pytest.mark.large
-def test_a_job_that_calls_the_command_with_itself_comes_to_an_end_by_itself(rehearse, production):
-    rehearse.write("again.py", calling("-s", production.service, "-t", "-1", "-v", "-f", "again.py"))
-    done = rehearse("-t", "-1", "-v", "-f", "again.py")
-    assert (done.returncode, "whose job calls it again" in done.stdout) == (1, True), done.stdout
-
-
 def test_a_command_that_would_reach_another_server_is_a_2_in_a_rehearsal(tmp_path, production, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PLANTA_REHEARSAL", str(tmp_path))

@@ -96,32 +96,34 @@ def test_a_link_out_of_the_folder_of_files_is_refused(tmp_path):
     assert found("/planta/close.py", tmp_path / "files") == "/planta/close.py"
 
 
-@pytest.mark.parametrize(
-    ("number", "kind"),
-    [(errno.EIO, SessionError), (errno.ESTALE, SessionError), (errno.EMFILE, SessionError), (errno.EACCES, None)],
-)
-def test_a_fault_that_may_pass_is_no_file_that_is_not_there(monkeypatch, tmp_path, number, kind):
-    def fail(*_: object) -> None:
-        raise OSError(number, os.strerror(number))
+@pytest.fixture
+def failing(monkeypatch):
+    """Makes each look at a file fail with this error."""
 
-    monkeypatch.setattr(os, "stat", fail)
+    def fail(number):
+        def stat(*_, **__):
+            raise OSError(number, os.strerror(number))
+
+        monkeypatch.setattr(os, "stat", stat)
+
+    return fail
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE])
+def test_a_fault_that_may_pass_is_no_mistake(failing, tmp_path, number):
+    failing(number)
+    with pytest.raises(SessionError, match=os.strerror(number)):
+        server.find_files([Job(PY_FILE, "close.py")], str(tmp_path))
+    for option in ("--stand-in", "--files-from"):
+        done = headless("rehearse", option, "x", "-c", "pass")
+        assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+
+
+def test_a_file_that_may_not_be_read_is_one(failing, tmp_path):
+    failing(errno.EACCES)
     job = Job(PY_FILE, "close.py")
-    if kind is None:
-        assert server.find_files([job], str(tmp_path)) == ((job,), [])
-        return
-    with pytest.raises(kind, match=os.strerror(number)):
-        server.find_files([job], str(tmp_path))
-
-
-@pytest.mark.parametrize(("number", "status"), [(errno.EIO, 1), (errno.ENFILE, 1), (errno.EACCES, 2)])
-@pytest.mark.parametrize("option", ["--stand-in", "--files-from"])
-def test_a_fault_that_may_pass_is_no_mistake_in_the_own_options(monkeypatch, option, number, status):
-    def fail(*_: object, **__: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(os, "stat", fail)
-    done = headless("rehearse", option, "x", "-c", "pass")
-    assert (done.returncode, done.stderr.count("\n")) == (status, 1)
+    assert server.find_files([job], str(tmp_path)) == ((job,), [])
+    assert headless("rehearse", "--files-from", "x", "-c", "pass").returncode == 2
 
 
 # Jobs that the command leaves

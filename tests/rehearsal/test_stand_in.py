@@ -29,14 +29,15 @@ def run(rehearse, codes, *own):
 
 
 WITHOUT_IMPORT = """import sys
+print(own)
 first = ppms
 import ppms
 print(ppms is first is sys.modules['ppms'])
 from ppms import x"""
 CALLED = """
 ppms.uf_dialog("text")
-ppms.a.b(1, c=[2]).d()
-ppms.x
+ppms.a.b(1, c=[2])[0].d()
+ppms.x.user = 'R41'
 print("mine")
 ppms.f("\\n\\udc80", ppms.x, "x" * 1000)
 """
@@ -67,14 +68,17 @@ COLLECTS = "import sys, io; out = sys.stdout; sys.stdout = io.StringIO(); ppms.f
 
 @pytest.mark.version("what a job's interpreter imports first")
 def test_ppms_is_there_and_what_is_called_on_it_is_printed_and_can_be_used_further(rehearse):
-    """In a folder of jobs none of whose files it imports."""
+    """In a folder of jobs of whose files it imports none, but for the sitecustomize that Python would import."""
     for name in ("__future__", "traceback", "typing"):
         rehearse.write(f"{name}.py", "import os; os.write(1, b'imported\\n')")
+    rehearse.write("sitecustomize.py", "import builtins; builtins.own = 'of this machine'")
     done = run(rehearse, [WITHOUT_IMPORT, CALLED, USED, COLLECTS, CLOSES, WITHOUT_REPR])
     assert "imported" not in done.stdout
-    assert output(done, 1) == ["True"]
+    assert output(done, 1) == ["of this machine", "True"]
     *lines, last = output(done, 2)
-    assert lines == ["ppms.uf_dialog('text')", "ppms.a.b(1, c=[2])", "ppms.a.b(1, c=[2]).d()", "mine"]
+    assert lines == [
+        "ppms.uf_dialog('text')", "ppms.a.b(1, c=[2])", "ppms.a.b(1, c=[2])[0].d()", "ppms.x.user = 'R41'", "mine",
+    ]  # fmt: skip
     assert last.startswith(r"ppms.f('\n\udc80', ppms.x, 'xxx")
     assert len(last) < 300
     assert output(done, 3)[-1].startswith("ppms.x, ...")
