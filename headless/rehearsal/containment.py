@@ -147,8 +147,7 @@ class _Checker:
     def _command(self, words: Sequence[Word]) -> None:
         program = certain(words[0])
         name = base_name(program)
-        for path in () if "/" in program else self._scope.paths:  # env and python3: by the first line of a script
-            self._line.lookups |= {path, *(os.path.join(path, each) for each in (program, "env", "python3"))}
+        self._note_lookups(program)
         if name in self._functions and program == name and not _found(name, self._scope):
             return
         programs.check_name(name)
@@ -165,6 +164,20 @@ class _Checker:
         elif not self._starts_nothing(name, words):
             self._script(program)
 
+    def _note_lookups(self, program: str) -> None:
+        """Notes the files that this may be when the line is run: it may make one, and then start it."""
+        if os.path.isabs(program):
+            self._line.lookups |= {program, os.path.dirname(program)}
+        elif "/" in program:
+            self._note_scripts(os.path.join(folder, program) for folder in self._scope.folders or ())
+        else:
+            for folder in self._scope.paths:  # env and python3: by the first line of a script
+                self._line.lookups |= {folder, *(os.path.join(folder, each) for each in (program, "env", "python3"))}
+
+    def _note_scripts(self, paths: Iterable[str]) -> None:
+        for path in paths:
+            self._line.scripts |= {os.path.abspath(path), os.path.realpath(path)}
+
     def _starts_nothing(self, name: str, words: Sequence[Word]) -> bool:
         pattern = programs.pattern_for(words[0].text, programs.BUILTINS)
         if pattern is None and self._is_system_program(words[0].text):
@@ -176,8 +189,9 @@ class _Checker:
         return True
 
     def _is_system_program(self, program: str) -> bool:
-        """Returns whether all files that it may be are the system's."""
-        return all(map(_is_of_the_system, _found(program, self._scope)))
+        """Returns whether all files that it may be are the system's. One that has a path must be there."""
+        found = _found(program, self._scope)
+        return all(map(_is_of_the_system, found)) and bool(found or "/" not in program)
 
     def _wrapper(self, name: str, words: Sequence[Word]) -> None:
         if name not in ("command", "exec") and not self._is_system_program(words[0].text):
@@ -234,7 +248,10 @@ class _Checker:
         self._check_is_ours(rest[0].text, is_argument=True)
 
     def _check_is_python(self, program: str) -> None:
-        for path in _found(program, self._scope):
+        found = _found(program, self._scope)
+        if "/" in program and not found:
+            raise Doubt(f"{program} is not here")
+        for path in found:
             real = os.path.realpath(path)
             is_known = _is_of_the_system(real) and PYTHON.fullmatch(base_name(real))
             if not (is_known or real == os.path.realpath(sys.executable)):
@@ -250,13 +267,14 @@ class _Checker:
         for path in found:
             if not _is_ours(os.path.realpath(path), self._scope.has_python_path):
                 raise Doubt(f"{path} is not the {PROGRAM} that rehearses")
-            self._line.scripts |= {os.path.abspath(path), os.path.realpath(path)}
+        self._note_scripts(found)
 
     def _script(self, program: str, shell: str = "") -> None:
         """Checks a script that is started by its name, or by a shell."""
         found = _found(program, self._scope, is_argument=bool(shell))
         if not found:
             raise Doubt(f"it starts {program}, which is not here")
+        self._note_scripts(found)
         for path in found:
             if _is_of_the_system(path):
                 raise Doubt(f"what {base_name(program)} starts is not known")
@@ -265,7 +283,6 @@ class _Checker:
             reader = shell or _shell_of(text)
             if not reader or "\0" in text:
                 raise Doubt(f"{program} is no script of sh, and what it calls is not known")
-            self._line.scripts |= {os.path.abspath(path), os.path.realpath(path)}
             self._deeper(reader).check(text)
 
 

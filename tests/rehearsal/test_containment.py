@@ -113,6 +113,11 @@ NOT_RUN = {
     "COMMAND; echo ./vendor.sh > night.sh; ./night.sh": WRITES,
     "PATH=HOME/new:$PATH; COMMAND; mkdir new; cp vendor.sh HOME/new/cat; cat x": WRITES,
     "COMMAND; ln -sf vendor.sh x.sh; ./x.sh": "it starts ./x.sh, which is not here",
+    "COMMAND; mkdir -p usr/bin; cp vendor.sh usr/bin/cat; usr/bin/cat x; cd /": WRITES,
+    "COMMAND; mkdir b; cp vendor.sh b/cat; b/cat x": "it starts b/cat, which is not here",
+    "COMMAND; mkdir b; cp vendor.sh b/nice; b/nice true": "b/nice is not that of the system",
+    "COMMAND; mkdir b; cp vendor.sh b/sh; b/sh ./night.sh": "b/sh is not a known shell",
+    "COMMAND; mkdir b; cp vendor.sh b/python3; ./python.sh": "b/python3 is not here",
     "COMMAND; [[ -n x && ./vendor.sh ]]": "sh does not know [[",
     "COMMAND; echo $'\\'; ./vendor.sh; echo \\''": "sh does not know $'",
     "COMMAND; echo x &>log ./vendor.sh": "words follow a redirection",
@@ -130,6 +135,12 @@ NOT_RUN = {
     "HOME/vend*.sh": UNSURE,
     "./warned.sh": UNSURE,
     "BASH_ENV=x; ./vendor.sh": "it sets BASH_ENV",
+    "COMMAND; ./circle.sh": "it starts too many scripts, or they start each other",
+    "env TMPDIR=x OURS -c 1": "env changes TMPDIR",
+    "export $(cat x); OURS -c 1": "which variables it changes is not certain",
+    "trap 'X=1' EXIT; COMMAND": "when trap does this is not certain",
+    "COMMAND; /dev/fd/3": "what /dev/fd/3 is there, is not certain",
+    "COMMAND; cd $X; ./night.sh": "in which folder ./night.sh is, is not certain",
     "sh < vendor.sh": "sh reads its commands from somewhere else",
 }
 RUN = [
@@ -146,6 +157,7 @@ RUN = [
     "COMMAND 2>&1 | sed 's/^/planta: /' | tee log",
     "COMMAND && sed -n p wrapper.py",
     "COMMAND || { ps; ping -c 1 x; mountpoint -q x; wget -q -O x http://x; curl -X POST -H 'a: b' -d c http://x; }",
+    "export LC_ALL=C; trap 'rm -f l' EXIT; f() { COMMAND; }; f",
     'i=0; while [ $i -lt 1 ]; do COMMAND && break; i=$((i+1)); done; echo "it is $(date)"',
 ]
 
@@ -164,6 +176,8 @@ def files(rehearse: Rehearse, production: Production) -> None:
         "warned.sh": f"{ours.replace(' ', ' -W $X ')} {rehearse.folder}/wrapper.py\n",
         "wrapper.py": f"import os; os.system('{rehearse.folder}/vendor.sh')\n",
         "night.sh": night,
+        "circle.sh": f"{rehearse.folder}/circle.sh\n",
+        "python.sh": f"b/python3 {SCRIPT} -c 1\n",
         "two_lines.sh": "#!/bin/sh\nif [ x =\n./vendor.sh ]; then :; fi\n",
         "long.sh": "#" * (1 << 20) + f"\n{rehearse.folder}/vendor.sh\n",
         "calls.py": "",
