@@ -124,11 +124,8 @@ class _Rehearsal:
         if self._own.report:
             self._write_report(code)
         elif code == TIMED_OUT:
-            print_note(
-                PROGRAM,
-                f"the command returned {code} after {options.timeout} s; a real server lets the jobs run on, this "
-                f"rehearsal has ended them: {self._ends()}",
-            )
+            consequence = "a real server lets the jobs run on, this rehearsal has ended them"
+            print_note(PROGRAM, f"the command returned {code} after {options.timeout} s; {consequence}: {self._ends()}")
         return code
 
     def _make_account(self, user: str) -> ChallengeLogin:
@@ -157,10 +154,8 @@ class _Rehearsal:
         """Shows a note when the jobs begin to run, if any of them is code of the caller."""
         is_harmless = self._own.accept_modules and all(job.kind == MODULE for job in self._options.jobs)
         if isinstance(event, Accepted) and not (self._own.dry_run or is_harmless or self._own.report):
-            print_note(
-                PROGRAM,
-                f"the jobs really run, on this machine, as {runs_as()[0]} (--dry-run does not run them)",
-            )
+            user = runs_as()[0]
+            print_note(PROGRAM, f"the jobs really run, on this machine, as {user} (--dry-run does not run them)")
 
     def _follow(self, options: JobOptions) -> int:
         """Waits for the end of jobs that the command does not wait for. Returns the code of the command, or the
@@ -169,12 +164,10 @@ class _Rehearsal:
             (first, *_) = Journal(database).entries(Selection())
         waiting = WaitOptions(options.service, options.login, NO_TIMEOUT, options.verbosity, first.session_id)
         code = call.run_within(self._waiter, waiting)
-        if code < 0:
-            return code
-        if not self._own.report:
-            note = f"the command returned {OK} when the jobs were accepted; they ended like this: {self._ends()}"
-            print_note(PROGRAM, note)
-        return OK
+        if code >= 0 and not self._own.report:
+            accepted = f"the command returned {OK} when the jobs were accepted"
+            print_note(PROGRAM, f"{accepted}; they ended like this: {self._ends()}")
+        return min(code, OK)
 
     def _write_report(self, code: int) -> None:
         """Raises OSError."""

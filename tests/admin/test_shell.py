@@ -216,8 +216,6 @@ def test_what_follows_a_shell_without_a_text_is_parsed_all_the_same(options):
 # The call fails with 7. That is noticed if the status of the shell is not 0, or something is printed.
 NOTICED = [
     "{}",
-    "{};",
-    "cd / && {}",
     "{} || exit 1",
     "{} || echo bad",
     "{} || {{ echo bad; exit 3; }}",
@@ -242,7 +240,6 @@ NOTICED = [
     "true | {}",
     "eval '{}'",
     "timeout 9 {}",
-    "nice {}",
     "case x in x) {};; esac",
     "exec {}",
     "{} && true",
@@ -264,7 +261,6 @@ LOST = [
     "{} || true",
     "{} || :",
     "{} | cat",
-    "{} | cat | cat",
     "{} && true; true",
     "! {}",
     "{} &",
@@ -284,7 +280,6 @@ LOST = [
     "{} <<E\nx\nE\ntrue",
     "{} &> /dev/null",
     "{} <<E | cat\nx\nE",
-    "({}; true)",
     "if true; then {}; fi; true",
     "case x in x) {}; true;; esac",
     "set -e; set +e; {}; true",
