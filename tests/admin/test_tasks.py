@@ -67,39 +67,38 @@ def test_what_pip_has_installed_is_a_call(tmp_path):
     assert [each["rule"] for each in check(tmp_path, task.replace("-t -1 ", ""))] == ["no-t"]
 
 
-# What is in the task, what replaces it, the rule that it breaks and the line; and whether it can be corrected.
+# What is in the task, what replaces it, the rule that it breaks, and the line. Settings have the names of their rules,
+# and can be corrected.
 TASKS = {
-    "72 hours": ("PT0S", "PT72H", "ExecutionTimeLimit", 21, True),
-    "72 hours, unsaid": ("    <ExecutionTimeLimit>PT0S</ExecutionTimeLimit>\n", "", "ExecutionTimeLimit", 2, True),
-    "a parallel start": ("IgnoreNew", "Parallel", "MultipleInstancesPolicy", 16, True),
-    "a start that stops the one before": ("IgnoreNew", "StopExisting", "MultipleInstancesPolicy", 16, True),
-    "a night that is left out": ("<StartWhenAvailable>true", "<StartWhenAvailable>false", "StartWhenAvailable", 19,
-                                 True),
-    "batteries": ("<StopIfGoingOnBatteries>false", "<StopIfGoingOnBatteries>true", "StopIfGoingOnBatteries", 18, True),
-    "a task that is off": ("<Enabled>true", "<Enabled>false", "disabled", 2, False),
+    "72 hours": ("PT0S", "PT72H", "ExecutionTimeLimit", 21),
+    "72 hours, unsaid": ("    <ExecutionTimeLimit>PT0S</ExecutionTimeLimit>\n", "", "ExecutionTimeLimit", 2),
+    "a parallel start": ("IgnoreNew", "Parallel", "MultipleInstancesPolicy", 16),
+    "a start that stops the one before": ("IgnoreNew", "StopExisting", "MultipleInstancesPolicy", 16),
+    "a night that is left out": ("<StartWhenAvailable>true", "<StartWhenAvailable>false", "StartWhenAvailable", 19),
+    "batteries": ("<StopIfGoingOnBatteries>false", "<StopIfGoingOnBatteries>true", "StopIfGoingOnBatteries", 18),
+    "a task that is off": ("<Enabled>true", "<Enabled>false", "disabled", 2),
     "another start after a failure": ("<Enabled>", "<RestartOnFailure><Count>3</Count></RestartOnFailure><Enabled>",
-                                      "restart", 20, False),
-    "a user who is logged on": ("<LogonType>Password", "<LogonType>InteractiveToken", "logged-on", 12, False),
-    "Python 2": (r".venv\Scripts\python.exe", r"python2.exe", "old-python", 26, False),
-    "no -t": ("-t -1 ", "", "no-t", 26, False),
-    "a mistake in the options": ("-m 009ABC", "-m", "options", 26, False),
-    "a redirection": ("-m 009ABC", "-m 009ABC &gt; log.txt", "options", 26, False),
-    "single quotes": ("-m 009ABC", "-c 'print(1)'", "single-quotes", 26, False),
+                                      "restart", 20),
+    "a user who is logged on": ("<LogonType>Password", "<LogonType>InteractiveToken", "logged-on", 12),
+    "Python 2": (r".venv\Scripts\python.exe", r"python2.exe", "old-python", 26),
+    "no -t": ("-t -1 ", "", "no-t", 26),
+    "a mistake in the options": ("-m 009ABC", "-m", "options", 26),
+    "a redirection": ("-m 009ABC", "-m 009ABC &gt; log.txt", "options", 26),
+    "single quotes": ("-m 009ABC", "-c 'print(1)'", "single-quotes", 26),
     "one element for all": (f"{PYTHON}</Command>\n      <Arguments>{LINE}</Arguments>", f"{PYTHON} {LINE}</Command>",
-                            "one-element", 25, False),
-    "the system's account": ("PLANTA\\jobs", "S-1-5-18", "account", 11, False),
+                            "one-element", 25),
+    "the system's account": ("PLANTA\\jobs", "S-1-5-18", "account", 11),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("old", "new", "rule", "line", "is_corrected"), TASKS.values(), ids=TASKS)
-def test_what_is_wrong_with_a_task_is_found_and_corrected_where_that_is_possible(
-    tmp_path, old, new, rule, line, is_corrected
-):
+@pytest.mark.parametrize(("old", "new", "rule", "line"), TASKS.values(), ids=TASKS)
+def test_what_is_wrong_with_a_task_is_found_and_corrected_where_that_is_possible(tmp_path, old, new, rule, line):
     assert old in TASK
     content = TASK.replace(old, new)
     if rule == "account":
         content = content.replace(r" -u R41 -p C:\PLANTA\Jobs\r41.secret", "")
     (found,) = check(tmp_path, content, "utf-16")
+    is_corrected = f"<{rule}>" in TASK
     assert (found["rule"], found["line"], bool(found["write"])) == (rule, line, is_corrected)
     assert found["at_night"]
     assert is_corrected or found["to_do"]

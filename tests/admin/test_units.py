@@ -71,6 +71,7 @@ SERVICES = {
     "Python 2": ("PYTHON", "/usr/bin/python2", "old-python", True),
     "no -t": ("-t -1 ", "", "no-t", True),
     "a mistake in the options": ("-m 009ABC", "-m", "options", False),
+    "a mistake in a variable": ("-m 009ABC", "$JOB\nEnvironment=JOB=-m", "options", False),
     "no folder": ("WorkingDirectory=FOLDER", "WorkingDirectory=/no/such/folder", "no-folder", False),
     "no password file": ("FOLDER/secret", "FOLDER/missing", "password-file", False),
     "a shell that loses the code": (
