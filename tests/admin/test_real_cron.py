@@ -1,9 +1,8 @@
 """What is read in a crontab is what the cron of Debian really starts, and when: a cron of the test's own, in a mount
 namespace of its own, runs hostile crontabs, and a recorder in the place of the shell writes down what it was given.
 
-The package is downloaded (apt-get download cron), or PLANTA_TEST_CRON names a cron or its package. With libfaketime,
-which is downloaded as well, the clock of that cron is stopped until it has nothing to do, and then goes on by a
-minute; without it, the minute passes.
+Its package is downloaded (apt-get download), and that of libfaketime: the clock of that cron is stopped until it has
+nothing to do, and then goes on by a minute.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ pytestmark = [
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="cron is on Linux"),
 ]
 
-PATIENCE = 75  # seconds: a minute that passes, and what is started in it
+PATIENCE = 40  # seconds, until all of a minute is started
 # A cron starts hundreds of these: the only process of its own is the one that copies.
 RECORDER = r"""#!/bin/sh
 { printf '%s\0' $# "$@"; pwd -P; /bin/cat /proc/$$/environ {mark} -; } > {records}/$$
@@ -57,39 +56,28 @@ class Run(NamedTuple):
 
 
 class Packages(NamedTuple):
-    """`clock` is libfaketime, or None."""
-
     cron: Path
-    clock: Path | None
+    clock: Path  # libfaketime
 
 
 @pytest.fixture
 def packages(tmp_path, pytestconfig) -> Packages:
-    if os.geteuid() != 0 or shutil.which("unshare") is None:
-        pytest.skip("a mount namespace needs root")
-    if subprocess.run(["unshare", "-m", "true"], check=False, stderr=subprocess.DEVNULL).returncode:
-        pytest.skip("this machine allows no mount namespace")
-    given = os.environ.get("PLANTA_TEST_CRON", "")
-    cache = getattr(pytestconfig, "cache", None)  # which -p no:cacheprovider takes away
-    kept = cache.mkdir("packages") if cache else tmp_path
-    found = _downloaded(tmp_path, kept, ["libfaketime", *([] if given else ["cron"])])
-    for package in [*found, *([given] if given.endswith(".deb") else [])]:
-        subprocess.run(["dpkg", "-x", str(package), str(tmp_path)], check=True)
-    cron = Path(given) if given and not given.endswith(".deb") else tmp_path / "usr/sbin/cron"
-    if not cron.exists():
-        pytest.skip("the package cron cannot be downloaded; PLANTA_TEST_CRON can name one")
-    return Packages(cron, next(tmp_path.rglob("libfaketime.so.1"), None))
-
-
-def _downloaded(folder: Path, cache: Path, names: list[str]) -> list[Path]:
-    """What can be had of these packages, and is kept for the next run."""
-    missing = [name for name in names if not list(cache.glob(f"{name}_*.deb"))]
-    if missing and shutil.which("apt-get"):
-        command = ["apt-get", "-o", "Acquire::Retries=1", "download", *missing]
-        subprocess.run(command, cwd=folder, check=False, capture_output=True, timeout=60)
-        for package in folder.glob("*.deb"):
-            shutil.move(package, cache / package.name)
-    return [package for name in names for package in list(cache.glob(f"{name}_*.deb"))[:1]]
+    if (
+        os.geteuid() != 0
+        or subprocess.run(["unshare", "-m", "true"], check=False, stderr=subprocess.DEVNULL).returncode
+    ):
+        pytest.skip("a mount namespace needs root, and a machine that allows it")
+    cache = pytestconfig.cache.mkdir("packages") if hasattr(pytestconfig, "cache") else tmp_path  # for the next run
+    for name in ("cron", "libfaketime"):
+        if not list(cache.glob(f"{name}_*.deb")):
+            command = ["apt-get", "-o", "Acquire::Retries=1", "download", name]
+            subprocess.run(command, cwd=cache, check=False, capture_output=True, timeout=60)
+        for package in list(cache.glob(f"{name}_*.deb"))[:1]:
+            subprocess.run(["dpkg", "-x", str(package), str(tmp_path)], check=True)
+    found = [*tmp_path.glob("usr/sbin/cron"), *tmp_path.rglob("libfaketime.so.1")]
+    if len(found) != 2:
+        pytest.skip("the packages cron and libfaketime cannot be downloaded")
+    return Packages(*found)
 
 
 class Machine:
@@ -129,21 +117,21 @@ class Machine:
         clock = (
             f"env LD_PRELOAD={packages.clock} FAKETIME_TIMESTAMP_FILE={self.clock} FAKETIME_NO_CACHE=1 NO_FAKE_STAT=1"
         )
-        command = f"mkdir -p /var/spool/cron && {mounts} && exec {clock if packages.clock else ''} {packages.cron} -f"
+        command = f"mkdir -p /var/spool/cron && {mounts} && exec {clock} {packages.cron} -f"
         self.set_clock(minute - timedelta(seconds=1))
         with subprocess.Popen(["unshare", "-m", "sh", "-c", command], start_new_session=True) as daemon:
             try:
-                self._wait(daemon.pid, at_reboot, PATIENCE / 2)
+                self._wait(daemon.pid, at_reboot)
                 self.set_clock(minute)
                 daemon.send_signal(signal.SIGHUP)  # which ends its sleep
-                self._wait(daemon.pid, in_all, PATIENCE / 2 if packages.clock else PATIENCE)
+                self._wait(daemon.pid, in_all)
             finally:
                 daemon.kill()
         return self._recorded()
 
-    def _wait(self, cron: int, expected: int, seconds: float) -> None:
+    def _wait(self, cron: int, expected: int) -> None:
         """Until so many are done, and cron sleeps and has no children: it starts all of a minute in one go."""
-        end = time.monotonic() + seconds
+        end = time.monotonic() + PATIENCE
         while time.monotonic() < end and (len(list(self.records.glob("*.done"))) < expected or not _is_idle(cron)):
             time.sleep(0.05)
 
@@ -279,20 +267,16 @@ def of_this_minute(minute: datetime) -> list[str]:
     ]  # fmt: skip
 
 
-def a_minute(can_be_chosen: bool) -> datetime:
-    """Of a day on which no clock is put forward or back; or the next one, once there is time to write the files."""
-    if can_be_chosen:
-        chance = draws()
-        print(REPEAT)
-        hour, minute = chance.choice([(2, 0), (0, 0), (chance.randrange(24), chance.randrange(60))])
-        return datetime(2027, chance.choice([1, 6, 7, 12]), chance.randint(1, 30), hour, minute)
-    if (second := datetime.now().second) > 45:
-        time.sleep(61 - second)
-    return datetime.now().replace(second=0, microsecond=0) + timedelta(minutes=1)
+def a_minute() -> datetime:
+    """Of a day on which no clock is put forward or back."""
+    chance = draws()
+    print(REPEAT)
+    hour, minute = chance.choice([(2, 0), (0, 0), (chance.randrange(24), chance.randrange(60))])
+    return datetime(2027, chance.choice([1, 6, 7, 12]), chance.randint(1, 30), hour, minute)
 
 
 def test_cron_starts_what_is_read_when_it_is_read(packages):
-    minute = a_minute(packages.clock is not None)
+    minute = a_minute()
 
     def is_started(schedule) -> bool:
         return is_at_reboot(schedule) or schedule.starts(minute - timedelta(seconds=1), 1) == [minute]

@@ -30,6 +30,9 @@ ExecStart=PYTHON SCRIPT -s planta:20000 \\
     -u R41 -p FOLDER/secret -t -1 -v -m 009ABC
 """
 TIMER = """\
+[Unit]
+Description=planta_headless.py at night
+
 [Timer]
 OnCalendar=Mon..Fri *-*-* 02:00:00
 Persistent=true
@@ -95,7 +98,7 @@ def test_what_is_wrong_with_a_service_is_found(folder, old, new, rule, is_correc
 
 def test_a_timer_that_leaves_a_night_out_is_found_and_corrected(folder):
     (one,) = check(folder, timer=TIMER.replace("Persistent=true\n", ""))
-    assert (one["file"], one["line"], one["rule"]) == (str(folder / "x.timer"), 2, "left-out")
+    assert (one["file"], one["line"], one["rule"]) == (str(folder / "x.timer"), 5, "left-out")
     assert one["write"].splitlines() == ["OnCalendar=Mon..Fri *-*-* 02:00:00", "Persistent=true"]
 
 
