@@ -145,6 +145,7 @@ NOT_RUN = {
 }
 RUN = [
     "COMMAND -t -1",
+    "COMMAND && COMMAND",
     "./night.sh",
     "sh night.sh -t -1",
     "cd /tmp && nice -n 5 ~/night.sh > /dev/null",
@@ -397,4 +398,6 @@ def test_a_user_without_a_name_can_rehearse(rehearse, monkeypatch):
     number = os.geteuid()
     done = rehearse("-t", "-1", "-c", f"import os; assert os.environ['PLANTA_USER'] == '{number}'")
     assert done.returncode == 0
-    assert f"the user number {number} has no name here: an osuser login of the command itself is a 2" in done.stderr
+    of_tab = rehearse("--crontab", str(rehearse.write("tab", "# x\n")))
+    for said in (done.stderr, of_tab.stderr):
+        assert f"the user number {number} has no name here: an osuser login of the command itself is a 2" in said

@@ -118,7 +118,7 @@ def test_a_call_is_rehearsed_wherever_it_stands_in_a_line(rehearse, tab):
 # Lines that are not run: why not.
 NOT_RUN = {
     "0 2 * * * COMMAND -c 'print(1)": "sh says: Syntax error",
-    "61 2 * * * COMMAND -c 1": "cron does not know the minute",
+    "# x\n61 2 * * * COMMAND -c 1": "cron does not know the minute",
     "0 2 * * * COMMAND -c 1; ./night.sh": "/planta/jobs/planta_headless.py is not here",
     "0 2 * * * $ALL -c 1": "planta_headless.py and its options come from one variable",
     "0 2 * * * COMMAND -c 1; touch planta_headless.py": "not each planta_headless.py in it could be replaced",
