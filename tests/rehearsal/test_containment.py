@@ -16,8 +16,7 @@ import pytest
 
 from headless.admin.calls import Entry, Language, Scheduler, Text
 from headless.admin.files import File
-from headless.errors import ParameterError
-from headless.rehearsal import containment, options, server
+from headless.rehearsal import containment, options
 from support.command_here import headless
 from support.job_processes import is_running
 from support.process import PATIENCE, ROOT, SCRIPT
@@ -383,21 +382,3 @@ def test_a_signal_ends_what_the_jobs_of_a_rehearsal_rehearse(rehearse, productio
             process.kill()
     wait_until(lambda: not is_running(int(pid.read_text())))
     rehearse.assert_nothing_left()
-
-
-# A user without a name
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(os.name == "nt", reason="no user of Windows is without a name")
-def test_a_user_without_a_name_can_rehearse(rehearse, monkeypatch):
-    def nameless() -> str:
-        raise ParameterError("no name")
-
-    monkeypatch.setattr(server, "effective_user", nameless)
-    number = os.geteuid()
-    done = rehearse("-t", "-1", "-c", f"import os; assert os.environ['PLANTA_USER'] == '{number}'")
-    assert done.returncode == 0
-    of_tab = rehearse("--crontab", str(rehearse.write("tab", "# x\n")))
-    for said in (done.stderr, of_tab.stderr):
-        assert f"the user number {number} has no name here: an osuser login of the command itself is a 2" in said

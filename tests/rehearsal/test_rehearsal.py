@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from headless.dialects import bcrypt_hash
+from headless.errors import ParameterError
+from headless.rehearsal import server
 from headless.rehearsal.server import temporary_folder
 from support.command_here import headless
 from support.credentials import HASH
@@ -332,6 +334,24 @@ def test_the_folder_may_be_in_use_for_a_while_on_windows_and_elsewhere_that_is_a
         pass
     assert (list(tmp_path.iterdir()) == []) is is_removed
     cleanup(folders[0])
+
+
+# A user without a name
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="no user of Windows is without a name")
+def test_a_user_without_a_name_can_rehearse(rehearse, monkeypatch):
+    def nameless() -> str:
+        raise ParameterError("no name")
+
+    monkeypatch.setattr(server, "effective_user", nameless)
+    number = os.geteuid()
+    done = rehearse("-t", "-1", "-c", f"import os; assert os.environ['PLANTA_USER'] == '{number}'")
+    assert done.returncode == 0
+    of_tab = rehearse("--crontab", str(rehearse.write("tab", "# x\n")))
+    for said in (done.stderr, of_tab.stderr):
+        assert f"the user number {number} has no name here: an osuser login of the command itself is a 2" in said
 
 
 # A console of Windows: Ctrl-C comes to every process there, and must reach the command alone

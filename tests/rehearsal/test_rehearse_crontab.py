@@ -152,6 +152,16 @@ def test_a_call_that_the_line_does_not_come_to_is_no_success_of_its_jobs(rehears
     assert rehearse.calls() == []
 
 
+def test_a_folder_for_temporary_files_whose_name_a_line_could_misread_is_refused(rehearse, tab):
+    rehearse.temporary = rehearse.folder / "with blank"
+    rehearse.temporary.mkdir()
+    done = rehearse("--crontab", tab("0 2 * * * COMMAND -c 1"))
+    assert (done.returncode, "needs a name without blanks and special characters: set TMPDIR" in done.stderr) == (
+        1,
+        True,
+    )
+
+
 def test_one_line_can_be_chosen(rehearse, tab):
     rehearse.use_stub()
     path = tab("0 2 * * * COMMAND -c 1 && touch first", "0 3 * * * COMMAND -c 1 && touch second")
