@@ -167,15 +167,6 @@ class Selection(NamedTuple):
     job: int = 0
 
 
-class Counts(NamedTuple):
-    """Holds figures for monitoring. Times are seconds since the epoch."""
-
-    queued: int
-    running: int
-    failed: int
-    oldest_queued: float | None
-
-
 class Cancellation(NamedTuple):
     """Requests the end of this job, or with 0 of every job of this session."""
 
@@ -386,17 +377,14 @@ class Journal:
         """Returns another number whenever another process has written something. That costs next to nothing."""
         return int(self._value("PRAGMA data_version"))
 
-    def counts(self, since: float) -> Counts:
-        """Counts what waits, what runs, and what is known since this time not to have ended well."""
+    def counts(self, since: float) -> tuple[int, int, float | None]:
+        """Returns how many jobs wait, how many are known since this time not to have ended well, and when the oldest
+        session that waits was accepted. Times are seconds since the epoch."""
         jobs = f"FROM jobs JOIN sessions USING (session_id) WHERE {_NOT_OK} AND state = ?"
         # A session is over when its failure is recorded. Of a job whose end was not seen, this is the one known time.
         failed = [self._value(f"SELECT count(*) {jobs} AND over >= ?", each, since) for each in (FAILED, INTERRUPTED)]
-        return Counts(
-            queued=self._value(f"SELECT count(*) {jobs}", QUEUED),
-            running=self._value(f"SELECT count(*) {jobs}", RUNNING),
-            failed=sum(failed),
-            oldest_queued=self._value(f"SELECT min(accepted) {jobs} AND job = 1", QUEUED),
-        )
+        queued = self._value(f"SELECT count(*) {jobs}", QUEUED)
+        return queued, sum(failed), self._value(f"SELECT min(accepted) {jobs} AND job = 1", QUEUED)
 
     # Cancelling
 

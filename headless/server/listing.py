@@ -6,10 +6,9 @@ import json
 import sqlite3
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import NamedTuple
 
 from headless.dialects.vocabulary import QUEUED, RUNNING
 from headless.server.home import Home
@@ -49,14 +48,6 @@ def iso(seconds: float | None) -> str | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="milliseconds")
 
 
-class _Widths(NamedTuple):
-    """Says how many characters the columns have whose content is not always of one length."""
-
-    job: int = 0
-    user: int = 0
-    title: int = 0
-
-
 class Listing:
     """Shows the jobs that are asked for; of one session with their output. What has been shown once is not shown again.
 
@@ -68,7 +59,7 @@ class Listing:
         self._journal = journal
         self._selection = selection
         self._as_json = as_json
-        self._widths = _Widths()
+        self._widths = [0, 0, 0]  # of the columns that `_columns` returns
         self._version = 0  # of the journal when it was last looked at
         self._newest = 0  # the number of the last session that has been looked at
         self._unfinished: dict[tuple[str, int], str] = {}  # the states that have been seen
@@ -132,7 +123,9 @@ class Listing:
     def _show(self, views: list[JobView]) -> None:
         """Shows these jobs, if their states are asked for, and keeps in mind what may change."""
         shown = [view for view in views if self._selection.state in ("", view.state)]
-        self._widths = _widths(shown, self._widths)
+        for view in shown:
+            needed = [min(_MAX_WIDTH, len(text)) for text in _columns(view)]
+            self._widths = [max(pair) for pair in zip(self._widths, needed)]
         for view in views:
             is_over = view.state not in (QUEUED, RUNNING)
             if is_over:
@@ -182,23 +175,18 @@ def _write_json(output: Iterator[str] | None) -> None:
     sys.stdout.write('"')
 
 
-def _widths(views: Iterable[JobView], least: _Widths) -> _Widths:
-    """Returns what these need, and not less than before."""
-    job, user, title = least
-    for view in views:
-        job = max(job, len(str(view.job)))
-        user = max(user, min(_MAX_WIDTH, len(escape_control_chars(view.user))))
-        title = max(title, min(_MAX_WIDTH, len(escape_control_chars(view.title))))
-    return _Widths(job, user, title)
+def _columns(view: JobView) -> tuple[str, str, str]:
+    """Returns the texts that differ in length from job to job."""
+    return str(view.job), escape_control_chars(view.user), escape_control_chars(view.title)
 
 
-def _line(view: JobView, columns: _Widths) -> str:
+def _line(view: JobView, widths: list[int]) -> str:
     """Returns the job in one line."""
-    user, title = escape_control_chars(view.user), escape_control_chars(view.title)
+    job, user, title = _columns(view)
+    of_job, of_user, of_title = widths
     times = f"{_local(view.accepted)}  {_local(view.started)}  {_duration(view.seconds):>10}"
-    what = f"{user:{columns.user}}  {view.kind:7}  {title:{columns.title}}"
-    job = f"{view.job:{columns.job}}"
-    return f"{view.session_id}  {job}  {view.state:11}  {times}  {what}  {escape_control_chars(view.message)}".rstrip()
+    what = f"{user:{of_user}}  {view.kind:7}  {title:{of_title}}  {escape_control_chars(view.message)}"
+    return f"{view.session_id}  {job:>{of_job}}  {view.state:11}  {times}  {what}".rstrip()
 
 
 def _fields(view: JobView) -> dict[str, object]:

@@ -100,7 +100,8 @@ class SessionQueue:
         """Starts no more sessions. The running ones have the grace, or until `force_stop` is set, to end. What still
         runs then goes on without this server, or is ended if the settings say so."""
         self.is_stopping = True
-        tasks = self._tasks()
+        # A job of an earlier server that cannot be found now is not waited for.
+        tasks = [runner.task for runner in self._runners.values() if runner.is_found.is_set()]
         if tasks:
             forced = asyncio.ensure_future(force_stop.wait())
             ended = asyncio.ensure_future(asyncio.wait(tasks))
@@ -113,7 +114,10 @@ class SessionQueue:
         for runner in self._runners.values():
             log.info("session %s: job %d goes on without the server", runner.session.id, runner.session.job)
             tasks += [runner.task, *runner.background.running]
-        await _cancel(tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks, timeout=_SECONDS_TO_CANCEL)
 
     # Accepting and starting
 
@@ -184,10 +188,6 @@ class SessionQueue:
 
     # Ending
 
-    def _tasks(self) -> list[asyncio.Future[None]]:
-        """Returns the tasks of the sessions whose job is not still being looked for."""
-        return [runner.task for runner in self._runners.values() if runner.is_found.is_set()]
-
     async def _end_all(self) -> None:
         """Ends what runs, and waits until that is journaled, but not for ever."""
         end = asyncio.get_running_loop().time() + _SECONDS_TO_END
@@ -245,11 +245,3 @@ async def _wait_for(events: Iterable[asyncio.Event], timeout: float | None) -> N
         await asyncio.wait(waiting, timeout=timeout)
     for each in waiting:
         each.cancel()
-
-
-async def _cancel(tasks: list[asyncio.Future[None]]) -> None:
-    """Returns when these have ended, or after a while."""
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        await asyncio.wait(tasks, timeout=_SECONDS_TO_CANCEL)

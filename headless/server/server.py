@@ -153,7 +153,7 @@ class Server:
         while True:
             status = (self._admission.logged_in_count, self._lost_log_lines())
             if status != published:
-                figures = {"sessions": status[0], "dropped_log_lines": status[1], "time": time.time()}
+                figures = {"sessions": status[0], "dropped_log_lines": status[1]}
                 with suppress(Busy):
                     await self._store.write(Journal.set_fact, "status", json.dumps(figures))
                     published = status

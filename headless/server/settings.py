@@ -9,10 +9,6 @@ from typing import NamedTuple
 
 MIB = 1024 * 1024
 
-LOGIN_SECONDS = 10.0
-MESSAGE_SECONDS = 60.0
-HEARTBEAT_SECONDS = 30
-
 
 class Settings(NamedTuple):
     """Times are in seconds, sizes in bytes."""
@@ -22,15 +18,15 @@ class Settings(NamedTuple):
     workers: int = os.cpu_count() or 1  # sessions that run at a time
     grace: float = 30.0  # for running sessions when the server stops
     end_jobs: bool = False  # whether jobs that still run then are ended; otherwise they go on
-    heartbeat: int = HEARTBEAT_SECONDS  # a client gets a message at least this often
+    heartbeat: int = 30  # a client gets a message at least this often
     retention_days: float | None = None  # how long what is over stays, None for ever
     time_limit: float | None = None  # for a job, None for ever
     dry_run: bool = False  # compile the jobs and do not run them
     import_from: str = ""  # a folder from which jobs can import, before that of their files; "" for none
     trust_osuser: bool = False  # believe every client on this machine, where the platform does not know its user
     tls: ssl.SSLContext | None = None
-    login_timeout: float = LOGIN_SECONDS  # for each message of a login
-    message_timeout: float = MESSAGE_SECONDS  # from the first byte of a message to its last
+    login_timeout: float = 10.0  # for each message of a login
+    message_timeout: float = 60.0  # from the first byte of a message to its last
     max_connections: int = 10_000
     max_connections_per_address: int = 8_000
     max_connections_per_account: int = 2_000  # that have logged in to it

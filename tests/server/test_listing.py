@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -15,15 +16,15 @@ import pytest
 
 from headless.cli import tools_main as main
 from headless.dialects.vocabulary import FAILED, OK, Job
-from headless.server.journal import INTERRUPTED, JobEnd
+from headless.server.journal import INTERRUPTED, JobEnd, Selection
+from headless.server.listing import Listing
 from headless.server.processes import JobProcesses
 from headless.server.session import NewSession
-from support.command_here import headless
 from support.credentials import HASH
 from support.fork_server import start
 from support.homes import fails, prints
-from support.journals import end, new_session, over, write
-from support.process import PATIENCE, ROOT, manage
+from support.journals import end, new_session, over, running, silent, write
+from support.process import PATIENCE, ROOT
 
 KEYS = [
     "session", "job", "user", "kind", "title", "state", "accepted", "started", "ended", "seconds", "exit_status",
@@ -55,6 +56,9 @@ def failed(home, record):
 
 def test_each_job_is_one_object_or_one_line(home, failed):
     entries, lines = objects(home), lines_of(home)
+    accepted, started, ended = (datetime.fromisoformat(entries[0][key]) for key in ("accepted", "started", "ended"))
+    now = datetime.now(timezone.utc)
+    assert now - timedelta(seconds=PATIENCE) < accepted <= started <= ended <= now
     assert [list(entry) for entry in entries] == [KEYS] * 3
     keys = ("session", "job", "user", "kind", "title", "state", "seconds", "exit_status", "signal", "message", "pid")
     assert [[entry[key] for key in keys] for entry in entries] == [
@@ -69,14 +73,6 @@ def test_each_job_is_one_object_or_one_line(home, failed):
         user, kind, *title = line.split()[8 if entry["started"] else 7 :]
         assert (user, kind) == (entry["user"], entry["kind"])
         assert " ".join(title) == f"{entry['title']} {entry['message']}".strip()
-
-
-def test_times_are_those_of_the_clock_with_their_time_zone(home, record):
-    before = datetime.now(timezone.utc) - timedelta(milliseconds=1)  # the journal shows no more
-    over(record, "s")
-    (entry,) = objects(home)
-    accepted, started, ended = (datetime.fromisoformat(entry[key]) for key in ("accepted", "started", "ended"))
-    assert before <= accepted <= started <= ended <= datetime.now(timezone.utc)
 
 
 def test_a_title_is_short_and_cannot_move_the_cursor(home, record):
@@ -102,8 +98,7 @@ def test_a_session_is_shown_alone_and_with_its_output_as_the_job_wrote_it(home, 
 
 
 def test_output_that_somebody_has_compressed_is_said_not_to_be_there(home, record):
-    record.accept(new_session("s", jobs=3))
-    record.begin("s")
+    running(record, jobs=3)
     write(home, "s", 1, "stdout", b"one\n")
     write(home, "s", 1, "stderr", b"")
     record.finish("s", 1, end(OK))
@@ -133,108 +128,111 @@ def test_columns_are_aligned(home, record):
     assert "a much longer name\\n" in lines[10]
 
 
-@pytest.mark.parametrize(
-    ("seconds", "shown"),
-    [(0.0, "0:00:00.0"), (0.25, "0:00:00.2"), (61.5, "0:01:01.5"), (3599.99, "0:59:59.9"), (90061.0, "25:01:01.0")],
-)
-def test_a_duration_is_what_was_measured_or_that_from_start_to_end(home, record, monkeypatch, seconds, shown):
-    now = 1_700_000_000.0
-    monkeypatch.setattr(time, "time", lambda: now)
-    for session in "measured", "not":
-        record.accept(new_session(session))
-        record.begin(session)
-    record.finish("measured", 1, JobEnd(OK, "", now + 7, seconds, 0))
-    record.finish("not", 1, JobEnd(OK, "", now + seconds, None, 0))
-    assert all(f" {shown}  " in line for line in lines_of(home))
+DURATIONS = [  # when it ended, in seconds after its start by a clock that may have been set back; the duration measured
+    (7, 0.0, "0:00:00.0"), (7, 0.25, "0:00:00.2"), (7, 61.5, "0:01:01.5"), (3599.99, None, "0:59:59.9"),
+    (90061.0, None, "25:01:01.0"), (-3600, None, "0:00:00.0"), (-3600, 2.5, "0:00:02.5"),
+]  # fmt: skip
 
 
-def test_what_runs_is_shown_with_what_it_has_taken_so_far_and_what_waits_without(home, record, monkeypatch):
+def test_a_duration_is_what_was_measured_or_that_from_start_to_end(home, record, monkeypatch):
     now = 1_700_000_000.0
     monkeypatch.setattr(time, "time", lambda: now)
-    monkeypatch.setattr(JobProcesses, "running_pid", lambda *_: 4711)
-    record.accept(new_session("s", jobs=2))
-    record.begin("s")
-    now += 5.0
-    running, queued = lines_of(home)
-    assert "running" in running and " 0:00:05.0  " in running
-    assert "queued" in queued and queued.split()[5:7] == ["-", "-"]
+    for number, (ended, measured, _) in enumerate(DURATIONS):
+        running(record, f"s{number}")
+        record.finish(f"s{number}", 1, JobEnd(OK, "", now + ended, measured, 0))
+    assert [line.split()[7] for line in lines_of(home)] == [text for _, _, text in DURATIONS]
+    seconds = [max(0, ended) if measured is None else measured for ended, measured, _ in DURATIONS]
+    assert [entry["seconds"] for entry in objects(home)] == seconds
 
 
 # What only seems to run
 
 
 @pytest.fixture
-def running(record):
-    """A job that has been running for an hour, as the journal says."""
-    record.accept(new_session("s"))
-    record.begin("s")
-    record._database.execute("UPDATE jobs SET started = started - 3600")
+def started(record):
+    """A job that has been running for an hour, as the journal says, and one that waits for it."""
+    running(record, jobs=2)
+    record.make_older("started", 3600)
 
 
-def shown(home) -> tuple[str, dict[str, Any]]:
-    (line,) = lines_of(home)
-    return line, objects(home)[0]
+def shown(home) -> tuple[list[str], dict[str, Any]]:
+    """Returns the words of the first line, and what it is in JSON."""
+    return lines_of(home)[0].split(), objects(home)[0]
 
 
-@pytest.mark.usefixtures("running")
+@pytest.mark.usefixtures("started")
 def test_a_job_whose_shim_lives_runs_and_its_duration_grows(home, monkeypatch):
     pids = {("s", 1): 4711}
     monkeypatch.setattr(JobProcesses, "running_pid", lambda _, *job: pids[job])
     line, entry = shown(home)
-    assert " running " in line and "  1:00:0" in line
+    assert line[2] == "running" and line[7].startswith("1:00:")
     assert (entry["state"], entry["pid"], entry["ended"]) == ("running", 4711, None)
-    assert 3600 <= entry["seconds"] < 3660
+    assert entry["seconds"] >= 3600
+    waiting = lines_of(home)[1].split()
+    assert (waiting[2], waiting[5:7]) == ("queued", ["-", "-"])
 
 
-@pytest.mark.usefixtures("running")
-@pytest.mark.parametrize(("is_served", "state"), [(True, "running"), (False, "unknown")])
-def test_a_job_whose_shim_is_gone_has_no_growing_duration(home, is_served, state):
-    lock = home.lock() if is_served else None
-    line, entry = shown(home)
-    if lock:
-        lock.close()
-    assert line.split()[2] == entry["state"] == state
-    assert line.split()[7] == "-"
-    assert (entry["seconds"], entry["pid"], entry["ended"]) == (None, None, None)
-    assert ("no server runs" in line) == ("no server runs" in entry["message"]) == (not is_served)
+@pytest.mark.usefixtures("started")
+def test_a_job_whose_shim_is_gone_has_no_growing_duration_and_says_so_after_a_while(home, record):
+    def seen(state: str) -> str:
+        line, entry = shown(home)
+        assert (line[2], line[7]) == (state, "-")
+        assert (entry["state"], entry["seconds"], entry["pid"], entry["ended"]) == (state, None, None, None)
+        return str(entry["message"])
 
-
-@pytest.mark.usefixtures("running")
-def test_a_job_whose_shim_has_been_gone_for_long_is_not_said_to_run_without_a_word(home, record):
+    assert seen("unknown") == "no server runs; the next one records how it ended"
     with home.lock():
-        assert "no process of it runs: the server is about to start it, or to record" in shown(home)[1]["message"]
-        record._database.execute("UPDATE jobs SET started = ?", (time.time(),))
-        assert shown(home)[1]["message"] == ""
+        assert "no process of it runs: the server is about to start it, or to record" in seen("running")
+        record.execute("UPDATE jobs SET started = ?", time.time())
+        assert seen("running") == ""
 
 
-@pytest.mark.usefixtures("running")
+@pytest.mark.usefixtures("started")
 def test_an_end_that_was_not_seen_has_no_time(home, record):
     record.finish("s", 1, JobEnd(INTERRUPTED, "the machine was switched off"))
     line, entry = shown(home)
-    assert line.split()[2] == "interrupted" and line.split()[7] == "-"
+    assert (line[2], line[7]) == ("interrupted", "-")
     assert (entry["ended"], entry["seconds"]) == (None, None)
 
 
-@pytest.mark.parametrize(("seconds", "shown_as"), [(None, "0:00:00.0"), (2.5, "0:00:02.5")])
-def test_a_clock_that_was_set_back_makes_no_negative_duration(home, record, seconds, shown_as):
-    record.accept(new_session("s"))
-    record.begin("s")
-    record.finish("s", 1, JobEnd(OK, "", time.time() - 3600, seconds, 0))
-    line, entry = shown(home)
-    assert line.split()[7] == shown_as
-    assert entry["seconds"] == (seconds or 0)
+# Much output
+
+
+@pytest.fixture
+def output(home, record):
+    """The path of the output of a job that has ended."""
+    over(record, "s")
+    silent(home, "s")
+    return home.output("s", 1, "stdout")
+
+
+def test_a_long_line_of_output_is_shown_in_pieces(home, output):
+    output.write_bytes(b"x" * 100_000 + b"\r\n\nend")
+    shown = prints("jobs", "s", "--home", str(home.folder))[1:]
+    assert [line.removeprefix("  1 stdout: ") for line in shown] == ["x" * 65536, "x" * 34464, "", "end"]
+
+
+def test_output_larger_than_what_is_read_at_a_time_is_the_same_in_json(home, output):
+    text = "a" + '\U0001f642é"\\\r\n\0' * 30_000
+    output.write_bytes(text.encode() + b"\xff")
+    (line,) = prints("jobs", "s", "--json", "--home", str(home.folder))
+    entry = json.loads(line)
+    assert (entry["stdout"], entry["stderr"]) == (text + "�", "")
+
+
+def test_output_in_json_takes_no_memory_of_its_size(home, record, output, monkeypatch):
+    with open(output, "wb") as file:
+        file.truncate(32 * 2**20)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        monkeypatch.setattr(sys, "stdout", nowhere)
+        tracemalloc.start()
+        Listing(home, record, Selection("s"), as_json=True).show(None)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+    assert peak < 4 * 2**20  # 0.9 MiB
 
 
 # What is printed
-
-
-@pytest.mark.version("the streams of an interpreter")
-@pytest.mark.slow
-@pytest.mark.usefixtures("failed")
-def test_everything_printed_reaches_a_pipe(home):
-    plain = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
-    command = ("jobs", "--home", str(home.folder))
-    assert manage(*command, env=plain).stdout == headless(*command).stdout != ""
 
 
 @pytest.mark.slow

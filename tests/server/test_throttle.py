@@ -12,7 +12,7 @@ import pytest
 from headless.errors import Busy
 from headless.server import authentication, peer
 from headless.server.authentication import Throttle, origin_of
-from headless.server.settings import LOGIN_SECONDS
+from headless.server.settings import Settings
 
 
 class Clock:
@@ -48,7 +48,7 @@ def begin(throttle: Throttle, stack: ExitStack, times: int, user: str = "R42") -
 
 def test_a_first_mistake_costs_nothing_and_each_further_one_more_up_to_a_limit(throttle):
     assert fail(throttle, 10) == [0, 0, 0.25, 0.5, 1, 2, 4, 8, 8, 8]
-    assert fail(throttle, 1)[0] < LOGIN_SECONDS
+    assert fail(throttle, 1)[0] < Settings().login_timeout
     assert fail(throttle, 1, user="R43") == fail(throttle, 1, origin="192.0.2.2") == [0]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from contextlib import closing
 
@@ -12,17 +13,21 @@ from headless.server.session import NewSession
 
 
 class Record(Journal):
-    """A journal in which every account may run everything."""
+    """A journal in which every account may run everything. A test may also change it as no server does."""
+
+    def execute(self, statement: str, *values: object) -> sqlite3.Cursor:
+        return self._database.execute(statement, values)
+
+    def make_older(self, what: str, seconds: float, session: str = "") -> None:
+        """Moves a time of all sessions, or of this one: `accepted`, `over`, or `started` and `ended` of the jobs."""
+        table = "jobs" if what in ("started", "ended") else "sessions"
+        self.execute(f"UPDATE {table} SET {what} = {what} - ? WHERE ? IN ('', session_id)", seconds, session)
 
     def begin(self, session: str, job: int = 1, start: JobStart | None = None) -> JobEnd | None:
-        return super().begin(session, job, start or _start())
+        return super().begin(session, job, start or JobStart(lambda *_: "", set()))
 
     def finish(self, session: str, job: int, end: JobEnd, next_start: JobStart | None = None) -> JobEnd | None:
-        return super().finish(session, job, end, next_start or _start())
-
-
-def _start() -> JobStart:
-    return JobStart(lambda *_: "", set())
+        return super().finish(session, job, end, next_start or JobStart(lambda *_: "", set()))
 
 
 def new_session(session: str, user: str = "R41", jobs: int = 1, kind: str = "py_code", text: str = "1") -> NewSession:
@@ -49,10 +54,15 @@ def silent(home: Home, session: str, jobs: int = 1) -> None:
             write(home, session, job, stream, b"")
 
 
-def over(record: Record, session: str, state: str = OK, user: str = "R41", jobs: int = 1) -> None:
-    """Adds a session whose jobs have all ended, the last one in this state."""
+def running(record: Record, session: str = "s", user: str = "R41", jobs: int = 1) -> None:
+    """Adds a session whose first job runs."""
     record.accept(new_session(session, user, jobs))
     record.begin(session)
+
+
+def over(record: Record, session: str, state: str = OK, user: str = "R41", jobs: int = 1) -> None:
+    """Adds a session whose jobs have all ended, the last one in this state."""
+    running(record, session, user, jobs)
     for job in range(1, jobs):
         record.finish(session, job, end(OK))
     record.finish(session, jobs, end(state))

@@ -43,35 +43,20 @@ def _figures(home: Home, journal: Journal, since: float) -> dict[str, Any]:
     """Returns the figures by name, in seconds and bytes. None is what only a server knows, where none runs, and the age
     of the oldest session that waits, where none does."""
     is_served = home.is_served
-    of_server = _left_by_the_server(journal) if is_served else {}
-    counts = journal.counts(since)
-    oldest = counts.oldest_queued
+    of_server = json.loads(journal.fact("status") or "{}") if is_served else {}
+    queued, failed, oldest = journal.counts(since)
+    running = journal.entries(Selection(state=RUNNING))  # or about to start, or to be recorded by a server that runs
     return {
         "server": is_served,
         "sessions": of_server.get("sessions"),
-        "queued": counts.queued,
-        "running": _running(home, journal) if counts.running else 0,
-        "failed": counts.failed,
+        "queued": queued,
+        "running": sum(look(home, entry).state == RUNNING for entry in running),
+        "failed": failed,
         "since": iso(since),
         "oldest_queued": None if oldest is None else round(max(0.0, time.time() - oldest), 3),
         "disk_free": shutil.disk_usage(home.folder).free,
         "log_dropped": of_server.get("dropped_log_lines"),
     }
-
-
-def _running(home: Home, journal: Journal) -> int:
-    """How many jobs run, or are about to start or to be recorded by a server that runs."""
-    entries = journal.entries(Selection(state=RUNNING))
-    return sum(look(home, entry).state == RUNNING for entry in entries)
-
-
-def _left_by_the_server(journal: Journal) -> dict[str, int]:
-    """Returns what a server leaves in the journal for others, as far as it can be used."""
-    try:
-        fact = json.loads(journal.fact("status") or "{}")
-    except ValueError:
-        return {}
-    return {name: value for name, value in fact.items() if isinstance(value, int)} if isinstance(fact, dict) else {}
 
 
 def _line(figures: dict[str, Any]) -> str:
