@@ -11,7 +11,6 @@ from contextlib import closing
 
 import pytest
 
-from headless.server import queue
 from headless.server.accounts import Account
 from headless.server.processes import JobProcesses
 from support.homes import R41, make_home
@@ -83,21 +82,9 @@ def rest_of_output(job: int, stdout: int, stderr: int) -> dict[tuple[int, str], 
 
 
 OFFSETS = (
-    (1, 0, 0),
-    (1, 1, 0),
-    (1, 5, 1),
-    (1, 6, 2),
-    (1, 7, 3),
-    (1, 8, 0),
-    (1, 65_536, 3),
-    (1, 70_009, 3),
-    (1, 100_000, 1),
-    (1, 140_013, 3),
-    (2, 0, 0),
-    (2, 3, 0),
-    (2, 4, 0),
-    (3, 0, 0),
-)
+    (1, 0, 0), (1, 1, 0), (1, 5, 1), (1, 6, 2), (1, 7, 3), (1, 8, 0), (1, 65_536, 3), (1, 70_009, 3), (1, 100_000, 1),
+    (1, 140_013, 3), (2, 0, 0), (2, 3, 0), (2, 4, 0), (3, 0, 0),
+)  # fmt: skip
 
 
 def test_a_client_resumes_at_every_offset(server, over):
@@ -144,25 +131,6 @@ def test_a_failed_session_reports_why_from_now_on_and_from_every_job(server):
         assert (report.finished, report.ended) == (finished[job - 1 :], "failed")
 
 
-def test_a_session_that_ended_without_a_client_reports_its_whole_end(server, gate):
-    with connect(server).log_in() as first:
-        first.submit(py_code(f"{gate.code}print(1)"), py_code("print(2)"))
-        first.expect("started")
-    gate.open()
-    wait_until(lambda: states(server, first.session) == ["ok", "ok"])
-    _, report = follow(server, first.session, 1, 0, 0)
-    assert report == Report({(1, "stdout"): "1\n", (2, "stdout"): "2\n"}, [("ok", ""), ("ok", "")], "ok")
-
-
-def test_several_connections_follow_one_session(server, gate):
-    with connect(server).log_in() as first, connect(server).log_in() as second, connect(server).log_in() as third:
-        first.submit(py_code(f"{gate.code}print(1)"))
-        for client in (second, third):
-            client.attach(first.session, 1, 0, 0)
-        gate.open()
-        assert first.report() == second.report() == third.report() == Report({(1, "stdout"): "1\n"}, [("ok", "")], "ok")
-
-
 @pytest.mark.parametrize("end", ["", "crash", "stop"], ids=["the same", "after a crash", "after a stop"])
 def test_a_job_that_runs_is_resumed_with_this_server_or_the_next(tmp_path, gate, end):
     with QuickServer(tmp_path / "home", "--workers", "1", ends_jobs=False) as server:
@@ -183,11 +151,12 @@ def test_a_job_that_runs_is_resumed_with_this_server_or_the_next(tmp_path, gate,
 def test_a_job_that_turns_out_not_to_have_started_is_reported_when_it_has_run(tmp_path, monkeypatch):
     """The server was killed between its word in the journal and the start."""
     home = make_home(tmp_path / "home", R41)
+    with ServerHere(home.folder):
+        pass  # so that the next one is not the first since the machine was started
     with closing(home.database()) as database, database:
         record = Record(database)
         record.accept(new_session("s", text="print(1)"))
         record.begin("s")
-        record.set_fact("boot", f"{queue._boot_id()} {home.identity}")
     is_attached, find = threading.Event(), JobProcesses.find
 
     async def find_later(*job):
@@ -215,28 +184,31 @@ def refusal(server, *documents: str, user: str = "R41") -> ET.Element:
 
 
 def test_the_session_of_another_account_is_as_unknown_as_one_that_does_not_exist(server, over):
-    for what in (attach("{}"), attach("{}", 1, 0, 0), '<cancel session="{}"/>'):
-        for session in (over, "0" * 16, "x", over.upper(), f" {over}"):
-            refused = refusal(server, what.format(session), user="R43")
-            assert refused.attrib == {"reason": "session"}
-            assert refused.text == f"the account R43 has no session {session!r} on this server"
+    with connect(server).log_in("R43") as without_jobs:
+        for what in (attach("{}"), attach("{}", 1, 0, 0), '<cancel session="{}"/>'):
+            for session in (over, "0" * 16, "x", over.upper(), f" {over}", without_jobs.session):
+                refused = refusal(server, what.format(session), user="R43")
+                assert refused.attrib == {"reason": "session"}
+                assert refused.text == f"the account R43 has no session {session!r} on this server"
 
 
-def test_a_session_without_jobs_is_unknown(server):
-    with connect(server).log_in() as client, connect(server).log_in() as other:
-        other.send(attach(client.session, 1, 0, 0))
-        other.expect_refusal("session")
-
-
-NOT_TO_BE_ASKED_FOR = (
+NO_REQUESTS = (
     attach("{}", 4, 0, 0), attach("{}", 999_999_999, 0, 0), attach("{}", 1), attach("{}", 1, 0), attach("{}", 0, 0, 0),
     attach("{}", 1, -1, 0), attach("{}", 1, 10**15, 0), "<attach/>", "<cancel/>", '<sessions session="{}"/>',
+    *(
+        in_jobs(py_code("1")).replace("<jobs", f'<jobs key="{key}"')
+        for key in ("", "0" * 31, "0" * 65, "A" * 32, "g" * 32, "0" * 31 + " ")
+    ),
 )  # fmt: skip
 
 
-def test_what_cannot_be_asked_for_is_a_protocol_error(server, over):
-    for document in NOT_TO_BE_ASKED_FOR:
+def test_what_cannot_be_asked_for_or_comes_before_the_login_is_a_protocol_error(server, over):
+    for document in NO_REQUESTS:
         assert refusal(server, document.format(over)).attrib == {"reason": "protocol"}, document
+    for document in (attach(over, 1, 0, 0), "<sessions/>", f'<cancel session="{over}"/>'):
+        with connect(server) as client:
+            client.send(document)
+            client.expect_refusal("protocol")
 
 
 def test_no_offset_is_behind_a_job_that_is_not_over(server, gate):
@@ -260,13 +232,6 @@ def test_a_job_that_has_not_started_has_printed_nothing(server):
         assert (refused.attrib, refused.text) == ({"reason": "protocol"}, f"job {job} has printed nothing")
 
 
-def test_no_request_comes_before_the_login(server):
-    for document in (attach("x", 1, 0, 0), "<sessions/>", '<cancel session="x"/>'):
-        with connect(server) as client:
-            client.send(document)
-            client.expect_refusal("protocol")
-
-
 def test_welcome_names_the_journal_which_keeps_its_name(tmp_path):
     def name_of_journal(server):
         with connect(server) as client:
@@ -286,21 +251,14 @@ def test_welcome_names_the_journal_which_keeps_its_name(tmp_path):
 KEY, OTHER_KEY = "0123456789abcdef" * 2, "fedcba9876543210" * 4
 
 
-class Job:
-    """A job that notes each time that it runs."""
-
-    def __init__(self, path) -> None:
-        self._path = path
-        self.message = py_code(f"open({str(path)!r}, 'a').write('x'); print(42)")
-
-    @property
-    def times(self) -> int:
-        return len(self._path.read_text())
-
-
 @pytest.fixture
 def job(tmp_path):
-    return Job(tmp_path / "ran")
+    """A job that notes each time that it runs."""
+    return py_code(f"open({str(tmp_path / 'ran')!r}, 'a').write('x'); print(42)")
+
+
+def times_run(tmp_path) -> int:
+    return len((tmp_path / "ran").read_text())
 
 
 @pytest.fixture
@@ -315,17 +273,17 @@ def submit(server, *jobs: str, key: str, user: str = "R41"):
         return client.submit(*jobs, key=key), client.report()
 
 
-def test_the_same_key_is_the_same_session_however_often_and_at_once(server, job, key):
+def test_the_same_key_is_the_same_session_however_often_and_at_once(server, job, key, tmp_path):
     with connect(server).log_in() as client:
-        assert client.submit(job.message, key=key) == client.session  # that of the first connection
+        assert client.submit(job, key=key) == client.session  # that of the first connection
         first = client.session, client.report()
     assert first[1] == ({(1, "stdout"): "42\n"}, [("ok", "")], "ok")
-    assert submit(server, job.message, key=key) == first
+    assert submit(server, job, key=key) == first
     with ThreadPoolExecutor(8) as pool:
-        done = list(pool.map(lambda _: submit(server, job.message, key=OTHER_KEY), range(8)))
+        done = list(pool.map(lambda _: submit(server, job, key=OTHER_KEY), range(8)))
     assert len({session for session, _ in done}) == 1
     assert {report.ended for _, report in done} == {"ok"}
-    assert job.times == 2
+    assert times_run(tmp_path) == 2
 
 
 def test_the_same_key_with_other_jobs_is_refused(server, key):
@@ -339,12 +297,13 @@ def test_the_same_key_with_other_jobs_is_refused(server, key):
     assert {entry["session"] for entry in journal(server) if entry["key"] == key} == {session}
 
 
-def test_another_account_another_key_and_none_are_other_sessions(server, job, key):
-    reported = [submit(server, job.message, key=key, user=user)[0] for user in ("R41", "R43")]
-    reported.append(submit(server, job.message, key=os.urandom(32).hex())[0])
-    run(server, job.message)
-    run(server, job.message)
-    assert (len(set(reported)), job.times) == (3, 5)
+def test_another_account_another_key_and_none_are_other_sessions(server, job, key, tmp_path):
+    reported = [submit(server, job, key=key, user=user)[0] for user in ("R41", "R43")]
+    reported.append(submit(server, job, key=os.urandom(32).hex())[0])
+    run(server, job)
+    run(server, job)
+    assert (len(set(reported)), times_run(tmp_path)) == (3, 5)
+    assert [entry["key"] for entry in journal(server)][-2:] == [None, None]
 
 
 def test_a_session_that_is_known_by_its_key_is_not_checked_again(server, key):
@@ -375,19 +334,3 @@ def test_the_next_server_knows_the_key_of_a_session_that_runs_or_waits(tmp_path,
                 assert client.report().ended == "ok"
             assert (tmp_path / key).read_text() == "x"
         assert {entry["key"] for entry in journal(server)} == {KEY, OTHER_KEY}
-
-
-def test_the_journal_shows_keys(server, key):
-    session, _ = submit(server, py_code("1"), key=key)
-    assert [entry["key"] for entry in journal(server, session)] == [key]
-    with connect(server).log_in() as client:
-        client.submit(py_code("1"))
-        client.report()
-        assert [entry["key"] for entry in journal(server, client.session)] == [None]
-
-
-def test_what_is_no_key_is_a_protocol_error(server):
-    for bad in ("", "0" * 31, "0" * 65, "A" * 32, "g" * 32, "0" * 31 + " "):
-        with connect(server).log_in() as client:
-            client.send(in_jobs(py_code("1")).replace("<jobs", f'<jobs key="{bad}"'))
-            client.expect_refusal("protocol")

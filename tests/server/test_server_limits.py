@@ -9,8 +9,8 @@ import struct
 import sys
 import time
 import tracemalloc
-from contextlib import ExitStack
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 import trustme
@@ -23,7 +23,6 @@ from headless.server.admission import Admission, BytesInFlight
 from headless.server.session import Session
 from headless.server.settings import Settings
 from support.homes import make_home
-from support.job_code import Gate
 from support.job_server import QuickServer, journal
 from support.process import PATIENCE, Command, current_user
 from support.raw_client import RawClient, connect, in_jobs, osuser_login, py_code, run
@@ -39,10 +38,11 @@ MIB = 1024 * 1024
 OTHER = "127.0.0.2"  # another address of this machine
 
 
-def serve(tmp_path, talk, **settings) -> None:
-    """Calls `talk(enter)`, where `enter()` opens a connection."""
+@contextmanager
+def serving(tmp_path, **settings) -> Iterator[Callable[..., RawClient]]:
+    """Yields a function that opens a connection to a server."""
     with ServerHere(tmp_path / "home", **settings) as server, ExitStack() as stack:
-        talk(lambda source="": stack.enter_context(RawClient(server.address, source)))
+        yield lambda source="": stack.enter_context(RawClient(server.address, source))
 
 
 def is_let_in(enter, source: str = "") -> bool:
@@ -53,20 +53,15 @@ def is_let_in(enter, source: str = "") -> bool:
     return answer.tag == "welcome"
 
 
-LARGE_SESSIONS, LARGE = (30, 15 * MIB) if EXHAUSTIVE else (15, 2 * MIB)
-
-
 # Connections
 
 
 def test_connections_in_all(tmp_path):
-    def talk(enter):
+    with serving(tmp_path, max_connections=3) as enter:
         clients = [enter(source).log_in() for source in ("", "", OTHER)]
         assert "3 connections" in enter().expect_refusal("busy")
         clients[0].sock.close()
         wait_until(lambda: is_let_in(enter))
-
-    serve(tmp_path, talk, max_connections=3)
 
 
 @pytest.mark.parametrize(
@@ -78,7 +73,7 @@ def test_connections_in_all(tmp_path):
     ],
 )
 def test_connections_of_one_address_and_without_a_login(tmp_path, limit, log_in, text):
-    def talk(enter):
+    with serving(tmp_path, **{limit: 2}) as enter:
         clients = [enter(), enter(OTHER if limit == "max_strangers" else "")]
         if log_in:
             for client in clients:
@@ -93,13 +88,10 @@ def test_connections_of_one_address_and_without_a_login(tmp_path, limit, log_in,
             clients[0].log_in()  # and is no stranger any more
             assert is_let_in(enter)
 
-    serve(tmp_path, talk, **{limit: 2})
-
 
 def test_connections_of_one_account(tmp_path):
     make_home(tmp_path / "home", Account("R43", current_user(), None))
-
-    def talk(enter):
+    with serving(tmp_path, max_connections_per_account=2) as enter:
         clients = [enter().log_in() for _ in range(2)]
         clients[0].submit(py_code("1"))
         assert clients[0].report().ended == "ok"
@@ -111,8 +103,6 @@ def test_connections_of_one_account(tmp_path):
         clients[1].sock.close()
         wait_until(lambda: is_let_in(enter))
 
-    serve(tmp_path, talk, max_connections_per_account=2)
-
 
 @pytest.mark.parametrize("limit", ["max_strangers", "max_strangers_per_address", "max_connections"])
 def test_tls_handshakes_that_are_not_finished(tmp_path, limit):
@@ -120,23 +110,21 @@ def test_tls_handshakes_that_are_not_finished(tmp_path, limit):
     authority.issue_cert("127.0.0.1").configure_cert(context)
     trusting = ssl.create_default_context()
     authority.configure_trust(trusting)
+    with serving(tmp_path, tls=context, **{limit: 2}) as enter:
 
-    def is_encrypted(enter) -> bool:
-        client = enter()
-        try:
-            client.sock = trusting.wrap_socket(client.sock, server_hostname="127.0.0.1")
-        except OSError:
-            return False
-        with client.sock:
-            return client.ask(osuser_login()).tag == "welcome"
+        def is_encrypted() -> bool:
+            client = enter()
+            try:
+                client.sock = trusting.wrap_socket(client.sock, server_hostname="127.0.0.1")
+            except OSError:
+                return False
+            with client.sock:
+                return client.ask(osuser_login()).tag == "welcome"
 
-    def talk(enter):
         silent = [enter() for _ in range(2)]
-        wait_until(lambda: not is_encrypted(enter))
+        wait_until(lambda: not is_encrypted())
         silent[0].sock.close()
-        wait_until(lambda: is_encrypted(enter))
-
-    serve(tmp_path, talk, tls=context, **{limit: 2})
+        wait_until(is_encrypted)
 
 
 def test_a_handshake_counts_as_a_connection_until_it_enters():
@@ -154,20 +142,18 @@ def test_bytes_of_messages_that_are_not_whole(tmp_path, monkeypatch):
         hold(bytes_in_flight, count)
         held.append(count)
 
-    def is_held(count: int) -> bool:
-        return sum(held) >= count
-
     def is_accepted(client: RawClient) -> bool:
         with client:
             answer = client.ask(whole)
             assert answer.tag == "accepted" or answer.attrib == {"reason": "busy"}
             return answer.tag == "accepted"
 
-    def talk(enter):
+    monkeypatch.setattr(BytesInFlight, "hold", record)
+    with serving(tmp_path, max_bytes_in_flight=MIB) as enter:
         clients = [enter().log_in() for _ in range(2)]
-        for number, client in enumerate(clients, 1):
+        for client in clients:
             client.sock.sendall(struct.pack(">I", MIB) + b"x" * part)
-            wait_until(partial(is_held, number * part))
+        wait_until(lambda: sum(held) >= 2 * part)
         assert not is_accepted(enter().log_in())
         with enter().log_in() as client:
             client.submit(py_code("1"))  # a small one is not counted
@@ -175,98 +161,71 @@ def test_bytes_of_messages_that_are_not_whole(tmp_path, monkeypatch):
         wait_until(lambda: is_accepted(enter().log_in()))
         assert is_accepted(enter().log_in())  # what is accepted makes room, too
 
-    monkeypatch.setattr(BytesInFlight, "hold", record)
-    serve(tmp_path, talk, max_bytes_in_flight=MIB)
-
 
 def test_the_time_of_a_message_that_has_begun(tmp_path):
-    def talk(enter):
-        with enter().log_in() as slow, enter().log_in() as silent:
-            slow.sock.sendall(b"\0")
-            before = time.monotonic()
-            assert "not complete within 0.3 s" in slow.expect_refusal("busy")
-            assert time.monotonic() >= before + 0.2  # it is looked at every 0.1 s
-            silent.submit(py_code("1"))  # who has not begun is waited for
-
-    serve(tmp_path, talk, heartbeat=0.1, message_timeout=0.3)
+    with serving(tmp_path, heartbeat=0.1, message_timeout=0.3) as enter:
+        slow, silent = enter().log_in(), enter().log_in()
+        slow.sock.sendall(b"\0")
+        before = time.monotonic()
+        assert "not complete within 0.3 s" in slow.expect_refusal("busy")
+        assert time.monotonic() >= before + 0.2  # it is looked at every 0.1 s
+        silent.submit(py_code("1"))  # who has not begun is waited for
 
 
 # Sessions and jobs
 
 
-@pytest.mark.parametrize("limit", ["max_waiting", "max_waiting_per_account"])
-def test_sessions_that_wait(tmp_path, limit):
+@pytest.mark.parametrize(
+    ("limit", "text"),
+    [
+        ("max_waiting", "3 sessions wait already"),
+        ("max_waiting_per_account", "3 sessions of this account wait already"),
+    ],
+)
+def test_sessions_that_wait_also_if_they_come_at_once(tmp_path, gate, limit, text):
     make_home(tmp_path / "home", Account("R43", current_user(), None))
-    gate = Gate(tmp_path / "gate")
-    text = "1 sessions wait already" if limit == "max_waiting" else "1 sessions of this account wait already"
-
-    def talk(enter):
-        running, waiting, other, late = enter().log_in(), enter().log_in(), enter().log_in("R43"), enter().log_in()
-        running.submit(py_code(gate.code))
-        running.expect("started")
-        waiting.submit(py_code("1"))
-        late.send(in_jobs(py_code("1")))
-        assert text in late.expect_refusal("busy")
-        if limit == "max_waiting_per_account":
-            other.submit(py_code("1"))
-        gate.open()
-        assert waiting.report().ended == "ok"
-        if limit == "max_waiting":
-            other.submit(py_code("1"))
-        assert other.report().ended == "ok"
-
-    serve(tmp_path, talk, workers=1, **{limit: 1})
-
-
-def test_sessions_that_come_at_once_and_wait(tmp_path):
-    gate = Gate(tmp_path / "gate")
-
-    def talk(enter):
-        running = enter().log_in()
+    with serving(tmp_path, workers=1, **{limit: 3}) as enter:
+        running, other = enter().log_in(), enter().log_in("R43")
         running.submit(py_code(gate.code))
         running.expect("started")
         clients = [enter().log_in() for _ in range(6)]
         for client in clients:
             client.send(in_jobs(py_code("1")))
-        assert [client.element().tag for client in clients].count("accepted") == 3
+        answers = [client.element() for client in clients]
+        assert [answer.tag for answer in answers].count("accepted") == 3
+        assert {answer.text for answer in answers if answer.tag == "refused"} == {text}
+        other.send(in_jobs(py_code("1")))
+        assert other.element().tag == ("refused" if limit == "max_waiting" else "accepted")
         gate.open()
-
-    serve(tmp_path, talk, workers=1, max_waiting=3)
-
-
-def test_the_time_of_a_job(tmp_path):
-    with QuickServer(tmp_path / "home", "--limit", "1") as server:
-        report = run(server, py_code("import time; time.sleep(60)"), py_code("1"))
-    assert report.finished == [("failed", "ended after 1 s, the limit of this server"), ("skipped", "")]
+        for client, answer in zip(clients, answers):
+            assert answer.tag == "refused" or client.report().ended == "ok"
+        enter().log_in().submit(py_code("1"))
 
 
 def test_the_time_for_the_scripts_of_a_session(tmp_path, monkeypatch):
-    def talk(enter):
-        with enter().log_in() as client:
-            client.send(in_jobs(*["<py_file>x.py</py_file>"] * 3))
-            assert "takes too long" in client.expect_refusal("busy")
-
     monkeypatch.setattr(requests, "_CHECK_SECONDS", 0.3)
     monkeypatch.setattr(requests, "check_scripts", lambda *_: time.sleep(2))
-    serve(tmp_path, talk)
+    with serving(tmp_path) as enter:
+        client = enter().log_in()
+        client.send(in_jobs(*["<py_file>x.py</py_file>"] * 3))
+        assert "takes too long" in client.expect_refusal("busy")
 
 
 @pytest.mark.skipif(not peer.knows_owners(), reason="the name service is asked where connections have owners")
 def test_the_time_of_the_name_service(tmp_path, monkeypatch):
-    def talk(enter):
-        with enter() as client:
-            client.send(osuser_login())
-            assert "name service" in client.expect_refusal("busy")
-
     monkeypatch.setattr(authentication, "_NAME_SECONDS", 0.3)
     monkeypatch.setattr(peer, "is_user", lambda *_: time.sleep(2))
-    serve(tmp_path, talk)
+    with serving(tmp_path) as enter:
+        client = enter()
+        client.send(osuser_login())
+        assert "name service" in client.expect_refusal("busy")
 
 
 # Memory and descriptors
 
 
 UNFINISHED = 60  # messages of 16 MiB
+LARGE_SESSIONS, LARGE = (30, 15 * MIB) if EXHAUSTIVE else (15, 2 * MIB)
 
 
 @pytest.mark.large
@@ -313,7 +272,6 @@ def sends_all_or_is_refused(client: RawClient, data: bytes) -> bool:
 
 
 def test_a_session_in_memory_is_as_small_with_ten_thousand_jobs_as_with_one():
-
     async def size(jobs: int) -> int:
         tracemalloc.start()
         sessions = [Session("s", 1, "R41", jobs) for _ in range(100)]
@@ -329,20 +287,21 @@ def test_a_session_in_memory_is_as_small_with_ten_thousand_jobs_as_with_one():
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
-def test_sessions_that_wait_cost_little_memory_however_large_they_are(own_server, tmp_path):
-    gate = Gate(tmp_path / "gate")
+def test_sessions_that_wait_cost_little_memory_however_large_they_are(own_server, gate):
     text = py_code(f"print(1)\n#{'x' * LARGE}")
+
+    def submit(count: int) -> None:
+        for _ in range(count):
+            with connect(own_server).log_in() as client:
+                client.submit(text)
+
     with connect(own_server).log_in() as running:
         running.submit(py_code(gate.code))
         running.expect("started")
         start = memory_of(own_server.process)
-        for _ in range(3):  # what it takes to receive one, which the allocator may keep
-            with connect(own_server).log_in() as client:
-                client.submit(text)
+        submit(3)  # what it takes to receive one, which the allocator may keep
         before = memory_of(own_server.process)
-        for _ in range(LARGE_SESSIONS):
-            with connect(own_server).log_in() as client:
-                client.submit(text)
+        submit(LARGE_SESSIONS)
         kept = LARGE_SESSIONS * LARGE  # what it would take at least
         assert memory_of(own_server.process) - before < kept / 2
         own_server.crash()
@@ -369,10 +328,9 @@ def few_descriptors(tmp_path, monkeypatch):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such limit")
 def test_where_descriptors_are_few_silent_connections_disturb_no_job_and_no_login_is_in_doubt(
-    few_descriptors, tmp_path
+    few_descriptors, gate, tmp_path
 ):
-    server = few_descriptors
-    gate, command = Gate(tmp_path / "gate"), Command(tmp_path)
+    server, command = few_descriptors, Command(tmp_path)
     call = ("-s", server.address, "-a", "osuser", "-u", "R41", "-c", "1")
     clients = [connect(server).log_in() for _ in range(2)]
     for client in clients:
