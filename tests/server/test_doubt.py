@@ -78,9 +78,8 @@ class FailingServer(ServerHere):
 
     def fail_to_accept(self, client: RawClient) -> None:
         """Returns when the journal has got a session, and cannot write."""
-        self.database.break_down("BEGIN", LOCKED)
+        self.database.break_down("INSERT INTO sessions", LOCKED)
         client.send(in_jobs(py_code("1")))
-        wait_until(lambda: self.server._queue._accepting)
         self.wait_for_failures(1)
 
     def wait_for_failures(self, count: int) -> None:

@@ -17,7 +17,6 @@ from headless.server import connection as connection_module
 from headless.server import queue, runner
 from headless.server import server as server_module
 from headless.server import store as store_module
-from headless.server.accounts import Account, keys_from_hash
 from headless.server.jobs import JobRefused, QueuedJob, script_of
 from headless.server.output import FollowedOutput
 from headless.server.processes import JobProcesses
@@ -25,11 +24,10 @@ from headless.server.settings import Settings
 from headless.server.threads import Threads
 from headless.system import is_final
 from support.crashes import printed
-from support.credentials import HASH
 from support.homes import R41, locked, make_home
-from support.job_server import QuickServer, journal, states
+from support.job_server import R42, journal, states
 from support.process import PATIENCE
-from support.raw_client import RawClient, connect, in_jobs, osuser_login, py_code, right_answer, run
+from support.raw_client import RawClient, connect, in_jobs, py_code, right_answer
 from support.server_here import ServerHere
 from support.shims_of import shims_of
 from support.waiting import in_time, wait_until
@@ -114,45 +112,40 @@ def test_a_session_is_busy_and_a_job_waits_until_the_fault_has_passed(home, gate
             assert client.report().finished == [("ok", "")]
 
 
-def use_processes(home, use):
-    """Runs `use` with the processes of this home."""
+@pytest.fixture
+def with_processes(home):
+    """Runs a coroutine with the processes of this home."""
 
-    async def in_loop():
+    async def run(use):
         return await in_time(use(JobProcesses(home, Settings(), Threads("files", 2, 10))))
 
-    return asyncio.run(in_loop())
+    return lambda use: asyncio.run(run(use))
 
 
-def code(source: str, number: int = 1) -> QueuedJob:
-    return QueuedJob("s", number, "R41", Job(PY_CODE, source))
+def test_a_job_that_is_refused_or_cannot_start_now_has_not_started_and_is_withdrawn_at_once(
+    home, with_processes, caplog
+):
+    absent = Job(MODULE, "absent")
 
-
-def test_a_job_that_is_refused_or_cannot_start_now_has_not_started_and_is_withdrawn_at_once(home):
     async def use(processes):
-        refused = processes.start(QueuedJob("s", 1, "R41", Job(MODULE, "absent")))
+        refused = processes.start(QueuedJob("s", 1, "R41", absent))
         with pytest.raises(JobRefused, match="absent"):
             await refused.started()
         os.makedirs(home.output("s", 2, "stdout"))
-        busy = processes.start(code("", 2))
+        busy = processes.start(QueuedJob("s", 2, "R41", Job(PY_CODE, "")))
         with pytest.raises(Busy, match=r"2\.stdout"):
             await busy.started()
         for handle in (refused, busy):
             await handle.withdraw()
+        processes.start(QueuedJob("s", 3, "R41", absent))  # whose error is asked for by nobody, and not logged
+        await asyncio.sleep(0.1)
         return [await processes.find("s", number) for number in (1, 2)]
 
-    assert use_processes(home, use) == [None, None]
-
-
-def test_an_error_whose_caller_has_left_is_not_logged(home, caplog):
-    async def use(processes):
-        processes.start(QueuedJob("s", 1, "R41", Job(MODULE, "absent")))
-        await asyncio.sleep(0.1)
-
-    use_processes(home, use)
+    assert with_processes(use) == [None, None]
     assert caplog.text == ""
 
 
-def test_of_a_job_whose_end_is_known_only_its_output_stays(home):
+def test_of_a_job_whose_end_is_known_only_its_output_stays(home, with_processes):
     path = home.output("s", 1, "shim")
     path.parent.mkdir(parents=True)
     for suffix in ("shim", "stdout", "stderr"):
@@ -162,11 +155,11 @@ def test_of_a_job_whose_end_is_known_only_its_output_stays(home):
         await processes.forget("s", 1)
         await processes.forget("s", 1)  # a server that has crashed in between does it again
 
-    use_processes(home, use)
+    with_processes(use)
     assert sorted(each.name for each in path.parent.iterdir()) == ["1.stderr", "1.stdout"]
 
 
-def test_how_a_job_ended_is_asked_for_again_when_it_could_not_be_read(home, monkeypatch):
+def test_how_a_job_ended_is_asked_for_again_when_it_could_not_be_read(with_processes, monkeypatch):
     real_open = open
 
     def fail(path, *args, **options):
@@ -175,14 +168,14 @@ def test_how_a_job_ended_is_asked_for_again_when_it_could_not_be_read(home, monk
         return real_open(path, *args, **options)
 
     async def use(processes):
-        handle = processes.start(code("raise SystemExit('why')"))
+        handle = processes.start(QueuedJob("s", 1, "R41", Job(PY_CODE, "raise SystemExit('why')")))
         with monkeypatch.context() as patch:
             patch.setattr("builtins.open", fail)
             with pytest.raises(Busy, match=r"1\.stderr"):
                 await handle.ended()
         return await handle.ended()
 
-    assert use_processes(home, use).message == "why"
+    assert with_processes(use).message == "why"
 
 
 def test_a_job_that_cannot_start_yet_can_be_cancelled(tmp_path, monkeypatch):
@@ -203,21 +196,16 @@ def test_a_job_that_cannot_start_yet_can_be_cancelled(tmp_path, monkeypatch):
         assert states(server, client.session) == ["cancelled", "skipped"]
 
 
-KINDS = ("IMMEDIATE", "EXCLUSIVE")
-
-ACCEPT_SECONDS = 0.5
-
-
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """A server with a tenth of the times, but for that of a new session, which is accepted on a busy machine, too."""
+    """A server with a tenth of the times, but for that of a new session."""
     monkeypatch.setattr(store_module, "_LAST_WRITE_SECONDS", 0.1)
     monkeypatch.setattr(store_module, "_FIRST_PAUSE", 0.005)
     monkeypatch.setattr(store_module, "_PAUSE_MAX", 0.1)
     monkeypatch.setattr(server_module, "_STORE_SECONDS", 0.5)
     monkeypatch.setattr(server_module, "LINGER_SECONDS", 0.1)
     monkeypatch.setattr(connection_module, "LINGER_SECONDS", 0.1)
-    with ServerHere(tmp_path / "home", workers=1) as server:
+    with ServerHere(tmp_path / "home", workers=1, accounts=(R42,)) as server:
         yield server
 
 
@@ -229,7 +217,7 @@ def leaves_trace(path, name: str) -> str:
 
 
 @pytest.mark.version("sqlite3 transactions")
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["IMMEDIATE", "EXCLUSIVE"])
 def test_what_was_accepted_runs_in_order_after_the_lock_and_what_comes_meanwhile_is_refused(
     server, tmp_path, gate, monkeypatch, kind
 ):
@@ -239,14 +227,16 @@ def test_what_was_accepted_runs_in_order_after_the_lock_and_what_comes_meanwhile
     for number, client in enumerate(clients[1:], 1):
         client.submit(leaves_trace(trace, str(number)))
     clients[0].expect("started")
-    monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", ACCEPT_SECONDS)
-    with connect(server).log_in() as late, locked(server.home, kind):
+    monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", 0.5)
+    with locked(server.home, kind):
         gate.open()
-        before = time.monotonic()
-        late.send(in_jobs(leaves_trace(trace, "x")))
-        text = late.expect_refusal("busy")
-        assert 0.9 * ACCEPT_SECONDS < time.monotonic() - before < 20 * ACCEPT_SECONDS
-        assert "locked the journal" in text
+        with connect(server) as known:
+            assert known.ask(right_answer(known, "R42")).tag == "welcome"
+        with connect(server).log_in() as late:
+            before = time.monotonic()
+            late.send(in_jobs(leaves_trace(trace, "x")))
+            assert "locked the journal" in late.expect_refusal("busy")
+            assert time.monotonic() > before + 0.4
         assert states(server, clients[0].session) == ["running", "queued"]
         assert not trace.exists()
     for client in clients:
@@ -261,37 +251,8 @@ def test_what_was_accepted_runs_in_order_after_the_lock_and_what_comes_meanwhile
     assert {entry["state"] for entry in journal(server)} == {"ok"}
 
 
-def test_a_session_that_comes_meanwhile_is_accepted_if_the_lock_is_gone_in_time(server):
-    with connect(server).log_in() as client:
-        with locked(server.home):
-            client.send(in_jobs(py_code("1")))
-            wait_until(lambda: server.server._queue._accepting)
-            time.sleep(0.1)
-        client.expect("accepted")
-        assert client.report().ended == "ok"
-
-
-def test_others_log_in_meanwhile_by_both_logins_as_quickly_as_ever(tmp_path):
-    account = Account("R42", None, keys_from_hash(HASH.encode()))
-    with QuickServer(tmp_path / "home", accounts=(account,)) as server:
-        with locked(server.home), connect(server).log_in() as waiting:
-            waiting.send(in_jobs(py_code("1")))
-            before = time.monotonic()
-            for _ in range(10):
-                with connect(server) as client:
-                    assert client.ask(osuser_login()).tag == "welcome"
-                with connect(server) as client:
-                    assert client.ask(right_answer(client, "R42")).tag == "welcome"
-            # 0.1; a loop that waits for the lock would take more than ten a login
-            assert time.monotonic() - before < 10
-            assert states(server, waiting.session) == []
-        assert run(server, py_code("1")).ended == "ok"
-
-
 def test_followers_get_the_heartbeat_meanwhile(tmp_path, gate, monkeypatch):
-    monkeypatch.setattr(
-        server_module, "FollowedOutput", lambda home, _: FollowedOutput(home, PATIENCE)
-    )  # of a slow disk
+    monkeypatch.setattr(server_module, "FollowedOutput", lambda home, _: FollowedOutput(home, PATIENCE))
     with (
         ServerHere(tmp_path / "home", heartbeat=0.1, workers=1) as server,
         connect(server).log_in() as running,
@@ -323,9 +284,7 @@ def test_a_server_that_is_stopped_meanwhile_ends_in_time_and_the_next_one_goes_o
         with locked(server.home):
             gate.open()
             wait_until(lambda: not shims_of(server.home))
-            before = time.monotonic()
             assert server.stop() == 0
-            assert time.monotonic() - before < 10  # 0.7
     assert states(server, running.session) == ["running"]
     server.start()
     wait_until(lambda: states(server, waiting.session) == ["ok"])

@@ -22,11 +22,13 @@ from headless.server.store import PathNeeded, Store, StoreUncertain
 from support.faulty_database import BROKEN, ERRORS, FULL, LOCKED, FaultyDatabase
 from support.homes import R41, make_home
 from support.journals import end, new_session
+from support.process import PATIENCE
 from support.waiting import in_loop, until
 
 pytestmark = pytest.mark.slow
 
 ACCEPT_SECONDS = store_module._ACCEPT_SECONDS
+CLIENT_SECONDS = 30  # after which a client gives up
 PACE = 10  # how many times as fast the clock of the store goes
 
 
@@ -109,17 +111,6 @@ def impatient(bench, monkeypatch):  # noqa: ARG001
 
 @pytest.mark.version("sqlite3 transactions")
 @in_loop
-async def test_what_the_store_has_reported_is_on_disk(bench):
-    await bench.store.accept(R41, new_session("s1", jobs=2))
-    assert bench.states() == {"s1": ["queued", "queued"]}
-    assert await bench.store.begin("s1", 1) is None
-    assert bench.states() == {"s1": ["queued", "running"]}
-    await bench.store.finish("s1", 1, end(FAILED))
-    assert bench.states() == {"s1": ["skipped", "failed"]}
-
-
-@pytest.mark.version("sqlite3 transactions")
-@in_loop
 async def test_the_end_of_a_job_is_reported_when_it_is_on_disk_and_not_before(bench):
     for statement, error in itertools.product(["BEGIN", "UPDATE", "COMMIT"], ERRORS):
         session = f"{statement} {error}"
@@ -163,7 +154,8 @@ async def test_what_cannot_be_written_is_tried_again_for_ever_after_pauses_that_
 
 @pytest.mark.usefixtures("impatient")
 @in_loop
-async def test_a_session_that_cannot_be_written_is_refused_and_is_never_on_disk(bench):
+async def test_a_session_that_cannot_be_written_in_time_is_refused_and_is_never_on_disk(bench):
+    assert ACCEPT_SECONDS < CLIENT_SECONDS / 2
     for statement, error in itertools.product(["BEGIN", "INSERT"], ERRORS):
         bench.database.break_down(statement, error)
         with pytest.raises(Busy, match="locked the journal" if error == LOCKED else error[-5:]):
@@ -171,16 +163,6 @@ async def test_a_session_that_cannot_be_written_is_refused_and_is_never_on_disk(
         bench.database.heal()
         await bench.store.write(Journal.set_fact, "name", "value")
         assert bench.states() == {}, (statement, error)
-
-
-@in_loop
-async def test_a_session_is_given_up_after_ten_seconds_before_its_client_gives_up(bench, monkeypatch):
-    monkeypatch.setattr(store_module, "_ACCEPT_SECONDS", ACCEPT_SECONDS)
-    bench.database.break_down("BEGIN", LOCKED)
-    before = QuickClock.monotonic()
-    with pytest.raises(Busy):
-        await bench.store.accept(R41, new_session("s1"))
-    assert 9.9 < QuickClock.monotonic() - before < 30
 
 
 @pytest.mark.usefixtures("impatient")
@@ -295,10 +277,8 @@ async def test_what_waits_is_written_before_the_store_is_closed_and_what_comes_l
 async def test_a_store_that_cannot_write_is_closed_in_time_all_the_same(bench):
     await bench.store.accept(R41, new_session("s1"))
     bench.database.break_down("BEGIN", LOCKED)
-    before = time.monotonic()
     with pytest.raises(Busy):
         await asyncio.gather(bench.store.begin("s1", 1), asyncio.to_thread(bench.store.close, 0.3))
-    assert time.monotonic() - before < 5  # 0.4
     assert bench.states() == {"s1": ["queued"]}
     await until(bench.are_closed)
 
@@ -308,18 +288,18 @@ async def test_a_store_that_is_closed_while_it_reads_leaves_no_connection_open_a
     bench, monkeypatch
 ):
     monkeypatch.setattr(store_module, "_CLOSE_SECONDS", 0.05)
-    is_read, hangs = threading.Event(), threading.Event()
+    is_read, hangs, is_over = threading.Event(), threading.Event(), threading.Event()
 
     def read(_journal) -> None:
         is_read.set()
-        hangs.wait(30)
+        hangs.wait(PATIENCE)
+        is_over.set()
 
     waiting = asyncio.ensure_future(bench.store.read(read))
     await until(is_read.is_set)
     waiting.cancel()  # which ends the waiting, not the thread
-    before = time.monotonic()
     bench.store.close(5)
-    assert time.monotonic() - before < 5  # 0.05
+    assert not is_over.is_set()
     hangs.set()
     await until(bench.are_closed)
 

@@ -158,7 +158,7 @@ def _log_to(path: str | None, level: str) -> Iterator[LogWriter]:
         writer.close(_LOG_SECONDS)
 
 
-class _Signals:
+class Signals:
     """Handles the signals of the process. The first request lets the server stop, a second one forces it to, within
     seconds, whatever hangs."""
 
@@ -234,8 +234,8 @@ def _end_process_after(seconds: float) -> None:
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
-def _notify(state: str) -> None:
-    """Sends the state, `READY=1` say, to the service manager, if there is one (sd_notify(3)). Never raises."""
+def notify(state: str) -> None:
+    """Sends the state, `READY=1` say, to the service manager, if there is one (sdnotify(3)). Never raises."""
     path = os.environ.get("NOTIFY_SOCKET", "")
     if not path.startswith(("/", "@")) or not hasattr(socket, "AF_UNIX"):
         return
@@ -249,7 +249,7 @@ def _notify(state: str) -> None:
 
 async def _run_until_stopped(home: Home, settings: Settings, writer: LogWriter, until_eof: bool) -> None:
     """Raises CommandFailed, Busy, OSError."""
-    signals = _Signals(settings.end_jobs)
+    signals = Signals(settings.end_jobs)
     signals.handle()
     home.on_replaced = signals.request_stop_from_a_thread
     server = Server(home, settings, lambda: writer.dropped)
@@ -261,11 +261,11 @@ async def _run_until_stopped(home: Home, settings: Settings, writer: LogWriter, 
     await server.begin()
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         log.warning("this server runs as root: so do all jobs, and every account can do anything on this machine")
-    _notify("READY=1")
+    notify("READY=1")
     if until_eof:
         signals.watch_stdin()
     await signals.stop.wait()
-    _notify("STOPPING=1")
+    notify("STOPPING=1")
     await server.stop(signals.force_stop)
     signals.ignore()
     if home.replaced:
