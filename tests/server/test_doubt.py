@@ -3,7 +3,6 @@ truth, or nothing. The database fails as the test says, and the server runs in t
 
 from __future__ import annotations
 
-import asyncio
 import threading
 import time
 from unittest.mock import patch
@@ -188,8 +187,7 @@ def test_nor_does_another_connection_that_has_the_same_key(server, client):
 
 
 def test_a_bug_after_the_session_was_recorded_does_not_make_it_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("headless.server.queue.SessionQueue._start_next", lambda _: 1 / 0)
-    monkeypatch.setattr("headless.server.queue.SessionQueue._finish_recovery", lambda *_: asyncio.sleep(0))
+    monkeypatch.setattr(queue_module, "Runner", lambda *_: 1 / 0)
     with ServerHere(tmp_path / "home", logs_traceback=True) as server, connect(server).log_in() as client:
         client.send(in_jobs(py_code("1")))
         client.expect_end()

@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from headless.dialects.vocabulary import FAILED
+from headless.server import home as home_module
+from headless.server import server as server_module
 from headless.server.home import Home
 from headless.server.journal import INTERRUPTED, JobEnd, JobStart
 from headless.server.processes import JobProcesses
@@ -25,7 +27,9 @@ from headless.system import try_lock
 from support.command_here import Ended, headless
 from support.journals import new_session, over, running
 from support.process import PATIENCE
-from support.waiting import until
+from support.raw_client import connect
+from support.server_here import ServerHere
+from support.waiting import until, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -82,16 +86,25 @@ def test_a_server_that_has_left_no_figures_yet_is_up(home):
     assert "server=up sessions=- " in done.stdout and done.stdout.endswith("log_dropped=-\n")
 
 
+def test_a_server_counts_the_clients_that_are_logged_in(tmp_path, monkeypatch):
+    monkeypatch.setattr(server_module, "_STATUS_SECONDS", 0.05)
+    with ServerHere(tmp_path / "home") as server:
+        home = Home(str(server.home))
+        with connect(server).log_in():
+            wait_until(lambda: figures(home)["sessions"] == 1)
+        wait_until(lambda: figures(home)["sessions"] == 0)
+
+
 @pytest.mark.usefixtures("left")
 def test_the_figures_of_an_earlier_server_are_not_shown_while_the_next_one_begins(home, monkeypatch):
 
     async def recover(_queue) -> None:
-        await until(lambda: figures(home)["sessions"] == 0)
+        await until(lambda: (figures(home)["sessions"], figures(home)["log_dropped"]) == (0, 8))
 
     monkeypatch.setattr(SessionQueue, "recover", recover)
 
     async def begin() -> None:
-        server = Server(home, Settings(port=0))
+        server = Server(home, Settings(port=0), lambda: 8)
         await server.open()
         await server.begin()
         stop_at_once = asyncio.Event()
@@ -156,7 +169,8 @@ def test_a_server_is_seen_as_long_as_it_holds_its_lock_and_those_who_ask_are_not
         assert not home.is_served
 
 
-def test_to_ask_makes_no_server_fail_that_starts_meanwhile(home):
+def test_to_ask_makes_no_server_fail_that_starts_meanwhile(home, monkeypatch):
+    monkeypatch.setattr(home_module, "_LOCK_SECONDS", PATIENCE)  # for a machine that is busy
     home.lock().close()
     stop = threading.Event()
     asked: list[bool] = []
@@ -170,7 +184,7 @@ def test_to_ask_makes_no_server_fail_that_starts_meanwhile(home):
             pool.submit(ask)
         try:
             for _ in range(30):
-                home.lock().close()  # raises HomeError after three seconds
+                home.lock().close()  # raises HomeError if it is never free
         finally:
             stop.set()
     assert len(asked) > 30
