@@ -39,45 +39,39 @@ def logging_to(target):
 
 
 class Pipe:
-    """A pipe that is read when the test says so."""
+    """A pipe that is read when the test says so. `lines` is what was read so far."""
 
     def __init__(self) -> None:
-        self.read_end, self.write_end = os.pipe()
-        self._data = b""
+        read_end, self.write_end = os.pipe()
+        self.lines: list[str] = []
+        self._file = open(read_end, encoding="utf-8")  # noqa: SIM115 (the reader closes it)
         self._reader = threading.Thread(target=self._read, daemon=True)
+        self._is_closed = False
 
     def read_from_now_on(self) -> None:
         self._reader.start()
 
     def read_to_end(self) -> list[str]:
         """Returns all lines, once there is no writer any more."""
-        self.close()
-        return self.lines()
-
-    def lines(self) -> list[str]:
-        """What was read so far."""
-        return self._data.decode().splitlines()
-
-    def close(self) -> None:
-        """Returns when the reader has ended, whose descriptor another pipe may get."""
-        if self.write_end >= 0:
+        if not self._is_closed:
+            self._is_closed = True
             os.close(self.write_end)
-            self.write_end = -1
             if not self._reader.ident:
                 self.read_from_now_on()
             self._reader.join(PATIENCE)
-            os.close(self.read_end)
+        return self.lines
 
     def _read(self) -> None:
-        while data := os.read(self.read_end, 65536):
-            self._data += data
+        with self._file:
+            for line in self._file:
+                self.lines.append(line.rstrip("\n"))
 
 
 @pytest.fixture
 def pipe():
     pipe = Pipe()
     yield pipe
-    pipe.close()
+    pipe.read_to_end()
 
 
 @pytest.fixture
@@ -100,7 +94,7 @@ def test_what_logs_does_not_wait_for_a_log_that_is_not_read_and_what_is_lost_is_
             log.info("line %d %s", number, "x" * 80)
         assert 1000 < writer.dropped < 3000
         small.read_from_now_on()
-        wait_until(lambda: reported_as_lost(small.lines()) == writer.dropped)
+        wait_until(lambda: reported_as_lost(small.lines) == writer.dropped)
         log.info("the last one")
     lines = small.read_to_end()
     assert lines[-1] == "INFO the last one"
