@@ -161,7 +161,7 @@ class _Rehearsal:
         """Waits for the end of jobs that the command does not wait for. Returns the code of the command, or the
         negative number of a signal."""
         with closing(self._home.database()) as database:
-            (first, *_) = Journal(database).entries(Selection())
+            (first, *_) = Journal(database).page(Selection())
         waiting = WaitOptions(options.service, options.login, NO_TIMEOUT, options.verbosity, first.session_id)
         code = call.run_within(self._waiter, waiting)
         if code >= 0 and not self._own.report:
@@ -179,6 +179,6 @@ class _Rehearsal:
     def _ends(self) -> str:
         """Returns how each job has ended, as one line for people."""
         with closing(self._home.database()) as database:
-            entries = sorted(Journal(database).entries(Selection()), key=lambda entry: entry.job)
+            entries = Journal(database).page(Selection())
         reasons = [f": {shorten(each.message, _MAX_REASON)}" if each.state == FAILED else "" for each in entries]
         return ", ".join(f"job {each.job} {each.state}{reason}" for each, reason in zip(entries, reasons))

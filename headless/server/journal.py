@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 from headless.dialects.vocabulary import FAILED, JOBS, OK, PY_CODE, QUEUED, RUNNING, SKIPPED, Job, title_of
@@ -304,13 +304,10 @@ class Journal:
 
     # What people ask for
 
-    def entries(self, selection: Selection, last: int | None = None) -> Iterator[JobView]:
-        """Yields the jobs that are asked for, the newest first; only so many of them. They are read one by one."""
-        return self._select(selection, self.start(selection), "DESC", -1 if last is None else last)
-
-    def page(self, selection: Selection, after: Position, count: int) -> list[JobView]:
-        """Returns at most so many of the jobs that are asked for, the oldest first: those that follow this position."""
-        return list(self._select(selection, after, "ASC", count))
+    def page(self, selection: Selection, after: Position = BEGINNING, count: int = -1) -> list[JobView]:
+        """Returns at most so many of the jobs that are asked for, the oldest first: those that follow this position.
+        With -1 it returns all."""
+        return self._select(selection, after, "ASC", count)
 
     def start(self, selection: Selection, last: int | None = None) -> Position:
         """Returns after which position the jobs that are asked for begin, or the last so many of them."""
@@ -324,11 +321,11 @@ class Journal:
             start = Position(*row) if row else Position(self.newest() + 1, 0)
         if last is None:
             return start
-        return next((each.position for each in self._select(selection, start, "DESC", 1, last)), start)
+        return next((before.position for before in self._select(selection, start, "DESC", 1, last)), start)
 
     def _select(
         self, selection: Selection, after: Position, direction: str, count: int, offset: int = 0
-    ) -> Iterator[JobView]:
+    ) -> list[JobView]:
         """Joins the tables in an order in which nothing has to be sorted."""
         conditions: list[str] = ["number >= ?", "jobs.rowid > ?"]
         values: list[object] = [*after]
@@ -352,7 +349,7 @@ class Journal:
             f" ORDER BY {order} LIMIT ? OFFSET ?",
             (*values, count, offset),
         )
-        return (JobView(Position(number, row), *fields) for number, row, *fields in rows)
+        return [JobView(Position(number, row), *fields) for number, row, *fields in rows]
 
     def unfinished_jobs(self, selection: Selection) -> dict[tuple[str, int], str]:
         """Returns the states of the jobs that wait or run, by session and job, the oldest first. The state that is

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from headless.dialects.vocabulary import QUEUED, RUNNING
 from headless.server.home import Home
-from headless.server.journal import BEGINNING, JobView, Journal, Position, Selection
+from headless.server.journal import JobView, Journal, Position, Selection
 from headless.server.output import STREAMS, NewLines, pieces
 from headless.server.processes import JobProcesses
 from headless.terminal import escape_control_chars
@@ -101,7 +101,7 @@ class Listing:
         now = self._journal.unfinished_jobs(self._selection)
         for key, state in list(self._unfinished.items()):
             if now.get(key) != state:
-                found = self._journal.page(Selection(key[0], job=key[1]), BEGINNING, 1)
+                found = self._journal.page(Selection(key[0], job=key[1]))
                 self._show(found)
                 if not found:
                     del self._unfinished[key]  # it has been pruned

@@ -13,7 +13,7 @@ from headless.dialects.vocabulary import FAILED, OK, QUEUED, RUNNING
 from headless.server import requests
 from headless.server.accounts import Account
 from headless.server.home import Home
-from headless.server.journal import BEGINNING, CANCELLED, Cancellation, Journal, Selection
+from headless.server.journal import CANCELLED, Cancellation, Journal, Selection
 from headless.server.queue import SessionQueue
 from support.command_here import headless
 from support.homes import fails, prints
@@ -253,7 +253,7 @@ class Canceller:
 
 
 def end_running(record: Record, request: Cancellation) -> None:
-    (running,) = record.entries(Selection(request.session_id, state="running"))
+    (running,) = record.page(Selection(request.session_id, state="running"))
     record.finish(running.session_id, running.job, end(CANCELLED, f"cancelled by {request.requester}"))
 
 
@@ -281,7 +281,7 @@ def test_a_cancellation_says_how_the_jobs_ended(home, record, job, handle, print
         assert cancelled(home, "a", *([str(job)] if job else [])) == printed
     assert server.seen == [Cancellation("a", job, current_user())]
     if handle is end_running:
-        (entry,) = record.entries(Selection("a", state=CANCELLED))
+        (entry,) = record.page(Selection("a", state=CANCELLED))
         assert entry.message == f"cancelled by {current_user()}"
 
 
@@ -321,7 +321,7 @@ def test_what_is_not_in_the_journal_cannot_be_cancelled(home, record, argv):
     record.accept(new_session("a", jobs=2))
     fails(f"no session {argv[0]!r}", "jobs", "cancel", *argv, "--home", str(home.folder))
     assert record.cancellations() == []
-    assert [entry.state for entry in record.page(Selection(), BEGINNING, 10)] == ["queued"] * 2
+    assert [entry.state for entry in record.page(Selection())] == ["queued"] * 2
 
 
 @pytest.mark.parametrize("argv", [(), ("a", "0"), ("a", "one"), ("a", "1", "2"), ("a", "--json")])

@@ -255,7 +255,7 @@ def ends(home, limit: float, fake: FakeProcesses) -> list[tuple[str, str]]:
 
     def entries() -> list[JobView]:
         with closing(home.database()) as database:
-            return [*Journal(database).entries(Selection())][::-1]
+            return Journal(database).page(Selection())
 
     async def run() -> None:
         store = Store(home.database, lambda: None)

@@ -100,7 +100,7 @@ def test_a_question_is_answered_without_looking_at_each_job(home, steps):
 
 
 def test_one_session_and_the_figures_are_shown_without_looking_at_each_job(home, steps, record):
-    (newest,) = record.entries(Selection(), 1)
+    (newest,) = record.page(Selection(), record.start(Selection(), 1))
     steps.count = 0
     assert len(prints("jobs", newest.session_id, "--home", str(home.folder))) == 4
     done = headless("status", "--since", "2023-01-01", "--home", str(home.folder))
@@ -110,7 +110,7 @@ def test_one_session_and_the_figures_are_shown_without_looking_at_each_job(home,
 
 @pytest.mark.version("sqlite3 plans its queries")
 def test_what_a_server_asks_is_answered_without_looking_at_each_session(steps, record):
-    (newest,) = record.entries(Selection(), 1)
+    (newest,) = record.page(Selection(), record.start(Selection(), 1))
     for query, *arguments in [
         (record.unfinished,),
         (record.prune, FIRST, 100),

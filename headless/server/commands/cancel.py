@@ -17,7 +17,7 @@ from headless.dialects.vocabulary import QUEUED, RUNNING
 from headless.errors import CommandFailed
 from headless.server.commands.arguments import add_command, count, existing_home
 from headless.server.home import Home
-from headless.server.journal import BEGINNING, CANCELLED, Cancellation, JobView, Journal, Selection
+from headless.server.journal import CANCELLED, Cancellation, JobView, Journal, Selection
 
 NAME = "jobs cancel"
 _WAIT_SECONDS = 10.0
@@ -67,7 +67,7 @@ def _is_pending(journal: Journal, request: Cancellation) -> bool:
 
 
 def _jobs(journal: Journal, request: Cancellation) -> list[JobView]:
-    return journal.page(Selection(request.session_id, job=request.job), BEGINNING, -1)
+    return journal.page(Selection(request.session_id, job=request.job))
 
 
 def _are_over(jobs: list[JobView]) -> bool:

@@ -45,7 +45,7 @@ def _figures(home: Home, journal: Journal, since: float) -> dict[str, Any]:
     is_served = home.is_served
     of_server = json.loads(journal.fact("status") or "{}") if is_served else {}
     queued, failed, oldest = journal.counts(since)
-    running = journal.entries(Selection(state=RUNNING))  # or about to start, or to be recorded by a server that runs
+    running = journal.page(Selection(state=RUNNING))  # or about to start, or to be recorded by a server that runs
     return {
         "server": is_served,
         "sessions": of_server.get("sessions"),
