@@ -74,13 +74,7 @@ class Connection:
     async def receive_within(self, timeout: float) -> Message | ConnectionClosed:
         """Returns the next message, which has to be answered before the client may go on. `timeout` is in seconds.
         Raises RemoteProtocolError if the client does not wait for that, asyncio.TimeoutError, Busy, OSError."""
-        receiving = asyncio.ensure_future(self.receive())
-        try:
-            if not (await asyncio.wait({receiving}, timeout=timeout))[0]:
-                raise asyncio.TimeoutError
-            message = receiving.result()
-        finally:
-            await _cancel(receiving)
+        message = await self._receive_in_time(timeout)
         another = self.protocol.next_message()
         if another is None:
             self._check_nothing_unread()
@@ -91,9 +85,20 @@ class Connection:
         RemoteProtocolError, OSError."""
         await self._read()
         try:
-            return await asyncio.wait_for(self.receive(), timeout)
+            return await self._receive_in_time(timeout)
         except asyncio.TimeoutError:
             raise Busy(f"the message was not complete within {timeout:g} s") from None
+
+    async def _receive_in_time(self, timeout: float) -> Message | ConnectionClosed:
+        """Raises asyncio.TimeoutError, and what `receive` raises."""
+        receiving = asyncio.ensure_future(self.receive())
+        try:
+            if (await asyncio.wait({receiving}, timeout=timeout))[0]:
+                return receiving.result()
+            raise asyncio.TimeoutError
+        finally:
+            await _cancel(receiving)
+            del receiving  # it has the exception, which has this frame: the message would stay as long as both
 
     async def work(self, work: Awaitable[_T]) -> _T:
         """Returns the result of what is done while the client may only leave.

@@ -66,7 +66,7 @@ def events(text: str) -> list[tuple[str, str]]:
 
 
 @pytest.mark.version("how the streams of a process are encoded")
-@pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1", "cp1252", "cp437", "utf-16-le"])
+@pytest.mark.parametrize("encoding", ["ascii", "utf-8", "latin-1", "cp1252", "cp437"])
 def test_whatever_the_server_sends_is_shown_on_one_line(command, scripted, encoding):
     """What the session is called, a job prints, and why it failed; what is no message; why a login is refused."""
     environment = {"PYTHONIOENCODING": encoding}
