@@ -139,8 +139,13 @@ class Shims:
             lambda: asyncio.StreamReaderProtocol(report), os.fdopen(descriptor, "rb", 0)
         )
         line = asyncio.ensure_future(report.readline())
-        while not (await asyncio.wait({line}, timeout=_SECONDS_BETWEEN_TRIES))[0]:
-            signal_to(identity, signal.SIGCONT)  # the job, which runs by then, may have stopped it
+        try:
+            while not (await asyncio.wait({line}, timeout=_SECONDS_BETWEEN_TRIES))[0]:
+                signal_to(identity, signal.SIGCONT)  # the job, which runs by then, may have stopped it
+        except asyncio.CancelledError:
+            line.cancel()
+            pipe.close()
+            raise
         process = ShimProcess(self._threads, spec.output, self._home, identity, _until_closed(report, pipe))
         kind, _, text = line.result().decode("utf-8", "replace").rstrip("\n").partition(" ")
         if kind == "started":
