@@ -219,6 +219,13 @@ class Waiter:
         return outcome[0]()
 
 
+def is_ready(file: Any, event: int) -> bool:
+    """Returns whether the file is ready for READ or WRITE now."""
+    with _Selector() as selector:
+        selector.register(file, event)
+        return bool(selector.select(0))
+
+
 def _raise(error: Exception) -> Any:
     raise error
 

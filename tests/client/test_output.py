@@ -250,6 +250,16 @@ def drain(reader):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there a thread writes")
+def test_a_line_that_the_pipe_takes_gets_out_even_if_a_busy_machine_comes_to_it_after_the_deadline():
+    with full_stdout() as reader, Waiter() as waiter:
+        console = Console(1, waiter)
+        drain(reader)
+        waiter.set_deadline(0.0)
+        console.info("last")
+        assert drain(reader).split(maxsplit=2)[2] == b"info last\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there a thread writes")
 def test_a_line_that_did_not_get_out_leaves_the_next_one_whole():
     with full_stdout() as reader, Waiter() as waiter:
         console = Console(1, waiter)
