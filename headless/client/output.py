@@ -39,7 +39,7 @@ class Console:
         self._is_mid_line = False  # a line was begun, and then the deadline passed or a signal came
 
     def info(self, text: str) -> None:
-        self._show(_INFO, "info", [text])
+        self._show(_INFO, "info", [text], may_be_late=True)
 
     def output(self, source: str, text: str) -> None:
         """Shows each line that a job has printed."""
@@ -52,7 +52,9 @@ class Console:
     def received(self, text: str) -> None:
         self._show(_RECEIVED, "received", [text])
 
-    def _show(self, level: int, kind: str, lines: Iterable[str]) -> None:
+    def _show(self, level: int, kind: str, lines: Iterable[str], may_be_late: bool = False) -> None:
+        """Shows each line until the deadline has passed. A busy machine may come to a single one after it: that is
+        shown if nothing has to be waited for."""
         if self._verbosity < level or self._stdout is None:
             return
         now = time.time()
@@ -64,12 +66,12 @@ class Console:
                 ready.append(piece)
                 size += len(piece)
                 if size >= _PIECE:
-                    if not self._write("".join(ready)):
+                    if not self._write("".join(ready), may_be_late):
                         return
                     ready, size = [], 0
-        self._write("".join(ready))
+        self._write("".join(ready), may_be_late)
 
-    def _write(self, text: str) -> bool:
+    def _write(self, text: str, may_be_late: bool) -> bool:
         """Returns whether all of the text was written. What ends in the middle of a line is noted."""
         data = text.encode(self._encoding, "backslashreplace")
         try:
@@ -78,7 +80,7 @@ class Console:
                     return False
                 size = self._stdout.piece
                 end = data.rfind(b"\n", 0, size) + 1  # whole lines, where others write to the same pipe
-                written = self._stdout.write(data[: end or size])
+                written = self._stdout.write(data[: end or size], may_be_late)
                 if not written:
                     return False
                 self._is_mid_line = not data[:written].endswith(b"\n")
@@ -126,12 +128,13 @@ class PolledOutput:
         self._descriptor = descriptor
         self._waiter = waiter
 
-    def write(self, data: bytes) -> int:
-        """Returns how many bytes were written, 0 if the deadline has passed. Raises OSError, Interrupted."""
+    def write(self, data: bytes, may_be_late: bool) -> int:
+        """Returns how many bytes were written, 0 if the deadline has passed, unless it `may_be_late` and there is
+        nothing to wait for. Raises OSError, Interrupted."""
         try:
             self._waiter.wait(self._descriptor, WRITE)
         except DeadlinePassed:
-            if not is_ready(self._descriptor, WRITE):  # a busy machine may come to this after the deadline
+            if not (may_be_late and is_ready(self._descriptor, WRITE)):
                 return 0
         return os.write(self._descriptor, data)
 
@@ -150,8 +153,8 @@ class ThreadedOutput:
         self._error: OSError | None = None
         self._is_busy = False
 
-    def write(self, data: bytes) -> int:
-        """Does the same; the bytes may still be with the thread."""
+    def write(self, data: bytes, _may_be_late: bool = False) -> int:
+        """Does the same, but nothing is late; the bytes may still be with the thread."""
         try:
             self._finish()
         except DeadlinePassed:
