@@ -1,21 +1,18 @@
-"""On Windows `check` looks at the files that a batch script names, and the task of MOVING.md can be imported."""
+"""On Windows `check` looks at the files that a batch script names."""
 
 from __future__ import annotations
 
 import os
-import re
-import subprocess
 import sys
 
 import pytest
 
 from support import checks
 from support.credentials import HASH
-from support.process import PATIENCE, ROOT
+from support.process import ROOT
 
 if os.name != "nt":
     pytest.skip("files of Windows; elsewhere see test_check.py", allow_module_level=True)
-import ctypes
 
 SCRIPT = str(ROOT / "planta_headless.py")
 
@@ -58,19 +55,3 @@ def test_libraries_are_looked_for_where_a_venv_has_them(tmp_path, libraries, exp
     python = venv / "Scripts" / "python.exe"
     python.touch()
     assert rules(tmp_path, (sys.executable, str(python))) == expected
-
-
-@pytest.mark.skipif(
-    not hasattr(ctypes.WinDLL("ntdll"), "wine_get_version"),  # type: ignore[attr-defined]
-    reason="NOT TESTED: the Task Scheduler of Windows, unlike Wine's, would ask for the password of the user",
-)
-def test_the_task_of_the_document_is_imported_unchanged(tmp_path):
-    text = (ROOT / "headless" / "admin" / "MOVING.md").read_text(encoding="utf-8")
-    (task,) = re.findall(r"```xml\n(.*?)```", text, re.DOTALL)
-    path = tmp_path / "009ABC.xml"
-    path.write_text(task, encoding="utf-16")
-    name = f"planta-headless-{os.getpid()}"
-    argv = ["schtasks", "/create", "/tn", name, "/xml", str(path)]
-    done = subprocess.run(argv, capture_output=True, timeout=PATIENCE, check=False)
-    subprocess.run(["schtasks", "/delete", "/tn", name, "/f"], capture_output=True, timeout=PATIENCE, check=False)
-    assert done.returncode == 0, done
