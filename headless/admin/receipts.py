@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from enum import Enum
 from typing import IO, Any
 
-from headless.dialects.vocabulary import FAILED, OK
+from headless.dialects.vocabulary import ENDED_WITHOUT_RESULT, FAILED, OK
 from headless.errors import OK as ENDED_WELL
 from headless.errors import TIMED_OUT
 from headless.system import open_regular
@@ -136,8 +136,9 @@ def _execution(receipt: dict[str, Any], status: str | None) -> Execution:
     if status is not None:
         return Execution(Stage.OVER, at, str(status), "" if status == OK else str(message), took)
     if code == ENDED_WELL:
-        is_over = receipt["proof"] == "ended"
-        return Execution(Stage.OVER, at, OK, "", took) if is_over else Execution(Stage.NOT_FOLLOWED, at)
+        if receipt["proof"] == "accepted":
+            return Execution(Stage.NOT_FOLLOWED, at)
+        return Execution(Stage.OVER, at, OK, "no result told" if receipt["proof"] == ENDED_WITHOUT_RESULT else "", took)
     if code == TIMED_OUT:
         return Execution(Stage.NOT_FOLLOWED, at)
     state = FAILED if receipt["submission"] == "not submitted" else UNKNOWN

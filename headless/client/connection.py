@@ -7,6 +7,7 @@ site's own may raise anything, and return nonsense.
 from __future__ import annotations
 
 import os
+import time
 from contextlib import nullcontext
 from functools import partial
 
@@ -64,6 +65,9 @@ class Connection:
         self._guard = None if type(dialect).__module__ == _OWN else waiter
         self._stream: Stream | None = None
         self._silence: float | None = None  # seconds without a byte that mean a lost connection
+        self._heartbeat_seconds: int | None = None  # without a byte of ours after which the dialect sends one
+        self._sent_at = self._active_at = 0.0  # a byte of ours; one of the server, or of ours but a keep-alive
+        self._is_heartbeat = False  # what is being sent
         self._is_closed = False  # by the server
         self._failure: RemoteProtocolError | None = None  # of the dialect, behind the events that it reported before
         self._command: Callable[[], None] | None = None  # the next one that the dialect is due
@@ -85,11 +89,21 @@ class Connection:
         while isinstance(event := self.next_event(), SaltReceived):
             assert secret is not None  # else the verdict has refused it
             self._command = partial(self._answer_salt, secret, event.salt)
-        if isinstance(event, LoggedIn) and event.heartbeat is not None:
-            if not 1 <= event.heartbeat <= _MAX_HEARTBEAT:
-                raise RemoteProtocolError(f"a heartbeat that is not 1 to {_MAX_HEARTBEAT} seconds")
-            self._silence = float(_MAX_MISSED_HEARTBEATS * event.heartbeat)
+        if isinstance(event, LoggedIn):
+            self._agree_on_heartbeats(event.heartbeat)
         return event
+
+    def _agree_on_heartbeats(self, of_server: int | None) -> None:
+        """Begins to watch for those that the server has promised, and to send ours if the dialect wants that."""
+        if of_server is not None:
+            if not 1 <= of_server <= _MAX_HEARTBEAT:
+                raise RemoteProtocolError(f"a heartbeat that is not 1 to {_MAX_HEARTBEAT} seconds")
+            self._silence = float(_MAX_MISSED_HEARTBEATS * of_server)
+        ours = ask(self._guard, getattr, self.dialect, "heartbeat_seconds")
+        if ours is not None and not (type(ours) is int and 1 <= ours <= _MAX_HEARTBEAT):
+            raise LocalProtocolError(f"the dialect's heartbeat_seconds is not None, nor 1 to {_MAX_HEARTBEAT}")
+        self._heartbeat_seconds = ours
+        self._active_at = self._sent_at = time.monotonic()
 
     def _answer_salt(self, secret: KnownSecret | NewSecret, salt: str | None) -> None:
         hash_ = secret.hash_for(salt)
@@ -195,11 +209,33 @@ class Connection:
         if self._receive() or self._send():
             return True
         try:
-            with self._waiter.at_most(seconds):
-                self._stream.wait(self._silence)
+            with self._waiter.at_most(seconds), self._waiter.at_most(_seconds_left(self._heartbeat_due())):
+                self._wait()
         except DeadlinePassed:
             self._waiter.check()  # if that was not the end of these seconds
+            return self._send_heartbeat()
+        return True
+
+    def _wait(self) -> None:
+        """Raises ConnectionLost after a silence of the server that it has excluded."""
+        assert self._stream is not None
+        end = None if self._silence is None else self._active_at + self._silence
+        if not self._stream.wait(_seconds_left(end)):
+            raise ConnectionLost(f"the server has been silent for more than {self._silence:.0f} s")
+
+    def _heartbeat_due(self) -> float | None:
+        """Returns the moment at which the dialect has to send a sign that this side still runs, if it ever has to."""
+        if self._heartbeat_seconds is None or self._part is not None:
+            return None
+        return self._sent_at + self._heartbeat_seconds
+
+    def _send_heartbeat(self) -> bool:
+        """Returns whether it was time for that."""
+        due = self._heartbeat_due()
+        if due is None or time.monotonic() < due:
             return False
+        self._sent_at, self._is_heartbeat = time.monotonic(), True
+        ask(self._guard, self.dialect.send_heartbeat)
         return True
 
     def _give_command(self) -> bool:
@@ -219,6 +255,7 @@ class Connection:
             return False
         self._is_closed, self._is_brought = not data, bool(data)
         if data:
+            self._active_at = time.monotonic()
             self._verdict.bytes_came()
         try:
             ask(self._guard, self.dialect.receive, data)
@@ -239,9 +276,12 @@ class Connection:
             return False
         count = self._stream.send_now(self._rest)
         self._rest = self._rest[count:]
+        if count:
+            self._sent_at = time.monotonic()
+            self._active_at = self._active_at if self._is_heartbeat else self._sent_at
         if self._rest:
             return count > 0
-        self._part = None
+        self._part, self._is_heartbeat = None, False
         self.has_proved = self._is_proof_next
         self._verdict.part_left(part)
         ask(self._guard, self.dialect.part_left)
@@ -285,6 +325,11 @@ class Connection:
                 return
             ask(self._guard, self.dialect.part_left)
             self._console.sent(part.shown)
+
+
+def _seconds_left(end: float | None) -> float | None:
+    """Returns the seconds until this moment, not less than 0."""
+    return None if end is None else max(0.0, end - time.monotonic())
 
 
 def ask(waiter: Waiter | None, method: Callable[..., Result], *arguments: object) -> Result:

@@ -10,14 +10,13 @@ import os
 import stat
 import sys
 
-from headless.client.connection import ask, place_of
+from headless.client.connection import place_of
 from headless.dialects import base
 from headless.errors import Interrupted, ParameterError, SessionError, fault_of_file
 from headless.libraries import is_missing
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import ModuleType
     from typing import Any
 
@@ -25,17 +24,19 @@ if TYPE_CHECKING:
 
 VARIABLE = "PLANTA_PROTOCOL"
 _NAME = "Dialect"  # of the class
+_OURS = {"planta": "headless.dialects.planta"}
 
 
-def load(name: str, waiter: Waiter) -> Callable[[base.Call], base.Dialect]:
-    """Returns what makes objects of the class `Dialect` of a Python file (a name with a path or `.py`) or a module.
+def load(name: str, waiter: Waiter) -> type[base.Dialect]:
+    """Returns the class `Dialect` of a Python file (a name with a path or `.py`) or a module; "planta" is one of ours.
+
     Raises ParameterError for what is not there, cannot be loaded or is no dialect, SessionError for what cannot be
     loaded now."""
     is_file = name.endswith(".py") or os.sep in name or (os.altsep is not None and os.altsep in name)
     found: Any
     try:
         with waiter.interruptible():
-            found = getattr(_load_file(name) if is_file else _load_module(name), _NAME, None)
+            found = getattr(_load_file(name) if is_file else _load_module(_OURS.get(name, name)), _NAME, None)
     except Interrupted:
         raise
     except OSError as error:
@@ -50,7 +51,8 @@ def load(name: str, waiter: Waiter) -> Callable[[base.Call], base.Dialect]:
             f"{VARIABLE}: {name!r} is not a dialect: it has no class "
             f"{_NAME} derived from headless.dialects.base.Dialect"
         )
-    return lambda call: ask(waiter, found, call)
+    loaded: type[base.Dialect] = found
+    return loaded
 
 
 def _load_file(path: str) -> ModuleType:

@@ -10,7 +10,7 @@ import os
 from headless.dialects.base import RANDOM_BYTES
 from headless.dialects.base import Call as DialectCall
 from headless.dialects.vocabulary import CHALLENGE, OSUSER
-from headless.errors import ParameterError, SessionError
+from headless.errors import LocalProtocolError, ParameterError, SessionError
 from headless.options import VERSION, ChallengeLogin, JobOptions
 from headless.system import user_by_number
 from headless.terminal import is_at_terminal
@@ -39,19 +39,30 @@ def dialect_maker(options: Options, name: str, key: str, console: Console, waite
     def make_call() -> DialectCall:
         kind, os_user = (CHALLENGE, "") if isinstance(options.login, ChallengeLogin) else (OSUSER, effective_user())
         random = os.urandom(RANDOM_BYTES)
-        return DialectCall(VERSION, kind, options.login.user, os_user, jobs, random, console.shows_traffic, key)
+        is_traced, waits = console.shows_traffic, options.timeout != 0
+        return DialectCall(VERSION, kind, options.login.user, os_user, jobs, random, is_traced, key, waits)
 
     if name:
-        from headless.client.loading import load
-
-        console.info(f"speaking the dialect of {name}")
-        make = load(name, waiter)
+        make = _of_a_site(name, console, waiter)
     else:
         from headless.dialects.own import dialect
 
         make = dialect.Dialect
     first = [make(make_call())]
     return lambda: first.pop() if first else make(make_call())
+
+
+def _of_a_site(name: str, console: Console, waiter: Waiter) -> Callable[[DialectCall], Dialect]:
+    """Returns what makes a dialect that is not our own. Raises the same."""
+    from headless.client.connection import ask
+    from headless.client.loading import load
+
+    found = load(name, waiter)
+    remark = ask(waiter, found.remark)
+    if type(remark) is not str:
+        raise LocalProtocolError("the dialect's remark is no text")
+    console.info(f"speaking the dialect of {name}" + (f"; {remark}" if remark else ""))
+    return lambda call: ask(waiter, found, call)
 
 
 def find_secret(options: Options, console: Console, waiter: Waiter) -> KnownSecret | NewSecret | None:

@@ -12,7 +12,7 @@ from contextlib import suppress
 from headless.client.preparation import effective_user
 from headless.client.waiting import DeadlinePassed, Waiter
 from headless.dialects.base import Accepted, Attached, Ended, JobFinished
-from headless.dialects.vocabulary import PY_CODE
+from headless.dialects.vocabulary import ENDED_WITHOUT_RESULT, PY_CODE
 from headless.errors import HeadlessError, Interrupted, Submission
 from headless.options import PROGRAM, JobOptions
 from headless.system import open_regular, try_lock
@@ -56,6 +56,7 @@ class Receipt:
         }
         self._jobs: list[dict[str, object]] = []
         self._attached = 0
+        self._proof = "accepted"
 
     def begin(self, options: JobOptions | WaitOptions, key: str) -> None:
         """Notes what the caller wants. `key` names the session."""
@@ -75,6 +76,7 @@ class Receipt:
             self._jobs[event.job - 1]["status"] = event.status
         elif isinstance(event, Ended):
             self._fields["ended"] = _now()
+            self._proof = "ended" if event.has_result else ENDED_WITHOUT_RESULT
         elif isinstance(event, Attached):
             self._attached += 1
 
@@ -100,7 +102,7 @@ class Receipt:
             attached=self._attached,
             code=code if code >= 0 else None,
             signal=-code if code < 0 else None,
-            proof=None if code else ("ended" if self._fields["ended"] else "accepted"),
+            proof=None if code else self._proof,
             message=message,
         )
         try:

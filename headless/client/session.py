@@ -12,7 +12,7 @@ from headless.client.connection import Connection
 from headless.client.verdict import Verdict
 from headless.client.waiting import DeadlinePassed, Waiter
 from headless.dialects.base import Accepted, Attached, Ended, Event, JobFinished, JobStarted, LoggedIn, Output, Refused
-from headless.dialects.vocabulary import BUSY, JOBS, LOGIN, SESSION, Offset, title_of
+from headless.dialects.vocabulary import BUSY, ENDED_WITHOUT_RESULT, JOBS, LOGIN, SESSION, Offset, title_of
 from headless.errors import (
     ConnectionLost,
     HeadlessError,
@@ -280,6 +280,8 @@ class Session:
             raise self._refusal(event)
         elif isinstance(event, Ended):
             self._console.info(f"session ended: {event.status}")
+            if not event.has_result:
+                self._console.info(f"proof: {ENDED_WITHOUT_RESULT}")
             if self.verdict.failure:
                 raise JobFailed(shorten(self.verdict.failure))
         else:

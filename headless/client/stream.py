@@ -72,11 +72,10 @@ class Stream:
         count = self._try(WRITE, _LOST, self._socket.send, data)
         return 0 if count is _BLOCKED else count
 
-    def wait(self, silence: float | None) -> None:
-        """Returns when it is worth another try at what could not be done since the last `receive_now`, which is the
-        first of them. Raises ConnectionLost after so many seconds of silence."""
-        if not self._waiter.wait(self._socket, self._wanted, silence):
-            raise ConnectionLost(f"the server has been silent for more than {silence:.0f} s")
+    def wait(self, timeout: float | None) -> bool:
+        """Returns whether it is worth another try, within `timeout` seconds, at what could not be done since the last
+        `receive_now`, which is the first of them. Raises DeadlinePassed, Interrupted."""
+        return self._waiter.wait(self._socket, self._wanted, timeout)
 
     def close(self) -> None:
         with suppress(OSError):  # what was proved stays proved

@@ -21,7 +21,8 @@ class Call(Value):
     `login` is OSUSER or CHALLENGE, `user` the PLANTA user (always given for CHALLENGE), `os_user` the name of the
     operating system's user who runs the client ("" for CHALLENGE). `random` has RANDOM_BYTES bytes, new for each
     connection. `key` names the session: each connection of one call has the same key, and no other call has it. Unless
-    `is_traced`, what is sent and received is not shown, and a dialect need not prepare it.
+    `is_traced`, what is sent and received is not shown, and a dialect need not prepare it. `waits` says whether the
+    call waits for the end of the jobs.
     """
 
     client: str
@@ -32,6 +33,7 @@ class Call(Value):
     random: bytes
     is_traced: bool = False
     key: str = ""
+    waits: bool = True
 
 
 # What is sent
@@ -127,10 +129,12 @@ class JobFinished(Event):
 
 class Ended(Event):
     """Says that the session is over. `status` is "ok" if all jobs ended well, else "failed". It has to come within 30
-    seconds after the last JobFinished."""
+    seconds after the last JobFinished. `has_result` is False if the server reports the end but no result, and the site
+    has decided that such an end counts as "ok"."""
 
     status: str
     text: str = ""
+    has_result: bool = True
 
 
 class Cancelled(Event):
@@ -172,6 +176,13 @@ class Dialect:
 
     # Whether the server may count a refused osuser login against an account, as it may with a proof of a password.
     counts_osuser_logins = True
+    # After so many seconds without a byte from this side the client calls `send_heartbeat`; None if it need not.
+    heartbeat_seconds: int | None = None
+
+    @classmethod
+    def remark(cls) -> str:
+        """Returns what people have to know of the dialect, for the first line of -v."""
+        return ""
 
     def __init__(self, call: Call) -> None:
         self.call = call
@@ -207,6 +218,9 @@ class Dialect:
 
     def leave(self) -> None:
         """Says goodbye. The client closes after it; what cannot be sent at once is not sent."""
+
+    def send_heartbeat(self) -> None:
+        """Sends what only says that this side still runs."""
 
     def receive(self, data: bytes) -> None:
         """Takes bytes that have come, in pieces of any size; b"" when the server has closed, which proves nothing.

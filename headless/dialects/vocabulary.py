@@ -28,6 +28,8 @@ OK = "ok"
 FAILED = "failed"
 SKIPPED = "skipped"
 
+ENDED_WITHOUT_RESULT = "ended, no result told"  # what a 0 is worth if the server reports an end alone
+
 # Where a job prints
 STDOUT = "stdout"
 STDERR = "stderr"

@@ -167,7 +167,7 @@ def test_two_messages_are_equal_only_if_they_mean_the_same():
     "make",
     [
         Ended,
-        lambda: Ended("ok", "x", "y"),  # type: ignore[call-arg]
+        lambda: Ended("ok", "x", True, "y"),  # type: ignore[call-arg]
         lambda: Ended("ok", status="ok"),  # type: ignore[misc]
         lambda: Ended("ok", reason="x"),  # type: ignore[call-arg]
         lambda: Logout("x"),
