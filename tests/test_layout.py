@@ -58,7 +58,7 @@ MAY_IMPORT = {
 LOADS_THE_PACKAGE = ("headless.__main__", "headless")
 LIBRARIES = {"lxml", "bcrypt"}
 MAY_IMPORT_LIBRARIES_AT_ONCE = {
-    "headless.dialects.own.codec", "headless.dialects.example", "headless.admin.tasks",
+    "headless.dialects.own.codec", "headless.dialects.example", "headless.dialects.planta", "headless.admin.tasks",
 }  # fmt: skip
 
 

@@ -111,7 +111,7 @@ def test_the_page_s_last_example_plays_a_record():
     script = re.findall(r"```python\n(.*?)```", PORTING, re.DOTALL)[-1]
     with redirect_stdout(io.StringIO()) as stdout:
         exec(script, {"__name__": "__main__"})
-    assert stdout.getvalue().splitlines()[-1] == "< Ended(status='ok', text='')"
+    assert stdout.getvalue().splitlines()[-1] == "< Ended(status='ok', text='', has_result=True)"
 
 
 # What is no dialect

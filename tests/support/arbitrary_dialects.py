@@ -115,8 +115,9 @@ class FakeStream:
         self._is_due = self._is_eager
         return min(len(data), self._room)
 
-    def wait(self, _silence: float | None) -> None:
+    def wait(self, _timeout: float | None) -> bool:
         self._is_due = True
+        return True
 
     def close(self) -> None:
         pass
