@@ -35,7 +35,7 @@ setup(
         "headless": ["py.typed", "README.md"],
         "headless.client": ["COMMAND.md"],
         "headless.admin": ["MOVING.md"],
-        "headless.dialects": ["PORTING.md"],
+        "headless.dialects": ["PLANTA.md", "PORTING.md"],
         "headless.dialects.own": ["PROTOCOL.md", "protocol.xsd"],
         "headless.server": ["SERVER.md"],
     },
