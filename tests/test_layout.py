@@ -48,9 +48,13 @@ MAY_IMPORT = {
         "headless.options", "headless.errors", "headless.dialects", "headless.terminal", "headless.system",
         "headless.password_file",
     },
+    "headless.protocol_tools": {
+        "headless.protocol_tools", "headless.client", "headless.arguments", "headless.password_file",
+        "headless.options", "headless.errors", "headless.dialects", "headless.terminal", "headless.system",
+    },
     "headless.cli": {
         "headless.admin", "headless.client", "headless.options", "headless.errors",
-        "headless.rehearsal", "headless.terminal", "headless.server.commands",
+        "headless.protocol_tools", "headless.rehearsal", "headless.terminal", "headless.server.commands",
     },
     "headless.__main__": {"headless.cli"},
 }  # fmt: skip

@@ -25,7 +25,7 @@ CLIENT, SERVER = "client", "server"
 
 @dataclass(frozen=True)
 class Piece:
-    """Is what one side has sent at a moment. `seconds` are since the connection began."""
+    """Is what one side has sent at a moment, b"" for the end of its stream. `seconds` are since the connection began."""
 
     seconds: float
     sender: str  # CLIENT or SERVER
