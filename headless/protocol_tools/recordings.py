@@ -11,6 +11,7 @@ import json
 import os
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ CLIENT, SERVER = "client", "server"
 
 @dataclass(frozen=True)
 class Piece:
-    """Is what one side has sent at a moment, b"" for the end of its stream. `seconds` are since the connection began."""
+    """Is what one side has sent at a moment, b"" for the end of its stream. `seconds` count from the connection on."""
 
     seconds: float
     sender: str  # CLIENT or SERVER
@@ -72,6 +73,10 @@ class Folder:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
 
+    @property
+    def has_calls(self) -> bool:
+        return (self.path / CALLS).exists()
+
     def calls(self) -> list[RecordedCall]:
         """Returns the calls, in the order in which they were recorded. A last line that was cut is left out."""
         text = self._read(self.path / CALLS)
@@ -101,6 +106,36 @@ class Folder:
                     return
                 raise CommandFailed(f"{path}, line {number}: {error}") from None
 
+    def create(self) -> None:
+        """Makes the folder if it is not there. Raises CommandFailed for one that is open to others."""
+        try:
+            self.path.mkdir(mode=0o700, exist_ok=True)
+            mode = self.path.stat().st_mode
+        except OSError as error:
+            raise CommandFailed(f"{self.path} cannot be made: {error.strerror}") from None
+        if os.name == "posix" and mode & 0o077:
+            raise CommandFailed(f"recordings hold what proves a password, and others may use {self.path}: chmod 0700")
+
+    def create_recording(self) -> tuple[str, int]:
+        """Returns the name of a new connection, and a descriptor of its file. Raises OSError."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        number = len(list(self.path.glob(f"*{_SUFFIX}")))
+        while True:
+            number += 1
+            name = f"{number:04d}"
+            with suppress(FileExistsError):
+                return name, os.open(self.path / f"{name}{_SUFFIX}", flags, 0o600)
+
+    def add_call(self, call: RecordedCall) -> None:
+        """Appends a line, and returns when it is on the disk. Raises OSError."""
+        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        descriptor = os.open(self.path / CALLS, flags, 0o600)
+        try:
+            os.write(descriptor, call.to_json().encode("ascii") + b"\n")
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
     def _read(self, path: Path) -> str:
         try:
             return path.read_text(encoding="ascii")
@@ -111,8 +146,3 @@ class Folder:
 def line_of(piece: Piece) -> bytes:
     """Returns the line that records this."""
     return json.dumps([round(piece.seconds, 6), piece.sender, b64encode(piece.data).decode()]).encode() + b"\n"
-
-
-def create_file(path: Path) -> int:
-    """Returns a descriptor of a new file that only its owner may read. Raises OSError."""
-    return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o600)
