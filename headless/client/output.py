@@ -36,15 +36,27 @@ class Console:
         self.shows_traffic = verbosity >= _SENT
         self._stdout = open_stdout(waiter) if verbosity else None
         self._encoding = getattr(sys.stdout, "encoding", None) or "utf-8"
+        self._unfinished: dict[str, str] = {}  # by source: the beginning of a line
         self._is_mid_line = False  # a line was begun, and then the deadline passed or a signal came
 
     def info(self, text: str) -> None:
+        unfinished, self._unfinished = self._unfinished, {}
+        for source, line in unfinished.items():
+            self._show(_INFO, f"info {source}:", [line], may_be_late=True)
         self._show(_INFO, "info", [text], may_be_late=True)
 
     def output(self, source: str, text: str) -> None:
-        """Shows each line that a job has printed."""
-        if self._verbosity:
-            self._show(_INFO, f"info {source}:", _lines_of(text))
+        """Shows each line that a job has printed. What has no end yet waits for it, or for the next `info`."""
+        if not self._verbosity:
+            return
+        text = self._unfinished.pop(source, "") + text
+        end = text.rfind("\n") + 1
+        if len(text) - end > _PIECE:
+            end = len(text)
+        if end < len(text):
+            self._unfinished[source] = text[end:]
+        if end:
+            self._show(_INFO, f"info {source}:", _lines_of(text[:end]))
 
     def sent(self, text: str) -> None:
         self._show(_SENT, "sent", [text])

@@ -78,6 +78,27 @@ def test_output_is_shown_line_by_line_while_the_job_runs(here, scripted):
     assert texts == ["job 1 stdout: one", "job 1 stdout: two", "job 1 stdout: ", "job 1 stdout: four"]
 
 
+def test_a_line_that_comes_in_parts_is_one_line_and_one_without_an_end_is_shown_before_what_follows(capfd, waiter):
+    console = Console(1, waiter)
+    for source, text in (
+        ("job 1 stdout", "on"),
+        ("job 1 stderr", "war"),
+        ("job 1 stdout", "e\r"),
+        ("job 1 stdout", "\ntwo\nthr"),
+        ("job 1 stderr", "ning"),
+    ):
+        console.output(source, text)
+    console.info("job 1 ok")
+    shown = [line.split(" ", 2)[2] for line in capfd.readouterr().out.splitlines()]
+    assert shown == [
+        "info job 1 stdout: one",
+        "info job 1 stdout: two",
+        "info job 1 stdout: thr",
+        "info job 1 stderr: warning",
+        "info job 1 ok",
+    ]
+
+
 def test_the_line_of_a_start_says_which_job_it_is(here, good_server):
     for argv, title in (
         (["-m", "009ABC"], "module 009ABC"),
