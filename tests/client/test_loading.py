@@ -3,13 +3,10 @@ the call. With the example of PORTING.md and its server."""
 
 from __future__ import annotations
 
-import io
 import itertools
 import os
-import re
 import signal
 import subprocess
-from contextlib import redirect_stdout
 
 import pytest
 
@@ -105,13 +102,6 @@ def test_a_wrong_password_or_an_old_file_is_a_2(call, here):
 
 def test_the_page_shows_the_example_as_it_is():
     assert EXAMPLE.read_text(encoding="utf-8") in PORTING
-
-
-def test_the_page_s_last_example_plays_a_record():
-    script = re.findall(r"```python\n(.*?)```", PORTING, re.DOTALL)[-1]
-    with redirect_stdout(io.StringIO()) as stdout:
-        exec(script, {"__name__": "__main__"})
-    assert stdout.getvalue().splitlines()[-1] == "< Ended(status='ok', text='', has_result=True)"
 
 
 # What is no dialect
