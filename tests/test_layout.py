@@ -62,7 +62,8 @@ MAY_IMPORT = {
 LOADS_THE_PACKAGE = ("headless.__main__", "headless")
 LIBRARIES = {"lxml", "bcrypt"}
 MAY_IMPORT_LIBRARIES_AT_ONCE = {
-    "headless.dialects.own.codec", "headless.dialects.example", "headless.dialects.planta", "headless.admin.tasks",
+    "headless.dialects.own.codec", "headless.dialects.example", "headless.dialects.planta",
+    "headless.dialects.xml_messages", "headless.admin.tasks",
 }  # fmt: skip
 
 

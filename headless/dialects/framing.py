@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 MAX_MESSAGE = 8 * 1024 * 1024  # bytes, of one message that comes
 _MAX_HEAD = 64 * 1024  # bytes of what comes before a message: the header of HTTP, a greeting
 _MAX_DIGITS = 20  # of a length, with what ends it
+_STEP = 1024 * 1024  # bytes that are made at once of what is compressed
 _WBITS = {"zlib": 15, "deflate": -15, "gzip": 31}  # of zlib.decompressobj
 
 
@@ -93,8 +94,9 @@ class Digits(Framing):
         end = start + self.width if self.width else buffer.find(self.between, start, start + _MAX_DIGITS)
         is_whole = 0 <= end <= len(buffer)
         digits = bytes(buffer[start:end] if is_whole else buffer[start : start + _MAX_DIGITS])
-        pattern = rb"[0-9]" if self.base == 10 else rb"[0-9A-Fa-f]"
-        if not re.fullmatch(pattern + (b"+" if is_whole else b"*"), digits) or len(digits) == _MAX_DIGITS:
+        rest = digits.lstrip(b"0123456789" if self.base == 10 else b"0123456789abcdefABCDEF")
+        is_wrong = rest != b"" or not digits if is_whole else not self.between.startswith(rest)
+        if is_wrong or len(digits) == _MAX_DIGITS:
             raise RemoteProtocolError(f"{_shown(digits)} where the length of a message is expected")
         if not is_whole:
             return None
@@ -113,10 +115,8 @@ class Delimiter(Framing):
 
     def find(self, buffer: bytearray, seen: Any, /) -> Frame | Any:
         found = buffer.find(self.end, max(0, (seen or 0) - len(self.end) + 1))
-        if found < 0:
-            _check_length(len(buffer))
-            return len(buffer)
-        return Frame(0, found, found + len(self.end))
+        _check_length(len(buffer) if found < 0 else found)
+        return len(buffer) if found < 0 else Frame(0, found, found + len(self.end))
 
 
 class Documents(Framing):
@@ -127,26 +127,72 @@ class Documents(Framing):
         return message
 
     def find(self, buffer: bytearray, seen: Any, /) -> Frame | Any:
-        position, depth = seen or (0, 0)
-        while (start := buffer.find(b"<", position)) >= 0:
-            self._check_space(buffer, position, start, depth)
-            markup = _markup().match(buffer, start)
+        position, depth, markup = seen or (0, 0, None)
+        while True:
             if markup is None:
-                break
-            position = markup.end()
-            if markup["tag"] is not None:
-                depth += 1 - 2 * markup["tag"].startswith(b"</") - markup["tag"].endswith(b"/>")
+                start = buffer.find(b"<", position)
+                _check_space(buffer, position, len(buffer) if start < 0 else start, depth)
+                if start < 0:
+                    _check_length(len(buffer))
+                    return len(buffer), depth, None
+                found = _tag().match(buffer, start)
+                markup = _Markup(start)
+                end = markup.end_in(buffer) if found is None else found.end()
+            else:
+                end = markup.end_in(buffer)
+            if end < 0:
+                _check_length(len(buffer))
+                return position, depth, markup
+            start, position, markup = markup.start, end, None
+            if buffer[start + 1] not in b"!?":
+                depth += 1 - 2 * (buffer[start + 1] == ord("/")) - (buffer[end - 2] == ord("/"))
                 if depth <= 0:
-                    return Frame(0, position, position)
-        if start < 0:
-            self._check_space(buffer, position, len(buffer), depth)
-        _check_length(len(buffer))
-        return position, depth
+                    _check_length(end)
+                    return Frame(_space().match(buffer).end(), end, end)  # type: ignore[union-attr]
 
-    def _check_space(self, buffer: bytearray, start: int, end: int, depth: int) -> None:
-        """Raises RemoteProtocolError for text outside of the root element."""
-        if depth == 0 and (text := buffer[start:end].strip(b" \t\r\n\0")):
-            raise RemoteProtocolError(f"{_shown(text)} where a document of XML is expected")
+
+class _Markup:
+    """Looks for the end of markup that comes in pieces, and at no byte twice."""
+
+    def __init__(self, start: int) -> None:
+        self.start = start
+        self._at = start  # where the search goes on
+        self._until = b""  # what ends the markup, or the value of an attribute; b"" as long as that is not known
+
+    def end_in(self, buffer: bytearray) -> int:
+        """Returns where the markup ends, -1 if that has not come. Raises RemoteProtocolError."""
+        if not self._until:
+            self._begin(bytes(buffer[self.start : self.start + 9]))
+        while self._until:
+            if self._until == b">":
+                stop = _tag_stop().search(buffer, self._at)
+                self._at = len(buffer) if stop is None else stop.end()
+                if stop is None:
+                    return -1
+                if stop[0] == b"<":
+                    raise RemoteProtocolError("a tag of XML with '<' in it")
+                if stop[0] == b">":
+                    return self._at
+                self._until = stop[0]
+            else:
+                found = buffer.find(self._until, self._at)
+                if found < 0:
+                    self._at = max(self._at, len(buffer) - len(self._until) + 1)
+                    return -1
+                self._at = found + len(self._until)
+                if len(self._until) > 1:
+                    return self._at
+                self._until = b">"
+        return -1
+
+    def _begin(self, head: bytes) -> None:
+        for beginning, end in ((b"<!--", b"-->"), (b"<![CDATA[", b"]]>"), (b"<?", b"?>")):
+            if head.startswith(beginning):
+                self._at, self._until = self.start + len(beginning), end
+                return
+            if beginning.startswith(head):
+                return
+        self._at, self._until = self.start + 1, b">"
 
 
 class Http(Framing):
@@ -250,11 +296,11 @@ class Receiver:
         """Returns the next message, None until more bytes come. Raises RemoteProtocolError for what can be none."""
         if not self._begin():
             return None
-        self._unpack_frames()
-        found = self._transport.framing.find(self._buffer, self._seen)
-        if not isinstance(found, Frame):
+        while not isinstance(found := self._transport.framing.find(self._buffer, self._seen), Frame):
             self._seen = found
-            return None
+            if not self._raw:
+                return None
+            self._unpack_frames()
         message = bytes(self._buffer[found.start : found.end])
         del self._buffer[: found.next]
         self._seen = None
@@ -288,34 +334,40 @@ class Receiver:
         return compression is not None and compression.scope in scopes and self._count >= compression.after
 
     def _unpack_frames(self) -> None:
+        """Takes what has come, or some of it: little may become much."""
         raw, self._raw = self._raw, bytearray()
-        if self._is_packed("frames") and raw:
-            self._buffer += self._unpack(raw)
+        if self._is_packed("frames"):
+            self._buffer += self._unpack(raw, _STEP)
+            if self._stream.unused_data:
+                raise RemoteProtocolError(f"bytes after the end of the {self._kind} stream")
             self._raw += self._stream.unconsumed_tail
         else:
             self._buffer += raw
 
     def _unpack_message(self, message: bytes) -> bytes:
-        compression = self._transport.compression
-        assert compression is not None
-        if compression.scope == "message":
+        is_alone = self._is_packed("message")
+        if is_alone:
             self._stream = None
-        data = self._unpack(message)
+        data = self._unpack(message, MAX_MESSAGE)
         if self._stream.unconsumed_tail:
             raise RemoteProtocolError(f"a message of more than {MAX_MESSAGE} bytes")
-        if compression.scope == "message" and (not self._stream.eof or self._stream.unused_data):
-            raise RemoteProtocolError(f"a message that is not one whole {compression.kind} stream")
+        if self._stream.unused_data or (is_alone and not self._stream.eof):
+            raise RemoteProtocolError(f"a message that is not one whole {self._kind} stream")
         return data
 
-    def _unpack(self, data: bytes | bytearray) -> bytes:
+    def _unpack(self, data: bytes | bytearray, limit: int) -> bytes:
+        if self._stream is None:
+            self._stream = zlib.decompressobj(_WBITS[self._kind])
+        try:
+            return bytes(self._stream.decompress(data, limit))
+        except zlib.error:
+            raise RemoteProtocolError(f"bytes that are not compressed by {self._kind}") from None
+
+    @property
+    def _kind(self) -> str:
         compression = self._transport.compression
         assert compression is not None
-        if self._stream is None:
-            self._stream = zlib.decompressobj(_WBITS[compression.kind])
-        try:
-            return bytes(self._stream.decompress(data, MAX_MESSAGE))
-        except zlib.error:
-            raise RemoteProtocolError(f"bytes that are not compressed by {compression.kind}") from None
+        return compression.kind
 
 
 def _frame_of(buffer: bytearray, head: int, length: int, between: bytes, after: bytes) -> Frame | None:
@@ -344,11 +396,22 @@ def _shown(data: bytes | bytearray) -> str:
     return repr(bytes(data[:32]))[1:]
 
 
+def _check_space(buffer: bytearray, start: int, end: int, depth: int) -> None:
+    """Raises RemoteProtocolError for text outside of the root element."""
+    if depth == 0 and (text := buffer[start:end].strip(b" \t\r\n\0")):
+        raise RemoteProtocolError(f"{_shown(text)} where a document of XML is expected")
+
+
 @cache
-def _markup() -> re.Pattern[bytes]:
-    """Matches a piece of markup of XML: a tag, which has the name `tag`, or something that holds no tag."""
-    return re.compile(
-        rb"""<!--.*?-->|<\?.*?\?>|<!\[CDATA\[.*?\]\]>|<![A-Z](?:[^<>"']|"[^"]*"|'[^']*')*>"""
-        rb"""|(?P<tag></?[^<>"'!?\s/](?:[^<>"']|"[^"]*"|'[^']*')*>)""",
-        re.DOTALL,
-    )
+def _space() -> re.Pattern[bytes]:
+    return re.compile(rb"[ \t\r\n\0]*")
+
+
+@cache
+def _tag() -> re.Pattern[bytes]:
+    return re.compile(rb"""</?[^<>"'!?\s/][^<>"']*(?:"[^"]*"[^<>"']*|'[^']*'[^<>"']*)*>""")
+
+
+@cache
+def _tag_stop() -> re.Pattern[bytes]:
+    return re.compile(rb"""[<>"']""")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from functools import cache, partial
 
 from lxml import etree
 
@@ -18,37 +17,34 @@ from headless.dialects.bcrypt_hash import SALT_LENGTH
 from headless.dialects.display import hide_secrets
 from headless.dialects.framing import Length, Receiver, Sender, Transport
 from headless.dialects.vocabulary import BUSY, CHALLENGE, FAILED, JOBS, LOGIN, MODULE, OK, PY_FILE, STDOUT, Job
+from headless.dialects.xml_messages import Element, check_pattern, element, parse, search, shorten, start_tag, text_of
 from headless.errors import RemoteProtocolError, UnsupportedCall
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from typing import Any
+    from collections.abc import Mapping
 
-    from lxml.etree import _Element as Element
-
-    Matches = Callable[[str], bool]  # whether a pattern means the element at hand
+    from headless.dialects.xml_messages import Matches
 
 ASSUMPTIONS = tuple(f"A{number}" for number in range(1, 19))
 
 # A10: how jobs are submitted.
-TOGETHER = "together"  # all in one message, which is accepted as a whole
-IN_A_ROW = "in a row"  # each in a message of its own, without waiting; each is accepted
+TOGETHER = "together"  # all in one message
+IN_A_ROW = "in a row"  # each in a message of its own, without waiting
 AFTER_ACCEPTANCE = "after acceptance"  # the next one when the one before was accepted
 AFTER_RESULT = "after result"  # the next one when the one before has ended
+_ORDERS = (TOGETHER, IN_A_ROW, AFTER_ACCEPTANCE, AFTER_RESULT)
 
-# A14: what a result is of.
+# A11, A14: what an acceptance, and what a result is of.
 SESSION = "session"
 JOB = "job"
 ORDERLY_END = "an orderly end counts as success"
 
-_text: Any = etree.XPath("normalize-space()")
-_attribute_values: Any = etree.XPath("@*")
+_MAX_ANSWERS = 1000  # to keep-alives, that have not left
 
 # How far a connection is, and what an unexpected element contradicts then.
 _GREETING, _LOGIN, _PROVED, _LOGGED_IN, _SUBMITTED, _ACCEPTED, _OVER = range(7)
-_CONTRADICTED = {_GREETING: "A5", _LOGIN: "A7", _PROVED: "A7", _LOGGED_IN: "A7", _SUBMITTED: "A11", _ACCEPTED: "A13"}
-_CONTRADICTED[_OVER] = "A13"
+_CONTRADICTED = {_GREETING: "A5", _LOGIN: "A7", _PROVED: "A7", _LOGGED_IN: "A17", _SUBMITTED: "A11", _ACCEPTED: "A13"}
 
 
 class Dialect(base.Dialect):
@@ -64,7 +60,7 @@ class Dialect(base.Dialect):
     to_server = to_client = Transport(Length(4, "big"))
     # A2
     encoding = "UTF-8"
-    prolog = '<?xml version="1.0" encoding="UTF-8"?>'
+    prolog = '<?xml version="1.0" encoding="{encoding}"?>'
     # A4 is -s tls://HOST:PORT, or not.
     # A5
     server_speaks_first = False
@@ -81,10 +77,11 @@ class Dialect(base.Dialect):
     order = TOGETHER
     # A11
     accepted = "ModC | Cmd"
+    acceptance_of = ""  # or SESSION, JOB; else SESSION where the jobs go together, and JOB where they do not
     # A12
     output = "StatusBar | EvLogMsg"
     # A13
-    ended = "Shutdown[@action='exit']"
+    ended = "Shutdown[@action='exit']"  # where the last result is the end: the pattern of results
     # A14
     result_of = SESSION
     ok = ""
@@ -114,11 +111,13 @@ class Dialect(base.Dialect):
     def __init__(self, call: base.Call) -> None:
         super().__init__(call)
         self._check_settled()
+        self._check_attributes()
         self._sender, self._receiver = Sender(self.to_server), Receiver(self.to_client)
         self._state = _GREETING
         self._is_login_due = not self.is_login_in_handshake
         self._challenge = ""
         self._secrets: list[str] = []
+        self._starts: list[list[Element]] = []  # of each job
         self._submitted = self._accepted = self._finished = 0  # jobs
         self._failure: str | None = None
         self._has_result = False
@@ -187,7 +186,7 @@ class Dialect(base.Dialect):
 
     def text_of(self, found: Element) -> str:
         """A12, A15, A18: what people are shown of an element: its text, or else its attributes."""
-        return _text(found) or " ".join(_attribute_values(found))
+        return text_of(found)
 
     # Commands
 
@@ -199,16 +198,19 @@ class Dialect(base.Dialect):
         response = self.response(hash_, self._challenge)
         self._secrets += [hash_.decode("ascii", "replace"), response]
         self._send(self.login_response(response))
-        self._state = _PROVED
+        self._state, self._is_login_due = _PROVED, False
 
     def submit(self) -> None:
         self._state = _SUBMITTED
+        self._starts = [self._start_of(job) for job in self.call.jobs]
         if self.order == TOGETHER:
-            self._send([part for job in self.call.jobs for part in self._start_of(job)], len(self.call.jobs))
-            self._submitted = len(self.call.jobs)
-        else:
-            for _ in self.call.jobs if self.order == IN_A_ROW else self.call.jobs[:1]:
-                self._submit_next()
+            self._submitted = len(self._starts)
+            self._send([part for start in self._starts for part in start], self._submitted)
+            return
+        for start in self._starts:  # what cannot be carried has to be known before the first job has left
+            self._bytes_of(_text_with(start), Sender(self.to_server))
+        for _ in self._starts if self.order == IN_A_ROW else self._starts[:1]:
+            self._submit_next()
 
     def send_heartbeat(self) -> None:
         self._send(self.heartbeat_message())
@@ -223,9 +225,8 @@ class Dialect(base.Dialect):
         self._send([*self.handshake(), *(self.login_request() if self.is_login_in_handshake else [])])
 
     def _submit_next(self) -> None:
-        job = self.call.jobs[self._submitted]
         self._submitted += 1
-        self._send(self._start_of(job), 1)
+        self._send(self._starts[self._submitted - 1], 1)
 
     def _start_of(self, job: Job) -> list[Element]:
         try:
@@ -234,14 +235,15 @@ class Dialect(base.Dialect):
             raise UnsupportedCall(f"--{job.kind} has a character that XML cannot carry") from None
 
     def _send(self, elements: list[Element], jobs: int = 0) -> None:
-        root = etree.Element("Message")
-        root.extend(elements)
-        content: Any = etree.tostring(root, encoding=self.encoding, xml_declaration=False)
+        text = _text_with(elements)
+        self.send(self._bytes_of(text, self._sender), self._shown(text), jobs)
+
+    def _bytes_of(self, text: str, sender: Sender) -> bytes:
+        document = self.prolog.replace("{encoding}", self.encoding) + text
         try:
-            data = self._sender.bytes_of(self.prolog.encode(self.encoding) + content)
+            return sender.bytes_of(document.encode(self.encoding, "xmlcharrefreplace"))
         except ValueError as error:
             raise UnsupportedCall(str(error)) from None
-        self.send(data, self._shown(etree.tostring(root, encoding="unicode")), jobs)
 
     def _shown(self, text: str) -> str:
         return hide_secrets(text, self._secrets)
@@ -250,52 +252,62 @@ class Dialect(base.Dialect):
 
     def receive(self, data: bytes) -> None:
         self._receiver.receive(data)
-        while (message := self._receiver.next_message()) is not None:
+        while (message := self._next_message()) is not None:
             root = self._parse(message)
-            self.report(base.Received(self._shown(etree.tostring(root, encoding="unicode"))))
-            found = _Found(root)
-            for child in found.children:
-                self._take(child, partial(found.means, child))
+            if self.call.is_traced:
+                self.report(base.Received(self._shown(etree.tostring(root, encoding="unicode"))))
+            for child, matches in search(root):
+                self._take(child, matches)
             if self._state == _GREETING:
                 self._greet()
+
+    def _next_message(self) -> bytes | None:
+        try:
+            message = self._receiver.next_message()
+        except RemoteProtocolError as error:
+            raise RemoteProtocolError(f"{error} (A1 or A3)") from None
         if self._state == _GREETING and self.to_client.beginning and self._receiver.has_begun:
             self._greet()
+        return message
 
     def _parse(self, message: bytes) -> Element:
-        is_declared = message.lstrip()[:5] == b"<?xml" and b"encoding" in message[:128]
-        encoding = None if is_declared else self.encoding
-        parser = etree.XMLParser(
-            encoding=encoding, resolve_entities=False, no_network=True, remove_comments=True, remove_pis=True
-        )
         try:
-            root = etree.fromstring(message, parser)
-        except (etree.XMLSyntaxError, LookupError) as error:
-            raise RemoteProtocolError(f"a message that is not XML in {self.encoding} (A2): {error}") from None
-        if root.tag != "Message" or root.getroottree().docinfo.internalDTD is not None:
-            raise RemoteProtocolError(f"a document <{root.tag}> where the protocol has <Message>")
+            root = parse(message, self.encoding)
+        except RemoteProtocolError as error:
+            raise RemoteProtocolError(f"{error} (A1, A2 or A3)") from None
+        if root.tag != "Message":
+            raise RemoteProtocolError(f"a document {shorten(self._start_tag(root))} where the protocol has <Message>")
         return root
 
     def _take(self, child: Element, matches: Matches) -> None:
         """Reports what the element means. Raises RemoteProtocolError if that is nothing, or not allowed now."""
+        if self._state == _OVER and self._failure is not None:
+            return  # nothing makes it good
         if self._take_refusal(child, matches):
             return
         if matches(self.asks_person):
-            raise RemoteProtocolError(f"the server asks a person (A18): {self._shown(self.text_of(child))}")
+            raise RemoteProtocolError(f"the server asks a person (A18): {shorten(self._text_of(child))}")
         if matches(self.server_heartbeat):
-            answer = self.answer_heartbeat()
-            if answer is not None:
-                self._send(answer)
+            self._answer_heartbeat()
             return
         is_taken = self._take_login(child, matches) if self._state < _LOGGED_IN else self._take_job(child, matches)
         if not is_taken and child.tag not in self.ignored:
             raise self._contradiction(child)
+
+    def _answer_heartbeat(self) -> None:
+        answer = self.answer_heartbeat()
+        if answer is None:
+            return
+        if len(self._parts) > len(self.call.jobs) + _MAX_ANSWERS:
+            raise RemoteProtocolError("the server sends keep-alives (A16) and does not take the answers")
+        self._send(answer)
 
     def _take_refusal(self, child: Element, matches: Matches) -> bool:
         reason = LOGIN if self._state < _LOGGED_IN else JOBS
         for each in (reason, BUSY):
             if matches(self.refused.get(each, "")):
                 self._state = _OVER
-                self.report(base.Refused(each, self._shown(self.text_of(child))))
+                self.report(base.Refused(each, self._text_of(child)))
                 return True
         return False
 
@@ -305,54 +317,63 @@ class Dialect(base.Dialect):
             self._challenge = self.challenge_in(child)
             self.report(base.SaltReceived(self.salt_in(child)))
             return True
+        if self._state == _LOGIN and self._is_login_due and matches(self.greeted):
+            self._is_login_due = False
+            request = self.login_request()
+            if request:
+                self._send(request)
+                return True
         is_grantable = self._state == (_PROVED if is_challenge else _LOGIN) and not self._is_login_due
         if is_grantable and matches(self.granted):
             self._state = _LOGGED_IN
             self.report(base.LoggedIn("", self.heartbeat))
             return True
-        if matches(self.greeted):
-            if self._state == _LOGIN and self._is_login_due:
-                self._is_login_due = False
-                self._send(self.login_request())
-            return True
-        return False
+        return matches(self.greeted)
 
     def _take_job(self, child: Element, matches: Matches) -> bool:
         """Takes what concerns the jobs. One element may mean several things, in this order."""
-        taken = [
-            self._take_acceptance(child) if matches(self.accepted) and self._accepted < self._submitted else None,
-            self._take_output(child) if matches(self.output) else None,
-            self._take_result(child, FAILED) if matches(self.failed) else None,
-            self._take_result(child, OK) if matches(self.ok) else None,
-            self._take_end(child) if matches(self.ended) else None,
-        ]
-        return any(each is not None for each in taken)
+        if self._state == _OVER:
+            return False
+        is_accepted = self._accepted < self._submitted and matches(self.accepted)
+        is_output, is_end = matches(self.output), matches(self.ended)
+        status = FAILED if matches(self.failed) else OK if matches(self.ok) else ""
+        if is_accepted:
+            self._take_acceptance()
+        if is_output:
+            self.report(base.Output(None, STDOUT, self._text_of(child) + "\n"))
+        if status:
+            self._take_result(child, status)
+        is_last = self.result_of != JOB or self._finished == len(self.call.jobs)
+        if is_end and (is_last or not status):
+            self._take_end(child)
+        return is_accepted or is_output or status != "" or is_end
 
-    def _take_acceptance(self, _child: Element) -> bool:
-        self._accepted += len(self.call.jobs) if self.order == TOGETHER else 1
-        if self._accepted == len(self.call.jobs):
+    def _take_acceptance(self) -> None:
+        acceptance_of = self.acceptance_of or (SESSION if self.order == TOGETHER else JOB)
+        self._accepted += len(self.call.jobs) if acceptance_of == SESSION else 1
+        if self._accepted >= len(self.call.jobs):
             self._state = _ACCEPTED
             self.report(base.Accepted())
         elif self.order == AFTER_ACCEPTANCE:
             self._submit_next()
-        return True
 
-    def _take_output(self, child: Element) -> bool:
-        self.report(base.Output(None, STDOUT, self._shown(self.text_of(child)) + "\n"))
-        return True
-
-    def _take_result(self, child: Element, status: str) -> bool:
-        if self._finished >= self._accepted or self._state == _OVER:
-            raise self._contradiction(child)
-        text = self._shown(self.text_of(child)) if status == FAILED else ""
-        self._failure = self._failure or (text or status if status == FAILED else None)
+    def _take_result(self, child: Element, status: str) -> None:
+        is_possible = self._accepted > 0
+        if self.result_of == JOB:
+            is_possible = self._finished < self._accepted
+        elif status == OK:
+            is_possible = self._state == _ACCEPTED
+        if not is_possible:
+            raise self._contradiction(child, "A14" if self._state == _ACCEPTED else "")
+        text = self._text_of(child) if status == FAILED else ""
+        if status == FAILED and self._failure is None:
+            self._failure = text or status
         self._has_result = True
         if self.result_of == JOB:
             self._finished += 1
             self.report(base.JobFinished(self._finished, status, text))
             if self.order == AFTER_RESULT and self._finished < len(self.call.jobs):
                 self._go_on(status, text)
-        return True
 
     def _go_on(self, status: str, text: str) -> None:
         """Submits the next job, unless this one has failed."""
@@ -362,8 +383,8 @@ class Dialect(base.Dialect):
             self._state = _OVER
             self.report(base.Ended(FAILED, text))
 
-    def _take_end(self, child: Element) -> bool:
-        if self._state != _ACCEPTED:
+    def _take_end(self, child: Element) -> None:
+        if self._state != _ACCEPTED and self._failure is None:
             raise self._contradiction(child)
         is_missing = not self._has_result or (self.result_of == JOB and self._finished < len(self.call.jobs))
         if self._failure is None and is_missing and self.no_result != ORDERLY_END:
@@ -373,100 +394,78 @@ class Dialect(base.Dialect):
             self.report(base.Ended(FAILED, self._failure))
         else:
             self.report(base.Ended(OK, has_result=not is_missing))
-        return True
 
-    def _contradiction(self, child: Element) -> RemoteProtocolError:
-        number = _CONTRADICTED[self._state]
-        pattern = {"A5": self.greeted, "A7": f"{self.challenge} | {self.granted}", "A11": self.accepted}
-        expected = pattern.get(number, self.ended) or "nothing"
+    def _contradiction(self, child: Element, number: str = "") -> RemoteProtocolError:
+        if self._state == _OVER:
+            return RemoteProtocolError(f"the server sent {self._start_tag(child)} after the end (A13)")
+        number = number or _CONTRADICTED[self._state]
+        patterns = {
+            "A5": [self.greeted],
+            "A7": [self.challenge, self.granted] if self.call.login == CHALLENGE else [self.granted],
+            "A11": [self.accepted],
+            "A13": [self.ended],
+        }
+        expected = " | ".join(filter(None, patterns.get(number, []))) or "nothing"
         return RemoteProtocolError(f"the server sent {self._start_tag(child)} where {number} expects {expected}")
 
     def _start_tag(self, child: Element) -> str:
-        bare = etree.Element(child.tag, {str(name): str(value) for name, value in child.items()})
-        return self._shown(etree.tostring(bare, encoding="unicode").replace("/>", ">"))
+        return shorten(self._shown(start_tag(child)))
+
+    def _text_of(self, child: Element) -> str:
+        return self._shown(self.text_of(child))
 
     # What is settled
 
     def _check_settled(self) -> None:
         """Raises UnsupportedCall if the code of this call would be a guess."""
         call = self.call
-        if not call.jobs:
-            needed = [number for number in ASSUMPTIONS[:8] if number != "A8" or call.login == CHALLENGE]
-        else:
-            needed = ["A9", "A11", "A15", *(["A13", "A14"] if call.waits else [])]
         unknown = [number for number in self.settled if number not in ASSUMPTIONS]
         if unknown:
             raise UnsupportedCall(f"settled names {', '.join(map(repr, unknown))}: PLANTA.md has A1 to A18")
-        missing = [number for number in needed if number not in self.settled]
+        if not call.jobs:
+            needed = {*ASSUMPTIONS[:8]} - ({"A8"} if call.login != CHALLENGE else set())
+        else:
+            needed = {"A9", "A11", "A15"} | ({"A13", "A14"} if call.waits else set())
+        missing = [number for number in ASSUMPTIONS if number in needed and number not in self.settled]
         if missing:
-            is_one = len(missing) == 1
-            named = missing[0] if is_one else f"{', '.join(missing[:-1])} and {missing[-1]}"
-            raise UnsupportedCall(f"{named} {'is' if is_one else 'are'} not settled, see PLANTA.md")
-        if self.no_result not in ("", ORDERLY_END):
-            raise UnsupportedCall(f"no_result has to be {ORDERLY_END!r}, or nothing (A14)")
-        if call.jobs and call.waits and not (self.ok or self.no_result):
-            raise UnsupportedCall("A14 is settled, but no pattern `ok` says what a success is")
-        if self.order == AFTER_RESULT and self.result_of != JOB:
-            raise UnsupportedCall(
-                "jobs that are sent after the result of the one before need result_of = JOB (A10, A14)"
-            )
-        for pattern in self._patterns():
-            _check_pattern(pattern)
+            *others, last = missing
+            named = f"{', '.join(others)} and {last} are" if others else f"{last} is"
+            raise UnsupportedCall(f"{named} not settled, see PLANTA.md")
 
-    def _patterns(self) -> list[str]:
-        named = [
-            self.greeted,
-            self.challenge,
-            self.granted,
-            self.accepted,
-            self.output,
-            self.ended,
-            self.ok,
-            self.failed,
-        ]
-        return [*named, *self.refused.values(), self.server_heartbeat, self.asks_person]
-
-
-def element(name: str, /, text: str | None = None, **attributes: str | None) -> Element:
-    """Returns an element with the attributes that are not None. Raises ValueError for what XML cannot carry."""
-    made = etree.Element(name, {key: value for key, value in attributes.items() if value is not None})
-    made.text = text
-    return made
-
-
-class _Found:
-    """Finds what patterns mean in one message. Each of them is looked for once, however many children there are. A
-    message without children is taken for a child."""
-
-    def __init__(self, root: Element) -> None:
-        self._root = root
-        self.children = list(root) or [root]
-        self._meant: dict[str, set[Element]] = {}
-
-    def means(self, child: Element, pattern: str) -> bool:
-        """Returns whether the pattern means the child, or something in it."""
-        if pattern not in self._meant:
-            self._meant[pattern] = {self._child_of(found) for found in _compiled(pattern)(self._root)}
-        return child in self._meant[pattern]
-
-    def _child_of(self, found: Element) -> Element:
-        for above in (found, *found.iterancestors()):
-            if above.getparent() in (None, self._root):
-                return above
-        return self._root
+    def _check_attributes(self) -> None:
+        """Raises UnsupportedCall for what the class of a site has, and what means nothing."""
+        has_jobs, waits = bool(self.call.jobs), bool(self.call.jobs) and self.call.waits
+        wrong = {
+            f"order is {self.order!r}, which is none of A10": self.order not in _ORDERS,
+            f"acceptance_of is {self.acceptance_of!r} (A11)": self.acceptance_of not in ("", SESSION, JOB),
+            f"result_of is {self.result_of!r} (A14)": self.result_of not in (SESSION, JOB),
+            f"no_result has to be {ORDERLY_END!r}, or nothing (A14)": self.no_result not in ("", ORDERLY_END),
+            f"refused has other reasons than {LOGIN}, {JOBS} and {BUSY} (A15)": {*self.refused} - {LOGIN, JOBS, BUSY},
+            "A11 is settled, but no pattern `accepted`": has_jobs and not self.accepted,
+            "A13 is settled, but no pattern `ended`": waits and not self.ended,
+            "A14 is settled, but no pattern `ok` says what a success is": waits and not (self.ok or self.no_result),
+            "jobs that are sent after the result of the one before need result_of = JOB (A10, A14)": (
+                self.order == AFTER_RESULT and self.result_of != JOB
+            ),
+            "jobs that are sent one after the other need acceptance_of = JOB (A10, A11)": (
+                self.order in (AFTER_ACCEPTANCE, AFTER_RESULT) and self.acceptance_of == SESSION
+            ),
+        }
+        for text, is_wrong in wrong.items():
+            if is_wrong:
+                raise UnsupportedCall(text)
+        try:
+            "".encode(self.encoding)
+            etree.XMLParser(encoding=self.encoding)
+        except LookupError:
+            raise UnsupportedCall(f"{self.encoding!r} is no encoding that is known here (A2)") from None
+        patterns = [self.greeted, self.challenge, self.granted, self.accepted, self.output, self.ended, self.ok]
+        for pattern in [*patterns, self.failed, *self.refused.values(), self.server_heartbeat, self.asks_person]:
+            check_pattern(pattern)
 
 
-@cache
-def _compiled(pattern: str) -> Any:
-    """Returns what finds the elements of a pattern. Raises etree.XPathSyntaxError."""
-    return etree.XPath(pattern) if pattern else lambda _root: []
-
-
-def _check_pattern(pattern: str) -> None:
-    """Raises UnsupportedCall for what is not one for elements."""
-    try:
-        found = _compiled(pattern)(etree.Element("Message"))
-    except etree.XPathError as error:
-        raise UnsupportedCall(f"{pattern!r} is no expression of XPath: {error}") from None
-    if not isinstance(found, list):
-        raise UnsupportedCall(f"{pattern!r} does not find elements")
+def _text_with(elements: list[Element]) -> str:
+    """Returns the message that holds the elements."""
+    root = etree.Element("Message")
+    root.extend(elements)
+    return etree.tostring(root, encoding="unicode")
