@@ -47,6 +47,7 @@ GROUPS = {
         "headless/dialects/**/*.py",
         "tests/dialects tests/robustness/test_properties.py"
         " tests/robustness/test_cuts.py tests/robustness/test_hostile*.py tests/client/test_*dialect*.py"
+        " tests/client/test_planta*.py tests/client/test_heartbeats.py tests/robustness/test_last*.py"
         " tests/test_options.py tests/test_wait*.py",
     ),
     "server": ("headless/server/**/*.py", "tests/server tests/test_wait*.py"),

@@ -174,6 +174,15 @@ def test_help_and_mistakes_in_the_options_come_first(call):
     assert "PLANTA_PROTOCOL" not in call("-x", dialect="no/such/file.py").stderr
 
 
+def test_a_remark_is_a_text_in_the_first_line(call, dialect_file):
+    code = "from headless.dialects.example import Dialect as Example\nclass Dialect(Example):\n    @classmethod\n"
+    done = call("-v", "-c", "a", dialect=dialect_file(code + "    def remark(cls): return 'for tests'\n"))
+    assert (done.returncode, messages_of(done)[0].endswith("; for tests")) == (0, True)
+    for remark in ("1", "None", "type('Text', (str,), {})()"):
+        done = call("-v", "-c", "a", dialect=dialect_file(code + f"    def remark(cls): return {remark}\n"))
+        assert (done.returncode, "remark is no text" in done.stdout) == (1, True), remark
+
+
 def failing(method: str, body: str) -> str:
     """The code of the example dialect with a method that does this."""
     parameters = {"__init__": "self, call", "receive": "self, data"}.get(method, "self")

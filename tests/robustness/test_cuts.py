@@ -1,14 +1,15 @@
 """Connections that end in the middle of a conversation: the return code is what the bytes that arrived at the client
-prove. What they prove is found here by counting bytes, without the package; for our protocol, and for the example of
-PORTING.md. By default a cut comes at each place of each frame; `-m large` takes every byte."""
+prove. What they prove is found here by counting bytes, without the package; for our protocol, the example of PORTING.md
+and four servers with the vendor's published vocabulary. By default a cut comes at each place of each frame; `-m large`
+takes every byte."""
 
 from __future__ import annotations
 
-import re
 import select
 import socket
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import pytest
@@ -24,14 +25,18 @@ from headless.options import ChallengeLogin, parse
 from headless.password_file import KnownSecret
 from support.conversations import KEYS, receive
 from support.credentials import HASH, SALT
-from support.example_server import EXAMPLE, ExampleServer, document
-from support.frames import frame, frames_in
+from support.cut_conversations import NOT, SUBMITTED, Conversation, Cut, Outcome
+from support.example_server import EXAMPLE, ExampleServer
+from support.frames import frame
 from support.literal_messages import SERVER_NONCE
+from support.planta_server import PlantaServer
+from support.planta_variants import VARIANTS
 from support.process import PATIENCE
 from support.sampling import REPEAT, draws
 from support.sessions import call_for, end_of
 from support.sockets import reset
 from support.unreliable_relay import CLIENT, FIN, RST, SERVER
+from support.vendor_server import Answer, VendorServer
 
 pytestmark = pytest.mark.slow
 
@@ -39,21 +44,6 @@ LOGINS = {"osuser": ("-u", "R41", "-a", "osuser"), "challenge": ("-u", "R41", "-
 WAITS = {"without -t": (), "-t -1": ("-t", "-1"), "-t N": ("-t", "3600")}
 PAIRS = [("osuser", "without -t"), ("osuser", "-t N"), ("challenge", "-t -1"), ("challenge", "without -t")]
 JOBS = ("-c", "print(42)", "-m", "009ABC")
-Outcome = tuple[int, str]  # the return code, and what the client reports of the jobs
-NOT_SUBMITTED, UNKNOWN, SUBMITTED = (1, "not submitted"), (1, "unknown"), (1, "submitted")
-GOOD = (0, "submitted")
-
-
-class Cut(NamedTuple):
-    """Where a connection ends: when so many bytes of this side have passed. If it is late, not until they have been
-    read, and more of them should pass."""
-
-    side: str
-    offset: int
-    by: str = FIN
-    is_late: bool = False
-
-
 NO_CUT = Cut(SERVER, 10**9)
 
 # An offset in a frame of so many bytes: before it, in its length, in its middle, before its last byte, after it.
@@ -90,106 +80,69 @@ def kinds_at(side: str, offset: int) -> Iterator[Cut]:
     return (Cut(side, offset, by, is_late) for by in (FIN, RST) for is_late in (False, True))
 
 
-# What is proved
-
-
-class Places(NamedTuple):
-    """How many bytes of a side it takes until something has passed whole."""
-
-    ends: dict[str, list[int]]  # of each side: every frame
-    login: int  # of the client: what it sends before the jobs
-    jobs: int
-    granted: int  # of the server: what the client waits for before it sends the jobs
-    accepted: int
-    ended: int
-
-
-def proven(cut: Cut, places: Places, proof: int) -> set[Outcome]:
-    """What a client may conclude when the connection was cut there."""
-    if cut.side == CLIENT:
-        # What the last byte completes is answered only if the cut is late.
-        answered = cut.offset - (not cut.is_late)
-        if answered < places.login:
-            return {NOT_SUBMITTED}
-        return {UNKNOWN} if answered < places.jobs else {GOOD}
-    if cut.offset < places.granted or (cut.offset == 0 and not cut.is_late):
-        return {NOT_SUBMITTED}
-    if cut.offset < places.accepted:
-        # A client that knows of the end together with the grant sends no jobs.
-        return {UNKNOWN} if cut.offset > places.granted or cut.is_late else {UNKNOWN, NOT_SUBMITTED}
-    reached = {GOOD} if cut.offset >= proof else {SUBMITTED}
-    # What came just before a reset may be lost: with it the answer to the jobs.
-    return reached | {UNKNOWN} if cut.by == RST and not cut.is_late else reached
-
-
 # The servers, in memory
 
 
-class OwnServer:
+class OwnServer(VendorServer):
     """The package's server side of the conversation, which runs all jobs well. Only the length of its frame says where
     a document ends: white space follows each."""
 
     ANSWER_TO_THE_JOBS = (
-        "<alive/>",
-        "<accepted/>",
-        '<started job="1"/>',
-        '<output job="1" stream="stdout">42</output>',
-        '<finished job="1" status="ok"/>',
-        '<started job="2"/>',
-        "<alive/>",
-        '<finished job="2" status="ok">done</finished>',
-        '<ended status="ok"/>',
+        ("alive", "<alive/>"),
+        ("accepted", "<accepted/>"),
+        ("started", '<started job="1"/>'),
+        ("output", '<output job="1" stream="stdout">42</output>'),
+        ("result", '<finished job="1" status="ok"/>'),
+        ("started", '<started job="2"/>'),
+        ("alive", "<alive/>"),
+        ("result", '<finished job="2" status="ok">done</finished>'),
+        ("ended", '<ended status="ok"/>'),
     )
 
     def __init__(self) -> None:
+        super().__init__()
         self._connection = ServerConnection()
-        self.has_jobs = False
+        self._received = b""
 
-    def answer(self, data: bytes) -> bytes:
-        return b"".join(self._answer_to(message) for message in receive(self._connection, data))
+    def frame(self, document: str) -> bytes:
+        return frame(document + "\n")
 
-    def _answer_to(self, message: Message) -> bytes:
+    def received(self, data: bytes) -> Iterator[Answer]:
+        self._received += data
+        while len(self._received) >= (end := 4 + int.from_bytes(self._received[:4], "big")):
+            piece, self._received = self._received[:end], self._received[end:]
+            (message,) = receive(self._connection, piece)
+            self._note(type(message).__name__, 2 if isinstance(message, Jobs) else 0, len(self._received))
+            yield from self._answers_to(message)
+
+    def _answers_to(self, message: Message) -> Iterator[Answer]:
         if isinstance(message, Login) and message.auth_type == "challenge":
-            return self._padded(self._connection.send_challenge(SALT, SERVER_NONCE))
-        if isinstance(message, (Login, Response)):
+            yield self._answer("challenge", self._connection.send_challenge(SALT, SERVER_NONCE)[4:].decode())
+        elif isinstance(message, (Login, Response)):
             signature = self._connection.signature(KEYS) if isinstance(message, Response) else None
-            return self._padded(self._connection.send(Welcome("s1", 30, signature)))
-        if isinstance(message, Jobs):
+            yield self._answer("granted", self._connection.send(Welcome("s1", 30, signature))[4:].decode())
+        elif isinstance(message, Jobs):
             self.has_jobs = True
-            return b"".join(frame(text + "\n") for text in self.ANSWER_TO_THE_JOBS)
-        assert isinstance(message, Logout)
-        return b""
-
-    @staticmethod
-    def _padded(sent: bytes) -> bytes:
-        return frame(sent[4:] + b"\n")
-
-    @staticmethod
-    def places(passed: dict[str, bytes]) -> Places:
-        frames = {side: frames_in(passed[side]) for side in (CLIENT, SERVER)}
-        end = {each.name: each.end for side in frames.values() for each in side}
-        login = end.get("response", end["login"])
-        ends = {side: [each.end for each in frames[side]] for side in frames}
-        return Places(ends, login, end["jobs"], end["welcome"], end["accepted"], end["ended"])
+            yield from (self._answer(role, document) for role, document in self.ANSWER_TO_THE_JOBS)
+        else:
+            assert isinstance(message, Logout)
 
 
-class OtherServer(ExampleServer):
-    """The one of the example, which hands over the jobs with its first message, or with the answer to a challenge."""
+class Spoken(NamedTuple):
+    """A dialect, and the server that speaks it; how many bytes at the end of a message have no content."""
 
-    def answer(self, data: bytes) -> bytes:
-        return b"".join(document(text) for _, text in self.answers_to(data))
-
-    @staticmethod
-    def places(passed: dict[str, bytes]) -> Places:
-        ends = {side: [match.end() for match in re.finditer(b"\0", passed[side])] for side in (CLIENT, SERVER)}
-        (login, granted) = (ends[CLIENT][0], ends[SERVER][0]) if len(ends[CLIENT]) > 1 else (0, 0)
-        accepted = next(end for end in ends[SERVER] if end > granted)
-        return Places(ends, login, ends[CLIENT][-1], granted, accepted, ends[SERVER][-1])
+    load: Callable[[Waiter], Any]
+    new_server: Callable[[], VendorServer]
+    trailing: int = 0
 
 
-DIALECTS: dict[str, tuple[Callable[[Waiter], Any], type[OwnServer | OtherServer]]] = {
-    "own": (lambda _: Dialect, OwnServer),
-    "example": (lambda waiter: load(EXAMPLE, waiter), OtherServer),
+DIALECTS = {
+    "own": Spoken(lambda _: Dialect, OwnServer),
+    "example": Spoken(partial(load, EXAMPLE), ExampleServer),
+    **{
+        variant.name: Spoken(partial(load, variant.site), partial(PlantaServer, variant.habits), variant.trailing)
+        for variant in VARIANTS
+    },
 }
 
 
@@ -197,19 +150,23 @@ DIALECTS: dict[str, tuple[Callable[[Waiter], Any], type[OwnServer | OtherServer]
 
 
 class Line:
-    """The connection of a client in this process, with a relay on the way to the server, which is
-    `answer_to(data) -> answer`. Each `move` is a step of relay and server."""
+    """The connection of a client in this process, with a relay on the way to the server. Each `move` is a step of
+    relay and server."""
 
-    def __init__(self, sock: socket.socket, answer_to: Callable[[bytes], bytes], cut: Cut) -> None:
+    def __init__(self, sock: socket.socket, server: VendorServer, cut: Cut) -> None:
         self._sock = sock
         self._sock.settimeout(PATIENCE)
-        self._answer_to = answer_to
+        self._server = server
         self._cut = cut
         self.passed = {CLIENT: b"", SERVER: b""}
         self.is_open = True
         self.is_due = False  # the cut is reached
         if cut.offset == 0 and not cut.is_late:
             self._end()
+        elif greeting := server.greeting():
+            self._sock.sendall(self._pass(SERVER, greeting))
+            if self.is_due and not cut.is_late:
+                self._end()
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -219,7 +176,7 @@ class Line:
         if not self.is_due:
             data = self._sock.recv(65536)
             self.is_open = bool(data)
-            answer = self._answer_to(self._pass(CLIENT, data))
+            answer = self._server.answer(self._pass(CLIENT, data))
             if not self.is_due:  # else the answer to the last message that has passed comes too late
                 self._sock.sendall(self._pass(SERVER, answer))
                 if self._cut.is_late:
@@ -276,12 +233,12 @@ class LineWaiter(Waiter):
         return file in ready
 
 
-CutCall = Callable[[Cut, Callable[[bytes], bytes]], tuple[Outcome, Line]]
+CutCall = Callable[[Cut, VendorServer], tuple[Outcome, Line]]
 
 
 @contextmanager
 def calls_with_cuts(argv: Iterable[str], load_dialect: Callable[[Waiter], Any]) -> Iterator[CutCall]:
-    """Gives `call(cut, answer_to)`, which makes a call with these options over a connection that is cut there."""
+    """Gives `call(cut, server)`, which makes a call with these options over a connection that is cut there."""
     waiter = LineWaiter()
     with socket.create_server(("127.0.0.1", 0)) as listener, waiter:
         listener.settimeout(PATIENCE)
@@ -289,9 +246,9 @@ def calls_with_cuts(argv: Iterable[str], load_dialect: Callable[[Waiter], Any]) 
         secret = KnownSecret("secret", HASH.encode(), "") if isinstance(options.login, ChallengeLogin) else None
         dialect = load_dialect(waiter)
 
-        def call(cut: Cut, answer_to: Callable[[bytes], bytes]) -> tuple[Outcome, Line]:
+        def call(cut: Cut, server: VendorServer) -> tuple[Outcome, Line]:
             waiter.line = None
-            waiter.dial = lambda: Line(listener.accept()[0], answer_to, cut)
+            waiter.dial = lambda: Line(listener.accept()[0], server, cut)
             result = end_of(Session(options, secret, lambda: dialect(call_for(options)), Console(0, waiter), waiter))
             line = waiter.line
             assert line is not None
@@ -303,24 +260,26 @@ def calls_with_cuts(argv: Iterable[str], load_dialect: Callable[[Waiter], Any]) 
 
 def assert_the_return_code_is_what_arrived(dialect: str, login: str, wait: str, cuts=some_cuts) -> None:
     wrong = []
-    load_dialect, new_server = DIALECTS[dialect]
-    with calls_with_cuts((*LOGINS[login], *WAITS[wait], *JOBS), load_dialect) as call:
-        result, line = call(NO_CUT, new_server().answer)
-        assert result == GOOD
-        places = new_server.places(line.passed)
-        assert all(of_side[-1] == len(line.passed[side]) for side, of_side in places.ends.items())
-        for cut in cuts(places.ends):
-            server = new_server()
-            result, line = call(cut, server.answer)
-            allowed = proven(cut, places, places.accepted if wait == "without -t" else places.ended)
+    spoken = DIALECTS[dialect]
+    with calls_with_cuts((*LOGINS[login], *WAITS[wait], *JOBS), spoken.load) as call:
+        server = spoken.new_server()
+        result, line = call(NO_CUT, server)
+        assert result == (0, SUBMITTED)
+        whole = Conversation(server.log, wait != "without -t", spoken.trailing)
+        assert all(of_side[-1] == len(line.passed[side]) for side, of_side in whole.ends().items())
+        for cut in cuts(whole.ends()):
+            server = spoken.new_server()
+            result, line = call(cut, server)
             # The server cannot have more than its relay, nor can the client deny or claim what the server has.
-            has_jobs = len(line.passed[CLIENT]) >= places.jobs
+            missing = whole.jobs_end - len(line.passed[CLIENT])
             if (
-                result not in allowed
-                or server.has_jobs != has_jobs
-                or result[1] == ("not submitted" if has_jobs else "submitted")
+                result not in whole.outcomes(cut)
+                or server.has_jobs != (missing <= 0 or (server.has_jobs and missing <= spoken.trailing))
+                or result[1] == (NOT if server.has_jobs else SUBMITTED)
             ):
-                wrong.append((cut, result, f"the server has {'the' if server.has_jobs else 'no'} jobs", allowed))
+                wrong.append(
+                    (cut, result, f"the server has {'the' if server.has_jobs else 'no'} jobs", whole.outcomes(cut))
+                )
     assert wrong == [], REPEAT
 
 
@@ -331,10 +290,18 @@ def test_the_return_code_is_what_arrived_wherever_the_connection_ends(dialect, l
     assert_the_return_code_is_what_arrived(dialect, login, wait)
 
 
+def one_cut_at_every_byte(ends: dict[str, list[int]]) -> Iterator[Cut]:
+    """Of all kinds in turn."""
+    for place, cut in enumerate(every_cut(ends)):
+        if place % 4 == place // 4 % 4:
+            yield cut
+
+
 @pytest.mark.large
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("login", LOGINS)
 @pytest.mark.parametrize("wait", WAITS)
 def test_the_return_code_is_what_arrived_at_every_byte(dialect, login, wait):
-    assert_the_return_code_is_what_arrived(dialect, login, wait, every_cut)
+    cuts = every_cut if dialect in ("own", "example") else one_cut_at_every_byte
+    assert_the_return_code_is_what_arrived(dialect, login, wait, cuts)

@@ -10,72 +10,83 @@ from __future__ import annotations
 import hashlib
 import hmac
 import re
-import time
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from xml.sax.saxutils import escape
 
 from support.credentials import HASH
 from support.process import ROOT
-from support.scripted_server import Peer
+from support.vendor_server import Answer, VendorServer, serve
 
 EXAMPLE = str(ROOT / "headless" / "dialects" / "example.py")
 TOKEN = "d9bbe194bf99a8ab61419c80"
-CHALLENGE = f'<response code="401" token="{TOKEN}" salt="{HASH[:29]}"/>'
 ACCEPTED = '<response code="200" session="s1"/>'
 DENIED = '<response code="403">access denied</response>'
 ENDED = '<result code="200"/>'
 
 
-def log(text: str) -> str:
-    return f"<log>did {escape(text)}</log>"
-
-
-def document(text: str) -> bytes:
-    return text.encode() + b"\0"
-
-
-class ExampleServer:
-    """One connection: bytes in, documents out. `has_jobs` says whether it would run them."""
-
+class ExampleServer(VendorServer):
     def __init__(self) -> None:
+        super().__init__()
         self._received = b""
         self._jobs: list[str] = []
         self._user = ""
-        self.has_jobs = False
 
-    def answers_to(self, data: bytes) -> Iterator[tuple[float, str]]:
-        """Each document that is sent after this, and how many seconds it takes to come to that."""
+    def frame(self, document: str) -> bytes:
+        return document.encode() + b"\0"
+
+    def received(self, data: bytes) -> Iterator[Answer]:
         *documents, self._received = (self._received + data).split(b"\0")
-        for received in documents:
-            yield from self._answers_to(ET.fromstring(received))
+        behind = sum(len(document) + 1 for document in documents) + len(self._received)
+        for document in documents:
+            behind -= len(document) + 1
+            yield from self._take(ET.fromstring(document), behind)
 
-    def _answers_to(self, root: ET.Element) -> Iterator[tuple[float, str]]:
+    def _take(self, root: ET.Element, behind: int) -> Iterator[Answer]:
         if root.tag == "request":
             self._jobs = [item.text or "" for item in root.iter("item")]
             self._user = root.attrib["user"]
-            if root.attrib["auth"] == "challenge":
-                yield 0, CHALLENGE
+            is_challenge = root.attrib["auth"] == "challenge"
+            self._note("login", 0 if is_challenge else len(self._jobs), behind)
+            if is_challenge:
+                yield self._answer("challenge", f'<response code="401" token="{TOKEN}" salt="{HASH[:29]}"/>')
                 return
-        elif self._user != "R41" or root.attrib["answer"] != proof():
-            yield 0, DENIED
-            return
+        else:
+            self._note("proof", len(self._jobs), behind)
+            if self._user != "R41" or root.attrib["answer"] != proof():
+                yield self._answer("refused", DENIED)
+                return
         yield from self._results()
 
-    def _results(self) -> Iterator[tuple[float, str]]:
+    def _results(self) -> Iterator[Answer]:
         unknown = [job for job in self._jobs if "nope" in job]
         if unknown:
-            yield 0, f'<response code="404">no such item: {escape(unknown[0])}</response>'
+            yield self._answer("refused", f'<response code="404">no such item: {escape(unknown[0])}</response>')
             return
         self.has_jobs = True
-        yield 0, ACCEPTED
+        yield self._answer("accepted", ACCEPTED)
         for job in self._jobs:
             pause = re.search(r"sleep\D*([0-9.]+)", job)
-            yield float(pause[1]) if pause else 0, log(job)
+            yield self._answer("output", f"<log>did {escape(job)}</log>", float(pause[1]) if pause else 0)
             if "fail" in job:
-                yield 0, f'<result code="500">item failed: {escape(job)}</result>'
+                yield self._answer("ended", f'<result code="500">item failed: {escape(job)}</result>')
                 return
-        yield 0, ENDED
+        yield self._answer("ended", ENDED)
+
+    def refusal(self) -> tuple[str, bytes]:
+        return "login", self.frame(DENIED)
+
+    def nonsense(self) -> dict[str, Callable[[], bytes]]:
+        return {
+            "no XML": lambda: self.frame("hello"),
+            "another protocol": lambda: b"HTTP/1.1 400 Bad Request\r\n\r\n\0",
+            "an unknown document": lambda: self.frame("<shutdown/>"),
+            "a document of the client": lambda: self.frame('<answer answer="x"/>'),
+            "two roots": lambda: self.frame(ENDED * 2),
+            "nothing": lambda: self.frame(""),
+            "no end": lambda: b"<log>" + b"x" * 2_000_000,
+            "an early end": lambda: self.frame(ENDED) + self.frame(ACCEPTED),
+        }
 
 
 def proof() -> str:
@@ -83,10 +94,4 @@ def proof() -> str:
     return hmac.new(HASH.encode(), TOKEN.encode(), hashlib.sha1).hexdigest()
 
 
-def serve_example(peer: Peer) -> None:
-    """A script for a ScriptedServer."""
-    server = ExampleServer()
-    while data := peer.sock.recv(65536):
-        for seconds, text in server.answers_to(data):
-            time.sleep(seconds)
-            peer.sock.sendall(document(text))
+serve_example = serve(ExampleServer)

@@ -5,7 +5,6 @@ them."""
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 from robustness.failures.way import (
@@ -13,22 +12,16 @@ from robustness.failures.way import (
     NOT,
     SUBMITTED,
     UNKNOWN,
-    Fault,
     Prepare,
     Step,
     WatchedPeer,
     Way,
     answer,
-    letting_pass,
     on_another_connection,
     secrets,
-    seeing,
     terminate,
-    then,
     wait,
 )
-from support.example_server import ACCEPTED, DENIED, ENDED, EXAMPLE, document, log
-from support.example_server import CHALLENGE as CHALLENGE_OF_EXAMPLE
 
 DIALECT = "a_dialect.py"
 OUR_FAULT = "this is a fault of the client"
@@ -293,68 +286,4 @@ AT_A_TERMINAL_WITHOUT_SALT = [
         answer("secret\n"), dialect=DIALECT),
 ]  # fmt: skip
 
-# The example of PORTING.md: another protocol
-
-
-def receive(peer: WatchedPeer) -> None:
-    peer.received.append(peer.sock.recv(65536).decode())
-
-
-def send(text: str) -> Step:
-    return lambda peer: peer.sock.sendall(document(text))
-
-
-AFTER_THE_ANSWER = then(receive, send(CHALLENGE_OF_EXAMPLE), receive)
-AFTER_ACCEPTED = then(receive, send(ACCEPTED), seeing("accepted the jobs"))
-STAGES: tuple[tuple[str, Step, str, tuple[str, ...], str], ...] = (
-    ("after the request", receive, UNKNOWN, (), "<request"),
-    ("before the challenge", receive, NOT, CHALLENGE, "<answer"),
-    ("after the answer", AFTER_THE_ANSWER, UNKNOWN, CHALLENGE, "<answer"),
-    ("after accepted", AFTER_ACCEPTED, SUBMITTED, (), "<request"),
-    ("after a job", then(AFTER_ACCEPTED, send(log("print(42)")), seeing("did print(42)")), SUBMITTED, (), "<request"),
-)
-NONSENSE = {
-    "no XML": document("hello"),
-    "an unknown document": document("<shutdown/>"),
-    "a document of the client": document('<answer answer="x"/>'),
-    "two roots": document(ENDED * 2),
-    "a NUL": b"\0",
-    "another protocol": b"HTTP/1.1 400 Bad Request\r\n\r\n\0",
-    "no end": b"<log>" + b"x" * 2_000_000,
-    "an early end": document(ENDED) + document(ACCEPTED),
-}
-
-
-def sending_bytes(data: bytes) -> Step:
-    def fault(peer: WatchedPeer) -> None:
-        peer.sock.sendall(data)
-        while peer.sock.recv(65536):
-            pass
-
-    return fault
-
-
-def faults_at_a_stage(when: str, jobs: str) -> Iterator[Fault]:
-    is_accepted = jobs == SUBMITTED
-    late = (3, jobs, "have not ended within") if is_accepted else (1, jobs, "not accepted the jobs in time")
-    denied = (1, jobs, r"ended the session \(.*login.*\): ") if is_accepted else (2, NOT, "refused the .*login: ")
-    yield "signal", -signal.SIGTERM, jobs, "ended by signal 15", terminate, ()
-    yield "out of time", *late, letting_pass(60), ("-t", "60")
-    yield "denied", *denied, sending_bytes(document(DENIED)), ()
-    if when != "after a job":  # where an end may come
-        for name, data in NONSENSE.items():
-            # With an early end the server speaks of jobs that it should not have.
-            of_jobs = UNKNOWN if name == "an early end" and jobs == NOT else jobs
-            yield name, 1, of_jobs, "", sending_bytes(data), ()
-
-
-OF_THE_EXAMPLE = [
-    Way(f"example: {name} {when}", code, of_jobs, reason, then(stage, fault), (*argv, *options),
-        dialect=EXAMPLE, hands_over=hands_over)
-    for when, stage, jobs, argv, hands_over in STAGES
-    for name, code, of_jobs, reason, fault, options in faults_at_a_stage(when, jobs)
-]  # fmt: skip
-
-WAYS_OF_A_DIALECT = [
-    *NOT_LOADED, *AGAINST_THE_RULES, *ATTACHED, *NOT_TRUE, *AT_A_TERMINAL_WITHOUT_SALT, *OF_THE_EXAMPLE,
-]  # fmt: skip
+WAYS_OF_A_DIALECT = [*NOT_LOADED, *AGAINST_THE_RULES, *ATTACHED, *NOT_TRUE, *AT_A_TERMINAL_WITHOUT_SALT]
