@@ -276,7 +276,7 @@ class Dialect(base.Dialect):
         except RemoteProtocolError as error:
             raise RemoteProtocolError(f"{error} (A1, A2 or A3)") from None
         if root.tag != "Message":
-            raise RemoteProtocolError(f"a document {shorten(self._start_tag(root))} where the protocol has <Message>")
+            raise RemoteProtocolError(f"a document {self._start_tag(root)} where the protocol has <Message>")
         return root
 
     def _take(self, child: Element, matches: Matches) -> None:

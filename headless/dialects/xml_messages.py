@@ -23,6 +23,7 @@ _MAX_TAGS = 500_000  # of a message that comes
 _MAX_ATTRIBUTES = 10_000  # of an element: older versions of libxml2 compare each with each
 _MAX_CHILDREN = 100  # that are searched at once: XPath may take time by the square of their number
 _MAX_SHOWN = 200  # characters of what came, in the text of an error
+_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")  # of UTF-8 and UTF-16, at the beginning
 
 
 def element(name: str, /, text: str | None = None, **attributes: str | None) -> Element:
@@ -41,7 +42,7 @@ def parse(message: bytes, encoding: str) -> Element:
     stripped = message.lstrip()
     message = stripped if stripped.startswith(b"<") else message  # else it may be UTF-16
     _check_markup(message)
-    is_declared = message.startswith(b"<?xml") and b"encoding" in message[:128]
+    is_declared = message.startswith(_MARKS) or (message.startswith(b"<?xml") and b"encoding" in message[:128])
     parser = etree.XMLParser(
         encoding=None if is_declared else encoding,
         resolve_entities=False,

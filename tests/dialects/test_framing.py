@@ -128,7 +128,7 @@ def test_what_others_write_is_read_and_the_other_way_round_in_pieces_of_any_size
 
 def test_documents_without_frames_are_separated_wherever_they_are_cut():
     chance = draws("documents")
-    for _ in range(300):
+    for _ in range(100):
         picked = chance.choices(MESSAGES, k=4)
         data = b"".join(chance.choice([b"", b"\n", b" \r\n\0"]) + message for message in picked)
         cuts = sorted(chance.sample(range(len(data)), 6))

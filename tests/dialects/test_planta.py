@@ -195,12 +195,22 @@ def test_an_encoding_is_declared_and_what_it_has_not_is_written_as_a_number(site
     assert any(f'<Login user="{name}"/>' in text for name in names)
 
 
-def test_a_message_in_utf_16_is_read(site):
-    dialect = with_(site, encoding="UTF-16", to_client=Transport(Length()))(call_of("A"))
+@pytest.mark.parametrize(
+    ("encoding", "data"),
+    [
+        ("UTF-16", "<Message><Env a='ä'/></Message>".encode("UTF-16")),
+        ("windows-1252", b"<Message><Env a='\xe4'/></Message>"),
+        ("windows-1252", b"\n <?xml version='1.0'?><Message><Env a='\xe4'/></Message>\n"),
+        ("windows-1252", "\ufeff<Message><Env a='ä'/></Message>".encode()),
+        ("windows-1252", "<?xml version='1.0' encoding='utf-8'?><Message><Env a='ä'/></Message>".encode()),
+        ("UTF-8", "<?xml version='1.0' encoding='UTF-16'?><Message><Env a='ä'/></Message>".encode("UTF-16")),
+    ],
+)
+def test_what_a_message_says_of_its_encoding_counts_and_else_what_the_site_says(site, encoding, data):
+    dialect = with_(site, encoding=encoding)(call_of("A"))
     dialect.log_in()
-    data = "<Message><Env/></Message>".encode("UTF-16")
     dialect.receive(len(data).to_bytes(4, "big") + data)
-    assert dialect.next_event() == Received("<Message><Env/></Message>")
+    assert dialect.next_event() == Received('<Message><Env a="ä"/></Message>')
     assert dialect.next_event() == LoggedIn("")
 
 
@@ -232,9 +242,9 @@ def test_the_message_says_what_came_and_what_was_expected(site):
     done = talk(site, replace(DONE, accepted='<Cmd name="queued" response="x"/>'))
     expected = 'the server sent <Cmd name="queued" response="(not shown)"> where A11 expects Cmd[@name=\'accepted\']'
     assert error_of(done) == expected
-    assert len(error_of(talk(site, replace(DONE, accepted=f'<Cmd name="{"x" * 1_000_000}"/>')))) < 400
-    assert len(error_of(talk(site, replace(DONE, output=f'<MessageBox text="{"x" * 1_000_000}"/>')))) < 400
-    assert len(error_of(talk(site, replace(DONE, frames=Frames(), prolog="<" + "x" * 40_000 + ">")))) < 400
+    assert len(error_of(talk(site, replace(DONE, accepted=f'<Cmd name="{"x" * 20_000}"/>')))) < 400
+    assert len(error_of(talk(site, replace(DONE, output=f'<MessageBox text="{"x" * 20_000}"/>')))) < 400
+    assert len(error_of(talk(site, replace(DONE, frames=Frames(), prolog="<" + "x" * 20_000 + ">")))) < 400
 
 
 def test_what_is_for_a_screen_is_ignored_only_if_it_is_listed(site):
@@ -315,6 +325,13 @@ def test_a_connection_that_closes_is_no_end(site):
     dialect.receive(b"")
     assert done.events[-1] == Output(None, "stdout", "did A\n")
     assert dialect.next_event() is None
+
+
+def test_an_end_before_the_acceptance_is_none(site):
+    for accepted in ("<Shutdown action='exit' code='0'/>", "<Shutdown action='exit'/>"):
+        done = talk(site, replace(DONE, accepted=accepted), no_result=planta.ORDERLY_END)
+        assert "A11" in error_of(done)
+        assert done.events[:-1] == [LoggedIn("")]
 
 
 # The login
