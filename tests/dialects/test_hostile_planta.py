@@ -72,6 +72,7 @@ HOSTILE = {
     "a long name": f"<{'x' * 1_000_000}/>",
     "an encoding": '<?xml version="1.0" encoding="klingon"?><Message/>',
     "nothing": "",
+    "another root": "<Massage><Env/></Massage>",
     "a NUL": "<Message>\0</Message>",
     "two": "<Message/><Message/>",
 }

@@ -171,6 +171,12 @@ def test_a_refused_login_is_one(variant):
     assert (done.handed_over, server.has_jobs) == (0, False)
 
 
+def test_a_refusal_of_something_else_is_none(site):
+    assert "A11" in error_of(talk(site, replace(DONE, accepted='<Login action="cancel"/>')))
+    assert "A7" in error_of(talk(site, replace(DONE, granted='<Cmd name="refused"/>')))
+    assert talk(site, replace(DONE, granted='<Cmd name="busy">full</Cmd>')).events == [Refused("busy", "full")]
+
+
 TEXTS = ("äöüß €", "<&\"'>]]>", "a\nb\tc\r\nd", "x" * 70_000)
 
 
@@ -287,6 +293,12 @@ def test_nothing_makes_a_failure_good(site):
     assert talk(site, habits, "fail").events[-1] == Ended("failed", "job failed: fail")
 
 
+def test_the_end_after_a_failure_is_the_failure():
+    stopping = PlantaServer(replace(NUL.habits, goes_on=False))
+    done = Conversation(dialect_of(NUL)(call_of("A", "fail", "C")), stopping)
+    assert done.events[-2:] == [JobFinished(2, "failed", "job failed: fail"), Ended("failed", "job failed: fail")]
+
+
 def test_a_job_is_not_sent_after_one_that_has_failed():
     server = PlantaServer(PACKED.habits)
     done = Conversation(dialect_of(PACKED)(call_of("A", "fail", "C")), server)
@@ -382,6 +394,8 @@ def test_nothing_is_granted_before_the_proof(site):
     assert [type(event) for event in done.events[:2]] == [SaltReceived, LoggedIn]
     done = talk(site, replace(DONE, answer=ENV + ENV, challenge=ENV), call=challenge_call)
     assert done.events == []
+    late = with_(site, is_login_in_handshake=False, greeted="Comm")
+    assert "A7" in error_of(talk(late, replace(DONE, answer=ENV)))  # nor before the login was asked for
 
 
 # What cannot be carried
