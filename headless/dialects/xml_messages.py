@@ -63,8 +63,11 @@ def _check_markup(message: bytes) -> None:
     if message.count(b"<") > _MAX_TAGS:
         raise RemoteProtocolError(f"a message with more than {_MAX_TAGS} tags")
     if message.count(b"=") > _MAX_ATTRIBUTES:
-        for tag in re.finditer(b"<[^<>]*", message):
-            if tag[0].count(b"=") > _MAX_ATTRIBUTES and len(re.findall(b"=\\s*[\"']", tag[0])) > _MAX_ATTRIBUTES:
+        for tag in re.finditer(rb"""<[^<>"']*(?:(?:"[^"]*"|'[^']*')[^<>"']*)*""", message):
+            if (
+                tag[0].count(b"=") > _MAX_ATTRIBUTES
+                and len(re.findall(rb""""[^"]*"|'[^']*'""", tag[0])) > _MAX_ATTRIBUTES
+            ):
                 raise RemoteProtocolError(f"a message with more than {_MAX_ATTRIBUTES} attributes in a tag")
 
 
@@ -85,11 +88,9 @@ def text_of(found: Element) -> str:
 
 def start_tag(found: Element) -> str:
     """Returns the start tag of an element as a document has it."""
-    return etree.tostring(_empty_copy(found), encoding="unicode").replace("/>", ">")
-
-
-def _empty_copy(found: Any) -> Element:
-    return etree.Element(found.tag, found.attrib, nsmap=found.nsmap)
+    copied: Any = found
+    bare = etree.Element(copied.tag, copied.attrib, nsmap=copied.nsmap)
+    return etree.tostring(bare, encoding="unicode").replace("/>", ">")
 
 
 def shorten(text: str) -> str:
@@ -110,15 +111,14 @@ def search(root: Element) -> Iterator[tuple[Element, Matches]]:
 
 
 def _parts_of(root: Element) -> Iterator[Element]:
-    """Yields messages that have the children together."""
+    """Yields the message with some of its children after the other."""
     children = list(root)
     if len(children) <= _MAX_CHILDREN:
         yield root
         return
     for begin in range(0, len(children), _MAX_CHILDREN):
-        part = _empty_copy(root)
-        part.extend(children[begin : begin + _MAX_CHILDREN])
-        yield part
+        root[:] = children[begin : begin + _MAX_CHILDREN]
+        yield root
 
 
 def _meant(root: Element, pattern: str) -> set[Element]:

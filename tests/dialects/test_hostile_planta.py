@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from headless.dialects.base import Output
+from headless.dialects.base import Ended, Output
 from headless.errors import RemoteProtocolError
 from support.conversing import Conversation, call_of, challenge_call, dialect_of, talk, with_
 from support.credentials import HASH
@@ -117,6 +117,11 @@ def test_a_message_with_very_many_children_takes_time_by_its_length(site, patter
             assert "A11" in str(error)
         taken.append(time.process_time() - begun)
     assert taken[1] < 30 * max(taken[0], 0.01)
+
+
+def test_many_signs_of_equality_are_no_attributes(site):
+    text = "a='x' " * 20_000
+    assert talk(site, replace(DONE, output=f'<EvLogMsg x="{text}"/>{text}'), "A").events[-1] == Ended("ok")
 
 
 def test_what_is_found_in_a_long_message_is_what_is_found_in_a_short_one(site):
