@@ -155,6 +155,7 @@ def receipts():
         ([receipt(7), receipt(6, 1, "failed")], 2, "failed"),
         ([receipt(6, 1, "skipped")], 2, "skipped"),
         ([receipt(6, 0, None)], 0, "ended well"),  # of a dialect that reports no jobs
+        ([receipt(6, 0, None, proof="ended, no result told")], 0, "ended well"),
         ([receipt(6, 0, None, proof="accepted", ended=None)], 1, "the call did not wait for its end (-t -1)"),
         ([receipt(6, 3, None, ended=None)], 1, "was accepted"),
         ([receipt(6, 1, None, ended=None)], 2, "result not known, "),

@@ -164,6 +164,20 @@ def test_what_happens_is_reported_when_it_happens(variant):
 
 
 @of_every_variant
+def test_jobs_are_handed_over_in_the_order_of_the_site(variant):
+    """Together, in a row, or one after the answer to the one before: each turn is what is sent without waiting."""
+    server = PlantaServer(variant.habits)
+    Conversation(dialect_of(variant)(call_of("A", "B", "C")), server)
+    turns: dict[int, list[int]] = {}
+    for said in server.log:
+        if said.jobs:
+            turns.setdefault(said.turn, []).append(said.jobs)
+    expected = {"length": [[3]], "nul": [[1, 1, 1]], "packed": [[1], [1], [1]], "bare": [[1], [1], [1]]}
+    assert [*turns.values()] == expected[variant.name]
+    assert server.jobs == ["A", "B", "C"]
+
+
+@of_every_variant
 def test_a_refused_login_is_one(variant):
     server = PlantaServer(replace(variant.habits, proof=lambda *_: "another"))
     done = Conversation(dialect_of(variant)(challenge_call("A")), server)
