@@ -282,6 +282,21 @@ def test_one_element_may_mean_several_things(site):
     assert done.events[1:] == [Accepted(), Output(None, "stdout", "done\n"), Ended("ok")]
 
 
+@pytest.mark.parametrize(
+    "pattern", ["Cmd", "Cmd/@name", "//Line/@x", "Cmd/Line/text()", "Cmd[../@id='7']", "Panel | Cmd/Line"]
+)
+def test_a_pattern_means_the_element_that_has_what_it_finds(site, pattern):
+    accepted = '<Cmd name="go"><Line x="1">text</Line></Cmd><!-- Panel --><?Panel ?>'
+
+    class Numbering(PlantaServer):
+        def frame(self, document):
+            return super().frame(document.replace("<Message>", "<Message id='7'>"))
+
+    server = Numbering(replace(DONE, accepted=accepted))
+    done = Conversation(with_(site, accepted=pattern)(call_of("A")), server)
+    assert done.events == [LoggedIn(""), Accepted(), OUTPUT[0], Ended("ok")]
+
+
 def test_an_element_that_is_a_failure_is_no_success(site):
     for failed in ("Shutdown[@code!='0']", "Shutdown"):
         done = talk(site, DONE, "A", "fail", ok="Shutdown", failed=failed)
