@@ -169,7 +169,10 @@ def test_they_do_not_make_a_call_longer(call):
 
 
 def test_none_is_sent_in_the_middle_of_what_else_is_sent(call):
-    done = call(of(heartbeat_seconds=1), answering((0, b"a")), "20", room=1, full_behind=b"jo")
+    asked: list[Base] = []
+    beating = of(heartbeat_seconds=1, send_heartbeat=asked.append)
+    done = call(beating, answering((0, b"a")), "20", room=1, full_behind=b"jo")
+    assert asked == []
     assert b"".join(sent for _, sent in done.stream.sent) == b"loginjo"
     assert (done.seconds, "not accepted the jobs in time" in str(done.error)) == (20, True)
 
