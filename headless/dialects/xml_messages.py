@@ -126,12 +126,11 @@ def _meant(root: Element, pattern: str) -> set[Element]:
     return {_child_of(root, found) for found in _compiled(pattern)(root)}
 
 
-def _child_of(root: Element, found: Any) -> Element:
-    above = found if isinstance(found, _Element) else found.getparent()  # of an attribute, or a text
-    while above is not root and above.getparent() is not root:
-        above = above.getparent()
-    child: Element = above
-    return child
+def _child_of(root: Element, found: Any) -> Any:
+    """Returns the child that has it, which may be an attribute or a text."""
+    while found is not root and found.getparent() is not root:
+        found = found.getparent()
+    return found
 
 
 @cache

@@ -187,6 +187,7 @@ WRONG: list[tuple[Framing, bytes]] = [
     (Length(1, after=b"\xff"), b"\4<M/>\xfe"),
     (Digits(between=b"\n"), b"<"),
     (Digits(between=b"\n"), b"12x"),
+    (Digits(between=b"\n"), b"\n"),
     (Digits(between=b"\n"), b"1" * 20),
     (Digits(between=b"\n"), b"%d\n" % TOO_LONG),
     (Digits(base=10, width=4), b"00ff"),
@@ -267,7 +268,7 @@ def seconds(transport: Transport, data: bytes, size: int) -> float:
     ("framing", "begin", "middle", "end"),
     [
         (Delimiter(b"\0\0"), b"<M>", b"x\0" * 10, b"</M>\0\0"),
-        (Documents(), b"<M>", b"x" * 20, b"</M>"),  # to look for a byte is quick: it takes many to see the difference
+        (Documents(), b"<M>", b"x" * 60, b"</M>"),  # to look for a byte is quick: it takes many to see the difference
         (Documents(), b"<M a='", b"x>", b"'/>"),
         (Documents(), b"<M ", b"  ", b"/>"),
         (Documents(), b"<!--", b"->", b"--><M/>"),
