@@ -470,6 +470,14 @@ def test_a_keep_alive_is_answered_and_means_nothing(site):
     assert "<Comm" in error_of(talk(site, quiet))
 
 
+def test_an_empty_message_is_a_keep_alive_if_the_site_has_no_other(site):
+    dialect = site(call_of("A"))
+    dialect.send_heartbeat()
+    part = dialect.next_part()
+    assert part is not None
+    assert (part.shown, part.jobs) == ("<Message/>", 0)
+
+
 def test_a_server_that_floods_with_keep_alives_is_found_out():
     flood = replace(NUL.habits, ping=NUL.habits.ping * 2000)
     assert "A16" in error_of(Conversation(dialect_of(NUL)(call_of("A")), PlantaServer(flood)))
