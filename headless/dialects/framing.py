@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import zlib
+from collections import namedtuple
 from functools import cache
 
 from headless.dialects.vocabulary import Value
@@ -23,12 +24,8 @@ _STEP = 1024 * 1024  # bytes that are made at once of what is compressed
 _WBITS = {"zlib": 15, "deflate": -15, "gzip": 31}  # of zlib.decompressobj
 
 
-class Frame(Value):
-    """Says where a message is in a buffer, and where what follows begins."""
-
-    start: int
-    end: int
-    next: int
+# Where a message is in a buffer, and where what follows begins. A tuple: one is made for each message.
+Frame = namedtuple("Frame", ("start", "end", "next"))
 
 
 class Framing(Value):
@@ -73,7 +70,7 @@ class Length(Framing):
 
 class Digits(Framing):
     """Counts the bytes of the message in digits before it: so many (`width`, with zeros in front), or as many as it
-    takes, ended by `between`. The rest is as in Length; `base` is 10 or 16."""
+    takes, ended by `between`. The rest is as in Length. `base` is 10 or 16, with the letters A to F if `is_upper`."""
 
     base: int = 10
     width: int = 0
@@ -81,9 +78,11 @@ class Digits(Framing):
     before: bytes = b""
     between: bytes = b""
     after: bytes = b""
+    is_upper: bool = False
 
     def frame(self, message: bytes) -> bytes:
-        digits = f"{len(message) + self.extra:0{self.width}{'x' if self.base == 16 else 'd'}}"
+        letter = "d" if self.base == 10 else "X" if self.is_upper else "x"
+        digits = f"{len(message) + self.extra:0{self.width}{letter}}"
         if self.width and len(digits) > self.width:
             raise ValueError(f"{len(message)} bytes are too many for a length of {self.width} digits")
         return self.before + digits.encode() + self.between + message + self.after
@@ -104,19 +103,30 @@ class Digits(Framing):
 
 
 class Delimiter(Framing):
-    """Ends each message with constant bytes, which are not in it."""
+    """Ends each message with constant bytes, which are not in it; others may be `before` it. The `end` is looked for at
+    multiples of `unit` bytes: 2 where that is the size of a character."""
 
     end: bytes = b"\0"
+    before: bytes = b""
+    unit: int = 1
 
     def frame(self, message: bytes) -> bytes:
-        if self.end in message:
+        if self._find(message + self.end, 0) < len(message):
             raise ValueError(f"a message with {_shown(self.end)} in it, which ends a message")
-        return message + self.end
+        return self.before + message + self.end
 
     def find(self, buffer: bytearray, seen: Any, /) -> Frame | Any:
-        found = buffer.find(self.end, max(0, (seen or 0) - len(self.end) + 1))
-        _check_length(len(buffer) if found < 0 else found)
-        return len(buffer) if found < 0 else Frame(0, found, found + len(self.end))
+        start = len(self.before)
+        _check_constant(buffer, 0, self.before)
+        found = self._find(buffer, max(start, seen - len(self.end) + 1) if seen else start, start)
+        _check_length(len(buffer) if found < 0 else found - start)
+        return len(buffer) if found < 0 else Frame(start, found, found + len(self.end))
+
+    def _find(self, buffer: bytes | bytearray, position: int, start: int = 0) -> int:
+        found = buffer.find(self.end, position)
+        while found >= 0 and (found - start) % self.unit:
+            found = buffer.find(self.end, found + 1)
+        return found
 
 
 class Documents(Framing):
@@ -127,6 +137,9 @@ class Documents(Framing):
         return message
 
     def find(self, buffer: bytearray, seen: Any, /) -> Frame | Any:
+        whole = self._find_whole(buffer) if seen is None else None
+        if whole is not None:
+            return whole
         position, depth, markup = seen or (0, 0, None)
         while True:
             if markup is None:
@@ -149,6 +162,21 @@ class Documents(Framing):
                 if depth <= 0:
                     _check_length(end)
                     return Frame(_space().match(buffer).end(), end, end)  # type: ignore[union-attr]
+
+
+    def _find_whole(self, buffer: bytearray) -> Frame | None:
+        """Returns the first document, quickly, if it is there to its end, has nothing but tags and text in it, and no
+        other element with the name of its root."""
+        first = _first_tag().match(buffer)
+        if first is None or first[0].endswith(b"/>"):
+            return None
+        name, start = first["name"], first.end()
+        end = buffer.find(b"</" + name, start)
+        last = _last_tag().match(buffer, end + 2 + len(name)) if end >= 0 else None
+        if last is None or any(buffer.find(each, start, end) >= 0 for each in (b"<" + name, b"<!", b"<?")):
+            return None
+        _check_length(last.end())
+        return Frame(first.start(1), last.end(), last.end())
 
 
 class _Markup:
@@ -197,10 +225,12 @@ class _Markup:
 
 class Http(Framing):
     """Carries each message as the body of a request or response of HTTP/1.1 with a Content-Length (RFC 9112). `start`
-    is the first line of what is sent, `headers` are added to it. A response has to have the status 200."""
+    is the first line of what is sent, `headers` are added to it. A response has to have one of the `statuses`. What may
+    have no body has an empty message."""
 
     start: str = "POST / HTTP/1.1"
     headers: tuple[str, ...] = ()
+    statuses: tuple[int, ...] = (200,)
 
     def frame(self, message: bytes) -> bytes:
         head = "\r\n".join([self.start, *self.headers, f"Content-Length: {len(message)}", "", ""])
@@ -213,14 +243,20 @@ class Http(Framing):
                 raise RemoteProtocolError(f"{_shown(buffer)} where HTTP is expected")
             return None
         line, *headers = bytes(buffer[:end]).split(b"\r\n")
-        if line.startswith(b"HTTP/") and line.split(b" ", 2)[1:2] != [b"200"]:
+        is_response = line.startswith(b"HTTP/")
+        if not (is_response or re.match(rb"[A-Z]+ ", line)):
+            raise RemoteProtocolError(f"{_shown(buffer)} where HTTP is expected")
+        status = line.split(b" ", 2)[1] if is_response and b" " in line else b""
+        if is_response and status not in [b"%d" % each for each in self.statuses]:
             raise RemoteProtocolError(f"the server answers {_shown(line)}")
-        lengths = [
-            header.partition(b":")[2].strip() for header in headers if header.lower().startswith(b"content-length:")
-        ]
-        if len(set(lengths)) != 1 or not lengths[0].isdigit():
+        names = [(name.strip().lower(), value.strip()) for name, _, value in (each.partition(b":") for each in headers)]
+        lengths = {value for name, value in names if name == b"content-length"}
+        is_chunked = b"transfer-encoding" in dict(names)
+        if not lengths and not is_chunked and (not is_response or status in (b"204", b"304")):
+            lengths = {b"0"}
+        if len(lengths) != 1 or is_chunked or not re.fullmatch(rb"[0-9]{1,20}", min(lengths)):
             raise RemoteProtocolError("a message of HTTP without Content-Length")
-        return _frame_of(buffer, end + 4, int(lengths[0]), b"", b"")
+        return _frame_of(buffer, end + 4, int(min(lengths)), b"", b"")
 
 
 class Compression(Value):
@@ -289,12 +325,17 @@ class Receiver:
         """Counts the bytes that belong to no message that was returned."""
         return len(self._buffer) + len(self._raw)
 
+    @property
+    def rest(self) -> bytes:
+        """Returns these bytes, as far as they have been decompressed."""
+        return bytes(self._buffer + self._raw)
+
     def receive(self, data: bytes) -> None:
         self._raw += data
 
     def next_message(self) -> bytes | None:
         """Returns the next message, None until more bytes come. Raises RemoteProtocolError for what can be none."""
-        if not self._begin():
+        if not (self.has_begun or self._begin()):
             return None
         while not isinstance(found := self._transport.framing.find(self._buffer, self._seen), Frame):
             self._seen = found
@@ -387,8 +428,7 @@ def _check_length(length: int) -> None:
 
 def _check_constant(buffer: bytearray, start: int, constant: bytes) -> None:
     """Raises RemoteProtocolError if what has come there is something else."""
-    found = bytes(buffer[start : start + len(constant)])
-    if not constant.startswith(found):
+    if constant and not constant.startswith(found := bytes(buffer[start : start + len(constant)])):
         raise RemoteProtocolError(f"{_shown(found)} where a frame has {_shown(constant)}")
 
 
@@ -410,6 +450,18 @@ def _space() -> re.Pattern[bytes]:
 @cache
 def _tag() -> re.Pattern[bytes]:
     return re.compile(rb"""</?[^<>"'!?\s/][^<>"']*(?:"[^"]*"[^<>"']*|'[^']*'[^<>"']*)*>""")
+
+
+@cache
+def _first_tag() -> re.Pattern[bytes]:
+    """Matches white space, and what a document begins with: a mark, a declaration, a tag with its `name`."""
+    beginning = rb"""[ \t\r\n\0]*((?:\xef\xbb\xbf)?(?:<\?xml\s[^<>]*\?>\s*)?<(?P<name>[^<>"'!?\s/]+))"""
+    return re.compile(beginning + rb"""[^<>"']*(?:"[^"]*"[^<>"']*|'[^']*'[^<>"']*)*>""")
+
+
+@cache
+def _last_tag() -> re.Pattern[bytes]:
+    return re.compile(rb"\s*>")
 
 
 @cache

@@ -1,0 +1,221 @@
+"""Finds out how the messages of one direction become bytes: of all proposals it keeps those that explain every byte.
+
+Of each proposal a sample is asked first, then all recordings. What differs for no message is one proposal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from lxml.etree import _Element as Element
+
+from headless.dialects.framing import (
+    MAX_MESSAGE,
+    Delimiter,
+    Digits,
+    Documents,
+    Http,
+    Length,
+    Receiver,
+    Sender,
+    Transport,
+)
+from headless.protocol_tools.documents import wide_encoding
+from headless.protocol_tools.messages import Message, parse_all, split
+from headless.protocol_tools.proposals import Stream, proposals
+from headless.protocol_tools.recordings import Piece
+
+_MAX_LENGTHS = 1000  # that are counted
+# Sizes of messages at which a length has another byte or digit more. The last one is nearly the largest allowed one.
+_PROBES = (20, 100, 128, 256, 1000, 10_000, 32_768, 65_536, 100_000, 1_000_000, MAX_MESSAGE - 1024)
+
+
+@dataclass
+class Evidence:
+    """Counts what a transport has explained. `cut` names the connections whose last frame was."""
+
+    connections: int = 0
+    messages: int = 0
+    empty: int = 0
+    untidy: int = 0  # with white space around the document
+    most: int = 0  # messages of one connection
+    encodings: set[str] = field(default_factory=set)  # of two bytes for a character, "" for others
+    lengths: set[int] = field(default_factory=set)
+    cut: list[str] = field(default_factory=list)
+
+    def count(self, name: str, messages: Sequence[Message], transport: Transport, rest: bytes) -> list[Message]:
+        """Counts the messages of a connection, and the `rest` of its bytes. Returns those that have something in
+        them."""
+        filled = [message for message in messages if message.data]
+        self.connections += 1
+        self.messages += len(filled)
+        self.empty += len(messages) - len(filled)
+        self.most = max(self.most, len(filled))
+        self.encodings.update(wide_encoding(message.data[:4]) or "" for message in filled)
+        if isinstance(transport.framing, Delimiter):
+            self.untidy += sum(message.data.strip() != message.data for message in filled)
+        if len(self.lengths) < _MAX_LENGTHS:
+            self.lengths.update(len(message.data) for message in filled)
+        if rest.strip(b" \t\r\n\0") if isinstance(transport.framing, Documents) else rest:
+            self.cut.append(name)
+        return filled
+
+
+@dataclass
+class Answer:
+    """Says what was found out of one direction. `transport` is None if nothing explains it; `alternatives` explain it
+    as well, each with what would tell them apart. `failure` is what the best proposal did not explain."""
+
+    transport: Transport | None
+    evidence: Evidence
+    alternatives: list[tuple[Transport, str]] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    failure: str = ""
+    tried: int = 0
+
+    @property
+    def is_certain(self) -> bool:
+        return self.transport is not None and not self.alternatives and not self.doubts
+
+
+class Search:
+    """Searches the transport of one direction: make it with a sample, then give it what came on each connection."""
+
+    def __init__(self, sample: Sequence[Stream]) -> None:
+        self._failures: list[tuple[int, str]] = []
+        self._open: list[tuple[Transport, Evidence]] = []
+        self._first = next((stream.data for stream in sample if stream.data), b"")
+        proposed = list(dict.fromkeys(proposals(sample)))
+        self._tried = len(proposed)
+        for transport in proposed:
+            self._ask(transport, sample)
+        self._open = [(transport, Evidence()) for transport, _ in _best(self._open)]
+
+    @property
+    def transport(self) -> Transport | None:
+        """Returns the best one of those that are left."""
+        return self._open[0][0] if self._open else None
+
+    def begin(self) -> None:
+        """Forgets what was counted, to count it again for those that are left."""
+        self._open = [(transport, Evidence()) for transport, _ in _best(self._open)]
+
+    def _ask(self, transport: Transport, sample: Sequence[Stream]) -> None:
+        evidence = Evidence()
+        for number, stream in enumerate(sample):
+            receiver = Receiver(transport)
+            try:
+                messages = split([Piece(0, "", stream.data)], receiver)
+                filled = evidence.count(stream.name, messages, transport, receiver.rest if stream.is_whole else b"")
+                parse_all([message.data for message in filled])
+            except ValueError as error:
+                self._failures.append((number, f"{stream.name}: {error}"))
+                return
+        if evidence.messages:
+            self._open.append((transport, evidence))
+
+    def add(self, name: str, pieces: Sequence[Piece]) -> tuple[list[Message], list[Element]]:
+        """Asks all that are left whether they explain these pieces of the connection. Returns the messages with
+        something in them, and their roots, as the best transport finds them."""
+        if not pieces:
+            return [], []
+        still_open: list[tuple[Transport, Evidence]] = []
+        first: list[Message] | None = None
+        roots: list[Element] = []
+        for transport, evidence in self._open:
+            receiver = Receiver(transport)
+            try:
+                found = evidence.count(name, split(pieces, receiver), transport, receiver.rest)
+                if first is None:
+                    roots = parse_all([message.data for message in found])
+                    first = found
+                elif [each.data for each in found] != [each.data for each in first]:
+                    parse_all([message.data for message in found])
+            except ValueError as error:
+                self._failures.append((evidence.connections + 1000, f"{name}: {error}"))
+            else:
+                still_open.append((transport, evidence))
+        self._open = still_open
+        return first or [], roots
+
+    def answer(self) -> Answer:
+        ranked = _best(self._open)
+        if not ranked:
+            failure = max(self._failures, default=(0, ""), key=lambda each: each[0])[1]
+            return Answer(None, Evidence(), failure=failure, tried=self._tried)
+        transport, evidence = ranked[0]
+        others: list[tuple[Transport, str]] = []
+        for other, its_evidence in ranked[1:]:
+            if its_evidence.encodings != evidence.encodings:
+                continue  # documents in UTF-16, taken for the other one, a byte further
+            difference = difference_of(transport, other, self._first)
+            if difference and all(difference_of(other, each, self._first) for each, _ in others):
+                others.append((other, difference))
+        return Answer(transport, evidence, others, _doubts(transport, evidence), tried=self._tried)
+
+
+def _best(found: list[tuple[Transport, Evidence]]) -> list[tuple[Transport, Evidence]]:
+    """Returns those that leave least unexplained, the simplest one first."""
+
+    def quality(each: tuple[Transport, Evidence]) -> tuple[bool, bool, bool, int]:
+        evidence = each[1]
+        return len(evidence.encodings) > 1, bool(evidence.empty), bool(evidence.untidy), len(evidence.cut)
+
+    least = min(map(quality, found), default=None)
+    return sorted((each for each in found if quality(each) == least), key=lambda each: _complexity(each[0]))
+
+
+def _complexity(transport: Transport) -> tuple[int, int]:
+    framing = transport.framing
+    rank = next(number for number, kind in enumerate(_SIMPLE) if isinstance(framing, kind))
+    constants = {name: len(content) for name, content in framing.fields() if isinstance(content, bytes)}
+    is_odd = getattr(framing, "extra", 0) not in (0, getattr(framing, "size", 0))
+    return sum(constants.values()) - constants.get("end", 0) + len(transport.beginning) + 2 * is_odd, rank
+
+
+_SIMPLE = (Http, Length, Digits, Delimiter, Documents)
+
+
+def _doubts(transport: Transport, evidence: Evidence) -> list[str]:
+    doubts = []
+    framing = transport.framing
+    if evidence.messages == 1:
+        doubts.append("there is one message only")
+    elif evidence.most == 1:
+        doubts.append("no connection has a second message: what is between two is not known")
+    if isinstance(framing, (Length, Digits)) and len(evidence.lengths) == 1 and evidence.messages > 1:
+        doubts.append("all messages have the same length: whether the bytes before them are a length is not known")
+    if transport.beginning and evidence.connections == 1:
+        doubts.append("there is one connection only: whether each one begins so is not known")
+    if len(evidence.cut) == evidence.connections:
+        doubts.append("in each connection the last message was cut")
+    return doubts
+
+
+def difference_of(one: Transport, other: Transport, data: bytes) -> str:
+    """Returns what would tell two transports apart that explain the same bytes, "" if nothing would. `data` is
+    something that both explain."""
+    if one.compression != other.compression:
+        return "they differ in what is compressed"
+    if Documents in (type(one.framing), type(other.framing)):
+        return "a message with such white space inside would tell"
+    probes = [(size, _framed(one, data, size) == _framed(other, data, size)) for size in _PROBES]
+    different = [size for size, is_same in probes if not is_same]
+    if len(different) == len(probes):
+        return "a second message in one connection would tell"
+    return f"a message of {different[0]} bytes would tell" if different else ""
+
+
+def _framed(transport: Transport, data: bytes, size: int) -> list[bytes]:
+    """Returns two frames with a document of this size, and what is around the first one in `data`."""
+    receiver = Receiver(transport)
+    receiver.receive(data)
+    first = receiver.next_message() or b""
+    start = len(first) - len(first.lstrip())
+    probe = first[:start] + b"<a>" + b"x" * (size - 7) + b"</a>" + first[len(first.rstrip()) :]
+    sender = Sender(transport.replace(compression=None))
+    try:
+        return [sender.bytes_of(probe), sender.bytes_of(probe)]
+    except ValueError:
+        return []
