@@ -14,7 +14,7 @@ from headless.errors import ProtocolError
 from headless.protocol_tools.documents import UNDECLARED, declared, parse, parse_leniently, prolog_of, wide_encoding
 from headless.protocol_tools.recordings import Piece
 
-_ROOT, _MARK = "planta-messages", "planta-message"  # of a document that holds many
+ROOT_OF_MANY, _MARK = "planta-messages", "planta-message"  # in a document that holds many
 _BATCH = 1024 * 1024  # bytes that are parsed at once
 MAX_UNPACKED = 64 * 1024 * 1024  # bytes of messages of one connection
 
@@ -88,7 +88,7 @@ def _parse_at_once(messages: Sequence[bytes]) -> list[Element] | None:
         text = (mark + body).decode(wide or encoding)
         if text.count(_MARK) != len(messages):
             return None
-        root = parse(f"<{_ROOT}>{text}</{_ROOT}>".encode(), UNDECLARED)
+        root = parse(f"<{ROOT_OF_MANY}>{text}</{ROOT_OF_MANY}>".encode(), UNDECLARED)
     except (ValueError, LookupError):
         return None
     children: list[Any] = list(root)

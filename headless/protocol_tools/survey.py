@@ -1,0 +1,242 @@
+"""Reads a folder of recordings as a whole, and notes what the rest is found out from.
+
+The bytes of a connection are looked at one connection after the other: a folder may hold more than fits in memory.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from lxml.etree import _Element as Element
+
+from headless.dialects.framing import Receiver
+from headless.errors import CommandFailed
+from headless.protocol_tools.documents import declared, is_decodable, prolog_of, wide_encoding
+from headless.protocol_tools.framing_search import Answer, Search
+from headless.protocol_tools.messages import Message, parse_all, split
+from headless.protocol_tools.proposals import Stream
+from headless.protocol_tools.recordings import CLIENT, SERVER, Folder, Piece, RecordedCall
+from headless.protocol_tools.schema import Checker, schemas_of
+from headless.protocol_tools.trees import JOB, Path, holds_job, normal, outline, texts_of, values_in
+from headless.protocol_tools.vocabulary import Feature, Place, Vocabulary
+
+SENDERS = (CLIENT, SERVER)
+SILENCE = 5.0  # seconds, after which a message is not the answer to one before
+ENCODINGS = ("utf-8", "windows-1252", "iso-8859-15", "iso-8859-1")  # that are asked for letters beyond ASCII
+_SAMPLES = 16  # connections
+_SAMPLE_SIZE = 96 * 1024  # bytes of one
+_MAX_KEPT = 60  # messages of a connection that are kept
+_MAX_KEPT_SIZE = 128 * 1024  # bytes of one
+_MAX_KEPT_BYTES = 48 * 1024 * 1024  # of all
+_MAX_SEARCHED = 200  # messages of a connection in which the call's texts are looked for
+
+
+@dataclass
+class Style:
+    """Counts how the messages of one side are written. `possible` are the encodings that all of them may be in."""
+
+    prologs: Counter[str] = field(default_factory=Counter)
+    declared: Counter[str] = field(default_factory=Counter)
+    wide: Counter[str] = field(default_factory=Counter)
+    beyond_ascii: int = 0
+    misdeclared: int = 0
+    possible: set[str] = field(default_factory=lambda: set(ENCODINGS))
+
+    def add(self, message: bytes) -> None:
+        wide = wide_encoding(message[:4])
+        prolog = prolog_of(message[:256].decode(wide or "latin-1", "ignore"))
+        self.prologs[prolog] += 1
+        name = declared(message)
+        self.declared[name or ""] += 1
+        self.wide[wide or ""] += 1
+        if wide not in (None, "utf-8") or message.isascii():
+            return
+        self.beyond_ascii += 1
+        self.misdeclared += name is not None and not is_decodable(message, name)
+        self.possible = {each for each in self.possible if is_decodable(message, each)}
+
+
+@dataclass
+class Silence:
+    """Is a message, or bytes without one, after a time in which nothing was said. `kind` describes it."""
+
+    connection: str
+    seconds: float
+    sender: str
+    kind: str
+
+
+@dataclass
+class Facts:
+    """Holds what is known of one call. `before` and `after` are the features of the server's messages before and after
+    the jobs had left. `last` are those of its last message."""
+
+    call: RecordedCall
+    has_jobs_left: bool = False
+    before: set[Feature] = field(default_factory=set)
+    after: set[Feature] = field(default_factory=set)
+    last: set[Feature] = field(default_factory=set)
+    said: set[Feature] = field(default_factory=set)  # by the client
+    echoes: set[tuple[Place, str, str]] = field(default_factory=set)  # which text of the call came back where
+    kept: dict[str, list[Message]] = field(default_factory=dict)  # by connection
+
+
+class Survey:
+    """Holds what a folder says. Raises CommandFailed for one that cannot be read, or says nothing."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.folder = folder
+        self.calls = folder.calls()
+        self.names = [name for call in self.calls for name in call.connections]
+        if not self.names:
+            raise CommandFailed(f"{folder.path}: no call with a connection was recorded")
+        self.answers: dict[str, Answer] = {}
+        searches = self._searches()
+        for _ in range(3):  # again if the best explanation of a sample is not that of all
+            self._begin()
+            used = {sender: search.transport for sender, search in searches.items()}
+            for search in searches.values():
+                search.begin()
+            self._read(searches)
+            self.answers = {sender: search.answer() for sender, search in searches.items()}
+            if used == {sender: answer.transport for sender, answer in self.answers.items()}:
+                break
+
+    def _begin(self) -> None:
+        self.vocabularies = {sender: Vocabulary() for sender in SENDERS}
+        self.styles = {sender: Style() for sender in SENDERS}
+        self.facts = [Facts(call) for call in self.calls]
+        self.first: Counter[str] = Counter()  # who has sent the first byte
+        self.silences: list[Silence] = []
+        self.longest_silence = 0.0
+        self._kept_bytes = 0
+
+    # A look at some
+
+    def _searches(self) -> dict[str, Search]:
+        names = self.names[:: max(1, len(self.names) // _SAMPLES)][:_SAMPLES]
+        samples: dict[str, list[Stream]] = {sender: [] for sender in SENDERS}
+        for name in dict.fromkeys([*self.names[: _SAMPLES // 2], *names]):
+            for sender, data in _joined(self.folder.pieces(name)).items():
+                if data:
+                    samples[sender].append(Stream.of(name, data[:_SAMPLE_SIZE], len(data) <= _SAMPLE_SIZE))
+        return {sender: Search(sample) for sender, sample in samples.items()}
+
+    # A look at all
+
+    def _read(self, searches: dict[str, Search]) -> None:
+        for facts in self.facts:
+            for name in facts.call.connections:
+                pieces = [piece for piece in self.folder.pieces(name) if piece.data]
+                if pieces:
+                    self.first[pieces[0].sender] += 1
+                self._read_connection(facts, name, pieces, searches)
+
+    def _read_connection(self, facts: Facts, name: str, pieces: list[Piece], searches: dict[str, Search]) -> None:
+        numbered = list(enumerate(pieces))
+        found: dict[str, tuple[list[Message], list[Element]]] = {}
+        for sender in SENDERS:
+            mine = [(number, piece) for number, piece in numbered if piece.sender == sender]
+            messages, roots = searches[sender].add(name, [piece for _, piece in mine])
+            for message in messages:
+                message.number = mine[message.number][0]
+            found[sender] = messages, roots
+        self._learn_client(facts, *found[CLIENT])
+        self._learn_server(facts, *found[SERVER])
+        self._note_silences(name, pieces, found)
+        self._keep(facts, name, found)
+
+    def _learn_client(self, facts: Facts, messages: list[Message], roots: list[Element]) -> None:
+        texts = [text for what, text in texts_of(facts.call) if what == JOB]
+        self._left_at = -1 if facts.has_jobs_left else 1 << 60  # the piece that completed the first message with a job
+        for count, (message, root) in enumerate(zip(messages, roots)):
+            self.styles[CLIENT].add(message.data)
+            self.vocabularies[CLIENT].learn(root, facts.said)
+            if not facts.has_jobs_left and count < _MAX_SEARCHED and holds_job(root, texts):
+                facts.has_jobs_left = True
+                self._left_at = message.number
+
+    def _learn_server(self, facts: Facts, messages: list[Message], roots: list[Element]) -> None:
+        for count, (message, root) in enumerate(zip(messages, roots)):
+            self.styles[SERVER].add(message.data)
+            features = facts.after if message.number > self._left_at else facts.before
+            if count == len(messages) - 1:
+                last: set[Feature] = set()
+                self.vocabularies[SERVER].learn(root, last)
+                facts.last = last
+                features |= last
+            else:
+                self.vocabularies[SERVER].learn(root, features)
+            if count < _MAX_SEARCHED:
+                self._note_echoes(facts, root)
+
+    def _note_echoes(self, facts: Facts, root: Element) -> None:
+        place = self.vocabularies[SERVER].roots[str(root.tag)]
+        for what, text in texts_of(facts.call):
+            for path, name, value in values_in(root):
+                if text in normal(value):
+                    found = _place_at(place, path)
+                    if found is not None:
+                        facts.echoes.add((found, name, what))
+
+    def _note_silences(
+        self, name: str, pieces: list[Piece], found: dict[str, tuple[list[Message], list[Element]]]
+    ) -> None:
+        pairs = [pair for messages, roots in found.values() for pair in zip(messages, roots)]
+        complete = {message.number: root for message, root in pairs}
+        before = 0.0
+        for number, piece in enumerate(pieces):
+            silence = piece.seconds - before
+            before = piece.seconds
+            self.longest_silence = max(self.longest_silence, silence)
+            if silence >= SILENCE:
+                following = [each for each in range(number, min(number + 8, len(pieces))) if each in complete]
+                root = complete[following[0]] if following else None
+                is_empty = not piece.data.strip(b" \t\r\n\0")
+                kind = "bytes without a document" if root is None or is_empty else outline(root)
+                self.silences.append(Silence(name, piece.seconds, piece.sender, kind))
+
+    def _keep(self, facts: Facts, name: str, found: dict[str, tuple[list[Message], list[Element]]]) -> None:
+        messages = sorted((each for messages, _ in found.values() for each in messages), key=lambda each: each.number)
+        kept = facts.kept.setdefault(name, [])
+        for message in messages[:_MAX_KEPT]:
+            size = len(message.data)
+            if size <= _MAX_KEPT_SIZE and self._kept_bytes + size <= _MAX_KEPT_BYTES:
+                self._kept_bytes += size
+                kept.append(message)
+
+    # A second look at all
+
+    def check_schemas(self) -> dict[str, tuple[dict[str, bytes], int, int]]:
+        """Returns for each side the schemas of its messages, how many messages were checked, and how many did not
+        pass."""
+        found = {}
+        for sender in SENDERS:
+            transport = self.answers[sender].transport
+            schemas = schemas_of(self.vocabularies[sender])
+            checker, checked, failed = Checker(schemas), 0, 0
+            if transport is None or not schemas:
+                continue
+            for name in self.names:
+                pieces = [piece for piece in self.folder.pieces(name) if piece.sender == sender]
+                roots = parse_all([each.data for each in split(pieces, Receiver(transport)) if each.data])
+                checked += len(roots)
+                failed += checker.check(roots)
+            found[sender] = schemas, checked, failed
+        return found
+
+
+def _joined(pieces: Iterable[Piece]) -> dict[str, bytes]:
+    found = {sender: bytearray() for sender in SENDERS}
+    for piece in pieces:
+        found[piece.sender] += piece.data
+    return {sender: bytes(data) for sender, data in found.items()}
+
+
+def _place_at(place: Place, path: Path) -> Place | None:
+    found: Place | None = place
+    for name in path[1:]:
+        found = found.children.get(name) if found else None
+    return found

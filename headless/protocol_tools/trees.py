@@ -1,0 +1,67 @@
+"""Walks through the elements of a message."""
+
+from __future__ import annotations
+
+from base64 import b64encode
+from collections.abc import Iterator, Sequence
+
+from lxml.etree import _Element as Element
+
+from headless.protocol_tools.recordings import RecordedCall
+
+USER, OS_USER, JOB, KIND = "the user", "the os-user", "a job's text", "a job's kind"  # texts of a call
+_LEAST = 3  # characters of a text that is looked for in others
+
+Path = tuple[str, ...]  # names of elements, from the root on
+
+
+def values_in(root: Element) -> Iterator[tuple[Path, str, str]]:
+    """Yields path, attribute ("" for the text) and value of all that a message says."""
+    yield from _values_in(root, (str(root.tag),))
+
+
+def _values_in(element: Element, path: Path) -> Iterator[tuple[Path, str, str]]:
+    for name, value in element.attrib.items():
+        yield path, str(name), str(value)
+    if element.text and element.text.strip():
+        yield path, "", element.text
+    for child in element:
+        if isinstance(child.tag, str):
+            yield from _values_in(child, (*path, child.tag))
+
+
+def local(name: str) -> str:
+    """Returns a name without its namespace."""
+    return name.rpartition("}")[2]
+
+
+def outline(root: Element) -> str:
+    """Returns in a few words which message it is: names of elements and attributes."""
+    children = [child for child in root if isinstance(child.tag, str)]
+    shown = [_start_tag(child) for child in children[:3]] + ["..."] * (len(children) > 3)
+    return f"{_start_tag(root)}{''.join(shown)}"
+
+
+def _start_tag(element: Element) -> str:
+    return f"<{' '.join([local(str(element.tag)), *(local(str(name)) for name in element.attrib)])}>"
+
+
+def normal(text: str) -> str:
+    """Returns the text with single spaces for white space, which attributes do not keep (XML 1.0, 3.3.3)."""
+    return " ".join(text.split())
+
+
+def texts_of(call: RecordedCall) -> list[tuple[str, str]]:
+    """Returns the texts of a call that may be found in messages, each with what it is."""
+    found = [(USER, call.user or ""), (OS_USER, call.os_user)]
+    for text in dict.fromkeys(normal(job.text) for job in call.jobs):
+        found += [(JOB, text), (JOB, b64encode(text.encode()).decode())]
+    return [(what, text) for what, text in found if len(text) >= _LEAST]
+
+
+def holds_job(root: Element, texts: Sequence[str]) -> bool:
+    """Returns whether the message has the text of a job in it. `texts` are normal ones."""
+    for value in (normal(value) for _, _, value in values_in(root)):
+        if any(text == value or (len(text) >= _LEAST and text in value) for text in texts):
+            return True
+    return False
