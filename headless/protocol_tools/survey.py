@@ -25,6 +25,9 @@ from headless.protocol_tools.vocabulary import Feature, Place, Vocabulary
 SENDERS = (CLIENT, SERVER)
 SILENCE = 5.0  # seconds, after which a message is not the answer to one before
 ENCODINGS = ("utf-8", "windows-1252", "iso-8859-15", "iso-8859-1")  # that are asked for letters beyond ASCII
+NO_DOCUMENT = "bytes without a document"
+_MAX_SILENCES = 10_000
+_MAX_PIECES = 32  # in which a message is whole
 _SAMPLES = 16  # connections
 _SAMPLE_SIZE = 96 * 1024  # bytes of one
 _MAX_KEPT = 60  # messages of a connection that are kept
@@ -60,12 +63,15 @@ class Style:
 
 @dataclass
 class Silence:
-    """Is a message, or bytes without one, after a time in which nothing was said. `kind` describes it."""
+    """Ends with a message, or with bytes that are none; `kind` describes it, and `answer` what the other side sent at
+    once. `length` is in seconds."""
 
     connection: str
     seconds: float
+    length: float
     sender: str
     kind: str
+    answer: str
 
 
 @dataclass
@@ -186,17 +192,26 @@ class Survey:
     ) -> None:
         pairs = [pair for messages, roots in found.values() for pair in zip(messages, roots)]
         complete = {message.number: root for message, root in pairs}
-        before = 0.0
-        for number, piece in enumerate(pieces):
-            silence = piece.seconds - before
-            before = piece.seconds
-            self.longest_silence = max(self.longest_silence, silence)
-            if silence >= SILENCE:
-                following = [each for each in range(number, min(number + 8, len(pieces))) if each in complete]
-                root = complete[following[0]] if following else None
-                is_empty = not piece.data.strip(b" \t\r\n\0")
-                kind = "bytes without a document" if root is None or is_empty else outline(root)
-                self.silences.append(Silence(name, piece.seconds, piece.sender, kind))
+
+        def kind_at(number: int, sender: str) -> str:
+            """Describes the message that begins with this piece."""
+            for each in range(number, min(number + _MAX_PIECES, len(pieces))):
+                if each in complete and pieces[each].sender == sender:
+                    return outline(complete[each])
+            return NO_DOCUMENT
+
+        for number, (before, piece) in enumerate(zip(pieces, pieces[1:]), 1):
+            length = piece.seconds - before.seconds
+            self.longest_silence = max(self.longest_silence, length)
+            if length < SILENCE or len(self.silences) >= _MAX_SILENCES:
+                continue
+            following = enumerate(pieces[number + 1 : number + _MAX_PIECES], number + 1)
+            soon = [each for each, later in following if later.seconds - piece.seconds < SILENCE / 2]
+            answer = next((each for each in soon if pieces[each].sender != piece.sender), None)
+            is_empty = not piece.data.strip(b" \t\r\n\0")
+            kind = NO_DOCUMENT if is_empty else kind_at(number, piece.sender)
+            answered = "" if answer is None else kind_at(answer, pieces[answer].sender)
+            self.silences.append(Silence(name, piece.seconds, length, piece.sender, kind, answered))
 
     def _keep(self, facts: Facts, name: str, found: dict[str, tuple[list[Message], list[Element]]]) -> None:
         messages = sorted((each for messages, _ in found.values() for each in messages), key=lambda each: each.number)
