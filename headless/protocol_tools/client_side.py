@@ -69,6 +69,9 @@ def client_side(facts: Sequence[Facts], proof: Key | None, keep_alives: Iterable
     messages that only say that it lives."""
     alive = set(keep_alives)
     calls = [list(_sent(each, proof, alive)) for each in facts]
+    # A call whose jobs are in a message that was too long to be kept says nothing of their place.
+    whole = [not each.has_jobs_left or any(sent.jobs for sent in call) for each, call in zip(facts, calls)]
+    calls = [call for call, is_whole in zip(calls, whole) if is_whole]
     found = ClientSide(_style(calls))
     _find_login(found, calls)
     _find_jobs(found, calls)

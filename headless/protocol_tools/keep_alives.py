@@ -54,9 +54,9 @@ def only_keep_alives(facts: Iterable[Facts], found: Iterable[KeepAlive]) -> set[
         before, seconds = "", 0.0
         for message in messages:
             kind = outline(parse_leniently(message.data))
-            if message.sender == CLIENT and kind in possible:
-                if message.seconds - seconds < SILENCE and before not in theirs:
-                    possible.discard(kind)
+            is_early = message.seconds - seconds < SILENCE and before not in theirs
+            if message.sender == CLIENT and is_early:
+                possible.discard(kind)
             before, seconds = kind, message.seconds
     return possible
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import permutations, product
 from typing import Any, Optional
 
-from headless.dialects.vocabulary import CHALLENGE
+from headless.dialects.vocabulary import OSUSER
 from headless.protocol_tools.documents import parse_leniently
 from headless.protocol_tools.formulas import (
     ALGORITHMS,
@@ -94,10 +94,10 @@ class LoginAnswer:
 
 
 def logins_of(facts: Iterable[Facts]) -> list[Login]:
-    """Returns the logins by a challenge."""
+    """Returns the logins by a challenge, and those of which it is not known how they were."""
     found = []
     for each in facts:
-        if each.call.login != CHALLENGE or not each.kept:
+        if each.call.login == OSUSER or not each.kept:
             continue
         login = Login(each.call.label or min(each.kept), each.call.user or "", each.call.is_password_right)
         texts = {normal(text) for text in (each.call.user or "", *(job.text for job in each.call.jobs))}

@@ -31,7 +31,7 @@ _MAX_PIECES = 32  # in which a message is whole
 _SAMPLES = 16  # connections
 _SAMPLE_SIZE = 96 * 1024  # bytes of one
 _MAX_KEPT = 60  # messages of a connection that are kept
-_MAX_KEPT_SIZE = 128 * 1024  # bytes of one
+_MAX_KEPT_SIZE = 256 * 1024  # bytes of one
 _MAX_KEPT_BYTES = 48 * 1024 * 1024  # of all
 _MAX_SEARCHED = 200  # messages of a connection in which the call's texts are looked for
 
@@ -76,15 +76,15 @@ class Silence:
 
 @dataclass
 class Facts:
-    """Holds what is known of one call. `before` and `after` are the features of the server's messages before and after
-    the jobs had left. `last` are those of its last message."""
+    """Holds what is known of one call. `before` and `after` count the features of the server's messages before and
+    after the jobs had left, `last` those of its last message."""
 
     call: RecordedCall
     has_jobs_left: bool = False
-    before: set[Feature] = field(default_factory=set)
-    after: set[Feature] = field(default_factory=set)
-    last: set[Feature] = field(default_factory=set)
-    said: set[Feature] = field(default_factory=set)  # by the client
+    before: Counter[Feature] = field(default_factory=Counter)
+    after: Counter[Feature] = field(default_factory=Counter)
+    last: Counter[Feature] = field(default_factory=Counter)
+    said: Counter[Feature] = field(default_factory=Counter)  # by the client
     echoes: set[tuple[Place, str, str]] = field(default_factory=set)  # which text of the call came back where
     kept: dict[str, list[Message]] = field(default_factory=dict)  # by connection
 
@@ -169,10 +169,9 @@ class Survey:
             self.styles[SERVER].add(message.data)
             features = facts.after if message.number > self._left_at else facts.before
             if count == len(messages) - 1:
-                last: set[Feature] = set()
-                self.vocabularies[SERVER].learn(root, last)
-                facts.last = last
-                features |= last
+                facts.last = Counter()
+                self.vocabularies[SERVER].learn(root, facts.last)
+                features += facts.last
             else:
                 self.vocabularies[SERVER].learn(root, features)
             if count < _MAX_SEARCHED:

@@ -5,6 +5,7 @@ A place is an element at a path from the root, so that equal names at different 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
 from lxml.etree import _Element as Element
@@ -77,8 +78,8 @@ class Vocabulary:
         self.messages = 0
         self._places = 0
 
-    def learn(self, root: Element, seen: set[Feature]) -> None:
-        """Learns a message, and notes in `seen` which features it has."""
+    def learn(self, root: Element, seen: Counter[Feature]) -> None:
+        """Learns a message, and counts in `seen` which features it has."""
         self.messages += 1
         name = str(root.tag)
         place = self.roots.get(name)
@@ -86,17 +87,17 @@ class Vocabulary:
             place = self.roots[name] = Place(name)
         self._learn(root, place, seen)
 
-    def _learn(self, element: Element, place: Place, seen: set[Feature]) -> None:
+    def _learn(self, element: Element, place: Place, seen: Counter[Feature]) -> None:
         place.elements += 1
-        seen.add((place, None, None))
+        seen[place, None, None] += 1
         for name, value in element.attrib.items():
             values = place.attributes.get(str(name))
             if values is None:
                 values = place.attributes[str(name)] = Values()
-            seen.add((place, str(name), values.add(str(value))))
+            seen[place, str(name), values.add(str(value))] += 1
         text = element.text
         if text and (text := text.strip()):
-            seen.add((place, "", place.texts.add(text)))
+            seen[place, "", place.texts.add(text)] += 1
         for child in element:
             if child.tail and not place.is_mixed and child.tail.strip():
                 place.is_mixed = True

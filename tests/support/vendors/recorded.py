@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 from headless.dialects.vocabulary import CHALLENGE, MODULE, OSUSER, PY_CODE, PY_FILE, Job
-from headless.protocol_tools.recordings import CALLS, Folder, RecordedCall, create_file, line_of
+from headless.protocol_tools.recordings import CALLS, Folder, RecordedCall, line_of
 from support.credentials import HASH, hash_of
 from support.vendors.talk import Talk
 
@@ -65,6 +65,6 @@ def record(vendor: ModuleType, path: Path, calls: Iterable[RecordedCall] = EVERY
 
 
 def write(path: Path, content: bytes) -> None:
-    descriptor = create_file(path)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

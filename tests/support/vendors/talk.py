@@ -74,6 +74,7 @@ class Talk:
 
     def _converse(self, client: _End, server: _End) -> None:
         now = 0.0
+        is_open = True
         while client.step is not None and not isinstance(client.step, Again):
             moved = False
             for end, other in ((client, server), (server, client)):
@@ -82,6 +83,9 @@ class Talk:
                     now += 0.001
             if self._killed_at is not None and now >= self._killed_at:
                 server.step = None
+            if is_open and server.step is None:
+                self.connections[-1].append(Piece(now, SERVER, b""))
+                is_open = False
             if not moved:
                 times = [end.until for end in (client, server) if end.until is not None]
                 if self._killed_at is not None and server.step is not None:
@@ -89,6 +93,7 @@ class Talk:
                 if not times and client.step is not None and server.step is not None:
                     raise AssertionError("both sides wait for ever")
                 now = max(now, min(times, default=now))
+        self.connections[-1].append(Piece(now, CLIENT, b""))
         while server.step is not None and self._move(server, client, now, is_over=True):
             pass
 
@@ -116,7 +121,7 @@ class Talk:
     def _note(self, now: float, sender: str, data: bytes) -> None:
         """Notes it as it may come from a network: in several pieces, or with what was sent before."""
         pieces = self.connections[-1]
-        if pieces and pieces[-1].sender == sender and now - pieces[-1].seconds < 0.01 and self._random.random() < 0.3:
+        if pieces and pieces[-1].sender == sender and pieces[-1].data and now - pieces[-1].seconds < 0.01 and self._random.random() < 0.3:
             data = pieces.pop().data + data
         while len(data) > 1 and self._random.random() < 0.3:
             count = self._random.randint(1, len(data) - 1)

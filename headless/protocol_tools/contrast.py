@@ -1,0 +1,162 @@
+"""Compares recordings by how they ended: what the server says in every one of some, and in none of others.
+
+That something comes in every good recording does not prove that it means success: these are candidates, for a person.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from headless.errors import CONNECTION_ERROR, OK, PARAMETER_ERROR, TIMED_OUT
+from headless.protocol_tools.recordings import RecordedCall
+from headless.protocol_tools.secrecy import is_secret
+from headless.protocol_tools.survey import Facts
+from headless.protocol_tools.trees import local, normal, texts_of
+from headless.protocol_tools.vocabulary import Feature, Place
+
+# How a call ended.
+GOOD = "ended well"
+LEFT = "accepted, not waited for"
+LATE = "accepted, not ended in time"
+FAILED = "failed"
+REFUSED = "refused"
+WRONG = "a wrong password"
+NOT_KNOWN = "not known"
+OUTCOMES = (GOOD, LEFT, LATE, FAILED, REFUSED, WRONG, NOT_KNOWN)
+
+
+def outcome_of(call: RecordedCall) -> str:
+    """Returns how the call ended. What the old client returned is believed where it cannot mean two things."""
+    if not call.is_password_right:
+        return WRONG
+    code = call.expected if call.expected is not None else call.status if call.status in (OK, TIMED_OUT) else None
+    if code == OK:
+        return GOOD if call.timeout else LEFT
+    return {TIMED_OUT: LATE, CONNECTION_ERROR: FAILED, PARAMETER_ERROR: REFUSED}.get(code, NOT_KNOWN)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """Is something that the server says: in `found` of `of` recordings that should have it, and in none that should
+    not; or if `is_for_each`, as often as there are jobs, and less often where it should not be. `is_last` says that it
+    was in the last message each time, `instead` which other values are at its place where it should not be."""
+
+    feature: Feature
+    found: int
+    of: int
+    is_for_each: bool = False
+    is_last: bool = False
+    instead: tuple[str, ...] = ()
+
+
+class Contrast:
+    """Holds the recordings by their outcome."""
+
+    def __init__(self, facts: Iterable[Facts]) -> None:
+        self.groups: dict[str, list[Facts]] = {outcome: [] for outcome in OUTCOMES}
+        for each in facts:
+            self.groups[outcome_of(each.call)].append(each)
+        self._texts = {text for group in self.groups.values() for each in group for _, text in texts_of(each.call)}
+
+    def count(self, *outcomes: str) -> int:
+        return sum(len(self.groups[outcome]) for outcome in outcomes)
+
+    def candidates(
+        self, having: Sequence[str], lacking: Sequence[str], part: str = "after", is_all: bool = True
+    ) -> list[Candidate]:
+        """Returns what is in each recording with the outcomes `having` (or with `is_all` False, in one at least), and
+        in none with the outcomes `lacking`, the most general ones. `part` is "after" for what comes after the jobs
+        have left, "before" for what comes before, or "all"."""
+        with_it = [each for outcome in having for each in self.groups[outcome]]
+        without = [each for outcome in lacking for each in self.groups[outcome]]
+        if not with_it:
+            return []
+        counts, others = [_part(each, part) for each in with_it], [_part(each, part) for each in without]
+        common = set.intersection(*map(set, counts)) if is_all else set.union(*map(set, counts))
+        different = {each for each in common if not any(each in other for other in others)}
+        kept = {each for each in different if each[1] is None or (each[0], None, None) not in different}
+        found = [
+            self._candidate(each, with_it, counts, False, others) for each in kept if not _is_container(each, kept)
+        ]
+        if is_all and any(len(each.call.jobs) > 1 for each in with_it):
+            for_each = [each for each in common - different if _is_for_each(each, with_it, counts, without, others)]
+            found += [self._candidate(each, with_it, counts, True, others) for each in for_each]
+        shown = [each for each in found if self._is_shown(each.feature)]
+        return sorted(shown, key=lambda each: (not each.instead, not each.is_last, _rank(each.feature)))
+
+    def _candidate(
+        self,
+        feature: Feature,
+        with_it: list[Facts],
+        counts: list[Counter[Feature]],
+        is_for_each: bool,
+        others: list[Counter[Feature]],
+    ) -> Candidate:
+        place, name, _ = feature
+        having = [each for each, count in zip(with_it, counts) if feature in count]
+        is_last = all(feature in each.last for each in having)
+        values = {each[2] for other in others for each in other if name is not None and each[:2] == (place, name)}
+        mine = {each[2] for count in counts for each in count if each[:2] == (place, name)}
+        instead = sorted(value for value in values - mine if value is not None and not is_secret(name or "", value))
+        return Candidate(feature, len(having), len(with_it), is_for_each, is_last, tuple(instead[:4]))
+
+    def _is_shown(self, feature: Feature) -> bool:
+        """Returns False for what belongs to one call only, must not be shown, or says nothing."""
+        place, name, value = feature
+        if name is not None and value is not None:
+            is_of_call = any(text in normal(value) for text in self._texts)
+            return not is_secret(name or place.name, value) and not is_of_call and pattern_of(feature) != ""
+        # What each element has says no more than the element.
+        return name is None or (name != "" and place.attributes[name].count < place.elements)
+
+
+def _part(facts: Facts, part: str) -> Counter[Feature]:
+    if part == "all" or not (facts.has_jobs_left or facts.call.jobs):
+        return facts.before + facts.after
+    return facts.before if part == "before" else facts.after
+
+
+def _is_for_each(
+    feature: Feature,
+    with_it: list[Facts],
+    counts: list[Counter[Feature]],
+    without: list[Facts],
+    others: list[Counter[Feature]],
+) -> bool:
+    """Returns whether it comes as often as there are jobs, but less often without success."""
+    is_each = all(count[feature] == len(each.call.jobs) for each, count in zip(with_it, counts))
+    return is_each and all(count[feature] < len(each.call.jobs) for each, count in zip(without, others))
+
+
+def _rank(feature: Feature) -> tuple[int, str, bool, str]:
+    place, name, value = feature
+    return place.depth, "/".join(place.path), name is not None, f"{name} {value}"
+
+
+def _is_container(feature: Feature, features: set[Feature]) -> bool:
+    """Returns whether it is a root element in which others of the features are."""
+    place, name, _ = feature
+    return (
+        name is None and place.depth == 0 and any(each.depth and each.path[0] == place.name for each, _, _ in features)
+    )
+
+
+def pattern_of(feature: Feature, is_whole: bool = False) -> str:
+    """Returns an expression of XPath: from the root's children on, or if it `is_whole`, from the root on. Returns ""
+    for what none can say."""
+    place, name, value = feature
+    path = [local(each) for each in place.path]
+    steps = "/".join(path if is_whole or len(path) == 1 else path[1:])
+    if name is None:
+        return steps
+    target = f"@{local(name)}" if name else "normalize-space()"
+    if value is None:
+        return f"{steps}[{target}]"
+    quote = "'" if "'" not in value else '"'
+    return "" if quote in value else f"{steps}[{target}={quote}{normal(value)}{quote}]"
+
+
+def place_name(place: Place) -> str:
+    return "/".join(map(local, place.path))
