@@ -172,6 +172,14 @@ class Dialect(base.Dialect):
             return [element("ExecPythonScript", file=job.text)]
         return [element("ExecPythonScript", text=job.text)]
 
+    def together(self, starts: list[Element]) -> list[Element]:
+        """A9: the message that starts all jobs, from what starts each."""
+        return starts
+
+    def go(self) -> list[Element] | None:
+        """A9: what lets the jobs run when the server has them all; None if nothing has to."""
+        return None
+
     def heartbeat_message(self) -> list[Element]:
         """A16: what says that this side still runs."""
         return []
@@ -205,12 +213,15 @@ class Dialect(base.Dialect):
         self._starts = [self._start_of(job) for job in self.call.jobs]
         if self.order == TOGETHER:
             self._submitted = len(self._starts)
-            self._send([part for start in self._starts for part in start], self._submitted)
+            self._send(self.together([part for start in self._starts for part in start]), self._submitted)
+            self._go()
             return
         for start in self._starts:  # what cannot be carried has to be known before the first job has left
             self._bytes_of(_text_with(start), Sender(self.to_server))
         for _ in self._starts if self.order == IN_A_ROW else self._starts[:1]:
             self._submit_next()
+        if self.order == IN_A_ROW:
+            self._go()
 
     def send_heartbeat(self) -> None:
         self._send(self.heartbeat_message())
@@ -223,6 +234,11 @@ class Dialect(base.Dialect):
     def _greet(self) -> None:
         self._state = _LOGIN
         self._send([*self.handshake(), *(self.login_request() if self.is_login_in_handshake else [])])
+
+    def _go(self) -> None:
+        message = self.go()
+        if message is not None:
+            self._send(message)
 
     def _submit_next(self) -> None:
         self._submitted += 1
@@ -353,6 +369,8 @@ class Dialect(base.Dialect):
         self._accepted += len(self.call.jobs) if acceptance_of == SESSION else 1
         if self._accepted >= len(self.call.jobs):
             self._state = _ACCEPTED
+            if self.order in (AFTER_ACCEPTANCE, AFTER_RESULT):
+                self._go()
             self.report(base.Accepted())
         elif self.order == AFTER_ACCEPTANCE:
             self._submit_next()

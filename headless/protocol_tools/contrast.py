@@ -64,11 +64,17 @@ class Contrast:
         return sum(len(self.groups[outcome]) for outcome in outcomes)
 
     def candidates(
-        self, having: Sequence[str], lacking: Sequence[str], part: str = "after", is_all: bool = True
+        self,
+        having: Sequence[str],
+        lacking: Sequence[str],
+        part: str = "after",
+        is_all: bool = True,
+        instead_of: Sequence[str] = (),
     ) -> list[Candidate]:
         """Returns what is in each recording with the outcomes `having` (or with `is_all` False, in one at least), and
         in none with the outcomes `lacking`, the most general ones. `part` is "after" for what comes after the jobs
-        have left, "before" for what comes before, or "all"."""
+        have left, "before" for what comes before, or "all". First come those that have another value in recordings
+        with the outcomes `instead_of`, then those in the last message."""
         with_it = [each for outcome in having for each in self.groups[outcome]]
         without = [each for outcome in lacking for each in self.groups[outcome]]
         if not with_it:
@@ -77,14 +83,19 @@ class Contrast:
         common = set.intersection(*map(set, counts)) if is_all else set.union(*map(set, counts))
         different = {each for each in common if not any(each in other for other in others)}
         kept = {each for each in different if each[1] is None or (each[0], None, None) not in different}
+        other_values = [_part(each, part) for outcome in instead_of for each in self.groups[outcome]]
         found = [
-            self._candidate(each, with_it, counts, False, others) for each in kept if not _is_container(each, kept)
+            self._candidate(each, with_it, counts, False, other_values)
+            for each in kept
+            if not _is_container(each, kept)
         ]
         if is_all and any(len(each.call.jobs) > 1 for each in with_it):
             for_each = [each for each in common - different if _is_for_each(each, with_it, counts, without, others)]
-            found += [self._candidate(each, with_it, counts, True, others) for each in for_each]
+            found += [self._candidate(each, with_it, counts, True, other_values) for each in for_each]
         shown = [each for each in found if self._is_shown(each.feature)]
-        return sorted(shown, key=lambda each: (not each.instead, not each.is_last, _rank(each.feature)))
+        return sorted(
+            shown, key=lambda each: (not each.instead, not each.is_last, each.feature[1] == "", _rank(each.feature))
+        )
 
     def _candidate(
         self,

@@ -34,6 +34,7 @@ from headless.protocol_tools.formulas import (
     xor,
 )
 from headless.protocol_tools.recordings import CLIENT
+from headless.protocol_tools.secrecy import is_secret
 from headless.protocol_tools.survey import Facts
 from headless.protocol_tools.trees import normal, values_in
 
@@ -150,6 +151,18 @@ def _messages(right: Sequence[Login]) -> Iterator[tuple[dict[Key, str], Targets]
             groups.setdefault(id(login.before[key]), []).append(key)
     for keys in list(groups.values())[:_MAX_MESSAGES]:
         yield login.before[keys[0]], _targets({key: login.proofs[key] for key in keys})
+
+
+def probable_proofs(logins: Sequence[Login]) -> list[Key]:
+    """Returns where the client may have proved the password, by what the values are like."""
+    found: dict[Key, bool] = {}
+    for login in logins:
+        for key, text in login.proofs.items():
+            texts = {other.proofs[key] for other in logins if key in other.proofs}
+            is_named = is_secret(key[2] or key[1][-1], "")
+            if is_named or (len(texts) > 1 and len(text) >= _PROBABLE_PROOF):
+                found[key] = is_named
+    return sorted(found, key=lambda key: not found[key])
 
 
 def _judged(formula: Formula, key: Key, logins: Sequence[Login], hash_: bytes) -> LoginAnswer:

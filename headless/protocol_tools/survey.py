@@ -13,18 +13,17 @@ from lxml.etree import _Element as Element
 
 from headless.dialects.framing import Receiver
 from headless.errors import CommandFailed
-from headless.protocol_tools.documents import declared, is_decodable, prolog_of, wide_encoding
 from headless.protocol_tools.framing_search import Answer, Search
 from headless.protocol_tools.messages import Message, parse_all, split
 from headless.protocol_tools.proposals import Stream
 from headless.protocol_tools.recordings import CLIENT, SERVER, Folder, Piece, RecordedCall
 from headless.protocol_tools.schema import Checker, schemas_of
+from headless.protocol_tools.style import Style
 from headless.protocol_tools.trees import JOB, Path, holds_job, normal, outline, texts_of, values_in
 from headless.protocol_tools.vocabulary import Feature, Place, Vocabulary
 
 SENDERS = (CLIENT, SERVER)
 SILENCE = 5.0  # seconds, after which a message is not the answer to one before
-ENCODINGS = ("utf-8", "windows-1252", "iso-8859-15", "iso-8859-1")  # that are asked for letters beyond ASCII
 NO_DOCUMENT = "bytes without a document"
 _MAX_SILENCES = 10_000
 _MAX_PIECES = 32  # in which a message is whole
@@ -34,31 +33,6 @@ _MAX_KEPT = 60  # messages of a connection that are kept
 _MAX_KEPT_SIZE = 256 * 1024  # bytes of one
 _MAX_KEPT_BYTES = 48 * 1024 * 1024  # of all
 _MAX_SEARCHED = 200  # messages of a connection in which the call's texts are looked for
-
-
-@dataclass
-class Style:
-    """Counts how the messages of one side are written. `possible` are the encodings that all of them may be in."""
-
-    prologs: Counter[str] = field(default_factory=Counter)
-    declared: Counter[str] = field(default_factory=Counter)
-    wide: Counter[str] = field(default_factory=Counter)
-    beyond_ascii: int = 0
-    misdeclared: int = 0
-    possible: set[str] = field(default_factory=lambda: set(ENCODINGS))
-
-    def add(self, message: bytes) -> None:
-        wide = wide_encoding(message[:4])
-        prolog = prolog_of(message[:256].decode(wide or "latin-1", "ignore"))
-        self.prologs[prolog] += 1
-        name = declared(message)
-        self.declared[name or ""] += 1
-        self.wide[wide or ""] += 1
-        if wide not in (None, "utf-8") or message.isascii():
-            return
-        self.beyond_ascii += 1
-        self.misdeclared += name is not None and not is_decodable(message, name)
-        self.possible = {each for each in self.possible if is_decodable(message, each)}
 
 
 @dataclass
@@ -156,9 +130,10 @@ class Survey:
 
     def _learn_client(self, facts: Facts, messages: list[Message], roots: list[Element]) -> None:
         texts = [text for what, text in texts_of(facts.call) if what == JOB]
+        letters = {letter for job in facts.call.jobs for letter in job.text if not letter.isascii()}
         self._left_at = -1 if facts.has_jobs_left else 1 << 60  # the piece that completed the first message with a job
         for count, (message, root) in enumerate(zip(messages, roots)):
-            self.styles[CLIENT].add(message.data)
+            self.styles[CLIENT].add(message.data, letters)
             self.vocabularies[CLIENT].learn(root, facts.said)
             if not facts.has_jobs_left and count < _MAX_SEARCHED and holds_job(root, texts):
                 facts.has_jobs_left = True

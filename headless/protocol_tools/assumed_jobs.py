@@ -1,0 +1,370 @@
+"""Compares recordings with what headless.dialects.planta assumes of jobs: A9 to A18. What proves an acceptance, an end,
+a result or a refusal is for a person to decide: there are candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from lxml.etree import _Element as Element
+
+from headless.dialects import planta
+from headless.dialects.vocabulary import MODULE, PY_CODE, PY_FILE
+from headless.protocol_tools.assumptions import (
+    OPEN,
+    OTHERWISE,
+    SETTLED,
+    Assumption,
+    element_lines,
+    method,
+    returned,
+    told,
+)
+from headless.protocol_tools.client_side import EACH, TOGETHER, Step
+from headless.protocol_tools.code import element_expression, one_line
+from headless.protocol_tools.contrast import FAILED, GOOD, LATE, LEFT, NOT_KNOWN, REFUSED, WRONG, Candidate, pattern_of
+from headless.protocol_tools.documents import parse_leniently
+from headless.protocol_tools.explained import Explained
+from headless.protocol_tools.recordings import CLIENT, SERVER
+from headless.protocol_tools.secrecy import shown
+from headless.protocol_tools.templates import Slot, Template
+from headless.protocol_tools.trees import outline
+from headless.protocol_tools.vocabulary import Place
+
+_MAX_CANDIDATES = 3
+_RIGHT = (GOOD, LEFT, LATE, FAILED, REFUSED)
+_KINDS = (MODULE, PY_FILE, PY_CODE)
+
+
+def job_assumptions(found: Explained) -> list[Assumption]:
+    """Returns A9 to A18."""
+    makers = (_starts, _order, _acceptance, _output, _end, _result, _refusal, _keep_alive, _ignored, _person)
+    return [make(found) for make in makers]
+
+
+# A9, A10: the jobs
+
+
+def _starts(found: Explained) -> Assumption:
+    client = found.client
+    units = client.units or _units_in(client.jobs)
+    if not units:
+        return Assumption("A9", OPEN, "the texts of the calls' jobs were not found in what the client sent")
+    doubts = [doubt for unit in units.values() for doubt in unit.doubts()]
+    recorded = {job.kind for each in found.survey.facts for job in each.call.jobs if each.has_jobs_left}
+    doubts += [f"no {kind} was recorded" for kind in _KINDS if kind not in recorded]
+    lines: list[str] = []
+    if not _are_default(units, client.style):
+        lines += _start_lines(units, client.style)
+    lines += _wrapper_lines(client.jobs) if client.style != EACH else []
+    go = [step for step in client.after if step.times > found.contrast.count(GOOD, LEFT, LATE) // 2]
+    if go:
+        lines += method("go(self)", [child for step in go for child in step.template.children])
+    started = ", ".join(f"{kind or 'each kind'}: {_unit_told(unit, client.style)}" for kind, unit in units.items())
+    followed = "".join(f"; then {told(step)}" for step in go)
+    text = "; ".join([f"{started}{followed}", *doubts])
+    return Assumption("A9", OPEN if doubts else OTHERWISE if lines else SETTLED, text, lines)
+
+
+def _units_in(step: Step | None) -> dict[str, Template]:
+    """Returns the templates for one job in a message with all jobs."""
+    return next((each.units for each in _below(step.template) if each.units), {}) if step is not None else {}
+
+
+def _below(template: Template) -> Iterator[Template]:
+    yield template
+    for child in template.children:
+        yield from _below(child)
+
+
+def _parts_of(unit: Template, style: str) -> list[Template]:
+    """Returns the elements that start a job: the children of a message, or one of them."""
+    return unit.children if style == EACH else [unit]
+
+
+def _unit_told(unit: Template, style: str) -> str:
+    return " ".join(f"<{' '.join([part.tag, *part.attributes])}>" for part in _parts_of(unit, style))
+
+
+def _are_default(units: dict[str, Template], style: str) -> bool:
+    defaults = {
+        MODULE: "planta.element('ModC', id=job.text)",
+        PY_FILE: "planta.element('ExecPythonScript', file=job.text)",
+    }
+    defaults[PY_CODE] = "planta.element('ExecPythonScript', job.text)"
+    parts = {kind: _parts_of(unit, style) for kind, unit in units.items()}
+    return all(len(each) == 1 and element_expression(each[0]) == defaults.get(kind) for kind, each in parts.items())
+
+
+def _start_lines(units: dict[str, Template], style: str) -> list[str]:
+    body: list[str] = []
+    for number, (kind, unit) in enumerate(units.items()):
+        made = list(returned(_parts_of(unit, style)))
+        is_last = number == len(_KINDS) - 1
+        if kind and not is_last:
+            body += [f"if job.kind == {kind!r}:", *(f"    {line}" for line in made)]
+        else:
+            body += made
+    if "" not in units and len(units) < len(_KINDS):
+        body.append('raise UnsupportedCall(f"no job of the kind {job.kind} was recorded")')
+    if any("number" in line for line in body):
+        body.insert(0, "number = self.call.jobs.index(job)")
+    return ["def start_of(self, job):", *(f"    {line}" for line in body)]
+
+
+def _wrapper_lines(step: Step | None) -> list[str]:
+    """Returns what puts the parts of all jobs into an element of the message."""
+    if step is None or step.template.units:
+        return []
+    child = next((child for child in step.template.children if any(each.units for each in _below(child))), None)
+    if child is None:
+        return []
+    inner = next(each for each in _below(child) if each.units)
+    units, inner.units = inner.units, {}
+    name = child.tag.lower()
+    lines = list(element_lines(child, name))
+    inner.units = units
+    place = name if inner is child else f"{name}.find({_path_to(child, inner)!r})"
+    return [
+        "def together(self, starts):",
+        *(f"    {line}" for line in lines),
+        f"    {place}.extend(starts)",
+        f"    return [{name}]",
+    ]
+
+
+def _path_to(above: Template, below: Template) -> str:
+    for child in above.children:
+        if child is below:
+            return child.tag
+        if below in _below(child):
+            return f"{child.tag}/{_path_to(child, below)}"
+    return ""
+
+
+def _order(found: Explained) -> Assumption:
+    client = found.client
+    if client.style == TOGETHER:
+        return Assumption("A10", SETTLED, "all jobs are in one message")
+    if client.style != EACH:
+        return Assumption("A10", OPEN, "no call with several jobs was recorded")
+    if "" in client.between:
+        text = f"{client.between['']} times the next job went at once"
+        return Assumption("A10", OTHERWISE, text, ["order = planta.IN_A_ROW"])
+    seen = ", ".join(f"{kind} ({count})" for kind, count in client.between.most_common(3))
+    early = _kinds_after_jobs(found, (LEFT, LATE))
+    if not early:
+        lines = ["# order = planta.AFTER_ACCEPTANCE  # or planta.AFTER_RESULT"]
+        return Assumption(
+            "A10", OPEN, f"before the next job came {seen}: record a call without -t, and one with -t 1", lines
+        )
+    is_early = set(client.between) <= early
+    order = "AFTER_ACCEPTANCE" if is_early else "AFTER_RESULT"
+    text = f"before the next job came {seen}, {'also' if is_early else 'not'} in calls that did not wait for the end"
+    return Assumption("A10", OTHERWISE, text, [f"order = planta.{order}"])
+
+
+def _kinds_after_jobs(found: Explained, outcomes: Sequence[str]) -> set[str]:
+    """Returns outlines of what the server said last, or before, when the jobs had left."""
+    kinds = set()
+    for facts in (each for outcome in outcomes for each in found.contrast.groups[outcome]):
+        for message in (each for messages in facts.kept.values() for each in messages):
+            if message.sender == SERVER:
+                kinds.add(outline(parse_leniently(message.data)))
+    return kinds
+
+
+# A11 to A15: what a person decides
+
+
+def _decide(
+    number: str, question: str, groups: Iterable[tuple[str, list[Candidate], str]], found: Explained
+) -> Assumption:
+    """Returns an assumption that stays open, with candidates as comments: an attribute, what it may be, and what is
+    missing if there is none."""
+    lines, told = [], []
+    for attribute, candidates, missing in groups:
+        if not candidates:
+            told.append(missing)
+            lines.append(f"# {attribute} = ...  # no candidate: {missing}")
+        for candidate in candidates[:_MAX_CANDIDATES]:
+            lines.append(f"# {attribute.format(repr(pattern_of(candidate.feature)))}  # {evidence_of(candidate)}")
+        if len(candidates) > _MAX_CANDIDATES:
+            told.append(
+                f"{len(candidates)} candidates for {attribute.partition(' ')[0]}, of which {_MAX_CANDIDATES} are shown"
+            )
+    unclear = found.contrast.count(NOT_KNOWN)
+    if unclear:
+        told.append(f"of {unclear} recordings it is not known how they ended: record them with --expect")
+    return Assumption(number, OPEN, "; ".join([question, *told]), lines)
+
+
+def evidence_of(candidate: Candidate) -> str:
+    """Returns what speaks for a candidate."""
+    told = f"in {candidate.found} of {candidate.of}"
+    if candidate.is_for_each:
+        told += ", once for each job"
+    if candidate.is_last:
+        told += ", in the last message"
+    if candidate.instead:
+        told += f"; elsewhere {', '.join(map(repr, candidate.instead))}"
+    return one_line(told)
+
+
+def _acceptance(found: Explained) -> Assumption:
+    candidates = found.contrast.candidates((GOOD, LEFT, LATE), (REFUSED, WRONG), instead_of=(REFUSED,))
+    missing = "no call that was accepted was recorded with --expect 0"
+    if not found.contrast.count(REFUSED):
+        missing = "nothing tells an acceptance from a refusal: record a job that is unknown, with --expect 2"
+        candidates = []
+    return _decide("A11", "what accepts", [("accepted = {}", candidates, missing)], found)
+
+
+def _output(found: Explained) -> Assumption:
+    names = [place.name for place in _unexplained(found) if place.texts.count or place.attributes]
+    known = [name for name in ("StatusBar", "EvLogMsg") if name in _server_children(found)]
+    text = f"{', '.join(known)} came" if known else "nothing of what is assumed to be output came"
+    if names:
+        text += f"; it could also be {', '.join(names)}"
+    return Assumption("A12", OPEN, text)
+
+
+def _end(found: Explained) -> Assumption:
+    candidates = found.contrast.candidates((GOOD,), (LEFT, LATE, REFUSED, WRONG))
+    missing = "no call with -t that ended well was recorded with --expect 0"
+    return _decide("A13", "what ends the session", [("ended = {}", candidates, missing)], found)
+
+
+def _result(found: Explained) -> Assumption:
+    contrast = found.contrast
+    good = contrast.candidates((GOOD,), (LEFT, LATE, FAILED, REFUSED, WRONG), instead_of=(FAILED,))
+    bad = contrast.candidates((FAILED,), (GOOD, LEFT, LATE, REFUSED, WRONG), is_all=False, instead_of=(GOOD,))
+    if not contrast.count(FAILED):
+        missing = "nothing tells a success from a failure: record a job that fails, with --expect 1"
+        return _decide("A14", "the result", [("ok = {}", [], missing)], found)
+    assumption = _decide("A14", "the result", [
+        ("ok = {}", good, "nothing is in each good recording, and in no failed one"),
+        ("failed = {}", bad, "nothing is in a failed recording alone"),
+    ], found)  # fmt: skip
+    if any(each.is_for_each for each in good[:_MAX_CANDIDATES]):
+        assumption.code.append("# result_of = planta.JOB  # if it comes once for each job")
+    return assumption
+
+
+def _refusal(found: Explained) -> Assumption:
+    contrast = found.contrast
+    login = contrast.candidates((WRONG,), _RIGHT, "all", instead_of=_RIGHT)
+    jobs = contrast.candidates((REFUSED,), (GOOD, LEFT, LATE, FAILED), instead_of=(GOOD, LEFT, LATE))
+    missing = []
+    if not login:
+        missing.append(
+            "record a wrong password" if not contrast.count(WRONG) else "nothing shows a wrong password alone"
+        )
+    if not jobs:
+        is_recorded = contrast.count(REFUSED)
+        missing.append(
+            "nothing shows a refusal alone" if is_recorded else "record a job that is unknown, with --expect 2"
+        )
+    first = {reason: pattern_of(each[0].feature) for reason, each in (("login", login), ("jobs", jobs)) if each}
+    lines = [f"# refused = {first!r}"] if first else []
+    for reason, candidates in (("login", login), ("jobs", jobs)):
+        for candidate in candidates[:_MAX_CANDIDATES]:
+            lines.append(f"#   {reason}: {pattern_of(candidate.feature)}  {evidence_of(candidate)}")
+    return Assumption("A15", OPEN, "; ".join(["what refuses", *missing]), lines)
+
+
+# A16 to A18
+
+
+def _keep_alive(found: Explained) -> Assumption:
+    if not found.keep_alives:
+        text = f"none in {found.survey.longest_silence:.0f} s of silence"
+        return Assumption("A16", SETTLED if found.survey.longest_silence > 150 else OPEN, text)
+    lines: list[str] = []
+    told = []
+    is_certain = True
+    for each in found.keep_alives:
+        told.append(f"the {each.sender} sends {each.kind} each {each.seconds:.0f} s ({each.times} times)")
+        pattern = _pattern_of_kind(found, each.sender, each.kind)
+        is_certain = is_certain and each.times > 2 and bool(pattern)
+        if each.sender == SERVER and pattern:
+            lines += [f"server_heartbeat, heartbeat = {pattern!r}, {round(each.seconds)}"]
+            if each.answer:
+                told.append(f"the client answers with {each.answer}")
+                lines += method("answer_heartbeat(self)", _templates_of_kind(found, each.answer))
+        elif each.sender == CLIENT and pattern:
+            lines.append(f"heartbeat_seconds = {round(each.seconds)}")
+            lines += method("heartbeat_message(self)", _templates_of_kind(found, each.kind))
+    return Assumption("A16", OTHERWISE if is_certain else OPEN, "; ".join(told), lines)
+
+
+def _pattern_of_kind(found: Explained, sender: str, kind: str) -> str:
+    """Returns a pattern for the only child of messages of this kind, "" if they have others."""
+    for facts in found.survey.facts:
+        for message in (each for messages in facts.kept.values() for each in messages if each.sender == sender):
+            root = parse_leniently(message.data)
+            if outline(root) == kind:
+                if len(root) != 1:
+                    return ""
+                return str(root[0].tag) + "".join(f"[@{name}]" for name in root[0].attrib)
+    return ""
+
+
+def _templates_of_kind(found: Explained, kind: str) -> list[Template]:
+    for facts in found.survey.facts:
+        for message in (each for messages in facts.kept.values() for each in messages if each.sender == CLIENT):
+            root = parse_leniently(message.data)
+            if outline(root) == kind:
+                return [_literal(child) for child in root]
+    return []
+
+
+def _literal(element: Element) -> Template:
+    made = Template(str(element.tag), {})
+    made.attributes = {str(name): Slot(repr(shown(str(name), str(value)))) for name, value in element.attrib.items()}
+    text = str(element.text or "").strip()
+    made.text = Slot(repr(shown(made.tag, text))) if text else None
+    made.children = [_literal(child) for child in element]
+    return made
+
+
+def _ignored(found: Explained) -> Assumption:
+    names = [place.name for place in _unexplained(found)]
+    if not names:
+        return Assumption("A17", SETTLED, "nothing came in good recordings that the other assumptions do not explain")
+    listed = ", ".join(map(repr, names))
+    text = f"{', '.join(names)} came in good recordings, and nothing else is known of them"
+    return Assumption("A17", OPEN, text, [f"ignored = (*planta.Dialect.ignored, {listed})"])
+
+
+def _unexplained(found: Explained) -> list[Place]:
+    """Returns children of messages that came in good recordings, and that nothing else explains."""
+    contrast = found.contrast
+    decided = [
+        *contrast.candidates((GOOD, LEFT, LATE), (REFUSED, WRONG)),
+        *contrast.candidates((GOOD,), (LEFT, LATE, REFUSED, WRONG)),
+        *contrast.candidates((FAILED,), (GOOD, LEFT, LATE, REFUSED, WRONG), is_all=False),
+        *contrast.candidates((WRONG,), _RIGHT, "all"),
+        *contrast.candidates((REFUSED,), (GOOD, LEFT, LATE, FAILED)),
+    ]
+    known = {each.feature[0].path[1] for each in decided if each.feature[0].depth}
+    known |= {"Env", "Login", "StatusBar", "EvLogMsg", "MessageBox", "PasswordChange", *planta.Dialect.ignored}
+    known |= {_pattern_of_kind(found, SERVER, each.kind).partition("[")[0] for each in found.keep_alives}
+    good = {
+        each[0]
+        for outcome in (GOOD, LEFT, LATE)
+        for facts in contrast.groups[outcome]
+        for each in facts.before + facts.after
+    }
+    return [place for place in _server_children(found).values() if place.name not in known and place in good]
+
+
+def _server_children(found: Explained) -> dict[str, Place]:
+    roots = found.survey.vocabularies[SERVER].roots.values()
+    return {name: place for root in roots for name, place in root.children.items()}
+
+
+def _person(found: Explained) -> Assumption:
+    names = [name for name in ("MessageBox", "PasswordChange") if name in _server_children(found)]
+    if names:
+        return Assumption("A18", OPEN, f"{', '.join(names)} came: see which calls")
+    return Assumption("A18", OPEN, "nothing that is assumed to ask a person came")
