@@ -3,7 +3,7 @@ a result or a refusal is for a person to decide: there are candidates."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 
 from lxml.etree import _Element as Element
 
@@ -19,7 +19,7 @@ from headless.protocol_tools.assumptions import (
     returned,
     told,
 )
-from headless.protocol_tools.client_side import EACH, TOGETHER, Step
+from headless.protocol_tools.client_side import ACCEPTANCE, EACH, NOTHING, TOGETHER, Step
 from headless.protocol_tools.code import element_expression, one_line
 from headless.protocol_tools.contrast import FAILED, GOOD, LATE, LEFT, NOT_KNOWN, REFUSED, WRONG, Candidate, pattern_of
 from headless.protocol_tools.documents import parse_leniently
@@ -147,30 +147,18 @@ def _order(found: Explained) -> Assumption:
         return Assumption("A10", SETTLED, "all jobs are in one message")
     if client.style != EACH:
         return Assumption("A10", OPEN, "no call with several jobs was recorded")
-    if "" in client.between:
+    waits_for = found.next_job_waits_for
+    if waits_for == NOTHING:
         text = f"{client.between['']} times the next job went at once"
         return Assumption("A10", OTHERWISE, text, ["order = planta.IN_A_ROW"])
     seen = ", ".join(f"{kind} ({count})" for kind, count in client.between.most_common(3))
-    early = _kinds_after_jobs(found, (LEFT, LATE))
-    if not early:
+    if not waits_for:
         lines = ["# order = planta.AFTER_ACCEPTANCE  # or planta.AFTER_RESULT"]
-        return Assumption(
-            "A10", OPEN, f"before the next job came {seen}: record a call without -t, and one with -t 1", lines
-        )
-    is_early = set(client.between) <= early
-    order = "AFTER_ACCEPTANCE" if is_early else "AFTER_RESULT"
+        missing = "record a call without -t, and one with -t 1"
+        return Assumption("A10", OPEN, f"before the next job came {seen}: {missing}", lines)
+    is_early = waits_for == ACCEPTANCE
     text = f"before the next job came {seen}, {'also' if is_early else 'not'} in calls that did not wait for the end"
-    return Assumption("A10", OTHERWISE, text, [f"order = planta.{order}"])
-
-
-def _kinds_after_jobs(found: Explained, outcomes: Sequence[str]) -> set[str]:
-    """Returns outlines of what the server said last, or before, when the jobs had left."""
-    kinds = set()
-    for facts in (each for outcome in outcomes for each in found.contrast.groups[outcome]):
-        for message in (each for messages in facts.kept.values() for each in messages):
-            if message.sender == SERVER:
-                kinds.add(outline(parse_leniently(message.data)))
-    return kinds
+    return Assumption("A10", OTHERWISE, text, [f"order = planta.{'AFTER_ACCEPTANCE' if is_early else 'AFTER_RESULT'}"])
 
 
 # A11 to A15: what a person decides
@@ -187,7 +175,7 @@ def _decide(
             told.append(missing)
             lines.append(f"# {attribute} = ...  # no candidate: {missing}")
         for candidate in candidates[:_MAX_CANDIDATES]:
-            lines.append(f"# {attribute.format(repr(pattern_of(candidate.feature)))}  # {evidence_of(candidate)}")
+            lines.append(f"# {attribute.format(repr(pattern_of(candidate.feature)))}  # {one_line(candidate.told)}")
         if len(candidates) > _MAX_CANDIDATES:
             told.append(
                 f"{len(candidates)} candidates for {attribute.partition(' ')[0]}, of which {_MAX_CANDIDATES} are shown"
@@ -196,18 +184,6 @@ def _decide(
     if unclear:
         told.append(f"of {unclear} recordings it is not known how they ended: record them with --expect")
     return Assumption(number, OPEN, "; ".join([question, *told]), lines)
-
-
-def evidence_of(candidate: Candidate) -> str:
-    """Returns what speaks for a candidate."""
-    told = f"in {candidate.found} of {candidate.of}"
-    if candidate.is_for_each:
-        told += ", once for each job"
-    if candidate.is_last:
-        told += ", in the last message"
-    if candidate.instead:
-        told += f"; elsewhere {', '.join(map(repr, candidate.instead))}"
-    return one_line(told)
 
 
 def _acceptance(found: Explained) -> Assumption:
@@ -268,7 +244,7 @@ def _refusal(found: Explained) -> Assumption:
     lines = [f"# refused = {first!r}"] if first else []
     for reason, candidates in (("login", login), ("jobs", jobs)):
         for candidate in candidates[:_MAX_CANDIDATES]:
-            lines.append(f"#   {reason}: {pattern_of(candidate.feature)}  {evidence_of(candidate)}")
+            lines.append(f"#   {reason}: {pattern_of(candidate.feature)}  {one_line(candidate.told)}")
     return Assumption("A15", OPEN, "; ".join(["what refuses", *missing]), lines)
 
 
@@ -305,7 +281,7 @@ def _pattern_of_kind(found: Explained, sender: str, kind: str) -> str:
             if outline(root) == kind:
                 if len(root) != 1:
                     return ""
-                return str(root[0].tag) + "".join(f"[@{name}]" for name in root[0].attrib)
+                return str(root[0].tag) + "".join(f"[@{name!s}]" for name in root[0].attrib)
     return ""
 
 

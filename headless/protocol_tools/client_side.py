@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -17,16 +17,19 @@ from headless.protocol_tools.survey import Facts
 from headless.protocol_tools.templates import Instance, Template, template_of, units_of
 from headless.protocol_tools.trees import JOB, Path, normal, outline, texts_of, values_in
 
-# How jobs are sent.
+# How jobs are sent, and what the next one waits for.
 TOGETHER = "all jobs in one message"
 EACH = "each job in a message of its own"
 UNKNOWN = "no call with several jobs was recorded"
+NOTHING = "nothing"
+ACCEPTANCE = "the acceptance of the one before"
+RESULT = "the result of the one before"
 
 
 @dataclass
 class Sent:
-    """Is one message of the client. `cause` outlines the last message of the server if there was one since the client's
-    last. `jobs` are the numbers of those whose text is in it."""
+    """Is one message of the client. `cause` is the label of the last message of the server, "" if there was none since
+    the client's last. `jobs` are the numbers of those whose text is in it."""
 
     connection: str
     root: Element
@@ -41,7 +44,7 @@ class Sent:
 
 @dataclass
 class Step:
-    """Is a message that the client sends, as several calls show it. `causes` outline what the server had said."""
+    """Is a message that the client sends, as several calls show it. `causes` are labels of what the server had said."""
 
     template: Template
     times: int
@@ -60,15 +63,18 @@ class ClientSide:
     jobs: Optional[Step] = None
     units: dict[str, Template] = field(default_factory=dict)
     between: Counter[str] = field(default_factory=Counter)
+    first_job: Counter[str] = field(default_factory=Counter)  # what the server had said before the first job
     after: list[Step] = field(default_factory=list)
     has_jobs_in_login: bool = False
 
 
-def client_side(facts: Sequence[Facts], proof: Key | None, keep_alives: Iterable[str]) -> ClientSide:
+def client_side(
+    facts: Sequence[Facts], proof: Key | None, keep_alives: Iterable[str], label_of: Callable[[Element], str]
+) -> ClientSide:
     """Returns what is known of the client. `proof` is where it proves the password; `keep_alives` outline those of its
-    messages that only say that it lives."""
+    messages that only say that it lives; `label_of` tells messages of the server apart."""
     alive = set(keep_alives)
-    calls = [list(_sent(each, proof, alive)) for each in facts]
+    calls = [list(_sent(each, proof, alive, label_of)) for each in facts]
     # A call whose jobs are in a message that was too long to be kept says nothing of their place.
     whole = [not each.has_jobs_left or any(sent.jobs for sent in call) for each, call in zip(facts, calls)]
     calls = [call for call, is_whole in zip(calls, whole) if is_whole]
@@ -79,7 +85,7 @@ def client_side(facts: Sequence[Facts], proof: Key | None, keep_alives: Iterable
     return found
 
 
-def _sent(facts: Facts, proof: Key | None, alive: set[str]) -> Iterator[Sent]:
+def _sent(facts: Facts, proof: Key | None, alive: set[str], label_of: Callable[[Element], str]) -> Iterator[Sent]:
     """Yields the messages of the client in one call."""
     values: dict[Key, str] = {}
     numbers: Counter[str] = Counter()
@@ -92,7 +98,7 @@ def _sent(facts: Facts, proof: Key | None, alive: set[str]) -> Iterator[Sent]:
             said = {(message.sender, path, name): text.strip() for path, name, text in values_in(root)}
             if message.sender == SERVER:
                 values.update(said)
-                cause = outline(root)
+                cause = label_of(root)
                 continue
             jobs = _jobs_in(root, left, facts.call)
             proved = said.get(proof) if proof is not None and facts.call.login == CHALLENGE else None
@@ -199,6 +205,7 @@ def _find_jobs(found: ClientSide, calls: Sequence[Sequence[Sent]]) -> None:
         instance = Instance(sent.root, sent.call, sent.values, sent.proof, number, sent.number)
         by_kind.setdefault(sent.call.jobs[number].kind, []).append(instance)
     found.units = units_of(by_kind, {})
+    found.first_job.update(sent.cause for sent in with_jobs if sent.jobs[0] == 0)
     found.between.update(sent.cause for sent in with_jobs if sent.jobs[0] > 0)
 
 

@@ -50,6 +50,14 @@ class Candidate:
     is_last: bool = False
     instead: tuple[str, ...] = ()
 
+    @property
+    def told(self) -> str:
+        """Returns what speaks for it."""
+        parts = [f"in {self.found} of {self.of}"]
+        parts += ["once for each job"] * self.is_for_each + ["in the last message"] * self.is_last
+        elsewhere = f"; elsewhere {', '.join(map(repr, self.instead))}" if self.instead else ""
+        return ", ".join(parts) + elsewhere
+
 
 class Contrast:
     """Holds the recordings by their outcome."""

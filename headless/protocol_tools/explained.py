@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Optional
 
-from headless.protocol_tools.client_side import ClientSide, client_side
-from headless.protocol_tools.contrast import Contrast
+from headless.dialects.bcrypt_hash import check_salt
+from headless.protocol_tools.client_side import ACCEPTANCE, NOTHING, RESULT, ClientSide, client_side
+from headless.protocol_tools.contrast import LATE, LEFT, Contrast
+from headless.protocol_tools.documents import parse_leniently
 from headless.protocol_tools.formulas import Key
 from headless.protocol_tools.keep_alives import KeepAlive, keep_alives, only_keep_alives
 from headless.protocol_tools.login_search import Login, LoginAnswer, logins_of, probable_proofs, search_login
 from headless.protocol_tools.recordings import CLIENT, SERVER, Folder
+from headless.protocol_tools.server_side import Kinds
 from headless.protocol_tools.style import Encoding, encoding_of
 from headless.protocol_tools.survey import Survey
 
@@ -28,13 +31,45 @@ class Explained:
     proof: Optional[Key]
     client: ClientSide
     contrast: Contrast
+    kinds: Kinds
     encodings: dict[str, Encoding]
+    schemas: dict[str, tuple[dict[str, bytes], int, int]]  # by side: the schemas, messages checked, and failed
 
     @property
     def is_planta(self) -> bool:
         """Returns whether both sides speak the published vocabulary."""
         vocabularies = self.survey.vocabularies
         return all(list(vocabularies[sender].roots) == [PLANTA_ROOT] for sender in (CLIENT, SERVER))
+
+    @property
+    def salts(self) -> list[Key]:
+        """Returns where the server named the salt of the user's hash: one that is the same in each login."""
+        found: dict[Key, set[str]] = {}
+        for login in (each for each in self.logins if each.is_right):
+            for before in login.before.values():
+                for key, text in before.items():
+                    if key[0] == SERVER and is_salt(text):
+                        found.setdefault(key, set()).add(text)
+        return [key for key, texts in found.items() if len(texts) == 1 and len(self.logins) > 1]
+
+    @property
+    def next_job_waits_for(self) -> str:
+        """Returns NOTHING, ACCEPTANCE or RESULT; "" if that is not known."""
+        between = self.client.between
+        if not between:
+            return ""
+        if "" in between:
+            return NOTHING
+        early = self._labels_after_jobs(LEFT, LATE)
+        return "" if not early else ACCEPTANCE if set(between) <= early else RESULT
+
+    def _labels_after_jobs(self, *outcomes: str) -> set[str]:
+        """Returns the labels of what the server said in calls with these outcomes."""
+        found = set()
+        for facts in (each for outcome in outcomes for each in self.contrast.groups[outcome]):
+            for message in (each for messages in facts.kept.values() for each in messages if each.sender == SERVER):
+                found.add(self.kinds.label_of(parse_leniently(message.data)))
+        return found
 
     @property
     def is_framed(self) -> bool:
@@ -44,6 +79,8 @@ class Explained:
 def explain(folder: Folder, hash_: bytes | None) -> Explained:
     """Returns what the folder says. Raises CommandFailed."""
     survey = Survey(folder)
+    contrast = Contrast(survey.facts)
+    kinds = Kinds(survey.facts, survey.vocabularies[SERVER], contrast)
     alive = keep_alives(survey.silences)
     logins = logins_of(survey.facts)
     login = search_login(logins, hash_) if hash_ is not None else None
@@ -54,7 +91,18 @@ def explain(folder: Folder, hash_: bytes | None) -> Explained:
         logins=logins,
         login=login,
         proof=proof,
-        client=client_side(survey.facts, proof, only_keep_alives(survey.facts, alive)),
-        contrast=Contrast(survey.facts),
+        client=client_side(survey.facts, proof, only_keep_alives(survey.facts, alive), kinds.label_of),
+        contrast=contrast,
+        kinds=kinds,
+        schemas=survey.check_schemas(),
         encodings={sender: encoding_of(style) for sender, style in survey.styles.items()},
     )
+
+
+def is_salt(text: str) -> bool:
+    """Returns whether it is the salt of a bcrypt hash that a password file can have."""
+    try:
+        check_salt(text)
+    except ValueError:
+        return False
+    return True

@@ -24,6 +24,7 @@ from headless.protocol_tools.vocabulary import Feature, Place, Vocabulary
 
 SENDERS = (CLIENT, SERVER)
 SILENCE = 5.0  # seconds, after which a message is not the answer to one before
+_TLS = b"\x16\x03"  # a record of the handshake (RFC 8446, 5.1)
 NO_DOCUMENT = "bytes without a document"
 _MAX_SILENCES = 10_000
 _MAX_PIECES = 32  # in which a message is whole
@@ -91,6 +92,7 @@ class Survey:
         self.first: Counter[str] = Counter()  # who has sent the first byte
         self.silences: list[Silence] = []
         self.longest_silence = 0.0
+        self.is_tls = False  # a connection begins as TLS does
         self._kept_bytes = 0
 
     # A look at some
@@ -112,6 +114,7 @@ class Survey:
                 pieces = [piece for piece in self.folder.pieces(name) if piece.data]
                 if pieces:
                     self.first[pieces[0].sender] += 1
+                    self.is_tls = self.is_tls or pieces[0].data.startswith(_TLS)
                 self._read_connection(facts, name, pieces, searches)
 
     def _read_connection(self, facts: Facts, name: str, pieces: list[Piece], searches: dict[str, Search]) -> None:
