@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import zlib
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +14,8 @@ from headless.protocol_tools.documents import is_document, wide_encoding
 KINDS = {"zlib": 15, "gzip": 31, "deflate": -15}  # of compression: wbits of zlib.decompressobj
 MAX_GAP = 4096  # bytes between two documents
 _MAX_HEAD = 512  # bytes of something compressed after which it has to have begun to be one
+_CUT = -1
+_BEGINNING = re.compile(r"(?:\ufeff|\xef\xbb\xbf)?<[?!A-Za-z_\x80-\U0010ffff]")
 _FLUSHED = b"\0\0\xff\xff"  # ends what is flushed with Z_SYNC_FLUSH (RFC 1951, 3.2.4, an empty stored block)
 _MAX_FLUSHES = 64  # of these four bytes in one document
 
@@ -49,6 +52,8 @@ def _next(
     is_continued = len(streams) == 1
     for start in range(position, min(position + MAX_GAP, len(data))):
         end = _end_of_plain(data, start, wide)
+        if end == _CUT:
+            break
         if end is not None:
             return Content(start, end), streams
         for kind in KINDS:
@@ -63,28 +68,23 @@ def _next(
 
 
 def _end_of_plain(data: bytes, start: int, wide: str | None) -> int | None:
-    first = data[start : start + 5]
-    found = wide_encoding(first)
+    """Returns where the document that begins here ends, _CUT if that is not there, None if none begins here."""
+    found = wide_encoding(data[start : start + 8])
     if wide and found != wide:
         return None
-    wide = found
-    if first.decode(wide or "latin-1", "replace").lstrip("\ufeff")[:1] != "<":
+    encoding = found or "latin-1"
+    if not _BEGINNING.match(data[start : start + 8].decode(encoding, "replace")):
         return None
-    text = data[start:].decode(wide or "latin-1", "replace")
+    text = data[start:].decode(encoding, "replace")
     mark = len(text) - len(text.lstrip("\ufeff"))
-    end = _end_of_text(text[mark:].encode("latin-1", "replace"))  # a byte for each character
-    size = None if end is None else len(text[: mark + end].encode(wide or "latin-1"))
-    if size is None or not is_document(data[start : start + size]):
-        return None
-    return start + size
-
-
-def _end_of_text(text: bytes) -> int | None:
     try:
-        found = Documents().find(bytearray(text), None)
+        end = Documents().find(bytearray(text[mark:].encode("latin-1", "replace")), None)  # a byte for each character
     except RemoteProtocolError:
         return None
-    return found.end if isinstance(found, Frame) else None
+    if not isinstance(end, Frame):
+        return _CUT
+    size = len(text[: mark + end.end].encode(encoding))
+    return start + size if is_document(data[start : start + size]) else None
 
 
 def can_begin(data: bytes, start: int, kind: str) -> bool:

@@ -30,8 +30,8 @@ def add(commands: Any) -> None:
     parser.add_argument("--write", type=Path, metavar="FILE", help="write a dialect to this new file")
 
 
-_DESCRIPTION = """Says how messages become bytes, what is in them, and how the login is computed, with the evidence. What
-an acceptance, an end or a result looks like is for you to decide: it shows candidates. Nothing secret is shown."""
+_DESCRIPTION = """Says how messages become bytes, what is in them, and how the login is computed, with the evidence.
+What accepts, what ends and what is a result is for you to decide: it shows candidates. Nothing secret is shown."""
 
 
 def run(arguments: argparse.Namespace) -> int:

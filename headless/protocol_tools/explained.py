@@ -33,7 +33,6 @@ class Explained:
     contrast: Contrast
     kinds: Kinds
     encodings: dict[str, Encoding]
-    schemas: dict[str, tuple[dict[str, bytes], int, int]]  # by side: the schemas, messages checked, and failed
 
     @property
     def is_planta(self) -> bool:
@@ -94,7 +93,6 @@ def explain(folder: Folder, hash_: bytes | None) -> Explained:
         client=client_side(survey.facts, proof, only_keep_alives(survey.facts, alive), kinds.label_of),
         contrast=contrast,
         kinds=kinds,
-        schemas=survey.check_schemas(),
         encodings={sender: encoding_of(style) for sender, style in survey.styles.items()},
     )
 

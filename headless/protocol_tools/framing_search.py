@@ -5,6 +5,7 @@ Of each proposal a sample is asked first, then all recordings. What differs for 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,6 +16,7 @@ from headless.dialects.framing import (
     Delimiter,
     Digits,
     Documents,
+    Framing,
     Http,
     Length,
     Receiver,
@@ -26,6 +28,8 @@ from headless.protocol_tools.messages import Message, parse_all, split
 from headless.protocol_tools.proposals import Stream, proposals
 from headless.protocol_tools.recordings import Piece
 
+_MAX_SEEN = 200  # messages of a connection of which the encoding is looked at
+_LINE_END = re.compile(rb"&#(?:10|13|x0*[AaDd]);")
 _MAX_LENGTHS = 1000  # that are counted
 # Sizes of messages at which a length has another byte or digit more. The last one is nearly the largest allowed one.
 _PROBES = (20, 100, 128, 256, 1000, 10_000, 32_768, 65_536, 100_000, 1_000_000, MAX_MESSAGE - 1024)
@@ -39,6 +43,7 @@ class Evidence:
     messages: int = 0
     empty: int = 0
     untidy: int = 0  # with white space around the document
+    escaped: int = 0  # with a line end that is written as a character reference
     most: int = 0  # messages of one connection
     encodings: set[str] = field(default_factory=set)  # of two bytes for a character, "" for others
     lengths: set[int] = field(default_factory=set)
@@ -52,9 +57,12 @@ class Evidence:
         self.messages += len(filled)
         self.empty += len(messages) - len(filled)
         self.most = max(self.most, len(filled))
-        self.encodings.update(wide_encoding(message.data[:4]) or "" for message in filled)
+        self.encodings.update(wide_encoding(message.data[:4]) or "" for message in filled[:_MAX_SEEN])
         if isinstance(transport.framing, Delimiter):
-            self.untidy += sum(message.data.strip() != message.data for message in filled)
+            self.untidy += sum(message.data[0] <= 0x20 or message.data[-1] <= 0x20 for message in filled)
+            self.escaped += sum(
+                b"&#" in message.data and _LINE_END.search(message.data) is not None for message in filled
+            )
         if len(self.lengths) < _MAX_LENGTHS:
             self.lengths.update(len(message.data) for message in filled)
         if rest.strip(b" \t\r\n\0") if isinstance(transport.framing, Documents) else rest:
@@ -149,6 +157,8 @@ class Search:
         for other, its_evidence in ranked[1:]:
             if its_evidence.encodings != evidence.encodings:
                 continue  # documents in UTF-16, taken for the other one, a byte further
+            if isinstance(other.framing, Documents) and not _may_be_space(transport.framing, evidence):
+                continue
             difference = difference_of(transport, other, self._first)
             if difference and all(difference_of(other, each, self._first) for each, _ in others):
                 others.append((other, difference))
@@ -175,6 +185,12 @@ def _complexity(transport: Transport) -> tuple[int, int]:
 
 
 _SIMPLE = (Http, Length, Digits, Delimiter, Documents)
+
+
+def _may_be_space(framing: Framing, evidence: Evidence) -> bool:
+    """Returns whether what ends messages may be white space between documents: a sender who escapes it in them, or a
+    NUL, ends messages with it."""
+    return isinstance(framing, Delimiter) and b"\0" not in framing.end and not evidence.escaped
 
 
 def _doubts(transport: Transport, evidence: Evidence) -> list[str]:

@@ -19,6 +19,11 @@ _BATCH = 1024 * 1024  # bytes that are parsed at once
 MAX_UNPACKED = 64 * 1024 * 1024  # bytes of messages of one connection
 
 
+_count_marks: Any = etree.XPath("count(processing-instruction()[name() = $mark])")
+_count_elements: Any = etree.XPath("count(*)")
+_count_nodes: Any = etree.XPath("count(node())")
+
+
 @dataclass
 class Message:
     """Is one message. `number` is that of the piece of the connection that completed it."""
@@ -34,16 +39,26 @@ def split(pieces: Sequence[Piece], receiver: Receiver) -> list[Message]:
     none."""
     found: list[Message] = []
     size = 0
+    for number, piece in enumerate(pieces):
+        texts = texts_in((piece,), receiver, len(found))
+        found += [Message(number, piece.seconds, piece.sender, text) for text in texts]
+        size += sum(map(len, texts))
+        if size > MAX_UNPACKED:
+            raise ValueError(f"its messages have more than {MAX_UNPACKED} bytes")
+    return found
+
+
+def texts_in(pieces: Sequence[Piece], receiver: Receiver, before: int = 0) -> list[bytes]:
+    """Returns the bytes of the messages; there were so many `before`. Raises ValueError."""
+    found: list[bytes] = []
+    next_message = receiver.next_message
     try:
-        for number, piece in enumerate(pieces):
+        for piece in pieces:
             receiver.receive(piece.data)
-            while (data := receiver.next_message()) is not None:
-                found.append(Message(number, piece.seconds, piece.sender, data))
-                size += len(data)
-                if size > MAX_UNPACKED:
-                    raise ValueError(f"its messages have more than {MAX_UNPACKED} bytes")
+            while (text := next_message()) is not None:
+                found.append(text)
     except ProtocolError as error:
-        raise ValueError(f"message {len(found) + 1}: {error}") from None
+        raise ValueError(f"message {before + len(found) + 1}: {error}") from None
     return found
 
 
@@ -91,8 +106,6 @@ def _parse_at_once(messages: Sequence[bytes]) -> list[Element] | None:
         root = parse(f"<{ROOT_OF_MANY}>{text}</{ROOT_OF_MANY}>".encode(), UNDECLARED)
     except (ValueError, LookupError):
         return None
-    children: list[Any] = list(root)
-    roots = children[1::2]
-    are_pairs = len(children) == 2 * len(messages) and not any(each.tail and each.tail.strip() for each in children)
-    are_marks = are_pairs and all(each.tag is etree.PI and each.target == _MARK for each in children[::2])
-    return roots if are_marks and all(isinstance(each.tag, str) for each in roots) else None
+    # Each message has at least one node, for none is empty: as there are no others, it has one element.
+    counts = (_count_marks(root, mark=_MARK), _count_elements(root), _count_nodes(root))
+    return list(root.iterchildren("*")) if counts == (len(messages), len(messages), 2 * len(messages)) else None

@@ -331,7 +331,7 @@ def _candidates(found: Explained) -> Iterator[str]:
 
 
 def _schema(found: Explained) -> Iterator[str]:
-    for sender, (schemas, checked, failed) in found.schemas.items():
-        yield f"{sender}: {checked - failed} of {checked} messages pass"
-        for text in schemas.values():
+    for sender, schemas in found.survey.schemas.items():
+        yield f"{sender}: {schemas.checked - schemas.failed} of {schemas.checked} messages pass"
+        for text in schemas.texts.values():
             yield from (f"    {line}" for line in text.decode().splitlines())

@@ -36,8 +36,39 @@ def _schema(namespace: str) -> Element:
     return schema
 
 
-class Checker:
-    """Checks messages against the schemas of `schemas_of`."""
+class Schemas:
+    """Holds the schemas of a vocabulary that is still learned, and which connections were checked against which."""
+
+    def __init__(self) -> None:
+        self.texts: dict[str, bytes] = {}
+        self._checker = _Checker({})
+        self._checked: dict[
+            str, tuple[int, int, dict[str, bytes]]
+        ] = {}  # messages, those that fail, with which schemas
+
+    def check(self, name: str, vocabulary: Vocabulary, roots: Sequence[Element]) -> None:
+        """Checks the messages of a connection, which the vocabulary knows."""
+        texts = schemas_of(vocabulary)
+        if texts != self.texts:
+            self.texts, self._checker = texts, _Checker(texts)
+        self._checked[name] = len(roots), self._checker.check(roots), self.texts
+
+    def unchecked(self) -> list[str]:
+        """Returns the connections that were checked against other schemas than the last ones."""
+        return [name for name, (_, _, texts) in self._checked.items() if texts is not self.texts]
+
+    @property
+    def checked(self) -> int:
+        """Counts messages."""
+        return sum(count for count, _, _ in self._checked.values())
+
+    @property
+    def failed(self) -> int:
+        return sum(failed for _, failed, _ in self._checked.values())
+
+
+class _Checker:
+    """Checks messages against schemas."""
 
     def __init__(self, schemas: dict[str, bytes]) -> None:
         self._schemas = {namespace: etree.XMLSchema(etree.fromstring(text)) for namespace, text in schemas.items()}

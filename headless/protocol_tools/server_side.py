@@ -18,6 +18,7 @@ from headless.protocol_tools.vocabulary import Values, Vocabulary
 _MAX_VALUES = 12  # different ones of what tells kinds apart
 _MAX_LENGTH = 40  # characters of one
 _MAX_KINDS = 60
+_MAX_CHILDREN = 100  # and values, of a message that are looked at
 _BAD = (FAILED, REFUSED, WRONG)
 
 # Something that a message has: path below the root, attribute ("" for the text, None for the element), and its value,
@@ -75,7 +76,8 @@ class Kinds:
     def label_of(self, root: Element) -> str:
         """Returns in a few words which message it is: the names in it, and the values that tell kinds apart."""
         valued = sorted(trait for trait in _traits(root, self._telling) if trait[2] is not None)
-        return outline(root) + "".join(f" {local(name or path[-1])}={value}" for path, name, value in valued)
+        named = [(local(name or (path[-1] if path else "text")), value) for path, name, value in valued]
+        return outline(root) + "".join(f" {name}={value}" for name, value in named)
 
 
 def _telling(vocabulary: Vocabulary, contrast: Contrast) -> set[tuple[Path, str]]:
@@ -111,9 +113,10 @@ def _is_short(name: str, values: Values, texts: set[str]) -> bool:
 
 
 def _traits(root: Element, telling: set[tuple[Path, str]]) -> frozenset[Trait]:
-    found: set[Trait] = {((str(child.tag),), None, None) for child in root if isinstance(child.tag, str)}
+    tags = [child.tag for child in islice(root, _MAX_CHILDREN)]
+    found: set[Trait] = {((tag,), None, None) for tag in tags if isinstance(tag, str)}
     found |= {((), str(name), None) for name in root.attrib}
-    for path, name, value in values_in(root):
+    for path, name, value in values_in(root, _MAX_CHILDREN):
         if (path[1:], name) in telling:
             found.add((path[1:], name, value.strip()))
     return frozenset(found)

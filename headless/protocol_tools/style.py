@@ -30,27 +30,46 @@ class Style:
     possible: set[str] = field(default_factory=lambda: set(ENCODINGS))
     confirmed: Counter[str] = field(default_factory=Counter)
 
-    def add(self, message: bytes, letters: Iterable[str] = ()) -> None:
-        """Counts a message. `letters` beyond ASCII are those of the call's texts."""
-        self.messages += 1
-        wide = wide_encoding(message[:4])
+    def add(self, messages: Iterable[bytes], letters: Iterable[str] = ()) -> None:
+        """Counts messages. `letters` beyond ASCII are those of the call's texts."""
+        usual = 0  # that begin as the one before, and have nothing beyond ASCII
+        beginning, size = b"", 0
+        for message in messages:
+            if size and message.startswith(beginning) and message[size : size + 1].isalpha() and message.isascii():
+                usual += 1
+                self.references += b"&#" in message and _REFERENCE.search(message) is not None
+                continue
+            prolog, name, wide = self._add(message, letters)
+            beginning = b"" if wide else prolog.encode("latin-1") + b"<"
+            size = len(beginning)
+            last = prolog, name
+        if usual:
+            self._count(*last, "", usual)
+
+    def _count(self, prolog: str, name: str, wide: str, times: int) -> None:
+        self.messages += times
+        self.prologs[prolog] += times
+        self.declared[name] += times
+        self.wide[wide] += times
+
+    def _add(self, message: bytes, letters: Iterable[str]) -> tuple[str, str, str]:
+        wide = wide_encoding(message[:4]) or ""
         prolog = prolog_of(message[:256].decode(wide or "latin-1", "ignore"))
-        self.prologs[prolog] += 1
-        name = declared(message)
-        self.declared[name or ""] += 1
-        self.wide[wide or ""] += 1
+        name = declared(message) or ""
+        self._count(prolog, name, wide, 1)
         self.indented += b">\n " in message[:256] or b">\n\t" in message[:256]
-        if wide not in (None, "utf-8"):
-            return
+        if wide not in ("", "utf-8"):
+            return prolog, name, wide
         if message.isascii():
             self.references += _REFERENCE.search(message) is not None
-            return
+            return prolog, name, wide
         self.beyond_ascii += 1
-        self.misdeclared += name is not None and not is_decodable(message, name)
+        self.misdeclared += name != "" and not is_decodable(message, name)
         self.possible = {each for each in self.possible if is_decodable(message, each)}
         for encoding in ENCODINGS if letters else ():
             encoded = [letter.encode(encoding, "ignore") for letter in letters]
             self.confirmed[encoding] += all(each and each in message for each in encoded)
+        return prolog, name, wide
 
     @property
     def prolog(self) -> str:

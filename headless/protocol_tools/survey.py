@@ -14,10 +14,10 @@ from lxml.etree import _Element as Element
 from headless.dialects.framing import Receiver
 from headless.errors import CommandFailed
 from headless.protocol_tools.framing_search import Answer, Search
-from headless.protocol_tools.messages import Message, parse_all, split
+from headless.protocol_tools.messages import Message, parse_all, texts_in
 from headless.protocol_tools.proposals import Stream
 from headless.protocol_tools.recordings import CLIENT, SERVER, Folder, Piece, RecordedCall
-from headless.protocol_tools.schema import Checker, schemas_of
+from headless.protocol_tools.schema import Schemas
 from headless.protocol_tools.style import Style
 from headless.protocol_tools.trees import JOB, Path, holds_job, normal, outline, texts_of, values_in
 from headless.protocol_tools.vocabulary import Feature, Place, Vocabulary
@@ -30,9 +30,11 @@ _MAX_SILENCES = 10_000
 _MAX_PIECES = 32  # in which a message is whole
 _SAMPLES = 16  # connections
 _SAMPLE_SIZE = 96 * 1024  # bytes of one
-_MAX_KEPT = 60  # messages of a connection that are kept
-_MAX_KEPT_SIZE = 256 * 1024  # bytes of one
-_MAX_KEPT_BYTES = 48 * 1024 * 1024  # of all
+_MAX_KEPT = 60  # messages of one side of a connection that are kept, the first ones
+_MAX_LAST = 5  # and the last ones
+_MAX_KEPT_BYTES = {CLIENT: 512 * 1024, SERVER: 64 * 1024}  # of them
+_MAX_ALL_KEPT = 48 * 1024 * 1024  # bytes of all connections
+_MAX_ECHOES = 2000  # values of a connection in which they are
 _MAX_SEARCHED = 200  # messages of a connection in which the call's texts are looked for
 
 
@@ -84,9 +86,11 @@ class Survey:
             self.answers = {sender: search.answer() for sender, search in searches.items()}
             if used == {sender: answer.transport for sender, answer in self.answers.items()}:
                 break
+        self._check_again()
 
     def _begin(self) -> None:
         self.vocabularies = {sender: Vocabulary() for sender in SENDERS}
+        self.schemas = {sender: Schemas() for sender in SENDERS}
         self.styles = {sender: Style() for sender in SENDERS}
         self.facts = [Facts(call) for call in self.calls]
         self.first: Counter[str] = Counter()  # who has sent the first byte
@@ -128,45 +132,57 @@ class Survey:
             found[sender] = messages, roots
         self._learn_client(facts, *found[CLIENT])
         self._learn_server(facts, *found[SERVER])
+        for sender, (_, roots) in found.items():
+            self.schemas[sender].check(name, self.vocabularies[sender], roots)
         self._note_silences(name, pieces, found)
         self._keep(facts, name, found)
 
     def _learn_client(self, facts: Facts, messages: list[Message], roots: list[Element]) -> None:
         texts = [text for what, text in texts_of(facts.call) if what == JOB]
         letters = {letter for job in facts.call.jobs for letter in job.text if not letter.isascii()}
+        self.styles[CLIENT].add([message.data for message in messages], letters)
+        self.vocabularies[CLIENT].learn(roots, facts.said)
         self._left_at = -1 if facts.has_jobs_left else 1 << 60  # the piece that completed the first message with a job
-        for count, (message, root) in enumerate(zip(messages, roots)):
-            self.styles[CLIENT].add(message.data, letters)
-            self.vocabularies[CLIENT].learn(root, facts.said)
-            if not facts.has_jobs_left and count < _MAX_SEARCHED and holds_job(root, texts):
+        for message, root in zip(messages[:_MAX_SEARCHED], roots):
+            if not facts.has_jobs_left and texts and holds_job(root, texts):
                 facts.has_jobs_left = True
                 self._left_at = message.number
 
     def _learn_server(self, facts: Facts, messages: list[Message], roots: list[Element]) -> None:
-        for count, (message, root) in enumerate(zip(messages, roots)):
-            self.styles[SERVER].add(message.data)
-            features = facts.after if message.number > self._left_at else facts.before
-            if count == len(messages) - 1:
-                facts.last = Counter()
-                self.vocabularies[SERVER].learn(root, facts.last)
-                features += facts.last
-            else:
-                self.vocabularies[SERVER].learn(root, features)
-            if count < _MAX_SEARCHED:
-                self._note_echoes(facts, root)
+        self.styles[SERVER].add([message.data for message in messages])
+        vocabulary = self.vocabularies[SERVER]
+        is_later = [message.number > self._left_at for message in messages]
+        first = is_later.index(True) if True in is_later else len(roots)  # behind the jobs
+        if roots:
+            facts.last = Counter()
+            vocabulary.learn(roots[-1:], facts.last)
+            (facts.after if first < len(roots) else facts.before).update(facts.last)
+        vocabulary.learn(roots[: min(first, len(roots) - 1)], facts.before)
+        vocabulary.learn(roots[first:-1], facts.after)
+        left = _MAX_ECHOES
+        for root in roots[:_MAX_SEARCHED]:
+            left -= self._note_echoes(facts, root, left)
 
-    def _note_echoes(self, facts: Facts, root: Element) -> None:
-        place = self.vocabularies[SERVER].roots[str(root.tag)]
-        for what, text in texts_of(facts.call):
-            for path, name, value in values_in(root):
-                if text in normal(value):
-                    found = _place_at(place, path)
+    def _note_echoes(self, facts: Facts, root: Element, limit: int) -> int:
+        """Notes where texts of the call came back. Returns how many values were looked at."""
+        texts = texts_of(facts.call)
+        values = values_in(root, limit) if limit > 0 else []
+        for path, name, value in values:
+            for what, text in texts:
+                if text in value or text in normal(value):
+                    found = _place_at(self.vocabularies[SERVER].roots[path[0]], path)
                     if found is not None:
                         facts.echoes.add((found, name, what))
+        return len(values)
 
     def _note_silences(
         self, name: str, pieces: list[Piece], found: dict[str, tuple[list[Message], list[Element]]]
     ) -> None:
+        times = [piece.seconds for piece in pieces]
+        lengths = [later - earlier for earlier, later in zip(times, times[1:])]
+        self.longest_silence = max([self.longest_silence, *lengths])
+        if max(lengths, default=0) < SILENCE:
+            return
         pairs = [pair for messages, roots in found.values() for pair in zip(messages, roots)]
         complete = {message.number: root for message, root in pairs}
 
@@ -177,9 +193,7 @@ class Survey:
                     return outline(complete[each])
             return NO_DOCUMENT
 
-        for number, (before, piece) in enumerate(zip(pieces, pieces[1:]), 1):
-            length = piece.seconds - before.seconds
-            self.longest_silence = max(self.longest_silence, length)
+        for number, (length, piece) in enumerate(zip(lengths, pieces[1:]), 1):
             if length < SILENCE or len(self.silences) >= _MAX_SILENCES:
                 continue
             following = enumerate(pieces[number + 1 : number + _MAX_PIECES], number + 1)
@@ -191,33 +205,27 @@ class Survey:
             self.silences.append(Silence(name, piece.seconds, length, piece.sender, kind, answered))
 
     def _keep(self, facts: Facts, name: str, found: dict[str, tuple[list[Message], list[Element]]]) -> None:
-        messages = sorted((each for messages, _ in found.values() for each in messages), key=lambda each: each.number)
         kept = facts.kept.setdefault(name, [])
-        for message in messages[:_MAX_KEPT]:
-            size = len(message.data)
-            if size <= _MAX_KEPT_SIZE and self._kept_bytes + size <= _MAX_KEPT_BYTES:
-                self._kept_bytes += size
-                kept.append(message)
+        for sender, (messages, _) in found.items():
+            left = _MAX_KEPT_BYTES[sender]
+            for message in [*messages[-_MAX_LAST:], *messages[: max(0, min(_MAX_KEPT, len(messages) - _MAX_LAST))]]:
+                if len(message.data) <= min(left, _MAX_ALL_KEPT - self._kept_bytes):
+                    left -= len(message.data)
+                    self._kept_bytes += len(message.data)
+                    kept.append(message)
+        kept.sort(key=lambda message: message.number)
 
-    # A second look at all
+    # A second look at some
 
-    def check_schemas(self) -> dict[str, tuple[dict[str, bytes], int, int]]:
-        """Returns for each side the schemas of its messages, how many messages were checked, and how many did not
-        pass."""
-        found = {}
-        for sender in SENDERS:
+    def _check_again(self) -> None:
+        """Checks messages against the last schemas that were checked before something new was learned."""
+        for sender, schemas in self.schemas.items():
             transport = self.answers[sender].transport
-            schemas = schemas_of(self.vocabularies[sender])
-            checker, checked, failed = Checker(schemas), 0, 0
-            if transport is None or not schemas:
-                continue
-            for name in self.names:
+            for name in schemas.unchecked():
                 pieces = [piece for piece in self.folder.pieces(name) if piece.sender == sender]
-                roots = parse_all([each.data for each in split(pieces, Receiver(transport)) if each.data])
-                checked += len(roots)
-                failed += checker.check(roots)
-            found[sender] = schemas, checked, failed
-        return found
+                if transport is not None:
+                    roots = parse_all([*filter(None, texts_in(pieces, Receiver(transport)))])
+                    schemas.check(name, self.vocabularies[sender], roots)
 
 
 def _joined(pieces: Iterable[Piece]) -> dict[str, bytes]:

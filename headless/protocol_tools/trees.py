@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from itertools import islice
 
 from lxml.etree import _Element as Element
 
@@ -12,22 +13,30 @@ from headless.protocol_tools.recordings import RecordedCall
 USER, OS_USER, JOB, KIND = "the user", "the os-user", "a job's text", "a job's kind"  # texts of a call
 _LEAST = 3  # characters of a text that is looked for in others
 
+MAX_VALUES = 2000  # of a message that are looked at
+
 Path = tuple[str, ...]  # names of elements, from the root on
 
 
-def values_in(root: Element) -> Iterator[tuple[Path, str, str]]:
-    """Yields path, attribute ("" for the text) and value of all that a message says."""
-    yield from _values_in(root, (str(root.tag),))
+def values_in(root: Element, limit: int = MAX_VALUES) -> list[tuple[Path, str, str]]:
+    """Returns path, attribute ("" for the text) and value of what a message says; of a long one, of its beginning."""
+    found: list[tuple[Path, str, str]] = []
+    _add_values(root, (str(root.tag),), found, limit)
+    return found
 
 
-def _values_in(element: Element, path: Path) -> Iterator[tuple[Path, str, str]]:
-    for name, value in element.attrib.items():
-        yield path, str(name), str(value)
-    if element.text and element.text.strip():
-        yield path, "", element.text
+def _add_values(element: Element, path: Path, found: list[tuple[Path, str, str]], limit: int) -> None:
+    for name, value in element.items():
+        found.append((path, str(name), str(value)))
+    text = element.text
+    if text and not text.isspace():
+        found.append((path, "", text))
     for child in element:
-        if isinstance(child.tag, str):
-            yield from _values_in(child, (*path, child.tag))
+        if len(found) >= limit:
+            break
+        tag = child.tag
+        if isinstance(tag, str):
+            _add_values(child, (*path, tag), found, limit)
 
 
 def local(name: str) -> str:
@@ -37,8 +46,8 @@ def local(name: str) -> str:
 
 def outline(root: Element) -> str:
     """Returns in a few words which message it is: names of elements and attributes."""
-    children = [child for child in root if isinstance(child.tag, str)]
-    shown = [_start_tag(child) for child in children[:3]] + ["..."] * (len(children) > 3)
+    children = [child for child in islice(root, 4) if isinstance(child.tag, str)]
+    shown = [_start_tag(child) for child in children[:3]] + ["..."] * (len(root) > 3)
     return f"{_start_tag(root)}{''.join(shown)}"
 
 

@@ -6,7 +6,8 @@ A place is an element at a path from the root, so that equal names at different 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from lxml.etree import _Element as Element
 
@@ -14,6 +15,7 @@ MAX_VALUES = 64  # different ones of a place that are kept
 MAX_VALUE = 80  # characters of one that is
 MAX_DEPTH = 16  # of elements that are told apart
 MAX_PLACES = 5000
+_MAX_TAILS = 5000  # elements of a place behind which text is looked for
 
 # An element of a place (the name is None), an attribute of it, or if the name is "" its text; with this value, if it is
 # one that is kept.
@@ -21,39 +23,60 @@ Feature = tuple["Place", "str | None", "str | None"]
 
 
 class Values:
-    """Counts the values of an attribute, or the texts of an element."""
+    """Counts the values of an attribute, or the texts of an element. `new` are those that are not counted yet."""
 
-    __slots__ = ("count", "found", "is_many")
+    __slots__ = ("count", "found", "is_many", "new")
 
     def __init__(self) -> None:
         self.count = 0
         self.found: dict[str, int] = {}
         self.is_many = False  # more than are kept, or longer ones
+        self.new: list[str] = []
 
-    def add(self, value: str) -> str | None:
-        """Returns the value if it is kept."""
-        self.count += 1
-        if value in self.found:
-            self.found[value] += 1
-        elif len(value) > MAX_VALUE or len(self.found) >= MAX_VALUES:
-            self.is_many = True
-            return None
-        else:
-            self.found[value] = 1
-        return value
+    def count_new(self) -> dict[str | None, int]:
+        """Returns how often each value that is kept is new, and under None how often others are."""
+        new = Counter(self.new)
+        counted: dict[str | None, int] = {}
+        if not self.is_many:
+            for value in new:
+                if value not in self.found:
+                    if len(value) > MAX_VALUE or len(self.found) >= MAX_VALUES:
+                        self.is_many = True
+                        break
+                    self.found[value] = 0
+        for value in self.found if len(self.found) < len(new) else [value for value in new if value in self.found]:
+            if times := new[value]:
+                self.found[value] += times
+                counted[value] = times
+        others = len(self.new) - sum(counted.values())
+        self.count += len(self.new)
+        self.new = []
+        return {**counted, None: others} if others else counted
 
 
 class Place:
     """Is an element at a path. `elements` counts them; `has_more` says that there are others in it, too deep to be told
     apart."""
 
-    __slots__ = ("attributes", "children", "depth", "elements", "has_more", "is_mixed", "name", "parent", "texts")
+    __slots__ = (
+        "attributes",
+        "children",
+        "depth",
+        "elements",
+        "has_more",
+        "is_mixed",
+        "name",
+        "new",
+        "parent",
+        "texts",
+    )
 
     def __init__(self, name: str, parent: Place | None = None) -> None:
         self.name = name
         self.parent = parent
         self.depth: int = parent.depth + 1 if parent else 0
         self.elements = 0
+        self.new = 0  # elements that are not counted yet
         self.attributes: dict[str, Values] = {}
         self.children: dict[str, Place] = {}
         self.texts = Values()
@@ -69,6 +92,20 @@ class Place:
         for child in self.children.values():
             yield from child.walk()
 
+    def count_new(self, seen: Counter[Feature]) -> None:
+        """Counts what is new, also in `seen`."""
+        self.elements += self.new
+        seen[self, None, None] += self.new
+        self.new = 0
+        for name, values in self.attributes.items():
+            if values.new:
+                for value, times in values.count_new().items():
+                    seen[self, name, value] += times
+        if self.texts.new:
+            self.texts.new = [stripped for text in self.texts.new if (stripped := text.strip())]
+            for value, times in self.texts.count_new().items():
+                seen[self, "", value] += times
+
 
 class Vocabulary:
     """Holds the places of the messages of one side, by the names of their root elements."""
@@ -78,33 +115,43 @@ class Vocabulary:
         self.messages = 0
         self._places = 0
 
-    def learn(self, root: Element, seen: Counter[Feature]) -> None:
-        """Learns a message, and counts in `seen` which features it has."""
-        self.messages += 1
-        name = str(root.tag)
-        place = self.roots.get(name)
-        if place is None:
-            place = self.roots[name] = Place(name)
-        self._learn(root, place, seen)
+    def learn(self, roots: Iterable[Element], seen: Counter[Feature]) -> None:
+        """Learns messages, and counts in `seen` which features they have."""
+        for root in roots:
+            self.messages += 1
+            name = str(root.tag)
+            place = self.roots.get(name)
+            if place is None:
+                place = self.roots[name] = Place(name)
+            self._learn(root, place)
+        for place in self.places():
+            if place.new:
+                place.count_new(seen)
 
-    def _learn(self, element: Element, place: Place, seen: Counter[Feature]) -> None:
-        place.elements += 1
-        seen[place, None, None] += 1
-        for name, value in element.attrib.items():
-            values = place.attributes.get(str(name))
-            if values is None:
-                values = place.attributes[str(name)] = Values()
-            seen[place, str(name), values.add(str(value))] += 1
-        text = element.text
-        if text and (text := text.strip()):
-            seen[place, "", place.texts.add(text)] += 1
+    def _learn(self, element: Element, place: Place) -> None:
+        place.new += 1
+        attributes: Any = place.attributes
+        for name, value in element.items():
+            try:
+                attributes[name].new.append(value)
+            except KeyError:
+                attributes[name] = Values()
+                attributes[name].new.append(value)
+        if text := element.text:
+            place.texts.new.append(text)
+        children: Any = place.children
         for child in element:
-            if child.tail and not place.is_mixed and child.tail.strip():
-                place.is_mixed = True
-            if isinstance(child.tag, str):
-                below = place.children.get(child.tag) or self._below(place, child.tag)
-                if below is not None:
-                    self._learn(child, below, seen)
+            tag = child.tag
+            below = children.get(tag)
+            if below is None:
+                if not isinstance(tag, str):
+                    place.is_mixed = place.is_mixed or bool(child.tail and child.tail.strip())
+                    continue
+                below = self._below(place, tag)
+            if below is not None:
+                if below.elements < _MAX_TAILS and child.tail and child.tail.strip():
+                    place.is_mixed = True
+                self._learn(child, below)
 
     def _below(self, place: Place, name: str) -> Place | None:
         if place.depth >= MAX_DEPTH or self._places >= MAX_PLACES:
