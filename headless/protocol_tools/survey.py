@@ -153,12 +153,12 @@ class Survey:
         vocabulary = self.vocabularies[SERVER]
         is_later = [message.number > self._left_at for message in messages]
         first = is_later.index(True) if True in is_later else len(roots)  # behind the jobs
+        vocabulary.learn(roots[: min(first, len(roots) - 1)], facts.before)
+        vocabulary.learn(roots[first:-1], facts.after)
         if roots:
             facts.last = Counter()
             vocabulary.learn(roots[-1:], facts.last)
             (facts.after if first < len(roots) else facts.before).update(facts.last)
-        vocabulary.learn(roots[: min(first, len(roots) - 1)], facts.before)
-        vocabulary.learn(roots[first:-1], facts.after)
         left = _MAX_ECHOES
         for root in roots[:_MAX_SEARCHED]:
             left -= self._note_echoes(facts, root, left)
