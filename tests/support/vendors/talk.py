@@ -121,7 +121,13 @@ class Talk:
     def _note(self, now: float, sender: str, data: bytes) -> None:
         """Notes it as it may come from a network: in several pieces, or with what was sent before."""
         pieces = self.connections[-1]
-        if pieces and pieces[-1].sender == sender and pieces[-1].data and now - pieces[-1].seconds < 0.01 and self._random.random() < 0.3:
+        if (
+            pieces
+            and pieces[-1].sender == sender
+            and pieces[-1].data
+            and now - pieces[-1].seconds < 0.01
+            and self._random.random() < 0.3
+        ):
             data = pieces.pop().data + data
         while len(data) > 1 and self._random.random() < 0.3:
             count = self._random.randint(1, len(data) - 1)
