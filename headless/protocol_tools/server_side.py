@@ -20,6 +20,24 @@ _MAX_VALUES = 12  # different ones of what tells kinds apart
 _MAX_LENGTH = 40  # characters of one
 _MAX_KINDS = 60
 _MAX_CHILDREN = 100  # and values, of a message that are looked at
+# Names of what counts jobs, or messages, and tells no kinds apart.
+_NUMBERS = (
+    "count",
+    "id",
+    "idx",
+    "index",
+    "item",
+    "job",
+    "n",
+    "no",
+    "nr",
+    "num",
+    "number",
+    "pos",
+    "seq",
+    "step",
+    "task",
+)
 _BAD = (FAILED, REFUSED, WRONG)
 
 # Something that a message has: path below the root, attribute ("" for the text, None for the element), and its value,
@@ -105,6 +123,8 @@ def _telling(vocabulary: Vocabulary, contrast: Contrast) -> set[tuple[Path, str]
 
 def _is_short(name: str, values: Values, texts: set[str]) -> bool:
     if values.is_many or not 1 <= len(values.found) <= _MAX_VALUES:
+        return False
+    if local(name).lower() in _NUMBERS and all(value.isdigit() for value in values.found):
         return False
     is_of_call = any(text in normal(value) for value in values.found for text in texts)
     is_long = any(
