@@ -187,7 +187,7 @@ def _decide(
 
 
 def _acceptance(found: Explained) -> Assumption:
-    candidates = found.contrast.candidates((GOOD, LEFT, LATE), (REFUSED, WRONG), instead_of=(REFUSED,))
+    candidates = found.contrast.accepted()
     missing = "no call that was accepted was recorded with --expect 0"
     if not found.contrast.count(REFUSED):
         missing = "nothing tells an acceptance from a refusal: record a job that is unknown, with --expect 2"
@@ -205,15 +205,15 @@ def _output(found: Explained) -> Assumption:
 
 
 def _end(found: Explained) -> Assumption:
-    candidates = found.contrast.candidates((GOOD,), (LEFT, LATE, REFUSED, WRONG))
+    candidates = found.contrast.ended()
     missing = "no call with -t that ended well was recorded with --expect 0"
     return _decide("A13", "what ends the session", [("ended = {}", candidates, missing)], found)
 
 
 def _result(found: Explained) -> Assumption:
     contrast = found.contrast
-    good = contrast.candidates((GOOD,), (LEFT, LATE, FAILED, REFUSED, WRONG), instead_of=(FAILED,))
-    bad = contrast.candidates((FAILED,), (GOOD, LEFT, LATE, REFUSED, WRONG), is_all=False, instead_of=(GOOD,))
+    good = contrast.ended_well()
+    bad = contrast.failed()
     if not contrast.count(FAILED):
         missing = "nothing tells a success from a failure: record a job that fails, with --expect 1"
         return _decide("A14", "the result", [("ok = {}", [], missing)], found)
@@ -228,8 +228,8 @@ def _result(found: Explained) -> Assumption:
 
 def _refusal(found: Explained) -> Assumption:
     contrast = found.contrast
-    login = contrast.candidates((WRONG,), _RIGHT, "all", instead_of=_RIGHT)
-    jobs = contrast.candidates((REFUSED,), (GOOD, LEFT, LATE, FAILED), instead_of=(GOOD, LEFT, LATE))
+    login = contrast.login_refused()
+    jobs = contrast.refused()
     missing = []
     if not login:
         missing.append(
@@ -316,11 +316,11 @@ def _unexplained(found: Explained) -> list[Place]:
     """Returns children of messages that came in good recordings, and that nothing else explains."""
     contrast = found.contrast
     decided = [
-        *contrast.candidates((GOOD, LEFT, LATE), (REFUSED, WRONG)),
-        *contrast.candidates((GOOD,), (LEFT, LATE, REFUSED, WRONG)),
-        *contrast.candidates((FAILED,), (GOOD, LEFT, LATE, REFUSED, WRONG), is_all=False),
-        *contrast.candidates((WRONG,), _RIGHT, "all"),
-        *contrast.candidates((REFUSED,), (GOOD, LEFT, LATE, FAILED)),
+        *contrast.accepted(),
+        *contrast.ended(),
+        *contrast.failed(),
+        *contrast.login_refused(),
+        *contrast.refused(),
     ]
     known = {each.feature[0].path[1] for each in decided if each.feature[0].depth}
     known |= {"Env", "Login", "StatusBar", "EvLogMsg", "MessageBox", "PasswordChange", *planta.Dialect.ignored}

@@ -241,8 +241,7 @@ def _received(found: Explained) -> list[Key]:
 
 def _granted(found: Explained) -> list[str]:
     """Returns patterns of what comes before the jobs in each login that was granted, and in none that was not."""
-    groups = [outcome for outcome in _RIGHT if found.contrast.groups[outcome]]
-    candidates = found.contrast.candidates(groups, (WRONG,), "before")
+    candidates = found.contrast.login_granted()
     patterns = [pattern_of(each.feature) for each in candidates if each.feature[0].depth == 1]
     default = planta.Dialect.granted
 

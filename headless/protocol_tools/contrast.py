@@ -6,7 +6,7 @@ That something comes in every good recording does not prove that it means succes
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from headless.errors import CONNECTION_ERROR, OK, PARAMETER_ERROR, TIMED_OUT
@@ -25,6 +25,8 @@ REFUSED = "refused"
 WRONG = "a wrong password"
 NOT_KNOWN = "not known"
 OUTCOMES = (GOOD, LEFT, LATE, FAILED, REFUSED, WRONG, NOT_KNOWN)
+ACCEPTED = (GOOD, LEFT, LATE)
+RIGHT = (GOOD, LEFT, LATE, FAILED, REFUSED)  # with the right password
 
 
 def outcome_of(call: RecordedCall) -> str:
@@ -60,16 +62,46 @@ class Candidate:
 
 
 class Contrast:
-    """Holds the recordings by their outcome."""
+    """Holds the recordings by their outcome, which is noted in each."""
 
-    def __init__(self, facts: Iterable[Facts]) -> None:
+    def __init__(self, facts: Sequence[Facts]) -> None:
+        for each in facts:
+            each.outcome = outcome_of(each.call)
+        ends = [set(each.last) for each in facts if each.outcome == GOOD]
+        end = set.intersection(*ends) if ends else set()
+        for each in facts:
+            if each.outcome == LEFT and end and end <= set(each.last):
+                each.outcome = GOOD  # a server so quick that all had ended before the client left
         self.groups: dict[str, list[Facts]] = {outcome: [] for outcome in OUTCOMES}
         for each in facts:
-            self.groups[outcome_of(each.call)].append(each)
+            self.groups[each.outcome].append(each)
         self._texts = {text for group in self.groups.values() for each in group for _, text in texts_of(each.call)}
 
     def count(self, *outcomes: str) -> int:
         return sum(len(self.groups[outcome]) for outcome in outcomes)
+
+    # What a message may mean
+
+    def accepted(self) -> list[Candidate]:
+        return self.candidates(ACCEPTED, (REFUSED, WRONG), instead_of=(REFUSED,))
+
+    def ended(self) -> list[Candidate]:
+        return self.candidates((GOOD,), (LEFT, LATE, REFUSED, WRONG))
+
+    def ended_well(self) -> list[Candidate]:
+        return self.candidates((GOOD,), (LEFT, LATE, FAILED, REFUSED, WRONG), instead_of=(FAILED,))
+
+    def failed(self) -> list[Candidate]:
+        return self.candidates((FAILED,), (GOOD, LEFT, LATE, REFUSED, WRONG), is_all=False, instead_of=(GOOD,))
+
+    def refused(self) -> list[Candidate]:
+        return self.candidates((REFUSED,), (GOOD, LEFT, LATE, FAILED), instead_of=ACCEPTED)
+
+    def login_refused(self) -> list[Candidate]:
+        return self.candidates((WRONG,), RIGHT, "all", instead_of=RIGHT)
+
+    def login_granted(self) -> list[Candidate]:
+        return self.candidates([outcome for outcome in RIGHT if self.groups[outcome]], (WRONG,), "before")
 
     def candidates(
         self,
@@ -126,7 +158,10 @@ class Contrast:
         place, name, value = feature
         if name is not None and value is not None:
             is_of_call = any(text in normal(value) for text in self._texts)
-            return not is_secret(name or place.name, value) and not is_of_call and pattern_of(feature) != ""
+            values = place.attributes[name] if name else place.texts
+            is_new_each_time = len(values.found) == values.count > 2 or (values.is_many and values.found[value] < 2)
+            is_hidden = is_secret(name or place.name, value) or is_of_call or is_new_each_time
+            return not is_hidden and pattern_of(feature) != ""
         # What each element has says no more than the element.
         return name is None or (name != "" and place.attributes[name].count < place.elements)
 

@@ -16,7 +16,7 @@ from headless.protocol_tools.code import (
     transport_code,
     unit_code,
 )
-from headless.protocol_tools.contrast import FAILED, GOOD, LATE, LEFT, OUTCOMES, REFUSED, WRONG
+from headless.protocol_tools.contrast import ACCEPTED, FAILED, GOOD, LATE, LEFT, OUTCOMES, REFUSED, WRONG
 from headless.protocol_tools.documents import parse_leniently
 from headless.protocol_tools.explained import Explained
 from headless.protocol_tools.login_search import values_of
@@ -25,7 +25,6 @@ from headless.protocol_tools.server_side import Kind, test_code
 from headless.protocol_tools.survey import Facts
 from headless.protocol_tools.templates import KIND_NAMES, said_name
 
-_ACCEPTED = (GOOD, LEFT, LATE)
 _HEAD = '''"""Speaks the protocol of recordings. `headless protocol explain` wrote it, and IT IS NOT FINISHED.
 
 DECIDE marks what a person has to decide: what a message of the server means (PORTING.md, sections 4 and 5). Until then
@@ -102,6 +101,7 @@ class _Writer:
         self._found = found
         self._client = found.client
         self._kinds = found.kinds.all
+        self._kinds_by_order = sorted(self._kinds, key=lambda kind: kind.place / kind.times)
         self._functions: dict[tuple[str, ...], str] = {}  # by their lines: the name
         self._at_start: dict[str, list[str]] = {}  # by login: what is sent first
         self._after_kind: dict[int, dict[str, list[str]]] = {}  # by kind, by login: what is sent then
@@ -348,23 +348,33 @@ class _Writer:
         return {self._found.kinds.label_of(parse_leniently(message.data)) for message in kept}
 
     def _grants(self, kind: Kind) -> bool:
-        """Returns whether the client went on to the jobs after it."""
-        client = self._client
-        if client.has_jobs_in_login:
-            return self._is_accepting(kind)
-        causes = client.jobs.causes if client.jobs is not None else client.first_job
-        return kind.label in causes and not kind.count(WRONG)
+        """Returns whether it grants the login, which proves nothing."""
+        return self._is_accepting(kind) if self._client.has_jobs_in_login else self._grants_alone(kind)
 
     def _is_accepting(self, kind: Kind) -> bool:
+        return kind is next((each for each in self._kinds_by_order if self._may_accept(each)), None)
+
+    def _may_accept(self, kind: Kind) -> bool:
         contrast = self._found.contrast
-        is_in_all = all(kind.count(each) == contrast.count(each) for each in _ACCEPTED)
-        return is_in_all and contrast.count(*_ACCEPTED) > 0 and not kind.count(WRONG, REFUSED)
+        is_in_all = all(kind.count(each) == contrast.count(each) for each in ACCEPTED)
+        return (
+            is_in_all
+            and contrast.count(*ACCEPTED) > 0
+            and not kind.count(WRONG, REFUSED)
+            and not self._grants_alone(kind)
+        )
+
+    def _grants_alone(self, kind: Kind) -> bool:
+        """Returns whether the client sent the jobs after it."""
+        client = self._client
+        causes = client.jobs.causes if client.jobs is not None else client.first_job
+        return kind.label in causes and not client.has_jobs_in_login and not kind.count(WRONG)
 
     def _to_decide(self, kind: Kind) -> Iterator[str]:
         """Yields what the message may mean, as code, by where it came and where it did not."""
         contrast, is_for_each = self._found.contrast, self._client.style == EACH
         in_good = contrast.count(GOOD) > 0 and kind.count(GOOD) == contrast.count(GOOD)
-        in_accepted = kind.count(*_ACCEPTED) == contrast.count(*_ACCEPTED) > 0
+        in_accepted = kind.count(*ACCEPTED) == contrast.count(*ACCEPTED) > 0
         is_early = kind.count(LEFT, LATE) > 0
         is_in = {outcome for outcome in OUTCOMES if kind.count(outcome)}
         if self._grants(kind) and not self._client.has_jobs_in_login:

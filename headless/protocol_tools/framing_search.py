@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from lxml.etree import _Element as Element
 
 from headless.dialects.framing import (
-    MAX_MESSAGE,
     Delimiter,
     Digits,
     Documents,
@@ -31,8 +30,8 @@ from headless.protocol_tools.recordings import Piece
 _MAX_SEEN = 200  # messages of a connection of which the encoding is looked at
 _LINE_END = re.compile(rb"&#(?:10|13|x0*[AaDd]);")
 _MAX_LENGTHS = 1000  # that are counted
-# Sizes of messages at which a length has another byte or digit more. The last one is nearly the largest allowed one.
-_PROBES = (20, 100, 128, 256, 1000, 10_000, 32_768, 65_536, 100_000, 1_000_000, MAX_MESSAGE - 1024)
+# Sizes of messages at which a length has another byte or digit. No message that is allowed has more of them.
+_PROBES = (20, 100, 128, 256, 1000, 10_000, 32_768, 65_536, 100_000, 1_000_000)
 
 
 @dataclass

@@ -311,23 +311,22 @@ def _assumptions(assumptions: Sequence[Assumption]) -> Iterator[str]:
 
 def _candidates(found: Explained) -> Iterator[str]:
     contrast = found.contrast
-    questions = (
-        ("accepted", (GOOD, LEFT, LATE), (REFUSED, WRONG), "after", True, (REFUSED,)),
-        ("ended", (GOOD,), (LEFT, LATE, REFUSED, WRONG), "after", True, ()),
-        ("ended well", (GOOD,), (LEFT, LATE, FAILED, REFUSED, WRONG), "after", True, (FAILED,)),
-        ("failed", (FAILED,), (GOOD, LEFT, LATE, REFUSED, WRONG), "after", False, (GOOD,)),
-        ("refused", (REFUSED,), (GOOD, LEFT, LATE, FAILED), "after", True, ()),
-        ("login refused", (WRONG,), (GOOD, LEFT, LATE, FAILED, REFUSED), "all", True, ()),
-    )
     yield "What is in each recording of a kind, and in none of the others. That proves nothing: a person decides"
-    for title, having, lacking, part, is_all, instead in questions:
-        candidates = contrast.candidates(having, lacking, part, is_all, instead)
-        if not contrast.count(*having) or not contrast.count(*lacking):
+    questions = (
+        ("accepted", contrast.accepted(), (REFUSED,)),
+        ("ended", contrast.ended(), (GOOD,)),
+        ("ended well", contrast.ended_well(), (FAILED,)),
+        ("failed", contrast.failed(), (FAILED,)),
+        ("refused", contrast.refused(), (REFUSED,)),
+        ("login refused", contrast.login_refused(), (WRONG,)),
+    )
+    for title, candidates, needed in questions:
+        if not contrast.count(*needed) or not contrast.count(GOOD, LEFT, LATE):
             yield f"{title}: not enough was recorded"
         elif not candidates:
             yield f"{title}: no candidate"
-        for each in candidates[:4]:
-            yield _short(f"{title}: {pattern_of(each.feature, True)}: {each.told}")
+        else:
+            yield from (_short(f"{title}: {pattern_of(each.feature, True)}: {each.told}") for each in candidates[:4])
 
 
 def _schema(found: Explained) -> Iterator[str]:

@@ -8,7 +8,7 @@ from itertools import islice
 
 from lxml.etree import _Element as Element
 
-from headless.protocol_tools.contrast import FAILED, GOOD, LATE, LEFT, REFUSED, WRONG, Contrast, outcome_of
+from headless.protocol_tools.contrast import FAILED, GOOD, LATE, LEFT, REFUSED, WRONG, Contrast
 from headless.protocol_tools.documents import parse_leniently
 from headless.protocol_tools.recordings import SERVER
 from headless.protocol_tools.secrecy import is_secret
@@ -57,6 +57,7 @@ class Kind:
     times: int = 0
     calls: dict[str, set[int]] = field(default_factory=dict)  # by outcome: numbers of the calls
     last: int = 0  # how often it was the last message
+    place: int = 0  # the sum of how many messages of the server were before each
     tests: list[Trait] = field(default_factory=list)
 
     def count(self, *outcomes: str) -> int:
@@ -80,8 +81,9 @@ class Kinds:
                 if key in found:
                     kind = found[key]
                     kind.times += 1
+                    kind.place += count
                     kind.outlines.add(outline(root))
-                    kind.calls.setdefault(outcome_of(each.call), set()).add(number)
+                    kind.calls.setdefault(each.outcome, set()).add(number)
                     kind.last += count == len(messages) - 1
         self.all: list[Kind] = []
         for kind in found.values():
@@ -124,6 +126,8 @@ def _telling(vocabulary: Vocabulary, contrast: Contrast) -> set[tuple[Path, str]
 def _is_short(name: str, values: Values, texts: set[str]) -> bool:
     if values.is_many or not 1 <= len(values.found) <= _MAX_VALUES:
         return False
+    if len(values.found) == values.count > 2:
+        return False  # it is new each time
     if local(name).lower() in _NUMBERS and all(value.isdigit() for value in values.found):
         return False
     is_of_call = any(text in normal(value) for value in values.found for text in texts)

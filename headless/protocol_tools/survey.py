@@ -57,6 +57,7 @@ class Facts:
     after the jobs had left, `last` those of its last message."""
 
     call: RecordedCall
+    outcome: str = ""
     has_jobs_left: bool = False
     before: Counter[Feature] = field(default_factory=Counter)
     after: Counter[Feature] = field(default_factory=Counter)

@@ -9,7 +9,7 @@ from typing import Optional
 
 from lxml.etree import _Element as Element
 
-from headless.dialects.vocabulary import MODULE, PY_CODE, PY_FILE
+from headless.dialects.vocabulary import MODULE, OSUSER, PY_CODE, PY_FILE
 from headless.protocol_tools.formulas import Key
 from headless.protocol_tools.recordings import SERVER, RecordedCall
 from headless.protocol_tools.secrecy import is_secret
@@ -164,7 +164,8 @@ def _of_login(pairs: Pairs) -> Slot | None:
     if _all(pairs, lambda each: each.proof):
         return Slot("proof")
     if _all(pairs, lambda each: each.call.user):
-        return Slot("self.call.user")
+        is_osuser = any(each.call.login == OSUSER for _, each in pairs)
+        return Slot("self.call.user or self.call.os_user" if is_osuser else "self.call.user")
     if _all(pairs, lambda each: each.call.os_user):
         return Slot("self.call.os_user")
     if _all(pairs, lambda each: each.call.user or each.call.os_user):
