@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from headless.dialects.bcrypt_hash import check_salt
+from headless.dialects.vocabulary import CHALLENGE
 from headless.protocol_tools.client_side import ACCEPTANCE, NOTHING, RESULT, ClientSide, client_side
 from headless.protocol_tools.contrast import LATE, LEFT, Contrast
 from headless.protocol_tools.documents import parse_leniently
@@ -16,6 +17,7 @@ from headless.protocol_tools.recordings import CLIENT, SERVER, Folder
 from headless.protocol_tools.server_side import Kinds
 from headless.protocol_tools.style import Encoding, encoding_of
 from headless.protocol_tools.survey import Survey
+from headless.protocol_tools.vocabulary import Place
 
 PLANTA_ROOT = "Message"  # of the vendor's published vocabulary
 
@@ -39,6 +41,16 @@ class Explained:
         """Returns whether both sides speak the published vocabulary."""
         vocabularies = self.survey.vocabularies
         return all(list(vocabularies[sender].roots) == [PLANTA_ROOT] for sender in (CLIENT, SERVER))
+
+    def may_prove(self, place: Place, name: str) -> bool:
+        """Returns whether what the client says there is other for each password."""
+        right: set[str | None] = set()
+        wrong: set[str | None] = set()
+        for facts in self.survey.facts:
+            values = {value for at, at_name, value in facts.said if (at, at_name) == (place, name)}
+            if facts.call.login == CHALLENGE:
+                (right if facts.call.is_password_right else wrong).update(values)
+        return bool(right and wrong) and right.isdisjoint(wrong)
 
     @property
     def salts(self) -> list[Key]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +59,9 @@ def texts_in(pieces: Sequence[Piece], receiver: Receiver, before: int = 0) -> li
             while (text := next_message()) is not None:
                 found.append(text)
     except ProtocolError as error:
-        raise ValueError(f"message {before + len(found) + 1}: {error}") from None
+        # What was sent there may prove a password.
+        reason = re.sub(r"^.* where ", "something else where ", str(error), flags=re.DOTALL)
+        raise ValueError(f"message {before + len(found) + 1}: {reason}") from None
     return found
 
 

@@ -28,6 +28,7 @@ from headless.dialects.framing import (
 from headless.errors import ProtocolError
 from headless.protocol_tools.contents import KINDS, MAX_GAP, Content, can_begin, contents_of
 from headless.protocol_tools.documents import is_document, wide_encoding
+from headless.protocol_tools.secrecy import SECRET_HEADERS, is_secret
 
 _MAX_CONTENTS = 40  # of a stream that are looked at
 _MAX_CONSTANT = 64  # bytes around a length of which each way to divide them is proposed
@@ -214,13 +215,15 @@ def _framed(streams: Sequence[Stream]) -> Iterator[Transport]:
 def _http(streams: Sequence[Stream], gaps: _Gaps) -> Http:
     heads = [[*gap.split(b"\r\n\r\n"), b""][-3].split(b"\r\n") for gap in gaps.before if gap.count(b"\r\n\r\n")]
     start, *headers = heads[0]
-    constant = [
-        header.decode("latin-1")
-        for header in headers
-        if all(header in head for head in heads) and not header.lower().startswith(b"content-length:")
-    ]
+    constant = [header.decode("latin-1") for header in headers if all(header in head for head in heads)]
+    shown = [header for header in constant if not _is_left_out(*header.partition(":")[::2])]
     found = {int(each) for stream in streams for each in re.findall(rb"HTTP/1\.[01] ([0-9]{3})", stream.data)}
-    return Http(start.decode("latin-1"), tuple(constant), tuple(sorted(found | {200})))
+    return Http(start.decode("latin-1"), tuple(shown), tuple(sorted(found | {200})))
+
+
+def _is_left_out(name: str, value: str) -> bool:
+    """Returns whether a header is made anew for each message, or must not be shown."""
+    return name.lower() in ("content-length", *SECRET_HEADERS) or is_secret(name, value)
 
 
 def _lengths(gaps: _Gaps) -> Iterator[tuple[Make, list[int]]]:

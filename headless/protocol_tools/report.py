@@ -122,7 +122,7 @@ def _described(framing: Framing) -> str:
         before = f"{framing.before!r} before each message, and " if framing.before else ""
         return f"{before}{framing.end!r} behind each message"
     if isinstance(framing, Http):
-        return f"HTTP, {framing.start}"
+        return f"HTTP, {framing.start}; Authorization, Cookie and the like are left out"
     if isinstance(framing, Length):
         order = (
             ""
@@ -194,7 +194,9 @@ def _vocabulary(found: Explained) -> Iterator[str]:
         for place in places[:_MAX_PLACES]:
             parts = [f"    {'/'.join(map(local, place.path))} ({place.elements})"]
             for name, values in [*place.attributes.items(), ("", place.texts)]:
-                if values.count:
+                if sender == CLIENT and found.may_prove(place, name):
+                    parts.append(f"{'@' + local(name) if name else 'text'} {len(values.found)} values (not shown)")
+                elif values.count:
                     differs = any(
                         _values(place, name, features[a]) != _values(place, name, features[b]) for a, b in pairs
                     )

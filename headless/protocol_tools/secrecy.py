@@ -10,6 +10,9 @@ from headless.protocol_tools.trees import local
 
 _LEAST = 16  # characters of what looks like a secret
 _DIGITS = 3  # in it
+_CHANGES = 0.33  # of its letters are followed by one of the other case
+# Headers of HTTP that hold what proves who somebody is.
+SECRET_HEADERS = ("authorization", "cookie", "proxy-authorization", "set-cookie")
 
 
 def is_secret(name: str, value: str) -> bool:
@@ -25,7 +28,8 @@ def _is_random(word: str) -> bool:
     if len(word) < _LEAST or not re.fullmatch(r"[A-Za-z0-9+/=_.$-]+", word):
         return False
     is_of_words = re.fullmatch(r"(?:[A-Za-z]+[0-9]{0,4}[./_-]?)+", word) is not None
-    return not is_of_words and sum(each.isdigit() for each in word) >= _DIGITS
+    changes = sum((a.islower() and b.isupper()) or (a.isupper() and b.islower()) for a, b in zip(word, word[1:]))
+    return changes > len(word) * _CHANGES or (not is_of_words and sum(each.isdigit() for each in word) >= _DIGITS)
 
 
 def shown(name: str, value: str) -> str:
