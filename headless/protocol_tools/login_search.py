@@ -38,7 +38,8 @@ from headless.protocol_tools.secrecy import is_secret
 from headless.protocol_tools.survey import Facts
 from headless.protocol_tools.trees import normal, values_in
 
-SEPARATORS = (b"", b":", b"|", b";", b",", b"-", b"_", b"/", b" ", b"\n", b"\0", b"&", b"+", b"#", b"$", b"@", b".")
+_SEPARATORS = (b"", b":", b"|", b";", b",", b"-", b"_", b"/", b" ", b"\n", b"\0", b"&", b"+", b"#", b"$", b"@", b".")
+_USUAL_SEPARATORS = _SEPARATORS[:9]  # of three parts
 _LEAST_PROOF = 6  # characters of what may be a proof
 _PROBABLE_PROOF = 16  # characters of what may be one although it does not differ between logins
 _MAX_MESSAGES = 3  # of a login in which a proof is looked for
@@ -291,6 +292,7 @@ class _Attempts:
         # Of several values one has to differ, if it is known what does.
         different = [key for key in ranked if _differs(key, right)] or ranked
         self._fresh = self._atoms(Said(key, form) for key in different for form in TEXT_FORMS)
+        self._beside = self._atoms(Said(key) for key in ranked)
         self._users = self._atoms(Said(None, form) for form in ("as it is", "lower case", "upper case"))
         whole = Hash()
         forms = ("raw", "hex", "HEX")
@@ -330,7 +332,7 @@ class _Attempts:
         yield self._triples(self._users)
         yield self._hmacs(self._keys, self._with_another())
         yield self._double_digests(self._keys, self._values)
-        yield self._triples(self._values)
+        yield self._triples(self._beside)
 
     def _alone(self, keys: list[Atom]) -> Iterator[Attempt]:
         for formula, data in keys:
@@ -364,15 +366,15 @@ class _Attempts:
         for one, other in ((keys, values), (values, keys)):
             for first, first_data in one:
                 for second, second_data in other:
-                    for separator in SEPARATORS:
+                    for separator in _SEPARATORS:
                         yield first_data + separator + second_data, Joined, (separator, (first, second))
 
     def _with_another(self) -> list[Atom]:
         """Returns values joined with the user, and with each other."""
         found: list[Atom] = []
         for value, data in self._fresh:
-            for other, other_data in [*self._users, *self._values]:
-                for separator in SEPARATORS if other != value else ():
+            for other, other_data in [*self._users, *self._beside]:
+                for separator in _USUAL_SEPARATORS if other != value else ():
                     found.append((Joined(separator, (value, other)), data + separator + other_data))
                     found.append((Joined(separator, (other, value)), other_data + separator + data))
         return found
@@ -381,7 +383,7 @@ class _Attempts:
         for key, value, other in product(self._keys, self._fresh, others):
             for order in permutations((key, value, other)) if other[0] != value[0] else ():
                 formulas = tuple(formula for formula, _ in order)
-                for separator in SEPARATORS:
+                for separator in _USUAL_SEPARATORS:
                     data = separator.join([data for _, data in order])
                     for algorithm, digest in self._algorithms:
                         yield digest(data).digest(), _digest_of, (algorithm, separator, formulas)
