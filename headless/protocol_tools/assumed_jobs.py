@@ -173,7 +173,7 @@ def _decide(
     for attribute, candidates, missing in groups:
         if not candidates:
             told.append(missing)
-            lines.append(f"# {attribute} = ...  # no candidate: {missing}")
+            lines.append(f"# {attribute.format('...')}  # no candidate: {missing}")
         for candidate in candidates[:_MAX_CANDIDATES]:
             lines.append(f"# {attribute.format(repr(pattern_of(candidate.feature)))}  # {one_line(candidate.told)}")
         if len(candidates) > _MAX_CANDIDATES:

@@ -68,7 +68,8 @@ def _next(
 
 
 def _end_of_plain(data: bytes, start: int, wide: str | None) -> int | None:
-    """Returns where the document that begins here ends, _CUT if that is not there, None if none begins here."""
+    """Returns where the document that begins here ends, _CUT if its end is not there, or it may not be parsed; None if
+    none begins here."""
     found = wide_encoding(data[start : start + 8])
     if wide and found != wide:
         return None
@@ -84,7 +85,9 @@ def _end_of_plain(data: bytes, start: int, wide: str | None) -> int | None:
     if not isinstance(end, Frame):
         return _CUT
     size = len(text[: mark + end.end].encode(encoding))
-    return start + size if is_document(data[start : start + size]) else None
+    if is_document(data[start : start + size]):
+        return start + size
+    return _CUT if text[mark + 1] in "!?" else None  # what else begins so could only be a document
 
 
 def can_begin(data: bytes, start: int, kind: str) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import takewhile
+from typing import Any
 
 from headless.dialects.framing import (
     MAX_MESSAGE,
@@ -204,12 +205,24 @@ def _framed(streams: Sequence[Stream]) -> Iterator[Transport]:
     for make, sizes in _lengths(gaps):
         heads = [gap[: len(gap) - size] for gap, size in zip(gaps.before, sizes)]
         for after, before, beginnings in _divided(heads[: len(gaps.first)], heads[len(gaps.first) :], gaps.last):
-            yield from _begun(make(before, after), beginnings)
+            framing = make(before, after)
+            if len(set(gaps.sizes)) > 1 or _is_natural(framing, min(sizes)):
+                yield from _begun(framing, beginnings)
     for end, before, beginnings in _divided(gaps.first, gaps.inner, gaps.last):
         if end:
             yield from _begun(Delimiter(end, before, 2 if gaps.is_wide else 1), beginnings)
     if not any(gap.strip(b" \t\r\n\0") for gap in gaps.inner):
         yield from _begun(Documents(), gaps.first)
+
+
+def _is_natural(framing: Any, size: int) -> bool:
+    """Returns whether what is added to the length is the size of some parts of the frame. Where all documents have the
+    same length, anything could be added to anything. `size` is that of the length, with what is behind it."""
+    before, between, after = len(framing.before), len(framing.between), len(framing.after)
+    sums = {
+        own + a + b + c for own in (0, size - between) for a in (0, before) for b in (0, between) for c in (0, after)
+    }
+    return framing.extra in sums
 
 
 def _http(streams: Sequence[Stream], gaps: _Gaps) -> Http:
@@ -291,8 +304,8 @@ def _divided(first: list[bytes], inner: list[bytes], last: list[bytes]) -> Itera
         end, begin = _common_start(last)[:_MAX_END], _common_end(first)
         ways = [(end[:size], before) for size in range(len(end) + 1) for before in dict.fromkeys((begin, b""))]
     for after, before in ways:
-        is_behind = all(each.startswith(after) or after.startswith(each) for each in last)
-        if is_behind and all(each.endswith(before) for each in first):
+        fitting = sum(each.startswith(after) or after.startswith(each) for each in last)
+        if 2 * fitting >= len(last) and all(each.endswith(before) for each in first):
             yield after, before, [each[: len(each) - len(before)] for each in first]
 
 

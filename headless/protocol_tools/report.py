@@ -21,6 +21,7 @@ from headless.protocol_tools.vocabulary import Feature, Place, Values
 from headless.terminal import escape_control_chars, shorten
 
 _MAX_PLACES = 300  # of one side that are shown
+_MAX_ALTERNATIVES = 4  # of a framing that are
 _MAX_VALUES = 5  # of a place that are
 _LEAST_SECRET = 16  # characters of what is not shown if it differs
 _MAX_LINE = 600
@@ -89,8 +90,10 @@ def _framing(found: Explained) -> Iterator[str]:
         yield f"{sender}: {describe(answer.transport)}"
         yield f"    {transport_code(answer.transport)}"
         yield f"    {_evidence(answer)}"
-        for other, difference in answer.alternatives:
+        for other, difference in answer.alternatives[:_MAX_ALTERNATIVES]:
             yield f"    NOT CERTAIN: {describe(other)} explains it as well: {difference}"
+        if len(answer.alternatives) > _MAX_ALTERNATIVES:
+            yield f"    NOT CERTAIN: {len(answer.alternatives) - _MAX_ALTERNATIVES} more explain it as well"
         yield from (f"    NOT CERTAIN: {doubt}" for doubt in answer.doubts)
 
 

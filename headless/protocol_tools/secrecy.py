@@ -27,7 +27,7 @@ def is_secret(name: str, value: str) -> bool:
 def _is_random(word: str) -> bool:
     if len(word) < _LEAST or not re.fullmatch(r"[A-Za-z0-9+/=_.$-]+", word):
         return False
-    is_of_words = re.fullmatch(r"(?:[A-Za-z]+[0-9]{0,4}[./_-]?)+", word) is not None
+    is_of_words = re.fullmatch(r"(?:[A-Za-z]{3,}[0-9]{0,4}[./_-]?)+", word) is not None
     changes = sum((a.islower() and b.isupper()) or (a.isupper() and b.islower()) for a, b in zip(word, word[1:]))
     return changes > len(word) * _CHANGES or (not is_of_words and sum(each.isdigit() for each in word) >= _DIGITS)
 

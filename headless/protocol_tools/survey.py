@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from lxml.etree import _Element as Element
 
-from headless.dialects.framing import Receiver
+from headless.dialects.framing import MAX_MESSAGE, Receiver
 from headless.errors import CommandFailed
 from headless.protocol_tools.framing_search import Answer, Search
 from headless.protocol_tools.messages import Message, parse_all, texts_in
@@ -29,6 +29,7 @@ NO_DOCUMENT = "bytes without a document"
 _MAX_SILENCES = 10_000
 _MAX_PIECES = 32  # in which a message is whole
 _SAMPLES = 16  # connections
+_LARGE_SAMPLES = 4
 _SAMPLE_SIZE = 96 * 1024  # bytes of one
 _MAX_KEPT = 60  # messages of one side of a connection that are kept, the first ones
 _MAX_LAST = 5  # and the last ones
@@ -104,12 +105,20 @@ class Survey:
 
     def _searches(self) -> dict[str, Search]:
         names = self.names[:: max(1, len(self.names) // _SAMPLES)][:_SAMPLES]
+        samples = self._samples([*self.names[: _SAMPLES // 2], *names], _SAMPLE_SIZE)
+        large = [sender for sender, sample in samples.items() if sample and not any(each.contents for each in sample)]
+        if large:  # their first messages are longer than what was looked at
+            whole = self._samples(self.names[:_LARGE_SAMPLES], MAX_MESSAGE)
+            samples.update({sender: whole[sender] for sender in large})
+        return {sender: Search(sample) for sender, sample in samples.items()}
+
+    def _samples(self, names: Iterable[str], size: int) -> dict[str, list[Stream]]:
         samples: dict[str, list[Stream]] = {sender: [] for sender in SENDERS}
-        for name in dict.fromkeys([*self.names[: _SAMPLES // 2], *names]):
+        for name in dict.fromkeys(names):
             for sender, data in _joined(self.folder.pieces(name)).items():
                 if data:
-                    samples[sender].append(Stream.of(name, data[:_SAMPLE_SIZE], len(data) <= _SAMPLE_SIZE))
-        return {sender: Search(sample) for sender, sample in samples.items()}
+                    samples[sender].append(Stream.of(name, data[:size], len(data) <= size))
+        return samples
 
     # A look at all
 

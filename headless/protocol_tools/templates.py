@@ -148,9 +148,7 @@ def slot_of(name: str, texts: Sequence[str], instances: Sequence[Instance]) -> S
         slot = make(pairs)
         if slot is not None:
             return slot
-    return Slot(
-        repr(texts[-1]), f"it differs ({len(set(texts))} values in {len(texts)} messages), and it is not known how"
-    )
+    return Slot("''", f"it has {len(set(texts))} values in {len(texts)} messages, and it is not known why")
 
 
 Pairs = Sequence[tuple[str, Instance]]

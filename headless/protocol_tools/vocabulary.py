@@ -14,7 +14,7 @@ from lxml.etree import _Element as Element
 MAX_VALUES = 64  # different ones of a place that are kept
 MAX_VALUE = 80  # characters of one that is
 MAX_DEPTH = 16  # of elements that are told apart
-MAX_PLACES = 5000
+MAX_PLACES = 1000
 _MAX_TAILS = 5000  # elements of a place behind which text is looked for
 
 # An element of a place (the name is None), an attribute of it, or if the name is "" its text; with this value, if it is

@@ -1,0 +1,426 @@
+"""`headless protocol explain` says what recordings show, with the evidence, and how much they leave open."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import zlib
+
+import pytest
+
+from headless.dialects.vocabulary import MODULE, OSUSER, PY_CODE, Job
+from headless.protocol_tools.login_search import logins_of
+from headless.protocol_tools.recordings import CALLS, SERVER, RecordedCall
+from headless.protocol_tools.survey import Survey
+from support.command_here import headless
+from support.credentials import HASH
+from support.example_server import ExampleServer, document, proof
+from support.vendors import delta, epsilon, eta, gamma, zeta
+from support.vendors.literal import talk
+from support.vendors.recorded import EVERY_CALL, labelled, record
+
+TELLING = {
+    gamma: (
+        "The client, in 14 of 14 connections",
+        "client: a length of 4 bytes, the least significant first, +4 bytes; zlib, each message by itself, but not the",
+        "client: utf-8: declared in all 71 messages, 1 of them with letters beyond ASCII",
+        "server: <Message><Comm ping>, each 60 s of silence, 3 times in 1 connections; answered at once with <Message>",
+        "hmac.new(hash_, bytes.fromhex(<Message/Login@challenge>), hashlib.sha256).hexdigest().upper()",
+        "the same in 11 logins; not so in 1 with a wrong password",
+        "jobs: each job in a message of its own, the next one after the acceptance of the one before",
+        "A9 settled, not as assumed: module: <ModC id>, py_file: <ExecPythonScript file>, py_code: <ExecPythonScript>",
+        "# accepted = \"Cmd[@name='queued']\" # in 10 of 10, once for each job; elsewhere 'refused'",
+        "# ok = \"Cmd[@state='2']\" # in 8 of 8, once for each job; elsewhere '3'",
+        "server: 107 of 107 messages pass",
+    ),
+    delta: (
+        "The server, in 14 of 14 connections",
+        "client: documents one after the other, without frames",
+        "server: b'\\x00' behind each message; once, before the first message: anything that ends with b'\\r\\n'",
+        "server: windows-1252: declared in all 60 messages, all in ASCII",
+        "<Message/Login@challenge>.encode() + b':' + hashlib.md5(hash_).hexdigest().encode()",
+        "A5 settled, not as assumed: the server in 14 connections",
+        "A10 settled: all jobs are in one message",
+        "# ok = \"Shutdown[@result='0']\" # in 8 of 8, in the last message; elsewhere '1'",
+        "None. The longest silence has 185 s",
+        "client: 39 of 39 messages pass",
+    ),
+    epsilon: (
+        "client: HTTP, POST /jobs/v2 HTTP/1.1",
+        "gzip, each message by itself",
+        "client: ISO-8859-15: declared in all 53 messages",
+        "client: <letter><state session>, each 60 s of silence, 3 times in 1 connections",
+        "hashlib.sha512((self.call.user.encode() + b'|' + <letter/nonce>.encode() + b'|' + hash_)).hexdigest()",
+        "accepted: letter/taken: in 10 of 10",
+        "ended well: letter/state[normalize-space()='done']: in 8 of 8, in the last message; elsewhere 'failed'",
+        "server: 51 of 51 messages pass",
+    ),
+    zeta: (
+        "client: a length of 8 digits, decimal; deflate, all frames as one stream, but not the first 1",
+        "server: a length in digits, hexadecimal; b'\\r\\n' behind the length; b'\\r\\n' behind the message; deflate",
+        "client: utf-16: two bytes for each character in all 40 messages",
+        "server: utf-8: NOT CERTAIN: not declared, and nothing beyond ASCII was said",
+        "server: <alive>, each 60 s of silence, 3 times",
+        "(a ^ b for a, b in zip(hashlib.sha256(hash_).digest(), hashlib.sha256(<zeta@nonce>.encode()).digest())).hex()",
+        "NOT KNOWN: <login run>: it is taken for random digits",
+        "the next one after the result of the one before",
+        "ended well: job/rc[normalize-space()='0']: in 8 of 8, once for each job, in the last message; elsewhere '12'",
+    ),
+    eta: (
+        "client: documents one after the other, without frames; once, before the first message: b'ETA\\x02'",
+        "15 messages are indented",
+        "server: bytes without a document, each 60 s of silence, 3 times",
+        "eta/text (12); text 7 values, a job's text came back here",
+        "bcrypt.hashpw(hash_[:72], <eta/salt>.encode()).decode()",
+        "jobs: each job in a message of its own, the next one after nothing",
+        "accepted: eta/what[normalize-space()='started']: in 10 of 10; elsewhere 'sorry'",
+    ),
+}
+VENDORS = pytest.mark.parametrize("vendor", TELLING, ids=lambda vendor: vendor.__name__.rpartition(".")[2])
+
+
+@pytest.fixture(scope="module")
+def explained(tmp_path_factory):
+    """What `explain -p` says of a vendor, and the file that it writes."""
+    found = {}
+
+    def explain(vendor):
+        if vendor not in found:
+            folder = tmp_path_factory.mktemp("vendor")
+            record(vendor, folder / "talk")
+            secret = folder / "secret"
+            secret.write_text(HASH)
+            secret.chmod(0o400)
+            done = headless(
+                "protocol", "explain", str(folder / "talk"), "-p", str(secret), "--write", str(folder / "site.py")
+            )
+            assert done.returncode == 0, done.stderr
+            found[vendor] = done.stdout, (folder / "site.py").read_text()
+        return found[vendor]
+
+    return explain
+
+
+def explain(folder, *options: str) -> str:
+    done = headless("protocol", "explain", str(folder.path), *options)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+# Five vendors
+
+
+@VENDORS
+def test_what_a_vendor_s_recordings_show_is_said(vendor, explained):
+    text, _ = explained(vendor)
+    assert [line for line in TELLING[vendor] if line not in text] == [], text
+
+
+@VENDORS
+def test_the_vocabulary_is_a_schema_that_each_message_passes(vendor, explained):
+    counts = re.findall(r"(?:client|server): (\d+) of (\d+) messages pass", explained(vendor)[0])
+    assert len(counts) == 2
+    assert all(passed == all_of_them for passed, all_of_them in counts)
+
+
+@VENDORS
+def test_nothing_secret_is_shown_or_written(vendor, explained, tmp_path):
+    secrets = {HASH, HASH[29:], hashlib.sha256(HASH.encode()).hexdigest(), hashlib.md5(HASH.encode()).hexdigest()}
+    for login in logins_of(Survey(record(vendor, tmp_path / "talk")).facts):
+        secrets |= {
+            text for key, text in login.proofs.items() if key[2] in ("response", "key") or key[1][-1].endswith("proof")
+        }
+    assert len(secrets) > 10
+    for text in explained(vendor):
+        assert [secret for secret in secrets if secret in text] == []
+
+
+def test_the_file_for_the_published_vocabulary_has_few_lines_and_leaves_the_proofs_to_a_person(explained):
+    for vendor in (gamma, delta):
+        _, code = explained(vendor)
+        body = code.partition("class Dialect")[2]
+        lines = [line for line in body.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+        assert 5 <= len(lines) <= 30, code
+        (settled,) = re.findall(r"settled = \((.*)\)", code)
+        assert not {"A4", "A11", "A12", "A13", "A14", "A15", "A17", "A18"} & set(
+            re.findall(r"A\d+", settled.partition("#")[0])
+        ) - {"A17"}
+        for name in ("accepted", "ended", "ok", "failed", "refused"):
+            assert f"    # {name} = " in code
+            assert f"\n    {name} = " not in code
+
+
+def test_the_example_of_the_documents_is_explained_as_well(tmp_path):
+    calls, connections = [], []
+    for call in labelled("challenge", "three jobs", "the second fails", "the second is unknown", "osuser", "no -t"):
+        server = ExampleServer()
+        said: list[bytes] = []
+        items = "".join(f'<item kind="{job.kind}">{job.text}</item>' for job in call.jobs)
+        auth = call.login
+        for data in (
+            document(f'<request client="headless 39" user="R41" auth="{auth}">{items}</request>'),
+            *([document(f'<answer answer="{proof()}"/>')] if auth == "challenge" else []),
+        ):
+            said += [data, b"".join(document(text) for _, text in server.answers_to(data))]
+        calls.append(call)
+        connections.append(said)
+    text = explain(talk(tmp_path / "talk", connections, calls))
+    assert "client: b'\\x00' behind each message" in text
+    assert "accepted: response[@code='200']" in text
+    assert "ended well: result[@code='200']: in 4 of 4, in the last message; elsewhere '500'" in text
+
+
+# Too little
+
+
+def test_one_message_alone_is_said_to_be_little(tmp_path):
+    text = explain(talk(tmp_path / "talk", [[b"\0\0\0\x04<a/>"]]))
+    assert "NOT CERTAIN: there is one message only" in text
+    assert "server: tried 0 explanations: none fits" in text
+
+
+def test_messages_that_all_have_the_same_length_bear_out_no_length(tmp_path):
+    frame = b"\0\0\0\x0a<a n='1'/>"
+    text = explain(talk(tmp_path / "talk", [[frame, frame, frame, frame]] * 3))
+    assert text.count("NOT CERTAIN: all messages have the same length") == 2
+
+
+def test_a_length_that_never_needed_its_upper_bytes_may_be_shorter(tmp_path):
+    def frame(count: int) -> bytes:
+        return (10 + count).to_bytes(4, "big") + b"<a>" + b"x" * (count + 3) + b"</a>"
+
+    connections = [[frame(each), frame(each + 5), frame(each + 100), frame(each + 300)] for each in range(3)]
+    text = explain(talk(tmp_path / "talk", connections))
+    assert "client: a length of 4 bytes, the most significant first" in text
+    assert (
+        "a length of 2 bytes, the most significant first; b'\\x00\\x00' before the length explains it as well" in text
+    )
+    assert "a message of 65536 bytes would tell" in text
+
+
+def test_bytes_before_the_only_message_of_each_connection_may_come_once_or_each_time(tmp_path):
+    text = explain(talk(tmp_path / "talk", [[b"XY<a/>", b"<b/>"], [b"XY<ab/>", b"<b/>"]]))
+    assert "NOT CERTAIN: no connection has a second message" in text
+
+
+def test_a_beginning_that_was_seen_once_is_said_to_be(tmp_path):
+    text = explain(talk(tmp_path / "talk", [[b"HELLO\r\n", b"<a/><b/>", b"<c/><d/>"]], first=SERVER))
+    assert "NOT CERTAIN: there is one connection only: whether each one begins so is not known" in text
+
+
+def test_without_a_second_login_the_formula_is_not_certain(tmp_path):
+    folder = record(gamma, tmp_path / "talk", labelled("challenge", "a wrong password"))
+    secret = tmp_path / "secret"
+    secret.write_text(HASH)
+    secret.chmod(0o400)
+    done = headless("protocol", "explain", str(folder.path), "-p", str(secret), "--write", str(tmp_path / "site.py"))
+    text = done.stdout
+    assert "NOT CERTAIN: one login alone bears it out: record a second one" in text
+    assert "A8 open: 1 logins bear it out" in text
+    assert "'A8'" not in (tmp_path / "site.py").read_text()
+
+
+def test_what_was_not_recorded_is_asked_for(tmp_path):
+    text = explain(record(gamma, tmp_path / "talk", labelled("challenge")))
+    for line in (
+        "0 a call without -t: record one",
+        "0 a job that fails: record one",
+        "0 a job that the server refuses: record one",
+        "0 a wrong password: record one",
+        "record a job of 180 s",
+        "A7 open:",
+        "no wrong password was recorded",
+        "no py_code was recorded",
+        "A10 open: no call with several jobs was recorded",
+        "nothing tells an acceptance from a refusal: record a job that is unknown, with --expect 2",
+        "nothing tells a success from a failure: record a job that fails, with --expect 1",
+        "A16 open:",
+    ):
+        assert line in text, line
+
+
+def test_without_a_failed_call_nothing_is_a_candidate_for_a_success(tmp_path):
+    calls = [call for call in EVERY_CALL if call.expected != 1]
+    text = explain(record(delta, tmp_path / "talk", calls))
+    assert "# ok = ... # no candidate: nothing tells a success from a failure" in text
+
+
+def test_calls_of_which_nothing_is_known_settle_nothing(tmp_path):
+    folder = record(gamma, tmp_path / "talk")
+    lines = [RecordedCall.from_json(line) for line in (folder.path / CALLS).read_text().splitlines()]
+    unknown = [RecordedCall(connections=call.connections).to_json() for call in lines]
+    (folder.path / CALLS).unlink()
+    (folder.path / CALLS).write_text("\n".join(unknown) + "\n")
+    text = explain(folder)
+    assert "14 not known" in text
+    assert "of 14 recordings it is not known how they ended: record them with --expect" in text
+    assert "A9 open: the texts of the calls' jobs were not found in what the client sent" in text
+
+
+def test_an_order_of_jobs_that_recordings_do_not_tell_stays_open(tmp_path):
+    text = explain(record(gamma, tmp_path / "talk", labelled("three jobs", "challenge", "the second fails")))
+    assert "A10 open: before the next job came" in text
+    assert "# order = planta.AFTER_ACCEPTANCE # or planta.AFTER_RESULT" in text
+
+
+def test_an_encoding_that_nothing_bears_out_is_not_certain(tmp_path):
+    code = Job(PY_CODE, "\u00e4\u00f6")
+    calls = [RecordedCall("letters", OSUSER, None, "jdoe", (code,), -1, True, 0, 0)]
+    data = "<run><code>\u00e4\u00f6</code></run>".encode("iso-8859-15")
+    text = explain(talk(tmp_path / "talk", [[data, b"<ok/>"]], calls))
+    assert "client: windows-1252: NOT CERTAIN: not declared; windows-1252, iso-8859-15, iso-8859-1 are possible" in text
+
+
+def test_the_letters_of_a_call_tell_an_encoding_that_is_not_declared(tmp_path):
+    code = Job(PY_CODE, "\u00e4\u20ac")
+    calls = [RecordedCall("letters", OSUSER, None, "jdoe", (code,), -1, True, 0, 0)]
+    data = "<run><code>\u00e4\u20ac</code></run>".encode("iso-8859-15")
+    text = explain(talk(tmp_path / "talk", [[data, b"<ok/>"]], calls))
+    assert "client: iso-8859-15: not declared; the call's own letters came in it 1 times" in text
+
+
+def test_a_declaration_that_does_not_hold_is_said(tmp_path):
+    data = '<?xml version="1.0" encoding="UTF-8"?><a>\u00e4</a>'.encode("windows-1252")
+    text = explain(talk(tmp_path / "talk", [[data, b"<ok/>"]]))
+    assert "client: UTF-8: NOT CERTAIN: declared, but 1 messages are not written in it" in text
+
+
+def test_a_silence_once_is_no_keep_alive(tmp_path):
+    said: list[bytes | float] = [b"<a/>", b"<b/>", b"", 60.0, b"<ping/>", b"", 7.0, b"<c/>"]
+    assert "Keep-alives\n  None." in explain(talk(tmp_path / "talk", [said]))
+
+
+# What cannot be explained
+
+
+def test_what_fits_no_framing_is_said_with_the_place(tmp_path):
+    text = explain(talk(tmp_path / "talk", [[b"<a/>\0<b/>\0", b"<c/>"], [b"<a/>\0<b/>;<c/>\0", b"<c/>"]]))
+    assert "client: tried" in text
+    assert "none fits" in text
+    assert "the best of them fails at 0001: message 2" in text
+
+
+def test_bytes_of_tls_are_called_so(tmp_path):
+    hello = b"\x16\x03\x01\x02\x00\x01\x00" + bytes(range(200))
+    assert "These are bytes of TLS" in explain(talk(tmp_path / "talk", [[hello, hello]]))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'<!DOCTYPE a [<!ENTITY b "c">]><a>&b;</a>',
+        b'<!DOCTYPE a SYSTEM "file:///etc/passwd"><a/>',
+        b"<a" * 20_000,
+        b"<a>" * 300 + b"</a>" * 300,
+        bytes(range(256)) * 20,
+        b"\xff\xfe" * 500,
+        b"{'json': true}\n" * 20,
+    ],
+)
+def test_hostile_bytes_are_no_messages(data, tmp_path):
+    text = explain(talk(tmp_path / "talk", [[data, data], [data]]))
+    assert text.count("none fits") == 2, text
+
+
+def test_what_unpacks_to_very_much_ends(tmp_path):
+    packer = zlib.compressobj(9, zlib.DEFLATED, 31)
+    bomb = packer.compress(b"<a>" + b" " * 20_000_000 + b"</a>") + packer.flush(zlib.Z_SYNC_FLUSH)
+    assert "none fits" in explain(talk(tmp_path / "talk", [[bomb, b"<a/>"]]))
+
+
+def test_names_and_values_cannot_harm_a_terminal(tmp_path):
+    evil = "\u202e\x9b31m\u2028".encode()
+    said = [b"<a b='" + evil + b"'>" + evil + b"</a>", b"<c d='" + evil + b"'/>"]
+    text = explain(talk(tmp_path / "talk", [said, said]))
+    assert [each for each in text if not (each.isprintable() or each == "\n")] == []
+
+
+def test_many_different_elements_are_no_trouble(tmp_path):
+    many = b"<a>" + b"".join(b"<e%d f%d='1'/>" % (number, number) for number in range(9000)) + b"</a>"
+    deep = b"<d>" * 100 + b"</d>" * 100
+    text = explain(talk(tmp_path / "talk", [[many, deep, many, deep]]))
+    assert "more places" in text
+    assert "client: 2 of 2 messages pass" in text
+    assert "server: 2 of 2 messages pass" in text
+
+
+def test_namespaces_make_a_schema_that_each_message_passes(tmp_path):
+    one = b'<a xmlns="urn:a" xmlns:b="urn:b" b:c="1" d="2"><b:e/><f xmlns=""/><g><h/></g></a>'
+    other = b"<plain x:y='1' xmlns:x='urn:x'><x:z>text</x:z>tail</plain>"
+    text = explain(talk(tmp_path / "talk", [[one, other, one, one], [other, one]]))
+    assert "client: 3 of 3 messages pass" in text
+    assert "server: 3 of 3 messages pass" in text
+
+
+# Files
+
+
+def test_a_file_that_exists_is_not_overwritten(tmp_path):
+    folder = talk(tmp_path / "talk", [[b"<a/>", b"<b/>"]])
+    site = tmp_path / "site.py"
+    site.write_text("mine")
+    done = headless("protocol", "explain", str(folder.path), "--write", str(site))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "exists, and is not overwritten" in done.stderr
+    assert site.read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "text"),
+    [
+        (("talk", "--write", "no/such/site.py"), 2, "there is no folder no/such"),
+        (("empty",), 2, "there are no recordings in"),
+        (("talk", "-p", "no-such-file"), 2, "does not exist"),
+        ((), 2, "the following arguments are required: DIR"),
+        (("broken",), 1, "calls.jsonl, line 1"),
+        (("lost",), 1, "cannot be read"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(options, code, text, tmp_path):
+    talk(tmp_path / "talk", [[b"<a/>", b"<b/>"]])
+    (tmp_path / "empty").mkdir()
+    (talk(tmp_path / "broken", []).path / CALLS).write_text("{}\n{}\n")
+    (talk(tmp_path / "lost", [[b"<a/>"]]).path / "0000.talk").unlink()
+    done = headless("protocol", "explain", *options, folder=tmp_path)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert text in done.stderr
+    assert done.stderr.count("\n") == 1 or "usage:" in done.stderr
+
+
+def test_a_header_of_http_that_says_who_somebody_is_is_not_written(tmp_path):
+    def request(body: bytes) -> bytes:
+        head = b"POST /a HTTP/1.1\r\nHost: b\r\nAuthorization: Basic cjQxOnNlY3JldA==\r\nCookie: id=12345\r\n"
+        return head + b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\n<b/>"
+    folder = talk(tmp_path / "talk", [[request(b"<a/>"), answer, request(b"<aa/>"), answer]] * 2)
+    done = headless("protocol", "explain", str(folder.path), "--write", str(tmp_path / "site.py"))
+    for text in (done.stdout, (tmp_path / "site.py").read_text()):
+        assert "Host: b" in text
+        assert "cjQx" not in text
+        assert "12345" not in text
+
+
+def test_a_static_proof_is_not_shown_whatever_its_name(tmp_path):
+    digest = hashlib.sha1(b"secret").hexdigest()
+    encoded = base64.b64encode(hashlib.sha1(b"secret").digest()).decode()
+    said = [f"<in k='{digest}' l='{encoded}'/>".encode(), b"<ok/>", b"<run>009ABC</run>", b"<end/>"]
+    folder = talk(tmp_path / "talk", [said, said])
+    done = headless("protocol", "explain", str(folder.path), "--write", str(tmp_path / "site.py"))
+    for text in (done.stdout, (tmp_path / "site.py").read_text()):
+        assert digest not in text
+        assert encoded not in text
+
+
+def test_a_password_that_is_sent_as_it_is_is_not_shown_if_a_wrong_one_was_recorded(tmp_path):
+    def said(password: str) -> list[bytes]:
+        return [f"<in who='R41' k='{password}'/>".encode(), b"<ok/>"]
+
+    wrong = RecordedCall("wrong", "challenge", "R41", "", (Job(MODULE, "009ABC"),), -1, False, 2, 2)
+    usual = RecordedCall("right", "challenge", "R41", "", (Job(MODULE, "009ABC"),), -1, True, 0, 0)
+    folder = talk(tmp_path / "talk", [said("horse"), said("horse"), said("mule")], [usual, usual, wrong])
+    done = headless("protocol", "explain", str(folder.path), "--write", str(tmp_path / "site.py"))
+    for text in (done.stdout, (tmp_path / "site.py").read_text()):
+        assert "horse" not in text
+        assert "mule" not in text
