@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from headless.dialects.bcrypt_hash import is_like_hash
@@ -27,6 +28,13 @@ class Parser(argparse.ArgumentParser):
         if any(map(is_like_hash, args)):
             self.error("the command line holds a bcrypt hash: change the password if others can have seen it")
         return super().parse_known_args(args, namespace)
+
+
+def path(text: str) -> Path:
+    """Is the type of an argument that names a file or a folder. An empty one would be the current folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("has an empty value")
+    return Path(text)
 
 
 class _StoreOnce(argparse.Action):

@@ -175,7 +175,7 @@ def test_an_option_that_has_one_value_takes_no_second_one_and_no_empty_one(tmp_p
     assert len(found) > 30
     for words, action in found:
         *_, option = words
-        value, status = value_of(action), 3 if "monitor" in words else 2
+        value, status = str(value_of(action)), 3 if "monitor" in words else 2
         done = headless(*words, value, f"{option}={value}")
         assert (done.returncode, f"{option} is given twice" in done.stdout + done.stderr) == (status, True), words
         done = headless(*words, "")

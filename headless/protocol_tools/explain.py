@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from headless import password_file
+from headless.arguments import path
 from headless.errors import ParameterError
 from headless.protocol_tools.assumed_jobs import job_assumptions
 from headless.protocol_tools.assumed_login import login_assumptions
@@ -25,9 +25,9 @@ def add(commands: Any) -> None:
     text = "say what can be found out from recordings"
     parser = commands.add_parser("explain", help=text, description=_DESCRIPTION)
     parser.set_defaults(command=run, program=PROGRAM)
-    parser.add_argument("folder", type=Path, metavar="DIR", help="the folder of the recordings")
+    parser.add_argument("folder", type=path, metavar="DIR", help="the folder of the recordings")
     parser.add_argument("-p", "--secret", metavar="SECRET_FILE", help="the password file of the recorded client")
-    parser.add_argument("--write", type=Path, metavar="FILE", help="write a dialect to this new file")
+    parser.add_argument("--write", type=path, metavar="FILE", help="write a dialect to this new file")
 
 
 _DESCRIPTION = """Says how messages become bytes, what is in them, and how the login is computed, with the evidence.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Optional
 
 from headless.dialects.bcrypt_hash import check_salt
@@ -44,13 +45,18 @@ class Explained:
 
     def may_prove(self, place: Place, name: str) -> bool:
         """Returns whether what the client says there is other for each password."""
-        right: set[str | None] = set()
-        wrong: set[str | None] = set()
-        for facts in self.survey.facts:
-            values = {value for at, at_name, value in facts.said if (at, at_name) == (place, name)}
-            if facts.call.login == CHALLENGE:
-                (right if facts.call.is_password_right else wrong).update(values)
+        right, wrong = self._said[True].get((place, name), set()), self._said[False].get((place, name), set())
         return bool(right and wrong) and right.isdisjoint(wrong)
+
+    @cached_property
+    def _said(self) -> dict[bool, dict[tuple[Place, str | None], set[str | None]]]:
+        """Holds what the client has said in logins with a challenge, with the right password (True) and a wrong one."""
+        found: dict[bool, dict[tuple[Place, str | None], set[str | None]]] = {True: {}, False: {}}
+        for facts in self.survey.facts:
+            if facts.call.login == CHALLENGE:
+                for place, name, value in facts.said:
+                    found[facts.call.is_password_right].setdefault((place, name), set()).add(value)
+        return found
 
     @property
     def salts(self) -> list[Key]:

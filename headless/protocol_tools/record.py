@@ -13,9 +13,9 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
+from headless.arguments import path
 from headless.client.preparation import effective_user
 from headless.dialects.vocabulary import CHALLENGE, OSUSER
 from headless.errors import CommandFailed, ParameterError
@@ -40,7 +40,7 @@ def add(commands: Any) -> None:
     text = "record what a client and its server say to each other"
     parser = commands.add_parser("record", help=text, description=_DESCRIPTION, epilog=_EPILOG)
     parser.set_defaults(command=run, program=PROGRAM)
-    parser.add_argument("--talk", required=True, type=Path, metavar="DIR", help="the folder of the recordings")
+    parser.add_argument("--talk", required=True, type=path, metavar="DIR", help="the folder of the recordings")
     parser.add_argument("--to", type=_service, metavar="[tls://]HOST:PORT", help="the server")
     parser.add_argument(
         "--listen", type=_address, metavar="HOST:PORT", help="where clients connect; port 0: a free one"
@@ -49,8 +49,8 @@ def add(commands: Any) -> None:
     parser.add_argument("--label", default="", metavar="TEXT", help="a name for this recording")
     parser.add_argument("--expect", type=int, choices=range(4), help="the code that planta_headless.py shall return")
     parser.add_argument("--wrong-password", action="store_true", help="the password of this call is wrong")
-    parser.add_argument("--tls-cert", type=Path, metavar="FILE", help="speak TLS to the client, with this certificate")
-    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="the key of the certificate")
+    parser.add_argument("--tls-cert", type=path, metavar="FILE", help="speak TLS to the client, with this certificate")
+    parser.add_argument("--tls-key", type=path, metavar="FILE", help="the key of the certificate")
     parser.add_argument("old", nargs="*", metavar="OLD COMMAND LINE", help="the old client, with all its options")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Optional
 
 from lxml.etree import _Element as Element
@@ -16,6 +17,7 @@ from headless.protocol_tools.secrecy import is_secret
 from headless.protocol_tools.trees import Path, local, normal
 
 KIND_NAMES = {MODULE: "MODULE", PY_FILE: "PY_FILE", PY_CODE: "PY_CODE"}
+_MAX_CHILDREN = 100  # of an element that are looked at
 _HEX = set("0123456789abcdef")
 
 
@@ -106,7 +108,9 @@ def _add_children(found: Template, instances: Sequence[Instance], units: Mapping
             else:
                 groups.setdefault((child.tag, counts.setdefault(child.tag, 0)), []).append(below)
                 counts[child.tag] += 1
-    for group in groups.values():
+    if len(groups) > _MAX_CHILDREN:
+        found.doubt = f"of its {len(groups)} parts only {_MAX_CHILDREN} are here"
+    for group in islice(groups.values(), _MAX_CHILDREN):
         made = template_of(group, units)
         if len(group) < len(instances):
             made.doubt = f"it is in {len(group)} of {len(instances)} messages only"
