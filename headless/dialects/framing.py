@@ -163,7 +163,6 @@ class Documents(Framing):
                     _check_length(end)
                     return Frame(_space().match(buffer).end(), end, end)  # type: ignore[union-attr]
 
-
     def _find_whole(self, buffer: bytearray) -> Frame | None:
         """Returns the first document, quickly, if it is there to its end, has nothing but tags and text in it, and no
         other element with the name of its root."""

@@ -59,22 +59,11 @@ _TAIL = '''
         while (message := self._receiver.next_message()) is not None:
             if not message.strip():
                 continue
-            root = self._parse(message)
-            self.report(base.Received(hide_secrets(etree.tostring(root, encoding="unicode"), self._secrets)))
+            root = parse(message, self.parsed_encoding)
+            if self.call.is_traced:
+                self.report(base.Received(hide_secrets(etree.tostring(root, encoding="unicode"), self._secrets)))
             self._remember(root, etree.QName(root).localname)
             self._take(root)
-
-    def _parse(self, message: bytes) -> etree._Element:
-        encoding = None if message.lstrip()[:5] == b"<?xml" and b"encoding" in message[:128] else self.parsed_encoding
-        options = {"resolve_entities": False, "no_network": True, "remove_comments": True, "remove_pis": True}
-        parser = etree.XMLParser(encoding=encoding, **options)
-        try:
-            root = etree.fromstring(message, parser)
-        except (etree.XMLSyntaxError, LookupError) as error:
-            raise RemoteProtocolError(f"a message that is not XML: {error}") from None
-        if root.getroottree().docinfo.internalDTD is not None:
-            raise RemoteProtocolError("a message with a DTD")
-        return root
 
     def _remember(self, element: etree._Element, place: str) -> None:
         """Keeps the texts of a message."""
@@ -203,6 +192,7 @@ class _Writer:
             "from headless.dialects.display import hide_secrets",
             f"from headless.dialects.framing import {', '.join(framing)}",
             f"from headless.dialects.vocabulary import {', '.join(sorted(words))}",
+            "from headless.dialects.xml_messages import parse, text_of",
             "from headless.errors import RemoteProtocolError, UnsupportedCall",
         ]
         return "\n".join(lines) + "\n"
@@ -303,7 +293,7 @@ class _Writer:
 
     def _take(self, after: Sequence[str]) -> Iterator[str]:
         yield "    def _take(self, root: etree._Element) -> None:"
-        yield '        text = " ".join(" ".join(root.itertext()).split())'
+        yield "        text = hide_secrets(text_of(root), self._secrets)"
         for number, kind in enumerate(self._kinds):
             yield f"        {'elif' if number else 'if'} {test_code(kind)}:"
             yield from (f"            {line}" for line in self._branch(number, kind, after))

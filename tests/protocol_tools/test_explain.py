@@ -15,7 +15,7 @@ from headless.protocol_tools.recordings import CALLS, SERVER, RecordedCall
 from headless.protocol_tools.survey import Survey
 from support.command_here import headless
 from support.credentials import HASH
-from support.example_server import ExampleServer, document, proof
+from support.example_server import ExampleServer, proof
 from support.vendors import delta, epsilon, eta, gamma, zeta
 from support.vendors.literal import talk
 from support.vendors.recorded import EVERY_CALL, labelled, record
@@ -159,10 +159,10 @@ def test_the_example_of_the_documents_is_explained_as_well(tmp_path):
         items = "".join(f'<item kind="{job.kind}">{job.text}</item>' for job in call.jobs)
         auth = call.login
         for data in (
-            document(f'<request client="headless 39" user="R41" auth="{auth}">{items}</request>'),
-            *([document(f'<answer answer="{proof()}"/>')] if auth == "challenge" else []),
+            f'<request client="headless 39" user="R41" auth="{auth}">{items}</request>\0'.encode(),
+            *([f'<answer answer="{proof()}"/>\0'.encode()] if auth == "challenge" else []),
         ):
-            said += [data, b"".join(document(text) for _, text in server.answers_to(data))]
+            said += [data, b"".join(answer.say() for answer in server.received(data))]
         calls.append(call)
         connections.append(said)
     text = explain(talk(tmp_path / "talk", connections, calls))
