@@ -3,7 +3,7 @@ a result or a refusal is for a person to decide: there are candidates."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from lxml.etree import _Element as Element
 
@@ -31,6 +31,8 @@ from headless.protocol_tools.trees import outline
 from headless.protocol_tools.vocabulary import Place
 
 _MAX_CANDIDATES = 3
+_MOST = 0.8  # of the connections
+_LONG_SILENCE = 150.0  # seconds in which a keep-alive comes, if there is any
 _RIGHT = (GOOD, LEFT, LATE, FAILED, REFUSED)
 _KINDS = (MODULE, PY_FILE, PY_CODE)
 
@@ -56,7 +58,7 @@ def _starts(found: Explained) -> Assumption:
     if not _are_default(units, client.style):
         lines += _start_lines(units, client.style)
     lines += _wrapper_lines(client.jobs) if client.style != EACH else []
-    go = [step for step in client.after if step.times > found.contrast.count(GOOD, LEFT, LATE) // 2]
+    go = [step for step in client.after if step.calls == step.times > found.contrast.count(GOOD, LEFT, LATE) // 2]
     if go:
         lines += method("go(self)", [child for step in go for child in step.template.children])
     started = ", ".join(f"{kind or 'each kind'}: {_unit_told(unit, client.style)}" for kind, unit in units.items())
@@ -154,10 +156,13 @@ def _order(found: Explained) -> Assumption:
     seen = ", ".join(f"{kind} ({count})" for kind, count in client.between.most_common(3))
     if not waits_for:
         lines = ["# order = planta.AFTER_ACCEPTANCE  # or planta.AFTER_RESULT"]
-        missing = "record a call without -t, and one with -t 1"
+        missing = "record -t 1, and a job of some seconds before another one"
         return Assumption("A10", OPEN, f"before the next job came {seen}: {missing}", lines)
     is_early = waits_for == ACCEPTANCE
-    text = f"before the next job came {seen}, {'also' if is_early else 'not'} in calls that did not wait for the end"
+    how = (
+        "which comes also when nothing has ended" if is_early else "long after the first answer, and at once before it"
+    )
+    text = f"before the next job came {seen}, {how}"
     return Assumption("A10", OTHERWISE, text, [f"order = planta.{'AFTER_ACCEPTANCE' if is_early else 'AFTER_RESULT'}"])
 
 
@@ -192,7 +197,10 @@ def _acceptance(found: Explained) -> Assumption:
     if not found.contrast.count(REFUSED):
         missing = "nothing tells an acceptance from a refusal: record a job that is unknown, with --expect 2"
         candidates = []
-    return _decide("A11", "what accepts", [("accepted = {}", candidates, missing)], found)
+    assumption = _decide("A11", "what accepts", [("accepted = {}", candidates, missing)], found)
+    if candidates and found.client.style == EACH and not candidates[0].is_for_each and found.client.next_jobs:
+        assumption.code.append("# acceptance_of = planta.SESSION  # if it comes once for all jobs")
+    return assumption
 
 
 def _output(found: Explained) -> Assumption:
@@ -221,9 +229,23 @@ def _result(found: Explained) -> Assumption:
         ("ok = {}", good, "nothing is in each good recording, and in no failed one"),
         ("failed = {}", bad, "nothing is in a failed recording alone"),
     ], found)  # fmt: skip
+    opposite = _opposite(found, good[0]) if good else ""
+    if opposite:
+        assumption.code = [line for line in assumption.code if "no candidate" not in line]
+        assumption.code.append(f"# failed = {opposite!r}  # whatever is not as in the good ones")
     if any(each.is_for_each for each in good[:_MAX_CANDIDATES]):
         assumption.code.append("# result_of = planta.JOB  # if it comes once for each job")
     return assumption
+
+
+def _opposite(found: Explained, candidate: Candidate) -> str:
+    """Returns a pattern for all other values than that of a success, "" if good recordings have others there, too."""
+    place, name, value = candidate.feature
+    if value is None or name is None or not candidate.instead:
+        return ""
+    good = [facts.before + facts.after for facts in found.contrast.groups[GOOD]]
+    values = {each[2] for counts in good for each in counts if each[:2] == (place, name)}
+    return pattern_of(candidate.feature).replace("=", "!=", 1) if values == {value} else ""
 
 
 def _refusal(found: Explained) -> Assumption:
@@ -252,46 +274,72 @@ def _refusal(found: Explained) -> Assumption:
 
 
 def _keep_alive(found: Explained) -> Assumption:
+    lines, parts = _answered(found)
     if not found.keep_alives:
-        text = f"none in {found.survey.longest_silence:.0f} s of silence"
-        return Assumption("A16", SETTLED if found.survey.longest_silence > 150 else OPEN, text)
-    lines: list[str] = []
-    told = []
-    is_certain = True
+        longest = found.survey.longest_silence
+        is_open = bool(parts) or longest < _LONG_SILENCE
+        parts.append(f"nothing came again and again in {longest:.0f} s of silence")
+        return Assumption("A16", OPEN if is_open else SETTLED, "; ".join(parts), lines)
+    is_certain = not parts
     for each in found.keep_alives:
-        told.append(f"the {each.sender} sends {each.kind} each {each.seconds:.0f} s ({each.times} times)")
-        pattern = _pattern_of_kind(found, each.sender, each.kind)
-        is_certain = is_certain and each.times > 2 and bool(pattern)
+        parts.append(f"the {each.sender} sends {each.kind} each {each.seconds:.0f} s ({each.times} times)")
+        root = _first(found, each.sender, lambda root, kind=each.kind: outline(root) == kind)  # type: ignore[misc]
+        pattern = _pattern_for(root)
+        is_certain = is_certain and each.times > 2 and pattern != ""
         if each.sender == SERVER and pattern:
             lines += [f"server_heartbeat, heartbeat = {pattern!r}, {round(each.seconds)}"]
             if each.answer:
-                told.append(f"the client answers with {each.answer}")
-                lines += method("answer_heartbeat(self)", _templates_of_kind(found, each.answer))
+                parts.append(f"the client answers with {each.answer}")
+                answer = _first(found, CLIENT, lambda root, kind=each.answer: outline(root) == kind)  # type: ignore[misc]
+                lines += _sending("answer_heartbeat(self)", answer)
         elif each.sender == CLIENT and pattern:
             lines.append(f"heartbeat_seconds = {round(each.seconds)}")
-            lines += method("heartbeat_message(self)", _templates_of_kind(found, each.kind))
-    return Assumption("A16", OTHERWISE if is_certain else OPEN, "; ".join(told), lines)
+            lines += _sending("heartbeat_message(self)", root)
+    return Assumption("A16", OTHERWISE if is_certain else OPEN, "; ".join(parts), lines)
 
 
-def _pattern_of_kind(found: Explained, sender: str, kind: str) -> str:
-    """Returns a pattern for the only child of messages of this kind, "" if they have others."""
+def _answered(found: Explained) -> tuple[list[str], list[str]]:
+    """Returns what takes a message of the server for a keep-alive: one that came as often as the client has sent
+    something of the same name, more than once in a call; and words for it."""
+    for step in found.client.after:
+        for kind in found.kinds.all if step.times > step.calls else ():
+            root = _first(found, SERVER, lambda root, kind=kind: found.kinds.label_of(root) == kind.label)  # type: ignore[misc]
+            names = [child.tag for child in step.template.children]
+            is_alike = root is not None and [child.tag for child in root] == names
+            if is_alike and _is_as_often(step.counts, kind.counts) and _pattern_for(root):
+                lines = [f"server_heartbeat = {_pattern_for(root)!r}"]
+                lines += method("answer_heartbeat(self)", step.template.children)
+                return lines, [f"{kind.label} came {kind.times} times, and the client sent as many {told(step)}"]
+        if step.times > step.calls:
+            return [], [f"the client sent {told(step)} {step.times} times in {step.calls} calls"]
+    return [], []
+
+
+def _is_as_often(counts: Mapping[str, int], others: Mapping[str, int]) -> bool:
+    """Returns whether two messages came equally often on most connections; some are cut."""
+    names = {*counts, *others}
+    return sum(counts.get(name) == others.get(name) for name in names) >= _MOST * len(names)
+
+
+def _first(found: Explained, sender: str, is_meant: Callable[[Element], bool]) -> Element | None:
+    """Returns the first message of this side that is meant."""
     for facts in found.survey.facts:
         for message in (each for messages in facts.kept.values() for each in messages if each.sender == sender):
             root = parse_leniently(message.data)
-            if outline(root) == kind:
-                if len(root) != 1:
-                    return ""
-                return str(root[0].tag) + "".join(f"[@{name!s}]" for name in root[0].attrib)
-    return ""
+            if is_meant(root):
+                return root
+    return None
 
 
-def _templates_of_kind(found: Explained, kind: str) -> list[Template]:
-    for facts in found.survey.facts:
-        for message in (each for messages in facts.kept.values() for each in messages if each.sender == CLIENT):
-            root = parse_leniently(message.data)
-            if outline(root) == kind:
-                return [_literal(child) for child in root]
-    return []
+def _pattern_for(root: Element | None) -> str:
+    """Returns a pattern for the only child of such messages, "" if they have others."""
+    if root is None or len(root) != 1:
+        return ""
+    return str(root[0].tag) + "".join(f"[@{name!s}]" for name in root[0].attrib)
+
+
+def _sending(signature: str, root: Element | None) -> list[str]:
+    return method(signature, [] if root is None else [_literal(child) for child in root])
 
 
 def _literal(element: Element) -> Template:
@@ -324,7 +372,9 @@ def _unexplained(found: Explained) -> list[Place]:
     ]
     known = {each.feature[0].path[1] for each in decided if each.feature[0].depth}
     known |= {"Env", "Login", "StatusBar", "EvLogMsg", "MessageBox", "PasswordChange", *planta.Dialect.ignored}
-    known |= {_pattern_of_kind(found, SERVER, each.kind).partition("[")[0] for each in found.keep_alives}
+    known |= {
+        line.partition("= '")[2].partition("[")[0] for line in _keep_alive(found).code if "server_heartbeat" in line
+    }
     good = {
         each[0]
         for outcome in (GOOD, LEFT, LATE)

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from lxml.etree import _Element as Element
+
 from headless.dialects import planta
 from headless.dialects.framing import Compression, Transport
 from headless.dialects.vocabulary import CHALLENGE, OSUSER
 from headless.protocol_tools.assumptions import OPEN, OTHERWISE, SETTLED, Assumption, method, returned, told
-from headless.protocol_tools.code import classes_in, literal_of, modules_in, one_line, text_code, transport_code
+from headless.protocol_tools.code import (
+    classes_in,
+    element_expression,
+    literal_of,
+    modules_in,
+    one_line,
+    text_code,
+    transport_code,
+)
 from headless.protocol_tools.contrast import FAILED, GOOD, LATE, LEFT, REFUSED, WRONG, pattern_of
+from headless.protocol_tools.documents import parse_leniently
 from headless.protocol_tools.explained import Explained
 from headless.protocol_tools.formulas import Formed, Hash, Hmac, Key, Said
 from headless.protocol_tools.login_search import values_of
 from headless.protocol_tools.recordings import CLIENT, SERVER
+from headless.protocol_tools.survey import Facts
 from headless.protocol_tools.templates import Template
+from headless.protocol_tools.trees import values_in
 
 _RIGHT = (GOOD, LEFT, LATE, FAILED, REFUSED)
 
@@ -94,7 +107,38 @@ def _first(found: Explained) -> Assumption:
         return Assumption("A5", OPEN, text)
     is_server = SERVER in first
     state = OPEN if sum(first.values()) < 2 else OTHERWISE if is_server else SETTLED
-    return Assumption("A5", state, text, ["server_speaks_first = True"] if is_server else [])
+    greetings = _greetings(found)
+    lines = ["server_speaks_first = True"] if is_server else []
+    if greetings:
+        lines.append(f"greeted = {' | '.join([planta.Dialect.greeted, *greetings])!r}")
+        text += f"; {', '.join(greetings)} came before the challenge"
+    return Assumption("A5", state, text, lines)
+
+
+def _greetings(found: Explained) -> list[str]:
+    """Returns patterns of what the server says before the challenge, besides what is known."""
+    patterns: dict[str, None] = {}
+    known = {planta.Dialect.greeted, *planta.Dialect.ignored}
+    for facts in found.survey.facts:
+        if facts.call.login == CHALLENGE:
+            for root in _before_challenge(found, facts):
+                new = [child for child in root if isinstance(child.tag, str) and child.tag not in known]
+                patterns.update(
+                    {f"{child.tag}{''.join(f'[@{name!s}]' for name in child.attrib)}": None for child in new}
+                )
+    return list(patterns)[:4]
+
+
+def _before_challenge(found: Explained, facts: Facts) -> list[Element]:
+    """Returns the messages of the server before the one that the client answered with the proof."""
+    roots: list[Element] = []
+    for message in (message for messages in facts.kept.values() for message in messages):
+        root = parse_leniently(message.data)
+        if message.sender == SERVER:
+            roots.append(root)
+        elif found.proof is not None and any((CLIENT, *value[:2]) == found.proof for value in values_in(root)):
+            return roots[:-1]
+    return []
 
 
 # A6 to A8: the login
@@ -111,6 +155,8 @@ def _handshake(found: Explained) -> Assumption:
     if missing:
         text += f"; none with {' and '.join(missing)}"
     lines = _known_handshake(envs)
+    if lines is None:
+        lines = _extended_handshake(found, envs)
     if lines is None:
         lines = _written_handshake(found)
         text += f"; {'; '.join(doubts)}" if doubts else ""
@@ -144,6 +190,28 @@ def _known_handshake(envs: Sequence[Template]) -> list[str] | None:
         if zone["utc_offset"] != planta.Dialect.utc_offset:
             lines[f"utc_offset = {zone['utc_offset']!r}"] = None
     return list(lines) if len({line.partition(" ")[0] for line in lines}) == len(lines) else None
+
+
+def _extended_handshake(found: Explained, envs: Sequence[Template]) -> list[str] | None:
+    """Returns what adds elements to the default handshake; None if there is more to it."""
+    bare = [Template(env.tag, env.nsmap, env.attributes, env.text, env.children[: _known_parts(env)]) for env in envs]
+    lines = _known_handshake(bare)
+    first = found.client.first
+    env = next((child for child in first.template.children if child.tag == "Env"), None) if first else None
+    if lines is None or env is None:
+        return None
+    added = [child for child in env.children if child.tag not in ("Program", "TimeZone", "Locale", "OSuser")]
+    expressions = [element_expression(child) for child in added]
+    if not added or None in expressions:
+        return None
+    extended = [f"    env.append({expression})" for expression in expressions]
+    return [*lines, "def handshake(self):", "    (env,) = super().handshake()", *extended, "    return [env]"]
+
+
+def _known_parts(env: Template) -> int:
+    """Counts the first children that the default handshake has."""
+    names = [child.tag for child in env.children]
+    return 4 if names[3:4] == ["OSuser"] else 3
 
 
 def _constants(template: Template) -> dict[str, str] | None:
@@ -273,7 +341,7 @@ def _formula(found: Explained) -> Assumption:
     text += f"; {len(login.wrong)} with a wrong password do not have it" if login.wrong else ""
     is_together = len(places) <= 1 and all(key[0] == SERVER for key in keys)
     doubts = [*login.doubts, *([] if is_together else ["it needs what comes in several messages: finish it by hand"])]
-    is_open = len(login.fits) < 2 or not is_together
+    is_open = bool(login.doubts) or not is_together
     state = OPEN if is_open else OTHERWISE if lines else SETTLED
     return Assumption("A8", state, "; ".join([text, *doubts]), lines, set(modules_in(code)) if lines else set())
 

@@ -29,7 +29,8 @@ RESULT = "the result of the one before"
 @dataclass
 class Sent:
     """Is one message of the client. `cause` is the label of the last message of the server, "" if there was none since
-    the client's last. `jobs` are the numbers of those whose text is in it."""
+    the client's last; `seen` are the labels of all that came since then, and `waited` how many seconds passed after the
+    first and after the last of them. `jobs` are the numbers of those whose text is in it."""
 
     connection: str
     root: Element
@@ -38,6 +39,8 @@ class Sent:
     number: int
     cause: str
     jobs: list[int]
+    seen: list[str]
+    waited: tuple[float, float] = (0.0, 0.0)
     proof: Optional[str] = None
     is_keep_alive: bool = False
 
@@ -48,9 +51,11 @@ class Step:
 
     template: Template
     times: int
+    calls: int
     causes: Counter[str]
     has_jobs: bool = False
     has_proof: bool = False
+    counts: dict[str, int] = field(default_factory=dict)  # how often on each connection
 
 
 @dataclass
@@ -60,9 +65,11 @@ class ClientSide:
 
     style: str = UNKNOWN
     login: dict[str, list[Step]] = field(default_factory=dict)
+    first: Optional[Step] = None  # of all ways to log in together
     jobs: Optional[Step] = None
     units: dict[str, Template] = field(default_factory=dict)
     between: Counter[str] = field(default_factory=Counter)
+    next_jobs: list[Sent] = field(default_factory=list)
     first_job: Counter[str] = field(default_factory=Counter)  # what the server had said before the first job
     after: list[Step] = field(default_factory=list)
     has_jobs_in_login: bool = False
@@ -89,7 +96,7 @@ def _sent(facts: Facts, proof: Key | None, alive: set[str], label_of: Callable[[
     """Yields the messages of the client in one call."""
     values: dict[Key, str] = {}
     numbers: Counter[str] = Counter()
-    cause = ""
+    seen: list[tuple[str, float]] = []
     texts = [normal(job.text) for job in facts.call.jobs]
     left = dict(enumerate(texts))
     for connection, messages in facts.kept.items():
@@ -98,14 +105,28 @@ def _sent(facts: Facts, proof: Key | None, alive: set[str], label_of: Callable[[
             said = {(message.sender, path, name): text.strip() for path, name, text in values_in(root)}
             if message.sender == SERVER:
                 values.update(said)
-                cause = label_of(root)
+                seen.append((label_of(root), message.seconds))
                 continue
             jobs = _jobs_in(root, left, facts.call)
             proved = said.get(proof) if proof is not None and facts.call.login == CHALLENGE else None
             is_alive = outline(root) in alive
-            yield Sent(connection, root, facts.call, dict(values), numbers[connection], cause, jobs, proved, is_alive)
+            labels = [label for label, _ in seen]
+            waited = (message.seconds - seen[0][1], message.seconds - seen[-1][1]) if seen else (0.0, 0.0)
+            yield Sent(
+                connection,
+                root,
+                facts.call,
+                dict(values),
+                numbers[connection],
+                labels[-1] if labels else "",
+                jobs,
+                labels,
+                waited,
+                proved,
+                is_alive,
+            )
             numbers[connection] += 1
-            cause = ""
+            seen = []
 
 
 def _jobs_in(root: Element, left: dict[int, str], call: RecordedCall) -> list[int]:
@@ -138,6 +159,9 @@ def _find_login(found: ClientSide, calls: Sequence[Sequence[Sent]]) -> None:
             groups.setdefault((sent.call.login, number), []).append(sent)
     for (login, _), group in groups.items():
         found.login.setdefault(login, []).append(_step(group, found.style))
+    first = [sent for (_, number), group in groups.items() if number == 0 for sent in group]
+    if first:
+        found.first = _step(first, found.style)
 
 
 def _before_jobs(call: Sequence[Sent]) -> list[Sent]:
@@ -154,7 +178,16 @@ def _step(group: Sequence[Sent], style: str) -> Step:
     instances = [Instance(each.root, each.call, each.values, each.proof, None, each.number) for each in group]
     template = template_of(instances, units)
     causes = Counter(sent.cause for sent in group)
-    return Step(template, len(group), causes, any(sent.jobs for sent in group), any(sent.proof for sent in group))
+    calls = len({id(sent.call) for sent in group})
+    return Step(
+        template,
+        len(group),
+        calls,
+        causes,
+        any(sent.jobs for sent in group),
+        any(sent.proof for sent in group),
+        dict(Counter(sent.connection for sent in group)),
+    )
 
 
 def _units(group: Sequence[Sent]) -> dict[Element, int]:
@@ -206,6 +239,7 @@ def _find_jobs(found: ClientSide, calls: Sequence[Sequence[Sent]]) -> None:
         by_kind.setdefault(sent.call.jobs[number].kind, []).append(instance)
     found.units = units_of(by_kind, {})
     found.first_job.update(sent.cause for sent in with_jobs if sent.jobs[0] == 0)
+    found.next_jobs = [sent for sent in with_jobs if sent.jobs[0] > 0]
     found.between.update(sent.cause for sent in with_jobs if sent.jobs[0] > 0)
 
 

@@ -86,10 +86,19 @@ class Contrast:
         return self.candidates(ACCEPTED, (REFUSED, WRONG), instead_of=(REFUSED,))
 
     def ended(self) -> list[Candidate]:
-        return self.candidates((GOOD,), (LEFT, LATE, REFUSED, WRONG))
+        return self._of_end((REFUSED, WRONG), ())
 
     def ended_well(self) -> list[Candidate]:
-        return self.candidates((GOOD,), (LEFT, LATE, FAILED, REFUSED, WRONG), instead_of=(FAILED,))
+        return self._of_end((FAILED, REFUSED, WRONG), (FAILED,))
+
+    def _of_end(self, lacking: Sequence[str], instead_of: Sequence[str]) -> list[Candidate]:
+        """Returns what is in each call that ended well, and in none that had not ended. A server may be so quick that
+        it has said all before a client has left: then only calls with -t can tell."""
+        for early in ((LATE,), (LEFT,)) if self.groups[LATE] else ((LEFT,), ()):
+            found = self.candidates((GOOD,), (*early, *lacking), instead_of=instead_of)
+            if found:
+                return found
+        return []
 
     def failed(self) -> list[Candidate]:
         return self.candidates((FAILED,), (GOOD, LEFT, LATE, REFUSED, WRONG), is_all=False, instead_of=(GOOD,))
@@ -167,9 +176,15 @@ class Contrast:
 
 
 def _part(facts: Facts, part: str) -> Counter[Feature]:
+    """Returns what the server has said in this part of a call; that an attribute is there is one feature more."""
     if part == "all" or not (facts.has_jobs_left or facts.call.jobs):
-        return facts.before + facts.after
-    return facts.before if part == "before" else facts.after
+        counts = facts.before + facts.after
+    else:
+        counts = Counter(facts.before if part == "before" else facts.after)
+    for (place, name, value), times in list(counts.items()):
+        if name and value is not None:
+            counts[place, name, None] += times
+    return counts
 
 
 def _is_for_each(

@@ -285,7 +285,9 @@ class _Writer:
             yield "            return"
         yield "        self.report(base.Accepted())"
         yield from (f"    {line}".rstrip() for line in _JOB_ENDED.splitlines())
-        if waits_for == RESULT:
+        if waits_for not in (NOTHING, ACCEPTANCE):
+            if waits_for != RESULT:
+                yield "        # DECIDE: or in _job_accepted? The recordings do not tell what the next job waits for"
             yield "        if status == OK and self._submitted < len(self.call.jobs):"
             yield "            self._submit_next()"
 

@@ -9,7 +9,7 @@ from typing import Optional
 from headless.dialects.bcrypt_hash import check_salt
 from headless.dialects.vocabulary import CHALLENGE
 from headless.protocol_tools.client_side import ACCEPTANCE, NOTHING, RESULT, ClientSide, client_side
-from headless.protocol_tools.contrast import LATE, LEFT, Contrast
+from headless.protocol_tools.contrast import LATE, Contrast
 from headless.protocol_tools.documents import parse_leniently
 from headless.protocol_tools.formulas import Key
 from headless.protocol_tools.keep_alives import KeepAlive, keep_alives, only_keep_alives
@@ -20,6 +20,7 @@ from headless.protocol_tools.style import Encoding, encoding_of
 from headless.protocol_tools.survey import Survey
 from headless.protocol_tools.vocabulary import Place
 
+_LONG = 1.0  # seconds that pass between an acceptance and a result, and not between a message and its answer
 PLANTA_ROOT = "Message"  # of the vendor's published vocabulary
 
 
@@ -71,14 +72,20 @@ class Explained:
 
     @property
     def next_job_waits_for(self) -> str:
-        """Returns NOTHING, ACCEPTANCE or RESULT; "" if that is not known."""
-        between = self.client.between
-        if not between:
+        """Returns NOTHING, ACCEPTANCE or RESULT; "" if that is not known.
+
+        The client did not wait for a result if only such messages came before the next job as come when nothing has
+        ended. It did if the first of them came long before, and the last one at once before it."""
+        jobs = self.client.next_jobs
+        if not jobs:
             return ""
-        if "" in between:
+        if any(not sent.seen for sent in jobs):
             return NOTHING
-        early = self._labels_after_jobs(LEFT, LATE)
-        return "" if not early else ACCEPTANCE if set(between) <= early else RESULT
+        early = self._labels_after_jobs(LATE)
+        if any(set(sent.seen) <= early for sent in jobs):
+            return ACCEPTANCE
+        is_after_result = any(sent.waited[0] > _LONG > sent.waited[1] for sent in jobs)
+        return RESULT if is_after_result else ""
 
     def _labels_after_jobs(self, *outcomes: str) -> set[str]:
         """Returns the labels of what the server said in calls with these outcomes."""

@@ -36,6 +36,7 @@ _MAX_CONSTANT = 64  # bytes around a length of which each way to divide them is 
 _MAX_BETWEEN = 8  # bytes between a length and its message
 _MAX_BEGINNING = 256  # bytes before a compressed stream
 _MAX_END = 8  # bytes behind the only message of a connection that may belong to it
+_SPACE = b" \t\r\n\0"  # that may be between documents
 _LINE_ENDS = (b"\r\n", b"\n", b"\0")
 _WIDE = re.compile(rb"<\0[^\0]\0|\0<\0[^\0]")
 _HTTP = re.compile(rb"HTTP/1\.[01] [0-9]{3}|[A-Z]+ [^ ]+ HTTP/1\.[01]\r\n")
@@ -211,8 +212,8 @@ def _framed(streams: Sequence[Stream]) -> Iterator[Transport]:
     for end, before, beginnings in _divided(gaps.first, gaps.inner, gaps.last):
         if end:
             yield from _begun(Delimiter(end, before, 2 if gaps.is_wide else 1), beginnings)
-    if not any(gap.strip(b" \t\r\n\0") for gap in gaps.inner):
-        yield from _begun(Documents(), gaps.first)
+    if not any(gap.strip(_SPACE) for gap in gaps.inner):
+        yield from _begun(Documents(), [each if each.strip(_SPACE) else b"" for each in gaps.first])
 
 
 def _is_natural(framing: Any, size: int) -> bool:

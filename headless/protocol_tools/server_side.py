@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -20,6 +21,7 @@ _MAX_VALUES = 12  # different ones of what tells kinds apart
 _MAX_LENGTH = 40  # characters of one
 _MAX_KINDS = 60
 _MAX_CHILDREN = 100  # and values, of a message that are looked at
+_MAX_DEPTH = 3
 # Names of what counts jobs, or messages, and tells no kinds apart.
 _NUMBERS = (
     "count",
@@ -56,6 +58,7 @@ class Kind:
     outlines: set[str] = field(default_factory=set)
     times: int = 0
     calls: dict[str, set[int]] = field(default_factory=dict)  # by outcome: numbers of the calls
+    counts: Counter[str] = field(default_factory=Counter)  # how often on each connection
     last: int = 0  # how often it was the last message
     place: int = 0  # the sum of how many messages of the server were before each
     tests: list[Trait] = field(default_factory=list)
@@ -72,8 +75,9 @@ class Kinds:
         self._telling = _telling(vocabulary, contrast)
         found: dict[tuple[str, frozenset[Trait]], Kind] = {}
         for number, each in enumerate(facts):
-            messages = [message for kept in each.kept.values() for message in kept if message.sender == SERVER]
-            for count, message in enumerate(messages):
+            kept = [(name, message) for name, messages in each.kept.items() for message in messages]
+            messages = [(name, message) for name, message in kept if message.sender == SERVER]
+            for count, (name, message) in enumerate(messages):
                 root = parse_leniently(message.data)
                 key = str(root.tag), _traits(root, self._telling)
                 if key not in found and len(found) < _MAX_KINDS:
@@ -81,6 +85,7 @@ class Kinds:
                 if key in found:
                     kind = found[key]
                     kind.times += 1
+                    kind.counts[name] += 1
                     kind.place += count
                     kind.outlines.add(outline(root))
                     kind.calls.setdefault(each.outcome, set()).add(number)
@@ -138,13 +143,22 @@ def _is_short(name: str, values: Values, texts: set[str]) -> bool:
 
 
 def _traits(root: Element, telling: set[tuple[Path, str]]) -> frozenset[Trait]:
-    tags = [child.tag for child in islice(root, _MAX_CHILDREN)]
-    found: set[Trait] = {((tag,), None, None) for tag in tags if isinstance(tag, str)}
-    found |= {((), str(name), None) for name in root.attrib}
+    found: set[Trait] = {((), str(name), None) for name in root.attrib}
+    _add_elements(root, (), found)
     for path, name, value in values_in(root, _MAX_CHILDREN):
         if (path[1:], name) in telling:
             found.add((path[1:], name, value.strip()))
     return frozenset(found)
+
+
+def _add_elements(element: Element, path: Path, found: set[Trait]) -> None:
+    for child in islice(element, _MAX_CHILDREN):
+        if isinstance(child.tag, str) and len(found) < _MAX_CHILDREN:
+            below = (*path, child.tag)
+            found.add((below, None, None))
+            found.update((below, str(name), None) for name in child.attrib)
+            if len(below) < _MAX_DEPTH:
+                _add_elements(child, below, found)
 
 
 def _tests(kind: Kind, others: Iterable[Kind]) -> list[Trait]:
@@ -168,13 +182,11 @@ def test_code(kind: Kind) -> str:
     """Returns an expression that is true for a message `root` of this kind."""
     parts = [f"root.tag == {kind.tag!r}"]
     for path, name, value in kind.tests:
-        below = "/".join(path)
+        each, below = ("each", "/".join(path)) if path else ("root", "")
         if name is None:
             parts.append(f"root.find({below!r}) is not None")
-        elif name == "":
-            text = f"(root.findtext({below!r}) or '')" if path else "(root.text or '')"
-            parts.append(f"{text}.strip() == {value!r}")
-        else:
-            element = f"root.find({below!r})" if path else "root"
-            parts.append(f"{element}.get({name!r}) {'is not None' if value is None else f'== {value!r}'}")
+            continue
+        told = f"({each}.text or '').strip()" if name == "" else f"{each}.get({name!r})"
+        test = f"{told} is not None" if value is None else f"{told} == {value!r}"
+        parts.append(f"any({test} for each in root.iterfind({below!r}))" if path else test)
     return " and ".join(parts)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from base64 import b64encode
 from collections.abc import Sequence
-from itertools import islice
 
 from lxml.etree import _Element as Element
 
@@ -13,6 +12,7 @@ from headless.protocol_tools.recordings import RecordedCall
 USER, OS_USER, JOB, KIND = "the user", "the os-user", "a job's text", "a job's kind"  # texts of a call
 _LEAST = 3  # characters of a text that is looked for in others
 
+_MAX_TAGS, _MAX_DEPTH = 6, 3  # of an outline
 MAX_VALUES = 2000  # of a message that are looked at
 
 Path = tuple[str, ...]  # names of elements, from the root on
@@ -46,13 +46,18 @@ def local(name: str) -> str:
 
 def outline(root: Element) -> str:
     """Returns in a few words which message it is: names of elements and attributes."""
-    children = [child for child in islice(root, 4) if isinstance(child.tag, str)]
-    shown = [_start_tag(child) for child in children[:3]] + ["..."] * (len(root) > 3)
-    return f"{_start_tag(root)}{''.join(shown)}"
+    tags: list[str] = []
+    _add_tags(root, tags, 0)
+    return "".join(tags[:_MAX_TAGS]) + "..." * (len(tags) > _MAX_TAGS)
 
 
-def _start_tag(element: Element) -> str:
-    return f"<{' '.join([local(str(element.tag)), *(local(str(name)) for name in element.attrib)])}>"
+def _add_tags(element: Element, tags: list[str], depth: int) -> None:
+    tags.append(f"<{' '.join([local(str(element.tag)), *(local(str(name)) for name in element.attrib)])}>")
+    for child in element:
+        if len(tags) > _MAX_TAGS or depth >= _MAX_DEPTH:
+            break
+        if isinstance(child.tag, str):
+            _add_tags(child, tags, depth + 1)
 
 
 def normal(text: str) -> str:

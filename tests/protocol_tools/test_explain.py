@@ -64,7 +64,7 @@ TELLING = {
         "server: <alive>, each 60 s of silence, 3 times",
         "(a ^ b for a, b in zip(hashlib.sha256(hash_).digest(), hashlib.sha256(<zeta@nonce>.encode()).digest())).hex()",
         "NOT KNOWN: <login run>: it is taken for random digits",
-        "the next one after the result of the one before",
+        "jobs: each job in a message of its own\n",
         "ended well: job/rc[normalize-space()='0']: in 8 of 8, once for each job, in the last message; elsewhere '12'",
     ),
     eta: (

@@ -34,10 +34,10 @@ DECIDED = {
         "refused = {",
     ),
     epsilon: {
-        "<letter><taken>": "self.report(base.Accepted())\nif self.call.waits:\n    self._send(self._after_1())",
+        "<letter><taken><count>": "self.report(base.Accepted())\nif self.call.waits:\n    self._send(self._after_1())",
         "<letter><state> state=done": "self.report(base.Ended(OK))",
-        "<letter><state> state=failed": "self.report(base.Ended(FAILED, text))",
-        "<letter><state> state=running": "self._send(self._after_1())",
+        "<letter><state><job><why> state=failed": "self.report(base.Ended(FAILED, text))",
+        "<letter><state><job> state=running": "self._send(self._after_1())",
         "<letter><denied>": 'self.report(base.Refused("jobs" if self._submitted else "login", text))',
     },
     zeta: {
