@@ -3,6 +3,7 @@ a result or a refusal is for a person to decide: there are candidates."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from lxml.etree import _Element as Element
@@ -28,7 +29,7 @@ from headless.protocol_tools.recordings import CLIENT, SERVER
 from headless.protocol_tools.secrecy import shown
 from headless.protocol_tools.templates import Slot, Template
 from headless.protocol_tools.trees import outline
-from headless.protocol_tools.vocabulary import Place
+from headless.protocol_tools.vocabulary import Feature, Place
 
 _MAX_CANDIDATES = 3
 _MOST = 0.8  # of the connections
@@ -94,7 +95,10 @@ def _are_default(units: dict[str, Template], style: str) -> bool:
     }
     defaults[PY_CODE] = "planta.element('ExecPythonScript', job.text)"
     parts = {kind: _parts_of(unit, style) for kind, unit in units.items()}
-    return all(len(each) == 1 and element_expression(each[0]) == defaults.get(kind) for kind, each in parts.items())
+    return all(
+        kind in defaults and len(each) == 1 and element_expression(each[0]) == defaults[kind]
+        for kind, each in parts.items()
+    )
 
 
 def _start_lines(units: dict[str, Template], style: str) -> list[str]:
@@ -155,7 +159,10 @@ def _order(found: Explained) -> Assumption:
         return Assumption("A10", OTHERWISE, text, ["order = planta.IN_A_ROW"])
     seen = ", ".join(f"{kind} ({count})" for kind, count in client.between.most_common(3))
     if not waits_for:
-        lines = ["# order = planta.AFTER_ACCEPTANCE  # or planta.AFTER_RESULT"]
+        lines = [
+            "# order = planta.AFTER_RESULT  # the next job waits for the result of the one before, or",
+            "# order = planta.AFTER_ACCEPTANCE  # for its acceptance: the recordings do not tell",
+        ]
         missing = "record -t 1, and a job of some seconds before another one"
         return Assumption("A10", OPEN, f"before the next job came {seen}: {missing}", lines)
     is_early = waits_for == ACCEPTANCE
@@ -204,12 +211,40 @@ def _acceptance(found: Explained) -> Assumption:
 
 
 def _output(found: Explained) -> Assumption:
-    names = [place.name for place in _unexplained(found) if place.texts.count or place.attributes]
-    known = [name for name in ("StatusBar", "EvLogMsg") if name in _server_children(found)]
+    children = _server_children(found)
+    known = [name for name in ("StatusBar", "EvLogMsg") if name in children]
     text = f"{', '.join(known)} came" if known else "nothing of what is assumed to be output came"
-    if names:
-        text += f"; it could also be {', '.join(names)}"
-    return Assumption("A12", OPEN, text)
+    others = _other_values(found)
+    if others:
+        text += f"; {', '.join(others)} came in good recordings, and nothing else is known of it"
+    lines = [f"output = {' | '.join([planta.Dialect.output, *others])!r}"] if others else []
+    return Assumption("A12", OPEN, text, lines)
+
+
+def _other_values(found: Explained) -> list[str]:
+    """Returns patterns for children of messages that came in good recordings behind the jobs, of a name that means
+    something else with other values."""
+    contrast = found.contrast
+    likely = [*contrast.accepted()[:1], *contrast.ended()[:1], *contrast.ended_well()[:1]]
+    likely += [*contrast.failed(), *contrast.refused(), *contrast.login_refused()]
+    whole = {each.feature[0] for each in likely if each.feature[1] is None}
+    valued = {each.feature[:2] for each in likely if each.feature[1]}
+    meant = {each.feature for each in likely}
+    good = Counter[Feature]()
+    for facts in (facts for outcome in (GOOD, LEFT, LATE) for facts in found.contrast.groups[outcome]):
+        good.update(facts.after)
+    patterns = []
+    for place, name, value in sorted(good, key=lambda feature: (feature[0].path, str(feature[1]), str(feature[2]))):
+        is_other = (place, name) in valued and (place, name, value) not in meant
+        if (
+            place.depth == 1
+            and place not in whole
+            and is_other
+            and value is not None
+            and not place.attributes[name or ""].is_many
+        ):
+            patterns.append(pattern_of((place, name, value)))
+    return patterns[:4]
 
 
 def _end(found: Explained) -> Assumption:
@@ -229,6 +264,10 @@ def _result(found: Explained) -> Assumption:
         ("ok = {}", good, "nothing is in each good recording, and in no failed one"),
         ("failed = {}", bad, "nothing is in a failed recording alone"),
     ], found)  # fmt: skip
+    if not good and contrast.count(GOOD):
+        assumption.code.append(
+            "# no_result = planta.ORDERLY_END  # if the server tells no result: PLANTA.md, section 4"
+        )
     opposite = _opposite(found, good[0]) if good else ""
     if opposite:
         assumption.code = [line for line in assumption.code if "no candidate" not in line]
@@ -363,13 +402,7 @@ def _ignored(found: Explained) -> Assumption:
 def _unexplained(found: Explained) -> list[Place]:
     """Returns children of messages that came in good recordings, and that nothing else explains."""
     contrast = found.contrast
-    decided = [
-        *contrast.accepted(),
-        *contrast.ended(),
-        *contrast.failed(),
-        *contrast.login_refused(),
-        *contrast.refused(),
-    ]
+    decided = _decided(found)
     known = {each.feature[0].path[1] for each in decided if each.feature[0].depth}
     known |= {"Env", "Login", "StatusBar", "EvLogMsg", "MessageBox", "PasswordChange", *planta.Dialect.ignored}
     known |= {
@@ -382,6 +415,13 @@ def _unexplained(found: Explained) -> list[Place]:
         for each in facts.before + facts.after
     }
     return [place for place in _server_children(found).values() if place.name not in known and place in good]
+
+
+def _decided(found: Explained) -> list[Candidate]:
+    """Returns all candidates for what a person decides."""
+    contrast = found.contrast
+    lists = (contrast.accepted(), contrast.ended(), contrast.ended_well(), contrast.failed(), contrast.refused())
+    return [each for candidates in (*lists, contrast.login_refused()) for each in candidates]
 
 
 def _server_children(found: Explained) -> dict[str, Place]:

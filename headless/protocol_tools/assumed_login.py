@@ -26,7 +26,7 @@ from headless.protocol_tools.formulas import Formed, Hash, Hmac, Key, Said
 from headless.protocol_tools.login_search import values_of
 from headless.protocol_tools.recordings import CLIENT, SERVER
 from headless.protocol_tools.survey import Facts
-from headless.protocol_tools.templates import Template
+from headless.protocol_tools.templates import Slot, Template
 from headless.protocol_tools.trees import values_in
 
 _RIGHT = (GOOD, LEFT, LATE, FAILED, REFUSED)
@@ -245,12 +245,7 @@ def _login(found: Explained) -> Assumption:
     is_in_handshake = any(child.tag == "Login" for child in steps[0].template.children)
     if not is_in_handshake:
         lines.append("is_login_in_handshake = False")
-    request = next(
-        (child for step in steps if not step.has_proof for child in step.template.children if child.tag == "Login"),
-        None,
-    )
-    if request is not None and not _is_login(request, {"user": "self.call.user"}):
-        lines += method("login_request(self)", [request])
+    lines += _request(found)
     challenge = _challenge_pattern(found)
     if challenge and challenge != planta.Dialect.challenge:
         lines.append(f"challenge = {challenge!r}")
@@ -283,6 +278,22 @@ def _login(found: Explained) -> Assumption:
     ]
     is_open = bool(doubts) or is_too_long
     return Assumption("A7", OPEN if is_open else OTHERWISE if lines else SETTLED, "; ".join([text, *doubts]), lines)
+
+
+def _request(found: Explained) -> list[str]:
+    """Returns what asks for the login, if it is not as assumed. Where no user is named, the os-user may be."""
+    asked = {}
+    for login, steps in found.client.login.items():
+        children = [child for step in steps if not step.has_proof for child in step.template.children]
+        asked[login] = next((child for child in children if child.tag == "Login"), None)
+    challenge, osuser = asked.get(CHALLENGE), asked.get(OSUSER)
+    if challenge is None or (osuser is None and _is_login(challenge, {"user": "self.call.user"})):
+        return []
+    if osuser is not None:
+        for name, slot in list(osuser.attributes.items()):
+            if slot.code == "self.call.os_user" and challenge.attributes.get(name) == Slot("self.call.user"):
+                challenge.attributes[name] = Slot("self.call.user or self.call.os_user")
+    return method("login_request(self)", [challenge])
 
 
 def _is_login(template: Template, attributes: dict[str, str]) -> bool:

@@ -261,7 +261,7 @@ def test_calls_of_which_nothing_is_known_settle_nothing(tmp_path):
 def test_an_order_of_jobs_that_recordings_do_not_tell_stays_open(tmp_path):
     text = explain(record(gamma, tmp_path / "talk", labelled("three jobs", "challenge", "the second fails")))
     assert "A10 open: before the next job came" in text
-    assert "# order = planta.AFTER_ACCEPTANCE # or planta.AFTER_RESULT" in text
+    assert "# order = planta.AFTER_RESULT # the next job waits for the result of the one before, or" in text
 
 
 def test_an_encoding_that_nothing_bears_out_is_not_certain(tmp_path):

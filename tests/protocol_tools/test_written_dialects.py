@@ -12,7 +12,7 @@ from headless.protocol_tools.dialect_writing import dialect_code
 from headless.protocol_tools.explained import explain
 from headless.protocol_tools.writing import planta_code
 from support.credentials import HASH
-from support.vendors import delta, epsilon, eta, gamma, zeta
+from support.vendors import delta, epsilon, eta, gamma, variants, zeta
 from support.vendors.driven import code_of_call, dialect_in
 from support.vendors.recorded import EVERY_CALL, record
 
@@ -58,6 +58,39 @@ DECIDED = {
         "<eta><what><reason> reason=job what=sorry": "self.report(base.Refused(JOBS, text))",
     },
 }
+VARIANTS = {
+    "length": (
+        "accepted = \"Cmd[@name='accepted']\"",
+        "ended = 'Shutdown'",
+        "ok = \"Shutdown[@code='0']\"",
+        "failed = \"Shutdown[@code!='0']\"",
+        "refused = {",
+    ),
+    "nul": (
+        "accepted = \"ModC[@state='queued']\"",
+        "ended = 'Shutdown'",
+        "ok = \"ModC[@result='0']\"",
+        "failed = \"ModC[@result!='0']\"",
+        "result_of = planta.JOB",
+        "refused = {",
+    ),
+    "bare": (
+        "order = planta.AFTER_ACCEPTANCE",
+        "accepted = 'ExecPythonScript[@started]'",
+        "ended = 'Shutdown'",
+        "no_result = planta.ORDERLY_END",
+        "refused = {",
+    ),
+    "packed": (
+        "order = planta.AFTER_RESULT",
+        "accepted = 'Comm/Started'",
+        "ended = 'Comm/Result'",
+        "ok = \"Comm/Result[normalize-space()='ok']\"",
+        "failed = \"Comm/Result[normalize-space()!='ok']\"",
+        "result_of = planta.JOB",
+        "refused = {",
+    ),
+}
 VENDORS = pytest.mark.parametrize("vendor", DECIDED, ids=lambda vendor: vendor.__name__.rpartition(".")[2])
 
 
@@ -67,11 +100,12 @@ def written(tmp_path_factory):
     codes = {}
 
     def write(vendor):
-        if vendor not in codes:
+        key = vendor.__name__
+        if key not in codes:
             found = explain(record(vendor, tmp_path_factory.mktemp("talk") / "talk"), HASH.encode())
             assumptions = [*login_assumptions(found), *job_assumptions(found)]
-            codes[vendor] = planta_code(assumptions) if found.is_planta else dialect_code(found)
-        return codes[vendor]
+            codes[key] = planta_code(assumptions) if found.is_planta else dialect_code(found)
+        return codes[key]
 
     return write
 
@@ -99,6 +133,17 @@ def test_the_dialect_that_a_person_has_finished_returns_the_code_of_each_call(ve
     dialect = dialect_in(decided(written(vendor), DECIDED[vendor]))
     codes = {call.label: code_of_call(dialect, vendor, call) for call in EVERY_CALL}
     assert codes == {call.label: call.expected for call in EVERY_CALL}, written(vendor)
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_a_server_that_others_have_made_is_spoken_to_as_well(name, written):
+    vendor = getattr(variants, name)
+    code = decided(written(vendor), VARIANTS[name])
+    codes = {call.label: code_of_call(dialect_in(code), vendor, call) for call in EVERY_CALL}
+    expected = {call.label: call.expected for call in EVERY_CALL}
+    if name == "bare":  # which tells no result
+        expected["the second fails"] = OK
+    assert codes == expected, code
 
 
 @VENDORS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from types import ModuleType
+from typing import Any
 
 from headless.client.verdict import Verdict
 from headless.dialects import base
@@ -23,16 +23,17 @@ def dialect_in(code: str) -> type[base.Dialect]:
     return found
 
 
-def code_of_call(dialect: type[base.Dialect], vendor: ModuleType, call: RecordedCall, seed: int = 7) -> int:
+def code_of_call(dialect: type[base.Dialect], vendor: Any, call: RecordedCall, seed: int = 7) -> int:
     """The return code that the events prove."""
     server = vendor.Server(seed)
     killed_at = 4.0 if call.label == KILLED else None
-    code = Talk(_client(dialect, call, seed), server.serve, seed, killed_at).status
+    code = Talk(client(dialect, call, seed), server.serve, seed, killed_at).status
     assert isinstance(code, int)
     return code
 
 
-def _client(kind: type[base.Dialect], call: RecordedCall, seed: int) -> Side:
+def client(kind: type[base.Dialect], call: RecordedCall, seed: int) -> Side:
+    """What the client does with this dialect; returns the code."""
     driver = _Driver(kind, call, seed)
     try:
         driver.dialect.log_in()
@@ -52,7 +53,7 @@ class _Driver:
         waits = call.timeout != 0
         os_user = "" if call.login == CHALLENGE else call.os_user
         asked = base.Call(
-            "test 1", call.login, call.user, os_user, call.jobs, bytes([seed] * 32), True, "0" * 32, waits
+            "test 1", call.login, call.user, os_user, call.jobs, bytes([seed % 256] * 32), True, "0" * 32, waits
         )
         self.dialect = kind(asked)
         self._verdict = Verdict(len(call.jobs), call.login == CHALLENGE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from types import ModuleType
+from typing import Any
 
 from headless.dialects.vocabulary import CHALLENGE, MODULE, OSUSER, PY_CODE, PY_FILE, Job
 from headless.protocol_tools.recordings import CALLS, Folder, RecordedCall, line_of
@@ -46,7 +46,7 @@ def labelled(*labels: str) -> tuple[RecordedCall, ...]:
     return tuple(call for label in labels for call in EVERY_CALL if call.label == label)
 
 
-def record(vendor: ModuleType, path: Path, calls: Iterable[RecordedCall] = EVERY_CALL, seed: int = 1) -> Folder:
+def record(vendor: Any, path: Path, calls: Iterable[RecordedCall] = EVERY_CALL, seed: int = 1) -> Folder:
     """Returns a folder with these calls of the vendor's client."""
     path.mkdir(mode=0o700)
     lines = []
