@@ -29,6 +29,7 @@ from headless.protocol_tools.recordings import Piece
 
 _MAX_SEEN = 200  # messages of a connection of which the encoding is looked at
 _LINE_END = re.compile(rb"&#(?:10|13|x0*[AaDd]);")
+_MAX_OPEN = 8  # explanations that all recordings are asked for
 _MAX_LENGTHS = 1000  # that are counted
 # Sizes of messages at which a length has another byte or digit. No message that is allowed has more of them.
 _PROBES = (20, 100, 128, 256, 1000, 10_000, 32_768, 65_536, 100_000, 1_000_000)
@@ -97,7 +98,9 @@ class Search:
         self._tried = len(proposed)
         for transport in proposed:
             self._ask(transport, sample)
-        self._open = [(transport, Evidence()) for transport, _ in _best(self._open)]
+        found = [transport for transport, _ in _best(self._open)]
+        kept = [each for each in found if each is found[0] or _is_other(found[0].framing, each.framing)]
+        self._open = [(transport, Evidence()) for transport in kept[:_MAX_OPEN]]
 
     @property
     def transport(self) -> Transport | None:
@@ -156,8 +159,8 @@ class Search:
         for other, its_evidence in ranked[1:]:
             if its_evidence.encodings != evidence.encodings:
                 continue  # documents in UTF-16, taken for the other one, a byte further
-            if isinstance(other.framing, Documents) and not _may_be_space(transport.framing, evidence):
-                continue
+            if isinstance(other.framing, Documents) and evidence.escaped:
+                continue  # a sender who escapes line ends in messages ends messages with them
             difference = difference_of(transport, other, self._first)
             if difference and all(difference_of(other, each, self._first) for each, _ in others):
                 others.append((other, difference))
@@ -186,10 +189,10 @@ def _complexity(transport: Transport) -> tuple[int, int]:
 _SIMPLE = (Http, Length, Digits, Delimiter, Documents)
 
 
-def _may_be_space(framing: Framing, evidence: Evidence) -> bool:
-    """Returns whether what ends messages may be white space between documents: a sender who escapes it in them, or a
-    NUL, ends messages with it."""
-    return isinstance(framing, Delimiter) and b"\0" not in framing.end and not evidence.escaped
+def _is_other(framing: Framing, other: Framing) -> bool:
+    """Returns whether documents that are just one after the other are another explanation: not if they are ended by a
+    NUL, which no document has."""
+    return not (isinstance(other, Documents) and isinstance(framing, Delimiter) and b"\0" in framing.end)
 
 
 def _doubts(transport: Transport, evidence: Evidence) -> list[str]:

@@ -139,6 +139,10 @@ class Vocabulary:
                 attributes[name].new.append(value)
         if text := element.text:
             place.texts.new.append(text)
+        if len(element):
+            self._learn_children(element, place)
+
+    def _learn_children(self, element: Element, place: Place) -> None:
         children: Any = place.children
         for child in element:
             tag = child.tag
