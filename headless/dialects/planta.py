@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections import deque
 
 from lxml import etree
 
@@ -60,6 +61,7 @@ class Dialect(base.Dialect):
     to_server = to_client = Transport(Length(4, "big"))
     # A2
     encoding = "UTF-8"
+    server_encoding = ""  # of messages that declare none, if it is not the same
     prolog = '<?xml version="1.0" encoding="{encoding}"?>'
     # A4 is -s tls://HOST:PORT, or not.
     # A5
@@ -94,16 +96,8 @@ class Dialect(base.Dialect):
     heartbeat: int | None = None  # seconds
     # A17
     ignored: tuple[str, ...] = (
-        "Cal",
-        "Color",
-        "GlobalMenu",
-        "GraphicEditorSettings",
-        "Logo",
-        "Skin",
-        "SplashScreen",
-        "StringConstants",
-        "Sym",
-        "UserMenu",
+        *("Cal", "Color", "GlobalMenu", "GraphicEditorSettings", "Logo", "Skin"),
+        *("SplashScreen", "StringConstants", "Sym", "UserMenu"),
     )
     # A18
     asks_person = "MessageBox | PasswordChange[@mandatory='true']"
@@ -116,6 +110,7 @@ class Dialect(base.Dialect):
         self._state = _GREETING
         self._is_login_due = not self.is_login_in_handshake
         self._challenge = ""
+        self._login_messages: deque[Element] = deque(maxlen=8)
         self._secrets: list[str] = []
         self._starts: list[list[Element]] = []  # of each job
         self._submitted = self._accepted = self._finished = 0  # jobs
@@ -196,6 +191,16 @@ class Dialect(base.Dialect):
         """A12, A15, A18: what people are shown of an element: its text, or else its attributes."""
         return text_of(found)
 
+    def said(self, place: str) -> str:
+        """Returns what the server has said last during the login: `Login@challenge` is an attribute, `a/b` a text."""
+        path, _, name = place.partition("@")
+        for root in reversed(self._login_messages):
+            for found in reversed(root.findall(path)):
+                text = found.get(name) if name else found.text
+                if text:
+                    return text.strip()
+        return ""
+
     # Commands
 
     def log_in(self) -> None:
@@ -270,8 +275,8 @@ class Dialect(base.Dialect):
         self._receiver.receive(data)
         while (message := self._next_message()) is not None:
             root = self._parse(message)
-            if self.call.is_traced:
-                self.report(base.Received(self._shown(etree.tostring(root, encoding="unicode"))))
+            if self._state < _LOGGED_IN:
+                self._login_messages.append(root)
             for child, matches in search(root):
                 self._take(child, matches)
             if self._state == _GREETING:
@@ -288,9 +293,15 @@ class Dialect(base.Dialect):
 
     def _parse(self, message: bytes) -> Element:
         try:
-            root = parse(message, self.encoding)
+            root = parse(message, self.server_encoding or self.encoding)
         except RemoteProtocolError as error:
             raise RemoteProtocolError(f"{error} (A1, A2 or A3)") from None
+        if self.call.is_traced:
+            self.report(base.Received(self._shown(etree.tostring(root, encoding="unicode"))))
+        return self._content_of(root)
+
+    def _content_of(self, root: Element) -> Element:
+        """Returns the element whose children patterns begin with. Raises RemoteProtocolError."""
         if root.tag != "Message":
             raise RemoteProtocolError(f"a document {self._start_tag(root)} where the protocol has <Message>")
         return root

@@ -6,7 +6,7 @@ What comes may be hostile: no DTD, entity or file is loaded, and time grows with
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache, partial
 from typing import Any
 
@@ -31,6 +31,27 @@ def element(name: str, /, text: str | None = None, **attributes: str | None) -> 
     made = etree.Element(name, {key: value for key, value in attributes.items() if value is not None})
     made.text = text
     return made
+
+
+def filled(xml: str, jobs: Iterable[Element] = (), **values: str) -> list[Element]:
+    """Returns the elements of this XML, with values in the place of their {names}, and the elements of the jobs in that
+    of <?jobs?>. Raises ValueError for what XML cannot carry."""
+    root = etree.fromstring(f"<all>{xml}</all>")
+
+    def fill(text: str) -> str:
+        return re.sub(r"\{(\w+)\}", lambda found: values.get(found[1], found[0]), text)
+
+    for each in list(root.iter()):
+        if isinstance(each.tag, str):
+            each.text = fill(each.text) if each.text else each.text
+            for name, value in each.attrib.items():
+                each.set(name, fill(str(value)))
+        else:
+            parent = each.getparent()
+            assert parent is not None
+            place = parent.index(each)
+            parent[place : place + 1] = list(jobs)
+    return list(root)
 
 
 # What comes

@@ -3,130 +3,151 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
 from lxml.etree import _Element as Element
 
 from headless.dialects.vocabulary import CHALLENGE
-from headless.protocol_tools.documents import parse_leniently
-from headless.protocol_tools.formulas import Key
-from headless.protocol_tools.recordings import SERVER, RecordedCall
+from headless.protocol_tools.keep_alives import SILENCE, KeepAlive
+from headless.protocol_tools.login_search import Key
+from headless.protocol_tools.recordings import CLIENT, SERVER, RecordedCall
 from headless.protocol_tools.survey import Facts
-from headless.protocol_tools.templates import Instance, Template, template_of, units_of
-from headless.protocol_tools.trees import JOB, Path, normal, outline, texts_of, values_in
+from headless.protocol_tools.templates import Instance, Template, template_of
+from headless.protocol_tools.trees import JOB, normal, outline, texts_of, values_in
 
-# How jobs are sent, and what the next one waits for.
+# How jobs are sent.
 TOGETHER = "all jobs in one message"
 EACH = "each job in a message of its own"
 UNKNOWN = "no call with several jobs was recorded"
-NOTHING = "nothing"
-ACCEPTANCE = "the acceptance of the one before"
-RESULT = "the result of the one before"
 
 
 @dataclass
 class Sent:
-    """Is one message of the client. `cause` is the label of the last message of the server, "" if there was none since
-    the client's last; `seen` are the labels of all that came since then, and `waited` how many seconds passed after the
-    first and after the last of them. `jobs` are the numbers of those whose text is in it."""
+    """Is one message of the client. `before` are the messages of the server since the client's last, `jobs` the numbers
+    of those whose text is in it. `is_last` says that the server says nothing after it on the connection."""
 
-    connection: str
     root: Element
     call: RecordedCall
-    values: dict[Key, str]
-    number: int
-    cause: str
+    said: dict[Key, str]
+    before: list[Element]
     jobs: list[int]
-    seen: list[str]
-    waited: tuple[float, float] = (0.0, 0.0)
     proof: Optional[str] = None
     is_keep_alive: bool = False
+    is_last: bool = True
+
+    def instance(self, job: int | None = None) -> Instance:
+        return Instance(self.root, self.call, self.said, self.proof, job)
 
 
 @dataclass
 class Step:
-    """Is a message that the client sends, as several calls show it. `causes` are labels of what the server had said."""
+    """Is a message that the client sends, as several calls show it."""
 
+    sent: list[Sent]
     template: Template
-    times: int
-    calls: int
-    causes: Counter[str]
-    has_jobs: bool = False
-    has_proof: bool = False
-    counts: dict[str, int] = field(default_factory=dict)  # how often on each connection
+
+    @property
+    def calls(self) -> int:
+        return len({id(each.call) for each in self.sent})
+
+    @property
+    def has_proof(self) -> bool:
+        return any(each.proof for each in self.sent)
+
+    @property
+    def has_jobs(self) -> bool:
+        return any(each.jobs for each in self.sent)
+
+    @property
+    def told(self) -> str:
+        """Outlines the message, and what came before it."""
+        causes = Counter(outline(each.before[-1]) if each.before else "nothing" for each in self.sent)
+        listed = ", ".join(f"{cause} ({count})" for cause, count in causes.most_common(2))
+        return f"{outline(self.template.root)} after {listed}"
 
 
 @dataclass
 class ClientSide:
-    """Describes the client. `login` are the steps before the jobs, for each way to log in. `between` counts what the
-    server says between two jobs of a call, "" for nothing."""
+    """Describes the client. `login` are the steps up to the jobs, for each way to log in. `jobs` is the message with
+    all jobs, `units` what starts one job of each kind, or under the name "" of all `kinds`. `next_jobs` are the
+    messages with a job that is not the first, and `after` the steps behind the jobs."""
 
     style: str = UNKNOWN
     login: dict[str, list[Step]] = field(default_factory=dict)
-    first: Optional[Step] = None  # of all ways to log in together
     jobs: Optional[Step] = None
     units: dict[str, Template] = field(default_factory=dict)
-    between: Counter[str] = field(default_factory=Counter)
+    kinds: set[str] = field(default_factory=set)
     next_jobs: list[Sent] = field(default_factory=list)
-    first_job: Counter[str] = field(default_factory=Counter)  # what the server had said before the first job
     after: list[Step] = field(default_factory=list)
     has_jobs_in_login: bool = False
 
 
-def client_side(
-    facts: Sequence[Facts], proof: Key | None, keep_alives: Iterable[str], label_of: Callable[[Element], str]
-) -> ClientSide:
-    """Returns what is known of the client. `proof` is where it proves the password; `keep_alives` outline those of its
-    messages that only say that it lives; `label_of` tells messages of the server apart."""
-    alive = set(keep_alives)
-    calls = [list(_sent(each, proof, alive, label_of)) for each in facts]
+def client_side(facts: Sequence[Facts], proof: Key | None, keep_alives: Sequence[KeepAlive]) -> ClientSide:
+    """Returns what is known of the client. `proof` is where it proves the password."""
+    alive = _only_keep_alives(facts, keep_alives)
+    calls = [list(_sent(each, proof, alive)) for each in facts]
     # A call whose jobs are in a message that was too long to be kept says nothing of their place.
-    whole = [not each.has_jobs_left or any(sent.jobs for sent in call) for each, call in zip(facts, calls)]
-    calls = [call for call, is_whole in zip(calls, whole) if is_whole]
+    pairs = [(each, call) for each, call in zip(facts, calls) if not each.has_jobs_left or any(s.jobs for s in call)]
+    calls = [call for _, call in pairs]
     found = ClientSide(_style(calls))
-    _find_login(found, calls)
-    _find_jobs(found, calls)
-    _find_after(found, calls)
+    logins: dict[str, dict[int, list[Sent]]] = {}
+    with_jobs: list[Sent] = []
+    after: dict[tuple[str, ...], list[Sent]] = {}
+    for call in calls:
+        login = _login(call)
+        for number, sent in enumerate(login):
+            logins.setdefault(sent.call.login, {}).setdefault(number, []).append(sent)
+            found.has_jobs_in_login = found.has_jobs_in_login or bool(sent.jobs)
+        with_jobs += [sent for sent in call if sent.jobs]
+        last = max((number for number, sent in enumerate(call) if sent.jobs or sent.proof), default=len(call))
+        for sent in call[last + 1 :] if any(each.jobs for each in call) else ():
+            if not sent.is_keep_alive:
+                after.setdefault(_names(sent.root), []).append(sent)
+    units = _units(with_jobs, found.style)
+    found.login = {name: [_step(steps[each], units) for each in sorted(steps)] for name, steps in logins.items()}
+    found.units, found.kinds = _of_kinds([*units.values()] or [sent.instance(sent.jobs[0]) for sent in with_jobs])
+    if found.style != EACH and with_jobs:
+        found.jobs = _step(with_jobs, units)
+    found.next_jobs = [sent for sent in with_jobs if found.style == EACH and sent.jobs[0] > 0]
+    found.after = [_step(group, {}) for group in after.values()]
     return found
 
 
-def _sent(facts: Facts, proof: Key | None, alive: set[str], label_of: Callable[[Element], str]) -> Iterator[Sent]:
+def _sent(facts: Facts, proof: Key | None, alive: set[str]) -> Iterator[Sent]:
     """Yields the messages of the client in one call."""
-    values: dict[Key, str] = {}
-    numbers: Counter[str] = Counter()
-    seen: list[tuple[str, float]] = []
-    texts = [normal(job.text) for job in facts.call.jobs]
-    left = dict(enumerate(texts))
-    for connection, messages in facts.kept.items():
-        for message in messages:
-            root = parse_leniently(message.data)
-            said = {(message.sender, path, name): text.strip() for path, name, text in values_in(root)}
-            if message.sender == SERVER:
-                values.update(said)
-                seen.append((label_of(root), message.seconds))
-                continue
-            jobs = _jobs_in(root, left, facts.call)
-            proved = said.get(proof) if proof is not None and facts.call.login == CHALLENGE else None
-            is_alive = outline(root) in alive
-            labels = [label for label, _ in seen]
-            waited = (message.seconds - seen[0][1], message.seconds - seen[-1][1]) if seen else (0.0, 0.0)
-            yield Sent(
-                connection,
-                root,
-                facts.call,
-                dict(values),
-                numbers[connection],
-                labels[-1] if labels else "",
-                jobs,
-                labels,
-                waited,
-                proved,
-                is_alive,
-            )
-            numbers[connection] += 1
-            seen = []
+    said: dict[Key, str] = {}
+    before: list[Element] = []
+    left = {number: normal(job.text) for number, job in enumerate(facts.call.jobs)}
+    last = {each.connection: each.number for each in facts.kept if each.sender == SERVER}
+    for kept in facts.kept:
+        values = {(kept.sender, path, name): text.strip() for path, name, text in values_in(kept.root)}
+        if kept.sender == SERVER:
+            said.update(values)
+            before.append(kept.root)
+            continue
+        jobs = _jobs_in(kept.root, left, facts.call)
+        proved = values.get(proof) if proof is not None and facts.call.login == CHALLENGE else None
+        is_last = last.get(kept.connection, -1) < kept.number
+        is_alive = outline(kept.root) in alive
+        yield Sent(kept.root, facts.call, dict(said), before, jobs, proved, is_alive, is_last)
+        before = []
+
+
+def _only_keep_alives(facts: Iterable[Facts], found: Sequence[KeepAlive]) -> set[str]:
+    """Returns which of the client's messages, as outlined, come at no other time than after a silence, or as the answer
+    to a keep-alive of the server."""
+    theirs = {each.kind for each in found if each.sender == SERVER}
+    possible = {each.kind if each.sender == CLIENT else each.answer for each in found} - {""}
+    for each in facts if possible else ():
+        before, seconds = "", 0.0
+        for kept in each.kept:
+            kind = outline(kept.root)
+            if kept.sender == CLIENT and kept.seconds - seconds < SILENCE and before not in theirs:
+                possible.discard(kind)
+            before, seconds = kind, kept.seconds
+    return possible
 
 
 def _jobs_in(root: Element, left: dict[int, str], call: RecordedCall) -> list[int]:
@@ -150,53 +171,52 @@ def _style(calls: Sequence[Sequence[Sent]]) -> str:
     return EACH if any(len(each) > 1 for each in several) else UNKNOWN
 
 
-def _find_login(found: ClientSide, calls: Sequence[Sequence[Sent]]) -> None:
-    groups: dict[tuple[str, int], list[Sent]] = {}
-    for call in calls:
-        before = _before_jobs(call)
-        found.has_jobs_in_login = found.has_jobs_in_login or any(sent.jobs for sent in before)
-        for number, sent in enumerate(before):
-            groups.setdefault((sent.call.login, number), []).append(sent)
-    for (login, _), group in groups.items():
-        found.login.setdefault(login, []).append(_step(group, found.style))
-    first = [sent for (_, number), group in groups.items() if number == 0 for sent in group]
-    if first:
-        found.first = _step(first, found.style)
-
-
-def _before_jobs(call: Sequence[Sent]) -> list[Sent]:
+def _login(call: Sequence[Sent]) -> list[Sent]:
     """Returns the messages of the login: those before the first job; or up to the proof, if that is later."""
     first = next((number for number, sent in enumerate(call) if sent.jobs), len(call))
     proof = next((number for number, sent in enumerate(call) if sent.proof), -1)
     return [sent for sent in call[: max(first, proof + 1)] if not sent.is_keep_alive]
 
 
-def _step(group: Sequence[Sent], style: str) -> Step:
+def _step(group: Sequence[Sent], units: dict[Element, Instance]) -> Step:
     usual = Counter(str(sent.root.tag) for sent in group).most_common(1)[0][0]
     group = [sent for sent in group if sent.root.tag == usual]
-    units = {} if style == EACH else _units(group)
-    instances = [Instance(each.root, each.call, each.values, each.proof, None, each.number) for each in group]
-    template = template_of(instances, units)
-    causes = Counter(sent.cause for sent in group)
-    calls = len({id(sent.call) for sent in group})
-    return Step(
-        template,
-        len(group),
-        calls,
-        causes,
-        any(sent.jobs for sent in group),
-        any(sent.proof for sent in group),
-        dict(Counter(sent.connection for sent in group)),
-    )
+    return Step(group, template_of([sent.instance() for sent in group], units))
 
 
-def _units(group: Sequence[Sent]) -> dict[Element, int]:
-    """Returns the elements that are each about one job: those at the depth at which several jobs have different
-    ones."""
-    chains = [(number, chain) for sent in group for number, chain in _chains(sent).items()]
-    depths = [_depth([*_chains(sent).values()]) for sent in group if len(sent.jobs) > 1]
+def _names(root: Element) -> tuple[str, ...]:
+    return str(root.tag), *dict.fromkeys("/".join(path) for path, _, _ in values_in(root))
+
+
+# What is about one job
+
+
+def _of_kinds(instances: Sequence[Instance]) -> tuple[dict[str, Template], set[str]]:
+    """Returns a template for each kind of job, under the name "" if one is enough; and which kinds there are."""
+    groups: dict[str, list[Instance]] = {}
+    for each in instances:
+        groups.setdefault(each.call.jobs[each.job or 0].kind, []).append(each)
+    if len(groups) > 1 and len({each.element.tag for each in instances}) == 1:
+        joined = template_of(instances)
+        if not joined.doubts:
+            return {"": joined}, set(groups)
+    return {kind: template_of(group) for kind, group in groups.items()}, set(groups)
+
+
+def _units(with_jobs: Sequence[Sent], style: str) -> dict[Element, Instance]:
+    """Returns the elements that are each about one job: those at the depth at which several jobs have different ones;
+    none if each job has a message."""
+    if style == EACH:
+        return {}
+    chains = [(sent, _chains(sent)) for sent in with_jobs]
+    depths = [_depth([*each.values()]) for _, each in chains if len(each) > 1]
     depth = min((each for each in depths if each), default=0)
-    return {chain[depth or -1]: number for number, chain in chains if len(chain) > max(depth, 1)}
+    return {
+        chain[depth or -1]: sent.instance(job).at(chain[depth or -1])
+        for sent, each in chains
+        for job, chain in each.items()
+        if len(chain) > max(depth, 1)
+    }
 
 
 def _chains(sent: Sent) -> dict[int, list[Element]]:
@@ -205,54 +225,15 @@ def _chains(sent: Sent) -> dict[int, list[Element]]:
     for number in sent.jobs:
         text = normal(sent.call.jobs[number].text)
         taken = [chain[-1] for chain in found.values()]
-        element = next((each for each in _holding(sent.root, text) if each not in taken), None)
-        if element is not None:
-            found[number] = [*reversed(list(element.iterancestors())), element]
+        for element in sent.root.iter("*"):
+            values = (normal(str(value)) for value in (*element.attrib.values(), element.text or ""))
+            if element not in taken and text in values:
+                found[number] = [*reversed(list(element.iterancestors())), element]
+                break
     return found
 
 
 def _depth(chains: Sequence[list[Element]]) -> int:
     """Returns where the chains part, 0 if they do not."""
-    levels = range(min(map(len, chains), default=0))
-    return next((level for level in levels if len({chain[level] for chain in chains}) == len(chains) > 1), 0)
-
-
-def _holding(root: Element, text: str) -> Iterator[Element]:
-    for element in root.iter():
-        if isinstance(element.tag, str):
-            values = [str(value) for value in element.attrib.values()] + [element.text or ""]
-            if any(normal(value) == text for value in values):
-                yield element
-
-
-def _find_jobs(found: ClientSide, calls: Sequence[Sequence[Sent]]) -> None:
-    with_jobs = [sent for call in calls for sent in call[len(_before_jobs(call)) :] if sent.jobs]
-    if not with_jobs:
-        return
-    if found.style != EACH:
-        found.jobs = _step(with_jobs, found.style)
-        return
-    by_kind: dict[str, list[Instance]] = {}
-    for sent in with_jobs:
-        number = sent.jobs[0]
-        instance = Instance(sent.root, sent.call, sent.values, sent.proof, number, sent.number)
-        by_kind.setdefault(sent.call.jobs[number].kind, []).append(instance)
-    found.units = units_of(by_kind, {})
-    found.first_job.update(sent.cause for sent in with_jobs if sent.jobs[0] == 0)
-    found.next_jobs = [sent for sent in with_jobs if sent.jobs[0] > 0]
-    found.between.update(sent.cause for sent in with_jobs if sent.jobs[0] > 0)
-
-
-def _find_after(found: ClientSide, calls: Sequence[Sequence[Sent]]) -> None:
-    groups: dict[tuple[str, ...], list[Sent]] = {}
-    for call in calls:
-        last = max((number for number, sent in enumerate(call) if sent.jobs or sent.proof), default=-1)
-        for sent in call[last + 1 :] if any(sent.jobs for sent in call) else ():
-            if not sent.is_keep_alive:
-                groups.setdefault(_names(sent.root), []).append(sent)
-    found.after = [_step(group, EACH) for group in groups.values()]
-
-
-def _names(root: Element) -> tuple[str, ...]:
-    paths: dict[Path, None] = {path: None for path, _, _ in values_in(root)}
-    return (str(root.tag), *dict.fromkeys("/".join(path) for path in paths))
+    levels = range(min(map(len, chains)))
+    return next((level for level in levels if len({chain[level] for chain in chains}) == len(chains)), 0)

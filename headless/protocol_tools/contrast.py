@@ -6,15 +6,17 @@ That something comes in every good recording does not prove that it means succes
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+from lxml.etree import _Element as Element
 
 from headless.errors import CONNECTION_ERROR, OK, PARAMETER_ERROR, TIMED_OUT
 from headless.protocol_tools.recordings import RecordedCall
 from headless.protocol_tools.secrecy import is_secret
 from headless.protocol_tools.survey import Facts
 from headless.protocol_tools.trees import local, normal, texts_of
-from headless.protocol_tools.vocabulary import Feature, Place
+from headless.protocol_tools.vocabulary import Feature, Vocabulary
 
 # How a call ended.
 GOOD = "ended well"
@@ -46,6 +48,7 @@ class Candidate:
     was in the last message each time, `instead` which other values are at its place where it should not be."""
 
     feature: Feature
+    pattern: str
     found: int
     of: int
     is_for_each: bool = False
@@ -53,8 +56,7 @@ class Candidate:
     instead: tuple[str, ...] = ()
 
     @property
-    def told(self) -> str:
-        """Returns what speaks for it."""
+    def evidence(self) -> str:
         parts = [f"in {self.found} of {self.of}"]
         parts += ["once for each job"] * self.is_for_each + ["in the last message"] * self.is_last
         elsewhere = f"; elsewhere {', '.join(map(repr, self.instead))}" if self.instead else ""
@@ -62,57 +64,56 @@ class Candidate:
 
 
 class Contrast:
-    """Holds the recordings by their outcome, which is noted in each."""
+    """Holds the recordings by their outcome. `skipped` names of a path are not in patterns: 1 where all messages have
+    the same root element, and patterns begin with its children."""
 
-    def __init__(self, facts: Sequence[Facts]) -> None:
-        for each in facts:
-            each.outcome = outcome_of(each.call)
-        ends = [set(each.last) for each in facts if each.outcome == GOOD]
-        end = set.intersection(*ends) if ends else set()
-        for each in facts:
-            if each.outcome == LEFT and end and end <= set(each.last):
-                each.outcome = GOOD  # a server so quick that all had ended before the client left
+    def __init__(self, facts: Sequence[Facts], vocabulary: Vocabulary, skipped: int) -> None:
+        self.skipped = skipped
+        self._vocabulary = vocabulary
         self.groups: dict[str, list[Facts]] = {outcome: [] for outcome in OUTCOMES}
         for each in facts:
-            self.groups[each.outcome].append(each)
-        self._texts = {text for group in self.groups.values() for each in group for _, text in texts_of(each.call)}
+            self.groups[outcome_of(each.call)].append(each)
+        self._texts = {text for each in facts for _, text in texts_of(each.call)}
+
+    def calls(self, *outcomes: str) -> list[Facts]:
+        return [each for outcome in outcomes for each in self.groups[outcome]]
 
     def count(self, *outcomes: str) -> int:
-        return sum(len(self.groups[outcome]) for outcome in outcomes)
+        return len(self.calls(*outcomes))
 
     # What a message may mean
 
     def accepted(self) -> list[Candidate]:
-        return self.candidates(ACCEPTED, (REFUSED, WRONG), instead_of=(REFUSED,))
+        return self._candidates(ACCEPTED, (REFUSED, WRONG), instead_of=(REFUSED,)) if self.groups[REFUSED] else []
 
     def ended(self) -> list[Candidate]:
         return self._of_end((REFUSED, WRONG), ())
 
     def ended_well(self) -> list[Candidate]:
-        return self._of_end((FAILED, REFUSED, WRONG), (FAILED,))
+        return self._of_end((FAILED, REFUSED, WRONG), (FAILED,)) if self.groups[FAILED] else []
 
     def _of_end(self, lacking: Sequence[str], instead_of: Sequence[str]) -> list[Candidate]:
         """Returns what is in each call that ended well, and in none that had not ended. A server may be so quick that
         it has said all before a client has left: then only calls with -t can tell."""
         for early in ((LATE,), (LEFT,)) if self.groups[LATE] else ((LEFT,), ()):
-            found = self.candidates((GOOD,), (*early, *lacking), instead_of=instead_of)
+            found = self._candidates((GOOD,), (*early, *lacking), instead_of=instead_of)
             if found:
                 return found
         return []
 
     def failed(self) -> list[Candidate]:
-        return self.candidates((FAILED,), (GOOD, LEFT, LATE, REFUSED, WRONG), is_all=False, instead_of=(GOOD,))
+        return self._candidates((FAILED,), (GOOD, LEFT, LATE, REFUSED, WRONG), is_all=False, instead_of=(GOOD,))
 
     def refused(self) -> list[Candidate]:
-        return self.candidates((REFUSED,), (GOOD, LEFT, LATE, FAILED), instead_of=ACCEPTED)
+        return self._candidates((REFUSED,), (GOOD, LEFT, LATE, FAILED), instead_of=ACCEPTED)
 
     def login_refused(self) -> list[Candidate]:
-        return self.candidates((WRONG,), RIGHT, "all", instead_of=RIGHT)
+        return self._candidates((WRONG,), RIGHT, "all", instead_of=RIGHT)
 
     def login_granted(self) -> list[Candidate]:
-        return self.candidates([outcome for outcome in RIGHT if self.groups[outcome]], (WRONG,), "before")
+        return self._candidates([outcome for outcome in RIGHT if self.groups[outcome]], (WRONG,), "before")
 
-    def candidates(
+    def _candidates(
         self,
         having: Sequence[str],
         lacking: Sequence[str],
@@ -124,108 +125,110 @@ class Contrast:
         in none with the outcomes `lacking`, the most general ones. `part` is "after" for what comes after the jobs
         have left, "before" for what comes before, or "all". First come those that have another value in recordings
         with the outcomes `instead_of`, then those in the last message."""
-        with_it = [each for outcome in having for each in self.groups[outcome]]
-        without = [each for outcome in lacking for each in self.groups[outcome]]
+        with_it = self.calls(*having)
         if not with_it:
             return []
-        counts, others = [_part(each, part) for each in with_it], [_part(each, part) for each in without]
+        counts = [_part(each, part) for each in with_it]
+        without = [(each, _part(each, part)) for each in self.calls(*lacking)]
         common = set.intersection(*map(set, counts)) if is_all else set.union(*map(set, counts))
-        different = {each for each in common if not any(each in other for other in others)}
+        different = {each for each in common if not any(each in other for _, other in without)}
         kept = {each for each in different if each[1] is None or (each[0], None, None) not in different}
-        other_values = [_part(each, part) for outcome in instead_of for each in self.groups[outcome]]
-        found = [
-            self._candidate(each, with_it, counts, False, other_values)
-            for each in kept
-            if not _is_container(each, kept)
-        ]
+
+        def is_for_each(feature: Feature) -> bool:
+            """Returns whether it comes as often as there are jobs, but less often without success."""
+            is_each = all(count[feature] == len(each.call.jobs) for each, count in zip(with_it, counts))
+            return is_each and all(count[feature] < len(each.call.jobs) for each, count in without)
+
+        others = [_part(each, part) for each in self.calls(*instead_of)]
+        found = [self._candidate(each, with_it, counts, False, others) for each in kept]
         if is_all and any(len(each.call.jobs) > 1 for each in with_it):
-            for_each = [each for each in common - different if _is_for_each(each, with_it, counts, without, others)]
-            found += [self._candidate(each, with_it, counts, True, other_values) for each in for_each]
-        shown = [each for each in found if self._is_shown(each.feature)]
-        return sorted(
-            shown, key=lambda each: (not each.instead, not each.is_last, each.feature[1] == "", _rank(each.feature))
-        )
+            found += [
+                self._candidate(each, with_it, counts, True, others) for each in common - different if is_for_each(each)
+            ]
+        shown = [each for each in found if each.pattern and self._is_shown(each.feature)]
+        valued = {each.feature[:2] for each in shown if each.feature[2] is not None}
+        shown = [each for each in shown if each.feature[2] is not None or each.feature[:2] not in valued]
+        return sorted(shown, key=lambda each: (not each.instead, not each.is_last, _rank(each.feature)))
 
     def _candidate(
         self,
         feature: Feature,
-        with_it: list[Facts],
-        counts: list[Counter[Feature]],
+        with_it: Sequence[Facts],
+        counts: Sequence[Counter[Feature]],
         is_for_each: bool,
-        others: list[Counter[Feature]],
+        others: Iterable[Counter[Feature]],
     ) -> Candidate:
-        place, name, _ = feature
         having = [each for each, count in zip(with_it, counts) if feature in count]
         is_last = all(feature in each.last for each in having)
-        values = {each[2] for other in others for each in other if name is not None and each[:2] == (place, name)}
-        mine = {each[2] for count in counts for each in count if each[:2] == (place, name)}
-        instead = sorted(value for value in values - mine if value is not None and not is_secret(name or "", value))
-        return Candidate(feature, len(having), len(with_it), is_for_each, is_last, tuple(instead[:4]))
+
+        def values(parts: Iterable[Counter[Feature]]) -> set[str]:
+            found = (each for count in parts for each in count if each[1] is not None and each[:2] == feature[:2])
+            return {value for _, name, value in found if value is not None and not is_secret(name or "", value)}
+
+        instead = sorted(values(others) - values(counts))[:4]
+        pattern = pattern_of(feature, self.skipped)
+        return Candidate(feature, pattern, len(having), len(with_it), is_for_each, is_last, tuple(instead))
 
     def _is_shown(self, feature: Feature) -> bool:
         """Returns False for what belongs to one call only, must not be shown, or says nothing."""
-        place, name, value = feature
-        if name is not None and value is not None:
-            is_of_call = any(text in normal(value) for text in self._texts)
-            values = place.attributes[name] if name else place.texts
-            is_new_each_time = len(values.found) == values.count > 2 or (values.is_many and values.found[value] < 2)
-            is_hidden = is_secret(name or place.name, value) or is_of_call or is_new_each_time
-            return not is_hidden and pattern_of(feature) != ""
-        # What each element has says no more than the element.
-        return name is None or (name != "" and place.attributes[name].count < place.elements)
+        path, name, value = feature
+        if name is None:
+            return True
+        values = self._vocabulary.places[path].values[name]
+        if value is None:  # what each element has says no more than the element
+            return values.count < self._vocabulary.places[path].elements
+        is_of_call = any(text in normal(value) for text in self._texts)
+        is_new_each_time = len(values.found) == values.count > 2 or (values.is_many and values.found[value] < 2)
+        return not (is_of_call or is_new_each_time or is_secret(name or path[-1], value))
 
 
 def _part(facts: Facts, part: str) -> Counter[Feature]:
-    """Returns what the server has said in this part of a call; that an attribute is there is one feature more."""
+    """Returns what the server has said in this part of a call."""
     if part == "all" or not (facts.has_jobs_left or facts.call.jobs):
-        counts = facts.before + facts.after
-    else:
-        counts = Counter(facts.before if part == "before" else facts.after)
-    for (place, name, value), times in list(counts.items()):
-        if name and value is not None:
-            counts[place, name, None] += times
-    return counts
+        return facts.before + facts.after
+    return facts.before if part == "before" else facts.after
 
 
-def _is_for_each(
-    feature: Feature,
-    with_it: list[Facts],
-    counts: list[Counter[Feature]],
-    without: list[Facts],
-    others: list[Counter[Feature]],
-) -> bool:
-    """Returns whether it comes as often as there are jobs, but less often without success."""
-    is_each = all(count[feature] == len(each.call.jobs) for each, count in zip(with_it, counts))
-    return is_each and all(count[feature] < len(each.call.jobs) for each, count in zip(without, others))
+def _rank(feature: Feature) -> tuple[bool, int, str, bool, str]:
+    path, name, value = feature
+    return name == "", len(path), "/".join(path), name is not None, f"{name} {value}"
 
 
-def _rank(feature: Feature) -> tuple[int, str, bool, str]:
-    place, name, value = feature
-    return place.depth, "/".join(place.path), name is not None, f"{name} {value}"
+# Patterns
 
 
-def _is_container(feature: Feature, features: set[Feature]) -> bool:
-    """Returns whether it is a root element in which others of the features are."""
-    place, name, _ = feature
-    return (
-        name is None and place.depth == 0 and any(each.depth and each.path[0] == place.name for each, _, _ in features)
-    )
-
-
-def pattern_of(feature: Feature, is_whole: bool = False) -> str:
-    """Returns an expression of XPath: from the root's children on, or if it `is_whole`, from the root on. Returns ""
-    for what none can say."""
-    place, name, value = feature
-    path = [local(each) for each in place.path]
-    steps = "/".join(path if is_whole or len(path) == 1 else path[1:])
-    if name is None:
+def pattern_of(feature: Feature, skipped: int) -> str:
+    """Returns an expression of XPath, "" for what none can say."""
+    path, name, value = feature
+    steps = "/".join(local(each) for each in path[skipped:])
+    if name is None or not steps:
         return steps
-    target = f"@{local(name)}" if name else "normalize-space()"
+    target = f"@{local(name)}" if name else "normalize-space(text())"
     if value is None:
         return f"{steps}[{target}]"
     quote = "'" if "'" not in value else '"'
     return "" if quote in value else f"{steps}[{target}={quote}{normal(value)}{quote}]"
 
 
-def place_name(place: Place) -> str:
-    return "/".join(map(local, place.path))
+def telling_pattern(mine: Sequence[Element], others: Iterable[Element]) -> str:
+    """Returns the simplest pattern that means all of these elements and none of the others, "" if there is none. One
+    that means their names alone has their attributes as well: what is new has to be noticed."""
+    common: set[Feature] = set.intersection(*map(_features, mine)) if mine else set()
+    for each in others:
+        common -= _features(each)
+    for path, name, value in sorted(common, key=lambda each: (each[2] is not None, _rank(each))):
+        pattern = pattern_of((path, name, value), 0)
+        if name is None and len(path) == 1:
+            pattern += "".join(
+                f"[@{local(str(each))}]" for each in mine[0].attrib if all(each in m.attrib for m in mine)
+            )
+        if pattern:
+            return pattern
+    return ""
+
+
+def _features(part: Element) -> set[Feature]:
+    """Returns what tells an element from others."""
+    seen: Counter[Feature] = Counter()
+    Vocabulary().learn(part, seen)
+    return {feature for feature in seen if not is_secret(feature[1] or "", feature[2] or "")}

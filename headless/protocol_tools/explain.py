@@ -8,13 +8,11 @@ from typing import Any
 from headless import password_file
 from headless.arguments import path
 from headless.errors import ParameterError
-from headless.protocol_tools.assumed_jobs import job_assumptions
-from headless.protocol_tools.assumed_login import login_assumptions
-from headless.protocol_tools.dialect_writing import dialect_code
-from headless.protocol_tools.explained import explain
+from headless.protocol_tools.assumptions import assumptions
+from headless.protocol_tools.findings import explain
 from headless.protocol_tools.recordings import Folder
 from headless.protocol_tools.report import report
-from headless.protocol_tools.writing import check_free, planta_code, write_new
+from headless.protocol_tools.writing import check_free, code_of, write_new
 from headless.terminal import print_answer, print_note
 
 PROGRAM = "headless protocol explain"
@@ -43,9 +41,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not folder.has_calls:
         raise ParameterError(f"there are no recordings in {arguments.folder}")
     found = explain(folder, hash_)
-    assumptions = [*login_assumptions(found), *job_assumptions(found)] if found.is_planta else []
-    print_answer(report(found, assumptions))
+    known = assumptions(found)
+    print_answer(report(found, known))
     if arguments.write is not None:
-        write_new(arguments.write, planta_code(assumptions) if found.is_planta else dialect_code(found))
+        write_new(arguments.write, code_of(known, found.is_planta))
         print_note(PROGRAM, f"{arguments.write} was written: what it leaves open is for you to decide")
     return 0

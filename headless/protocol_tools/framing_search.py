@@ -1,6 +1,6 @@
 """Finds out how the messages of one direction become bytes: of all proposals it keeps those that explain every byte.
 
-Of each proposal a sample is asked first, then all recordings. What differs for no message is one proposal.
+Of each proposal a sample is asked, of the best one all recordings. What differs for no message is one proposal.
 """
 
 from __future__ import annotations
@@ -29,8 +29,7 @@ from headless.protocol_tools.recordings import Piece
 
 _MAX_SEEN = 200  # messages of a connection of which the encoding is looked at
 _LINE_END = re.compile(rb"&#(?:10|13|x0*[AaDd]);")
-_MAX_OPEN = 8  # explanations that all recordings are asked for
-_MAX_LENGTHS = 1000  # that are counted
+_MAX_PROBES = 50  # lengths of messages for which two transports are compared
 # Sizes of messages at which a length has another byte or digit. No message that is allowed has more of them.
 _PROBES = (20, 100, 128, 256, 1000, 10_000, 32_768, 65_536, 100_000, 1_000_000)
 
@@ -63,8 +62,7 @@ class Evidence:
             self.escaped += sum(
                 b"&#" in message.data and _LINE_END.search(message.data) is not None for message in filled
             )
-        if len(self.lengths) < _MAX_LENGTHS:
-            self.lengths.update(len(message.data) for message in filled)
+        self.lengths.update(len(message.data) for message in filled)
         if rest.strip(b" \t\r\n\0") if isinstance(transport.framing, Documents) else rest:
             self.cut.append(name)
         return filled
@@ -88,30 +86,32 @@ class Answer:
 
 
 class Search:
-    """Searches the transport of one direction: make it with a sample, then give it what came on each connection."""
+    """Searches the transport of one direction: make it with a sample, then give it what came on each connection. If
+    `transport` has changed then, `begin` and give it everything again."""
 
     def __init__(self, sample: Sequence[Stream]) -> None:
         self._failures: list[tuple[int, str]] = []
-        self._open: list[tuple[Transport, Evidence]] = []
+        self._open: list[Transport] = []  # that explain the sample, the best first
         self._first = next((stream.data for stream in sample if stream.data), b"")
         proposed = list(dict.fromkeys(proposals(sample)))
         self._tried = len(proposed)
-        for transport in proposed:
-            self._ask(transport, sample)
-        found = [transport for transport, _ in _best(self._open)]
-        kept = [each for each in found if each is found[0] or _is_other(found[0].framing, each.framing)]
-        self._open = [(transport, Evidence()) for transport in kept[:_MAX_OPEN]]
+        asked = [(transport, self._ask(transport, sample)) for transport in proposed]
+        found = _best([(transport, evidence) for transport, evidence in asked if evidence is not None])
+        self._open = [each for each in found if each is found[0] or _is_other(found[0].framing, each.framing)]
+        self._encodings = {transport: evidence.encodings for transport, evidence in asked if evidence is not None}
+        self.begin()
 
     @property
     def transport(self) -> Transport | None:
         """Returns the best one of those that are left."""
-        return self._open[0][0] if self._open else None
+        return self._open[0] if self._open else None
 
     def begin(self) -> None:
-        """Forgets what was counted, to count it again for those that are left."""
-        self._open = [(transport, Evidence()) for transport, _ in _best(self._open)]
+        """Forgets what was counted."""
+        self._evidence = Evidence()
 
-    def _ask(self, transport: Transport, sample: Sequence[Stream]) -> None:
+    def _ask(self, transport: Transport, sample: Sequence[Stream]) -> Evidence | None:
+        """Returns what the transport explains of the sample, None if it does not explain all of it."""
         evidence = Evidence()
         for number, stream in enumerate(sample):
             receiver = Receiver(transport)
@@ -121,53 +121,55 @@ class Search:
                 parse_all([message.data for message in filled])
             except ValueError as error:
                 self._failures.append((number, f"{stream.name}: {error}"))
-                return
-        if evidence.messages:
-            self._open.append((transport, evidence))
+                return None
+        return evidence if evidence.messages else None
 
     def add(self, name: str, pieces: Sequence[Piece]) -> tuple[list[Message], list[Element]]:
-        """Asks all that are left whether they explain these pieces of the connection. Returns the messages with
-        something in them, and their roots, as the best transport finds them."""
-        if not pieces:
-            return [], []
-        still_open: list[tuple[Transport, Evidence]] = []
-        first: list[Message] | None = None
-        roots: list[Element] = []
-        for transport, evidence in self._open:
-            receiver = Receiver(transport)
+        """Returns the messages of a connection that have something in them, and their roots, as the best transport
+        finds them. One that does not explain the pieces is left out from here on."""
+        while pieces and self._open:
+            receiver = Receiver(self._open[0])
             try:
-                found = evidence.count(name, split(pieces, receiver), transport, receiver.rest)
-                if first is None:
-                    roots = parse_all([message.data for message in found])
-                    first = found
-                elif [each.data for each in found] != [each.data for each in first]:
-                    parse_all([message.data for message in found])
+                messages = split(pieces, receiver)
+                filled = [message for message in messages if message.data]
+                roots = parse_all([message.data for message in filled])
             except ValueError as error:
-                self._failures.append((evidence.connections + 1000, f"{name}: {error}"))
+                self._failures.append((self._evidence.connections + 1000, f"{name}: {error}"))
+                del self._open[0]
             else:
-                still_open.append((transport, evidence))
-        self._open = still_open
-        return first or [], roots
+                self._evidence.count(name, messages, self._open[0], receiver.rest)
+                if self._open[0].compression is not None:  # else their lengths tell what others explain
+                    self._open[1:] = [each for each in self._open[1:] if _finds_all(each, pieces, messages)]
+                return filled, roots
+        return [], []
 
     def answer(self) -> Answer:
-        ranked = _best(self._open)
-        if not ranked:
+        """Returns what was found out. What explains the sample as well, and all messages that came, is named."""
+        if not self._open or not self._evidence.messages:
             failure = max(self._failures, default=(0, ""), key=lambda each: each[0])[1]
             return Answer(None, Evidence(), failure=failure, tried=self._tried)
-        transport, evidence = ranked[0]
+        transport, evidence = self._open[0], self._evidence
         others: list[tuple[Transport, str]] = []
-        for other, its_evidence in ranked[1:]:
-            if its_evidence.encodings != evidence.encodings:
+        for other in self._open[1:]:
+            if self._encodings[other] != self._encodings[transport]:
                 continue  # documents in UTF-16, taken for the other one, a byte further
             if isinstance(other.framing, Documents) and evidence.escaped:
                 continue  # a sender who escapes line ends in messages ends messages with them
+            if not self._is_same(transport, other, sorted(evidence.lengths)):
+                continue
             difference = difference_of(transport, other, self._first)
             if difference and all(difference_of(other, each, self._first) for each, _ in others):
                 others.append((other, difference))
         return Answer(transport, evidence, others, _doubts(transport, evidence), tried=self._tried)
 
+    def _is_same(self, one: Transport, other: Transport, lengths: Sequence[int]) -> bool:
+        """Returns whether both make the same bytes of messages that have these lengths."""
+        is_of_length = one.compression is None and Documents not in (type(one.framing), type(other.framing))
+        asked = [*lengths[:: max(1, len(lengths) // _MAX_PROBES)], *lengths[-1:]] if is_of_length else []
+        return all(_framed(one, self._first, size) == _framed(other, self._first, size) for size in asked if size >= 7)
 
-def _best(found: list[tuple[Transport, Evidence]]) -> list[tuple[Transport, Evidence]]:
+
+def _best(found: list[tuple[Transport, Evidence]]) -> list[Transport]:
     """Returns those that leave least unexplained, the simplest one first."""
 
     def quality(each: tuple[Transport, Evidence]) -> tuple[bool, bool, bool, int]:
@@ -175,7 +177,7 @@ def _best(found: list[tuple[Transport, Evidence]]) -> list[tuple[Transport, Evid
         return len(evidence.encodings) > 1, bool(evidence.empty), bool(evidence.untidy), len(evidence.cut)
 
     least = min(map(quality, found), default=None)
-    return sorted((each for each in found if quality(each) == least), key=lambda each: _complexity(each[0]))
+    return sorted((each[0] for each in found if quality(each) == least), key=_complexity)
 
 
 def _complexity(transport: Transport) -> tuple[int, int]:
@@ -193,6 +195,14 @@ def _is_other(framing: Framing, other: Framing) -> bool:
     """Returns whether documents that are just one after the other are another explanation: not if they are ended by a
     NUL, which no document has."""
     return not (isinstance(other, Documents) and isinstance(framing, Delimiter) and b"\0" in framing.end)
+
+
+def _finds_all(transport: Transport, pieces: Sequence[Piece], messages: Sequence[Message]) -> bool:
+    """Returns whether the transport finds these messages in the pieces."""
+    try:
+        return split(pieces, Receiver(transport)) == messages
+    except ValueError:
+        return False
 
 
 def _doubts(transport: Transport, evidence: Evidence) -> list[str]:

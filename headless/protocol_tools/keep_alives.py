@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from headless.protocol_tools.documents import parse_leniently
-from headless.protocol_tools.recordings import CLIENT, SERVER
-from headless.protocol_tools.survey import SILENCE, Facts, Silence
+from lxml.etree import _Element as Element
+
+from headless.protocol_tools.messages import Message
+from headless.protocol_tools.recordings import Piece
 from headless.protocol_tools.trees import outline
 
+SILENCE = 5.0  # seconds, after which a message is not the answer to one before
+NO_DOCUMENT = "bytes without a document"
+_MAX_PIECES = 32  # in which a message is whole
 _TOLERANCE = 0.15  # of an interval
+
+
+@dataclass(frozen=True)
+class Silence:
+    """Ends with a message, or with bytes that are none; `kind` outlines it, and `answer` what the other side sent at
+    once. `length` is in seconds."""
+
+    connection: str
+    seconds: float
+    length: float
+    sender: str
+    kind: str
+    answer: str
 
 
 @dataclass(frozen=True)
@@ -26,51 +43,55 @@ class KeepAlive:
     answer: str
 
 
+def silences_in(name: str, pieces: Sequence[Piece], messages: Iterable[tuple[Message, Element]]) -> list[Silence]:
+    """Returns the silences of a connection."""
+    complete = {message.number: root for message, root in messages}
+
+    def kind_at(start: int, sender: str) -> str:
+        """Outlines the message that begins with this piece."""
+        if not pieces[start].data.strip(b" \t\r\n\0"):
+            return NO_DOCUMENT
+        numbers = range(start, min(start + _MAX_PIECES, len(pieces)))
+        roots = (complete[each] for each in numbers if each in complete and pieces[each].sender == sender)
+        root = next(roots, None)
+        return NO_DOCUMENT if root is None else outline(root)
+
+    found = []
+    for number in range(1, len(pieces)):
+        piece, length = pieces[number], pieces[number].seconds - pieces[number - 1].seconds
+        if length >= SILENCE:
+            following = range(number + 1, min(number + _MAX_PIECES, len(pieces)))
+            soon = (each for each in following if pieces[each].seconds - piece.seconds < SILENCE / 2)
+            answer = next((each for each in soon if pieces[each].sender != piece.sender), None)
+            answered = "" if answer is None else kind_at(answer, pieces[answer].sender)
+            found.append(Silence(name, piece.seconds, length, piece.sender, kind_at(number, piece.sender), answered))
+    return found
+
+
 def keep_alives(silences: Iterable[Silence]) -> list[KeepAlive]:
     """Returns those that came at least twice in one connection."""
     groups: dict[tuple[str, str], dict[str, list[Silence]]] = {}
-    for silence in silences:
-        by_connection = groups.setdefault((silence.sender, silence.kind), {})
-        by_connection.setdefault(silence.connection, []).append(silence)
+    for each in silences:
+        groups.setdefault((each.sender, each.kind), {}).setdefault(each.connection, []).append(each)
     found = []
     for (sender, kind), by_connection in groups.items():
-        regular = {name: each for name, each in by_connection.items() if _is_regular(each)}
-        times = [silence for each in regular.values() for silence in each]
+        regular = [group for group in by_connection.values() if _is_regular(group)]
+        times = [each for group in regular for each in group]
         if times:
-            answers = {silence.answer for silence in times}
-            seconds = median(_intervals(times))
+            answers = {each.answer for each in times}
+            seconds = median(interval for group in regular for interval in _intervals(group))
             answer = answers.pop() if len(answers) == 1 else ""
             found.append(KeepAlive(sender, kind, seconds, len(times), len(regular), answer))
     return found
 
 
-def only_keep_alives(facts: Iterable[Facts], found: Iterable[KeepAlive]) -> set[str]:
-    """Returns which of the client's messages, as outlined, come at no other time than after a silence, or as the answer
-    to a keep-alive of the server."""
-    mine = {each.kind for each in found if each.sender == CLIENT}
-    theirs = {each.kind for each in found if each.sender == SERVER}
-    possible = mine | {each.answer for each in found if each.sender == SERVER and each.answer}
-    for messages in (messages for each in facts for messages in each.kept.values()):
-        before, seconds = "", 0.0
-        for message in messages:
-            kind = outline(parse_leniently(message.data))
-            is_early = message.seconds - seconds < SILENCE and before not in theirs
-            if message.sender == CLIENT and is_early:
-                possible.discard(kind)
-            before, seconds = kind, message.seconds
-    return possible
-
-
 def _intervals(silences: list[Silence]) -> list[float]:
-    """Returns the times between two of one connection; where there is one only, how long the silence was."""
-    pairs = zip(silences, silences[1:])
-    between = [later.seconds - earlier.seconds for earlier, later in pairs if earlier.connection == later.connection]
-    return between or [each.length for each in silences]
+    return [later.seconds - earlier.seconds for earlier, later in zip(silences, silences[1:])]
 
 
 def _is_regular(silences: list[Silence]) -> bool:
-    intervals = _intervals(silences)
-    if len(silences) == 2:  # one interval alone is always regular
-        intervals += [each.length for each in silences]
-    usual = median(intervals)
-    return len(silences) > 1 and all(abs(each - usual) <= _TOLERANCE * usual for each in intervals)
+    """Returns whether they come at regular times; of two, whether each follows a silence as long as that between."""
+    intervals = _intervals(silences) + ([each.length for each in silences] if len(silences) == 2 else [])
+    return len(silences) > 1 and all(
+        abs(each - median(intervals)) <= _TOLERANCE * median(intervals) for each in intervals
+    )

@@ -15,7 +15,7 @@ from headless.errors import ProtocolError
 from headless.protocol_tools.documents import UNDECLARED, declared, parse, parse_leniently, prolog_of, wide_encoding
 from headless.protocol_tools.recordings import Piece
 
-ROOT_OF_MANY, _MARK = "planta-messages", "planta-message"  # in a document that holds many
+_MARK = "planta-message"  # between the messages of a document that holds many
 _BATCH = 1024 * 1024  # bytes that are parsed at once
 MAX_UNPACKED = 64 * 1024 * 1024  # bytes of messages of one connection
 
@@ -40,28 +40,19 @@ def split(pieces: Sequence[Piece], receiver: Receiver) -> list[Message]:
     none."""
     found: list[Message] = []
     size = 0
-    for number, piece in enumerate(pieces):
-        texts = texts_in((piece,), receiver, len(found))
-        found += [Message(number, piece.seconds, piece.sender, text) for text in texts]
-        size += sum(map(len, texts))
-        if size > MAX_UNPACKED:
-            raise ValueError(f"its messages have more than {MAX_UNPACKED} bytes")
-    return found
-
-
-def texts_in(pieces: Sequence[Piece], receiver: Receiver, before: int = 0) -> list[bytes]:
-    """Returns the bytes of the messages; there were so many `before`. Raises ValueError."""
-    found: list[bytes] = []
     next_message = receiver.next_message
     try:
-        for piece in pieces:
+        for number, piece in enumerate(pieces):
             receiver.receive(piece.data)
             while (text := next_message()) is not None:
-                found.append(text)
+                found.append(Message(number, piece.seconds, piece.sender, text))
+                size += len(text)
+                if size > MAX_UNPACKED:
+                    raise ValueError(f"its messages have more than {MAX_UNPACKED} bytes")
     except ProtocolError as error:
         # What was sent there may prove a password.
         reason = re.sub(r"^.* where ", "something else where ", str(error), flags=re.DOTALL)
-        raise ValueError(f"message {before + len(found) + 1}: {reason}") from None
+        raise ValueError(f"message {len(found) + 1}: {reason}") from None
     return found
 
 
@@ -106,7 +97,7 @@ def _parse_at_once(messages: Sequence[bytes]) -> list[Element] | None:
         text = (mark + body).decode(wide or encoding)
         if text.count(_MARK) != len(messages):
             return None
-        root = parse(f"<{ROOT_OF_MANY}>{text}</{ROOT_OF_MANY}>".encode(), UNDECLARED)
+        root = parse(f"<{_MARK}>{text}</{_MARK}>".encode(), UNDECLARED)
     except (ValueError, LookupError):
         return None
     # Each message has at least one node, for none is empty: as there are no others, it has one element.

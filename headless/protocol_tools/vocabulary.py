@@ -1,170 +1,211 @@
-"""Learns the vocabulary of one side from its messages: elements, attributes and values.
+"""Learns the vocabulary of one side from its messages, and writes a schema (XSD) that each of them passes.
 
 A place is an element at a path from the root, so that equal names at different paths are different.
 """
 
 from __future__ import annotations
 
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Sequence
+from typing import Optional
 
+from lxml import etree
 from lxml.etree import _Element as Element
 
-MAX_VALUES = 64  # different ones of a place that are kept
-MAX_VALUE = 80  # characters of one that is
-MAX_DEPTH = 16  # of elements that are told apart
-MAX_PLACES = 1000
-_MAX_TAILS = 5000  # elements of a place behind which text is looked for
+from headless.protocol_tools.trees import Path, local
 
-# An element of a place (the name is None), an attribute of it, or if the name is "" its text; with this value, if it is
-# one that is kept.
-Feature = tuple["Place", "str | None", "str | None"]
+_MAX_VALUES = 64  # different ones of a place that are kept
+_MAX_VALUE = 80  # characters of one that is
+_MAX_DEPTH = 16  # of elements that are told apart
+_MAX_PLACES = 1000
+_XS = "http://www.w3.org/2001/XMLSchema"
+_NUMBER = re.compile(r"-?[0-9]{1,18}")
+
+# That there is an element at a path (the name is None), an attribute of it (the value is None), or such a value of the
+# attribute, or with the name "", of the text.
+Feature = tuple[Path, Optional[str], Optional[str]]
 
 
 class Values:
-    """Counts the values of an attribute, or the texts of an element. `new` are those that are not counted yet."""
-
-    __slots__ = ("count", "found", "is_many", "new")
+    """Counts the values of an attribute, or the texts of an element."""
 
     def __init__(self) -> None:
         self.count = 0
         self.found: dict[str, int] = {}
         self.is_many = False  # more than are kept, or longer ones
-        self.new: list[str] = []
 
-    def count_new(self) -> dict[str | None, int]:
-        """Returns how often each value that is kept is new, and under None how often others are."""
-        new = Counter(self.new)
-        counted: dict[str | None, int] = {}
-        if not self.is_many:
-            for value in new:
-                if value not in self.found:
-                    if len(value) > MAX_VALUE or len(self.found) >= MAX_VALUES:
-                        self.is_many = True
-                        break
-                    self.found[value] = 0
-        for value in self.found if len(self.found) < len(new) else [value for value in new if value in self.found]:
-            if times := new[value]:
-                self.found[value] += times
-                counted[value] = times
-        others = len(self.new) - sum(counted.values())
-        self.count += len(self.new)
-        self.new = []
-        return {**counted, None: others} if others else counted
+    def add(self, value: str) -> bool:
+        """Returns whether the value is kept."""
+        self.count += 1
+        if value in self.found:
+            self.found[value] += 1
+            return True
+        if len(self.found) >= _MAX_VALUES or len(value) > _MAX_VALUE:
+            self.is_many = True
+            return False
+        self.found[value] = 1
+        return True
 
 
 class Place:
-    """Is an element at a path. `elements` counts them; `has_more` says that there are others in it, too deep to be told
-    apart."""
+    """Is an element at a path. `has_more` says that there are others in it, too deep to be told apart."""
 
-    __slots__ = (
-        "attributes",
-        "children",
-        "depth",
-        "elements",
-        "has_more",
-        "is_mixed",
-        "name",
-        "new",
-        "parent",
-        "texts",
-    )
-
-    def __init__(self, name: str, parent: Place | None = None) -> None:
-        self.name = name
-        self.parent = parent
-        self.depth: int = parent.depth + 1 if parent else 0
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.elements = 0
-        self.new = 0  # elements that are not counted yet
-        self.attributes: dict[str, Values] = {}
+        self.values: dict[str, Values] = {}  # by attribute, "" for the text
         self.children: dict[str, Place] = {}
-        self.texts = Values()
         self.is_mixed = False
         self.has_more = False
 
-    @property
-    def path(self) -> tuple[str, ...]:
-        return (*self.parent.path, self.name) if self.parent else (self.name,)
-
-    def walk(self) -> Iterator[Place]:
-        yield self
-        for child in self.children.values():
-            yield from child.walk()
-
-    def count_new(self, seen: Counter[Feature]) -> None:
-        """Counts what is new, also in `seen`."""
-        self.elements += self.new
-        seen[self, None, None] += self.new
-        self.new = 0
-        for name, values in self.attributes.items():
-            if values.new:
-                for value, times in values.count_new().items():
-                    seen[self, name, value] += times
-        if self.texts.new:
-            self.texts.new = [stripped for text in self.texts.new if (stripped := text.strip())]
-            for value, times in self.texts.count_new().items():
-                seen[self, "", value] += times
+    def texts(self) -> int:
+        return self.values[""].count if "" in self.values else 0
 
 
 class Vocabulary:
-    """Holds the places of the messages of one side, by the names of their root elements."""
+    """Holds the places of the messages of one side, and how many messages were checked against the schema."""
 
     def __init__(self) -> None:
-        self.roots: dict[str, Place] = {}
+        self.places: dict[Path, Place] = {}
         self.messages = 0
-        self._places = 0
+        self.failed = 0
+        self.schemas: dict[str, bytes] = {}  # by namespace, "" for none
+        self._checkers: dict[str, etree.XMLSchema] = {}
+        self._checked: dict[str, tuple[int, dict[str, bytes]]] = {}  # by connection: how many failed, by which schemas
 
-    def learn(self, roots: Iterable[Element], seen: Counter[Feature]) -> None:
-        """Learns messages, and counts in `seen` which features they have."""
-        for root in roots:
-            self.messages += 1
-            name = str(root.tag)
-            place = self.roots.get(name)
-            if place is None:
-                place = self.roots[name] = Place(name)
-            self._learn(root, place)
-        for place in self.places():
-            if place.new:
-                place.count_new(seen)
+    @property
+    def roots(self) -> list[str]:
+        return [path[0] for path in self.places if len(path) == 1]
 
-    def _learn(self, element: Element, place: Place) -> None:
-        place.new += 1
-        attributes: Any = place.attributes
+    def learn(self, root: Element, seen: Counter[Feature]) -> None:
+        """Counts in `seen` which features the message has."""
+        self.messages += 1
+        path = (str(root.tag),)
+        place = self.places.get(path)
+        if place is None:
+            place = self.places[path] = Place(path)
+        self._learn(root, place, seen)
+
+    def _learn(self, element: Element, place: Place, seen: Counter[Feature]) -> None:
+        path = place.path
+        place.elements += 1
+        seen[path, None, None] += 1
         for name, value in element.items():
-            try:
-                attributes[name].new.append(value)
-            except KeyError:
-                attributes[name] = Values()
-                attributes[name].new.append(value)
-        if text := element.text:
-            place.texts.new.append(text)
-        if len(element):
-            self._learn_children(element, place)
-
-    def _learn_children(self, element: Element, place: Place) -> None:
-        children: Any = place.children
+            seen[path, name, None] += 1  # type: ignore[index]
+            self._count(place, name, value, seen)  # type: ignore[arg-type]
+        text = element.text
+        if text and not text.isspace():
+            self._count(place, "", text.strip(), seen)
         for child in element:
             tag = child.tag
-            below = children.get(tag)
-            if below is None:
-                if not isinstance(tag, str):
-                    place.is_mixed = place.is_mixed or bool(child.tail and child.tail.strip())
+            if child.tail and not child.tail.isspace():
+                place.is_mixed = True
+            below = place.children.get(tag) if isinstance(tag, str) else None
+            if below is None and isinstance(tag, str):
+                if len(path) >= _MAX_DEPTH or len(self.places) >= _MAX_PLACES:
+                    place.has_more = True
                     continue
-                below = self._below(place, tag)
+                below = place.children[tag] = self.places[(*path, tag)] = Place((*path, tag))
             if below is not None:
-                if below.elements < _MAX_TAILS and child.tail and child.tail.strip():
-                    place.is_mixed = True
-                self._learn(child, below)
+                self._learn(child, below, seen)
 
-    def _below(self, place: Place, name: str) -> Place | None:
-        if place.depth >= MAX_DEPTH or self._places >= MAX_PLACES:
-            place.has_more = True
-            return None
-        self._places += 1
-        place.children[name] = found = Place(name, place)
+    def _count(self, place: Place, name: str, value: str, seen: Counter[Feature]) -> None:
+        values = place.values.get(name)
+        if values is None:
+            values = place.values[name] = Values()
+        if values.add(value):
+            seen[place.path, name, value] += 1
+
+    # The schema
+
+    def check(self, connection: str, roots: Sequence[Element]) -> None:
+        """Checks the messages of a connection, which were learned."""
+        schemas = self._written()
+        if schemas != self.schemas:
+            self.schemas = schemas
+            self._checkers = {name: etree.XMLSchema(etree.fromstring(text)) for name, text in schemas.items()}
+        failed = sum(not self._checkers[_namespace(str(root.tag))].validate(root) for root in roots)
+        self._checked[connection] = failed, self.schemas
+
+    def unchecked(self) -> list[str]:
+        """Returns the connections that were checked against other schemas than the last ones."""
+        return [name for name, (_, schemas) in self._checked.items() if schemas is not self.schemas]
+
+    def passed(self) -> int:
+        """Counts the messages that pass the last schemas they were checked against."""
+        return self.messages - sum(failed for failed, _ in self._checked.values())
+
+    def _written(self) -> dict[str, bytes]:
+        found = {}
+        for namespace in dict.fromkeys(map(_namespace, self.roots)):
+            schema = etree.Element(f"{{{_XS}}}schema", nsmap={"xs": _XS})
+            if namespace:
+                schema.set("targetNamespace", namespace)
+                schema.set("elementFormDefault", "qualified")
+            for root in self.roots:
+                if _namespace(root) == namespace:
+                    _declare(schema, self.places[root,])
+            etree.indent(schema)
+            found[namespace] = etree.tostring(schema)
         return found
 
-    def places(self) -> Iterator[Place]:
-        for root in self.roots.values():
-            yield from root.walk()
+
+def _declare(parent: Element, place: Place) -> None:
+    declared = etree.SubElement(parent, f"{{{_XS}}}element", name=local(place.path[-1]))
+    has_children = bool(place.children) or place.has_more
+    if not has_children and not place.values.keys() - {""}:
+        is_always = place.texts() == place.elements and not place.is_mixed
+        declared.set("type", _type_of(place.values[""]) if is_always else "xs:string")
+        return
+    described = etree.SubElement(declared, f"{{{_XS}}}complexType")
+    if not has_children and place.texts():
+        content = etree.SubElement(described, f"{{{_XS}}}simpleContent")
+        described = etree.SubElement(content, f"{{{_XS}}}extension", base="xs:string")
+    elif place.texts() or place.is_mixed:
+        described.set("mixed", "true")
+    if has_children:
+        choice = etree.SubElement(described, f"{{{_XS}}}choice", minOccurs="0", maxOccurs="unbounded")
+        _declare_children(choice, place)
+    _declare_attributes(described, place)
+
+
+def _declare_children(choice: Element, place: Place) -> None:
+    if place.has_more:
+        etree.SubElement(choice, f"{{{_XS}}}any", namespace="##any", processContents="skip")
+        return
+    namespace = _namespace(place.path[-1])
+    others = {_namespace(name) for name in place.children} - {namespace}
+    if others:
+        etree.SubElement(choice, f"{{{_XS}}}any", namespace=_listed(others), processContents="skip")
+    for name, child in place.children.items():
+        if _namespace(name) == namespace:
+            _declare(choice, child)
+
+
+def _declare_attributes(described: Element, place: Place) -> None:
+    names = [name for name in place.values if name]
+    for name in names:
+        if not _namespace(name):
+            values = place.values[name]
+            use = "required" if values.count == place.elements else "optional"
+            etree.SubElement(described, f"{{{_XS}}}attribute", name=name, type=_type_of(values), use=use)
+    others = {_namespace(name) for name in names} - {""}
+    if others:
+        etree.SubElement(described, f"{{{_XS}}}anyAttribute", namespace=_listed(others), processContents="skip")
+
+
+def _listed(namespaces: set[str]) -> str:
+    return " ".join(sorted(each or "##local" for each in namespaces))
+
+
+def _type_of(values: Values) -> str:
+    if values.is_many:
+        return "xs:string"
+    if all(value in ("true", "false") for value in values.found):
+        return "xs:boolean"
+    return "xs:integer" if all(map(_NUMBER.fullmatch, values.found)) else "xs:string"
+
+
+def _namespace(name: str) -> str:
+    return name[1:].partition("}")[0] if name.startswith("{") else ""

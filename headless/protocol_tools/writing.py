@@ -1,67 +1,69 @@
-"""Writes the file of a site: a subclass of headless.dialects.planta for the vendor's published vocabulary."""
+"""Writes the file of a site: a subclass of the dialect that fits the vocabulary, with what is known."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from headless.dialects import framing
 from headless.errors import CommandFailed, ParameterError
-from headless.protocol_tools.assumptions import Assumption
+from headless.protocol_tools.assumptions import OPEN, Assumption
 
-_FRAMING = ("Compression", "Delimiter", "Digits", "Documents", "Http", "Length", "Transport")
 _LEFT_TO_A_PERSON = ("A11", "A13", "A14", "A15")
+_HEAD = '''"""What our server speaks, from recordings. See PLANTA.md for A1 to A18.
+
+A comment has to be decided: take one of the lines, or write another one, and add its number to `settled`.
+"""
+'''
 
 
-def planta_code(assumptions: Sequence[Assumption]) -> str:
-    """Returns a subclass with what is known. What a person has to decide is a comment."""
-    code = [line for each in assumptions for line in each.code]
-    settled = tuple(each.number for each in assumptions if each.is_settled and each.number not in _LEFT_TO_A_PERSON)
-    lines = ['"""What our PLANTA server speaks, from recordings. See PLANTA.md for A1 to A18.', ""]
-    lines += [
-        "A comment has to be decided: take one of the lines, or write another one, and add its number to `settled`."
+def code_of(assumptions: Sequence[Assumption], is_planta: bool) -> str:
+    """Returns the file. What a person has to decide is a comment."""
+    known = [each.number for each in assumptions if each.state != OPEN and each.number not in _LEFT_TO_A_PERSON]
+    base = "planta" if is_planta else "other_xml"
+    body = [
+        "",
+        "",
+        f"class Dialect({base}.Dialect):",
+        f"    settled = {tuple(known)!r}  # add A4 when you know: TLS, or none",
     ]
-    lines += ['"""', "", *_imports(assumptions, code), "", "", "class Dialect(planta.Dialect):"]
-    lines.append(f"    settled = {settled!r}" + ("" if "A4" in settled else "  # add A4 when you know: TLS, or none"))
+    methods = []
     for each in assumptions:
-        attributes = [line for line in each.code if not line.startswith((" ", "def "))]
-        comment = f"  # {each.number}" + ("" if each.is_settled else ", not settled")
-        lines += [f"    {line}" if line.startswith("#") else f"    {line}{comment}" for line in attributes]
-    for each in assumptions:
-        lines += _methods(each)
-    return "\n".join([*lines, ""])
+        number = each.number + (", not settled" if each.state == OPEN else "")
+        for line in each.lines:
+            if line.startswith("def "):
+                methods += ["", f"    {line}  # {number}"]
+            elif line.startswith(" "):
+                methods.append(f"    {line}")
+            else:
+                body.append(f"    {line}" if line.startswith("#") else f"    {line}  # {number}")
+    return "\n".join([_HEAD, *_imports("\n".join([*body, *methods]), base), *body, *methods, ""])
 
 
-def _methods(assumption: Assumption) -> Iterator[str]:
-    is_inside = False
-    for line in assumption.code:
-        if line.startswith("def "):
-            yield ""
-            yield f"    {line}  # {assumption.number}"
-            is_inside = True
-        elif line.startswith(" ") and is_inside:
-            yield f"    {line}"
+def _imports(used: str, base: str) -> list[str]:
+    """Returns the lines that import what is used."""
+
+    def named(*names: str, end: str = r"\b") -> list[str]:
+        return [name for name in names if re.search(rf"(?<!['\w]){name}{end}", used)]
+
+    lines = [f"import {module}" for module in named("base64", "hashlib", "hmac", end=r"\.")]
+    lines += [*[""] * bool(lines), "import bcrypt"] if named("bcrypt", end=r"\.") else []
+    dialects = ", ".join(sorted({base, *named("planta", end=r"\.")}))
+    lines += [""] * bool(lines) + [f"from headless.dialects import {dialects}"]
+    classes = [name for name in ("Compression", "Transport", *_framings()) if named(name, end=r"\(")]
+    for module, names in (
+        ("dialects.framing", sorted(classes)),
+        ("dialects.xml_messages", named("filled", end=r"\(")),
+        ("errors", named("UnsupportedCall")),
+    ):
+        lines += [f"from headless.{module} import {', '.join(names)}"] if names else []
+    return lines
 
 
-def _imports(assumptions: Sequence[Assumption], code: Sequence[str]) -> Iterator[str]:
-    needs = {need for each in assumptions for need in each.needs}
-    modules = sorted(needs - set(_FRAMING))
-    yield from (f"import {module}" for module in modules if module != "bcrypt")
-    if set(modules) - {"bcrypt"}:
-        yield ""
-    used = "\n".join(code)
-    if "bcrypt" in modules:
-        yield "import bcrypt"
-    if "etree." in used:
-        yield "from lxml import etree"
-    if "bcrypt" in modules or "etree." in used:
-        yield ""
-    yield "from headless.dialects import planta"
-    framing = sorted(needs & set(_FRAMING))
-    if framing:
-        yield f"from headless.dialects.framing import {', '.join(framing)}"
-    if "UnsupportedCall" in used:
-        yield "from headless.errors import UnsupportedCall"
+def _framings() -> list[str]:
+    return [each.__name__ for each in framing.Framing.__subclasses__()]
 
 
 def check_free(path: Path) -> None:

@@ -1,97 +1,123 @@
 """What `explain --write` writes speaks to the server whose recordings it was written from, once a person has decided
-what the messages mean; and without that, it brings no success."""
+what the messages mean; and without that, it is refused."""
 
 from __future__ import annotations
 
 import pytest
 
+from headless.dialects import example, planta
 from headless.errors import OK, UnsupportedCall
-from headless.protocol_tools.assumed_jobs import job_assumptions
-from headless.protocol_tools.assumed_login import login_assumptions
-from headless.protocol_tools.dialect_writing import dialect_code
-from headless.protocol_tools.explained import explain
-from headless.protocol_tools.writing import planta_code
+from headless.protocol_tools.assumptions import assumptions
+from headless.protocol_tools.findings import explain
+from headless.protocol_tools.writing import code_of
 from support.credentials import HASH
+from support.example_server import ExampleServer
 from support.vendors import delta, epsilon, eta, gamma, variants, zeta
-from support.vendors.driven import code_of_call, dialect_in
+from support.vendors.driven import client, code_of_call, dialect_in
 from support.vendors.recorded import EVERY_CALL, record
+from support.vendors.talk import Receive, Side, Sleep
 
-# What a person decides: which of the commented lines hold, and what is written in the place of what is left open.
+TEXT = "normalize-space(text())"
+# What a person decides: which of the commented lines hold, and what is written in the place of others.
 DECIDED = {
-    gamma: (
-        "accepted = \"Cmd[@name='queued']\"",
-        "ended = 'Shutdown'",
-        "ok = \"Cmd[@state='2']\"",
-        "failed = \"Cmd[@state='3']\"",
-        "result_of = planta.JOB",
-        "refused = {",
-    ),
-    delta: (
-        "accepted = \"EvLogMsg[@code='100']\"",
-        "ended = 'Shutdown'",
-        "ok = \"Shutdown[@result='0']\"",
-        "failed = \"Shutdown[@result='1']\"",
-        "refused = {",
-    ),
-    epsilon: {
-        "<letter><taken><count>": "self.report(base.Accepted())\nif self.call.waits:\n    self._send(self._after_1())",
-        "<letter><state> state=done": "self.report(base.Ended(OK))",
-        "<letter><state><job><why> state=failed": "self.report(base.Ended(FAILED, text))",
-        "<letter><state><job> state=running": "self._send(self._after_1())",
-        "<letter><denied>": 'self.report(base.Refused("jobs" if self._submitted else "login", text))',
-    },
-    zeta: {
-        "<took>": "self._job_accepted()",
-        "<printed><line><line>": "self.report(base.Output(None, STDOUT, text))",
-        "<job><rc> rc=0": "self._job_ended(OK)\n"
-        "if self._finished == len(self.call.jobs):\n    self.report(base.Ended(OK))",
-        "<job><rc> rc=12": "self.report(base.Ended(FAILED, text))",
-        "<no why> why=LOGIN": "self.report(base.Refused(LOGIN, text))",
-        "<no why> why=JOB": "self.report(base.Refused(JOBS, text))",
-    },
-    eta: {
-        "<eta><what><number> what=started": "self.report(base.Accepted())",
-        "<eta><what><text> what=output": "self.report(base.Output(None, STDOUT, text))",
-        "<eta><what><reason> reason=none what=end": "self.report(base.Ended(OK))",
-        "<eta><what><reason><job> reason=error what=end": "self.report(base.Ended(FAILED, text))",
-        "<eta><what><reason> reason=login what=sorry": "self.report(base.Refused(LOGIN, text))",
-        "<eta><what><reason> reason=job what=sorry": "self.report(base.Refused(JOBS, text))",
-    },
+    "gamma": """
+        accepted = "Cmd[@name='queued']"
+        ended = 'Shutdown'
+        ok = "Cmd[@state='2']"
+        failed = "Cmd[@state='3']"
+        result_of = planta.JOB
+        refused = {'login': "Login[@action='cancel']", 'jobs': "Cmd[@name='refused']"}
+    """,
+    "delta": """
+        accepted = "EvLogMsg[@code='100']"
+        ended = 'Shutdown'
+        ok = "Shutdown[@result='0']"
+        failed = "Shutdown[@result='1']"
+        refused = {'login': "Login[@action='cancel']", 'jobs': "EvLogMsg[@code='404']"}
+    """,
+    "epsilon": f"""
+        accepted = 'letter/taken'
+        ended = 'letter/state'
+        ok = "letter/state[{TEXT}='done']"
+        failed = "letter/state[{TEXT}='failed']"
+        refused = {{'login': "letter/denied[{TEXT}='login']", 'jobs': 'letter/denied'}}
+    """,
+    "zeta": f"""
+        accepted = 'took'
+        ended = 'job'
+        ok = "job/rc[{TEXT}='0']"
+        failed = "job/rc[{TEXT}!='0']"
+        result_of = planta.JOB
+        refused = {{'login': "no[@why='LOGIN']", 'jobs': 'no'}}
+    """,
+    "eta": f"""
+        accepted = "eta/what[{TEXT}='started']"
+        acceptance_of = planta.SESSION
+        ended = "eta/what[{TEXT}='end']"
+        ok = "eta/reason[{TEXT}='none']"
+        failed = "eta/reason[{TEXT}='error']"
+        refused = {{'login': "eta/reason[{TEXT}='login']", 'jobs': "eta/reason[{TEXT}='job']"}}
+    """,
+    "example": """
+        accepted = "response[@code='200']"
+        ended = 'result'
+        ok = "result[@code='200']"
+        failed = "result[@code='500']"
+        refused = {'login': "response[@code='403']", 'jobs': "response[@code='404']"}
+    """,
+    "length": """
+        accepted = "Cmd[@name='accepted']"
+        ended = 'Shutdown'
+        ok = "Shutdown[@code='0']"
+        failed = "Shutdown[@code!='0']"
+        refused = {
+    """,
+    "nul": """
+        accepted = "ModC[@state='queued']"
+        ended = 'Shutdown'
+        ok = "ModC[@result='0']"
+        failed = "ModC[@result!='0']"
+        result_of = planta.JOB
+        refused = {
+    """,
+    "bare": """
+        accepted = "ExecPythonScript[@started='true']"
+        ended = 'Shutdown'
+        no_result = planta.ORDERLY_END
+        refused = {
+    """,
+    "packed": f"""
+        accepted = 'Comm/Started'
+        ended = 'Comm/Result'
+        ok = "Comm/Result[{TEXT}='ok']"
+        failed = "Comm/Result[{TEXT}!='ok']"
+        result_of = planta.JOB
+        refused = {{
+    """,
 }
-VARIANTS = {
-    "length": (
-        "accepted = \"Cmd[@name='accepted']\"",
-        "ended = 'Shutdown'",
-        "ok = \"Shutdown[@code='0']\"",
-        "failed = \"Shutdown[@code!='0']\"",
-        "refused = {",
-    ),
-    "nul": (
-        "accepted = \"ModC[@state='queued']\"",
-        "ended = 'Shutdown'",
-        "ok = \"ModC[@result='0']\"",
-        "failed = \"ModC[@result!='0']\"",
-        "result_of = planta.JOB",
-        "refused = {",
-    ),
-    "bare": (
-        "order = planta.AFTER_ACCEPTANCE",
-        "accepted = 'ExecPythonScript[@started]'",
-        "ended = 'Shutdown'",
-        "no_result = planta.ORDERLY_END",
-        "refused = {",
-    ),
-    "packed": (
-        "order = planta.AFTER_RESULT",
-        "accepted = 'Comm/Started'",
-        "ended = 'Comm/Result'",
-        "ok = \"Comm/Result[normalize-space()='ok']\"",
-        "failed = \"Comm/Result[normalize-space()!='ok']\"",
-        "result_of = planta.JOB",
-        "refused = {",
-    ),
-}
-VENDORS = pytest.mark.parametrize("vendor", DECIDED, ids=lambda vendor: vendor.__name__.rpartition(".")[2])
+
+
+class ExampleOfPorting:
+    """The server of the example, whose jobs are in the login, as a vendor."""
+
+    __name__ = "example"
+    client = staticmethod(lambda call, _hash, seed: client(example.Dialect, call, seed))
+
+    class Server:
+        def __init__(self, _seed: int) -> None:
+            self._server = ExampleServer()
+
+        def serve(self) -> Side:
+            while True:
+                for answer in self._server.received((yield Receive())):
+                    yield Sleep(answer.seconds)
+                    yield answer.say()
+
+
+VENDORS = {each.__name__.rpartition(".")[2]: each for each in (gamma, delta, epsilon, zeta, eta)}
+VENDORS.update((name, getattr(variants, name)) for name in ("length", "nul", "bare", "packed"))
+VENDORS["example"] = ExampleOfPorting()
+EACH_VENDOR = pytest.mark.parametrize("name", VENDORS)
 
 
 @pytest.fixture(scope="module")
@@ -99,59 +125,36 @@ def written(tmp_path_factory):
     """The file that is written for each vendor."""
     codes = {}
 
-    def write(vendor):
-        key = vendor.__name__
-        if key not in codes:
-            found = explain(record(vendor, tmp_path_factory.mktemp("talk") / "talk"), HASH.encode())
-            assumptions = [*login_assumptions(found), *job_assumptions(found)]
-            codes[key] = planta_code(assumptions) if found.is_planta else dialect_code(found)
-        return codes[key]
+    def write(name):
+        if name not in codes:
+            found = explain(record(VENDORS[name], tmp_path_factory.mktemp("talk") / "talk"), HASH.encode())
+            codes[name] = code_of(assumptions(found), found.is_planta)
+        return codes[name]
 
     return write
 
 
-def decided(code: str, decisions) -> str:
-    if isinstance(decisions, tuple):
-        code = code.replace("settled = (", "settled = planta.ASSUMPTIONS  # (")
-        for line in decisions:
-            assert f"    # {line}" in code, (line, code)
-            code = code.replace(f"    # {line}", f"    {line}", 1)
-        return code
-    for label, lines in decisions.items():
-        left_open = f'raise RemoteProtocolError("not decided what it means: " + {label!r})'
-        assert left_open in code, (label, code)
-        code = code.replace(left_open, lines.replace("\n", "\n            "))
-    assert "not decided" not in code
-    words = "CHALLENGE, FAILED, JOBS, LOGIN, OK, STDOUT"
-    return code.replace(
-        "import hide_secrets\n", f"import hide_secrets\nfrom headless.dialects.vocabulary import {words}\n"
-    )
+def decided(code: str, decisions: str) -> str:
+    code = code.replace("settled = (", f"settled = {planta.ASSUMPTIONS!r}  # (", 1)
+    for line in filter(None, map(str.strip, decisions.splitlines())):
+        assert f"    # {line}" in code, (line, code)
+        code = code.replace(f"    # {line}", f"    {line}", 1)
+    return code
 
 
-@VENDORS
-def test_the_dialect_that_a_person_has_finished_returns_the_code_of_each_call(vendor, written):
-    dialect = dialect_in(decided(written(vendor), DECIDED[vendor]))
-    codes = {call.label: code_of_call(dialect, vendor, call) for call in EVERY_CALL}
-    assert codes == {call.label: call.expected for call in EVERY_CALL}, written(vendor)
-
-
-@pytest.mark.parametrize("name", VARIANTS)
-def test_a_server_that_others_have_made_is_spoken_to_as_well(name, written):
-    vendor = getattr(variants, name)
-    code = decided(written(vendor), VARIANTS[name])
-    codes = {call.label: code_of_call(dialect_in(code), vendor, call) for call in EVERY_CALL}
+@EACH_VENDOR
+def test_the_dialect_that_a_person_has_finished_returns_the_code_of_each_call(name, written):
+    dialect = dialect_in(decided(written(name), DECIDED[name]))
+    codes = {call.label: code_of_call(dialect, VENDORS[name], call) for call in EVERY_CALL}
     expected = {call.label: call.expected for call in EVERY_CALL}
     if name == "bare":  # which tells no result
         expected["the second fails"] = OK
-    assert codes == expected, code
+    differing = {label: (code, expected[label]) for label, code in codes.items() if code != expected[label]}
+    assert differing == {}
 
 
-@VENDORS
-def test_the_dialect_that_nobody_has_finished_returns_no_0(vendor, written):
-    dialect = dialect_in(written(vendor))
+@EACH_VENDOR
+def test_the_dialect_that_nobody_has_finished_speaks_to_no_server(name, written):
     for call in EVERY_CALL:
-        if isinstance(DECIDED[vendor], tuple):
-            with pytest.raises(UnsupportedCall, match="not settled"):
-                code_of_call(dialect, vendor, call)
-        else:
-            assert code_of_call(dialect, vendor, call) != OK
+        with pytest.raises(UnsupportedCall, match="not settled"):
+            code_of_call(dialect_in(written(name)), VENDORS[name], call)
