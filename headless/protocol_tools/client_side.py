@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Optional
 
 from lxml.etree import _Element as Element
 
 from headless.dialects.vocabulary import CHALLENGE
-from headless.protocol_tools.keep_alives import SILENCE, KeepAlive
 from headless.protocol_tools.login_search import Key
-from headless.protocol_tools.recordings import CLIENT, SERVER, RecordedCall
+from headless.protocol_tools.recordings import SERVER, RecordedCall
 from headless.protocol_tools.survey import Facts
 from headless.protocol_tools.templates import Instance, Template, template_of
 from headless.protocol_tools.trees import JOB, normal, outline, texts_of, values_in
@@ -34,7 +33,6 @@ class Sent:
     before: list[Element]
     jobs: list[int]
     proof: Optional[str] = None
-    is_keep_alive: bool = False
     is_last: bool = True
 
     def instance(self, job: int | None = None) -> Instance:
@@ -60,11 +58,14 @@ class Step:
     def has_jobs(self) -> bool:
         return any(each.jobs for each in self.sent)
 
+    def causes(self) -> Counter[str]:
+        """Counts the outlines of what came before it."""
+        return Counter(outline(each.before[-1]) if each.before else "nothing" for each in self.sent)
+
     @property
     def told(self) -> str:
         """Outlines the message, and what came before it."""
-        causes = Counter(outline(each.before[-1]) if each.before else "nothing" for each in self.sent)
-        listed = ", ".join(f"{cause} ({count})" for cause, count in causes.most_common(2))
+        listed = ", ".join(f"{cause} ({count})" for cause, count in self.causes().most_common(2))
         return f"{outline(self.template.root)} after {listed}"
 
 
@@ -84,10 +85,9 @@ class ClientSide:
     has_jobs_in_login: bool = False
 
 
-def client_side(facts: Sequence[Facts], proof: Key | None, keep_alives: Sequence[KeepAlive]) -> ClientSide:
+def client_side(facts: Sequence[Facts], proof: Key | None) -> ClientSide:
     """Returns what is known of the client. `proof` is where it proves the password."""
-    alive = _only_keep_alives(facts, keep_alives)
-    calls = [list(_sent(each, proof, alive)) for each in facts]
+    calls = [list(_sent(each, proof)) for each in facts]
     # A call whose jobs are in a message that was too long to be kept says nothing of their place.
     pairs = [(each, call) for each, call in zip(facts, calls) if not each.has_jobs_left or any(s.jobs for s in call)]
     calls = [call for _, call in pairs]
@@ -103,8 +103,7 @@ def client_side(facts: Sequence[Facts], proof: Key | None, keep_alives: Sequence
         with_jobs += [sent for sent in call if sent.jobs]
         last = max((number for number, sent in enumerate(call) if sent.jobs or sent.proof), default=len(call))
         for sent in call[last + 1 :] if any(each.jobs for each in call) else ():
-            if not sent.is_keep_alive:
-                after.setdefault(_names(sent.root), []).append(sent)
+            after.setdefault(_names(sent.root), []).append(sent)
     units = _units(with_jobs, found.style)
     found.login = {name: [_step(steps[each], units) for each in sorted(steps)] for name, steps in logins.items()}
     found.units, found.kinds = _of_kinds([*units.values()] or [sent.instance(sent.jobs[0]) for sent in with_jobs])
@@ -115,7 +114,7 @@ def client_side(facts: Sequence[Facts], proof: Key | None, keep_alives: Sequence
     return found
 
 
-def _sent(facts: Facts, proof: Key | None, alive: set[str]) -> Iterator[Sent]:
+def _sent(facts: Facts, proof: Key | None) -> Iterator[Sent]:
     """Yields the messages of the client in one call."""
     said: dict[Key, str] = {}
     before: list[Element] = []
@@ -130,24 +129,8 @@ def _sent(facts: Facts, proof: Key | None, alive: set[str]) -> Iterator[Sent]:
         jobs = _jobs_in(kept.root, left, facts.call)
         proved = values.get(proof) if proof is not None and facts.call.login == CHALLENGE else None
         is_last = last.get(kept.connection, -1) < kept.number
-        is_alive = outline(kept.root) in alive
-        yield Sent(kept.root, facts.call, dict(said), before, jobs, proved, is_alive, is_last)
+        yield Sent(kept.root, facts.call, dict(said), before, jobs, proved, is_last)
         before = []
-
-
-def _only_keep_alives(facts: Iterable[Facts], found: Sequence[KeepAlive]) -> set[str]:
-    """Returns which of the client's messages, as outlined, come at no other time than after a silence, or as the answer
-    to a keep-alive of the server."""
-    theirs = {each.kind for each in found if each.sender == SERVER}
-    possible = {each.kind if each.sender == CLIENT else each.answer for each in found} - {""}
-    for each in facts if possible else ():
-        before, seconds = "", 0.0
-        for kept in each.kept:
-            kind = outline(kept.root)
-            if kept.sender == CLIENT and kept.seconds - seconds < SILENCE and before not in theirs:
-                possible.discard(kind)
-            before, seconds = kind, kept.seconds
-    return possible
 
 
 def _jobs_in(root: Element, left: dict[int, str], call: RecordedCall) -> list[int]:
@@ -175,7 +158,7 @@ def _login(call: Sequence[Sent]) -> list[Sent]:
     """Returns the messages of the login: those before the first job; or up to the proof, if that is later."""
     first = next((number for number, sent in enumerate(call) if sent.jobs), len(call))
     proof = next((number for number, sent in enumerate(call) if sent.proof), -1)
-    return [sent for sent in call[: max(first, proof + 1)] if not sent.is_keep_alive]
+    return [*call[: max(first, proof + 1)]]
 
 
 def _step(group: Sequence[Sent], units: dict[Element, Instance]) -> Step:
@@ -185,7 +168,7 @@ def _step(group: Sequence[Sent], units: dict[Element, Instance]) -> Step:
 
 
 def _names(root: Element) -> tuple[str, ...]:
-    return str(root.tag), *dict.fromkeys("/".join(path) for path, _, _ in values_in(root))
+    return str(root.tag), *dict.fromkeys(f"{'/'.join(path)}@{name}" for path, name, _ in values_in(root))
 
 
 # What is about one job

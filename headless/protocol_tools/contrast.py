@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 from lxml.etree import _Element as Element
 
+from headless.dialects.xml_messages import element, search
 from headless.errors import CONNECTION_ERROR, OK, PARAMETER_ERROR, TIMED_OUT
 from headless.protocol_tools.recordings import RecordedCall
 from headless.protocol_tools.secrecy import is_secret
@@ -225,6 +227,13 @@ def telling_pattern(mine: Sequence[Element], others: Iterable[Element]) -> str:
         if pattern:
             return pattern
     return ""
+
+
+def is_meant(pattern: str, part: Element) -> bool:
+    """Returns whether the pattern means this part of a message."""
+    content = element("content")
+    content.append(deepcopy(part))
+    return any(matches(pattern) for _, matches in search(content))
 
 
 def _features(part: Element) -> set[Feature]:

@@ -8,7 +8,8 @@ from typing import Any
 from headless import password_file
 from headless.arguments import path
 from headless.errors import ParameterError
-from headless.protocol_tools.assumptions import assumptions
+from headless.protocol_tools.assumed_jobs import job_assumptions
+from headless.protocol_tools.assumed_login import login_assumptions
 from headless.protocol_tools.findings import explain
 from headless.protocol_tools.recordings import Folder
 from headless.protocol_tools.report import report
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not folder.has_calls:
         raise ParameterError(f"there are no recordings in {arguments.folder}")
     found = explain(folder, hash_)
-    known = assumptions(found)
+    known = [*login_assumptions(found), *job_assumptions(found)]
     print_answer(report(found, known))
     if arguments.write is not None:
         write_new(arguments.write, code_of(known, found.is_planta))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from headless.protocol_tools.assumptions import Assumption, one_line, value_code
 from headless.protocol_tools.contrast import FAILED, GOOD, LEFT, NOT_KNOWN, OUTCOMES, REFUSED, WRONG
 from headless.protocol_tools.findings import Findings
 from headless.protocol_tools.framing_search import Answer
@@ -14,6 +13,7 @@ from headless.protocol_tools.survey import Facts
 from headless.protocol_tools.templates import place_name
 from headless.protocol_tools.trees import Path, local
 from headless.protocol_tools.vocabulary import Feature, Values
+from headless.protocol_tools.writing import Assumption, one_line, value_code
 from headless.terminal import escape_control_chars, shorten
 
 _MAX_PLACES = 300  # of one side that are shown

@@ -5,18 +5,58 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from headless.dialects import framing
+from headless.dialects.vocabulary import Value
 from headless.errors import CommandFailed, ParameterError
-from headless.protocol_tools.assumptions import OPEN, Assumption
 
+SETTLED, OTHERWISE, OPEN = "settled", "settled, not as assumed", "open"
 _LEFT_TO_A_PERSON = ("A11", "A13", "A14", "A15")
 _HEAD = '''"""What our server speaks, from recordings. See PLANTA.md for A1 to A18.
 
 A comment has to be decided: take one of the lines, or write another one, and add its number to `settled`.
 """
 '''
+
+
+@dataclass
+class Assumption:
+    """Is one of A1 to A18. `lines` are those of a class that override the default, or comments."""
+
+    number: str
+    state: str
+    evidence: str
+    lines: list[str] = field(default_factory=list)
+
+
+def state_of(is_certain: bool, lines: Sequence[str]) -> str:
+    return (OTHERWISE if lines else SETTLED) if is_certain else OPEN
+
+
+def one_line(text: str) -> str:
+    """Returns a text that cannot end a comment."""
+    return " ".join("".join(each if each.isprintable() else " " for each in text).split())
+
+
+def value_code(value: object) -> str:
+    """Returns an expression that makes this framing, compression or transport."""
+    if not isinstance(value, Value):
+        return repr(value)
+    kind = type(value)
+    parts = []
+    for name, content in value.fields():
+        if isinstance(content, Value) or not hasattr(kind, name):
+            parts.append(value_code(content))
+        elif content != getattr(kind, name) or name in ("size", "order", "end", "kind", "scope", "base"):
+            parts.append(f"{name}={content!r}")
+    return f"{kind.__name__}({', '.join(parts)})"
+
+
+def method(signature: str, code: str) -> list[str]:
+    """Returns the lines of a method that returns this."""
+    return [f"def {signature}:", f"    return {code}"]
 
 
 def code_of(assumptions: Sequence[Assumption], is_planta: bool) -> str:

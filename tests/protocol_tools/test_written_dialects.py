@@ -3,11 +3,14 @@ what the messages mean; and without that, it is refused."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from headless.dialects import example, planta
 from headless.errors import OK, UnsupportedCall
-from headless.protocol_tools.assumptions import assumptions
+from headless.protocol_tools.assumed_jobs import job_assumptions
+from headless.protocol_tools.assumed_login import login_assumptions
 from headless.protocol_tools.findings import explain
 from headless.protocol_tools.writing import code_of
 from support.credentials import HASH
@@ -114,7 +117,7 @@ class ExampleOfPorting:
                     yield answer.say()
 
 
-VENDORS = {each.__name__.rpartition(".")[2]: each for each in (gamma, delta, epsilon, zeta, eta)}
+VENDORS: dict[str, Any] = {each.__name__.rpartition(".")[2]: each for each in (gamma, delta, epsilon, zeta, eta)}
 VENDORS.update((name, getattr(variants, name)) for name in ("length", "nul", "bare", "packed"))
 VENDORS["example"] = ExampleOfPorting()
 EACH_VENDOR = pytest.mark.parametrize("name", VENDORS)
@@ -128,7 +131,7 @@ def written(tmp_path_factory):
     def write(name):
         if name not in codes:
             found = explain(record(VENDORS[name], tmp_path_factory.mktemp("talk") / "talk"), HASH.encode())
-            codes[name] = code_of(assumptions(found), found.is_planta)
+            codes[name] = code_of([*login_assumptions(found), *job_assumptions(found)], found.is_planta)
         return codes[name]
 
     return write
