@@ -238,6 +238,4 @@ def is_meant(pattern: str, part: Element) -> bool:
 
 def _features(part: Element) -> set[Feature]:
     """Returns what tells an element from others."""
-    seen: Counter[Feature] = Counter()
-    Vocabulary().learn(part, seen)
-    return {feature for feature in seen if not is_secret(feature[1] or "", feature[2] or "")}
+    return {feature for feature in Vocabulary().learn([part]) if not is_secret(feature[1] or "", feature[2] or "")}

@@ -149,30 +149,29 @@ class Survey:
         letters = {letter for job in facts.call.jobs for letter in job.text if not letter.isascii()}
         self.styles[CLIENT].add((message.data for message, _ in pairs), letters)
         left_at = -1.0 if facts.has_jobs_left else float("inf")
-        for number, (message, root) in enumerate(pairs):
-            self.vocabularies[CLIENT].learn(root, facts.said)
-            if not facts.has_jobs_left and number < _MAX_SEARCHED and texts and holds_job(root, texts):
+        facts.said.update(self.vocabularies[CLIENT].learn(root for _, root in pairs))
+        for message, root in pairs[:_MAX_SEARCHED]:
+            if not facts.has_jobs_left and texts and holds_job(root, texts):
                 facts.has_jobs_left = True
                 left_at = message.number
         return left_at
 
     def _learn_server(self, facts: Facts, pairs: Sequence[tuple[Message, Element]], left_at: float) -> None:
+        vocabulary = self.vocabularies[SERVER]
         self.styles[SERVER].add(message.data for message, _ in pairs)
+        facts.before.update(vocabulary.learn(root for message, root in pairs[:-1] if message.number <= left_at))
+        facts.after.update(vocabulary.learn(root for message, root in pairs[:-1] if message.number > left_at))
+        for message, root in pairs[-1:]:
+            facts.last = vocabulary.learn([root])
+            (facts.after if message.number > left_at else facts.before).update(facts.last)
+        texts = texts_of(facts.call)
         values_left = _MAX_ECHOES
-        for number, (message, root) in enumerate(pairs):
-            seen = facts.after if message.number > left_at else facts.before
-            if number < len(pairs) - 1:
-                self.vocabularies[SERVER].learn(root, seen)
-            else:
-                facts.last = Counter()
-                self.vocabularies[SERVER].learn(root, facts.last)
-                seen.update(facts.last)
-            if number < _MAX_SEARCHED and values_left > 0:
-                values = values_in(root, values_left)
-                values_left -= len(values)
-                for what, text in texts_of(facts.call):
-                    echoes = ((path, name) for path, name, value in values if text in value or text in normal(value))
-                    facts.echoes.update((path, name, what) for path, name in echoes)
+        for _, root in pairs[:_MAX_SEARCHED]:
+            values = values_in(root, values_left) if values_left > 0 else []
+            values_left -= len(values)
+            for path, name, value in values:
+                said = normal(value)
+                facts.echoes.update((path, name, what) for what, text in texts if text in value or text in said)
 
     def _keep(self, facts: Facts, name: str, pairs: Sequence[tuple[Message, Element]], left: int) -> None:
         for message, root in [*pairs[-_MAX_LAST:], *pairs[: max(0, min(_MAX_KEPT, len(pairs) - _MAX_LAST))]]:

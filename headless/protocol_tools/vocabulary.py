@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
-from typing import Optional
+from collections.abc import Iterable, Sequence
+from typing import Any, Optional
 
 from lxml import etree
 from lxml.etree import _Element as Element
@@ -35,17 +35,15 @@ class Values:
         self.found: dict[str, int] = {}
         self.is_many = False  # more than are kept, or longer ones
 
-    def add(self, value: str) -> bool:
-        """Returns whether the value is kept."""
+    def add(self, value: str) -> None:
         self.count += 1
-        if value in self.found:
-            self.found[value] += 1
-            return True
-        if len(self.found) >= _MAX_VALUES or len(value) > _MAX_VALUE:
+        found = self.found
+        if value in found:
+            found[value] += 1
+        elif len(found) >= _MAX_VALUES or len(value) > _MAX_VALUE:
             self.is_many = True
-            return False
-        self.found[value] = 1
-        return True
+        else:
+            found[value] = 1
 
 
 class Place:
@@ -78,44 +76,54 @@ class Vocabulary:
     def roots(self) -> list[str]:
         return [path[0] for path in self.places if len(path) == 1]
 
-    def learn(self, root: Element, seen: Counter[Feature]) -> None:
-        """Counts in `seen` which features the message has."""
-        self.messages += 1
-        path = (str(root.tag),)
-        place = self.places.get(path)
-        if place is None:
-            place = self.places[path] = Place(path)
-        self._learn(root, place, seen)
+    def learn(self, roots: Iterable[Element]) -> Counter[Feature]:
+        """Returns which features the messages have."""
+        known = self._counts()
+        for root in roots:
+            self.messages += 1
+            path = (str(root.tag),)
+            place = self.places.get(path)
+            if place is None:
+                place = self.places[path] = Place(path)
+            self._learn(root, place)
+        return self._counts() - known
 
-    def _learn(self, element: Element, place: Place, seen: Counter[Feature]) -> None:
-        path = place.path
+    def _counts(self) -> Counter[Feature]:
+        counts: Counter[Feature] = Counter()
+        for path, place in self.places.items():
+            counts[path, None, None] = place.elements
+            for name, values in place.values.items():
+                if name:
+                    counts[path, name, None] = values.count
+                for value, count in values.found.items():
+                    counts[path, name, value] = count
+        return counts
+
+    def _learn(self, element: Element, place: Place) -> None:
         place.elements += 1
-        seen[path, None, None] += 1
+        values: Any = place.values
         for name, value in element.items():
-            seen[path, name, None] += 1  # type: ignore[index]
-            self._count(place, name, value, seen)  # type: ignore[arg-type]
+            if name not in values:
+                values[name] = Values()
+            values[name].add(value)
         text = element.text
         if text and not text.isspace():
-            self._count(place, "", text.strip(), seen)
+            values.setdefault("", Values()).add(text.strip())
+        children: Any = place.children
         for child in element:
             tag = child.tag
             if child.tail and not child.tail.isspace():
                 place.is_mixed = True
-            below = place.children.get(tag) if isinstance(tag, str) else None
-            if below is None and isinstance(tag, str):
-                if len(path) >= _MAX_DEPTH or len(self.places) >= _MAX_PLACES:
+            below = children.get(tag)
+            if below is None:
+                if not isinstance(tag, str):
+                    continue
+                path = (*place.path, tag)
+                if len(path) > _MAX_DEPTH or len(self.places) >= _MAX_PLACES:
                     place.has_more = True
                     continue
-                below = place.children[tag] = self.places[(*path, tag)] = Place((*path, tag))
-            if below is not None:
-                self._learn(child, below, seen)
-
-    def _count(self, place: Place, name: str, value: str, seen: Counter[Feature]) -> None:
-        values = place.values.get(name)
-        if values is None:
-            values = place.values[name] = Values()
-        if values.add(value):
-            seen[place.path, name, value] += 1
+                below = children[tag] = self.places[path] = Place(path)
+            self._learn(child, below)
 
     # The schema
 
