@@ -11,7 +11,7 @@ from lxml.etree import _Element as Element
 from headless.dialects import planta
 from headless.dialects.vocabulary import MODULE, PY_CODE, PY_FILE
 from headless.protocol_tools.client_side import EACH, TOGETHER, Step
-from headless.protocol_tools.contrast import ACCEPTED, FAILED, NOT_KNOWN, REFUSED, WRONG, Candidate, is_meant
+from headless.protocol_tools.contrast import ACCEPTED, FAILED, GOOD, NOT_KNOWN, REFUSED, WRONG, Candidate, is_meant
 from headless.protocol_tools.findings import Findings
 from headless.protocol_tools.recordings import CLIENT
 from headless.protocol_tools.trees import outline
@@ -75,20 +75,21 @@ def _start_lines(codes: dict[str, str], missing: Sequence[str]) -> list[str]:
 
 def _after_jobs(found: Findings) -> tuple[list[str], list[str]]:
     """Returns what the client sends once behind the jobs, and words for it."""
-    lines, told = [], []
+    codes, told = dict[str, str](), []
     for step in found.client.after:
-        code = step.template.code(found.parts(step.template.root))
         is_most = step.calls > found.contrast.count(*ACCEPTED) // 2
         if 2 * sum(sent.is_last for sent in step.sent) > len(step.sent):
-            lines += method("goodbye(self)", code)
+            name = "goodbye"
         elif is_most and _asks(found, step):
-            lines += method("ask(self)", code)
+            name = "ask"
         elif is_most and step.calls == len(step.sent):
-            lines += method("go(self)", code)
+            name = "go"
         else:
             continue
-        told.append(f"then {len(step.sent)} times {step.told}")
-    return lines, told
+        code = step.template.code(found.parts(step.template.root))
+        is_written = codes.setdefault(name, code) == code
+        told.append(f"then {len(step.sent)} times {step.told}" + ("" if is_written else ": finish it by hand"))
+    return [line for name, code in codes.items() for line in method(f"{name}(self)", code)], told
 
 
 def _asks(found: Findings, step: Step) -> bool:
@@ -193,12 +194,18 @@ def _result(found: Findings) -> Assumption:
         assumption.lines.append(
             "# no_result = planta.ORDERLY_END  # if the server tells no result: PLANTA.md, section 4"
         )
-    elif good[0].instead:
+    elif good[0].instead and _values_in_good(found, good[0]) == {good[0].feature[2]}:
         opposite = good[0].pattern.replace("=", "!=", 1)
         assumption.lines.append(f"# failed = {opposite!r}  # whatever is not as in the good ones")
     if any(each.is_for_each for each in good[:_MAX_CANDIDATES]):
         assumption.lines.append("# result_of = planta.JOB  # if it comes once for each job")
     return assumption
+
+
+def _values_in_good(found: Findings, candidate: Candidate) -> set[str | None]:
+    """Returns all values that good recordings have at its place."""
+    said = (facts.before + facts.after for facts in found.contrast.calls(GOOD))
+    return {each[2] for features in said for each in features if each[:2] == candidate.feature[:2]} - {None}
 
 
 def _refusal(found: Findings) -> Assumption:
@@ -224,9 +231,8 @@ def _keep_alive(found: Findings) -> Assumption:
     lines, parts, doubts = [], [], []
     pattern, seconds, answer = found.heartbeat
     for each in found.keep_alives:
-        answered = f", answered at once with {each.answer}" if each.answer else ""
         where = f"{each.times} times in {each.connections} connections"
-        parts.append(f"the {each.sender} sends {each.kind} each {each.seconds:.0f} s of silence, {where}{answered}")
+        parts.append(f"the {each.sender} sends {each.kind} each {each.seconds:.0f} s of silence, {where}")
         doubts += ["that is little"] * (each.times < 3)
         for step in found.client.after if each.sender == CLIENT else ():
             code = step.template.code(found.parts(step.template.root))

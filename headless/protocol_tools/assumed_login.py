@@ -8,7 +8,6 @@ from lxml import etree
 from lxml.etree import _Element as Element
 
 from headless.dialects import base, planta
-from headless.dialects.framing import Compression, Transport
 from headless.dialects.vocabulary import CHALLENGE, OSUSER
 from headless.protocol_tools.client_side import Sent
 from headless.protocol_tools.contrast import WRONG, is_meant
@@ -58,13 +57,10 @@ def _encoding(found: Findings) -> Assumption:
 
 
 def _compression(found: Findings) -> Assumption:
-    transports = {sender: answer.transport for sender, answer in found.survey.answers.items()}
-    if None in transports.values():
+    used = {sender: each.transport.compression for sender, each in found.survey.answers.items() if each.transport}
+    if len(used) < len(found.survey.answers):
         return Assumption("A3", OPEN, "the framing is not known")
-    used: dict[str, Compression | None] = {
-        sender: each.compression for sender, each in transports.items() if isinstance(each, Transport)
-    }
-    text = "; ".join(f"{sender}: {value_code(each) if each else 'none'}" for sender, each in used.items())
+    text = "; ".join(f"{sender}: {value_code(each)}" for sender, each in used.items())
     return Assumption("A3", OTHERWISE if any(used.values()) else SETTLED, text)
 
 

@@ -124,8 +124,7 @@ class Findings:
         for each in self.keep_alives:
             if each.sender == SERVER:
                 pattern = self.pattern_for([part for part in said if self._outline_around(part) == each.kind])
-                steps = [step for step in self.client.after if outline(step.template.root) == each.answer]
-                steps += [step for step in repeated if each.kind in step.causes()]
+                steps = [step for step in repeated if each.kind in step.causes()]
                 code = steps[0].template.code(self.parts(steps[0].template.root)) if steps else ""
                 return Heartbeat(pattern, round(each.seconds), code)
         calls = [Counter(map(outline, self.said([each]))) for each in self.survey.facts]

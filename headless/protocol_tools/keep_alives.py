@@ -20,51 +20,40 @@ _TOLERANCE = 0.15  # of an interval
 
 @dataclass(frozen=True)
 class Silence:
-    """Ends with a message, or with bytes that are none; `kind` outlines it, and `answer` what the other side sent at
-    once. `length` is in seconds."""
+    """Ends with a message, or with bytes that are none; `kind` outlines it. `length` is in seconds."""
 
     connection: str
     seconds: float
     length: float
     sender: str
     kind: str
-    answer: str
 
 
 @dataclass(frozen=True)
 class KeepAlive:
-    """Says who sends what, after how many seconds of silence, how often in how many connections, and what answers."""
+    """Says who sends what, after how many seconds of silence, how often in how many connections."""
 
     sender: str
     kind: str
     seconds: float
     times: int
     connections: int
-    answer: str
 
 
 def silences_in(name: str, pieces: Sequence[Piece], messages: Iterable[tuple[Message, Element]]) -> list[Silence]:
     """Returns the silences of a connection."""
     complete = {message.number: root for message, root in messages}
-
-    def kind_at(start: int, sender: str) -> str:
-        """Outlines the message that begins with this piece."""
-        if not pieces[start].data.strip(b" \t\r\n\0"):
-            return NO_DOCUMENT
-        numbers = range(start, min(start + _MAX_PIECES, len(pieces)))
-        roots = (complete[each] for each in numbers if each in complete and pieces[each].sender == sender)
-        root = next(roots, None)
-        return NO_DOCUMENT if root is None else outline(root)
-
     found = []
     for number in range(1, len(pieces)):
         piece, length = pieces[number], pieces[number].seconds - pieces[number - 1].seconds
-        if length >= SILENCE:
-            following = range(number + 1, min(number + _MAX_PIECES, len(pieces)))
-            soon = (each for each in following if pieces[each].seconds - piece.seconds < SILENCE / 2)
-            answer = next((each for each in soon if pieces[each].sender != piece.sender), None)
-            answered = "" if answer is None else kind_at(answer, pieces[answer].sender)
-            found.append(Silence(name, piece.seconds, length, piece.sender, kind_at(number, piece.sender), answered))
+        if length < SILENCE:
+            continue
+        kind = NO_DOCUMENT
+        if piece.data.strip(b" \t\r\n\0"):  # the message that begins with this piece
+            following = range(number, min(number + _MAX_PIECES, len(pieces)))
+            whole = (each for each in following if each in complete and pieces[each].sender == piece.sender)
+            kind = next((outline(complete[each]) for each in whole), NO_DOCUMENT)
+        found.append(Silence(name, piece.seconds, length, piece.sender, kind))
     return found
 
 
@@ -76,12 +65,9 @@ def keep_alives(silences: Iterable[Silence]) -> list[KeepAlive]:
     found = []
     for (sender, kind), by_connection in groups.items():
         regular = [group for group in by_connection.values() if _is_regular(group)]
-        times = [each for group in regular for each in group]
-        if times:
-            answers = {each.answer for each in times}
+        if regular:
             seconds = median(interval for group in regular for interval in _intervals(group))
-            answer = answers.pop() if len(answers) == 1 else ""
-            found.append(KeepAlive(sender, kind, seconds, len(times), len(regular), answer))
+            found.append(KeepAlive(sender, kind, seconds, sum(map(len, regular)), len(regular)))
     return found
 
 

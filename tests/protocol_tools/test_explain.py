@@ -31,7 +31,8 @@ TELLING = {
         "A10 settled, not as assumed: each job in a message of its own; before the next one came <Message><Cmd",
         "# accepted = \"Cmd[@name='queued']\" # in 10 of 10, once for each job; elsewhere 'refused'",
         "# ok = \"Cmd[@state='2']\" # in 8 of 8, once for each job; elsewhere '3'",
-        "the server sends <Message><Comm ping> each 60 s of silence, 3 times in 1 connections, answered at once with <",
+        "the server sends <Message><Comm ping> each 60 s of silence, 3 times in 1 connections",
+        "return filled('<Comm pong=\"1\"/>')",
         "server: 107 of 107 messages pass",
     ),
     delta: (
