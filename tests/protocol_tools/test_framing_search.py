@@ -133,6 +133,38 @@ def test_a_framing_is_found_in_every_encoding(encoding, frame, framing):
     assert answer.transport == Transport(framing), answer
 
 
+def asked_later(sample: list[bytes], later: list[bytes]) -> Search:
+    """A search that has a sample, and is then given everything, until its answer is that of all."""
+    found = Search([Stream.of(str(number), data, False) for number, data in enumerate(sample)])
+    used = None
+    while used != found.transport:
+        used = found.transport
+        found.begin()
+        for number, data in enumerate([*sample, *later]):
+            found.add(str(number), [Piece(0, "client", data)])
+    return found
+
+
+@pytest.mark.parametrize("kind", [None, "zlib"])
+def test_what_a_sample_leaves_open_is_told_by_a_longer_message_elsewhere(kind):
+    def framed(message: bytes) -> bytes:
+        return big(4)(zlib.compress(message, 0) if kind else message)
+
+    sample = [b"".join(map(framed, documents(seed, 4))) for seed in range(3)]
+    assert asked_later(sample, []).answer().alternatives
+    answer = asked_later(sample, [framed(f"<m>{'x' * 70_000}</m>".encode())]).answer()
+    assert answer.transport == Transport(Length(4), Compression(kind) if kind else None)
+    assert answer.is_certain, answer
+    assert answer.evidence.messages == 13
+
+
+def test_what_explains_a_sample_and_not_all_is_given_up():
+    sample = [b"<a/>\n<b>1</b>\n", b"<c/>\n<d/>\n"]
+    answer = asked_later(sample, [b"<e>\n</e>\n"]).answer()
+    assert answer.transport == Transport(Documents())
+    assert answer.evidence.messages == 5
+
+
 PACKERS = {"zlib": 15, "deflate": -15, "gzip": 31}
 
 
