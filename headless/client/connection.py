@@ -7,7 +7,6 @@ site's own may raise anything, and return nonsense.
 from __future__ import annotations
 
 import os
-import time
 from contextlib import nullcontext
 from functools import partial
 
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from headless.password_file import KnownSecret
 
     Result = TypeVar("Result")
+    OpenStream = Callable[[Service, Waiter], Stream]
 
 _OWN = "headless.dialects.own.dialect"
 _MAX_MISSED_HEARTBEATS = 3
@@ -52,7 +52,7 @@ _NOT_THEIRS = (
 
 
 class Connection:
-    """Drives `dialect` over one connection to a service."""
+    """Drives `dialect` over one connection to a service, which `open_stream` opens."""
 
     def __init__(self, service: Service, dialect: Dialect, verdict: Verdict, console: Console, waiter: Waiter) -> None:
         self._service = service
@@ -60,6 +60,7 @@ class Connection:
         self._verdict = verdict
         self._console = console
         self._waiter = waiter
+        self.open_stream: OpenStream = connect
         # A signal strikes into the code of others, which may never end. Into ours it must not: it imports modules, and
         # Python shows an exception in the middle of that as a traceback.
         self._guard = None if type(dialect).__module__ == _OWN else waiter
@@ -84,7 +85,7 @@ class Connection:
         self._console.info(f"connecting to {service.host} port {service.port}")
         self._is_proof_next = secret is None and self.dialect.counts_osuser_logins
         ask(self._guard, self.dialect.log_in)
-        self._stream = connect(service, self._waiter)
+        self._stream = self.open_stream(service, self._waiter)
         self._console.info(f"connected to {self._stream.peer}")
         while isinstance(event := self.next_event(), SaltReceived):
             assert secret is not None  # else the verdict has refused it
@@ -103,7 +104,7 @@ class Connection:
         if ours is not None and not (type(ours) is int and 1 <= ours <= _MAX_HEARTBEAT):
             raise LocalProtocolError(f"the dialect's heartbeat_seconds is not None, nor 1 to {_MAX_HEARTBEAT}")
         self._heartbeat_seconds = ours
-        self._active_at = self._sent_at = time.monotonic()
+        self._active_at = self._sent_at = self._waiter.clock()
 
     def _answer_salt(self, secret: KnownSecret | NewSecret, salt: str | None) -> None:
         hash_ = secret.hash_for(salt)
@@ -209,7 +210,7 @@ class Connection:
         if self._receive() or self._send():
             return True
         try:
-            with self._waiter.at_most(seconds), self._waiter.at_most(_seconds_left(self._heartbeat_due())):
+            with self._waiter.at_most(seconds), self._waiter.at_most(self._seconds_left(self._heartbeat_due())):
                 self._wait()
         except DeadlinePassed:
             self._waiter.check()  # if that was not the end of these seconds
@@ -220,8 +221,12 @@ class Connection:
         """Raises ConnectionLost after a silence of the server that it has excluded."""
         assert self._stream is not None
         end = None if self._silence is None else self._active_at + self._silence
-        if not self._stream.wait(_seconds_left(end)):
+        if not self._stream.wait(self._seconds_left(end)):
             raise ConnectionLost(f"the server has been silent for more than {self._silence:.0f} s")
+
+    def _seconds_left(self, end: float | None) -> float | None:
+        """Returns the seconds until this moment, not less than 0."""
+        return None if end is None else max(0.0, end - self._waiter.clock())
 
     def _heartbeat_due(self) -> float | None:
         """Returns the moment at which the dialect has to send a sign that this side still runs, if it ever has to."""
@@ -232,9 +237,9 @@ class Connection:
     def _send_heartbeat(self) -> bool:
         """Returns whether it was time for that."""
         due = self._heartbeat_due()
-        if due is None or time.monotonic() < due:
+        if due is None or self._waiter.clock() < due:
             return False
-        self._sent_at, self._is_heartbeat = time.monotonic(), True
+        self._sent_at, self._is_heartbeat = self._waiter.clock(), True
         ask(self._guard, self.dialect.send_heartbeat)
         return True
 
@@ -255,7 +260,7 @@ class Connection:
             return False
         self._is_closed, self._is_brought = not data, bool(data)
         if data:
-            self._active_at = time.monotonic()
+            self._active_at = self._waiter.clock()
             self._verdict.bytes_came()
         try:
             ask(self._guard, self.dialect.receive, data)
@@ -277,7 +282,7 @@ class Connection:
         count = self._stream.send_now(self._rest)
         self._rest = self._rest[count:]
         if count:
-            self._sent_at = time.monotonic()
+            self._sent_at = self._waiter.clock()
             self._active_at = self._active_at if self._is_heartbeat else self._sent_at
         if self._rest:
             return count > 0
@@ -325,11 +330,6 @@ class Connection:
                 return
             ask(self._guard, self.dialect.part_left)
             self._console.sent(part.shown)
-
-
-def _seconds_left(end: float | None) -> float | None:
-    """Returns the seconds until this moment, not less than 0."""
-    return None if end is None else max(0.0, end - time.monotonic())
 
 
 def ask(waiter: Waiter | None, method: Callable[..., Result], *arguments: object) -> Result:

@@ -6,7 +6,6 @@ A call may need several connections. After a lost one the session is resumed on 
 from __future__ import annotations
 
 import os
-import time
 
 from headless.client.connection import Connection
 from headless.client.verdict import Verdict
@@ -30,6 +29,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from headless.client.connection import OpenStream
     from headless.client.output import Console
     from headless.client.password_prompt import NewSecret
     from headless.dialects.base import Dialect
@@ -58,7 +58,7 @@ class Session:
     it, "" until it has, and `can_attach` whether another connection can resume it.
 
     `secret` is None where no password is asked for. `make_dialect` gives the dialect of each connection, and `observe`
-    gets each event that the verdict has taken as a fact.
+    gets each event that the verdict has taken as a fact. `open_stream` takes the place of the network.
     """
 
     def __init__(
@@ -75,6 +75,7 @@ class Session:
         self._console = console
         self._waiter = waiter
         self.observe: Callable[[Event], None] | None = None
+        self.open_stream: OpenStream | None = None
         self._jobs: tuple[Job, ...] | None
         if isinstance(options, JobOptions):
             self._jobs, self.id, self._begins_now = options.jobs, "", False
@@ -206,6 +207,8 @@ class Session:
         self._end_seconds = END_SECONDS
         service = self._options.service
         self._connection = Connection(service, self._make_dialect(), self.verdict, self._console, self._waiter)
+        if self.open_stream is not None:
+            self._connection.open_stream = self.open_stream
         self._handle(self._connection.log_in(self._secret))
         self._handle_until(lambda: self.verdict.is_attached or self._is_over())
 
@@ -240,13 +243,13 @@ class Session:
         assert self._connection is not None
         while not (is_reached() or self.verdict.is_all_finished):
             self._handle(self._connection.next_event())
-        begun = time.monotonic()
+        begun = self._waiter.clock()
         try:
             with self._waiter.at_most(self._end_seconds):
                 while not is_reached():
                     self._handle(self._connection.next_event())
         finally:
-            self._end_seconds -= time.monotonic() - begun
+            self._end_seconds -= self._waiter.clock() - begun
 
     def _is_over(self) -> bool:
         """Raises RemoteProtocolError if something follows the end."""

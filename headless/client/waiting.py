@@ -45,11 +45,12 @@ class Waiter:
     One that was ignored when the process began stays ignored (nohup).
 
     A signal becomes an exception only by `check`, so that none strikes between two steps that belong together; or at
-    once, inside `interruptible`. `is_settled`: how the process ends is written down, and no signal changes it.
+    once, inside `interruptible`. `is_settled`: how the process ends is written down, and no signal changes it. `clock`
+    gives the moment in seconds.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
+        self.clock = clock
         self._end: float | None = None  # by the clock
         self._caught: int | None = None  # the signal that has come
         self._strikes = False
@@ -91,14 +92,14 @@ class Waiter:
                 self._interrupt()
             self._caught = None
             self.set_deadline(min(self.remaining(), _SETTLED_SECONDS))
-        if self._end is not None and self._clock() >= self._end:
+        if self._end is not None and self.clock() >= self._end:
             raise DeadlinePassed
 
     # The deadline
 
     def set_deadline(self, seconds: float | None) -> None:
         """Sets it to so many seconds from now; None takes it away."""
-        self._end = None if seconds is None else self._clock() + seconds
+        self._end = None if seconds is None else self.clock() + seconds
 
     @contextmanager
     def at_most(self, seconds: float | None) -> Iterator[None]:
@@ -118,7 +119,7 @@ class Waiter:
 
     def remaining(self) -> float:
         """Returns the seconds until the deadline, not less than 0; an hour without one."""
-        return _HOUR if self._end is None else max(0.0, self._end - self._clock())
+        return _HOUR if self._end is None else max(0.0, self._end - self.clock())
 
     # Signals
 
@@ -168,7 +169,7 @@ class Waiter:
     def wait_for_any(self, files: Iterable[Any], event: int, timeout: float | None) -> list[Any]:
         """Returns those of the files that became ready within `timeout` seconds: at least one, or none if that was too
         short. Raises Interrupted and DeadlinePassed."""
-        end = None if timeout is None else self._clock() + timeout
+        end = None if timeout is None else self.clock() + timeout
         with _Selector() as selector:
             for file in files:
                 selector.register(file, event)
@@ -176,21 +177,21 @@ class Waiter:
                 selector.register(self._wakeup, READ)
             while True:
                 self.check()
-                pause = self.remaining() if end is None else min(self.remaining(), end - self._clock())
+                pause = self.remaining() if end is None else min(self.remaining(), end - self.clock())
                 ready = [key.fileobj for key, _ in selector.select(min(pause, _HOUR))]
                 if self._wakeup and self._wakeup in ready:
                     with suppress(BlockingIOError):  # the handlers of other signals fill it, too
                         self._wakeup.recv(64)
                 self.check()
                 ready = [file for file in ready if file is not self._wakeup]
-                if ready or (end is not None and self._clock() >= end):
+                if ready or (end is not None and self.clock() >= end):
                     return ready
 
     def sleep(self, seconds: float) -> None:
         """Raises Interrupted and DeadlinePassed."""
-        end = self._clock() + seconds
-        while end > self._clock():
-            self.wait_for_any((), READ, end - self._clock())
+        end = self.clock() + seconds
+        while end > self.clock():
+            self.wait_for_any((), READ, end - self.clock())
 
     def run_in_thread(self, function: Callable[..., Result], *arguments: object) -> Result:
         """Returns the function's result, or raises its exception. For what cannot be interrupted: the deadline and

@@ -4,12 +4,11 @@ clock that goes on only while the client waits."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from headless.client import connection, session
+from headless.client import connection
 from headless.client.output import Console
 from headless.client.session import Session
 from headless.client.waiting import Waiter
@@ -92,8 +91,6 @@ class TimedCall:
         self, monkeypatch: pytest.MonkeyPatch, dialect: type[Base], answers_to: Any, timeout: str = "-1", **stream: Any
     ) -> None:
         clock = Clock()
-        for module in (connection, session):
-            monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=clock))
         options = parse(["-s", "127.0.0.1:1", "-t", timeout, "-m", stream.pop("job", "A")])
         self.error: BaseException | None = None
         with Waiter(clock) as waiter:

@@ -6,13 +6,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from copy import deepcopy
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 from unittest.mock import patch
 
 import pytest
 
-from headless.client import connection, session
+from headless.client import connection
 from headless.client.output import Console
 from headless.client.session import Session
 from headless.client.waiting import Waiter
@@ -66,11 +65,9 @@ def end_of(
 
 
 @pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+def clock() -> Clock:
     """One that goes on at each look, for the `Waiter` of a call."""
-    clock = Clock(step=0.05)
-    monkeypatch.setattr(session, "time", SimpleNamespace(monotonic=clock))
-    return clock
+    return Clock(step=0.05)
 
 
 # One by one: the last job is acknowledged, `Accepted` is reported, and the command that starts them has not left
