@@ -1,0 +1,192 @@
+"""Makes cases of an exchange: the same in other pieces, and what a server, a network or a crash could make of it.
+
+Long exchanges have too many cases: some of them are left out, evenly.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from headless.dialects.base import LoggedIn
+from headless.protocol_tools.exchanges import Exchange
+from headless.protocol_tools.player import Chunk, Play
+
+# What was done to a message.
+MISSING, DOUBLED, EARLY, SWAPPED, CUT, CUT_INSIDE = "missing", "doubled", "early", "swapped", "cut", "cut inside"
+_MAX_PLACES = 40  # messages of an exchange of which cases are made
+_MAX_CUTS = 64  # inside of messages
+_MAX_PIECES = 4000  # of an exchange that is played byte by byte
+_RANDOM_TIMES = 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """Is what was done (`kind`) to the server's message of this number, in words `what`. `came` counts its bytes that
+    come, of one that is cut."""
+
+    kind: str
+    number: int
+    what: str
+    chunks: tuple[Chunk, ...]
+    came: int = 0
+
+
+def unchanged(exchange: Exchange) -> list[Chunk]:
+    """Returns the exchange message by message, as the recorded server has ended it."""
+    return [*_messages(exchange), *_end(exchange)]
+
+
+def _messages(exchange: Exchange) -> list[Chunk]:
+    return [Chunk(said.data, number, said.wait, said.silence) for number, said in enumerate(exchange.server)]
+
+
+def _end(exchange: Exchange) -> list[Chunk]:
+    count = len(exchange.server)
+    rest = [Chunk(exchange.rest, count)] if exchange.rest else []
+    return [*rest, Chunk(b"", count)] if exchange.is_closed else rest
+
+
+# The same in other pieces
+
+
+def in_pieces(exchange: Exchange, play: Play) -> Iterator[tuple[str, list[Chunk]]]:
+    """Yields the exchange in other pieces, with what they are. After a call that does not wait, nothing comes that the
+    old client may not have waited for."""
+    stop = len(exchange.server) if exchange.call.timeout else play.last + 1
+    is_whole = stop >= len(exchange.server)
+    end = _end(exchange) if is_whole else []
+    messages = _messages(exchange)[:stop]
+    turns = _turns(exchange, messages, play)
+    if is_whole and exchange.pieces:
+        yield "in the pieces in which it was recorded", [*_recorded(exchange, turns), *end]
+    yield "with all that came without a pause at once", [*map(_joined, turns), *end]
+    step = 1 + sum(len(each.data) for each in messages) // _MAX_PIECES
+    how = "byte by byte" if step == 1 else f"in pieces of {step} bytes"
+    yield how, [*(piece for each in messages for piece in _cut(each, [step] * (len(each.data) // step))), *end]
+    for seed in range(_RANDOM_TIMES):
+        draws = random.Random(seed)
+        largest = draws.choice((3, 10, 40)) * step
+        sizes = (draws.randint(1, largest) for _ in iter(int, 1))
+        yield "in random pieces", [*(piece for each in turns for piece in _cut(_joined(each), sizes)), *end]
+
+
+def _turns(exchange: Exchange, messages: Sequence[Chunk], play: Play) -> list[list[Chunk]]:
+    """Returns what the server said without waiting for the client: neither for the old one, nor, where that has sent
+    more at once, for this one."""
+    sent_after = {number for number, part in play.parts}
+    turns: list[list[Chunk]] = []
+    for chunk in messages:
+        number = chunk.number
+        said = exchange.server[number]
+        is_same = turns and said.before == exchange.server[number - 1].before
+        has_sent_less = number - 1 in sent_after and _sent_by(play, number - 2) < said.before
+        if is_same and not has_sent_less:
+            turns[-1].append(chunk)
+        else:
+            turns.append([chunk])
+    return turns
+
+
+def _sent_by(play: Play, number: int) -> int:
+    return sum(after <= number for after, _ in play.parts)
+
+
+def _joined(chunks: Sequence[Chunk]) -> Chunk:
+    return replace(chunks[0], data=b"".join(each.data for each in chunks), number=chunks[-1].number)
+
+
+def _recorded(exchange: Exchange, turns: Sequence[Sequence[Chunk]]) -> Iterator[Chunk]:
+    """Yields the bytes as they are, if the messages are these bytes."""
+    data = b"".join(exchange.pieces)
+    if data != b"".join(each.data for turn in turns for each in turn) + exchange.rest:
+        yield from (chunk for turn in turns for chunk in turn)
+        return
+    sizes = iter([*map(len, exchange.pieces), len(data)])
+    for turn in turns:
+        yield from _cut(_joined(turn), sizes)
+
+
+def _cut(chunk: Chunk, sizes: Iterator[int] | Sequence[int]) -> Iterator[Chunk]:
+    """Yields the chunk in pieces of these sizes, and what is left."""
+    position = 0
+    for size in sizes:
+        if position + size >= len(chunk.data):
+            break
+        yield replace(chunk, data=chunk.data[position : position + size], wait=0.0 if position else chunk.wait)
+        position += size
+    if position < len(chunk.data):
+        yield replace(chunk, data=chunk.data[position:], wait=0.0 if position else chunk.wait)
+
+
+# What could be otherwise
+
+
+def places(play: Play) -> list[int]:
+    """Returns the numbers of messages of which cases are made: all that the call has got, or some."""
+    return _some(range(play.last + 1), _MAX_PLACES)
+
+
+def _some(numbers: range | Sequence[int], limit: int) -> list[int]:
+    if len(numbers) <= limit:
+        return list(numbers)
+    return sorted({numbers[each * (len(numbers) - 1) // (limit - 1)] for each in range(limit)})
+
+
+def cases(exchange: Exchange, play: Play) -> Iterator[Case]:
+    """Yields the cases of an exchange. `play` is how it goes unchanged."""
+    messages = unchanged(exchange)
+    server = [chunk for chunk in messages if chunk.number < len(exchange.server)]
+    count = play.last + 1
+    for number in places(play):
+        if number >= len(server):
+            continue
+        yield Case(MISSING, number, "is missing", (*messages[:number], *messages[number + 1 :]))
+        yield Case(DOUBLED, number, "comes twice", (*messages[: number + 1], *messages[number:]))
+        yield from _early(messages, number, play)
+        if number + 1 < min(count, len(server)) and server[number].data != server[number + 1].data:
+            swapped = (*messages[:number], messages[number + 1], messages[number], *messages[number + 2 :])
+            yield Case(SWAPPED, number, "comes after the next one", swapped)
+        yield from _cuts(messages, number, "does not come any more")
+    yield from _cuts(messages, min(count, len(server)), "does not come any more")
+    yield from _cuts_inside(server[:count])
+
+
+def _cuts(messages: Sequence[Chunk], number: int, what: str) -> Iterator[Case]:
+    kept = (*messages[:number],)
+    yield Case(CUT, number, what, kept)
+    yield Case(CUT, number, f"{what}, and the server closes", (*kept, Chunk(b"", number)))
+
+
+def _cuts_inside(server: Sequence[Chunk]) -> Iterator[Case]:
+    offsets = [(number, size) for number, chunk in enumerate(server) for size in range(1, len(chunk.data))]
+    chosen = {offsets[each] for each in _some(range(len(offsets)), _MAX_CUTS)} if offsets else set()
+    chosen |= {(number, len(server[number].data) - 1) for number in _some(range(len(server)), _MAX_PLACES)}
+    for number, size in sorted(each for each in chosen if each[1]):
+        chunk = server[number]
+        kept = (*server[:number], replace(chunk, data=chunk.data[:size]))
+        closed = (Chunk(b"", number),) if size % 2 else ()
+        yield Case(CUT_INSIDE, number, f"is cut after {size} bytes", (*kept, *closed), size)
+
+
+def cause_of(number: int, play: Play) -> int | None:
+    """Returns the number of the message after which this side has sent what this message answers: a login, or jobs. -1
+    if no message came before. None if this side has sent nothing of that kind before it."""
+    login = next((each for each, event in play.events if isinstance(event, LoggedIn)), play.last)
+    sent = [after for after, part in play.parts if after < number and (part.jobs or after < login)]
+    return max(sent, default=None)
+
+
+def _early(messages: Sequence[Chunk], number: int, play: Play) -> Iterator[Case]:
+    """Yields the message before this side has sent what it answers: behind the one before that, and as a part of it."""
+    cause = cause_of(number, play)
+    if cause is None:
+        return
+    rest = (*messages[cause + 1 : number], *messages[number + 1 :])
+    early = replace(messages[number], is_early=True)
+    what = "comes before this side has sent what it answers"
+    yield Case(EARLY, number, what, (*messages[: cause + 1], early, *rest))
+    if cause >= 0:
+        joined = replace(messages[cause], data=messages[cause].data + early.data, number=number)
+        yield Case(EARLY, number, what, (*messages[:cause], joined, *rest))

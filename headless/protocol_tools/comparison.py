@@ -1,0 +1,236 @@
+"""Compares what a dialect sends with what the old client has sent, as XML.
+
+What a client says when it is not asked (keep-alives, their answers, goodbyes) is compared, and not counted.
+"""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from lxml.etree import _Element as Element
+
+from headless.dialects.framing import Http
+from headless.options import VERSION
+from headless.protocol_tools.documents import declared, is_decodable, wide_encoding
+from headless.protocol_tools.exchanges import Exchange, Exchanges, Said, root_of
+from headless.protocol_tools.player import Play
+from headless.protocol_tools.secrecy import SECRET_HEADERS, shown
+from headless.protocol_tools.trees import Path, holds_job, local, normal, outline, values_in
+from headless.terminal import shorten
+
+_SILENCE = 5.0  # seconds, after which a message is not the answer to one before
+_MAX_SHOWN = 60  # characters of a value
+_DATE = r"\d\d\.\d\d\.\d{4}|\d{4}-\d\d-\d\d"
+_TIME = re.compile(rf"(?:{_DATE})?[ T]?(?:\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?|1\d{{9}}|1\d{{12}}")
+PROOF = "proves the password"
+_OF_CLIENT = "Program"  # whose attributes name the client
+
+Place = tuple[Path, str]  # of a value: the elements, from the root on, and the attribute; "" is the text
+Difference = tuple[Path, str, str, str]  # a place, and what this side and the old client have there
+
+
+@dataclass(frozen=True)
+class Ours:
+    """Is a message that the dialect has sent, when the server's message `after` had come. `part` counts the parts."""
+
+    part: int
+    after: int
+    data: bytes
+    payload: bytes
+    root: Element | None
+
+
+def ours(exchanges: Exchanges, play: Play) -> list[Ours]:
+    """Returns the messages of a play. Raises ValueError if they are not framed as those of the old client."""
+    found = exchanges.messages_of([part.data for _, part in play.parts])
+    return [Ours(part, play.parts[part][0], data, payload, root_of(payload)) for part, data, payload in found]
+
+
+def varying(some: Sequence[Ours], others: Sequence[Ours]) -> dict[Place, str]:
+    """Returns where the messages of two plays differ, with the value in the first one."""
+    found = {}
+    for one, other in zip(some, others):
+        if one.root is not None and other.root is not None:
+            found.update({(path, name): value for path, name, value, _ in differences(one.root, other.root)})
+    return found
+
+
+def differences(one: Element, other: Element, path: Path = ()) -> Iterator[Difference]:
+    """Yields what differs. An element that the other one has not, or has elsewhere, is a difference of the name "*"."""
+    path = (*path, str(one.tag))
+    children = [[child for child in each if isinstance(child.tag, str)] for each in (one, other)]
+    tags = ["".join(f"<{local(str(child.tag))}>" for child in each) for each in children]
+    if one.tag != other.tag or tags[0] != tags[1]:
+        shown_one, shown_other = (f"<{local(str(each.tag))}>{tag}" for each, tag in zip((one, other), tags))
+        yield path, "*", shown_one, shown_other
+        return
+    for name in dict.fromkeys([*one.keys(), *other.keys()]):
+        if one.get(name) != other.get(name):
+            yield path, str(name), str(one.get(name, "")), str(other.get(name, ""))
+    if _text(one) != _text(other):
+        yield path, "", _text(one), _text(other)
+    for child, its in zip(*children):
+        yield from differences(child, its, path)
+
+
+def _text(element: Element) -> str:
+    text = "".join([element.text or "", *(child.tail or "" for child in element)])
+    return "" if text.isspace() else text
+
+
+class Comparison:
+    """Compares each exchange with its play, and in the end all of them. `may_differ` are the places that were not
+    compared, with the reason."""
+
+    def __init__(self, exchanges: Exchanges, recorded: Sequence[Exchange]) -> None:
+        self._exchanges = exchanges
+        self._volatile = _volatile(recorded)
+        self._unasked = _unasked(recorded)
+        self._missing: dict[str, Exchange] = {}
+        self._sent: set[str] = set()
+        self.may_differ: dict[Place, str] = {}
+
+    def compare(
+        self, exchange: Exchange, play: Play, sent: Sequence[Ours], changing: dict[Place, str]
+    ) -> Iterator[tuple[int, str]]:
+        """Yields findings: the number of our message, from 1, and what is wrong with it. What is `changing` may differ
+        for the reason that it has."""
+        asked = [said for said in exchange.client or () if said.before <= play.last]
+        theirs = [said for said in asked if _kind(said.root) not in self._unasked]
+        for said in asked:
+            if _kind(said.root) in self._unasked:
+                self._missing.setdefault(_kind(said.root), exchange)
+        number = 0
+        for count, message in enumerate(sent, 1):
+            kind = _kind(message.root)
+            self._sent.add(kind)
+            example: Said | None
+            if kind in self._unasked:
+                example = self._unasked[kind]
+            elif number < len(theirs):
+                example = theirs[number]
+                number += 1
+            elif message.after >= play.last:
+                continue  # a goodbye, or what a server that says no more would answer
+            else:
+                yield count, f"the old client does not send {kind} here"
+                return
+            found = list(self._differences(message, example, changing))
+            yield from ((count, text) for text in found)
+            if found and _kind(example.root) != kind:
+                return
+        if number < len(theirs):
+            yield len(sent) + 1, f"the old client sends {_kind(theirs[number].root)} here, and this dialect nothing"
+
+    def never_sent(self) -> Iterator[tuple[Exchange, str]]:
+        for kind, exchange in self._missing.items():
+            if kind not in self._sent:
+                yield (
+                    exchange,
+                    f"the old client sends {kind}, and this dialect never does: a keep-alive, or its answer?",
+                )
+
+    def _differences(self, message: Ours, said: Said, changing: dict[Place, str]) -> Iterator[str]:
+        if message.root is None or said.root is None:
+            if message.root is not None or said.root is not None:
+                yield "this is no XML that can be parsed: are & and < escaped, is the encoding right?"
+            return
+        yield from self._of_http(message)
+        encodings = _encoding(message.payload), _encoding(said.payload)
+        if None not in encodings and encodings[0] != encodings[1]:
+            yield f"it is written in {encodings[0]}, the old client's in {encodings[1]}"
+        for path, name, mine, its in differences(message.root, said.root):
+            reason = changing.get((path, name)) or self._reason(path, name, mine, its)
+            if reason:
+                if reason != PROOF:
+                    self.may_differ.setdefault((path, name), reason)
+                continue
+            values = [shorten(repr(shown(name or path[-1], value)), _MAX_SHOWN) for value in (mine, its)]
+            yield f"{place_text((path, name))} is {values[0]}, the old client's {values[1]}"
+
+    def _of_http(self, message: Ours) -> Iterator[str]:
+        framing = self._exchanges.to_server[0].framing
+        if not isinstance(framing, Http):
+            return
+        lines = message.data.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")
+        for line in (framing.start, *framing.headers):
+            if line not in lines and line.partition(":")[0].lower() not in SECRET_HEADERS:
+                yield f"its header has no line {line!r}, which the old client's has"
+
+    def _reason(self, path: Path, name: str, mine: str, its: str) -> str:
+        """Returns why a value may differ, "" if it may not."""
+        if (path, name) in self._volatile:
+            return "differs between two recordings of the same call"
+        if name != "*" and (VERSION in mine or local(path[-1]) == _OF_CLIENT):
+            return "names the client"
+        if mine and its and _TIME.fullmatch(mine) and _TIME.fullmatch(its):
+            return "a time"
+        return ""
+
+
+def _volatile(recorded: Sequence[Exchange]) -> set[Place]:
+    """Returns the places where the old client says something else in the same call."""
+    same: dict[object, Exchange] = {}
+    found: set[Place] = set()
+    for exchange in recorded:
+        call = exchange.call
+        key = (call.login, call.user, call.os_user, call.jobs, call.timeout, call.is_password_right)
+        first = same.setdefault(key, exchange)
+        for one, other in zip(first.client or (), exchange.client or ()):
+            if one.root is not None and other.root is not None and first is not exchange:
+                found.update((path, name) for path, name, _, _ in differences(one.root, other.root) if name != "*")
+    return found
+
+
+def _unasked(recorded: Sequence[Exchange]) -> dict[str, Said]:
+    """Returns the kinds of messages that the old client sends by itself when the jobs have left, each with one."""
+    found: dict[str, Said] = {}
+    of_login: set[str] = set()
+    for exchange in recorded:
+        client = exchange.client or []
+        jobs = [normal(job.text) for job in exchange.call.jobs]
+        texts = [*jobs, *(text for text in (exchange.call.user, exchange.call.os_user) if text)]
+        with_job = [
+            number for number, said in enumerate(client) if said.root is not None and holds_job(said.root, jobs)
+        ]
+        first = with_job[0] if with_job else len(client)
+        of_login |= {_kind(said.root) for said in client[: first + 1]}
+        contents: defaultdict[bytes, int] = defaultdict(int)
+        for number in range(first + 1, len(client)):
+            said = client[number]
+            contents[said.payload] += 1
+            following = client[number + 1].before if number + 1 < len(client) else len(exchange.server)
+            is_unasked = contents[said.payload] > 1 or following == said.before or said.wait >= _SILENCE
+            if is_unasked and said.root is not None and not holds_job(said.root, texts):
+                found.setdefault(_kind(said.root), said)
+    return {kind: said for kind, said in found.items() if kind not in of_login}
+
+
+def _kind(root: Element | None) -> str:
+    return "what is no XML" if root is None else outline(root)
+
+
+def _encoding(payload: bytes) -> str | None:
+    """Returns the name of the encoding, None if any would do."""
+    wide = wide_encoding(payload[:4])
+    if wide is None and payload.isascii():
+        return None
+    name = declared(payload) or wide or ("utf-8" if is_decodable(payload, "utf-8") else "an encoding of one byte")
+    try:
+        return codecs.lookup(name).name
+    except LookupError:
+        return name.lower()
+
+
+def place_text(place: Place) -> str:
+    path, name = place
+    element = "/".join(map(local, path))
+    return f"<{element}>" if name == "*" else f"{local(name)} of <{element}>" if name else f"the text of <{element}>"
+
+
+def values_of(message: Ours) -> dict[Place, str]:
+    return {} if message.root is None else {(path, name): value for path, name, value in values_in(message.root)}

@@ -1,0 +1,413 @@
+"""Judges how recordings, and cases made from them, go with a dialect."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from xml.sax.saxutils import escape
+
+from headless.dialects.base import Accepted, Ended, Event, JobFinished, JobStarted, LoggedIn, Output
+from headless.dialects.vocabulary import CHALLENGE
+from headless.errors import CONNECTION_ERROR, OK, PARAMETER_ERROR, TIMED_OUT, Submission
+from headless.protocol_tools.cases import (
+    CUT,
+    CUT_INSIDE,
+    EARLY,
+    MISSING,
+    SWAPPED,
+    Case,
+    cases,
+    cause_of,
+    in_pieces,
+    unchanged,
+)
+from headless.protocol_tools.comparison import PROOF, Comparison, Ours, Place, ours, place_text, values_of, varying
+from headless.protocol_tools.exchanges import Exchange, Exchanges
+from headless.protocol_tools.player import ENDLESS, Play, Player, Secrets, Watchdog
+from headless.protocol_tools.recordings import RecordedCall
+from headless.protocol_tools.trees import holds_job, normal
+
+_DIGESTS = (b"u23JPZtHcGhwXSF41f93o/7vBdDut3u", b"T1SaQeW6c9mRz.kHj2LpVbN8yXoAf0C")  # of passwords that are made up
+_RANDOM, _OTHER_RANDOM = bytes(range(32)), bytes(range(100, 132))
+_LEAST_SECRET = 8  # characters of a proof that is looked for in what is shown
+_PROVING = (Accepted, JobFinished, Ended)
+_OF_RUNNING_JOBS = (Accepted, JobStarted, JobFinished)
+_OUR_FAULT = "(this is a fault of the client or its dialect"
+_UNBROUGHT = "no bytes have brought"
+_ENCODINGS: tuple[tuple[Callable[[bytes], bytes], Callable[[str], bytes]], ...] = (
+    (base64.b64encode, base64.b64decode),
+    (base64.urlsafe_b64encode, base64.urlsafe_b64decode),
+    (binascii.hexlify, binascii.unhexlify),
+    (lambda data: binascii.hexlify(data).upper(), binascii.unhexlify),
+)
+
+
+class Findings:
+    """Collects what is found, each once, with how often it was, and remarks. `cases` counts what was tried."""
+
+    def __init__(self) -> None:
+        self._where: dict[str, str] = {}
+        self._counts: dict[str, int] = {}
+        self._remarks: dict[str, None] = {}
+        self.cases = 0
+
+    def __len__(self) -> int:
+        return len(self._where)
+
+    def add(self, where: str, text: str) -> None:
+        self._where.setdefault(text, where)
+        self._counts[text] = self._counts.get(text, 0) + 1
+
+    def remark(self, text: str) -> None:
+        self._remarks[text] = None
+
+    def lines(self) -> Iterator[str]:
+        for text, where in self._where.items():
+            more = self._counts[text] - 1
+            yield f"{where}: {text}" + (f" (and in {more} more)" if more else "")
+        yield from (f"remark: {text}" for text in self._remarks)
+
+
+class Judge:
+    """Judges a dialect by all exchanges. `hash_` is that of the right password, None if it is not known."""
+
+    def __init__(
+        self, player: Player, exchanges: Exchanges, hash_: bytes | None, findings: Findings, watchdog: Watchdog
+    ) -> None:
+        self._player = player
+        self._exchanges = exchanges
+        self._recorded = list(exchanges)
+        self._hash = hash_
+        self._findings = findings
+        self._watchdog = watchdog
+        self._comparison = Comparison(exchanges, self._recorded)
+        self._waits: dict[str, list[bool]] = {}  # what is sent without the answer that the old client has waited for
+        self._has_failure = False
+
+    def judge(self) -> None:
+        for exchange in self._recorded:
+            if exchange.call.login and exchange.call.jobs:
+                self._judge(exchange)
+            else:
+                self._findings.remark(f"{exchange.title}: it is not known which call this was, so it is not checked")
+        self._judge_all()
+
+    # One exchange
+
+    def _judge(self, exchange: Exchange) -> None:
+        secrets = self._secrets(exchange)
+        play = self._play(exchange, unchanged(exchange), secrets, "unchanged")
+        if not self._judge_outcome(exchange, play):
+            self._compare(exchange, play, secrets)
+            return
+        hidden = self._compare(exchange, play, secrets)
+        self._judge_pieces(exchange, play, secrets)
+        if exchange.call.login == CHALLENGE:
+            self._judge_shown(exchange, unchanged(exchange), "unchanged", secrets)
+        login = next((number for number, event in play.events if isinstance(event, LoggedIn)), play.last)
+        for case in cases(exchange, play):
+            where = self._where(exchange, case.number)
+            each = self._play(exchange, case.chunks, secrets, f"this message {case.what}")
+            self._judge_case(exchange, case, each, play)
+            if any(secret in text for text in each.shown for secret in hidden):
+                self._findings.add(where, f"if this message {case.what}, a hash or a proof is shown")
+            if exchange.call.login == CHALLENGE and case.number <= login + 1 and case.kind != CUT_INSIDE:
+                self._judge_shown(exchange, case.chunks, f"this message {case.what}", secrets)
+
+    def _play(self, exchange: Exchange, chunks: Sequence[object], secrets: Secrets, what: str) -> Play:
+        self._findings.cases += 1
+        self._watchdog.begin(f"{exchange.title}: {what}")
+        play = self._player.play(exchange.call, chunks, secrets)  # type: ignore[arg-type]
+        self._watchdog.begin("")
+        return play
+
+    def _where(self, exchange: Exchange, number: int) -> str:
+        if number >= len(exchange.server):
+            return f"{exchange.title}, at the end"
+        said = exchange.server[number]
+        connection = "" if said.connection == exchange.name else f" of {said.connection}"
+        return f"{exchange.title}, the server's message {said.number}{connection}"
+
+    # What both calls have to have alike
+
+    def _secrets(self, exchange: Exchange) -> Secrets:
+        """Returns what makes the dialect say what the old client has said: as far as that is known."""
+        hash_ = self._hash or _DIGESTS[0]
+        if not exchange.call.is_password_right:
+            hash_ = hash_[:-31] + _DIGESTS[1]
+        secrets = Secrets(hash_, _RANDOM, _RANDOM[:16].hex())
+        other = Secrets(hash_, _OTHER_RANDOM, _OTHER_RANDOM[:16].hex())
+        chunks = unchanged(exchange)
+        some, others = (self._sent(self._play(exchange, chunks, each, "unchanged")) for each in (secrets, other))
+        if some is None or others is None:
+            return secrets
+        for number, place, value in _places(some, varying(some, others)):
+            recorded = _value_at(exchange, number, place)
+            secrets = _adapted(secrets, value, recorded) if recorded else secrets
+        return secrets
+
+    def _sent(self, play: Play) -> list[Ours] | None:
+        try:
+            return ours(self._exchanges, play) if self._exchanges.to_server else None
+        except ValueError:
+            return None
+
+    def _changing(self, exchange: Exchange, secrets: Secrets) -> tuple[dict[Place, str], set[Place]]:
+        """Returns where the dialect says what the recorded client cannot have said, with the reason; and proofs."""
+        chunks = unchanged(exchange)
+        plays = [
+            self._sent(self._play(exchange, chunks, each, "unchanged"))
+            for each in (
+                replace(secrets, hash=_DIGESTS[0]),
+                replace(secrets, hash=_DIGESTS[1]),
+                replace(secrets, hash=_DIGESTS[0], random=_OTHER_RANDOM, key=_OTHER_RANDOM[:16].hex()),
+            )
+        ]
+        if any(each is None for each in plays):
+            return {}, set()
+        first, second, third = (each or [] for each in plays)
+        proofs = set(varying(first, second)) if exchange.call.login == CHALLENGE else set()
+        changing = {place: "is random" for place in varying(first, third) if place not in proofs}
+        for place in proofs:
+            if self._hash is None or not exchange.call.is_password_right:
+                changing[place] = PROOF
+        return changing, proofs
+
+    # Findings
+
+    def _judge_outcome(self, exchange: Exchange, play: Play) -> bool:
+        """Returns whether the call goes as it should."""
+        call = exchange.call
+        expected = _expected(call)
+        self._has_failure = self._has_failure or expected == CONNECTION_ERROR
+        if any(isinstance(event, Ended) and not event.has_result for _, event in play.events):
+            self._findings.remark("an orderly end counts as success: a job that fails may be a 0")
+        if play.unsent:
+            self._findings.remark("something is still to be sent when the jobs are accepted: a 0 waits for that")
+        if _OUR_FAULT in play.text:
+            self._findings.add(self._where(exchange, play.last), play.text)
+            return False
+        if expected is None:
+            self._findings.remark(
+                f"{exchange.title}: it is not known what to expect (record --expect); it is {play.code}"
+            )
+        elif play.code != expected:
+            is_logged_in = any(isinstance(event, LoggedIn) for _, event in play.events)
+            if self._hash is None and call.login == CHALLENGE and not is_logged_in and play.code == CONNECTION_ERROR:
+                self._findings.remark(f"{exchange.title}: not checked without -p: {play.text}")
+                return False
+            text = f"the call ends with {_code(play.code)}, and {expected} is expected"
+            self._findings.add(self._where(exchange, max(0, play.last)), f"{text}: {play.text}" if play.text else text)
+            return False
+        return True
+
+    def _judge_pieces(self, exchange: Exchange, play: Play, secrets: Secrets) -> None:
+        for how, chunks in in_pieces(exchange, play):
+            other = self._play(exchange, chunks, secrets, how)
+            where = self._where(exchange, max(0, other.last))
+            if other.code != play.code:
+                text = f"{how} the call ends with {_code(other.code)}, message by message with {_code(play.code)}"
+                self._findings.add(where, f"{text}: {other.text or play.text}")
+            elif _told(other.events) != _told(play.events):
+                self._findings.add(where, f"{how} the dialect reports other events than message by message")
+            elif [(each.data, each.jobs) for _, each in other.parts] != [
+                (each.data, each.jobs) for _, each in play.parts
+            ]:
+                self._findings.add(where, f"{how} the dialect sends something else than message by message")
+
+    def _judge_case(self, exchange: Exchange, case: Case, play: Play, usual: Play) -> None:
+        where = self._where(exchange, case.number)
+        if _OUR_FAULT in play.text or _UNBROUGHT in play.text:
+            self._findings.add(where, f"if this message {case.what}: {play.text}")
+        if play.code == OK and usual.code != OK:
+            text = f"if this message {case.what} the call ends with 0, and unchanged with {_code(usual.code)}"
+            self._findings.add(where, text)
+        elif play.code == OK and (lost := _lost(exchange, case, usual)):
+            text = f"if this message {case.what} the call ends with 0, and the message proves it ({lost})"
+            self._findings.add(where, text)
+        if case.kind == CUT and play.submission is Submission.NOT_SUBMITTED and _runs_at(case.number, usual):
+            text = "when the server accepts or runs jobs, the dialect has not yet marked them as handed over (jobs=...)"
+            self._findings.add(where, text)
+
+    def _judge_shown(self, exchange: Exchange, chunks: Sequence[object], what: str, secrets: Secrets) -> None:
+        """Compares what is shown with one password and with another one."""
+        one, other = (self._play(exchange, chunks, replace(secrets, hash=each), what).shown for each in _DIGESTS)
+        for mine, its in zip(one, other):
+            if mine != its:
+                text = "what is shown changes with the password: a hash, a proof or a part of it is in a text"
+                self._findings.add(exchange.title, text)
+                return
+
+    def _compare(self, exchange: Exchange, play: Play, secrets: Secrets) -> list[str]:
+        """Compares what is sent. Returns what must not be shown."""
+        hidden = [secrets.hash[-31:].decode("ascii")]
+        if not self._exchanges.to_server or exchange.client is None:
+            self._findings.remark("what frames the messages of the old client is not known: they are not compared")
+            return hidden
+        try:
+            sent = ours(self._exchanges, play)
+        except ValueError as error:
+            self._findings.add(exchange.title, f"what is sent is not framed as the old client's messages are: {error}")
+            return hidden
+        changing, proofs = self._changing(exchange, secrets)
+        for number, text in self._comparison.compare(exchange, play, sent, changing):
+            self._findings.add(f"{exchange.title}, our message {number}", text)
+        self._judge_marks(exchange, play, sent)
+        self._note_waits(exchange, play, sent)
+        values = [value for message in sent for place, value in values_of(message).items() if place in proofs]
+        hidden += [value for value in values if len(value) >= _LEAST_SECRET]
+        if any(secret in text for text in play.shown for secret in hidden):
+            self._findings.add(exchange.title, "a hash or a proof is shown")
+        return hidden
+
+    def _judge_marks(self, exchange: Exchange, play: Play, sent: Sequence[Ours]) -> None:
+        """Compares the jobs that are marked as handed over with those whose texts have been sent."""
+        jobs = exchange.call.jobs
+        seen: set[int] = set()
+        marked = 0
+        found: list[tuple[int, str]] = []
+        for number, (_, part) in enumerate(play.parts):
+            before, late = len(seen), len(seen) > marked
+            roots = [message.root for message in sent if message.part == number and message.root is not None]
+            for job, text in ((job, normal(jobs[job].text)) for job in range(len(jobs))):
+                is_shown = len(text) > 2 and any(each in normal(part.shown) for each in (text, escape(text)))
+                if is_shown or any(holds_job(root, [text]) for root in roots):
+                    seen.add(job)
+            marked += part.jobs
+            if marked > len(seen):
+                found.append((number, f"{marked} jobs are marked as handed over, and {len(seen)} have been sent"))
+            elif late and part.jobs > len(seen) - before > 0:
+                found.append((number, "jobs are marked as handed over with a later job: the server had them before"))
+        if not seen and marked:
+            self._findings.remark("jobs are not recognised in what is sent: whether `jobs` is right is not checked")
+        elif found:
+            self._findings.add(f"{exchange.title}, our part {found[0][0] + 1}", found[0][1])
+
+    def _note_waits(self, exchange: Exchange, play: Play, sent: Sequence[Ours]) -> None:
+        """Notes what is sent before something for which the old client has waited."""
+        client = exchange.client or []
+        if sent and client:
+            is_early = sent[0].after < 0 < client[0].before
+            self._waits.setdefault("speaks first, and the old client waits for a greeting", []).append(is_early)
+        texts = [normal(job.text) for job in exchange.call.jobs]
+        login = next((number for number, event in play.events if isinstance(event, LoggedIn)), None)
+        first = next((said for said in client if said.root is not None and holds_job(said.root, texts)), None)
+        mine = next((each for each in sent if each.root is not None and holds_job(each.root, texts)), None)
+        if login is not None and first is not None and mine is not None:
+            is_early = mine.after < login < first.before
+            what = "sends jobs before the login is granted, and the old client waits for that"
+            self._waits.setdefault(what, []).append(is_early)
+
+    # All exchanges
+
+    def _judge_all(self) -> None:
+        for what, found in self._waits.items():
+            if all(found):
+                self._findings.add("all recordings", f"the dialect {what}")
+        for exchange, text in self._comparison.never_sent():
+            self._findings.add(exchange.title, text)
+        for place, reason in self._comparison.may_differ.items():
+            self._findings.remark(f"may differ: {place_text(place)} ({reason})")
+        if self._hash is None and any(exchange.call.login == CHALLENGE for exchange in self._recorded):
+            self._findings.remark("proofs not checked: give -p")
+        if not self._has_failure:
+            self._findings.remark(
+                "no recording of a job that fails (--expect 1): a failure that is taken for a success is not found"
+            )
+
+
+def _expected(call: RecordedCall) -> int | None:
+    if call.expected is not None:
+        return call.expected
+    if not call.is_password_right:
+        return PARAMETER_ERROR
+    return call.status if call.status in (OK, PARAMETER_ERROR, TIMED_OUT) else None
+
+
+def _code(code: int) -> str:
+    return "no code: it waits for ever" if code == ENDLESS else str(code)
+
+
+def _told(events: Sequence[tuple[int, Event]]) -> list[Event]:
+    """Returns the events, with output that came in pieces as one."""
+    told: list[Event] = []
+    for _, event in events:
+        last = told[-1] if told else None
+        if isinstance(event, Output) and isinstance(last, Output) and event.replace(text=last.text) == last:
+            told[-1] = last.replace(text=last.text + event.text)
+        else:
+            told.append(event)
+    return told
+
+
+def _lost(exchange: Exchange, case: Case, usual: Play) -> str:
+    """Returns which events the case takes the ground from, "" if none."""
+    brought: dict[int, list[str]] = {}
+    for number, event in usual.events:
+        if isinstance(event, _PROVING):
+            brought.setdefault(number, []).append(type(event).__name__)
+    number = case.number
+    names: list[str] = []
+    if case.kind == MISSING or (case.kind == EARLY and not _is_repeated(exchange, number, usual)):
+        names = brought.get(number, [])
+    elif case.kind == SWAPPED:
+        first, second = brought.get(number, []), brought.get(number + 1, [])
+        is_end_first = Ended.__name__ in second and first and Ended.__name__ not in first
+        names = second if is_end_first or cause_of(number + 1, usual) == number else []
+    elif case.kind in (CUT, CUT_INSIDE):
+        begin = number + (case.kind == CUT_INSIDE and _is_whole(exchange, case))
+        names = [name for each in range(begin, usual.last + 1) for name in brought.get(each, [])]
+    return ", ".join(dict.fromkeys(names))
+
+
+def _is_repeated(exchange: Exchange, number: int, usual: Play) -> bool:
+    """Returns whether there is another such message, from which it cannot be told apart."""
+    return sum(said.payload == exchange.server[number].payload for said in exchange.server[: usual.last + 1]) > 1
+
+
+def _is_whole(exchange: Exchange, case: Case) -> bool:
+    """Returns whether the document of the message that was cut may have come, and only what frames it has not. Of what
+    is compressed that is not known."""
+    said = exchange.server[case.number]
+    payload = said.payload.rstrip()
+    start = said.data.find(payload)
+    return start < 0 or case.came >= start + len(payload)
+
+
+def _runs_at(number: int, usual: Play) -> bool:
+    """Returns whether the message says that the server has jobs."""
+    accepted = next((each for each, event in usual.events if isinstance(event, Accepted)), usual.last + 1)
+    kinds = (*_OF_RUNNING_JOBS, Output) if number >= accepted else _OF_RUNNING_JOBS
+    return any(each == number and isinstance(event, kinds) for each, event in usual.events)
+
+
+def _places(messages: Sequence[Ours], places: dict[Place, str]) -> Iterator[tuple[int, Place, str]]:
+    for number, message in enumerate(messages):
+        for place, value in values_of(message).items():
+            if places.get(place) == value:
+                yield number, place, value
+
+
+def _value_at(exchange: Exchange, number: int, place: Place) -> str:
+    client = exchange.client or []
+    if number >= len(client):
+        return ""
+    said = client[number]
+    return values_of(Ours(0, 0, b"", b"", said.root)).get(place, "")
+
+
+def _adapted(secrets: Secrets, value: str, recorded: str) -> Secrets:
+    """Returns the secrets with which the dialect says the recorded value in the place of this one."""
+    if value == secrets.key and len(recorded) == len(value):
+        return replace(secrets, key=recorded)
+    for encode, decode in _ENCODINGS:
+        for size in range(1, len(secrets.random) + 1):
+            if encode(secrets.random[:size]).decode() == value:
+                try:
+                    begin = decode(recorded)
+                except ValueError:
+                    return secrets
+                return replace(secrets, random=begin[:32] + secrets.random[len(begin) :])
+    return secrets
