@@ -6,7 +6,7 @@ Long exchanges have too many cases: some of them are left out, evenly.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from headless.dialects.base import LoggedIn
@@ -108,16 +108,15 @@ def _recorded(exchange: Exchange, turns: Sequence[Sequence[Chunk]]) -> Iterator[
         yield from _cut(_joined(turn), sizes)
 
 
-def _cut(chunk: Chunk, sizes: Iterator[int] | Sequence[int]) -> Iterator[Chunk]:
+def _cut(chunk: Chunk, sizes: Iterable[int]) -> Iterator[Chunk]:
     """Yields the chunk in pieces of these sizes, and what is left."""
-    position = 0
+    rest = chunk
     for size in sizes:
-        if position + size >= len(chunk.data):
+        if size >= len(rest.data):
             break
-        yield replace(chunk, data=chunk.data[position : position + size], wait=0.0 if position else chunk.wait)
-        position += size
-    if position < len(chunk.data):
-        yield replace(chunk, data=chunk.data[position:], wait=0.0 if position else chunk.wait)
+        yield replace(rest, data=rest.data[:size])
+        rest = replace(rest, data=rest.data[size:], wait=0.0, silence=0.0)
+    yield rest
 
 
 # What could be otherwise

@@ -25,8 +25,8 @@ _SAMPLES, _SAMPLE_SIZE = 24, 96 * 1024  # connections whose framing is searched 
 @dataclass(frozen=True)
 class Said:
     """Is one message. `number` counts those of its side on the `connection`, from 1; `data` are its bytes as they
-    travel. `before` counts the messages of the other side that were whole when it began. `wait` are the seconds before
-    it in which nothing was said, `silence` those since this side's last byte. `root` is None if it is not XML."""
+    travel. `before` counts the messages of the other side that were whole before it was. `wait` are the seconds before
+    it in which nothing was said, `silence` those since this side's last message. `root` is None if it is not XML."""
 
     connection: str
     number: int
@@ -58,11 +58,10 @@ class Exchange:
 
 @dataclass(frozen=True)
 class _Found:
-    """Is a message in pieces: the numbers of the first and the last one."""
+    """Is a message in pieces; `last` is the number of the one that completes it."""
 
     data: bytes
     payload: bytes
-    first: int
     last: int
 
 
@@ -124,9 +123,9 @@ class Exchanges:
         theirs, rest = self._found(pieces, SERVER, self.to_client)
         ours = self._found(pieces, CLIENT, self.to_server[0])[0] if self.to_server else []
         before_server, before_client = len(exchange.server), len(exchange.client or [])
-        exchange.server += _said(pieces, theirs, ours, connection=name, before=before_client, is_server=True)
+        exchange.server += _said(pieces, theirs, ours, connection=name, before=before_client)
         if exchange.client is not None and self.to_server:
-            exchange.client += _said(pieces, ours, theirs, connection=name, before=before_server, is_server=False)
+            exchange.client += _said(pieces, ours, theirs, connection=name, before=before_server)
         else:
             exchange.client = None
         exchange.pieces += [piece.data for piece in pieces if piece.sender == SERVER and piece.data]
@@ -148,17 +147,15 @@ def _messages(mine: Sequence[tuple[int, bytes]], transport: Transport) -> tuple[
     receiver, sender = Receiver(transport), Sender(transport)
     is_stream = transport.compression is not None and transport.compression.scope != "message"
     found: list[_Found] = []
-    fed, taken, first = bytearray(), 0, -1
+    fed, taken = bytearray(), 0
     for number, data in mine:
         receiver.receive(data)
         fed += data
-        first = number if first < 0 else first
         while (payload := receiver.next_message()) is not None:
             end = len(fed) - receiver.unread
             raw = sender.bytes_of(payload) if is_stream else bytes(fed[taken:end])
-            found.append(_Found(raw, payload, first, number))
+            found.append(_Found(raw, payload, number))
             taken = end
-            first = number if receiver.unread else -1
     return found, b"" if is_stream else bytes(fed[taken:])
 
 
@@ -168,34 +165,33 @@ def _turns(pieces: Sequence[Piece], mine: Sequence[tuple[int, bytes]]) -> list[_
     for number, data in mine:
         is_new = not found or any(piece.sender != pieces[number].sender for piece in pieces[found[-1].last : number])
         if is_new:
-            found.append(_Found(data, data, number, number))
+            found.append(_Found(data, data, number))
         else:
             last = found.pop()
-            found.append(_Found(last.data + data, last.data + data, last.first, number))
+            found.append(_Found(last.data + data, last.data + data, number))
     return found
 
 
 def _said(pieces: Sequence[Piece], found: Sequence[_Found], others: Sequence[_Found], **fields: Any) -> Iterator[Said]:
     """Yields the messages of one side. `fields` are those of Said that all have, `before` what is to be added to it."""
     lasts = [each.last for each in others]
-    before, is_server = fields.pop("before"), fields.pop("is_server")
+    before = fields.pop("before")
     spoken = 0.0  # when this side did so for the last time
-    previous = -1  # the piece that has ended the message before
+    previous = -1  # the piece that has completed the message before
     for number, each in enumerate(found, 1):
-        moment = pieces[each.first].seconds
-        is_behind = each.first == previous
-        wait = 0.0 if is_behind or not each.first else moment - pieces[each.first - 1].seconds
+        moment = pieces[each.last].seconds
+        is_alone = each.last != previous
         yield Said(
             number=number,
             data=each.data,
             payload=each.payload,
             root=root_of(each.payload),
-            before=before + bisect_left(lasts, each.last if is_server else each.first),
-            wait=max(0.0, wait),
-            silence=0.0 if is_behind else max(0.0, moment - spoken),
+            before=before + bisect_left(lasts, each.last),
+            wait=max(0.0, moment - pieces[each.last - 1].seconds) if is_alone and each.last else 0.0,
+            silence=max(0.0, moment - spoken),
             **fields,
         )
-        previous, spoken = each.last, pieces[each.last].seconds
+        previous, spoken = each.last, moment
 
 
 def root_of(payload: bytes) -> Element | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from xml.sax.saxutils import escape
@@ -36,6 +37,7 @@ _PROVING = (Accepted, JobFinished, Ended)
 _OF_RUNNING_JOBS = (Accepted, JobStarted, JobFinished)
 _OUR_FAULT = "(this is a fault of the client or its dialect"
 _UNBROUGHT = "no bytes have brought"
+_NUMBER = re.compile(rb"[0-9]+")
 _ENCODINGS: tuple[tuple[Callable[[bytes], bytes], Callable[[str], bytes]], ...] = (
     (base64.b64encode, base64.b64decode),
     (base64.urlsafe_b64encode, base64.urlsafe_b64decode),
@@ -355,7 +357,8 @@ def _lost(exchange: Exchange, case: Case, usual: Play) -> str:
     elif case.kind == SWAPPED:
         first, second = brought.get(number, []), brought.get(number + 1, [])
         is_end_first = Ended.__name__ in second and first and Ended.__name__ not in first
-        names = second if is_end_first or cause_of(number + 1, usual) == number else []
+        is_early = cause_of(number + 1, usual) == number and not _is_repeated(exchange, number + 1, usual)
+        names = second if is_end_first or is_early else []
     elif case.kind in (CUT, CUT_INSIDE):
         begin = number + (case.kind == CUT_INSIDE and _is_whole(exchange, case))
         names = [name for each in range(begin, usual.last + 1) for name in brought.get(each, [])]
@@ -363,8 +366,9 @@ def _lost(exchange: Exchange, case: Case, usual: Play) -> str:
 
 
 def _is_repeated(exchange: Exchange, number: int, usual: Play) -> bool:
-    """Returns whether there is another such message, from which it cannot be told apart."""
-    return sum(said.payload == exchange.server[number].payload for said in exchange.server[: usual.last + 1]) > 1
+    """Returns whether there is another message that differs in numbers alone: a dialect may just count them."""
+    shapes = [_NUMBER.sub(b"0", said.payload) for said in exchange.server[: usual.last + 1]]
+    return shapes.count(shapes[number]) > 1
 
 
 def _is_whole(exchange: Exchange, case: Case) -> bool:
