@@ -45,7 +45,8 @@ class Ours:
 
 
 def ours(exchanges: Exchanges, play: Play) -> list[Ours]:
-    """Returns the messages of a play. Raises ValueError if they are not framed as those of the old client."""
+    """Returns the messages of a play. Raises ValueError if they are not framed as those of the old client, or if it is
+    not known how those are."""
     found = exchanges.messages_of([part.data for _, part in play.parts])
     return [Ours(part, play.parts[part][0], data, payload, root_of(payload)) for part, data, payload in found]
 
@@ -232,5 +233,5 @@ def place_text(place: Place) -> str:
     return f"<{element}>" if name == "*" else f"{local(name)} of <{element}>" if name else f"the text of <{element}>"
 
 
-def values_of(message: Ours) -> dict[Place, str]:
-    return {} if message.root is None else {(path, name): value for path, name, value in values_in(message.root)}
+def values_of(root: Element | None) -> dict[Place, str]:
+    return {} if root is None else {(path, name): value for path, name, value in values_in(root)}

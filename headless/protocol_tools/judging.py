@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from xml.sax.saxutils import escape
 
@@ -24,26 +22,19 @@ from headless.protocol_tools.cases import (
     in_pieces,
     unchanged,
 )
-from headless.protocol_tools.comparison import PROOF, Comparison, Ours, Place, ours, place_text, values_of, varying
+from headless.protocol_tools.comparison import Comparison, Ours, ours, place_text, values_of
 from headless.protocol_tools.exchanges import Exchange, Exchanges
-from headless.protocol_tools.player import ENDLESS, Play, Player, Secrets, Watchdog
+from headless.protocol_tools.likeness import DIGESTS, Likeness, likeness_of
+from headless.protocol_tools.player import ENDLESS, Chunk, Play, Player, Secrets, Watchdog
 from headless.protocol_tools.recordings import RecordedCall
 from headless.protocol_tools.trees import holds_job, normal
 
-_DIGESTS = (b"u23JPZtHcGhwXSF41f93o/7vBdDut3u", b"T1SaQeW6c9mRz.kHj2LpVbN8yXoAf0C")  # of passwords that are made up
-_RANDOM, _OTHER_RANDOM = bytes(range(32)), bytes(range(100, 132))
 _LEAST_SECRET = 8  # characters of a proof that is looked for in what is shown
 _PROVING = (Accepted, JobFinished, Ended)
 _OF_RUNNING_JOBS = (Accepted, JobStarted, JobFinished)
 _OUR_FAULT = "(this is a fault of the client or its dialect"
 _UNBROUGHT = "no bytes have brought"
 _NUMBER = re.compile(rb"[0-9]+")
-_ENCODINGS: tuple[tuple[Callable[[bytes], bytes], Callable[[str], bytes]], ...] = (
-    (base64.b64encode, base64.b64decode),
-    (base64.urlsafe_b64encode, base64.urlsafe_b64decode),
-    (binascii.hexlify, binascii.unhexlify),
-    (lambda data: binascii.hexlify(data).upper(), binascii.unhexlify),
-)
 
 
 class Findings:
@@ -86,6 +77,7 @@ class Judge:
         self._watchdog = watchdog
         self._comparison = Comparison(exchanges, self._recorded)
         self._waits: dict[str, list[bool]] = {}  # what is sent without the answer that the old client has waited for
+        self._unchecked: list[str] = []  # recordings
         self._has_failure = False
 
     def judge(self) -> None:
@@ -99,29 +91,35 @@ class Judge:
     # One exchange
 
     def _judge(self, exchange: Exchange) -> None:
-        secrets = self._secrets(exchange)
-        play = self._play(exchange, unchanged(exchange), secrets, "unchanged")
-        if not self._judge_outcome(exchange, play):
-            self._compare(exchange, play, secrets)
+        like = likeness_of(exchange, lambda secrets: self._say(exchange, secrets), self._hash)
+        usual = self._play(exchange, unchanged(exchange), like.secrets, "unchanged")
+        hidden = self._compare(exchange, usual, like)
+        if not self._is_as_expected(exchange, usual):
             return
-        hidden = self._compare(exchange, play, secrets)
-        self._judge_pieces(exchange, play, secrets)
-        if exchange.call.login == CHALLENGE:
-            self._judge_shown(exchange, unchanged(exchange), "unchanged", secrets)
-        login = next((number for number, event in play.events if isinstance(event, LoggedIn)), play.last)
-        for case in cases(exchange, play):
-            where = self._where(exchange, case.number)
-            each = self._play(exchange, case.chunks, secrets, f"this message {case.what}")
-            self._judge_case(exchange, case, each, play)
-            if any(secret in text for text in each.shown for secret in hidden):
-                self._findings.add(where, f"if this message {case.what}, a hash or a proof is shown")
-            if exchange.call.login == CHALLENGE and case.number <= login + 1 and case.kind != CUT_INSIDE:
-                self._judge_shown(exchange, case.chunks, f"this message {case.what}", secrets)
+        self._judge_pieces(exchange, usual, like.secrets)
+        is_challenge = exchange.call.login == CHALLENGE
+        if is_challenge:
+            self._judge_shown(exchange, unchanged(exchange), "unchanged", like.secrets)
+        login = next((number for number, event in usual.events if isinstance(event, LoggedIn)), usual.last)
+        for case in cases(exchange, usual):
+            what = f"if this message {case.what}"
+            play = self._play(exchange, case.chunks, like.secrets, what)
+            self._judge_case(exchange, case, play, usual)
+            if any(secret in text for text in play.shown for secret in hidden):
+                self._findings.add(self._where(exchange, case.number), f"{what} a hash or a proof is shown")
+            if is_challenge and case.number <= login + 1 and case.kind != CUT_INSIDE:
+                self._judge_shown(exchange, case.chunks, what, like.secrets)
 
-    def _play(self, exchange: Exchange, chunks: Sequence[object], secrets: Secrets, what: str) -> Play:
+    def _say(self, exchange: Exchange, secrets: Secrets) -> list[Ours] | None:
+        try:
+            return ours(self._exchanges, self._play(exchange, unchanged(exchange), secrets, "unchanged"))
+        except ValueError:
+            return None
+
+    def _play(self, exchange: Exchange, chunks: Sequence[Chunk], secrets: Secrets, what: str) -> Play:
         self._findings.cases += 1
-        self._watchdog.begin(f"{exchange.title}: {what}")
-        play = self._player.play(exchange.call, chunks, secrets)  # type: ignore[arg-type]
+        self._watchdog.begin(f"{exchange.title}, {what}")
+        play = self._player.play(exchange.call, chunks, secrets)
         self._watchdog.begin("")
         return play
 
@@ -132,54 +130,9 @@ class Judge:
         connection = "" if said.connection == exchange.name else f" of {said.connection}"
         return f"{exchange.title}, the server's message {said.number}{connection}"
 
-    # What both calls have to have alike
-
-    def _secrets(self, exchange: Exchange) -> Secrets:
-        """Returns what makes the dialect say what the old client has said: as far as that is known."""
-        hash_ = self._hash or _DIGESTS[0]
-        if not exchange.call.is_password_right:
-            hash_ = hash_[:-31] + _DIGESTS[1]
-        secrets = Secrets(hash_, _RANDOM, _RANDOM[:16].hex())
-        other = Secrets(hash_, _OTHER_RANDOM, _OTHER_RANDOM[:16].hex())
-        chunks = unchanged(exchange)
-        some, others = (self._sent(self._play(exchange, chunks, each, "unchanged")) for each in (secrets, other))
-        if some is None or others is None:
-            return secrets
-        for number, place, value in _places(some, varying(some, others)):
-            recorded = _value_at(exchange, number, place)
-            secrets = _adapted(secrets, value, recorded) if recorded else secrets
-        return secrets
-
-    def _sent(self, play: Play) -> list[Ours] | None:
-        try:
-            return ours(self._exchanges, play) if self._exchanges.to_server else None
-        except ValueError:
-            return None
-
-    def _changing(self, exchange: Exchange, secrets: Secrets) -> tuple[dict[Place, str], set[Place]]:
-        """Returns where the dialect says what the recorded client cannot have said, with the reason; and proofs."""
-        chunks = unchanged(exchange)
-        plays = [
-            self._sent(self._play(exchange, chunks, each, "unchanged"))
-            for each in (
-                replace(secrets, hash=_DIGESTS[0]),
-                replace(secrets, hash=_DIGESTS[1]),
-                replace(secrets, hash=_DIGESTS[0], random=_OTHER_RANDOM, key=_OTHER_RANDOM[:16].hex()),
-            )
-        ]
-        if any(each is None for each in plays):
-            return {}, set()
-        first, second, third = (each or [] for each in plays)
-        proofs = set(varying(first, second)) if exchange.call.login == CHALLENGE else set()
-        changing = {place: "is random" for place in varying(first, third) if place not in proofs}
-        for place in proofs:
-            if self._hash is None or not exchange.call.is_password_right:
-                changing[place] = PROOF
-        return changing, proofs
-
     # Findings
 
-    def _judge_outcome(self, exchange: Exchange, play: Play) -> bool:
+    def _is_as_expected(self, exchange: Exchange, play: Play) -> bool:
         """Returns whether the call goes as it should."""
         call = exchange.call
         expected = _expected(call)
@@ -198,7 +151,7 @@ class Judge:
         elif play.code != expected:
             is_logged_in = any(isinstance(event, LoggedIn) for _, event in play.events)
             if self._hash is None and call.login == CHALLENGE and not is_logged_in and play.code == CONNECTION_ERROR:
-                self._findings.remark(f"{exchange.title}: not checked without -p: {play.text}")
+                self._unchecked.append(exchange.name)
                 return False
             text = f"the call ends with {_code(play.code)}, and {expected} is expected"
             self._findings.add(self._where(exchange, max(0, play.last)), f"{text}: {play.text}" if play.text else text)
@@ -233,18 +186,18 @@ class Judge:
             text = "when the server accepts or runs jobs, the dialect has not yet marked them as handed over (jobs=...)"
             self._findings.add(where, text)
 
-    def _judge_shown(self, exchange: Exchange, chunks: Sequence[object], what: str, secrets: Secrets) -> None:
+    def _judge_shown(self, exchange: Exchange, chunks: Sequence[Chunk], what: str, secrets: Secrets) -> None:
         """Compares what is shown with one password and with another one."""
-        one, other = (self._play(exchange, chunks, replace(secrets, hash=each), what).shown for each in _DIGESTS)
+        one, other = (self._play(exchange, chunks, replace(secrets, hash=each), what).shown for each in DIGESTS)
         for mine, its in zip(one, other):
             if mine != its:
                 text = "what is shown changes with the password: a hash, a proof or a part of it is in a text"
                 self._findings.add(exchange.title, text)
                 return
 
-    def _compare(self, exchange: Exchange, play: Play, secrets: Secrets) -> list[str]:
+    def _compare(self, exchange: Exchange, play: Play, like: Likeness) -> list[str]:
         """Compares what is sent. Returns what must not be shown."""
-        hidden = [secrets.hash[-31:].decode("ascii")]
+        hidden = [like.secrets.hash[-31:].decode("ascii")]
         if not self._exchanges.to_server or exchange.client is None:
             self._findings.remark("what frames the messages of the old client is not known: they are not compared")
             return hidden
@@ -253,12 +206,11 @@ class Judge:
         except ValueError as error:
             self._findings.add(exchange.title, f"what is sent is not framed as the old client's messages are: {error}")
             return hidden
-        changing, proofs = self._changing(exchange, secrets)
-        for number, text in self._comparison.compare(exchange, play, sent, changing):
+        for number, text in self._comparison.compare(exchange, play, sent, like.changing):
             self._findings.add(f"{exchange.title}, our message {number}", text)
         self._judge_marks(exchange, play, sent)
         self._note_waits(exchange, play, sent)
-        values = [value for message in sent for place, value in values_of(message).items() if place in proofs]
+        values = [value for message in sent for place, value in values_of(message.root).items() if place in like.proofs]
         hidden += [value for value in values if len(value) >= _LEAST_SECRET]
         if any(secret in text for text in play.shown for secret in hidden):
             self._findings.add(exchange.title, "a hash or a proof is shown")
@@ -290,17 +242,23 @@ class Judge:
     def _note_waits(self, exchange: Exchange, play: Play, sent: Sequence[Ours]) -> None:
         """Notes what is sent before something for which the old client has waited."""
         client = exchange.client or []
-        if sent and client:
-            is_early = sent[0].after < 0 < client[0].before
-            self._waits.setdefault("speaks first, and the old client waits for a greeting", []).append(is_early)
         texts = [normal(job.text) for job in exchange.call.jobs]
+        theirs = [said.before for said in client if said.root is not None and holds_job(said.root, texts)]
+        mine = [each.after + 1 for each in sent if each.root is not None and holds_job(each.root, texts)]
         login = next((number for number, event in play.events if isinstance(event, LoggedIn)), None)
-        first = next((said for said in client if said.root is not None and holds_job(said.root, texts)), None)
-        mine = next((each for each in sent if each.root is not None and holds_job(each.root, texts)), None)
-        if login is not None and first is not None and mine is not None:
-            is_early = mine.after < login < first.before
+        if sent and client:
+            self._note_wait(
+                "speaks first, and the old client waits for a greeting", sent[0].after < 0 < client[0].before
+            )
+        if theirs and mine and login is not None:
             what = "sends jobs before the login is granted, and the old client waits for that"
-            self._waits.setdefault(what, []).append(is_early)
+            self._note_wait(what, mine[0] <= login < theirs[0])
+        if len(theirs) > 1 and len(mine) > 1:
+            what = "sends the second job at once, and the old client waits for an answer to the first one"
+            self._note_wait(what, mine[1] <= mine[0] and theirs[0] < theirs[1])
+
+    def _note_wait(self, what: str, is_early: bool) -> None:
+        self._waits.setdefault(what, []).append(is_early)
 
     # All exchanges
 
@@ -314,6 +272,9 @@ class Judge:
             self._findings.remark(f"may differ: {place_text(place)} ({reason})")
         if self._hash is None and any(exchange.call.login == CHALLENGE for exchange in self._recorded):
             self._findings.remark("proofs not checked: give -p")
+        if self._unchecked:
+            names = ", ".join(self._unchecked)
+            self._findings.remark(f"without -p not checked at all, for the login needs the password: {names}")
         if not self._has_failure:
             self._findings.remark(
                 "no recording of a job that fails (--expect 1): a failure that is taken for a success is not found"
@@ -385,33 +346,3 @@ def _runs_at(number: int, usual: Play) -> bool:
     accepted = next((each for each, event in usual.events if isinstance(event, Accepted)), usual.last + 1)
     kinds = (*_OF_RUNNING_JOBS, Output) if number >= accepted else _OF_RUNNING_JOBS
     return any(each == number and isinstance(event, kinds) for each, event in usual.events)
-
-
-def _places(messages: Sequence[Ours], places: dict[Place, str]) -> Iterator[tuple[int, Place, str]]:
-    for number, message in enumerate(messages):
-        for place, value in values_of(message).items():
-            if places.get(place) == value:
-                yield number, place, value
-
-
-def _value_at(exchange: Exchange, number: int, place: Place) -> str:
-    client = exchange.client or []
-    if number >= len(client):
-        return ""
-    said = client[number]
-    return values_of(Ours(0, 0, b"", b"", said.root)).get(place, "")
-
-
-def _adapted(secrets: Secrets, value: str, recorded: str) -> Secrets:
-    """Returns the secrets with which the dialect says the recorded value in the place of this one."""
-    if value == secrets.key and len(recorded) == len(value):
-        return replace(secrets, key=recorded)
-    for encode, decode in _ENCODINGS:
-        for size in range(1, len(secrets.random) + 1):
-            if encode(secrets.random[:size]).decode() == value:
-                try:
-                    begin = decode(recorded)
-                except ValueError:
-                    return secrets
-                return replace(secrets, random=begin[:32] + secrets.random[len(begin) :])
-    return secrets
