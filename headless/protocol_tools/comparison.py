@@ -9,7 +9,7 @@ import codecs
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from lxml.etree import _Element as Element
 
@@ -17,7 +17,7 @@ from headless.dialects.framing import Http
 from headless.options import VERSION
 from headless.protocol_tools.documents import declared, is_decodable, wide_encoding
 from headless.protocol_tools.exchanges import Exchange, Exchanges, Said, root_of
-from headless.protocol_tools.player import Play
+from headless.protocol_tools.player import Play, Secrets
 from headless.protocol_tools.secrecy import SECRET_HEADERS, shown
 from headless.protocol_tools.trees import Path, holds_job, local, normal, outline, values_in
 from headless.terminal import shorten
@@ -42,6 +42,16 @@ class Ours:
     data: bytes
     payload: bytes
     root: Element | None
+
+
+@dataclass
+class Likeness:
+    """Holds the secrets with which a dialect is most like the recorded client. What is `changing` may still differ, for
+    this reason. `proofs` are the places whose values change with the password."""
+
+    secrets: Secrets
+    changing: dict[Place, str] = field(default_factory=dict)
+    proofs: set[Place] = field(default_factory=set)
 
 
 def ours(exchanges: Exchanges, play: Play) -> list[Ours]:
@@ -96,10 +106,9 @@ class Comparison:
         self.may_differ: dict[Place, str] = {}
 
     def compare(
-        self, exchange: Exchange, play: Play, sent: Sequence[Ours], changing: dict[Place, str]
+        self, exchange: Exchange, play: Play, sent: Sequence[Ours], like: Likeness
     ) -> Iterator[tuple[int, str]]:
-        """Yields findings: the number of our message, from 1, and what is wrong with it. What is `changing` may differ
-        for the reason that it has."""
+        """Yields findings: the number of our message, from 1, and what is wrong with it."""
         asked = [said for said in exchange.client or () if said.before <= play.last]
         theirs = [said for said in asked if _kind(said.root) not in self._unasked]
         for said in asked:
@@ -120,7 +129,7 @@ class Comparison:
             else:
                 yield count, f"the old client does not send {kind} here"
                 return
-            found = list(self._differences(message, example, changing))
+            found = list(self._differences(message, example, like))
             yield from ((count, text) for text in found)
             if found and _kind(example.root) != kind:
                 return
@@ -135,7 +144,7 @@ class Comparison:
                     f"the old client sends {kind}, and this dialect never does: a keep-alive, or its answer?",
                 )
 
-    def _differences(self, message: Ours, said: Said, changing: dict[Place, str]) -> Iterator[str]:
+    def _differences(self, message: Ours, said: Said, like: Likeness) -> Iterator[str]:
         if message.root is None or said.root is None:
             if message.root is not None or said.root is not None:
                 yield "this is no XML that can be parsed: are & and < escaped, is the encoding right?"
@@ -145,10 +154,13 @@ class Comparison:
         if None not in encodings and encodings[0] != encodings[1]:
             yield f"it is written in {encodings[0]}, the old client's in {encodings[1]}"
         for path, name, mine, its in differences(message.root, said.root):
-            reason = changing.get((path, name)) or self._reason(path, name, mine, its)
+            reason = like.changing.get((path, name)) or self._reason(path, name, mine, its)
             if reason:
                 if reason != PROOF:
                     self.may_differ.setdefault((path, name), reason)
+                continue
+            if (path, name) in like.proofs:
+                yield f"{place_text((path, name))} is not the old client's proof of the password"
                 continue
             values = [shorten(repr(shown(name or path[-1], value)), _MAX_SHOWN) for value in (mine, its)]
             yield f"{place_text((path, name))} is {values[0]}, the old client's {values[1]}"

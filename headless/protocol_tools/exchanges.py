@@ -5,9 +5,10 @@ A call may have several connections, one after the other: a dialect says all of 
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Optional
 
 from lxml.etree import _Element as Element
@@ -54,6 +55,20 @@ class Exchange:
     @property
     def title(self) -> str:
         return f'{self.name} "{self.call.label}"' if self.call.label else self.name
+
+    def divide(self, ends: set[int]) -> None:
+        """Makes several messages of what was taken for one: `ends` counts the server's bytes up to the end of each."""
+        found: list[Said] = []
+        start = 0
+        for said in self.server:
+            stops = [each - start for each in sorted(ends) if start < each < start + len(said.data)]
+            for begin, stop in zip([0, *stops], [*stops, len(said.data)]):
+                data = said.data[begin:stop]
+                wait, silence = (0.0, 0.0) if begin else (said.wait, said.silence)
+                number = len(found) + 1
+                found.append(replace(said, number=number, data=data, payload=data, wait=wait, silence=silence))
+            start += len(said.data)
+        self.server = found
 
 
 @dataclass(frozen=True)
@@ -104,7 +119,8 @@ class Exchanges:
             try:
                 found, rest = _messages(list(enumerate(sent)), transport)
             except ProtocolError as error:
-                failure = failure or str(error)
+                # What was sent there may prove a password.
+                failure = failure or re.sub(r"^.* where ", "something else where ", str(error), flags=re.DOTALL)
                 continue
             if not rest.strip(b" \t\r\n\0"):
                 return [(each.last, each.data, each.payload) for each in found]
@@ -121,7 +137,7 @@ class Exchanges:
     def _add(self, exchange: Exchange, name: str) -> None:
         pieces = self._pieces(name)
         theirs, rest = self._found(pieces, SERVER, self.to_client)
-        ours = self._found(pieces, CLIENT, self.to_server[0])[0] if self.to_server else []
+        ours, _ = self._found(pieces, CLIENT, next(iter(self.to_server), None))
         before_server, before_client = len(exchange.server), len(exchange.client or [])
         exchange.server += _said(pieces, theirs, ours, connection=name, before=before_client)
         if exchange.client is not None and self.to_server:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from xml.sax.saxutils import escape
 
 from headless.dialects.base import Accepted, Ended, Event, JobFinished, JobStarted, LoggedIn, Output
 from headless.dialects.vocabulary import CHALLENGE
-from headless.errors import CONNECTION_ERROR, OK, PARAMETER_ERROR, TIMED_OUT, Submission
+from headless.errors import CONNECTION_ERROR, OK, PARAMETER_ERROR, TIMED_OUT, ParameterError, Submission
 from headless.protocol_tools.cases import (
     CUT,
     CUT_INSIDE,
@@ -22,13 +21,14 @@ from headless.protocol_tools.cases import (
     in_pieces,
     unchanged,
 )
-from headless.protocol_tools.comparison import Comparison, Ours, ours, place_text, values_of
+from headless.protocol_tools.comparison import Comparison, Likeness, Ours, ours, place_text, values_of
 from headless.protocol_tools.exchanges import Exchange, Exchanges
-from headless.protocol_tools.likeness import DIGESTS, Likeness, likeness_of
+from headless.protocol_tools.likeness import DIGESTS, likeness_of, of_password
 from headless.protocol_tools.player import ENDLESS, Chunk, Play, Player, Secrets, Watchdog
 from headless.protocol_tools.recordings import RecordedCall
 from headless.protocol_tools.trees import holds_job, normal
 
+_MAX_DIVIDED = 20_000  # bytes
 _LEAST_SECRET = 8  # characters of a proof that is looked for in what is shown
 _PROVING = (Accepted, JobFinished, Ended)
 _OF_RUNNING_JOBS = (Accepted, JobStarted, JobFinished)
@@ -81,6 +81,11 @@ class Judge:
         self._has_failure = False
 
     def judge(self) -> None:
+        """Raises ParameterError if nothing can be judged."""
+        if not any(exchange.call.login and exchange.call.jobs for exchange in self._recorded):
+            raise ParameterError(
+                "of no recording it is known which call it was: record with the old command line or --call"
+            )
         for exchange in self._recorded:
             if exchange.call.login and exchange.call.jobs:
                 self._judge(exchange)
@@ -91,10 +96,12 @@ class Judge:
     # One exchange
 
     def _judge(self, exchange: Exchange) -> None:
+        if self._exchanges.to_client is None:
+            self._divide(exchange)
         like = likeness_of(exchange, lambda secrets: self._say(exchange, secrets), self._hash)
         usual = self._play(exchange, unchanged(exchange), like.secrets, "unchanged")
         hidden = self._compare(exchange, usual, like)
-        if not self._is_as_expected(exchange, usual):
+        if not self._is_as_expected(exchange, usual, like.secrets):
             return
         self._judge_pieces(exchange, usual, like.secrets)
         is_challenge = exchange.call.login == CHALLENGE
@@ -104,11 +111,21 @@ class Judge:
         for case in cases(exchange, usual):
             what = f"if this message {case.what}"
             play = self._play(exchange, case.chunks, like.secrets, what)
-            self._judge_case(exchange, case, play, usual)
+            self._judge_case(exchange, case, play, usual, like.secrets)
             if any(secret in text for text in play.shown for secret in hidden):
                 self._findings.add(self._where(exchange, case.number), f"{what} a hash or a proof is shown")
             if is_challenge and case.number <= login + 1 and case.kind != CUT_INSIDE:
                 self._judge_shown(exchange, case.chunks, what, like.secrets)
+
+    def _divide(self, exchange: Exchange) -> None:
+        """Finds the server's messages, whose framing is not known: where the dialect says something when it gets one
+        byte after the other."""
+        data = b"".join(said.data for said in exchange.server)
+        if len(data) > _MAX_DIVIDED:
+            return
+        chunks = [Chunk(data[number : number + 1], number) for number in range(len(data))]
+        play = self._play(exchange, chunks, Secrets(self._hash or DIGESTS[0]), "byte by byte")
+        exchange.divide({number + 1 for number in (*play.read, *(after for after, _ in play.parts))})
 
     def _say(self, exchange: Exchange, secrets: Secrets) -> list[Ours] | None:
         try:
@@ -132,9 +149,10 @@ class Judge:
 
     # Findings
 
-    def _is_as_expected(self, exchange: Exchange, play: Play) -> bool:
+    def _is_as_expected(self, exchange: Exchange, play: Play, secrets: Secrets) -> bool:
         """Returns whether the call goes as it should."""
-        call = exchange.call
+        call, where = exchange.call, self._where(exchange, max(0, play.last))
+        end = self._end_of(exchange, unchanged(exchange), secrets, play)
         expected = _expected(call)
         self._has_failure = self._has_failure or expected == CONNECTION_ERROR
         if any(isinstance(event, Ended) and not event.has_result for _, event in play.events):
@@ -142,7 +160,7 @@ class Judge:
         if play.unsent:
             self._findings.remark("something is still to be sent when the jobs are accepted: a 0 waits for that")
         if _OUR_FAULT in play.text:
-            self._findings.add(self._where(exchange, play.last), play.text)
+            self._findings.add(where, "the dialect is wrong" + end)
             return False
         if expected is None:
             self._findings.remark(
@@ -153,10 +171,18 @@ class Judge:
             if self._hash is None and call.login == CHALLENGE and not is_logged_in and play.code == CONNECTION_ERROR:
                 self._unchecked.append(exchange.name)
                 return False
-            text = f"the call ends with {_code(play.code)}, and {expected} is expected"
-            self._findings.add(self._where(exchange, max(0, play.last)), f"{text}: {play.text}" if play.text else text)
+            self._findings.add(where, f"the call ends with {_code(play.code)}, and {expected} is expected{end}")
             return False
         return True
+
+    def _end_of(self, exchange: Exchange, chunks: Sequence[Chunk], secrets: Secrets, play: Play) -> str:
+        """Returns what the call has ended with, for the end of a finding."""
+        texts = {play.text}
+        if exchange.call.login == CHALLENGE:
+            texts |= {self._play(exchange, chunks, of_password(secrets, each), "unchanged").text for each in (0, 1)}
+        if len(texts) > 1:
+            return ": (not shown, for it changes with the password)"
+        return f": {play.text}" if play.text else ""
 
     def _judge_pieces(self, exchange: Exchange, play: Play, secrets: Secrets) -> None:
         for how, chunks in in_pieces(exchange, play):
@@ -164,7 +190,7 @@ class Judge:
             where = self._where(exchange, max(0, other.last))
             if other.code != play.code:
                 text = f"{how} the call ends with {_code(other.code)}, message by message with {_code(play.code)}"
-                self._findings.add(where, f"{text}: {other.text or play.text}")
+                self._findings.add(where, text + self._end_of(exchange, chunks, secrets, other))
             elif _told(other.events) != _told(play.events):
                 self._findings.add(where, f"{how} the dialect reports other events than message by message")
             elif [(each.data, each.jobs) for _, each in other.parts] != [
@@ -172,10 +198,11 @@ class Judge:
             ]:
                 self._findings.add(where, f"{how} the dialect sends something else than message by message")
 
-    def _judge_case(self, exchange: Exchange, case: Case, play: Play, usual: Play) -> None:
+    def _judge_case(self, exchange: Exchange, case: Case, play: Play, usual: Play, secrets: Secrets) -> None:
         where = self._where(exchange, case.number)
         if _OUR_FAULT in play.text or _UNBROUGHT in play.text:
-            self._findings.add(where, f"if this message {case.what}: {play.text}")
+            end = self._end_of(exchange, case.chunks, secrets, play)
+            self._findings.add(where, f"if this message {case.what} the dialect is wrong{end}")
         if play.code == OK and usual.code != OK:
             text = f"if this message {case.what} the call ends with 0, and unchanged with {_code(usual.code)}"
             self._findings.add(where, text)
@@ -188,7 +215,7 @@ class Judge:
 
     def _judge_shown(self, exchange: Exchange, chunks: Sequence[Chunk], what: str, secrets: Secrets) -> None:
         """Compares what is shown with one password and with another one."""
-        one, other = (self._play(exchange, chunks, replace(secrets, hash=each), what).shown for each in DIGESTS)
+        one, other = (self._play(exchange, chunks, of_password(secrets, each), what).shown for each in (0, 1))
         for mine, its in zip(one, other):
             if mine != its:
                 text = "what is shown changes with the password: a hash, a proof or a part of it is in a text"
@@ -206,7 +233,7 @@ class Judge:
         except ValueError as error:
             self._findings.add(exchange.title, f"what is sent is not framed as the old client's messages are: {error}")
             return hidden
-        for number, text in self._comparison.compare(exchange, play, sent, like.changing):
+        for number, text in self._comparison.compare(exchange, play, sent, like):
             self._findings.add(f"{exchange.title}, our message {number}", text)
         self._judge_marks(exchange, play, sent)
         self._note_waits(exchange, play, sent)

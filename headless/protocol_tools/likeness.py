@@ -7,10 +7,10 @@ from __future__ import annotations
 import base64
 import binascii
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 
 from headless.dialects.vocabulary import CHALLENGE
-from headless.protocol_tools.comparison import PROOF, Ours, Place, values_of, varying
+from headless.protocol_tools.comparison import PROOF, Likeness, Ours, Place, values_of, varying
 from headless.protocol_tools.exchanges import Exchange
 from headless.protocol_tools.player import Secrets
 
@@ -27,36 +27,30 @@ _ENCODINGS: tuple[tuple[Callable[[bytes], bytes], Callable[[str], bytes]], ...] 
 Say = Callable[[Secrets], "list[Ours] | None"]  # plays the exchange, and returns what was sent, if that is known
 
 
-@dataclass
-class Likeness:
-    """Holds the secrets with which a dialect is most like the recorded client. What is `changing` may still differ, for
-    this reason. `proofs` are the places whose values change with the password."""
-
-    secrets: Secrets
-    changing: dict[Place, str] = field(default_factory=dict)
-    proofs: set[Place] = field(default_factory=set)
-
-
 def likeness_of(exchange: Exchange, say: Say, hash_: bytes | None) -> Likeness:
     """Returns it. `hash_` is the one of the right password, if it is known."""
     call = exchange.call
-    used = hash_ or DIGESTS[0]
-    used = used if call.is_password_right else used[: -len(DIGESTS[1])] + DIGESTS[1]
-    found = Likeness(Secrets(used, _RANDOM, _KEY))
+    secrets = Secrets(hash_ or DIGESTS[0], _RANDOM, _KEY)
+    found = Likeness(secrets if call.is_password_right else of_password(secrets, 1))
     for other in (_with_random, _with_key):
         places = _varying(say, found.secrets, other(found.secrets))
         for number, place in places:
             found.secrets = _adapted(found.secrets, places[number, place], _recorded(exchange, number, place))
         found.changing.update((place, "is random") for _, place in places)
     if call.login == CHALLENGE:
-        one, other_one = (replace(found.secrets, hash=digest) for digest in DIGESTS)
-        found.proofs = {place for _, place in _varying(say, one, other_one)}
+        found.proofs = {place for _, place in _varying(say, *(of_password(found.secrets, each) for each in (0, 1)))}
     for place in found.proofs:
         if hash_ is None or not call.is_password_right:
             found.changing[place] = PROOF
         elif found.secrets.random != _RANDOM:  # it depends on what is as it was
             found.changing.pop(place, None)
     return found
+
+
+def of_password(secrets: Secrets, number: int) -> Secrets:
+    """Returns the secrets with another password: the made-up one of this number."""
+    digest = DIGESTS[number]
+    return replace(secrets, hash=secrets.hash[: -len(digest)] + digest)
 
 
 def _with_random(secrets: Secrets) -> Secrets:

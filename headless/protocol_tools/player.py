@@ -26,7 +26,8 @@ ENDLESS = -1  # the code of a call that waits for ever
 _SALT = "$2b$10$" + "." * 22
 _SECRET_FILE = "the password file"
 _MAX_WAITS = 1000  # for nothing, with heartbeats of this side between them
-_SEND_SECONDS = 0.001  # that sending takes: so a dialect that never stops to send comes to a deadline
+# Parts that are sent without a wait, and those of each job. More take time: to send for ever comes to a deadline.
+_MANY_PARTS, _PARTS_OF_JOB = 1000, 10
 _TICKS, _TICK_SECONDS = 10, 0.5  # a play that takes longer never ends
 
 
@@ -65,7 +66,7 @@ class Play:
     parts: list[tuple[int, Part]] = field(default_factory=list)
     shown: list[str] = field(default_factory=list)
     last: int = -1  # message that has come
-    seen: list[int] = field(default_factory=list)  # chunks that the dialect has said something about
+    read: set[int] = field(default_factory=set)  # messages that the dialect has shown, or reported an event of
     unsent: int = 0
 
     @property
@@ -93,16 +94,20 @@ class _Waiter(Waiter):
 class _Console(Console):
     """Keeps what would be shown."""
 
-    def __init__(self, shown: list[str]) -> None:
-        self._shown = shown
+    def __init__(self, play: Play) -> None:
+        self._play = play
 
     def info(self, text: str) -> None:
-        self._shown.append(text)
+        self._play.shown.append(text)
 
     def output(self, source: str, text: str) -> None:
-        pass  # which is the server's
+        self._play.shown.append(f"{source}: {text}")
 
-    sent = received = info
+    def received(self, text: str) -> None:
+        self._play.read.add(self._play.last)
+        self._play.shown.append(text)
+
+    sent = info
 
 
 class _Secret(KnownSecret):
@@ -117,11 +122,12 @@ class _Stream:
 
     peer = "a recording"
 
-    def __init__(self, chunks: Sequence[Chunk], play: Play, clock: _Clock, waiter: Waiter) -> None:
+    def __init__(self, chunks: Sequence[Chunk], play: Play, clock: _Clock, waiter: Waiter, most: int) -> None:
         self._chunks, self._play, self._clock, self._waiter = chunks, play, clock, waiter
         self._next = 0
         self._silent_since = 0.0
         self._waits = 0
+        self._sent, self._most = 0, most  # parts, since the last wait
         self._is_due = False
 
     def receive_now(self) -> bytes | None:
@@ -132,14 +138,16 @@ class _Stream:
         self._next += 1
         self._silent_since = self._clock.now
         self._play.last = chunk.number
-        self._play.seen.append(self._next - 1)
         return chunk.data
 
     def send_now(self, data: memoryview) -> int:
-        self._clock.now += _SEND_SECONDS
+        self._sent += 1
+        if self._sent > self._most:
+            self._clock.now += 1.0
         return len(data)
 
     def wait(self, timeout: float | None) -> bool:
+        self._sent = 0
         limit = self._waiter.remaining() if self._waiter.has_deadline() else None
         limit = timeout if limit is None else limit if timeout is None else min(limit, timeout)
         if self._next < len(self._chunks):
@@ -179,9 +187,10 @@ class Player:
         try:
             dialect = self._make(call, secrets, waiter, play)
             secret = _secret(secrets) if call.login == CHALLENGE else None
-            session = Session(_options_of(call), secret, lambda: dialect, _Console(play.shown), waiter)
+            session = Session(_options_of(call), secret, lambda: dialect, _Console(play), waiter)
             session.observe = self._observer(play, dialect)
-            session.open_stream = lambda *_: _Stream(chunks, play, clock, waiter)  # type: ignore[assignment]
+            most = _MANY_PARTS + _PARTS_OF_JOB * len(call.jobs)
+            session.open_stream = lambda *_: _Stream(chunks, play, clock, waiter, most)  # type: ignore[assignment]
             session.run()
             play.code = OK
         except _Endless:
@@ -220,6 +229,7 @@ class Player:
     def _observer(self, play: Play, dialect: Dialect) -> Callable[[Event], None]:
         def observe(event: Event) -> None:
             play.events.append((play.last, event))
+            play.read.add(play.last)
             if isinstance(event, Accepted):
                 part = dialect.next_part()
                 play.unsent = len(part.data) if part is not None else 0

@@ -1,0 +1,206 @@
+"""`headless protocol check` finds nothing in a dialect that is right, says what it has tried, and how that ended."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from headless.dialects.vocabulary import MODULE, OSUSER, Job
+from headless.protocol_tools.recordings import CALLS, CLIENT, SERVER, Piece, RecordedCall, line_of
+from support.checked import CHECKED, calls_of, check, recorded, secret_in
+from support.credentials import HASH
+from support.example_server import EXAMPLE
+from support.vendors.recorded import KILLED, record, write
+
+FEW = ("challenge", "osuser", "a wrong password", "the second fails", "no -t", "-t 1", KILLED)
+RIGHT = pytest.mark.parametrize("name", CHECKED)
+
+
+def findings_in(text: str) -> list[str]:
+    return [line for line in text.splitlines() if not line.startswith("remark: ")][:-1]
+
+
+@pytest.fixture
+def secret_file(tmp_path: Path) -> Path:
+    return secret_in(tmp_path)
+
+
+@RIGHT
+def test_nothing_is_found_in_a_dialect_that_is_right(name, tmp_path, secret_file, capsys):
+    status = check(CHECKED[name].dialect, recorded(name, tmp_path / "talk", FEW), secret_file)
+    shown = capsys.readouterr().out
+    assert (status, findings_in(shown)) == (0, [])
+    assert re.search(r"^7 recordings, [0-9,]+ cases, 0 findings$", shown.splitlines()[-1])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@RIGHT
+def test_nor_if_everything_was_recorded_in_other_pieces(name, tmp_path, secret_file, capsys):
+    status = check(CHECKED[name].dialect, recorded(name, tmp_path / "talk", seed=11), secret_file)
+    assert (status, findings_in(capsys.readouterr().out)) == (0, [])
+
+
+@RIGHT
+def test_without_the_password_the_rest_is_checked_and_that_is_said(name, tmp_path, capsys):
+    assert check(CHECKED[name].dialect, recorded(name, tmp_path / "talk", FEW)) == 0
+    shown = capsys.readouterr().out
+    assert findings_in(shown) == []
+    assert "remark: proofs not checked: give -p" in shown
+    assert ("without -p not checked at all" in shown) == (name == "own")  # whose server proves itself, too
+
+
+def test_a_thousand_cases_take_less_than_ten_seconds_of_the_processor(tmp_path, secret_file, capsys):
+    folder = recorded("length", tmp_path / "talk", ("challenge", "three jobs", "special characters", "180 s"))
+    begun = time.process_time()
+    check(CHECKED["length"].dialect, folder, secret_file)
+    took = time.process_time() - begun
+    (counted,) = re.findall(r"([0-9,]+) cases", capsys.readouterr().out)
+    cases = int(counted.replace(",", ""))
+    assert cases > 300
+    assert took / cases * 1000 < 3 * 10  # on whatever machine
+
+
+def test_an_orderly_end_that_counts_as_success_is_repeated_as_a_remark(tmp_path, secret_file, capsys):
+    check(CHECKED["bare"].dialect, recorded("bare", tmp_path / "talk", ("osuser",)), secret_file)
+    shown = capsys.readouterr().out
+    assert "remark: an orderly end counts as success" in shown
+    assert "remark: no recording of a job that fails" in shown
+
+
+def test_what_is_expected_follows_from_the_old_client_where_that_is_not_said(tmp_path, secret_file, capsys):
+    calls = [replace(call, expected=None) for call in calls_of("example") if call.label in FEW]
+    folder = record(CHECKED["example"].vendor, tmp_path / "talk", calls).path
+    assert check(EXAMPLE, folder, secret_file) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("it is not known what to expect") == 2  # a 1 of the old client may be anything
+
+
+# What cannot be checked
+
+
+def test_what_is_no_dialect_or_no_recording_is_misuse(tmp_path, capsys):
+    folder = recorded("example", tmp_path / "talk", ("osuser",))
+    (tmp_path / "none.py").write_text("x = 1\n")
+    (tmp_path / "wrong.py").write_text("x =\n")
+    (tmp_path / "empty").mkdir(mode=0o700)
+    for dialect, talk in (
+        (tmp_path / "missing.py", folder),
+        (tmp_path / "none.py", folder),
+        (tmp_path / "wrong.py", folder),
+        (EXAMPLE, tmp_path / "empty"),
+        (EXAMPLE, tmp_path / "missing"),
+    ):
+        assert check(dialect, talk) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+    assert check(EXAMPLE, folder, tmp_path / "missing.secret") == 2
+
+
+def test_recordings_of_calls_that_are_not_known_are_misuse(tmp_path, capsys):
+    folder = recorded("example", tmp_path / "talk", ("osuser",))
+    (folder / CALLS).unlink()
+    write(folder / CALLS, RecordedCall(connections=("001-1",)).to_json().encode() + b"\n")
+    assert check(EXAMPLE, folder) == 2
+    assert "it is known which call it was" in capsys.readouterr().err
+
+
+# What comes from elsewhere
+
+
+def test_what_a_recording_holds_cannot_harm_a_terminal(tmp_path, capsys):
+    folder = recorded("example", tmp_path / "talk", ("osuser",))
+    call = json.loads((folder / CALLS).read_text())
+    (folder / CALLS).unlink()
+    write(folder / CALLS, json.dumps({**call, "label": "\x1b[2J\nok", "expected": 3}).encode() + b"\n")
+    assert check(EXAMPLE, folder) == 1
+    shown = capsys.readouterr().out
+    assert "\\x1b[2J\\nok" in shown
+    assert "\x1b" not in shown
+
+
+def test_a_server_that_said_nothing_is_a_call_without_an_end(tmp_path, capsys):
+    call = RecordedCall("silent", OSUSER, None, "jdoe", (Job(MODULE, "009ABC"),), -1, True, 1, 1, ("1",))
+    (tmp_path / "talk").mkdir(mode=0o700)
+    write(tmp_path / "talk" / "1.talk", line_of(Piece(0.0, CLIENT, b"<request/>\0")) + line_of(Piece(0.1, SERVER, b"")))
+    write(tmp_path / "talk" / CALLS, call.to_json().encode() + b"\n")
+    assert check(EXAMPLE, tmp_path / "talk") == 1
+    (found,) = findings_in(capsys.readouterr().out)
+    assert found.startswith('1 "silent", our message 1: <request> is')
+
+
+# A protocol that is no XML
+
+
+LINES = """
+from headless.dialects import base
+from headless.dialects.base import *
+from headless.errors import RemoteProtocolError
+
+
+class Dialect(base.Dialect):
+    received, submitted = b"", 0
+
+    def log_in(self):
+        self.send(f"HELLO {self.call.os_user}\\n".encode(), "HELLO")
+
+    def submit(self):
+        job = self.call.jobs[self.submitted]
+        self.submitted += 1
+        self.send(f"RUN {job.text}\\n".encode(), f"RUN {job.text}", jobs=1)
+
+    def receive(self, data):
+        *lines, self.received = (self.received + data).split(b"\\n")
+        for line in lines:
+            word = line.decode()
+            if word == "WELCOME":
+                self.report(LoggedIn(""))
+            elif word == "QUEUED" and self.submitted < len(self.call.jobs):
+                self.submit()
+            elif word == "QUEUED":
+                self.report(Accepted())
+            elif word in ("DONE", "FAILED"):
+                self.report(Ended("ok" if word == "DONE" else "failed"))
+            else:
+                raise RemoteProtocolError("what is that?")
+"""
+
+
+def recorded_lines(path: Path) -> Path:
+    path.mkdir(mode=0o700)
+    said = [
+        (CLIENT, b"HELLO jdoe\n"), (SERVER, b"WELCOME\n"), (CLIENT, b"RUN A1\n"), (SERVER, b"QUEUED\n"),
+        (CLIENT, b"RUN fail\n"), (SERVER, b"QUEUED\nFAILED\n"),
+    ]  # fmt: skip
+    write(path / "1.talk", b"".join(line_of(Piece(number / 10, *each)) for number, each in enumerate(said)))
+    jobs = (Job(MODULE, "A1"), Job(MODULE, "fail"))
+    call = RecordedCall("lines", OSUSER, None, "jdoe", jobs, -1, True, 1, 1, ("1",))
+    write(path / CALLS, call.to_json().encode() + b"\n")
+    return path
+
+
+def test_a_protocol_that_is_no_xml_is_played_and_its_messages_are_not_compared(tmp_path, capsys):
+    folder = recorded_lines(tmp_path / "talk")
+    (tmp_path / "lines.py").write_text(LINES)
+    assert check(tmp_path / "lines.py", folder) == 0
+    assert "they are not compared" in capsys.readouterr().out
+    (tmp_path / "hides.py").write_text(LINES.replace('"ok" if word == "DONE" else "failed"', '"ok"'))
+    assert check(tmp_path / "hides.py", folder) == 1
+    assert "ends with 0, and 1 is expected" in capsys.readouterr().out
+    (tmp_path / "early.py").write_text(LINES.replace('(LoggedIn(""))', '(LoggedIn("")); self.log("")'))
+    assert check(tmp_path / "early.py", folder) == 1
+    assert "the dialect failed: AttributeError" in capsys.readouterr().out
+
+
+def test_no_secret_is_shown(tmp_path, secret_file, capsys):
+    folder = recorded("example", tmp_path / "talk", ("challenge", "a wrong password"))
+    (tmp_path / "shows.py").write_text(
+        "from headless.dialects.example import *\nRight = Dialect\nclass Dialect(Right):\n"
+        "    def answer_salt(self, hash_):\n        raise RemoteProtocolError(hash_.decode())\n"
+    )
+    assert check(tmp_path / "shows.py", folder, secret_file) == 1
+    assert HASH[29:] not in capsys.readouterr().out
