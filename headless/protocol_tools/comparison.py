@@ -109,40 +109,37 @@ class Comparison:
         self, exchange: Exchange, play: Play, sent: Sequence[Ours], like: Likeness
     ) -> Iterator[tuple[int, str]]:
         """Yields findings: the number of our message, from 1, and what is wrong with it."""
-        asked = [said for said in exchange.client or () if said.before <= play.last]
-        theirs = [said for said in asked if _kind(said.root) not in self._unasked]
-        for said in asked:
-            if _kind(said.root) in self._unasked:
-                self._missing.setdefault(_kind(said.root), exchange)
+        due: dict[str, list[Said]] = {kind: [] for kind in self._unasked}
+        asked: list[Said] = []
+        for said in exchange.client or ():
+            if said.before <= play.last:
+                due.get(_kind(said.root), asked).append(said)
+        for kind in (kind for kind, some in due.items() if some):
+            self._missing.setdefault(kind, exchange)
         number = 0
         for count, message in enumerate(sent, 1):
             kind = _kind(message.root)
             self._sent.add(kind)
-            example: Said | None
-            if kind in self._unasked:
-                example = self._unasked[kind]
-            elif number < len(theirs):
-                example = theirs[number]
+            if kind in due:  # each one of them may be the example
+                found = min((list(self._differences(message, said, like)) for said in due[kind]), key=len, default=[])
+                yield from ((count, text) for text in found)
+            elif number < len(asked):
                 number += 1
-            elif message.after >= play.last:
-                continue  # a goodbye, or what a server that says no more would answer
-            else:
+                found = list(self._differences(message, asked[number - 1], like))
+                yield from ((count, text) for text in found)
+                if found and _kind(asked[number - 1].root) != kind:
+                    return
+            elif message.after < play.last:  # else it is a goodbye, or what a server that says no more would answer
                 yield count, f"the old client does not send {kind} here"
                 return
-            found = list(self._differences(message, example, like))
-            yield from ((count, text) for text in found)
-            if found and _kind(example.root) != kind:
-                return
-        if number < len(theirs):
-            yield len(sent) + 1, f"the old client sends {_kind(theirs[number].root)} here, and this dialect nothing"
+        if number < len(asked):
+            yield len(sent) + 1, f"the old client sends {_kind(asked[number].root)} here, and this dialect nothing"
 
     def never_sent(self) -> Iterator[tuple[Exchange, str]]:
-        for kind, exchange in self._missing.items():
-            if kind not in self._sent:
-                yield (
-                    exchange,
-                    f"the old client sends {kind}, and this dialect never does: a keep-alive, or its answer?",
-                )
+        """Yields findings of all exchanges."""
+        for kind in self._missing.keys() - self._sent:
+            text = f"the old client sends {kind}, and this dialect never does: a keep-alive, or its answer?"
+            yield self._missing[kind], text
 
     def _differences(self, message: Ours, said: Said, like: Likeness) -> Iterator[str]:
         if message.root is None or said.root is None:
@@ -199,9 +196,9 @@ def _volatile(recorded: Sequence[Exchange]) -> set[Place]:
     return found
 
 
-def _unasked(recorded: Sequence[Exchange]) -> dict[str, Said]:
-    """Returns the kinds of messages that the old client sends by itself when the jobs have left, each with one."""
-    found: dict[str, Said] = {}
+def _unasked(recorded: Sequence[Exchange]) -> set[str]:
+    """Returns the kinds of messages that the old client sends by itself when the jobs have left."""
+    found: set[str] = set()
     of_login: set[str] = set()
     for exchange in recorded:
         client = exchange.client or []
@@ -219,8 +216,8 @@ def _unasked(recorded: Sequence[Exchange]) -> dict[str, Said]:
             following = client[number + 1].before if number + 1 < len(client) else len(exchange.server)
             is_unasked = contents[said.payload] > 1 or following == said.before or said.wait >= _SILENCE
             if is_unasked and said.root is not None and not holds_job(said.root, texts):
-                found.setdefault(_kind(said.root), said)
-    return {kind: said for kind, said in found.items() if kind not in of_login}
+                found.add(_kind(said.root))
+    return found - of_login
 
 
 def _kind(root: Element | None) -> str:
