@@ -191,7 +191,7 @@ class Judge:
             if other.code != play.code:
                 text = f"{how} the call ends with {_code(other.code)}, message by message with {_code(play.code)}"
                 self._findings.add(where, text + self._end_of(exchange, chunks, secrets, other))
-            elif _told(other.events) != _told(play.events):
+            elif _joined(other.events) != _joined(play.events):
                 self._findings.add(where, f"{how} the dialect reports other events than message by message")
             elif [(each.data, each.jobs) for _, each in other.parts] != [
                 (each.data, each.jobs) for _, each in play.parts
@@ -320,16 +320,16 @@ def _code(code: int) -> str:
     return "no code: it waits for ever" if code == ENDLESS else str(code)
 
 
-def _told(events: Sequence[tuple[int, Event]]) -> list[Event]:
+def _joined(events: Sequence[tuple[int, Event]]) -> list[Event]:
     """Returns the events, with output that came in pieces as one."""
-    told: list[Event] = []
+    joined: list[Event] = []
     for _, event in events:
-        last = told[-1] if told else None
+        last = joined[-1] if joined else None
         if isinstance(event, Output) and isinstance(last, Output) and event.replace(text=last.text) == last:
-            told[-1] = last.replace(text=last.text + event.text)
+            joined[-1] = last.replace(text=last.text + event.text)
         else:
-            told.append(event)
-    return told
+            joined.append(event)
+    return joined
 
 
 def _lost(exchange: Exchange, case: Case, usual: Play) -> str:
