@@ -6,8 +6,10 @@ Long exchanges have too many cases: some of them are left out, evenly.
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from headless.dialects.base import LoggedIn
 from headless.protocol_tools.exchanges import Exchange
@@ -17,6 +19,9 @@ from headless.protocol_tools.player import Chunk, Play
 MISSING, DOUBLED, EARLY, SWAPPED, CUT, CUT_INSIDE = "missing", "doubled", "early", "swapped", "cut", "cut inside"
 _MAX_PLACES = 40  # messages of an exchange of which cases are made
 _MAX_CUTS = 64  # inside of messages
+_LEAST = 4  # of both
+_MAX_EFFORT = 50_000  # messages that are played for all of them, where a message has _SIZE bytes
+_SIZE = 500
 _MAX_PIECES = 4000  # of an exchange that is played byte by byte
 _RANDOM_TIMES = 3
 
@@ -122,15 +127,20 @@ def _cut(chunk: Chunk, sizes: Iterable[int]) -> Iterator[Chunk]:
 # What could be otherwise
 
 
-def places(play: Play) -> list[int]:
+def places(exchange: Exchange, play: Play) -> list[int]:
     """Returns the numbers of messages of which cases are made: all that the call has got, or some."""
-    return _some(range(play.last + 1), _MAX_PLACES)
+    return _some(min(play.last + 1, len(exchange.server)), _limit(exchange, _MAX_PLACES))
 
 
-def _some(numbers: range | Sequence[int], limit: int) -> list[int]:
-    if len(numbers) <= limit:
-        return list(numbers)
-    return sorted({numbers[each * (len(numbers) - 1) // (limit - 1)] for each in range(limit)})
+def _some(count: int, limit: int) -> list[int]:
+    """Returns so many of the first numbers, evenly: at least the first and the last one."""
+    return list(range(count)) if count <= limit else [each * (count - 1) // (limit - 1) for each in range(limit)]
+
+
+def _limit(exchange: Exchange, most: int) -> int:
+    """Returns of how many places cases are made: less in a long exchange, of which each case takes long."""
+    effort = len(exchange.server) + sum(len(said.data) for said in exchange.server) // _SIZE
+    return max(_LEAST, min(most, _MAX_EFFORT // (10 * effort + 1)))
 
 
 def cases(exchange: Exchange, play: Play) -> Iterator[Case]:
@@ -138,9 +148,7 @@ def cases(exchange: Exchange, play: Play) -> Iterator[Case]:
     messages = unchanged(exchange)
     server = [chunk for chunk in messages if chunk.number < len(exchange.server)]
     count = play.last + 1
-    for number in places(play):
-        if number >= len(server):
-            continue
+    for number in places(exchange, play):
         yield Case(MISSING, number, "is missing", (*messages[:number], *messages[number + 1 :]))
         yield Case(DOUBLED, number, "comes twice", (*messages[: number + 1], *messages[number:]))
         yield from _early(messages, number, play)
@@ -149,7 +157,7 @@ def cases(exchange: Exchange, play: Play) -> Iterator[Case]:
             yield Case(SWAPPED, number, "comes after the next one", swapped)
         yield from _cuts(messages, number, "does not come any more")
     yield from _cuts(messages, min(count, len(server)), "does not come any more")
-    yield from _cuts_inside(server[:count])
+    yield from _cuts_inside(server[:count], _limit(exchange, _MAX_CUTS))
 
 
 def _cuts(messages: Sequence[Chunk], number: int, what: str) -> Iterator[Case]:
@@ -158,13 +166,14 @@ def _cuts(messages: Sequence[Chunk], number: int, what: str) -> Iterator[Case]:
     yield Case(CUT, number, f"{what}, and the server closes", (*kept, Chunk(b"", number)))
 
 
-def _cuts_inside(server: Sequence[Chunk]) -> Iterator[Case]:
-    offsets = [(number, size) for number, chunk in enumerate(server) for size in range(1, len(chunk.data))]
-    chosen = {offsets[each] for each in _some(range(len(offsets)), _MAX_CUTS)} if offsets else set()
-    chosen |= {(number, len(server[number].data) - 1) for number in _some(range(len(server)), _MAX_PLACES)}
-    for number, size in sorted(each for each in chosen if each[1]):
-        chunk = server[number]
-        kept = (*server[:number], replace(chunk, data=chunk.data[:size]))
+def _cuts_inside(server: Sequence[Chunk], limit: int) -> Iterator[Case]:
+    """Yields cuts at some bytes, and before the last byte of some messages."""
+    starts = [0, *accumulate(len(chunk.data) for chunk in server)]
+    cuts = {*_some(starts[-1], limit), *(starts[number + 1] - 1 for number in _some(len(server), limit))}
+    for cut in sorted(cuts - set(starts)):
+        number = bisect_right(starts, cut) - 1
+        size = cut - starts[number]
+        kept = (*server[:number], replace(server[number], data=server[number].data[:size]))
         closed = (Chunk(b"", number),) if size % 2 else ()
         yield Case(CUT_INSIDE, number, f"is cut after {size} bytes", (*kept, *closed), size)
 

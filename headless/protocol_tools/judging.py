@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from xml.sax.saxutils import escape
 
+from lxml.etree import _Element as Element
+
 from headless.dialects.base import Accepted, Ended, Event, JobFinished, JobStarted, LoggedIn, Output
 from headless.dialects.vocabulary import CHALLENGE
 from headless.errors import CONNECTION_ERROR, OK, PARAMETER_ERROR, TIMED_OUT, ParameterError, Submission
@@ -19,6 +21,7 @@ from headless.protocol_tools.cases import (
     cases,
     cause_of,
     in_pieces,
+    places,
     unchanged,
 )
 from headless.protocol_tools.comparison import Comparison, Likeness, Ours, ours, place_text, values_of
@@ -26,9 +29,11 @@ from headless.protocol_tools.exchanges import Exchange, Exchanges
 from headless.protocol_tools.likeness import DIGESTS, likeness_of, of_password
 from headless.protocol_tools.player import ENDLESS, Chunk, Play, Player, Secrets, Watchdog
 from headless.protocol_tools.recordings import RecordedCall
-from headless.protocol_tools.trees import holds_job, normal
+from headless.protocol_tools.trees import holds_job, normal, values_in
 
 _MAX_DIVIDED = 20_000  # bytes
+_MAX_VALUES = 100_000  # of a message, in which jobs are looked for
+_LEAST_TEXT = 2  # characters of a job's text that may be anywhere
 _LEAST_SECRET = 8  # characters of a proof that is looked for in what is shown
 _PROVING = (Accepted, JobFinished, Ended)
 _OF_RUNNING_JOBS = (Accepted, JobStarted, JobFinished)
@@ -103,6 +108,8 @@ class Judge:
         hidden = self._compare(exchange, usual, like)
         if not self._is_as_expected(exchange, usual, like.secrets):
             return
+        if len(places(exchange, usual)) <= usual.last:
+            self._findings.remark(f"{exchange.title} is long: cases are made of some of its messages")
         self._judge_pieces(exchange, usual, like.secrets)
         is_challenge = exchange.call.login == CHALLENGE
         if is_challenge:
@@ -135,10 +142,8 @@ class Judge:
 
     def _play(self, exchange: Exchange, chunks: Sequence[Chunk], secrets: Secrets, what: str) -> Play:
         self._findings.cases += 1
-        self._watchdog.begin(f"{exchange.title}, {what}")
-        play = self._player.play(exchange.call, chunks, secrets)
-        self._watchdog.begin("")
-        return play
+        with self._watchdog.watch(f"{exchange.title}, {what}", len(chunks)):
+            return self._player.play(exchange.call, chunks, secrets)
 
     def _where(self, exchange: Exchange, number: int) -> str:
         if number >= len(exchange.server):
@@ -152,7 +157,6 @@ class Judge:
     def _is_as_expected(self, exchange: Exchange, play: Play, secrets: Secrets) -> bool:
         """Returns whether the call goes as it should."""
         call, where = exchange.call, self._where(exchange, max(0, play.last))
-        end = self._end_of(exchange, unchanged(exchange), secrets, play)
         expected = _expected(call)
         self._has_failure = self._has_failure or expected == CONNECTION_ERROR
         if any(isinstance(event, Ended) and not event.has_result for _, event in play.events):
@@ -160,7 +164,8 @@ class Judge:
         if play.unsent:
             self._findings.remark("something is still to be sent when the jobs are accepted: a 0 waits for that")
         if _OUR_FAULT in play.text:
-            self._findings.add(where, "the dialect is wrong" + end)
+            end = self._end_of(exchange, unchanged(exchange), secrets, play)
+            self._findings.add(where, f"the dialect is wrong{end}")
             return False
         if expected is None:
             self._findings.remark(
@@ -171,6 +176,7 @@ class Judge:
             if self._hash is None and call.login == CHALLENGE and not is_logged_in and play.code == CONNECTION_ERROR:
                 self._unchecked.append(exchange.name)
                 return False
+            end = self._end_of(exchange, unchanged(exchange), secrets, play)
             self._findings.add(where, f"the call ends with {_code(play.code)}, and {expected} is expected{end}")
             return False
         return True
@@ -249,12 +255,17 @@ class Judge:
         seen: set[int] = set()
         marked = 0
         found: list[tuple[int, str]] = []
+        roots: dict[int, list[Element]] = {}
+        for message in sent:
+            if message.root is not None:
+                roots.setdefault(message.part, []).append(message.root)
         for number, (_, part) in enumerate(play.parts):
             before, late = len(seen), len(seen) > marked
-            roots = [message.root for message in sent if message.part == number and message.root is not None]
-            for job, text in ((job, normal(jobs[job].text)) for job in range(len(jobs))):
-                is_shown = len(text) > 2 and any(each in normal(part.shown) for each in (text, escape(text)))
-                if is_shown or any(holds_job(root, [text]) for root in roots):
+            values = {normal(value) for root in roots.get(number, ()) for _, _, value in values_in(root, _MAX_VALUES)}
+            texts = "\n".join([*values, normal(part.shown)])
+            for job in set(range(len(jobs))) - seen:
+                text = normal(jobs[job].text)
+                if text in values or (len(text) > _LEAST_TEXT and (text in texts or escape(text) in texts)):
                     seen.add(job)
             marked += part.jobs
             if marked > len(seen):

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from headless.client.connection import ask
@@ -28,7 +29,8 @@ _SECRET_FILE = "the password file"
 _MAX_WAITS = 1000  # for nothing, with heartbeats of this side between them
 # Parts that are sent without a wait, and those of each job. More take time: to send for ever comes to a deadline.
 _MANY_PARTS, _PARTS_OF_JOB = 1000, 10
-_TICKS, _TICK_SECONDS = 10, 0.5  # a play that takes longer never ends
+# A play that takes longer never ends: so many ticks, and one for each so many chunks.
+_TICKS, _CHUNKS_OF_TICK, _TICK_SECONDS = 10, 100, 0.5
 
 
 @dataclass(frozen=True)
@@ -249,13 +251,13 @@ def _options_of(call: RecordedCall) -> JobOptions:
 
 
 class Watchdog:
-    """Ends the process when a play does not end, for nothing else would. `report` is called before, with what is
-    `doing` at that moment; nothing is watched while that is ""."""
+    """Ends the process when a play does not end, for nothing else would. `report` is called before, with its name."""
 
     def __init__(self, report: Callable[[str], None]) -> None:
         self._report = report
-        self.doing = ""
+        self._doing = ""
         self._number = 0
+        self._limit = 0  # ticks
         self._is_done = threading.Event()
 
     def __enter__(self) -> Watchdog:
@@ -265,15 +267,21 @@ class Watchdog:
     def __exit__(self, *_: object) -> None:
         self._is_done.set()
 
-    def begin(self, doing: str) -> None:
-        self.doing = doing
+    @contextmanager
+    def watch(self, doing: str, chunks: int) -> Iterator[None]:
+        """Watches what is done inside of it: a play of so many chunks."""
+        self._doing, self._limit = doing, _TICKS + chunks // _CHUNKS_OF_TICK
         self._number += 1
+        try:
+            yield
+        finally:
+            self._doing = ""
 
     def _watch(self) -> None:
         ticks, number = 0, 0
         while not self._is_done.wait(_TICK_SECONDS):
-            ticks = ticks + 1 if self.doing and self._number == number else 0
+            ticks = ticks + 1 if self._doing and self._number == number else 0
             number = self._number
-            if ticks >= _TICKS:
-                self._report(self.doing)
+            if ticks >= self._limit > 0:
+                self._report(self._doing)
                 os._exit(1)
