@@ -108,7 +108,7 @@ class Judge:
         hidden = self._compare(exchange, usual, like)
         if not self._is_as_expected(exchange, usual, like.secrets):
             return
-        if len(places(exchange, usual)) <= usual.last:
+        if len(places(exchange, usual)) < min(usual.last + 1, len(exchange.server)):
             self._findings.remark(f"{exchange.title} is long: cases are made of some of its messages")
         self._judge_pieces(exchange, usual, like.secrets)
         is_challenge = exchange.call.login == CHALLENGE

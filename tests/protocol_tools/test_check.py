@@ -35,6 +35,7 @@ def test_nothing_is_found_in_a_dialect_that_is_right(name, tmp_path, secret_file
     status = check(CHECKED[name].dialect, recorded(name, tmp_path / "talk", FEW), secret_file)
     shown = capsys.readouterr().out
     assert (status, findings_in(shown)) == (0, [])
+    assert "is long" not in shown
     assert re.search(r"^7 recordings, [0-9,]+ cases, 0 findings$", shown.splitlines()[-1])
 
 
@@ -79,6 +80,17 @@ def test_what_is_expected_follows_from_the_old_client_where_that_is_not_said(tmp
     assert check(EXAMPLE, folder, secret_file) == 0
     shown = capsys.readouterr().out
     assert shown.count("it is not known what to expect") == 2  # a 1 of the old client may be anything
+
+
+def test_of_a_long_recording_fewer_cases_are_made_and_that_is_said(tmp_path, capsys):
+    (call,) = [call for call in calls_of("example") if call.label == "osuser"]
+    jobs = tuple(Job(MODULE, f"A{number}") for number in range(200))
+    folder = record(CHECKED["example"].vendor, tmp_path / "talk", [replace(call, jobs=jobs)]).path
+    assert check(EXAMPLE, folder) == 0
+    shown = capsys.readouterr().out
+    assert "is long: cases are made of some of its messages" in shown
+    (cases,) = re.findall(r"([0-9,]+) cases", shown)
+    assert int(cases.replace(",", "")) < 400
 
 
 # What cannot be checked
