@@ -6,22 +6,40 @@ last line of a file may be cut. Recordings hold what proves a password, so folde
 
 from __future__ import annotations
 
-import binascii
 import json
 import os
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable, TypeVar
 
 from headless.dialects.vocabulary import Job
 from headless.errors import CommandFailed
+from headless.system import open_regular
+from headless.terminal import shorten
 
 CALLS = "calls.jsonl"
 _SUFFIX = ".talk"
 CLIENT, SERVER = "client", "server"
+_MAX_LINE = 16 * 2**20  # bytes
+_MAX_REASON = 200  # characters of what is wrong with a line
+_MAX_SECONDS = 10**9
+_OPTIONAL = type(None)
+_TYPES = {
+    "label": (str,),
+    "login": (str,),
+    "user": (str, _OPTIONAL),
+    "os_user": (str,),
+    "timeout": (int,),
+    "is_password_right": (bool,),
+    "status": (int, _OPTIONAL),
+    "expected": (int, _OPTIONAL),
+}
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -56,15 +74,26 @@ class RecordedCall:
         return json.dumps(fields)
 
     @classmethod
-    def from_json(cls, line: str) -> RecordedCall:
+    def from_json(cls, line: str | bytes) -> RecordedCall:
         """Raises ValueError for what is no such line."""
         try:
             fields: dict[str, Any] = json.loads(line)
             fields["jobs"] = tuple(Job(job["kind"], job["text"]) for job in fields["jobs"])
             fields["connections"] = tuple(fields["connections"])
-            return cls(**fields)
-        except (KeyError, TypeError) as error:
+            call = cls(**fields)
+        except (KeyError, TypeError, RecursionError) as error:
             raise ValueError(f"no description of a call: {error}") from None
+        wrong = [name for name, types in _TYPES.items() if type(getattr(call, name)) not in types]
+        wrong += ["jobs"] * any(type(text) is not str for job in call.jobs for text in (job.kind, job.text))
+        wrong += ["connections"] * any(not _is_name(name) for name in call.connections)
+        if wrong:
+            raise ValueError(f"no description of a call: {wrong[0]} has a value that is none")
+        return call
+
+
+def _is_name(text: object) -> bool:
+    """Returns whether it can be the name of a connection: no file elsewhere is read."""
+    return isinstance(text, str) and re.fullmatch("[A-Za-z0-9_-]{1,100}", text) is not None
 
 
 class Folder:
@@ -79,32 +108,11 @@ class Folder:
 
     def calls(self) -> list[RecordedCall]:
         """Returns the calls, in the order in which they were recorded. A last line that was cut is left out."""
-        text = self._read(self.path / CALLS)
-        calls = []
-        lines = text.splitlines(keepends=True)
-        for number, line in enumerate(lines, 1):
-            try:
-                calls.append(RecordedCall.from_json(line))
-            except ValueError as error:
-                if number == len(lines) and not line.endswith("\n"):
-                    break
-                raise CommandFailed(f"{self.path / CALLS}, line {number}: {error}") from None
-        return calls
+        return list(_parsed(self.path / CALLS, RecordedCall.from_json))
 
     def pieces(self, connection: str) -> Iterator[Piece]:
         """Yields what was said on a connection. A last line that was cut is left out."""
-        path = self.path / f"{connection}{_SUFFIX}"
-        lines = self._read(path).splitlines(keepends=True)
-        for number, line in enumerate(lines, 1):
-            try:
-                seconds, sender, data = json.loads(line)
-                if sender not in (CLIENT, SERVER):
-                    raise ValueError(f"{sender!r} is neither side")
-                yield Piece(float(seconds), sender, b64decode(data, validate=True))
-            except (ValueError, TypeError, binascii.Error) as error:
-                if number == len(lines) and not line.endswith("\n"):
-                    return
-                raise CommandFailed(f"{path}, line {number}: {error}") from None
+        return _parsed(self.path / f"{connection}{_SUFFIX}", _piece_in)
 
     def create(self) -> None:
         """Makes the folder if it is not there. Raises CommandFailed for one that is open to others."""
@@ -119,28 +127,53 @@ class Folder:
     def create_recording(self) -> tuple[str, int]:
         """Returns the name of a new connection, and a descriptor of its file. Raises OSError."""
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND | getattr(os, "O_BINARY", 0)
-        number = len(list(self.path.glob(f"*{_SUFFIX}")))
-        while True:
-            number += 1
+        for number in count(len(list(self.path.glob(f"*{_SUFFIX}"))) + 1):
             name = f"{number:04d}"
             with suppress(FileExistsError):
                 return name, os.open(self.path / f"{name}{_SUFFIX}", flags, 0o600)
+        raise AssertionError
 
     def add_call(self, call: RecordedCall) -> None:
-        """Appends a line, and returns when it is on the disk. Raises OSError."""
-        flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
-        descriptor = os.open(self.path / CALLS, flags, 0o600)
-        try:
-            os.write(descriptor, call.to_json().encode("ascii") + b"\n")
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        """Appends a line, in the place of one that was cut, and returns when it is on the disk. Raises OSError."""
+        flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0)
+        with open(os.open(self.path / CALLS, flags, 0o600), "r+b", buffering=0) as file:
+            file.truncate(file.readall().rfind(b"\n") + 1)
+            write_all(file.fileno(), call.to_json().encode("ascii") + b"\n")
+            os.fsync(file.fileno())
 
-    def _read(self, path: Path) -> str:
-        try:
-            return path.read_text(encoding="ascii")
-        except (OSError, UnicodeDecodeError) as error:
-            raise CommandFailed(f"{path} cannot be read: {error}") from None
+
+def write_all(descriptor: int, data: bytes) -> None:
+    """Raises OSError."""
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _parsed(path: Path, parse: Callable[[bytes], _T]) -> Iterator[_T]:
+    """Yields what the lines of a file mean, but for a last one that was cut. Raises CommandFailed."""
+    try:
+        with open(open_regular(str(path)), "rb") as file:
+            for number in count(1):
+                line = file.readline(_MAX_LINE)
+                try:
+                    found = parse(line) if line else None
+                except (ValueError, TypeError, RecursionError) as error:
+                    if line.endswith(b"\n") or len(line) == _MAX_LINE:
+                        raise CommandFailed(f"{path}, line {number}: {shorten(str(error), _MAX_REASON)}") from None
+                    found = None
+                if found is None:
+                    return
+                yield found
+    except OSError as error:
+        raise CommandFailed(f"{path} cannot be read: {error.strerror or error}") from None
+
+
+def _piece_in(line: bytes) -> Piece:
+    seconds, sender, data = json.loads(line)
+    if sender not in (CLIENT, SERVER):
+        raise ValueError(f"{sender!r} is neither side")
+    if not 0 <= float(seconds) < _MAX_SECONDS:
+        raise ValueError(f"{seconds!r} is no time")
+    return Piece(float(seconds), sender, b64decode(data, validate=True))
 
 
 def line_of(piece: Piece) -> bytes:
