@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import shlex
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Callable
 
 from headless.dialects.vocabulary import CHALLENGE, OSUSER, PY_CODE
+from headless.errors import OK, TIMED_OUT
 from headless.protocol_tools.recordings import Folder, RecordedCall
 
 _LONG_CODE = 65_536  # characters
@@ -14,14 +19,16 @@ _LONG_JOB = 150.0  # seconds: keep-alives come each minute
 
 @dataclass(frozen=True)
 class Wish:
-    """Describes a call that is worth recording, `count` times. `options` are those of the old client, and of `record`
-    if there are any."""
+    """Describes a call that is worth recording, `count` times, the same one if it `is_repeated`. `options` are those of
+    the old client, and of `record` if there are any."""
 
     what: str
     options: str
     is_like: Callable[[RecordedCall, Folder], bool]
     count: int = 1
     record: str = ""
+    is_repeated: bool = False
+    on_windows: bool = True
 
 
 def print_checklist(folder: Folder) -> int:
@@ -29,21 +36,40 @@ def print_checklist(folder: Folder) -> int:
     calls = folder.calls() if folder.has_calls else []
     missing = 0
     for wish in WISHES:
-        found = sum(wish.is_like(call, folder) for call in calls)
+        if os.name == "nt" and not wish.on_windows:
+            continue
+        found = _count(wish, calls, folder)
         missing += found < wish.count
         times = f" ({found} of {wish.count})" if wish.count > 1 else ""
         print(f"[{'x' if found >= wish.count else ' '}] {wish.what}{times}")
         if found < wish.count:
             own = f" {wish.record}" if wish.record else ""
-            print(f"      headless protocol record --to HOST:PORT --talk {folder.path}{own} -- OLD {wish.options}")
-    print(
-        f"{len(calls)} calls are recorded. OLD is the old client with its Python, -s and login, HOST:PORT your server."
-    )
+            talk = shlex.quote(str(folder.path))
+            print(f"      headless protocol record --to HOST:PORT --talk {talk}{own} -- OLD {wish.options}")
+    print(f"{len(calls)} calls are recorded. OLD is the old client with -s and login, HOST:PORT your server.")
     return 1 if missing else 0
 
 
+def _count(wish: Wish, calls: Sequence[RecordedCall], folder: Folder) -> int:
+    like = [call for call in calls if call.connections and wish.is_like(call, folder)]
+    if not wish.is_repeated:
+        return len(like)
+    return max(Counter((call.login, call.user, call.jobs, call.timeout) for call in like).values(), default=0)
+
+
+def _returned(call: RecordedCall, code: int) -> bool:
+    """Returns whether our command would return this, as far as that is known: the old client may return anything for a
+    job that has failed."""
+    told = call.status if call.status in (OK, TIMED_OUT) else None
+    return code == (told if call.expected is None else call.expected)
+
+
 def _has_login(login: str) -> Callable[[RecordedCall, Folder], bool]:
-    return lambda call, _: call.login == login and call.is_password_right and call.status == 0 and call.timeout == -1
+    return lambda call, _: call.login == login and call.timeout == -1 and _returned(call, 0)
+
+
+def _has_three_jobs(code: int) -> Callable[[RecordedCall, Folder], bool]:
+    return lambda call, _: len(call.jobs) == 3 and call.timeout == -1 and _returned(call, code)
 
 
 def _is_long(call: RecordedCall, folder: Folder) -> bool:
@@ -64,36 +90,33 @@ WISHES = (
         lambda call, _: not call.is_password_right,
         record="--wrong-password --expect 2",
     ),
-    Wish(
-        "three jobs",
-        "-t -1 -c 'print(1)' -c 'print(2)' -c 'print(3)'",
-        lambda call, _: len(call.jobs) == 3 and call.expected in (0, None) and call.status == 0,
-    ),
+    Wish("three jobs", "-t -1 -c 'print(1)' -c 'print(2)' -c 'print(3)'", _has_three_jobs(0)),
     Wish(
         "three jobs, of which the second fails",
         "-t -1 -c 'print(1)' -c 'raise ValueError' -c 'print(3)'",
-        lambda call, _: len(call.jobs) == 3 and call.expected == 1,
+        _has_three_jobs(1),
         record="--expect 1",
     ),
     Wish(
         "three jobs, of which the second is unknown",
         "-t -1 -c 'print(1)' -m XXXXXX -c 'print(3)'",
-        lambda call, _: len(call.jobs) == 3 and call.expected == 2,
+        _has_three_jobs(2),
         record="--expect 2",
     ),
     Wish(
         "umlaut, euro, markup and two lines",
-        """-t -1 -c $'print("ä € <&")\\nprint(2)'""",
+        """-t -1 -c $'print("ä € <&")\nprint(2)'""",
         _has_text("ä€<&\n"),
     ),
     Wish(
         "70 kB of code (not on Windows)",
-        """-t -1 -c "$(printf 'x = 1\\n%.0s' $(seq 12000))" """.rstrip(),
+        """-t -1 -c "$(printf 'x = 1\\n%.0s' $(seq 12000))\"""",
         lambda call, _: any(job.kind == PY_CODE and len(job.text) > _LONG_CODE for job in call.jobs),
+        on_windows=False,
     ),
-    Wish("the same call twice", CODE, lambda call, _: call.jobs != () and call.status == 0, count=2),
-    Wish("no -t", "-c 'print(42)'", lambda call, _: call.timeout == 0 and call.status == 0),
-    Wish("-t 1, with a longer job", "-t 1 -c 'import time; time.sleep(30)'", lambda call, _: call.status == 3),
+    Wish("the same call twice", CODE, lambda call, _: _returned(call, 0), count=2, is_repeated=True),
+    Wish("no -t", "-c 'print(42)'", lambda call, _: call.timeout == 0 and _returned(call, 0)),
+    Wish("-t 1, with a longer job", "-t 1 -c 'import time; time.sleep(30)'", lambda call, _: _returned(call, 3)),
     Wish("a job of 180 s", "-t -1 -c 'import time; time.sleep(180)'", _is_long),
     Wish(
         "the server killed in the middle of a job",

@@ -14,83 +14,154 @@ import struct
 import threading
 import time
 from contextlib import suppress
-from pathlib import Path
+from typing import Callable
 
 from headless.options import Service
-from headless.protocol_tools.recordings import CLIENT, SERVER, Folder, Piece, line_of
+from headless.protocol_tools.recordings import CLIENT, SERVER, Folder, Piece, line_of, write_all
 
 _READ_BYTES = 65536
-_MAX_WAITING = 64 * 2**20  # bytes that have not been written to the disk
+_MAX_WAITING = 1024  # pieces of so many bytes that are not on the disk yet
+_ADDRESS_DELAY = 0.25  # seconds after which another address of the server is tried (RFC 8305)
 _RESET = struct.pack("ii", 1, 0)  # SO_LINGER: a close sends RST
+
+Complain = Callable[[str], None]  # shows a sentence about what went wrong
+
+
+class Recorder:
+    """Writes recordings in a thread. `connections` are their names. After the first fault it writes no more, for what
+    misses a part would be taken for what was said. `ended` is called in the thread with the name of a connection that
+    is over, and may raise OSError."""
+
+    def __init__(self, folder: Folder, complain: Complain, ended: Callable[[str], None]) -> None:
+        self._folder = folder
+        self._complain = complain
+        self._ended = ended
+        self._queue: queue.Queue[tuple[int, Piece | None] | None] = queue.Queue(_MAX_WAITING)
+        self._files: dict[int, tuple[str, int]] = {}
+        self.connections: list[str] = []
+        self.is_whole = True
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def add(self, connection: int, piece: Piece | None) -> None:
+        """Adds to the recording of the connection of this number. None ends it."""
+        try:
+            self._queue.put_nowait((connection, piece))
+        except queue.Full:
+            self._give_up("the disk is too slow")
+
+    def close(self) -> None:
+        """Returns when all is written."""
+        self._queue.put(None)
+        self._thread.join()
+
+    def _give_up(self, reason: str) -> None:
+        if self.is_whole:
+            self.is_whole = False
+            self._complain(f"the recording ends here: {reason}; the connections go on")
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            try:
+                if self.is_whole:
+                    self._write(*item)
+            except OSError as error:
+                self._give_up(error.strerror or str(error))
+        for _, descriptor in self._files.values():
+            os.close(descriptor)
+
+    def _write(self, connection: int, piece: Piece | None) -> None:
+        if connection not in self._files:
+            self._files[connection] = self._folder.create_recording()
+            self.connections.append(self._files[connection][0])
+        if piece is not None:
+            write_all(self._files[connection][1], line_of(piece))
+            return
+        name, descriptor = self._files.pop(connection)
+        os.close(descriptor)
+        self._ended(name)
 
 
 class Relay:
-    """Passes on connections to `service`. `connections` are the names of their recordings, in their order. `problems`
-    are sentences about what went wrong."""
+    """Passes on connections to `service`. With a context it speaks TLS: upstream to the server, downstream to the
+    client."""
 
     def __init__(
-        self, folder: Folder, service: Service, upstream: ssl.SSLContext | None, downstream: ssl.SSLContext | None
+        self,
+        recorder: Recorder,
+        complain: Complain,
+        service: Service,
+        upstream: ssl.SSLContext | None,
+        downstream: ssl.SSLContext | None,
     ) -> None:
+        self._recorder = recorder
+        self._complain = complain
         self._service = service
         self._upstream = upstream
         self._downstream = downstream
-        self._writer = _Writer(folder)
+        self._count = 0  # of connections
         self._tasks: set[asyncio.Task[None]] = set()
-        self.connections: list[str] = []
-        self.problems: list[str] = self._writer.problems
 
     async def listen(self, host: str, port: int) -> asyncio.Server:
         """Returns a server that listens there. Raises OSError."""
         return await asyncio.start_server(self._accepted, host, port, ssl=self._downstream)
 
     async def close(self, seconds: float) -> None:
-        """Waits so long for the connections to end, ends those that remain, and writes what is left."""
+        """Waits so long for the connections to end, and resets those that remain."""
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=seconds)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._writer.close()
 
     async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
         try:
-            await self._pass_on(reader, writer)
+            await self._connect(reader, writer)
         finally:
             self._tasks.discard(task)
             _reset(writer)
 
-    async def _pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         host, port = self._service.host, self._service.port
         try:
-            to_server = await asyncio.open_connection(host, port, ssl=self._upstream)
-            name = self._writer.open()
+            from_server, to_server = await asyncio.open_connection(
+                host, port, ssl=self._upstream, happy_eyeballs_delay=_ADDRESS_DELAY
+            )
         except OSError as error:
-            self.problems.append(f"a connection to {self._service} was not recorded: {error}")
+            self._complain(f"no connection to {self._service}: {_reason(error)}")
             return
-        self.connections.append(name)
-        begun = time.monotonic()
+        self._count += 1
+        number, begun = self._count, time.monotonic()
+
+        def record(sender: str, data: bytes) -> None:
+            self._recorder.add(number, Piece(time.monotonic() - begun, sender, data))
 
         async def copy(sender: str, source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
-            while True:
-                data = await source.read(_READ_BYTES)
-                self._writer.write(name, Piece(time.monotonic() - begun, sender, data))
-                if not data:
-                    break
+            while data := await source.read(_READ_BYTES):
                 target.write(data)
+                record(sender, data)
                 await target.drain()
+            record(sender, b"")
             _end(target)
 
+        copies = [
+            asyncio.ensure_future(copy(CLIENT, reader, to_server)),
+            asyncio.ensure_future(copy(SERVER, from_server, writer)),
+        ]
         try:
-            await asyncio.gather(copy(CLIENT, reader, to_server[1]), copy(SERVER, to_server[0], writer))
-            await _close(writer)
+            await asyncio.gather(*copies)
+            await asyncio.gather(_close(writer), _close(to_server))
         except OSError:  # one side has reset the connection: so the other one gets a reset, too
             pass
         finally:
-            self._writer.finish(name)
-            _reset(to_server[1])
+            for each in copies:
+                each.cancel()
+            _reset(to_server)
+            await asyncio.gather(*copies, return_exceptions=True)
+            self._recorder.add(number, None)
 
 
 def _end(writer: asyncio.StreamWriter) -> None:
@@ -103,80 +174,21 @@ def _end(writer: asyncio.StreamWriter) -> None:
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:
+    """Returns when all has left."""
     writer.close()
     with suppress(OSError):
         await writer.wait_closed()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
-    """Ends a connection that is still open by a reset."""
-    if writer.is_closing():
-        return
-    sock = writer.get_extra_info("socket")
+    """Ends a connection by a reset if it is still open."""
     with suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     writer.transport.abort()
 
 
-class _Writer:
-    """Writes recordings in a thread."""
-
-    def __init__(self, folder: Folder) -> None:
-        self._folder = folder
-        self._queue: queue.SimpleQueue[tuple[str, bytes | None] | None] = queue.SimpleQueue()
-        self._waiting = 0  # bytes in the queue
-        self._files: dict[str, int] = {}
-        self._is_over = False
-        self.problems: list[str] = []
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
-
-    def open(self) -> str:
-        """Returns the name of a new recording. Raises OSError."""
-        name, descriptor = self._folder.create_recording()
-        self._files[name] = descriptor
-        return name
-
-    def write(self, name: str, piece: Piece) -> None:
-        line = line_of(piece)
-        if self._is_over or self._waiting + len(line) > _MAX_WAITING:
-            self._give_up("the disk is too slow")
-            return
-        self._waiting += len(line)
-        self._queue.put((name, line))
-
-    def finish(self, name: str) -> None:
-        self._queue.put((name, None))
-
-    def close(self) -> None:
-        self._queue.put(None)
-        self._thread.join()
-
-    def _give_up(self, reason: str) -> None:
-        if not self._is_over:
-            self._is_over = True
-            self.problems.append(f"the recording ends here: {reason}; the connections go on")
-
-    def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
-            name, line = item
-            if line is None:
-                os.close(self._files.pop(name))
-                continue
-            self._waiting -= len(line)
-            if not self._is_over:
-                self._append(name, line)
-
-    def _append(self, name: str, line: bytes) -> None:
-        try:
-            while line:
-                line = line[os.write(self._files[name], line) :]
-        except OSError as error:
-            self._give_up(error.strerror or str(error))
-
-
-def server_context(certificate: Path, key: Path) -> ssl.SSLContext:
-    """Returns what the relay speaks TLS with to the client. Raises OSError (ssl.SSLError)."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return context
+def _reason(error: OSError) -> str:
+    """Returns why there is no connection, without Python's own words."""
+    if isinstance(error, (ssl.SSLError, socket.gaierror)) or not error.errno:
+        return str(error.strerror or error)
+    return os.strerror(error.errno)
