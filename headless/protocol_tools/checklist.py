@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Callable
 
 from headless.dialects.vocabulary import CHALLENGE, OSUSER, PY_CODE
-from headless.errors import OK, TIMED_OUT
+from headless.errors import OK, TIMED_OUT, CommandFailed
 from headless.protocol_tools.recordings import Folder, RecordedCall
 
 _LONG_CODE = 65_536  # characters
@@ -33,6 +33,8 @@ class Wish:
 
 def print_checklist(folder: Folder) -> int:
     """Prints it, and returns 0 if nothing is missing, else 1. Raises CommandFailed."""
+    if folder.path.exists() and not folder.path.is_dir():
+        raise CommandFailed(f"{folder.path} is no folder")
     calls = folder.calls() if folder.has_calls else []
     missing = 0
     for wish in WISHES:
@@ -105,7 +107,7 @@ WISHES = (
     ),
     Wish(
         "umlaut, euro, markup and two lines",
-        """-t -1 -c $'print("ä € <&")\nprint(2)'""",
+        """-t -1 -c $'print("ä € <&")\\nprint(2)'""",
         _has_text("ä€<&\n"),
     ),
     Wish(

@@ -190,5 +190,5 @@ def _reset(writer: asyncio.StreamWriter) -> None:
 def _reason(error: OSError) -> str:
     """Returns why there is no connection, without Python's own words."""
     if isinstance(error, (ssl.SSLError, socket.gaierror)) or not error.errno:
-        return str(error.strerror or error)
+        return str(error.strerror or error) or "it ends at once"
     return os.strerror(error.errno)

@@ -384,6 +384,14 @@ def test_without_more_the_calls_that_are_worth_recording_are_listed(tmp_path):
     assert line.split()[:5] == ["headless", "protocol", "record", "--to", "HOST:PORT"]
     assert "--talk '" in line
     assert not (tmp_path / "my talk").exists()
+    assert any(r'<&")\nprint(2)' in line for line in lines)
+
+
+def test_what_is_no_folder_has_no_checklist(tmp_path):
+    (tmp_path / "talk").write_text("")
+    done = checklist(Folder(tmp_path / "talk"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("talk is no folder\n")
 
 
 def test_the_line_of_each_wish_is_what_ticks_it_off(tmp_path, monkeypatch):

@@ -258,6 +258,18 @@ def test_a_server_whose_certificate_is_not_trusted_is_said_in_a_line(authority, 
     assert "\n" not in problem
 
 
+def test_a_server_that_speaks_no_tls_is_said_in_a_line(tmp_path, scripted):
+    server = scripted(lambda peer: peer.sock.recv(100))
+    upstream = ssl.create_default_context()
+    with relaying(tmp_path, server.port, upstream) as relayed, relayed.connect() as client:
+        with suppress(ConnectionResetError):
+            assert client.recv(1) == b""
+        server.close()
+    (problem,) = relayed.problems
+    assert problem.startswith(f"no connection to tls://localhost:{server.port}: ")
+    assert not problem.endswith(": ")
+
+
 def test_a_disk_that_is_too_slow_ends_the_recording_and_not_the_conversation(tmp_path, scripted, monkeypatch):
     may_write = threading.Event()
     monkeypatch.setattr("headless.protocol_tools.relay._MAX_WAITING", 4)
