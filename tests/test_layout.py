@@ -66,8 +66,9 @@ MAY_IMPORT_LIBRARIES_AT_ONCE = {
     "headless.dialects.other_xml", "headless.dialects.xml_messages", "headless.admin.tasks",
     "headless.protocol_tools.assumed_jobs", "headless.protocol_tools.assumed_login",
     "headless.protocol_tools.client_side", "headless.protocol_tools.comparison", "headless.protocol_tools.documents",
-    "headless.protocol_tools.exchanges", "headless.protocol_tools.judging",
+    "headless.protocol_tools.exchanges", "headless.protocol_tools.judging", "headless.protocol_tools.hiding",
     "headless.protocol_tools.framing_search", "headless.protocol_tools.messages", "headless.protocol_tools.schema",
+    "headless.protocol_tools.show",
     "headless.protocol_tools.server_side", "headless.protocol_tools.survey", "headless.protocol_tools.templates",
     "headless.protocol_tools.trees", "headless.protocol_tools.vocabulary",
 }  # fmt: skip
