@@ -191,7 +191,7 @@ def test_a_reset_ends_no_other_connection_and_no_other_recording(tmp_path, scrip
 def test_a_server_that_is_not_there_is_said_in_a_line(tmp_path):
     with socket.create_server(("127.0.0.1", 0)) as bound:
         port = bound.getsockname()[1]
-    with relaying(tmp_path, port) as relayed, relayed.connect() as client, suppress(ConnectionResetError):
+    with relaying(tmp_path, port) as relayed, suppress(ConnectionResetError), relayed.connect() as client:
         assert client.recv(1) == b""
     assert relayed.problems == [f"no connection to 127.0.0.1:{port}: Connection refused"]
     assert os.listdir(relayed.folder.path) == []
@@ -253,7 +253,7 @@ def test_a_server_whose_certificate_is_not_trusted_is_said_in_a_line(authority, 
 
     upstream = ssl.create_default_context()
     port = scripted(script).port
-    with relaying(tmp_path, port, upstream) as relayed, relayed.connect() as client, suppress(ConnectionResetError):
+    with relaying(tmp_path, port, upstream) as relayed, suppress(ConnectionResetError), relayed.connect() as client:
         assert client.recv(1) == b""
     (problem,) = relayed.problems
     assert "CERTIFICATE_VERIFY_FAILED" in problem or "certificate verify failed" in problem
@@ -265,10 +265,9 @@ def test_a_server_whose_certificate_is_not_trusted_is_said_in_a_line(authority, 
 def test_a_server_that_speaks_no_tls_is_said_in_a_line(tmp_path, scripted):
     server = scripted(lambda peer: peer.sock.recv(100))
     upstream = ssl.create_default_context()
-    with relaying(tmp_path, server.port, upstream) as relayed, relayed.connect() as client:
-        with suppress(ConnectionResetError):
-            assert client.recv(1) == b""
-        server.close()
+    port = server.port
+    with relaying(tmp_path, port, upstream) as relayed, suppress(ConnectionResetError), relayed.connect() as client:
+        assert client.recv(1) == b""
     (problem,) = relayed.problems
     assert problem.startswith(f"no connection to tls://localhost:{server.port}: ")
     assert not problem.endswith(": ")
