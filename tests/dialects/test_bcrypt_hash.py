@@ -60,6 +60,7 @@ def test_a_decoy_salt_uses_every_character_that_a_real_one_uses():
     ("password", "data"),
     [
         (" a b ", b" a b "),
+        ("x", b"x"),
         ("e\u0301", b"\xc3\xa9"),  # typed with a combining accent
         ("\u212b", b"\xc3\x85"),  # the sign for angstrom
         ("\ufb01", b"\xef\xac\x81"),  # a ligature is no letters (NFKC would make it some)

@@ -24,6 +24,8 @@ from headless.server import home as home_module
 from headless.server import server as server_module
 from headless.server import shims
 from headless.server.home import Home
+from headless.server.jobs import QueuedJob, prepare
+from headless.server.settings import Settings
 from headless.server.store import Store, StoreUncertain
 from headless.system import try_lock
 from support.crashes import check, planted, printed, recorded, submitted, traced, wait_until_quiet
@@ -260,6 +262,13 @@ def test_what_was_replaced_once_stays_so(held):
     with pytest.raises(HomeReplaced):  # what was done meanwhile is not known
         held.check_journal()
     assert seen == [1]
+
+
+def test_a_job_whose_start_is_recorded_is_not_started_in_a_home_that_was_replaced_meanwhile(held):
+    (held.folder / "lock").unlink()
+    with pytest.raises(HomeReplaced):
+        prepare(held, Settings(), QueuedJob("s1", 1, "R41", py_code("print(1)")))
+    assert not list((held.folder / "output").iterdir())
 
 
 def test_two_threads_that_see_a_replacement_together_report_it_once(held, monkeypatch):
