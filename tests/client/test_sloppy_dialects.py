@@ -91,14 +91,14 @@ def test_what_is_due_at_the_acceptance_leaves_before_a_0(script, starts):
 @pytest.mark.parametrize("argv", [NEVER, WAITING])
 def test_if_it_cannot_leave_that_is_a_1_and_no_one_knows_of_the_jobs(argv):
     receive = [[IN], [Accepted(), Part(b"start" * 100)]]
-    end = end_of(argv, receive=receive, receipts=3, room=100, is_eager=True)
-    assert (end.code, end.submission) == (1, UNKNOWN)
+    end = end_of(argv, [Part(b"jobs", 2)], receive=receive, receipts=3, room=100, is_eager=True)
+    assert (end.code, end.submission, "closed" in end.log) == (1, UNKNOWN, True)
 
 
 def test_what_belongs_to_a_lost_connection_is_not_made_up_for_by_another_one():
     receive = [[CAN_ATTACH], [Accepted(), Part(b"start" * 100)], [], [CAN_ATTACH], [Attached(2, Offset())]]
-    end = end_of(receive=receive, receipts=2, room=100, is_eager=True)
-    assert (end.code, end.submission) == (1, UNKNOWN)
+    end = end_of(submit=[Part(b"jobs", 2)], receive=receive, receipts=[2, 5], room=100, is_eager=True)
+    assert (end.code, end.submission, end.log.count(CAN_ATTACH)) == (1, UNKNOWN, 1)
 
 
 @pytest.mark.parametrize("argv", [NEVER, WAITING])

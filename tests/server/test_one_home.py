@@ -19,6 +19,7 @@ import pytest
 
 pytest.importorskip("fcntl", reason="Windows lets nobody remove what is open")
 
+from headless.dialects.vocabulary import PY_CODE, Job
 from headless.errors import HomeError, HomeReplaced
 from headless.server import home as home_module
 from headless.server import server as server_module
@@ -267,7 +268,7 @@ def test_what_was_replaced_once_stays_so(held):
 def test_a_job_whose_start_is_recorded_is_not_started_in_a_home_that_was_replaced_meanwhile(held):
     (held.folder / "lock").unlink()
     with pytest.raises(HomeReplaced):
-        prepare(held, Settings(), QueuedJob("s1", 1, "R41", py_code("print(1)")))
+        prepare(held, Settings(), QueuedJob("s1", 1, "R41", Job(PY_CODE, "print(1)")))
     assert not list((held.folder / "output").iterdir())
 
 
