@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 import pytest
 
+from headless.admin import files
 from support import checks
 from support.command_here import headless
 from support.process import PATIENCE, ROOT, SCRIPT
@@ -69,6 +70,17 @@ def test_what_a_line_names_and_is_no_file_is_not_opened(folder, what):
     assert [each["rule"] for each in found[1]] == ["password-file"]
     found = check(folder, f"0 2 * * * {call(folder).replace(str(SCRIPT), other)} || echo $?\n")
     assert [each["rule"] for each in found[1]] == ["no-script"]
+
+
+@pytest.mark.parametrize("is_absolute", [True, False])
+def test_a_file_that_only_the_caller_can_write_stays_so_behind_links_of_the_caller(folder, is_absolute):
+    real, link = folder / "real", folder / "link"
+    real.mkdir()
+    (real / "crontab").touch(mode=0o600)
+    link.symlink_to(real if is_absolute else "real")
+    assert files.read(str(link / "crontab"), None).is_own
+    real.chmod(0o757)
+    assert not files.read(str(link / "crontab"), None).is_own
 
 
 def test_a_file_that_is_too_large_is_not_read_in_part(tmp_path):

@@ -4,12 +4,13 @@ server."""
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 import pytest
 
 from headless.client import query
-from headless.errors import ParameterError
+from headless.errors import Interrupted, ParameterError
 from support import checks
 from support.job_server import JobServer
 from support.process import SCRIPT
@@ -65,6 +66,17 @@ def test_what_only_the_shell_knows_is_not_tried(folder, tried):
     found, (text,) = check(folder, *calls)
     assert (found, "(and 1 more)" in text) == ([(1, "warning", "not-tried")], True)
     assert tried == []
+
+
+def test_a_signal_ends_the_check_and_is_no_finding(folder, monkeypatch):
+    def fail(_options, _dialect):
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(query, "log_in", fail)
+    (folder / "crontab").write_text(
+        f"0 2 * * * {sys.executable} {SCRIPT} {GOOD} || echo $?\n".replace("FOLDER", str(folder))
+    )
+    assert checks.check("--connect", folder / "crontab") == (-signal.SIGTERM, [])
 
 
 def test_a_login_that_is_refused_is_an_error_and_one_that_fails_otherwise_a_warning(folder, monkeypatch):

@@ -67,6 +67,11 @@ def test_what_pip_has_installed_is_a_call(tmp_path):
     assert [each["rule"] for each in check(tmp_path, task.replace("-t -1 ", ""))] == ["no-t"]
 
 
+def test_quotes_at_both_ends_are_not_around_all_where_no_cmd_is_started(tmp_path):
+    task = TASK.replace(PYTHON, r"C:\Program Files\Python\python.exe").replace("-m 009ABC", '-c "print(1)"')
+    assert check(tmp_path, task) == []
+
+
 # What is in the task, what replaces it, the rule that it breaks, and the line. Settings have the names of their rules,
 # and can be corrected.
 TASKS = {

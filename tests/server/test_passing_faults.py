@@ -178,6 +178,23 @@ def test_how_a_job_ended_is_asked_for_again_when_it_could_not_be_read(with_proce
     assert with_processes(use).message == "why"
 
 
+def test_what_has_to_wait_is_logged_at_once_and_then_now_and_again(monkeypatch, caplog):
+    pauses = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async def attempt() -> str:
+        if len(pauses) < 2 * runner._LOG_AGAIN_ATTEMPTS:
+            raise Busy("not now")
+        return "done"
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    assert asyncio.run(runner.retry("job 1", attempt)) == "done"
+    assert caplog.messages == ["job 1 has to wait, and is tried again: not now"] * 2
+    assert pauses[0] < pauses[1] <= pauses[-1] == max(pauses)
+
+
 def test_a_job_that_cannot_start_yet_can_be_cancelled(tmp_path, monkeypatch):
     monkeypatch.setattr(queue, "_REQUESTS_SECONDS", 0.05)
     monkeypatch.setattr(runner, "_PAUSE_MAX", 0.05)
