@@ -63,14 +63,7 @@ LOADS_THE_PACKAGE = ("headless.__main__", "headless")
 LIBRARIES = {"lxml", "bcrypt"}
 MAY_IMPORT_LIBRARIES_AT_ONCE = {
     "headless.dialects.own.codec", "headless.dialects.example", "headless.dialects.planta",
-    "headless.dialects.other_xml", "headless.dialects.xml_messages", "headless.admin.tasks",
-    "headless.protocol_tools.assumed_jobs", "headless.protocol_tools.assumed_login",
-    "headless.protocol_tools.client_side", "headless.protocol_tools.comparison", "headless.protocol_tools.documents",
-    "headless.protocol_tools.exchanges", "headless.protocol_tools.judging", "headless.protocol_tools.hiding",
-    "headless.protocol_tools.framing_search", "headless.protocol_tools.messages", "headless.protocol_tools.schema",
-    "headless.protocol_tools.show",
-    "headless.protocol_tools.server_side", "headless.protocol_tools.survey", "headless.protocol_tools.templates",
-    "headless.protocol_tools.trees", "headless.protocol_tools.vocabulary",
+    "headless.dialects.other_xml", "headless.dialects.xml_messages", "headless.admin.tasks", "headless.protocol_tools",
 }  # fmt: skip
 
 
@@ -174,7 +167,7 @@ def faults(sources: Sources) -> list[str]:
         is_ours = is_in(each.target, {"headless"}) and (each.module, each.target) != LOADS_THE_PACKAGE
         if is_ours and not is_in(each.target, rule_for(each.module)):
             found.append(f"{each.module}, line {each.line}: imports {each.target}")
-        is_late = each.is_late or each.is_for_types or each.module in MAY_IMPORT_LIBRARIES_AT_ONCE
+        is_late = each.is_late or each.is_for_types or is_in(each.module, MAY_IMPORT_LIBRARIES_AT_ONCE)
         if is_in(each.target, LIBRARIES) and not is_late:
             found.append(f"{each.module}, line {each.line}: imports {each.target} at once")
     circle = a_circle(sources)

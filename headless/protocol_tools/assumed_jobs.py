@@ -111,13 +111,15 @@ def _order(found: Findings) -> Assumption:
     if "nothing" in between:
         return Assumption("A10", OTHERWISE, seen, ["order = planta.IN_A_ROW"])
     orders = {
-        "AFTER_RESULT": [*found.contrast.ended_well(), *found.contrast.failed()],
-        "AFTER_ACCEPTANCE": found.contrast.accepted(),
+        "AFTER_RESULT": [*found.contrast.ended_well()[:1], *found.contrast.failed()],
+        "AFTER_ACCEPTANCE": found.contrast.accepted()[:1],
     }
     for order, candidates in orders.items():
-        for each in candidates[:1]:
-            if all(any(_is_in(found, each, root) for root in sent.before) for sent in client.next_jobs):
-                return Assumption("A10", OTHERWISE, f"{seen}: {each.pattern}", [f"order = planta.{order}"])
+        if all(
+            any(_is_in(found, each, root) for each in candidates for root in sent.before) for sent in client.next_jobs
+        ):
+            named = " or ".join(each.pattern for each in candidates[:_MAX_CANDIDATES])
+            return Assumption("A10", OTHERWISE, f"{seen}: {named}", [f"order = planta.{order}"])
     lines = [
         "# order = planta.AFTER_RESULT  # the next job waits for the result of the one before, or",
         "# order = planta.AFTER_ACCEPTANCE  # for its acceptance: the recordings do not tell",

@@ -151,8 +151,8 @@ def _login(found: Findings) -> Assumption:
         return Assumption("A7", OPEN, "no login with a challenge was recorded whose proof is known")
     before = steps[: steps.index(proof)]
     lines, doubts = [], [*proof.template.doubts]
-    is_in_handshake = not before or bool(found.is_planta and _children(before[0].template.root, True))
-    if len(before) > 1 or not (is_in_handshake or not found.is_planta):
+    is_in_handshake = len(before) < 2 or bool(found.is_planta and _children(before[0].template.root, True))
+    if len(before) > 1:
         lines.append("is_login_in_handshake = False")
     lines += _request(found, is_in_handshake)
     if len(before) > 2 or len(steps) > len(before) + 1:
@@ -189,7 +189,7 @@ def _request(found: Findings, is_in_handshake: bool) -> list[str]:
                 is_default = is_default and _are_same(elements, _Default.of(sent).login_request())
     asked = {login: instances for login, instances in asked.items() if instances}
     if is_default or not asked:
-        return []
+        return [] if is_default or not found.is_planta else method("login_request(self)", "[]")
     joined = template_of([each for instances in asked.values() for each in instances])
     if not joined.doubts:
         return method("login_request(self)", joined.code([joined.root]))

@@ -92,14 +92,13 @@ def client_side(facts: Sequence[Facts], proof: Key | None) -> ClientSide:
     pairs = [(each, call) for each, call in zip(facts, calls) if not each.has_jobs_left or any(s.jobs for s in call)]
     calls = [call for _, call in pairs]
     found = ClientSide(_style(calls))
+    found.has_jobs_in_login = any(sent.jobs for call in calls for sent in _login(call))
     logins: dict[str, dict[int, list[Sent]]] = {}
     with_jobs: list[Sent] = []
     after: dict[tuple[str, ...], list[Sent]] = {}
     for call in calls:
-        login = _login(call)
-        for number, sent in enumerate(login):
+        for number, sent in enumerate(_login(call, found.has_jobs_in_login)):
             logins.setdefault(sent.call.login, {}).setdefault(number, []).append(sent)
-            found.has_jobs_in_login = found.has_jobs_in_login or bool(sent.jobs)
         with_jobs += [sent for sent in call if sent.jobs]
         last = max((number for number, sent in enumerate(call) if sent.jobs or sent.proof), default=len(call))
         for sent in call[last + 1 :] if any(each.jobs for each in call) else ():
@@ -154,11 +153,12 @@ def _style(calls: Sequence[Sequence[Sent]]) -> str:
     return EACH if any(len(each) > 1 for each in several) else UNKNOWN
 
 
-def _login(call: Sequence[Sent]) -> list[Sent]:
-    """Returns the messages of the login: those before the first job; or up to the proof, if that is later."""
+def _login(call: Sequence[Sent], has_jobs: bool = False) -> list[Sent]:
+    """Returns the messages of the login: those before the first job, and that one if it `has_jobs`; or up to the proof,
+    if that is later."""
     first = next((number for number, sent in enumerate(call) if sent.jobs), len(call))
     proof = next((number for number, sent in enumerate(call) if sent.proof), -1)
-    return [*call[: max(first, proof + 1)]]
+    return [*call[: max(first + has_jobs, proof + 1)]]
 
 
 def _step(group: Sequence[Sent], units: dict[Element, Instance]) -> Step:

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Callable, TypeVar
 
 from headless.dialects.vocabulary import Job
-from headless.errors import CommandFailed
+from headless.errors import TIMED_OUT, CommandFailed
 from headless.system import open_regular
 from headless.terminal import shorten
 
@@ -67,6 +67,11 @@ class RecordedCall:
     status: int | None = None
     expected: int | None = None
     connections: tuple[str, ...] = field(default=())
+
+    @property
+    def leaves_early(self) -> bool:
+        """Returns whether the client has left before the end, so that it has not seen what the server said then."""
+        return self.timeout == 0 or TIMED_OUT in (self.status, self.expected)
 
     def to_json(self) -> str:
         fields = asdict(self)

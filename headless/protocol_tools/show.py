@@ -21,7 +21,7 @@ from headless.protocol_tools.framing_search import Search
 from headless.protocol_tools.hiding import Hiding, values_of
 from headless.protocol_tools.proposals import Stream
 from headless.protocol_tools.recordings import CLIENT, SERVER, Folder, Piece, RecordedCall
-from headless.protocol_tools.report import describe
+from headless.protocol_tools.writing import value_code
 from headless.terminal import escape_control_chars, shorten, write
 
 PROGRAM = "headless protocol show"
@@ -70,7 +70,7 @@ def run(arguments: argparse.Namespace) -> int:
     transports = {sender: _transport(folder, names, sender) for sender in (CLIENT, SERVER)}
     hiding = None if arguments.all else _learned(folder, calls, transports)
     for sender, transport in transports.items():
-        found = "its bytes are shown: no framing explains them" if transport is None else describe(transport)
+        found = "its bytes are shown: no framing explains them" if transport is None else value_code(transport)
         _print(f"{sender}: {found}", arguments.all)
     for number, call in enumerate(calls, 1):
         _print("", arguments.all)

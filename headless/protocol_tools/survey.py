@@ -118,13 +118,16 @@ class Survey:
             search.begin()
         for facts in self.facts:
             for name in facts.call.connections:
-                pieces = [piece for piece in self._folder.pieces(name) if piece.data]
+                pieces = [piece for piece in self._folder.pieces(name) if piece.data or piece.sender == CLIENT]
+                ends = [number for number, piece in enumerate(pieces) if not piece.data]
+                pieces = [piece for piece in pieces if piece.data]
                 if pieces:
                     self.first[pieces[0].sender] += 1
                     self.is_tls = self.is_tls or pieces[0].data.startswith(_TLS)
-                    self._read_connection(facts, name, pieces)
+                    self._read_connection(facts, name, pieces, [*ends, len(pieces)][0])
 
-    def _read_connection(self, facts: Facts, name: str, pieces: list[Piece]) -> None:
+    def _read_connection(self, facts: Facts, name: str, pieces: list[Piece], end: int) -> None:
+        """`end` is the number of the first piece after the end of the client's stream."""
         found: dict[str, list[tuple[Message, Element]]] = {}
         for sender in SENDERS:
             numbers = [number for number, piece in enumerate(pieces) if piece.sender == sender]
@@ -132,6 +135,8 @@ class Survey:
             for message in messages:
                 message.number = numbers[message.number]
             found[sender] = list(zip(messages, roots))
+        if facts.call.leaves_early:
+            found[SERVER] = [pair for pair in found[SERVER] if pair[0].number < end]
         left_at = self._learn_client(facts, found[CLIENT])
         self._learn_server(facts, found[SERVER], left_at)
         for sender, pairs in found.items():

@@ -20,6 +20,7 @@ from headless.protocol_tools.trees import local, normal
 
 _MAX_CHILDREN = 100  # of an element that are looked at
 _JOB_NUMBER = "[each is job for each in self.call.jobs].index(True)"
+_YES_AND_NO = (("true", "false"), ("1", "0"), ("yes", "no"))
 _NAMES = {  # of what is written for these expressions
     "response": "response",
     "self.call.user": "user",
@@ -31,7 +32,6 @@ _NAMES = {  # of what is written for these expressions
     "job.kind.upper()": "kind",
     f"str({_JOB_NUMBER} + 1)": "number",
     f"str({_JOB_NUMBER})": "number",
-    "'true' if job is self.call.jobs[-1] else 'false'": "is_last",
     "str(len(self.call.jobs))": "count",
 }
 
@@ -70,8 +70,11 @@ class Instance:
         if self.job is not None:
             yield f"str({_JOB_NUMBER} + 1)", str(self.job + 1)
             yield f"str({_JOB_NUMBER})", str(self.job)
-            is_last = self.job == len(self.call.jobs) - 1
-            yield "'true' if job is self.call.jobs[-1] else 'false'", "true" if is_last else "false"
+        for yes, no in _YES_AND_NO:
+            if self.job is not None:
+                is_last = self.job == len(self.call.jobs) - 1
+                yield f"{yes!r} if job is self.call.jobs[-1] else {no!r}", yes if is_last else no
+            yield f"{yes!r} if self.call.waits else {no!r}", yes if self.call.timeout else no
         yield "str(len(self.call.jobs))", str(len(self.call.jobs))
         for key, text in self.said.items():
             if key[0] == SERVER:

@@ -17,7 +17,7 @@ from support.command_here import headless
 from support.credentials import HASH
 from support.example_server import ExampleServer, proof
 from support.vendors import delta, epsilon, eta, gamma, zeta
-from support.vendors.literal import talk
+from support.vendors.literal import END, talk
 from support.vendors.recorded import EVERY_CALL, labelled, record
 
 TELLING = {
@@ -258,6 +258,46 @@ def test_an_order_of_jobs_that_recordings_do_not_tell_stays_open(tmp_path):
     text = explain(record(gamma, tmp_path / "talk", labelled("three jobs", "challenge", "the second fails")))
     assert "A10 open: each job in a message of its own; before the next one came" in text
     assert "# order = planta.AFTER_RESULT # the next job waits for the result of the one before, or" in text
+
+
+def call(*jobs: str, timeout: int = -1, expected: int = 0) -> RecordedCall:
+    return RecordedCall("", OSUSER, None, "jdoe", tuple(Job(MODULE, job) for job in jobs), timeout, expected=expected)
+
+
+def test_what_a_server_says_when_a_client_has_left_early_tells_nothing_of_an_end(tmp_path):
+    good = [b"<go>009ABC</go>\0", b"<yes/>\0<end rc='0'/>\0"]
+    failed = [b"<go>009ABC</go>\0", b"<yes/>\0<end rc='1'/>\0"]
+    early = [b"<go>009ABC</go>\0", b"<yes/>\0", END, b"<end rc='0'/>\0"]
+    calls = [
+        call("009ABC"),
+        call("009ABC", expected=1),
+        call("009ABC", timeout=1, expected=3),
+        call("009ABC", timeout=0),
+    ]
+    text = explain(talk(tmp_path / "talk", [good, failed, early, early], calls))
+    assert "# ended = 'end' # in 1 of 1, in the last message" in text
+    assert "# ok = \"end[@rc='0']\" # in 1 of 1, in the last message; elsewhere '1'" in text
+
+
+def test_the_next_job_may_wait_for_the_result_of_one_that_has_failed(tmp_path):
+    ends = {"009ABC": b"<yes/>\0<end rc='0'/>\0", "009XYZ": b"<yes/>\0<end rc='1'/>\0"}
+    calls = [call("009ABC", "009ABC"), call("009XYZ", "009ABC", expected=1), call("009ABC")]
+    said = [
+        [part for job in each.jobs for part in (b"<go>%s</go>\0" % job.text.encode(), ends[job.text])] for each in calls
+    ]
+    text = explain(talk(tmp_path / "talk", said, calls))
+    assert "A10 settled, not as assumed: each job in a message of its own" in text
+    assert "order = planta.AFTER_RESULT" in text
+
+
+def test_whether_the_call_waits_may_be_said_with_the_jobs(tmp_path):
+    calls = [call("009ABC"), call("009XYZ"), call("009ABC", timeout=0)]
+    said = [
+        [f'<go stay="{1 if each.timeout else 0}"><job>{each.jobs[0].text}</job></go>\0'.encode(), b"<yes/>\0"]
+        for each in calls
+    ]
+    text = explain(talk(tmp_path / "talk", said, calls))
+    assert "stay='1' if self.call.waits else '0'" in text
 
 
 def test_an_encoding_that_nothing_bears_out_is_not_certain(tmp_path):

@@ -61,8 +61,8 @@ def test_calls_and_messages_are_shown_with_times_and_sides(tmp_path):
     ]
     text = show(talk(tmp_path / "talk", [said, [b"<a/>\0"]], calls))
     assert text == (
-        r"""client: b'\x00' behind each message
-server: b'\x00' behind each message
+        r"""client: Transport(Delimiter(end=b'\x00'))
+server: Transport(Delimiter(end=b'\x00'))
 
 Call 1 "first": challenge R41, -t -1, module 009ABC; the old client returned 0, expected 0
   Connection 0000
@@ -141,7 +141,7 @@ def test_an_end_and_what_was_cut_are_shown(tmp_path):
 def test_an_empty_message_is_shown_as_one(tmp_path):
     said = [[b"\x04<a/>\x05<ab/>", b"\x04<b/>", b"\0\x06<abc/>\x07<abcd/>"], [b"\x06<abc/>\x04<a/>\x07<abcd/>"]]
     text = show(talk(tmp_path / "talk", said))
-    assert "client: a length of 1 bytes" in text
+    assert "client: Transport(Length(size=1, order='big'))" in text
     assert text.count("client  an empty message\n") == 1
 
 
@@ -179,7 +179,7 @@ def test_what_one_side_says_without_frames_is_shown_as_one_until_the_other_one_s
 def test_what_is_no_message_after_others_is_shown_as_bytes_from_there_on(tmp_path):
     good = [[b"\0\0\0\x04<a/>\0\0\0\x09<a>12</a>", b"\0\0\0\x04<b/>"]] * 16
     text = show(talk(tmp_path / "talk", [*good, [b"\0\0\0\x04<a/>\xff\xff\xff\xff???", b"\0\0\0\x04<b/>", b"more"]]))
-    assert "client: a length of 4 bytes" in text
+    assert "client: Transport(Length(size=4, order='big'))" in text
     last = text.partition("Connection 0016\n")[2]
     assert last == (
         "     0.000  client  <a/>\n"

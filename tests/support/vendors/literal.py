@@ -10,16 +10,18 @@ from headless.dialects.vocabulary import CHALLENGE, MODULE, Job
 from headless.protocol_tools.recordings import CALLS, CLIENT, SERVER, Folder, Piece, RecordedCall, line_of
 from support.vendors.recorded import write
 
-Said = Sequence[Union[bytes, float]]  # of a connection: what the sides say in turn; a number is a pause in seconds
+# Of a connection: what the sides say in turn; a number is a pause in seconds, END the end of a side's stream.
+Said = Sequence[Union[bytes, float, None]]
+END = None
 
 
 def connection(said: Said, first: str = CLIENT) -> list[Piece]:
     """What the sides say in turn. `first` is who begins; b"" passes the turn."""
     pieces, seconds, sender = [], 0.0, first
     for each in said:
-        if isinstance(each, bytes):
-            if each:
-                pieces.append(Piece(seconds, sender, each))
+        if each is END or isinstance(each, bytes):
+            if each != b"":
+                pieces.append(Piece(seconds, sender, each or b""))
             sender = SERVER if sender == CLIENT else CLIENT
             seconds += 0.001
         else:
