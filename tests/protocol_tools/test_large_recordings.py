@@ -1,16 +1,19 @@
-"""Two hundred connections of a mebibyte are explained within a minute of the processor, and 512 MiB."""
+"""Large recordings are explained within 512 MiB, and not much slower than they are parsed."""
 
 from __future__ import annotations
 
 import random
 import subprocess
 import sys
+import time
 
 import pytest
+from lxml import etree
 
 from headless.dialects.vocabulary import CHALLENGE, MODULE, Job
 from headless.protocol_tools.recordings import CALLS, CLIENT, SERVER, Piece, RecordedCall, line_of
 from support.process import ROOT
+from support.sampling import EXHAUSTIVE
 from support.vendors.recorded import write
 
 # Explains a folder, and prints seconds of the processor and KiB of memory at most.
@@ -22,7 +25,7 @@ with contextlib.redirect_stdout(io.StringIO()):
     code = run(SimpleNamespace(folder=Path(sys.argv[1]), secret=None, write=None))
 print(code, time.process_time(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
-CONNECTIONS = 200
+CONNECTIONS = 200 if EXHAUSTIVE else 40
 SIZE = 1024 * 1024
 WORDS = ["alpha", "beta", "ok", "done", "failed", "Rückmeldung", "12", "2024", "planta"]
 
@@ -49,14 +52,18 @@ def said(chance: random.Random, jobs: tuple[Job, ...]):
 @pytest.mark.large
 @pytest.mark.timeout(600)
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the peak has another unit")
-def test_two_hundred_mebibytes_take_a_minute_of_the_processor_at_most(tmp_path):
+def test_large_recordings_take_ten_times_as_long_as_to_parse_them_at_most(tmp_path):
     chance = random.Random(1)
     calls = []
+    parsing = 0.0  # seconds of the processor: a busy machine is slower at both
     for number in range(CONNECTIONS):
         jobs = tuple(Job(MODULE, f"{chance.randint(1000, 9999)}AB") for _ in range(3))
         lines = []
         for moment, (sender, content) in enumerate(said(chance, jobs)):
             data = f'<?xml version="1.0" encoding="UTF-8"?><Message>{content}</Message>'.encode()
+            begun = time.process_time()
+            etree.fromstring(data)
+            parsing += time.process_time() - begun
             lines.append(line_of(Piece(moment / 100, sender, len(data).to_bytes(4, "big") + data)))
         write(tmp_path / f"{number}.talk", b"".join(lines))
         call = RecordedCall(f"call {number}", CHALLENGE, "R41", "", jobs, -1, True, 0, 0, (str(number),))
@@ -66,7 +73,7 @@ def test_two_hundred_mebibytes_take_a_minute_of_the_processor_at_most(tmp_path):
         [sys.executable, "-c", MEASURED, str(tmp_path)], cwd=ROOT, capture_output=True, text=True, check=True
     )
     code, seconds, peak = done.stdout.split()
-    print(f"{seconds} s, {int(peak) // 1024} MiB")
+    print(f"{seconds} s, to parse {parsing} s, {int(peak) // 1024} MiB")
     assert int(code) == 0
-    assert float(seconds) < 60
+    assert float(seconds) < 10 * parsing
     assert int(peak) < 512 * 1024
