@@ -22,7 +22,7 @@ from robustness.failures.way import (
 )
 from support.example_server import EXAMPLE, ExampleServer
 from support.planta_server import PlantaServer
-from support.planta_variants import VARIANTS
+from support.planta_variants import NUL, VARIANTS
 from support.vendor_server import VendorServer
 
 
@@ -31,11 +31,15 @@ class Vendor(NamedTuple):
     dialect: str  # its file
     new_server: Callable[[], VendorServer]
     hands_over_at_once: bool = False  # the jobs, with the login
+    hands_over_in_a_row: bool = False  # each job, without waiting for an answer
 
 
 VENDORS = (
     Vendor("example", EXAMPLE, ExampleServer, hands_over_at_once=True),
-    *(Vendor(each.name, each.site, partial(PlantaServer, each.habits)) for each in VARIANTS),
+    *(
+        Vendor(each.name, each.site, partial(PlantaServer, each.habits), hands_over_in_a_row=each is NUL)
+        for each in VARIANTS
+    ),
 )
 
 
@@ -67,10 +71,13 @@ def reach(stage: Stage, server: VendorServer, peer: WatchedPeer) -> None:
     due = {"accepted": server.accepted, "output": server.outputs}.get(stage.after, 0)
     peer.sock.sendall(server.greeting())
     while data := peer.sock.recv(65536):
-        for answer in server.answers_to(data):
+        answers = server.answers_to(data)
+        for answer in answers:
             if any(said.jobs for said in server.log):
                 peer.received.append(HANDS_OVER)
             if answer.role in stage.before:
+                if stage.before == ("accepted",):
+                    list(answers)  # notes the jobs that have come
                 return
             peer.sock.sendall(answer.say())
             due -= answer.role == stage.after
@@ -90,6 +97,13 @@ def sending(make: Callable[[VendorServer], bytes]) -> Fault:
             pass
 
     return fault
+
+
+def denying_all_jobs(peer: WatchedPeer, server: VendorServer) -> None:
+    """Waits for the second one first: whether it has left when the first one is denied is a matter of moments."""
+    while sum(said.jobs for said in server.log) < 2:
+        list(server.answers_to(peer.sock.recv(65536)))
+    sending(lambda server: server.refusal()[1])(peer, server)
 
 
 def talking_nonsense(name: str) -> Fault:
@@ -122,7 +136,10 @@ def ways_at(vendor: Vendor, stage: Stage) -> Iterator[Way]:
     denied = (1, jobs, "ended the session .*access denied") if stage.after else (2, NOT, "refused the .*access denied")
     yield way("signal", -signal.SIGTERM, jobs, "ended by signal 15", lambda peer, _: terminate(peer))
     yield way("out of time", late[0], jobs, late[1], lambda peer, _: letting_pass(60)(peer), "-t", "60")
-    yield way("denied", *denied, sending(lambda server: server.refusal()[1]))
+    if vendor.hands_over_in_a_row and stage.before == ("accepted",):
+        yield way("denied", 2, UNKNOWN, "refused the .*access denied", denying_all_jobs)
+    else:
+        yield way("denied", *denied, sending(lambda server: server.refusal()[1]))
     for name in vendor.new_server().nonsense():
         # With an early end the server of the example speaks of jobs that it should not have.
         of_jobs = UNKNOWN if name == "an early end" and jobs == NOT and vendor.hands_over_at_once else jobs
