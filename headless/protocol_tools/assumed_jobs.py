@@ -56,10 +56,10 @@ def _starts(found: Findings) -> Assumption:
             wrapper = client.jobs.template.code([*root] if found.is_planta else [root], "starts")  # with <?jobs?>
             lines += method("together(self, starts)", wrapper)
             doubts += client.jobs.template.doubts
-    after, told = _after_jobs(found)
+    after, follow_ups = _after_jobs(found)
     lines += after
     starts = ", ".join(f"{kind or 'each kind'}: {' '.join(map(outline, elements[kind]))}" for kind in units)
-    return Assumption("A9", state_of(not doubts, lines), "; ".join([starts, *told, *doubts]), lines)
+    return Assumption("A9", state_of(not doubts, lines), "; ".join([starts, *follow_ups, *doubts]), lines)
 
 
 def _start_lines(codes: dict[str, str], missing: Sequence[str]) -> list[str]:
@@ -75,7 +75,7 @@ def _start_lines(codes: dict[str, str], missing: Sequence[str]) -> list[str]:
 
 def _after_jobs(found: Findings) -> tuple[list[str], list[str]]:
     """Returns what the client sends once behind the jobs, and words for it."""
-    codes, told = dict[str, str](), []
+    codes, follow_ups = dict[str, str](), []
     for step in found.client.after:
         is_most = step.calls > found.contrast.count(*ACCEPTED) // 2
         if 2 * sum(sent.is_last for sent in step.sent) > len(step.sent):
@@ -88,8 +88,8 @@ def _after_jobs(found: Findings) -> tuple[list[str], list[str]]:
             continue
         code = step.template.code(found.parts(step.template.root))
         is_written = codes.setdefault(name, code) == code
-        told.append(f"then {len(step.sent)} times {step.told}" + ("" if is_written else ": finish it by hand"))
-    return [line for name, code in codes.items() for line in method(f"{name}(self)", code)], told
+        follow_ups.append(f"then {len(step.sent)} times {step.summary}" + ("" if is_written else ": finish it by hand"))
+    return [line for name, code in codes.items() for line in method(f"{name}(self)", code)], follow_ups
 
 
 def _asks(found: Findings, step: Step) -> bool:

@@ -140,8 +140,8 @@ def _handshake(found: Findings) -> Assumption:
         )
     doubts += [f"no login with {login} was recorded" for login in (CHALLENGE, OSUSER) if login not in steps]
     lines = [] if is_default else _by_login("handshake(self)", codes)
-    told = " / ".join(f"{len(step.sent)} times {step.told}" for step in steps.values())
-    return Assumption("A6", state_of(not doubts, lines), "; ".join([told, *dict.fromkeys(doubts)]), lines)
+    steps_taken = " / ".join(f"{len(step.sent)} times {step.summary}" for step in steps.values())
+    return Assumption("A6", state_of(not doubts, lines), "; ".join([steps_taken, *dict.fromkeys(doubts)]), lines)
 
 
 def _login(found: Findings) -> Assumption:
@@ -172,7 +172,7 @@ def _login(found: Findings) -> Assumption:
         doubts.append("nothing of the server is in each login that was granted, and in none that was not")
     if not found.contrast.count(WRONG):
         doubts.append("no wrong password was recorded, so what grants a login is not known")
-    text = f"{len(proof.sent)} logins: {' / '.join(step.told for step in steps)}"
+    text = f"{len(proof.sent)} logins: {' / '.join(step.summary for step in steps)}"
     text += f"; granted by {granted[0]}" if granted else ""
     return Assumption("A7", state_of(not doubts, lines), "; ".join([text, *doubts]), lines)
 
@@ -215,7 +215,7 @@ def _formula(found: Findings) -> Assumption:
     code = login.formula.written(names)
     default = "hmac.new(hash_, challenge.encode(), hashlib.sha256).hexdigest()"
     lines = method("response(self, hash_, challenge)", code) if code != default else []
-    told = login.formula.written({key: f"<{place_name(key)}>" for key in names})
-    text = f"{place_name(login.key)} is {told}; the same in {len(login.fits)} logins"
+    written = login.formula.written({key: f"<{place_name(key)}>" for key in names})
+    text = f"{place_name(login.key)} is {written}; the same in {len(login.fits)} logins"
     text += f"; not so in {len(login.wrong)} with a wrong password" if login.wrong else ""
     return Assumption("A8", state_of(not doubts, lines), "; ".join([text, *doubts]), lines)

@@ -62,8 +62,8 @@ def _count(wish: Wish, calls: Sequence[RecordedCall], folder: Folder) -> int:
 def _returned(call: RecordedCall, code: int) -> bool:
     """Returns whether our command would return this, as far as that is known: the old client may return anything for a
     job that has failed."""
-    told = call.status if call.status in (OK, TIMED_OUT) else None
-    return code == (told if call.expected is None else call.expected)
+    known = call.status if call.status in (OK, TIMED_OUT) else None
+    return code == (known if call.expected is None else call.expected)
 
 
 def _has_login(login: str) -> Callable[[RecordedCall, Folder], bool]:

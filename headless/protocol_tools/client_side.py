@@ -63,7 +63,7 @@ class Step:
         return Counter(outline(each.before[-1]) if each.before else "nothing" for each in self.sent)
 
     @property
-    def told(self) -> str:
+    def summary(self) -> str:
         """Outlines the message, and what came before it."""
         listed = ", ".join(f"{cause} ({count})" for cause, count in self.causes().most_common(2))
         return f"{outline(self.template.root)} after {listed}"

@@ -18,9 +18,9 @@ _PROLOG = re.compile(r"\ufeff?\s*(?:<\?xml\s[^>]*\?>\s*)?")
 
 def parse(message: bytes, encoding: str | None = None) -> Element:
     """Returns the root of a document. `encoding` is for what declares none. Raises ValueError for what is none."""
-    is_told = message.startswith(tuple(mark for mark, _ in _BYTE_ORDER_MARKS)) or declared(message) is not None
+    is_declared = message.startswith(tuple(mark for mark, _ in _BYTE_ORDER_MARKS)) or declared(message) is not None
     try:
-        root = etree.fromstring(message, _parser(None if is_told else encoding))
+        root = etree.fromstring(message, _parser(None if is_declared else encoding))
     except (etree.XMLSyntaxError, LookupError) as error:
         raise ValueError(f"no XML: {error}") from None
     if root.getroottree().docinfo.internalDTD is not None:

@@ -1,6 +1,6 @@
 """Proposes transports for the bytes of one direction, from what is before, between and behind the documents in them.
 
-A proposal may be wrong: whoever asks for it has to see whether it explains everything.
+A proposal may be wrong: the caller has to check that it explains everything.
 """
 
 from __future__ import annotations

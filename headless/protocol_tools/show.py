@@ -176,8 +176,8 @@ def _described(call: RecordedCall) -> str:
     password = [] if call.is_password_right else ["a wrong password"]
     parts = [f"{call.login} {call.user or call.os_user}".strip(), *password, waiting, *jobs]
     codes = [("the old client returned", call.status), ("expected", call.expected)]
-    told = ", ".join(f"{what} {code}" for what, code in codes if code is not None)
-    return hide_secrets(f"{label}: {', '.join(filter(None, parts))}{'; ' if told else ''}{told}")
+    results = ", ".join(f"{what} {code}" for what, code in codes if code is not None)
+    return hide_secrets(f"{label}: {', '.join(filter(None, parts))}{'; ' if results else ''}{results}")
 
 
 def _print_turn(turn: Turn, call: RecordedCall, hiding: Hiding | None, known: list[str]) -> None:
@@ -214,5 +214,5 @@ def _one_line(text: str, limit: int, is_whole: bool) -> str:
 
 
 def _print(line: str, is_whole: bool) -> None:
-    """Raises OSError if nobody reads it."""
+    """Raises OSError if the reader is gone."""
     write(sys.stdout, _one_line(line, _MAX_LINE, is_whole) + "\n")

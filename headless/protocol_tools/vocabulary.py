@@ -17,7 +17,7 @@ from headless.protocol_tools.trees import Path, local
 
 _MAX_VALUES = 64  # different ones of a place that are kept
 _MAX_VALUE = 80  # characters of one that is
-_MAX_DEPTH = 16  # of elements that are told apart
+_MAX_DEPTH = 16  # of elements that are distinguished
 _MAX_PLACES = 1000
 _XS = "http://www.w3.org/2001/XMLSchema"
 _NUMBER = re.compile(r"-?[0-9]{1,18}")
@@ -47,7 +47,7 @@ class Values:
 
 
 class Place:
-    """Is an element at a path. `has_more` says that there are others in it, too deep to be told apart."""
+    """Is an element at a path. `has_more` says that there are others in it, too deep to be distinguished."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
