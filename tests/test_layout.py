@@ -288,3 +288,14 @@ def test_what_is_imported_for_types_alone_makes_no_circle():
     assert faults(modules) == []
     (found,) = imports_of("headless.client.a", modules)
     assert (found.target, found.line, found.is_for_types, found.is_late) == ("headless.client.b", 2, True, False)
+
+
+RESERVED_ON_WINDOWS = re.compile(r"(?:con|prn|aux|nul|com\d|lpt\d)(?:\..*)?|.*[. ]|.*[<>:\"|?*\\].*", re.I)
+
+
+def test_every_file_has_a_name_that_windows_can_open():
+    """Naming files, namespaces and paths, Microsoft Learn: a device has its name with any ending, in every folder."""
+    paths = (path.relative_to(ROOT) for folder in ("headless", "tests") for path in (ROOT / folder).rglob("*"))
+    names = {part for path in paths for part in path.parts}
+    assert sorted(filter(RESERVED_ON_WINDOWS.fullmatch, names)) == []
+    assert RESERVED_ON_WINDOWS.fullmatch("nul.py")

@@ -19,7 +19,7 @@ from headless.options import parse
 from support.clock import Clock
 from support.conversing import dialect_of, with_
 from support.planta_server import PlantaServer
-from support.planta_variants import NUL
+from support.planta_variants import ZERO
 from support.sessions import call_for
 
 HOUR = 3600
@@ -182,7 +182,7 @@ def test_a_number_of_seconds_that_cannot_be_is_a_fault_of_the_dialect(call, seco
 
 
 def test_a_site_s_keep_alives_reach_its_server(call):
-    server = PlantaServer(NUL.habits)
+    server = PlantaServer(ZERO.habits)
     greeting = [server.greeting()]
 
     def answers_to(data: bytes) -> Iterator[tuple[float, bytes]]:
@@ -191,7 +191,7 @@ def test_a_site_s_keep_alives_reach_its_server(call):
             moment += answer.seconds
             yield moment, answer.say()
 
-    site = dialect_of(NUL)
+    site = dialect_of(ZERO)
 
     def log_in(dialect: Base) -> None:
         site.log_in(dialect)

@@ -17,7 +17,7 @@ import pytest
 from support.command_here import headless
 from support.credentials import HASH, PASSWORD
 from support.planta_server import CHALLENGE, Habits, PlantaServer
-from support.planta_variants import BARE, LENGTH, NUL, VARIANTS
+from support.planta_variants import BARE, LENGTH, VARIANTS, ZERO
 from support.scripted_server import ScriptedServer
 from support.vendor_server import serve
 
@@ -213,7 +213,7 @@ def test_an_end_without_a_result_says_so_in_v_and_in_the_receipt(call, here):
 
 def test_an_end_with_a_result_is_the_usual_proof(call, here):
     receipt = here.folder / "receipt"
-    done = call(NUL, "-v", "-t", "-1", "-m", "A", PLANTA_RECEIPT=str(receipt))
+    done = call(ZERO, "-v", "-t", "-1", "-m", "A", PLANTA_RECEIPT=str(receipt))
     assert (done.returncode, "proof" in done.stdout) == (0, False)
     assert json.loads(receipt.read_text())["proof"] == "ended"
 

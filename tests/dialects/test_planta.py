@@ -29,7 +29,7 @@ from support.conversing import (
 from support.credentials import HASH, SALT
 from support.planta_server import ENV, Bare, Ending, Habits, PlantaServer
 from support.planta_server import Length as Frames
-from support.planta_variants import BARE, LENGTH, NUL, PACKED, VARIANTS
+from support.planta_variants import BARE, LENGTH, PACKED, VARIANTS, ZERO
 
 of_every_variant = pytest.mark.parametrize("variant", VARIANTS, ids=lambda each: each.name)
 DONE = LENGTH.habits
@@ -143,7 +143,7 @@ OUTPUT = [Output(None, "stdout", "did A\n"), Output(None, "stdout", "did B\n")]
 FIRST, SECOND = JobFinished(1, "ok"), JobFinished(2, "ok")
 EVENTS = {
     "length": [Accepted(), *OUTPUT, Ended("ok")],
-    "nul": [OUTPUT[0], FIRST, Accepted(), OUTPUT[1], SECOND, Ended("ok")],
+    "zero": [OUTPUT[0], FIRST, Accepted(), OUTPUT[1], SECOND, Ended("ok")],
     "packed": [OUTPUT[0], FIRST, Accepted(), OUTPUT[1], SECOND, Ended("ok")],
     "bare": [OUTPUT[0], Accepted(), OUTPUT[1], Ended("ok", has_result=False)],
 }
@@ -151,7 +151,7 @@ EVENTS = {
 
 @of_every_variant
 def test_what_happens_is_reported_when_it_happens(variant):
-    login = LoggedIn("", 60 if variant is NUL else None)
+    login = LoggedIn("", 60 if variant is ZERO else None)
     salt = SaltReceived(None if variant is PACKED else SALT)
     dialect = dialect_of(variant)
     assert Conversation(dialect(call_of("A", "B")), PlantaServer(variant.habits)).events == [
@@ -172,7 +172,7 @@ def test_jobs_are_handed_over_in_the_order_of_the_site(variant):
     for said in server.log:
         if said.jobs:
             turns.setdefault(said.turn, []).append(said.jobs)
-    expected = {"length": [[3]], "nul": [[1, 1, 1]], "packed": [[1], [1], [1]], "bare": [[1], [1], [1]]}
+    expected = {"length": [[3]], "zero": [[1, 1, 1]], "packed": [[1], [1], [1]], "bare": [[1], [1], [1]]}
     assert [*turns.values()] == expected[variant.name]
     assert server.jobs == ["A", "B", "C"]
 
@@ -304,16 +304,16 @@ def test_an_element_that_is_a_failure_is_no_success(site):
 
 
 def test_a_success_before_all_jobs_are_accepted_is_none():
-    early = replace(NUL.habits, result_of_job=False, ok="", output='<ModC state="ended" result="0"/>')
-    done = Conversation(dialect_of(NUL, result_of=planta.SESSION)(call_of("A", "B")), PlantaServer(early))
+    early = replace(ZERO.habits, result_of_job=False, ok="", output='<ModC state="ended" result="0"/>')
+    done = Conversation(dialect_of(ZERO, result_of=planta.SESSION)(call_of("A", "B")), PlantaServer(early))
     assert "A11" in error_of(done)
 
 
 def test_a_result_too_many_is_an_error():
-    double = replace(NUL.habits, ok=NUL.habits.ok * 2)
-    done = Conversation(dialect_of(NUL)(call_of("A", "B")), PlantaServer(double))
+    double = replace(ZERO.habits, ok=ZERO.habits.ok * 2)
+    done = Conversation(dialect_of(ZERO)(call_of("A", "B")), PlantaServer(double))
     assert "where A11 expects" in error_of(done)
-    done = Conversation(dialect_of(NUL)(call_of("A")), PlantaServer(double))
+    done = Conversation(dialect_of(ZERO)(call_of("A")), PlantaServer(double))
     assert "where A14 expects nothing" in error_of(done)
 
 
@@ -323,8 +323,8 @@ def test_nothing_makes_a_failure_good(site):
 
 
 def test_the_end_after_a_failure_is_the_failure():
-    stopping = PlantaServer(replace(NUL.habits, goes_on=False))
-    done = Conversation(dialect_of(NUL)(call_of("A", "fail", "C")), stopping)
+    stopping = PlantaServer(replace(ZERO.habits, goes_on=False))
+    done = Conversation(dialect_of(ZERO)(call_of("A", "fail", "C")), stopping)
     assert done.events[-2:] == [JobFinished(2, "failed", "job failed: fail"), Ended("failed", "job failed: fail")]
 
 
@@ -461,8 +461,8 @@ def test_a_line_feed_that_ends_a_message_cannot_be_in_one(site):
 
 
 def test_a_keep_alive_is_answered_and_means_nothing(site):
-    server = PlantaServer(NUL.habits)
-    done = Conversation(dialect_of(NUL)(call_of("A", "B")), server)
+    server = PlantaServer(ZERO.habits)
+    done = Conversation(dialect_of(ZERO)(call_of("A", "B")), server)
     assert server.pongs == 2
     assert done.events[-1] == Ended("ok")
     quiet = replace(DONE, ping='<Comm alive="true"/>')
@@ -479,8 +479,8 @@ def test_an_empty_message_is_a_keep_alive_if_the_site_has_no_other(site):
 
 
 def test_a_server_that_floods_with_keep_alives_is_found_out():
-    flood = replace(NUL.habits, ping=NUL.habits.ping * 2000)
-    assert "A16" in error_of(Conversation(dialect_of(NUL)(call_of("A")), PlantaServer(flood)))
+    flood = replace(ZERO.habits, ping=ZERO.habits.ping * 2000)
+    assert "A16" in error_of(Conversation(dialect_of(ZERO)(call_of("A")), PlantaServer(flood)))
 
 
 # The server of these tests can be as the defaults are, and each habit matters

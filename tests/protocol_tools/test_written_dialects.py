@@ -75,7 +75,7 @@ DECIDED = {
         failed = "Shutdown[@code!='0']"
         refused = {
     """,
-    "nul": """
+    "zero": """
         accepted = "ModC[@state='queued']"
         ended = 'Shutdown'
         ok = "ModC[@result='0']"
@@ -118,7 +118,7 @@ class ExampleOfPorting:
 
 
 VENDORS: dict[str, Any] = {each.__name__.rpartition(".")[2]: each for each in (gamma, delta, epsilon, zeta, eta)}
-VENDORS.update((name, getattr(variants, name)) for name in ("length", "nul", "bare", "packed"))
+VENDORS.update((name, getattr(variants, name)) for name in ("length", "zero", "bare", "packed"))
 VENDORS["example"] = ExampleOfPorting()
 EACH_VENDOR = pytest.mark.parametrize("name", VENDORS)
 

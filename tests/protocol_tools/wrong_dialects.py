@@ -12,7 +12,7 @@ from typing import NamedTuple
 _MODULES = {
     "example": "protocol_tools.divided_example",
     "own": "headless.dialects.own.dialect",
-    **{name: f"support.sites.{name}" for name in ("length", "nul", "bare", "packed")},
+    **{name: f"support.sites.{name}" for name in ("length", "zero", "bare", "packed")},
 }
 _HEAD = """
 import hashlib, hmac
@@ -148,7 +148,7 @@ def login_response(self, response):
     return [*super().login_response(response), *self.start_of(self.call.jobs[0])]
 
 ## all jobs in one message
-# nul, three jobs: our message
+# zero, three jobs: our message
 order = planta.TOGETHER
 
 ## jobs in a row where each waits for the one before
@@ -156,15 +156,15 @@ order = planta.TOGETHER
 order = planta.IN_A_ROW
 
 ## speaks before the greeting
-# nul, challenge: waits for a greeting
+# zero, challenge: waits for a greeting
 server_speaks_first = False
 
 ## logs in with the handshake
-# nul, challenge: our message 1
+# zero, challenge: our message 1
 is_login_in_handshake = True
 
 ## keep-alives are not answered
-# nul, three jobs + osuser: this dialect never does
+# zero, three jobs + osuser: this dialect never does
 def answer_heartbeat(self):
     return None
 
@@ -325,7 +325,7 @@ def take_200(self, document):
     self.report(LoggedIn(""))
 
 ## accepted when the first job is
-# nul, three jobs: ends with
+# zero, three jobs: ends with
 acceptance_of = planta.SESSION
 
 ## the result is not looked at
@@ -463,7 +463,7 @@ def goodbye(self):
     return None
 
 ## no pong for the last pings
-# nul, three jobs + challenge: nothing
+# zero, three jobs + challenge: nothing
 def answer_heartbeat(self):
     self.pings = getattr(self, "pings", 0) + 1
     return super().answer_heartbeat() if self.pings < 3 else None

@@ -14,7 +14,7 @@ from headless.protocol_tools import command
 from headless.protocol_tools.recordings import RecordedCall
 from support.credentials import HASH
 from support.example_server import EXAMPLE
-from support.planta_variants import BARE, LENGTH, NUL, PACKED
+from support.planta_variants import BARE, LENGTH, PACKED, ZERO
 from support.vendors import example, own, variants
 from support.vendors.recorded import EVERY_CALL, record
 
@@ -32,7 +32,7 @@ CHECKED = {
     "own": Checked("headless.dialects.own.dialect", own),
     "example": Checked(EXAMPLE, example),
     "length": Checked(LENGTH.site, variants.length),
-    "nul": Checked(NUL.site, variants.nul),
+    "zero": Checked(ZERO.site, variants.zero),
     "bare": Checked(BARE.site, variants.bare),
     "packed": Checked(PACKED.site, variants.packed),
 }
@@ -45,7 +45,7 @@ def calls_of(name: str) -> list[RecordedCall]:
     calls = list(EVERY_CALL) if name == "example" else [*EVERY_CALL, busy]
     if name == "bare":  # which tells no result
         calls = [replace(call, expected=0) if call.label == "the second fails" else call for call in calls]
-    if name == "nul":  # whose server does not keep its word to say something each minute
+    if name == "zero":  # whose server does not keep its word to say something each minute
         calls = [call for call in calls if call.label != "180 s"]
     return calls
 

@@ -60,8 +60,8 @@ LENGTH = Variant(
         ended="",
     ),
 )
-NUL = Variant(
-    "nul",
+ZERO = Variant(
+    "zero",
     Habits(
         frames=Ending(b"\0"),
         encoding="windows-1252",
@@ -140,4 +140,4 @@ BARE = Variant(
     reports_results=False,
     trailing=6,
 )
-VARIANTS = (LENGTH, NUL, PACKED, BARE)
+VARIANTS = (LENGTH, ZERO, PACKED, BARE)

@@ -22,7 +22,7 @@ from robustness.failures.way import (
 )
 from support.example_server import EXAMPLE, ExampleServer
 from support.planta_server import PlantaServer
-from support.planta_variants import NUL, VARIANTS
+from support.planta_variants import VARIANTS, ZERO
 from support.vendor_server import VendorServer
 
 
@@ -37,7 +37,7 @@ class Vendor(NamedTuple):
 VENDORS = (
     Vendor("example", EXAMPLE, ExampleServer, hands_over_at_once=True),
     *(
-        Vendor(each.name, each.site, partial(PlantaServer, each.habits), hands_over_in_a_row=each is NUL)
+        Vendor(each.name, each.site, partial(PlantaServer, each.habits), hands_over_in_a_row=each is ZERO)
         for each in VARIANTS
     ),
 )

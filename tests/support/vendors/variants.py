@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from headless.protocol_tools.recordings import RecordedCall
 from support.planta_server import PlantaServer
-from support.planta_variants import BARE, LENGTH, NUL, PACKED, Variant
+from support.planta_variants import BARE, LENGTH, PACKED, ZERO, Variant
 from support.vendors.driven import client, dialect_in
 from support.vendors.talk import Receive, Side, Sleep
 
@@ -38,4 +38,4 @@ def vendor_of(variant: Variant) -> SimpleNamespace:
     return SimpleNamespace(__name__=f"vendors.{variant.name}", Server=Server, client=old_client)
 
 
-length, nul, bare, packed = map(vendor_of, (LENGTH, NUL, BARE, PACKED))
+length, zero, bare, packed = map(vendor_of, (LENGTH, ZERO, BARE, PACKED))
