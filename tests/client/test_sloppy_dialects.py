@@ -102,9 +102,10 @@ def test_what_belongs_to_a_lost_connection_is_not_made_up_for_by_another_one():
 
 
 @pytest.mark.parametrize("argv", [NEVER, WAITING])
-def test_a_part_that_the_dialect_takes_back_half_sent_makes_a_1(monkeypatch, argv):
+@pytest.mark.parametrize("instead", [None, Part(b"other" * 100, 2)], ids=["nothing", "another one"])
+def test_a_part_that_the_dialect_takes_back_half_sent_makes_a_1(monkeypatch, argv, instead):
     monkeypatch.setattr(
-        ScriptedDialect, "next_part", lambda dialect: None if len(dialect.log) > 30 else dialect._parts[0]
+        ScriptedDialect, "next_part", lambda dialect: instead if len(dialect.log) > 30 else dialect._parts[0]
     )
     end = end_of(argv, log_in=[[Part(b"hello" * 100)]], room=1)
     assert (end.code, end.submission) == (1, Submission.NOT_SUBMITTED)

@@ -112,7 +112,9 @@ def test_an_event_counts_only_where_it_can_be_true():
 
 def test_a_login_with_a_password_needs_a_proof_of_it_once():
     judge(SALT, PROOF, IN, has_secret=True)
-    for steps in ((IN,), (SALT, SALT), (SALT, IN), (HELLO, SALT, IN)):
+    with pytest.raises(RemoteProtocolError, match="the server wants no proof of the password"):
+        judge(IN, has_secret=True)
+    for steps in ((SALT, SALT), (SALT, IN), (HELLO, SALT, IN)):
         with pytest.raises(RemoteProtocolError):
             judge(*steps, has_secret=True)
 
@@ -201,10 +203,27 @@ def test_more_jobs_than_there_are_do_not_leave(steps, jobs):
         judge(*steps, jobs=jobs).check_part(SENT)
 
 
-@pytest.mark.parametrize("event", [Ended("skipped"), JobFinished(1, "done"), Output(1, "stdin", "x")], ids=repr)
-def test_an_unknown_word_is_an_error(event):
-    with pytest.raises(RemoteProtocolError):
-        judge(IN, SENT, ACCEPTED, event)
+TEXTS: list[tuple[tuple[object, ...], str]] = [
+    ((IN, SENT, Ended("skipped")), "a session with an unknown status 'skipped'"),
+    ((IN, SENT, ACCEPTED, JobFinished(1, "done")), "a job with an unknown status 'done'"),
+    ((IN, SENT, ACCEPTED, Output(1, "stdin", "x")), "output of an unknown stream 'stdin'"),
+    ((ACCEPTED,), "'Accepted' is not allowed when the login has not begun"),
+    ((SALT,), "the server wants a proof of a password, and the login has none"),
+    ((IN, SENT, JobStarted(2)), "'JobStarted' of job 2 is out of turn"),
+    ((IN, ACCEPTED), "the jobs were accepted when 0 of 1 had been handed over"),
+    ((IN, SENT, ENDED), "the session ended ok before the jobs were accepted"),
+    ((IN, SENT, ACCEPTED, STARTED, ENDED), "the session ended ok with 0 of 1 jobs done"),
+    ((IN, SENT, Attached(1, BEGINNING)), "the server attaches to a session that it was not asked for"),
+    ((IN, SENT, ACCEPTED, LOST, IN, ASKED, Attached(2, BEGINNING)),
+     "the server attaches to other jobs, or at another offset, than it was asked for"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("steps", "text"), TEXTS, ids=[text for _, text in TEXTS])
+def test_what_cannot_be_true_is_named(steps, text):
+    with pytest.raises(RemoteProtocolError) as error:
+        judge(*steps)
+    assert str(error.value) == text
 
 
 def test_who_knows_only_the_session_learns_of_the_jobs_when_it_attaches():

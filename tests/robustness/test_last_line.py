@@ -1,202 +1,452 @@
-"""For each way in which the command can fail, the last line of `-v` shows whether the jobs were not submitted,
-submitted, or that this is unknown; a code of 2 is one line on stderr as well. By calls in this process, and as
-processes where memory, descriptors, libraries or a terminal matter. The list of these ways is complete, by the code and
-by the documents."""
+"""The last line of `-v` shows whether the jobs were not submitted, submitted, or that this is unknown, and a code of 2
+is one line on stderr as well: whatever goes wrong, at every stage of a call and of one that has lost a connection. By
+calls in this process, and as processes where memory, descriptors or libraries matter. Single words of servers and
+dialects: test_return_codes.py and client/."""
 
 from __future__ import annotations
 
-import ast
 import os
 import re
-from collections.abc import Iterator
-from itertools import product
+import signal
+import struct
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pytest
 
-from headless.errors import HeadlessError
-from headless.password_file import PasswordFileError
-from robustness.failures.of_a_dialect import NOT_LOADED, OUR_FAULT, WAYS_OF_A_DIALECT
-from robustness.failures.of_other_protocols import WAYS_OF_OTHER_PROTOCOLS
-from robustness.failures.of_the_session import OVER_TLS, WAYS_TO_FAIL
-from robustness.failures.way import NOT, SUBMITTED, Way, go
-from support.process import ROOT, manage
+from headless import errors
+from headless.client.stream import Stream
+from headless.errors import HeadlessError, Interrupted, LocalProtocolError, explain
+from support.command_here import SteeredCommand
+from support.credentials import SALT
+from support.dialogues import (
+    ACCEPTED,
+    ENDED,
+    ENDED_FAILED,
+    FAILED,
+    FINISHED,
+    STARTED,
+    WELCOME,
+    answering_jobs,
+    answering_login,
+    attribute,
+    serving,
+)
+from support.process import PATIENCE, ROOT
+from support.scripted_server import Peer
+from support.sockets import reset
+from support.waiting import wait_until
+
+if os.name != "nt":
+    import resource
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(os.name == "nt", reason="signals, limits and pseudo-terminals"),
+    pytest.mark.skipif(os.name == "nt", reason="signals and limits"),
 ]
 
+NOT, SUBMITTED, UNKNOWN = "not submitted", "submitted", "unknown"
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} info (.+); jobs: (.+)")
+CHALLENGE = ("-u", "R41", "-p", "secret")
+TLS = ("-s", "tls://ADDRESS")
 
 
-WAYS = {way.name: way for way in (*WAYS_TO_FAIL, *WAYS_OF_A_DIALECT, *WAYS_OF_OTHER_PROTOCOLS)}
-# As a process, one for each kind of end: 2, 1, 3 and a signal.
-KINDS = ("login refused", "closed after the jobs", "out of time while a job runs", "signal after accepted")
+# A call, and the server that it meets
 
 
-def assert_goes(way: Way, command, scripted, as_process: bool = False) -> None:
-    """The way ends as it says, and says so in its last line."""
-    failure = go(way, command, scripted, as_process)
-    last = LINE.fullmatch(failure.shown[-1] if failure.shown else "")
-    assert last, failure
-    assert (failure.code, last[2]) == (way.code, way.jobs), failure
-    assert re.search(way.reason, last[1]), failure
-    assert (OUR_FAULT in last[1]) == (OUR_FAULT in way.reason), failure
-    assert len(failure.complaints) == (1 if way.code == 2 else 0)
-    assert all(last[1] in complaint for complaint in failure.complaints)
-    assert way.script is not None or failure.connections == 0
-    has_jobs = any(document.startswith(way.hands_over) for document in failure.received)
+class RunningProcess:
+    """The command as a process, as a script steers it. Its time passes by itself. `started` and `is_over` are for the
+    thread that starts it."""
+
+    def __init__(self) -> None:
+        self.started: Future[subprocess.Popen[Any]] = Future()
+        self.is_over = threading.Event()
+
+    @property
+    def pid(self) -> int:
+        return self.started.result(PATIENCE).pid
+
+    def wait(self, timeout: float) -> None:
+        assert self.is_over.wait(timeout), "the process has not ended"
+
+    def terminate(self) -> None:
+        os.kill(self.pid, signal.SIGTERM)
+
+    def let_pass(self, seconds: float) -> None:
+        pass
+
+
+class WatchedPeer(Peer):
+    """A peer whose script knows the client, and the file that it prints to."""
+
+    def __init__(self, peer: Peer, client: SteeredCommand | RunningProcess, shown: Path) -> None:
+        super().__init__(peer.sock)
+        self.received = peer.received
+        self.client = client
+        self.shown = shown
+
+
+Step = Callable[[WatchedPeer], object]  # of a script, or all of it
+
+
+class Way(NamedTuple):
+    """One way to fail: return code, what the last line says of the jobs, a pattern for the reason."""
+
+    name: str
+    code: int
+    jobs: str
+    reason: str
+    script: Step
+    argv: tuple[str, ...] = ()  # added to a good line; ADDRESS in it is that of the server
+    imported: tuple[str, str] = ("", "")  # a module that a process finds first, and its code
+    is_process: bool = False  # it cannot be in this process: its memory, its descriptors, its libraries
+
+
+def seeing(text: str) -> Step:
+    """Returns when the command has shown this."""
+    return lambda peer: wait_until(lambda: text in peer.shown.read_text())
+
+
+def wait(peer: WatchedPeer) -> None:
+    """Neither reads nor sends anything."""
+    peer.client.wait(PATIENCE)
+
+
+def then(*steps: Step) -> Step:
+    def script(peer: WatchedPeer) -> None:
+        for step in steps:
+            step(peer)
+
+    return script
+
+
+def letting_pass(seconds: float) -> Step:
+    """Neither reads nor sends anything, and the client sees so much time pass."""
+    return then(lambda peer: peer.client.let_pass(seconds), wait)
+
+
+def sending(document: str) -> Step:
+    return then(lambda peer: peer.send(document), wait)
+
+
+def terminate(peer: WatchedPeer) -> None:
+    peer.client.terminate()
+    wait(peer)
+
+
+def refusal(reason: str) -> str:
+    return f'<refused reason="{reason}">not you</refused>'
+
+
+def go(way: Way, command: Any, scripted: Any, as_process: bool = False) -> None:
+    """The call ends as the way says, and says so in its last line."""
+    command.secret_file()
+    process = RunningProcess() if as_process or way.is_process else None
+    here = SteeredCommand(command.folder)
+    server = scripted(lambda peer: way.script(WatchedPeer(peer, process or here, here.shown)))
+    words = ("-s", server.address, "-v", "-t", "-1", "-c", "pass", *way.argv)
+    line = [word.replace("ADDRESS", server.address) for word in words]
+    ended = here(*line) if process is None else run_process(command, line, process, way.imported)
+    server.close()
+    assert_last_line(ended, way.code, way.jobs, way.reason)
+    has_jobs = any(document.startswith("<jobs") for peer in server.peers for document in peer.received)
     assert has_jobs or way.jobs != SUBMITTED
-    assert not has_jobs or way.jobs != NOT or "refused" in last[1]
+    assert not has_jobs or way.jobs != NOT or "refused" in way.reason
 
 
-of_a_version = pytest.mark.version("errors of ssl, of what is imported, and of lxml")
-OF_A_VERSION = {way.name for way in (*OVER_TLS, *NOT_LOADED, *WAYS_OF_OTHER_PROTOCOLS)}
+def run_process(
+    command: Any, line: list[str], client: RunningProcess, imported: tuple[str, str]
+) -> subprocess.CompletedProcess[str]:
+    python, shown = command.folder / "python", command.folder / "stdout"
+    python.mkdir()
+    module, code = imported
+    if module:
+        (python / module).write_text(code)
+    environment = {**os.environ, "PYTHONPATH": str(python)}
+    with open(shown, "w") as stdout, command.start(*line, env=environment, stdout=stdout) as process:
+        client.started.set_result(process)
+        try:
+            complaints = process.communicate(timeout=PATIENCE)[1]
+        finally:
+            process.kill()
+            client.is_over.set()
+    return subprocess.CompletedProcess(line, process.returncode, shown.read_text(), complaints)
+
+
+def assert_last_line(ended: subprocess.CompletedProcess[str], code: int, jobs: str, reason: str) -> None:
+    last = LINE.fullmatch(ended.stdout.splitlines()[-1] if ended.stdout else "")
+    assert last, ended
+    assert (ended.returncode, last[2]) == (code, jobs), ended
+    assert re.search(reason, last[1]), ended
+    complaints = ended.stderr.splitlines()
+    assert len(complaints) == (code == 2), ended
+    assert all(last[1] in complaint for complaint in complaints)
+
+
+# Stages
+
+# On the dialect, where it is `&amp;`: 6.5 MB, more than the kernel takes for a peer that does not read, and 17.5 MB.
+LARGE_SESSION = ("-c", "&" * 130_000) * 10
+TOO_LARGE_SESSION = ("-c", "&" * 130_000) * 27
+
+
+def before_the_login(peer: WatchedPeer) -> None:
+    pass
+
+
+def after_the_login(peer: WatchedPeer) -> None:
+    peer.receive()
+
+
+def after_the_challenge(peer: WatchedPeer) -> None:
+    peer.send(f'<challenge nonce="{attribute(peer.receive(), "nonce")}{"x" * 24}" salt="{SALT}"/>')
+    peer.receive()
+
+
+def with_half_of_the_jobs_sent(peer: WatchedPeer) -> None:
+    peer.receive()
+    peer.send(WELCOME)
+    assert peer.sock.recv(5)[4:] == b"<"  # the frame has begun; its rest has no room
+
+
+def after_the_jobs(peer: WatchedPeer) -> None:
+    peer.receive()
+    peer.send(WELCOME)
+    peer.receive()
+
+
+def send_and_see(document: str, text: str) -> Step:
+    return then(lambda peer: peer.send(document), seeing(text))
+
+
+after_accepted = then(after_the_jobs, send_and_see(ACCEPTED, "accepted the jobs"))
+while_a_job_runs = then(after_accepted, send_and_see(STARTED, "job 1 started"))
+after_the_last_finished = then(while_a_job_runs, send_and_see(FINISHED, "job 1 ok"))
+
+
+class Stage(NamedTuple):
+    reach: Step
+    jobs: str
+    argv: tuple[str, ...] = ()
+
+
+STAGES = {
+    "before the login": Stage(before_the_login, NOT),
+    "after the login": Stage(after_the_login, NOT),
+    "after the challenge": Stage(after_the_challenge, NOT, CHALLENGE),
+    "with half of the jobs sent": Stage(with_half_of_the_jobs_sent, NOT, LARGE_SESSION),
+    "after the jobs": Stage(after_the_jobs, UNKNOWN),
+    "after accepted": Stage(after_accepted, SUBMITTED),
+    "while a job runs": Stage(while_a_job_runs, SUBMITTED),
+    "after the last finished": Stage(after_the_last_finished, SUBMITTED),
+}
+
+
+def ways_at(name: str, stage: Stage) -> Iterator[Way]:
+    is_accepted = stage.jobs == SUBMITTED
+
+    def way(what: str, code: int, reason: str, fault: Step, *argv: str, jobs: str = stage.jobs) -> Way:
+        return Way(f"{what} {name}", code, jobs, reason, then(stage.reach, fault), (*stage.argv, *argv))
+
+    lost = "no connection to|closed the connection|connection was lost"
+    yield way("closed", 1, lost, then())
+    yield way("reset", 1, lost, lambda peer: reset(peer.sock))
+    yield way("signal", -signal.SIGTERM, "ended by signal 15", terminate)
+    late = "have not ended within .*3 s, and go on" if is_accepted else "not accepted the jobs in time"
+    if name == "after the last finished":  # nothing goes on
+        late = "all jobs have ended, and the server has not reported the end of the session within .*3 s"
+    seconds = 3 if is_accepted else 60  # the first ones pass in a process, too
+    yield way("out of time", 3 if is_accepted else 1, late, letting_pass(seconds), "-t", str(seconds))
+    busy = r"ended the session \(.*busy\): not you|refused the session \(.*busy\): not you"
+    yield way("refused", 1, busy, sending(refusal("busy")), jobs=stage.jobs if is_accepted else NOT)
+    yield way("nonsense", 1, "is not allowed when|is out of turn", sending('<started job="9"/>'))
+
+
+# What else a server can do, where the state of the jobs is in question
+
+
+def more_than_memory_holds(peer: WatchedPeer) -> None:
+    """Leaves the command 256 KiB more than it has, and sends something longer."""
+    assert isinstance(peer.client, RunningProcess)
+    pid = peer.client.pid
+    size = int(Path(f"/proc/{pid}/statm").read_text().split()[0]) * resource.getpagesize() + 256 * 1024
+    resource.prlimit(pid, resource.RLIMIT_AS, (size, size))
+    peer.sock.sendall(struct.pack(">I", 1_000_000) + bytes(1_000_000))
+
+
+def with_descriptors(count: int) -> tuple[str, str]:
+    return (
+        "sitecustomize.py",
+        f"import resource\nresource.setrlimit(resource.RLIMIT_NOFILE, ({count}, {count}))",
+    )
+
+
+OTHERS = [
+    Way("response refused", 2, NOT, "refused the .*login: not you",
+        then(after_the_challenge, sending(refusal("login"))), CHALLENGE),
+    Way("refused with welcome", 1, NOT, "refused the session", answering_login(WELCOME, refusal("busy"))),
+    Way("accepted with half of the jobs sent", 1, NOT, "is not allowed when",
+        then(with_half_of_the_jobs_sent, sending(ACCEPTED)), (*LARGE_SESSION, "-t", "0")),
+    Way("jobs too long for a frame", 2, NOT, "the jobs are too long for the server: .* bytes in one message",
+        answering_login(WELCOME), TOO_LARGE_SESSION),
+    Way("login refused after the jobs", 1, UNKNOWN, "is not allowed when", answering_jobs(refusal("login"))),
+    Way("job skipped", 1, SUBMITTED, "job 1 skipped", serving('<finished job="1" status="skipped"/>', ENDED_FAILED)),
+    Way("closed in the handshake", 1, NOT, "no TLS connection with", lambda peer: peer.sock.recv(4096), TLS),
+    Way("signal in the handshake", -signal.SIGTERM, NOT, "ended by signal 15", terminate, TLS),
+    Way("no memory after the jobs", 1, UNKNOWN, "unforeseen.*MemoryError",
+        then(after_the_jobs, more_than_memory_holds), is_process=True),
+    Way("no memory after accepted", 1, SUBMITTED, "unforeseen.*MemoryError",
+        then(after_accepted, more_than_memory_holds), is_process=True),
+    Way("no lxml", 2, NOT, "the library lxml cannot be loaded", wait, (),
+        ("lxml.py", "raise ImportError('no lxml here', name='lxml')"), is_process=True),
+    Way("no descriptor for a library", 1, NOT, "Too many open files", wait, (), with_descriptors(5), is_process=True),
+    Way("no descriptor for a signal", 1, NOT, "Too many open files", wait, (), with_descriptors(4), is_process=True),
+]  # fmt: skip
+
+
+# A connection is lost, and another one resumes the session, or cannot
+
+ATTACH = '<welcome session="s1" journal="9ae1"/>'
+ANOTHER = ATTACH.replace("9ae1", "9ae2")
+ATTACHED = '<attached jobs="1" job="1" stdout="0" stderr="0"/>'
+
+
+def losing_the_jobs(peer: WatchedPeer) -> None:
+    peer.receive()
+    peer.send(ATTACH)
+    peer.receive()
+
+
+losing_a_job = then(losing_the_jobs, lambda peer: peer.send('<accepted session="s1"/>', STARTED))
+
+
+def answering(*documents: str, welcome: str = ATTACH, last: Step = wait) -> Step:
+    """A script: lets the client in, and answers what it asks for."""
+
+    def script(peer: WatchedPeer) -> None:
+        peer.receive()
+        peer.send(welcome)
+        if documents:
+            peer.receive()
+            peer.send(*documents)
+        last(peer)
+
+    return script
+
+
+def lost(  # noqa: PLR0917
+    name: str, code: int, jobs: str, reason: str, first: Step, second: Step, *argv: str
+) -> Way:
+    def script(peer: WatchedPeer) -> object:
+        return (second if "connecting again" in peer.shown.read_text() else first)(peer)
+
+    return Way(f"lost, then {name}", code, jobs, reason, script, argv)
+
+
+refusing_the_login = then(after_the_login, sending(refusal("login")))
+CANNOT_RESUME = "cannot resume a session that another connection has begun"
+LOST_JOURNAL = "another server answers, or one that has lost its journal"
+LOST_CONNECTIONS = [
+    lost("out of time", 1, SUBMITTED, "the connection was lost, and no other one could be had in time",
+         losing_a_job, letting_pass(60), "-t", "60"),
+    lost("out of time again", 3, SUBMITTED, "have not ended within .*60 s, and go on", losing_a_job,
+         answering(ATTACHED, STARTED, last=then(seeing("attached to"), letting_pass(60))), "-t", "60"),
+    lost("signal", -signal.SIGTERM, SUBMITTED, "ended by signal 15", losing_a_job, terminate),
+    lost("login refused", 1, SUBMITTED, r"ended the session \(.*login.*\): not you", losing_a_job, refusing_the_login),
+    lost("session unknown", 1, SUBMITTED, r"ended the session \(.*session.*\): not you", losing_a_job,
+         answering(refusal("session"))),
+    lost("other jobs", 1, SUBMITTED, "to other jobs, or at another offset", losing_a_job,
+         answering(ATTACHED.replace('jobs="1"', 'jobs="2"'))),
+    lost("a server that cannot attach", 1, SUBMITTED, CANNOT_RESUME, losing_a_job, answering(welcome=WELCOME)),
+    lost("job failed", 1, SUBMITTED, "job 1 failed: .*no such table", losing_a_job,
+         answering(ATTACHED, STARTED, FAILED, ENDED_FAILED)),
+    lost("another journal", 1, SUBMITTED, LOST_JOURNAL, losing_a_job, answering(ATTACHED, welcome=ANOTHER)),
+    lost("out of time before accepted", 1, UNKNOWN, "not accepted the jobs in time", losing_the_jobs, letting_pass(60),
+         "-t", "60"),
+    lost("busy until out of time", 1, UNKNOWN, "not accepted the jobs in time", losing_the_jobs,
+         answering(refusal("busy")), "-t", "60"),
+    lost("another journal before accepted", 1, UNKNOWN, LOST_JOURNAL,
+         losing_the_jobs, answering('<accepted session="s2"/>', STARTED, FINISHED, ENDED, welcome=ANOTHER)),
+    lost("jobs refused", 2, NOT, "refused the .*jobs: not you", losing_the_jobs, answering(refusal("jobs"))),
+    lost("login refused before accepted", 1, UNKNOWN, r"refused the session \(.*login.*\): not you", losing_the_jobs,
+         refusing_the_login),
+    lost("a server that would run them twice", 1, UNKNOWN, CANNOT_RESUME, losing_the_jobs, answering(welcome=WELCOME)),
+]  # fmt: skip
+
+
+WAYS = {
+    way.name: way for way in (*(way for each in STAGES.items() for way in ways_at(*each)), *OTHERS, *LOST_CONNECTIONS)
+}
+of_a_version = pytest.mark.version("errors of ssl, and of what is imported")
+OF_A_VERSION = ("closed in the handshake", "signal in the handshake", "no lxml")
+# As a process, one for each kind of end: 2, 1, 3 and a signal.
+KINDS = ("response refused", "closed after the jobs", "out of time while a job runs", "signal after accepted")
 
 
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=of_a_version if name in OF_A_VERSION else ()) for name in WAYS]
 )
 def test_the_last_line_shows_what_happened_to_the_jobs(command, scripted, name):
-    assert_goes(WAYS[name], command, scripted)
+    go(WAYS[name], command, scripted)
 
 
 @pytest.mark.version("how a process ends")
 @pytest.mark.parametrize("name", KINDS)
 def test_so_does_the_last_line_of_a_process(command, scripted, name):
-    assert_goes(WAYS[name], command, scripted, as_process=True)
+    go(WAYS[name], command, scripted, as_process=True)
 
 
-# A rehearsal shows it as the command does
+# Whatever is raised, wherever
 
 
-@pytest.mark.parametrize(
-    ("argv", "code", "jobs"),
-    [
-        (("-m", "009ABC"), 2, NOT),
-        (("-t", "-1", "-c", "raise SystemExit(1)"), 1, SUBMITTED),
-    ],
-)
-def test_a_rehearsal_shows_what_happened_to_the_jobs(tmp_path, argv, code, jobs):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = manage("rehearse", "-v", *argv, check=False, cwd=tmp_path, env=environment)
-    assert done.returncode == code
-    assert done.stdout.endswith(f"; jobs: {jobs}\n")
+def ours(kind: type[HeadlessError] = HeadlessError) -> Iterator[BaseException]:
+    """One of each class of errors.py that a call can meet."""
+    if kind.__module__ == errors.__name__ and kind not in (Interrupted, errors.Refusal):
+        yield kind("why")
+    for each in kind.__subclasses__():
+        yield from ours(each)
 
 
-# The list is complete
-
-# Errors that no way of the list meets, by words that say which: the test that asks for these words, or why there is
-# none. A word is no more than what that test needs.
-NOT_MET = {
-    "heartbeat that is not": "client/test_sloppy_dialects.py",
-    "heartbeat_seconds is not": "client/test_heartbeats.py",
-    "remark is no text": "client/test_loading.py",
-    "is a terminal": "client/test_password_file_command.py",
-    "more than one line": "client/test_password_file_command.py",
-    "come to its end": "client/test_password_prompt.py",
-    "given within": "client/test_password_prompt.py",
-    "exists": "client/test_password_file_command.py",
-    "answered in time": "test_wait_and_cancel.py",
-    "to make a new one": "the advice behind what bcrypt_hash.py finds in a password file",
-    "before the query had left": "client/test_verdict.py",
-    "no answer to the query": "client/test_verdict.py",
-    "nonce": "dialects/test_login.py",
-    "or none of them": "what a server says of a message of a client",
-    "there is no terminal": "of password-file, which the text of another error names",
-    "name of the user who runs this": "a kind of error that test_system.py asks for",
-    "access control": "said in other words to the caller",
-    "not taken in time": "of a dialect that is sloppy, after thirty seconds",
-    "TLS cannot be used": "an OpenSSL that is not fit for anything",
-    "answered within": "a line of -v: another connection is tried after that",
-    "other side sends": "a mistake of the caller of `send`",
-    "cannot cancel": "of a dialect that `cancel` is not for",
-    "cannot list": "of a dialect that `sessions` is not for",
-}
-# Files that have no part in a call of the command: those of other commands, and of the server's side. Mistakes in the
-# options come before there is anything that -v could show: test_options.py. What other protocols do not allow, and what
-# a site has not settled: test_planta.py, test_framing.py.
-OTHERS = (
-    "arguments.py",
-    "cli.py",
-    "options.py",
-    "query.py",
-    "example.py",
-    "framing.py",
-    "planta.py",
-    "xml_messages.py",
-    "server_connection.py",
-    "system.py",
-)
+RAISED = (
+    *ours(), OSError(5, "why"), MemoryError(), RecursionError(), ValueError("why"), SystemExit(0), KeyboardInterrupt(),
+    ImportError("why", name="lxml"),
+)  # fmt: skip
 
 
-def names(kind: type) -> set[str]:
-    """Returns those of the class and of all that inherit from it."""
-    return {kind.__name__}.union(*map(names, kind.__subclasses__()))
+@pytest.mark.parametrize("name", STAGES)
+def test_whatever_error_is_raised_at_whatever_stage_the_last_line_shows_it(tmp_path, scripted, monkeypatch, name):
+    """A call that cannot be right may still be corrected as long as the server does not know it."""
+    reach, jobs, argv = STAGES[name]
+    receive_now = Stream.receive_now
+    raised: list[BaseException] = []
+
+    def receive_or_raise(stream: Stream) -> bytes | None:
+        data = receive_now(stream)
+        if raised and data:
+            raise raised.pop()
+        return data
+
+    def script(peer: Peer) -> None:
+        strike = then(reach, lambda _: raised.append(error), sending("<alive/>"))
+        strike(WatchedPeer(peer, command, command.shown))
+
+    monkeypatch.setattr(Stream, "receive_now", receive_or_raise)
+    for number, error in enumerate(RAISED):
+        (folder := tmp_path / f"{number}").mkdir()
+        command = SteeredCommand(folder)
+        command.secret_file()
+        ended = command("-s", scripted(script).address, "-v", "-t", "-1", "-c", "pass", *argv)
+        code, text = explain(error)
+        is_known = jobs == SUBMITTED or (jobs == UNKNOWN and isinstance(error, ImportError))
+        assert_last_line(ended, 1 if code == 2 and is_known else code, jobs, re.escape(text))
+        assert isinstance(error, LocalProtocolError) == ("this is a fault of the client" in ended.stdout)
 
 
-# The last two end as the text of one of ours; `error` is what order.py calls the one that it is given.
-ERRORS = names(HeadlessError) | names(PasswordFileError) | {"error", "FrameTooLong", "ValueError"}
-FILES = sorted(
-    path
-    for folder in ("", "client", "dialects", "dialects/own")
-    for path in (ROOT / "headless" / folder).glob("*.py")
-    if path.name not in OTHERS
-)
-
-
-def errors_in(code: str) -> Iterator[str]:
-    """The text of each error that is made there, without the values in it: of a choice of two texts, both."""
-    for call in ast.walk(ast.parse(code)):
-        if isinstance(call, ast.Call) and getattr(call.func, "id", getattr(call.func, "attr", "")) in ERRORS:
-            for arguments in product(*map(texts_of, call.args)):
-                text = "".join(arguments)
-                if re.search("[a-z]{2}", text):  # else it passes on the text of another error
-                    yield text
-
-
-def texts_of(node: ast.AST) -> list[str]:
-    if isinstance(node, ast.Constant):
-        return [str(node.value)]
-    if isinstance(node, ast.IfExp):
-        return texts_of(node.body) + texts_of(node.orelse)
-    return ["".join(parts) for parts in product(*map(texts_of, ast.iter_child_nodes(node)))]
-
-
-def not_listed(texts: list[str]) -> list[str]:
-    parts = {part for way in WAYS.values() for part in re.split(r"\||\.\*", way.reason) if len(part) > 9}
-    return [text for text in texts if not any(re.search(part, text) for part in parts)]
-
-
-def test_every_error_in_the_code_is_in_the_list():
-    texts = [text for path in FILES for text in errors_in(path.read_text(encoding="utf-8"))]
-    assert len(texts) > 80
-    missing = not_listed(texts)
-    assert [text for text in missing if not any(words in text for words in NOT_MET)] == []
-    assert [words for words in NOT_MET if not any(words in text for text in missing)] == []
-
-
-def test_what_is_not_in_the_list_is_asked_for_elsewhere():
-    for words, where in NOT_MET.items():
-        if where.endswith(".py"):
-            assert words in (ROOT / "tests" / where).read_text(encoding="utf-8"), where
-
-
-def test_an_error_that_is_not_in_the_list_is_found():
-    text = "the protocol of the server was changed, not in time"
-    for error in (
-        "SessionError('{}')",
-        "ParameterError(f'{}')",
-        "errors.JobFailed('{}')",
-        "errors.UnsupportedCall(f'{} {{x}}')",
-        "RemoteProtocolError('{}' + x)",
-        "errors.LocalProtocolError('{}')",
-        "error('{}')",
-        "frames.FrameTooLong('{}')",
-        "ParameterError('is not a regular file' if x else '{}')",
-    ):
-        code = f"def f(x):\n    try:\n        raise {error.format(text)}\n    finally:\n        pass\n"
-        assert [each.strip() for each in not_listed(list(errors_in(code)))] == [text], error
+# What the documents say
 
 
 def rows(document: str, heading: str) -> list[list[str]]:
@@ -207,7 +457,7 @@ def rows(document: str, heading: str) -> list[list[str]]:
 
 
 def test_the_documents_know_the_same_codes_and_words_as_the_list():
-    listed = {(way.code, way.jobs) for way in WAYS_TO_FAIL if way.code > 0}
+    listed = {(way.code, way.jobs) for way in WAYS.values() if way.code > 0}
     protocol = rows("headless/dialects/own/PROTOCOL.md", "| | return code of planta_headless.py | jobs |")
     assert {(int(code), jobs) for _, codes, jobs in protocol for code in re.findall(r"\b\d\b", codes)} == listed
     readme = rows("README.md", "| code | means | what a script should do |")

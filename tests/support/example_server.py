@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from xml.sax.saxutils import escape
 
 from support.credentials import HASH
@@ -72,21 +72,6 @@ class ExampleServer(VendorServer):
                 yield self._answer("ended", f'<result code="500">item failed: {escape(job)}</result>')
                 return
         yield self._answer("ended", ENDED)
-
-    def refusal(self) -> tuple[str, bytes]:
-        return "login", self.frame(DENIED)
-
-    def nonsense(self) -> dict[str, Callable[[], bytes]]:
-        return {
-            "no XML": lambda: self.frame("hello"),
-            "another protocol": lambda: b"HTTP/1.1 400 Bad Request\r\n\r\n\0",
-            "an unknown document": lambda: self.frame("<shutdown/>"),
-            "a document of the client": lambda: self.frame('<answer answer="x"/>'),
-            "two roots": lambda: self.frame(ENDED * 2),
-            "nothing": lambda: self.frame(""),
-            "no end": lambda: b"<log>" + b"x" * 2_000_000,
-            "an early end": lambda: self.frame(ENDED) + self.frame(ACCEPTED),
-        }
 
 
 def proof() -> str:

@@ -240,7 +240,6 @@ class PlantaServer(VendorServer):
     def __init__(self, habits: Habits) -> None:
         super().__init__()
         self.habits = habits
-        self.accepted = 2 if habits.accepts_each else 1
         self._line = Line(habits)
         self._user = self._os_user = ""
         self._expected: int | None = None  # jobs, if the client has said how many there are
@@ -369,30 +368,6 @@ class PlantaServer(VendorServer):
         for name, value in values.items():
             elements = elements.replace(f"{{{name}}}", escape(value, {'"': "&quot;", "\n": "&#10;"}))
         return self._answer(role, message(elements), seconds)
-
-    # For tests of faults
-
-    def refusal(self) -> tuple[str, bytes]:
-        reason = "jobs" if self._is_logged_in else "login"
-        return reason, self._refuse(reason, "access denied").say()
-
-    def nonsense(self) -> dict[str, Callable[[], bytes]]:
-        habits = self.habits
-        end = message(habits.ended or habits.ok)
-        return {
-            "no XML": lambda: self.frame("hello"),
-            "another root": lambda: self.frame("<Massage/>"),
-            "an unknown element": lambda: self.frame(message("<Panel/>")),
-            "an empty message": lambda: self.frame(message("")),
-            "a message of the client": lambda: self.frame(message('<Login user="R41" response="x"/>')),
-            "two roots": lambda: self.frame(end + end),
-            "another protocol": lambda: b"SSH-2.0-OpenSSH_9.2p1\r\n" * 1000 + b"\0",
-            "too much": lambda: self.frame(message("<EvLogMsg>" + "x" * 9_000_000 + "</EvLogMsg>")),
-            "an early end": lambda: self.frame(end) + self.frame(message(habits.accepted)),
-            "a DTD": lambda: self.frame("<!DOCTYPE Message>" + end),
-            "an entity": lambda: self.frame('<!DOCTYPE Message [<!ENTITY x "y">]><Message>&x;</Message>'),
-            "a deep message": lambda: self.frame(message("<Skin>" * 10_000 + "</Skin>" * 10_000)),
-        }
 
 
 CLOSE = Answer(0, "close", lambda: b"")

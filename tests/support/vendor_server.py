@@ -32,11 +32,7 @@ class Answer(NamedTuple):
 
 
 class VendorServer:
-    """One connection. `has_jobs` says whether it would run any. `accepted` and `outputs` are how many messages of these
-    roles there are when two jobs have run."""
-
-    accepted = 1
-    outputs = 2
+    """One connection. `has_jobs` says whether it would run any."""
 
     def __init__(self) -> None:
         self.log: list[Said] = []
@@ -55,14 +51,6 @@ class VendorServer:
         return b""
 
     def received(self, data: bytes) -> Iterator[Answer]:
-        raise NotImplementedError
-
-    def refusal(self) -> tuple[str, bytes]:
-        """What is refused at this moment, the login or the jobs, and how, with the text "access denied"."""
-        raise NotImplementedError
-
-    def nonsense(self) -> dict[str, Callable[[], bytes]]:
-        """What is never right: it is made only when it is said."""
         raise NotImplementedError
 
     # What all have
