@@ -128,20 +128,6 @@ def server(tmp_path):
         server.process.kill()
 
 
-def test_killed_right_after_accepted_was_sent_and_again_when_all_is_over(server):
-    with connect(server) as client:
-        submitted(client, traced(), traced())
-        server.crash()
-    server.start()
-    wait_until_quiet(server)
-    server.crash()
-    server.start()
-    with connect(server) as other:
-        report = submitted(other, traced()).report()
-    assert report.ended == "ok"
-    check(server, {client.session: Received([], []), other.session: received_by(report)})
-
-
 @pytest.mark.parametrize("is_terminated", [False, True], ids=["running", "in the grace of SIGTERM"])
 @pytest.mark.parametrize("whose", ["server", "server, shim", "shim, server", "server, next server, shim"])
 def test_killed_while_one_session_runs_and_others_wait(server, gate, whose, is_terminated):

@@ -7,14 +7,13 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 
 from headless.errors import HomeError
-from headless.server.accounts import Account, Accounts
-from headless.server.home import VERSION, open_database
+from headless.server.accounts import Accounts
+from headless.server.home import VERSION
 from support.command_here import headless
 from support.credentials import HASH
 from support.homes import R41
@@ -54,17 +53,6 @@ def test_two_connections_of_one_process_go_on_after_a_command_of_another_one(hom
                 assert Accounts(first).remove(f"R5{number}")
             assert Accounts(second).all() == [R41]
             assert len(manage("user", "list", *of_home).stdout.splitlines()) == 1
-
-
-def test_many_that_open_a_new_database_at_once_all_get_it(tmp_path):
-    def open_and_add(number: int) -> None:
-        with closing(open_database(tmp_path / "planta.sqlite")) as connection, connection:
-            assert Accounts(connection).add(Account(f"R{number}", None, None))
-
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(open_and_add, range(100, 108)))
-    with closing(open_database(tmp_path / "planta.sqlite")) as connection:
-        assert [account.user for account in Accounts(connection).all()] == [f"R{each}" for each in range(100, 108)]
 
 
 # Backup, as SERVER.md says

@@ -226,36 +226,6 @@ def test_with_two_workers_two_sessions_run_at_a_time(tmp_path):
         assert one.report().ended == other.report().ended == "ok"
 
 
-# By the command
-
-
-@pytest.fixture
-def start(server, command):
-    return lambda *argv: command("-s", server.address, *argv)
-
-
-RETURN_CODES = {
-    ("-t", "-1", "-c", "print(1)"): 0,
-    ("-t", "60", "-c", "print(1)", "-c", "print(2)"): 0,
-    ("-t", "-1", "-c", "raise SystemExit(1)"): 1,
-    ("-t", "-1", "-c", "print(1)", "-c", "x = (", "-c", "print(3)"): 1,
-    ("-t", "-1", "-c", "print(1)", "-f", "absent.py"): 2,
-    ("-m", "ABSENT"): 2,
-    ("-u", "R99", "-c", "print(1)"): 2,
-}
-
-
-def test_the_return_code_of_the_command_shows_how_the_jobs_ended(start):
-    assert {argv: start(*argv).returncode for argv in RETURN_CODES} == RETURN_CODES
-
-
-def test_the_jobs_go_on_when_the_command_does_not_wait_for_them(server, start, gate):
-    before = len(journal(server))
-    assert start("-c", gate.code).returncode == 0
-    gate.open()
-    wait_until(lambda: [entry["state"] for entry in journal(server)[before:]] == ["ok"])
-
-
 def test_a_server_may_keep_its_files_elsewhere(tmp_path):
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "here.py").write_text("import os; print(os.getcwd())")

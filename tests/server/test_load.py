@@ -120,25 +120,6 @@ def unread(client: RawClient) -> int:
     return int.from_bytes(fcntl.ioctl(client.sock, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
-@pytest.mark.version("what asyncio takes of memory")
-def test_a_session_costs_little_that_waits_for_its_client_or_in_the_queue(server, gate):
-    with ExitStack() as stack:
-        before = memory_of(server.process)
-        running, *waiting = (stack.enter_context(connect(server).log_in()) for _ in range(SESSIONS))
-        logged_in = memory_of(server.process)
-        running.submit(py_code(gate.code))
-        running.expect("started")
-        for client in waiting:
-            client.submit(py_code("1"))
-        queued = memory_of(server.process)
-        for client in waiting[1:]:
-            client.sock.close()
-        gate.open()
-        assert running.report().ended == waiting[0].report().ended == "ok"
-    assert (logged_in - before) / SESSIONS < 20 * 1024  # 9 to 13 KiB
-    assert (queued - logged_in) / SESSIONS < 20 * 1024  # 4 to 7 KiB
-
-
 @pytest.mark.version("asyncio")
 def test_a_server_can_stop_while_it_is_closing_a_connection(tmp_path):
     with ExitStack() as stack, ServerHere(tmp_path / "home", login_timeout=0.1) as server:

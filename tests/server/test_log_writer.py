@@ -103,26 +103,6 @@ def test_what_logs_does_not_wait_for_a_log_that_is_not_read_and_what_is_lost_is_
 
 
 @posix
-def test_of_many_threads_no_line_is_lost_uncounted_before_the_end(small):
-    with logging_to(small.write_end) as (log, writer):
-
-        def log_much() -> None:
-            for _ in range(500):
-                log.info("line %s", "x" * 50)
-
-        threads = [threading.Thread(target=log_much) for _ in range(8)]
-        for thread in threads:
-            thread.start()
-        wait_until(lambda: writer.dropped)
-        small.read_from_now_on()
-        for thread in threads:
-            thread.join()
-    lines = small.read_to_end()
-    assert len([line for line in lines if " line x" in line]) + writer.dropped == 4000
-    assert reported_as_lost(lines) == writer.dropped
-
-
-@posix
 def test_a_pipe_that_others_have_made_non_blocking_is_waited_for(pipe):
     os.set_blocking(pipe.write_end, False)
     with logging_to(pipe.write_end) as (log, writer):

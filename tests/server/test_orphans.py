@@ -30,7 +30,6 @@ from support.job_processes import IGNORE_SIGTERM, Lock, with_child
 from support.job_server import QuickServer, journal, states
 from support.process import PATIENCE, ROOT
 from support.raw_client import connect, py_code
-from support.sampling import EXHAUSTIVE
 from support.shims_of import WatchedJob, send, shims_of
 from support.waiting import wait_until
 
@@ -143,20 +142,6 @@ def test_how_jobs_ended_without_a_server_is_journaled_by_the_next_and_the_rest_o
         server.crash()
         server.start()
         assert recorded(server)[good.session][0].ended == ended
-
-
-def test_a_job_that_is_being_started_goes_on_when_the_server_stops(tmp_path):
-    with QuickServer(tmp_path / "home", "--workers", "4", ends_jobs=False) as server:
-        for number in range(0, 12, 1 if EXHAUSTIVE else 2):
-            with connect(server) as one, connect(server) as other:
-                for client in (one, other):
-                    submitted(client, traced("time.sleep(0.05)"), traced())
-                time.sleep(number / 1000)
-                server.process.terminate()
-            assert server.wait() == 0
-            server.start()
-        wait_until_quiet(server)
-        check(server)
 
 
 @either_way

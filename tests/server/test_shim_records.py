@@ -1,5 +1,5 @@
 """What the next server finds of a job by the record of its shim, whatever was killed and when. Processes that only look
-change nothing. PLANTA_SEED=N repeats the random moments of a run, PLANTA_EXHAUSTIVE=1 takes a thousand."""
+change nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
 
 import pytest
 
@@ -46,8 +45,7 @@ from support.posix_jobs import (
     written,
 )
 from support.process import PATIENCE
-from support.sampling import EXHAUSTIVE, REPEAT, draws
-from support.waiting import in_time, until, wait_until
+from support.waiting import until, wait_until
 
 pytestmark = [
     pytest.mark.slow,
@@ -330,53 +328,3 @@ def test_an_end_that_cannot_be_written_is_not_made_up(folder, monkeypatch):
         return await waiting
 
     assert run(run_it()) is None
-
-
-# Killed at any moment
-
-
-def test_a_shim_that_is_killed_at_any_moment_leaves_nothing_and_no_doubt(folder, monkeypatch):
-    print(REPEAT)
-    ran, spawn, moments = folder.path / "ran", shims.spawn, draws()
-
-    def spawn_and_kill(*args):
-        spawned = spawn(*args)
-        timer = threading.Timer(moments.uniform(0, 0.08), kill_if_there, [os.pidfd_open(spawned[0].pid)])
-        timer.daemon = True
-        timer.start()
-        return spawned
-
-    async def try_once(number):
-        processes, output = new_shims(), str(folder.output / str(number))
-        with suppress(FileNotFoundError):
-            ran.unlink()
-        try:
-            process = await processes.start(folder.spec(code, number))
-        except OSError:
-            assert await processes.find(output) is None
-            assert not ran.exists()
-            return "not started"
-        end = await process.wait()
-        again = await processes.find(output)
-        assert (await again.wait() if again else None) == end
-        assert not is_running(process.pid)
-        if end is None:
-            return "unknown"
-        assert (end.status, ran.read_text()) == (0, "x")
-        return "ended"
-
-    async def try_often():
-        outcomes: list[str] = []
-        while len(outcomes) < (1000 if EXHAUSTIVE else 10) or not {"not started", "unknown"} <= set(outcomes):
-            outcomes.append(await in_time(try_once(len(outcomes))))
-
-    code = f"open({str(ran)!r}, 'a').write('x')\nimport os\nif os.fork(): os._exit(0)\nos.setsid()\n"
-    monkeypatch.setattr(shims, "spawn", spawn_and_kill)
-    asyncio.run(try_often())
-
-
-def kill_if_there(descriptor):
-    """By its descriptor: its number may be another's by now."""
-    with suppress(ProcessLookupError):
-        signal.pidfd_send_signal(descriptor, signal.SIGKILL)
-    os.close(descriptor)
