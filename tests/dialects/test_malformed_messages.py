@@ -85,6 +85,20 @@ UNKNOWN = {
         for number in ("0", "-1", "+1", "01", "1.0", "1 ", "", "x", "1000000000", "\u0661", "1e1", "1_0")
     },
     "a heartbeat of 0": b'<welcome session="S1" heartbeat="0"/>',
+    **{
+        f"the key {key!r}": f'<jobs key="{key}"><module>A</module></jobs>'.encode()
+        for key in ("", "0" * 31, "0" * 65, "A" * 32, "g" * 32, "0" * 31 + " ")
+    },
+    **{
+        f"the offset {offset}": f'<attach session="S0" {offset}/>'.encode()
+        for offset in (
+            'job="1"',
+            'job="1" stdout="0"',
+            'job="0" stdout="0" stderr="0"',
+            'job="1" stdout="-1" stderr="0"',
+            f'job="1" stdout="{10**15}" stderr="0"',
+        )
+    },
 }
 OFFSET = (b'jobs="2"', b'job="1"', b'stdout="0"', b'stderr="0"')
 LISTED = (b'session="S1"', b'state="ok"', b'accepted="2026-11-25T02:00:00.000+00:00"', b'job="1"', b'jobs="2"')

@@ -21,7 +21,6 @@ from typing import NamedTuple
 
 import pytest
 
-from headless import errors
 from headless.client import connection
 from headless.client import session as session_module
 from headless.client.output import Console
@@ -38,7 +37,7 @@ from support.credentials import HASH
 from support.frames import frames_in
 from support.job_server import QuickServer
 from support.sampling import EXHAUSTIVE, REPEAT, SEED, draws
-from support.sessions import call_for
+from support.sessions import call_for, run
 from support.unreliable_relay import CLIENT, FIN, HOLE, NEVER, RST, SERVER, Ends, UnreliableRelay
 from support.waiting import wait_until
 
@@ -76,15 +75,10 @@ def call(address: str, *argv: str, hash_: str = "", key: str = "") -> Outcome:
             stream = event.job, event.stream
             output[stream] = output.get(stream, "") + event.text
 
-    code, text = errors.OK, ""
     with Waiter() as waiter:
         session = Session(options, secret, lambda: Dialect(call_for(options, key)), Console(0, waiter), waiter)
         session.observe = observe
-        try:
-            session.run()
-        except Exception as error:
-            code, text = errors.explain(error)
-            assert not text.startswith("unforeseen"), text
+        code, text = run(session)
     return Outcome(code, session.verdict.submission.value, text, output, session.connections)
 
 

@@ -45,6 +45,9 @@ def stored(home_path: str) -> Limits:
 
 LIMITS = {
     "--no-code": (Limits(code=False), "no-code"),
+    "--one-at-a-time": (Limits(one_at_a_time=True), "one-at-a-time"),
+    "--one-at-a-time --no-code": (Limits(code=False, one_at_a_time=True), "no-code one-at-a-time"),
+    "--many-at-a-time": (UNLIMITED, "no limits"),
     "--module 009ABC --no-code": (Limits(("009ABC",), code=False), "module=009ABC no-code"),
     "--module 009A* --module 00B --module 00B --no-code": (
         Limits(("009A*", "00B"), code=False),
@@ -106,6 +109,7 @@ WRONG = """\
 --no-modules --module 009A
 --folder a --no-files
 --code --no-code
+--one-at-a-time --many-at-a-time
 --none --code
 --none --no-code
 --none --no-modules
@@ -174,7 +178,9 @@ def test_what_is_not_given_stays_as_it_was(home_path):
     assert shown(home_path) == "module=009C folder=nightly no-code"
     limit(home_path, "--folder", "weekly")
     assert shown(home_path) == "module=009C folder=weekly no-code"
-    limit(home_path, "--code", "--no-modules")
+    limit(home_path, "--code", "--no-modules", "--one-at-a-time")
+    assert shown(home_path) == "no-modules folder=weekly one-at-a-time"
+    limit(home_path, "--many-at-a-time")
     assert shown(home_path) == "no-modules folder=weekly"
     limit(home_path, "--folder", ".", "--module", "*")
     assert shown(home_path) == "no limits"

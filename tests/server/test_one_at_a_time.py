@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import os
-import subprocess
-from contextlib import closing
 
 import pytest
 
-from headless.server.accounts import UNLIMITED, Account, Accounts, Limits
-from headless.server.home import Home
+from headless.server.accounts import Account, Limits
 from support.command_here import headless
 from support.job_server import QuickServer, states
 from support.process import current_user
@@ -88,29 +85,3 @@ def test_a_session_that_was_accepted_before_the_limit_counts(server, gate):
     with connect(server).log_in("R41") as client:
         client.send(in_jobs(py_code(gate.code)))
         assert session in client.expect_refusal("busy")
-
-
-SET = (
-    (["--one-at-a-time"], Limits(one_at_a_time=True), "one-at-a-time"),
-    (["--many-at-a-time"], UNLIMITED, "no limits"),
-    (["--one-at-a-time", "--no-code"], Limits(code=False, one_at_a_time=True), "no-code one-at-a-time"),
-    (["--many-at-a-time"], Limits(code=False), "no-code"),
-)
-
-
-def limit(home, *argv: str) -> subprocess.CompletedProcess[str]:
-    return headless("user", "limit", "R41", *argv, "--home", home)
-
-
-def test_the_limit_is_set_printed_and_taken_away_alone(home_path):
-    for argv, limits, printed in SET:
-        done = limit(home_path, *argv)
-        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-        assert limit(home_path).stdout == f"{printed}\n"
-        with closing(Home(home_path).database()) as database:
-            account = Accounts(database).of_user("R41")
-        assert account is not None
-        assert account.limits == limits
-    done = limit(home_path, "--one-at-a-time", "--many-at-a-time")
-    assert done.returncode == 2
-    assert "not allowed with" in done.stderr

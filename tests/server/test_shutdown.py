@@ -51,8 +51,6 @@ shims._SECONDS_TO_END, shims._SECONDS_TO_DIE = 0.8, 0.6
 """
 _F_SETPIPE_SZ = 1031  # fcntl(2)
 
-SIGTERM_AND_SIGINT = pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-
 
 @pytest.fixture
 def in_a_hurry(tmp_path):
@@ -141,30 +139,26 @@ def test_sigterm_leaves_jobs_running_and_refuses_clients_that_wait_for_them(tmp_
         check(server)
 
 
-@pytest.fixture
-def patient_server(in_a_hurry, gate, tmp_path):  # noqa: ARG001
-    """A server whose SIGTERM waits for ten minutes, and the client of a job that waits for the gate."""
-    with QuickServer(tmp_path / "home", "--grace", "600", "--workers", "1") as server, connect(server) as client:
-        submitted(client, py_code(gate.code))
-        client.expect("started")
-        yield server, client
-        server.process.kill()
-
-
+@pytest.mark.usefixtures("in_a_hurry")
 @pytest.mark.version("asyncio")
-def test_during_the_grace_jobs_go_on_and_nothing_new_begins(patient_server, gate):
-    server, client = patient_server
-    with connect(server).log_in() as late, connect(server) as waiting:
+def test_during_the_grace_jobs_go_on_and_nothing_new_begins(tmp_path, gate):
+    with (
+        QuickServer(tmp_path / "home", "--grace", "600", "--workers", "1") as server,
+        connect(server) as running,
+        connect(server) as waiting,
+        connect(server).log_in() as late,
+    ):
+        submitted(running, py_code(gate.code)).expect("started")
         submitted(waiting, py_code("1"))
         server.process.terminate()
         wait_until(lambda: is_refused(server))
         late.send(in_jobs(py_code("1")))
         late.expect_refusal("busy")
         gate.open()
-        assert client.report().ended == "ok"
+        assert running.report().ended == "ok"
         waiting.expect_refusal("busy")
-    assert server.wait() == 0
-    assert [states(server, each.session) for each in (client, late, waiting)] == [["ok"], [], ["queued"]]
+        assert server.wait() == 0
+    assert [states(server, each.session) for each in (running, late, waiting)] == [["ok"], [], ["queued"]]
 
 
 @pytest.mark.usefixtures("in_a_hurry")
@@ -176,18 +170,6 @@ def test_a_server_that_runs_nothing_ends_at_once_whatever_the_grace(tmp_path):
 
 
 # The second signal
-
-
-@SIGTERM_AND_SIGINT
-@pytest.mark.version("signals beside asyncio")
-def test_a_second_signal_does_not_wait_for_the_grace(patient_server, signum):
-    server, client = patient_server
-    server.process.send_signal(signum)
-    wait_until(lambda: is_refused(server))
-    server.process.send_signal(signum)
-    assert client.report().ended == "failed"
-    assert server.wait() == 0
-    assert states(server, client.session) == ["interrupted"]
 
 
 @contextmanager
@@ -227,7 +209,7 @@ def test_a_second_signal_ends_the_server_long_before_the_grace_whatever_hangs(tm
             with hang(server, client.session):
                 server.process.terminate()
                 wait_until(lambda: is_refused(server))  # two signals that come together are one
-                server.process.terminate()
+                server.process.send_signal(signal.SIGINT)
                 server.process.wait(PATIENCE)
                 received = receive_until_the_end(client)
         if ends_jobs:

@@ -28,12 +28,17 @@ def session_for(options: JobOptions, secret: KnownSecret | None, console: Consol
     return Session(options, secret, lambda: Dialect(call_for(options)), console, waiter)
 
 
-def end_of(session: Session) -> tuple[int, str]:
-    """Runs the session. The return code, and what is said of the jobs."""
-    code = errors.OK
+def run(session: Session) -> tuple[int, str]:
+    """The return code, and the text of the error."""
     try:
         session.run()
     except Exception as error:
         code, text = errors.explain(error)
         assert not text.startswith("unforeseen"), text
-    return code, session.verdict.submission.value
+        return code, text
+    return errors.OK, ""
+
+
+def end_of(session: Session) -> tuple[int, str]:
+    """Runs the session. The return code, and what is said of the jobs."""
+    return run(session)[0], session.verdict.submission.value
