@@ -130,6 +130,12 @@ user limit
 user limit a{escape}b
 user list R41
 jobs one two
+jobs cancel
+jobs cancel a 0
+jobs cancel a one
+jobs cancel a 1 2
+jobs cancel a --json
+status --since soon
 serve --listen nonsense
 serve --listen 127.0.0.1:70000
 serve --listen :20000

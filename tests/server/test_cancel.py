@@ -15,7 +15,6 @@ from headless.server.accounts import Account
 from headless.server.home import Home
 from headless.server.journal import CANCELLED, Cancellation, Journal, Selection
 from headless.server.queue import SessionQueue
-from support.command_here import headless
 from support.homes import fails, prints
 from support.job_server import QuickServer, journal, states
 from support.journals import Record, end, new_session, over
@@ -322,10 +321,3 @@ def test_what_is_not_in_the_journal_cannot_be_cancelled(home, record, argv):
     fails(f"no session {argv[0]!r}", "jobs", "cancel", *argv, "--home", str(home.folder))
     assert record.cancellations() == []
     assert [entry.state for entry in record.page(Selection())] == ["queued"] * 2
-
-
-@pytest.mark.parametrize("argv", [(), ("a", "0"), ("a", "one"), ("a", "1", "2"), ("a", "--json")])
-def test_a_cancellation_that_must_be_corrected_is_a_2(home, argv):
-    done = headless("jobs", "cancel", *argv, "--home", str(home.folder))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert " error: " in done.stderr.splitlines()[-1]

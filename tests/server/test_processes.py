@@ -14,9 +14,11 @@ from support.job_processes import (
     Result,
     new_shims,
     result_of,
+    run,
+    start,
 )
 from support.sampling import EXHAUSTIVE
-from support.waiting import in_time, until
+from support.waiting import until
 
 pytestmark = pytest.mark.slow
 HAS_SIGNALS = hasattr(os, "fork")
@@ -35,42 +37,32 @@ def test_many_jobs_start_at_once(folder):
         started = await asyncio.gather(*map(jobs.start, specs))
         return [result_of(spec, await process.wait()) for spec, process in zip(specs, started)]
 
-    assert asyncio.run(in_time(run_all())) == [Result(0, b"%d" % number + END_OF_LINE, b"") for number in range(MANY)]
+    assert run(run_all()) == [Result(0, b"%d" % number + END_OF_LINE, b"") for number in range(MANY)]
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])
 def test_without_a_file_for_its_output_no_job_starts_and_the_next_one_does(folder, stream):
-    async def start() -> Result:
-        jobs = new_shims()
-        spec = folder.spec(f"open({str(folder.path / 'has_run')!r}, 'w')", 1)
-        os.makedirs(f"{spec.output}.{stream}")
-        for _ in range(3):
-            with pytest.raises(OSError, match=rf"(directory|denied).*1\.{stream}"):
-                await jobs.start(spec)
-        spec = folder.spec("print(42)", 2)
-        return result_of(spec, await (await jobs.start(spec)).wait())
-
-    assert asyncio.run(in_time(start())) == (0, b"42" + END_OF_LINE, b"")
+    os.makedirs(folder.output / f"1.{stream}")
+    for _ in range(3):
+        with pytest.raises(OSError, match=rf"(directory|denied).*1\.{stream}"):
+            run(start(folder, f"open({str(folder.path / 'has_run')!r}, 'w')"))
+    assert folder.as_job(folder.script("print(42)"), output=str(folder.output / "2")) == (0, b"42" + END_OF_LINE, b"")
     assert not (folder.path / "has_run").exists()
 
 
 @pytest.mark.parametrize("change", [{"folder": "/absent/folder"}, {"output": "/absent/5f0c/1"}])
 def test_what_is_not_there_is_named(folder, change):
-    async def start() -> None:
-        with pytest.raises(OSError, match=r"[/\\]absent[/\\]"):
-            await new_shims().start(folder.spec("")._replace(**change))
-
-    asyncio.run(in_time(start()))
+    with pytest.raises(OSError, match=r"[/\\]absent[/\\]"):
+        run(new_shims().start(folder.spec("")._replace(**change)))
 
 
 # The end
 
 
 def test_the_end_says_when_it_was_and_how_long_it_took_and_stays_so(folder):
-    async def run() -> None:
-        spec = folder.spec("import time; time.sleep(0.1); raise SystemExit(3)")
+    async def run_it() -> None:
         before = time.time()
-        process = await new_shims().start(spec)
+        process = await start(folder, "import time; time.sleep(0.1); raise SystemExit(3)")
         end = await process.wait()
         assert end is not None
         assert (end.status, end.was_asked, end.lost) == (3, False, 0)
@@ -79,13 +71,13 @@ def test_the_end_says_when_it_was_and_how_long_it_took_and_stays_so(folder):
         await process.end()
         assert await process.wait() == end
 
-    asyncio.run(in_time(run()))
+    run(run_it())
 
 
 def test_many_may_wait_for_it_and_leave_and_come_late(folder, lock, gate):
 
-    async def run() -> None:
-        process = await new_shims().start(folder.spec(lock.code(gate.code)))
+    async def run_it() -> None:
+        process = await start(folder, lock.code(gate.code))
         waiting = [asyncio.ensure_future(process.wait()) for _ in range(5)]
         await until(lambda: lock.is_taken)
         for each in waiting[:3]:
@@ -96,7 +88,7 @@ def test_many_may_wait_for_it_and_leave_and_come_late(folder, lock, gate):
         assert ends[0] is not None
         assert (ends[0].status, set(ends)) == (0, {ends[0]})
 
-    asyncio.run(in_time(run()))
+    run(run_it())
 
 
 @with_signals
@@ -113,14 +105,14 @@ def test_many_may_wait_for_it_and_leave_and_come_late(folder, lock, gate):
 )
 def test_a_job_that_is_ended_gets_sigterm(folder, lock, before, status):
     async def start_and_end() -> tuple[int, bool]:
-        process = await new_shims().start(folder.spec(before + lock.code()))
+        process = await start(folder, before + lock.code())
         await until(lambda: lock.is_taken)
         await process.end()
         end = await process.wait()
         assert end is not None
         return end.status, end.was_asked
 
-    assert asyncio.run(in_time(start_and_end())) == (status, True)
+    assert run(start_and_end()) == (status, True)
     assert lock.is_free()
 
 
@@ -137,5 +129,5 @@ def test_a_job_may_be_ended_as_soon_as_it_is_started_and_again_when_it_is_over(f
             statuses.add(end.status)
         return statuses
 
-    statuses = asyncio.run(in_time(start_and_end()))
+    statuses = run(start_and_end())
     assert statuses == {-signal.SIGTERM} if HAS_SIGNALS else 0 not in statuses

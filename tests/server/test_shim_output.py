@@ -13,8 +13,7 @@ pytest.importorskip("fcntl", reason="what is tested here only platforms have tha
 
 from headless.server import shim
 from headless.server.shim import StoredOutput
-from support.job_processes import is_running, shim_of, stored
-from support.posix_jobs import end_of, run, start
+from support.job_processes import end_of, is_running, run, shim_of, start, stored
 from support.waiting import until
 
 LINE = b"[planta-headless: %d bytes of output were not stored: %s]\n"

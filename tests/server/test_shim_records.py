@@ -22,28 +22,18 @@ from headless.server.jobs import ProcessEnd
 from headless.server.shims import Shims
 from support.job_processes import (
     IGNORE_SIGTERM,
+    end_of,
     found,
     is_running,
     kill,
     left_by_a_server,
     new_shims,
     result_of,
-    with_child,
-)
-from support.posix_jobs import (
-    NO_SPACE,
-    NOT_STARTED,
-    SLEEP,
-    end_found,
-    end_of,
-    failing,
-    find,
-    make_impatient,
-    plant,
     run,
     start,
-    written,
+    with_child,
 )
+from support.posix_jobs import NO_SPACE, NOT_STARTED, SLEEP, end_found, failing, find, make_impatient, plant, written
 from support.process import PATIENCE
 from support.waiting import until, wait_until
 

@@ -21,15 +21,18 @@ from headless.server.processes import JobHandle
 from headless.server.shims import Identity
 from support.job_processes import (
     IGNORE_SIGTERM,
+    end_of,
     found,
     kill,
     new_shims,
     private_memory,
+    run,
     shim_of,
+    start,
     stored,
     with_child,
 )
-from support.posix_jobs import SLEEP, end_of, find, make_impatient, plant, run, start
+from support.posix_jobs import SLEEP, find, make_impatient, plant
 from support.process import PATIENCE
 from support.sampling import EXHAUSTIVE
 from support.waiting import until, wait_until

@@ -149,12 +149,6 @@ def test_what_failed_counts_from_when_that_was_known(home, record):
     assert figures(home)["failed"] == 4
 
 
-def test_a_time_that_must_be_corrected_is_a_2(home):
-    done = headless("status", "--since", "soon", "--home", str(home.folder))
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "90m, 12h or 7d" in done.stderr.splitlines()[-1]
-
-
 # Whether a server runs
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import os
 import subprocess
@@ -17,15 +16,18 @@ from support.job_processes import (
     IGNORE_SIGTERM,
     Lock,
     by_hand,
+    end_of,
     is_running,
     new_shims,
     result_of,
+    run,
+    start,
     with_child,
 )
 from support.job_server import QuickServer, journal, states
 from support.process import PATIENCE, ROOT, SCRIPT
 from support.raw_client import connect, py_code
-from support.waiting import in_time, until, wait_until
+from support.waiting import until, wait_until
 
 if sys.platform != "win32":
     pytest.skip("what is tested here is Windows' own", allow_module_level=True)
@@ -108,16 +110,7 @@ def test_a_job_that_is_cancelled_ends_with_all_that_it_has_started(own_server, t
 # Without a server
 
 
-def in_loop(coroutine):
-    return asyncio.run(in_time(coroutine))
-
-
-async def start(folder, source, number=1):
-    return await new_shims().start(folder.spec(source, number))
-
-
-async def end_of(folder, source):
-    return await (await start(folder, source)).wait()
+# Without a server
 
 
 FINDS = """if 1:
@@ -142,7 +135,7 @@ def test_it_is_what_a_script_is(folder, then):
 def test_what_it_leaves_behind_is_ended_before_its_end_is_known(folder, lock):
     child = with_child(lock, IGNORE_SIGTERM + lock.code(), "time.sleep(60)", creationflags=0x8)  # without a console
     job = f"import subprocess, sys\nsubprocess.Popen([sys.executable, '-c', {child!r}])\n{lock.wait_for()}print('end')"
-    end = in_loop(end_of(folder, job))
+    end = run(end_of(folder, job))
     assert result_of(folder.spec(""), end) == (0, b"end\r\n", b"")
     assert lock.is_free()
 
@@ -155,14 +148,14 @@ def test_it_cannot_start_what_would_leave_its_job_object(folder):
         except PermissionError:
             print("refused")
         """
-    assert result_of(folder.spec(""), in_loop(end_of(folder, code))) == (0, b"refused\r\n", b"")
+    assert result_of(folder.spec(""), run(end_of(folder, code))) == (0, b"refused\r\n", b"")
 
 
 def test_a_job_that_could_not_be_noted_has_not_started(folder):
     source = f"open({str(folder.path / 'ran')!r}, 'w')"
     os.makedirs(f"{folder.spec(source).output}.pid")
     with pytest.raises(OSError, match=r"1\.pid"):
-        in_loop(start(folder, source))
+        run(start(folder, source))
     assert not (folder.path / "ran").exists()
 
 
@@ -176,7 +169,7 @@ def test_a_job_inherits_its_standard_files_and_nothing_else(folder, lock):
         secret.unlink()  # which Windows does not allow as long as a process has it open
         await process.end()
 
-    in_loop(run_it())
+    run(run_it())
 
 
 def test_nothing_is_left_of_many_jobs(folder):
@@ -201,7 +194,7 @@ def test_nothing_is_left_of_many_jobs(folder):
         await run_some(jobs)
         assert handles() <= before + 2
 
-    in_loop(run_all())
+    run(run_all())
 
 
 end_of_session: Any = import_module("headless.windows")  # which only Windows can import

@@ -9,10 +9,10 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from uuid import uuid4
 
 from headless.server.jobs import ProcessEnd, ProcessSpec
@@ -22,10 +22,16 @@ from support.job_code import TAKE_LOCK, is_free
 from support.process import PATIENCE, ROOT
 from support.waiting import in_time
 
+_T = TypeVar("_T")
+
 
 def new_shims() -> Platform:
     """Returns what a new server starts and finds jobs with."""
     return Platform(Threads("shims", 4, 10000), "-")
+
+
+def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
+    return asyncio.run(in_time(coroutine))
 
 
 class Result(NamedTuple):
@@ -72,11 +78,20 @@ class Folder:
         return self.spec_of(self.script(source, f"{number}.py"), number, **changes)
 
     def as_job(self, script: Path, **changes: Any) -> Result:
-        async def run() -> Result:
+        async def run_it() -> Result:
             spec = self.spec_of(script, **changes)
             return result_of(spec, await (await new_shims().start(spec)).wait())
 
-        return asyncio.run(in_time(run()))
+        return run(run_it())
+
+
+async def start(folder: Folder, source: str, number: int = 1, **changes: Any) -> Any:
+    return await new_shims().start(folder.spec(source, number, **changes))
+
+
+async def end_of(folder: Folder, source: str, number: int = 1, **changes: Any) -> Any:
+    """Returns None where the end is unknown."""
+    return await (await start(folder, source, number, **changes)).wait()
 
 
 def by_hand(spec: ProcessSpec) -> Result:

@@ -1,27 +1,21 @@
-"""Starts jobs under shims without a server, where the platform can fork, and plants faults in the shims."""
+"""Plants faults in shims, and reads their records, where the platform can fork."""
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import sys
-from collections.abc import Coroutine
-from typing import Any, TypeVar
 
 import pytest
 
 from headless.server import shims
 from headless.server.jobs import ProcessEnd
 from headless.server.shims import Record, read_record
-from support.job_processes import Folder, new_shims
-from support.waiting import in_time
+from support.job_processes import Folder, new_shims, run
 
 assert sys.platform != "win32"
 
 SLEEP = "import time; time.sleep(60)"
 NO_SPACE = f"raise OSError({errno.ENOSPC}, 'No space left on device')"
-
-_T = TypeVar("_T")
 
 
 def plant(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
@@ -46,19 +40,6 @@ def failing(function: str, condition: str, then: str = NO_SPACE) -> str:
         f"    return real_{function}(*args)\n"
         f"shim.os.{function} = {function}\n"
     )
-
-
-def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
-    return asyncio.run(in_time(coroutine))
-
-
-async def start(folder: Folder, source: str, number: int = 1, **changes: Any) -> Any:
-    return await new_shims().start(folder.spec(source, number, **changes))
-
-
-async def end_of(folder: Folder, source: str, number: int = 1, **changes: Any) -> Any:
-    """Returns None where the end is unknown."""
-    return await (await start(folder, source, number, **changes)).wait()
 
 
 NOT_STARTED = "not started"
