@@ -281,7 +281,7 @@ def test_a_line_that_the_pipe_takes_gets_out_even_if_a_busy_machine_comes_to_it_
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there a thread writes")
-def test_a_line_that_did_not_get_out_leaves_the_next_one_whole():
+def test_a_line_that_did_not_get_out_or_not_to_its_end_leaves_the_next_one_whole():
     with full_stdout() as reader, Waiter() as waiter:
         console = Console(1, waiter)
         waiter.set_deadline(0.0)
@@ -290,3 +290,9 @@ def test_a_line_that_did_not_get_out_leaves_the_next_one_whole():
         waiter.set_deadline(None)
         console.info("two")
         assert drain(reader).split(maxsplit=2)[2] == b"info two\n"
+        waiter.set_deadline(0.05)
+        console.info("y" * 1_000_000)
+        assert drain(reader).endswith(b"y")
+        waiter.set_deadline(None)
+        console.info("three")
+        assert drain(reader).startswith(b"\n")

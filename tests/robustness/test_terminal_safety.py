@@ -4,17 +4,11 @@ prints, in the log of the server, and in what its journal and accounts are shown
 
 from __future__ import annotations
 
-import os
 import re
-import select
-import sys
-from unittest.mock import patch
 from xml.sax.saxutils import quoteattr
 
 import pytest
 
-from headless.client.output import Console
-from headless.client.waiting import Waiter
 from headless.server.accounts import Account
 from support.command_here import headless
 from support.dialogues import ENDED_FAILED, STARTED, answering_login, serving
@@ -104,25 +98,6 @@ def test_whatever_the_server_sends_is_shown_on_one_line(command, scripted, encod
         assert (ended, len(shown), len(printable_lines(complaint))) == (code, 3, int(code == 2))
         assert shown[-1][1].startswith("the server refused the ")
         assert shown[-1][1].endswith("; jobs: not submitted")
-
-
-def test_a_line_that_is_not_read_in_time_does_not_run_into_the_next():
-    reader, writer = os.pipe()
-
-    def clock() -> float:
-        """Time passes only while the pipe is full."""
-        return 0.0 if select.select([], [writer], [], 0)[1] else 10.0
-
-    with open(reader, "rb", buffering=0) as pipe, open(writer, "w") as stdout, Waiter(clock) as waiter:
-        with patch.object(sys, "stdout", stdout):
-            console = Console(1, waiter)
-        waiter.set_deadline(5)
-        console.info("x" * 1_000_000)
-        shown = pipe.read(1_000_000)
-        waiter.set_deadline(5)
-        console.info("the last words")
-        shown += pipe.read(1_000_000)
-    assert events(shown.decode())[-1] == ("info", "the last words")
 
 
 # What the server shows of its clients and jobs

@@ -6,15 +6,18 @@ from contextlib import closing
 
 import pytest
 
+from headless.server.accounts import Account
 from support.homes import R41, make_home
 from support.job_server import QuickServer
 from support.journals import Record
+from support.process import current_user
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
-    """One server for all tests of a file, which leave it as it is."""
-    with QuickServer(tmp_path_factory.mktemp("server") / "home", "--workers", "8") as server:
+    """One server for all tests of a file, which leave it as it is. The user of the tests has two accounts there."""
+    accounts = (Account("R43", current_user(), None),)
+    with QuickServer(tmp_path_factory.mktemp("server") / "home", "--workers", "8", accounts=accounts) as server:
         yield server
 
 

@@ -11,12 +11,10 @@ from contextlib import closing
 
 import pytest
 
-from headless.server.accounts import Account
 from headless.server.processes import JobProcesses
 from support.homes import R41, make_home
 from support.job_server import QuickServer, journal, states
 from support.journals import Record, new_session
-from support.process import current_user
 from support.raw_client import RawClient, Report, attach, connect, in_jobs, osuser_login, py_code, run
 from support.server_here import ServerHere
 from support.waiting import wait_until
@@ -45,13 +43,6 @@ JOBS = tuple(
     for number in (1, 2)
 )
 BEHIND_ABC = len(f"abc{os.linesep}")
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    accounts = (Account("R43", current_user(), None),)
-    with QuickServer(tmp_path_factory.mktemp("attach") / "home", "--workers", "4", accounts=accounts) as server:
-        yield server
 
 
 @pytest.fixture(scope="module")

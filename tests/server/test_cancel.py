@@ -11,12 +11,11 @@ import pytest
 
 from headless.dialects.vocabulary import FAILED, OK, QUEUED, RUNNING
 from headless.server import requests
-from headless.server.accounts import Account
 from headless.server.home import Home
 from headless.server.journal import CANCELLED, Cancellation, Journal, Selection
 from headless.server.queue import SessionQueue
 from support.homes import fails, prints
-from support.job_server import QuickServer, journal, states
+from support.job_server import journal, states
 from support.journals import Record, end, new_session, over
 from support.process import current_user
 from support.raw_client import RawClient, connect, py_code
@@ -24,13 +23,6 @@ from support.server_here import ServerHere
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.slow
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    accounts = (Account("R43", current_user(), None),)
-    with QuickServer(tmp_path_factory.mktemp("cancel") / "home", "--workers", "4", accounts=accounts) as server:
-        yield server
 
 
 def cancel(server, session: str, user: str = "R41") -> str:
