@@ -5,14 +5,15 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 import subprocess
+import sys
 
 import pytest
 
 from headless import password_file
 from headless.errors import ParameterError, SessionError
 from headless.password_file import NewFile
-from support.access_lists import GROUP, USER, set_access_list
 from support.checks import assert_harmless
 from support.credentials import HASH
 from support.dialogues import challenging, serving
@@ -159,7 +160,25 @@ def test_an_osuser_login_does_not_look_at_the_file(here, scripted):
     assert done.returncode == 0
 
 
-# Access control lists
+# Access control lists, as Linux stores them: linux/posix_acl_xattr.h
+
+USER, GROUP = 0x02, 0x08  # that are named
+_NOBODY = 2**32 - 1
+
+
+def set_access_list(path, *named, group, mask, owner=4, is_default=False):
+    """Gives the file or folder this list; with `is_default` it is for what is made in the folder. `named` has tag,
+    rights and number. Skips the test where there are none."""
+    entries = sorted(
+        [(0x01, owner, _NOBODY), *named, (0x04, group, _NOBODY), (0x10, mask, _NOBODY), (0x20, 0, _NOBODY)]
+    )
+    content = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+    if sys.platform != "linux":
+        pytest.skip("access control lists are Linux's here")
+    try:
+        os.setxattr(path, f"system.posix_acl_{'default' if is_default else 'access'}", content)
+    except OSError as error:
+        pytest.skip(f"there are none in this file system: {error}")
 
 
 @pytest.fixture

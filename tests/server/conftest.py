@@ -71,3 +71,16 @@ def above(tmp_path):
     folder.mkdir(mode=0o755)
     make_home(folder / "home", R41)
     return folder
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    """An authority, and the files of a certificate that it has issued for 127.0.0.1."""
+    import trustme  # which is slow to import
+
+    authority, folder = trustme.CA(), tmp_path_factory.mktemp("tls")
+    issued = authority.issue_cert("127.0.0.1")
+    issued.private_key_pem.write_to_path(folder / "key.pem")
+    for pem in issued.cert_chain_pems:
+        pem.write_to_path(folder / "cert.pem", append=True)
+    return authority, str(folder / "cert.pem"), str(folder / "key.pem")

@@ -20,7 +20,7 @@ from support.command_here import headless
 from support.crashes import printed
 from support.job_code import Gate
 from support.job_server import QuickServer, journal, states
-from support.raw_client import RawClient, connect, in_jobs, py_code, run
+from support.raw_client import connect, in_jobs, py_code, run
 from support.server_here import ServerHere
 from support.waiting import wait_until
 
@@ -175,16 +175,6 @@ def test_output_without_end_is_cut_and_leaves_room_for_the_journal_alone(server,
     assert report.ended == "failed"
     assert "the disk is full" in report.output[1, "stdout"].splitlines()[-1]
     assert states(server, endless.session) == ["cancelled"]
-
-
-def test_a_disk_that_cannot_be_read_is_busy_and_not_a_lost_connection(tmp_path, monkeypatch):
-    def fail(*_):
-        raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(disk_module.Disk, "check_room", fail)
-    with ServerHere(tmp_path / "home") as server, RawClient(server.address).log_in() as client:
-        client.send(in_jobs(py_code("1")))
-        assert "Input/output error" in client.expect_refusal("busy")
 
 
 # What is set aside

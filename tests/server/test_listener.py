@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-import trustme
 
 from headless.dialects.vocabulary import LOGIN
 from headless.errors import LocalProtocolError, Refusal
@@ -31,18 +30,10 @@ pytestmark = pytest.mark.version("ssl and asyncio")
 NO_LOOP: Any = None  # the handler does not use it
 
 
-@pytest.fixture(scope="module")
-def authority():
-    return trustme.CA()
-
-
 @pytest.fixture
-def tls_server(authority, tmp_path):
-    certificate = authority.issue_cert("127.0.0.1")
-    chain, key = str(tmp_path / "chain.pem"), str(tmp_path / "key.pem")
-    certificate.cert_chain_pems[0].write_to_path(chain)
-    certificate.private_key_pem.write_to_path(key)
-    with QuickServer(tmp_path / "home", "--tls-cert", chain, "--tls-key", key) as server:
+def tls_server(certificate, tmp_path):
+    _, cert, key = certificate
+    with QuickServer(tmp_path / "home", "--tls-cert", cert, "--tls-key", key) as server:
         yield server
 
 
@@ -60,7 +51,9 @@ def open_socket(server: QuickServer) -> socket.socket:
 @pytest.mark.parametrize(
     "sent", [b"GET / HTTP/1.1\r\n\r\n", b"nonsense" * 100, b"\x16\x03\x01"], ids=["http", "nonsense", "half"]
 )
-def test_a_failed_handshake_is_one_line_without_a_traceback_and_the_next_client_is_served(tls_server, authority, sent):
+def test_a_failed_handshake_is_one_line_without_a_traceback_and_the_next_client_is_served(
+    tls_server, certificate, sent
+):
     with open_socket(tls_server) as client:
         address = client.getsockname()
         client.sendall(sent)
@@ -69,7 +62,7 @@ def test_a_failed_handshake_is_one_line_without_a_traceback_and_the_next_client_
             while client.recv(65536):
                 pass
     context = ssl.create_default_context()
-    authority.configure_trust(context)
+    certificate[0].configure_trust(context)
     with RawClient(tls_server.address) as client:
         client.sock = context.wrap_socket(client.sock, server_hostname="127.0.0.1")
         client.log_in().submit(py_code("print(42)"))

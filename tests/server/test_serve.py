@@ -17,7 +17,6 @@ from typing import Any
 from unittest.mock import patch
 
 import pytest
-import trustme
 from cryptography.hazmat.primitives import serialization
 
 from headless.cli import tools_main as main
@@ -71,17 +70,6 @@ def test_with_until_eof_the_server_ends_with_its_standard_input_which_no_job_sha
             assert client.report().output == {(1, "stdout"): "''\n"}
         assert process.communicate(timeout=PATIENCE)[0] == ""
         assert process.returncode == 0
-
-
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory):
-    """An authority, and the files of a certificate that it has issued for 127.0.0.1."""
-    authority, folder = trustme.CA(), tmp_path_factory.mktemp("tls")
-    issued = authority.issue_cert("127.0.0.1")
-    issued.private_key_pem.write_to_path(folder / "key.pem")
-    for pem in issued.cert_chain_pems:
-        pem.write_to_path(folder / "cert.pem", append=True)
-    return authority, str(folder / "cert.pem"), str(folder / "key.pem")
 
 
 @pytest.mark.version("ssl")
