@@ -8,12 +8,12 @@ from contextlib import closing
 
 import pytest
 
-from headless.server.accounts import Account, keys_from_hash
+from headless.server.accounts import Account
 from headless.server.home import Home
 from support.command_here import headless
 from support.credentials import HASH
 from support.job_code import Gate
-from support.job_server import QuickServer, journal, states
+from support.job_server import R42, QuickServer, journal, states
 from support.journals import Record, new_session
 from support.process import current_user
 from support.raw_client import (
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.slow
 
 
 ACCOUNTS = (
-    Account("R42", None, keys_from_hash(HASH.encode())),
+    R42,
     Account("R43", current_user(), None),
     Account("R44", current_user(), None),
 )

@@ -24,7 +24,17 @@ from headless.server.queue import SessionQueue
 from headless.server.settings import Settings
 from headless.server.store import Store
 from headless.server.threads import Threads
-from support.crashes import check_received, printed, received_by, recorded, shim_of, submitted, traced, traces
+from support.crashes import (
+    FOR_A_MINUTE,
+    check_received,
+    printed,
+    received_by,
+    recorded,
+    shim_of,
+    submitted,
+    traced,
+    traces,
+)
 from support.homes import R41, make_home, prints
 from support.job_processes import IGNORE_SIGTERM, Lock, with_child
 from support.job_server import QuickServer, states
@@ -39,9 +49,6 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not sys.platform.startswith("linux"), reason="shims are found by /proc"),
 ]
-
-
-FOR_A_MINUTE = "print('.')\nimport time; time.sleep(60)"
 
 
 def end_of_first(client: RawClient) -> tuple[str, str]:

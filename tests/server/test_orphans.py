@@ -16,6 +16,7 @@ import pytest
 
 from support import fork_server
 from support.crashes import (
+    FOR_A_MINUTE,
     check,
     kill_shims,
     printed,
@@ -169,9 +170,6 @@ def test_as_many_sessions_as_there_are_workers_run_also_when_some_were_resumed(t
 FOLDER, CIRCLE = "a folder", "a link to itself"
 
 
-RUNS_FOR_A_MINUTE = "print('.')\nimport time; time.sleep(60)"
-
-
 def lose_record(server: QuickServer, session: str, content: str) -> Path:
     """Kills a server with all its shims, and gives its job this record. Returns the path of the true one."""
     server.crash()
@@ -193,7 +191,7 @@ def lose_record(server: QuickServer, session: str, content: str) -> Path:
 )
 def test_one_record_that_cannot_be_read_holds_up_no_other_session(server, content, is_same_boot):
     with connect(server) as client, connect(server) as waiting:
-        printed(submitted(client, py_code(RUNS_FOR_A_MINUTE), traced()))
+        printed(submitted(client, py_code(FOR_A_MINUTE), traced()))
         submitted(waiting, traced())
         record = lose_record(server, client.session, content)
     if not is_same_boot:
@@ -213,7 +211,7 @@ def test_one_record_that_cannot_be_read_holds_up_no_other_session(server, conten
 
 def test_a_list_of_jobs_is_whole_whatever_a_record_is(server):
     with connect(server) as client:
-        printed(submitted(client, py_code(RUNS_FOR_A_MINUTE), traced()))
+        printed(submitted(client, py_code(FOR_A_MINUTE), traced()))
         lose_record(server, client.session, FOLDER)
     first, second = journal(server, client.session)
     assert (first["state"], second["state"]) == ("unknown", "queued")
@@ -243,7 +241,7 @@ def test_nothing_is_left_of_a_job_whose_shim_was_killed(server, tmp_path):
 
 def test_sigterm_to_a_shim_ends_its_job_which_is_interrupted(server):
     with connect(server) as client:
-        printed(submitted(client, py_code(RUNS_FOR_A_MINUTE), traced()))
+        printed(submitted(client, py_code(FOR_A_MINUTE), traced()))
         send(shim_of(server, client.session), signal.SIGTERM)
         report = client.report()
     assert [status for status, _ in report.finished] == ["failed", "skipped"]

@@ -13,10 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 import pytest
 
 from headless.server import authentication, peer
-from headless.server.accounts import Account, keys_from_hash
-from support.credentials import HASH
 from support.frames import frame
-from support.job_server import QuickServer, states
+from support.job_server import R42, QuickServer, states
 from support.raw_client import (
     RAW_NONCE,
     RawClient,
@@ -163,9 +161,8 @@ OTHER = 65534
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     """A server whose accounts R42 and R1 to R19 have a password."""
-    keys = keys_from_hash(HASH.encode())
-    accounts = [Account(name, None, keys) for name in ("R42", *(f"R{number}" for number in range(1, 20)))]
-    with QuickServer(tmp_path_factory.mktemp("server") / "home", accounts=tuple(accounts)) as server:
+    accounts = (R42, *(R42._replace(user=f"R{number}") for number in range(1, 20)))
+    with QuickServer(tmp_path_factory.mktemp("server") / "home", accounts=accounts) as server:
         yield server
 
 
@@ -173,8 +170,7 @@ def server(tmp_path_factory):
 def patient_server(tmp_path, monkeypatch):
     """A server where the longest wait after wrong guesses is a second."""
     monkeypatch.setattr(authentication, "_DELAY_MAX", 1.0)
-    keys = keys_from_hash(HASH.encode())
-    with ServerHere(tmp_path / "home", accounts=(Account("R42", None, keys),)) as server:
+    with ServerHere(tmp_path / "home", accounts=(R42,)) as server:
         yield server
 
 

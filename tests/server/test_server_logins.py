@@ -9,11 +9,11 @@ import sys
 import pytest
 
 from headless.server import peer
-from headless.server.accounts import Account, keys_from_hash
+from headless.server.accounts import Account
 from support import scram
-from support.credentials import HASH, PASSWORD, hash_of
+from support.credentials import PASSWORD, hash_of
 from support.impostor import impose
-from support.job_server import QuickServer, journal
+from support.job_server import R42, QuickServer, journal
 from support.process import current_user, other_user
 from support.raw_client import RAW_NONCE, RawClient, challenge_login, connect, in_jobs, osuser_login, py_code, response
 from support.scram import WRONG_PROOF
@@ -31,10 +31,10 @@ def server(tmp_path_factory):
     """A server with R41 and R43 of the user of the tests, R42 and ODD_USER by password, R50 of another user."""
     home = tmp_path_factory.mktemp("server") / "home"
     accounts = (
-        Account("R42", None, keys_from_hash(HASH.encode())),
+        R42,
         Account("R43", current_user(), None),
         Account("R50", other_user(), None),
-        Account(ODD_USER, None, keys_from_hash(HASH.encode())),
+        R42._replace(user=ODD_USER),
     )
     with QuickServer(home, "--workers", "8", accounts=accounts) as server:
         yield server

@@ -17,6 +17,7 @@ import fcntl
 
 from support import fork_server
 from support.crashes import (
+    FOR_A_MINUTE,
     check,
     check_received,
     is_refused,
@@ -66,9 +67,6 @@ def own_server(in_a_hurry, tmp_path):  # noqa: ARG001
 
 
 # With --end-jobs
-
-
-FOR_A_MINUTE = "print('.')\nimport time; time.sleep(60)"
 
 
 def test_with_end_jobs_sigterm_interrupts_what_outlives_the_grace_and_no_more(own_server):

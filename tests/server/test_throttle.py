@@ -13,13 +13,7 @@ from headless.errors import Busy
 from headless.server import authentication, peer
 from headless.server.authentication import Throttle, origin_of
 from headless.server.settings import Settings
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from support.clock import Clock
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ def traced(work: str = "") -> str:
     return py_code(f"{opened}{leave % 'starts'}{work}\n{leave % 'ends'}")
 
 
+FOR_A_MINUTE = "print('.')\nimport time; time.sleep(60)"
 TRACES: dict[str, list[set[str]]] = {
     "ok": [{"starts", "ends"}],
     "interrupted": [set(), {"starts"}, {"starts", "ends"}],
