@@ -72,7 +72,7 @@ def exit_by_signal(signum: int, _frame: object) -> NoReturn:
 
 
 def main(argv: Sequence[str]) -> int:
-    """The return code for a command line without the program's name: 0 to 3, or the negative number of the signal that
+    """Returns the code for a command line without the program's name: 0 to 3, or the negative number of the signal that
     the process has to end by."""
     if REHEARSAL in os.environ:
         return _rehearse(argv)
@@ -97,7 +97,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _rehearse(argv: Sequence[str]) -> int:
-    """The same inside of a rehearsal, which reaches no server but its own."""
+    """Does the same inside of a rehearsal, which reaches no server but its own."""
     try:
         from headless.rehearsal import command
     except Exception as error:
@@ -106,7 +106,7 @@ def _rehearse(argv: Sequence[str]) -> int:
 
 
 def run_command(command: str, argv: Sequence[str]) -> int:
-    """The same for a command that talks to a server. Raises HeadlessError or ProtocolError."""
+    """Does the same for a command that talks to a server. Raises HeadlessError or ProtocolError."""
     try:
         options = parse_command(command, argv)
     except Answer as answer:

@@ -36,7 +36,7 @@ _Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 
 
 class DeadlinePassed(Exception):
-    """The deadline lies in the past."""
+    """Means that the deadline lies in the past."""
 
 
 class Waiter:

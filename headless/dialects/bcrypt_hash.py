@@ -32,7 +32,7 @@ def is_like_hash(text: str) -> bool:
 
 
 class WrongEncoding(ValueError):
-    """A file that may hold a hash was not saved as ASCII."""
+    """Means that a file that may hold a hash was not saved as ASCII."""
 
 
 def hash_in(content: bytes) -> bytes:

@@ -45,8 +45,8 @@ _HEAD = ("line", "schedule", "code", "seconds", "jobs", "result")
 
 @dataclass
 class _Line:
-    """A line that calls the command. `problem` is why it cannot be rehearsed, or "". `code` is what it has returned, as
-    a shell says it. `reports` has one for each call."""
+    """Is a line that calls the command. `problem` is why it cannot be rehearsed, or "". `code` is what it has returned,
+    as a shell says it. `reports` has one for each call."""
 
     number: int
     entry: Entry | None = None

@@ -41,7 +41,7 @@ _COLUMNS = "user, os_user, salt, stored_key, server_key, limits"
 
 
 class Limits(NamedTuple):
-    """What an account may run.
+    """Says what an account may run.
 
     modules         IDs, and patterns with `*` for any characters; None is every module
     folders         paths below the folder for files, without `.` and `..`, with `/` between; None is every file
@@ -77,7 +77,7 @@ NOTHING = Limits((), (), code=False)
 
 
 def _matches(text: str, pattern: str) -> bool:
-    """Whether the text fits the pattern. Takes time in proportion to the text, which a caller has sent."""
+    """Returns whether the text fits the pattern. Takes time in proportion to the text, which a caller has sent."""
     first, *others = pattern.split("*")
     if not others:
         return text == pattern
@@ -121,7 +121,7 @@ def _tuple(stored: Any) -> tuple[str, ...] | None:
 
 
 class Account(NamedTuple):
-    """A user of the server. `os_user` is the operating system's user who may log in with osuser, `keys` are those of
+    """Is a user of the server. `os_user` is the operating system's user who may log in with osuser, `keys` are those of
     the password for challenge; None forbids that login. `number` differs from that of an earlier account of this name;
     it is 0 as long as the account is not stored."""
 
@@ -132,7 +132,7 @@ class Account(NamedTuple):
     number: int = 0
 
     def needs_path(self, job: Job) -> bool:
-        """Whether `refuses` has to know the path of this job's file."""
+        """Returns whether `refuses` has to know the path of this job's file."""
         return job.kind == PY_FILE and bool(self.limits.folders)
 
     def refuses(self, job: Job, path: str = "") -> str:
@@ -148,8 +148,8 @@ def initialize(database: sqlite3.Connection) -> None:
 
 
 class Accounts:
-    """The accounts in one database. No method commits: what is written belongs to the transaction of the caller. Every
-    method may raise sqlite3.Error."""
+    """Reads and changes the accounts in one database. No method commits: what is written belongs to the transaction of
+    the caller. Every method may raise sqlite3.Error."""
 
     def __init__(self, database: sqlite3.Connection) -> None:
         self._database = database

@@ -41,7 +41,7 @@ _PAIRS_MAX = 10_000
 
 
 class Identity(NamedTuple):
-    """A client that has logged in. `signature` proves to it that the server knows the password; None for osuser."""
+    """Is a client that has logged in. `signature` proves to it that the server knows the password; None for osuser."""
 
     account: Account
     signature: str | None
@@ -120,7 +120,8 @@ class Authenticator:
             raise Refusal(LOGIN, f"this connection is not one of the operating system's user {os_user!r}")
 
     async def _is_user(self, uid: int, name: str) -> bool:
-        """Whether the user of this name has this uid. What the name service has confirmed is believed for a while.
+        """Returns whether the user of this name has this uid. What the name service has confirmed is believed for a
+        while.
 
         One name of each user is asked for at a time, so that made-up names do not delay the logins of other users.
         Raises Busy, asyncio.TimeoutError.

@@ -31,7 +31,7 @@ _PACE = 2.0  # how much faster than the server's own time its calendar may go
 
 
 class Disk:
-    """The disk of one home. `floor` is how many bytes accepted sessions leave free.
+    """Watches the disk of one home. `floor` is how many bytes accepted sessions leave free.
 
     Jobs and others can fill it. Then no more sessions are accepted, and the journal uses its reserve: the ends of the
     jobs that run have to be recorded.
@@ -53,8 +53,8 @@ class Disk:
         self._known_room -= _JOURNAL_FACTOR * size
 
     def is_known_to_have_room(self, size: int) -> bool:
-        """Whether a look a moment ago has shown so much room that a session of so many bytes has its share in any case,
-        besides those that were checked since. Does not look again."""
+        """Returns whether a look a moment ago has shown so much room that a session of so many bytes has its share in
+        any case, besides those that were checked since. Does not look again."""
         is_old = time.monotonic() - self._looked > _KNOWN_SECONDS
         if is_old or self._known_room < _PLENTY_BYTES + _JOURNAL_FACTOR * size:
             return False

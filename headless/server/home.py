@@ -29,7 +29,7 @@ _BUSY_SECONDS = 10.0  # how long a command waits for another one that writes
 
 
 class Home:
-    """The folder of one server. `py` is the folder for the files of py_file jobs, `modules` that for the modules:
+    """Is the folder of one server. `py` is the folder for the files of py_file jobs, `modules` that for the modules:
     HOME/py and HOME/modules if they are not given. With `trusts_folders` others may be able to change the code there.
 
     While a server holds the lock, `replaced` says which file of the home was replaced, "" for none. `on_replaced` is
@@ -67,7 +67,8 @@ class Home:
 
     @property
     def is_used(self) -> bool:
-        """Whether a server has lived here, or may have: another user's folder may be closed to us. Raises OSError."""
+        """Returns whether a server has lived here, or may have: another user's folder may be closed to us. Raises
+        OSError."""
         try:
             return stat.S_ISREG(os.stat(self._database).st_mode)
         except PermissionError:
@@ -79,17 +80,17 @@ class Home:
 
     @property
     def identity(self) -> str:
-        """What differs from every other folder, also from a copy, and stays when the folder is moved on its disk.
-        Raises OSError."""
+        """Returns what differs from every other folder, also from a copy, and stays when the folder is moved on its
+        disk. Raises OSError."""
         device, inode = _identity(os.stat(self.folder))
         return f"{device}-{inode}"
 
     def output(self, session_id: str, job: int, suffix: str) -> Path:
-        """The file for a job's `stdout`, `stderr` or `py` (its code). The first job has the number 1."""
+        """Returns the file for a job's `stdout`, `stderr` or `py` (its code). The first job has the number 1."""
         return self.folder / "output" / session_id / f"{job}.{suffix}"
 
     def outputs(self) -> list[Path]:
-        """The folders with stored output, each of one session. Raises OSError."""
+        """Returns the folders with stored output, each of one session. Raises OSError."""
         # A name that is not ASCII is not that of a session.
         return [path for path in (self.folder / "output").iterdir() if path.name.isascii()]
 
@@ -135,7 +136,7 @@ class Home:
 
     @property
     def is_served(self) -> bool:
-        """Whether a server uses the home now. Raises OSError."""
+        """Returns whether a server uses the home now. Raises OSError."""
         # The lock is ours for some microseconds. A server that starts meanwhile tries again.
         try:
             with open(self._lock, "rb") as file:
@@ -182,7 +183,7 @@ def _identity(status: os.stat_result) -> tuple[int, int]:
 
 
 def _is_at(path: Path, identity: tuple[int, int]) -> bool:
-    """Whether the path leads to this file. Windows lets no process remove what is open. Raises OSError."""
+    """Returns whether the path leads to this file. Windows lets no process remove what is open. Raises OSError."""
     try:
         return sys.platform == "win32" or _identity(os.stat(path)) == identity
     except (FileNotFoundError, NotADirectoryError):

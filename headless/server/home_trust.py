@@ -27,8 +27,8 @@ _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 class _Goal(NamedTuple):
-    """What a path leads to, in the words of a message, and the option that names another one. What is in `home`, a path
-    without links that was checked before, is closed to other users."""
+    """Says what a path leads to, in the words of a message, and the option that names another one. What is in `home`, a
+    path without links that was checked before, is closed to other users."""
 
     name: str
     option: str

@@ -102,8 +102,8 @@ class LogWriter(QueueHandler):
 
 
 class _Output:
-    """A file or an open descriptor. A file that was moved or removed is made anew, as WatchedFileHandler of `logging`
-    does it; while that fails, the old one stays in use."""
+    """Writes to a file or an open descriptor. A file that was moved or removed is made anew, as WatchedFileHandler of
+    `logging` does it; while that fails, the old one stays in use."""
 
     def __init__(self, target: str | int) -> None:
         self._path = None if isinstance(target, int) else target

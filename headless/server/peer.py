@@ -29,20 +29,20 @@ _netlink_answers = threading.Event()
 
 
 class OwnerUnknown(HeadlessError):
-    """This platform never knows the owner of a connection."""
+    """Means that this platform never knows the owner of a connection."""
 
 
 class NotConnected(HeadlessError):
-    """The kernel does not know the owner of this connection: the peer's end is closed, or being closed."""
+    """Means that the kernel does not know the owner of this connection: the peer's end is closed, or being closed."""
 
 
 def is_loopback(host: str) -> bool:
-    """Whether the peer's address is one of this machine alone."""
+    """Returns whether the peer's address is one of this machine alone."""
     return ipaddress.ip_address(host.partition("%")[0]).is_loopback
 
 
 def knows_owners() -> bool:
-    """Whether this platform knows who owns a connection."""
+    """Returns whether this platform knows who owns a connection."""
     return sys.platform.startswith("linux")
 
 
@@ -58,8 +58,8 @@ def owner_uid(peer: tuple[str, int], local: tuple[str, int]) -> int:
 
 
 def is_user(uid: int, name: str) -> bool:
-    """Whether the user of this name has this uid, by the name service, which may take long. Not on Windows. Raises Busy
-    if it does not answer."""
+    """Returns whether the user of this name has this uid, by the name service, which may take long. Not on Windows.
+    Raises Busy if it does not answer."""
     try:
         user = system.user_by_name(name)
     except OSError as error:

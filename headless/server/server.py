@@ -40,8 +40,8 @@ _AT_A_CONNECTION = {"transport", "protocol", "socket"}
 
 
 class Server:
-    """A server from `open` to `stop`, in the running event loop. `lost_log_lines` returns how many lines the log has
-    lost."""
+    """Runs a server from `open` to `stop`, in the running event loop. `lost_log_lines` returns how many lines the log
+    has lost."""
 
     def __init__(self, home: Home, settings: Settings, lost_log_lines: Callable[[], int] = lambda: 0) -> None:
         self._home = home
@@ -196,5 +196,6 @@ class ExceptionHandler:
 
 
 def _is_of_accept(task: object) -> bool:
-    """Whether it is the task that asyncio makes for each connection that Windows is to accept, and never looks at."""
+    """Returns whether it is the task that asyncio makes for each connection that Windows is to accept, and never looks
+    at."""
     return isinstance(task, asyncio.Task) and getattr(task.get_coro(), "__name__", "") == "accept_coro"

@@ -16,7 +16,7 @@ _T = TypeVar("_T")
 
 
 class Threads:
-    """At most `count` threads, started when needed, and at most `backlog` calls that wait for one.
+    """Has at most `count` threads, started when needed, and at most `backlog` calls that wait for one.
 
     The threads are daemons: one that hangs for ever does not keep the process alive.
     """

@@ -135,7 +135,8 @@ def _inner_markup() -> re.Pattern[bytes]:
 
 
 def _match_root(payload: bytes) -> re.Match[bytes] | None:
-    """The root's start tag, and the XML declaration before it. Few messages have that one, so it is compiled late."""
+    """Matches the root's start tag, and the XML declaration before it. Few messages have that one, so it is compiled
+    late."""
     declaration = _declaration().match(payload, 0, _MAX_ROOT_END) if payload.startswith(b"<?") else None
     return _ROOT.match(payload, declaration.end() if declaration else 0, _MAX_ROOT_END)
 

@@ -26,7 +26,7 @@ _OTHERS = {
 
 
 class FrameTooLong(ValueError):
-    """A payload of our own that the other side would not take."""
+    """Is a payload of our own that the other side would not take."""
 
 
 def frame(payload: bytes, limit: int) -> bytes:

@@ -36,7 +36,7 @@ class Login(Value):
 
 
 class UnsupportedLogin(Value):
-    """A `login` in a version that is not spoken here, whatever else it has."""
+    """Is a `login` in a version that is not spoken here, whatever else it has."""
 
 
 class Response(Value):
@@ -50,7 +50,7 @@ class Jobs(Value):
 
 
 class Attach(Value):
-    """Without an offset the client wants what happens from now on."""
+    """Asks for a session. Without an offset the client wants what happens from now on."""
 
     session: str
     offset: Offset | None = None

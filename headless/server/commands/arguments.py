@@ -75,7 +75,7 @@ def existing_home(arguments: argparse.Namespace) -> Home:
 
 
 def listen_address(text: str) -> tuple[str, int]:
-    """HOST:PORT. Port 0 is a free one."""
+    """Takes HOST:PORT. Port 0 is a free one."""
     try:
         return host_and_port(text, least_port=0)
     except ValueError as error:
@@ -83,21 +83,22 @@ def listen_address(text: str) -> tuple[str, int]:
 
 
 def count(text: str) -> int:
-    """A number from 1 to 10000."""
+    """Takes a number from 1 to 10000."""
     if not (text.isascii() and text.isdigit() and 1 <= int(text) <= 10_000):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 to 10000")
     return int(text)
 
 
 def seconds(text: str) -> float:
-    """A whole number of seconds, from 0."""
+    """Takes a whole number of seconds, from 0."""
     if not (text.isascii() and text.isdigit() and len(text) < 10):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number")
     return float(text)
 
 
 def moment(text: str) -> float:
-    """A time of the past, in seconds since the epoch: a day, a day and a time, or how long ago it is."""
+    """Takes a time of the past. Returns it in seconds since the epoch: a day, a day and a time, or how long ago it
+    is."""
     try:
         return _moment(text)
     except (ValueError, OverflowError, OSError):

@@ -183,7 +183,7 @@ class Signals:
             signal.signal(signal.SIGCHLD, _reap)
 
     def request_stop(self, *_: object) -> None:
-        """May be called in any thread, and as a signal handler."""
+        """Counts a request. May be called in any thread, and as a signal handler."""
         self._requests += 1
         with suppress(RuntimeError):  # the loop may be closed by then
             self._loop.call_soon_threadsafe((self.stop if self._requests == 1 else self.force_stop).set)

@@ -56,7 +56,7 @@ def add(commands: Any) -> None:
 
 
 def _name(text: str) -> str:
-    """The name of a user, of an account or of the operating system."""
+    """Takes the name of a user, of an account or of the operating system."""
     if not 1 <= len(text) <= MAX_NAME_LENGTH or not is_xml_text(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not a name of 1 to {MAX_NAME_LENGTH} characters that XML can carry"
@@ -86,7 +86,7 @@ def _add(arguments: argparse.Namespace) -> None:
 
 
 def _may_exist(os_user: str) -> bool:
-    """Whether the operating system knows the user, or cannot be asked."""
+    """Returns whether the operating system knows the user, or cannot be asked."""
     try:
         return os.name == "nt" or system.user_by_name(os_user) is not None
     except OSError:
@@ -152,7 +152,7 @@ def _add_limits(limit: argparse.ArgumentParser) -> None:
 
 
 def _module(text: str) -> str:
-    """The ID of a module, or a pattern for some."""
+    """Takes the ID of a module, or a pattern for some."""
     if not _MODULE.fullmatch(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not the ID of a module: 1 to 64 digits, letters without accents, _, and * for any characters"
@@ -161,7 +161,7 @@ def _module(text: str) -> str:
 
 
 def _folder(text: str) -> str:
-    """A folder below the one for files, as its resolved path is written."""
+    """Takes a folder below the one for files, as its resolved path is written."""
     path = posixpath.normpath(text.replace(os.sep, "/"))
     is_below = text and not posixpath.isabs(path) and path.split("/")[0] != ".." and not os.path.splitdrive(text)[0]
     if not is_below or "\0" in path or len(path) > _MAX_FOLDER_LENGTH:
