@@ -182,14 +182,14 @@ def test_each_session_is_listed_once_however_few_are_read_at_a_time(home, record
     monkeypatch.setattr(Journal, "sessions_of", count)
     with ServerHere(home.folder, workers=1) as server:
         assert sessions(server) == []
-        with record._database:
-            record._database.execute("BEGIN")
-            record.accept(new_session("the oldest waits"))
-            for number in range(25):
-                over(record, f"{number}", jobs=2)
-            over(record, "failed", FAILED)
-            record.accept(new_session("runs", jobs=3))
-            record.begin("runs")
+        record.execute("BEGIN")
+        record.accept(new_session("the oldest waits"))
+        for number in range(25):
+            over(record, f"{number}", jobs=2)
+        over(record, "failed", FAILED)
+        record.accept(new_session("runs", jobs=3))
+        record.begin("runs")
+        record.execute("COMMIT")
         expected = [("the oldest waits", QUEUED, "1", "1")]
         expected += [(f"{number}", OK, "2", "2") for number in range(6, 25)]
         expected += [("failed", FAILED, "1", "1"), ("runs", RUNNING, "1", "3")]

@@ -16,15 +16,7 @@ from support.job_code import Gate
 from support.job_server import R42, QuickServer, journal, states
 from support.journals import Record, new_session
 from support.process import current_user
-from support.raw_client import (
-    attach,
-    connect,
-    in_jobs,
-    osuser_login,
-    py_code,
-    right_answer,
-    run,
-)
+from support.raw_client import attach, connect, in_jobs, osuser_login, py_code, right_answer, run
 from support.waiting import wait_until
 
 pytestmark = pytest.mark.slow

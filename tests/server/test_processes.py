@@ -9,14 +9,7 @@ import time
 
 import pytest
 
-from support.job_processes import (
-    IGNORE_SIGTERM,
-    Result,
-    new_shims,
-    result_of,
-    run,
-    start,
-)
+from support.job_processes import IGNORE_SIGTERM, Result, new_shims, result_of, run, start
 from support.sampling import EXHAUSTIVE
 from support.waiting import until
 

@@ -16,12 +16,10 @@ import pytest
 import trustme
 
 from headless.dialects.vocabulary import FAILED, QUEUED, RUNNING
-from headless.errors import Busy
 from headless.server import authentication, peer, requests
 from headless.server.accounts import Account
-from headless.server.admission import Admission, BytesInFlight
+from headless.server.admission import BytesInFlight
 from headless.server.session import Session
-from headless.server.settings import Settings
 from support.homes import make_home
 from support.job_server import QuickServer, journal
 from support.process import Command, current_user
@@ -125,13 +123,6 @@ def test_tls_handshakes_that_are_not_finished(tmp_path, limit):
         wait_until(lambda: not is_encrypted())
         silent[0].sock.close()
         wait_until(is_encrypted)
-
-
-def test_a_handshake_counts_as_a_connection_until_it_enters():
-    admission = Admission(Settings(max_connections=1))
-    with admission.handshake("a"), pytest.raises(Busy):
-        admission.enter("b")
-    admission.enter("b")
 
 
 def test_bytes_of_messages_that_are_not_whole(tmp_path, monkeypatch):
