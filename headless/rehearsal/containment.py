@@ -286,7 +286,7 @@ class _Checker:
             self._deeper(reader).check(text)
 
 
-# -- files --
+# Files
 
 
 def _is_of_the_system(path: str) -> bool:

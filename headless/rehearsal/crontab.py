@@ -102,7 +102,7 @@ def _file(path: str) -> File:
     return file
 
 
-# -- which lines are run --
+# Which lines are run
 
 
 def _lines(file: File) -> tuple[list[_Line], int]:
@@ -165,7 +165,7 @@ def _replaced(entry: Entry, calls: Iterable[Call], replacement: str) -> str:
     return text
 
 
-# -- running one --
+# Running one
 
 
 def _run(line: _Line, own: OwnOptions, folder: Path, inside: Mapping[str, str], waiter: Waiter) -> None:
@@ -234,7 +234,7 @@ def _signal_group(process: subprocess.Popen[bytes], signum: int) -> None:
         os.killpg(process.pid, signum)
 
 
-# -- the table --
+# The table
 
 
 def _table(lines: Iterable[_Line]) -> str:

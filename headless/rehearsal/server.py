@@ -99,7 +99,7 @@ def _options(home: Home, own: OwnOptions) -> list[str]:
     return options + (["--dry-run"] if own.dry_run else [])
 
 
-# -- folders and files --
+# Folders and files
 
 
 @contextmanager

@@ -112,7 +112,7 @@ class _Reader:
             raise Doubt("its syntax is not understood")
         return list(_all(root))
 
-    # -- the first step: doubts --
+    # The first step: doubts
 
     def check(self, node: Node) -> None:
         # The grammar skips some other text as if it were blank.
@@ -157,7 +157,7 @@ class _Reader:
                 return False
         return self._source.text[node.end_byte : node.end_byte + 1] in ("", *" \t\n;&|()<>`\\")
 
-    # -- the second step: variables --
+    # The second step: variables
 
     def note_variables(self, node: Node) -> None:
         """Notes which variables are set, and which have one value that is certain from there on."""
@@ -201,7 +201,7 @@ class _Reader:
             self.found.assigned.add(name)
             self._values[name] = 0, None
 
-    # -- the third step: commands --
+    # The third step: commands
 
     def note_commands(self, node: Node) -> None:
         if node.type == "command":
@@ -237,7 +237,7 @@ class _Reader:
                 raise self._unsure(node)
         self.found.commands.append(tuple(words))
 
-    # -- parts of the text --
+    # Parts of the text
 
     def _text(self, node: Node) -> str:
         return self._source.text[node.start_byte : node.end_byte]

@@ -26,7 +26,7 @@ from headless.server.commands.serve import notify
 from headless.server.settings import MIB, Settings
 from support.command_here import headless
 from support.fork_server import start
-from support.homes import fails, prints
+from support.homes import fails, posix, prints
 from support.job_server import TRUST, QuickServer
 from support.process import PATIENCE, ROOT
 from support.raw_client import RawClient, connect, osuser_login, py_code, run
@@ -70,6 +70,25 @@ def test_with_until_eof_the_server_ends_with_its_standard_input_which_no_job_sha
             assert client.report().output == {(1, "stdout"): "''\n"}
         assert process.communicate(timeout=PATIENCE)[0] == ""
         assert process.returncode == 0
+
+
+@posix
+def test_the_end_of_standard_input_after_a_signal_is_a_second_request_without_a_traceback(home_path, gate):
+    listen = ("--listen", "127.0.0.1:0", "--home", home_path)
+    command = ["-m", "headless", "serve", *listen, "--until-eof", "--grace", "600", "--end-jobs", *TRUST]
+    pipe = subprocess.PIPE
+    with start(command, cwd=ROOT, text=True, stdin=pipe, stdout=pipe, stderr=pipe) as process:
+        assert process.stdout is not None and process.stderr is not None
+        address = process.stdout.readline().removeprefix("listening on ").strip()
+        with RawClient(address).log_in() as client:
+            client.submit(py_code(gate.code))
+            client.expect("started")
+            process.terminate()
+            while "stopping: " not in process.stderr.readline():
+                pass
+            log = process.communicate(timeout=PATIENCE)[1]
+            assert client.report().ended == "failed"
+    assert (process.returncode, "Traceback" in log) == (0, False)
 
 
 @pytest.mark.version("ssl")

@@ -181,6 +181,7 @@ class Signals:
             for signum in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
                 signal.signal(signum, _do_nothing)
             signal.signal(signal.SIGCHLD, _reap)
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which is to end this process, whoever has started it
 
     def request_stop(self, *_: object) -> None:
         """Counts a request. May be called in any thread, and as a signal handler."""
@@ -190,12 +191,8 @@ class Signals:
         if self._requests == 2:
             _end_process_after(self._seconds_to_stop)
 
-    def request_stop_from_a_thread(self) -> None:
-        """Does the same as two signals."""
-        with suppress(RuntimeError):
-            self._loop.call_soon_threadsafe(self.request_stop_at_once)
-
     def request_stop_at_once(self) -> None:
+        """Does the same as two signals. May be called in any thread."""
         for _ in range(2):
             self.request_stop()
 
@@ -226,11 +223,10 @@ def _reap(*_: object) -> None:
 
 
 def _end_process_after(seconds: float) -> None:
-    """Ends the process if it still lives then, whatever its threads wait for."""
+    """Ends the process if it still lives then, whatever its threads wait for. May be called in any thread."""
     if sys.platform == "win32":
         threading.Thread(target=lambda: (time.sleep(seconds), os._exit(1)), daemon=True).start()
     else:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, seconds)
 
 
@@ -251,7 +247,7 @@ async def _run_until_stopped(home: Home, settings: Settings, writer: LogWriter, 
     """Raises CommandFailed, Busy, OSError."""
     signals = Signals(settings.end_jobs)
     signals.handle()
-    home.on_replaced = signals.request_stop_from_a_thread
+    home.on_replaced = signals.request_stop_at_once
     server = Server(home, settings, lambda: writer.dropped)
     try:
         address = await server.open()
