@@ -35,12 +35,6 @@ def home(tmp_path_factory):
     return home
 
 
-@pytest.fixture
-def record(home):
-    with closing(home.database()) as database:
-        yield Record(database)
-
-
 class Steps:
     """Counts steps of SQLite's virtual machine."""
 

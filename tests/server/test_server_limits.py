@@ -54,31 +54,24 @@ def is_let_in(enter, source: str = "") -> bool:
 # Connections
 
 
-def test_connections_in_all(tmp_path):
-    with serving(tmp_path, max_connections=3) as enter:
-        clients = [enter(source).log_in() for source in ("", "", OTHER)]
-        assert "3 connections" in enter().expect_refusal("busy")
-        clients[0].sock.close()
-        wait_until(lambda: is_let_in(enter))
-
-
 @pytest.mark.parametrize(
     ("limit", "log_in", "text"),
     [
+        ("max_connections", True, "2 connections and takes no more"),
         ("max_connections_per_address", True, "2 connections from this address"),
         ("max_strangers_per_address", False, "2 connections without a login from this address"),
-        ("max_strangers", False, "2 connections without a login"),
+        ("max_strangers", False, "2 connections without a login and takes no more"),
     ],
 )
-def test_connections_of_one_address_and_without_a_login(tmp_path, limit, log_in, text):
+def test_connections_in_all_of_one_address_and_without_a_login(tmp_path, limit, log_in, text):
+    is_of_all = not limit.endswith("_per_address")
     with serving(tmp_path, **{limit: 2}) as enter:
-        clients = [enter(), enter(OTHER if limit == "max_strangers" else "")]
+        clients = [enter(), enter(OTHER if is_of_all else "")]
         if log_in:
             for client in clients:
                 client.log_in()
         assert text in enter().expect_refusal("busy")
-        if limit != "max_strangers":
-            assert is_let_in(enter, OTHER)
+        assert is_of_all or is_let_in(enter, OTHER)
         if log_in:
             clients[0].sock.close()
             wait_until(lambda: is_let_in(enter))
