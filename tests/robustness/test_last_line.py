@@ -44,10 +44,7 @@ from support.waiting import wait_until
 if os.name != "nt":
     import resource
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(os.name == "nt", reason="signals and limits"),
-]
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(os.name == "nt", reason="signals and limits")]
 
 NOT, SUBMITTED, UNKNOWN = "not submitted", "submitted", "unknown"
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} info (.+); jobs: (.+)")
