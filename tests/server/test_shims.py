@@ -74,14 +74,14 @@ if os.fork(): os._exit(0)
 
 FOR_A_WHILE = "late = time.monotonic() + 20\nwhile time.monotonic() < late:\n"  # if it is not ended
 
-CLEAN_UP = "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('cleaned up')))\n"
+CLEAN_UP = "import signal, sys\nsignal.signal(signal.SIGTERM, lambda *_: sys.exit(print('cleaned up')))\n"
 
 
 UNTIL_STOPPED = "while open(f'/proc/{process.pid}/stat').read().rpartition(')')[2].split()[0] != 'T': pass"
 
 
 def cleans_up(lock, does="time.sleep(60)"):
-    return lock.code(CLEAN_UP + does).replace("open", CLEAN_UP + "open", 1)
+    return CLEAN_UP + lock.code(does)
 
 
 THAT_CLEAN_UP = {
