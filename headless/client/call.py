@@ -70,6 +70,8 @@ class _Call:
         """Returns the code that the process ends with."""
         options, console, waiter = self._options, self._console, self._waiter
         try:
+            if self._receipt is not None:
+                self._receipt.write_start(waiter)
             make_dialect = dialect_maker(options, self._dialect_name, self._key, console, waiter)
             secret = find_secret(options, console, waiter)
             from headless.client.session import Session

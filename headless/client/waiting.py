@@ -235,9 +235,15 @@ def end_process_by(signum: int) -> NoReturn:
     """Ends the process by this signal, or as Windows says that: raising one ends it with 3 there, which is a return
     code with another meaning. The first process of a container ends with 128 + the signal's number: the kernel drops a
     signal that has its default action there (pid_namespaces(7))."""
-    if os.name == "nt":
-        os._exit(_STATUS_CONTROL_C_EXIT)
-    signal.signal(signum, signal.SIG_DFL)
-    os.kill(os.getpid(), signum)
-    time.sleep(_SECONDS_TO_ARRIVE)
-    os._exit(128 + signum)
+    if os.name != "nt":
+        signal.signal(signum, signal.SIG_DFL)
+        os.kill(os.getpid(), signum)
+        time.sleep(_SECONDS_TO_ARRIVE)
+    os._exit(exit_status_of(-signum))
+
+
+def exit_status_of(code: int) -> int:
+    """Returns what a shell shows of a process that ends with this code, or by this signal if it is negative."""
+    if code >= 0:
+        return code
+    return _STATUS_CONTROL_C_EXIT if os.name == "nt" else 128 - code

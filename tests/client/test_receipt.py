@@ -1,11 +1,12 @@
-"""PLANTA_RECEIPT: one line of JSON for each call, whole, that says what is known of it; and nothing that fails there
-changes a return code."""
+"""PLANTA_RECEIPT: a line of JSON when a call begins and one when it ends, whole, that say what is known of it; and
+nothing that fails there changes a return code."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -16,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 from unittest.mock import Mock
 
 import pytest
@@ -43,9 +44,11 @@ from support.process import ENDING_SIGNALS, PATIENCE, ROOT, current_user
 from support.stalls import stalls
 from support.unreliable_relay import Ends, UnreliableRelay
 
+OF_BOTH = ["when", "local", "event", "key", "host", "pid", "os_user", "user", "server", "timeout"]
+OF_THE_START = [*OF_BOTH, "jobs"]
 FIELDS = [
-    "when", "host", "user", "server", "session", "key", "jobs", "accepted", "ended", "returned", "code", "signal",
-    "attached", "proof", "submission", "message",
+    *OF_BOTH, "session", "jobs", "accepted", "waited", "ended", "returned", "code", "signal", "exit_status", "attached",
+    "proof", "submission", "message",
 ]  # fmt: skip
 CODE = "print('\u00e4')"
 JOBS = ("-m", "009ABC", "-f", "nightly/close.py", "-c", CODE)
@@ -67,10 +70,19 @@ def call(here, tmp_path):
     def call(*argv, **options):
         file = tmp_path / "receipts"
         done = here(*argv, env={**os.environ, "PLANTA_RECEIPT": str(file)}, **options)
-        lines = file.read_text(encoding="ascii").splitlines()
-        return done, json.loads(lines[-1])
+        return done, lines_of(file)[-1]
 
     return call
+
+
+def lines_of(file: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in file.read_text(encoding="ascii").splitlines()]
+
+
+def moment(text: str) -> datetime:
+    """The time of a receipt, to the millisecond and with its offset."""
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}(Z|[+-]\d\d:\d\d)", text)
+    return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
 def test_a_call_that_ended_well(call, scripted):
@@ -79,20 +91,70 @@ def test_a_call_that_ended_well(call, scripted):
     done, said = call("-s", server.address, "-u", "R41", "-t", "-1", *JOBS)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list(said) == FIELDS
-    names = ("when", "accepted", "ended", "returned")
-    times = [datetime.strptime(f"{said.pop(name)[:-1]}+0000", "%Y-%m-%dT%H:%M:%S.%f%z") for name in names]
+    jobs = said.pop("jobs")
+    times = [moment(said.pop(name)) for name in ("when", "accepted")]
+    times += [moment(job.pop(name)) for job in jobs for name in ("started", "ended")]
+    times += [moment(said.pop(name)) for name in ("ended", "returned")]
     moments = [before, *times, datetime.now(timezone.utc)]
     assert moments == sorted(moments)
+    assert moment(said.pop("local")) == times[0]
     assert len(bytes.fromhex(said.pop("key"))) == 16
-    assert said.pop("jobs") == [
-        {"kind": "module", "name": "009ABC", "status": "ok"},
-        {"kind": "py_file", "name": "nightly/close.py", "status": "ok"},
-        {"kind": "py_code", "sha256": hashlib.sha256(CODE.encode()).hexdigest(), "status": "ok"},
+    assert 0 <= said.pop("waited") < PATIENCE
+    digest = hashlib.sha256(CODE.encode()).hexdigest()
+    assert jobs == [
+        {"kind": "module", "name": "009ABC", "title": "009ABC", "status": "ok"},
+        {"kind": "py_file", "name": "nightly/close.py", "title": "nightly/close.py", "status": "ok"},
+        {"kind": "py_code", "sha256": digest, "title": f"py_code {digest[:8]}", "status": "ok"},
     ]
     assert said == {
-        "host": socket.gethostname(), "user": "R41", "server": server.address, "session": "s1", "code": 0,
-        "signal": None, "attached": 0, "proof": "ended", "submission": "submitted", "message": "",
+        "event": "end", "host": socket.gethostname(), "pid": os.getpid(), "os_user": current_user(), "user": "R41",
+        "server": server.address, "timeout": -1, "session": "s1", "code": 0, "signal": None, "exit_status": 0,
+        "attached": 0, "proof": "ended", "submission": "submitted", "message": "",
     }  # fmt: skip
+
+
+def test_the_start_of_a_call_is_there_before_its_connection_and_joined_by_the_key(call, scripted, tmp_path):
+    """So a call that was killed, or still runs, is seen."""
+    begun = []
+
+    def script(peer):
+        begun.extend(lines_of(tmp_path / "receipts"))
+        serving(*GOOD, ENDED)(peer)
+
+    _, said = call("-s", scripted(script).address, "-u", "R41", "-t", "9", *JOBS)
+    (start,) = begun
+    assert list(start) == OF_THE_START
+    assert (start["event"], start["timeout"]) == ("start", 9)
+    for name in set(OF_BOTH) - {"event"}:
+        assert start[name] == said[name], name
+    known = ("kind", "name", "sha256", "title")
+    assert start["jobs"] == [{name: job[name] for name in known if name in job} for job in said["jobs"]]
+    assert [line["event"] for line in lines_of(tmp_path / "receipts")] == ["start", "end"]
+    assert (tmp_path / "receipts").read_text().count('\n{"when": "') == 1
+    assert CODE not in (tmp_path / "receipts").read_text()
+
+
+@pytest.mark.parametrize("zone", ["UTC0", "XXX-5:45", "XXX+3:30"])
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="Windows has no tzset")
+def test_local_time_is_said_with_its_offset(call, monkeypatch, zone):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        _, said = call()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert said["local"][-6:] == {"UTC0": "+00:00", "XXX-5:45": "+05:45", "XXX+3:30": "-03:30"}[zone]
+    assert moment(said["local"]) == moment(said["when"])
+
+
+def test_what_was_not_heard_of_a_job_is_null(call, scripted):
+    failed, skipped = '<finished job="1" status="failed"/>', '<finished job="2" status="skipped"/>'
+    server = scripted(serving('<started job="1"/>', failed, skipped, '<ended status="failed"/>'))
+    _, said = call("-s", server.address, "-t", "-1", "-c", "1", "-c", "2")
+    assert [(job["status"], job["started"] is None) for job in said["jobs"]] == [("failed", False), ("skipped", True)]
+    _, said = call("-s", scripted(serving()).address, "-c", "1")
+    assert (said["waited"], said["jobs"][0]["started"], said["jobs"][0]["ended"]) == (None, None, None)
 
 
 def test_a_call_without_t_is_proved_by_the_acceptance(call, scripted, tmp_path):
@@ -175,14 +237,15 @@ def test_calls_that_end_together_have_whole_lines(command, scripted, tmp_path):
     for each in calls:
         each.communicate(timeout=PATIENCE)
     assert [each.returncode for each in calls] == [0] * 4
-    lines = file.read_text().splitlines()
-    assert json.loads(lines[0]) == {"earlier": 1}
-    assert sorted(json.loads(line)["user"] for line in lines[1:]) == ["R0", "R1", "R2", "R3"]
+    first, *lines = lines_of(file)
+    assert first == {"earlier": 1}
+    assert sorted((line["event"], line["user"]) for line in lines) == [
+        (event, f"R{number}") for event in ("end", "start") for number in range(4)
+    ]
 
 
-@pytest.mark.parametrize("name", ["nowhere/receipts", "folder", "fifo", "/proc/version", "x" * 5000])
+@pytest.mark.parametrize("name", ["nowhere/receipts", "nowhere/", "fifo", "/proc/version", "x" * 5000])
 def test_a_receipt_that_cannot_be_written_changes_no_code_and_is_one_line(here, scripted, tmp_path, name):
-    (tmp_path / "folder").mkdir()
     if name == "fifo":
         if os.name == "nt":
             pytest.skip("Windows has no such files")
@@ -264,7 +327,7 @@ def test_a_file_that_another_call_has_locked_is_waited_for_but_not_for_ever(tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("step", ["_open", "try_lock", "_write"])
+@pytest.mark.parametrize("step", ["open_regular", "try_lock", "_write"])
 def test_a_disk_that_does_not_answer_holds_no_one_up(tmp_path, monkeypatch, capfd, step):
     is_over = threading.Event()
     monkeypatch.setattr(receipt_module, "_SECONDS", 0.1)
@@ -283,8 +346,9 @@ def test_a_user_without_a_name_ends_the_call_as_without_a_receipt(tmp_path, monk
         monkeypatch.setattr(module, "effective_user", Mock(side_effect=ParameterError("nameless")))
     monkeypatch.setenv("PLANTA_RECEIPT", str(tmp_path / "receipts"))
     assert cli.main(["-s", "127.0.0.1:1", "-c", "1"]) == 2
-    said = json.loads((tmp_path / "receipts").read_text())
+    said = lines_of(tmp_path / "receipts")[-1]
     assert (said["code"], said["user"], said["message"]) == (2, None, "nameless")
+    assert os.name == "nt" or said["os_user"] == str(os.geteuid())
     assert error_of(capfd) == "planta_headless.py: error: nameless\n"
 
 
@@ -352,8 +416,9 @@ def test_a_signal_wins_over_a_receipt_that_waits_for_a_locked_file(  # noqa: PLR
 def test_a_signal_that_ends_the_call_is_noted(scripted, tmp_path, struck):
     server = scripted(serving(STARTED))
     assert struck(("-s", server.address, "-t", "-1", "-c", "1"), "started", signal.SIGTERM) == (-signal.SIGTERM, "")
-    said = json.loads((tmp_path / "receipts").read_text())
-    assert [said[name] for name in ("code", "signal", "proof", "submission")] == [None, 15, None, "submitted"]
+    said = lines_of(tmp_path / "receipts")[-1]
+    names = ("code", "signal", "exit_status", "proof", "submission")
+    assert [said[name] for name in names] == [None, 15, 143, None, "submitted"]
 
 
 MOMENT = """
@@ -369,6 +434,7 @@ def struck(*arguments):
     results = [each(*arguments) for each in ({order})]
     return results[0] or results[1]
 receipt.{step} = struck
+receipt.Receipt.write_start = lambda *_: None
 receipt._SECONDS = 3600  # which the signal makes short
 cli.end_process(cli.main(sys.argv[1:]))
 """
@@ -398,3 +464,56 @@ def test_a_signal_around_the_moment_of_writing(scripted, tmp_path, step, order, 
     assert done.returncode == code
     assert [json.loads(line)["code"] for line in file.read_text().splitlines()] == ([0] if code == 0 else [])
     assert stderr.count("\n") == (code != 0 or pause > 0)
+
+
+# A folder with a file for each user
+
+
+def own_file(folder: Path) -> Path:
+    return folder / f"{current_user()}.jsonl"
+
+
+def test_in_a_folder_each_user_has_a_file(here, tmp_path):
+    (tmp_path / "receipts").mkdir()
+    assert here(env={**os.environ, "PLANTA_RECEIPT": str(tmp_path / "receipts")}).returncode == 2
+    (line,) = lines_of(own_file(tmp_path / "receipts"))
+    assert (line["os_user"], line["event"]) == (current_user(), "end")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+@pytest.mark.parametrize(("mode", "expected"), [(0o3770, 0o640), (0o1770, 0o640), (0o3730, 0o600), (0o700, 0o600)])
+def test_the_group_of_a_folder_can_read_the_files_if_it_can_read_the_folder(tmp_path, mode, expected):
+    (tmp_path / "receipts").mkdir()
+    (tmp_path / "receipts").chmod(mode)
+    before = os.umask(0o077)
+    try:
+        end(tmp_path / "receipts")
+    finally:
+        os.umask(before)
+    status = own_file(tmp_path / "receipts").stat()
+    assert (status.st_mode & 0o777, status.st_gid) == (expected, (tmp_path / "receipts").stat().st_gid)
+    own_file(tmp_path / "receipts").chmod(0o600)  # which an administrator has decided
+    end(tmp_path / "receipts")
+    assert own_file(tmp_path / "receipts").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a right of their own there, and owners are not checked")
+@pytest.mark.parametrize("what", ["link", "hard link", "file of somebody else"])
+def test_what_somebody_else_has_put_in_the_place_of_the_file_is_not_written_to(tmp_path, capfd, what):
+    folder, other = tmp_path / "receipts", tmp_path / "other"
+    folder.mkdir()
+    other.write_text("private\n")
+    if what == "link":
+        own_file(folder).symlink_to(other)
+    elif what == "hard link":
+        os.link(other, own_file(folder))
+    elif os.geteuid() != 0:
+        pytest.skip("only root can give a file to somebody else")
+    else:
+        own_file(folder).write_text("private\n")
+        os.chown(own_file(folder), 12345, -1)
+    assert end(folder) == 2
+    assert (other.read_text(), own_file(folder).read_text()) == ("private\n", "private\n")
+    (line,) = error_of(capfd).splitlines()
+    reason = {"link": "it is a symbolic link", "hard link": "it is a hard link", "file of somebody else": "it belongs"}
+    assert f"PLANTA_RECEIPT: {str(own_file(folder))!r} cannot be written: {reason[what]}" in line

@@ -135,7 +135,8 @@ def strike(command, scripted, moment, signals, *, apart, receipts, of_session):
     if (stderr and not is_foreseen) or not by_itself or process.returncode not in allowed:
         return f"{what}, by itself: {by_itself}, stderr: {stderr}", took
     noted = [json.loads(line) for line in receipts.read_text().splitlines()] if receipts and receipts.exists() else []
-    if any(said["code"] != process.returncode and said["signal"] != -process.returncode for said in noted):
+    ends = [said for said in noted if said["event"] == "end"]
+    if any(said["code"] != process.returncode and said["signal"] != -process.returncode for said in ends):
         return f"{what}, but the receipt says {noted}", took
     return "", took
 

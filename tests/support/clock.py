@@ -45,6 +45,9 @@ class StillClock(Clock):
     def begin(self, options: Options, key: str) -> None:
         pass
 
+    def write_start(self, waiter: Waiter) -> None:
+        pass
+
     def observe(self, event: Event) -> None:
         if self._start_at is not None and isinstance(event, self._start_at):
             self.start()
