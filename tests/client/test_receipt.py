@@ -3,6 +3,7 @@ nothing that fails there changes a return code."""
 
 from __future__ import annotations
 
+import _thread
 import hashlib
 import json
 import os
@@ -14,13 +15,15 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import IO, Any
 from unittest.mock import Mock
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from headless import cli
 from headless.client import preparation
@@ -336,7 +339,7 @@ def test_a_disk_that_does_not_answer_holds_no_one_up(tmp_path, monkeypatch, capf
     is_over.set()
     assert error_of(capfd).endswith("or its disk does not answer\n")
     # Nor does a machine that has no room for another thread.
-    monkeypatch.setattr(threading.Thread, "start", Mock(side_effect=RuntimeError("can't start new thread")))
+    monkeypatch.setattr(_thread, "start_new_thread", Mock(side_effect=RuntimeError("can't start new thread")))
     assert end(tmp_path / "receipts", code=0) == 0
     assert error_of(capfd).endswith("cannot be written: can't start new thread\n")
 
@@ -421,6 +424,54 @@ def test_a_signal_that_ends_the_call_is_noted(scripted, tmp_path, struck):
     assert [said[name] for name in names] == [None, 15, 143, None, "submitted"]
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="the lock of this test is flock, and Windows has no such signals")
+def test_a_signal_ends_a_call_whose_first_line_waits_for_a_locked_file(command, tmp_path, scripted):
+    file = tmp_path / "receipts"
+    line = ("-s", scripted(serving(STARTED)).address, "-t", "-1", "-c", "1")
+    with locked_receipts(file), command.start(*line, env={**os.environ, "PLANTA_RECEIPT": str(file)}) as process:
+        time.sleep(0.5)
+        process.terminate()
+        assert process.wait(PATIENCE) == -signal.SIGTERM
+    assert file.read_text() == ""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="the lock of this test is flock")
+def test_a_call_waits_a_second_for_its_first_line_and_then_goes_on_without_it(here, scripted, tmp_path):
+    file = tmp_path / "receipts"
+    begun = time.monotonic()
+
+    with stalls() as late, ExitStack() as stack:
+        stack.enter_context(locked_receipts(file))
+
+        def script(peer):
+            begun_after.append(time.monotonic() - begun)
+            stack.close()
+            serving()(peer)
+
+        begun_after: list[float] = []
+        done = here("-s", scripted(script).address, "-c", "1", env={**os.environ, "PLANTA_RECEIPT": str(file)})
+    assert (done.returncode, done.stderr) == (0, "")
+    assert begun_after[0] < 1.5 + late()
+    assert [line["event"] for line in lines_of(file)] == ["end"]
+
+
+def test_a_name_service_that_does_not_answer_holds_no_one_up(here, scripted, tmp_path, monkeypatch):
+    is_over = threading.Event()
+    for name in ("_SECONDS_BEFORE", "_SECONDS_OF_NAME"):
+        monkeypatch.setattr(receipt_module, name, 0.1)
+    monkeypatch.setattr(receipt_module, "effective_user", lambda: is_over.wait(10) and "late")
+    server = scripted(serving())
+    (tmp_path / "receipts").mkdir()
+    number = str(os.geteuid()) if hasattr(os, "geteuid") else None
+    done = here("-s", server.address, "-u", "R41", "-c", "1", env={**os.environ, "PLANTA_RECEIPT": "receipts"})
+    assert (done.returncode, done.stderr) == (0, "")
+    (line,) = lines_of(tmp_path / "receipts" / f"{number}.jsonl")
+    is_over.set()
+    assert (line["event"], line["os_user"], line["user"]) == ("end", number, "R41")
+
+
 MOMENT = """
 import os, signal, sys, time
 sys.path.insert(0, {root!r})
@@ -464,6 +515,13 @@ def test_a_signal_around_the_moment_of_writing(scripted, tmp_path, step, order, 
     assert done.returncode == code
     assert [json.loads(line)["code"] for line in file.read_text().splitlines()] == ([0] if code == 0 else [])
     assert stderr.count("\n") == (code != 0 or pause > 0)
+
+
+@given(st.text(st.characters(exclude_categories=())))
+@example('\ud800\x00\x7f\u2028"\\')
+def test_a_line_is_what_json_makes_of_it(text):
+    value = {"a": text, text: [None, 1, -1, 0.125, {}, [], [{"b": text}]]}
+    assert receipt_module._as_json(value) == json.dumps(value)
 
 
 # A folder with a file for each user
