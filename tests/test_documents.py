@@ -46,8 +46,11 @@ def test_the_line_that_finds_last_night_s_failures_finds_them(tmp_path):
         return json.dumps({"when": f"w{hours}", "returned": returned, "jobs": list(jobs), **how}) + "\n"
 
     module, code = {"kind": "module", "name": "009ABC"}, {"kind": "py_code", "sha256": "0"}
+    start = {"when": "w2", "event": "start", "jobs": [module]}
     receipts.write_text(
-        receipt(30, 1, module)
+        json.dumps(start)
+        + "\n"
+        + receipt(30, 1, module)
         + receipt(3, 0, module)
         + receipt(2, 1, module, code)
         + "what is no receipt\n"

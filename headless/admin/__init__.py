@@ -16,5 +16,5 @@ What is where. An import leads down this list, never up.
     files.py               files of schedulers: found, opened and trusted
     users.py               users of this machine, and their rights
     monitor.py             monitor: from arguments to the line of a Nagios plugin
-    receipts.py            the file of PLANTA_RECEIPT, as monitor reads it
+    receipts.py            the file or folder of PLANTA_RECEIPT, as monitor reads it
 """

@@ -11,7 +11,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, replace
 from enum import IntEnum
 from typing import IO, NoReturn
@@ -108,8 +108,8 @@ def _parser() -> _Parser:
         "--receipts",
         action="append",
         type=_name,
-        metavar="FILE",
-        help="a file of PLANTA_RECEIPT; again for a rotated one, which may be compressed (gzip) or missing",
+        metavar="FILE|DIR",
+        help="file or folder of PLANTA_RECEIPT; again for a rotated file, which may be compressed (gzip) or missing",
     )
     parser.add_argument("--user", metavar="USER", help="only the jobs of this user")
     return parser
@@ -136,25 +136,36 @@ def _in_receipts(arguments: argparse.Namespace) -> Iterator[Execution]:
     """Yields that of the file last which was written to last; of two at the same time, of the one that was given first.
     All are open before one is read: logrotate may rename one meanwhile. Raises CommandFailed."""
     with ExitStack() as stack:
-        files: list[tuple[str, IO[bytes]]] = []
-        for path in arguments.receipts:
-            for name in (path, f"{path}.gz"):
-                with _failing(path):
-                    try:
-                        files.insert(0, (path, stack.enter_context(receipts.opened(name))))
-                        break
-                    except FileNotFoundError:
-                        continue
+        files = [each for path in reversed(arguments.receipts) for each in _opened(path, stack)]
         if not files:
             raise CommandFailed(
                 f"there are no receipts {arguments.receipts[0]!r}: is PLANTA_RECEIPT set where the job is?"
             )
-        for path, file in sorted(files, key=lambda each: os.fstat(each[1].fileno()).st_mtime_ns):
+        found: list[Execution] = []
+        ended: set[str] = set()
+        for os_user, file in sorted(files, key=lambda each: os.fstat(each[1].fileno()).st_mtime_ns):
             written = os.fstat(file.fileno()).st_mtime
-            with _failing(path):
-                for each in receipts.read(file, arguments.job, arguments.user or ""):
-                    # Whatever clock has dated a failure, it was there when the file was last written to.
-                    yield each if each.state == OK else replace(each, at=min(each.at, written))
+            with _failing(file.name):
+                executions, keys = receipts.read(file, arguments.job, arguments.user or "", os_user)
+            ended |= keys
+            # Whatever clock has dated a failure, it was there when the file was last written to.
+            found += (each if each.state == OK else replace(each, at=min(each.at, written)) for each in executions)
+        yield from (each for each in found if each.key not in ended)  # the two lines of a call may be in two files
+
+
+def _opened(path: str, stack: ExitStack) -> list[tuple[str, IO[bytes]]]:
+    """Returns the file, or those of a folder and of which users of the operating system these are. None are not there.
+    Raises CommandFailed."""
+    if os.path.isdir(path):
+        with _failing(path):
+            files = receipts.opened_in(path)
+        for _, file in files:
+            stack.enter_context(file)
+        return files
+    for name in (path, f"{path}.gz"):
+        with _failing(path), suppress(FileNotFoundError):
+            return [("", stack.enter_context(receipts.opened(name)))]
+    return []
 
 
 @contextmanager

@@ -1,10 +1,14 @@
-"""Reads the file that PLANTA_RECEIPT names: how the jobs of each call ended."""
+"""Reads the file or the folder that PLANTA_RECEIPT names: how the jobs of each call ended, and which calls have not."""
 
 from __future__ import annotations
 
 import gzip
 import hashlib
 import json
+import os
+import re
+import socket
+import stat
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,13 +19,15 @@ from typing import IO, Any
 from headless.dialects.vocabulary import ENDED_WITHOUT_RESULT, FAILED, OK
 from headless.errors import OK as ENDED_WELL
 from headless.errors import TIMED_OUT
-from headless.system import open_regular
+from headless.system import open_regular, user_by_name
 
 UNKNOWN = "unknown"  # a state that no journal has
 _MAX_LINE = 16 << 20  # bytes; the line of the longest command line that Linux allows has less
 _MAX_UNPACKED = 1 << 30  # bytes of a file that is compressed
 _BEGINNING = b'{"when": "'  # of a receipt; no text in one has this, since its quotation marks are escaped
 _GZIP = b"\x1f\x8b"  # RFC 1952, section 2.3.1
+# The file of a user in a folder, and what logrotate(8) makes of it: .1, .2.gz, and -20261201 with dateext.
+_OF_USER = re.compile(r"(.+)\.jsonl(?:[.-][0-9]+)*(?:\.gz)?", re.DOTALL)
 
 
 class Stage(Enum):
@@ -44,6 +50,7 @@ class Execution:
     job: str = ""  # its name, as it was asked for
     owner: str = ""
     source: str = ""  # of one source, the order in which they ended is known without a clock
+    key: str = ""  # of its call, if that has left no second line in this source
 
 
 def opened(path: str) -> IO[bytes]:
@@ -51,29 +58,129 @@ def opened(path: str) -> IO[bytes]:
     return open(path, "rb", opener=open_regular)
 
 
-def read(file: IO[bytes], jobs: Sequence[str], user: str) -> list[Execution]:
+def opened_in(folder: str) -> list[tuple[str, IO[bytes]]]:
+    """Opens the files of the users in a folder, and returns the users and the files. Anybody may write to the folder:
+    so a file counts if its user owns it, or root, or who reads it here, and a link never does. Raises OSError."""
+    files: list[tuple[str, IO[bytes]]] = []
+    try:
+        for name in sorted(os.listdir(folder)):
+            match = _OF_USER.fullmatch(name)
+            path = os.path.join(folder, name)
+            if match is None or not stat.S_ISREG(os.lstat(path).st_mode):
+                continue
+            file: IO[bytes] = open(path, "rb", opener=_open_no_link)  # noqa: SIM115 (it is returned)
+            files.append((match[1], file))
+            if not _counts(os.fstat(file.fileno()), match[1]):
+                files.pop()[1].close()
+    except BaseException:
+        for _, file in files:
+            file.close()
+        raise
+    return files
+
+
+def _open_no_link(path: str, flags: int) -> int:
+    return open_regular(path, flags | getattr(os, "O_NOFOLLOW", 0))
+
+
+def _counts(status: os.stat_result, user: str) -> bool:
+    """Returns whether what the file says of this user can be believed. Raises OSError if the name service does not
+    answer."""
+    if not hasattr(os, "geteuid") or status.st_uid in (0, os.geteuid()) or str(status.st_uid) == user:
+        return True
+    found = user_by_name(user)
+    return found is not None and found.pw_uid == status.st_uid
+
+
+def read(file: IO[bytes], jobs: Sequence[str], user: str, os_user: str = "") -> tuple[list[Execution], set[str]]:
     """Returns the executions of these jobs that can count, in the order in which their calls ended: the last one of
-    each kind. A job is a module, a file, code or its sha256; with a user, those of other users are left out. Lines that
-    are no receipts are ignored: a full disk leaves half a line. Raises OSError, ValueError."""
-    needles = {job: [json.dumps(name).encode("ascii") for name in _names(job)] for job in jobs}
-    kept: dict[object, Execution] = {}
-    is_empty, has_receipt = True, False
+    each kind, and those whose calls have not ended, where they began. Returns besides the keys of the calls that have.
+
+    A job is a module, a file, code or its sha256; with a user, those of other users are left out, and with a user of
+    the operating system the receipts of others. Lines that are no receipts are ignored: a full disk leaves half a line.
+    Raises OSError, ValueError."""
+    found = _Found(jobs, user, os_user)
     for line in _lines(file):
-        is_empty = False
-        named = [job for job in jobs if any(needle in line for needle in needles[job])]
-        if has_receipt and not named:  # as most lines, and to parse them would take long
-            continue
-        try:
-            for each in _executions(_parsed(line), named, user):
-                key = (each.job, each.owner, each.stage, each.state == OK)
-                kept.pop(key, None)  # so that it takes its place in the order
-                kept[key] = replace(each, source=str(file.name))
-            has_receipt = True
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
-            continue
-    if not (is_empty or has_receipt):
+        found.add(line)
+    if found.has_gone():  # it may have ended since, and then its second line is there
+        for line in iter(lambda: file.readline(_MAX_LINE), b""):
+            found.add(line)
+    if not (found.is_empty or found.has_receipt):
         raise ValueError("no line in it is a receipt")
-    return list(kept.values())
+    return [replace(each, source=str(file.name)) for each in found.executions()], found.ended
+
+
+class _Found:
+    """Collects what the lines of a file say of some jobs."""
+
+    def __init__(self, jobs: Sequence[str], user: str, os_user: str) -> None:
+        self._needles = {job: [json.dumps(name).encode("ascii") for name in _names(job)] for job in jobs}
+        self._user = user
+        self._os_user = os_user
+        self._count = 0
+        self._kept: dict[object, tuple[int, Execution]] = {}  # with the number of the line
+        self._begun: dict[str, tuple[int, dict[str, Any], list[Execution]]] = {}  # and have not ended
+        self._is_there: dict[str, bool | None] = {}  # the process of such a call
+        self.ended: set[str] = set()
+        self.is_empty, self.has_receipt = True, False
+
+    def add(self, line: bytes) -> None:
+        self._count += 1
+        self.is_empty = False
+        named = [job for job, needles in self._needles.items() if any(needle in line for needle in needles)]
+        if self.has_receipt and not named:  # as most lines, and to parse them would take long
+            return
+        try:
+            receipt = _parsed(line)
+            executions = list(_executions(receipt, named, self._user))
+            self.has_receipt = True
+            if self._os_user not in ("", receipt.get("os_user", self._os_user)):
+                return
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+            return
+        key = str(receipt.get("key"))
+        if receipt.get("event") == "start":
+            if key not in self.ended:  # whose first line came late
+                self._begun[key] = self._count, receipt, executions
+            return
+        self.ended.add(key)
+        self._begun.pop(key, None)
+        for each in executions:
+            self._kept[each.job, each.owner, each.stage, each.state == OK] = self._count, each
+
+    def has_gone(self) -> bool:
+        """Looks for the processes of the calls that have not ended. Returns whether one is not there."""
+        self._is_there = {key: _is_there(receipt) for key, (_, receipt, named) in self._begun.items() if named}
+        return False in self._is_there.values()
+
+    def executions(self) -> list[Execution]:
+        """Returns them in their order."""
+        last = {(each.job, each.owner): number for number, each in self._kept.values()}
+        found = list(self._kept.values())
+        for key, (number, _, executions) in self._begun.items():
+            is_there = self._is_there.get(key)
+            for each in executions:
+                if is_there is False:
+                    reason = "there is no second line of its call, and no process"
+                    found.append((number, replace(each, stage=Stage.OVER, state=UNKNOWN, message=reason, key=key)))
+                elif is_there or number > last.get((each.job, each.owner), 0):
+                    found.append((number, replace(each, message="" if is_there else "or was killed", key=key)))
+        return [each for _, each in sorted(found, key=lambda pair: pair[0])]
+
+
+def _is_there(receipt: dict[str, Any]) -> bool | None:
+    """Returns whether a process has the number of that of the call: then it may be that one. None if it is not known:
+    that of another machine, or of Windows, where no question is harmless."""
+    pid = receipt.get("pid")
+    if os.name == "nt" or type(pid) is not int or pid <= 0 or receipt.get("host") != socket.gethostname():
+        return None
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except OSError:  # it belongs to somebody else
+        pass
+    return True
 
 
 def _lines(file: IO[bytes]) -> Iterator[bytes]:
@@ -119,12 +226,14 @@ def _executions(receipt: dict[str, Any], named: list[str], user: str) -> Iterato
     """Yields those of the jobs that the line names. Raises KeyError and others for what is no receipt."""
     of_user, owner = receipt["user"], f"{receipt['user']} at {receipt.get('server')}"
     begun, jobs = _seconds(receipt["when"]), receipt.get("jobs")
+    is_start = receipt.get("event") == "start"
     for job in named if user in ("", of_user) else ():
-        if jobs is None:
+        if jobs is None and not is_start:
             yield Execution(Stage.OVER, begun, UNKNOWN, "its receipt is cut off", job=job, owner=owner)
         for each in jobs or ():
             if each.get("name") == job or each.get("sha256") in _names(job):
-                yield replace(_execution(receipt, each.get("status")), job=job, owner=owner)
+                found = Execution(Stage.STILL_RUNS, begun) if is_start else _execution(receipt, each.get("status"))
+                yield replace(found, job=job, owner=owner)
 
 
 def _execution(receipt: dict[str, Any], status: str | None) -> Execution:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import socket
 import time
 import tracemalloc
 from contextlib import closing
@@ -268,6 +269,99 @@ def test_a_compressed_file_of_no_end_fills_neither_memory_nor_time(tmp_path, mon
     assert (status, "it is compressed, and has more than" in text) == (3, True)
 
 
+# The first line of a call
+
+
+def begun(hours_ago, key="K", **more):
+    """The first line of a call, of a process that is not there."""
+    line = json.loads(receipt(hours_ago))
+    fields = {name: line[name] for name in ("when", "user", "server", "jobs")}
+    return (
+        json.dumps({**fields, "event": "start", "key": key, "host": socket.gethostname(), "pid": GONE, **more}) + "\n"
+    )
+
+
+GONE = 2**22 + 1  # above what Linux gives: proc(5), pid_max
+HERE = os.getpid()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there it is not known which processes are there")
+def test_a_call_without_a_second_line_still_runs_or_was_killed(write):
+    for lines, status, part in (
+        ([begun(6, pid=HERE)], 1, "still runs"),
+        ([begun(6)], 2, "result not known, "),
+        ([begun(6)], 2, "there is no second line of its call, and no process"),
+        ([begun(6, host="another")], 1, ": or was killed;"),
+        ([begun(6), receipt(6)], 0, "ended well"),
+        ([receipt(6), begun(6)], 0, "ended well"),  # a disk was slow
+        # Where one is in the order counts.
+        ([begun(9, "A"), begun(6), receipt(6)], 0, "ended well"),
+        ([receipt(9, key="A"), begun(6)], 2, "result not known, "),
+        ([begun(9, "A", host="another"), receipt(6)], 0, "after 0 s |"),  # nothing is said of what is long past
+        ([receipt(9, key="A"), begun(6, host="another")], 0, "another one still runs"),
+        ([begun(6, job="other", jobs=[]), receipt(5, key="A")], 0, "ended well"),
+        ([begun(6), begun(5, "B", pid=HERE)], 2, "result not known, "),
+        ([begun(6)[:80], "\n", receipt(5)], 0, "ended well"),
+        ([begun(5, jobs=[])], 2, "has not ended within"),
+    ):
+        write("receipts", "".join(lines))
+        answer = of_files("receipts")
+        assert (answer[0], part in answer[1]) == (status, True), (lines, answer)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there it is not known which processes are there")
+def test_a_call_whose_second_line_is_in_another_file_or_comes_while_it_is_read_has_ended(write, tmp_path, monkeypatch):
+    write("receipts.1", begun(6), 50)
+    write("receipts", receipt(6))
+    assert of_files("receipts", "receipts.1")[0] == 0
+    assert of_files("receipts.1")[0] == 2
+
+    def kill(_pid, _signum):
+        with open(tmp_path / "receipts.1", "a") as file:
+            file.write(receipt(6))
+        raise ProcessLookupError
+
+    monkeypatch.setattr(os, "kill", kill)
+    assert of_files("receipts.1")[0] == 0
+
+
+# A folder
+
+
+def test_a_folder_is_all_files_of_its_users(write, tmp_path):
+    (tmp_path / "d").mkdir()
+    assert of_files("d") == (3, "there are no receipts 'd': is PLANTA_RECEIPT set where the job is?\n")
+    write("d/a.jsonl", receipt(6, job="A", os_user="a"))
+    write("d/b.jsonl", "")
+    write("d/b.jsonl.1", receipt(6, 1, "failed", job="B", os_user="b"))
+    compress("d/b.jsonl.1")
+    write("d/other", receipt(6, job="C"))
+    assert [of_files("d", job=job)[0] for job in "ABC"] == [0, 2, 2]
+    assert "failed" in of_files("d", job="B")[1]
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a file to somebody else"
+)
+def test_in_a_folder_nobody_can_write_receipts_of_somebody_else(write, tmp_path):
+    (tmp_path / "d").mkdir()
+    good, bad = receipt(6, os_user="daemon"), receipt(7, 1, "failed", os_user="root")
+    for name, owner, text, status in (
+        ("daemon.jsonl", "daemon", good, 0),
+        ("daemon.jsonl", "root", good, 0),  # as a backup or logrotate may have made it
+        ("root.jsonl", "daemon", bad + good, 3),
+        ("daemon.jsonl", "daemon", bad + good.replace('"daemon"', '"root"'), 2),
+        ("nobody-has-this-name.jsonl", "daemon", good, 3),
+    ):
+        write(f"d/{name}", text)
+        shutil.chown(tmp_path / "d" / name, owner)
+        assert of_files("d")[0] == status, (name, owner)
+        os.remove(tmp_path / "d" / name)
+    write("real", good)
+    (tmp_path / "d" / "daemon.jsonl").symlink_to(tmp_path / "real")
+    assert of_files("d")[0] == 3
+
+
 def test_the_worst_of_several_jobs_counts_and_each_one_is_named(write):
     write("r", receipt(6, 1, "failed", "A") + receipt(5, job="B") + receipt(4, job="x y"))
     argv = ("--receipts", "r", "--within", "26h", "--job")
@@ -309,7 +403,7 @@ def test_the_monitor_agrees_with_a_real_server_and_with_the_receipts_of_calls(co
 @pytest.mark.skipif(os.name == "nt", reason="there are no such files on Windows")
 def test_what_is_no_file_of_receipts_is_unknown_and_nothing_hangs_or_fills_the_memory(tmp_path):
     os.mkfifo(tmp_path / "fifo")
-    for path in (tmp_path / "fifo", tmp_path, "/dev/zero"):
+    for path in (tmp_path / "fifo", "/dev/zero"):
         status, text = of_files(path)
         assert (status, f"the receipts {str(path)!r} cannot be read: " in text) == (3, True), text
 
