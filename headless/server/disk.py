@@ -133,7 +133,8 @@ class Retention:
         return now
 
     async def _prune(self, before: float) -> None:
-        """Removes sessions that were over before that. Raises OSError, Busy."""
+        """Removes what was over before that. Raises OSError, Busy."""
+        await self._store.write(Journal.prune_history, before)
         while sessions := await self._store.write(Journal.prune, before, _AT_ONCE):
             for session_id in sessions:
                 log.info("session %s: pruned, it was over for %g days", session_id, self._days)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from headless.errors import HomeError, HomeReplaced
-from headless.server import accounts, home_trust, journal
+from headless.server import accounts, history, home_trust, journal
 from headless.system import is_final, try_lock
 
 log = logging.getLogger(__name__)
@@ -209,6 +209,7 @@ def open_database(path: Path) -> sqlite3.Connection:
         _use_write_ahead_log(database)
         database.execute("PRAGMA synchronous = FULL")
         _make_tables(database)
+        _add_history(database)
     except sqlite3.Error as error:
         database.close()
         raise HomeError(f"the database {str(path)!r} cannot be used: {error}") from None
@@ -261,3 +262,19 @@ def _make_tables(database: sqlite3.Connection) -> None:
         accounts.initialize(database)
         journal.initialize(database)
         database.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _add_history(database: sqlite3.Connection) -> None:
+    """Creates what a database of an earlier program lacks, in one transaction. The version stays the same: that program
+    can use the database again."""
+    if _has_history(database):
+        return
+    with database:
+        database.execute("BEGIN IMMEDIATE")
+        if not _has_history(database):  # another process was quicker
+            for statement in history.ADDITIONS:
+                database.execute(statement)
+
+
+def _has_history(database: sqlite3.Connection) -> bool:
+    return bool(database.execute("SELECT 1 FROM sqlite_master WHERE name = 'refusals'").fetchone())

@@ -10,10 +10,11 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from headless.dialects.vocabulary import FAILED, JOBS, OK, PY_CODE, QUEUED, RUNNING, SKIPPED, Job, title_of
 from headless.errors import HeadlessError, Refusal
+from headless.server.history import History
 from headless.server.session import NewSession, Session
 
 # States of a job, besides those that the protocol has a word for.
@@ -86,7 +87,7 @@ _SESSION = (
 # The fields of JobView, and where they are.
 _VIEW = (
     "number, jobs.rowid, session_id, job, user, kind, title, state, accepted, started, ended, seconds, exit_status, "
-    "signal, message, key, over"
+    "signal, message, key, over, host"
 )
 
 
@@ -134,8 +135,8 @@ BEGINNING = Position(0, 0)
 
 class JobView(NamedTuple):
     """Shows one job to people. Times are seconds since the epoch, None for what has not happened, or is not known.
-    `over` is when the end of its session was recorded, `pid` the number of its process as long as that is seen to
-    run."""
+    `over` is when the end of its session was recorded, `host` the address of the client, "" if it is not known, and
+    `pid` the number of its process as long as that is seen to run."""
 
     position: Position
     session_id: str
@@ -153,6 +154,7 @@ class JobView(NamedTuple):
     message: str
     key: str | None
     over: float | None
+    host: str
     pid: int | None = None
 
 
@@ -180,21 +182,18 @@ def initialize(database: sqlite3.Connection) -> None:
     database.execute("INSERT OR IGNORE INTO facts VALUES (?, ?)", (_NAME, os.urandom(16).hex()))
 
 
-class Journal:
+class Journal(History):
     """Is the journal of one database. No method begins or ends a transaction. Every one may raise sqlite3.Error. The
     first job of a session has the number 1."""
-
-    def __init__(self, database: sqlite3.Connection) -> None:
-        self._database = database
 
     # What happens to a session
 
     def accept(self, new: NewSession) -> None:
         """Records the session as queued."""
         self._database.execute(
-            "INSERT INTO sessions (session_id, account, user, job_count, accepted, key, digest)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (new.id, new.account, new.user, len(new.jobs), time.time(), new.key, new.digest()),
+            "INSERT INTO sessions (session_id, account, user, job_count, accepted, key, digest, host)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (new.id, new.account, new.user, len(new.jobs), time.time(), new.key, new.digest(), new.host),
         )
         self._database.executemany(
             "INSERT INTO jobs (session_id, job, kind, text, title, state) VALUES (?, ?, ?, ?, ?, ?)",
@@ -424,11 +423,6 @@ class Journal:
 
     def set_fact(self, name: str, value: str) -> None:
         self._database.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
-
-    def _value(self, query: str, *values: object) -> Any:
-        """Returns the first field of the first row; None if there is none."""
-        row = self._database.execute(query, values).fetchone()
-        return None if row is None else row[0]
 
     def _sessions(self, condition: str, *values: object) -> list[Session]:
         return [Session(*row) for row in self._database.execute(f"SELECT {_SESSION} {condition}", values)]

@@ -207,6 +207,7 @@ def _fields(view: JobView) -> dict[str, object]:
         "message": view.message,
         "pid": view.pid,
         "key": view.key,
+        "host": view.host or None,
     }
 
 

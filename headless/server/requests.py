@@ -47,6 +47,7 @@ from headless.server.admission import Admission
 from headless.server.authentication import Authenticator, Identity
 from headless.server.connection import ClientLeft, Connection
 from headless.server.disk import Disk
+from headless.server.history import RefusedLogins
 from headless.server.home import Home
 from headless.server.jobs import JobRefused, check_scripts
 from headless.server.journal import Journal
@@ -100,8 +101,8 @@ def _size_of(jobs: tuple[Job, ...]) -> int:
 
 
 class Parts(NamedTuple):
-    """Holds what all connections of a server have in common. `locks` are of an account's number and the key of one of
-    its sessions; None is for its list of sessions."""
+    """Holds what all connections of a server have in common. `refused` are logins that are not recorded yet. `locks`
+    are of an account's number and the key of one of its sessions; None is for its list of sessions."""
 
     settings: Settings
     admission: Admission
@@ -110,6 +111,7 @@ class Parts(NamedTuple):
     queue: SessionQueue
     output: FollowedOutput
     store: Store
+    refused: RefusedLogins
     locks: WeakValueDictionary[tuple[int, str | None], asyncio.Lock]
 
 
@@ -150,7 +152,11 @@ class Client:
         if not isinstance(login, Login):
             raise ClientLeft
         self._check_not_stopping()
-        return await self._parts.authenticator.authenticate(self._connection, login)
+        try:
+            return await self._parts.authenticator.authenticate(self._connection, login)
+        except Refusal as error:
+            self._parts.refused.add(login.user or login.os_user or "", self._connection.peer[0], str(error))
+            raise
 
     async def answer(self, account: Account, session_id: str, request: Message | ConnectionClosed) -> None:
         """Returns when the last message is sent, or the client has left. `session_id` is for a new session.
@@ -159,7 +165,8 @@ class Client:
         StoreUncertain, ClientLeft, ProtocolError, OSError.
         """
         if isinstance(request, Jobs):
-            new = NewSession(session_id, account.number, account.user, request.jobs, request.key)
+            host = self._connection.peer[0]
+            new = NewSession(session_id, account.number, account.user, request.jobs, request.key, host)
             has_key = request.key is not None
             del request  # it may be large, and this goes on as long as the jobs do
             with self._connection.in_doubt():

@@ -17,6 +17,7 @@ from headless.server.admission import Admission, listen
 from headless.server.authentication import Authenticator
 from headless.server.connection import LINGER_SECONDS, Connection
 from headless.server.disk import Disk, Retention
+from headless.server.history import RefusedLogins
 from headless.server.home import Home
 from headless.server.journal import Journal
 from headless.server.output import FollowedOutput
@@ -33,6 +34,8 @@ log = logging.getLogger(__name__)
 _STORE_SECONDS = 5.0  # for the last changes to be journaled
 _TURNED_AWAY_MAX = 50  # connections that are refused with a reason at a time
 _STATUS_SECONDS = 10.0
+_HISTORY_SECONDS = 5.0
+_SEEN_SECONDS = 60.0  # a disk that sleeps is woken once a minute
 _FILE_THREADS, _FILE_BACKLOG = 8, 20_000
 _REPEAT_SECONDS = 1.0  # between two lines about the same fault of connections
 # What the context of an exception has that came about at a connection or at the listening socket.
@@ -60,6 +63,7 @@ class Server:
             self._queue,
             FollowedOutput(home, settings.heartbeat),
             self._store,
+            RefusedLogins(),
             WeakValueDictionary(),
         )
         self._retention = Retention(home, self._store, self._files, settings.retention_days)
@@ -80,6 +84,8 @@ class Server:
 
     async def begin(self) -> None:
         """Resumes what an earlier server has left, and serves. Raises Busy."""
+        self._store.write_later(Journal.begin_server)
+        self._background.append(asyncio.create_task(self._record_history()))
         self._background.append(asyncio.create_task(self._publish_status()))  # what is there is of an earlier server
         await self._queue.recover()
         self._background.append(asyncio.create_task(self._retention.run()))
@@ -91,6 +97,7 @@ class Server:
         for task in self._background:
             task.cancel()
         await self._queue.stop(force_stop)
+        self._store.write_later(Journal.end_server)
         await self._store.settle(_STORE_SECONDS, force_stop)  # so that clients that wait for that are not refused
         await self._close_connections()
         self._listener.close()
@@ -146,6 +153,18 @@ class Server:
                 await connection.close()
         finally:
             self._turned_away -= 1
+
+    async def _record_history(self) -> None:
+        """Records now and then that this server runs, and soon which logins it has refused."""
+        seen = time.monotonic()
+        while True:
+            await asyncio.sleep(_HISTORY_SECONDS)
+            with suppress(Busy):
+                if refused := self._parts.refused.take():
+                    await self._store.record_refusals(refused)
+                if time.monotonic() - seen >= _SEEN_SECONDS:
+                    await self._store.write(Journal.see_server)
+                    seen = time.monotonic()
 
     async def _publish_status(self) -> None:
         """Keeps up to date what only this process knows: its figures in the journal, the reserve, the home."""

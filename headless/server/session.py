@@ -13,13 +13,14 @@ from headless.dialects.vocabulary import FAILED, OK, QUEUED, RUNNING, SKIPPED, J
 
 class NewSession(NamedTuple):
     """Holds the jobs that a client submits, in the order in which they run. `account` is the number of the account,
-    `user` its name, `key` what the client has made to name the session, if it has."""
+    `user` its name, `key` what the client has made to name the session, if it has, and `host` its address."""
 
     id: str
     account: int
     user: str
     jobs: tuple[Job, ...]
     key: str | None = None
+    host: str = ""
 
     def digest(self) -> bytes:
         """Returns what is the same for the same jobs in the same order, and for no others."""

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from headless.dialects.vocabulary import Job
 from headless.errors import Busy, HeadlessError, HomeReplaced
 from headless.server.accounts import Account, Accounts
+from headless.server.history import RefusedLogin
 from headless.server.journal import Cancellation, JobEnd, JobStart, Journal
 from headless.server.session import NewSession, Session
 from headless.server.threads import Threads
@@ -128,6 +129,19 @@ class Store:
         """Raises StoreUncertain."""
         await self._writer.write(lambda journal: journal.request_cancellation(request), _ACCEPT_SECONDS)
 
+    async def record_refusals(self, refused: list[RefusedLogin]) -> None:
+        """Records refused logins."""
+
+        def record(journal: Journal) -> None:
+            of_user = self._writing_accounts.of_user
+            journal.add_refusals([(each, of_user(each.user) is not None) for each in refused])
+
+        await self._writer.write(record)
+
+    def write_later(self, change: Callable[[Journal], object]) -> None:
+        """Calls this method of Journal when its turn has come, and does not wait for that."""
+        self._writer.write_later(change)
+
     async def write(self, change: Callable[..., _T], *arguments: Any) -> _T:
         """Calls this method of Journal, and returns what it returns. Tries until that is on disk."""
         return await self._writer.write(lambda journal: change(journal, *arguments))
@@ -227,6 +241,9 @@ class _Writer:
         deadline = None if patience is None else time.monotonic() + patience
         self._writes.put(_Write(function, waiting, deadline, undo))
         return await waiting
+
+    def write_later(self, function: Callable[[Journal], object]) -> None:
+        self._writes.put(_Write(function))
 
     async def settle(self, timeout: float, force_stop: asyncio.Event) -> None:
         self._end_within(timeout)

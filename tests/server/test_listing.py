@@ -28,7 +28,7 @@ from support.process import PATIENCE, ROOT
 
 KEYS = [
     "session", "job", "user", "kind", "title", "state", "accepted", "started", "ended", "seconds", "exit_status",
-    "signal", "message", "pid", "key",
+    "signal", "message", "pid", "key", "host",
 ]  # fmt: skip
 FAILED_SESSION = "5f0c" * 4
 
