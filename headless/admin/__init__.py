@@ -1,10 +1,11 @@
-"""Helps with schedulers: checks what calls the command, and monitors its jobs.
+"""Helps with schedulers: checks what calls the command, monitors its jobs, and shows what happened in a night.
 
 What is where. An import leads down this list, never up.
 
     check.py               check: from arguments to exit status, and the report of what was found
     logins.py              the logins of calls, tried at their servers
     call_rules.py          what can be wrong with a call, whatever starts it
+    reading.py             files of schedulers, and the scripts that they start
     crontab.py, units.py   crontabs, and units of systemd
     tasks.py               exports of the Windows Task Scheduler, and batch scripts
     shell.py               a text for the shell, walked node by node

@@ -1,7 +1,6 @@
 """check: parses what schedules planta_headless.py, and reports what would go wrong at night, with the corrected line.
 
-Nothing is run, and nothing is connected to but with --connect. What the file of another user names is opened with the
-rights of that user.
+Nothing is connected to but with --connect.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ import argparse
 import itertools
 import json
 import os
-import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,19 +16,18 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from headless.admin import call_rules, crontab, files, shell, tasks, units, users
-from headless.admin.calls import Entry, Language, Parsed, Program, Scheduler, Text, is_mentioned
-from headless.admin.files import File, Kind
+from headless.admin import call_rules, files
+from headless.admin.calls import is_mentioned
+from headless.admin.files import File
 from headless.admin.logins import try_logins
+from headless.admin.reading import Reading
 from headless.admin.rules import ERROR, Edit, Finding, corrected, finding
 from headless.arguments import Parser
 from headless.errors import CommandFailed, ParameterError
-from headless.options import PROGRAM as PROGRAM_OF_JOBS
 from headless.options import refuse_in_rehearsal
 from headless.terminal import escape_control_chars, print_answer, report
 
 PROGRAM = "headless check"
-_MAX_PROGRAMS = 10_000  # that are looked at: scripts may start each other in a circle
 _MAX_EDITS = 20  # of which the corrected lines are shown; --fix writes them all
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
@@ -45,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.connect:
         refuse_in_rehearsal(f"{PROGRAM} --connect")
     try:
-        found = _Check(arguments).run()
+        found = _checked(arguments)
         if arguments.fix is not None:
             found.write_corrected(arguments.fix)
     except OSError as error:
@@ -80,126 +77,16 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-class _Check:
-    """Parses the files, then what they start, and checks the calls in all of it."""
-
-    def __init__(self, arguments: argparse.Namespace) -> None:
-        self._connects = arguments.connect
-        self._parsed = Parsed()
-        self._files = [files.read(path, arguments.user) for path in arguments.file] or self._files_of_this_machine()
-        self._by_path = {file.path: file for file in self._files}
-        self._scripts: dict[tuple[str, str | None], File | None] = {}  # by path, and who may read them
-
-    def run(self) -> _Report:
-        """Raises HeadlessError."""
-        self._parsed.add(units.read(file for file in self._files if file.kind is Kind.UNIT))
-        for file in self._files:
-            self._parsed.add(_parsed(file))
-        for entry in self._parsed.entries:
-            self._read_commands(entry)
-        self._read_scripts()
-        checked = [call_rules.check(call) for call in self._parsed.calls]
-        findings = [*self._parsed.findings, *(each for one in checked for each in one.findings)]
-        findings += call_rules.same_jobs(checked)
-        findings += self._not_checked(findings)
-        findings += try_logins(checked) if self._connects else []
-        return _Report(_of_interest(findings), len(checked), self._files)
-
-    def _files_of_this_machine(self) -> list[File]:
-        problems: list[tuple[str, str]] = []
-        found = list(files.find(problems))
-        for path, reason in problems:
-            self._parsed.findings.append(finding("not-looked-at", File(path, ""), None, reason=reason))
-        return found
-
-    def _not_checked(self, findings: list[Finding]) -> Iterator[Finding]:
-        """Yields lines that name the command, and without any verdict: what ssh starts, say."""
-        known = {call.entry.position for call in self._parsed.calls} | {each.position for each in findings}
-        for entry in self._parsed.entries:
-            is_script = entry.scheduler is Scheduler.SCRIPT
-            if PROGRAM_OF_JOBS in entry.command.text and entry.position not in known and not is_script:
-                yield finding("not-checked", entry.file, entry.offset)
-
-    def _read_commands(self, entry: Entry) -> None:
-        self._parsed.add(shell.read(entry) if entry.language is Language.SHELL else tasks.read_batch(entry))
-
-    def _read_scripts(self) -> None:
-        """Parses what the entries start, where that is a script on this machine. The list grows meanwhile."""
-        for program in itertools.islice(self._parsed.programs, _MAX_PROGRAMS):
-            try:
-                self._read_script(program)
-            except (OSError, files.Unreadable) as error:
-                reason = files.reason_of(error) if isinstance(error, OSError) else f"{program.word.text}: {error}"
-                entry = program.entry
-                self._parsed.findings.append(finding("not-looked-at", entry.file, entry.offset, reason=reason))
-
-    def _read_script(self, program: Program) -> None:
-        """Raises OSError for a temporary fault, Unreadable."""
-        file = self._script_of(program)
-        if file is None or not is_mentioned(file.content):
-            return
-        with users.rights_of(program.entry.user):
-            self._parsed.findings.extend(_not_executable(file, program))
-        if file.path not in self._by_path:
-            file = file.started_by(program.entry.file)
-            self._by_path[file.path] = file
-            self._files.append(file)
-            self._read_commands(_script(file, program))
-
-    def _script_of(self, program: Program) -> File | None:
-        """Raises OSError for a temporary fault, Unreadable."""
-        word, reader = program.word, _reader_of(program.entry)
-        if not word.is_certain or not (os.path.isabs(word.text) or program.folder is not None):
-            return None
-        path = os.path.normpath(os.path.join(program.folder or "", word.text))
-        if (path, reader) not in self._scripts:
-            with users.rights_of(reader):
-                self._scripts[path, reader] = files.read_script(path)
-        return self._scripts[path, reader]
-
-
-def _parsed(file: File) -> Parsed:
-    """Returns what is in one file. Units are parsed together."""
-    if file.kind is Kind.TASKS:
-        return tasks.read(file)
-    if file.kind in (Kind.SCRIPT, Kind.BATCH):
-        return Parsed([_script(file, None)])
-    if file.kind is Kind.UNIT:
-        return Parsed()
-    parsed = crontab.read(file)
-    cut_off = {each.line for each in parsed.findings if each.rule == "percent"}
-    parsed.entries[:] = [crontab.as_meant(each) if each.line in cut_off else each for each in parsed.entries]
-    return parsed
-
-
-def _script(file: File, program: Program | None) -> Entry:
-    """Returns a script as an entry, with what is known of the entry that starts it."""
-    text = Text.of(file.content, 0, len(file.content))
-    language = Language.BATCH if file.kind is Kind.BATCH else Language.SHELL
-    shell_of_script = files.shell_of(file.content) or "/bin/sh"
-    if program is None:
-        return Entry(file, 0, Scheduler.SCRIPT, language, text, user=file.user, shell=shell_of_script)
-    starter = program.entry
-    return Entry(
-        file, 0, Scheduler.SCRIPT, language, text, "", starter.user, starter.folder, starter.environment,
-        shell_of_script, starter.schedule, (*starter.wrappers, *program.wrappers),
-    )  # fmt: skip
-
-
-def _reader_of(entry: Entry) -> str | None:
-    """Returns with whose rights a script is opened: what other users have written leads to nothing that only the
-    caller may read."""
-    is_trusted = entry.file.is_own or not (entry.user is None or users.is_caller(entry.user))
-    return entry.user if is_trusted else users.NO_USER
-
-
-def _not_executable(file: File, program: Program) -> Iterator[Finding]:
-    """Checks a script that is started by its name."""
-    if program.is_direct and os.name != "nt" and not files.is_program(file.path):
-        entry = program.entry
-        offset = None if entry.scheduler is Scheduler.SCRIPT else entry.offset
-        command = shlex.join([files.shell_of(file.content) or "/bin/sh", file.path])
-        yield finding("not-executable/script", entry.file, offset, path=file.path, command=command)
+def _checked(arguments: argparse.Namespace) -> _Report:
+    """Returns what is wrong with the calls in the files, and in what these start. Raises HeadlessError."""
+    reading = Reading(arguments.file, arguments.user)
+    checked = [call_rules.check(call) for call in reading.parsed.calls]
+    findings = [*reading.parsed.findings, *(each for one in checked for each in one.findings)]
+    findings += call_rules.same_jobs(checked)
+    for entry in reading.not_understood({each.position for each in findings}):  # and about which there is no verdict
+        findings.append(finding("not-checked", entry.file, entry.offset))
+    findings += try_logins(checked) if arguments.connect else []
+    return _Report(_of_interest(findings), len(checked), reading.files)
 
 
 def _of_interest(findings: Iterable[Finding]) -> list[Finding]:
