@@ -4,7 +4,7 @@ from pathlib import Path
 
 from setuptools import find_packages, setup
 
-ADMIN = ["croniter>=3", "mslex>=1", "tree-sitter>=0.23", "tree-sitter-bash>=0.23"]
+ADMIN = ["croniter>=3", "jinja2>=3.1", "mslex>=1", "tree-sitter>=0.23", "tree-sitter-bash>=0.23"]
 
 setup(
     name="planta-headless",
@@ -34,7 +34,7 @@ setup(
     package_data={
         "headless": ["py.typed", "README.md"],
         "headless.client": ["COMMAND.md"],
-        "headless.admin": ["MOVING.md"],
+        "headless.admin": ["MOVING.md", "night.html"],
         "headless.dialects": ["PLANTA.md", "PORTING.md"],
         "headless.dialects.own": ["PROTOCOL.md", "protocol.xsd"],
         "headless.server": ["SERVER.md"],

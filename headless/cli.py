@@ -207,6 +207,12 @@ def _monitor(argv: Sequence[str]) -> int:
     return monitor.main(argv)
 
 
+def _night(argv: Sequence[str]) -> int:
+    from headless.admin import night
+
+    return night.main(argv)
+
+
 def _protocol(argv: Sequence[str]) -> int:
     from headless.protocol_tools import command
 
@@ -238,6 +244,7 @@ COMMANDS: dict[str, tuple[str, Run]] = {
     "password-file": ("make the password file of a user", _talk_to_server("password-file")),
     "check": ("read crontabs, units and tasks, and say what would go wrong at night", _check),
     "monitor": ("did a job end well lately? A plugin for Nagios", _monitor),
+    "night": ("what has become of the calls since yesterday evening: a page, or text for a mail", _night),
     "protocol": ("find out how an old client and its server talk, and check a dialect", _protocol),
     "serve": ("run a job server", _manage_server("serve")),
     "user": ("the accounts of a job server", _manage_server("user")),

@@ -9,7 +9,7 @@ import sys
 from headless.system import FINAL, is_final
 
 _RUNTIME = ("bcrypt", "lxml")
-_ADMIN = ("croniter", "mslex", "tree_sitter", "tree_sitter_bash")  # modules of the extra [admin]
+_ADMIN = ("croniter", "mslex", "tree_sitter", "tree_sitter_bash", "jinja2")  # modules of the extra [admin]
 _DEBIAN = "/etc/debian_version"
 
 

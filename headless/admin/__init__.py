@@ -2,6 +2,13 @@
 
 What is where. An import leads down this list, never up.
 
+    night.py               night: from arguments to exit status
+    night_forms.py         a night as a page of HTML (night.html), and as text
+    night_runs.py          what has become of the calls of a night, and what is odd
+    monitor.py             monitor: from arguments to the line of a Nagios plugin
+    plan.py                which calls schedulers start, and when
+    runs.py                the runs of calls, joined from receipts and a journal
+    receipts.py            the file or folder of PLANTA_RECEIPT, as monitor reads it
     check.py               check: from arguments to exit status, and the report of what was found
     logins.py              the logins of calls, tried at their servers
     call_rules.py          what can be wrong with a call, whatever starts it
@@ -16,6 +23,4 @@ What is where. An import leads down this list, never up.
     rules.py               all that can be found: the table of rules
     files.py               files of schedulers: found, opened and trusted
     users.py               users of this machine, and their rights
-    monitor.py             monitor: from arguments to the line of a Nagios plugin
-    receipts.py            the file or folder of PLANTA_RECEIPT, as monitor reads it
 """

@@ -46,7 +46,7 @@ class Checked:
 
 def check(call: Call) -> Checked:
     """Returns what is wrong with one call. Files are looked at with the rights of the user who runs it."""
-    options, findings = _options(call)
+    options, findings = options_of(call)
     try:
         with users.rights_of(call.entry.user):
             for of_files in _OF_FILES if looks_at_files(call) else _OF_NAMES:
@@ -87,7 +87,7 @@ def same_jobs(checked: Iterable[Checked]) -> Iterator[Finding]:
         timetable.add(schedule, call.entry.position, call)
 
 
-def _options(call: Call) -> tuple[JobOptions | None, list[Finding]]:
+def options_of(call: Call) -> tuple[JobOptions | None, list[Finding]]:
     """Returns None if they are not known: that is no finding if only the shell knows a value."""
     try:
         return parse([word.text for word in call.options]), []

@@ -24,7 +24,7 @@ from headless.system import open_regular, user_by_name
 UNKNOWN = "unknown"  # a state that no journal has
 _MAX_LINE = 16 << 20  # bytes; the line of the longest command line that Linux allows has less
 _MAX_UNPACKED = 1 << 30  # bytes of a file that is compressed
-_BEGINNING = b'{"when": "'  # of a receipt; no text in one has this, since its quotation marks are escaped
+BEGINNING = b'{"when": "'  # of a receipt; no text in one has this, since its quotation marks are escaped
 _GZIP = b"\x1f\x8b"  # RFC 1952, section 2.3.1
 # The file of a user in a folder, and what logrotate(8) makes of it: .1, .2.gz, and -20261201 with dateext.
 _OF_USER = re.compile(r"(.+)\.jsonl(?:[.-][0-9]+)*(?:\.gz)?", re.DOTALL)
@@ -100,7 +100,7 @@ def read(file: IO[bytes], jobs: Sequence[str], user: str, os_user: str = "") -> 
     the operating system the receipts of others. Lines that are no receipts are ignored: a full disk leaves half a line.
     Raises OSError, ValueError."""
     found = _Found(jobs, user, os_user)
-    for line in _lines(file):
+    for line in lines(file):
         found.add(line)
     if found.has_gone():  # it may have ended since, and then its second line is there
         for line in iter(lambda: file.readline(_MAX_LINE), b""):
@@ -131,7 +131,7 @@ class _Found:
         if self.has_receipt and not named:  # as most lines, and to parse them would take long
             return
         try:
-            receipt = _parsed(line)
+            receipt, _ = parsed(line)
             executions = list(_executions(receipt, named, self._user))
             self.has_receipt = True
             if self._os_user not in ("", receipt.get("os_user", self._os_user)):
@@ -150,7 +150,7 @@ class _Found:
 
     def has_gone(self) -> bool:
         """Looks for the processes of the calls that have not ended. Returns whether one is not there."""
-        self._is_there = {key: _is_there(receipt) for key, (_, receipt, named) in self._begun.items() if named}
+        self._is_there = {key: is_there(receipt) for key, (_, receipt, named) in self._begun.items() if named}
         return False in self._is_there.values()
 
     def executions(self) -> list[Execution]:
@@ -168,7 +168,7 @@ class _Found:
         return [each for _, each in sorted(found, key=lambda pair: pair[0])]
 
 
-def _is_there(receipt: dict[str, Any]) -> bool | None:
+def is_there(receipt: dict[str, Any]) -> bool | None:
     """Returns whether a process has the number of that of the call: then it may be that one. None if it is not known:
     that of another machine, or of Windows, where no question is harmless."""
     pid = receipt.get("pid")
@@ -183,14 +183,14 @@ def _is_there(receipt: dict[str, Any]) -> bool | None:
     return True
 
 
-def _lines(file: IO[bytes]) -> Iterator[bytes]:
+def lines(file: IO[bytes]) -> Iterator[bytes]:
     """Yields the lines, also of a compressed file. A receipt is a line of its own even if the one before it is cut off
     without an end. Raises OSError, ValueError."""
     is_compressed = file.read(len(_GZIP)) == _GZIP
     file.seek(0)
     for line in _unpacked(file) if is_compressed else iter(lambda: file.readline(_MAX_LINE), b""):
         start = 0
-        while (end := line.find(_BEGINNING, start + 1)) > 0:
+        while (end := line.find(BEGINNING, start + 1)) > 0:
             yield line[start:end]
             start = end
         yield line[start:]
@@ -214,18 +214,19 @@ def _names(job: str) -> tuple[str, str]:
     return job, hashlib.sha256(job.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _parsed(line: bytes) -> Any:
-    """Returns a receipt; of a line that is cut off, what precedes the session. Raises ValueError."""
+def parsed(line: bytes) -> tuple[Any, bool]:
+    """Returns a receipt, and whether it is whole; of a line that is cut off, what precedes the session. Raises
+    ValueError."""
     try:
-        return json.loads(line)
+        return json.loads(line), True
     except ValueError:
-        return json.loads(line.partition(b', "session": ')[0] + b"}")
+        return json.loads(line.partition(b', "session": ')[0] + b"}"), False
 
 
 def _executions(receipt: dict[str, Any], named: list[str], user: str) -> Iterator[Execution]:
     """Yields those of the jobs that the line names. Raises KeyError and others for what is no receipt."""
     of_user, owner = receipt["user"], f"{receipt['user']} at {receipt.get('server')}"
-    begun, jobs = _seconds(receipt["when"]), receipt.get("jobs")
+    begun, jobs = seconds(receipt["when"]), receipt.get("jobs")
     is_start = receipt.get("event") == "start"
     for job in named if user in ("", of_user) else ():
         if jobs is None and not is_start:
@@ -238,9 +239,9 @@ def _executions(receipt: dict[str, Any], named: list[str], user: str) -> Iterato
 
 def _execution(receipt: dict[str, Any], status: str | None) -> Execution:
     """Returns that of one job. Its own status counts, if the server has reported one; else that of the call."""
-    at = _seconds(receipt["ended"] or receipt["returned"])
+    at = seconds(receipt["ended"] or receipt["returned"])
     accepted = receipt["accepted"]
-    took = max(0.0, at - _seconds(accepted)) if accepted and receipt["ended"] else None
+    took = max(0.0, at - seconds(accepted)) if accepted and receipt["ended"] else None
     code, message = receipt["code"], receipt["message"]
     if status is not None:
         return Execution(Stage.OVER, at, str(status), "" if status == OK else str(message), took)
@@ -254,6 +255,13 @@ def _execution(receipt: dict[str, Any], status: str | None) -> Execution:
     return Execution(Stage.OVER, at, state, str(message))
 
 
-def _seconds(moment: str) -> float:
+def seconds(moment: str) -> float:
     """Returns seconds since the epoch, of ISO 8601 in UTC as the receipt has it. Raises ValueError."""
-    return datetime.strptime(moment, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc).timestamp()
+    if not moment.endswith("Z"):
+        raise ValueError
+    return datetime.fromisoformat(f"{moment[:-1]}+00:00").timestamp()
+
+
+def iso(moment: float) -> str:
+    """Returns seconds since the epoch as the receipt has them."""
+    return datetime.fromtimestamp(moment, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -46,8 +46,13 @@ class Schedule:
         than `count` if there are no more within four years."""
         return list(islice(self._starts(after), count))
 
-    def _starts(self, after: datetime) -> Iterator[datetime]:
-        for number in range(_DAYS):
+    def starts_between(self, begin: datetime, end: datetime) -> list[datetime]:
+        """Returns the starts after `begin` and up to `end`, in the same way."""
+        days = min(_DAYS, (end.date() - begin.date()).days + 1)
+        return [at for at in self._starts(begin, days) if at <= end]
+
+    def _starts(self, after: datetime, days: int = _DAYS) -> Iterator[datetime]:
+        for number in range(days):
             day = after.date() + timedelta(days=number)
             matching = (_minutes(each) for each in self.expressions if _matches_day(each, day))
             for minute in sorted(frozenset().union(*matching)):
@@ -57,7 +62,12 @@ class Schedule:
 
     def shortest_interval(self) -> float | None:
         """Returns the seconds between two starts. None: not known, or it is started only once."""
-        gap = _shortest_gap(self.expressions)
+        gap = _gaps(self.expressions)[0]
+        return None if gap is None else gap * 60.0
+
+    def longest_interval(self) -> float | None:
+        """Does the same for the longest one."""
+        gap = _gaps(self.expressions)[1]
         return None if gap is None else gap * 60.0
 
 
@@ -162,20 +172,24 @@ def _days_of(fields: str) -> frozenset[int]:
 
 
 @lru_cache(maxsize=1024)
-def _shortest_gap(expressions: tuple[str, ...]) -> int | None:
-    """Returns minutes."""
-    best, last = None, None
+def _gaps(expressions: tuple[str, ...]) -> tuple[int | None, int | None]:
+    """Returns the minutes of the shortest and of the longest gap between two starts, also between the last one of four
+    years and the first one of the next four."""
+    shortest, longest, first, last = _DAYS * _MINUTES_OF_DAY, 0, None, None
     days = [(_days(each), _minutes(each)) for each in expressions]
     for day in sorted(frozenset().union(*(each for each, _ in days))):
-        minutes = sorted(frozenset().union(*(each for on, each in days if day in on)))
-        gap = _shortest_gap_within(tuple(minutes))
-        if last is not None:
-            gap = min(gap, day * _MINUTES_OF_DAY + minutes[0] - last)
-        best = gap if best is None else min(best, gap)
-        last = day * _MINUTES_OF_DAY + minutes[-1]
-    return None if best is None or best >= _DAYS * _MINUTES_OF_DAY else best
+        minutes = tuple(sorted(frozenset().union(*(each for on, each in days if day in on))))
+        begin, end = day * _MINUTES_OF_DAY + minutes[0], day * _MINUTES_OF_DAY + minutes[-1]
+        gaps = (*_gaps_within(minutes), *(() if last is None else (begin - last,)))
+        shortest, longest = min((shortest, *gaps)), max((longest, *gaps))
+        first, last = begin if first is None else first, end
+    if first is None or last is None or first == last:
+        return None, None
+    return shortest, max(longest, first + _DAYS * _MINUTES_OF_DAY - last)
 
 
 @lru_cache(maxsize=1024)
-def _shortest_gap_within(minutes: tuple[int, ...]) -> int:
-    return min((later - earlier for earlier, later in zip(minutes, minutes[1:])), default=_DAYS * _MINUTES_OF_DAY)
+def _gaps_within(minutes: tuple[int, ...]) -> tuple[int, ...]:
+    """Returns the shortest and the longest one."""
+    gaps = [later - earlier for earlier, later in zip(minutes, minutes[1:])]
+    return (min(gaps), max(gaps)) if gaps else ()

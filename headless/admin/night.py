@@ -1,0 +1,101 @@
+"""night: what has become of the calls since yesterday evening, on one page or as text."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sqlite3
+import time
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from headless.admin import night_forms
+from headless.admin.night_runs import Night, night_of
+from headless.admin.plan import PlannedCall, read_plan
+from headless.admin.runs import Known
+from headless.arguments import Parser
+from headless.errors import ParameterError
+from headless.server.commands.arguments import existing_home, moment
+from headless.terminal import print_answer, report
+
+PROGRAM = "headless night"
+_EVENING = 18  # o'clock
+_NIGHTS = 14 * 86400.0  # seconds before, of which the usual times are the medians
+
+
+def main(argv: Sequence[str]) -> int:
+    """Returns 0 if all was well, 1 if something was not, or the page could not be written, 2 if the command line must
+    be corrected, 3 if it cannot be said. Raises SystemExit for --help."""
+    parser = _parser()
+    arguments = parser.parse_args(argv)
+    if not (arguments.receipts or arguments.home):
+        parser.error("--receipts FILE or --home DIR is missing: what is known of the night?")
+    if arguments.user is not None and not arguments.crontab:
+        parser.error("--as needs a --crontab")
+    try:
+        now = time.time()
+        night = _night(arguments, now)
+        if arguments.output:
+            night_forms.write(arguments.output, night)
+        if arguments.text or not arguments.output:
+            print_answer(night_forms.as_text(night))
+    except Exception as error:
+        return report(PROGRAM, error)
+    return night.exit_status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(
+        prog=PROGRAM,
+        description="What has become of the calls since yesterday 18:00: a page, or text. The exit status is 0 if all"
+        " was well, 1 if something was not, 2 for a mistake in the command line, 3 if it cannot be said.",
+    )
+    given = os.environ.get("PLANTA_RECEIPT")
+    parser.add_argument(
+        "--receipts",
+        action="append",
+        metavar="FILE",
+        default=None if given in (None, "", os.devnull) else [given],
+        help="a file of PLANTA_RECEIPT, with what logrotate has made of it, or a folder; again for another one"
+        " (default: that of PLANTA_RECEIPT)",
+    )
+    parser.add_argument("--home", metavar="DIR", help="the folder of a job server, to know how its sessions ended")
+    planned = parser.add_mutually_exclusive_group()
+    planned.add_argument(
+        "--crontab", action="append", metavar="FILE", help="a crontab of this machine, to know what is missing; again"
+    )
+    planned.add_argument("--system", action="store_true", help="all crontabs and units of this machine")
+    parser.add_argument("--as", dest="user", metavar="USER", help="whose crontab a FILE is (default: its owner)")
+    parser.add_argument(
+        "--since",
+        type=moment,
+        metavar="WHEN",
+        help="YYYY-MM-DD, 'YYYY-MM-DD HH:MM', today, yesterday, or a duration such as 90m, 12h or 7d",
+    )
+    parser.add_argument("-o", dest="output", metavar="FILE.html", help="write the page to this file")
+    parser.add_argument("--text", action="store_true", help="print it as text (default without -o)")
+    return parser
+
+
+def _night(arguments: argparse.Namespace, now: float) -> Night:
+    """Raises HeadlessError, OSError."""
+    since = arguments.since if arguments.since is not None else _yesterday_evening(now)
+    if since >= now:
+        raise ParameterError("--since is not in the past")
+    known = Known(since - _NIGHTS)
+    known.read_receipts(arguments.receipts or ())
+    if arguments.home:
+        try:
+            known.read_home(existing_home(arguments))
+        except (OSError, sqlite3.Error) as error:
+            reason = getattr(error, "strerror", None) or error
+            known.problems.append(f"the home {arguments.home!r} cannot be read: {reason}")
+    plan: list[PlannedCall] = []
+    if arguments.crontab or arguments.system:
+        plan = read_plan(arguments.crontab or (), arguments.user, known.problems)
+    return night_of(known, plan, since, now, arguments.home or "")
+
+
+def _yesterday_evening(now: float) -> float:
+    evening = datetime.fromtimestamp(now).replace(hour=_EVENING, minute=0, second=0, microsecond=0)
+    return (evening - timedelta(days=1)).timestamp()

@@ -1,0 +1,318 @@
+"""Shows a night: as a page of HTML without any script or address, and as text for a mail.
+
+Whatever is shown may come from strangers. It is escaped as one line of plain text, and by Jinja2 again for HTML.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from headless.admin.night_runs import Item, Night, Row, duration
+from headless.admin.runs import Outcome, Run
+from headless.errors import OK, CommandFailed
+from headless.terminal import escape_control_chars, shorten
+
+_TEMPLATE = Path(__file__).with_name("night.html")
+_MEANINGS = {
+    0: "accepted, or ended well",
+    1: "the connection, the session or a job failed",
+    2: "something must be corrected: options, password file, login, job, library",
+    3: "the jobs were accepted, and -t was over",
+}
+_MAX_TEXT = 300  # characters of a name or a reason
+_MAX_RUNS = 1000  # that a table lists
+_MAX_BARS = 40  # of a row; of more, those that are well and near each other are one
+_LEAST_WIDTH = 0.4  # per cent, of a bar that can be seen
+_SIGNS = {"failed": "✕", "not_known": "?", "still_runs": "…"}
+_DAY = 86400
+_LEAST_WAIT = 0.5  # seconds for a worker that are worth a word
+_LABELS = 14  # of the hours, at most
+
+
+# -- what both forms say --
+
+
+def summary(night: Night) -> str:
+    """Returns the sentence that counts."""
+    counts = ", ".join(text for text, _ in _counts(night))
+    return f"{counts}." if counts else "No call is known."
+
+
+def _counts(night: Night) -> Iterator[tuple[str, Outcome]]:
+    """Yields the parts of the sentence."""
+    for outcome in (Outcome.WELL, *list(Outcome)[:-1]):
+        number = night.count(outcome)
+        if number:
+            verb = "still run" if outcome is Outcome.STILL_RUNS and number > 1 else outcome.value
+            yield f"{number} {verb}", outcome
+
+
+def meaning(exit_status: int) -> str:
+    """Returns what a return code says, as a shell sees it."""
+    if exit_status > 128:
+        return f"a signal ({exit_status - 128}) has ended the call"
+    return _MEANINGS.get(exit_status, "no code of the command")
+
+
+def not_well(night: Night) -> list[Item]:
+    """Returns the worst first."""
+    order = list(Outcome)
+    bad = (item for item in night.items if item.run.outcome is not Outcome.WELL)
+    return sorted(bad, key=lambda item: order.index(item.run.outcome))
+
+
+def odd(night: Night) -> list[Item]:
+    """Returns those that are well or still run, and about which there is something to say."""
+    return [item for item in night.items if item.notes]
+
+
+def _details(item: Item) -> Iterator[tuple[str, str]]:
+    """Yields what is said about a run that is not well: a word, and a text."""
+    run = item.run
+    yield "why", run.reason
+    yield "stderr", run.stderr
+    if run.exit_status not in (None, OK):
+        yield "code", f"{run.exit_status}: {meaning(run.exit_status or 0)}"
+    yield "next", item.command
+
+
+def _who(run: Run) -> str:
+    """Returns who has called from where, and the login."""
+    login = f"{run.user} at {run.server}" if run.server else run.user
+    return f"{run.os_user or '?'}@{run.host or '?'}, {login}"
+
+
+def _local(moment: float, form: str = "%Y-%m-%d %H:%M:%S") -> str:
+    return time.strftime(form, time.localtime(moment))
+
+
+def _times(row: Row, run: Run) -> tuple[str, str, str]:
+    """Returns how long it has waited, how long it ran, and how long that takes usually."""
+    waited = run.started - run.accepted if run.started and run.accepted else 0.0
+    known = (None if each is None else duration(each) for each in (run.seconds, row.usual))
+    ran, usual = (each or "" for each in known)
+    return duration(waited) if waited > _LEAST_WAIT else "", ran, usual
+
+
+def _plain(text: str) -> str:
+    return escape_control_chars(shorten(text, _MAX_TEXT))
+
+
+# -- text --
+
+
+def as_text(night: Night) -> str:
+    """Returns the same for a mail, in ASCII but for names."""
+    lines = [f"{_local(night.since)} to {_local(night.until, '%Y-%m-%d %H:%M:%S %Z')}", "", summary(night)]
+    for title, items in (("Not well", not_well(night)), ("Odd", odd(night))):
+        lines += ["", title] if items else []
+        for item in items:
+            run = item.run
+            lines.append(f"  {run.outcome.value:10}  {_local(run.begun)}  {_plain(run.title)}  ({_plain(_who(run))})")
+            details = _details(item) if title == "Not well" else (("note", note) for note in item.notes)
+            lines += [f"    {word}: {_plain(text)}" for word, text in details if text]
+    lines += ["", "Not known", *(f"  {problem}" for problem in night.problems)] if night.problems else []
+    lines += ["", *(f"  no server: {_local(begin)} to {_local(end)}" for begin, end in night.without_server)]
+    lines += ["", f"  {'start':19}  {'waited':>10}  {'ran':>10}  {'median':>10}  result"]
+    for row in night.rows:
+        for run in (item.run for item in row.items if item.run.outcome is not Outcome.MISSING):
+            times = "  ".join(f"{each:>10}" for each in _times(row, run))
+            lines.append(f"  {_local(run.begun)}  {times}  {run.outcome.value:10}  {_plain(run.title)}")
+    return "".join(f"{escape_control_chars(line)}\n" for line in lines)
+
+
+# -- the page --
+
+
+def write(path: str, night: Night) -> None:
+    """Writes the page in the place of this file, whole or not at all. Raises CommandFailed, ImportError."""
+    page = as_page(night).encode("utf-8", "backslashreplace")
+    replace_file(path, page)
+
+
+def replace_file(path: str, content: bytes) -> None:
+    """Writes a file beside this one, and renames it: who reads it meanwhile finds the old one or the new one. Raises
+    CommandFailed."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
+        try:
+            with open(descriptor, "wb") as file:
+                file.write(content)
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temporary)
+            raise
+    except (OSError, ValueError) as error:
+        raise CommandFailed(f"{path!r} cannot be written: {getattr(error, 'strerror', None) or error}") from None
+
+
+def as_page(night: Night) -> str:
+    """Returns the page. Raises ImportError without Jinja2."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=lambda value: _plain(value) if type(value) is str else value,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(_values(night))
+
+
+def _values(night: Night) -> dict[str, Any]:
+    scale = _Scale(night.since, night.until)
+    items = [(row, item) for row in night.rows for item in row.items]
+    listed = sorted(items, key=lambda each: (each[1].run.outcome is Outcome.WELL, -each[1].run.begun))[:_MAX_RUNS]
+    return {
+        "host": socket.gethostname(),
+        "since": _local(night.since, "%a %Y-%m-%d %H:%M"),
+        "until": _local(night.until, "%a %Y-%m-%d %H:%M %Z"),
+        "summary": summary(night),
+        "counts": list(_counts(night)),
+        "problems": night.problems,
+        "not_well": [
+            (item.run, _when(item.run, night), _who(item.run), list(_details(item))) for item in not_well(night)
+        ],
+        "odd": [(item.run, _when(item.run, night), item.notes) for item in odd(night)],
+        "hours": scale.hours(),
+        "without_server": [(*scale.bar(*each), _local(each[0]), _local(each[1])) for each in night.without_server],
+        "rows": [_row(row, scale, night) for row in night.rows],
+        "runs": [
+            (item.run, _when(item.run, night), _times(row, item.run), _who(item.run), "; ".join(item.notes))
+            for row, item in sorted(listed, key=lambda each: each[1].run.begun)
+        ],
+        "left_out": len(items) - len(listed),
+    }
+
+
+def _when(run: Run, night: Night) -> str:
+    """Returns the local time, with its day if the night is longer than one."""
+    return _local(run.begun, "%H:%M:%S" if night.until - night.since < 86400 else "%Y-%m-%d %H:%M:%S")
+
+
+class _Scale:
+    """Says where a moment is on the way from the left to the right, in per cent."""
+
+    def __init__(self, begin: float, end: float) -> None:
+        self._begin, self._end = begin, end
+
+    def at(self, moment: float) -> float:
+        return round(min(100.0, max(0.0, (moment - self._begin) / (self._end - self._begin) * 100)), 2)
+
+    def bar(self, begin: float, end: float) -> tuple[float, float]:
+        """Returns where it begins, and a width that can be seen."""
+        width = max(_LEAST_WIDTH, self.at(end) - self.at(begin))
+        return round(min(self.at(begin), 100 - width), 2), round(width, 2)
+
+    def hours(self) -> list[tuple[float, str]]:
+        """Returns where full hours of the local time are, or fewer or more, and their names."""
+        step = next(each for each in _STEPS if (self._end - self._begin) / each <= _LABELS)
+        form = "%H:%M" if step < _DAY else "%m-%d"
+        midnight = datetime.fromtimestamp(self._begin).replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
+        first = math.floor((self._begin - midnight) / step) + 1
+        marks = (midnight + step * number for number in range(first, first + _LABELS + 1))
+        return [(self.at(mark), _local(mark, form)) for mark in marks if mark < self._end]
+
+
+_STEPS = (60, 300, 900, 3600, 7200, 14400, 43200, *(_DAY * 2**each for each in range(20)))  # seconds
+
+
+def _row(row: Row, scale: _Scale, night: Night) -> dict[str, Any]:
+    last = row.items[-1].run
+    worst = min((item.run.outcome for item in row.items), key=list(Outcome).index)
+    wells = sum(item.run.outcome is Outcome.WELL for item in row.items)
+    number = f"{wells} of {len(row.items)} well" if len(row.items) > 1 else ""
+    says = worst.value if worst is not Outcome.WELL else _times(row, last)[1]
+    spoken = "; ".join(f"{_when(item.run, night)} {item.run.outcome.value}" for item in row.items[:_MAX_BARS])
+    return {
+        "title": last.title,
+        "who": _who(last),
+        "worst": worst,
+        "says": number or says,
+        "is_odd": any(item.notes for item in row.items),
+        "spoken": spoken,
+        "starts": sorted({scale.at(start) for start in row.starts}),
+        "bars": [bar for group in _grouped(row.items, night) for bar in _bars(group, row, scale, night)],
+    }
+
+
+def _grouped(items: Sequence[Item], night: Night) -> Iterator[list[Item]]:
+    """Yields the runs that are drawn as one: each one alone, unless there are too many."""
+    least = (night.until - night.since) / 100 if len(items) > _MAX_BARS else 0.0
+    group: list[Item] = []
+    for item in items:
+        is_plain = item.run.outcome is Outcome.WELL and not item.notes
+        if group and not (is_plain and least and item.run.begun - (group[-1].run.ended or 0.0) < least):
+            yield group
+            group = []
+        group.append(item)
+        if not is_plain:
+            yield group
+            group = []
+    if group:
+        yield group
+
+
+def _bars(group: Sequence[Item], row: Row, scale: _Scale, night: Night) -> Iterator[_Bar]:
+    """Yields the rectangles of one run, or of several that are drawn as one."""
+    first, last = group[0].run, group[-1].run
+    kind = first.outcome.name.lower()
+    if first.outcome is Outcome.MISSING:
+        yield _Bar(kind, *scale.bar(first.begun, first.begun), f"missing: planned {_local(first.begun)}")
+        return
+    begun = first.started or first.accepted or first.begun
+    end = night.until if last.outcome is Outcome.STILL_RUNS else last.ended or last.begun
+    if len(group) > 1:
+        yield _Bar(kind, *scale.bar(begun, end), f"{len(group)} runs, all well")
+        return
+    waited, ran, usual = _times(row, first)
+    if waited and first.accepted is not None:
+        yield _Bar("wait", *scale.bar(first.accepted, begun), f"waited {waited}")
+    says = [
+        f"{_local(begun)} {first.outcome.value}",
+        ran and f"ran {ran}",
+        usual and f"median {usual}",
+        *group[0].notes,
+    ]
+    is_shown = row.usual is not None and row.usual > (night.until - night.since) * _LEAST_WIDTH / 100
+    yield _Bar(
+        kind,
+        *scale.bar(begun, end),
+        ", ".join(filter(None, says)),
+        scale.at(begun + row.usual) if is_shown and row.usual is not None else None,
+        overlaps=any(note.startswith("began while") for note in group[0].notes),
+    )
+
+
+class _Bar(NamedTuple):
+    """Holds a rectangle of the timeline: where it begins and how wide it is, in per cent; where its median would end;
+    what it says to who points at it."""
+
+    kind: str
+    x: float
+    width: float
+    says: str
+    usual: float | None = None
+    overlaps: bool = False
+
+    @property
+    def sign(self) -> str:
+        """Says the same as the colour."""
+        return _SIGNS.get(self.kind, "")
+
+    @property
+    def sign_at(self) -> float:
+        """Is behind the bar, or before it where there is no room."""
+        return self.x + self.width if self.x + self.width < 96 else self.x

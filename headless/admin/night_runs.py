@@ -1,0 +1,217 @@
+"""Decides what has become of each call in a night: well, failed, missing, not known, still runs; and what is odd."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import socket
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from statistics import median
+
+from headless.admin.plan import PlannedCall, Start, runs_of
+from headless.admin.runs import Known, Outcome, Run
+
+_DELAY = 3600.0  # seconds that a lock may keep a call from its start
+_NOT_YET = 60.0  # seconds after which a start that has left nothing is missing
+_TIMES_USUAL, _LEAST_MORE = 2.0, 1.0  # a run is long if it takes so many times the median, and seconds more
+
+
+@dataclass(frozen=True)
+class Item:
+    """Holds one run of the night, or a start that is missing; what is odd about it, and what leads on."""
+
+    run: Run
+    notes: tuple[str, ...] = ()
+    command: str = ""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Holds what is the same call: its runs in their order, its planned starts, its median in seconds, of so many."""
+
+    items: tuple[Item, ...]
+    starts: tuple[float, ...]
+    usual: float | None
+    count: int
+
+
+@dataclass(frozen=True)
+class Night:
+    """Holds all that is known of the time between two moments."""
+
+    since: float
+    until: float
+    rows: tuple[Row, ...]
+    problems: tuple[str, ...] = ()  # what could not be looked at
+    without_server: tuple[tuple[float, float], ...] = ()
+
+    @property
+    def items(self) -> list[Item]:
+        return sorted((item for row in self.rows for item in row.items), key=lambda item: item.run.begun)
+
+    def count(self, outcome: Outcome) -> int:
+        return sum(item.run.outcome is outcome for item in self.items)
+
+    @property
+    def exit_status(self) -> int:
+        """0 all well, 1 something was not, 3 that cannot be said."""
+        if self.count(Outcome.FAILED) or self.count(Outcome.MISSING):
+            return 1
+        return 3 if self.problems or self.count(Outcome.WELL) < len(self.items) else 0
+
+
+def night_of(known: Known, plan: Sequence[PlannedCall], since: float, until: float, home: str = "") -> Night:
+    """Returns the night between two moments, with what is missing of the plan."""
+    runs = known.runs()
+    problems = list(known.problems)
+    usual = usual_seconds(run for run in runs if run.begun < since)
+    tonight = [run for run in runs if run.begun >= since or _reaches(run, since)]
+    starts: dict[object, list[float]] = {}
+    begin = _first_that_counts(runs, since, problems) if plan else since
+    for call, planned, own in _planned(plan, runs, begin, until, problems):
+        pattern = (
+            own[-1] if own else Run(call.jobs, 0.0, Outcome.MISSING, host=call.host, user=call.user, server=call.server)
+        )
+        starts.setdefault(pattern.identity, []).extend(start.at for start in planned)
+        missing = without_run([start for start in planned if start.at <= until - _NOT_YET], [run.begun for run in own])
+        tonight += [_missing(pattern, call, start) for start in missing]
+    by_identity: dict[object, list[Run]] = {identity: [] for identity in starts}
+    for run in sorted(tonight, key=lambda run: run.begun):
+        by_identity.setdefault(run.identity, []).append(run)
+    rows = [
+        Row(
+            tuple(_items(own, usual.get(key, (None, 0))[0], until, home)),
+            tuple(starts.get(key, ())),
+            *usual.get(key, (None, 0)),
+        )
+        for key, own in by_identity.items()
+        if own
+    ]
+    rows.sort(key=lambda row: row.items[0].run.begun)
+    return Night(since, until, tuple(rows), tuple(dict.fromkeys(problems)))
+
+
+def usual_seconds(runs: Iterable[Run]) -> dict[object, tuple[float, int]]:
+    """Returns by identity the median of how long the calls ran that ended well, and of how many that is."""
+    seconds: dict[object, list[float]] = {}
+    for run in runs:
+        if run.outcome is Outcome.WELL and run.seconds is not None:
+            seconds.setdefault(run.identity, []).append(run.seconds)
+    return {identity: (median(each), len(each)) for identity, each in seconds.items()}
+
+
+def _reaches(run: Run, since: float) -> bool:
+    """Returns whether a run that began before has gone on since then."""
+    return run.outcome is Outcome.STILL_RUNS or (run.ended is not None and run.ended >= since)
+
+
+def _first_that_counts(runs: Sequence[Run], since: float, problems: list[str]) -> float:
+    """Returns from when on a planned start is missing if there is no run of it: what there is may begin later."""
+    here = [run.begun for run in runs if run.host in ("", socket.gethostname())]
+    if not here:
+        problems.append("nothing is known of a call on this machine: is PLANTA_RECEIPT set where the jobs are?")
+        return float("inf")
+    if here[0] - _NOT_YET > since:
+        begin = datetime.fromtimestamp(here[0])
+        problems.append(f"what was planned before {begin:%Y-%m-%d %H:%M} is not looked for: the receipts begin then")
+    return max(since, here[0] - _NOT_YET)
+
+
+def _planned(
+    plan: Sequence[PlannedCall], runs: Sequence[Run], begin: float, until: float, problems: list[str]
+) -> Iterator[tuple[PlannedCall, list[Start], list[Run]]]:
+    """Yields each call with its starts and its runs; of several lines with the same call, the first one."""
+    same: dict[object, list[PlannedCall]] = {}
+    for call in plan if begin < until else ():
+        same.setdefault(call.identity, []).append(call)
+    for call, own in runs_of([lines[0] for lines in same.values()], runs):
+        planned: list[Start] = []
+        for line in same[call.identity]:
+            try:
+                planned += line.starts(begin - 1.0, until)
+            except ValueError:
+                problems.append(f"{line.position}: when it starts is not known")
+        yield call, sorted(planned, key=lambda start: start.at), [run for run in own if run.begun >= begin - _DELAY]
+
+
+def without_run(starts: Sequence[Start], begun: Iterable[float]) -> list[Start]:
+    """Returns the starts that no run belongs to. A run belongs to the last start before it that has none yet: the one
+    that it follows at once, or one that a lock has kept waiting, but no longer than an hour."""
+    earliest = [start.earliest for start in starts]
+    is_free = [True] * len(starts)
+    for moment_of_run in sorted(begun):
+        last = bisect_right(earliest, moment_of_run) - 1
+        at = last
+        while at >= 0 and not is_free[at]:
+            at -= 1
+        if at >= 0 and (at == last or moment_of_run <= starts[at].at + _DELAY):
+            is_free[at] = False
+    return [start for start, free in zip(starts, is_free) if free]
+
+
+def _missing(pattern: Run, call: PlannedCall, start: Start) -> Run:
+    reason = (
+        f"planned ({call.position}), and no receipt: never started, skipped by a lock, or killed before its first line"
+    )
+    return Run(
+        pattern.jobs, start.at, Outcome.MISSING, reason, host=pattern.host, os_user=call.os_user, user=pattern.user,
+        server=pattern.server,
+    )  # fmt: skip
+
+
+def _items(runs: Sequence[Run], usual: float | None, until: float, home: str) -> Iterator[Item]:
+    """Yields the runs of one row, with what is odd about them."""
+    before: Run | None = None  # the one that has gone on for longest
+    for run in runs:
+        notes = []
+        if run.outcome is Outcome.WELL and run.reason:
+            notes.append(run.reason)
+        seconds = _seconds_until(run, until)
+        if usual is not None and seconds is not None and seconds > max(_TIMES_USUAL * usual, usual + _LEAST_MORE):
+            goes_on = run.outcome is Outcome.STILL_RUNS
+            verb = "runs for" if goes_on else "took"
+            notes.append(f"{verb} {duration(seconds)}, the median is {duration(usual)}")
+        if before is not None and run.outcome is not Outcome.MISSING and run.begun < _end(before, until):
+            notes.append(f"began while the run of {datetime.fromtimestamp(before.begun):%H:%M:%S} went on")
+        if run.outcome is not Outcome.MISSING and (before is None or _end(run, until) > _end(before, until)):
+            before = run
+        yield Item(run, tuple(notes), _leads_on(run, home))
+
+
+def _seconds_until(run: Run, until: float) -> float | None:
+    if run.outcome is Outcome.STILL_RUNS:
+        return max(0.0, until - (run.started or run.accepted or run.begun))
+    return run.seconds
+
+
+def duration(seconds: float) -> str:
+    """Returns a text for people: 7.2 s, 12:30 min, 1:02:30 h."""
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02} h"
+
+
+def _end(run: Run, until: float) -> float:
+    if run.outcome is Outcome.STILL_RUNS:
+        return until
+    return run.ended if run.ended is not None else run.begun
+
+
+def _leads_on(run: Run, home: str) -> str:
+    """Returns the command that shows more, as it can be typed: of what strangers have written, words alone."""
+    if run.outcome is Outcome.MISSING:
+        begin, end = (datetime.fromtimestamp(run.begun + each) for each in (-60, 120))
+        return f"journalctl -t CRON -t CROND --since '{begin:%Y-%m-%d %H:%M}' --until '{end:%Y-%m-%d %H:%M}'"
+    if not re.fullmatch(r"[0-9A-Za-z]\w{0,63}", run.session, re.ASCII):
+        return ""
+    if run.in_journal:
+        return shlex.join(["headless", "jobs", run.session, "--home", os.path.abspath(home)])
+    if not re.fullmatch(r"(tls://)?\w[\w.-]*:[0-9]+", run.server, re.ASCII):
+        return ""
+    is_word = run.user != run.os_user and re.fullmatch(r"\w[\w.-]*", run.user, re.ASCII)
+    return f"headless wait -v {run.session} -s {run.server}" + (f" -u {run.user} -p FILE" if is_word else "")

@@ -1,0 +1,109 @@
+"""Finds out which calls schedulers start, and when: what was planned."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+
+from headless.admin.call_rules import changes_user, looks_at_files, options_of
+from headless.admin.calls import Call
+from headless.admin.reading import Reading
+from headless.admin.runs import Job, Run
+from headless.admin.schedule import Schedule
+from headless.dialects.vocabulary import PY_CODE
+from headless.options import JobOptions
+
+_HOUR = 3600.0  # seconds that the clocks of summer time are set by
+_AHEAD = 60.0  # seconds that a run may begin before its start: of clocks, and of the second that cron wakes in
+
+
+@dataclass(frozen=True)
+class Start:
+    """Says when something is started, in seconds since the epoch, and how early that may be."""
+
+    at: float
+    earliest: float
+
+
+@dataclass(frozen=True)
+class PlannedCall:
+    """Holds one call that a scheduler starts. A text that is "" is not known."""
+
+    position: str  # path and line
+    jobs: tuple[Job, ...]
+    host: str
+    os_user: str
+    user: str  # of the login
+    server: str
+    schedule: Schedule
+
+    @property
+    def title(self) -> str:
+        return ", ".join(job.title for job in self.jobs)
+
+    @property
+    def identity(self) -> tuple[object, ...]:
+        """Is the same for lines that start the same."""
+        return tuple(job.identity for job in self.jobs), self.host, self.os_user, self.user, self.server
+
+    def is_of(self, run: Run) -> bool:
+        """Returns whether a run of the same jobs may be one of it. What is not known of one differs from nothing."""
+        pairs = ((self.host, run.host), (self.os_user, run.os_user), (self.user, run.user), (self.server, run.server))
+        return all("" in pair or pair[0] == pair[1] for pair in pairs)
+
+    def starts(self, since: float, until: float) -> list[Start]:
+        """Returns the planned starts between two moments. Raises ValueError for a schedule that is not understood."""
+        begin, end = datetime.fromtimestamp(since), datetime.fromtimestamp(until)
+        return [_start(at) for at in self.schedule.starts_between(begin, end)]
+
+
+def _start(at: datetime) -> Start:
+    """Takes the first of two moments that a clock shows twice. For one that it leaves out, cron(8) starts the command
+    right after the hour that is not there."""
+    moment = at.timestamp()
+    is_left_out = datetime.fromtimestamp(moment) != at
+    return Start(moment, moment - (_HOUR if is_left_out else _AHEAD))
+
+
+def read_plan(paths: Sequence[str], user: str | None, problems: list[str]) -> list[PlannedCall]:
+    """Reads these files, those of this machine if there are none, and what they start. Appends what is not understood.
+    Raises HeadlessError, OSError."""
+    reading = Reading(paths, user)
+    found = []
+    for call in reading.parsed.calls:
+        options = options_of(call)[0] if all(word.is_certain for word in call.options) else None
+        if call.entry.schedule is None or options is None:
+            problems.append(f"{call.entry.position}: {'when' if options else 'what'} it starts is not known")
+        else:
+            found.append(_planned(call, call.entry.schedule, options))
+    problems += [f"{each.position}: what it starts is not understood" for each in reading.not_understood(set())]
+    problems += [each.text for each in reading.parsed.findings if each.rule == "not-looked-at"]
+    return found
+
+
+def _planned(call: Call, schedule: Schedule, options: JobOptions) -> PlannedCall:
+    host = socket.gethostname() if looks_at_files(call) else ""
+    os_user = "" if changes_user(call) else call.entry.user or ""
+    jobs = tuple(_job(job.kind, job.text) for job in options.jobs)
+    position = call.entry.file.position(call.offset)
+    return PlannedCall(position, jobs, host, os_user, options.login.user or os_user, str(options.service), schedule)
+
+
+def _job(kind: str, text: str) -> Job:
+    """Returns the job as a receipt has it."""
+    if kind != PY_CODE:
+        return Job(kind, text, text)
+    digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return Job(kind, digest, f"{kind} {digest[:8]}")
+
+
+def runs_of(calls: Sequence[PlannedCall], runs: Sequence[Run]) -> Iterator[tuple[PlannedCall, list[Run]]]:
+    """Yields each call with its runs."""
+    by_jobs: dict[object, list[Run]] = {}
+    for run in runs:
+        by_jobs.setdefault(run.identity[0], []).append(run)
+    for call in calls:
+        yield call, [run for run in by_jobs.get(call.identity[0], ()) if call.is_of(run)]
