@@ -33,6 +33,7 @@ _MAX_BARS = 40  # of a row; of more, those that are well and near each other are
 _LEAST_WIDTH = 0.4  # per cent, of a bar that can be seen
 _SIGNS = {"failed": "✕", "not_known": "?", "still_runs": "…"}
 _DAY = 86400
+_LAST_SIGN = 96  # per cent, where one has room behind a bar
 _LEAST_WAIT = 0.5  # seconds for a worker that are worth a word
 _LABELS = 14  # of the hours, at most
 
@@ -314,5 +315,6 @@ class _Bar(NamedTuple):
 
     @property
     def sign_at(self) -> float:
-        """Is behind the bar, or before it where there is no room."""
-        return self.x + self.width if self.x + self.width < 96 else self.x
+        """Is behind the bar and its median, or before the bar where there is no room."""
+        end = max(self.x + self.width, self.usual or 0.0)
+        return end if end < _LAST_SIGN else self.x

@@ -71,14 +71,17 @@ def night_of(known: Known, plan: Sequence[PlannedCall], since: float, until: flo
     usual = usual_seconds(run for run in runs if run.begun < since)
     tonight = [run for run in runs if run.begun >= since or _reaches(run, since)]
     starts: dict[object, list[float]] = {}
-    begin = _first_that_counts(runs, since, problems) if plan else since
-    for call, planned, own in _planned(plan, runs, begin, until, problems):
+    begin = _first_that_counts(runs, since, problems) if plan else until
+    for call, own in runs_of(plan, runs) if begin < until else ():
+        planned = call.starts(begin - 1.0, until)
         pattern = (
-            own[-1] if own else Run(call.jobs, 0.0, Outcome.MISSING, host=call.host, user=call.user, server=call.server)
+            own[-1]
+            if own
+            else Run(call.jobs, 0.0, Outcome.MISSING, "", user=call.user, server=call.server, host=call.host)
         )
         starts.setdefault(pattern.identity, []).extend(start.at for start in planned)
-        missing = without_run([start for start in planned if start.at <= until - _NOT_YET], [run.begun for run in own])
-        tonight += [_missing(pattern, call, start) for start in missing]
+        due = [start for start in planned if start.at <= until - _NOT_YET]
+        tonight += [_missing(pattern, call, start) for start in without_run(due, [run.begun for run in own])]
     by_identity: dict[object, list[Run]] = {identity: [] for identity in starts}
     for run in sorted(tonight, key=lambda run: run.begun):
         by_identity.setdefault(run.identity, []).append(run)
@@ -91,6 +94,8 @@ def night_of(known: Known, plan: Sequence[PlannedCall], since: float, until: flo
         for key, own in by_identity.items()
         if own
     ]
+    if not (rows or plan):
+        problems.append("no call is known, and none was planned: is PLANTA_RECEIPT set where the jobs are?")
     rows.sort(key=lambda row: row.items[0].run.begun)
     return Night(since, until, tuple(rows), tuple(dict.fromkeys(problems)))
 
@@ -119,23 +124,6 @@ def _first_that_counts(runs: Sequence[Run], since: float, problems: list[str]) -
         begin = datetime.fromtimestamp(here[0])
         problems.append(f"what was planned before {begin:%Y-%m-%d %H:%M} is not looked for: the receipts begin then")
     return max(since, here[0] - _NOT_YET)
-
-
-def _planned(
-    plan: Sequence[PlannedCall], runs: Sequence[Run], begin: float, until: float, problems: list[str]
-) -> Iterator[tuple[PlannedCall, list[Start], list[Run]]]:
-    """Yields each call with its starts and its runs; of several lines with the same call, the first one."""
-    same: dict[object, list[PlannedCall]] = {}
-    for call in plan if begin < until else ():
-        same.setdefault(call.identity, []).append(call)
-    for call, own in runs_of([lines[0] for lines in same.values()], runs):
-        planned: list[Start] = []
-        for line in same[call.identity]:
-            try:
-                planned += line.starts(begin - 1.0, until)
-            except ValueError:
-                problems.append(f"{line.position}: when it starts is not known")
-        yield call, sorted(planned, key=lambda start: start.at), [run for run in own if run.begun >= begin - _DELAY]
 
 
 def without_run(starts: Sequence[Start], begun: Iterable[float]) -> list[Start]:

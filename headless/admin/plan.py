@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 
@@ -12,7 +12,7 @@ from headless.admin.call_rules import changes_user, looks_at_files, options_of
 from headless.admin.calls import Call
 from headless.admin.reading import Reading
 from headless.admin.runs import Job, Run
-from headless.admin.schedule import Schedule
+from headless.admin.schedule import Schedule, is_expression
 from headless.dialects.vocabulary import PY_CODE
 from headless.options import JobOptions
 
@@ -32,7 +32,7 @@ class Start:
 class PlannedCall:
     """Holds one call that a scheduler starts. A text that is "" is not known."""
 
-    position: str  # path and line
+    position: str  # path and line, the first one
     jobs: tuple[Job, ...]
     host: str
     os_user: str
@@ -49,13 +49,20 @@ class PlannedCall:
         """Is the same for lines that start the same."""
         return tuple(job.identity for job in self.jobs), self.host, self.os_user, self.user, self.server
 
+    def joined_with(self, other: PlannedCall | None) -> PlannedCall:
+        """Returns the same call with the starts of both."""
+        if other is None:
+            return self
+        schedule = Schedule(other.schedule.text, (*other.schedule.expressions, *self.schedule.expressions))
+        return replace(other, schedule=schedule)
+
     def is_of(self, run: Run) -> bool:
         """Returns whether a run of the same jobs may be one of it. What is not known of one differs from nothing."""
         pairs = ((self.host, run.host), (self.os_user, run.os_user), (self.user, run.user), (self.server, run.server))
         return all("" in pair or pair[0] == pair[1] for pair in pairs)
 
     def starts(self, since: float, until: float) -> list[Start]:
-        """Returns the planned starts between two moments. Raises ValueError for a schedule that is not understood."""
+        """Returns the planned starts after a moment and up to another one."""
         begin, end = datetime.fromtimestamp(since), datetime.fromtimestamp(until)
         return [_start(at) for at in self.schedule.starts_between(begin, end)]
 
@@ -69,19 +76,23 @@ def _start(at: datetime) -> Start:
 
 
 def read_plan(paths: Sequence[str], user: str | None, problems: list[str]) -> list[PlannedCall]:
-    """Reads these files, those of this machine if there are none, and what they start. Appends what is not understood.
-    Raises HeadlessError, OSError."""
+    """Reads these files, those of this machine if there are none, and what they start. Lines with the same call are one
+    call. Appends what is not understood. Raises HeadlessError, OSError."""
     reading = Reading(paths, user)
-    found = []
+    found: dict[object, PlannedCall] = {}
     for call in reading.parsed.calls:
         options = options_of(call)[0] if all(word.is_certain for word in call.options) else None
-        if call.entry.schedule is None or options is None:
-            problems.append(f"{call.entry.position}: {'when' if options else 'what'} it starts is not known")
+        schedule = call.entry.schedule
+        if options is None:
+            problems.append(f"{call.entry.position}: what it starts is not known")
+        elif schedule is None or not all(map(is_expression, schedule.expressions)):
+            problems.append(f"{call.entry.position}: when it starts is not known")
         else:
-            found.append(_planned(call, call.entry.schedule, options))
+            planned = _planned(call, schedule, options)
+            found[planned.identity] = planned.joined_with(found.get(planned.identity))
     problems += [f"{each.position}: what it starts is not understood" for each in reading.not_understood(set())]
     problems += [each.text for each in reading.parsed.findings if each.rule == "not-looked-at"]
-    return found
+    return list(found.values())
 
 
 def _planned(call: Call, schedule: Schedule, options: JobOptions) -> PlannedCall:
