@@ -123,6 +123,22 @@ def open_regular(path: str, flags: int = os.O_RDONLY) -> int:
     raise OSError(None, "it is not a regular file")
 
 
+def replace_file(path: str, content: bytes) -> None:
+    """Puts a new file with this content in the place of this one: who reads it meanwhile finds one of both, whole.
+    Raises OSError, ValueError."""
+    temporary = f"{path}.{os.getpid()}.tmp"
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    with open(os.open(temporary, flags, 0o666), "wb") as file:  # as far as the umask allows
+        try:
+            file.write(content)
+            file.close()
+            os.replace(temporary, path)
+        except BaseException:
+            file.close()
+            os.unlink(temporary)
+            raise
+
+
 if sys.platform == "win32":
     import msvcrt
 

@@ -4,8 +4,10 @@ What is where. An import leads down this list, never up.
 
     night.py               night: from arguments to exit status
     night_forms.py         a night as a page of HTML (night.html), and as text
-    night_runs.py          what has become of the calls of a night, and what is odd
     monitor.py             monitor: from arguments to the line of a Nagios plugin
+    monitor_plan.py        all calls of a crontab for monitor, and for Prometheus
+    monitor_verdict.py     what monitor says of one job
+    night_runs.py          what has become of the calls of a night, and what is odd
     plan.py                which calls schedulers start, and when
     runs.py                the runs of calls, joined from receipts and a journal
     receipts.py            the file or folder of PLANTA_RECEIPT, as monitor reads it

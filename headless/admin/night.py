@@ -14,18 +14,19 @@ from headless.admin.night_runs import Night, night_of
 from headless.admin.plan import PlannedCall, read_plan
 from headless.admin.runs import Known
 from headless.arguments import Parser
-from headless.errors import ParameterError
+from headless.errors import PARAMETER_ERROR, HomeError, ParameterError
 from headless.server.commands.arguments import existing_home, moment
 from headless.terminal import print_answer, report
 
 PROGRAM = "headless night"
+_NOT_KNOWN = 3  # the exit status
 _EVENING = 18  # o'clock
 _NIGHTS = 14 * 86400.0  # seconds before, of which the usual times are the medians
 
 
 def main(argv: Sequence[str]) -> int:
-    """Returns 0 if all was well, 1 if something was not, or the page could not be written, 2 if the command line must
-    be corrected, 3 if it cannot be said. Raises SystemExit for --help."""
+    """Returns 0 if all was well, 1 if something was not, 2 if the command line must be corrected, 3 if it cannot be
+    said, or not be written. Raises SystemExit for --help."""
     parser = _parser()
     arguments = parser.parse_args(argv)
     if not (arguments.receipts or arguments.home):
@@ -40,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
         if arguments.text or not arguments.output:
             print_answer(night_forms.as_text(night))
     except Exception as error:
-        return report(PROGRAM, error)
+        return PARAMETER_ERROR if report(PROGRAM, error) == PARAMETER_ERROR else _NOT_KNOWN
     return night.exit_status
 
 
@@ -87,7 +88,7 @@ def _night(arguments: argparse.Namespace, now: float) -> Night:
     if arguments.home:
         try:
             known.read_home(existing_home(arguments))
-        except (OSError, sqlite3.Error) as error:
+        except (HomeError, OSError, sqlite3.Error) as error:
             reason = getattr(error, "strerror", None) or error
             known.problems.append(f"the home {arguments.home!r} cannot be read: {reason}")
     plan: list[PlannedCall] = []

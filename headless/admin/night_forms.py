@@ -6,11 +6,9 @@ Whatever is shown may come from strangers. It is escaped as one line of plain te
 from __future__ import annotations
 
 import math
-import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +16,7 @@ from typing import Any, NamedTuple
 from headless.admin.night_runs import Item, Night, Row, duration
 from headless.admin.runs import Outcome, Run
 from headless.errors import OK, CommandFailed
+from headless.system import replace_file
 from headless.terminal import escape_control_chars, shorten
 
 _TEMPLATE = Path(__file__).with_name("night.html")
@@ -136,23 +135,8 @@ def as_text(night: Night) -> str:
 def write(path: str, night: Night) -> None:
     """Writes the page in the place of this file, whole or not at all. Raises CommandFailed, ImportError."""
     page = as_page(night).encode("utf-8", "backslashreplace")
-    replace_file(path, page)
-
-
-def replace_file(path: str, content: bytes) -> None:
-    """Writes a file beside this one, and renames it: who reads it meanwhile finds the old one or the new one. Raises
-    CommandFailed."""
-    temporary = f"{path}.{os.getpid()}.tmp"
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666)
-        try:
-            with open(descriptor, "wb") as file:
-                file.write(content)
-            os.replace(temporary, path)
-        except BaseException:
-            with suppress(OSError):
-                os.unlink(temporary)
-            raise
+        replace_file(path, page)
     except (OSError, ValueError) as error:
         raise CommandFailed(f"{path!r} cannot be written: {getattr(error, 'strerror', None) or error}") from None
 

@@ -71,7 +71,7 @@ def night_of(known: Known, plan: Sequence[PlannedCall], since: float, until: flo
     usual = usual_seconds(run for run in runs if run.begun < since)
     tonight = [run for run in runs if run.begun >= since or _reaches(run, since)]
     starts: dict[object, list[float]] = {}
-    begin = _first_that_counts(runs, since, problems) if plan else until
+    begin = _first_that_counts(runs, since, until, problems) if plan else until
     for call, own in runs_of(plan, runs) if begin < until else ():
         planned = call.starts(begin - 1.0, until)
         pattern = (
@@ -114,16 +114,21 @@ def _reaches(run: Run, since: float) -> bool:
     return run.outcome is Outcome.STILL_RUNS or (run.ended is not None and run.ended >= since)
 
 
-def _first_that_counts(runs: Sequence[Run], since: float, problems: list[str]) -> float:
-    """Returns from when on a planned start is missing if there is no run of it: what there is may begin later."""
+def first_known(runs: Sequence[Run]) -> float | None:
+    """Returns from when on something is known of this machine: a start before it is not missing for want of a run."""
     here = [run.begun for run in runs if run.host in ("", socket.gethostname())]
-    if not here:
+    return min(here) - _NOT_YET if here else None
+
+
+def _first_that_counts(runs: Sequence[Run], since: float, until: float, problems: list[str]) -> float:
+    first = first_known(runs)
+    if first is None:
         problems.append("nothing is known of a call on this machine: is PLANTA_RECEIPT set where the jobs are?")
-        return float("inf")
-    if here[0] - _NOT_YET > since:
-        begin = datetime.fromtimestamp(here[0])
+        return until
+    if first > since:
+        begin = datetime.fromtimestamp(first + _NOT_YET)
         problems.append(f"what was planned before {begin:%Y-%m-%d %H:%M} is not looked for: the receipts begin then")
-    return max(since, here[0] - _NOT_YET)
+    return max(since, first)
 
 
 def without_run(starts: Sequence[Start], begun: Iterable[float]) -> list[Start]:

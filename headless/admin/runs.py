@@ -138,7 +138,7 @@ class Known:
                 is_receipt = line.startswith(receipts.BEGINNING)
                 has_receipt = has_receipt or is_receipt
                 is_empty = is_empty and not line.strip()
-                if is_receipt and line < first:  # as most lines, and to parse them would take long
+                if is_receipt and line[: len(first)] < first[: len(line)]:  # as most lines, which take long to parse
                     continue
                 broken += bool(line.strip()) and not (is_receipt and self._add(line))
         if not (is_empty or has_receipt):

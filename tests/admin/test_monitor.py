@@ -427,7 +427,11 @@ def test_a_line_without_an_end_takes_no_memory_for_all_of_it(tmp_path, monkeypat
 
 
 CANNOT_BE_FOUND_OUT = [
-    ((), "the following arguments are required: --job, --within"),
+    ((), "one of the arguments --job --crontab --system is required"),
+    (("--job", "x", "--receipts", "x"), "--job needs --within"),
+    (("--job", "x", "--within", "1h", "--receipts", "x", "--prometheus", "x"), "--prometheus"),
+    (("--crontab", "x", "--within", "1h", "--receipts", "x"), "--within and --user belong to --job"),
+    (("--crontab", "nowhere", "--receipts", "x"), "'nowhere' cannot be read"),
     (("--job", "x", "--within", "26"), "'26' is not a time such as 90m, 26h or 8d"),
     (("--job", "x", "--within", "0h"), "is not a time"),
     (("--job", "", "--within", "1h", "--receipts", "x"), "--job: it is empty"),

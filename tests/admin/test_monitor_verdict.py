@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from headless.admin.monitor import Level, duration, judge
+from headless.admin.monitor_verdict import Level, duration, judge
 from headless.admin.receipts import Execution, Stage
 
 NOW = 1_764_000_000.0

@@ -41,7 +41,7 @@ def call(
         "when": utc(begun),
         "local": local(begun),
         "event": "start",
-        "key": key or f"{begun}-{'-'.join(jobs)}",
+        "key": key or f"{begun}-{'-'.join(jobs)}-{more.get('os_user')}",
         "host": HOST,
         "pid": 4_000_000,  # more than any process has
         "os_user": current_user(),
