@@ -33,6 +33,30 @@ def test_the_shortest_interval_is_the_one_between_two_starts(schedule, seconds):
     assert schedule.shortest_interval() == seconds
 
 
+LONGEST = [
+    (cron("0 2 * * *"), 86400),
+    (cron("*/7 * * * *"), 7 * 60),
+    (cron("0 2 * * 1-5"), 3 * 86400),
+    (cron("0 9,17 * * *"), 16 * 3600),
+    (cron("0 0 1 * *"), 31 * 86400),
+    (cron("0 0 29 2 *"), None),  # once in four years
+    (cron("0 0 1 1 *"), 366 * 86400),
+    (Schedule("", ("0 2 * * 1-5", "0 3 * * 0,6")), 25 * 3600),
+    (Schedule("@reboot"), None),
+]
+
+
+@pytest.mark.parametrize(("schedule", "seconds"), LONGEST)
+def test_the_longest_interval_is_the_one_between_two_starts_also_over_the_end_of_the_years(schedule, seconds):
+    assert schedule.longest_interval() == seconds
+
+
+def test_the_starts_between_two_moments_are_after_the_first_and_up_to_the_second():
+    begin, end = datetime(2026, 11, 28, 2, 0), datetime(2026, 11, 28, 3, 0)
+    assert cron("0,30 * * * *").starts_between(begin, end) == [datetime(2026, 11, 28, 2, 30), end]
+    assert Schedule("@reboot").starts_between(begin, end) == []
+
+
 def test_starts_are_those_after_the_moment():
     starts = cron("30 2 * * 6").starts(datetime(2026, 11, 28, 2, 30), 2)
     assert starts == [datetime(2026, 12, 5, 2, 30), datetime(2026, 12, 12, 2, 30)]

@@ -15,6 +15,8 @@ HOST = socket.gethostname()
 SERVER = "planta.example:20000"
 DAY = 86400.0
 
+Lines = list[dict[str, Any]]  # of one call
+
 
 def utc(moment: float) -> str:
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(moment))}.{int(moment * 1000) % 1000:03d}Z"
@@ -34,7 +36,7 @@ def call(
     code: int | None = 0,
     key: str = "",
     **more: Any,
-) -> list[dict[str, Any]]:
+) -> Lines:
     """The two lines of a call that began at this time; the first one alone if it has no end (seconds is None). `more`
     are fields of both."""
     fields: dict[str, Any] = {
@@ -76,7 +78,7 @@ def call(
     return [start, {name: more.get(name, value) for name, value in end.items()}]
 
 
-def write(path: Path, calls: Iterable[Sequence[dict[str, Any]]]) -> Path:
+def write(path: Path, calls: Iterable[Lines]) -> Path:
     """Appends them in the order in which they were written."""
     lines = [line for each in calls for line in each]
     lines.sort(key=lambda line: str(line["when"] if line["event"] == "start" else line["returned"]))
