@@ -169,8 +169,9 @@ class _Found:
 
 
 def is_there(receipt: dict[str, Any]) -> bool | None:
-    """Returns whether a process has the number of that of the call: then it may be that one. None if it is not known:
-    that of another machine, or of Windows, where no question is harmless."""
+    """Returns whether a process has the number of that of the call, and may be that one: another program has not its
+    name in its command line. None if it is not known: of another machine, or of Windows, where no question is
+    harmless."""
     pid = receipt.get("pid")
     if os.name == "nt" or type(pid) is not int or pid <= 0 or receipt.get("host") != socket.gethostname():
         return None
@@ -180,7 +181,11 @@ def is_there(receipt: dict[str, Any]) -> bool | None:
         return False
     except OSError:  # it belongs to somebody else
         pass
-    return True
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return b"headless" in file.read()
+    except OSError:
+        return True
 
 
 def lines(file: IO[bytes]) -> Iterator[bytes]:

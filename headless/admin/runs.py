@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import socket
-import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from headless.admin import receipts
 from headless.dialects.vocabulary import ENDED_WITHOUT_RESULT, OK, PY_CODE, QUEUED, RUNNING, SKIPPED, STDERR
@@ -23,7 +21,7 @@ from headless.server.journal import JobView, Journal, Selection
 from headless.server.listing import UNKNOWN, look
 from headless.system import open_regular
 
-_ROTATED = r"(?:[.-][0-9]+)?(?:\.gz)?"  # logrotate(8): FILE.1, FILE.2.gz, and FILE-20261201 with dateext
+_TEXTS = ("host", "os_user", "user", "server", "session")  # of a receipt
 _TAIL_BYTES = 4096  # of an output, in which its last line is looked for
 _PAGE_LENGTH = 500  # jobs of a journal that are read at a time
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -102,62 +100,57 @@ class Known:
     _stderr: dict[str, str] = field(default_factory=dict)  # by session
     _code: dict[tuple[str, int], str] = field(default_factory=dict)  # the sha256
 
-    # -- receipts --
-
     def read_receipts(self, paths: Iterable[str]) -> None:
-        """Reads these files, those that logrotate has made of them, and all files of these folders."""
-        for path in dict.fromkeys(each for given in paths for each in self._files(given)):
-            try:
-                self._read_file(path)
-            except (OSError, ValueError) as error:
-                self._complain(path, error)
+        """Reads these files, with those that logrotate has made of them, and all files of these folders. All are open
+        before one is read: logrotate may rename one meanwhile."""
+        files: list[tuple[str, IO[bytes]]] = []
+        with ExitStack() as stack:
+            for path in paths:
+                with self._noting(path):
+                    in_folder = receipts.opened_in(path) if os.path.isdir(path) else []
+                    files += [(os_user, stack.enter_context(file)) for os_user, file in in_folder]
+                    for each in () if os.path.isdir(path) else _with_rotated(path):
+                        with self._noting(each):
+                            files.append(("", stack.enter_context(receipts.opened(each))))
+            for os_user, file in files:
+                with self._noting(file.name):
+                    self._read_file(file, os_user)
 
-    def _files(self, path: str) -> Iterator[str]:
-        """Yields them. A link in a folder may be a stranger's."""
+    @contextmanager
+    def _noting(self, path: str) -> Iterator[None]:
+        """Notes what a file can raise."""
         try:
-            if os.path.isdir(path):
-                with os.scandir(path) as entries:
-                    yield from sorted(each.path for each in entries if each.is_file(follow_symlinks=False))
-                return
-            folder, name = os.path.split(path)
-            rotated = re.compile(re.escape(name) + _ROTATED)
-            found = [each for each in os.listdir(folder or ".") if rotated.fullmatch(each)]
-            yield from (os.path.join(folder, each) for each in sorted(found) or [name])
+            yield
         except (OSError, ValueError) as error:
-            self._complain(path, error)
+            self.problems.append(f"the receipts {path!r} cannot be read: {getattr(error, 'strerror', None) or error}")
 
-    def _complain(self, path: str, error: Exception) -> None:
-        self.problems.append(f"the receipts {path!r} cannot be read: {getattr(error, 'strerror', None) or error}")
-
-    def _read_file(self, path: str) -> None:
+    def _read_file(self, file: IO[bytes], os_user: str) -> None:
         """Raises OSError, ValueError."""
         first = receipts.BEGINNING + receipts.iso(self.since).encode("ascii")
         is_empty, has_receipt, broken = True, False, 0
-        with receipts.opened(path) as file:
-            for line in receipts.lines(file):
-                is_receipt = line.startswith(receipts.BEGINNING)
-                has_receipt = has_receipt or is_receipt
-                is_empty = is_empty and not line.strip()
-                if is_receipt and line[: len(first)] < first[: len(line)]:  # as most lines, which take long to parse
-                    continue
-                broken += bool(line.strip()) and not (is_receipt and self._add(line))
+        for line in receipts.lines(file):
+            is_receipt = line.startswith(receipts.BEGINNING)
+            has_receipt = has_receipt or is_receipt
+            is_empty = is_empty and not line.strip()
+            if is_receipt and line[: len(first)] < first[: len(line)]:  # as most lines, which take long to parse
+                continue
+            broken += bool(line.strip()) and not (is_receipt and self._add(line, os_user))
         if not (is_empty or has_receipt):
             raise ValueError("no line in it is a receipt")
         if broken:
-            self.problems.append(f"{broken} lines of the receipts {path!r} are cut off or no receipts")
+            self.problems.append(f"{broken} lines of the receipts {file.name!r} are cut off or no receipts")
 
-    def _add(self, line: bytes) -> bool:
-        """Returns whether all of the line could be read."""
+    def _add(self, line: bytes, os_user: str) -> bool:
+        """Returns whether all of the line could be read. Those of others in the file of a user do not count."""
         try:
             fields, is_whole = receipts.parsed(line)
             call = _Call.of(fields, is_whole)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return False
-        key = (call.key, call.run.host) if call.key else line
-        self._calls[key] = call.joined_with(self._calls.get(key))
+        if os_user in ("", call.run.os_user or os_user):
+            key = (call.key, call.run.host) if call.key else line
+            self._calls[key] = call.joined_with(self._calls.get(key))
         return is_whole
-
-    # -- a journal --
 
     def read_home(self, home: Home) -> None:
         """Raises HeadlessError, OSError, sqlite3.Error."""
@@ -180,26 +173,20 @@ class Known:
             with suppress(OSError, ValueError):
                 self._stderr[view.session_id] = _last_line(home.output(view.session_id, view.job, STDERR))
 
-    # -- both --
-
     def runs(self) -> list[Run]:
         """Returns them in the order in which they began."""
+        calls = sorted(self._calls.values(), key=lambda call: call.run.begun)
+        last_of_process = {(call.run.host, call.pid): call for call in calls}
         by_key = {views[0].key: session for session, views in self._sessions.items() if views[0].key}
-        last_of_process = {(call.run.host, call.pid): call.run.begun for call in self._by_time()}
-        found, seen = [], set()
-        for call in self._by_time():
+        found, rest = [], dict.fromkeys(self._sessions)
+        for call in calls:
             session = call.run.session if call.run.session in self._sessions else by_key.get(call.key, "")
-            if session and session not in seen:
-                seen.add(session)
+            if session in rest:
+                del rest[session]
                 found.append(self._with_journal(call.run, session))
             else:
-                is_last = last_of_process[call.run.host, call.pid] == call.run.begun
-                found.append(call.run if call.is_over else _without_end(call, is_last))
-        found += [self._of_journal(session) for session in self._sessions if session not in seen]
-        return sorted(found, key=lambda run: run.begun)
-
-    def _by_time(self) -> list[_Call]:
-        return sorted(self._calls.values(), key=lambda call: call.run.begun)
+                found.append(call.as_run(last_of_process[call.run.host, call.pid] is call))
+        return sorted([*found, *map(self._of_journal, rest)], key=lambda run: run.begun)
 
     def _of_journal(self, session: str) -> Run:
         """Returns the run of a call that has left no receipt here."""
@@ -234,34 +221,56 @@ class Known:
         )
 
 
+def _with_rotated(path: str) -> list[str]:
+    """Returns the paths of a file and of what logrotate(8) has made of it: .1, .2.gz, and -20261201 with dateext."""
+    folder, name = os.path.split(path)
+    pattern = re.compile(re.escape(name) + r"(?:[.-][0-9]+)?(?:\.gz)?")
+    found = sorted(filter(pattern.fullmatch, os.listdir(folder or ".")))
+    return [os.path.join(folder, each) for each in found or [name]]
+
+
 @dataclass(frozen=True)
 class _Call:
-    """Holds what the receipts say of one call. `run` is that of its last line, else of its first one."""
+    """Holds what the receipts say of one call. `run` is that of its last line, else of its first one; `is_there` says
+    whether its process was there then, None that this is not known."""
 
     run: Run
     key: str
     pid: int | None
     is_over: bool
+    is_there: bool | None
 
     @classmethod
     def of(cls, fields: dict[str, Any], is_whole: bool) -> _Call:
         """Raises ValueError, TypeError, KeyError and others for what is no receipt."""
-        texts: dict[str, Any] = {
-            name: _text(fields.get(name)) for name in ("host", "os_user", "user", "server", "session")
-        }
+        texts: dict[str, Any] = {each: _text(fields.get(each)) for each in _TEXTS}
         pid = fields.get("pid")
         is_over = is_whole and fields.get("event") != "start"
         jobs = tuple(map(_job, fields.get("jobs") or ()))
         run = Run(jobs, receipts.seconds(fields["when"]), Outcome.NOT_KNOWN, "its last line is cut off", **texts)
-        key = _text(fields.get("key"))
-        return cls(_ended(run, fields) if is_over else run, key, pid if type(pid) is int else None, is_over)
+        # If the process has gone, the last line is further down: whoever looks later can miss it.
+        is_there = None if is_over else receipts.is_there(fields)
+        return cls(
+            _ended(run, fields) if is_over else run,
+            _text(fields.get("key")),
+            pid if type(pid) is int else None,
+            is_over,
+            is_there,
+        )
 
     def joined_with(self, other: _Call | None) -> _Call:
-        if other is None or other.is_over == self.is_over:
-            return self
-        start, end = (other, self) if self.is_over else (self, other)
-        os_user = end.run.os_user or start.run.os_user
-        return replace(end, run=replace(end.run, os_user=os_user), pid=end.pid or start.pid)
+        return self if other is None or self.is_over else other
+
+    def as_run(self, is_last_of_process: bool) -> Run:
+        """Returns the run. Of several calls that had the same number of a process only the last one can be there."""
+        if self.is_over:
+            return self.run
+        if self.is_there is None:
+            return replace(self.run, reason="there is no last line: the call still runs, or it was killed")
+        if self.is_there and is_last_of_process:
+            return replace(self.run, outcome=Outcome.STILL_RUNS, reason=f"its process {self.pid} is there")
+        reason = "there is no last line, and no process: it was killed, the machine went down, or the disk was full"
+        return replace(self.run, reason=reason)
 
 
 def _job(fields: dict[str, Any]) -> Job:
@@ -313,31 +322,6 @@ def _outcome_of_session(views: Sequence[JobView]) -> tuple[Outcome, str]:
     if going:
         return Outcome.STILL_RUNS, going[0].message or ("waits for a worker" if going[0].started is None else "")
     return Outcome.WELL, ""
-
-
-def _without_end(call: _Call, is_last_of_process: bool) -> Run:
-    """Returns the run of a call that has left its first line alone."""
-    run, pid = call.run, call.pid
-    if run.host != socket.gethostname() or pid is None or sys.platform != "linux":
-        return replace(run, reason="there is no last line: the call still runs, or it was killed")
-    if is_last_of_process and _is_alive(pid):
-        return replace(run, outcome=Outcome.STILL_RUNS, reason=f"its process {pid} is there")
-    reason = "there is no last line, and no process: it was killed, the machine went down, or the line was not written"
-    return replace(run, reason=reason)
-
-
-def _is_alive(pid: int) -> bool:
-    """Returns whether a process of this number is there that may be the command: numbers are used again."""
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        pass
-    except (OSError, OverflowError):
-        return False
-    try:
-        return b"headless" in Path(f"/proc/{pid}/cmdline").read_bytes()
-    except OSError:
-        return True
 
 
 def _last_line(path: Path) -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from support.credentials import HASH
@@ -14,3 +17,11 @@ def folder(tmp_path):
     secret.write_text(HASH + "\n")
     secret.chmod(0o400)
     return tmp_path
+
+
+@pytest.fixture
+def running_call():
+    """The number of a process that could be a call of the command, and ends with the test."""
+    with subprocess.Popen([sys.executable, "-c", "input()  # planta_headless.py"], stdin=subprocess.PIPE) as process:
+        yield process.pid
+        process.communicate(b"\n")
