@@ -66,7 +66,7 @@ def _runs(arguments: argparse.Namespace, since: float, problems: list[str]) -> l
 
 def _judged(call: PlannedCall, runs: Sequence[Run], begin: float, now: float) -> Verdict:
     """Returns the verdict on a call, of which something could be known since `begin`."""
-    usual = max((seconds for seconds, _ in usual_seconds(runs).values()), default=0.0) * _TIMES_USUAL
+    usual = max(usual_seconds(runs).values(), default=0.0) * _TIMES_USUAL
     gap = call.schedule.longest_interval()
     if not runs and not call.starts(begin, now - usual):
         return Verdict(Level.OK, f"{call.title} was not due yet")

@@ -28,7 +28,7 @@ _MEANINGS = {
 }
 _MAX_TEXT = 300  # characters of a name or a reason
 _MAX_RUNS = 1000  # that a table lists
-_MAX_BARS = 40  # of a row; of more, those that are well and near each other are one
+_MAX_BARS = 200  # of a row
 _LEAST_WIDTH = 0.4  # per cent, of a bar that can be seen
 _SIGNS = {"failed": "✕", "not_known": "?", "still_runs": "…"}
 _DAY = 86400
@@ -84,6 +84,19 @@ def _details(item: Item) -> Iterator[tuple[str, str]]:
     yield "next", item.command
 
 
+def _lists(night: Night) -> Iterator[tuple[str, list[str]]]:
+    """Yields titles, and what is said below them of no single run."""
+    refused = (
+        f"{each.user} from {each.host or '?'}: {each.reason} ({each.times}, the last one {_local(each.last)})"
+        for each in night.refused
+    )
+    gaps = (f"{_local(begin)} to {_local(end)}" for begin, end in night.without_server)
+    for title, texts in (("Could not be looked at", night.problems), ("No server", gaps), ("Refused logins", refused)):
+        found = list(texts)
+        if found:
+            yield title, found
+
+
 def _who(run: Run) -> str:
     """Returns who has called from where, and the login."""
     login = f"{run.user} at {run.server}" if run.server else run.user
@@ -97,8 +110,7 @@ def _local(moment: float, form: str = "%Y-%m-%d %H:%M:%S") -> str:
 def _times(row: Row, run: Run) -> tuple[str, str, str]:
     """Returns how long it has waited, how long it ran, and how long that takes usually."""
     waited = run.started - run.accepted if run.started and run.accepted else 0.0
-    known = (None if each is None else duration(each) for each in (run.seconds, row.usual))
-    ran, usual = (each or "" for each in known)
+    ran, usual = ("" if each is None else duration(each) for each in (run.seconds, row.usual))
     return duration(waited) if waited > _LEAST_WAIT else "", ran, usual
 
 
@@ -119,8 +131,8 @@ def as_text(night: Night) -> str:
             lines.append(f"  {run.outcome.value:10}  {_local(run.begun)}  {_plain(run.title)}  ({_plain(_who(run))})")
             details = _details(item) if title == "Not well" else (("note", note) for note in item.notes)
             lines += [f"    {word}: {_plain(text)}" for word, text in details if text]
-    lines += ["", "Not known", *(f"  {problem}" for problem in night.problems)] if night.problems else []
-    lines += ["", *(f"  no server: {_local(begin)} to {_local(end)}" for begin, end in night.without_server)]
+    for title, texts in _lists(night):
+        lines += ["", title, *(f"  {text}" for text in texts)]
     lines += ["", f"  {'start':19}  {'waited':>10}  {'ran':>10}  {'median':>10}  result"]
     for row in night.rows:
         for run in (item.run for item in row.items if item.run.outcome is not Outcome.MISSING):
@@ -166,7 +178,7 @@ def _values(night: Night) -> dict[str, Any]:
         "until": _local(night.until, "%a %Y-%m-%d %H:%M %Z"),
         "summary": summary(night),
         "counts": list(_counts(night)),
-        "problems": night.problems,
+        "lists": list(_lists(night)),
         "not_well": [
             (item.run, _when(item.run, night), _who(item.run), list(_details(item))) for item in not_well(night)
         ],
@@ -229,56 +241,32 @@ def _row(row: Row, scale: _Scale, night: Night) -> dict[str, Any]:
         "is_odd": any(item.notes for item in row.items),
         "spoken": spoken,
         "starts": sorted({scale.at(start) for start in row.starts}),
-        "bars": [bar for group in _grouped(row.items, night) for bar in _bars(group, row, scale, night)],
+        "bars": list(_bars(row, scale)),
     }
 
 
-def _grouped(items: Sequence[Item], night: Night) -> Iterator[list[Item]]:
-    """Yields the runs that are drawn as one: each one alone, unless there are too many."""
-    least = (night.until - night.since) / 100 if len(items) > _MAX_BARS else 0.0
-    group: list[Item] = []
+def _bars(row: Row, scale: _Scale) -> Iterator[_Bar]:
+    """Yields the rectangles. Of very many runs, those that are well are one."""
+    items: Sequence[Item] = row.items
+    if len(items) > _MAX_BARS:
+        ends = [item.run.ended or item.run.begun for item in items]
+        yield _Bar("well", *scale.bar(items[0].run.begun, max(ends)), f"{len(items)} runs")
+        items = [item for item in items if item.run.outcome is not Outcome.WELL or item.notes]
     for item in items:
-        is_plain = item.run.outcome is Outcome.WELL and not item.notes
-        if group and not (is_plain and least and item.run.begun - (group[-1].run.ended or 0.0) < least):
-            yield group
-            group = []
-        group.append(item)
-        if not is_plain:
-            yield group
-            group = []
-    if group:
-        yield group
-
-
-def _bars(group: Sequence[Item], row: Row, scale: _Scale, night: Night) -> Iterator[_Bar]:
-    """Yields the rectangles of one run, or of several that are drawn as one."""
-    first, last = group[0].run, group[-1].run
-    kind = first.outcome.name.lower()
-    if first.outcome is Outcome.MISSING:
-        yield _Bar(kind, *scale.bar(first.begun, first.begun), f"missing: planned {_local(first.begun)}")
-        return
-    begun = first.started or first.accepted or first.begun
-    end = night.until if last.outcome is Outcome.STILL_RUNS else last.ended or last.begun
-    if len(group) > 1:
-        yield _Bar(kind, *scale.bar(begun, end), f"{len(group)} runs, all well")
-        return
-    waited, ran, usual = _times(row, first)
-    if waited and first.accepted is not None:
-        yield _Bar("wait", *scale.bar(first.accepted, begun), f"waited {waited}")
-    says = [
-        f"{_local(begun)} {first.outcome.value}",
-        ran and f"ran {ran}",
-        usual and f"median {usual}",
-        *group[0].notes,
-    ]
-    is_shown = row.usual is not None and row.usual > (night.until - night.since) * _LEAST_WIDTH / 100
-    yield _Bar(
-        kind,
-        *scale.bar(begun, end),
-        ", ".join(filter(None, says)),
-        scale.at(begun + row.usual) if is_shown and row.usual is not None else None,
-        overlaps=any(note.startswith("began while") for note in group[0].notes),
-    )
+        run, (waited, ran, usual) = item.run, _times(row, item.run)
+        begun = run.started or run.accepted or run.begun
+        if waited and run.accepted is not None:
+            yield _Bar("wait", *scale.bar(run.accepted, begun), f"waited {waited}")
+        says = [f"{_local(begun)} {run.outcome.value}", ran and f"ran {ran}", usual and f"median {usual}", *item.notes]
+        end = scale.at(begun + (row.usual or 0.0))
+        is_shown = run.outcome is not Outcome.MISSING and end - scale.at(begun) > _LEAST_WIDTH
+        yield _Bar(
+            run.outcome.name.lower(),
+            *scale.bar(begun, run.ended or begun),
+            ", ".join(filter(None, says)),
+            end if is_shown else None,
+            item.overlaps,
+        )
 
 
 class _Bar(NamedTuple):

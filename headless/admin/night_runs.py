@@ -8,12 +8,13 @@ import shlex
 import socket
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from statistics import median
 
 from headless.admin.plan import PlannedCall, Start, runs_of
 from headless.admin.runs import Known, Outcome, Run
+from headless.server.history import RefusedLogin
 
 _DELAY = 3600.0  # seconds that a lock may keep a call from its start
 _NOT_YET = 60.0  # seconds after which a start that has left nothing is missing
@@ -27,16 +28,16 @@ class Item:
     run: Run
     notes: tuple[str, ...] = ()
     command: str = ""
+    overlaps: bool = False  # with the one before
 
 
 @dataclass(frozen=True)
 class Row:
-    """Holds what is the same call: its runs in their order, its planned starts, its median in seconds, of so many."""
+    """Holds what is the same call: its runs in their order, its planned starts, its median in seconds."""
 
     items: tuple[Item, ...]
     starts: tuple[float, ...]
     usual: float | None
-    count: int
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Night:
     rows: tuple[Row, ...]
     problems: tuple[str, ...] = ()  # what could not be looked at
     without_server: tuple[tuple[float, float], ...] = ()
+    refused: tuple[RefusedLogin, ...] = ()
 
     @property
     def items(self) -> list[Item]:
@@ -69,7 +71,8 @@ def night_of(known: Known, plan: Sequence[PlannedCall], since: float, until: flo
     runs = known.runs()
     problems = list(known.problems)
     usual = usual_seconds(run for run in runs if run.begun < since)
-    tonight = [run for run in runs if run.begun >= since or _reaches(run, since)]
+    tonight = [replace(run, ended=until) if run.outcome is Outcome.STILL_RUNS else run for run in runs]
+    tonight = [run for run in tonight if run.begun >= since or (run.ended is not None and run.ended >= since)]
     starts: dict[object, list[float]] = {}
     begin = _first_that_counts(runs, since, until, problems) if plan else until
     for call, own in runs_of(plan, runs) if begin < until else ():
@@ -86,32 +89,25 @@ def night_of(known: Known, plan: Sequence[PlannedCall], since: float, until: flo
     for run in sorted(tonight, key=lambda run: run.begun):
         by_identity.setdefault(run.identity, []).append(run)
     rows = [
-        Row(
-            tuple(_items(own, usual.get(key, (None, 0))[0], until, home)),
-            tuple(starts.get(key, ())),
-            *usual.get(key, (None, 0)),
-        )
+        Row(tuple(_items(own, usual.get(key), home)), tuple(starts.get(key, ())), usual.get(key))
         for key, own in by_identity.items()
         if own
     ]
     if not (rows or plan):
         problems.append("no call is known, and none was planned: is PLANTA_RECEIPT set where the jobs are?")
     rows.sort(key=lambda row: row.items[0].run.begun)
-    return Night(since, until, tuple(rows), tuple(dict.fromkeys(problems)))
+    gaps = tuple((max(since, begin), end) for begin, end in known.without_server if end > since)
+    refused = tuple(each for each in known.refused if each.last >= since)
+    return Night(since, until, tuple(rows), tuple(dict.fromkeys(problems)), gaps, refused)
 
 
-def usual_seconds(runs: Iterable[Run]) -> dict[object, tuple[float, int]]:
-    """Returns by identity the median of how long the calls ran that ended well, and of how many that is."""
+def usual_seconds(runs: Iterable[Run]) -> dict[object, float]:
+    """Returns by identity the median of how long the calls ran that ended well."""
     seconds: dict[object, list[float]] = {}
     for run in runs:
         if run.outcome is Outcome.WELL and run.seconds is not None:
             seconds.setdefault(run.identity, []).append(run.seconds)
-    return {identity: (median(each), len(each)) for identity, each in seconds.items()}
-
-
-def _reaches(run: Run, since: float) -> bool:
-    """Returns whether a run that began before has gone on since then."""
-    return run.outcome is Outcome.STILL_RUNS or (run.ended is not None and run.ended >= since)
+    return {identity: median(each) for identity, each in seconds.items()}
 
 
 def first_known(runs: Sequence[Run]) -> float | None:
@@ -156,29 +152,25 @@ def _missing(pattern: Run, call: PlannedCall, start: Start) -> Run:
     )  # fmt: skip
 
 
-def _items(runs: Sequence[Run], usual: float | None, until: float, home: str) -> Iterator[Item]:
+def _items(runs: Sequence[Run], usual: float | None, home: str) -> Iterator[Item]:
     """Yields the runs of one row, with what is odd about them."""
     before: Run | None = None  # the one that has gone on for longest
     for run in runs:
-        notes = []
-        if run.outcome is Outcome.WELL and run.reason:
-            notes.append(run.reason)
-        seconds = _seconds_until(run, until)
-        if usual is not None and seconds is not None and seconds > max(_TIMES_USUAL * usual, usual + _LEAST_MORE):
-            goes_on = run.outcome is Outcome.STILL_RUNS
-            verb = "runs for" if goes_on else "took"
+        notes = [run.reason] if run.outcome is Outcome.WELL and run.reason else []
+        seconds = run.seconds or 0.0
+        if usual is not None and seconds > max(_TIMES_USUAL * usual, usual + _LEAST_MORE):
+            verb = "runs for" if run.outcome is Outcome.STILL_RUNS else "took"
             notes.append(f"{verb} {duration(seconds)}, the median is {duration(usual)}")
-        if before is not None and run.outcome is not Outcome.MISSING and run.begun < _end(before, until):
+        overlaps = before is not None and run.outcome is not Outcome.MISSING and run.begun < _end(before)
+        if before is not None and overlaps:
             notes.append(f"began while the run of {datetime.fromtimestamp(before.begun):%H:%M:%S} went on")
-        if run.outcome is not Outcome.MISSING and (before is None or _end(run, until) > _end(before, until)):
+        if run.outcome is not Outcome.MISSING and (before is None or _end(run) > _end(before)):
             before = run
-        yield Item(run, tuple(notes), _leads_on(run, home))
+        yield Item(run, tuple(notes), _leads_on(run, home), overlaps)
 
 
-def _seconds_until(run: Run, until: float) -> float | None:
-    if run.outcome is Outcome.STILL_RUNS:
-        return max(0.0, until - (run.started or run.accepted or run.begun))
-    return run.seconds
+def _end(run: Run) -> float:
+    return run.begun if run.ended is None else run.ended
 
 
 def duration(seconds: float) -> str:
@@ -187,12 +179,6 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02} h"
-
-
-def _end(run: Run, until: float) -> float:
-    if run.outcome is Outcome.STILL_RUNS:
-        return until
-    return run.ended if run.ended is not None else run.begun
 
 
 def _leads_on(run: Run, home: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from headless.admin import receipts
 from headless.dialects.vocabulary import ENDED_WITHOUT_RESULT, OK, PY_CODE, QUEUED, RUNNING, SKIPPED, STDERR
 from headless.errors import OK as ENDED_WELL
 from headless.errors import TIMED_OUT
+from headless.server.history import RefusedLogin, times_without_server
 from headless.server.home import Home
 from headless.server.journal import JobView, Journal, Selection
 from headless.server.listing import UNKNOWN, look
@@ -62,7 +64,7 @@ class Run:
     reason: str = ""  # why it is not well, or what is to know of one that is
     accepted: float | None = None
     started: float | None = None  # of the first job
-    ended: float | None = None  # of the last job, else of the call
+    ended: float | None = None  # of the last job, else of the call; until when one was seen that still runs
     exit_status: int | None = None  # of the call, as a shell sees it
     host: str = ""
     os_user: str = ""
@@ -85,8 +87,9 @@ class Run:
     def seconds(self) -> float | None:
         """How long the jobs ran, or the session took where their start is not known."""
         begun = self.started or self.accepted
-        is_over = self.outcome in (Outcome.WELL, Outcome.FAILED)
-        return max(0.0, self.ended - begun) if is_over and self.ended is not None and begun is not None else None
+        if self.outcome is Outcome.NOT_KNOWN or self.ended is None or begun is None:
+            return None
+        return max(0.0, self.ended - begun)
 
 
 @dataclass
@@ -95,6 +98,8 @@ class Known:
 
     since: float  # seconds since the epoch
     problems: list[str] = field(default_factory=list)
+    without_server: list[tuple[float, float]] = field(default_factory=list)
+    refused: list[RefusedLogin] = field(default_factory=list)
     _calls: dict[object, _Call] = field(default_factory=dict)
     _sessions: dict[str, list[JobView]] = field(default_factory=dict)
     _stderr: dict[str, str] = field(default_factory=dict)  # by session
@@ -157,6 +162,9 @@ class Known:
         home.check_trust()
         with closing(home.database()) as database:
             journal = Journal(database)
+            servers = journal.servers(self.since)
+            self.without_server += times_without_server(servers, self.since, time.time(), home.is_served)
+            self.refused += journal.refusals(self.since)
             selection = Selection(since=self.since)
             position = journal.start(selection)
             while page := journal.page(selection, position, _PAGE_LENGTH):

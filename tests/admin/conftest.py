@@ -22,6 +22,9 @@ def folder(tmp_path):
 @pytest.fixture
 def running_call():
     """The number of a process that could be a call of the command, and ends with the test."""
-    with subprocess.Popen([sys.executable, "-c", "input()  # planta_headless.py"], stdin=subprocess.PIPE) as process:
+    code = "print(flush=True); input()  # planta_headless.py"
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as process:
+        process.stdout.readline()  # earlier the kernel may not have its command line
         yield process.pid
         process.communicate(b"\n")
