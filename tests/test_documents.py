@@ -197,7 +197,7 @@ def test_the_installed_package_has_the_script_the_documents_and_the_schema():
     packages, scripts = Path(sysconfig.get_path("purelib")), Path(sysconfig.get_path("scripts"))
     if not (packages / "headless").is_dir():
         pytest.skip("the package is not installed in this Python")
-    for name in (*DOCUMENTS, "client/session.py", "server/server.py", "rehearsal/sitecustomize.py"):
+    for name in (*DOCUMENTS, "client/session.py", "server/server.py", "rehearsal/sitecustomize.py", "admin/night.html"):
         assert (packages / "headless" / name).read_bytes() == (ROOT / "headless" / name).read_bytes()
     assert (scripts / "planta_headless.py").is_file()
     assert not (packages / "tests" / "support").exists()

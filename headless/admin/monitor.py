@@ -15,7 +15,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import replace
 from typing import IO, NoReturn
 
-from headless.admin import monitor_plan, receipts
+from headless.admin import receipts
 from headless.admin.monitor_verdict import Level, Verdict, judge
 from headless.admin.receipts import UNKNOWN, Execution, Stage
 from headless.arguments import Parser
@@ -69,6 +69,8 @@ def _of_plan(arguments: argparse.Namespace, now: float) -> tuple[Level, str, str
     """Does the same for all calls of crontabs, without figures: there may be hundreds. Raises HeadlessError."""
     if arguments.within is not None or arguments.user:
         raise ParameterError("--within and --user belong to --job (see headless monitor --help)")
+    from headless.admin import monitor_plan  # which needs the extra [admin]
+
     verdicts = monitor_plan.verdicts(arguments, now)
     wrong = [each for each in verdicts if each.level is not Level.OK]
     well = f"{len(verdicts) - len(wrong)} of {len(verdicts)} calls are as planned"

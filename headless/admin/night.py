@@ -29,6 +29,9 @@ def main(argv: Sequence[str]) -> int:
     said, or not be written. Raises SystemExit for --help."""
     parser = _parser()
     arguments = parser.parse_args(argv)
+    given = os.environ.get("PLANTA_RECEIPT", "")
+    if not arguments.receipts and given not in ("", os.devnull):
+        arguments.receipts = [given]
     if not (arguments.receipts or arguments.home):
         parser.error("--receipts FILE or --home DIR is missing: what is known of the night?")
     if arguments.user is not None and not arguments.crontab:
@@ -51,14 +54,12 @@ def _parser() -> argparse.ArgumentParser:
         description="What has become of the calls since yesterday 18:00: a page, or text. The exit status is 0 if all"
         " was well, 1 if something was not, 2 for a mistake in the command line, 3 if it cannot be said.",
     )
-    given = os.environ.get("PLANTA_RECEIPT")
     parser.add_argument(
         "--receipts",
         action="append",
-        metavar="FILE",
-        default=None if given in (None, "", os.devnull) else [given],
-        help="a file of PLANTA_RECEIPT, with what logrotate has made of it, or a folder; again for another one"
-        " (default: that of PLANTA_RECEIPT)",
+        metavar="FILE|DIR",
+        help="file or folder of PLANTA_RECEIPT, with what logrotate has made of it; again for another one (default: "
+        "that of PLANTA_RECEIPT)",
     )
     parser.add_argument("--home", metavar="DIR", help="the folder of a job server, to know how its sessions ended")
     planned = parser.add_mutually_exclusive_group()

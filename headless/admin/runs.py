@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager, suppress
@@ -230,11 +231,18 @@ class Known:
 
 
 def _with_rotated(path: str) -> list[str]:
-    """Returns the paths of a file and of what logrotate(8) has made of it: .1, .2.gz, and -20261201 with dateext."""
+    """Returns the paths of a file and of what logrotate(8) has made of it: .1, .2.gz, and -20261201 with dateext. What
+    others may have added to the folder does not count, nor does a link. Raises OSError."""
     folder, name = os.path.split(path)
     pattern = re.compile(re.escape(name) + r"(?:[.-][0-9]+)?(?:\.gz)?")
-    found = sorted(filter(pattern.fullmatch, os.listdir(folder or ".")))
-    return [os.path.join(folder, each) for each in found or [name]]
+    is_there = os.path.exists(path)
+    owners = {0, os.stat(path).st_uid if is_there else getattr(os, "geteuid", int)()}
+    found = [path] if is_there else []
+    for each in (os.path.join(folder, each) for each in os.listdir(folder or ".") if pattern.fullmatch(each)):
+        status = os.lstat(each)
+        if each != path and stat.S_ISREG(status.st_mode) and status.st_uid in owners:
+            found.append(each)
+    return found or [path]
 
 
 @dataclass(frozen=True)

@@ -23,8 +23,8 @@ def folder(tmp_path):
 def running_call():
     """The number of a process that could be a call of the command, and ends with the test."""
     code = "print(flush=True); input()  # planta_headless.py"
-    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", code], **pipes) as process:
+    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
         process.stdout.readline()  # earlier the kernel may not have its command line
         yield process.pid
         process.communicate(b"\n")

@@ -8,6 +8,8 @@ import os
 import re
 import shutil
 import socket
+import subprocess
+import sys
 import time
 import tracemalloc
 from contextlib import closing
@@ -20,7 +22,7 @@ from support.command_here import headless
 from support.homes import R41, make_home
 from support.job_server import QuickServer
 from support.journals import Record, end, new_session
-from support.process import manage
+from support.process import ROOT, manage
 
 # Monitoring Plugins Development Guidelines, section "Performance data".
 LINE = re.compile(r"PLANTA (OK|WARNING|CRITICAL|UNKNOWN): [^|\n]+( \|( [\w./:-]+=[\d.]+s(;[\d.]*){1,3})+)?\n")
@@ -442,6 +444,22 @@ CANNOT_BE_FOUND_OUT = [
     (("--job", "x", "--within", "1h", "--receipts", "\0"), "null"),
     (("--job", "x", "--within", "1h", "--receipts", "x", "--home", "x"), "not allowed with argument"),
 ]
+
+
+@pytest.mark.slow
+def test_one_job_is_monitored_without_the_extra_admin(tmp_path):
+    """In a folder that was copied by hand there are bcrypt and lxml alone."""
+    (tmp_path / "receipts").write_text(receipt(6))
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['croniter', 'tree_sitter', 'mslex', 'jinja2'])); "
+        "from headless.cli import run_tools; run_tools()"
+    )
+    argv = ["monitor", "--job", "009ABC", "--within", "26h", "--receipts", tmp_path / "receipts"]
+    done = subprocess.run([sys.executable, "-c", code, *argv], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout[:10]) == (0, "PLANTA OK:")
+    argv[1:5] = ["--system"]
+    done = subprocess.run([sys.executable, "-c", code, *argv], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout.count("\n"), "install it with" in done.stdout) == (3, 1, True)
 
 
 def test_what_cannot_be_found_out_is_unknown(tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import shutil
 import sys
 import time
 from contextlib import closing
@@ -16,7 +17,7 @@ from headless.admin.night_runs import without_run
 from headless.admin.plan import Start
 from support import journals, nights
 from support.command_here import headless
-from support.homes import R41, make_home
+from support.homes import R41, by_root, give_away, make_home
 from support.journals import Record, end
 from support.nights import DAY, call
 
@@ -244,6 +245,26 @@ def test_a_link_in_a_folder_is_not_followed(tmp_path, now):
     assert sentence(headless("night", "--receipts", str(folder)).stdout) == "No call is known."
 
 
+@by_root
+def test_the_file_of_a_stranger_beside_the_one_that_is_named_does_not_count(night, now, tmp_path):
+    nights.write(tmp_path / "receipts.1", [call(now - HOUR, ["A"])])
+    give_away(tmp_path / "receipts.1")
+    nights.write(tmp_path / "secret", [call(now - HOUR, ["A"])])
+    (tmp_path / "receipts.2").symlink_to(tmp_path / "secret")
+    assert sentence(night([call(now - HOUR)])[1]) == "1 well."
+
+
+@by_root
+def test_in_a_folder_a_user_says_nothing_of_others(tmp_path, now):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    nights.write(folder / "nobody.jsonl", [call(now - HOUR, os_user="nobody"), call(now - HOUR, os_user="root")])
+    nights.write(folder / "root.jsonl", [call(now - 2 * HOUR, os_user="root")])
+    give_away(folder / "root.jsonl")
+    shutil.chown(folder / "nobody.jsonl", "nobody")
+    assert sentence(headless("night", "--receipts", str(folder), "--since", "12h").stdout) == "1 well."
+
+
 def test_the_lines_of_one_call_may_be_in_two_files_and_twice(night, now, tmp_path):
     start, last = call(now - HOUR)
     (tmp_path / "receipts.1").write_text(json.dumps(start) + "\n")
@@ -378,10 +399,12 @@ def test_a_mistake_in_the_command_line_is_one_line(argv, part, tmp_path):
     assert "Traceback" not in done.stderr
 
 
-def test_the_receipts_of_the_environment_are_the_default(tmp_path, now):
+def test_the_receipts_of_the_environment_are_the_default_and_an_option_beats_them(tmp_path, now):
     receipts = nights.write(tmp_path / "receipts", [call(now - HOUR)])
-    done = headless("night", "--since", "12h", env={"PLANTA_RECEIPT": str(receipts)})
-    assert (done.returncode, sentence(done.stdout)) == (0, "1 well.")
+    env = {"PLANTA_RECEIPT": str(receipts)}
+    assert sentence(headless("night", "--since", "12h", env=env).stdout) == "1 well."
+    other = nights.write(tmp_path / "other", [call(now - HOUR, ["A"]), call(now - HOUR, ["B"])])
+    assert sentence(headless("night", "--since", "12h", "--receipts", str(other), env=env).stdout) == "2 well."
 
 
 @pytest.mark.slow
