@@ -193,4 +193,4 @@ def _leads_on(run: Run, home: str) -> str:
     if not re.fullmatch(r"(tls://)?\w[\w.-]*:[0-9]+", run.server, re.ASCII):
         return ""
     is_word = run.user != run.os_user and re.fullmatch(r"\w[\w.-]*", run.user, re.ASCII)
-    return f"headless wait -v {run.session} -s {run.server}" + (f" -u {run.user} -p FILE" if is_word else "")
+    return f"headless wait -v {run.session} -s {run.server}" + (f" -u {run.user} [-p FILE]" if is_word else "")

@@ -189,12 +189,13 @@ class Known:
         by_key = {views[0].key: session for session, views in self._sessions.items() if views[0].key}
         found, rest = [], dict.fromkeys(self._sessions)
         for call in calls:
+            run = call.as_run(last_of_process[call.run.host, call.pid] is call)
             session = call.run.session if call.run.session in self._sessions else by_key.get(call.key, "")
             if session in rest:
                 del rest[session]
-                found.append(self._with_journal(call.run, session))
+                found.append(self._with_journal(run, session))
             else:
-                found.append(call.as_run(last_of_process[call.run.host, call.pid] is call))
+                found.append(run)
         return sorted([*found, *map(self._of_journal, rest)], key=lambda run: run.begun)
 
     def _of_journal(self, session: str) -> Run:
@@ -209,12 +210,12 @@ class Known:
         """Returns the run with what the journal knows: it has the last word."""
         views = self._sessions[session]
         outcome, reason = _outcome_of_session(views)
-        if outcome is Outcome.WELL:
-            reason = run.reason
-            if run.exit_status not in (None, ENDED_WELL, TIMED_OUT):
-                reason = f"the jobs ended well; the call itself ended with {run.exit_status}: {run.reason}"
-        elif outcome is Outcome.FAILED and run.outcome is Outcome.FAILED:
+        if outcome is Outcome.FAILED and run.outcome is Outcome.FAILED:
             reason = run.reason or reason
+        elif run.outcome is Outcome.FAILED:
+            reason = "; ".join(filter(None, (reason, f"the call itself ended with {run.exit_status}: {run.reason}")))
+        elif run.outcome is Outcome.NOT_KNOWN and run.exit_status is None:
+            reason = "; ".join(filter(None, (reason, f"of the call itself {run.reason}")))
         is_over = outcome in (Outcome.WELL, Outcome.FAILED)
         ends = [each for view in views for each in (view.ended,) if each is not None]
         return replace(

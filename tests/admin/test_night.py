@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import re
 import shutil
 import sys
 import time
@@ -352,7 +353,19 @@ def test_a_call_whose_session_the_journal_knows_is_one_run_and_the_journal_has_t
     assert "why: B: failed: exit status 7" in text
     assert "stderr: no such \\x1b[31mtable" in text
     assert f"next: headless jobs S2 --home {home.folder}" in text
-    assert "note: the jobs ended well; the call itself ended with 1: the connection was lost" in text
+    assert re.findall("note: (.*)", text) == ["the call itself ended with 1: the connection was lost"]
+
+
+def test_of_a_call_that_was_killed_both_is_said_that_and_what_the_journal_knows(night, now, home, record):
+    for session, job in (("S1", "A"), ("S2", "B")):
+        record.accept(journals.new_session(session, kind="module", text=job)._replace(key=session))
+        record.begin(session)
+    record.finish("S1", 1, end("ok"))
+    with home.lock():
+        calls = [call(now - HOUR, [job], None, key=key) for job, key in (("A", "S1"), ("B", "S2"))]
+        status, text = night(calls, (), "--home", str(home.folder))
+    assert (status, sentence(text)) == (3, "1 well, 1 still runs.")
+    assert text.count("of the call itself there is no last line, and no process") == 2
 
 
 def test_a_session_without_a_receipt_is_a_run_too(night, home, record):
