@@ -140,8 +140,7 @@ class _Found:
             return
         key = str(receipt.get("key"))
         if receipt.get("event") == "start":
-            if key not in self.ended:  # whose first line came late
-                self._begun[key] = self._count, receipt, executions
+            self._begun[key] = self._count, receipt, executions
             return
         self.ended.add(key)
         self._begun.pop(key, None)

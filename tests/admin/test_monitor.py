@@ -317,6 +317,9 @@ def test_a_call_whose_second_line_is_in_another_file_or_comes_while_it_is_read_h
     write("receipts", receipt(6))
     assert of_files("receipts", "receipts.1")[0] == 0
     assert of_files("receipts.1")[0] == 2
+    write("receipts.1", begun(6, pid=HERE), 50)
+    assert "still runs" not in of_files("receipts", "receipts.1")[1]
+    write("receipts.1", begun(6), 50)
 
     def kill(_pid, _signum):
         with open(tmp_path / "receipts.1", "a") as file:
@@ -362,6 +365,9 @@ def test_in_a_folder_nobody_can_write_receipts_of_somebody_else(write, tmp_path)
     write("real", good)
     (tmp_path / "d" / "daemon.jsonl").symlink_to(tmp_path / "real")
     assert of_files("d")[0] == 3
+    os.mkfifo(tmp_path / "d" / "fifo.jsonl")
+    write("d/root.jsonl", receipt(6, os_user="root"))
+    assert of_files("d")[0] == 0  # nor does what is put there keep the others from being read
 
 
 def test_the_worst_of_several_jobs_counts_and_each_one_is_named(write):

@@ -29,7 +29,10 @@ from headless import cli
 from headless.client import preparation
 from headless.client import receipt as receipt_module
 from headless.client.receipt import Receipt
+from headless.dialects.base import Accepted, Attached, JobFinished, JobStarted
+from headless.dialects.vocabulary import Offset
 from headless.errors import ParameterError
+from headless.options import parse
 from support.dialogues import (
     ACCEPTED,
     ENDED,
@@ -46,6 +49,7 @@ from support.job_server import QuickServer, journal
 from support.process import ENDING_SIGNALS, PATIENCE, ROOT, current_user
 from support.stalls import stalls
 from support.unreliable_relay import Ends, UnreliableRelay
+from support.waiting import wait_until
 
 OF_BOTH = ["when", "local", "event", "key", "host", "pid", "os_user", "user", "server", "timeout"]
 OF_THE_START = [*OF_BOTH, "jobs"]
@@ -363,6 +367,23 @@ def test_a_receipt_that_cannot_be_made_is_one_line(monkeypatch, scripted, capfd)
     assert line.startswith("planta_headless.py: warning: PLANTA_RECEIPT: there is none of this call: ")
 
 
+def test_the_start_of_a_job_and_the_wait_for_it_are_those_that_were_heard_of_first(monkeypatch):
+    """A server says again after an attachment that a job has started."""
+    now = 1_000_000_000.0
+    monkeypatch.setattr(time, "time", lambda: now)
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    observed = Receipt("receipts")
+    observed.begin(parse(["-s", "x:1", "-t", "-1", "-m", "A", "-m", "B"]), "key")
+    events = [Accepted(), JobStarted(1), Attached(2, Offset(1)), JobStarted(1), JobFinished(1, "ok"), JobStarted(2)]
+    for event in events:
+        observed.observe(event)
+        now += 2.5
+    fields: dict[str, Any] = observed._fields
+    assert (fields["accepted"], fields["waited"]) == ("2001-09-09T01:46:40.000Z", 2.5)
+    assert [job["started"][-7:] for job in fields["jobs"]] == ["42.500Z", "52.500Z"]
+    assert fields["jobs"][0]["ended"][-7:] == "50.000Z"
+
+
 @pytest.mark.slow
 def test_how_often_a_call_had_to_attach(call, tmp_path):
     with QuickServer(tmp_path / "home") as server:
@@ -463,13 +484,16 @@ def test_a_name_service_that_does_not_answer_holds_no_one_up(here, scripted, tmp
         monkeypatch.setattr(receipt_module, name, 0.1)
     monkeypatch.setattr(receipt_module, "effective_user", lambda: is_over.wait(10) and "late")
     server = scripted(serving())
-    (tmp_path / "receipts").mkdir()
+    folder = tmp_path / "receipts"
+    folder.mkdir()
     number = str(os.geteuid()) if hasattr(os, "geteuid") else None
-    done = here("-s", server.address, "-u", "R41", "-c", "1", env={**os.environ, "PLANTA_RECEIPT": "receipts"})
+    done = here("-s", server.address, "-u", "R41", "-c", "1", env={**os.environ, "PLANTA_RECEIPT": str(folder)})
     assert (done.returncode, done.stderr) == (0, "")
-    (line,) = lines_of(tmp_path / "receipts" / f"{number}.jsonl")
+    (line,) = lines_of(folder / f"{number}.jsonl")
     is_over.set()
     assert (line["event"], line["os_user"], line["user"]) == ("end", number, "R41")
+    wait_until(lambda: (folder / "late.jsonl").exists() and lines_of(folder / "late.jsonl"))
+    assert lines_of(folder / "late.jsonl")[0]["key"] == line["key"]
 
 
 MOMENT = """
