@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import sys
+import time
 from contextlib import closing
 
 import pytest
@@ -14,6 +15,7 @@ from headless.dialects.vocabulary import OK
 from headless.server import disk as disk_module
 from headless.server import journal as journal_module
 from headless.server.disk import Retention
+from headless.server.history import RefusedLogin
 from headless.server.journal import Journal, Selection
 from headless.server.store import Store
 from headless.server.threads import Threads
@@ -57,9 +59,16 @@ def test_what_was_over_before_that_time_goes_at_once_with_all_output_of_no_sessi
     record.make_older("ended", 4 * DAY)
     record.make_older("over", 4 * DAY)
     over(record, "young")
+    four_days_ago = time.time() - 4 * DAY
+    record.add_refusals([(RefusedLogin("R41", "h", "why", four_days_ago, four_days_ago, 1), True)])
+    for _ in range(2):
+        record.begin_server()
+    record.execute("UPDATE servers SET last_seen = ?", four_days_ago)
     prune(home, days=5)
     assert record.has_session("old 0")
+    assert (len(record.refusals(0.0)), len(record.servers(0.0))) == (1, 2)
     prune(home, days=3)
+    assert (len(record.refusals(0.0)), len(record.servers(0.0))) == (0, 1)
     left = [entry.session_id for entry in record.page(Selection())]
     assert left == ["running", "running", "queued", "young"]
     assert list((home.folder / "output").iterdir()) == []
