@@ -198,7 +198,7 @@ class Receipt:
         flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
         if not os.path.isdir(self._path):
             return open_regular(self._path, flags)
-        self._written_to = os.path.join(self._path, file_name(str(self._fields["os_user"])))
+        self._written_to = os.path.join(self._path, file_name(str(self._fields["os_user"] or "unknown")))
         return _open_own(self._path, self._written_to, flags)
 
     def _find_user(self, waiter: Waiter) -> None:

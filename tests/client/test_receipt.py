@@ -489,7 +489,7 @@ def test_a_name_service_that_does_not_answer_holds_no_one_up(here, scripted, tmp
     number = str(os.geteuid()) if hasattr(os, "geteuid") else None
     done = here("-s", server.address, "-u", "R41", "-c", "1", env={**os.environ, "PLANTA_RECEIPT": str(folder)})
     assert (done.returncode, done.stderr) == (0, "")
-    (line,) = lines_of(folder / f"{number}.jsonl")
+    (line,) = lines_of(folder / f"{number or 'unknown'}.jsonl")
     is_over.set()
     assert (line["event"], line["os_user"], line["user"]) == ("end", number, "R41")
     wait_until(lambda: (folder / "late.jsonl").exists() and lines_of(folder / "late.jsonl"))
