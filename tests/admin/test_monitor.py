@@ -312,12 +312,14 @@ def test_a_call_without_a_second_line_still_runs_or_was_killed(write, running_ca
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there it is not known which processes are there")
-def test_a_call_whose_second_line_is_in_another_file_or_comes_while_it_is_read_has_ended(write, tmp_path, monkeypatch):
+def test_a_call_whose_second_line_is_in_another_file_or_comes_while_it_is_read_has_ended(
+    write, tmp_path, monkeypatch, running_call
+):
     write("receipts.1", begun(6), 50)
     write("receipts", receipt(6))
     assert of_files("receipts", "receipts.1")[0] == 0
     assert of_files("receipts.1")[0] == 2
-    write("receipts.1", begun(6, pid=HERE), 50)
+    write("receipts.1", begun(6, pid=running_call), 50)
     assert "still runs" not in of_files("receipts", "receipts.1")[1]
     write("receipts.1", begun(6), 50)
 
