@@ -78,7 +78,7 @@ def main(argv: Sequence[str]) -> int:
         return _rehearse(argv)
     receipt = _receipt()
     try:
-        options = parse(argv).replace(patience=_patience())
+        options = parse(argv, os.environ).replace(patience=_patience())
     except Answer as answer:
         print_answer(str(answer))
         return OK
@@ -108,7 +108,7 @@ def _rehearse(argv: Sequence[str]) -> int:
 def run_command(command: str, argv: Sequence[str]) -> int:
     """Does the same for a command that talks to a server. Raises HeadlessError or ProtocolError."""
     try:
-        options = parse_command(command, argv)
+        options = parse_command(command, argv, os.environ)
     except Answer as answer:
         print_answer(str(answer))
         return OK

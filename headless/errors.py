@@ -32,6 +32,10 @@ class ParameterError(HeadlessError):
     """Something in the call must be corrected; trying again does not help."""
 
 
+class OptionMissing(ParameterError):
+    """An option is needed that is neither given nor has a default in the environment."""
+
+
 class UnsupportedCall(ParameterError):
     """A dialect cannot carry this call, whatever the server says. The text says what has to be changed."""
 

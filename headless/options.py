@@ -1,5 +1,6 @@
-"""argv -> checked, immutable options, one type for each command that talks to a server. The names and texts of
-planta_headless.py are those of the page "Headless Client", oddities included; the other commands have some of them.
+"""argv and environment -> checked, immutable options, one type for each command that talks to a server. The names and
+texts of planta_headless.py are those of the page "Headless Client", oddities included; the other commands have some of
+them.
 
 Nothing here opens a file or a connection, and lxml and bcrypt are not needed.
 """
@@ -21,12 +22,12 @@ from headless.dialects.vocabulary import (
     Value,
     is_xml_text,
 )
-from headless.errors import ParameterError
+from headless.errors import OptionMissing, ParameterError
 from headless.system import host_and_port
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import NoReturn
 
 PROGRAM = "planta_headless.py"
@@ -34,6 +35,8 @@ PACKAGE = "headless"
 VERSION = "planta_headless.py 39 Mars"
 NO_TIMEOUT = -1
 REHEARSAL = "PLANTA_REHEARSAL"  # the variable under which the command speaks to the server of a rehearsal alone
+# The variables that stand for options that are not given. PLANTA_USER is none: a job has it.
+DEFAULTS = {"-s": "PLANTA_SERVICE", "-u": "PLANTA_LOGIN_USER", "-p": "PLANTA_SECRET_FILE"}
 # Commands of `headless` that talk to a server, and what they are for.
 WAIT, CANCEL, SESSIONS, PASSWORD_FILE = "wait", "cancel", "sessions", "password-file"
 PURPOSES = {
@@ -73,12 +76,13 @@ class ChallengeLogin(Value):
 
 class Options(Value):
     """Holds what all commands have. `timeout` is in seconds, NO_TIMEOUT for none. `verbosity` is how often -v was
-    given, at most 3."""
+    given, at most 3. `remark` is what -v says of values from the environment."""
 
     service: Service
     login: OsUserLogin | ChallengeLogin
     timeout: int
     verbosity: int
+    remark: str
 
 
 class JobOptions(Options):
@@ -120,43 +124,52 @@ class Answer(Exception):
     """Answers `--help` or `--version`, by its text."""
 
 
-def parse(argv: Sequence[str]) -> JobOptions:
-    """Returns the options of planta_headless.py, without the program's name. Raises ParameterError or Answer."""
+class _Given(Value):
+    """Holds the value of an option, None if there is none, and what has given it: the option, or its variable."""
+
+    name: str
+    text: str | None
+
+
+def parse(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> JobOptions:
+    """Returns the options of planta_headless.py, without the program's name. What is not given has the default of the
+    `environment`. Raises ParameterError or Answer."""
     values, rest = _parser().parse_args(list(argv))
-    _check_values(values, rest)
+    given = _check_values(values, rest, environment)
     if rest:
         raise ParameterError(f"{rest[0][:80]!r} belongs to no option; a value with spaces needs quotes")
     return JobOptions(
-        service=_service(values.service),
+        service=_service(given["-s"]),
         timeout=_timeout(values.timeout),
-        login=_login(values.auth_type, values.user, values.secret_file),
+        login=_login(values.auth_type, given["-u"], given["-p"]),
         jobs=_jobs(values.jobs),
         verbosity=min(values.verbosity, 3),
+        remark=_remark(given),
     )
 
 
 def parse_command(
-    command: str, argv: Sequence[str]
+    command: str, argv: Sequence[str], environment: Mapping[str, str] | None = None
 ) -> WaitOptions | CancelOptions | SessionsOptions | PasswordFileOptions:
     """Does the same for one of PURPOSES. `timeout` is never 0 then: there are no jobs to start."""
     values, rest = _parser_of_command(command).parse_args(list(argv))
-    _check_values(values, rest)
+    given = _check_values(values, rest, environment)
     if len(rest) != (command in _ABOUT_A_SESSION):
         raise ParameterError(f"{command} needs {'one SESSION' if command in _ABOUT_A_SESSION else 'no argument'}")
     session = _text("SESSION", rest[0]) if rest else ""
     if rest and not (session.strip() and len(session) <= MAX_NAME_LENGTH and is_xml_text(session)):
         raise ParameterError(f"{session[:80]!r} is not the name of a session")
-    service, timeout = _service(values.service), _timeout(values.timeout) or NO_TIMEOUT
-    verbosity = min(values.verbosity, 3)
+    service, timeout = _service(given["-s"]), _timeout(values.timeout) or NO_TIMEOUT
+    verbosity, remark = min(values.verbosity, 3), _remark(given)
     if command == PASSWORD_FILE:
-        challenge = _challenge_login(values.user, values.secret_file)
-        return PasswordFileOptions(service, challenge, timeout, verbosity, from_stdin=values.from_stdin)
-    login = _login(values.auth_type, values.user, values.secret_file)
+        challenge = _challenge_login(given["-u"], given["-p"])
+        return PasswordFileOptions(service, challenge, timeout, verbosity, remark, from_stdin=values.from_stdin)
+    login = _login(values.auth_type, given["-u"], given["-p"])
     if command == WAIT:
-        return WaitOptions(service, login, timeout, verbosity, session, from_now=values.from_now)
+        return WaitOptions(service, login, timeout, verbosity, remark, session, from_now=values.from_now)
     if command == CANCEL:
-        return CancelOptions(service, login, timeout, verbosity, session)
-    return SessionsOptions(service, login, timeout, verbosity)
+        return CancelOptions(service, login, timeout, verbosity, remark, session)
+    return SessionsOptions(service, login, timeout, verbosity, remark)
 
 
 class _Parser(optparse.OptionParser):
@@ -274,23 +287,29 @@ def _add_general_options(parser: _Parser, quiet: str, timeout: str) -> None:
     parser.add_option_group(group)
 
 
-def _check_values(values: optparse.Values, rest: Sequence[str]) -> None:
-    """Raises ParameterError for an option that was given nothing: a variable of a script was empty, say; and for a hash
-    where it would be shown to others."""
-    single = (
-        ("-s", values.service),
-        ("-t", values.timeout),
-        ("-u", values.user),
-        ("-a", values.auth_type),
-        ("-p", values.secret_file),
-    )
+def _check_values(
+    values: optparse.Values, rest: Sequence[str], environment: Mapping[str, str] | None
+) -> dict[str, _Given]:
+    """Returns what -s, -u and -p are, from the environment where they are not given.
+
+    Raises ParameterError for an option that was given nothing: a variable of a script was empty, say; and for a hash
+    where it would be shown to others.
+    """
+    options = {"-s": values.service, "-u": values.user, "-p": values.secret_file}
+    single = (*options.items(), ("-t", values.timeout), ("-a", values.auth_type))
     jobs = [(f"--{kind}", value) for kind, value in getattr(values, "jobs", [])]
     for option, value in (*single, *jobs):
         if value is not None and not value.strip():
             raise ParameterError(f"{option} has an empty value")
+    defaults = {name: (environment or {}).get(name, "") for name in DEFAULTS.values()}
     shown = [(option, value) for option, value in (*single, *jobs) if value and option != f"--{PY_CODE}"]
-    for option, value in (*shown, *(("the command line", text) for text in rest)):
+    for option, value in (*shown, *(("the command line", text) for text in rest), *defaults.items()):
         check_no_hash(option, value)
+    given = {}
+    for option, name in DEFAULTS.items():
+        is_default = options[option] is None and defaults[name].strip()
+        given[option] = _Given(name, defaults[name]) if is_default else _Given(option, options[option])
+    return given
 
 
 def check_no_hash(name: str, value: str) -> None:
@@ -300,21 +319,22 @@ def check_no_hash(name: str, value: str) -> None:
     from headless.dialects.bcrypt_hash import is_like_hash
 
     if is_like_hash(value):
-        what = "names a file, and this is a hash itself" if name == "-p" else "holds a bcrypt hash"
+        what = "names a file, and this is a hash itself" if name in ("-p", DEFAULTS["-p"]) else "holds a bcrypt hash"
         raise ParameterError(
             f"{name} {what}: put it into a file for -p, and change the password if others can have seen it"
         )
 
 
-def _service(value: str | None) -> Service:
+def _service(given: _Given) -> Service:
+    value = given.text
     if value is None:
-        raise ParameterError("-s HOST:PORT is missing")
+        raise OptionMissing("-s HOST:PORT is missing")
     try:
         host, port = host_and_port(value.removeprefix("tls://"))
     except ValueError as error:
         shown = "with an @" if "@" in value else repr(value)  # there may be a password before it
         reason = str(error).replace("HOST:PORT", "[tls://]HOST:PORT")
-        raise ParameterError(f"-s {shown} {reason}") from None
+        raise ParameterError(f"{given.name} {shown} {reason}") from None
     return Service(host, port, tls=value.startswith("tls://"))
 
 
@@ -342,19 +362,25 @@ def refuse_in_rehearsal(command: str) -> None:
         raise ParameterError(f"this is a rehearsal ({REHEARSAL} is set): {command} would reach another server")
 
 
-def _login(auth_type: str | None, user: str | None, secret_file: str | None) -> OsUserLogin | ChallengeLogin:
-    auth_type = auth_type or (CHALLENGE if secret_file else OSUSER)
+def _login(auth_type: str | None, user: _Given, secret_file: _Given) -> OsUserLogin | ChallengeLogin:
+    auth_type = auth_type or (CHALLENGE if secret_file.text else OSUSER)
     if auth_type not in (OSUSER, CHALLENGE):
         raise ParameterError(f'-a {auth_type!r} is neither "{OSUSER}" nor "{CHALLENGE}"')
     if auth_type == OSUSER:
-        return OsUserLogin(None if user is None else _text("-u", user))
+        return OsUserLogin(None if user.text is None else _text(user.name, user.text))
     return _challenge_login(user, secret_file)
 
 
-def _challenge_login(user: str | None, secret_file: str | None) -> ChallengeLogin:
-    if user is None or secret_file is None:
-        raise ParameterError("the challenge login needs both -u USER_NAME and -p SECRET_FILE")
-    return ChallengeLogin(_text("-u", user), secret_file)
+def _challenge_login(user: _Given, secret_file: _Given) -> ChallengeLogin:
+    if user.text is None or secret_file.text is None:
+        default = f" (which {secret_file.name} gives)" if secret_file.name == DEFAULTS["-p"] else ""
+        raise OptionMissing(f"the challenge login needs both -u USER_NAME and -p SECRET_FILE{default}")
+    return ChallengeLogin(_text(user.name, user.text), secret_file.text)
+
+
+def _remark(given: Mapping[str, _Given]) -> str:
+    names = [each.name for option, each in given.items() if each.name != option]
+    return f"from the environment: {', '.join(names)}" if names else ""
 
 
 def _jobs(given: list[tuple[str, str]]) -> tuple[Job, ...]:

@@ -200,7 +200,7 @@ def test_what_only_a_dialect_may_find_too_much_is_left_to_it_and_jobs_stay_in_th
                          "-t", "5", "-t", "6"])  # fmt: skip
         jobs = Job("py_code", value), Job("module", "A"), Job("py_file", "x.py"), Job("py_code", "2")
         # The last of two values counts, as it always did.
-        assert options == JobOptions(Service("127.0.0.1", 1, False), OsUserLogin(value), 6, 0, jobs)
+        assert options == JobOptions(Service("127.0.0.1", 1, False), OsUserLogin(value), 6, 0, "", jobs)
     assert len(parse([*LINE, *("-c", "1") * 10_001]).jobs) == 10_002
 
 

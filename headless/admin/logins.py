@@ -61,7 +61,7 @@ def _log_in(call: Call, options: JobOptions) -> Iterator[Finding]:
         if not os.path.exists(login.secret_file):  # since a moment ago: this must not ask for a password
             return
     try:
-        query.log_in(Options(options.service, login, options.timeout, 0), os.environ.get(_DIALECT, ""))
+        query.log_in(Options(options.service, login, options.timeout, 0, ""), os.environ.get(_DIALECT, ""))
     except Exception as error:
         code, problem = explain(error)
         if code < 0:  # a signal

@@ -73,6 +73,8 @@ class _Call:
             if self._receipt is not None:
                 self._receipt.write_start(waiter)
             make_dialect = dialect_maker(options, self._dialect_name, self._key, console, waiter)
+            if options.remark:
+                console.info(options.remark)
             secret = find_secret(options, console, waiter)
             from headless.client.session import Session
 

@@ -56,6 +56,8 @@ class _Query:
 
     def run(self) -> None:
         options = self._options
+        if options.remark:
+            self._console.info(options.remark)
         new = new_secret(options, self._waiter) if isinstance(options, PasswordFileOptions) else None
         secret = new or find_secret(options, self._console, self._waiter)
         judge = verdict.Verdict(0, secret is not None, _TABLES.get(type(options), verdict.OF_LOGIN))

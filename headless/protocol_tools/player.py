@@ -247,7 +247,7 @@ def _secret(secrets: Secrets) -> KnownSecret:
 def _options_of(call: RecordedCall) -> JobOptions:
     is_challenge = call.login == CHALLENGE
     login = ChallengeLogin(call.user or "", _SECRET_FILE) if is_challenge else OsUserLogin(call.user)
-    return JobOptions(Service("recording", 1, False), login, call.timeout, 0, call.jobs)
+    return JobOptions(Service("recording", 1, False), login, call.timeout, 0, "", call.jobs)
 
 
 class Watchdog:

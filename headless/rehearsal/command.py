@@ -18,7 +18,7 @@ from headless.dialects import bcrypt_hash
 from headless.dialects.base import Accepted, Event
 from headless.dialects.vocabulary import FAILED, MODULE, PY_CODE, Job
 from headless.errors import OK, TIMED_OUT, ParameterError, SessionError
-from headless.options import NO_TIMEOUT, Answer, ChallengeLogin, JobOptions, WaitOptions
+from headless.options import DEFAULTS, NO_TIMEOUT, Answer, ChallengeLogin, JobOptions, WaitOptions
 from headless.options import parse as parse_command_line
 from headless.rehearsal.options import (
     FLAGS,
@@ -79,8 +79,9 @@ def _rehearse(own: OwnOptions, outer: OuterRehearsal | None) -> int:
 
 def _parse(argv: Sequence[str]) -> JobOptions:
     """Raises ParameterError, Answer."""
+    service = () if os.environ.get(DEFAULTS["-s"], "").strip() else _ANY_SERVICE
     try:
-        return parse_command_line([*_ANY_SERVICE, *argv])
+        return parse_command_line([*service, *argv], os.environ)
     except ParameterError as error:
         name = str(error).rpartition("no such option: ")[2]
         if name in WITH_VALUE or (name in FLAGS and name in argv):
@@ -162,7 +163,8 @@ class _Rehearsal:
         negative number of a signal."""
         with closing(self._home.database()) as database:
             (first, *_) = Journal(database).page(Selection())
-        waiting = WaitOptions(options.service, options.login, NO_TIMEOUT, options.verbosity, first.session_id)
+        session = first.session_id
+        waiting = WaitOptions(options.service, options.login, NO_TIMEOUT, options.verbosity, "", session)
         code = call.run_within(self._waiter, waiting)
         if code >= 0 and not self._own.report:
             accepted = f"the command returned {OK} when the jobs were accepted"
