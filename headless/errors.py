@@ -33,7 +33,11 @@ class ParameterError(HeadlessError):
 
 
 class OptionMissing(ParameterError):
-    """An option is needed that is neither given nor has a default in the environment."""
+    """An option is needed, -s say, that is neither given nor has a default in the environment."""
+
+    def __init__(self, text: str, option: str) -> None:
+        super().__init__(text)
+        self.option = option
 
 
 class UnsupportedCall(ParameterError):

@@ -328,7 +328,7 @@ def check_no_hash(name: str, value: str) -> None:
 def _service(given: _Given) -> Service:
     value = given.text
     if value is None:
-        raise OptionMissing("-s HOST:PORT is missing")
+        raise OptionMissing("-s HOST:PORT is missing", "-s")
     try:
         host, port = host_and_port(value.removeprefix("tls://"))
     except ValueError as error:
@@ -374,7 +374,8 @@ def _login(auth_type: str | None, user: _Given, secret_file: _Given) -> OsUserLo
 def _challenge_login(user: _Given, secret_file: _Given) -> ChallengeLogin:
     if user.text is None or secret_file.text is None:
         default = f" (which {secret_file.name} gives)" if secret_file.name == DEFAULTS["-p"] else ""
-        raise OptionMissing(f"the challenge login needs both -u USER_NAME and -p SECRET_FILE{default}")
+        text = f"the challenge login needs both -u USER_NAME and -p SECRET_FILE{default}"
+        raise OptionMissing(text, "-u" if user.text is None else "-p")
     return ChallengeLogin(_text(user.name, user.text), secret_file.text)
 
 

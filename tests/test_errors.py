@@ -60,7 +60,7 @@ CODES = [
     (PasswordFileError("why", "how"), 2, "why: how"),
     (NotPrivate("why", ("chmod", "go=", "f")), 2, "why: other users who need it make one first; then: chmod go= f"),
     (Taken("f"), 2, "the password file 'f' was made by somebody else meanwhile, and left as it is"),
-    (OptionMissing("why"), 2, "why"),
+    (OptionMissing("why", "-s"), 2, "why"),
     (UnsupportedCall("why"), 2, "why"),
     (TimedOut("why"), 3, "why"),
     (ConnectionLost("why"), 1, "why"),

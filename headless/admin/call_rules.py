@@ -19,8 +19,8 @@ from headless.admin.calls import CHANGE_USER, Call, CodeUse, Language, Scheduler
 from headless.admin.files import is_file, is_folder, is_program, is_temporary, reason_of, status_of
 from headless.admin.rules import Edit, Finding
 from headless.admin.schedule import Timetable
-from headless.errors import HeadlessError, ParameterError, SessionError
-from headless.options import NO_TIMEOUT, PROGRAM, Answer, ChallengeLogin, JobOptions, parse, patience
+from headless.errors import HeadlessError, OptionMissing, ParameterError, SessionError
+from headless.options import DEFAULTS, NO_TIMEOUT, PROGRAM, Answer, ChallengeLogin, JobOptions, parse, patience
 
 _NOT_FOUND = {
     Language.BATCH: "cmd reports that there is no such command (9009), and no job runs",
@@ -90,12 +90,21 @@ def same_jobs(checked: Iterable[Checked]) -> Iterator[Finding]:
 def options_of(call: Call) -> tuple[JobOptions | None, list[Finding]]:
     """Returns None if they are not known: that is no finding if only the shell knows a value."""
     try:
-        return parse([word.text for word in call.options]), []
+        return parse([word.text for word in call.options], call.environment), []
     except Answer:
         return None, []
     except ParameterError as error:
         is_certain = all(word.is_certain for word in call.options)
-        return None, [call.finding("options", problem=error)] if is_certain else []
+        return None, [_wrong_options(call, error)] if is_certain else []
+
+
+def _wrong_options(call: Call, error: ParameterError) -> Finding:
+    if isinstance(error, OptionMissing):
+        variable = DEFAULTS[error.option]
+        if variable in call.unknown or call.entry.has_more_variables:
+            return call.finding("options/unseen", problem=error, variable=variable)
+    is_of_variable = str(error).startswith(tuple(DEFAULTS.values()))
+    return call.finding("variable/default" if is_of_variable else "options", problem=error)
 
 
 # -- programs --

@@ -113,6 +113,7 @@ class Entry:
     shell: str = "/bin/sh"  # that parses the command, where one does
     schedule: Schedule | None = None  # None: not known
     wrappers: tuple[Word, ...] = ()  # of a script: what precedes it in the line that starts it
+    has_more_variables: bool = False  # than the file says: those of a system, of another file
 
     @property
     def line(self) -> int:
@@ -154,6 +155,7 @@ class Call:
     options: tuple[Word, ...]  # the arguments of the script
     wrappers: tuple[Word, ...] = ()  # the programs in front, from the outside in: flock, chronic
     environment: Mapping[str, str] = field(default_factory=dict)  # for the call, as far as it is known
+    unknown: frozenset[str] = frozenset()  # variables of it whose value is not known
     redirections: tuple[Redirection, ...] = ()  # from the outside in
     folder: str | None = None  # in which the call begins; None: not known
     code_use: CodeUse = CodeUse.RESULT

@@ -19,6 +19,7 @@ from headless.admin.calls import Entry, Language, Parsed, Scheduler, Text, is_me
 from headless.admin.files import File
 from headless.admin.rules import Edit, Finding, finding
 from headless.admin.schedule import FIELDS, Schedule, cron_field
+from headless.dialects.bcrypt_hash import is_like_hash
 
 try:
     import pwd
@@ -136,7 +137,8 @@ class _Reader:
             shown = value[comment.start() :].strip()
             self._find("comment-in-setting", line, (Edit(begin, line.end, ""),), comment=shown, name=name)
         self.latest.pop(name, None)
-        if _references(value) or "$(" in value or "`" in value or value.startswith("~/"):
+        is_expanded_by_shells = _references(value) or "$(" in value or "`" in value or value.startswith("~/")
+        if is_expanded_by_shells and not is_like_hash(value):  # which is not to be shown
             self.latest[name] = _Unexpanded(line, name, value, self._expansion(line, value))
             self.unexpanded.append(self.latest[name])
         for entry in self.unset.pop(name, ()):

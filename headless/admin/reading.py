@@ -109,11 +109,13 @@ def _script(file: File, program: Program | None) -> Entry:
     language = Language.BATCH if file.kind is Kind.BATCH else Language.SHELL
     shell_of_script = files.shell_of(file.content) or "/bin/sh"
     if program is None:
-        return Entry(file, 0, Scheduler.SCRIPT, language, text, user=file.user, shell=shell_of_script)
+        return Entry(
+            file, 0, Scheduler.SCRIPT, language, text, user=file.user, shell=shell_of_script, has_more_variables=True
+        )
     starter = program.entry
     return Entry(
         file, 0, Scheduler.SCRIPT, language, text, "", starter.user, starter.folder, starter.environment,
-        shell_of_script, starter.schedule, (*starter.wrappers, *program.wrappers),
+        shell_of_script, starter.schedule, (*starter.wrappers, *program.wrappers), starter.has_more_variables,
     )  # fmt: skip
 
 

@@ -209,6 +209,8 @@ _OF_TASKS = {
 
 _OF_CALLS = {
     "options": Rule(ERROR, "{problem}", _ENDS_WITH_2, "see planta_headless.py --help"),
+    "options/unseen": Rule(WARNING, "{problem}, and whether {variable} is set cannot be seen here",
+        f"if it is not set, {_ENDS_WITH_2}", "set it where it can be seen, or give the option"),
     "old-python": Rule(ERROR, "{python} is Python {version}; Python 3.9 or later is needed", _ENDS_WITH_2,
         "write {better}"),
     "no-program": Rule(ERROR, "{name!r} is no program on this machine{for_user}", "{not_found}", "correct the path"),
@@ -229,6 +231,7 @@ _OF_CALLS = {
     "no-folder/output": Rule(ERROR, "there is no folder {folder!r}{for_user}, for {redirection}", "no job runs",
         "{make}"),
     "variable/patience": Rule(ERROR, "{problem}", _ENDS_WITH_2, "write a number of seconds"),
+    "variable/default": Rule(ERROR, "{problem}", _ENDS_WITH_2, "correct its value"),
     "variable/dialect": Rule(ERROR, "PLANTA_PROTOCOL: there is no file {path!r}", _ENDS_WITH_2, "correct its name"),
     "variable/receipt": Rule(ERROR, "PLANTA_RECEIPT: there is no folder {folder!r}{for_user}",
         "there is no receipt of any call", "{make}"),

@@ -28,6 +28,7 @@ from headless.admin.calls import (
     texts,
 )
 from headless.admin.rules import Edit, Finding, finding
+from headless.options import DEFAULTS
 
 # Parts of the shell, and programs of the system: no scripts.
 _NO_SCRIPTS = re.compile(
@@ -204,6 +205,8 @@ class Commands:
     def source(self, words: list[Word], scope: Scope, state: State) -> None:
         if len(words) > 1:
             self._starts(below(state.folder, words[1]), scope, is_direct=False)
+            state.exported.update(DEFAULTS.values())  # which it may do
+            state.forget(DEFAULTS.values())
 
     def set_options(self, words: list[Word], scope: Scope, state: State) -> None:
         given = texts(words[1:])
@@ -242,6 +245,7 @@ class Commands:
             options=tuple(words[1:]),
             wrappers=scope.wrappers,
             environment={**exported, **set_here},
+            unknown=frozenset({*state.exported, *dict(scope.environment)} - {*exported, *set_here}),
             redirections=scope.redirections,
             folder=self._folder(state),
             code_use=CodeUse.LOST if lost else CodeUse.TESTED if scope.is_tested else CodeUse.RESULT,

@@ -30,6 +30,7 @@ from headless.admin.calls import (
 from headless.admin.files import File
 from headless.admin.rules import Edit, Finding, finding
 from headless.admin.schedule import Schedule
+from headless.options import DEFAULTS
 
 _NAMESPACE = "{http://schemas.microsoft.com/windows/2004/02/mit/task}"
 _TASK = re.compile(r"<Task[\s>].*?</Task>", re.DOTALL)
@@ -95,6 +96,7 @@ class _Task:
             yield Entry(
                 self._file, offset, Scheduler.TASK_SCHEDULER, language, Text(command, (offset,) * (len(command) + 1)),
                 "", self._user or None, folder, {}, "cmd.exe", schedule,
+                has_more_variables=True,
             )  # fmt: skip
 
     def findings(self) -> Iterator[Finding]:
@@ -202,7 +204,14 @@ def read_batch(entry: Entry) -> Parsed:
             text, is_detached = _without_start(_REDIRECTION.sub(" ", text))
         words = _words(text, offset, is_certain)
         code_use, because = _code_use(commands, index, is_detached)
-        more = {"redirections": redirections, "folder": entry.folder, "code_use": code_use, "lost_because": because}
+        defaults = {name: variables[name] for name in DEFAULTS.values() if "%" not in variables.get(name, "%")}
+        more = {
+            "environment": {**entry.environment, **defaults},
+            "redirections": redirections,
+            "folder": entry.folder,
+            "code_use": code_use,
+            "lost_because": because,
+        }
         call = call_in(words, entry, offset, **more)
         if call is not None:
             parsed.calls.append(call)

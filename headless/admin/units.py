@@ -164,6 +164,7 @@ def _entry(unit: _Unit, start: _Setting, schedule: Schedule | None) -> Entry:
         folder=unit.last("WorkingDirectory").lstrip("-") or "/",
         environment={"PATH": _PATH, **unit.environment()},
         schedule=schedule,
+        has_more_variables=bool(unit.all("EnvironmentFile") or unit.all("PassEnvironment")),
     )
 
 
