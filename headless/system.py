@@ -16,6 +16,7 @@ from contextlib import suppress
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import pwd
+    import ssl
 
 _BUFFER_BYTES, _BUFFER_BYTES_MAX = 4096, 1 << 20
 _ENTRY_BYTES = 256  # no struct passwd is larger
@@ -137,6 +138,19 @@ def replace_file(path: str, content: bytes) -> None:
             file.close()
             os.unlink(temporary)
             raise
+
+
+def load_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
+    """Loads certificate chain and key of a server. Nobody is asked for a passphrase, and no FIFO is waited for. Raises
+    ValueError, whose text is a sentence, for what can never be used, OSError for the rest."""
+    for path in (certificate, key):
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise ValueError(f"{path!r} is not a regular file, as certificate and key must be")
+
+    def refuse_passphrase() -> str:
+        raise ValueError(f"the key {key!r} needs a passphrase, which a server cannot ask for: use a key without one")
+
+    context.load_cert_chain(certificate, key, refuse_passphrase)
 
 
 if sys.platform == "win32":

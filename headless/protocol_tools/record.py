@@ -23,7 +23,7 @@ from headless.options import Answer, ChallengeLogin, JobOptions, Service, parse
 from headless.protocol_tools.checklist import print_checklist
 from headless.protocol_tools.recordings import Folder, RecordedCall
 from headless.protocol_tools.relay import Recorder, Relay
-from headless.system import host_and_port
+from headless.system import host_and_port, load_certificate
 from headless.terminal import print_note, print_warning
 
 PROGRAM = "headless protocol record"
@@ -257,7 +257,9 @@ def _downstream(arguments: argparse.Namespace) -> ssl.SSLContext | None:
         raise ParameterError("--tls-cert and --tls-key belong together")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
-        context.load_cert_chain(arguments.tls_cert, arguments.tls_key)
+        load_certificate(context, arguments.tls_cert, arguments.tls_key)
+    except ValueError as error:
+        raise ParameterError(str(error)) from None
     except OSError as error:
         raise ParameterError(f"--tls-cert and --tls-key cannot be used: {error.strerror or error}") from None
     return context

@@ -144,6 +144,7 @@ class Listener:
     def __init__(self, sockets: list[socket.socket], settings: Settings, admission: Admission, serve: Serve) -> None:
         self.address = sockets[0].getsockname()
         self._sockets = sockets
+        self.tls = settings.tls  # of new connections
         self._settings = settings
         self._admission = admission
         self._serve = serve
@@ -173,7 +174,7 @@ class Listener:
 
     async def _run(self, connection: socket.socket, host: str, port: int) -> None:
         """Serves a connection, once it is encrypted."""
-        tls = self._settings.tls
+        tls = self.tls
         reader = asyncio.StreamReader(loop=self._loop)
         try:
             with self._admission.handshake(host) if tls else nullcontext():

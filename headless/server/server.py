@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -90,6 +91,10 @@ class Server:
         await self._queue.recover()
         self._background.append(asyncio.create_task(self._retention.run()))
         self._has_begun.set()
+
+    async def renew_tls(self, load: Callable[[], ssl.SSLContext | None]) -> None:
+        """Encrypts new connections by what `load` returns. Raises what it raises, and Busy: then nothing changes."""
+        self._listener.tls = await self._files.call(load)
 
     async def stop(self, force_stop: asyncio.Event) -> None:
         """Begins no more sessions. Running ones have the grace, unless `force_stop` is set, and are reported."""

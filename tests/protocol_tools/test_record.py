@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import trustme
+from cryptography.hazmat.primitives import serialization
 
 from headless.dialects.vocabulary import CHALLENGE, MODULE, OSUSER, PY_CODE, PY_FILE, Job
 from headless.errors import ParameterError
@@ -315,6 +317,21 @@ MISTAKES = [
     ("--to a:1 --tls-cert c OLD -m X", "--tls-cert and --tls-key belong together"),
     ("--to a:1 --tls-cert c --tls-key k -- OLD -m X", "cannot be used: No such file or directory"),
 ]
+
+
+def test_a_key_with_a_passphrase_is_refused_and_nobody_is_asked_for_it(record, tmp_path):
+    issued = trustme.CA().issue_cert("127.0.0.1")
+    issued.cert_chain_pems[0].write_to_path(tmp_path / "cert.pem")
+    key = serialization.load_pem_private_key(issued.private_key_pem.bytes(), None)
+    locked = serialization.BestAvailableEncryption(b"hunter2")
+    kind = serialization.PrivateFormat.TraditionalOpenSSL, serialization.PrivateFormat.PKCS8
+    for each in kind:
+        (tmp_path / "key.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, each, locked))
+        files = ("--tls-cert", str(tmp_path / "cert.pem"), "--tls-key", str(tmp_path / "key.pem"))
+        argv = ("--talk", str(record.talk.path), "--to", "a:1", *files, "--", *record.old, "-m", "X")
+        done = headless("protocol", "record", *argv)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert "needs a passphrase, which a server cannot ask for" in done.stderr
 
 
 @pytest.mark.parametrize(("words", "text"), MISTAKES)

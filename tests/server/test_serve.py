@@ -201,7 +201,7 @@ def served(monkeypatch):
     """Home, settings and --until-eof of each call of `serve`, which returns at once."""
     calls: list[tuple[Any, Settings, bool]] = []
 
-    async def run(home, settings, _writer, until_eof) -> None:
+    async def run(home, settings, _writer, until_eof, _load_tls) -> None:
         calls.append((home, settings, until_eof))
 
     monkeypatch.setattr(serve, "_run_until_stopped", run)

@@ -12,16 +12,18 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Any
 
-from headless.errors import CommandFailed, ParameterError
+from headless.errors import CommandFailed, HeadlessError, ParameterError
 from headless.server.commands.arguments import add_command, count, listen_address, seconds
 from headless.server.home import Home
 from headless.server.log_writer import LogWriter
 from headless.server.server import Server
 from headless.server.settings import MIB, Settings, possible_connections
+from headless.system import load_certificate
 
 log = logging.getLogger(__name__)
 
@@ -88,7 +90,8 @@ def _serve(arguments: argparse.Namespace) -> None:
         home.create()
         home.check_code(settings.import_from)
         with home.lock():
-            asyncio.run(_run_until_stopped(home, settings, writer, arguments.until_eof))
+            load_tls = partial(_tls, arguments.tls_cert, arguments.tls_key)
+            asyncio.run(_run_until_stopped(home, settings, writer, arguments.until_eof, load_tls))
 
 
 def _settings(arguments: argparse.Namespace) -> Settings:
@@ -116,17 +119,12 @@ def _tls(certificate: str | None, key: str | None) -> ssl.SSLContext | None:
         raise ParameterError("--tls-cert and --tls-key belong together")
     if certificate is None or key is None:
         return None
-    for path in (certificate, key):
-        if os.path.exists(path) and not os.path.isfile(path):  # a FIFO would be waited for, /dev/zero read for ever
-            raise CommandFailed(f"{path!r} is not a regular file, as certificate and key must be")
-
-    def refuse_passphrase() -> str:
-        raise CommandFailed(f"the key {key!r} needs a passphrase, which a server cannot ask for: use a key without one")
-
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
-        context.load_cert_chain(certificate, key, refuse_passphrase)
+        load_certificate(context, certificate, key)
+    except ValueError as error:
+        raise CommandFailed(str(error)) from None
     except OSError as error:
         raise CommandFailed(f"the certificate {certificate!r} cannot be used with the key {key!r}: {error}") from None
     return context
@@ -159,8 +157,8 @@ def _log_to(path: str | None, level: str) -> Iterator[LogWriter]:
 
 
 class Signals:
-    """Handles the signals of the process. The first request lets the server stop, a second one forces it to, within
-    seconds, whatever hangs."""
+    """Handles the signals of the process. The first request to stop lets the server stop, a second one forces it to,
+    within seconds, whatever hangs. SIGHUP sets `reload`."""
 
     def __init__(self, end_jobs: bool) -> None:
         self._loop = asyncio.get_running_loop()
@@ -168,6 +166,7 @@ class Signals:
         self._requests = 0
         self.stop = asyncio.Event()
         self.force_stop = asyncio.Event()
+        self.reload = asyncio.Event()
 
     def handle(self) -> None:
         # Not loop.add_signal_handler: should the loop hang one day, a second signal must still end the process.
@@ -178,7 +177,8 @@ class Signals:
 
             windows.on_end(self.request_stop_at_once)
         else:
-            for signum in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            signal.signal(signal.SIGHUP, self._request_reload)
+            for signum in (signal.SIGUSR1, signal.SIGUSR2):
                 signal.signal(signum, _do_nothing)
             signal.signal(signal.SIGCHLD, _reap)
             signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which is to end this process, whoever has started it
@@ -190,6 +190,10 @@ class Signals:
             self._loop.call_soon_threadsafe((self.stop if self._requests == 1 else self.force_stop).set)
         if self._requests == 2:
             _end_process_after(self._seconds_to_stop)
+
+    def _request_reload(self, *_: object) -> None:
+        with suppress(RuntimeError):  # the loop may be closed by then
+            self._loop.call_soon_threadsafe(self.reload.set)
 
     def request_stop_at_once(self) -> None:
         """Does the same as two signals. May be called in any thread."""
@@ -243,7 +247,13 @@ def notify(state: str) -> None:
         manager.sendto(state.encode("utf-8"), address)
 
 
-async def _run_until_stopped(home: Home, settings: Settings, writer: LogWriter, until_eof: bool) -> None:
+async def _run_until_stopped(
+    home: Home,
+    settings: Settings,
+    writer: LogWriter,
+    until_eof: bool,
+    load_tls: Callable[[], ssl.SSLContext | None],
+) -> None:
     """Raises CommandFailed, Busy, OSError."""
     signals = Signals(settings.end_jobs)
     signals.handle()
@@ -257,12 +267,28 @@ async def _run_until_stopped(home: Home, settings: Settings, writer: LogWriter, 
     await server.begin()
     if hasattr(os, "geteuid") and os.geteuid() == 0:
         log.warning("this server runs as root: so do all jobs, and every account can do anything on this machine")
+    if settings.tls is not None:
+        reloading = asyncio.create_task(_reload(server, signals.reload, load_tls))
     notify("READY=1")
     if until_eof:
         signals.watch_stdin()
     await signals.stop.wait()
+    if settings.tls is not None:
+        reloading.cancel()
     notify("STOPPING=1")
     await server.stop(signals.force_stop)
     signals.ignore()
     if home.replaced:
         raise CommandFailed(home.replaced)
+
+
+async def _reload(server: Server, is_wanted: asyncio.Event, load_tls: Callable[[], ssl.SSLContext | None]) -> None:
+    """Reads certificate and key again whenever that is wanted."""
+    while await is_wanted.wait():
+        is_wanted.clear()
+        try:
+            await server.renew_tls(load_tls)
+        except (HeadlessError, OSError) as error:
+            log.warning("SIGHUP: certificate and key stay as they were: %s", error)
+        else:
+            log.info("SIGHUP: certificate and key were read again, for new connections")
