@@ -92,7 +92,7 @@ def ask_to_end(server: subprocess.Popen[str]) -> None:
 
 def _options(home: Home, own: OwnOptions) -> list[str]:
     options = ["--until-eof", "--end-jobs", "--log-level", "error", "--listen", "127.0.0.1:0"]
-    options += ["--home", str(home.folder), "--trust-folders", "--grace", "0"]
+    options += ["--home", str(home.folder), "--trust-folders", "--trust-network-home", "--grace", "0"]
     options += ["--py", own.files_from or os.getcwd()]
     options += ["--import-from", make_stand_in(home.folder / "stand-in", own.stand_in)]
     options += ["--modules", own.modules_from] if own.modules_from else []

@@ -23,6 +23,9 @@ from headless.errors import HomeError
 _OWN_FILES = ("planta.sqlite", "planta.sqlite-wal", "planta.sqlite-shm", "planta.sqlite-journal", "lock", "output")
 _FOLDERS_OF_CODE = ("modules", "py")  # an administrator may put them elsewhere, by a link
 _LINKS_MAX = 40
+_MOUNTS = "/proc/self/mountinfo"
+# Types of file systems that another machine may use at the same time.
+_OF_THE_NETWORK = {"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "ceph", "lustre", "fuse.sshfs", "fuse.glusterfs"}
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -57,6 +60,26 @@ def check_home(folder: Path) -> None:
     """Raises HomeError unless this folder is ours alone. Removes the right of others to read it."""
     if sys.platform != "win32":
         _run(folder, lambda: _check_home(folder, make=False))
+
+
+def check_file_system(folder: Path) -> None:
+    """Raises HomeError if this folder is, or would be, on a file system that is known to be one of the network. "WAL
+    does not work over a network filesystem" (sqlite.org/wal.html): on another machine a command would damage the
+    journal. Linux alone tells the type (proc_pid_mountinfo(5))."""
+    here = next((each for each in (folder, *folder.parents) if os.path.exists(each)), folder)
+    try:
+        device = os.stat(here).st_dev
+        with open(_MOUNTS, encoding="utf-8", errors="replace") as file:
+            mounts = [line.split() for line in file]
+    except OSError:
+        return
+    number = f"{os.major(device)}:{os.minor(device)}"
+    kind = next((words[words.index("-") + 1] for words in mounts if words[2] == number), "")
+    if kind in _OF_THE_NETWORK:
+        raise HomeError(
+            f"the home {str(folder)!r} is on {kind}, where its journal is not safe: use a --home on a disk of this "
+            "machine; or, if no other machine ever uses it, --trust-network-home"
+        )
 
 
 def check_folder_of_code(folder: Path, option: str, home: Path) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from headless.dialects.vocabulary import MODULE, PY_FILE, Job
+from headless.errors import HomeError
+from headless.server import home_trust
 from headless.server.home import Home
 from headless.server.jobs import JobRefused, script_of
 from support.command_here import headless
@@ -44,6 +47,42 @@ def test_what_is_no_home_cannot_be_used_and_stays_as_it_is(tmp_path):
     (tmp_path / "home").mkdir(mode=0o700)
     (tmp_path / "home" / "planta.sqlite").write_bytes(b"no database" * 1000)
     fails("planta.sqlite", "jobs", "--home", str(tmp_path / "home"))
+
+
+def mounted(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Says of the file system of this folder that it is of this type."""
+    device = os.stat(tmp_path).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    lines = f"22 27 0:9999 / /proc rw - proc proc rw\n30 27 {number} / /srv rw,relatime shared:7 - {kind} nas:/srv rw\n"
+    (tmp_path / "mountinfo").write_text(lines)
+    monkeypatch.setattr(home_trust, "_MOUNTS", str(tmp_path / "mountinfo"))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone tells the type of a file system")
+@pytest.mark.parametrize("kind", ["nfs", "nfs4", "cifs", "fuse.sshfs"])
+def test_serve_refuses_a_home_on_the_network_before_it_makes_one(tmp_path, monkeypatch, kind):
+    mounted(kind, tmp_path, monkeypatch)
+    home = tmp_path / "new" / "home"
+    fails(f"is on {kind}", "serve", "--listen", "127.0.0.1:0", "--home", str(home))
+    assert not home.parent.exists()
+    options = ("--trust-network-home", "--until-eof", "--listen", "127.0.0.1:0")
+    assert headless("serve", *options, "--home", str(home)).returncode == 0
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone tells the type of a file system")
+def test_a_home_on_a_disk_or_on_what_is_not_known_is_not_refused(tmp_path, monkeypatch):
+    home_trust.check_file_system(tmp_path / "home")  # as it really is
+    mounted("ext4", tmp_path, monkeypatch)
+    home_trust.check_file_system(tmp_path / "home")
+    monkeypatch.setattr(home_trust, "_MOUNTS", str(tmp_path / "none"))
+    home_trust.check_file_system(tmp_path / "home")
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux alone tells the type of a file system")
+def test_the_type_of_a_file_system_is_what_the_kernel_calls_it(monkeypatch):
+    monkeypatch.setattr(home_trust, "_OF_THE_NETWORK", {"proc"})
+    with pytest.raises(HomeError, match="is on proc, "):
+        home_trust.check_file_system(Path("/proc/sys/home"))
 
 
 def test_the_home_is_planta_home_if_nothing_else_is_given(tmp_path, monkeypatch):

@@ -20,6 +20,7 @@ from typing import Any
 from headless.errors import CommandFailed, HeadlessError, ParameterError
 from headless.server.commands.arguments import add_command, count, listen_address, seconds
 from headless.server.home import Home
+from headless.server.home_trust import check_file_system
 from headless.server.log_writer import LogWriter
 from headless.server.server import Server
 from headless.server.settings import MIB, Settings, possible_connections
@@ -50,6 +51,8 @@ def add(commands: Any) -> None:
            help="a further folder that jobs can import from, before that of --py")
     option("--trust-folders", action="store_true",
            help="do not check who can change the code in these folders: who can, runs it as the user of the server")
+    option("--trust-network-home", action="store_true",
+           help="do not refuse a home on NFS: no other machine ever runs a server or a command there")
     option("--dry-run", action="store_true", help="only compile the jobs, and do not run them")
     option("--workers", type=count, default=default.workers, metavar="N",
            help="sessions that run at a time, others wait (default: the number of CPUs)")
@@ -87,6 +90,8 @@ def _serve(arguments: argparse.Namespace) -> None:
     with _log_to(arguments.log, arguments.log_level) as writer:
         settings = _settings(arguments)
         home = Home(arguments.home, arguments.py, arguments.modules, arguments.trust_folders)
+        if not arguments.trust_network_home:
+            check_file_system(home.folder)
         home.create()
         home.check_code(settings.import_from)
         with home.lock():
