@@ -22,6 +22,7 @@ _END_UNKNOWN = "no server runs; the next one records how it ended"
 _BETWEEN = "no process of it runs: the server is about to start it, or to record how it ended"
 _SECONDS_BETWEEN = 10.0  # which that takes at most, as a rule
 _MAX_WIDTH = 60  # of a column; what is longer pushes the rest of its line to the right
+_HEAD = ("session", "job", "state", "accepted", "started", "duration", "user", "kind", "title", "reason")
 _POLL_SECONDS = 0.5
 _PAGE_LENGTH = 500  # jobs that are read, and held, at a time
 
@@ -59,7 +60,8 @@ class Listing:
         self._journal = journal
         self._selection = selection
         self._as_json = as_json
-        self._widths = [0, 0, 0]  # of the columns that `_columns` returns
+        self._widths = [len(name) for name in ("job", "user", "title")]  # of the columns that `_columns` returns
+        self._is_headed = as_json  # there is a head, or none is wanted
         self._version = 0  # of the journal when it was last looked at
         self._newest = 0  # the number of the last session that has been looked at
         self._unfinished: dict[tuple[str, int], str] = {}  # the states that have been seen
@@ -147,8 +149,11 @@ class Listing:
     def _show_job(self, view: JobView) -> None:
         lost = self._missing(view)
         view = look(self._home, view)
+        if not self._is_headed:
+            print(_row(_HEAD, self._widths))
+            self._is_headed = True
         if not self._as_json:
-            print(_line(view, self._widths))
+            print(_row(_cells(view), self._widths))
             for path in lost:
                 print(f"  {view.job} {path.suffix[1:]} is not there: {escape_control_chars(str(path))}")
             return
@@ -180,13 +185,21 @@ def _columns(view: JobView) -> tuple[str, str, str]:
     return str(view.job), escape_control_chars(view.user), escape_control_chars(view.title)
 
 
-def _line(view: JobView, widths: list[int]) -> str:
-    """Returns the job in one line."""
+def _cells(view: JobView) -> tuple[str, ...]:
+    """Returns what the job has in the columns of _HEAD."""
     job, user, title = _columns(view)
+    accepted, started, seconds = _local(view.accepted), _local(view.started), _duration(view.seconds)
+    message = escape_control_chars(view.message)
+    return view.session_id, job, view.state, accepted, started, seconds, user, view.kind, title, message
+
+
+def _row(cells: tuple[str, ...], widths: list[int]) -> str:
+    """Returns the line of one job, or the head."""
+    session, job, state, accepted, started, seconds, user, kind, title, message = cells
     of_job, of_user, of_title = widths
-    times = f"{_local(view.accepted)}  {_local(view.started)}  {_duration(view.seconds):>10}"
-    what = f"{user:{of_user}}  {view.kind:7}  {title:{of_title}}  {escape_control_chars(view.message)}"
-    return f"{view.session_id}  {job:>{of_job}}  {view.state:11}  {times}  {what}".rstrip()
+    times = f"{accepted:19}  {started:19}  {seconds:>10}"
+    what = f"{user:{of_user}}  {kind:7}  {title:{of_title}}  {message}"
+    return f"{session:16}  {job:>{of_job}}  {state:11}  {times}  {what}".rstrip()
 
 
 def _fields(view: JobView) -> dict[str, object]:
@@ -220,7 +233,7 @@ def _seconds(view: JobView) -> float | None:
 
 def _local(seconds: float | None) -> str:
     """Returns the time in this machine's time zone, to the second."""
-    return f"{'-':19}" if seconds is None else f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"
+    return "-" if seconds is None else f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"
 
 
 def _duration(seconds: float | None) -> str:

@@ -19,7 +19,7 @@ from headless.server.home import Home
 from headless.server.journal import Journal, Selection
 from headless.server.listing import Listing
 from support.command_here import headless
-from support.homes import R41, make_home, prints
+from support.homes import R41, make_home, prints_jobs
 from support.journals import FIRST, PER_SESSION, Record, end, fill, new_session, over, running
 
 pytestmark = pytest.mark.slow
@@ -89,14 +89,14 @@ QUESTIONS = [
 def test_a_question_is_answered_without_looking_at_each_job(home, steps):
     for options, count, each in QUESTIONS:
         steps.count = 0
-        assert len(prints("jobs", *options.split(), "--home", str(home.folder))) == count, options
+        assert len(prints_jobs(*options.split(), "--home", str(home.folder))) == count, options
         assert steps.count <= 100 * count + 2000 + JOBS * each, options  # 40 for each that is shown, and at most 900
 
 
 def test_one_session_and_the_figures_are_shown_without_looking_at_each_job(home, steps, record):
     (newest,) = record.page(Selection(), record.start(Selection(), 1))
     steps.count = 0
-    assert len(prints("jobs", newest.session_id, "--home", str(home.folder))) == 4
+    assert len(prints_jobs(newest.session_id, "--home", str(home.folder))) == 4
     done = headless("status", "--since", "2023-01-01", "--home", str(home.folder))
     assert f" queued=4 running=0 failed={JOBS // PER_SESSION // 100 - 1} " in done.stdout
     assert steps.count < 2000

@@ -22,7 +22,7 @@ from headless.server.processes import JobProcesses
 from headless.server.session import NewSession
 from support.credentials import HASH
 from support.fork_server import start
-from support.homes import fails, prints
+from support.homes import fails, prints, prints_jobs
 from support.journals import end, new_session, over, running, silent, write
 from support.process import PATIENCE, ROOT
 
@@ -34,11 +34,11 @@ FAILED_SESSION = "5f0c" * 4
 
 
 def lines_of(home, *argv: str) -> list[str]:
-    return prints("jobs", *argv, "--home", str(home.folder))
+    return prints_jobs(*argv, "--home", str(home.folder))
 
 
 def objects(home, *argv: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in lines_of(home, *argv, "--json")]
+    return [json.loads(line) for line in prints("jobs", *argv, "--json", "--home", str(home.folder))]
 
 
 @pytest.fixture
@@ -120,8 +120,17 @@ def test_columns_are_aligned(home, record):
     record.accept(new_session("b" * 16, "a much longer name\n", kind="module", text="009ABC"))
     record.begin("a" * 16)
     record.finish("a" * 16, 1, end(FAILED, "no such table"))
-    lines = lines_of(home)
+    head, *lines = prints("jobs", "--home", str(home.folder))
     assert len(lines) == 11
+    cells = {
+        "accepted": "20",
+        "started": "20",
+        "user": "R41",
+        "kind": "py_code",
+        "title": "1",
+        "reason": "no such table",
+    }
+    assert [lines[0][head.index(name) :][: len(cell)] for name, cell in cells.items()] == list(cells.values())
     assert len({line.index(kind) for line in lines for kind in ("py_code", "module") if kind in line}) == 1
     assert lines[0].endswith("py_code  1       no such table")
     assert lines[9].split()[1:3] == ["10", "skipped"]
@@ -208,7 +217,7 @@ def output(home, record):
 
 def test_a_long_line_of_output_is_shown_in_pieces(home, output):
     output.write_bytes(b"x" * 100_000 + b"\r\n\nend")
-    shown = prints("jobs", "s", "--home", str(home.folder))[1:]
+    shown = lines_of(home, "s")[1:]
     assert [line.removeprefix("  1 stdout: ") for line in shown] == ["x" * 65536, "x" * 34464, "", "end"]
 
 

@@ -27,7 +27,7 @@ from headless.server.listing import Listing
 from headless.server.output import NewLines
 from support.command_here import headless
 from support.fork_server import start
-from support.homes import R41, make_home, prints
+from support.homes import HEAD, R41, make_home, prints_jobs
 from support.journals import Record, end, new_session, over, running, silent, write
 from support.process import PATIENCE, ROOT
 
@@ -47,7 +47,7 @@ def home(tmp_path):
 
 def jobs(home, *options: str) -> list[str]:
     """Returns session/job of each line."""
-    lines = prints("jobs", "--home", str(home.folder), *options)
+    lines = prints_jobs("--home", str(home.folder), *options)
     return ["/".join(line.split()[:2]) for line in lines if not line.startswith(" ")]
 
 
@@ -184,7 +184,7 @@ class Follower:
     def __init__(self, home: Home, monkeypatch, *argv: str) -> None:
         read_end, write_end = os.pipe()
         self._stdout = os.fdopen(read_end, encoding="utf-8")
-        self._has_to_end = False
+        self._has_to_end = self._has_head = False
         monkeypatch.setattr(sys, "stdout", os.fdopen(write_end, "w", encoding="utf-8"))
         monkeypatch.setattr(listing, "time", SimpleNamespace(sleep=self._pause, time=time.time))
         self._thread = threading.Thread(target=self._run, args=["jobs", *argv, "--follow", "--home", str(home.folder)])
@@ -208,7 +208,12 @@ class Follower:
         self._stdout.close()
 
     def line(self) -> str:
-        return self._stdout.readline().rstrip("\n")
+        line = self._stdout.readline().rstrip("\n")
+        if self._has_head or line.startswith("{"):
+            return line
+        self._has_head = True
+        assert line.split() == HEAD.split()
+        return self.line()
 
     def states(self, count: int) -> list[list[str]]:
         """Returns session, job and state of so many lines."""
@@ -307,7 +312,7 @@ def test_what_happens_while_it_looks_is_shown_in_its_order(home, record, monkeyp
         record.set_fact("changed", "")
         follow(listing, monkeypatch, 3)
     lines = [line.split()[:3] for line in capsys.readouterr().out.splitlines()]
-    assert lines == [["a", "1", "queued"], ["a", "1", "running"], ["b", "1", "ok"]]
+    assert lines[1:] == [["a", "1", "queued"], ["a", "1", "running"], ["b", "1", "ok"]]
 
 
 def test_only_what_is_asked_for_is_followed(home, record, follower_of):
@@ -358,7 +363,7 @@ def test_following_goes_on_after_the_database_was_locked(home, record, monkeypat
     listing = Listing(home, record, Selection("s"), as_json=False)
     listing.show(None)
     listing.follow()
-    assert [line.split()[2] for line in capsys.readouterr().out.splitlines()] == ["queued", "ok"]
+    assert [line.split()[2] for line in capsys.readouterr().out.splitlines()] == ["state", "queued", "ok"]
 
 
 @pytest.mark.parametrize("session", ["", "s"])
@@ -382,7 +387,7 @@ def test_following_ends_by_ctrl_c_and_prints_nothing(home, record):
     command = ["-m", "headless", "jobs", "--follow", "--home", str(home.folder)]
     with start(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline().split()[0] == "s"
+        assert [process.stdout.readline().split()[0] for _ in range(2)] == ["session", "s"]
         process.send_signal(2)
         assert process.communicate(timeout=PATIENCE) == ("", "")
     assert process.returncode == -2

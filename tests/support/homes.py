@@ -21,6 +21,7 @@ from support.process import current_user
 
 posix = pytest.mark.skipif(os.name == "nt", reason="owners and modes mean little on Windows")
 by_root = pytest.mark.skipif(os.name == "nt" or os.geteuid() != 0, reason="only root can give something away")
+HEAD = "session job state accepted started duration user kind title reason"  # of what `headless jobs` prints
 OTHER = 54321  # no user has this number
 
 R41 = Account("R41", current_user(), None, number=1)  # the first account of a home
@@ -72,6 +73,13 @@ def prints(*argv: str, stdin: bytes = b"") -> list[str]:
     done = headless(*argv, stdin=stdin)
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout.splitlines()
+
+
+def prints_jobs(*argv: str) -> list[str]:
+    """Returns the lines of `headless jobs` below their head. There is none where there are none."""
+    head, *lines = prints("jobs", *argv) or [HEAD]
+    assert head.split() == HEAD.split()
+    return lines
 
 
 def fails(word: str, *argv: str, stdin: bytes = b"") -> None:
