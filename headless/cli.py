@@ -12,7 +12,6 @@ from headless.options import (
     PACKAGE,
     PROGRAM,
     REHEARSAL,
-    VERSION,
     Answer,
     WaitOptions,
     check_no_hash,
@@ -158,8 +157,13 @@ def tools_main(argv: Sequence[str]) -> int:
     name = argv[0] if argv else ""
     program = f"{PACKAGE} {name}" if name in COMMANDS else PACKAGE
     try:
-        if name in ("-h", "--help", "--version"):
-            print_answer(f"{VERSION}\n" if name == "--version" else _help(PACKAGE))
+        if name in ("-h", "--help"):
+            print_answer(_help(PACKAGE))
+            return OK
+        if name == "--version":
+            from headless.admin.about import about
+
+            print_answer(about(_dialect_name()))
             return OK
         if name not in COMMANDS:
             what = f"there is no command {name[:80]!r}" if name else "the COMMAND is missing"

@@ -102,6 +102,46 @@ def test_help_names_every_command_and_each_has_help_of_its_own():
         assert len(max(own.stdout.splitlines(), key=len)) <= 100, name
 
 
+def test_version_names_revision_files_python_libraries_and_protocol():
+    done = headless("--version", env=dict(os.environ))
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert (rows["version"], rows["package"]) == ("planta_headless.py 39 Mars", str(ROOT / "headless"))
+    assert rows["python"] == f"{sys.version.split()[0]} {sys.executable}"
+    assert re.fullmatch(r"bcrypt \d\S+, lxml \d\S+", rows["libraries"])
+    assert rows["protocol"] == "this project's own, version 1"
+    if (ROOT / ".git" / "HEAD").is_file() and shutil.which("git"):
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True
+        ).stdout
+        assert rows["revision"].startswith(f"{commit.strip()}, of the checkout in ")
+    other = headless("--version", env={**os.environ, "PLANTA_PROTOCOL": "planta\x1b[2J"})
+    assert "protocol   PLANTA_PROTOCOL=planta\\x1b[2J\n" in other.stdout
+
+
+def test_version_knows_two_copies_as_the_same_files_and_no_revision_of_them(tmp_path):
+    def rows(folder):
+        done = subprocess.run(
+            [sys.executable, str(folder / "headless"), "--version"], capture_output=True, text=True, check=True
+        )
+        return dict(line.split(maxsplit=1) for line in done.stdout.splitlines())
+
+    for name in ("a", "b"):
+        shutil.copytree(ROOT / "headless", tmp_path / name / "headless", ignore=shutil.ignore_patterns("__pycache__"))
+    first, second = rows(tmp_path / "a"), rows(tmp_path / "b")
+    assert (first["revision"], first["files"]) == ("not known", second["files"])
+    changed = tmp_path / "b" / "headless" / "cli.py"
+    changed.write_bytes(changed.read_bytes() + b"\n")
+    assert rows(tmp_path / "b")["files"] != first["files"]
+
+
+def test_version_says_which_library_is_missing(monkeypatch):
+    monkeypatch.setitem(sys.modules, "bcrypt", None)
+    done = headless("--version")
+    assert done.returncode == 0
+    assert "libraries  the library bcrypt cannot be loaded" in done.stdout
+
+
 def test_what_is_no_command_is_one_line_and_a_2():
     for argv, text in (
         ((), "the COMMAND is missing"),

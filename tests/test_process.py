@@ -122,7 +122,7 @@ sys.path.insert(0, {str(ROOT)!r})
 from headless import cli
 from headless.client import session
 from headless.options import parse
-cli.parse = lambda argv: parse(argv).replace(timeout=0.3)
+cli.parse = lambda *argv: parse(*argv).replace(timeout=0.3)
 session.acceptance_seconds = lambda _: {PATIENCE}
 cli.end_process(cli.main(sys.argv[1:]))
 """

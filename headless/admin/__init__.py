@@ -25,4 +25,5 @@ What is where. An import leads down this list, never up.
     rules.py               all that can be found: the table of rules
     files.py               files of schedulers: found, opened and trusted
     users.py               users of this machine, and their rights
+    about.py               what runs here, for --version
 """

@@ -15,7 +15,7 @@ def time_out(monkeypatch):
     """Makes `-t N` of `here` so many seconds from the acceptance on, which may take its time."""
 
     def set_(seconds):
-        monkeypatch.setattr(cli, "parse", lambda argv: parse(argv).replace(timeout=seconds))
+        monkeypatch.setattr(cli, "parse", lambda *argv: parse(*argv).replace(timeout=seconds))
         monkeypatch.setattr(session, "acceptance_seconds", lambda _: PATIENCE)
 
     return set_

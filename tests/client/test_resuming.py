@@ -97,8 +97,8 @@ def short_pauses(monkeypatch):
 def tenths(monkeypatch):
     """The seconds of -t and of PLANTA_PATIENCE are tenths of seconds for `here`."""
 
-    def parse_tenths(argv):
-        options = parse(argv)
+    def parse_tenths(*argv):
+        options = parse(*argv)
         return options.replace(timeout=options.timeout / 10 if options.timeout > 0 else options.timeout)
 
     monkeypatch.setattr(cli, "parse", parse_tenths)
