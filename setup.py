@@ -34,7 +34,7 @@ setup(
     package_data={
         "headless": ["py.typed", "README.md"],
         "headless.client": ["COMMAND.md"],
-        "headless.admin": ["MOVING.md", "night.html"],
+        "headless.admin": ["MOVING.md", "NIGHT.md", "night.html"],
         "headless.dialects": ["PLANTA.md", "PORTING.md"],
         "headless.dialects.own": ["PROTOCOL.md", "protocol.xsd"],
         "headless.server": ["SERVER.md"],

@@ -163,7 +163,7 @@ def test_the_login_of_the_protocol_page_is_right():
 
 
 DOCUMENTS = [
-    "README.md", "admin/MOVING.md", "client/COMMAND.md", "dialects/PLANTA.md", "dialects/PORTING.md",
+    "README.md", "admin/MOVING.md", "admin/NIGHT.md", "client/COMMAND.md", "dialects/PLANTA.md", "dialects/PORTING.md",
     "dialects/own/PROTOCOL.md", "dialects/own/protocol.xsd", "server/SERVER.md",
 ]  # fmt: skip
 
