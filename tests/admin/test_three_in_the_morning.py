@@ -135,6 +135,7 @@ def plain(lines):
         (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(?:\.\d+)?", "TIME"),
         (r"\d+:\d\d:\d\d\.\d", "DURATION"),
         (r"sessions=\d+", "sessions=N"),
+        (r"started=\S+", "started=TIME"),
         (r"disk_free=\S+", "disk_free=SIZE"),
         (r"(?m)^\d+\s+(?=/)", "KIB "),
         (r"(?:planta|127\.0\.0\.1) port \d+", "SERVER"),
