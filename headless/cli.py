@@ -227,6 +227,15 @@ def _talk_to_server(name: str) -> Run:
     return lambda argv: run_command(name, argv)
 
 
+def _sessions(argv: Sequence[str]) -> int:
+    receipts = os.environ.get("PLANTA_RECEIPT", "")
+    if argv or receipts in ("", os.devnull):
+        return run_command("sessions", argv)
+    from headless.admin import recorded_sessions
+
+    return recorded_sessions.show(receipts)
+
+
 def _manage_server(name: str) -> Run:
     def run_it(argv: Sequence[str]) -> int:
         from headless.server.commands import cancel, jobs, serve, status, user
@@ -244,7 +253,7 @@ COMMANDS: dict[str, tuple[str, Run]] = {
     "rehearse": ("run a command line of planta_headless.py on a server of its own", _run_rehearsal),
     "wait": ("wait for the end of a session's jobs", _talk_to_server("wait")),
     "cancel": ("end the jobs of a session, or do not let them start", _talk_to_server("cancel")),
-    "sessions": ("list the sessions of a user", _talk_to_server("sessions")),
+    "sessions": ("list the sessions of a user; without options, those of the receipts", _sessions),
     "password-file": ("make the password file of a user", _talk_to_server("password-file")),
     "check": ("read crontabs, units and tasks, and say what would go wrong at night", _check),
     "monitor": ("did a job end well lately? A plugin for Nagios", _monitor),

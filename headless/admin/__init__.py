@@ -7,6 +7,7 @@ What is where. An import leads down this list, never up.
     monitor.py             monitor: from arguments to the line of a Nagios plugin
     monitor_plan.py        all calls of a crontab for monitor, and for Prometheus
     monitor_verdict.py     what monitor says of one job
+    recorded_sessions.py   sessions without options: those of the receipts
     night_runs.py          what has become of the calls of a night, and what is odd
     plan.py                which calls schedulers start, and when
     runs.py                the runs of calls, joined from receipts and a journal
