@@ -187,7 +187,7 @@ def _help(program: str) -> str:
             "Commands:",
             *lines,
             "",
-            f"{program} COMMAND --help shows the options of a command.",
+            f"{program} COMMAND --help shows the options of a command, {program} --version what runs here.",
             "",
         ]
     )
