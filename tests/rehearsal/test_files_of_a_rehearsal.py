@@ -13,6 +13,8 @@ import pytest
 from headless.dialects.vocabulary import PY_FILE, Job
 from headless.errors import SessionError
 from headless.rehearsal import server
+from headless.rehearsal.options import OwnOptions
+from headless.server.home import Home
 from support.command_here import headless
 from support.rehearsal import notes
 
@@ -147,3 +149,9 @@ def test_jobs_that_outlive_their_time_out_are_ended_and_that_is_said(rehearse):
         "the command returned 3 after 1 s; a real server lets the jobs run on, this rehearsal has ended them: "
         "job 1 ok, job 2 interrupted, job 3 skipped"
     )
+
+
+def test_the_home_of_a_rehearsal_may_be_where_temporary_files_are_also_on_the_network(tmp_path):
+    home = Home(str(tmp_path / "home"))
+    home.create()
+    assert "--trust-network-home" in server._options(home, OwnOptions(()))
