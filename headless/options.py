@@ -138,13 +138,15 @@ def parse(argv: Sequence[str], environment: Mapping[str, str] | None = None) -> 
     given = _check_values(values, rest, environment)
     if rest:
         raise ParameterError(f"{rest[0][:80]!r} belongs to no option; a value with spaces needs quotes")
+    service, timeout = _service(given["-s"]), _timeout(values.timeout)
+    login = _login(values.auth_type, given["-u"], given["-p"])
     return JobOptions(
-        service=_service(given["-s"]),
-        timeout=_timeout(values.timeout),
-        login=_login(values.auth_type, given["-u"], given["-p"]),
+        service=service,
+        timeout=timeout,
+        login=login,
         jobs=_jobs(values.jobs),
         verbosity=min(values.verbosity, 3),
-        remark=_remark(given),
+        remark=_remark(given, login),
     )
 
 
@@ -160,11 +162,13 @@ def parse_command(
     if rest and not (session.strip() and len(session) <= MAX_NAME_LENGTH and is_xml_text(session)):
         raise ParameterError(f"{session[:80]!r} is not the name of a session")
     service, timeout = _service(given["-s"]), _timeout(values.timeout) or NO_TIMEOUT
-    verbosity, remark = min(values.verbosity, 3), _remark(given)
+    verbosity = min(values.verbosity, 3)
     if command == PASSWORD_FILE:
         challenge = _challenge_login(given["-u"], given["-p"])
+        remark = _remark(given, challenge)
         return PasswordFileOptions(service, challenge, timeout, verbosity, remark, from_stdin=values.from_stdin)
     login = _login(values.auth_type, given["-u"], given["-p"])
+    remark = _remark(given, login)
     if command == WAIT:
         return WaitOptions(service, login, timeout, verbosity, remark, session, from_now=values.from_now)
     if command == CANCEL:
@@ -379,8 +383,9 @@ def _challenge_login(user: _Given, secret_file: _Given) -> ChallengeLogin:
     return ChallengeLogin(_text(user.name, user.text), secret_file.text)
 
 
-def _remark(given: Mapping[str, _Given]) -> str:
-    names = [each.name for option, each in given.items() if each.name != option]
+def _remark(given: Mapping[str, _Given], login: OsUserLogin | ChallengeLogin) -> str:
+    used = {option: each for option, each in given.items() if option != "-p" or isinstance(login, ChallengeLogin)}
+    names = [each.name for option, each in used.items() if each.name != option]
     return f"from the environment: {', '.join(names)}" if names else ""
 
 

@@ -42,6 +42,7 @@ def refused(environment, *argv):
 def test_a_variable_stands_for_an_option_that_is_not_given(environment, argv, service, login):
     options = parse(("-m", "009ABC", *argv), environment)
     assert (options.service, options.login) == (service, login)
+    assert (FILE in options.remark) == (isinstance(login, ChallengeLogin) and "-p" not in argv)
 
 
 def test_without_the_environment_nothing_is_read(monkeypatch):
