@@ -142,7 +142,7 @@ VENV = (
     "/usr/bin/python3 -m venv .venv && .venv/bin/python -m pip install {} (and start this with .venv/bin/python from "
     "now on)"
 )
-ADMIN = "bcrypt lxml croniter mslex tree-sitter tree-sitter-bash"
+ADMIN = "bcrypt lxml croniter mslex tree-sitter tree-sitter-bash jinja2"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="the names of files in a venv")
