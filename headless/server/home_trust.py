@@ -66,6 +66,8 @@ def check_file_system(folder: Path) -> None:
     """Raises HomeError if this folder is, or would be, on a file system that is known to be one of the network. "WAL
     does not work over a network filesystem" (sqlite.org/wal.html): on another machine a command would damage the
     journal. Linux alone tells the type (proc_pid_mountinfo(5))."""
+    if not sys.platform.startswith("linux"):
+        return
     here = next((each for each in (folder, *folder.parents) if os.path.exists(each)), folder)
     try:
         device = os.stat(here).st_dev
