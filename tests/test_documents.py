@@ -78,7 +78,8 @@ def cron_line(tmp_path, job_server):
     *variables, line = [line for line in block.splitlines() if not line.startswith("#")]
     environment = dict(variable.split("=", 1) for variable in variables)
     environment |= {"PATH": os.environ["PATH"], "PYTHON": sys.executable, "HEADLESS": str(SCRIPT)}
-    environment["LOGIN"] = f"-s {job_server.address}"
+    environment["PLANTA_SERVICE"] = job_server.address
+    del environment["PLANTA_LOGIN_USER"], environment["PLANTA_SECRET_FILE"]
     command = line.split(maxsplit=5)[5].replace("/planta/jobs/log", str(tmp_path))
 
     def run(code):
