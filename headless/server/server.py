@@ -102,6 +102,7 @@ class Server:
         for task in self._background:
             task.cancel()
         await self._queue.stop(force_stop)
+        self._store.write_later(self._store.recording(self._parts.refused.take()))
         self._store.write_later(Journal.end_server)
         await self._store.settle(_STORE_SECONDS, force_stop)  # so that clients that wait for that are not refused
         await self._close_connections()
@@ -166,7 +167,7 @@ class Server:
             await asyncio.sleep(_HISTORY_SECONDS)
             with suppress(Busy):
                 if refused := self._parts.refused.take():
-                    await self._store.record_refusals(refused)
+                    await self._store.write(self._store.recording(refused))
                 if time.monotonic() - seen >= _SEEN_SECONDS:
                     await self._store.write(Journal.see_server)
                     seen = time.monotonic()

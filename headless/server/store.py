@@ -129,14 +129,14 @@ class Store:
         """Raises StoreUncertain."""
         await self._writer.write(lambda journal: journal.request_cancellation(request), _ACCEPT_SECONDS)
 
-    async def record_refusals(self, refused: list[RefusedLogin]) -> None:
-        """Records refused logins."""
+    def recording(self, refused: list[RefusedLogin]) -> Callable[[Journal], None]:
+        """Returns what records refused logins, to be given to `write` or `write_later`."""
 
         def record(journal: Journal) -> None:
             of_user = self._writing_accounts.of_user
             journal.add_refusals([(each, of_user(each.user) is not None) for each in refused])
 
-        await self._writer.write(record)
+        return record
 
     def write_later(self, change: Callable[[Journal], object]) -> None:
         """Calls this method of Journal when its turn has come, and does not wait for that."""

@@ -139,6 +139,13 @@ def test_a_refused_login_is_recorded_with_user_address_and_reason(tmp_path):
         assert done.stdout.endswith(" refused_logins=2\n")
 
 
+def test_a_login_that_was_refused_just_before_the_server_stopped_is_recorded(tmp_path):
+    with ServerHere(tmp_path / "home") as server, connect(server) as client:
+        client.send(osuser_login(user="R99"))
+        client.expect_refusal("login")
+    assert [each.user for each in refusals(server)] == ["R99"]
+
+
 def refused(user, reason="why", host="h", at=None, times=1):
     at = time.time() if at is None else at
     return RefusedLogin(user, host, reason, at, at, times)
