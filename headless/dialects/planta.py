@@ -273,7 +273,7 @@ class Dialect(base.Dialect):
 
     def receive(self, data: bytes) -> None:
         self._receiver.receive(data)
-        while (message := self._next_message()) is not None:
+        while not self._is_lost and (message := self._next_message()) is not None:
             root = self._parse(message)
             if self._state < _LOGGED_IN:
                 self._login_messages.append(root)
@@ -281,6 +281,11 @@ class Dialect(base.Dialect):
                 self._take(child, matches)
             if self._state == _GREETING:
                 self._greet()
+
+    @property
+    def _is_lost(self) -> bool:
+        """Returns whether it is over, and nothing that comes makes it good or worse."""
+        return self._state == _OVER and self._failure is not None
 
     def _next_message(self) -> bytes | None:
         try:
@@ -296,7 +301,7 @@ class Dialect(base.Dialect):
             root = parse(message, self.server_encoding or self.encoding)
         except RemoteProtocolError as error:
             raise RemoteProtocolError(f"{error} (A1, A2 or A3)") from None
-        if self.call.is_traced:
+        if self.call.is_traced and self._state != _OVER:  # -v changes no code
             self.report(base.Received(self._shown(etree.tostring(root, encoding="unicode"))))
         return self._content_of(root)
 
@@ -308,8 +313,8 @@ class Dialect(base.Dialect):
 
     def _take(self, child: Element, matches: Matches) -> None:
         """Reports what the element means. Raises RemoteProtocolError if that is nothing, or not allowed now."""
-        if self._state == _OVER and self._failure is not None:
-            return  # nothing makes it good
+        if self._is_lost:
+            return
         if self._take_refusal(child, matches):
             return
         if matches(self.asks_person):
@@ -333,7 +338,7 @@ class Dialect(base.Dialect):
         reason = LOGIN if self._state < _LOGGED_IN else JOBS
         for each in (reason, BUSY):
             if matches(self.refused.get(each, "")):
-                self._state = _OVER
+                self._state, self._failure = _OVER, each
                 self.report(base.Refused(each, self._text_of(child)))
                 return True
         return False

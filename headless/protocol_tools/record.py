@@ -29,6 +29,7 @@ from headless.terminal import print_note, print_warning
 PROGRAM = "headless protocol record"
 _SECONDS_AFTER_THE_CLIENT = 2.0  # that a connection may go on
 _SCRIPT = "planta_headless.py"
+_INTERPRETER = re.compile(r"(python[w\d.]*|py)(\.exe)?", re.IGNORECASE)
 # An option of the old script that takes a value, as its parser reads it: -s VALUE, -sVALUE, -vsVALUE, --service VALUE,
 # --service=VALUE, --serv=VALUE. Those that take none begin with v, q and h.
 _OPTION = re.compile(r"(-[vqh]*(?P<letter>[a-z])|--(?P<name>[^vqh=][^=]*)(?:=|$))(?P<value>.*)", re.DOTALL)
@@ -213,8 +214,11 @@ def _fields_of(options: JobOptions) -> dict[str, Any]:
 
 
 def _start_of_options(old: Sequence[str]) -> int:
-    """Returns the number of the word behind the script in an old command line, or behind its first word."""
+    """Returns the number of the word behind the script in an old command line, or behind its first word. A script may
+    have another name: then it is the first word behind Python that is no option."""
     scripts = [number for number, word in enumerate(old) if os.path.basename(word) == _SCRIPT]
+    if not scripts and old and _INTERPRETER.fullmatch(os.path.basename(old[0])):
+        scripts = [number for number, word in enumerate(old) if number and not word.startswith("-")]
     return (scripts[0] if scripts else 0) + 1
 
 

@@ -120,6 +120,8 @@ class Relay:
         self._tasks.add(task)
         try:
             await self._connect(reader, writer)
+        except asyncio.CancelledError:  # asyncio.streams of Python 3.11 would print it as an error
+            pass
         finally:
             self._tasks.discard(task)
             _reset(writer)

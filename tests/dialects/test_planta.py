@@ -191,6 +191,18 @@ def test_a_refusal_of_something_else_is_none(site):
     assert talk(site, replace(DONE, granted='<Cmd name="busy">full</Cmd>')).events == [Refused("busy", "full")]
 
 
+@pytest.mark.parametrize("goodbye", ['<Shutdown action="exit"/>', "<Panel/>", '<Cmd name="finished" code="0"/>', "<"])
+def test_what_follows_a_refusal_makes_it_neither_better_nor_worse(site, goodbye):
+    class Ending(PlantaServer):
+        def frame(self, document):
+            frame = super().frame(document)
+            return frame + super().frame(f"<Message>{goodbye}</Message>") if "refused" in document else frame
+
+    done = Conversation(site(call_of("nope")), Ending(DONE))
+    assert done.events == [LoggedIn(""), Refused("jobs", "no such job: nope")]
+    assert "refused" in done.received[-1]
+
+
 TEXTS = ("äöüß €", "<&\"'>]]>", "a\nb\tc\r\nd", "x" * 70_000)
 
 
@@ -365,6 +377,16 @@ def test_a_connection_that_closes_is_no_end(site):
     done = Conversation(dialect, PlantaServer(replace(DONE, ok="")))
     dialect.receive(b"")
     assert done.events[-1] == Output(None, "stdout", "did A\n")
+    assert dialect.next_event() is None
+
+
+@pytest.mark.parametrize("is_traced", [True, False])
+def test_what_is_ignored_after_the_end_changes_no_code_whether_it_is_shown_or_not(site, is_traced):
+    dialect = site(call_of("A").replace(is_traced=is_traced))
+    server = PlantaServer(replace(DONE, ended="<Skin/>"))
+    done = Conversation(dialect, server)
+    assert done.events[-1] == Ended("ok")
+    dialect.receive(server.frame("<Message><Skin/></Message>"))
     assert dialect.next_event() is None
 
 

@@ -48,6 +48,7 @@ pytestmark = pytest.mark.slow
         ("planta_headless.py --py_code -sx --secret -s -s a:1", "planta_headless.py --py_code -sx --secret -s -s R:9"),
         ("planta_headless.py --secret=s -s a:1", "planta_headless.py --secret=s -s R:9"),
         ("planta_headless.py -s tls://a:1 -m X", "planta_headless.py -s R:9 -m X"),
+        ("/usr/bin/python2.7 -s batch.py -m X -s a:1", "/usr/bin/python2.7 -s batch.py -m X -s R:9"),
         ("beta.py call {} -s secret", "beta.py call R:9 -s secret"),
     ],
 )

@@ -51,6 +51,7 @@ def relaying(
     service = Service("localhost" if upstream else "127.0.0.1", port, upstream is not None)
     relay = Relay(recorder, problems.append, service, upstream, downstream)
     loop = asyncio.new_event_loop()
+    loop.set_exception_handler(lambda _, context: problems.append(str(context)))
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
 
@@ -132,6 +133,21 @@ def test_what_one_side_says_reaches_a_side_that_has_ended_its_own_half_and_reads
             client.sendall(data)
         server.close()
     assert received == [data]
+
+
+def test_a_connection_that_is_still_open_at_the_end_is_closed_without_a_word(tmp_path, scripted):
+    def script(peer):
+        peer.sock.sendall(b"y")
+        with suppress(ConnectionResetError):
+            peer.sock.recv(1)
+
+    server = scripted(script)
+    with relaying(tmp_path, server.port) as relayed:
+        client = relayed.connect()
+        assert client.recv(1) == b"y"
+    server.close()
+    client.close()
+    assert relayed.problems == []
 
 
 @pytest.mark.parametrize("who", [CLIENT, SERVER])
