@@ -111,6 +111,7 @@ class Dialect(base.Dialect):
         self._is_login_due = not self.is_login_in_handshake
         self._challenge = ""
         self._login_messages: deque[Element] = deque(maxlen=8)
+        self._last_heartbeat: deque[Element] = deque(maxlen=1)
         self._secrets: list[str] = []
         self._starts: list[list[Element]] = []  # of each job
         self._submitted = self._accepted = self._finished = 0  # jobs
@@ -187,14 +188,19 @@ class Dialect(base.Dialect):
         """A13: what this side says before it leaves jobs that go on; None if nothing."""
         return None
 
+    def finish(self) -> list[Element] | None:
+        """A13: what this side says when all jobs have ended well, and the server waits for; None if nothing."""
+        return None
+
     def text_of(self, found: Element) -> str:
         """A12, A15, A18: what people are shown of an element: its text, or else its attributes."""
         return text_of(found)
 
     def said(self, place: str) -> str:
-        """Returns what the server has said last during the login: `Login@challenge` is an attribute, `a/b` a text."""
+        """Returns what the server has said last during the login, or in its last keep-alive: `Login@challenge` is an
+        attribute, `a/b` a text."""
         path, _, name = place.partition("@")
-        for root in reversed(self._login_messages):
+        for root in (*self._last_heartbeat, *reversed(self._login_messages)):
             for found in reversed(root.findall(path)):
                 text = found.get(name) if name else found.text
                 if text:
@@ -219,29 +225,26 @@ class Dialect(base.Dialect):
         if self.order == TOGETHER:
             self._submitted = len(self._starts)
             self._send(self.together([part for start in self._starts for part in start]), self._submitted)
-            self._go()
+            self._say(self.go())
             return
         for start in self._starts:  # what cannot be carried has to be known before the first job has left
             self._bytes_of(_text_with(start), Sender(self.to_server))
         for _ in self._starts if self.order == IN_A_ROW else self._starts[:1]:
             self._submit_next()
         if self.order == IN_A_ROW:
-            self._go()
+            self._say(self.go())
 
     def send_heartbeat(self) -> None:
         self._send(self.heartbeat_message())
 
     def leave(self) -> None:
-        message = self.goodbye()
-        if message is not None:
-            self._send(message)
+        self._say(self.goodbye())
 
     def _greet(self) -> None:
         self._state = _LOGIN
         self._send([*self.handshake(), *(self.login_request() if self.is_login_in_handshake else [])])
 
-    def _go(self) -> None:
-        message = self.go()
+    def _say(self, message: list[Element] | None) -> None:
         if message is not None:
             self._send(message)
 
@@ -278,7 +281,7 @@ class Dialect(base.Dialect):
             if self._state < _LOGGED_IN:
                 self._login_messages.append(root)
             for child, matches in search(root):
-                self._take(child, matches)
+                self._take(root, child, matches)
             if self._state == _GREETING:
                 self._greet()
 
@@ -311,7 +314,7 @@ class Dialect(base.Dialect):
             raise RemoteProtocolError(f"a document {self._start_tag(root)} where the protocol has <Message>")
         return root
 
-    def _take(self, child: Element, matches: Matches) -> None:
+    def _take(self, root: Element, child: Element, matches: Matches) -> None:
         """Reports what the element means. Raises RemoteProtocolError if that is nothing, or not allowed now."""
         if self._is_lost:
             return
@@ -320,6 +323,7 @@ class Dialect(base.Dialect):
         if matches(self.asks_person):
             raise RemoteProtocolError(f"the server asks a person (A18): {shorten(self._text_of(child))}")
         if matches(self.server_heartbeat):
+            self._last_heartbeat.append(root)
             self._answer_heartbeat()
             return
         is_taken = self._take_login(child, matches) if self._state < _LOGGED_IN else self._take_job(child, matches)
@@ -386,7 +390,7 @@ class Dialect(base.Dialect):
         if self._accepted >= len(self.call.jobs):
             self._state = _ACCEPTED
             if self.order in (AFTER_ACCEPTANCE, AFTER_RESULT):
-                self._go()
+                self._say(self.go())
             self.report(base.Accepted())
         elif self.order == AFTER_ACCEPTANCE:
             self._submit_next()
@@ -408,6 +412,8 @@ class Dialect(base.Dialect):
             self.report(base.JobFinished(self._finished, status, text))
             if self.order == AFTER_RESULT and self._finished < len(self.call.jobs):
                 self._go_on(status, text)
+        if self._failure is None and self._finished in (0, len(self.call.jobs)):
+            self._say(self.finish())
 
     def _go_on(self, status: str, text: str) -> None:
         """Submits the next job, unless this one has failed."""

@@ -80,6 +80,8 @@ def _after_jobs(found: Findings) -> tuple[list[str], list[str]]:
         is_most = step.calls > found.contrast.count(*ACCEPTED) // 2
         if 2 * sum(sent.is_last for sent in step.sent) > len(step.sent):
             name = "goodbye"
+        elif is_most and _follows_result(found, step):
+            name = "finish"
         elif is_most and _asks(found, step):
             name = "ask"
         elif is_most and step.calls == len(step.sent):
@@ -96,6 +98,14 @@ def _asks(found: Findings, step: Step) -> bool:
     """Returns whether the message asks how the jobs are: it follows an acceptance where all jobs go together."""
     is_possible = not found.is_planta and found.client.style != EACH
     return is_possible and all(sent.before for sent in step.sent)
+
+
+def _follows_result(found: Findings, step: Step) -> bool:
+    """Returns whether the message comes when the last job has ended well, and not before."""
+    results = found.contrast.ended_well()
+    return all(
+        sent.before and any(_is_in(found, each, root) for each in results for root in sent.before) for sent in step.sent
+    )
 
 
 def _order(found: Findings) -> Assumption:

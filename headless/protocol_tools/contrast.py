@@ -89,7 +89,11 @@ class Contrast:
         return self._candidates(ACCEPTED, (REFUSED, WRONG), instead_of=(REFUSED,)) if self.groups[REFUSED] else []
 
     def ended(self) -> list[Candidate]:
-        return self._of_end((REFUSED, WRONG), ())
+        """Returns what ends a session, which may end a refused one as well, rather than what has come before a call had
+        ended."""
+        strict = self._candidates((GOOD,), (LATE, REFUSED, WRONG)) if self.groups[LATE] else []
+        loose = self._candidates((GOOD,), (LATE, WRONG)) if self.groups[LATE] else []
+        return strict or [each for each in loose if each.is_last] or self._of_end((REFUSED, WRONG), ())
 
     def ended_well(self) -> list[Candidate]:
         return self._of_end((FAILED, REFUSED, WRONG), (FAILED,)) if self.groups[FAILED] else []
@@ -126,7 +130,7 @@ class Contrast:
         """Returns what is in each recording with the outcomes `having` (or with `is_all` False, in one at least), and
         in none with the outcomes `lacking`, the most general ones. `part` is "after" for what comes after the jobs
         have left, "before" for what comes before, or "all". First come those that have another value in recordings
-        with the outcomes `instead_of`, then those in the last message."""
+        with the outcomes `instead_of`, then those in the last message; texts of several words, for people, are last."""
         with_it = self.calls(*having)
         if not with_it:
             return []
@@ -150,7 +154,7 @@ class Contrast:
         shown = [each for each in found if each.pattern and self._is_shown(each.feature)]
         valued = {each.feature[:2] for each in shown if each.feature[2] is not None}
         shown = [each for each in shown if each.feature[2] is not None or each.feature[:2] not in valued]
-        return sorted(shown, key=lambda each: (not each.instead, not each.is_last, _rank(each.feature)))
+        return sorted(shown, key=_rank_of)
 
     def _candidate(
         self,
@@ -189,6 +193,12 @@ def _part(facts: Facts, part: str) -> Counter[Feature]:
     if part == "all" or not (facts.has_jobs_left or facts.call.jobs):
         return facts.before + facts.after
     return facts.before if part == "before" else facts.after
+
+
+def _rank_of(candidate: Candidate) -> tuple[bool, bool, bool, tuple[bool, int, str, bool, str]]:
+    _, name, value = candidate.feature
+    is_for_people = name == "" and " " in normal(value or "")
+    return is_for_people, not candidate.instead, not candidate.is_last, _rank(candidate.feature)
 
 
 def _rank(feature: Feature) -> tuple[bool, int, str, bool, str]:

@@ -156,7 +156,8 @@ class Findings:
     def _explaining(self) -> list[str]:
         """Returns the patterns of what has a meaning."""
         known = (self.challenge, *self.granted[:1], *(each.pattern for each in self.decided), self.heartbeat.pattern)
-        return [*filter(None, (self.base.greeted, self.base.output, self.base.asks_person, *known))]
+        defaults = (self.base.greeted, self.base.output, self.base.ended, self.base.asks_person)
+        return [*filter(None, (*defaults, *known))]
 
     @cached_property
     def tags_with_meaning(self) -> set[str]:

@@ -500,6 +500,37 @@ def test_an_empty_message_is_a_keep_alive_if_the_site_has_no_other(site):
     assert (part.shown, part.jobs) == ("<Message/>", 0)
 
 
+def test_the_answer_to_a_keep_alive_may_repeat_what_is_in_it(site):
+    class Site(site):  # type: ignore[misc,valid-type]
+        server_heartbeat = "Comm[@tick]"
+
+        def answer_heartbeat(self):
+            return [element("Comm", tock=self.said("Comm@tick"), title=self.said("Env/Program@system_title"))]
+
+    dialect, server = Site(call_of("A")), PlantaServer(replace(DONE, ok="", output=""))
+    Conversation(dialect, server)
+    for number in range(20):
+        dialect.receive(server.frame(f'<Message><Comm tick="{number}"/></Message>'))
+        part = dialect.next_part()
+        assert part is not None
+        assert part.shown == f'<Message><Comm tock="{number}" title="TEST"/></Message>'
+        dialect.part_left()
+
+
+@pytest.mark.parametrize(("variant", "jobs"), [(LENGTH, ("A", "B")), (ZERO, ("A", "B")), (PACKED, ("A", "B"))])
+def test_what_finishes_is_said_once_when_all_jobs_have_ended_well_and_not_after_a_failure(variant, jobs):
+    def finish(_self):
+        return [element("Shutdown")]
+
+    def said_to(*jobs):
+        server = PlantaServer(replace(variant.habits, ended=""))
+        return Conversation(dialect_of(variant, finish=finish)(call_of(*jobs)), server).sent
+
+    bye = "<Message><Shutdown/></Message>"
+    assert (said_to(*jobs).count(bye), said_to(*jobs)[-1]) == (1, bye)
+    assert bye not in said_to("A", "fail")
+
+
 def test_a_server_that_floods_with_keep_alives_is_found_out():
     flood = replace(ZERO.habits, ping=ZERO.habits.ping * 2000)
     assert "A16" in error_of(Conversation(dialect_of(ZERO)(call_of("A")), PlantaServer(flood)))

@@ -9,7 +9,7 @@ import zlib
 
 import pytest
 
-from headless.dialects.vocabulary import MODULE, OSUSER, PY_CODE, Job
+from headless.dialects.vocabulary import CHALLENGE, MODULE, OSUSER, PY_CODE, Job
 from headless.protocol_tools.login_search import logins_of
 from headless.protocol_tools.recordings import CALLS, SERVER, RecordedCall
 from headless.protocol_tools.survey import Survey
@@ -277,6 +277,55 @@ def test_what_a_server_says_when_a_client_has_left_early_tells_nothing_of_an_end
     text = explain(talk(tmp_path / "talk", [good, failed, early, early], calls))
     assert "# ended = 'end' # in 1 of 1, in the last message" in text
     assert "# ok = \"end[@rc='0']\" # in 1 of 1, in the last message; elsewhere '1'" in text
+
+
+def test_an_end_that_follows_a_refusal_as_well_is_a_candidate_and_the_start_of_a_job_is_none(tmp_path):
+    """Without it the start of a job, which a call without -t may have missed, would be taken for the end."""
+
+    def said(*parts):
+        return [
+            b"<Message><ModC id='009ABC'/></Message>\0",
+            b"".join(b"<Message>%s</Message>\0" % each for each in parts),
+        ]
+
+    yes, starts, end = b"<Cmd name='yes'/>", b"<StatusBar>job 1</StatusBar>", b"<Shutdown action='exit'/>"
+    connections = [
+        said(yes, starts, end),
+        said(b"<MessageBox>unknown module</MessageBox>", end),
+        said(yes, starts),
+        said(yes),
+    ]
+    calls = [
+        call("009ABC"),
+        call("009ABC", expected=2),
+        call("009ABC", timeout=1, expected=3),
+        call("009ABC", timeout=0),
+    ]
+    text = explain(talk(tmp_path / "talk", connections, calls))
+    assert "# ended = 'Shutdown' # in 1 of 1, in the last message" in text
+    assert "'StatusBar' #" not in text
+    assert "ignored" not in text
+
+
+def test_words_for_people_are_the_last_candidates_of_a_refusal(tmp_path):
+    def said(answer):
+        return [b"<go>009ABC</go>\0", answer]
+
+    yes, no = b"<status>job 1 runs</status>\0", b"<status>access denied</status>\0<over why='login'/>\0"
+    wrong = RecordedCall("", CHALLENGE, "R41", "", (Job(MODULE, "009ABC"),), -1, False, None, 2)
+    text = explain(talk(tmp_path / "talk", [said(yes), said(no)], [call("009ABC"), wrong]))
+    assert "refused = {'login': 'over'}" in text
+    assert "login: status[normalize-space(text())='access denied']" in text
+
+
+def test_what_the_client_says_after_the_last_result_is_said_then(tmp_path):
+    good = [b"<go>009ABC</go>\0", b"<yes/>\0", b"", b"<end rc='0'/>\0", b"<bye/>\0", b"<closed/>\0"]
+    failed = [b"<go>009ABC</go>\0", b"<yes/>\0<end rc='1'/>\0"]
+    unknown = [b"<go>009ABC</go>\0", b"<no/>\0"]
+    calls = [call("009ABC"), call("009ABC", expected=1), call("009ABC", expected=2)]
+    text = explain(talk(tmp_path / "talk", [good, failed, unknown], calls))
+    assert "def finish(self):" in text
+    assert "def go(self):" not in text
 
 
 def test_the_next_job_may_wait_for_the_result_of_one_that_has_failed(tmp_path):
