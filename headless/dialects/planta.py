@@ -380,7 +380,7 @@ class Dialect(base.Dialect):
         if status:
             self._take_result(child, status)
         is_last = self.result_of != JOB or self._finished == len(self.call.jobs)
-        if is_end and (is_last or not status):
+        if is_end and (is_last or not status) and not self._is_lost:
             self._take_end(child)
         return is_accepted or is_output or status != "" or is_end
 
@@ -410,7 +410,7 @@ class Dialect(base.Dialect):
         if self.result_of == JOB:
             self._finished += 1
             self.report(base.JobFinished(self._finished, status, text))
-            if self.order == AFTER_RESULT and self._finished < len(self.call.jobs):
+            if self.order == AFTER_RESULT and (status != OK or self._finished < len(self.call.jobs)):
                 self._go_on(status, text)
         if self._failure is None and self._finished in (0, len(self.call.jobs)):
             self._say(self.finish())

@@ -128,8 +128,9 @@ class Contrast:
         instead_of: Sequence[str] = (),
     ) -> list[Candidate]:
         """Returns what is in each recording with the outcomes `having` (or with `is_all` False, in one at least), and
-        in none with the outcomes `lacking`, the most general ones. `part` is "after" for what comes after the jobs
-        have left, "before" for what comes before, or "all". First come those that have another value in recordings
+        in none with the outcomes `lacking`, the most general ones; of refusals, first those with the value of an
+        attribute, which do not mean what was not recorded. `part` is "after" for what comes after the jobs have left,
+        "before" for what comes before, or "all". First come those that have another value in recordings
         with the outcomes `instead_of`, then those in the last message; texts of several words, for people, are last."""
         with_it = self.calls(*having)
         if not with_it:
@@ -139,6 +140,9 @@ class Contrast:
         common = set.intersection(*map(set, counts)) if is_all else set.union(*map(set, counts))
         different = {each for each in common if not any(each in other for _, other in without)}
         kept = {each for each in different if each[1] is None or (each[0], None, None) not in different}
+        is_narrow = {*having} <= {REFUSED, WRONG}
+        if is_narrow:
+            kept |= {each for each in different if each[1] and each[2] is not None}
 
         def is_for_each(feature: Feature) -> bool:
             """Returns whether it comes as often as there are jobs, but less often without success."""
@@ -154,7 +158,7 @@ class Contrast:
         shown = [each for each in found if each.pattern and self._is_shown(each.feature)]
         valued = {each.feature[:2] for each in shown if each.feature[2] is not None}
         shown = [each for each in shown if each.feature[2] is not None or each.feature[:2] not in valued]
-        return sorted(shown, key=_rank_of)
+        return sorted(shown, key=lambda each: _rank_of(each, is_narrow))
 
     def _candidate(
         self,
@@ -195,10 +199,11 @@ def _part(facts: Facts, part: str) -> Counter[Feature]:
     return facts.before if part == "before" else facts.after
 
 
-def _rank_of(candidate: Candidate) -> tuple[bool, bool, bool, tuple[bool, int, str, bool, str]]:
+def _rank_of(candidate: Candidate, is_narrow: bool) -> tuple[bool, bool, bool, bool, tuple[bool, int, str, bool, str]]:
     _, name, value = candidate.feature
     is_for_people = name == "" and " " in normal(value or "")
-    return is_for_people, not candidate.instead, not candidate.is_last, _rank(candidate.feature)
+    is_wide = is_narrow and value is None
+    return is_for_people, is_wide, not candidate.instead, not candidate.is_last, _rank(candidate.feature)
 
 
 def _rank(feature: Feature) -> tuple[bool, int, str, bool, str]:

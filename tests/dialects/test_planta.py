@@ -347,6 +347,13 @@ def test_a_job_is_not_sent_after_one_that_has_failed():
     assert done.handed_over == 2
 
 
+def test_a_failure_of_the_last_job_is_the_end_where_jobs_go_one_by_one():
+    """Else the call would wait for an end that a server does not say when nothing asks for it."""
+    dialect = dialect_of(PACKED, ended="Shutdown")
+    done = Conversation(dialect(call_of("fail")), PlantaServer(PACKED.habits))
+    assert done.events[-2:] == [JobFinished(1, "failed", "job failed: fail"), Ended("failed", "job failed: fail")]
+
+
 def test_jobs_that_go_together_may_be_accepted_one_by_one(site):
     each = replace(DONE, accepts_each=True, output="")
     done = talk(site, each, acceptance_of=planta.JOB)

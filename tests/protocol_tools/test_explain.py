@@ -314,8 +314,16 @@ def test_words_for_people_are_the_last_candidates_of_a_refusal(tmp_path):
     yes, no = b"<status>job 1 runs</status>\0", b"<status>access denied</status>\0<over why='login'/>\0"
     wrong = RecordedCall("", CHALLENGE, "R41", "", (Job(MODULE, "009ABC"),), -1, False, None, 2)
     text = explain(talk(tmp_path / "talk", [said(yes), said(no)], [call("009ABC"), wrong]))
-    assert "refused = {'login': 'over'}" in text
+    assert "refused = {'login': \"over[@why='login']\"}" in text
     assert "login: status[normalize-space(text())='access denied']" in text
+
+
+def test_a_refusal_that_was_not_recorded_is_not_meant_by_the_first_candidate(tmp_path):
+    """A server that is full may say it with the same element: that is no reason to give up for ever."""
+    said = [[b"<go>009ABC</go>\0", b"<yes/>\0"], [b"<go>009ABC</go>\0", b"<no why='unknown'/>\0"]]
+    text = explain(talk(tmp_path / "talk", said, [call("009ABC"), call("009ABC", expected=2)]))
+    assert "refused = {'jobs': \"no[@why='unknown']\"}" in text
+    assert "# jobs: no in 1 of 1" in text
 
 
 def test_what_the_client_says_after_the_last_result_is_said_then(tmp_path):

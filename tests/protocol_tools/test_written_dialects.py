@@ -51,7 +51,7 @@ DECIDED = {
         ok = "job/rc[{TEXT}='0']"
         failed = "job/rc[{TEXT}!='0']"
         result_of = planta.JOB
-        refused = {{'login': "no[@why='LOGIN']", 'jobs': 'no'}}
+        refused = {{'login': "no[@why='LOGIN']", 'jobs': "no[@why='JOB']"}}
     """,
     "eta": f"""
         accepted = "eta/what[{TEXT}='started']"
