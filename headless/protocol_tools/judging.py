@@ -84,6 +84,8 @@ class Judge:
         self._waits: dict[str, list[bool]] = {}  # what is sent without the answer that the old client has waited for
         self._unchecked: list[str] = []  # recordings
         self._has_failure = False
+        self._has_result = False  # some call ended well, and the server has told it
+        self._lost_failures: list[tuple[str, str]] = []  # where an end without a result hides one, and words for it
 
     def judge(self) -> None:
         """Raises ParameterError if nothing can be judged."""
@@ -159,8 +161,10 @@ class Judge:
         call, where = exchange.call, self._where(exchange, max(0, play.last))
         expected = _expected(call)
         self._has_failure = self._has_failure or expected == CONNECTION_ERROR
-        if any(isinstance(event, Ended) and not event.has_result for _, event in play.events):
+        if _has_no_result(play):
             self._findings.remark("an orderly end counts as success: a job that fails may be a 0")
+        elif play.code == OK and any(isinstance(event, Ended) for _, event in play.events):
+            self._has_result = True
         if play.unsent:
             self._findings.remark("something is still to be sent when the jobs are accepted: a 0 waits for that")
         if _OUR_FAULT in play.text:
@@ -211,7 +215,10 @@ class Judge:
             self._findings.add(where, f"if this message {case.what} the dialect is wrong{end}")
         if play.code == OK and usual.code != OK:
             text = f"if this message {case.what} the call ends with 0, and unchanged with {_code(usual.code)}"
-            self._findings.add(where, text)
+            if _has_no_result(play):
+                self._lost_failures.append((where, text))
+            else:
+                self._findings.add(where, text)
         elif play.code == OK and (lost := _lost(exchange, case, usual)):
             text = f"if this message {case.what} the call ends with 0, and the message proves it ({lost})"
             self._findings.add(where, text)
@@ -304,6 +311,7 @@ class Judge:
         for what, found in self._waits.items():
             if all(found):
                 self._findings.add("all recordings", f"the dialect {what}")
+        self._judge_lost_failures()
         for exchange, text in self._comparison.never_sent():
             self._findings.add(exchange.title, text)
         for place, reason in self._comparison.may_differ.items():
@@ -318,6 +326,15 @@ class Judge:
                 "no recording of a job that fails (--expect 1): a failure that is taken for a success is not found"
             )
 
+    def _judge_lost_failures(self) -> None:
+        """Takes the site's decision that an orderly end counts for a mistake only if the server tells a success."""
+        if self._has_result:
+            for where, text in self._lost_failures:
+                self._findings.add(where, text)
+        elif self._lost_failures:
+            where, text = self._lost_failures[0]
+            self._findings.remark(f"{where}: {text}: the server tells a failure, and no success")
+
 
 def _expected(call: RecordedCall) -> int | None:
     if call.expected is not None:
@@ -325,6 +342,11 @@ def _expected(call: RecordedCall) -> int | None:
     if not call.is_password_right:
         return PARAMETER_ERROR
     return call.status if call.status in (OK, PARAMETER_ERROR, TIMED_OUT) else None
+
+
+def _has_no_result(play: Play) -> bool:
+    """Returns whether the session has ended well by a decision of the site alone."""
+    return any(isinstance(event, Ended) and not event.has_result for _, event in play.events)
 
 
 def _code(code: int) -> str:

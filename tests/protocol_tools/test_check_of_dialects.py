@@ -16,6 +16,7 @@ from support.checked import CHECKED, calls_of, check, recorded, secret_in
 from support.credentials import HASH
 from support.example_server import EXAMPLE
 from support.sampling import EXHAUSTIVE
+from support.vendors.literal import talk
 from support.vendors.recorded import KILLED, record, write
 
 FEW = ("challenge", "osuser", "a wrong password", "the second fails", "no -t", "-t 1", KILLED)
@@ -78,6 +79,43 @@ def test_an_orderly_end_that_counts_as_success_is_repeated_as_a_remark(tmp_path,
     assert "remark: no recording of a job that fails" in shown
 
 
+ORDERLY = """
+from headless.dialects import planta
+from headless.dialects.framing import Delimiter, Transport
+from headless.dialects.xml_messages import element
+
+class Dialect(planta.Dialect):
+    settled = planta.ASSUMPTIONS
+    to_server = to_client = Transport(Delimiter())
+    prolog = ""
+    accepted, ended = "Cmd", "Shutdown"
+    ok, failed, no_result = "EvLogMsg[@level='ok']", "EvLogMsg[@level='error']", planta.ORDERLY_END
+    refused = {"jobs": "MessageBox"}
+
+    def handshake(self):
+        return [element("Env")]
+"""
+
+
+@pytest.mark.parametrize("tells_success", [False, True])
+def test_a_server_that_tells_failures_alone_is_a_remark_and_one_that_tells_results_needs_no_decision(
+    tells_success, tmp_path, capsys
+):
+    def said(*parts):
+        first = (b"<Message><Env/></Message>\0", b"<Message><Env/></Message>\0", b'<Message><ModC id="A"/></Message>\0')
+        return [*first, b"".join(b"<Message>%s</Message>\0" % each for each in parts if each)]
+
+    good = said(b"<Cmd/>", b"<EvLogMsg level='ok'/>" * tells_success, b"<Shutdown/>")
+    failed = said(b"<Cmd/>", b"<EvLogMsg level='error'/>", b"<Shutdown/>")
+    calls = [RecordedCall("", OSUSER, None, "jdoe", (Job(MODULE, "A"),), -1, expected=code) for code in (0, 1)]
+    (tmp_path / "site.py").write_text(ORDERLY)
+    status = check(tmp_path / "site.py", talk(tmp_path / "talk", [good, failed], calls).path)
+    lines = [line for line in capsys.readouterr().out.splitlines() if "unchanged with 1" in line]
+    assert lines
+    assert status == tells_success
+    assert all(line.startswith("remark: ") != tells_success for line in lines)
+
+
 def test_what_is_expected_follows_from_the_old_client_where_that_is_not_said(tmp_path, secret_file, capsys):
     calls = [replace(call, expected=None) for call in calls_of("example") if call.label in FEW]
     folder = record(CHECKED["example"].vendor, tmp_path / "talk", calls).path
@@ -106,14 +144,14 @@ def test_what_is_no_dialect_or_no_recording_is_misuse(tmp_path, capsys):
     (tmp_path / "none.py").write_text("x = 1\n")
     (tmp_path / "wrong.py").write_text("x =\n")
     (tmp_path / "empty").mkdir(mode=0o700)
-    for dialect, talk in (
+    for dialect, path in (
         (tmp_path / "missing.py", folder),
         (tmp_path / "none.py", folder),
         (tmp_path / "wrong.py", folder),
         (EXAMPLE, tmp_path / "empty"),
         (EXAMPLE, tmp_path / "missing"),
     ):
-        assert check(dialect, talk) == 2
+        assert check(dialect, path) == 2
         assert capsys.readouterr().err.count("\n") == 1
     assert check(EXAMPLE, folder, tmp_path / "missing.secret") == 2
 
