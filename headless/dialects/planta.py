@@ -256,7 +256,11 @@ class Dialect(base.Dialect):
         try:
             return self.start_of(job)
         except ValueError:
-            raise UnsupportedCall(f"--{job.kind} has a character that XML cannot carry") from None
+            try:
+                element("text", job.text)
+            except ValueError:
+                raise UnsupportedCall(f"--{job.kind} has a character that XML cannot carry") from None
+            raise  # it is the site's
 
     def _send(self, elements: list[Element], jobs: int = 0) -> None:
         text = _text_with(elements)

@@ -100,6 +100,12 @@ WISHES = (
         record="--expect 1",
     ),
     Wish(
+        "a job that fails alone",
+        "-t -1 -c 'raise ValueError'",
+        lambda call, _: len(call.jobs) == 1 and call.label != "killed" and call.timeout == -1 and _returned(call, 1),
+        record="--expect 1",
+    ),
+    Wish(
         "three jobs, of which the second is unknown",
         "-t -1 -c 'print(1)' -m XXXXXX -c 'print(3)'",
         _has_three_jobs(2),

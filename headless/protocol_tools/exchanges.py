@@ -51,6 +51,7 @@ class Exchange:
     pieces: list[bytes] = field(default_factory=list)
     rest: bytes = b""
     is_closed: bool = False  # by the server
+    is_left: bool = False  # by the client, before that
 
     @property
     def title(self) -> str:
@@ -109,7 +110,7 @@ class Exchanges:
         """Returns the pieces of a connection, without what the server said when the client had left."""
         pieces = list(self._folder.pieces(name))
         ends = [number for number, piece in enumerate(pieces) if piece.sender == CLIENT and not piece.data]
-        return pieces[: ends[0]] if ends else pieces
+        return pieces[: ends[0] + 1] if ends else pieces
 
     def messages_of(self, sent: Sequence[bytes]) -> list[tuple[int, bytes, bytes]]:
         """Returns the messages in parts that were sent: the number of the part that completes it, the message as it
@@ -147,6 +148,7 @@ class Exchanges:
         exchange.pieces += [piece.data for piece in pieces if piece.sender == SERVER and piece.data]
         exchange.rest = rest
         exchange.is_closed = any(piece.sender == SERVER and not piece.data for piece in pieces)
+        exchange.is_left = not exchange.is_closed and any(not piece.data for piece in pieces[-1:])
 
     def _found(self, pieces: Sequence[Piece], sender: str, transport: Transport | None) -> tuple[list[_Found], bytes]:
         """Returns the messages of this side, and its bytes that belong to none."""

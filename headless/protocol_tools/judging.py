@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from xml.sax.saxutils import escape
 
 from lxml.etree import _Element as Element
@@ -33,6 +34,7 @@ from headless.protocol_tools.trees import holds_job, normal, values_in
 
 _MAX_DIVIDED = 20_000  # bytes
 _MAX_VALUES = 100_000  # of a message, in which jobs are looked for
+_MAX_ENDS, _MAX_END = 3, 20  # calls that ended well, and the last messages of each, that are taken for an end
 _LEAST_TEXT = 2  # characters of a job's text that may be anywhere
 _LEAST_SECRET = 8  # characters of a proof that is looked for in what is shown
 _PROVING = (Accepted, JobFinished, Ended)
@@ -85,6 +87,7 @@ class Judge:
         self._unchecked: list[str] = []  # recordings
         self._has_failure = False
         self._has_result = False  # some call ended well, and the server has told it
+        self._left: list[tuple[Exchange, Secrets]] = []  # by an old client that has seen a failure; this one waits
         self._lost_failures: list[tuple[str, str]] = []  # where an end without a result hides one, and words for it
 
     def judge(self) -> None:
@@ -183,6 +186,8 @@ class Judge:
             end = self._end_of(exchange, unchanged(exchange), secrets, play)
             self._findings.add(where, f"the call ends with {_code(play.code)}, and {expected} is expected{end}")
             return False
+        elif expected == CONNECTION_ERROR and exchange.is_left and play.has_waited:
+            self._left.append((exchange, secrets))
         return True
 
     def _end_of(self, exchange: Exchange, chunks: Sequence[Chunk], secrets: Secrets, play: Play) -> str:
@@ -312,6 +317,8 @@ class Judge:
             if all(found):
                 self._findings.add("all recordings", f"the dialect {what}")
         self._judge_lost_failures()
+        for exchange, secrets in self._left:
+            self._judge_stay(exchange, secrets)
         for exchange, text in self._comparison.never_sent():
             self._findings.add(exchange.title, text)
         for place, reason in self._comparison.may_differ.items():
@@ -325,6 +332,21 @@ class Judge:
             self._findings.remark(
                 "no recording of a job that fails (--expect 1): a failure that is taken for a success is not found"
             )
+
+    def _judge_stay(self, exchange: Exchange, secrets: Secrets) -> None:
+        """Lets the server go on as in calls that ended well: what it says to a client that stays is not recorded."""
+        good = [each for each in self._recorded if _expected(each.call) == OK and each.call.timeout]
+        good.sort(key=lambda each: abs(len(each.call.jobs) - len(exchange.call.jobs)))
+        count = len(exchange.server)
+        for other in good[:_MAX_ENDS]:
+            chunks = [replace(chunk, number=count, wait=0.0, silence=0.0) for chunk in unchanged(other)]
+            for begin in range(max(0, len(chunks) - _MAX_END), len(chunks)):
+                what = f"going on as {other.title} does"
+                play = self._play(exchange, [*unchanged(exchange), *chunks[begin:]], secrets, what)
+                if play.code == OK:
+                    text = "the old client leaves here, and the call ends with 0 if the server goes on as in a good one"
+                    self._findings.add(self._where(exchange, count - 1), text)
+                    return
 
     def _judge_lost_failures(self) -> None:
         """Takes the site's decision that an orderly end counts for a mistake only if the server tells a success."""

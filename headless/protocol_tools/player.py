@@ -59,7 +59,8 @@ class Secrets:
 @dataclass
 class Play:
     """Says how a call went. Events and parts have the number of the message that came last before them; -1: none.
-    `unsent` counts the bytes that were still to leave when the jobs were accepted."""
+    `unsent` counts the bytes that were still to leave when the jobs were accepted. `has_waited` says whether it went on
+    to wait when all had come."""
 
     code: int = ENDLESS
     text: str = ""
@@ -70,6 +71,7 @@ class Play:
     last: int = -1  # message that has come
     read: set[int] = field(default_factory=set)  # messages that the dialect has shown, or reported an event of
     unsent: int = 0
+    has_waited: bool = False
 
     @property
     def is_accepted(self) -> bool:
@@ -158,6 +160,7 @@ class _Stream:
                 self._clock.now += wait
                 self._is_due = True
                 return True
+        self._play.has_waited = self._play.has_waited or self._next == len(self._chunks)
         self._waits += 1
         if limit is None or self._waits > _MAX_WAITS:
             raise _Endless

@@ -474,6 +474,16 @@ def test_what_cannot_be_carried_is_known_before_the_first_job_is_sent(site, orde
         assert done.handed_over == 0
 
 
+def test_a_mistake_of_the_site_is_not_called_one_of_the_call(site):
+    class Site(site):  # type: ignore[misc,valid-type]
+        def start_of(self, _job):
+            return [element("ModC", id=str(self.call.jobs.index("A")))]
+
+    dialect = Site(call_of("A"))
+    with pytest.raises(ValueError, match="not in"):
+        dialect.submit()
+
+
 def test_a_line_feed_that_ends_a_message_cannot_be_in_one(site):
     habits = replace(DONE, frames=Ending(b"\n"), job_of=lambda each: each.text if each.tag == "Cmd" else None)
     lines = Transport(Delimiter(b"\n"))

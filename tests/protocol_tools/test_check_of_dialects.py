@@ -16,7 +16,7 @@ from support.checked import CHECKED, calls_of, check, recorded, secret_in
 from support.credentials import HASH
 from support.example_server import EXAMPLE
 from support.sampling import EXHAUSTIVE
-from support.vendors.literal import talk
+from support.vendors.literal import END, talk
 from support.vendors.recorded import KILLED, record, write
 
 FEW = ("challenge", "osuser", "a wrong password", "the second fails", "no -t", "-t 1", KILLED)
@@ -114,6 +114,25 @@ def test_a_server_that_tells_failures_alone_is_a_remark_and_one_that_tells_resul
     assert lines
     assert status == tells_success
     assert all(line.startswith("remark: ") != tells_success for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "findings"), [("\"EvLogMsg[@rc='0']\", \"EvLogMsg[@rc!='0']\"", 0), ("'EvLogMsg', ''", 1)]
+)
+def test_a_failure_at_which_the_old_client_has_left_has_to_be_seen(patterns, findings, tmp_path, capsys):
+    """A server that goes on may say a good end, which no recording has."""
+    begin = [b"<Message><Env/></Message>\0", b"<Message><Env/></Message>\0", b'<Message><ModC id="A"/></Message>\0']
+    accepted, end = b"<Message><Cmd/></Message>\0", b"<Message><Shutdown/></Message>\0"
+    good = [*begin, accepted + b"<Message><EvLogMsg rc='0'/></Message>\0" + end]
+    failed = [*begin, accepted + b"<Message><EvLogMsg rc='8'/></Message>\0", END]
+    killed = [*begin, accepted, b"", END]
+    calls = [RecordedCall("", OSUSER, None, "jdoe", (Job(MODULE, "A"),), -1, expected=code) for code in (0, 1, 1)]
+    site = re.sub("ok, failed, no_result = .*", f"result_of, ok, failed = planta.JOB, {patterns}", ORDERLY)
+    (tmp_path / "site.py").write_text(site)
+    check(tmp_path / "site.py", talk(tmp_path / "talk", [good, failed, killed], calls).path)
+    found = findings_in(capsys.readouterr().out)
+    assert len(found) == findings
+    assert [line for line in found if "the old client leaves here, and the call ends with 0" not in line] == []
 
 
 def test_what_is_expected_follows_from_the_old_client_where_that_is_not_said(tmp_path, secret_file, capsys):
