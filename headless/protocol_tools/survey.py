@@ -28,6 +28,7 @@ _TLS = b"\x16\x03"  # a record of the handshake (RFC 8446, 5.1)
 _MAX_SILENCES = 10_000
 _SAMPLES = 16  # connections
 _LARGE_SAMPLES = 4
+_WHOLE_SAMPLES = 2
 _SAMPLE_SIZE = 96 * 1024  # bytes of one
 _MAX_KEPT = 60  # messages of one side of a connection that are kept, the first ones
 _MAX_LAST = 5  # and the last ones
@@ -91,6 +92,10 @@ class Survey:
         if large:  # their first messages are longer than what was looked at
             whole = self._samples(self.names[:_LARGE_SAMPLES], MAX_MESSAGE)
             samples.update({sender: whole[sender] for sender in large})
+        endless = [sender for sender, sample in samples.items() if sample and not any(each.is_whole for each in sample)]
+        if endless:  # what ends a frame has to be told from what begins the next one
+            whole = self._samples(self.names[:_WHOLE_SAMPLES], MAX_MESSAGE)
+            samples.update({sender: whole[sender] + samples[sender][_WHOLE_SAMPLES:] for sender in endless})
         return {sender: Search(sample) for sender, sample in samples.items()}
 
     def _samples(self, names: Iterable[str], size: int) -> dict[str, list[Stream]]:

@@ -172,6 +172,17 @@ def test_the_example_of_the_documents_is_explained_as_well(tmp_path):
 # Too little
 
 
+def test_what_ends_a_frame_is_known_from_connections_that_are_too_long_for_a_sample(tmp_path):
+    def frame(text):
+        document = f"<Message><StatusBar>{text}</StatusBar></Message>".encode()
+        return b"#%06X\r\n%s\n" % (len(document), document)
+
+    said = [b"<go>009ABC</go>\0", b"HELLO\r\n" + b"".join(frame("x" * 20_000 * size) for size in (1, 2, 3)) + frame("")]
+    text = explain(talk(tmp_path / "talk", [said] * 3))
+    assert "server: Transport(Digits(base=16, width=6, before=b'#', between=b'\\r\\n', after=b'\\n'" in text
+    assert "was cut" not in text
+
+
 def test_one_message_alone_is_said_to_be_little(tmp_path):
     text = explain(talk(tmp_path / "talk", [[b"\0\0\0\x04<a/>"]]))
     assert "NOT CERTAIN: there is one message only" in text
