@@ -10,7 +10,7 @@ from xml.sax.saxutils import escape
 from lxml.etree import _Element as Element
 
 from headless.dialects.base import Accepted, Ended, Event, JobFinished, JobStarted, LoggedIn, Output
-from headless.dialects.vocabulary import CHALLENGE
+from headless.dialects.vocabulary import CHALLENGE, FAILED
 from headless.errors import CONNECTION_ERROR, OK, PARAMETER_ERROR, TIMED_OUT, ParameterError, Submission
 from headless.protocol_tools.cases import (
     CUT,
@@ -188,6 +188,8 @@ class Judge:
             return False
         elif expected == CONNECTION_ERROR and exchange.is_left and play.has_waited:
             self._left.append((exchange, secrets))
+            if not any(isinstance(event, JobFinished) and event.status == FAILED for _, event in play.events):
+                self._findings.remark(f"{where}: the old client leaves here, and this dialect waits for more")
         return True
 
     def _end_of(self, exchange: Exchange, chunks: Sequence[Chunk], secrets: Secrets, play: Play) -> str:

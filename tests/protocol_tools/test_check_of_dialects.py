@@ -130,8 +130,10 @@ def test_a_failure_at_which_the_old_client_has_left_has_to_be_seen(patterns, fin
     site = re.sub("ok, failed, no_result = .*", f"result_of, ok, failed = planta.JOB, {patterns}", ORDERLY)
     (tmp_path / "site.py").write_text(site)
     check(tmp_path / "site.py", talk(tmp_path / "talk", [good, failed, killed], calls).path)
-    found = findings_in(capsys.readouterr().out)
+    shown = capsys.readouterr().out
+    found = findings_in(shown)
     assert len(found) == findings
+    assert ("remark: 0001, the server's message 3: the old client leaves here" in shown) == bool(findings)
     assert [line for line in found if "the old client leaves here, and the call ends with 0" not in line] == []
 
 
