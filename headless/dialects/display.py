@@ -9,7 +9,19 @@ import re
 from collections.abc import Iterable
 
 HIDDEN = "(not shown)"
-_NAMES = ("pass", "pwd", "hash", "response", "answer", "proof", "secret", "credential", "digest", "signature")
+_NAMES = (
+    "pass",
+    "pwd",
+    "kennwort",
+    "hash",
+    "response",
+    "answer",
+    "proof",
+    "secret",
+    "credential",
+    "digest",
+    "signature",
+)
 _SECRET = re.compile("|".join(_NAMES), re.IGNORECASE)
 _BCRYPT_HASH = re.compile(r"\$2[abxy]?\$\d\d\$[./A-Za-z0-9]{53}")
 # Markup that is no tag; a tag, with its name and attributes; text. What was cut goes to the end.

@@ -29,6 +29,7 @@ HIDDEN = "(not shown)"
         ('<Login response="cut', f'<Login response="{HIDDEN}"'),
         ("<Password>cut", f"<Password>{HIDDEN}"),
         ("the server: password='x', user='y'", f'the server: password="{HIDDEN}", user=\'y\''),
+        ("<Login Kennwort='x' user='y'/>", f"<Login Kennwort=\"{HIDDEN}\" user='y'/>"),
         (f"<a>{HASH}</a>", f"<a>{HIDDEN}</a>"),
         (f'<Login salt="{SALT}"/>', f'<Login salt="{SALT}"/>'),
         ("<Skin name='dark'/> 1 < 2 > 1", "<Skin name='dark'/> 1 < 2 > 1"),
