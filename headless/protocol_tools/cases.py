@@ -11,7 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate
 
+from lxml import etree
+
 from headless.dialects.base import LoggedIn
+from headless.dialects.framing import Sender, Transport
+from headless.dialects.xml_messages import element
 from headless.protocol_tools.exchanges import Exchange
 from headless.protocol_tools.player import Chunk, Play
 
@@ -158,6 +162,19 @@ def cases(exchange: Exchange, play: Play) -> Iterator[Case]:
         yield from _cuts(messages, number, "does not come any more")
     yield from _cuts(messages, min(count, len(server)), "does not come any more")
     yield from _cuts_inside(server[:count], _limit(exchange, _MAX_CUTS))
+
+
+def with_unknown(exchange: Exchange, number: int, transport: Transport) -> list[Chunk]:
+    """Returns the exchange with a message that nobody knows in the place of this one. Raises ValueError."""
+    roots = {said.root.tag for said in exchange.server if said.root is not None}
+    name = roots.pop() if len(roots) == 1 else "Unforeseen"
+    sender = Sender(transport)
+    root = element(name)
+    if name != "Unforeseen":
+        root.append(element("Unforeseen"))
+    payloads = [etree.tostring(root) if each == number else said.payload for each, said in enumerate(exchange.server)]
+    changed = [replace(chunk, data=sender.bytes_of(data)) for chunk, data in zip(_messages(exchange), payloads)]
+    return [*changed, *_end(exchange)]
 
 
 def _cuts(messages: Sequence[Chunk], number: int, what: str) -> Iterator[Case]:

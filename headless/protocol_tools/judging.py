@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from xml.sax.saxutils import escape
 
@@ -24,6 +25,7 @@ from headless.protocol_tools.cases import (
     in_pieces,
     places,
     unchanged,
+    with_unknown,
 )
 from headless.protocol_tools.comparison import Comparison, Likeness, Ours, ours, place_text, values_of
 from headless.protocol_tools.exchanges import Exchange, Exchanges
@@ -116,6 +118,7 @@ class Judge:
         if len(places(exchange, usual)) < min(usual.last + 1, len(exchange.server)):
             self._findings.remark(f"{exchange.title} is long: cases are made of some of its messages")
         self._judge_pieces(exchange, usual, like.secrets)
+        self._judge_unknown(exchange, usual, like.secrets)
         is_challenge = exchange.call.login == CHALLENGE
         if is_challenge:
             self._judge_shown(exchange, unchanged(exchange), "unchanged", like.secrets)
@@ -214,6 +217,19 @@ class Judge:
                 (each.data, each.jobs) for _, each in play.parts
             ]:
                 self._findings.add(where, f"{how} the dialect sends something else than message by message")
+
+    def _judge_unknown(self, exchange: Exchange, usual: Play, secrets: Secrets) -> None:
+        """Puts a message that nobody knows in the place of each one of a call that fails: it may be the failure."""
+        transport = self._exchanges.to_client
+        if usual.code == OK or transport is None or any(said.connection != exchange.name for said in exchange.server):
+            return
+        what = "if a message that nobody knows comes in the place of this one"
+        for number in places(exchange, usual):
+            with suppress(ValueError):
+                play = self._play(exchange, with_unknown(exchange, number, transport), secrets, what)
+                if play.code == OK:
+                    text = f"{what} the call ends with 0, and unchanged with {_code(usual.code)}"
+                    self._findings.add(self._where(exchange, number), text)
 
     def _judge_case(self, exchange: Exchange, case: Case, play: Play, usual: Play, secrets: Secrets) -> None:
         where = self._where(exchange, case.number)
