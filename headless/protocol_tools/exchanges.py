@@ -16,11 +16,8 @@ from lxml.etree import _Element as Element
 from headless.dialects.framing import Receiver, Sender, Transport
 from headless.errors import CommandFailed, ProtocolError
 from headless.protocol_tools.documents import parse_leniently
-from headless.protocol_tools.framing_search import Search
-from headless.protocol_tools.proposals import Stream
+from headless.protocol_tools.framing_search import Search, sample_of
 from headless.protocol_tools.recordings import CLIENT, SERVER, Folder, Piece, RecordedCall
-
-_SAMPLES, _SAMPLE_SIZE = 24, 96 * 1024  # connections whose framing is searched first, and bytes of one
 
 
 @dataclass(frozen=True)
@@ -95,12 +92,7 @@ class Exchanges:
 
     def _transports(self, sender: str) -> list[Transport]:
         names = [name for call in self.calls for name in call.connections]
-        sample = []
-        for name in names[:: max(1, len(names) // _SAMPLES)]:
-            data = b"".join(piece.data for piece in self._pieces(name) if piece.sender == sender)
-            sample += [Stream.of(name, data[:_SAMPLE_SIZE], len(data) <= _SAMPLE_SIZE)] if data else []
-        search = Search(sample)
-        search.begin()
+        search = Search(sample_of(self._folder, names, sender))
         for name in names:
             search.add(name, [piece for piece in self._pieces(name) if piece.sender == sender and piece.data])
         answer = search.answer()

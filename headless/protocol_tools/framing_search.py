@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from lxml.etree import _Element as Element
 
 from headless.dialects.framing import (
+    MAX_MESSAGE,
     Delimiter,
     Digits,
     Documents,
@@ -25,13 +26,36 @@ from headless.dialects.framing import (
 from headless.protocol_tools.documents import wide_encoding
 from headless.protocol_tools.messages import Message, parse_all, split
 from headless.protocol_tools.proposals import Stream, proposals
-from headless.protocol_tools.recordings import Piece
+from headless.protocol_tools.recordings import Folder, Piece
 
+_SAMPLES, _SAMPLE_SIZE = 16, 96 * 1024  # connections of a sample, and bytes of each
+_WHOLE_SAMPLES = 2  # that are looked at whole, if none was
 _MAX_SEEN = 200  # messages of a connection of which the encoding is looked at
 _LINE_END = re.compile(rb"&#(?:10|13|x0*[AaDd]);")
 _MAX_PROBES = 50  # lengths of messages for which two transports are compared
 # Sizes of messages at which a length has another byte or digit. No message that is allowed has more of them.
 _PROBES = (20, 100, 128, 256, 1000, 10_000, 32_768, 65_536, 100_000, 1_000_000)
+
+
+def sample_of(folder: Folder, names: Sequence[str], sender: str) -> list[Stream]:
+    """Returns what this side has said on the first of these connections, and on some of the others, evenly. Raises
+    CommandFailed."""
+    chosen = dict.fromkeys([*names[: _SAMPLES // 2], *names[:: max(1, len(names) // _SAMPLES)][:_SAMPLES]])
+    sample = [stream for stream in (_stream(folder, name, sender, _SAMPLE_SIZE) for name in chosen) if stream.data]
+    if any(stream.is_whole and stream.contents for stream in sample):
+        return sample
+    # What ends a frame has to be told from what begins the next one.
+    first = [_stream(folder, stream.name, sender, MAX_MESSAGE) for stream in sample[:_WHOLE_SAMPLES]]
+    return first + sample[_WHOLE_SAMPLES:]
+
+
+def _stream(folder: Folder, name: str, sender: str, size: int) -> Stream:
+    data = bytearray()
+    for piece in folder.pieces(name):
+        data += piece.data if piece.sender == sender else b""
+        if len(data) > size:
+            break
+    return Stream.of(name, bytes(data[:size]), len(data) <= size)
 
 
 @dataclass

@@ -13,20 +13,17 @@ from lxml.etree import _Element as Element
 
 from headless.arguments import path
 from headless.dialects.display import hide_secrets
-from headless.dialects.framing import MAX_MESSAGE, Receiver, Transport
+from headless.dialects.framing import Receiver, Transport
 from headless.dialects.vocabulary import title_of
 from headless.errors import ParameterError, ProtocolError
 from headless.protocol_tools.documents import parse_leniently
-from headless.protocol_tools.framing_search import Search
+from headless.protocol_tools.framing_search import Search, sample_of
 from headless.protocol_tools.hiding import Hiding, values_of
-from headless.protocol_tools.proposals import Stream
 from headless.protocol_tools.recordings import CLIENT, SERVER, Folder, Piece, RecordedCall
 from headless.protocol_tools.writing import value_code
 from headless.terminal import escape_control_chars, shorten, write
 
 PROGRAM = "headless protocol show"
-# How many connections the framing is looked for in, and in how many bytes of each: more if a message is longer.
-_SAMPLES = ((16, 96 * 1024), (4, MAX_MESSAGE))
 _MAX_TURN = 64 * 1024  # bytes without frames that are shown as one
 _MAX_VALUE, _MAX_LINE, _MAX_LINES = 200, 1000, 40  # characters, and lines of a message, without --all
 _LEAST_BINARY = 8  # bytes that are counted and not shown, without --all
@@ -67,7 +64,7 @@ def run(arguments: argparse.Namespace) -> int:
     names = [name for call in calls for name in call.connections]
     if not names:
         raise ParameterError(f"there are no recordings in {arguments.folder}")
-    transports = {sender: _transport(folder, names, sender) for sender in (CLIENT, SERVER)}
+    transports = {sender: Search(sample_of(folder, names, sender)).transport for sender in (CLIENT, SERVER)}
     hiding = None if arguments.all else _learned(folder, calls, transports)
     for sender, transport in transports.items():
         found = "its bytes are shown: no framing explains them" if transport is None else value_code(transport)
@@ -94,27 +91,6 @@ def _learned(folder: Folder, calls: Sequence[RecordedCall], transports: Transpor
 
 
 # What was said
-
-
-def _transport(folder: Folder, names: Sequence[str], sender: str) -> Transport | None:
-    """Returns how this side's messages become bytes, None if nothing explains a sample of them."""
-    for count, size in _SAMPLES:
-        chosen = dict.fromkeys([*names[: count // 2], *names[:: max(1, len(names) // count)]])
-        sample = [_stream(folder, name, sender, size) for name in list(chosen)[:count]]
-        sample = [stream for stream in sample if stream.data]
-        if any(stream.contents for stream in sample):
-            return Search(sample).transport
-    return None
-
-
-def _stream(folder: Folder, name: str, sender: str, size: int) -> Stream:
-    data = bytearray()
-    for piece in folder.pieces(name):
-        if piece.sender == sender:
-            data += piece.data
-        if len(data) > size:
-            break
-    return Stream.of(name, bytes(data[:size]), len(data) <= size)
 
 
 def _turns(folder: Folder, name: str, transports: Transports) -> Iterator[Turn]:

@@ -6,19 +6,17 @@ The bytes of a connection are looked at one connection after the other: a folder
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 
 from lxml.etree import _Element as Element
 
-from headless.dialects.framing import MAX_MESSAGE
 from headless.errors import CommandFailed
 from headless.protocol_tools.encoding import Style
-from headless.protocol_tools.framing_search import Answer, Search
+from headless.protocol_tools.framing_search import Answer, Search, sample_of
 from headless.protocol_tools.keep_alives import Silence, silences_in
 from headless.protocol_tools.messages import Message
-from headless.protocol_tools.proposals import Stream
 from headless.protocol_tools.recordings import CLIENT, SERVER, Folder, Piece, RecordedCall
 from headless.protocol_tools.trees import JOB, Path, holds_job, local, normal, texts_of, values_in
 from headless.protocol_tools.vocabulary import Feature, Vocabulary
@@ -26,10 +24,6 @@ from headless.protocol_tools.vocabulary import Feature, Vocabulary
 SENDERS = (CLIENT, SERVER)
 _TLS = b"\x16\x03"  # a record of the handshake (RFC 8446, 5.1)
 _MAX_SILENCES = 10_000
-_SAMPLES = 16  # connections
-_LARGE_SAMPLES = 4
-_WHOLE_SAMPLES = 2
-_SAMPLE_SIZE = 96 * 1024  # bytes of one
 _MAX_KEPT = 60  # messages of one side of a connection that are kept, the first ones
 _MAX_LAST = 5  # and the last ones
 _MAX_KEPT_BYTES = {CLIENT: 512 * 1024, SERVER: 64 * 1024}  # of them
@@ -73,7 +67,7 @@ class Survey:
         self.names = [name for call in self.calls for name in call.connections]
         if not self.names:
             raise CommandFailed(f"{folder.path}: no call with a connection was recorded")
-        self._searches = self._sampled()
+        self._searches = {sender: Search(sample_of(folder, self.names, sender)) for sender in SENDERS}
         while True:  # again if the best explanation of the sample is not that of all
             used = self._transports()
             self._read()
@@ -84,29 +78,6 @@ class Survey:
 
     def _transports(self) -> list[object]:
         return [search.transport for search in self._searches.values()]
-
-    def _sampled(self) -> dict[str, Search]:
-        names = self.names[:: max(1, len(self.names) // _SAMPLES)][:_SAMPLES]
-        samples = self._samples([*self.names[: _SAMPLES // 2], *names], _SAMPLE_SIZE)
-        large = [sender for sender, sample in samples.items() if sample and not any(each.contents for each in sample)]
-        if large:  # their first messages are longer than what was looked at
-            whole = self._samples(self.names[:_LARGE_SAMPLES], MAX_MESSAGE)
-            samples.update({sender: whole[sender] for sender in large})
-        endless = [sender for sender, sample in samples.items() if sample and not any(each.is_whole for each in sample)]
-        if endless:  # what ends a frame has to be told from what begins the next one
-            whole = self._samples(self.names[:_WHOLE_SAMPLES], MAX_MESSAGE)
-            samples.update({sender: whole[sender] + samples[sender][_WHOLE_SAMPLES:] for sender in endless})
-        return {sender: Search(sample) for sender, sample in samples.items()}
-
-    def _samples(self, names: Iterable[str], size: int) -> dict[str, list[Stream]]:
-        samples: dict[str, list[Stream]] = {sender: [] for sender in SENDERS}
-        for name in dict.fromkeys(names):
-            pieces = list(self._folder.pieces(name))
-            for sender in SENDERS:
-                data = b"".join([piece.data for piece in pieces if piece.sender == sender])
-                if data:
-                    samples[sender].append(Stream.of(name, data[:size], len(data) <= size))
-        return samples
 
     # A look at all
 
