@@ -21,6 +21,7 @@ from headless.protocol_tools.encoding import Encoding
 from headless.protocol_tools.keep_alives import KeepAlive, keep_alives
 from headless.protocol_tools.login_search import Key, Login, LoginAnswer, logins_of, probable_proofs, search_login
 from headless.protocol_tools.recordings import SERVER, Folder
+from headless.protocol_tools.secrecy import follows_password
 from headless.protocol_tools.survey import Facts, Survey
 from headless.protocol_tools.trees import Path, outline
 
@@ -71,7 +72,7 @@ class Findings:
         for facts in self.survey.facts:
             if facts.call.login == CHALLENGE:
                 texts[facts.call.is_password_right].update(each[2] for each in facts.said if each[:2] == (path, name))
-        return all(texts.values()) and texts[True].isdisjoint(texts[False] - {None})
+        return follows_password(texts[True] - {None}, texts[False] - {None})
 
     # Patterns
 

@@ -32,13 +32,13 @@ from headless.protocol_tools.exchanges import Exchange, Exchanges
 from headless.protocol_tools.likeness import DIGESTS, likeness_of, of_password
 from headless.protocol_tools.player import ENDLESS, Chunk, Play, Player, Secrets, Watchdog
 from headless.protocol_tools.recordings import RecordedCall
+from headless.protocol_tools.secrecy import LEAST_KNOWN
 from headless.protocol_tools.trees import holds_job, normal, values_in
 
 _MAX_DIVIDED = 20_000  # bytes
 _MAX_VALUES = 100_000  # of a message, in which jobs are looked for
 _MAX_ENDS, _MAX_END = 3, 20  # calls that ended well, and the last messages of each, that are taken for an end
 _LEAST_TEXT = 2  # characters of a job's text that may be anywhere
-_LEAST_SECRET = 8  # characters of a proof that is looked for in what is shown
 _PROVING = (Accepted, JobFinished, Ended)
 _OF_RUNNING_JOBS = (Accepted, JobStarted, JobFinished)
 _OUR_FAULT = "(this is a fault of the client or its dialect"
@@ -274,7 +274,7 @@ class Judge:
         self._judge_marks(exchange, play, sent)
         self._note_waits(exchange, play, sent)
         values = [value for message in sent for place, value in values_of(message.root).items() if place in like.proofs]
-        hidden += [value for value in values if len(value) >= _LEAST_SECRET]
+        hidden += [value for value in values if len(value) >= LEAST_KNOWN]
         if any(secret in text for text in play.shown for secret in hidden):
             self._findings.add(exchange.title, "a hash or a proof is shown")
         return hidden

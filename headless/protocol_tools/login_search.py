@@ -21,14 +21,13 @@ from typing import NamedTuple, Optional
 
 from headless.dialects.vocabulary import OSUSER
 from headless.protocol_tools.recordings import CLIENT
-from headless.protocol_tools.secrecy import is_secret
+from headless.protocol_tools.secrecy import LEAST_HIDDEN, is_secret
 from headless.protocol_tools.survey import Facts
 from headless.protocol_tools.trees import Path, normal, values_in
 
 _SEPARATORS = (b"", b":", b"|", b";", b",", b"-", b"_", b"/", b" ", b"\n", b"\0", b"&", b"+", b"#", b"$", b"@", b".")
 _USUAL_SEPARATORS = _SEPARATORS[:9]  # of three parts
 _LEAST_PROOF = 6  # characters of what may be a proof
-_PROBABLE_PROOF = 16  # characters of what may be one although it does not differ between logins
 _MAX_MESSAGES = 3  # of a login in which a proof is looked for
 _LEAST_VALUE = 3  # characters of what may have gone into one
 _MAX_VALUES = 16  # that are tried, those that differ between logins first
@@ -160,7 +159,7 @@ def probable_proofs(logins: Sequence[Login]) -> list[Key]:
     for login in logins:
         for key, text in login.proofs.items():
             is_named = is_secret(key[2] or key[1][-1], "")
-            if is_named or (len(text) >= _PROBABLE_PROOF and len(_texts(key, logins)) > 1):
+            if is_named or (len(text) >= LEAST_HIDDEN and len(_texts(key, logins)) > 1):
                 found[key] = is_named
     return sorted(found, key=lambda key: not found[key])
 
@@ -198,7 +197,7 @@ def _messages(right: Sequence[Login]) -> Iterator[tuple[dict[Key, str], Targets]
     login = right[0]
     groups: dict[int, list[Key]] = {}
     for key, text in login.proofs.items():
-        if len(_texts(key, right)) > 1 or len(text) >= _PROBABLE_PROOF:
+        if len(_texts(key, right)) > 1 or len(text) >= LEAST_HIDDEN:
             groups.setdefault(id(login.before[key]), []).append(key)
     for keys in list(groups.values())[:_MAX_MESSAGES]:
         targets: Targets = {}

@@ -8,7 +8,7 @@ from headless.protocol_tools.contrast import FAILED, GOOD, LEFT, NOT_KNOWN, OUTC
 from headless.protocol_tools.findings import Findings
 from headless.protocol_tools.framing_search import Answer
 from headless.protocol_tools.recordings import CLIENT, SERVER
-from headless.protocol_tools.secrecy import is_secret
+from headless.protocol_tools.secrecy import LEAST_HIDDEN, is_secret
 from headless.protocol_tools.survey import Facts
 from headless.protocol_tools.templates import place_name
 from headless.protocol_tools.trees import Path, local
@@ -20,7 +20,6 @@ _MAX_PLACES = 300  # of one side that are shown
 _MAX_ALTERNATIVES = 4  # of a framing that are
 _MAX_VALUES = 5  # of a place that are
 _MAX_PAIRS = 50  # of recordings of the same call that are compared
-_LEAST_SECRET = 16  # characters of what is not shown if it differs
 _MAX_LINE = 600
 
 
@@ -140,7 +139,7 @@ def _same_calls(facts: Sequence[Facts]) -> list[tuple[Facts, Facts]]:
 def _listed(found: Findings, path: Path, name: str, values: Values, sender: str) -> str:
     is_hidden = any(is_secret(name or path[-1], value) for value in values.found)
     if sender == CLIENT and not is_hidden:
-        is_long = len(values.found) > 1 and max(map(len, values.found)) >= _LEAST_SECRET
+        is_long = len(values.found) > 1 and max(map(len, values.found)) >= LEAST_HIDDEN
         is_hidden = is_long or found.may_prove(path, name)
     if is_hidden or values.is_many or len(values.found) > _MAX_VALUES:
         more, hidden = "more than " * values.is_many, " (not shown)" * is_hidden

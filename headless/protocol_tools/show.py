@@ -18,8 +18,8 @@ from headless.dialects.vocabulary import title_of
 from headless.errors import ParameterError, ProtocolError
 from headless.protocol_tools.documents import parse_leniently
 from headless.protocol_tools.framing_search import Search, sample_of
-from headless.protocol_tools.hiding import Hiding, values_of
 from headless.protocol_tools.recordings import CLIENT, SERVER, Folder, Piece, RecordedCall
+from headless.protocol_tools.secrecy import Hiding, values_of
 from headless.protocol_tools.writing import value_code
 from headless.terminal import escape_control_chars, shorten, write
 
