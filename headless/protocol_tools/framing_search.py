@@ -196,9 +196,9 @@ class Search:
 def _best(found: list[tuple[Transport, Evidence]]) -> list[Transport]:
     """Returns those that leave least unexplained, the simplest one first."""
 
-    def quality(each: tuple[Transport, Evidence]) -> tuple[bool, bool, bool, int]:
+    def quality(each: tuple[Transport, Evidence]) -> tuple[bool, bool, int, bool]:
         evidence = each[1]
-        return len(evidence.encodings) > 1, bool(evidence.empty), bool(evidence.untidy), len(evidence.cut)
+        return len(evidence.encodings) > 1, bool(evidence.untidy), len(evidence.cut), bool(evidence.empty)
 
     least = min(map(quality, found), default=None)
     return sorted((each[0] for each in found if quality(each) == least), key=_complexity)

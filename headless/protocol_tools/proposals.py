@@ -297,14 +297,13 @@ def _divided(first: list[bytes], inner: list[bytes], last: list[bytes]) -> Itera
     """Yields how constant bytes may belong to the message before them, and to the one behind them; and what is left
     before the first message of each stream. `first` is before the first message, `inner` between two, `last` behind
     the last one."""
-    if inner:
+    ends, begin = _common_start(last)[:_MAX_END], _common_end(first)
+    ways = [(ends[:size], before) for size in range(len(ends) + 1) for before in (begin, b"")]
+    if inner:  # in which empty messages may be, too
         ((between, _),) = Counter(inner).most_common(1)
         count = len(between) if len(between) <= _MAX_CONSTANT else _MAX_END
-        ways = [(between[:size], between[size:]) for size in range(count + 1)]
-    else:
-        end, begin = _common_start(last)[:_MAX_END], _common_end(first)
-        ways = [(end[:size], before) for size in range(len(end) + 1) for before in dict.fromkeys((begin, b""))]
-    for after, before in ways:
+        ways += [(between[:size], between[size:]) for size in range(count + 1)]
+    for after, before in dict.fromkeys(ways):
         fitting = sum(each.startswith(after) or after.startswith(each) for each in last)
         if 2 * fitting >= len(last) and all(each.endswith(before) for each in first):
             yield after, before, [each[: len(each) - len(before)] for each in first]

@@ -133,6 +133,21 @@ def test_a_framing_is_found_in_every_encoding(encoding, frame, framing):
     assert answer.transport == Transport(framing), answer
 
 
+# Few recordings, in which "-" is an empty message.
+WITH_KEEP_ALIVES = [["m-", "m--", "m-"], ["m--m", "m"], ["mm---m"], ["m-m-mm"], ["m-m-", "mm-m"], ["m-m-", "m-", "m"]]
+
+
+@pytest.mark.parametrize("name", ["4 bytes", "a length that counts itself", "8 digits", "constant bytes around"])
+@pytest.mark.parametrize("talks", WITH_KEEP_ALIVES, ids=" ".join)
+def test_empty_messages_that_keep_few_connections_alive_are_no_part_of_the_frames(talks, name):
+    frame, framing = FRAMINGS[name]
+    messages = iter(documents(7, 12))
+    answer = search([b"".join(frame(next(messages) if each == "m" else b"") for each in talk) for talk in talks])
+    assert answer.transport == Transport(framing), answer
+    assert answer.evidence.empty == "".join(talks).count("-")
+    assert answer.evidence.cut == []
+
+
 def asked_later(sample: list[bytes], later: list[bytes]) -> Search:
     """A search that has a sample, and is then given everything, until its answer is that of all."""
     found = Search([Stream.of(str(number), data, False) for number, data in enumerate(sample)])
