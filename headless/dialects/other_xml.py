@@ -9,7 +9,7 @@ from __future__ import annotations
 from lxml import etree
 
 from headless.dialects import planta
-from headless.dialects.planta import _LOGGED_IN, _SUBMITTED
+from headless.dialects.planta import LOGGED_IN, SUBMITTED
 from headless.dialects.vocabulary import CHALLENGE, JOBS
 from headless.dialects.xml_messages import Element, element
 
@@ -44,7 +44,7 @@ class Dialect(planta.Dialect):
             super().submit()
 
     def _send(self, elements: list[Element], jobs: int = 0) -> None:
-        if self.has_jobs_in_login and self._state < _LOGGED_IN:
+        if self.has_jobs_in_login and self._state < LOGGED_IN:
             # The last message of the login hands them over: the proof, if there is one.
             jobs = len(self.call.jobs) if self._secrets or self.call.login != CHALLENGE else 0
         for number, each in enumerate(elements, 1):
@@ -60,13 +60,13 @@ class Dialect(planta.Dialect):
 
     def _take_refusal(self, child: Element, matches: Matches) -> bool:
         if self.has_jobs_in_login and matches(self.refused.get(JOBS, "")):
-            self._state = _LOGGED_IN
+            self._state = LOGGED_IN
         return super()._take_refusal(child, matches)
 
     def _take_login(self, child: Element, matches: Matches) -> bool:
         is_taken = super()._take_login(child, matches)
-        if self.has_jobs_in_login and self._state == _LOGGED_IN:
-            self._state, self._submitted = _SUBMITTED, len(self.call.jobs)
+        if self.has_jobs_in_login and self._state == LOGGED_IN:
+            self._state, self._submitted = SUBMITTED, len(self.call.jobs)
             return self._take_job(child, matches) or is_taken
         return is_taken
 

@@ -44,8 +44,8 @@ ORDERLY_END = "an orderly end counts as success"
 _MAX_ANSWERS = 1000  # to keep-alives, that have not left
 
 # How far a connection is, and what an unexpected element contradicts then.
-_GREETING, _LOGIN, _PROVED, _LOGGED_IN, _SUBMITTED, _ACCEPTED, _OVER = range(7)
-_CONTRADICTED = {_GREETING: "A5", _LOGIN: "A7", _PROVED: "A7", _LOGGED_IN: "A17", _SUBMITTED: "A11", _ACCEPTED: "A13"}
+GREETING, LOGGING_IN, PROVED, LOGGED_IN, SUBMITTED, ACCEPTED, OVER = range(7)
+_CONTRADICTED = {GREETING: "A5", LOGGING_IN: "A7", PROVED: "A7", LOGGED_IN: "A17", SUBMITTED: "A11", ACCEPTED: "A13"}
 
 
 class Dialect(base.Dialect):
@@ -107,7 +107,7 @@ class Dialect(base.Dialect):
         self._check_settled()
         self._check_attributes()
         self._sender, self._receiver = Sender(self.to_server), Receiver(self.to_client)
-        self._state = _GREETING
+        self._state = GREETING
         self._is_login_due = not self.is_login_in_handshake
         self._challenge = ""
         self._login_messages: deque[Element] = deque(maxlen=8)
@@ -217,10 +217,10 @@ class Dialect(base.Dialect):
         response = self.response(hash_, self._challenge)
         self._secrets += [hash_.decode("ascii", "replace"), response]
         self._send(self.login_response(response))
-        self._state, self._is_login_due = _PROVED, False
+        self._state, self._is_login_due = PROVED, False
 
     def submit(self) -> None:
-        self._state = _SUBMITTED
+        self._state = SUBMITTED
         self._starts = [self._start_of(job) for job in self.call.jobs]
         if self.order == TOGETHER:
             self._submitted = len(self._starts)
@@ -241,7 +241,7 @@ class Dialect(base.Dialect):
         self._say(self.goodbye())
 
     def _greet(self) -> None:
-        self._state = _LOGIN
+        self._state = LOGGING_IN
         self._send([*self.handshake(), *(self.login_request() if self.is_login_in_handshake else [])])
 
     def _say(self, message: list[Element] | None) -> None:
@@ -282,24 +282,24 @@ class Dialect(base.Dialect):
         self._receiver.receive(data)
         while not self._is_lost and (message := self._next_message()) is not None:
             root = self._parse(message)
-            if self._state < _LOGGED_IN:
+            if self._state < LOGGED_IN:
                 self._login_messages.append(root)
             for child, matches in search(root):
                 self._take(root, child, matches)
-            if self._state == _GREETING:
+            if self._state == GREETING:
                 self._greet()
 
     @property
     def _is_lost(self) -> bool:
         """Returns whether it is over, and nothing that comes makes it good or worse."""
-        return self._state == _OVER and self._failure is not None
+        return self._state == OVER and self._failure is not None
 
     def _next_message(self) -> bytes | None:
         try:
             message = self._receiver.next_message()
         except RemoteProtocolError as error:
             raise RemoteProtocolError(f"{error} (A1 or A3)") from None
-        if self._state == _GREETING and self.to_client.beginning and self._receiver.has_begun:
+        if self._state == GREETING and self.to_client.beginning and self._receiver.has_begun:
             self._greet()
         return message
 
@@ -308,7 +308,7 @@ class Dialect(base.Dialect):
             root = parse(message, self.server_encoding or self.encoding)
         except RemoteProtocolError as error:
             raise RemoteProtocolError(f"{error} (A1, A2 or A3)") from None
-        if self.call.is_traced and self._state != _OVER:  # -v changes no code
+        if self.call.is_traced and self._state != OVER:  # -v changes no code
             self.report(base.Received(self._shown(etree.tostring(root, encoding="unicode"))))
         return self._content_of(root)
 
@@ -330,7 +330,7 @@ class Dialect(base.Dialect):
             self._last_heartbeat.append(root)
             self._answer_heartbeat()
             return
-        is_taken = self._take_login(child, matches) if self._state < _LOGGED_IN else self._take_job(child, matches)
+        is_taken = self._take_login(child, matches) if self._state < LOGGED_IN else self._take_job(child, matches)
         if not is_taken and child.tag not in self.ignored:
             raise self._contradiction(child)
 
@@ -343,36 +343,36 @@ class Dialect(base.Dialect):
         self._send(answer)
 
     def _take_refusal(self, child: Element, matches: Matches) -> bool:
-        reason = LOGIN if self._state < _LOGGED_IN else JOBS
+        reason = LOGIN if self._state < LOGGED_IN else JOBS
         for each in (reason, BUSY):
             if matches(self.refused.get(each, "")):
-                self._state, self._failure = _OVER, each
+                self._state, self._failure = OVER, each
                 self.report(base.Refused(each, self._text_of(child)))
                 return True
         return False
 
     def _take_login(self, child: Element, matches: Matches) -> bool:
         is_challenge = self.call.login == CHALLENGE
-        if self._state in (_GREETING, _LOGIN) and is_challenge and matches(self.challenge):
+        if self._state in (GREETING, LOGGING_IN) and is_challenge and matches(self.challenge):
             self._challenge = self.challenge_in(child)
             self.report(base.SaltReceived(self.salt_in(child)))
             return True
-        if self._state == _LOGIN and self._is_login_due and matches(self.greeted):
+        if self._state == LOGGING_IN and self._is_login_due and matches(self.greeted):
             self._is_login_due = False
             request = self.login_request()
             if request:
                 self._send(request)
                 return True
-        is_grantable = self._state == (_PROVED if is_challenge else _LOGIN) and not self._is_login_due
+        is_grantable = self._state == (PROVED if is_challenge else LOGGING_IN) and not self._is_login_due
         if is_grantable and matches(self.granted):
-            self._state = _LOGGED_IN
+            self._state = LOGGED_IN
             self.report(base.LoggedIn("", self.heartbeat))
             return True
         return matches(self.greeted)
 
     def _take_job(self, child: Element, matches: Matches) -> bool:
         """Takes what concerns the jobs. One element may mean several things, in this order."""
-        if self._state == _OVER:
+        if self._state == OVER:
             return False
         is_accepted = self._accepted < self._submitted and matches(self.accepted)
         is_output, is_end = matches(self.output), matches(self.ended)
@@ -392,7 +392,7 @@ class Dialect(base.Dialect):
         acceptance_of = self.acceptance_of or (SESSION if self.order == TOGETHER else JOB)
         self._accepted += len(self.call.jobs) if acceptance_of == SESSION else 1
         if self._accepted >= len(self.call.jobs):
-            self._state = _ACCEPTED
+            self._state = ACCEPTED
             if self.order in (AFTER_ACCEPTANCE, AFTER_RESULT):
                 self._say(self.go())
             self.report(base.Accepted())
@@ -404,9 +404,9 @@ class Dialect(base.Dialect):
         if self.result_of == JOB:
             is_possible = self._finished < self._accepted
         elif status == OK:
-            is_possible = self._state == _ACCEPTED
+            is_possible = self._state == ACCEPTED
         if not is_possible:
-            raise self._contradiction(child, "A14" if self._state == _ACCEPTED else "")
+            raise self._contradiction(child, "A14" if self._state == ACCEPTED else "")
         text = self._text_of(child) if status == FAILED else ""
         if status == FAILED and self._failure is None:
             self._failure = text or status
@@ -424,23 +424,23 @@ class Dialect(base.Dialect):
         if status == OK:
             self._submit_next()
         else:
-            self._state = _OVER
+            self._state = OVER
             self.report(base.Ended(FAILED, text))
 
     def _take_end(self, child: Element) -> None:
-        if self._state != _ACCEPTED and self._failure is None:
+        if self._state != ACCEPTED and self._failure is None:
             raise self._contradiction(child)
         is_missing = not self._has_result or (self.result_of == JOB and self._finished < len(self.call.jobs))
         if self._failure is None and is_missing and self.no_result != ORDERLY_END:
             raise RemoteProtocolError(f"the server sent {self._start_tag(child)} (A13) and no result that A14 expects")
-        self._state = _OVER
+        self._state = OVER
         if self._failure is not None:
             self.report(base.Ended(FAILED, self._failure))
         else:
             self.report(base.Ended(OK, has_result=not is_missing))
 
     def _contradiction(self, child: Element, number: str = "") -> RemoteProtocolError:
-        if self._state == _OVER:
+        if self._state == OVER:
             return RemoteProtocolError(f"the server sent {self._start_tag(child)} after the end (A13)")
         number = number or _CONTRADICTED[self._state]
         patterns = {
