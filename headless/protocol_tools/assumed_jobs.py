@@ -12,9 +12,9 @@ from headless.dialects import planta
 from headless.dialects.vocabulary import MODULE, PY_CODE, PY_FILE
 from headless.protocol_tools.client_side import EACH, TOGETHER, Step
 from headless.protocol_tools.contrast import ACCEPTED, FAILED, GOOD, NOT_KNOWN, REFUSED, WRONG, Candidate, is_meant
+from headless.protocol_tools.documents import outline
 from headless.protocol_tools.findings import Findings
 from headless.protocol_tools.recordings import CLIENT
-from headless.protocol_tools.trees import outline
 from headless.protocol_tools.writing import OPEN, OTHERWISE, SETTLED, Assumption, method, one_line, state_of
 
 _MAX_CANDIDATES = 3

@@ -10,11 +10,11 @@ from typing import Optional
 from lxml.etree import _Element as Element
 
 from headless.dialects.vocabulary import CHALLENGE
+from headless.protocol_tools.documents import JOB, normal, outline, texts_of, values_in
 from headless.protocol_tools.login_search import Key
 from headless.protocol_tools.recordings import SERVER, RecordedCall
 from headless.protocol_tools.survey import Facts
 from headless.protocol_tools.templates import Instance, Template, template_of
-from headless.protocol_tools.trees import JOB, normal, outline, texts_of, values_in
 
 # How jobs are sent.
 TOGETHER = "all jobs in one message"

@@ -1,25 +1,38 @@
-"""Compares what a dialect sends with what the old client has sent, as XML.
+"""Compares what a dialect sends with what the old client has sent, as XML: with the hash of the password, the random
+bytes, and the key of the session with which it is most like the recorded one.
 
 What a client says when it is not asked (keep-alives, their answers, goodbyes) is compared, and not counted.
 """
 
 from __future__ import annotations
 
+import base64
+import binascii
 import codecs
 import re
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 from lxml.etree import _Element as Element
 
 from headless.dialects.framing import Http
+from headless.dialects.vocabulary import CHALLENGE
 from headless.options import VERSION
-from headless.protocol_tools.documents import declared, is_decodable, wide_encoding
+from headless.protocol_tools.documents import (
+    Path,
+    declared,
+    holds_job,
+    is_decodable,
+    local,
+    normal,
+    outline,
+    values_in,
+    wide_encoding,
+)
 from headless.protocol_tools.exchanges import Exchange, Exchanges, Said, root_of
 from headless.protocol_tools.player import Play, Secrets
 from headless.protocol_tools.secrecy import SECRET_HEADERS, shown
-from headless.protocol_tools.trees import Path, holds_job, local, normal, outline, values_in
 from headless.terminal import shorten
 
 _SILENCE = 5.0  # seconds, after which a message is not the answer to one before
@@ -28,9 +41,19 @@ _DATE = r"\d\d\.\d\d\.\d{4}|\d{4}-\d\d-\d\d"
 _TIME = re.compile(rf"(?:{_DATE})?[ T]?(?:\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?|1\d{{9}}|1\d{{12}}")
 PROOF = "proves the password"
 _OF_CLIENT = "Program"  # whose attributes name the client
+DIGESTS = (b"u23JPZtHcGhwXSF41f93o/7vBdDut3u", b"T1SaQeW6c9mRz.kHj2LpVbN8yXoAf0C")  # of passwords that are made up
+_RANDOM, _OTHER_RANDOM = bytes(range(32)), bytes(range(100, 132))
+_KEY, _OTHER_KEY = _RANDOM[:16].hex(), _OTHER_RANDOM[:16].hex()
+_ENCODINGS: tuple[tuple[Callable[[bytes], bytes], Callable[[str], bytes]], ...] = (
+    (base64.b64encode, base64.b64decode),
+    (base64.urlsafe_b64encode, base64.urlsafe_b64decode),
+    (binascii.hexlify, binascii.unhexlify),
+    (lambda data: binascii.hexlify(data).upper(), binascii.unhexlify),
+)
 
 Place = tuple[Path, str]  # of a value: the elements, from the root on, and the attribute; "" is the text
 Difference = tuple[Path, str, str, str]  # a place, and what this side and the old client have there
+Say = Callable[[Secrets], "list[Ours] | None"]  # plays the exchange, and returns what was sent, if that is known
 
 
 @dataclass(frozen=True)
@@ -61,15 +84,6 @@ def ours(exchanges: Exchanges, play: Play) -> list[Ours]:
     return [Ours(part, play.parts[part][0], data, payload, root_of(payload)) for part, data, payload in found]
 
 
-def varying(some: Sequence[Ours], others: Sequence[Ours]) -> dict[Place, str]:
-    """Returns where the messages of two plays differ, with the value in the first one."""
-    found = {}
-    for one, other in zip(some, others):
-        if one.root is not None and other.root is not None:
-            found.update({(path, name): value for path, name, value, _ in differences(one.root, other.root)})
-    return found
-
-
 def differences(one: Element, other: Element, path: Path = ()) -> Iterator[Difference]:
     """Yields what differs. An element that the other one has not, or has elsewhere, is a difference of the name "*"."""
     path = (*path, str(one.tag))
@@ -91,6 +105,69 @@ def differences(one: Element, other: Element, path: Path = ()) -> Iterator[Diffe
 def _text(element: Element) -> str:
     text = "".join([element.text or "", *(child.tail or "" for child in element)])
     return "" if text.isspace() else text
+
+
+# Likeness
+
+
+def likeness_of(exchange: Exchange, say: Say, hash_: bytes | None) -> Likeness:
+    """Returns it. `hash_` is the one of the right password, if it is known."""
+    call = exchange.call
+    secrets = Secrets(hash_ or DIGESTS[0], _RANDOM, _KEY)
+    found = Likeness(secrets if call.is_password_right else of_password(secrets, 1))
+    for other in ({"random": _OTHER_RANDOM}, {"key": _OTHER_KEY}):
+        places = _varying(say, found.secrets, replace(found.secrets, **other))
+        for number, place in places:
+            found.secrets = _adapted(found.secrets, places[number, place], _recorded(exchange, number, place))
+        found.changing.update((place, "is random") for _, place in places)
+    if call.login == CHALLENGE:
+        found.proofs = {place for _, place in _varying(say, *(of_password(found.secrets, each) for each in (0, 1)))}
+    for place in found.proofs:
+        if hash_ is None or not call.is_password_right:
+            found.changing[place] = PROOF
+        elif found.secrets.random != _RANDOM:  # it depends on what is as it was
+            found.changing.pop(place, None)
+    return found
+
+
+def of_password(secrets: Secrets, number: int) -> Secrets:
+    """Returns the secrets with another password: the made-up one of this number."""
+    digest = DIGESTS[number]
+    return replace(secrets, hash=secrets.hash[: -len(digest)] + digest)
+
+
+def _varying(say: Say, secrets: Secrets, other: Secrets) -> dict[tuple[int, Place], str]:
+    """Returns the numbers of messages, and the places in them, in which the dialect says something else with the other
+    secrets; with what it says with the first ones."""
+    found = {}
+    for number, (mine, its) in enumerate(zip(say(secrets) or (), say(other) or ())):
+        if mine.root is not None and its.root is not None:
+            places = differences(mine.root, its.root)
+            found.update({(number, (path, name)): value for path, name, value, _ in places})
+    return found
+
+
+def _recorded(exchange: Exchange, number: int, place: Place) -> str:
+    client = exchange.client or []
+    return values_of(client[number].root).get(place, "") if number < len(client) else ""
+
+
+def _adapted(secrets: Secrets, value: str, recorded: str) -> Secrets:
+    """Returns the secrets with which the dialect says the recorded value in the place of this one."""
+    if value == secrets.key and len(recorded) == len(value):
+        return replace(secrets, key=recorded)
+    for encode, decode in _ENCODINGS:
+        for size in range(1, len(secrets.random) + 1):
+            if encode(secrets.random[:size]).decode() == value:
+                try:
+                    begin = decode(recorded)
+                except ValueError:
+                    return secrets
+                return replace(secrets, random=begin[:32] + secrets.random[len(begin) :])
+    return secrets
+
+
+# Messages
 
 
 class Comparison:

@@ -14,10 +14,10 @@ from lxml.etree import _Element as Element
 
 from headless.dialects.xml_messages import element, search
 from headless.errors import CONNECTION_ERROR, OK, PARAMETER_ERROR, TIMED_OUT
+from headless.protocol_tools.documents import local, normal, texts_of
 from headless.protocol_tools.recordings import RecordedCall
 from headless.protocol_tools.secrecy import is_secret
 from headless.protocol_tools.survey import Facts
-from headless.protocol_tools.trees import local, normal, texts_of
 from headless.protocol_tools.vocabulary import Feature, Vocabulary
 
 # How a call ended.

@@ -23,8 +23,7 @@ from headless.dialects.framing import (
     Sender,
     Transport,
 )
-from headless.protocol_tools.documents import wide_encoding
-from headless.protocol_tools.messages import Message, parse_all, split
+from headless.protocol_tools.documents import Message, parse_all, split, wide_encoding
 from headless.protocol_tools.proposals import Stream, proposals
 from headless.protocol_tools.recordings import Folder, Piece
 

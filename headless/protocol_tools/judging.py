@@ -27,13 +27,22 @@ from headless.protocol_tools.cases import (
     unchanged,
     with_unknown,
 )
-from headless.protocol_tools.comparison import Comparison, Likeness, Ours, ours, place_text, values_of
+from headless.protocol_tools.comparison import (
+    DIGESTS,
+    Comparison,
+    Likeness,
+    Ours,
+    likeness_of,
+    of_password,
+    ours,
+    place_text,
+    values_of,
+)
+from headless.protocol_tools.documents import holds_job, normal, values_in
 from headless.protocol_tools.exchanges import Exchange, Exchanges
-from headless.protocol_tools.likeness import DIGESTS, likeness_of, of_password
 from headless.protocol_tools.player import ENDLESS, Chunk, Play, Player, Secrets, Watchdog
 from headless.protocol_tools.recordings import RecordedCall
 from headless.protocol_tools.secrecy import LEAST_KNOWN
-from headless.protocol_tools.trees import holds_job, normal, values_in
 
 _MAX_DIVIDED = 20_000  # bytes
 _MAX_VALUES = 100_000  # of a message, in which jobs are looked for

@@ -8,9 +8,8 @@ from statistics import median
 
 from lxml.etree import _Element as Element
 
-from headless.protocol_tools.messages import Message
+from headless.protocol_tools.documents import Message, outline
 from headless.protocol_tools.recordings import Piece
-from headless.protocol_tools.trees import outline
 
 SILENCE = 5.0  # seconds, after which a message is not the answer to one before
 NO_DOCUMENT = "bytes without a document"

@@ -20,10 +20,10 @@ from types import SimpleNamespace
 from typing import NamedTuple, Optional
 
 from headless.dialects.vocabulary import OSUSER
+from headless.protocol_tools.documents import Path, normal, values_in
 from headless.protocol_tools.recordings import CLIENT
 from headless.protocol_tools.secrecy import LEAST_HIDDEN, is_secret
 from headless.protocol_tools.survey import Facts
-from headless.protocol_tools.trees import Path, normal, values_in
 
 _SEPARATORS = (b"", b":", b"|", b";", b",", b"-", b"_", b"/", b" ", b"\n", b"\0", b"&", b"+", b"#", b"$", b"@", b".")
 _USUAL_SEPARATORS = _SEPARATORS[:9]  # of three parts

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from headless.protocol_tools.contrast import FAILED, GOOD, LEFT, NOT_KNOWN, OUTCOMES, REFUSED, WRONG
+from headless.protocol_tools.documents import Path, local
 from headless.protocol_tools.findings import Findings
 from headless.protocol_tools.framing_search import Answer
 from headless.protocol_tools.recordings import CLIENT, SERVER
 from headless.protocol_tools.secrecy import LEAST_HIDDEN, is_secret
 from headless.protocol_tools.survey import Facts
 from headless.protocol_tools.templates import place_name
-from headless.protocol_tools.trees import Path, local
 from headless.protocol_tools.vocabulary import Feature, Values
 from headless.protocol_tools.writing import Assumption, one_line, value_code
 from headless.terminal import escape_control_chars, shorten

@@ -18,8 +18,8 @@ from headless.dialects.bcrypt_hash import is_like_hash
 from headless.dialects.display import HIDDEN, hide_secrets
 from headless.dialects.display import is_secret as is_name_of_secret
 from headless.dialects.vocabulary import CHALLENGE
+from headless.protocol_tools.documents import local, normal, texts_of
 from headless.protocol_tools.recordings import CLIENT, RecordedCall
-from headless.protocol_tools.trees import local, normal, texts_of
 
 LEAST_HIDDEN = 16  # characters of what is hidden because it differs, or looks random
 LEAST_KNOWN = 8  # characters of a secret that is looked for in other texts

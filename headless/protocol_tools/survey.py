@@ -13,12 +13,10 @@ from dataclasses import dataclass, field
 from lxml.etree import _Element as Element
 
 from headless.errors import CommandFailed
-from headless.protocol_tools.encoding import Style
+from headless.protocol_tools.documents import JOB, Message, Path, Style, holds_job, local, normal, texts_of, values_in
 from headless.protocol_tools.framing_search import Answer, Search, sample_of
 from headless.protocol_tools.keep_alives import Silence, silences_in
-from headless.protocol_tools.messages import Message
 from headless.protocol_tools.recordings import CLIENT, SERVER, Folder, Piece, RecordedCall
-from headless.protocol_tools.trees import JOB, Path, holds_job, local, normal, texts_of, values_in
 from headless.protocol_tools.vocabulary import Feature, Vocabulary
 
 SENDERS = (CLIENT, SERVER)

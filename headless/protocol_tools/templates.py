@@ -13,10 +13,10 @@ from lxml import etree
 from lxml.etree import _Element as Element
 
 from headless.dialects.vocabulary import OSUSER
+from headless.protocol_tools.documents import local, normal
 from headless.protocol_tools.login_search import Key
 from headless.protocol_tools.recordings import SERVER, RecordedCall
 from headless.protocol_tools.secrecy import is_secret
-from headless.protocol_tools.trees import local, normal
 
 _MAX_CHILDREN = 100  # of an element that are looked at
 _JOB_NUMBER = "[each is job for each in self.call.jobs].index(True)"

@@ -13,7 +13,7 @@ from typing import Any, Optional
 from lxml import etree
 from lxml.etree import _Element as Element
 
-from headless.protocol_tools.trees import Path, local
+from headless.protocol_tools.documents import Path, local
 
 _MAX_VALUES = 64  # different ones of a place that are kept
 _MAX_VALUE = 80  # characters of one that is
