@@ -6,6 +6,7 @@ Long exchanges have too many cases: some of them are left out, evenly.
 from __future__ import annotations
 
 import random
+import re
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -13,14 +14,14 @@ from itertools import accumulate
 
 from lxml import etree
 
-from headless.dialects.base import LoggedIn
+from headless.dialects.base import Accepted, Ended, JobFinished, JobStarted, LoggedIn, Output
 from headless.dialects.framing import Sender, Transport
 from headless.dialects.xml_messages import element
 from headless.protocol_tools.exchanges import Exchange
 from headless.protocol_tools.player import Chunk, Play
 
 # What was done to a message.
-MISSING, DOUBLED, EARLY, SWAPPED, CUT, CUT_INSIDE = "missing", "doubled", "early", "swapped", "cut", "cut inside"
+_MISSING, _DOUBLED, _EARLY, _SWAPPED, CUT, CUT_INSIDE = "missing", "doubled", "early", "swapped", "cut", "cut inside"
 _MAX_PLACES = 40  # messages of an exchange of which cases are made
 _MAX_CUTS = 64  # inside of messages
 _LEAST = 4  # of both
@@ -28,6 +29,9 @@ _MAX_EFFORT = 50_000  # messages that are played for all of them, where a messag
 _SIZE = 500
 _MAX_PIECES = 4000  # of an exchange that is played byte by byte
 _RANDOM_TIMES = 3
+_PROVING = (Accepted, JobFinished, Ended)
+_OF_RUNNING_JOBS = (Accepted, JobStarted, JobFinished)
+_NUMBER = re.compile(rb"[0-9]+")
 
 
 @dataclass(frozen=True)
@@ -153,12 +157,12 @@ def cases(exchange: Exchange, play: Play) -> Iterator[Case]:
     server = [chunk for chunk in messages if chunk.number < len(exchange.server)]
     count = play.last + 1
     for number in places(exchange, play):
-        yield Case(MISSING, number, "is missing", (*messages[:number], *messages[number + 1 :]))
-        yield Case(DOUBLED, number, "comes twice", (*messages[: number + 1], *messages[number:]))
+        yield Case(_MISSING, number, "is missing", (*messages[:number], *messages[number + 1 :]))
+        yield Case(_DOUBLED, number, "comes twice", (*messages[: number + 1], *messages[number:]))
         yield from _early(messages, number, play)
         if number + 1 < min(count, len(server)) and server[number].data != server[number + 1].data:
             swapped = (*messages[:number], messages[number + 1], messages[number], *messages[number + 2 :])
-            yield Case(SWAPPED, number, "comes after the next one", swapped)
+            yield Case(_SWAPPED, number, "comes after the next one", swapped)
         yield from _cuts(messages, number, "does not come any more")
     yield from _cuts(messages, min(count, len(server)), "does not come any more")
     yield from _cuts_inside(server[:count], _limit(exchange, _MAX_CUTS))
@@ -195,7 +199,7 @@ def _cuts_inside(server: Sequence[Chunk], limit: int) -> Iterator[Case]:
         yield Case(CUT_INSIDE, number, f"is cut after {size} bytes", (*kept, *closed), size)
 
 
-def cause_of(number: int, play: Play) -> int | None:
+def _cause_of(number: int, play: Play) -> int | None:
     """Returns the number of the message after which this side has sent what this message answers: a login, or jobs. -1
     if no message came before. None if this side has sent nothing of that kind before it."""
     login = next((each for each, event in play.events if isinstance(event, LoggedIn)), play.last)
@@ -205,13 +209,59 @@ def cause_of(number: int, play: Play) -> int | None:
 
 def _early(messages: Sequence[Chunk], number: int, play: Play) -> Iterator[Case]:
     """Yields the message before this side has sent what it answers: behind the one before that, and as a part of it."""
-    cause = cause_of(number, play)
+    cause = _cause_of(number, play)
     if cause is None:
         return
     rest = (*messages[cause + 1 : number], *messages[number + 1 :])
     early = replace(messages[number], is_early=True)
     what = "comes before this side has sent what it answers"
-    yield Case(EARLY, number, what, (*messages[: cause + 1], early, *rest))
+    yield Case(_EARLY, number, what, (*messages[: cause + 1], early, *rest))
     if cause >= 0:
         joined = replace(messages[cause], data=messages[cause].data + early.data, number=number)
-        yield Case(EARLY, number, what, (*messages[:cause], joined, *rest))
+        yield Case(_EARLY, number, what, (*messages[:cause], joined, *rest))
+
+
+# What they take away
+
+
+def lost(exchange: Exchange, case: Case, usual: Play) -> str:
+    """Returns which events the case takes the ground from, "" if none."""
+    brought: dict[int, list[str]] = {}
+    for number, event in usual.events:
+        if isinstance(event, _PROVING):
+            brought.setdefault(number, []).append(type(event).__name__)
+    number = case.number
+    names: list[str] = []
+    if case.kind == _MISSING or (case.kind == _EARLY and not _is_repeated(exchange, number, usual)):
+        names = brought.get(number, [])
+    elif case.kind == _SWAPPED:
+        first, second = brought.get(number, []), brought.get(number + 1, [])
+        is_end_first = Ended.__name__ in second and first and Ended.__name__ not in first
+        is_early = _cause_of(number + 1, usual) == number and not _is_repeated(exchange, number + 1, usual)
+        names = second if is_end_first or is_early else []
+    elif case.kind in (CUT, CUT_INSIDE):
+        begin = number + (case.kind == CUT_INSIDE and _is_whole(exchange, case))
+        names = [name for each in range(begin, usual.last + 1) for name in brought.get(each, [])]
+    return ", ".join(dict.fromkeys(names))
+
+
+def _is_repeated(exchange: Exchange, number: int, usual: Play) -> bool:
+    """Returns whether there is another message that differs in numbers alone: a dialect may just count them."""
+    shapes = [_NUMBER.sub(b"0", said.payload) for said in exchange.server[: usual.last + 1]]
+    return shapes.count(shapes[number]) > 1
+
+
+def _is_whole(exchange: Exchange, case: Case) -> bool:
+    """Returns whether the document of the message that was cut may have come, and only what frames it has not. Of what
+    is compressed that is not known."""
+    said = exchange.server[case.number]
+    payload = said.payload.rstrip()
+    start = said.data.find(payload)
+    return start < 0 or case.came >= start + len(payload)
+
+
+def runs_at(number: int, usual: Play) -> bool:
+    """Returns whether the message says that the server has jobs."""
+    accepted = next((each for each, event in usual.events if isinstance(event, Accepted)), usual.last + 1)
+    kinds = (*_OF_RUNNING_JOBS, Output) if number >= accepted else _OF_RUNNING_JOBS
+    return any(each == number and isinstance(event, kinds) for each, event in usual.events)

@@ -13,9 +13,11 @@ import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from xml.sax.saxutils import escape
 
 from lxml.etree import _Element as Element
 
+from headless.dialects.base import LoggedIn
 from headless.dialects.framing import Http
 from headless.dialects.vocabulary import CHALLENGE
 from headless.options import VERSION
@@ -37,6 +39,8 @@ from headless.terminal import shorten
 
 _SILENCE = 5.0  # seconds, after which a message is not the answer to one before
 _MAX_SHOWN = 60  # characters of a value
+_MAX_VALUES = 100_000  # of a message, in which jobs are looked for
+_LEAST_TEXT = 2  # characters of a job's text that may be anywhere
 _DATE = r"\d\d\.\d\d\.\d{4}|\d{4}-\d\d-\d\d"
 _TIME = re.compile(rf"(?:{_DATE})?[ T]?(?:\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?|1\d{{9}}|1\d{{12}}")
 PROOF = "proves the password"
@@ -311,6 +315,69 @@ def _encoding(payload: bytes) -> str | None:
         return codecs.lookup(name).name
     except LookupError:
         return name.lower()
+
+
+# Jobs
+
+
+def wrong_marks(exchange: Exchange, play: Play, sent: Sequence[Ours]) -> list[tuple[int, str]]:
+    """Returns findings: the number of a part, from 1, whose mark does not agree with the jobs whose texts have left. 0
+    stands for all parts, if jobs are marked and no text of one is found."""
+    roots: defaultdict[int, list[Element]] = defaultdict(list)
+    for message in sent:
+        if message.root is not None:
+            roots[message.part].append(message.root)
+    left = dict(enumerate(normal(job.text) for job in exchange.call.jobs))
+    seen = marked = 0
+    found: list[tuple[int, str]] = []
+    for number, (_, part) in enumerate(play.parts):
+        before, is_late = seen, seen > marked
+        values = {normal(value) for root in roots[number] for _, _, value in values_in(root, _MAX_VALUES)}
+        texts = "\n".join([*values, normal(part.shown)])
+        left = {job: text for job, text in left.items() if not _holds(values, texts, text)}
+        seen = len(exchange.call.jobs) - len(left)
+        marked += part.jobs
+        if marked > seen:
+            found.append((number + 1, f"{marked} jobs are marked as handed over, and {seen} have been sent"))
+        elif is_late and part.jobs > seen - before > 0:
+            found.append((number + 1, "jobs are marked as handed over with a later job: the server had them before"))
+    return found if seen or not marked else [(0, "")]
+
+
+def _holds(values: set[str], texts: str, text: str) -> bool:
+    return text in values or (len(text) > _LEAST_TEXT and (text in texts or escape(text) in texts))
+
+
+class Waits:
+    """Notes what a dialect sends before something for which the old client has waited."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, list[bool]] = {}
+
+    def note(self, exchange: Exchange, play: Play, sent: Sequence[Ours]) -> None:
+        client = exchange.client or []
+        texts = [normal(job.text) for job in exchange.call.jobs]
+        theirs = [said.before for said in client if said.root is not None and holds_job(said.root, texts)]
+        mine = [each.after + 1 for each in sent if each.root is not None and holds_job(each.root, texts)]
+        login = next((number for number, event in play.events if isinstance(event, LoggedIn)), None)
+        if sent and client:
+            self._add("speaks first, and the old client waits for a greeting", sent[0].after < 0 < client[0].before)
+        if theirs and mine and login is not None:
+            what = "sends jobs before the login is granted, and the old client waits for that"
+            self._add(what, mine[0] <= login < theirs[0])
+        if len(theirs) > 1 and len(mine) > 1:
+            what = "sends the second job at once, and the old client waits for an answer to the first one"
+            self._add(what, mine[1] <= mine[0] and theirs[0] < theirs[1])
+
+    def _add(self, what: str, is_early: bool) -> None:
+        self._found.setdefault(what, []).append(is_early)
+
+    def missing(self) -> list[str]:
+        """Returns what was so in all recordings."""
+        return [what for what, found in self._found.items() if all(found)]
+
+
+# Places
 
 
 def place_text(place: Place) -> str:
