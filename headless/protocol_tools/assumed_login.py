@@ -9,11 +9,10 @@ from lxml.etree import _Element as Element
 
 from headless.dialects import base, planta
 from headless.dialects.vocabulary import CHALLENGE, OSUSER
-from headless.protocol_tools.client_side import Sent
+from headless.protocol_tools.client_side import Instance, Sent, place_name, template_of
 from headless.protocol_tools.contrast import WRONG, is_meant
 from headless.protocol_tools.findings import Findings
 from headless.protocol_tools.recordings import CLIENT, SERVER
-from headless.protocol_tools.templates import Instance, place_name, template_of
 from headless.protocol_tools.writing import OPEN, OTHERWISE, SETTLED, Assumption, method, one_line, state_of, value_code
 
 

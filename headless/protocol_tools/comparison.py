@@ -34,10 +34,10 @@ from headless.protocol_tools.documents import (
 )
 from headless.protocol_tools.exchanges import Exchange, Exchanges, Said, root_of
 from headless.protocol_tools.player import Play, Secrets
+from headless.protocol_tools.recordings import SILENCE
 from headless.protocol_tools.secrecy import SECRET_HEADERS, shown
 from headless.terminal import shorten
 
-_SILENCE = 5.0  # seconds, after which a message is not the answer to one before
 _MAX_SHOWN = 60  # characters of a value
 _MAX_VALUES = 100_000  # of a message, in which jobs are looked for
 _LEAST_TEXT = 2  # characters of a job's text that may be anywhere
@@ -295,7 +295,7 @@ def _unasked(recorded: Sequence[Exchange]) -> set[str]:
             said = client[number]
             contents[said.payload] += 1
             following = client[number + 1].before if number + 1 < len(client) else len(exchange.server)
-            is_unasked = contents[said.payload] > 1 or following == said.before or said.wait >= _SILENCE
+            is_unasked = contents[said.payload] > 1 or following == said.before or said.wait >= SILENCE
             if is_unasked and said.root is not None and not holds_job(said.root, texts):
                 found.add(_kind(said.root))
     return found - of_login

@@ -18,11 +18,10 @@ from headless.dialects.vocabulary import CHALLENGE
 from headless.protocol_tools.client_side import ClientSide, Sent, client_side
 from headless.protocol_tools.contrast import Candidate, Contrast, is_meant, telling_pattern
 from headless.protocol_tools.documents import Encoding, Path, outline
-from headless.protocol_tools.keep_alives import KeepAlive, keep_alives
 from headless.protocol_tools.login_search import Key, Login, LoginAnswer, logins_of, probable_proofs, search_login
 from headless.protocol_tools.recordings import SERVER, Folder
 from headless.protocol_tools.secrecy import follows_password
-from headless.protocol_tools.survey import Facts, Survey
+from headless.protocol_tools.survey import Facts, KeepAlive, Survey, keep_alives
 
 _MAX_PARTS = 5000  # of messages that patterns are compared with
 _MAX_PATTERNS = 6

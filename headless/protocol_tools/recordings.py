@@ -25,6 +25,7 @@ from headless.terminal import shorten
 CALLS = "calls.jsonl"
 _SUFFIX = ".talk"
 CLIENT, SERVER = "client", "server"
+SILENCE = 5.0  # seconds, after which a message is not the answer to one before
 _MAX_LINE = 16 * 2**20  # bytes
 _MAX_REASON = 200  # characters of what is wrong with a line
 _MAX_SECONDS = 10**9

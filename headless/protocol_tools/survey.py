@@ -6,22 +6,36 @@ The bytes of a connection are looked at one connection after the other: a folder
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from statistics import median
 
 from lxml.etree import _Element as Element
 
 from headless.errors import CommandFailed
-from headless.protocol_tools.documents import JOB, Message, Path, Style, holds_job, local, normal, texts_of, values_in
+from headless.protocol_tools.documents import (
+    JOB,
+    Message,
+    Path,
+    Style,
+    holds_job,
+    local,
+    normal,
+    outline,
+    texts_of,
+    values_in,
+)
 from headless.protocol_tools.framing_search import Answer, Search, sample_of
-from headless.protocol_tools.keep_alives import Silence, silences_in
-from headless.protocol_tools.recordings import CLIENT, SERVER, Folder, Piece, RecordedCall
+from headless.protocol_tools.recordings import CLIENT, SERVER, SILENCE, Folder, Piece, RecordedCall
 from headless.protocol_tools.vocabulary import Feature, Vocabulary
 
 SENDERS = (CLIENT, SERVER)
 _TLS = b"\x16\x03"  # a record of the handshake (RFC 8446, 5.1)
 _MAX_SILENCES = 10_000
+_NO_DOCUMENT = "bytes without a document"
+_MAX_PIECES = 32  # in which a message is whole
+_TOLERANCE = 0.15  # of an interval
 _MAX_KEPT = 60  # messages of one side of a connection that are kept, the first ones
 _MAX_LAST = 5  # and the last ones
 _MAX_KEPT_BYTES = {CLIENT: 512 * 1024, SERVER: 64 * 1024}  # of them
@@ -120,7 +134,7 @@ class Survey:
         times = [piece.seconds for piece in pieces]
         self.longest_silence = max([self.longest_silence, *(b - a for a, b in zip(times, times[1:]))])
         if len(self.silences) < _MAX_SILENCES:
-            self.silences += silences_in(name, pieces, [*found[CLIENT], *found[SERVER]])
+            self.silences += _silences_in(name, pieces, [*found[CLIENT], *found[SERVER]])
 
     def _learn_client(self, facts: Facts, pairs: Sequence[tuple[Message, Element]]) -> float:
         """Returns the number of the piece that completed the first message with a job."""
@@ -172,3 +186,71 @@ class Survey:
             for name in self.vocabularies[sender].unchecked():
                 _, roots = search.add(name, [piece for piece in self._folder.pieces(name) if piece.sender == sender])
                 self.vocabularies[sender].check(name, roots)
+
+
+# What is said only to say that the connection lives: the same, at regular times, after a silence
+
+
+@dataclass(frozen=True)
+class Silence:
+    """Ends with a message, or with bytes that are none; `kind` outlines it. `length` is in seconds."""
+
+    connection: str
+    seconds: float
+    length: float
+    sender: str
+    kind: str
+
+
+@dataclass(frozen=True)
+class KeepAlive:
+    """Says who sends what, after how many seconds of silence, how often in how many connections."""
+
+    sender: str
+    kind: str
+    seconds: float
+    times: int
+    connections: int
+
+
+def _silences_in(name: str, pieces: Sequence[Piece], messages: Iterable[tuple[Message, Element]]) -> list[Silence]:
+    """Returns the silences of a connection."""
+    complete = {message.number: root for message, root in messages}
+    found = []
+    for number in range(1, len(pieces)):
+        piece, length = pieces[number], pieces[number].seconds - pieces[number - 1].seconds
+        if length < SILENCE:
+            continue
+        kind = _NO_DOCUMENT
+        if piece.data.strip(b" \t\r\n\0"):  # the message that begins with this piece
+            following = range(number, min(number + _MAX_PIECES, len(pieces)))
+            whole = (each for each in following if each in complete and pieces[each].sender == piece.sender)
+            kind = next((outline(complete[each]) for each in whole), _NO_DOCUMENT)
+        found.append(Silence(name, piece.seconds, length, piece.sender, kind))
+    return found
+
+
+def keep_alives(silences: Iterable[Silence]) -> list[KeepAlive]:
+    """Returns those that came at least twice in one connection."""
+    groups: dict[tuple[str, str], dict[str, list[Silence]]] = {}
+    for each in silences:
+        groups.setdefault((each.sender, each.kind), {}).setdefault(each.connection, []).append(each)
+    found = []
+    for (sender, kind), by_connection in groups.items():
+        regular = [group for group in by_connection.values() if _is_regular(group)]
+        if regular:
+            seconds = median(interval for group in regular for interval in _intervals(group))
+            found.append(KeepAlive(sender, kind, seconds, sum(map(len, regular)), len(regular)))
+    return found
+
+
+def _intervals(silences: list[Silence]) -> list[float]:
+    return [later.seconds - earlier.seconds for earlier, later in zip(silences, silences[1:])]
+
+
+def _is_regular(silences: list[Silence]) -> bool:
+    """Returns whether they come at regular times; of two, whether each follows a silence as long as that between."""
+    intervals = _intervals(silences) + ([each.length for each in silences] if len(silences) == 2 else [])
+    return len(silences) > 1 and all(
+        abs(each - median(intervals)) <= _TOLERANCE * median(intervals) for each in intervals
+    )

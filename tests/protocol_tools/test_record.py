@@ -18,8 +18,7 @@ from cryptography.hazmat.primitives import serialization
 
 from headless.dialects.vocabulary import CHALLENGE, MODULE, OSUSER, PY_CODE, PY_FILE, Job
 from headless.errors import ParameterError
-from headless.protocol_tools.checklist import WISHES
-from headless.protocol_tools.record import replace_service
+from headless.protocol_tools.record import WISHES, replace_service
 from headless.protocol_tools.recordings import CALLS, CLIENT, SERVER, Folder, Piece, RecordedCall, line_of
 from support.command_here import headless
 from support.credentials import HASH
