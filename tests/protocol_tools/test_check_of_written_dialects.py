@@ -14,6 +14,7 @@ from headless.protocol_tools.writing import code_of
 from protocol_tools.test_written_dialects import DECIDED, VENDORS, decided
 from support.checked import check, secret_in
 from support.credentials import HASH
+from support.sampling import one_of
 from support.vendors.recorded import labelled, record
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -21,9 +22,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 NO_RESULT = ("bare",)  # of what failed is told
 
 
-@pytest.mark.parametrize(
-    "name", [name if name in ("gamma", "zeta") else pytest.param(name, marks=pytest.mark.large) for name in VENDORS]
-)
+@pytest.mark.parametrize("name", one_of(len(VENDORS), VENDORS))
 def test_what_a_person_has_finished_passes_and_what_nobody_has_does_not(name, tmp_path: Path, capsys):
     vendor = VENDORS[name]
     found = explain(record(vendor, tmp_path / "all"), HASH.encode())

@@ -6,6 +6,7 @@ from __future__ import annotations
 import random
 import struct
 import zlib
+from itertools import product
 
 import pytest
 
@@ -13,6 +14,7 @@ from headless.dialects.framing import Compression, Delimiter, Digits, Documents,
 from headless.protocol_tools.framing_search import Answer, Search
 from headless.protocol_tools.proposals import Stream
 from headless.protocol_tools.recordings import Piece
+from support.sampling import one_of
 
 WORDS = "ok fail alpha beta <&amp; \u00e4 \u20ac".replace("<", "").split()
 
@@ -226,10 +228,13 @@ PACKED = [
 ]
 
 
-@pytest.mark.parametrize("kind", PACKERS)
-@pytest.mark.parametrize("after", [0, 1, 2])
-@pytest.mark.parametrize(("name", "pack", "scope"), PACKED)
-def test_compression_is_found_in_and_around_frames(kind, after, pack, scope, name):
+@pytest.mark.parametrize(
+    "case",
+    one_of(4, product(PACKERS, [0, 1, 2], PACKED)),
+    ids=lambda case: f"{case[0]}-{case[1]}-{case[2][0]}-{case[2][2]}",
+)
+def test_compression_is_found_in_and_around_frames(case):
+    kind, after, (name, pack, scope) = case
     frame, framing = FRAMINGS[name]
     make = pack(frame, kind, after)
     answer = search([make(documents(seed, 5, longest=60 + 400 * seed)) for seed in range(4)])
