@@ -29,10 +29,11 @@ from headless.protocol_tools.documents import (
     local,
     normal,
     outline,
+    root_of,
     values_in,
     wide_encoding,
 )
-from headless.protocol_tools.exchanges import Exchange, Exchanges, Said, root_of
+from headless.protocol_tools.exchanges import Exchange, Exchanges, Said
 from headless.protocol_tools.player import Play, Secrets
 from headless.protocol_tools.recordings import SILENCE
 from headless.protocol_tools.secrecy import SECRET_HEADERS, shown
@@ -268,9 +269,7 @@ def _volatile(recorded: Sequence[Exchange]) -> set[Place]:
     same: dict[object, Exchange] = {}
     found: set[Place] = set()
     for exchange in recorded:
-        call = exchange.call
-        key = (call.login, call.user, call.os_user, call.jobs, call.timeout, call.is_password_right)
-        first = same.setdefault(key, exchange)
+        first = same.setdefault(exchange.call.asked, exchange)
         for one, other in zip(first.client or (), exchange.client or ()):
             if one.root is not None and other.root is not None and first is not exchange:
                 found.update((path, name) for path, name, _, _ in differences(one.root, other.root) if name != "*")

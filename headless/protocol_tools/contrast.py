@@ -34,13 +34,12 @@ RIGHT = (GOOD, LEFT, LATE, FAILED, REFUSED)  # with the right password
 
 
 def outcome_of(call: RecordedCall) -> str:
-    """Returns how the call ended. What the old client returned is believed where it cannot mean two things."""
+    """Returns how the call ended."""
     if not call.is_password_right:
         return WRONG
-    code = call.expected if call.expected is not None else call.status if call.status in (OK, TIMED_OUT) else None
-    if code == OK:
+    if call.code == OK:
         return GOOD if call.timeout else LEFT
-    return {TIMED_OUT: LATE, CONNECTION_ERROR: FAILED, PARAMETER_ERROR: REFUSED}.get(code, NOT_KNOWN)  # type: ignore[arg-type]
+    return {TIMED_OUT: LATE, CONNECTION_ERROR: FAILED, PARAMETER_ERROR: REFUSED}.get(call.code, NOT_KNOWN)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ import codecs
 import re
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from lxml import etree
 from lxml.etree import _Element as Element
@@ -25,12 +25,9 @@ _UNDECLARED = "utf-8"  # what XML is without a declaration (XML 1.0, 4.3.3)
 _ANY_BYTES = "iso-8859-1"
 _BYTE_ORDER_MARKS = ((codecs.BOM_UTF8, "utf-8"), (codecs.BOM_UTF16_LE, "utf-16le"), (codecs.BOM_UTF16_BE, "utf-16be"))
 _DECLARATION = re.compile(r"""<\?xml\s[^>]*?encoding\s*=\s*["']([A-Za-z][\w.-]*)["']""")
-_PROLOG = re.compile(r"\ufeff?\s*(?:<\?xml\s[^>]*\?>\s*)?")
-_MARK = "planta-message"  # between the messages of a document that holds many
-_BATCH = 1024 * 1024  # bytes that are parsed at once
 _MAX_UNPACKED = 64 * 1024 * 1024  # bytes of messages of one connection
 _ENCODINGS = ("utf-8", "windows-1252", "iso-8859-15", "iso-8859-1")  # that are asked for letters beyond ASCII
-_HEAD = re.compile(
+_PROLOG = re.compile(
     rb"""(?:\xef\xbb\xbf)?\s*(?:<\?xml\s(?:[^>]*?encoding\s*=\s*["']([A-Za-z][\w.-]*)["'])?[^>]*\?>\s*)?"""
 )
 _USER, _OS_USER, JOB = "the user", "the os-user", "a job's text"  # texts of a call
@@ -40,16 +37,14 @@ _MAX_VALUES = 2000  # of a message that are looked at
 
 Path = tuple[str, ...]  # names of elements, from the root on
 
-_count_marks: Any = etree.XPath("count(processing-instruction()[name() = $mark])")
-_count_elements: Any = etree.XPath("count(*)")
-_count_nodes: Any = etree.XPath("count(node())")
-
 
 def parse(message: bytes, encoding: str | None = None) -> Element:
     """Returns the root of a document. `encoding` is for what declares none. Raises ValueError for what is none."""
-    is_declared = message.startswith(tuple(mark for mark, _ in _BYTE_ORDER_MARKS)) or declared(message) is not None
+    if encoding is not None:
+        is_declared = message.startswith(tuple(mark for mark, _ in _BYTE_ORDER_MARKS)) or declared(message) is not None
+        encoding = None if is_declared else encoding
     try:
-        root = etree.fromstring(message, _parser(None if is_declared else encoding))
+        root = etree.fromstring(message, _parser(encoding))
     except (etree.XMLSyntaxError, LookupError) as error:
         raise ValueError(f"no XML: {error}") from None
     if root.getroottree().docinfo.internalDTD is not None:
@@ -73,11 +68,15 @@ def parse_leniently(message: bytes) -> Element:
 
 def is_document(message: bytes) -> bool:
     """Returns whether it is one in some encoding."""
+    return root_of(message) is not None
+
+
+def root_of(message: bytes) -> Element | None:
+    """Returns the root of a document in some encoding, None for what is none."""
     try:
-        parse_leniently(message)
+        return parse_leniently(message)
     except ValueError:
-        return False
-    return True
+        return None
 
 
 def is_decodable(message: bytes, encoding: str) -> bool:
@@ -113,12 +112,6 @@ def wide_encoding(message: bytes) -> str | None:
     return None
 
 
-def prolog_of(text: str) -> str:
-    """Returns what is before the root element: a byte order mark, a declaration, white space."""
-    found = _PROLOG.match(text)
-    return found[0] if found else ""
-
-
 # Messages
 
 
@@ -127,7 +120,6 @@ class Message:
     """Is one message. `number` is that of the piece of the connection that completed it."""
 
     number: int
-    seconds: float
     sender: str
     data: bytes
 
@@ -142,64 +134,29 @@ def split(pieces: Sequence[Piece], receiver: Receiver) -> list[Message]:
         for number, piece in enumerate(pieces):
             receiver.receive(piece.data)
             while (text := next_message()) is not None:
-                found.append(Message(number, piece.seconds, piece.sender, text))
+                found.append(Message(number, piece.sender, text))
                 size += len(text)
                 if size > _MAX_UNPACKED:
                     raise ValueError(f"its messages have more than {_MAX_UNPACKED} bytes")
     except ProtocolError as error:
-        # What was sent there may prove a password.
-        reason = re.sub(r"^.* where ", "something else where ", str(error), flags=re.DOTALL)
-        raise ValueError(f"message {len(found) + 1}: {reason}") from None
+        raise ValueError(f"message {len(found) + 1}: {without_content(error)}") from None
     return found
+
+
+def without_content(error: ProtocolError) -> str:
+    """Returns what is wrong, without what was sent there, which may prove a password."""
+    return re.sub(r"^.* where ", "something else where ", str(error), flags=re.DOTALL)
 
 
 def parse_all(messages: Sequence[bytes]) -> list[Element]:
     """Returns the root of each message. Raises ValueError."""
     roots: list[Element] = []
-    for batch in _batches(messages):
-        at_once = _parse_at_once(batch) if len(batch) > 1 else None
-        if at_once is not None:
-            roots += at_once
-            continue
-        for message in batch:
-            try:
-                roots.append(parse_leniently(message))
-            except ValueError as error:
-                raise ValueError(f"message {len(roots) + 1}: {error}") from None
+    for message in messages:
+        try:
+            roots.append(parse_leniently(message))
+        except ValueError as error:
+            raise ValueError(f"message {len(roots) + 1}: {error}") from None
     return roots
-
-
-def _batches(messages: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    start = size = 0
-    for number, message in enumerate(messages):
-        if size > _BATCH:
-            yield messages[start:number]
-            start, size = number, 0
-        size += len(message)
-    if messages:
-        yield messages[start:]
-
-
-def _parse_at_once(messages: Sequence[bytes]) -> list[Element] | None:
-    """Returns the same, quickly, for messages that begin alike; None if they do not. Between two messages is a mark: as
-    one element is between each two of the marks, no message is part of another."""
-    wide = wide_encoding(messages[0])
-    encoding = declared(messages[0]) or wide or _UNDECLARED
-    try:
-        prolog = prolog_of(messages[0][:256].decode(wide or encoding, "ignore")).encode(wide or encoding)
-        if not all(message.startswith(prolog) for message in messages):
-            return None
-        mark = f"<?{_MARK}?>".encode(wide or encoding)
-        body = mark.join([message[len(prolog) :] for message in messages])
-        text = (mark + body).decode(wide or encoding)
-        if text.count(_MARK) != len(messages):
-            return None
-        root = parse(f"<{_MARK}>{text}</{_MARK}>".encode(), _UNDECLARED)
-    except (ValueError, LookupError):
-        return None
-    # Each message has at least one node, for none is empty: as there are no others, it has one element.
-    counts = (_count_marks(root, mark=_MARK), _count_elements(root), _count_nodes(root))
-    return list(root.iterchildren("*")) if counts == (len(messages), len(messages), 2 * len(messages)) else None
 
 
 # What is in them
@@ -300,7 +257,7 @@ class Style:
                 text = message[:512].decode(wide, "ignore")
                 wide = "utf-16" if text.startswith("\ufeff") else wide
                 head = text.lstrip("\ufeff").encode("latin-1", "replace")
-            found = _HEAD.match(head)
+            found = _PROLOG.match(head)
             assert found is not None  # everything in it is optional
             name = (found[1] or b"").decode()
             self.prologs[found[0].decode("utf-8", "replace").lstrip()] += 1

@@ -5,7 +5,6 @@ A call may have several connections, one after the other: a dialect says all of 
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ from lxml.etree import _Element as Element
 
 from headless.dialects.framing import Receiver, Sender, Transport
 from headless.errors import CommandFailed, ProtocolError
-from headless.protocol_tools.documents import parse_leniently
+from headless.protocol_tools.documents import root_of, without_content
 from headless.protocol_tools.framing_search import Search, sample_of
 from headless.protocol_tools.recordings import CLIENT, SERVER, Folder, Piece, RecordedCall
 
@@ -112,8 +111,7 @@ class Exchanges:
             try:
                 found, rest = _messages(list(enumerate(sent)), transport)
             except ProtocolError as error:
-                # What was sent there may prove a password.
-                failure = failure or re.sub(r"^.* where ", "something else where ", str(error), flags=re.DOTALL)
+                failure = failure or without_content(error)
                 continue
             if not rest.strip(b" \t\r\n\0"):
                 return [(each.last, each.data, each.payload) for each in found]
@@ -150,7 +148,7 @@ class Exchanges:
         try:
             return _messages(mine, transport)
         except ProtocolError as error:
-            raise CommandFailed(f"a recording cannot be read: {error}") from None
+            raise CommandFailed(f"a recording cannot be read: {without_content(error)}") from None
 
 
 def _messages(mine: Sequence[tuple[int, bytes]], transport: Transport) -> tuple[list[_Found], bytes]:
@@ -202,10 +200,3 @@ def _said(pieces: Sequence[Piece], found: Sequence[_Found], others: Sequence[_Fo
             **fields,
         )
         previous, spoken = each.last, moment
-
-
-def root_of(payload: bytes) -> Element | None:
-    try:
-        return parse_leniently(payload)
-    except ValueError:
-        return None

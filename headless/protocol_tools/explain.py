@@ -171,10 +171,9 @@ def _same_calls(facts: Sequence[Facts]) -> list[tuple[Facts, Facts]]:
     first: dict[object, Facts] = {}
     pairs = []
     for each in facts:
-        call = each.call
-        key = (call.login, call.user, call.os_user, call.jobs, call.timeout, call.is_password_right)
-        if call.login and first.setdefault(key, each) is not each:
-            pairs.append((first[key], each))
+        one = first.setdefault(each.call.asked, each)
+        if each.call.login and one is not each:
+            pairs.append((one, each))
     return pairs[:_MAX_PAIRS]
 
 

@@ -22,7 +22,7 @@ from typing import Any, Callable
 from headless.arguments import path
 from headless.client.preparation import effective_user
 from headless.dialects.vocabulary import CHALLENGE, OSUSER, PY_CODE
-from headless.errors import OK, TIMED_OUT, CommandFailed, ParameterError
+from headless.errors import CommandFailed, ParameterError
 from headless.options import Answer, ChallengeLogin, JobOptions, Service, parse
 from headless.protocol_tools.recordings import Folder, RecordedCall
 from headless.protocol_tools.relay import Recorder, Relay
@@ -327,22 +327,15 @@ def _count(wish: Wish, calls: Sequence[RecordedCall], folder: Folder) -> int:
     like = [call for call in calls if call.connections and wish.is_like(call, folder)]
     if not wish.is_repeated:
         return len(like)
-    return max(Counter((call.login, call.user, call.jobs, call.timeout) for call in like).values(), default=0)
-
-
-def _returned(call: RecordedCall, code: int) -> bool:
-    """Returns whether our command would return this, as far as that is known: the old client may return anything for a
-    job that has failed."""
-    known = call.status if call.status in (OK, TIMED_OUT) else None
-    return code == (known if call.expected is None else call.expected)
+    return max(Counter(call.asked for call in like).values(), default=0)
 
 
 def _has_login(login: str) -> Callable[[RecordedCall, Folder], bool]:
-    return lambda call, _: call.login == login and call.timeout == -1 and _returned(call, 0)
+    return lambda call, _: call.login == login and call.timeout == -1 and call.code == 0
 
 
 def _has_three_jobs(code: int) -> Callable[[RecordedCall, Folder], bool]:
-    return lambda call, _: len(call.jobs) == 3 and call.timeout == -1 and _returned(call, code)
+    return lambda call, _: len(call.jobs) == 3 and call.timeout == -1 and call.code == code
 
 
 def _is_long(call: RecordedCall, folder: Folder) -> bool:
@@ -373,7 +366,7 @@ WISHES = (
     Wish(
         "a job that fails alone",
         "-t -1 -c 'raise ValueError'",
-        lambda call, _: len(call.jobs) == 1 and call.label != "killed" and call.timeout == -1 and _returned(call, 1),
+        lambda call, _: len(call.jobs) == 1 and call.label != "killed" and call.timeout == -1 and call.code == 1,
         record="--expect 1",
     ),
     Wish(
@@ -393,9 +386,9 @@ WISHES = (
         lambda call, _: any(job.kind == PY_CODE and len(job.text) > _LONG_CODE for job in call.jobs),
         on_windows=False,
     ),
-    Wish("the same call twice", CODE, lambda call, _: _returned(call, 0), count=2, is_repeated=True),
-    Wish("no -t", "-c 'print(42)'", lambda call, _: call.timeout == 0 and _returned(call, 0)),
-    Wish("-t 1, with a longer job", "-t 1 -c 'import time; time.sleep(30)'", lambda call, _: _returned(call, 3)),
+    Wish("the same call twice", CODE, lambda call, _: call.code == 0, count=2, is_repeated=True),
+    Wish("no -t", "-c 'print(42)'", lambda call, _: call.timeout == 0 and call.code == 0),
+    Wish("-t 1, with a longer job", "-t 1 -c 'import time; time.sleep(30)'", lambda call, _: call.code == 3),
     Wish("a job of 180 s", "-t -1 -c 'import time; time.sleep(180)'", _is_long),
     Wish(
         "the server killed in the middle of a job",

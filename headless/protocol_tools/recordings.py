@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Callable, TypeVar
 
 from headless.dialects.vocabulary import Job
-from headless.errors import TIMED_OUT, CommandFailed
+from headless.errors import OK, TIMED_OUT, CommandFailed
 from headless.system import open_regular
 from headless.terminal import shorten
 
@@ -68,6 +68,17 @@ class RecordedCall:
     status: int | None = None
     expected: int | None = None
     connections: tuple[str, ...] = field(default=())
+
+    @property
+    def asked(self) -> tuple[object, ...]:
+        """Returns what two recordings of the same call have in common."""
+        return self.login, self.user, self.os_user, self.jobs, self.timeout, self.is_password_right
+
+    @property
+    def code(self) -> int | None:
+        """Returns what our command shall return, None if that is not known: what the old client returned is believed
+        where it cannot mean two things."""
+        return self.expected if self.expected is not None else self.status if self.status in (OK, TIMED_OUT) else None
 
     @property
     def leaves_early(self) -> bool:

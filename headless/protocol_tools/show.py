@@ -16,7 +16,7 @@ from headless.dialects.display import hide_secrets
 from headless.dialects.framing import Receiver, Transport
 from headless.dialects.vocabulary import title_of
 from headless.errors import ParameterError, ProtocolError
-from headless.protocol_tools.documents import parse_leniently
+from headless.protocol_tools.documents import root_of
 from headless.protocol_tools.framing_search import Search, sample_of
 from headless.protocol_tools.recordings import CLIENT, SERVER, Folder, Piece, RecordedCall
 from headless.protocol_tools.secrecy import Hiding, values_of
@@ -129,11 +129,9 @@ def _parts(pieces: Iterator[Piece], receivers: dict[str, Receiver | None]) -> It
 
 def _content(turn: Turn, is_whole: bool) -> Element | str:
     """Returns the root of a message, or the text of what is none."""
-    if turn.kind == MESSAGE:
-        try:
-            return parse_leniently(turn.data)
-        except ValueError:
-            pass
+    root = root_of(turn.data) if turn.kind == MESSAGE else None
+    if root is not None:
+        return root
     data = turn.data if is_whole else _BINARY.sub(_counted, turn.data)
     return data.decode("utf-8", "backslashreplace")
 

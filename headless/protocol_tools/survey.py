@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, field
 from statistics import median
 
@@ -50,7 +49,6 @@ class Kept:
 
     connection: str
     number: int
-    seconds: float
     sender: str
     root: Element
 
@@ -173,11 +171,10 @@ class Survey:
                 continue
             left -= size
             self._kept_bytes += size
-            copied = deepcopy(root)  # the message alone, without those that were parsed with it
             if message.sender == SERVER:
-                for each in copied.iter("*"):
+                for each in root.iter("*"):
                     each.tag = local(str(each.tag))
-            facts.kept.append(Kept(name, message.number, message.seconds, message.sender, copied))
+            facts.kept.append(Kept(name, message.number, message.sender, root))
 
     def _check_again(self) -> None:
         """Checks messages against the last schemas that were checked before something new was learned."""
