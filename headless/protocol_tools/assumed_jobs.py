@@ -15,7 +15,7 @@ from headless.protocol_tools.contrast import ACCEPTED, FAILED, GOOD, NOT_KNOWN, 
 from headless.protocol_tools.documents import outline
 from headless.protocol_tools.findings import Findings
 from headless.protocol_tools.recordings import CLIENT
-from headless.protocol_tools.writing import OPEN, OTHERWISE, SETTLED, Assumption, method, one_line, state_of
+from headless.protocol_tools.writing import OPEN, OTHERWISE, SETTLED, Assumption, method, method_by, one_line, state_of
 
 _MAX_CANDIDATES = 3
 _LONG_SILENCE = 150.0  # seconds in which a keep-alive comes, if there is any
@@ -63,14 +63,11 @@ def _starts(found: Findings) -> Assumption:
 
 
 def _start_lines(codes: dict[str, str], missing: Sequence[str]) -> list[str]:
-    lines = ["def start_of(self, job):"]
-    if missing:
-        lines.append(f"    if job.kind in {tuple(missing)!r}:")
-        lines.append('        raise UnsupportedCall(f"no job of the kind {job.kind} was recorded")')
-    *others, last = codes.items()
-    for kind, code in others:
-        lines += [f"    if job.kind == {kind!r}:", f"        return {code}"]
-    return [*lines, f"    return {last[1]}"]
+    refusing = [
+        f"    if job.kind in {tuple(missing)!r}:",
+        '        raise UnsupportedCall(f"no job of the kind {job.kind} was recorded")',
+    ]
+    return method_by("start_of(self, job)", "job.kind", codes, refusing if missing else ())
 
 
 def _after_jobs(found: Findings) -> tuple[list[str], list[str]]:

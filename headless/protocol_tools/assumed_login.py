@@ -13,7 +13,17 @@ from headless.protocol_tools.client_side import Instance, Sent, place_name, temp
 from headless.protocol_tools.contrast import WRONG, is_meant
 from headless.protocol_tools.findings import Findings
 from headless.protocol_tools.recordings import CLIENT, SERVER
-from headless.protocol_tools.writing import OPEN, OTHERWISE, SETTLED, Assumption, method, one_line, state_of, value_code
+from headless.protocol_tools.writing import (
+    OPEN,
+    OTHERWISE,
+    SETTLED,
+    Assumption,
+    method,
+    method_by,
+    one_line,
+    state_of,
+    value_code,
+)
 
 
 def login_assumptions(found: Findings) -> list[Assumption]:
@@ -111,13 +121,8 @@ def _children(root: Element, is_login: bool) -> list[Element]:
 
 def _by_login(signature: str, codes: dict[str, str]) -> list[str]:
     """Returns a method that returns this for each login."""
-    if len(set(codes.values())) == 1:
-        return method(signature, next(iter(codes.values())))
-    lines = [f"def {signature}:"]
-    *others, last = codes.items()
-    for login, code in others:
-        lines += [f"    if self.call.login == {login!r}:", f"        return {code}"]
-    return [*lines, f"    return {last[1]}"]
+    is_same = len(set(codes.values())) == 1
+    return method_by(signature, "self.call.login", dict(list(codes.items())[:1]) if is_same else codes)
 
 
 def _jobs_code(found: Findings) -> str:

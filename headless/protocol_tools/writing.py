@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,7 +56,14 @@ def value_code(value: object) -> str:
 
 def method(signature: str, code: str) -> list[str]:
     """Returns the lines of a method that returns this."""
-    return [f"def {signature}:", f"    return {code}"]
+    return method_by(signature, "", {"": code})
+
+
+def method_by(signature: str, asked: str, codes: Mapping[str, str], first: Sequence[str] = ()) -> list[str]:
+    """Returns the lines of a method that begins with the lines `first`, and returns one of these by what is `asked`."""
+    *others, last = codes.items()
+    chosen = [line for value, code in others for line in (f"    if {asked} == {value!r}:", f"        return {code}")]
+    return [f"def {signature}:", *first, *chosen, f"    return {last[1]}"]
 
 
 def code_of(assumptions: Sequence[Assumption], is_planta: bool) -> str:

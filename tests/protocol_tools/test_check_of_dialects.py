@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from headless.dialects.vocabulary import MODULE, OSUSER, Job
+from headless.dialects.vocabulary import MODULE, OSUSER, PY_CODE, Job
 from headless.protocol_tools.recordings import CALLS, CLIENT, SERVER, Piece, RecordedCall, line_of
 from support.checked import CHECKED, calls_of, check, recorded, secret_in
 from support.credentials import HASH
@@ -155,6 +155,14 @@ def test_of_a_long_recording_fewer_cases_are_made_and_that_is_said(tmp_path, cap
     assert "is long: cases are made of some of its messages" in shown
     (cases,) = re.findall(r"([0-9,]+) cases", shown)
     assert int(cases.replace(",", "")) < 400
+
+
+def test_messages_that_are_longer_than_a_sample_hide_no_framing(tmp_path, capsys):
+    (call,) = [call for call in calls_of("example") if call.label == "osuser"]
+    jobs = (Job(PY_CODE, "x = 1\n" * 20_000),)
+    folder = record(CHECKED["example"].vendor, tmp_path / "talk", [replace(call, jobs=jobs)]).path
+    assert check(EXAMPLE, folder) == 0
+    assert "they are not compared" not in capsys.readouterr().out
 
 
 # What cannot be checked
