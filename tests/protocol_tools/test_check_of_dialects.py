@@ -116,6 +116,30 @@ def test_a_server_that_tells_failures_alone_is_a_remark_and_one_that_tells_resul
     assert all(line.startswith("remark: ") != tells_success for line in lines)
 
 
+SWALLOWED = """
+    def receive(self, data):
+        try:
+            super().receive(data)
+        except Exception:
+            pass
+"""
+
+
+@pytest.mark.parametrize("more", ["", SWALLOWED])
+def test_what_nobody_knows_is_no_success(more, tmp_path, capsys):
+    begin = [b"<Message><Env/></Message>\0", b"<Message><Env/></Message>\0", b'<Message><ModC id="A"/></Message>\0']
+    good, failed = (
+        [*begin, b"<Message><Cmd/></Message>\0%s<Message><Shutdown/></Message>\0" % each]
+        for each in (b"", b"<Message><EvLogMsg level='error'/></Message>\0")
+    )
+    calls = [RecordedCall("", OSUSER, None, "jdoe", (Job(MODULE, "A"),), -1, expected=code) for code in (0, 1)]
+    (tmp_path / "site.py").write_text(ORDERLY + more)
+    status = check(tmp_path / "site.py", talk(tmp_path / "talk", [good, failed], calls).path)
+    shown = capsys.readouterr().out
+    assert (status == 1) == bool(more), shown
+    assert ("0001, the server's message 3: if a message that nobody knows comes in the place of" in shown) == bool(more)
+
+
 @pytest.mark.parametrize(
     ("patterns", "findings"), [("\"EvLogMsg[@rc='0']\", \"EvLogMsg[@rc!='0']\"", 0), ("'EvLogMsg', ''", 1)]
 )
