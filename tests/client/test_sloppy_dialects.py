@@ -274,6 +274,19 @@ def test_what_is_lost_once_a_login_was_granted_is_tried_again_soon_but_not_what_
     assert refused >= 60
 
 
+@pytest.mark.parametrize("text", ["x", ""], ids=["something new", "nothing"])
+def test_pauses_grow_until_a_connection_brings_something_new(text):
+    count = 6
+    offsets = [Offset(1, number * len(text), 0) for number in range(count)]
+    receive: list[list[object]] = [[SALT], [CAN_ATTACH], [Accepted()], []]
+    for offset in offsets:
+        receive += [[SALT], [CAN_ATTACH], [Attached(2, offset), Output(1, "stdout", text)], []]
+    receive += [[SALT], [CAN_ATTACH], [Attached(2, Offset(1, count * len(text), 0)), Ended("ok")]]
+    seconds = pauses(receive, receipts=[3] * (count + 1) + [9], attach=[[ASKED]] * 9)
+    assert len(seconds) == count + 1
+    assert (max(seconds) <= 0.1) == bool(text)
+
+
 def test_while_the_start_has_not_left_t_is_no_3(monkeypatch, clock):
     """Nobody can say that the jobs go on."""
     monkeypatch.setattr(FakeStream, "send_now", lambda _stream, data: 0 if data == b"start" else len(data))
