@@ -9,8 +9,11 @@ What is where. An import leads down this list, never up.
     tasks.py               exports of the Windows Task Scheduler, and batch scripts
     shell.py               a text for the shell, walked node by node
     shell_commands.py      what a command in it starts
+    shell_state.py         what is known at one place of it
     shell_words.py         its tree, and its words as a program gets them
     calls.py               entries of schedulers and the calls in them, as every format is parsed into
+    findings.py            findings, made by the table of rules, and their corrections
+    programs.py            other programs in a command line: the table of those that start one
     schedule.py            when something is started
     rules.py               all that can be found: the table of rules
     files.py               files of schedulers: found, opened and trusted

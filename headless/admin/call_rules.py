@@ -15,9 +15,10 @@ from datetime import datetime
 
 from headless import password_file
 from headless.admin import users
-from headless.admin.calls import CHANGE_USER, Call, CodeUse, Language, Scheduler, Word, base_name, is_starter
+from headless.admin.calls import PYTHON, Call, CodeUse, Language, Scheduler, Word
 from headless.admin.files import is_file, is_folder, is_program, is_temporary, reason_of, status_of
-from headless.admin.rules import Edit, Finding
+from headless.admin.findings import Edit, Finding
+from headless.admin.programs import SHELLS, WRAPPERS, Wrapper, base_name
 from headless.admin.schedule import Timetable
 from headless.errors import HeadlessError, ParameterError, SessionError
 from headless.options import NO_TIMEOUT, PROGRAM, Answer, ChallengeLogin, JobOptions, parse, patience
@@ -29,8 +30,8 @@ _NOT_FOUND = {
 _NOT_FOUND_BY_SHELL = "the shell reports that there is no such command (127), and no job runs"
 _ANY_PYTHON = "a Python 3.9 or later that has lxml and bcrypt"
 _OF_THE_SHELL = ("exec", "command", "builtin", "time")
+_SU = ("su", "runuser")
 _HOUR = 3600.0  # seconds
-_LOCKS = {"flock", "run-one", "lckdo", "setlock"}
 _REPORTS = {"chronic", "cronic"}  # print the output of a command that failed, and cron mails it
 _FILES_OF_THIS_MACHINE = {Language.SHELL, Language.SYSTEMD} if os.name != "nt" else {Language.BATCH, Language.WINDOWS}
 
@@ -65,12 +66,24 @@ def check(call: Call) -> Checked:
 def looks_at_files(call: Call) -> bool:
     """Returns whether it runs on this machine: not as a task of Windows elsewhere, nor behind docker or ssh."""
     is_here = call.entry.language in _FILES_OF_THIS_MACHINE
-    return is_here and all(is_starter(base_name(word.text)) for word in call.wrappers)
+    return is_here and all(_starts_here(base_name(word.text)) for word in call.wrappers)
+
+
+def _starts_here(name: str) -> bool:
+    is_wrapper = name in WRAPPERS and not WRAPPERS[name].elsewhere
+    return is_wrapper or name in (*SHELLS, *_SU, "cmd") or bool(PYTHON.fullmatch(name))
+
+
+def _is_behind(call: Call, is_it: Callable[[Wrapper], bool]) -> bool:
+    """Returns whether a program in front of the call is one of these."""
+    names = (base_name(word.text) for word in (*call.entry.wrappers, *call.wrappers))
+    return any(name in WRAPPERS and is_it(WRAPPERS[name]) for name in names)
 
 
 def changes_user(call: Call) -> bool:
     """Returns whether it runs as another user than the entry: which one is not known."""
-    return any(base_name(word.text) in CHANGE_USER for word in (*call.entry.wrappers, *call.wrappers))
+    is_su = any(base_name(word.text) in _SU for word in (*call.entry.wrappers, *call.wrappers))
+    return is_su or _is_behind(call, lambda wrapper: wrapper.other_user)
 
 
 def same_jobs(checked: Iterable[Checked]) -> Iterator[Finding]:
@@ -352,7 +365,7 @@ def _not_locked(call: Call, options: JobOptions) -> Iterator[Finding]:
     interval = _interval(call)
     if options.timeout == 0 or interval is None or interval > _HOUR:
         return
-    is_locked = any(base_name(word.text) in _LOCKS for word in (*call.entry.wrappers, *call.wrappers))
+    is_locked = _is_behind(call, lambda wrapper: wrapper.is_lock)
     if not is_locked and call.entry.scheduler in (Scheduler.CRON, Scheduler.SCRIPT):
         yield call.finding("not-locked", interval=_shown(interval))
 

@@ -10,6 +10,7 @@ import argparse
 import itertools
 import json
 import os
+import re
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,11 +22,11 @@ from pathlib import Path
 from headless.admin import call_rules, crontab, files, shell, tasks, units, users
 from headless.admin.calls import Entry, Language, Parsed, Program, Scheduler, Text, is_mentioned
 from headless.admin.files import File, Kind
+from headless.admin.findings import Edit, Finding, corrected, finding
 from headless.admin.logins import try_logins
-from headless.admin.rules import ERROR, Edit, Finding, corrected, finding
+from headless.admin.rules import ERROR
 from headless.arguments import Parser
 from headless.errors import CommandFailed, ParameterError
-from headless.options import PROGRAM as PROGRAM_OF_JOBS
 from headless.options import refuse_in_rehearsal
 from headless.terminal import escape_control_chars, print_answer, report
 
@@ -86,7 +87,8 @@ class _Check:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._connects = arguments.connect
         self._parsed = Parsed()
-        self._files = [files.read(path, arguments.user) for path in arguments.file] or self._files_of_this_machine()
+        self._named = [files.read(path, arguments.user) for path in arguments.file]
+        self._files = [*self._named] or self._files_of_this_machine()
         self._by_path = {file.path: file for file in self._files}
         self._scripts: dict[tuple[str, str | None], File | None] = {}  # by path, and who may read them
 
@@ -101,6 +103,7 @@ class _Check:
         checked = [call_rules.check(call) for call in self._parsed.calls]
         findings = [*self._parsed.findings, *(each for one in checked for each in one.findings)]
         findings += call_rules.same_jobs(checked)
+        findings = _of_interest(findings)
         findings += self._not_checked(findings)
         findings += try_logins(checked) if self._connects else []
         return _Report(_of_interest(findings), len(checked), self._files)
@@ -113,12 +116,24 @@ class _Check:
         return found
 
     def _not_checked(self, findings: list[Finding]) -> Iterator[Finding]:
-        """Yields lines that name the command, and without any verdict: what ssh starts, say."""
+        """Yields what names the command, and has neither a call nor a finding: silence means understood."""
         known = {call.entry.position for call in self._parsed.calls} | {each.position for each in findings}
         for entry in self._parsed.entries:
-            is_script = entry.scheduler is Scheduler.SCRIPT
-            if PROGRAM_OF_JOBS in entry.command.text and entry.position not in known and not is_script:
-                yield finding("not-checked", entry.file, entry.offset)
+            if (
+                is_mentioned(entry.command.text)
+                and entry.position not in known
+                and entry.language is not Language.SHELL
+            ):
+                yield finding("not-checked", entry.file, entry.offset, reason="no call of it was found")
+        having_calls = {call.entry.file for call in self._parsed.calls} | {each.file for each in findings}
+        started = {file.starter for file in having_calls}
+        for file in self._files:
+            if file in having_calls or file in started or file.path.endswith(".timer"):
+                continue
+            if _code_of(file) and file.kind not in (Kind.CRONTAB, Kind.TASKS):  # which have entries
+                yield finding("not-checked", file, None, reason="no call of it was found")
+            elif file in self._named:
+                yield finding("no-call", file, None)
 
     def _read_commands(self, entry: Entry) -> None:
         self._parsed.add(shell.read(entry) if entry.language is Language.SHELL else tasks.read_batch(entry))
@@ -202,6 +217,12 @@ def _not_executable(file: File, program: Program) -> Iterator[Finding]:
         yield finding("not-executable/script", entry.file, offset, path=file.path, command=command)
 
 
+def _code_of(file: File) -> bool:
+    """Returns whether a line of the file that is no comment names the command."""
+    lines = file.content.split("\n")
+    return any(is_mentioned(each) and not re.match(r"\s*(#|;|::|@?rem\b)", each, re.IGNORECASE) for each in lines)
+
+
 def _of_interest(findings: Iterable[Finding]) -> list[Finding]:
     """Returns each finding once, in the order of the lines, without those of files that do not name the command."""
     kept: dict[object, Finding] = {}
@@ -209,7 +230,7 @@ def _of_interest(findings: Iterable[Finding]) -> list[Finding]:
     for each in findings:
         if each.file not in names_it:
             names_it[each.file] = is_mentioned(each.file.content) or each.file.path.endswith(".timer")
-        if names_it[each.file] or each.rule == "not-looked-at":
+        if names_it[each.file] or each.rule in ("not-looked-at", "no-call"):
             kept.setdefault((each.position, each.rule, each.text, each.edits), each)
     return sorted(kept.values(), key=lambda each: (each.file.path, each.line, each.severity is not ERROR, each.rule))
 

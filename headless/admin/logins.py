@@ -17,7 +17,8 @@ from headless.admin import call_rules, users
 from headless.admin.call_rules import Checked
 from headless.admin.calls import Call
 from headless.admin.files import File, Kind, is_inherited
-from headless.admin.rules import ERROR, Finding
+from headless.admin.findings import Finding
+from headless.admin.rules import ERROR
 from headless.client import query
 from headless.errors import PARAMETER_ERROR, explain
 from headless.options import ChallengeLogin, JobOptions, Options

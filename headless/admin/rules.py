@@ -5,11 +5,8 @@ A key is the name of the rule, and behind a slash the case of it. `{name}` in a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
-
-from headless.admin.files import File
 
 
 class Severity(Enum):
@@ -23,61 +20,18 @@ ERROR, WARNING = Severity.ERROR, Severity.WARNING
 
 
 @dataclass(frozen=True)
-class Edit:
-    """Replaces the characters from `begin` to `end` of the file by `text`."""
-
-    begin: int
-    end: int
-    text: str
-
-
-@dataclass(frozen=True)
 class Rule:
-    """Holds what is wrong, what happens at night, and what to do where only a person can know what was meant."""
+    """Holds what is wrong, what happens at night, and what to do where only a person can know what was meant. `source`
+    is where the public documentation has it. `bad` is a text with the mistake, `good` one without it that looks alike:
+    in them CALL is a good call, PYTHON, SCRIPT and DIR what it has. A crontab, or what its first line says."""
 
     severity: Severity
     text: str
     consequence: str
     advice: str = ""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Holds what is wrong at one offset of a file, or with the whole file (None). `edits` correct it, if they can."""
-
-    file: File
-    offset: int | None
-    severity: Severity
-    rule: str
-    text: str
-    consequence: str
-    advice: str
-    edits: tuple[Edit, ...] = ()
-
-    @property
-    def line(self) -> int:
-        return self.file.line(self.offset)
-
-    @property
-    def position(self) -> str:
-        return self.file.position(self.offset)
-
-
-def finding(key: str, file: File, offset: int | None, edits: tuple[Edit, ...] = (), **values: object) -> Finding:
-    """Returns a finding by a rule of the table."""
-    rule = RULES[key]
-    text, consequence, advice = (each.format_map(values) for each in (rule.text, rule.consequence, rule.advice))
-    return Finding(file, offset, rule.severity, key.partition("/")[0], text, consequence, advice, edits)
-
-
-def corrected(content: str, edits: Iterable[Edit]) -> str:
-    """Returns the file with these edits. Equal ones are made once; of overlapping ones, the first is made."""
-    parts, end = [], 0
-    for edit in sorted(set(edits), key=lambda each: (each.begin, each.end, each.text)):
-        if edit.begin >= end:
-            parts += [content[end : edit.begin], edit.text]
-            end = edit.end
-    return "".join([*parts, content[end:]])
+    source: str = ""
+    bad: str = ""
+    good: str = ""
 
 
 NOTHING_RUNS = "cron ignores the whole file: none of its jobs run"
@@ -252,8 +206,12 @@ _OF_CALLS = {
         "a job that is late runs twice at a time", "put flock -n FILE in front of it"),
     "twice": Rule(WARNING, "{other} starts the same jobs in the same minute", "they run twice, one beside the other",
         "give one of the two another minute, if both are meant; else take one out"),
-    "not-checked": Rule(WARNING, "planta_headless.py is named here, and no call of it was found",
-        "what happens is not known", "if it calls it, on another machine say, check that line there"),
+    "not-checked": Rule(WARNING, "planta_headless.py is named here, and this is not checked: {reason}",
+        "what happens is not known", "read it yourself; if it runs elsewhere, check it there"),
+    "no-call": Rule(WARNING, "nothing in this file calls planta_headless.py", "nothing was checked",
+        "name the file with the calls: crontab -l | headless check -"),
+    "one-word": Rule(ERROR, "the quotes make one word of it: {text!r}",
+        "the shell reports that there is no such command (127), and no job runs", "take these quotes away"),
     "not-looked-at": Rule(WARNING, "this could not be looked at: {reason}", "what happens is not known",
         "check again later"),
     "login/refused": Rule(ERROR, "{problem}", "it ends with {code}, and no job runs"),

@@ -13,10 +13,14 @@ from dataclasses import replace
 
 from tree_sitter import Node
 
-from headless.admin.calls import Entry, Parsed, Redirection, Scheduler, Text, Word, base_name, is_mentioned
-from headless.admin.rules import ERROR, Finding, finding
-from headless.admin.shell_commands import MAX_DEPTH, STRICT, Commands, Scope, State
+from headless.admin.calls import Entry, Parsed, Redirection, Scheduler, Text, Word, is_mentioned
+from headless.admin.findings import Finding, finding
+from headless.admin.programs import STARTS_NOTHING, base_name
+from headless.admin.rules import ERROR
+from headless.admin.shell_commands import Commands
+from headless.admin.shell_state import MAX_DEPTH, STRICT, Scope, State
 from headless.admin.shell_words import (
+    Lookup,
     assigned_in,
     expand,
     inside,
@@ -29,6 +33,7 @@ from headless.admin.shell_words import (
 )
 
 _HIDES = re.compile(r"(?:/usr)?(?:/bin/)?true|:|exit\s+0|return\s+0|continue|break|sleep\s+\w+")
+_OF_BASH = re.compile(r"\|&|<<<|\[\[")
 _OPERATORS = ("|", "|&", "&&", "||", ";")
 _SEES = {Scheduler.CRON: "cron sees", Scheduler.SYSTEMD: "systemd sees", Scheduler.SCRIPT: "the script returns"}
 
@@ -37,7 +42,7 @@ def read(entry: Entry) -> Parsed:
     """Returns the calls in a command or a script, in their order; what is wrong with the shell around them; and the
     other programs that it starts, without wrappers and interpreters: those may be scripts."""
     walk = _Walk(entry)
-    state = State({**entry.environment}, set(entry.environment))
+    state = State({**entry.environment}, set(entry.environment), arguments=_arguments(entry))
     state.ends_on_failure = bool(re.match(r"#!.*[ \t]-[a-z]*e", entry.command.text))
     try:
         walk.text(entry.command, Scope(entry.command, base_name(entry.shell)), state)
@@ -47,21 +52,39 @@ def read(entry: Entry) -> Parsed:
     is_never_run = is_one_command and any(each.severity is ERROR for each in walk.syntax_errors)
     calls = [] if is_never_run else walk.commands.calls
     findings = [*walk.syntax_errors, *(walk.commands.findings if calls else ())]
+    findings += () if is_never_run else walk.not_checked()
     return Parsed([], calls, walk.commands.programs, findings)
 
 
+def _arguments(entry: Entry) -> tuple[Word, ...] | None:
+    """Returns $1 and those that follow. What a scheduler starts has none."""
+    if entry.scheduler is not Scheduler.SCRIPT:
+        return ()
+    return entry.arguments and tuple(replace(word, begin=-1, end=-1) for word in entry.arguments)
+
+
 class _Walk:
+    """Visits the nodes of the text of one entry."""
+
     def __init__(self, entry: Entry) -> None:
         self.syntax_errors: list[Finding] = []
         self.commands = Commands(entry, self.text, self.visit)
         self._entry = entry
 
+    def not_checked(self) -> list[Finding]:
+        """Returns where the command is named and nothing was decided about that: silence means understood."""
+        root = parse(self._entry.command.text)
+        for at in () if self.syntax_errors else self.commands.not_understood():
+            if not _is_only_read(root, at):
+                offset = self._entry.command.offsets[at]
+                self.commands.say_not_checked(offset, "no command was found in this part of the text")
+        return self.commands.not_checked
+
     def text(self, source: Text, scope: Scope, state: State) -> None:
         if scope.depth > MAX_DEPTH:
             return
         root = parse(source.text)
-        if root.has_error:
-            self._check_syntax(source, scope.shell)
+        self._check_syntax(source, scope.shell, root.has_error)
         own = {name: node for node in root.children if node.type == "function_definition"
                and (name := name_in(node, source.text))}  # fmt: skip
         state.functions.update({name: (node, source) for name, node in own.items()})
@@ -143,13 +166,20 @@ class _Walk:
             lost = ""
         else:
             lost = self._replaced_by(_first_word(scope.text_of(stages[-1])))
-        for stage in stages[:-1]:
-            self.visit(stage, replace(scope.without_tail().losing(lost), is_piped=True), state.copy())
+        for stage, following in zip(stages, stages[1:]):
+            inner = replace(
+                scope.without_tail().losing(lost), is_piped=True, piped_into=self._program(following, scope)
+            )
+            self.visit(stage, inner, state.copy())
         self.visit(stages[-1], scope, state.copy() if len(stages) > 1 else state)
         for operator in node.children:
             if operator.type == "|&" and scope.shell in STRICT:
                 begin = scope.source.offsets[operator.start_byte]
                 self.commands.find("pipe-ampersand", begin, self.commands.edits((begin, "|&", "2>&1 |")))
+
+    def _program(self, node: Node, scope: Scope) -> str:
+        """Returns the name of the program that a stage of a pipeline is."""
+        return base_name(_first_word(scope.text_of(node)))
 
     def condition(self, node: Node, scope: Scope, state: State) -> None:
         has_else = any(child.type in ("else_clause", "elif_clause") for child in node.children)
@@ -170,6 +200,10 @@ class _Walk:
     def loop(self, node: Node, scope: Scope, state: State) -> None:
         state.forget(assigned_in(node, scope.source.text))
         state.forget(map(scope.text_of, node.children_by_field_name("variable")))
+        values = node.children_by_field_name("value")
+        self._understand(values, scope)
+        for name in node.children_by_field_name("variable"):
+            self.commands.hold(scope.text_of(name), " ".join(map(scope.text_of, values)))
         self._sequence(node.children_by_field_name("condition"), scope.testing(), state)
         lost = "only the last round of the loop counts"
         once = replace(scope, lost=scope.lost if state.ends_on_failure else lost, lost_in_and=lost)
@@ -178,14 +212,18 @@ class _Walk:
 
     def case(self, node: Node, scope: Scope, state: State) -> None:
         before = state.copy()
+        self._understand(node.children_by_field_name("value"), scope)
         for child in node.named_children:
             if child.type == "case_item":
+                self._understand(child.children_by_field_name("value"), scope)
                 self._sequence(child.named_children[1:], scope, before.copy())
         state.forget(assigned_in(node, scope.source.text))
 
     def other(self, node: Node, scope: Scope, state: State) -> None:
         if node.type == "test_command" and scope.text_of(node).startswith("[[") and scope.shell in STRICT:
             self.commands.find("double-bracket", scope.source.offsets[node.start_byte])
+        if node.type == "test_command":
+            self._understand([node], scope)
         self._substitutions(node, scope, state, self._replaced_by(_shown(scope.text_of(node))))
 
     def _substitutions(self, node: Node, scope: Scope, state: State, lost: str) -> None:
@@ -194,6 +232,10 @@ class _Walk:
                 self._sequence(inside(child), replace(scope.losing(lost), is_piped=True), state.copy())
             else:
                 self._substitutions(child, scope, state, lost)
+
+    def _understand(self, nodes: Iterable[Node], scope: Scope) -> None:
+        for node in nodes:
+            self.commands.understand_part(*(scope.source.offsets[at] for at in (node.start_byte, node.end_byte)))
 
     # -- redirections --
 
@@ -234,8 +276,10 @@ class _Walk:
         offsets = scope.source.offsets
         targets = node.children_by_field_name("destination")
         end = offsets[(targets[0] if targets else operator).end_byte]
-        target = joined(targets[0] if targets else None, scope.source, state.variables.get, end)
+        target = joined(targets[0] if targets else None, scope.source, self._lookup(state), end)
         default = 0 if operator.type.startswith("<") else 1
+        if default == 1:
+            self._understand([node], scope)
         descriptor = int(number) if number.isdigit() else default
         return Redirection(descriptor, operator.type, target, offsets[node.start_byte], end)
 
@@ -251,6 +295,8 @@ class _Walk:
             if each.type == "variable_assignment":
                 name, value = self._assigned(each, scope, state)
                 state.variables[name] = value.text if value.is_certain else None
+                self.commands.hold(name, scope.text_of(each))
+                self._understand([each], scope)
             elif node.type == "unset_command":
                 state.variables[name] = ""
             if exports:
@@ -258,7 +304,7 @@ class _Walk:
 
     def _assigned(self, node: Node, scope: Scope, state: State) -> tuple[str, Word]:
         at = scope.source.offsets[node.end_byte]
-        value = joined(node.child_by_field_name("value"), scope.source, state.variables.get, at)
+        value = joined(node.child_by_field_name("value"), scope.source, self._lookup(state), at)
         appends = any(child.type == "+=" for child in node.children)
         return name_in(node, scope.source.text), replace(value, is_certain=False) if appends else value
 
@@ -270,6 +316,7 @@ class _Walk:
         for child in (*node.children, *scope.more_words):
             if child.type == "variable_assignment":
                 scope = replace(scope, environment=(*scope.environment, self._assigned(child, scope, state)))
+                self._understand([child], scope)
             elif child.type == "file_redirect":
                 scope = self._redirect(scope, state, (child,))
                 parts += child.children_by_field_name("destination")[1:]
@@ -280,19 +327,38 @@ class _Walk:
         scope = scope.without_tail()
         words: list[Word] = []
         for part in sorted(parts, key=lambda each: each.start_byte):
-            words += expand(part, scope.source, state.variables.get)
+            words += self._words(part, scope, state)
         lost = self._replaced_by(_shown(words[0].text) if words else "")
         self._substitutions(node, scope, state, lost)
         if words:
             self.commands.run(words, scope, state)
 
+    def _words(self, node: Node, scope: Scope, state: State) -> list[Word]:
+        """Returns what the shell makes of one word. "$@" are the arguments, where they are known."""
+        if state.arguments is None or not re.fullmatch(r"\"\$@\"|\$[@*]", scope.text_of(node)):
+            return expand(node, scope.source, self._lookup(state))
+        begin, end = (scope.source.offsets[at] for at in (node.start_byte, node.end_byte))
+        return [replace(each, begin=begin, end=end, offsets=()) if each.begin < 0 else each for each in state.arguments]
+
+    def _lookup(self, state: State) -> Lookup:
+        def value(name: str) -> str | None:
+            if not name.isdigit() or state.arguments is None or name == "0":
+                return state.variables.get(name)
+            words = state.arguments[int(name) - 1 : int(name)]
+            return "" if not words else words[0].text if words[0].is_certain else None
+
+        return value
+
     def _replaced_by(self, name: str) -> str:
         """Returns why a return code is lost that another command's replaces."""
         return f"{_SEES[self._entry.scheduler]} the exit code of {name}, not of the job"
 
-    def _check_syntax(self, source: Text, shell: str) -> None:
-        concerns = is_mentioned(source.text) or any(is_mentioned(value) for value in self._entry.environment.values())
-        message = syntax_error(source.text, shell) if concerns else ""
+    def _check_syntax(self, source: Text, shell: str, has_error: bool) -> None:
+        """Asks the shell itself, of a text that may call the command."""
+        is_known = not has_error and shell in STRICT and _OF_BASH.search(source.text)  # there is a better finding
+        concerns = is_mentioned(source.text) or self.commands.refers(source.text)
+        message = syntax_error(source.text, shell) if concerns and not is_known else ""
+        message = "" if message is None and not has_error else message
         if message != "":
             key = "unreadable" if message is None else "syntax"
             offset = source.offsets[0]
@@ -322,6 +388,20 @@ _OF_NODES: dict[str, _Handler] = {
     "c_style_for_statement": _Walk.loop,
     "case_statement": _Walk.case,
 }
+
+
+def _is_only_read(root: Node, at: int) -> bool:
+    """Returns whether a place of the text is a comment, or in a here-document for a program that starts nothing."""
+    node = root.descendant_for_byte_range(at, at)
+    while node is not None and node.type not in ("comment", "redirected_statement"):
+        node = node.parent
+    if node is None or node.type == "comment":
+        return node is not None
+    body = node.child_by_field_name("body")
+    is_here = any(child.type == "heredoc_redirect" and child.start_byte <= at for child in node.children)
+    is_written = any(child.type == "file_redirect" for child in node.children)
+    text = "" if body is None or body.text is None else body.text.decode()
+    return is_here and not is_written and "|" not in text and base_name(_first_word(text)) in STARTS_NOTHING
 
 
 def _first_word(text: str) -> str:

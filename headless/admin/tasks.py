@@ -28,7 +28,7 @@ from headless.admin.calls import (
     is_mentioned,
 )
 from headless.admin.files import File
-from headless.admin.rules import Edit, Finding, finding
+from headless.admin.findings import Edit, Finding, finding
 from headless.admin.schedule import Schedule
 
 _NAMESPACE = "{http://schemas.microsoft.com/windows/2004/02/mit/task}"

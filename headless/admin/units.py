@@ -12,8 +12,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from headless.admin.calls import (
-    SHELLS,
-    WRAPPERS,
     Entry,
     Language,
     Parsed,
@@ -21,14 +19,13 @@ from headless.admin.calls import (
     Scheduler,
     Text,
     Word,
-    after_options,
-    base_name,
     call_in,
     is_mentioned,
     texts,
 )
 from headless.admin.files import File
-from headless.admin.rules import Edit, Finding, finding
+from headless.admin.findings import Edit, Finding, finding
+from headless.admin.programs import SHELLS, WRAPPERS, base_name, command_begin
 from headless.admin.schedule import Schedule, is_expression
 
 _SHELL_SYNTAX = re.compile(r"\d?>>?(&\d)?.*|<|\||\|\||&&?|;.+")
@@ -187,11 +184,8 @@ def _without_wrappers(words: list[Word]) -> tuple[tuple[Word, ...], list[Word]]:
     """Returns the programs in front (nice, env and the like), and the command that they start."""
     wrappers: list[Word] = []
     while words and base_name(words[0].text) in WRAPPERS:
-        values, count = WRAPPERS[base_name(words[0].text)]
         wrappers.append(words[0])
-        words = words[after_options(texts(words), values.split()) + count :]
-        while words and re.match(r"[A-Za-z_]\w*=", words[0].text):  # of env and sudo
-            words = words[1:]
+        words = words[command_begin(texts(words)) :]
     return tuple(wrappers), words
 
 

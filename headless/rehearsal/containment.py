@@ -18,7 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from headless.admin.calls import COMMAND, PYTHON, Entry, Word, base_name, is_mentioned
+from headless.admin.calls import COMMAND, PYTHON, Entry, Word, is_mentioned
+from headless.admin.programs import base_name
 from headless.options import PROGRAM
 from headless.rehearsal import programs
 from headless.rehearsal.programs import certain

@@ -7,7 +7,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from headless.admin.calls import Word, base_name
+from headless.admin.calls import Word
+from headless.admin.programs import base_name
 from headless.options import PROGRAM
 from headless.rehearsal.shell_text import Doubt
 

@@ -123,7 +123,7 @@ def test_what_pip_has_installed_is_called_by_its_path_or_its_name(folder, instal
 
 
 def test_a_folder_of_the_same_name_is_no_call(folder):
-    assert check(folder, "0 2 * * * /opt/planta_headless/clean --to 5%\n") == (0, [])
+    assert rules(check(folder, "0 2 * * * /opt/planta_headless/clean --to 5%\n")) == ["no-call"]
 
 
 VARIABLES = {
@@ -178,7 +178,10 @@ def test_a_date_that_never_comes_is_found(folder):
 
 
 def test_a_line_that_cannot_be_checked_is_not_passed_over(folder):
-    assert rules(check(folder, "0 2 * * * ssh other 'planta_headless.py -s planta:20000 -m X'\n")) == ["not-checked"]
+    call = "planta_headless.py -s planta:20000 -m X -t -1 -v"
+    assert rules(check(folder, f"0 2 * * * ssh other '{call}'\n")) == ["not-checked"]
+    found = rules(check(folder, f"0 2 * * * ssh other '{call.replace('-m X', '')}; true'\n"))
+    assert found == ["code-lost", "options", "not-checked"]
 
 
 def test_a_line_that_starts_often_needs_a_lock(folder):
@@ -208,8 +211,9 @@ def test_a_python_that_is_too_old_is_found_by_the_file_that_its_name_leads_to(fo
 # The file
 
 
-def test_a_crontab_that_does_not_call_the_command_has_no_finding(folder):
-    assert check(folder, "60 2 * * * true") == (0, [])
+def test_a_file_that_does_not_call_the_command_is_said_to_and_nothing_else(folder):
+    for name, content in (("crontab", "60 2 * * * true"), ("a.sh", "#!/bin/sh\n# planta_headless.py\n")):
+        assert [(each["line"], each["rule"]) for each in check(folder, content, name=name)[1]] == [(0, "no-call")]
 
 
 def test_a_line_of_cron_d_needs_a_user(folder):
@@ -251,7 +255,7 @@ def test_scripts_that_start_each_other_are_read_once(folder):
     for one, other in (("a.sh", "b.sh"), ("b.sh", "a.sh")):
         (folder / one).write_text(f"#!/bin/sh\n# planta_headless.py\n{folder}/{other}\n")
         (folder / one).chmod(0o755)
-    assert check(folder, f"# planta_headless.py\n0 2 * * * {folder}/a.sh\n")[1] == []
+    assert rules(check(folder, f"# planta_headless.py\n0 2 * * * {folder}/a.sh\n")) == ["no-call"]
 
 
 # The command line

@@ -65,7 +65,9 @@ def test_what_a_line_names_and_is_no_file_is_not_opened(folder, what):
     make(folder / "planta_headless.py", what)
     other = f"{folder}/planta_headless.py"
     line = f"0 2 * * * {other}; sh {other}; . {other}; {call(folder)} || echo $?\n"
-    assert {each["rule"] for each in check(folder, line)[1]} <= {"no-script", "no-program", "options", "code-lost"}
+    assert {each["rule"] for each in check(folder, line)[1]} <= {
+        "no-script", "no-program", "options", "code-lost", "not-checked",
+    }  # fmt: skip
     found = check(folder, f"0 2 * * * {call(folder).replace('/secret', '/planta_headless.py')} || echo $?\n")
     assert [each["rule"] for each in found[1]] == ["password-file"]
     found = check(folder, f"0 2 * * * {call(folder).replace(str(SCRIPT), other)} || echo $?\n")
@@ -111,7 +113,7 @@ def test_standard_input_is_read_by_either_name(folder):
 def test_the_command_reads_standard_input_and_a_closed_one_is_a_2(command, option):
     call = [sys.executable, str(ROOT / "headless"), command, *filter(None, [option]), "-"]
     done = subprocess.run(call, input="# x\n", text=True, stdout=subprocess.PIPE, check=False, timeout=PATIENCE)
-    assert (done.returncode, done.stdout.count("\n")) == (1 if option else 0, 1)
+    assert (done.returncode, done.stdout.count("\n")) == (1, 1 if option else 5)
     closed = ["sh", "-c", f"exec {shlex.join(call)} <&-"]
     done = subprocess.run(closed, capture_output=True, text=True, check=False, timeout=PATIENCE)
     what = f"{option}: '-'" if option else "'-'"

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from headless.admin import rules
 from headless.admin.files import File
-from headless.admin.rules import RULES, Edit, corrected, finding
+from headless.admin.findings import Edit, corrected, finding
+from headless.admin.rules import RULES
 from support.process import ROOT
 
 CODE = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "headless" / "admin").glob("*.py"))
@@ -41,4 +41,4 @@ def test_the_texts_are_one_sentence_each_without_a_full_stop():
 def test_edits_that_are_equal_are_made_once_and_of_two_that_overlap_the_first():
     edits = [Edit(4, 5, "E"), Edit(1, 3, "x"), Edit(1, 3, "x"), Edit(2, 4, "y"), Edit(5, 5, "!")]
     assert corrected("abcdef", edits) == "axdE!f"
-    assert rules.corrected("abc", []) == "abc"
+    assert corrected("abc", []) == "abc"

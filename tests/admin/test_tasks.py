@@ -130,8 +130,9 @@ def test_an_export_of_several_tasks_names_the_lines_of_each(tmp_path):
         assert "twice" in [each["rule"] for each in found]
 
 
-def test_a_task_of_something_else_has_no_finding(tmp_path):
-    assert check(tmp_path, TASK.replace(LINE, "other.py").replace("PT0S", "PT72H") + "<!-- planta_headless -->") == []
+def test_a_task_of_something_else_is_only_said_to_have_no_call(tmp_path):
+    content = TASK.replace(LINE, "other.py").replace("PT0S", "PT72H") + "<!-- planta_headless -->"
+    assert [each["rule"] for each in check(tmp_path, content)] == ["no-call"]
 
 
 NO_TASKS = [

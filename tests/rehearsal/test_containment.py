@@ -70,7 +70,7 @@ STARTS = "starts is not known"
 WRITES = "it may change a script that it starts"
 NOT_RUN = {
     "COMMAND; vendor/planta_h*.py -c 1": UNSURE,
-    "COMMAND; cd vendor && PYTHON -m planta_headless -c 1": STARTS,
+    "COMMAND; cd vendor && PYTHON -mplanta_headless -c 1": STARTS,
     "COMMAND; echo vendor/planta_headless.py | xargs -I@ @ -c 1": "not each planta_headless.py in it could be replaced",
     "COMMAND; echo ./vendor.sh | xargs -I@ @": STARTS,
     'COMMAND; X=$(echo vendor/planta_head)less.py; "$X" -c 1': UNSURE,
@@ -118,7 +118,7 @@ NOT_RUN = {
     "COMMAND; mkdir b; cp vendor.sh b/sh; b/sh ./night.sh": "b/sh is not a known shell",
     "COMMAND; mkdir b; cp vendor.sh b/python3; ./python.sh": "b/python3 is not here",
     "COMMAND; [[ -n x && ./vendor.sh ]]": "sh does not know [[",
-    "COMMAND; echo $'\\'; ./vendor.sh; echo \\''": "sh does not know $'",
+    "COMMAND; echo $'\\'; ./vendor.sh; echo \\''": "sh says: ",
     "COMMAND; echo x &>log ./vendor.sh": "words follow a redirection",
     "COMMAND; ./two_lines.sh": "something that is not understood: [ x = ./vendor.sh ]",
     "COMMAND; ./fifo.sh": "it is not a regular file",
