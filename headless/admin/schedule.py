@@ -117,6 +117,26 @@ def cron_field(number: int, text: str) -> str:
         at += 1
 
 
+def surprises(text: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yields the rules, and their values, for five fields that cron takes, and reads otherwise than most people."""
+    parts = text.split()
+    if len(parts) < len(FIELDS):
+        return
+    for (name, lowest, highest, _), part in zip(FIELDS, parts):
+        used = re.match(r"[\w*/,~-]*", part, re.ASCII)
+        if used is not None and used[0] != part:
+            yield "time-cut", {"field": name, "rest": part[used.end() :], "text": used[0]}
+        step = re.fullmatch(r"\*/(\d+)", part)
+        if step and int(step[1]) > (highest + 1) // 2 and name in ("minute", "hour"):
+            starts = ", ".join(map(str, range(lowest, highest + 1, int(step[1]))))
+            yield "step", {"field": name, "text": part, "starts": starts}
+    minute, hour, day, _, weekday = parts
+    if minute in ("*", "*/1") and not hour.startswith("*"):
+        yield "each-minute", {"hour": hour}
+    if not day.startswith("*") and not weekday.startswith("*"):
+        yield "either-day", {"day": day, "weekday": weekday}
+
+
 def _number(text: str, names: dict[str, int]) -> int:
     """Returns -1 for a number that cron does not know."""
     return names.get(text.lower(), int(text) if text.isdigit() and len(text) < 10 else -1)

@@ -120,7 +120,7 @@ class Commands:
         if name in STARTS_NOTHING:
             return "" if scope.piped_into in STARTS_NOTHING else f"{scope.piped_into} gets it on its standard input"
         if re.search(r"\s", first.text) and first.is_certain and is_mentioned(first.text):
-            self.find("one-word", first.begin, text=_shown(first.text))
+            self.not_checked.append(finding("one-word", self._entry.file, first.begin, text=_shown(first.text)))
             return ""
         if not self._call_inside(words, scope, state):
             self._starts(below(state.folder, first), scope, words[1:])
