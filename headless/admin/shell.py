@@ -14,7 +14,7 @@ from dataclasses import replace
 from tree_sitter import Node
 
 from headless.admin.calls import Entry, Parsed, Redirection, Scheduler, Text, Word, is_mentioned
-from headless.admin.findings import Finding, finding
+from headless.admin.findings import Edit, Finding, finding
 from headless.admin.programs import STARTS_NOTHING, base_name
 from headless.admin.rules import ERROR
 from headless.admin.shell_commands import Commands
@@ -48,6 +48,11 @@ def read(entry: Entry) -> Parsed:
         walk.text(entry.command, Scope(entry.command, base_name(entry.shell)), state)
     except RecursionError:
         walk.syntax_errors.append(finding("unreadable/deep", entry.file, None))
+    if entry.scheduler is Scheduler.SCRIPT and "\r\n" in entry.command.text:
+        ends = [entry.command.offsets[each.start()] for each in re.finditer("\r(?=\n|$)", entry.command.text)]
+        walk.syntax_errors.append(
+            finding("line-ends/script", entry.file, ends[0], tuple(Edit(at, at + 1, "") for at in ends))
+        )
     is_one_command = entry.scheduler is not Scheduler.SCRIPT  # of a script, what precedes the mistake is run
     is_never_run = is_one_command and any(each.severity is ERROR for each in walk.syntax_errors)
     calls = [] if is_never_run else walk.commands.calls
@@ -124,10 +129,13 @@ class _Walk:
             return scope.losing("" if waits else "it runs in the background (&), and nothing waits for its end")
         if following is None or re.match(r"(?:exit|return)\s*$", text) or "ERR" in state.variables:
             return scope
-        if "$?" in text or "PIPESTATUS" in text or "${?" in text:
+        if "$?" in text or "${?" in text:
             return scope.testing()
+        if "PIPESTATUS" in text and scope.shell not in STRICT:
+            return replace(scope.testing(), tests_stages=True)
         lost = self._replaced_by(repr(_shown(text)))
-        return replace(scope, lost=scope.lost if state.ends_on_failure else lost, lost_in_and=lost)
+        ends = state.ends_on_failure and not scope.ignores_failures
+        return replace(scope, lost=scope.lost if ends else lost, lost_in_and=lost)
 
     def block(self, node: Node, scope: Scope, state: State) -> None:
         self._sequence(inside(node), scope, state)
@@ -141,7 +149,7 @@ class _Walk:
     def negated(self, node: Node, scope: Scope, state: State) -> None:
         lost = scope.lost or ("" if is_condition(node) else "! turns a failure into a success")
         for child in node.children[1:]:
-            self.visit(child, scope.losing(lost), state)
+            self.visit(child, scope.losing(lost).within_condition(), state)
 
     def and_or(self, node: Node, scope: Scope, state: State) -> None:
         parts = [each for each in node.children if each.is_named]
@@ -155,14 +163,15 @@ class _Walk:
             text = scope.text_of(right)
             lost = f"'|| {text}' turns each failure into a success" if _HIDES.fullmatch(text) else ""
         is_tested = scope.is_tested or operator == "||"
-        self.visit(left, replace(scope.without_tail().losing(lost), is_tested=is_tested), state)
+        inner = scope.without_tail().losing(lost).within_condition()
+        self.visit(left, replace(inner, is_tested=is_tested), state)
         self.visit(right, scope, state)
 
     def pipeline(self, node: Node, scope: Scope, state: State) -> None:
         stages = [each for each in node.children if each.is_named and each.type != "comment"]
         if state.pipefail and scope.shell not in STRICT:
             lost = scope.lost
-        elif "PIPESTATUS" in scope.text_of(node.next_named_sibling):
+        elif scope.tests_stages:
             lost = ""
         else:
             lost = self._replaced_by(_first_word(scope.text_of(stages[-1])))
@@ -188,7 +197,7 @@ class _Walk:
             child.type == "negated_command" or scope.text_of(child).startswith("!") for child in conditions
         )
         lost = "" if has_else or is_negated else "'if' without 'else' returns 0 when it fails"
-        self._sequence(conditions, replace(scope.losing(lost), is_tested=True), state)
+        self._sequence(conditions, replace(scope.losing(lost).within_condition(), is_tested=True), state)
         then = [child for child in inside(node) if child not in conditions and not child.type.endswith("clause")]
         self._sequence(then, scope, state.copy())
         for child in node.children:
@@ -204,9 +213,10 @@ class _Walk:
         self._understand(values, scope)
         for name in node.children_by_field_name("variable"):
             self.commands.hold(scope.text_of(name), " ".join(map(scope.text_of, values)))
-        self._sequence(node.children_by_field_name("condition"), scope.testing(), state)
+        self._sequence(node.children_by_field_name("condition"), scope.testing().within_condition(), state)
         lost = "only the last round of the loop counts"
-        once = replace(scope, lost=scope.lost if state.ends_on_failure else lost, lost_in_and=lost)
+        ends = state.ends_on_failure and not scope.ignores_failures
+        once = replace(scope, lost=scope.lost if ends else lost, lost_in_and=lost)
         body = node.child_by_field_name("body")
         self._sequence(inside(body) if body is not None else [], once, state)
 

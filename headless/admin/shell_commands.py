@@ -167,7 +167,7 @@ class Commands:
         if at >= len(words):
             return ""
         if has_text:
-            inner = replace(scope.behind(words[:at]), shell=base_name(words[0].text))
+            inner = replace(scope.behind(words[:at]), shell=base_name(words[0].text), ignores_failures=False)
             child.arguments, known = tuple(words[at + 2 :]), self._decided()
             why_not = self._text(words[at : at + 1], inner, child)
             is_decided = not self._names_it(words[at + 1 :]) or self._decided() > known
@@ -261,9 +261,18 @@ class Commands:
 
     def source(self, words: list[Word], scope: Scope, state: State) -> str:
         state.is_sourced = True
+        if words[0].text == "source" and scope.shell in STRICT:
+            self._find_anyway("source", words[0], (words[0].begin, "source", "."))
         if len(words) > 1:
+            file = words[1]
+            if "/" not in file.text and file.is_certain and scope.shell in STRICT:
+                self._find_anyway("source/path", file, (file.begin, "", "./"), name=file.text)
             self._starts(below(state.folder, words[1]), scope, words[2:], is_direct=False)
         return ""
+
+    def _find_anyway(self, key: str, word: Word, change: tuple[int, str, str], **values: object) -> None:
+        edits = self.edits(change)
+        self.not_checked.append(finding(key, self._entry.file, word.begin, edits, **values))
 
     def run_parts(self, words: list[Word], scope: Scope, state: State) -> str:
         folders = [each for each in words[1:] if not each.text.startswith("-")]

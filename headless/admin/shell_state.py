@@ -27,6 +27,8 @@ class Scope:
     lost: str = ""  # why the return code is lost
     lost_in_and: str = ""  # the same in front of &&, where `set -e` does nothing
     is_tested: bool = False  # something depends on the return code
+    tests_stages: bool = False  # it looks at the return code of each stage of a pipeline
+    ignores_failures: bool = False  # `set -e` does nothing, since it is within a condition
     is_piped: bool = False  # its stdout is
     piped_into: str = "cat"  # the program that reads its stdout
     depth: int = 0
@@ -39,6 +41,9 @@ class Scope:
 
     def testing(self) -> Scope:
         return replace(self, lost="", lost_in_and="", is_tested=True)
+
+    def within_condition(self) -> Scope:
+        return replace(self, ignores_failures=True)
 
     def behind(self, words: list[Word]) -> Scope:
         """Returns the scope of what these words start."""

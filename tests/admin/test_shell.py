@@ -283,6 +283,11 @@ NOTICED = [
     "bash -o pipefail -c '{} | cat'",
     "bash -c 'set -o pipefail; {} | cat'",
     "bash -c '{} | cat; exit ${{PIPESTATUS[0]}}'",
+    "bash -c '{} | tee /dev/null 2>&1; exit ${{PIPESTATUS[0]}}'",
+    "bash -c '{} | cat; [ ${{PIPESTATUS[0]}} = 0 ] || echo bad'",
+    "set -e; f() {{ {}; }}; f; true",
+    "set -e; (set -e; {}; true); true",
+    "setsid -w {}",
     "bash -c 'trap \"echo bad\" ERR; {}; true'",
     "unset A; {}",
 ]
@@ -320,6 +325,13 @@ LOST = [
     "bash -c '{} | cat'",
     "bash -c 'set -o pipefail; set +o pipefail; {} | cat'",
     "unset A; {}; unset A",
+    "set -e; f() {{ {}; true; }}; f || echo bad",
+    "set -e; (set -e; {}; true) || echo bad",
+    "set -e; if f() {{ {}; true; }}; f; then true; else echo bad; fi",
+    "f() {{ set -e; {}; true; }}; f && true",
+    "sh -c '{} | cat; exit ${{PIPESTATUS[0]}}' 2>&-; true",
+    "setsid {}",
+    'f() {{ "$@"; true; }}; f {}',
 ]
 
 
@@ -342,7 +354,9 @@ def test_sh_agrees_about_the_return_code(tmp_path):
         if ("&>" in text and not is_dash) or ("bash" in text and not has_bash):
             continue
         argv = ["/bin/sh", "-c", text.format(failing)]
-        done = subprocess.run(argv, capture_output=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(
+            argv, capture_output=True, timeout=PATIENCE, check=False, start_new_session=True
+        )  # as cron
         assert bool(done.returncode or done.stdout) is (text in NOTICED), text
 
 
