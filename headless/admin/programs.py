@@ -29,6 +29,7 @@ class Wrapper:
     clears: str = ""  # the options with which no variable is passed on; "always"
     waits: str = ""  # the options without which it does not wait for the end
     code: str = ""  # why its return code is another one
+    if_first: bool = False  # that is so only if the shell has become this program: at its end bash does so, sh does not
     reads: str = ""  # why the words of the command are not all known
 
 
@@ -73,7 +74,8 @@ WRAPPERS: dict[str, Wrapper] = {
     "sudo": Wrapper("-u --user -g --group -h --host -p --prompt -C -D --chdir -r -t -T -U",
         assigns=True, other_user=True, clears="always"),
     # the meaning of the return code
-    "setsid": Wrapper(waits="-w --wait", code="setsid starts it and does not wait for its end; write setsid -w"),
+    "setsid": Wrapper(waits="-w --wait", if_first=True,
+        code="setsid starts it and does not wait for its end; write setsid -w"),
     "start-stop-daemon": Wrapper(reads="the command is in its options"),
     "systemd-run": Wrapper("-p --property -u --unit -E --setenv --slice --description --uid --gid --working-directory",
         clears="always", waits="--wait --scope -t --pty -P --pipe",

@@ -189,7 +189,10 @@ class Commands:
             name, is_assignment, value = word.text.partition("=")
             if wrapper.assigns and is_assignment and re.fullmatch(r"[A-Za-z_]\w*", name):
                 inner = replace(inner, environment=(*inner.environment, (name, replace(word, text=value))))
-        if wrapper.waits and not has_option(given, wrapper.waits) and not scope.is_tested:
+        before, is_line = texts(scope.wrappers), self._entry.scheduler is not Scheduler.SCRIPT
+        is_first = before == ["exec"] or (is_line and not before and scope.shell not in STRICT)
+        waits = not wrapper.waits or has_option(given, wrapper.waits) or (wrapper.if_first and not is_first)
+        if not waits and not scope.is_tested:
             inner = inner.losing(wrapper.code)
         for at in range(1, min(begin + 1, len(words) - 1)):
             if given[at] in wrapper.text.split():

@@ -287,7 +287,9 @@ NOTICED = [
     "bash -c '{} | cat; [ ${{PIPESTATUS[0]}} = 0 ] || echo bad'",
     "set -e; f() {{ {}; }}; f; true",
     "set -e; (set -e; {}; true); true",
-    "setsid -w {}",
+    "setsid {}",
+    "bash -c 'setsid {}'",
+    "exec setsid -w {}",
     "bash -c 'trap \"echo bad\" ERR; {}; true'",
     "unset A; {}",
 ]
@@ -330,7 +332,7 @@ LOST = [
     "set -e; if f() {{ {}; true; }}; f; then true; else echo bad; fi",
     "f() {{ set -e; {}; true; }}; f && true",
     "sh -c '{} | cat; exit ${{PIPESTATUS[0]}}' 2>&-; true",
-    "setsid {}",
+    "exec setsid {}",
     'f() {{ "$@"; true; }}; f {}',
 ]
 
