@@ -15,11 +15,24 @@ from datetime import datetime
 
 from headless import password_file
 from headless.admin import users
-from headless.admin.calls import PYTHON, Call, CodeUse, Language, Scheduler, Word
+from headless.admin.calls import Call, CodeUse, Language, Scheduler, Word
 from headless.admin.files import is_file, is_folder, is_program, is_temporary, reason_of, status_of
 from headless.admin.findings import Edit, Finding
-from headless.admin.programs import SHELLS, WRAPPERS, Wrapper, base_name
+from headless.admin.programs import base_name
 from headless.admin.schedule import Timetable
+from headless.admin.surroundings import (
+    cannot_write,
+    changes_user,
+    code_lost,
+    for_user,
+    has_rights_of_user,
+    is_behind,
+    looks_at_files,
+    make_folder,
+    no_folder,
+    no_module,
+    unreported,
+)
 from headless.errors import HeadlessError, ParameterError, SessionError
 from headless.options import NO_TIMEOUT, PROGRAM, Answer, ChallengeLogin, JobOptions, parse, patience
 
@@ -30,10 +43,9 @@ _NOT_FOUND = {
 _NOT_FOUND_BY_SHELL = "the shell reports that there is no such command (127), and no job runs"
 _ANY_PYTHON = "a Python 3.9 or later that has lxml and bcrypt"
 _OF_THE_SHELL = ("exec", "command", "builtin", "time")
-_SU = ("su", "runuser")
 _HOUR = 3600.0  # seconds
-_REPORTS = {"chronic", "cronic"}  # print the output of a command that failed, and cron mails it
-_FILES_OF_THIS_MACHINE = {Language.SHELL, Language.SYSTEMD} if os.name != "nt" else {Language.BATCH, Language.WINDOWS}
+_ALIKE = {**dict.fromkeys("\u201c\u201d\u201e", '"'), **dict.fromkeys("\u2018\u2019", "'")}
+_DASH = re.compile("[\u2010-\u2015\u2212]")
 
 
 @dataclass(frozen=True)
@@ -56,34 +68,11 @@ def check(call: Call) -> Checked:
                 findings += _password_file(call, options)
     except OSError as error:
         findings.append(call.finding("not-looked-at", reason=reason_of(error)))
-    findings += _code_lost(call) if call.code_use is CodeUse.LOST else _unreported(call, options)
+    findings += code_lost(call) if call.code_use is CodeUse.LOST else unreported(call, options)
     if options is not None:
         for of_time in (_timeout, _never, _no_t, _t_too_long, _not_locked):
             findings += of_time(call, options)
     return Checked(call, options, tuple(findings))
-
-
-def looks_at_files(call: Call) -> bool:
-    """Returns whether it runs on this machine: not as a task of Windows elsewhere, nor behind docker or ssh."""
-    is_here = call.entry.language in _FILES_OF_THIS_MACHINE
-    return is_here and all(_starts_here(base_name(word.text)) for word in call.wrappers)
-
-
-def _starts_here(name: str) -> bool:
-    is_wrapper = name in WRAPPERS and not WRAPPERS[name].elsewhere
-    return is_wrapper or name in (*SHELLS, *_SU, "cmd") or bool(PYTHON.fullmatch(name))
-
-
-def _is_behind(call: Call, is_it: Callable[[Wrapper], bool]) -> bool:
-    """Returns whether a program in front of the call is one of these."""
-    names = (base_name(word.text) for word in (*call.entry.wrappers, *call.wrappers))
-    return any(name in WRAPPERS and is_it(WRAPPERS[name]) for name in names)
-
-
-def changes_user(call: Call) -> bool:
-    """Returns whether it runs as another user than the entry: which one is not known."""
-    is_su = any(base_name(word.text) in _SU for word in (*call.entry.wrappers, *call.wrappers))
-    return is_su or _is_behind(call, lambda wrapper: wrapper.other_user)
 
 
 def same_jobs(checked: Iterable[Checked]) -> Iterator[Finding]:
@@ -102,13 +91,32 @@ def same_jobs(checked: Iterable[Checked]) -> Iterator[Finding]:
 
 def _options(call: Call) -> tuple[JobOptions | None, list[Finding]]:
     """Returns None if they are not known: that is no finding if only the shell knows a value."""
+    alike = list(_look_alikes(call))
     try:
-        return parse([word.text for word in call.options]), []
+        return parse([word.text for word in call.options]), alike
     except Answer:
-        return None, []
+        return None, alike
     except ParameterError as error:
-        is_certain = all(word.is_certain for word in call.options)
-        return None, [call.finding("options", problem=error)] if is_certain else []
+        if all(word.is_certain for word in call.options) and not alike:
+            return None, [call.finding("options", problem=error)]
+        if alike or call.is_reported:
+            return None, alike
+        return None, [call.finding("not-checked", reason="only the shell knows all of its options")]
+
+
+def _look_alikes(call: Call) -> Iterator[Finding]:
+    """Finds dashes and quotes that a word processor has made."""
+    for word in call.options:
+        first, last = word.text[:1], word.text[-1:]
+        dash = _DASH.match(word.text)
+        plain = ("--" if len(word.text) > 2 else "-") if dash else _ALIKE.get(first) or _ALIKE.get(last)
+        if plain:
+            found = first if dash or first in _ALIKE else last
+            at = word.begin if found == first else word.end - 1
+            is_there = call.entry.file.content[at : at + 1] == found
+            edits = (Edit(at, at + 1, plain),) if is_there else ()
+            code = f"U+{ord(found):04X}"
+            yield call.finding("look-alike", edits, word=word.text, code=code, plain=plain)
 
 
 # -- programs --
@@ -143,7 +151,7 @@ def _no_program(call: Call) -> Iterator[Finding]:
             continue
         if os.path.dirname(word.text):
             if not is_program(os.path.join(call.folder or "/", word.text)):
-                yield call.finding("no-program", name=word.text, for_user=_for_user(call), not_found=not_found)
+                yield call.finding("no-program", name=word.text, for_user=for_user(call), not_found=not_found)
         elif _which(word.text, path) is None:
             found = _python_for(call) if word is call.interpreter else shutil.which(word.text)
             edits = _replaced(call, word, found)
@@ -255,42 +263,11 @@ def _wrong_script(call: Call) -> Iterator[Finding]:
     if path is None or _is_installed(call):
         return
     if not is_file(path):
-        yield call.finding("no-script", path=path, for_user=_for_user(call))
+        yield call.finding("no-script", path=path, for_user=for_user(call))
     elif not is_folder(os.path.join(os.path.dirname(path), "headless")):
         yield call.finding("old-script", path=path)
     elif call.interpreter is None and not is_program(path):
         yield call.finding("not-executable", path=path, better=_python_for(call) or _ANY_PYTHON)
-
-
-def _no_folder(call: Call) -> Iterator[Finding]:
-    """Checks where the command begins, and where its output goes."""
-    for_user, make = _for_user(call), _make_folder(call)
-    needs_it = call.folder != call.entry.folder or call.entry.scheduler is Scheduler.SYSTEMD  # cron can do without HOME
-    if call.folder is not None and needs_it and not is_folder(call.folder):
-        yield call.finding("no-folder", folder=call.folder, for_user=for_user, make=make)
-        return
-    for each in call.redirections:
-        operator, target = each.operator, each.target.text
-        if not operator.startswith((">", "&>")) or operator == ">&" or re.search(r"[$`*?~]", target):
-            continue
-        folder = os.path.dirname(os.path.join(call.folder or "", target))
-        if os.path.isabs(folder) and not is_folder(folder):
-            output = f"{operator} {target}"
-            yield call.finding("no-folder/output", folder=folder, redirection=output, for_user=for_user, make=make)
-
-
-def _make_folder(call: Call) -> str:
-    """Names the user who has to make it: a folder of another user could not be written to."""
-    user = call.entry.user
-    is_other = user is not None and not users.is_caller(user) and not changes_user(call)
-    return f"make it, as {user}, or correct its name" if is_other else "make it, or correct its name"
-
-
-def _for_user(call: Call) -> str:
-    """Names the user for whom something was looked for, if it is not the caller."""
-    user = call.entry.user
-    is_other = os.name != "nt" and os.getuid() == 0 and user is not None and not users.is_caller(user)
-    return f" for {user}" if is_other else ""
 
 
 def _wrong_patience(call: Call) -> Iterator[Finding]:
@@ -306,30 +283,7 @@ def _wrong_variable(call: Call) -> Iterator[Finding]:
         yield call.finding("variable/dialect", path=dialect)
     folder = os.path.dirname(os.path.join(call.folder or "", receipt))
     if receipt and os.path.isabs(folder) and not is_folder(folder):
-        yield call.finding("variable/receipt", folder=folder, for_user=_for_user(call), make=_make_folder(call))
-
-
-# -- who gets the return code --
-
-
-def _code_lost(call: Call) -> Iterator[Finding]:
-    yield call.finding("code-lost", because=call.lost_because)
-
-
-def _unreported(call: Call, options: JobOptions | None) -> Iterator[Finding]:
-    """cron does nothing with a return code: something has to be printed, and mailed, or there is a receipt."""
-    if call.entry.scheduler is not Scheduler.CRON or call.environment.get("PLANTA_RECEIPT"):
-        return
-    prints = re.search(r"\|\|[\s{(]*(echo|printf|cat)\b", call.entry.command.text)
-    if call.environment.get("MAILTO") == "" and prints:
-        yield call.finding("unreported/mail")
-    is_reported = call.code_use is CodeUse.TESTED or any(base_name(word.text) in _REPORTS for word in call.wrappers)
-    if options is not None and not is_reported and (not options.verbosity or _is_redirected(call)):
-        yield call.finding("unreported")
-
-
-def _is_redirected(call: Call) -> bool:
-    return any(each.descriptor == 1 or each.operator.startswith("&>") for each in call.redirections)
+        yield call.finding("variable/receipt", folder=folder, for_user=for_user(call), make=make_folder(call))
 
 
 # -- time --
@@ -365,7 +319,7 @@ def _not_locked(call: Call, options: JobOptions) -> Iterator[Finding]:
     interval = _interval(call)
     if options.timeout == 0 or interval is None or interval > _HOUR:
         return
-    is_locked = _is_behind(call, lambda wrapper: wrapper.is_lock)
+    is_locked = is_behind(call, lambda wrapper: wrapper.is_lock)
     if not is_locked and call.entry.scheduler in (Scheduler.CRON, Scheduler.SCRIPT):
         yield call.finding("not-locked", interval=_shown(interval))
 
@@ -400,7 +354,7 @@ def _password_file(call: Call, options: JobOptions) -> Iterator[Finding]:
         if status_of(path) is None:
             yield call.finding("password-file/relative", path=login.secret_file, folder=call.folder)
             return
-    if not _has_rights_of_user(call):
+    if not has_rights_of_user(call):
         return
     try:
         if status_of(path) is not None and not is_file(path):  # some devices do something when they are opened
@@ -412,14 +366,6 @@ def _password_file(call: Call, options: JobOptions) -> Iterator[Finding]:
             raise cause from None
         problem, advice = _of_unusable(error, path, call, options)
         yield call.finding("password-file", problem=problem, advice=advice)
-
-
-def _has_rights_of_user(call: Call) -> bool:
-    """Returns whether a password file is now looked at with the rights of the user of the call."""
-    user = call.entry.user
-    if user is None or os.name == "nt":
-        return True
-    return users.is_caller(user) or (os.getuid() == 0 and users.find(user) is not None)
 
 
 def _of_unusable(error: HeadlessError, path: str, call: Call, options: JobOptions) -> tuple[str, str]:
@@ -438,4 +384,13 @@ def _of_unusable(error: HeadlessError, path: str, call: Call, options: JobOption
 
 _Check = Callable[[Call], Iterator[Finding]]
 _OF_NAMES: tuple[_Check, ...] = (_old_python, _wrong_patience)
-_OF_FILES: tuple[_Check, ...] = (_no_program, _no_library, _wrong_script, _no_folder, *_OF_NAMES, _wrong_variable)
+_OF_FILES: tuple[_Check, ...] = (
+    _no_program,
+    _no_library,
+    _wrong_script,
+    no_module,
+    no_folder,
+    cannot_write,
+    *_OF_NAMES,
+    _wrong_variable,
+)

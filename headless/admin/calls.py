@@ -136,6 +136,8 @@ class Call:
     folder: str | None = None  # in which the call begins; None: not known
     code_use: CodeUse = CodeUse.RESULT
     lost_because: str = ""  # why the return code is lost
+    locks: tuple[Word, ...] = ()  # the files that are locked in front
+    is_reported: bool = False  # that it is not checked, or with what it cannot work
 
     def is_plain(self, word: Word) -> bool:
         """Returns whether the file has the word as the program gets it, so that it can be replaced there."""

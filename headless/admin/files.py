@@ -249,6 +249,11 @@ def is_program(path: str) -> bool:
     return is_file(path) and os.access(path, os.X_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
+def is_writable(path: str) -> bool:
+    """Returns whether this file or folder may be written to with the rights of now."""
+    return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
+
+
 # -- how it is opened, and who can have written it --
 
 

@@ -43,6 +43,11 @@ from headless.admin.shell_state import MAX_DEPTH, STRICT, Scope, State, below
 
 _SECURE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of sudo, in Debian
 _OF_SSH = [f"-{letter}" for letter in "BbcDEeFIiJLlmOopQRSWw"]
+_VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
+# Variables that a shell sets, or PAM for all users.
+_OF_SHELLS = re.compile(
+    "IFS|LANG|LC_ALL|LINENO|OLDPWD|OPTARG|OPTIND|PPID|PWD|RANDOM|SECONDS|TZ|E?UID|USER|HOSTNAME|BASH\\w*"
+)
 _UNKNOWN = "what {} does with it is not known"
 
 
@@ -122,7 +127,7 @@ class Commands:
         if re.search(r"\s", first.text) and first.is_certain and is_mentioned(first.text):
             self.not_checked.append(finding("one-word", self._entry.file, first.begin, text=_shown(first.text)))
             return ""
-        if not self._call_inside(words, scope, state):
+        if not self._call_inside(words, replace(scope, is_reported=True), state):
             self._starts(below(state.folder, first), scope, words[1:])
         return _UNKNOWN.format(_shown(first.text))
 
@@ -181,41 +186,46 @@ class Commands:
         if wrapper.elsewhere:
             return self._elsewhere(words, wrapper.elsewhere, scope)
         begin = command_begin(given)
-        inner, child = scope.behind(words[:begin]), replace(state, lock=state.lock)
-        if wrapper.clears == "always" or has_option(given, wrapper.clears):
-            keeps = has_option(given, "-E --preserve-env")
-            inner, child = (inner, child) if keeps else (replace(inner, environment=()), state.without_environment())
-        for word in words[:begin]:
-            name, is_assignment, value = word.text.partition("=")
-            if wrapper.assigns and is_assignment and re.fullmatch(r"[A-Za-z_]\w*", name):
-                inner = replace(inner, environment=(*inner.environment, (name, replace(word, text=value))))
-        before, is_line = texts(scope.wrappers), self._entry.scheduler is not Scheduler.SCRIPT
-        is_first = before == ["exec"] or (is_line and not before and scope.shell not in STRICT)
-        waits = not wrapper.waits or has_option(given, wrapper.waits) or (wrapper.if_first and not is_first)
-        if not waits and not scope.is_tested:
-            inner = inner.losing(wrapper.code)
+        inner, child = self._behind(words, begin, scope, state)
         for at in range(1, min(begin + 1, len(words) - 1)):
             if given[at] in wrapper.text.split():
                 shell = base_name(state.variables.get("SHELL") or "sh")  # as flock itself does it
                 return self._text(words[at + 1 : at + 2], replace(inner, shell=shell), child.of_a_child())
         if begin < len(words):
-            self.run([*words[begin:], *self._read(wrapper.reads, words)], inner, child)
+            more = [Word("$@", False, words[-1].end, words[-1].end)] if wrapper.reads else []
+            self.run([*words[begin:], *more], inner, child)
         elif wrapper.is_lock and given[-1].isdigit():
             state.lock = (words[0],)
         return wrapper.reads
 
-    def _read(self, reads: str, words: list[Word]) -> list[Word]:
-        """Returns the word that stands for those that a wrapper reads."""
-        return [Word("$@", False, words[-1].end, words[-1].end)] if reads else []
+    def _behind(self, words: list[Word], begin: int, scope: Scope, state: State) -> tuple[Scope, State]:
+        """Returns what a wrapper changes for its command, which begins at this word."""
+        given, wrapper = texts(words), WRAPPERS[base_name(words[0].text)]
+        inner, child = scope.behind(words[:begin]), state
+        keeps = has_option(given, "-E --preserve-env")
+        if (wrapper.clears == "always" and not keeps) or has_option(given, wrapper.clears):
+            inner, child = replace(inner, environment=()), state.without_environment()
+        if wrapper.is_lock and wrapper.words and begin < len(words):
+            inner = replace(inner, locks=(*inner.locks, words[begin - 1]))
+        assigned = [word.text.partition("=") for word in words[:begin]] if wrapper.assigns else []
+        for word, (name, is_assignment, value) in zip(words, assigned):
+            if is_assignment and re.fullmatch(r"[A-Za-z_]\w*", name):
+                inner = replace(inner, environment=(*inner.environment, (name, replace(word, text=value))))
+        before, is_line = texts(scope.wrappers), self._entry.scheduler is not Scheduler.SCRIPT
+        is_first = before == ["exec"] or (is_line and not before and scope.shell not in STRICT)
+        waits = not wrapper.waits or has_option(given, wrapper.waits) or (wrapper.if_first and not is_first)
+        inner = inner if waits or scope.is_tested else inner.losing(wrapper.code)
+        return replace(inner, is_reported=inner.is_reported or bool(wrapper.reads)), child
 
     def _elsewhere(self, words: list[Word], where: str, scope: Scope) -> str:
         """Judges what can be judged of a call whose files are not here."""
-        remote, there = State({}, set()), scope.behind(words[:1])
+        remote = State({}, set(), is_sourced=True)
+        there = replace(scope, environment=(), is_reported=True)
         if base_name(words[0].text) == "ssh":
             at = after_options(texts(words), _OF_SSH) + 1
-            self._text(words[at:], replace(there, shell="bash"), remote)
+            self._text(words[at:], replace(there.behind(words), shell="bash"), remote)
         else:
-            self._call_inside(words, replace(scope, environment=()), remote)
+            self._call_inside(words, there, remote)
         return f"it runs {where}, and nothing there was looked at"
 
     def su(self, words: list[Word], scope: Scope, state: State) -> str:
@@ -223,7 +233,8 @@ class Commands:
         # Without -s it is the shell of the user, which mostly is bash.
         shell = next((value for option, value in zip(given, given[1:]) if option in ("-s", "--shell")), "bash")
         is_login = any(re.fullmatch(r"-[mpc]*l?[mpc]*", each) and each in ("-", "-l", "-lc") for each in given)
-        child = state.without_environment() if is_login or "--login" in given else state
+        child = state.without_environment() if is_login or "--login" in given else state.copy()
+        child.is_sourced = True  # by the profile of that user
         inner = replace(scope.behind(words), shell=base_name(shell))
         for at, text in enumerate(given[:-1]):
             if text == "--command" or re.fullmatch(r"-[lmp]*c", text):
@@ -334,7 +345,13 @@ class Commands:
             folder=self._folder(state),
             code_use=CodeUse.LOST if lost else CodeUse.TESTED if scope.is_tested else CodeUse.RESULT,
             lost_because=lost,
+            locks=scope.locks,
         )
+        used = (*words, *(each.target for each in scope.redirections), *([interpreter] if interpreter else ()))
+        is_known = self._entry.scheduler is Scheduler.CRON and not state.is_sourced
+        unset = _unset(used, state) if is_known else []
+        self.findings += [call.finding("unset", name=name) for name in unset]
+        call = replace(call, is_reported=scope.is_reported or bool(unset))
         self.calls.append(call)
         self._check_redirections(call, scope)
         return ""
@@ -390,6 +407,12 @@ _OF_PROGRAMS: dict[str, Callable[[Commands, list[Word], Scope, State], str]] = {
     "set": Commands.set_options,
     "trap": Commands.trap,
 }
+
+
+def _unset(words: Iterable[Word], state: State) -> list[str]:
+    """Returns the variables in these words that neither cron nor the file sets."""
+    names = [match[1] or match[2] for word in words if not word.is_certain for match in _VARIABLE.finditer(word.text)]
+    return [name for name in dict.fromkeys(names) if name not in state.variables and not _OF_SHELLS.fullmatch(name)]
 
 
 def _shown(text: str) -> str:

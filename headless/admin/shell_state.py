@@ -24,6 +24,8 @@ class Scope:
     redirections: tuple[Redirection, ...] = ()
     wrappers: tuple[Word, ...] = ()  # the programs in front
     environment: tuple[tuple[str, Word], ...] = ()
+    locks: tuple[Word, ...] = ()  # the files of flock in front
+    is_reported: bool = False  # that what is started is not checked
     lost: str = ""  # why the return code is lost
     lost_in_and: str = ""  # the same in front of &&, where `set -e` does nothing
     is_tested: bool = False  # something depends on the return code

@@ -26,7 +26,7 @@ TASK = """<Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/0
 SHOWN_ELSEWHERE = {
     "too-long/setting", "too-long/command", "too-many-lines", "file-mode", "no-newline", "user-unknown/here",
     "unreadable", "unreadable/deep", "no-library", "old-script", "not-executable", "not-executable/script",
-    "not-looked-at", "login/refused", "login", "not-tried", "no-task", "no-xml",
+    "not-looked-at", "cannot-write", "login/refused", "login", "not-tried", "no-task", "no-xml",
 }  # fmt: skip
 
 

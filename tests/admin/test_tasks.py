@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from headless.admin import call_rules
+from headless.admin import surroundings
 from support import checks
 from support.command_here import headless
 
@@ -48,7 +48,7 @@ TASK = f"""\
 
 @pytest.fixture(autouse=True)
 def elsewhere(monkeypatch):
-    monkeypatch.setattr(call_rules, "_FILES_OF_THIS_MACHINE", set())
+    monkeypatch.setattr(surroundings, "_FILES_OF_THIS_MACHINE", set())
 
 
 def check(tmp_path, content, encoding="utf-8", name="task.xml"):
