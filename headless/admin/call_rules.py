@@ -18,7 +18,7 @@ from headless.admin import users
 from headless.admin.calls import Call, CodeUse, Language, Scheduler, Word
 from headless.admin.files import is_file, is_folder, is_program, is_temporary, reason_of, status_of
 from headless.admin.findings import Edit, Finding
-from headless.admin.programs import base_name
+from headless.admin.programs import STRICT, base_name
 from headless.admin.schedule import Timetable
 from headless.admin.surroundings import (
     cannot_write,
@@ -42,7 +42,8 @@ _NOT_FOUND = {
 }
 _NOT_FOUND_BY_SHELL = "the shell reports that there is no such command (127), and no job runs"
 _ANY_PYTHON = "a Python 3.9 or later that has lxml and bcrypt"
-_OF_THE_SHELL = ("exec", "command", "builtin", "time")
+_OF_SH = ("exec", "command")
+_OF_BASH = (*_OF_SH, "builtin", "time")
 _HOUR = 3600.0  # seconds
 _ALIKE = {**dict.fromkeys("\u201c\u201d\u201e", '"'), **dict.fromkeys("\u2018\u2019", "'")}
 _DASH = re.compile("[\u2010-\u2015\u2212]")
@@ -147,7 +148,11 @@ def _no_program(call: Call) -> Iterator[Finding]:
     started = call.interpreter or (call.script if _is_installed(call) else None)
     for word in (*call.wrappers, *([started] if started else [])):
         is_old = word is call.interpreter and _old_version(call, word)  # a finding of its own
-        if not word.is_certain or word.text in _OF_THE_SHELL or is_old:
+        if (
+            not word.is_certain
+            or word.text in (_OF_SH if base_name(call.entry.shell) in STRICT else _OF_BASH)
+            or is_old
+        ):
             continue
         if os.path.dirname(word.text):
             if not is_program(os.path.join(call.folder or "/", word.text)):

@@ -15,7 +15,7 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -28,10 +28,11 @@ from headless.admin.rules import ERROR
 from headless.arguments import Parser
 from headless.errors import CommandFailed, ParameterError
 from headless.options import refuse_in_rehearsal
-from headless.terminal import escape_control_chars, print_answer, report
+from headless.terminal import escape_control_chars, print_answer, print_note, report
 
 PROGRAM = "headless check"
 _MAX_PROGRAMS = 10_000  # that are looked at: scripts may start each other in a circle
+_ARGUMENT = re.compile(r"\$[1-9@*]|\$\{[1-9@*]")  # of a script
 _MAX_EDITS = 20  # of which the corrected lines are shown; --fix writes them all
 _FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
@@ -70,6 +71,11 @@ def _parser() -> argparse.ArgumentParser:
         help="crontabs, units of systemd, exported tasks (XML), scripts; - is stdin; without any, all of this machine",
     )
     parser.add_argument("--as", dest="user", metavar="USER", help="whose crontab a FILE is (default: its owner)")
+    parser.add_argument(
+        "--user-column",
+        choices=("yes", "no"),
+        help="whether the lines of a crontab name a user, as in /etc/cron.d (default: guessed by the words)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
     parser.add_argument("--fix", metavar="DIR", help="make this folder, and write the corrected files there")
     parser.add_argument(
@@ -87,9 +93,13 @@ class _Check:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._connects = arguments.connect
         self._parsed = Parsed()
-        self._named = [files.read(path, arguments.user) for path in arguments.file]
+        self._named = [files.read(path, arguments.user, arguments.user_column) for path in arguments.file]
         self._files = [*self._named] or self._files_of_this_machine()
+        for file in self._named:
+            if file.has_guessed_users:
+                print_note(PROGRAM, f"{file.path}: each line is taken to name a user; if not: --user-column no")
         self._by_path = {file.path: file for file in self._files}
+        self._started: set[tuple[str, tuple[str, ...]]] = set()  # scripts, by their paths and arguments
         self._scripts: dict[tuple[str, str | None], File | None] = {}  # by path, and who may read them
 
     def run(self) -> _Report:
@@ -106,7 +116,8 @@ class _Check:
         findings = _of_interest(findings)
         findings += self._not_checked(findings)
         findings += try_logins(checked) if self._connects else []
-        return _Report(_of_interest(findings), len(checked), self._files)
+        places = {(each.call.entry.file, each.call.offset) for each in checked}
+        return _Report(_of_interest(findings), len(places), self._files)
 
     def _files_of_this_machine(self) -> list[File]:
         problems: list[tuple[str, str]] = []
@@ -150,16 +161,36 @@ class _Check:
 
     def _read_script(self, program: Program) -> None:
         """Raises OSError for a temporary fault, Unreadable."""
+        if program.runs_parts:
+            self._read_parts(program)
+            return
         file = self._script_of(program)
         if file is None or not is_mentioned(file.content):
             return
         with users.rights_of(program.entry.user):
             self._parsed.findings.extend(_not_executable(file, program))
         if file.path not in self._by_path:
-            file = file.started_by(program.entry.file)
-            self._by_path[file.path] = file
-            self._files.append(file)
+            self._by_path[file.path] = file.started_by(program.entry.file)
+            self._files.append(self._by_path[file.path])
+        file = self._by_path[file.path]
+        arguments = tuple(word.text for word in program.arguments) if _ARGUMENT.search(file.content) else ()
+        is_named = file in self._named and not arguments  # its own entry has been read
+        if not is_named and (file.path, arguments) not in self._started:
+            self._started.add((file.path, arguments))
             self._read_commands(_script(file, program))
+
+    def _read_parts(self, program: Program) -> None:
+        """Parses what run-parts starts: the scripts of a folder."""
+        path, reader = program.word.text, _reader_of(program.entry)
+        if not program.word.is_certain or not os.path.isabs(path):
+            return
+        with users.rights_of(reader):
+            names = sorted(os.listdir(path)) if files.is_folder(path) else []
+        for name in names:
+            word = replace(program.word, text=os.path.join(path, name))
+            self._read_script(replace(program, word=word, runs_parts=False))
+            file = self._by_path.get(word.text)
+            self._parsed.findings.extend(_skipped_by_run_parts(file) if file is not None else ())
 
     def _script_of(self, program: Program) -> File | None:
         """Raises OSError for a temporary fault, Unreadable."""
@@ -178,7 +209,8 @@ def _parsed(file: File) -> Parsed:
     if file.kind is Kind.TASKS:
         return tasks.read(file)
     if file.kind in (Kind.SCRIPT, Kind.BATCH):
-        return Parsed([_script(file, None)])
+        is_part = os.path.dirname(os.path.abspath(file.path)) in files.PERIODIC
+        return Parsed([_script(file, None)], findings=list(_skipped_by_run_parts(file)) if is_part else [])
     if file.kind is Kind.UNIT:
         return Parsed()
     parsed = crontab.read(file)
@@ -197,8 +229,13 @@ def _script(file: File, program: Program | None) -> Entry:
     starter = program.entry
     return Entry(
         file, 0, Scheduler.SCRIPT, language, text, "", starter.user, starter.folder, starter.environment,
-        shell_of_script, starter.schedule, (*starter.wrappers, *program.wrappers),
+        shell_of_script, starter.schedule, (*starter.wrappers, *program.wrappers), program.arguments,
     )  # fmt: skip
+
+
+def _skipped_by_run_parts(file: File) -> Iterator[Finding]:
+    if not re.fullmatch(r"[A-Za-z0-9_-]+", os.path.basename(file.path)):
+        yield finding("run-parts", file, None)
 
 
 def _reader_of(entry: Entry) -> str | None:
@@ -232,7 +269,9 @@ def _of_interest(findings: Iterable[Finding]) -> list[Finding]:
             names_it[each.file] = is_mentioned(each.file.content) or each.file.path.endswith(".timer")
         if names_it[each.file] or each.rule in ("not-looked-at", "no-call"):
             kept.setdefault((each.position, each.rule, each.text, each.edits), each)
-    return sorted(kept.values(), key=lambda each: (each.file.path, each.line, each.severity is not ERROR, each.rule))
+    explained = {each.position for each in kept.values() if each.rule in ("user-in-command", "six-fields")}
+    found = (each for each in kept.values() if each.rule != "not-checked" or each.position not in explained)
+    return sorted(found, key=lambda each: (each.file.path, each.line, each.severity is not ERROR, each.rule))
 
 
 # -- the report --

@@ -19,7 +19,7 @@ from headless.errors import CommandFailed, HeadlessError, ParameterError
 from headless.system import is_final, open_regular, user_by_number
 
 _SPOOLS = ("/var/spool/cron/crontabs", "/var/spool/cron")  # of Debian, and of Red Hat
-_PERIODIC = ("/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly")
+PERIODIC = ("/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly")
 _UNITS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "~/.config/systemd/user")
 _STDIN = "/dev/stdin"
 _MAX_LINKS = 40  # that a kernel follows
@@ -62,6 +62,7 @@ class File:
     is_own: bool = False  # only root and the caller can have written it
     mode: int = 0o600
     starter: File | None = None  # the file that leads to this script
+    has_guessed_users: bool = False  # its lines seem to name the users
 
     @cached_property
     def _newlines(self) -> list[int]:
@@ -80,11 +81,12 @@ class File:
         return replace(self, starter=other.starter or other, is_own=self.is_own and other.is_own)
 
 
-def read(path: str, user: str | None) -> File:
-    """Reads a file that the caller names, - for standard input. Raises ParameterError, or CommandFailed for a fault
-    that may pass."""
+def read(path: str, user: str | None, user_column: str | None = "") -> File:
+    """Reads a file that the caller names, - for standard input. `user_column` says whether the lines of a crontab name
+    a user: yes, no, or None for a guess; "" is what cron makes of its path. Raises ParameterError, or CommandFailed for
+    a fault that may pass."""
     try:
-        return _read(_STDIN if path == "-" else path, user)
+        return _read(_STDIN if path == "-" else path, user, user_column)
     except Unreadable as error:
         raise ParameterError(f"{path!r} cannot be read: {error}") from None
     except (OSError, ValueError) as error:
@@ -109,7 +111,7 @@ def find(problems: list[tuple[str, str]]) -> Iterator[File]:
 
 def _paths(problems: list[tuple[str, str]]) -> Iterator[str]:
     yield "/etc/crontab"
-    for folder in ("/etc/cron.d", *_SPOOLS, *_PERIODIC, *_UNITS):
+    for folder in ("/etc/cron.d", *_SPOOLS, *PERIODIC, *_UNITS):
         path = Path(folder).expanduser()
         try:
             found = sorted(path.iterdir())
@@ -134,7 +136,7 @@ def read_script(path: str) -> File | None:
     return file if file is not None and file.kind in (Kind.SCRIPT, Kind.BATCH) else None
 
 
-def _read(path: str, user: str | None) -> File:
+def _read(path: str, user: str | None, user_column: str | None = "") -> File:
     """Raises OSError, ValueError, Unreadable, UnknownUser."""
     descriptor = _open(path)
     with open(descriptor, "rb") as opened:
@@ -147,9 +149,14 @@ def _read(path: str, user: str | None) -> File:
     if len(data) > limit << 20:
         raise Unreadable(f"it has more than {limit} MiB")
     content, encoding = _decoded(data) if kind is Kind.TASKS else (data.decode("utf-8", "surrogateescape"), "utf-8")
-    names_users = kind is Kind.UNIT or (kind is Kind.CRONTAB and _has_user_column(name))
+    is_system = _has_user_column(name) if user_column in (None, "") else user_column == "yes"
+    is_guessed = (
+        kind is Kind.CRONTAB and user_column is None and user is None and not is_system and _name_users(content)
+    )
+    names_users = kind is Kind.UNIT or (kind is Kind.CRONTAB and (is_system or is_guessed))
     runner = None if names_users or kind is Kind.TASKS else _user_of(name, kind, user, status)
-    return File(path, content, kind, runner, names_users, encoding, is_own, stat.S_IMODE(status.st_mode) & 0o777)
+    return File(path, content, kind, runner, names_users, encoding, is_own, stat.S_IMODE(status.st_mode) & 0o777,
+                has_guessed_users=is_guessed)  # fmt: skip
 
 
 def _user_of(path: str, kind: Kind, user: str | None, status: os.stat_result) -> str | None:
@@ -191,7 +198,7 @@ def _kind(path: str, data: bytes) -> Kind:
     if suffix == ".xml" or b"<Task" in data.replace(b"\0", b""):
         return Kind.TASKS
     first_line = data[:200].decode("ascii", "replace")
-    if suffix in (".sh", ".bash") or shell_of(first_line) or os.path.dirname(os.path.abspath(path)) in _PERIODIC:
+    if suffix in (".sh", ".bash") or shell_of(first_line) or os.path.dirname(os.path.abspath(path)) in PERIODIC:
         return Kind.SCRIPT
     return Kind.CRONTAB
 
@@ -199,6 +206,14 @@ def _kind(path: str, data: bytes) -> Kind:
 def _has_user_column(path: str) -> bool:
     folder, name = os.path.split(os.path.abspath(path))
     return os.path.basename(folder) == "cron.d" or (name == "crontab" and os.path.basename(folder) == "etc")
+
+
+def _name_users(content: str) -> bool:
+    """Guesses whether all lines of a crontab, two at least, name a user: a copy of a file of /etc/cron.d."""
+    words = [match[1] for match in re.finditer(r"^[ \t]*(?:@\w+|(?:[\d*]\S*[ \t]+){2}\S+[ \t]+\S+[ \t]+\S+)[ \t]+(\S+)",
+                                               content, re.MULTILINE)]  # fmt: skip
+    is_named = [word == "root" or users.find(word) is not None for word in set(words) if re.fullmatch(r"[\w.-]+", word)]
+    return len(words) > 1 and len(is_named) == len(set(words)) and all(is_named)
 
 
 def shell_of(content: str) -> str:

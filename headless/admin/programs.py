@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+STRICT = ("sh", "dash", "ash")  # shells that do not know what bash has added
 SHELLS = ("sh", "bash", "dash", "ksh", "zsh", "ash")
 # The first words of a wrapper's command line end where its options and these words end.
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=")
@@ -30,7 +31,7 @@ class Wrapper:
     waits: str = ""  # the options without which it does not wait for the end
     code: str = ""  # why its return code is another one
     if_first: bool = False  # that is so only if the shell has become this program: at its end bash does so, sh does not
-    reads: str = ""  # why the words of the command are not all known
+    reads: str = ""  # what it does, if the words of the command are not all known
 
 
 _HERE = Wrapper()
@@ -76,16 +77,16 @@ WRAPPERS: dict[str, Wrapper] = {
     # the meaning of the return code
     "setsid": Wrapper(waits="-w --wait", if_first=True,
         code="setsid starts it and does not wait for its end; write setsid -w"),
-    "start-stop-daemon": Wrapper(reads="the command is in its options"),
+    "start-stop-daemon": Wrapper(reads="has the command in its options"),
     "systemd-run": Wrapper("-p --property -u --unit -E --setenv --slice --description --uid --gid --working-directory",
         clears="always", waits="--wait --scope -t --pty -P --pipe",
         code="systemd-run starts it and does not wait for its end; write systemd-run --wait"),
     "timeout": Wrapper("-k --kill-after -s --signal", 1),
     "xargs": Wrapper("-a -d -E -I -L -n -P -s --arg-file --delimiter --max-args --max-procs --replace",
-        reads="it adds what it reads to the words of the command"),
+        reads="adds what it reads to the words of the command"),
     "parallel": Wrapper("-j --jobs -a --arg-file -C --colsep --joblog --delay --retries --timeout -n -N -I -S",
-        reads="it adds what it reads to the words of the command"),
-    "watch": Wrapper("-n --interval", reads="it repeats the command for ever"),
+        reads="adds what it reads to the words of the command"),
+    "watch": Wrapper("-n --interval", reads="repeats the command for ever"),
     # another machine
     **dict.fromkeys(("docker", "podman", "kubectl", "oc", "lxc", "incus", "nerdctl", "lxc-attach", "pct", "machinectl",
         "docker-compose", "nsenter", "chroot", "systemd-nspawn", "unshare"), Wrapper(elsewhere=_IN_A_CONTAINER)),
@@ -110,7 +111,7 @@ def command_begin(words: Sequence[str]) -> int:
     of the wrapper itself, and NAME=VALUE precede it."""
     wrapper = WRAPPERS[base_name(words[0])]
     at = after_options(words, (wrapper.with_value + " " + wrapper.text).split()) + wrapper.words
-    while wrapper.assigns and at < len(words) and _ASSIGNMENT.match(words[at]):
+    while wrapper.assigns and at < len(words) and (_ASSIGNMENT.match(words[at]) or words[at] == "-"):
         at += 1
     return at
 

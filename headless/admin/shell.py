@@ -15,10 +15,10 @@ from tree_sitter import Node
 
 from headless.admin.calls import Entry, Parsed, Redirection, Scheduler, Text, Word, is_mentioned
 from headless.admin.findings import Edit, Finding, finding
-from headless.admin.programs import STARTS_NOTHING, base_name
+from headless.admin.programs import STARTS_NOTHING, STRICT, base_name
 from headless.admin.rules import ERROR
 from headless.admin.shell_commands import Commands
-from headless.admin.shell_state import MAX_DEPTH, STRICT, Scope, State
+from headless.admin.shell_state import MAX_DEPTH, Scope, State
 from headless.admin.shell_words import (
     Lookup,
     assigned_in,
@@ -164,8 +164,10 @@ class _Walk:
             lost = f"'|| {text}' turns each failure into a success" if _HIDES.fullmatch(text) else ""
         is_tested = scope.is_tested or operator == "||"
         inner = scope.without_tail().losing(lost).within_condition()
+        known = len(self.commands.calls)
         self.visit(left, replace(inner, is_tested=is_tested), state)
-        self.visit(right, scope, state)
+        follows_failure = operator == "||" and len(self.commands.calls) > known
+        self.visit(right, replace(scope, is_again=True) if follows_failure else scope, state)
 
     def pipeline(self, node: Node, scope: Scope, state: State) -> None:
         stages = [each for each in node.children if each.is_named and each.type != "comment"]
@@ -213,7 +215,8 @@ class _Walk:
         self._understand(values, scope)
         for name in node.children_by_field_name("variable"):
             self.commands.hold(scope.text_of(name), " ".join(map(scope.text_of, values)))
-        self._sequence(node.children_by_field_name("condition"), scope.testing().within_condition(), state)
+        inner = replace(scope.testing().within_condition(), is_again=scope.text_of(node).startswith("until"))
+        self._sequence(node.children_by_field_name("condition"), inner, state)
         lost = "only the last round of the loop counts"
         ends = state.ends_on_failure and not scope.ignores_failures
         once = replace(scope, lost=scope.lost if ends else lost, lost_in_and=lost)

@@ -33,13 +33,14 @@ from headless.admin.findings import Edit, Finding, finding
 from headless.admin.programs import (
     SHELLS,
     STARTS_NOTHING,
+    STRICT,
     WRAPPERS,
     after_options,
     base_name,
     command_begin,
     has_option,
 )
-from headless.admin.shell_state import MAX_DEPTH, STRICT, Scope, State, below
+from headless.admin.shell_state import MAX_DEPTH, Scope, State, below
 
 _SECURE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of sudo, in Debian
 _OF_SSH = [f"-{letter}" for letter in "BbcDEeFIiJLlmOopQRSWw"]
@@ -196,7 +197,7 @@ class Commands:
             self.run([*words[begin:], *more], inner, child)
         elif wrapper.is_lock and given[-1].isdigit():
             state.lock = (words[0],)
-        return wrapper.reads
+        return f"{words[0].text} {wrapper.reads}" if wrapper.reads else ""
 
     def _behind(self, words: list[Word], begin: int, scope: Scope, state: State) -> tuple[Scope, State]:
         """Returns what a wrapper changes for its command, which begins at this word."""
@@ -351,6 +352,8 @@ class Commands:
         is_known = self._entry.scheduler is Scheduler.CRON and not state.is_sourced
         unset = _unset(used, state) if is_known else []
         self.findings += [call.finding("unset", name=name) for name in unset]
+        if scope.is_again:
+            self.findings.append(call.finding("again"))
         call = replace(call, is_reported=scope.is_reported or bool(unset))
         self.calls.append(call)
         self._check_redirections(call, scope)
@@ -374,6 +377,9 @@ class Commands:
             if each.operator.startswith("&>") and scope.shell in STRICT:
                 edits = self.edits((each.begin, "&", ""), (each.end, "", " 2>&1"))
                 self.find("ampersand-redirection", each.begin, edits, operator=each.operator)
+            if each.operator == ">&" and scope.shell in STRICT and not re.fullmatch(r"\d+|-|\$.*", each.target.text):
+                edits = self.edits((each.begin, ">&", ">"), (each.end, "", " 2>&1"))
+                self.find("ampersand-redirection/descriptor", each.begin, edits, target=each.target.text)
             if (each.descriptor, each.operator, each.target.text) == (2, ">&", "1") and not scope.is_piped:
                 later = [other for other in following if other.descriptor == 1 and other.operator in (">", ">>", ">|")]
                 if later and not any(other.descriptor == 2 for other in following):

@@ -11,7 +11,6 @@ from tree_sitter import Node
 
 from headless.admin.calls import Redirection, Text, Word
 
-STRICT = ("sh", "dash", "ash")  # shells that do not know what bash has added
 MAX_DEPTH = 20
 
 
@@ -29,6 +28,7 @@ class Scope:
     lost: str = ""  # why the return code is lost
     lost_in_and: str = ""  # the same in front of &&, where `set -e` does nothing
     is_tested: bool = False  # something depends on the return code
+    is_again: bool = False  # it is run because a call before it has failed
     tests_stages: bool = False  # it looks at the return code of each stage of a pipeline
     ignores_failures: bool = False  # `set -e` does nothing, since it is within a condition
     is_piped: bool = False  # its stdout is

@@ -24,8 +24,9 @@ TASK = """<Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/0
 """  # noqa: E501
 # A text cannot show them alone: they need another file, user or server, or a size.
 SHOWN_ELSEWHERE = {
-    "too-long/setting", "too-long/command", "too-many-lines", "file-mode", "no-newline", "user-unknown/here",
-    "unreadable", "unreadable/deep", "no-library", "old-script", "not-executable", "not-executable/script",
+    "too-long/setting", "too-long/command", "too-many-lines", "file-mode", "run-parts", "no-newline",
+    "user-unknown/here", "unreadable", "unreadable/deep", "no-library", "old-script", "not-executable",
+    "not-executable/script",
     "not-looked-at", "cannot-write", "login/refused", "login", "not-tried", "no-task", "no-xml",
 }  # fmt: skip
 
