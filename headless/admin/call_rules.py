@@ -31,6 +31,7 @@ from headless.admin.surroundings import (
     make_folder,
     no_folder,
     no_module,
+    not_sourced,
     unreported,
 )
 from headless.errors import HeadlessError, ParameterError, SessionError
@@ -394,6 +395,7 @@ _OF_FILES: tuple[_Check, ...] = (
     _no_library,
     _wrong_script,
     no_module,
+    not_sourced,
     no_folder,
     cannot_write,
     *_OF_NAMES,

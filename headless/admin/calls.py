@@ -73,6 +73,15 @@ class Language(Enum):
     WINDOWS = "windows"  # the program itself, as CreateProcess passes the text
 
 
+class CodeUse(Enum):
+    """What an entry does with the return code of a call."""
+
+    RESULT = "result"  # it is the return code of the whole entry
+    TESTED = "tested"  # something in the entry depends on it
+    PASSED_ON = "passed on"  # the entry ends if it is a failure
+    LOST = "lost"  # another one replaces it
+
+
 @dataclass(frozen=True)
 class Entry:
     """Holds one thing that a scheduler starts: the line of a crontab, an ExecStart of a service, an action of a task;
@@ -91,6 +100,7 @@ class Entry:
     schedule: Schedule | None = None  # None: not known
     wrappers: tuple[Word, ...] = ()  # of a script: what precedes it in the line that starts it
     arguments: tuple[Word, ...] | None = None  # of a script: $1 and those that follow; None: not known
+    starter: Program | None = None  # of a script: what starts it
 
     @property
     def line(self) -> int:
@@ -113,14 +123,6 @@ class Redirection:
     end: int
 
 
-class CodeUse(Enum):
-    """What an entry does with the return code of a call."""
-
-    RESULT = "result"  # it is the return code of the whole entry
-    TESTED = "tested"  # something in the entry depends on it
-    LOST = "lost"  # another one replaces it
-
-
 @dataclass(frozen=True)
 class Call:
     """Holds one call of planta_headless.py in an entry."""
@@ -137,6 +139,8 @@ class Call:
     code_use: CodeUse = CodeUse.RESULT
     lost_because: str = ""  # why the return code is lost
     locks: tuple[Word, ...] = ()  # the files that are locked in front
+    sources: tuple[Word, ...] = ()  # the files that sh reads before; without one it ends there
+    is_captured: bool = False  # what it prints becomes the value of a variable
     is_reported: bool = False  # that it is not checked, or with what it cannot work
 
     def is_plain(self, word: Word) -> bool:
@@ -157,6 +161,9 @@ class Program:
     folder: str | None  # in which it is started; None: not known
     wrappers: tuple[Word, ...] = ()  # the programs in front
     is_direct: bool = True  # and not the argument of a shell
+    code_use: CodeUse = CodeUse.RESULT
+    lost_because: str = ""  # why its return code is lost
+    is_redirected: bool = False  # its output goes into a file
     arguments: tuple[Word, ...] = ()
     runs_parts: bool = False  # run-parts starts each script of this folder
 
@@ -209,6 +216,12 @@ def _after_python_options(words: Sequence[str]) -> int:
             break
         at += 2 if option in _PYTHON_VALUES else 1
     return at
+
+
+def redirects_output(redirections: Sequence[Redirection]) -> bool:
+    """Returns whether stdout goes into a file, and not to another program."""
+    files = [each for each in redirections if not each.target.text.startswith(">(")]
+    return any(each.descriptor == 1 or each.operator.startswith("&>") for each in files)
 
 
 def texts(words: Sequence[Word]) -> list[str]:

@@ -229,7 +229,7 @@ def _script(file: File, program: Program | None) -> Entry:
     starter = program.entry
     return Entry(
         file, 0, Scheduler.SCRIPT, language, text, "", starter.user, starter.folder, starter.environment,
-        shell_of_script, starter.schedule, (*starter.wrappers, *program.wrappers), program.arguments,
+        shell_of_script, starter.schedule, (*starter.wrappers, *program.wrappers), program.arguments, program,
     )  # fmt: skip
 
 

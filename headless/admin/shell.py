@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from tree_sitter import Node
 
-from headless.admin.calls import Entry, Parsed, Redirection, Scheduler, Text, Word, is_mentioned
+from headless.admin.calls import CodeUse, Entry, Parsed, Redirection, Scheduler, Text, Word, is_mentioned
 from headless.admin.findings import Edit, Finding, finding
 from headless.admin.programs import STARTS_NOTHING, STRICT, base_name
 from headless.admin.rules import ERROR
@@ -34,6 +34,7 @@ from headless.admin.shell_words import (
 
 _HIDES = re.compile(r"(?:/usr)?(?:/bin/)?true|:|exit\s+0|return\s+0|continue|break|sleep\s+\w+")
 _OF_BASH = re.compile(r"\|&|<<<|\[\[")
+_ENDS = re.compile(r"(?:exit|return|break|continue)(?:\s+\S+)?")
 _OPERATORS = ("|", "|&", "&&", "||", ";")
 _SEES = {Scheduler.CRON: "cron sees", Scheduler.SYSTEMD: "systemd sees", Scheduler.SCRIPT: "the script returns"}
 
@@ -41,11 +42,14 @@ _SEES = {Scheduler.CRON: "cron sees", Scheduler.SYSTEMD: "systemd sees", Schedul
 def read(entry: Entry) -> Parsed:
     """Returns the calls in a command or a script, in their order; what is wrong with the shell around them; and the
     other programs that it starts, without wrappers and interpreters: those may be scripts."""
-    walk = _Walk(entry)
+    walk, above = _Walk(entry), entry.starter
     state = State({**entry.environment}, set(entry.environment), arguments=_arguments(entry))
     state.ends_on_failure = bool(re.match(r"#!.*[ \t]-[a-z]*e", entry.command.text))
     try:
-        walk.text(entry.command, Scope(entry.command, base_name(entry.shell)), state)
+        scope = Scope(entry.command, base_name(entry.shell))
+        if above is not None and above.code_use is CodeUse.LOST:
+            scope = scope.losing(above.lost_because)
+        walk.text(entry.command, scope, state)
     except RecursionError:
         walk.syntax_errors.append(finding("unreadable/deep", entry.file, None))
     if entry.scheduler is Scheduler.SCRIPT and "\r\n" in entry.command.text:
@@ -163,11 +167,14 @@ class _Walk:
             text = scope.text_of(right)
             lost = f"'|| {text}' turns each failure into a success" if _HIDES.fullmatch(text) else ""
         is_tested = scope.is_tested or operator == "||"
+        ends = operator == "||" and bool(_ENDS.fullmatch(scope.text_of(right)))
         inner = scope.without_tail().losing(lost).within_condition()
         known = len(self.commands.calls)
-        self.visit(left, replace(inner, is_tested=is_tested), state)
+        self.visit(left, replace(inner, is_tested=is_tested, is_passed_on=scope.is_passed_on or ends), state)
+        sources = state.sources
         follows_failure = operator == "||" and len(self.commands.calls) > known
         self.visit(right, replace(scope, is_again=True) if follows_failure else scope, state)
+        state.sources = sources  # what is behind && or || is not always read
 
     def pipeline(self, node: Node, scope: Scope, state: State) -> None:
         stages = [each for each in node.children if each.is_named and each.type != "comment"]
@@ -215,7 +222,9 @@ class _Walk:
         self._understand(values, scope)
         for name in node.children_by_field_name("variable"):
             self.commands.hold(scope.text_of(name), " ".join(map(scope.text_of, values)))
-        inner = replace(scope.testing().within_condition(), is_again=scope.text_of(node).startswith("until"))
+        tells = re.search(r"\b(echo|printf|cat|mail\w*|logger|curl|wget)\b", scope.text_of(node))
+        testing = replace(scope.testing(), is_passed_on=tells is None)
+        inner = replace(testing.within_condition(), is_again=scope.text_of(node).startswith("until"))
         self._sequence(node.children_by_field_name("condition"), inner, state)
         lost = "only the last round of the loop counts"
         ends = state.ends_on_failure and not scope.ignores_failures
@@ -301,7 +310,8 @@ class _Walk:
     def assignment(self, node: Node, scope: Scope, state: State) -> None:
         scope = scope.without_tail()
         declares = node.type == "declaration_command"
-        self._substitutions(node, scope, state, self._replaced_by(node.children[0].type) if declares else scope.lost)
+        lost = self._replaced_by(node.children[0].type) if declares else scope.lost
+        self._substitutions(node, replace(scope, is_captured=True), state, lost)
         exports = declares and scope.text_of(node).startswith("export")
         for each in [node] if node.type == "variable_assignment" else node.named_children:
             name = scope.text_of(each)

@@ -26,6 +26,7 @@ from headless.admin.calls import (
     Word,
     is_mentioned,
     module_index,
+    redirects_output,
     script_index,
     texts,
 )
@@ -49,6 +50,7 @@ _VARIABLE = re.compile(r"\$(?:([A-Za-z_]\w*)|\{([A-Za-z_]\w*)\})")
 _OF_SHELLS = re.compile(
     "IFS|LANG|LC_ALL|LINENO|OLDPWD|OPTARG|OPTIND|PPID|PWD|RANDOM|SECONDS|TZ|E?UID|USER|HOSTNAME|BASH\\w*"
 )
+_FIND = "find returns 0, whatever the command behind -exec returns"
 _UNKNOWN = "what {} does with it is not known"
 
 
@@ -279,15 +281,34 @@ class Commands:
         if words[0].text == "source" and scope.shell in STRICT:
             self._find_anyway("source", words[0], (words[0].begin, "source", "."))
         if len(words) > 1:
-            file = words[1]
+            file = below(state.folder, words[1])
             if "/" not in file.text and file.is_certain and scope.shell in STRICT:
                 self._find_anyway("source/path", file, (file.begin, "", "./"), name=file.text)
-            self._starts(below(state.folder, words[1]), scope, words[2:], is_direct=False)
+            if "/" in file.text and scope.shell in STRICT and not scope.is_tested:
+                state.sources = (*state.sources, file)
+            self._starts(file, scope, words[2:], is_direct=False)
         return ""
 
     def _find_anyway(self, key: str, word: Word, change: tuple[int, str, str], **values: object) -> None:
         edits = self.edits(change)
         self.not_checked.append(finding(key, self._entry.file, word.begin, edits, **values))
+
+    def find_files(self, words: list[Word], scope: Scope, state: State) -> str:
+        """Handles each -exec of find."""
+        given = texts(words)
+        for begin in (at + 1 for at, each in enumerate(given) if each in ("-exec", "-execdir", "-ok", "-okdir")):
+            end = next((at for at in range(begin, len(given)) if given[at] in (";", "+")), len(given))
+            inner = scope.behind(words[:1]) if given[end : end + 1] == ["+"] else scope.behind(words[:1]).losing(_FIND)
+            if begin < end:
+                self.run(words[begin:end], inner, state.copy())
+        return ""
+
+    def find_processes(self, words: list[Word], scope: Scope, _state: State) -> str:
+        is_by_line = any(re.match(r"-\w*f|--full", each) for each in texts(words))
+        if is_by_line and is_mentioned(texts(words)[-1]) and self._entry.scheduler is Scheduler.CRON:
+            offset, name = words[0].begin, base_name(words[0].text)
+            self.not_checked.append(finding("finds-itself", self._entry.file, offset, name=name, shell=scope.shell))
+        return ""
 
     def run_parts(self, words: list[Word], scope: Scope, state: State) -> str:
         folders = [each for each in words[1:] if not each.text.startswith("-")]
@@ -344,9 +365,11 @@ class Commands:
             environment={**exported, **set_here},
             redirections=scope.redirections,
             folder=self._folder(state),
-            code_use=CodeUse.LOST if lost else CodeUse.TESTED if scope.is_tested else CodeUse.RESULT,
+            code_use=_code_use(lost, scope),
             lost_because=lost,
             locks=scope.locks,
+            is_captured=scope.is_captured,
+            sources=state.sources,
         )
         used = (*words, *(each.target for each in scope.redirections), *([interpreter] if interpreter else ()))
         is_known = self._entry.scheduler is Scheduler.CRON and not state.is_sourced
@@ -360,8 +383,13 @@ class Commands:
         return ""
 
     def _starts(self, word: Word, scope: Scope, arguments: Iterable[Word], **more: bool) -> None:
-        program = Program(self._entry, word, self._entry.folder, scope.wrappers, arguments=tuple(arguments), **more)
-        self.programs.append(program)
+        self.programs.append(
+            Program(
+                self._entry, word, self._entry.folder, scope.wrappers, arguments=tuple(arguments), **more,
+                code_use=_code_use(scope.lost, scope), lost_because=scope.lost,
+                is_redirected=redirects_output(scope.redirections) or scope.is_captured,
+            )
+        )  # fmt: skip
 
     def _folder(self, state: State) -> str | None:
         """Returns None if it is not known."""
@@ -409,10 +437,19 @@ _OF_PROGRAMS: dict[str, Callable[[Commands, list[Word], Scope, State], str]] = {
     "cd": Commands.cd,
     "eval": Commands.eval_text,
     "read": Commands.read_variables,
+    "find": Commands.find_files,
+    "pgrep": Commands.find_processes,
+    "pkill": Commands.find_processes,
     "run-parts": Commands.run_parts,
     "set": Commands.set_options,
     "trap": Commands.trap,
 }
+
+
+def _code_use(lost: str, scope: Scope) -> CodeUse:
+    if lost or not scope.is_tested:
+        return CodeUse.LOST if lost else CodeUse.RESULT
+    return CodeUse.PASSED_ON if scope.is_passed_on else CodeUse.TESTED
 
 
 def _unset(words: Iterable[Word], state: State) -> list[str]:

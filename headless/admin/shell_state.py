@@ -28,6 +28,8 @@ class Scope:
     lost: str = ""  # why the return code is lost
     lost_in_and: str = ""  # the same in front of &&, where `set -e` does nothing
     is_tested: bool = False  # something depends on the return code
+    is_passed_on: bool = False  # what depends on the return code only ends the shell
+    is_captured: bool = False  # its stdout becomes the value of a variable
     is_again: bool = False  # it is run because a call before it has failed
     tests_stages: bool = False  # it looks at the return code of each stage of a pipeline
     ignores_failures: bool = False  # `set -e` does nothing, since it is within a condition
@@ -42,7 +44,7 @@ class Scope:
         return replace(self, lost=reason, lost_in_and=reason)
 
     def testing(self) -> Scope:
-        return replace(self, lost="", lost_in_and="", is_tested=True)
+        return replace(self, lost="", lost_in_and="", is_tested=True, is_passed_on=False)
 
     def within_condition(self) -> Scope:
         return replace(self, ignores_failures=True)
@@ -71,6 +73,7 @@ class State:
     lock: tuple[Word, ...] = ()  # flock, if it holds a lock by a descriptor
     arguments: tuple[Word, ...] | None = None  # $1 and those that follow; None: not known
     is_sourced: bool = False  # another file may have set any variable
+    sources: tuple[Word, ...] = ()  # the files that sh has read; without one it ends there
 
     def copy(self) -> State:
         return replace(self, variables={**self.variables}, exported={*self.exported}, functions={**self.functions})

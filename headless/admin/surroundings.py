@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from headless.admin import users
-from headless.admin.calls import PYTHON, Call, CodeUse, Language, Scheduler
+from headless.admin.calls import PYTHON, Call, CodeUse, Language, Scheduler, redirects_output
 from headless.admin.files import is_file, is_folder, is_writable, status_of
 from headless.admin.findings import Finding
 from headless.admin.programs import SHELLS, WRAPPERS, Wrapper, base_name
@@ -107,20 +107,29 @@ def code_lost(call: Call) -> Iterator[Finding]:
 
 def unreported(call: Call, options: JobOptions | None) -> Iterator[Finding]:
     """cron does nothing with a return code: something has to be printed, and mailed, or there is a receipt."""
-    if call.entry.scheduler is not Scheduler.CRON or call.environment.get("PLANTA_RECEIPT"):
+    starter = call.entry.starter
+    is_by_cron = Scheduler.CRON in (call.entry.scheduler, starter and starter.entry.scheduler)
+    if not is_by_cron or call.environment.get("PLANTA_RECEIPT"):
         return
-    is_tested, is_mailed = call.code_use is CodeUse.TESTED, call.entry.environment.get("MAILTO") != ""
-    prints = re.search(r"\|\|[\s{(]*(echo|printf|cat)\b", call.entry.command.text)
+    is_tested = CodeUse.TESTED in (call.code_use, starter and starter.code_use)
+    is_mailed = call.entry.environment.get("MAILTO") != ""
+    line = starter.entry if starter else call.entry
+    prints = re.search(r"\|\|[\s{(]*(echo|printf|cat)\b", line.command.text)
     if not is_mailed and (prints or not is_tested):
         yield call.finding("unreported/mail")
+    is_in_a_file = redirects_output(call.redirections) or call.is_captured or bool(starter and starter.is_redirected)
     is_printed = any(base_name(word.text) in _REPORTS for word in call.wrappers)
-    is_silent = _is_redirected(call) or (not is_printed and options is not None and not options.verbosity)
+    is_silent = is_in_a_file or (not is_printed and options is not None and not options.verbosity)
     if is_mailed and not is_tested and is_silent:
         yield call.finding("unreported")
 
 
-def _is_redirected(call: Call) -> bool:
-    return any(each.descriptor == 1 or each.operator.startswith("&>") for each in call.redirections)
+def not_sourced(call: Call) -> Iterator[Finding]:
+    """Checks the files that sh reads before the call."""
+    for word in call.sources:
+        path = os.path.join(call.entry.folder or "", word.text)
+        if word.is_certain and os.path.isabs(path) and not is_file(path):
+            yield call.finding("no-script/sourced", path=path, for_user=for_user(call))
 
 
 def has_rights_of_user(call: Call) -> bool:

@@ -240,7 +240,7 @@ def test_a_script_that_is_started_by_its_name_has_to_be_executable(folder):
     script.write_text(f"#!/bin/sh\n{good(folder, after=' ')}\n")
     for front, mode, expected in (("", 0o644, ["not-executable"]), ("sh ", 0o644, []), ("", 0o755, [])):
         script.chmod(mode)
-        assert rules(check(folder, f"# planta_headless.py\n0 2 * * * {front}{script}\n")) == expected
+        assert rules(check(folder, f"# planta_headless.py\n0 2 * * * {front}{script} || echo bad\n")) == expected
 
 
 def test_a_script_that_looks_at_the_code_is_good(folder):

@@ -72,7 +72,7 @@ NOT_CHECKED = [
     "python -Im planta_headless.py", f"python other.py {H}", f"wrap {H} -m 1", f"X={H}; wrap $X", f"sh {H}",
     f"X=$(which {H}); $X -m 1", f"X=$(which {H}); Y=$X; wrap ${{Y}}", f"for i in '{H} -m 1'; do python $i; done",
     f"echo 'python {H}' | sh", f"echo 'python {H}' | at now", f"python - <<E\nrun('{H}')\nE", f"python < {H}",
-    f"cat > x.sh <<E\npython {H}\nE", f"trap 'python {H}' EXIT", f"find / -name x -exec python {H} -m 1 {{}} +",
+    f"cat > x.sh <<E\npython {H}\nE", f"trap 'python {H}' EXIT", f"find / | xargs -r python {H} -m 1 -f",
     f"f() {{ echo $1; }}; f python {H} -m 1", f"sh -c 'echo $1' x {H}", f"echo 1 | xargs python {H} -m",
     f"ssh x python {H} -m 1", f"ssh -p 1 x 'cd /y && python {H} -m 1'", f"docker exec -it c python {H} -m 1",
     f"podman run --rm i sh -c 'python {H} -m 1'", f"parallel python {H} -m ::: 1 2", f"wsl python {H} -m 1",
