@@ -94,7 +94,7 @@ class _Check:
         self._connects = arguments.connect
         self._parsed = Parsed()
         self._named = [files.read(path, arguments.user, arguments.user_column) for path in arguments.file]
-        self._files = [*self._named] or self._files_of_this_machine()
+        self._files = self._with_drop_ins() if self._named else self._files_of_this_machine()
         for file in self._named:
             if file.has_guessed_users:
                 print_note(PROGRAM, f"{file.path}: each line is taken to name a user; if not: --user-column no")
@@ -104,12 +104,15 @@ class _Check:
 
     def run(self) -> _Report:
         """Raises HeadlessError."""
-        self._parsed.add(units.read(file for file in self._files if file.kind is Kind.UNIT))
+        services = units.Units(file for file in self._files if file.kind is Kind.UNIT)
+        self._parsed.add(services.read())
         for file in self._files:
             self._parsed.add(_parsed(file))
         for entry in self._parsed.entries:
             self._read_commands(entry)
         self._read_scripts()
+        naming = {each for file in self._files if is_mentioned(file.content) for each in (file, file.starter) if each}
+        self._parsed.findings.extend(services.findings(naming))
         checked = [call_rules.check(call) for call in self._parsed.calls]
         findings = [*self._parsed.findings, *(each for one in checked for each in one.findings)]
         findings += call_rules.same_jobs(checked)
@@ -119,9 +122,16 @@ class _Check:
         places = {(each.call.entry.file, each.call.offset) for each in checked}
         return _Report(_of_interest(findings), len(places), self._files)
 
+    def _with_drop_ins(self) -> list[File]:
+        """Returns the files of the command line, and the drop-ins of units that systemd reads with them."""
+        return self._named + self._found(partial(files.find_drop_ins, [file.path for file in self._named]))
+
     def _files_of_this_machine(self) -> list[File]:
+        return self._found(files.find)
+
+    def _found(self, find: Callable[[list[tuple[str, str]]], Iterator[File]]) -> list[File]:
         problems: list[tuple[str, str]] = []
-        found = list(files.find(problems))
+        found = list(find(problems))
         for path, reason in problems:
             self._parsed.findings.append(finding("not-looked-at", File(path, ""), None, reason=reason))
         return found
@@ -138,8 +148,10 @@ class _Check:
                 yield finding("not-checked", entry.file, entry.offset, reason="no call of it was found")
         having_calls = {call.entry.file for call in self._parsed.calls} | {each.file for each in findings}
         started = {file.starter for file in having_calls}
+        services = {files.unit_name(each.path) for each in {*having_calls, *started} if each and each.kind is Kind.UNIT}
         for file in self._files:
-            if file in having_calls or file in started or file.path.endswith(".timer"):
+            is_timer = bool(services) and file.path.endswith(".timer")
+            if file in having_calls or file in started or is_timer or files.unit_name(file.path) in services:
                 continue
             if _code_of(file) and file.kind not in (Kind.CRONTAB, Kind.TASKS):  # which have entries
                 yield finding("not-checked", file, None, reason="no call of it was found")
@@ -266,7 +278,7 @@ def _of_interest(findings: Iterable[Finding]) -> list[Finding]:
     names_it: dict[File, bool] = {}
     for each in findings:
         if each.file not in names_it:
-            names_it[each.file] = is_mentioned(each.file.content) or each.file.path.endswith(".timer")
+            names_it[each.file] = is_mentioned(each.file.content) or each.file.kind is Kind.UNIT
         if names_it[each.file] or each.rule in ("not-looked-at", "no-call"):
             kept.setdefault((each.position, each.rule, each.text, each.edits), each)
     explained = {each.position for each in kept.values() if each.rule in ("user-in-command", "six-fields")}

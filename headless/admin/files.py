@@ -8,7 +8,7 @@ import re
 import stat
 import sys
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import cached_property
@@ -20,7 +20,11 @@ from headless.system import is_final, open_regular, user_by_number
 
 _SPOOLS = ("/var/spool/cron/crontabs", "/var/spool/cron")  # of Debian, and of Red Hat
 PERIODIC = ("/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly")
-_UNITS = ("/etc/systemd/system", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "~/.config/systemd/user")
+_UNITS = (
+    *(f"{folder}/systemd/system" for folder in ("/etc", "/run", "/usr/local/lib", "/usr/lib")),
+    "~/.config/systemd/user",
+)
+_DROP_INS = re.compile(r"(?:^|[./])(?:service|timer)\.d$")  # folders
 _STDIN = "/dev/stdin"
 _MAX_LINKS = 40  # that a kernel follows
 _MAX_MEBIBYTES = 4  # far more than cron's ten thousand lines
@@ -97,7 +101,42 @@ def read(path: str, user: str | None, user_column: str | None = "") -> File:
 def find(problems: list[tuple[str, str]]) -> Iterator[File]:
     """Reads what is on this machine, as far as the caller may. Appends the path and the reason of what cannot be read
     for another cause than its rights."""
-    for path in _paths(problems):
+    return _readable(_paths(problems), problems)
+
+
+def find_drop_ins(paths: Sequence[str], problems: list[tuple[str, str]]) -> Iterator[File]:
+    """Reads the drop-ins of the units among these files, as find does. systemd.unit(5) has their folders."""
+    units = [path for path in paths if path.endswith((".service", ".timer"))]
+    beside = {os.path.dirname(path) or "." for path in units}
+    folders = {*beside, *(_UNITS if beside & {*_UNITS} else ())}
+    names = {os.path.basename(path) for path in units}
+    found = (path for folder in sorted(folders) for path in _drop_ins(Path(folder).expanduser(), names))
+    return _readable((path for path in found if path not in paths), problems)
+
+
+def _drop_ins(folder: Path, units: Collection[str] | None = None) -> Iterator[str]:
+    """Yields those in a folder of units; if units are named, those for them alone."""
+    for path in sorted(folder.glob("*.d/*.conf")):
+        if _DROP_INS.search(path.parent.name) and (
+            units is None or any(applies_to(unit_name(str(path)), unit) for unit in units)
+        ):
+            yield str(path)
+
+
+def unit_name(path: str) -> str:
+    """Returns the name of the unit that a file belongs to; of several units, what they have in common."""
+    return os.path.basename(os.path.dirname(path))[:-2] if path.endswith(".conf") else os.path.basename(path)
+
+
+def applies_to(drop_in: str, unit: str) -> bool:
+    """Returns whether systemd reads drop-ins of this name for the unit: of service.d, a-.service.d, a-b.service.d."""
+    front, _, kind = drop_in.rpartition(".")
+    is_prefix = unit.endswith(f".{kind}") and (not front or (front.endswith("-") and unit.startswith(front)))
+    return drop_in == unit or is_prefix
+
+
+def _readable(paths: Iterable[str], problems: list[tuple[str, str]]) -> Iterator[File]:
+    for path in paths:
         try:
             yield _read(path, None)
         except (NotRegular, UnknownUser):
@@ -120,6 +159,7 @@ def _paths(problems: list[tuple[str, str]]) -> Iterator[str]:
                 problems.append((str(path), reason_of(error)))
             continue
         yield from (str(each) for each in found if folder not in _UNITS or each.suffix in (".service", ".timer"))
+        yield from _drop_ins(path) if folder in _UNITS else ()
 
 
 def read_script(path: str) -> File | None:
@@ -191,7 +231,8 @@ def _decoded(data: bytes) -> tuple[str, str]:
 
 def _kind(path: str, data: bytes) -> Kind:
     suffix = os.path.splitext(path)[1].lower()
-    if suffix in (".service", ".timer"):
+    is_drop_in = suffix == ".conf" and _DROP_INS.search(os.path.dirname(os.path.abspath(path)))
+    if suffix in (".service", ".timer") or is_drop_in:
         return Kind.UNIT
     if suffix in (".bat", ".cmd"):
         return Kind.BATCH
