@@ -45,6 +45,7 @@ _NOT_FOUND_BY_SHELL = "the shell reports that there is no such command (127), an
 _ANY_PYTHON = "a Python 3.9 or later that has lxml and bcrypt"
 _OF_SH = ("exec", "command")
 _OF_BASH = (*_OF_SH, "builtin", "time")
+_OF_WINDOWS = re.compile(r"[\\/]python(\d)(\d+)(?:-32)?[\\/]pythonw?(?:\.exe)?$", re.IGNORECASE)  # C:\Python27
 _HOUR = 3600.0  # seconds
 _ALIKE = {**dict.fromkeys("\u201c\u201d\u201e", '"'), **dict.fromkeys("\u2018\u2019", "'")}
 _DASH = re.compile("[\u2010-\u2015\u2212]")
@@ -137,11 +138,18 @@ def _old_version(call: Call, interpreter: Word) -> str:
     """Returns the version by the name, or that of the file that it leads to; "" if it is new enough, or not known."""
     found = _which(interpreter.text, _path(call)) if looks_at_files(call) else None
     for name in (os.path.realpath(found) if found else "", interpreter.text):
-        match = re.fullmatch(r"python(\d)(?:\.(\d+))?(?:\.exe)?", base_name(name))
+        match = re.fullmatch(r"pythonw?(\d)(?:\.(\d+))?(?:\.exe)?", base_name(name)) or _OF_WINDOWS.search(name)
         if match and (match[2] or match[1] == "2"):
-            is_old = (int(match[1]), int(match[2] or 0)) < (3, 9)
-            return "" if not is_old else f"{match[1]}.{match[2]}" if match[2] else match[1]
+            return _if_old(match[1], match[2])
+    if re.fullmatch(r"pyw?(\.exe)?", base_name(interpreter.text), re.IGNORECASE):
+        asked = (re.fullmatch(r"-(?:V:)?(\d)(?:\.(\d+))?(?:-\d+)?", word.text) for word in call.python_options)
+        return next((_if_old(match[1], match[2]) for match in asked if match), "")
     return ""
+
+
+def _if_old(major: str, minor: str | None) -> str:
+    is_old = (int(major), int(minor or (99 if int(major) > 2 else 0))) < (3, 9)
+    return "" if not is_old else f"{major}.{minor}" if minor else major
 
 
 def _no_program(call: Call) -> Iterator[Finding]:
@@ -317,7 +325,9 @@ def _no_t(call: Call, options: JobOptions) -> Iterator[Finding]:
 def _t_too_long(call: Call, options: JobOptions) -> Iterator[Finding]:
     interval = _interval(call)
     if interval is not None and options.timeout not in (0, NO_TIMEOUT) and options.timeout >= interval:
-        yield call.finding("t-too-long", seconds=options.timeout, interval=_shown(interval))
+        runs_beside = call.entry.scheduler in (Scheduler.CRON, Scheduler.SCRIPT)
+        key = "t-too-long" if runs_beside else "t-too-long/skipped"
+        yield call.finding(key, seconds=options.timeout, interval=_shown(interval))
 
 
 def _not_locked(call: Call, options: JobOptions) -> Iterator[Finding]:

@@ -142,6 +142,7 @@ class Call:
     sources: tuple[Word, ...] = ()  # the files that sh reads before; without one it ends there
     is_captured: bool = False  # what it prints becomes the value of a variable
     is_reported: bool = False  # that it is not checked, or with what it cannot work
+    python_options: tuple[Word, ...] = ()  # of the interpreter
 
     def is_plain(self, word: Word) -> bool:
         """Returns whether the file has the word as the program gets it, so that it can be replaced there."""
@@ -191,7 +192,7 @@ def call_in(words: Sequence[Word], entry: Entry, offset: int, **more: Any) -> Ca
     at = script_index(texts(words))
     if at is None or (words[0].is_certain and not PYTHON.fullmatch(base_name(words[0].text))):
         return None
-    return Call(entry, offset, words[at], words[0], tuple(words[at + 1 :]), **more)
+    return Call(entry, offset, words[at], words[0], tuple(words[at + 1 :]), python_options=tuple(words[1:at]), **more)
 
 
 def script_index(words: Sequence[str]) -> int | None:

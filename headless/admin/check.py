@@ -140,17 +140,15 @@ class _Check:
         """Yields what names the command, and has neither a call nor a finding: silence means understood."""
         known = {call.entry.position for call in self._parsed.calls} | {each.position for each in findings}
         for entry in self._parsed.entries:
-            if (
-                is_mentioned(entry.command.text)
-                and entry.position not in known
-                and entry.language is not Language.SHELL
-            ):
+            is_judged = entry.language is Language.SHELL or entry.scheduler is Scheduler.SCRIPT  # by what reads it
+            if is_mentioned(entry.command.text) and entry.position not in known and not is_judged:
                 yield finding("not-checked", entry.file, entry.offset, reason="no call of it was found")
         having_calls = {call.entry.file for call in self._parsed.calls} | {each.file for each in findings}
         started = {file.starter for file in having_calls}
         services = {files.unit_name(each.path) for each in {*having_calls, *started} if each and each.kind is Kind.UNIT}
+        has_service = any(file.path.endswith(".service") for file in self._files)
         for file in self._files:
-            is_timer = bool(services) and file.path.endswith(".timer")
+            is_timer = has_service and file.path.endswith(".timer")
             if file in having_calls or file in started or is_timer or files.unit_name(file.path) in services:
                 continue
             if _code_of(file) and file.kind not in (Kind.CRONTAB, Kind.TASKS):  # which have entries

@@ -120,7 +120,7 @@ class Commands:
         first, name = words[0], base_name(words[0].text)
         is_python = PYTHON.fullmatch(name) or (not first.is_certain and script_index(texts(words)) is not None)
         if COMMAND.fullmatch(name):
-            return self._call(words, None, scope, state)
+            return self._call(words, [], scope, state)
         if is_python or name in state.functions:
             return (self.python if is_python else self._function)(words, scope, state)
         if name in _OF_PROGRAMS or name in WRAPPERS:
@@ -154,7 +154,7 @@ class Commands:
         at = script_index(given)
         at = module_index(given) if at is None else at
         if at is not None:
-            return self._call(words[at:], words[0], scope, state)
+            return self._call(words[at:], words[:at], scope, state)
         is_code = any(re.match(r"-[A-Za-z]*c", each) for each in given[1:])
         other = next((each for each in given[1:] if not each.startswith("-")), given[0])
         return "it is in a program for Python" if is_code else _UNKNOWN.format(other)
@@ -338,7 +338,7 @@ class Commands:
             name, inner = base_name(words[at].text), scope.behind(words[:at])
             is_call = COMMAND.fullmatch(name) and at + 1 < len(words) and words[at + 1].text.startswith("-")
             if is_call:
-                self._call(words[at:], None, inner, state)
+                self._call(words[at:], [], inner, state)
             elif PYTHON.fullmatch(name):
                 self.python(words[at:], inner, state)
             elif name in SHELLS:
@@ -349,7 +349,7 @@ class Commands:
 
     # -- what is found --
 
-    def _call(self, words: list[Word], interpreter: Word | None, scope: Scope, state: State) -> str:
+    def _call(self, words: list[Word], python: list[Word], scope: Scope, state: State) -> str:
         lost = scope.lost
         if scope.shell in STRICT and any(each.operator.startswith("&>") for each in scope.redirections):
             lost = "sh starts it in the background (&>), and nothing waits for its end"
@@ -357,9 +357,10 @@ class Commands:
         exported = {name: value for name in state.exported if (value := state.variables.get(name)) is not None}
         call = Call(
             entry=self._entry,
-            offset=(interpreter or words[0]).begin,
+            offset=[*python, *words][0].begin,
             script=words[0],
-            interpreter=interpreter,
+            interpreter=python[0] if python else None,
+            python_options=tuple(python[1:]),
             options=tuple(words[1:]),
             wrappers=(*state.lock, *scope.wrappers),
             environment={**exported, **set_here},
