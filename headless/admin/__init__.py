@@ -3,9 +3,11 @@
 What is where. An import leads down this list, never up.
 
     check.py               check: from arguments to exit status, and the report of what was found
+    fix.py                 the corrected files: written beside, and what is said of them
     logins.py              the logins of calls, tried at their servers
     call_rules.py          what can be wrong with a call, whatever starts it
     surroundings.py        what surrounds a call: folders, output, who hears of its end
+    places.py              where a word of a call has to be changed
     crontab.py, units.py   crontabs, and units of systemd
     tasks.py               exports of the Windows Task Scheduler, and batch scripts
     shell.py               a text for the shell, walked node by node

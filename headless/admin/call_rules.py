@@ -18,6 +18,7 @@ from headless.admin import users
 from headless.admin.calls import Call, CodeUse, Language, Scheduler, Word
 from headless.admin.files import is_file, is_folder, is_program, is_temporary, reason_of, status_of
 from headless.admin.findings import Edit, Finding
+from headless.admin.places import of_setting, of_word
 from headless.admin.programs import STRICT, base_name
 from headless.admin.schedule import Timetable
 from headless.admin.surroundings import (
@@ -46,6 +47,7 @@ _ANY_PYTHON = "a Python 3.9 or later that has lxml and bcrypt"
 _OF_SH = ("exec", "command")
 _OF_BASH = (*_OF_SH, "builtin", "time")
 _OF_WINDOWS = re.compile(r"[\\/]python(\d)(\d+)(?:-32)?[\\/]pythonw?(?:\.exe)?$", re.IGNORECASE)  # C:\Python27
+_MAX_OTHERS = 20  # that a line is shown to meet
 _HOUR = 3600.0  # seconds
 _ALIKE = {**dict.fromkeys("\u201c\u201d\u201e", '"'), **dict.fromkeys("\u2018\u2019", "'")}
 _DASH = re.compile("[\u2010-\u2015\u2212]")
@@ -79,17 +81,24 @@ def check(call: Call) -> Checked:
 
 
 def same_jobs(checked: Iterable[Checked]) -> Iterator[Finding]:
-    """Yields each call that starts the same jobs at the same server in the same minute as one before it."""
+    """Yields each call that starts the same jobs at the same server in the same minute as others before it."""
     seen: dict[tuple[object, object], Timetable[str, Call]] = {}
     for each in checked:
         call, options, schedule = each.call, each.options, each.call.entry.schedule
         if options is None or schedule is None or not all(word.is_certain for word in call.options):
             continue
         timetable = seen.setdefault((options.jobs, options.service), Timetable())
-        other = timetable.meeting(schedule, call.entry.position)  # in the same line one follows the other
-        if other is not None:
-            yield call.finding("twice", other=other.entry.file.position(other.offset))
+        others = timetable.meeting(schedule, call.entry.position)  # in the same line one follows the other
+        if others:
+            places = (_seen_from(call, other) for other in others[:_MAX_OTHERS])
+            more = f", and {len(others) - _MAX_OTHERS} more" if len(others) > _MAX_OTHERS else ""
+            yield call.finding("twice", others=f"{', '.join(dict.fromkeys(places))}{more}")
         timetable.add(schedule, call.entry.position, call)
+
+
+def _seen_from(call: Call, other: Call) -> str:
+    file = other.entry.file
+    return f"line {file.line(other.offset)}" if file is call.entry.file else file.position(other.offset)
 
 
 def _options(call: Call) -> tuple[JobOptions | None, list[Finding]]:
@@ -130,8 +139,19 @@ def _old_python(call: Call) -> Iterator[Finding]:
     version = _old_version(call, interpreter) if interpreter is not None else ""
     if interpreter is not None and version:
         python = _python_for(call)
-        edits, better = _replaced(call, interpreter, python), python or _ANY_PYTHON
-        yield call.finding("old-python", edits, python=interpreter.text, version=version, better=better)
+        values = {"python": interpreter.text, "version": version, "better": python or _ANY_PYTHON}
+        yield of_word(call, "old-python", interpreter, python or None, **values)
+
+
+def _python_options(call: Call) -> Iterator[Finding]:
+    """Finds options that Python 3 refuses. The launcher of Windows has others."""
+    if call.interpreter is None or re.match("py(w|$|[.])", base_name(call.interpreter.text), re.IGNORECASE):
+        return
+    for word, following in zip(call.python_options, (*call.python_options[1:], None)):
+        if word.is_certain and re.match("-[3QU]", word.text):
+            yield of_word(call, "python-option", word, "", option=word.text)
+            if word.text == "-Q" and following is not None:
+                yield of_word(call, "python-option", following, "", option=f"-Q {following.text}")
 
 
 def _old_version(call: Call, interpreter: Word) -> str:
@@ -165,11 +185,10 @@ def _no_program(call: Call) -> Iterator[Finding]:
             continue
         if os.path.dirname(word.text):
             if not is_program(os.path.join(call.folder or "/", word.text)):
-                yield call.finding("no-program", name=word.text, for_user=for_user(call), not_found=not_found)
+                yield of_word(call, "no-program", word, name=word.text, for_user=for_user(call), not_found=not_found)
         elif _which(word.text, path) is None:
             found = _python_for(call) if word is call.interpreter else shutil.which(word.text)
-            edits = _replaced(call, word, found)
-            yield call.finding("no-program/path", edits, name=word.text, path=path, not_found=not_found)
+            yield of_word(call, "no-program/path", word, found, name=word.text, path=path, not_found=not_found)
 
 
 def _no_library(call: Call) -> Iterator[Finding]:
@@ -185,7 +204,7 @@ def _no_library(call: Call) -> Iterator[Finding]:
     for library in ("lxml", "bcrypt"):
         if not any(is_folder(os.path.join(folder, library)) for folder in _library_folders(prefix, python)):
             better = _python_for(call) or _ANY_PYTHON
-            yield call.finding("no-library", python=python, library=library, better=better)
+            yield of_word(call, "no-library", interpreter, python=python, library=library, better=better)
             return
 
 
@@ -203,13 +222,11 @@ def _which(name: str, path: str) -> str | None:
 
 def _python_for(call: Call) -> str:
     """Returns a Python that runs the script: its own if it has one, else the one that runs this; "" if the user of the
-    call cannot start it."""
+    call cannot start it, or it runs elsewhere."""
+    if not looks_at_files(call):
+        return ""
     own = os.path.join(os.path.dirname(os.path.join(call.folder or "", call.script.text)), ".venv", "bin", "python")
     return next((each for each in (own, sys.executable) if is_program(each)), "")
-
-
-def _replaced(call: Call, word: Word, text: str | None) -> tuple[Edit, ...]:
-    return (Edit(word.begin, word.end, text),) if text and call.is_plain(word) else ()
 
 
 def _interpreter_of_script(call: Call) -> str:
@@ -277,27 +294,28 @@ def _wrong_script(call: Call) -> Iterator[Finding]:
     if path is None or _is_installed(call):
         return
     if not is_file(path):
-        yield call.finding("no-script", path=path, for_user=for_user(call))
+        yield of_word(call, "no-script", call.script, path=path, for_user=for_user(call))
     elif not is_folder(os.path.join(os.path.dirname(path), "headless")):
-        yield call.finding("old-script", path=path)
+        yield of_word(call, "old-script", call.script, path=path)
     elif call.interpreter is None and not is_program(path):
-        yield call.finding("not-executable", path=path, better=_python_for(call) or _ANY_PYTHON)
+        yield of_word(call, "not-executable", call.script, path=path, better=_python_for(call) or _ANY_PYTHON)
 
 
 def _wrong_patience(call: Call) -> Iterator[Finding]:
     try:
         patience(call.environment.get("PLANTA_PATIENCE", ""))
     except ParameterError as error:
-        yield call.finding("variable/patience", problem=error)
+        yield of_setting(call, "variable/patience", "PLANTA_PATIENCE", problem=error)
 
 
 def _wrong_variable(call: Call) -> Iterator[Finding]:
     dialect, receipt = (call.environment.get(name, "") for name in ("PLANTA_PROTOCOL", "PLANTA_RECEIPT"))
     if ("/" in dialect or dialect.endswith(".py")) and not is_file(os.path.join(call.folder or "", dialect)):
-        yield call.finding("variable/dialect", path=dialect)
+        yield of_setting(call, "variable/dialect", "PLANTA_PROTOCOL", path=dialect)
     folder = os.path.dirname(os.path.join(call.folder or "", receipt))
     if receipt and os.path.isabs(folder) and not is_folder(folder):
-        yield call.finding("variable/receipt", folder=folder, for_user=for_user(call), make=make_folder(call))
+        values = {"folder": folder, "for_user": for_user(call), "make": make_folder(call)}
+        yield of_setting(call, "variable/receipt", "PLANTA_RECEIPT", **values)
 
 
 # -- time --
@@ -363,12 +381,13 @@ def _password_file(call: Call, options: JobOptions) -> Iterator[Finding]:
     if not isinstance(login, ChallengeLogin) or any(login.secret_file in text for text in uncertain):
         return
     path = login.secret_file
+    named = next((word for word in call.options if word.text == path), None)
     if not os.path.isabs(path):
         if call.folder is None:
             return
         path = os.path.join(call.folder, path)
         if status_of(path) is None:
-            yield call.finding("password-file/relative", path=login.secret_file, folder=call.folder)
+            yield of_word(call, "password-file/relative", named, path=login.secret_file, folder=call.folder)
             return
     if not has_rights_of_user(call):
         return
@@ -381,7 +400,7 @@ def _password_file(call: Call, options: JobOptions) -> Iterator[Finding]:
         if isinstance(cause, OSError) and is_temporary(cause):
             raise cause from None
         problem, advice = _of_unusable(error, path, call, options)
-        yield call.finding("password-file", problem=problem, advice=advice)
+        yield of_word(call, "password-file", named, problem=problem, advice=advice)
 
 
 def _of_unusable(error: HeadlessError, path: str, call: Call, options: JobOptions) -> tuple[str, str]:
@@ -399,7 +418,7 @@ def _of_unusable(error: HeadlessError, path: str, call: Call, options: JobOption
 
 
 _Check = Callable[[Call], Iterator[Finding]]
-_OF_NAMES: tuple[_Check, ...] = (_old_python, _wrong_patience)
+_OF_NAMES: tuple[_Check, ...] = (_old_python, _python_options, _wrong_patience)
 _OF_FILES: tuple[_Check, ...] = (
     _no_program,
     _no_library,

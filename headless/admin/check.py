@@ -12,14 +12,11 @@ import json
 import os
 import re
 import shlex
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
-from headless.admin import call_rules, crontab, files, shell, tasks, units, users
+from headless.admin import call_rules, crontab, files, fix, shell, tasks, units, users
 from headless.admin.calls import Entry, Language, Parsed, Program, Scheduler, Text, is_mentioned
 from headless.admin.files import File, Kind
 from headless.admin.findings import Edit, Finding, corrected, finding
@@ -34,7 +31,6 @@ PROGRAM = "headless check"
 _MAX_PROGRAMS = 10_000  # that are looked at: scripts may start each other in a circle
 _ARGUMENT = re.compile(r"\$[1-9@*]|\$\{[1-9@*]")  # of a script
 _MAX_EDITS = 20  # of which the corrected lines are shown; --fix writes them all
-_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -47,13 +43,13 @@ def main(argv: Sequence[str]) -> int:
     if arguments.connect:
         refuse_in_rehearsal(f"{PROGRAM} --connect")
     try:
-        found = _Check(arguments).run()
+        found, written = _Check(arguments).run(), ""
         if arguments.fix is not None:
-            found.write_corrected(arguments.fix)
+            written = fix.write(arguments.fix, found.findings, found.files)
     except OSError as error:
         kind = CommandFailed if files.is_temporary(error) else ParameterError
         return report(PROGRAM, kind(files.reason_of(error)))
-    print_answer(found.as_json() if arguments.json else found.as_text())
+    print_answer(found.as_json() if arguments.json else found.as_text() + written)
     return 1 if found.findings else 0
 
 
@@ -77,7 +73,9 @@ def _parser() -> argparse.ArgumentParser:
         help="whether the lines of a crontab name a user, as in /etc/cron.d (default: guessed by the words)",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--fix", metavar="DIR", help="make this folder, and write the corrected files there")
+    parser.add_argument(
+        "--fix", metavar="DIR", help="make this folder, write the corrected files there, and say what is left to do"
+    )
     parser.add_argument(
         "--connect",
         action="store_true",
@@ -116,11 +114,11 @@ class _Check:
         checked = [call_rules.check(call) for call in self._parsed.calls]
         findings = [*self._parsed.findings, *(each for one in checked for each in one.findings)]
         findings += call_rules.same_jobs(checked)
-        findings = _of_interest(findings)
+        findings = _of_interest(findings, naming)
         findings += self._not_checked(findings)
         findings += try_logins(checked) if self._connects else []
         places = {(each.call.entry.file, each.call.offset) for each in checked}
-        return _Report(_of_interest(findings), len(places), self._files)
+        return _Report(_of_interest(findings, naming), len(places), self._files)
 
     def _with_drop_ins(self) -> list[File]:
         """Returns the files of the command line, and the drop-ins of units that systemd reads with them."""
@@ -270,14 +268,13 @@ def _code_of(file: File) -> bool:
     return any(is_mentioned(each) and not re.match(r"\s*(#|;|::|@?rem\b)", each, re.IGNORECASE) for each in lines)
 
 
-def _of_interest(findings: Iterable[Finding]) -> list[Finding]:
-    """Returns each finding once, in the order of the lines, without those of files that do not name the command."""
+def _of_interest(findings: Iterable[Finding], naming: Collection[File]) -> list[Finding]:
+    """Returns each finding once, in the order of the lines, without those of files that neither name the command nor
+    start a script that does. Of units, only findings of interest are made."""
     kept: dict[object, Finding] = {}
-    names_it: dict[File, bool] = {}
     for each in findings:
-        if each.file not in names_it:
-            names_it[each.file] = is_mentioned(each.file.content) or each.file.kind is Kind.UNIT
-        if names_it[each.file] or each.rule in ("not-looked-at", "no-call"):
+        is_of_interest = each.file in naming or each.file.kind is Kind.UNIT
+        if is_of_interest or each.rule in ("not-looked-at", "no-call"):
             kept.setdefault((each.position, each.rule, each.text, each.edits), each)
     explained = {each.position for each in kept.values() if each.rule in ("user-in-command", "six-fields")}
     found = (each for each in kept.values() if each.rule != "not-checked" or each.position not in explained)
@@ -330,18 +327,6 @@ class _Report:
             for each in self.findings
         )
 
-    def write_corrected(self, folder: str) -> None:
-        """Writes each file that has something to correct below this new folder, which is closed to others. Raises
-        ParameterError, OSError."""
-        edits: dict[File, list[Edit]] = {}
-        for each in self.findings:
-            edits.setdefault(each.file, []).extend(each.edits)
-        with _new_folder(folder) as write:
-            for file in self.files:
-                if edits.get(file):
-                    content = corrected(file.content, edits[file]).encode(file.encoding, "surrogateescape")
-                    write(Path(os.path.abspath(file.path)).parts[1:], content, file.mode)
-
 
 def _corrected_lines(findings: list[Finding]) -> Iterator[str]:
     """Yields the lines of the file that the edits touch, as they should be."""
@@ -353,53 +338,6 @@ def _corrected_lines(findings: list[Finding]) -> Iterator[str]:
     end = content.find("\n", max(edit.end for edit in edits))
     moved = [Edit(edit.begin - begin, edit.end - begin, edit.text) for edit in edits]
     yield from corrected(content[begin : len(content) if end < 0 else end], moved).rstrip("\n").split("\n")
-
-
-@contextmanager
-def _new_folder(path: str) -> Iterator[Callable[[Sequence[str], bytes, int], None]]:
-    """Makes a folder, and returns what writes a file below it, by its path, content and mode. A user who may write to
-    the folder above can lead nothing of it elsewhere. Raises ParameterError, OSError."""
-    try:
-        if sys.platform == "win32":
-            from headless.windows import create_private_folder
-
-            create_private_folder(path)
-            yield partial(_write_on_windows, path)
-            return
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        raise ParameterError(f"--fix: {path!r} is there already: name a new folder") from None
-    descriptor = os.open(path, _FOLDER)
-    try:
-        if os.fstat(descriptor).st_uid != os.geteuid():
-            raise ParameterError(f"--fix: another user has replaced the folder {path!r}: name one elsewhere")
-        yield partial(_write, descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _write(folder: int, path: Sequence[str], content: bytes, mode: int) -> None:
-    """Raises OSError."""
-    if len(path) > 1:
-        with suppress(FileExistsError):
-            os.mkdir(path[0], 0o700, dir_fd=folder)
-        inner = os.open(path[0], _FOLDER, dir_fd=folder)
-        try:
-            _write(inner, path[1:], content, mode)
-        finally:
-            os.close(inner)
-        return
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with open(os.open(path[0], flags, mode, dir_fd=folder), "wb") as file:
-        os.fchmod(file.fileno(), mode)  # gives back what the umask has taken
-        file.write(content)
-
-
-def _write_on_windows(folder: str, path: Sequence[str], content: bytes, _mode: int) -> None:
-    """Raises OSError."""
-    target = Path(folder, *path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content)
 
 
 def _counted(number: int, what: str) -> str:

@@ -372,7 +372,7 @@ class Commands:
             is_captured=scope.is_captured,
             sources=state.sources,
         )
-        used = (*words, *(each.target for each in scope.redirections), *([interpreter] if interpreter else ()))
+        used = (*words, *(each.target for each in scope.redirections), *python[:1])
         is_known = self._entry.scheduler is Scheduler.CRON and not state.is_sourced
         unset = _unset(used, state) if is_known else []
         self.findings += [call.finding("unset", name=name) for name in unset]

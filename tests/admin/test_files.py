@@ -135,7 +135,7 @@ def test_a_file_of_many_equal_lines_takes_a_time_that_grows_as_the_file(folder, 
         found = [json.loads(each) for each in done.stdout.splitlines()]
         if name == "crontab":
             assert [each["line"] for each in found] == list(range(3, count + 2))
-            assert {each["text"] for each in found} == {f"{folder}/crontab:2 starts the same jobs in the same minute"}
+            assert all(" in the same minute by line 2" in each["text"] for each in found)
         return seconds
 
     # Five times as many lines: five times as long, and not 25 times. The best of some tries: others use the processor.
