@@ -139,13 +139,22 @@ def _old_python(call: Call) -> Iterator[Finding]:
     version = _old_version(call, interpreter) if interpreter is not None else ""
     if interpreter is not None and version:
         python = _python_for(call)
-        values = {"python": interpreter.text, "version": version, "better": python or _ANY_PYTHON}
+        shown = (
+            interpreter.text if not _is_launcher(interpreter) else f"{interpreter.text} {call.python_options[0].text}"
+        )
+        values = {"python": shown, "version": version, "better": python or _ANY_PYTHON}
         yield of_word(call, "old-python", interpreter, python or None, **values)
 
 
+def _is_launcher(interpreter: Word) -> bool:
+    """Returns whether it is that of Windows, which is asked for a version: py -3.11."""
+    return re.fullmatch(r"pyw?(\.exe)?", base_name(interpreter.text), re.IGNORECASE) is not None
+
+
 def _python_options(call: Call) -> Iterator[Finding]:
-    """Finds options that Python 3 refuses. The launcher of Windows has others."""
-    if call.interpreter is None or re.match("py(w|$|[.])", base_name(call.interpreter.text), re.IGNORECASE):
+    """Finds options that Python 3 refuses, where it is one, or is to become one."""
+    interpreter = call.interpreter
+    if interpreter is None or _is_launcher(interpreter) or (_old_version(call, interpreter) and not _python_for(call)):
         return
     for word, following in zip(call.python_options, (*call.python_options[1:], None)):
         if word.is_certain and re.match("-[3QU]", word.text):
@@ -161,7 +170,7 @@ def _old_version(call: Call, interpreter: Word) -> str:
         match = re.fullmatch(r"pythonw?(\d)(?:\.(\d+))?(?:\.exe)?", base_name(name)) or _OF_WINDOWS.search(name)
         if match and (match[2] or match[1] == "2"):
             return _if_old(match[1], match[2])
-    if re.fullmatch(r"pyw?(\.exe)?", base_name(interpreter.text), re.IGNORECASE):
+    if _is_launcher(interpreter):
         asked = (re.fullmatch(r"-(?:V:)?(\d)(?:\.(\d+))?(?:-\d+)?", word.text) for word in call.python_options)
         return next((_if_old(match[1], match[2]) for match in asked if match), "")
     return ""

@@ -5,6 +5,7 @@ variable whose value it is. So a thing is found once, however many calls use it.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from headless.admin.calls import Call, Word, is_mentioned
 from headless.admin.files import File
@@ -17,7 +18,7 @@ def of_word(call: Call, key: str, word: Word | None, text: str | None = None, **
     """Returns what is wrong with a word of a call. `text` takes its place, if it can be there: "" takes it away."""
     file = call.entry.file
     name = _variable(file.content, word) if word is not None else ""
-    place = _set_to(file.content[: word.begin], name, word.text) if word is not None and name else None
+    place = _set_to(file.content, name, word.text, word.begin) if word is not None and name else None
     if place is not None:
         edits = _edits(file, place, text) if _is_only_of_calls(file.content, name) else ()
         return finding(key, file, place[0], edits, **values)
@@ -29,30 +30,40 @@ def of_word(call: Call, key: str, word: Word | None, text: str | None = None, **
 def of_setting(call: Call, key: str, name: str, **values: object) -> Finding:
     """Returns what is wrong with the value of a variable of a call."""
     file = call.entry.file
-    place = _set_to(file.content[: max(0, file.content.find("\n", call.offset))], name, call.environment[name])
+    place = _set_to(file.content, name, call.environment[name], call.offset + 1)
     return call.finding(key, (), **values) if place is None else finding(key, file, place[0], (), **values)
 
 
 def _variable(content: str, word: Word) -> str:
-    """Returns the name of the variable that a word consists of, "" for another word."""
+    """Returns the name of the variable that a word consists of, "" for another word. Where a word is in a line of
+    Windows is not known, so that one counts which has it as its value."""
     match = re.fullmatch(r"\"?\$(?:(\w+)|\{(\w+)\})\"?", content[word.begin : word.end])
-    return (match[1] or match[2]) if match else ""
+    line = "" if word.begin < word.end else content[word.begin :].partition("\n")[0]
+    names = (name for name in re.findall(r"%(\w+)%", line) if _set_to(content, name, word.text, word.begin))
+    return (match[1] or match[2]) if match else next(names, "")
 
 
-def _set_to(content: str, name: str, value: str) -> _Place | None:
-    """Returns the last line that gives the variable a value with this word. None if it has another one since then."""
-    setting = rf"^[ \t]*(?:export[ \t]+|Environment=[\"']?)?{re.escape(name)}[ \t]*=.*"
-    found = list(re.finditer(setting, content, re.MULTILINE))
+@lru_cache(maxsize=16)
+def _settings(content: str) -> tuple[re.Match[str], ...]:
+    """Returns the lines that set a variable: its name, and its value."""
+    front = r"(?:export[ \t]+|set[ \t]+\"?|Environment=[\"']?)?"
+    return tuple(re.finditer(rf"^[ \t]*{front}(\w+)[ \t]*=(.*)", content, re.MULTILINE))
+
+
+def _set_to(content: str, name: str, value: str, at: int) -> _Place | None:
+    """Returns where the last line above this offset that sets the variable has this word. None if it has another value,
+    or there is none."""
+    found = [each for each in _settings(content) if each[1] == name and each.start() < at]
     word = re.compile(rf"(?<![^\s=\"']){re.escape(value)}(?![^\s\"'])")
-    match = word.search(content, found[-1].start(), found[-1].end()) if found and value else None
+    match = word.search(content, *found[-1].span(2)) if found and value else None
     return (found[-1].start(), *match.span()) if match else None
 
 
+@lru_cache(maxsize=256)
 def _is_only_of_calls(content: str, name: str) -> bool:
     """Returns whether each line that uses the variable calls planta_headless.py: others may need its value."""
-    settings = re.findall(r"^[ \t]*(?:export[ \t]+)?(\w+)[ \t]*=(.*)", content, re.MULTILINE)
-    names = [rf"\$\{{?{each}\b" for each, value in settings if is_mentioned(value)]
-    using = re.findall(rf"^(?![ \t]*#).*\$\{{?{re.escape(name)}\b.*", content, re.MULTILINE)
+    names = [rf"[$%]\{{?{each[1]}\b" for each in _settings(content) if is_mentioned(each[2])]
+    using = re.findall(rf"^(?![ \t]*#).*[$%]\{{?{re.escape(name)}\b.*", content, re.MULTILINE)
     return all(is_mentioned(line) or any(re.search(each, line) for each in names) for line in using)
 
 

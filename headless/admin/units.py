@@ -166,7 +166,8 @@ class _Unit:
 
     def starts(self, service: _Unit) -> bool:
         started = self.last("Unit") or f"{self.name[:-6]}.service"
-        return self.name.endswith(".timer") and started == service.name
+        template = re.sub(r"@.*(?=\.)", "@", started)
+        return self.name.endswith(".timer") and service.name in (started, template)
 
 
 def _settings(file: File) -> Iterator[_Setting]:
@@ -311,6 +312,14 @@ def _of_service(unit: _Unit, has_timer: bool) -> Iterator[Finding]:
         yield finding("unreported/unit", unit.files[0], None)
 
 
+def _who_must_be_here(unit: _Unit) -> str:
+    """Returns the user in whose home the unit is, "" if it starts without them: after loginctl enable-linger."""
+    match = re.match(r"/(?:home/([^/]+)|root)/\.config/systemd/user/", os.path.abspath(unit.files[0].path))
+    user = (match[1] or "root") if match else ""
+    is_known = os.path.isdir("/var/lib/systemd") and not os.path.exists(f"/var/lib/systemd/linger/{user}")
+    return user if is_known else ""
+
+
 def _of_outputs(unit: _Unit) -> Iterator[Finding]:
     for setting in (each for name in _OUTPUTS for each in unit.all(name)[-1:]):
         path = re.fullmatch(r"(?:append|file|truncate):(/[^%]*)", setting.text)
@@ -325,6 +334,9 @@ def _of_user(unit: _Unit) -> Iterator[Finding]:
         if unit.says_yes("DynamicUser") and not (unit.last("User") and users.find(unit.last("User"))):
             yield setting.finding("dynamic-user")
             return
+    user = _who_must_be_here(unit)
+    if user:
+        yield finding("not-lingering", unit.files[0], None, user=user)
     for setting in unit.all("User")[-1:]:
         is_name = re.fullmatch(r"[A-Za-z_][\w.-]*", setting.text)
         if is_name and os.name != "nt" and users.find(setting.text) is None:
@@ -340,7 +352,8 @@ def _of_timer(timer: _Unit) -> Iterator[Finding]:
         setting = timer.all("OnCalendar")[-1]
         end = setting.value.offsets[-1]
         yield setting.finding("left-out", (Edit(end, end, "\nPersistent=true"),))
-    if timer.is_whole and not timer.all("WantedBy"):
+    wants = os.path.join(os.path.dirname(timer.files[0].path), "timers.target.wants", timer.name)
+    if timer.is_whole and not timer.all("WantedBy") and not os.path.lexists(wants):
         yield finding("not-enabled", timer.files[0], None)
 
 

@@ -195,6 +195,11 @@ def test_the_options_that_only_python_2_knows_are_taken_away(folder):
     assert fixed == f"0 2 * * * {good(folder).replace(str(SCRIPT), f'-u {SCRIPT}')}\n"
 
 
+def test_an_option_of_python_2_stays_where_python_2_has_to_stay(folder):
+    content = f"0 2 * * * docker exec planta /usr/bin/python2 -3 {SCRIPT} -s x:1 -t -1 -v -m X\n"
+    assert "python-option" not in rules(check(folder, content))
+
+
 @pytest.mark.parametrize("elsewhere", ["docker exec planta", "ssh planta"])
 def test_no_path_of_this_machine_is_written_into_a_line_that_runs_on_another(folder, elsewhere):
     content = f"0 2 * * * {elsewhere} /usr/bin/python2 {SCRIPT} -s x:1 -t -1 -v -m X\n"

@@ -253,3 +253,8 @@ def test_what_is_wrong_with_a_batch_script_is_found(tmp_path, old, new, rule):
     assert (found["rule"], found["line"]) == (rule, 4)
     assert found["at_night"]
     assert found["to_do"]
+
+
+def test_what_a_variable_of_a_batch_script_has_is_told_once_where_it_is_set(tmp_path):
+    script = 'set "PY=C:\\Python27\\python.exe"\n' + f"%PY% {LINE} || goto failed\n".replace("009ABC", "%1") * 3
+    assert [(each["rule"], each["line"]) for each in check(tmp_path, script, name="x.bat")] == [("old-python", 1)]

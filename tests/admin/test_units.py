@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from headless.admin import units
-from headless.admin.files import applies_to
+from headless.admin.files import File, applies_to
 from headless.admin.schedule import Schedule
 from headless.admin.units import schedule_of
 from support import checks
@@ -166,6 +166,26 @@ def test_a_systemd_that_does_not_answer_in_time_is_said_to_be_not_asked(folder, 
 def test_a_timer_that_nothing_enables_is_found(folder):
     (one,) = check(folder, timer=TIMER.replace("WantedBy=timers.target\n", ""))
     assert (one["rule"], one["line"]) == ("not-enabled", 0)
+
+    (folder / "timers.target.wants").mkdir()
+    (folder / "timers.target.wants" / "x.timer").symlink_to(folder / "x.timer")
+    assert check(folder, timer=TIMER.replace("WantedBy=timers.target\n", "")) == []
+
+
+def test_the_timer_of_an_instance_starts_the_template(folder):
+    service = SERVICE.replace("FOLDER", str(folder)).replace("-t -1", "-t 7200")
+    (folder / "x@.service").write_text(service.replace("PYTHON", sys.executable).replace("SCRIPT", str(SCRIPT)))
+    (folder / "x@a.timer").write_text(timer_with("hourly"))
+    assert checks.rules(checks.check(folder / "x@.service", folder / "x@a.timer")[1]) == ["t-too-long"]
+
+
+def test_a_unit_of_a_user_starts_only_while_they_are_logged_in_or_may_linger(monkeypatch):
+    unit = units._Unit("x.service", [File("/home/ann/.config/systemd/user/x.service", SERVICE)], ())
+    for lingers, who in ((False, "ann"), (True, "")):
+        monkeypatch.setattr(os.path, "exists", lambda path, known=lingers: known and path.endswith("/linger/ann"))
+        monkeypatch.setattr(os.path, "isdir", lambda path: path == "/var/lib/systemd")
+        assert units._who_must_be_here(unit) == who
+    assert units._who_must_be_here(units._Unit("x.service", [File("/etc/systemd/user/x.service", SERVICE)], ())) == ""
 
 
 def test_a_setting_in_the_wrong_section_counts_as_none(folder):
