@@ -122,7 +122,7 @@ class _Check:
 
     def _with_drop_ins(self) -> list[File]:
         """Returns the files of the command line, and the drop-ins of units that systemd reads with them."""
-        return self._named + self._found(partial(files.find_drop_ins, [file.path for file in self._named]))
+        return self._named + self._found(partial(files.find_drop_ins, self._named))
 
     def _files_of_this_machine(self) -> list[File]:
         return self._found(files.find)

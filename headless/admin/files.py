@@ -112,14 +112,23 @@ def find(problems: list[tuple[str, str]]) -> Iterator[File]:
     return _readable(_paths(problems), problems)
 
 
-def find_drop_ins(paths: Sequence[str], problems: list[tuple[str, str]]) -> Iterator[File]:
-    """Reads the drop-ins of the units among these files, as find does. systemd.unit(5) has their folders."""
-    units = [path for path in paths if path.endswith((".service", ".timer"))]
-    beside = {os.path.dirname(path) or "." for path in units}
+def find_drop_ins(files: Sequence[File], problems: list[tuple[str, str]]) -> Iterator[File]:
+    """Reads the drop-ins of the units among these files (systemd.unit(5)), as find does, but with no more rights than
+    all users have where another user can have put them there."""
+    units = [file for file in files if file.path.endswith((".service", ".timer"))]
+    names = {os.path.basename(file.path) for file in units}
+    beside = {os.path.dirname(file.path) or "." for file in units}
     folders = {*beside, *(_UNITS if beside & {*_UNITS} else ())}
-    names = {os.path.basename(path) for path in units}
-    found = (path for folder in sorted(folders) for path in _drop_ins(Path(folder).expanduser(), names))
-    return _readable((path for path in found if path not in paths), problems)
+    found = [path for folder in sorted(folders) for path in _drop_ins(Path(folder).expanduser(), names)]
+    paths = [path for path in found if path not in {file.path for file in files}]
+    if all(file.is_own for file in units):
+        trusted = [file for file in _readable(paths, problems) if file.is_own]
+        yield from trusted
+        paths = [path for path in paths if path not in {file.path for file in trusted}]
+    with users.rights_of(users.NO_USER):
+        others = list(_readable(paths, problems))
+    yield from others
+    problems += [(path, "only some users may read it") for path in paths if path not in {each.path for each in others}]
 
 
 def _drop_ins(folder: Path, units: Collection[str] | None = None) -> Iterator[str]:

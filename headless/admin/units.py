@@ -323,7 +323,7 @@ def _who_must_be_here(unit: _Unit) -> str:
 def _of_outputs(unit: _Unit) -> Iterator[Finding]:
     for setting in (each for name in _OUTPUTS for each in unit.all(name)[-1:]):
         path = re.fullmatch(r"(?:append|file|truncate):(/[^%]*)", setting.text)
-        if path and not is_folder(os.path.dirname(path[1])):
+        if path and setting.file.is_own and not is_folder(os.path.dirname(path[1])):
             folder, what = os.path.dirname(path[1]), f"{setting.name}={setting.text}"
             make = "make it, or correct its name"
             yield setting.finding("no-folder/output", folder=folder, for_user="", redirection=what, make=make)
