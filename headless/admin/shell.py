@@ -35,6 +35,9 @@ from headless.admin.shell_words import (
 _HIDES = re.compile(r"(?:/usr)?(?:/bin/)?true|:|exit\s+0|return\s+0|continue|break|sleep\s+\w+")
 _OF_BASH = re.compile(r"\|&|<<<|\[\[")
 _ENDS = re.compile(r"(?:exit|return|break|continue)(?:\s+\S+)?")
+_ONLY_ENDS = re.compile(
+    r"\[\[?[^\]]*\]\]?|\b(?:if|then|else|fi|true)\b|\b(?:exit|return)\b(?:\s+(?:\d+|\"?\$\{?\w+\}?\"?))?|[;&|\s{}]"
+)
 _OPERATORS = ("|", "|&", "&&", "||", ";")
 _SEES = {Scheduler.CRON: "cron sees", Scheduler.SYSTEMD: "systemd sees", Scheduler.SCRIPT: "the script returns"}
 
@@ -131,15 +134,24 @@ class _Walk:
         if is_background:
             waits = following is not None and following.start_byte <= last_wait(scope.source.text)
             return scope.losing("" if waits else "it runs in the background (&), and nothing waits for its end")
-        if following is None or re.match(r"(?:exit|return)\s*$", text) or "ERR" in state.variables:
+        has_trap = "ERR" in state.variables
+        if not has_trap and (following is None or re.match(r"(?:exit|return)\s*$", text)):
             return scope
-        if "$?" in text or "${?" in text:
-            return scope.testing()
-        if "PIPESTATUS" in text and scope.shell not in STRICT:
-            return replace(scope.testing(), tests_stages=True)
+        kept = re.fullmatch(r"(?:local\s+)?(\w+)=\"?\$\?\"?", text)
+        if kept and following is not None and not has_trap:
+            return self._kept(kept[1], scope.source.text[following.end_byte :], scope)
+        tests_stages = "PIPESTATUS" in text and scope.shell not in STRICT
+        if has_trap or tests_stages or "$?" in text or "${?" in text:
+            return replace(scope.testing(), tests_stages=tests_stages)
         lost = self._replaced_by(repr(_shown(text)))
         ends = state.ends_on_failure and not scope.ignores_failures
         return replace(scope, lost=scope.lost if ends else lost, lost_in_and=lost)
+
+    def _kept(self, name: str, rest: str, scope: Scope) -> Scope:
+        """Returns the scope of a command whose return code a variable keeps, by what follows."""
+        if not re.search(rf"\$\{{?{name}\b", rest):
+            return scope.losing(f"it is kept in {name}, and that is not used")
+        return replace(scope.testing(), is_passed_on=not _ONLY_ENDS.sub("", rest))
 
     def block(self, node: Node, scope: Scope, state: State) -> None:
         self._sequence(inside(node), scope, state)

@@ -290,6 +290,7 @@ NOTICED = [
     "setsid {}",
     "bash -c 'setsid {}'",
     "exec setsid -w {}",
+    "{}; rc=$?; true; exit $rc",
     "bash -c 'trap \"echo bad\" ERR; {}; true'",
     "unset A; {}",
 ]
@@ -328,6 +329,7 @@ LOST = [
     "bash -c 'set -o pipefail; set +o pipefail; {} | cat'",
     "unset A; {}; unset A",
     "set -e; f() {{ {}; true; }}; f || echo bad",
+    "{}; rc=$?; true",
     "set -e; (set -e; {}; true) || echo bad",
     "set -e; if f() {{ {}; true; }}; f; then true; else echo bad; fi",
     "f() {{ set -e; {}; true; }}; f && true",

@@ -36,8 +36,8 @@ TELLER = '#!/bin/sh\necho "$0 $*" >> DIR/told\n'  # in the place of mail, logger
 
 class Row(NamedTuple):
     """`kind` and `source` say what it is an example of, and whose habit. `crontab` and `script`, DIR/job.sh, have \\n
-    for a newline. `happens` has CALLS/CODE/HEARD for each of CODES: how often the command was started, what the line has
-    returned, and whether anybody is told. `found` are the rules."""
+    for a newline. `happens` has CALLS/CODE/HEARD for each of CODES: how often the command was started, what the line
+    has returned, and whether anybody is told. `found` are the rules."""
 
     kind: str
     source: str
@@ -92,12 +92,12 @@ def found_by_check(row: Row, folder: Path) -> str:
     return ",".join(sorted({each for each in found if each not in ("no-program", "no-library")})) or "-"
 
 
-def happens(row: Row, folder: Path) -> str:
-    path = prepare(row, folder, is_for_check=False)
+def happens(path: Path) -> str:
+    """Runs the crontab for each of CODES."""
     parsed = crontab.read(files.read(str(path), "root"))
     if any(each.consequence == NOTHING_RUNS for each in parsed.findings):
         return " ".join("0/-/-" for _ in CODES)
-    return " ".join(_happens(parsed.entries, code, folder) for code in CODES)
+    return " ".join(_happens(parsed.entries, code, path.parent) for code in CODES)
 
 
 def _happens(entries: list[Entry], code: int, folder: Path) -> str:
@@ -129,24 +129,21 @@ def _run(entry: Entry, folder: Path) -> tuple[int, bytes]:
     return done.returncode, done.stdout
 
 
-def all_happen(folder: Path) -> Iterator[tuple[Row, str]]:
-    """Runs all rows, some at a time."""
-
-    def one(numbered: tuple[int, Row]) -> str:
-        own = folder / str(numbered[0])
-        own.mkdir()
-        return happens(numbered[1], own)
-
-    every = rows()
+def all_happen(every: list[Row], folder: Path) -> Iterator[tuple[Row, str]]:
+    """Runs some rows at a time. All files are written before: one that is open cannot be run."""
+    paths: list[Path] = []
+    for number, row in enumerate(every):
+        (folder / str(number)).mkdir()
+        paths.append(prepare(row, folder / str(number), is_for_check=False))
     with ThreadPoolExecutor(8) as pool:
-        yield from zip(every, pool.map(one, enumerate(every)))
+        yield from zip(every, pool.map(happens, paths))
 
 
 def _main() -> None:
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        really = list(all_happen(Path(folder)))
+        really = list(all_happen(rows(), Path(folder)))
         lines = ["\t".join(Row._fields)]
         for row, what in really:
             with tempfile.TemporaryDirectory() as own:
