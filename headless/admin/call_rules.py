@@ -98,7 +98,7 @@ def same_jobs(checked: Iterable[Checked]) -> Iterator[Finding]:
 
 def _seen_from(call: Call, other: Call) -> str:
     file = other.entry.file
-    return f"line {file.line(other.offset)}" if file is call.entry.file else file.position(other.offset)
+    return f"line {file.shown_line(other.offset)}" if file is call.entry.file else file.position(other.offset)
 
 
 def _options(call: Call) -> tuple[JobOptions | None, list[Finding]]:

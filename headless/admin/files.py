@@ -79,9 +79,13 @@ class File:
 
     def position(self, offset: int | None) -> str:
         """Returns path:line as people read it, or the path alone."""
+        return self.path if offset is None else f"{self.path}:{self.shown_line(offset)}"
+
+    def shown_line(self, offset: int) -> str:
+        """Returns the number of the line, and that of `crontab -l` if it is another one."""
         line = self.line(offset)
-        shown = f" ({line - _HEADER_LINES} in crontab -l)" if line > _HEADER_LINES and self._has_header else ""
-        return self.path if offset is None else f"{self.path}:{line}{shown}"
+        has_other = line > _HEADER_LINES and self._has_header
+        return f"{line} ({line - _HEADER_LINES} in crontab -l)" if has_other else str(line)
 
     @cached_property
     def _has_header(self) -> bool:

@@ -96,7 +96,7 @@ class _Task:
 
     def entries(self) -> Iterator[Entry]:
         schedule = self._schedule()
-        for program, arguments, folder in self._actions:
+        for (program, arguments, folder), begin in zip(self._actions, self._offsets_of_actions()):
             quoted = program if program.startswith('"') or " " not in program else f'"{program}"'
             text = f"{quoted} {arguments}".strip()
             batch = re.match(r'"?(?:.*[\\/])?cmd(?:\.exe)?"?\s+/[cC]\s+(.*)', text, re.DOTALL)
@@ -104,7 +104,7 @@ class _Task:
             command = batch[1] if batch else text
             if batch and re.fullmatch(r'".*\s.*"', command):  # cmd takes the outer quotes away
                 command = command[1:-1]
-            offset = self._offset_of("Arguments" if arguments else "Command")
+            offset = self._offset_of("Arguments" if arguments else "Command", begin)
             yield Entry(
                 self._file, offset, Scheduler.TASK_SCHEDULER, language, Text(command, (offset,) * (len(command) + 1)),
                 "", self._user or None, folder, {}, "cmd.exe", schedule,
@@ -131,8 +131,10 @@ class _Task:
             yield self._finding("account", "UserId", name=account)
         if self._value("Settings", "Enabled").lower() in _NO:
             yield self._finding("disabled", "Task")
-        for folder in (each for _, _, each in self._actions if each and each.startswith('"')):
-            yield self._finding("folder-quotes", "WorkingDirectory", value=folder)
+        for (_, _, folder), begin in zip(self._actions, self._offsets_of_actions()):
+            if folder and folder.startswith('"'):
+                at = self._offset_of("WorkingDirectory", begin)
+                yield finding("folder-quotes", self._file, at, value=folder)
         yield from self._findings_of_triggers()
 
     def _findings_of_triggers(self) -> Iterator[Finding]:
@@ -148,8 +150,13 @@ class _Task:
     def _finding(self, key: str, element: str, edits: tuple[Edit, ...] = (), **values: object) -> Finding:
         return finding(key, self._file, self._offset_of(element), edits, **values)
 
-    def _offset_of(self, element: str) -> int:
-        return self._begin + max(0, self._text.find(f"<{element}"))
+    def _offset_of(self, element: str, begin: int = 0) -> int:
+        return self._begin + max(0, self._text.find(f"<{element}", begin))
+
+    def _offsets_of_actions(self) -> Iterator[int]:
+        """Yields where each begins in the text of the task; for one that is written otherwise, 0."""
+        found = (match.start() for match in re.finditer(r"<Exec[\s>]", self._text))
+        return itertools.chain(found, itertools.repeat(0))
 
     def _value(self, section: str, name: str) -> str:
         """Returns "" if it is missing."""

@@ -178,6 +178,15 @@ def test_a_task_that_starts_cmd_is_read_as_cmd_reads_it(tmp_path):
         assert [each["rule"] for each in check(tmp_path, content.replace("-t -1 ", ""))] == ["no-t"]
 
 
+def test_each_action_of_a_task_has_its_own_line(tmp_path):
+    action = f"<Exec>\n<Command>{PYTHON}</Command>\n<Arguments>{LINE.replace('-t -1 ', '')}</Arguments>"
+    second = f'{action}\n<WorkingDirectory>"C:\\P"</WorkingDirectory></Exec>\n</Actions>'.replace("009ABC", "009ABD")
+    content = TASK.replace("  </Actions>", second)
+    lines = content.splitlines()
+    found = [(each["rule"], lines[each["line"] - 1][:18].strip()) for each in check(tmp_path, content)]
+    assert found == [("no-t", "<Arguments>C:\\PLAN"), ("folder-quotes", "<WorkingDirectory>")]
+
+
 def test_an_export_of_several_tasks_names_the_lines_of_each(tmp_path):
     bad = TASK.replace("PT0S", "PT72H").replace('<?xml version="1.0" encoding="UTF-16"?>\n', "")
     for content in (f"<!-- \\A -->\n{bad}\n<!-- \\B -->\n{bad}", f"<Tasks>\n{bad}{bad}</Tasks>\n"):
