@@ -125,10 +125,9 @@ def find_drop_ins(files: Sequence[File], problems: list[tuple[str, str]]) -> Ite
     folders = {*beside, *(_UNITS if beside & {*_UNITS} else ())}
     found = [path for folder in sorted(folders) for path in _drop_ins(Path(folder).expanduser(), names)]
     paths = [path for path in found if path not in {file.path for file in files}]
-    if all(file.is_own for file in units):
-        trusted = [file for file in _readable(paths, problems) if file.is_own]
-        yield from trusted
-        paths = [path for path in paths if path not in {file.path for file in trusted}]
+    trusted = [file for file in _readable(paths, problems) if file.is_own]
+    yield from trusted
+    paths = [path for path in paths if path not in {file.path for file in trusted}]
     with users.rights_of(users.NO_USER):
         others = list(_readable(paths, problems))
     yield from others

@@ -161,7 +161,7 @@ def _script(program: Program) -> _Script | None:
         file = files.read_script(word.text)
     except (OSError, files.Unreadable):
         return None
-    if file is None or re.search(r"\$\{?0|BASH_SOURCE", file.content) or "\0" in file.content:
+    if file is None or re.search(r"\$\{?0|BASH_SOURCE", file.content):
         return None
     first = re.match(r"#! *([^\n]*\S)", file.content)
     text = Text.of(file.content, 0, len(file.content))

@@ -183,7 +183,14 @@ def test_a_variable_that_other_lines_need_is_not_changed(folder, other):
 
 def test_of_a_variable_that_is_set_twice_the_one_that_counts_is_told(folder):
     content = HEAD.format(SCRIPT, folder).replace("PY=", "PY=/bin/true\nPY=") + MANY.partition("\n")[0] + "\n"
+    content += f"PY={sys.executable}\n"
     assert [each["line"] for each in check(folder, content)[1] if each["rule"] == "old-python"] == [2]
+
+
+def test_no_setting_is_left_without_a_value(folder):
+    call = good(folder).replace(str(SCRIPT), f"$OPTIONS {SCRIPT}")
+    found = check(folder, f"OPTIONS=-3\n0 2 * * * {call}\n")[1]
+    assert [(each["line"], each["rule"], each["write"]) for each in found] == [(1, "python-option", None)]
 
 
 def test_the_options_that_only_python_2_knows_are_taken_away(folder):

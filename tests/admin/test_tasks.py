@@ -155,6 +155,26 @@ def test_a_trigger_for_one_time_that_repeats_itself_without_end_is_one_for_each_
         assert [each["rule"] for each in found] == rules
 
 
+WEEKLY = "<ScheduleByWeek><DaysOfWeek><Monday/></DaysOfWeek></ScheduleByWeek>"
+
+
+def test_a_trigger_whose_times_are_not_certain_leads_to_no_finding(tmp_path):
+    repetition = REPETITION.format("PT1H", "<Duration>P1D</Duration>")
+    by_day = "<ScheduleByDay><DaysInterval>1</DaysInterval></ScheduleByDay>"
+    over_midnight = TASK.replace("<StartBoundary>", repetition).replace(by_day, WEEKLY)
+    time = f"<TimeTrigger>{REPETITION.format('PT7H', '')}2024-01-01T00:05:00</StartBoundary></TimeTrigger>"
+    for task in (over_midnight, TASK.replace(TRIGGER, time)):
+        assert check(tmp_path, task.replace("-t -1", "-t 25200")) == []
+
+
+def test_a_trigger_that_is_off_or_ends_later_starts_nothing_or_all(tmp_path):
+    later = "<EndBoundary>2099-01-01T00:00:00</EndBoundary><StartBoundary>"
+    assert check(tmp_path, TASK.replace("<StartBoundary>", later)) == []
+    off = TRIGGER.replace("<StartBoundary>", "<Enabled>false</Enabled>" + REPETITION.format("PT10M", ""))
+    found = check(tmp_path, TASK.replace(TRIGGER, TRIGGER + off).replace("-t -1", "-t 900"))
+    assert [each["rule"] for each in found] == ["trigger"]
+
+
 @pytest.mark.parametrize("name", ["py", "pyw.exe", r"C:\Windows\py.exe", r"C:\Python39\python.exe", "python3.exe"])
 def test_a_launcher_and_a_newer_python_are_right(tmp_path, name):
     assert check(tmp_path, TASK.replace(PYTHON, name).replace("<Arguments>", "<Arguments>-u ")) == []
@@ -175,6 +195,7 @@ def test_a_task_that_starts_cmd_is_read_as_cmd_reads_it(tmp_path):
     for command in (f'/c "{PYTHON} {LINE} &gt; C:\\log.txt"', f'/c ""{PYTHON}" {LINE} &gt; C:\\log.txt 2&gt;&amp;1"'):
         content = TASK.replace(PYTHON, "cmd.exe").replace(f"<Arguments>{LINE}", f"<Arguments>{command}")
         assert check(tmp_path, content) == []
+        assert check(tmp_path, content.replace("-m 009ABC", "-m %d")) == []  # which cmd keeps outside of a script
         assert [each["rule"] for each in check(tmp_path, content.replace("-t -1 ", ""))] == ["no-t"]
 
 
@@ -249,6 +270,7 @@ def test_a_good_batch_script_has_no_finding(tmp_path, end):
         GOOD.replace("-m 009ABC", "-m %1"),
         GOOD.replace("-m 009ABC", "-c \"print('%%d')\""),
         GOOD.replace("-m 009ABC", "-m %~n1 -m %LOG:~0,3% -m %ProgramFiles(x86)% -m %*"),
+        GOOD.replace("rem nightly", "echo planta_headless.py is started"),
         GOOD.replace("rem nightly", f"if not exist {SCRIPT} exit /b 2"),
         GOOD.replace(f'"{PYTHON}"', f'if exist C:\\now ("{PYTHON}"').replace("2>&1\n", "2>&1)\n"),
     ):

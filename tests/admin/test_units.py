@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from headless.admin import units
+from headless.admin import files, units
 from headless.admin.files import File, applies_to
 from headless.admin.schedule import Schedule
 from headless.admin.units import schedule_of
@@ -84,6 +84,9 @@ SERVICES = {
     "another machine": ("ExecStart=PYTHON", "ExecStart=/usr/bin/ssh planta PYTHON", "not-checked", False),
     "a second command": ("-m 009ABC", "-m 009ABC ; PYTHON SCRIPT -s planta:20000 -m 009ABD", "no-t", True),
     "a name for the program": ("ExecStart=PYTHON SCRIPT", "ExecStart=@PYTHON python SCRIPT -x", "options", False),
+    "a call that comes first": (
+        "ExecStart=PYTHON", "ExecStartPre=PYTHON SCRIPT -s planta:20000 -m 009ABD\nExecStart=PYTHON", "no-t", True,
+    ),
     "a command in front": ("Type=oneshot", "ExecStartPre=-/bin/true", "code-ignored", True),
     "a failure without a message": ("OnFailure=report@%n.service\n", "", "unreported", False),
     "Python 2": ("PYTHON", "/usr/bin/python2", "old-python", True),
@@ -217,6 +220,35 @@ def test_a_command_of_a_drop_in_replaces_the_one_of_the_unit(folder):
     assert (one["file"], one["line"], one["rule"]) == (str(folder / "x.service.d" / "new.conf"), 3, "no-t")
 
 
+@pytest.mark.parametrize(("old", "new"), [
+    ("WorkingDirectory=FOLDER", "WorkingDirectory=~"), ("WorkingDirectory=FOLDER", "WorkingDirectory=-/absent"),
+    ("User=root", "User=root\nDynamicUser=yes"), ("Type=oneshot", "RemainAfterExit=no"),
+])  # fmt: skip
+def test_what_looks_like_a_mistake_and_is_none_is_not_found(folder, old, new):
+    assert old in SERVICE
+    assert check(folder, SERVICE.replace(old, new)) == []
+
+
+def test_of_a_drop_in_alone_only_what_it_says_is_judged(folder):
+    (folder / "x.service.d").mkdir()
+    path = folder / "x.service.d" / "new.conf"
+    path.write_text(f"[Service]\nRestart=always\nExecStart={sys.executable} {SCRIPT} -s planta:20000 -t -1 -m X\n")
+    assert checks.rules(checks.check(path)[1]) == ["restart"]
+
+
+def test_the_folders_of_systemd_hold_drop_ins_for_the_units_of_each_other(folder, monkeypatch):
+    for name in ("etc", "lib/x.service.d", "lib/y.service.d"):
+        (folder / name).mkdir(parents=True)
+    unit = folder / "etc" / "x.service"
+    for path in (unit, folder / "lib/x.service.d/a.conf", folder / "lib/y.service.d/a.conf"):
+        path.write_text("[Service]\n")
+    monkeypatch.setattr(files, "_UNITS", (str(folder / "etc"), str(folder / "lib")))
+    found = [each.path for each in files.find_drop_ins([files.read(str(unit), None)], [])]
+    assert found == [str(folder / "lib/x.service.d/a.conf")]
+    of_machine = [each.path for each in files.find([]) if each.path.startswith(str(folder))]
+    assert of_machine == [str(unit), str(folder / "lib/x.service.d/a.conf"), str(folder / "lib/y.service.d/a.conf")]
+
+
 @pytest.mark.parametrize(("drop_in", "unit", "applies"), [
     ("a-b.service", "a-b.service", True), ("a-.service", "a-b.service", True), ("service", "a-b.service", True),
     ("a.service", "a-b.service", False), ("timer", "a-b.service", False), ("b-.service", "a-b.service", False),
@@ -302,6 +334,7 @@ def test_a_service_of_something_else_is_only_said_to_have_no_call(folder):
         ("2027-01-01 02:00", None),
         ("quarterly", None),
         ("nonsense", None),
+        ("Fri..Mon 02:00", None),
     ],
 )
 def test_a_calendar_event_is_understood_or_not_judged(event, rule):
