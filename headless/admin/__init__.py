@@ -13,6 +13,7 @@ What is where. An import leads down this list, never up.
     shell.py               a text for the shell, walked node by node
     shell_commands.py      what a command in it starts
     shell_state.py         what is known at one place of it
+    telling.py             whether what follows a failure tells anybody
     shell_words.py         its tree, and its words as a program gets them
     calls.py               entries of schedulers and the calls in them, as every format is parsed into
     findings.py            findings, made by the table of rules, and their corrections

@@ -34,6 +34,7 @@ from headless.admin.surroundings import (
     no_module,
     not_sourced,
     unreported,
+    wrong_shell,
 )
 from headless.errors import HeadlessError, ParameterError, SessionError
 from headless.options import NO_TIMEOUT, PROGRAM, Answer, ChallengeLogin, JobOptions, parse, patience
@@ -434,6 +435,7 @@ _OF_FILES: tuple[_Check, ...] = (
     _wrong_script,
     no_module,
     not_sourced,
+    wrong_shell,
     no_folder,
     cannot_write,
     *_OF_NAMES,

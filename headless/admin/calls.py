@@ -166,6 +166,7 @@ class Program:
     lost_because: str = ""  # why its return code is lost
     is_redirected: bool = False  # its output goes into a file
     arguments: tuple[Word, ...] = ()
+    begins_in: str | None = ""  # the folder that is the current one then; "": `folder`
     runs_parts: bool = False  # run-parts starts each script of this folder
 
 

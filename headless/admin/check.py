@@ -235,8 +235,9 @@ def _script(file: File, program: Program | None) -> Entry:
     if program is None:
         return Entry(file, 0, Scheduler.SCRIPT, language, text, user=file.user, shell=shell_of_script)
     starter = program.entry
+    folder = starter.folder if program.begins_in == "" else program.begins_in
     return Entry(
-        file, 0, Scheduler.SCRIPT, language, text, "", starter.user, starter.folder, starter.environment,
+        file, 0, Scheduler.SCRIPT, language, text, "", starter.user, folder, starter.environment,
         shell_of_script, starter.schedule, (*starter.wrappers, *program.wrappers), program.arguments, program,
     )  # fmt: skip
 

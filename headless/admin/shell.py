@@ -13,7 +13,17 @@ from dataclasses import replace
 
 from tree_sitter import Node
 
-from headless.admin.calls import CodeUse, Entry, Parsed, Redirection, Scheduler, Text, Word, is_mentioned
+from headless.admin.calls import (
+    CodeUse,
+    Entry,
+    Parsed,
+    Redirection,
+    Scheduler,
+    Text,
+    Word,
+    is_mentioned,
+    redirects_output,
+)
 from headless.admin.findings import Edit, Finding, finding
 from headless.admin.programs import STARTS_NOTHING, STRICT, base_name
 from headless.admin.rules import ERROR
@@ -31,13 +41,12 @@ from headless.admin.shell_words import (
     parse,
     syntax_error,
 )
+from headless.admin.telling import tells
 
 _HIDES = re.compile(r"(?:/usr)?(?:/bin/)?true|:|exit\s+0|return\s+0|continue|break|sleep\s+\w+")
 _OF_BASH = re.compile(r"\|&|<<<|\[\[")
 _ENDS = re.compile(r"(?:exit|return|break|continue)(?:\s+\S+)?")
-_ONLY_ENDS = re.compile(
-    r"\[\[?[^\]]*\]\]?|\b(?:if|then|else|fi|true)\b|\b(?:exit|return)\b(?:\s+(?:\d+|\"?\$\{?\w+\}?\"?))?|[;&|\s{}]"
-)
+_ONLY_AFTER_SUCCESS = re.compile(r"^[^|]*\$\?\"?\s+(?:=|==|-eq)\s+0[^|]*&&[^|]*$")
 _OPERATORS = ("|", "|&", "&&", "||", ";")
 _SEES = {Scheduler.CRON: "cron sees", Scheduler.SYSTEMD: "systemd sees", Scheduler.SCRIPT: "the script returns"}
 
@@ -133,25 +142,37 @@ class _Walk:
         text = scope.text_of(following)
         if is_background:
             waits = following is not None and following.start_byte <= last_wait(scope.source.text)
+            if waits and re.search(r"\bwait\b[^\n;]*\|\|", scope.source.text):
+                return scope.testing()
             return scope.losing("" if waits else "it runs in the background (&), and nothing waits for its end")
         has_trap = "ERR" in state.variables
         if not has_trap and (following is None or re.match(r"(?:exit|return)\s*$", text)):
             return scope
         kept = re.fullmatch(r"(?:local\s+)?(\w+)=\"?\$\?\"?", text)
         if kept and following is not None and not has_trap:
-            return self._kept(kept[1], scope.source.text[following.end_byte :], scope)
+            return self._kept(kept[1], following, scope, state)
         tests_stages = "PIPESTATUS" in text and scope.shell not in STRICT
         if has_trap or tests_stages or "$?" in text or "${?" in text:
-            return replace(scope.testing(), tests_stages=tests_stages)
+            is_told = has_trap or (self._tells(following, scope, state) and not _ONLY_AFTER_SUCCESS.search(text))
+            return replace(scope.testing(), tests_stages=tests_stages, is_passed_on=not is_told)
         lost = self._replaced_by(repr(_shown(text)))
         ends = state.ends_on_failure and not scope.ignores_failures
         return replace(scope, lost=scope.lost if ends else lost, lost_in_and=lost)
 
-    def _kept(self, name: str, rest: str, scope: Scope) -> Scope:
+    def _kept(self, name: str, following: Node, scope: Scope, state: State) -> Scope:
         """Returns the scope of a command whose return code a variable keeps, by what follows."""
-        if not re.search(rf"\$\{{?{name}\b", rest):
+        users, node = [], following.next_named_sibling
+        while node is not None:
+            if re.search(rf"\$\{{?{name}\b|\b{name}\b.*\)\)", scope.text_of(node)):
+                users.append(node)
+            node = node.next_named_sibling
+        if not users:
             return scope.losing(f"it is kept in {name}, and that is not used")
-        return replace(scope.testing(), is_passed_on=not _ONLY_ENDS.sub("", rest))
+        return replace(scope.testing(), is_passed_on=not any(self._tells(each, scope, state) for each in users))
+
+    def _tells(self, node: Node | None, scope: Scope, state: State) -> bool:
+        is_heard = not redirects_output(scope.redirections) and not state.is_redirected
+        return tells(node, scope.source, state.functions, is_heard)
 
     def block(self, node: Node, scope: Scope, state: State) -> None:
         self._sequence(inside(node), scope, state)
@@ -175,14 +196,17 @@ class _Walk:
             return
         left, right = parts[0], parts[-1]
         lost = scope.lost_in_and
+        is_after_failure = operator == "||" or left.type == "negated_command"
         if operator == "||":
             text = scope.text_of(right)
             lost = f"'|| {text}' turns each failure into a success" if _HIDES.fullmatch(text) else ""
-        is_tested = scope.is_tested or operator == "||"
-        ends = operator == "||" and bool(_ENDS.fullmatch(scope.text_of(right)))
+        is_told = is_after_failure and self._tells(right, scope, state)
+        is_kept = scope.is_tested and not scope.is_passed_on and bool(_ENDS.fullmatch(scope.text_of(right)))
+        is_passed_on = scope.is_passed_on if not is_after_failure else not (is_told or is_kept)
+        is_tested = scope.is_tested or is_after_failure
         inner = scope.without_tail().losing(lost).within_condition()
         known = len(self.commands.calls)
-        self.visit(left, replace(inner, is_tested=is_tested, is_passed_on=scope.is_passed_on or ends), state)
+        self.visit(left, replace(inner, is_tested=is_tested, is_passed_on=is_passed_on), state)
         sources = state.sources
         follows_failure = operator == "||" and len(self.commands.calls) > known
         self.visit(right, replace(scope, is_again=True) if follows_failure else scope, state)
@@ -218,7 +242,12 @@ class _Walk:
             child.type == "negated_command" or scope.text_of(child).startswith("!") for child in conditions
         )
         lost = "" if has_else or is_negated else "'if' without 'else' returns 0 when it fails"
-        self._sequence(conditions, replace(scope.losing(lost).within_condition(), is_tested=True), state)
+        after_failure = [child for child in inside(node) if child.type.endswith("clause")]
+        if is_negated:
+            after_failure = [child for child in inside(node) if child not in conditions]
+        is_told = any(self._tells(child, scope, state) for child in after_failure)
+        tested = replace(scope.losing(lost).within_condition(), is_tested=True, is_passed_on=not is_told)
+        self._sequence(conditions, tested, state)
         then = [child for child in inside(node) if child not in conditions and not child.type.endswith("clause")]
         self._sequence(then, scope, state.copy())
         for child in node.children:
@@ -234,8 +263,7 @@ class _Walk:
         self._understand(values, scope)
         for name in node.children_by_field_name("variable"):
             self.commands.hold(scope.text_of(name), " ".join(map(scope.text_of, values)))
-        tells = re.search(r"\b(echo|printf|cat|mail\w*|logger|curl|wget)\b", scope.text_of(node))
-        testing = replace(scope.testing(), is_passed_on=tells is None)
+        testing = replace(scope.testing(), is_passed_on=not self._tells(node, scope, state))
         inner = replace(testing.within_condition(), is_again=scope.text_of(node).startswith("until"))
         self._sequence(node.children_by_field_name("condition"), inner, state)
         lost = "only the last round of the loop counts"

@@ -131,7 +131,7 @@ class Commands:
             self.not_checked.append(finding("one-word", self._entry.file, first.begin, text=_shown(first.text)))
             return ""
         if not self._call_inside(words, replace(scope, is_reported=True), state):
-            self._starts(below(state.folder, first), scope, words[1:])
+            self._starts(below(state.folder, first), scope, state, words[1:])
         return _UNKNOWN.format(_shown(first.text))
 
     def _function(self, words: list[Word], scope: Scope, state: State) -> str:
@@ -142,7 +142,9 @@ class Commands:
         node, source = state.functions[name]
         known = self._decided()
         before, state.arguments = state.arguments, tuple(words[1:])
-        self._visit(node.child_by_field_name("body"), replace(scope, source=source, depth=scope.depth + 1), state)
+        tail = tuple(child for child in node.children if child.type == "file_redirect")
+        inner = replace(scope, source=source, depth=scope.depth + 1, more_redirections=tail)
+        self._visit(node.child_by_field_name("body"), inner, state)
         state.arguments = before
         return "" if self._decided() > known else _UNKNOWN.format(f"the function {name}")
 
@@ -181,7 +183,7 @@ class Commands:
             is_decided = not self._names_it(words[at + 1 :]) or self._decided() > known
             return why_not or ("" if is_decided else _UNKNOWN.format("the text"))
         if not self._call_inside(words, scope, state):
-            self._starts(below(state.folder, words[at], is_file=True), scope, words[at + 1 :], is_direct=False)
+            self._starts(below(state.folder, words[at], is_file=True), scope, state, words[at + 1 :], is_direct=False)
         return _UNKNOWN.format(words[at].text)
 
     def wrapper(self, words: list[Word], scope: Scope, state: State) -> str:
@@ -197,6 +199,8 @@ class Commands:
         if begin < len(words):
             more = [Word("$@", False, words[-1].end, words[-1].end)] if wrapper.reads else []
             self.run([*words[begin:], *more], inner, child)
+        elif given[0] == "exec":
+            state.is_redirected |= redirects_output(scope.redirections)
         elif wrapper.is_lock and given[-1].isdigit():
             state.lock = (words[0],)
         return f"{words[0].text} {wrapper.reads}" if wrapper.reads else ""
@@ -267,6 +271,12 @@ class Commands:
         state.folder = below(state.folder, folders[0], is_file=True) if folders else None
         return ""
 
+    def shift(self, words: list[Word], _scope: Scope, state: State) -> str:
+        count = words[1].text if len(words) > 1 else "1"
+        known = state.arguments is not None and count.isdigit()
+        state.arguments = state.arguments[int(count) :] if known and state.arguments is not None else None
+        return ""
+
     def trap(self, words: list[Word], _scope: Scope, state: State) -> str:
         if "ERR" in texts(words):
             state.variables["ERR"] = None
@@ -286,7 +296,7 @@ class Commands:
                 self._find_anyway("source/path", file, (file.begin, "", "./"), name=file.text)
             if "/" in file.text and scope.shell in STRICT and not scope.is_tested:
                 state.sources = (*state.sources, file)
-            self._starts(file, scope, words[2:], is_direct=False)
+            self._starts(file, scope, state, words[2:], is_direct=False)
         return ""
 
     def _find_anyway(self, key: str, word: Word, change: tuple[int, str, str], **values: object) -> None:
@@ -313,7 +323,7 @@ class Commands:
     def run_parts(self, words: list[Word], scope: Scope, state: State) -> str:
         folders = [each for each in words[1:] if not each.text.startswith("-")]
         for each in folders[:1]:
-            self._starts(below(state.folder, each, is_file=True), scope, [], runs_parts=True)
+            self._starts(below(state.folder, each, is_file=True), scope, state, [], runs_parts=True)
         return ""
 
     def set_options(self, words: list[Word], scope: Scope, state: State) -> str:
@@ -369,7 +379,7 @@ class Commands:
             code_use=_code_use(lost, scope),
             lost_because=lost,
             locks=scope.locks,
-            is_captured=scope.is_captured,
+            is_captured=scope.is_captured or state.is_redirected,
             sources=state.sources,
         )
         used = (*words, *(each.target for each in scope.redirections), *python[:1])
@@ -383,12 +393,13 @@ class Commands:
         self._check_redirections(call, scope)
         return ""
 
-    def _starts(self, word: Word, scope: Scope, arguments: Iterable[Word], **more: bool) -> None:
+    def _starts(self, word: Word, scope: Scope, state: State, arguments: Iterable[Word], **more: bool) -> None:
         self.programs.append(
             Program(
                 self._entry, word, self._entry.folder, scope.wrappers, arguments=tuple(arguments), **more,
                 code_use=_code_use(scope.lost, scope), lost_because=scope.lost,
-                is_redirected=redirects_output(scope.redirections) or scope.is_captured,
+                is_redirected=redirects_output(scope.redirections) or scope.is_captured or state.is_redirected,
+                begins_in=self._folder(state),
             )
         )  # fmt: skip
 
@@ -443,6 +454,7 @@ _OF_PROGRAMS: dict[str, Callable[[Commands, list[Word], Scope, State], str]] = {
     "pkill": Commands.find_processes,
     "run-parts": Commands.run_parts,
     "set": Commands.set_options,
+    "shift": Commands.shift,
     "trap": Commands.trap,
 }
 

@@ -72,6 +72,7 @@ class State:
     pipefail: bool = False
     lock: tuple[Word, ...] = ()  # flock, if it holds a lock by a descriptor
     arguments: tuple[Word, ...] | None = None  # $1 and those that follow; None: not known
+    is_redirected: bool = False  # exec has put what is printed into a file
     is_sourced: bool = False  # another file may have set any variable
     sources: tuple[Word, ...] = ()  # the files that sh has read; without one it ends there
 
@@ -80,7 +81,15 @@ class State:
 
     def of_a_child(self) -> State:
         known = {name: value for name, value in self.variables.items() if name in self.exported}
-        return State(known, {*self.exported}, {}, self.folder, lock=self.lock, is_sourced=self.is_sourced)
+        return State(
+            known,
+            {*self.exported},
+            {},
+            self.folder,
+            lock=self.lock,
+            is_sourced=self.is_sourced,
+            is_redirected=self.is_redirected,
+        )
 
     def without_environment(self) -> State:
         """Returns the state of a program that gets no variable of this one."""

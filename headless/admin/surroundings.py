@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 from headless.admin import users
 from headless.admin.calls import PYTHON, Call, CodeUse, Language, Scheduler, redirects_output
-from headless.admin.files import is_file, is_folder, is_writable, status_of
+from headless.admin.files import is_file, is_folder, is_program, is_writable, status_of
 from headless.admin.findings import Finding
 from headless.admin.programs import SHELLS, WRAPPERS, Wrapper, base_name
 from headless.options import PROGRAM, JobOptions
@@ -61,7 +61,8 @@ def make_folder(call: Call) -> str:
 def no_folder(call: Call) -> Iterator[Finding]:
     """Checks where the command begins, and where its output goes."""
     whom, make = for_user(call), make_folder(call)
-    needs_it = call.folder != call.entry.folder or call.entry.scheduler is Scheduler.SYSTEMD  # cron can do without HOME
+    entry = call.entry.starter.entry if call.entry.starter is not None else call.entry
+    needs_it = call.folder != entry.folder or call.entry.scheduler is Scheduler.SYSTEMD  # cron can do without HOME
     if call.folder is not None and needs_it and not is_folder(call.folder):
         yield call.finding("no-folder", folder=call.folder, for_user=whom, make=make)
         return
@@ -122,6 +123,15 @@ def unreported(call: Call, options: JobOptions | None) -> Iterator[Finding]:
     is_silent = is_in_a_file or (not is_printed and options is not None and not options.verbosity)
     if is_mailed and not is_tested and is_silent:
         yield call.finding("unreported")
+
+
+def wrong_shell(call: Call) -> Iterator[Finding]:
+    """Checks what parses the lines of a crontab."""
+    shell = call.entry.shell
+    if call.entry.scheduler is Scheduler.CRON and base_name(shell) not in SHELLS:
+        yield call.finding("not-checked", reason=f"{shell} parses it, which is no shell that is known")
+    elif call.entry.scheduler is Scheduler.CRON and not is_program(shell):
+        yield call.finding("no-program/shell", name=shell)
 
 
 def not_sourced(call: Call) -> Iterator[Finding]:

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(
 # What is said although the job runs now, and its end is told: the time, what may go wrong one night, what is not known.
 ALSO_OF_WHAT_RUNS = {
     "either-day", "each-minute", "step", "not-locked", "time-cut", "never", "time-zone", "unset", "timeout",
-    "not-checked", "percent", "no-call", "look-alike", "not-expanded", "source", "no-folder",
+    "not-checked", "percent", "no-call", "look-alike", "not-expanded", "source", "no-folder", "options",
 }  # fmt: skip
 # Of several calls the code of the last one counts, and they all fail here; a trap prints.
 FALSE_ALARMS = {

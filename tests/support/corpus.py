@@ -123,6 +123,8 @@ def _run(entry: Entry, folder: Path) -> tuple[int, bytes]:
                 stdout=subprocess.PIPE, stderr=subprocess.STDOUT, pass_fds=[holder], start_new_session=True,
                 timeout=PATIENCE, check=False,
             )  # fmt: skip
+        except FileNotFoundError:  # the shell
+            return 127, b""
         finally:
             os.close(holder)
         pipe.read()
