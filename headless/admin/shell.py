@@ -41,7 +41,7 @@ from headless.admin.shell_words import (
     parse,
     syntax_error,
 )
-from headless.admin.telling import tells
+from headless.admin.telling import takes_stdout, tells
 
 _HIDES = re.compile(r"(?:/usr)?(?:/bin/)?true|:|exit\s+0|return\s+0|continue|break|sleep\s+\w+")
 _OF_BASH = re.compile(r"\|&|<<<|\[\[")
@@ -170,8 +170,8 @@ class _Walk:
             return scope.losing(f"it is kept in {name}, and that is not used")
         return replace(scope.testing(), is_passed_on=not any(self._tells(each, scope, state) for each in users))
 
-    def _tells(self, node: Node | None, scope: Scope, state: State) -> bool:
-        is_heard = not redirects_output(scope.redirections) and not state.is_redirected
+    def _tells(self, node: Node | None, scope: Scope, state: State, is_printed: bool = True) -> bool:
+        is_heard = is_printed and not redirects_output(scope.redirections) and not state.is_redirected
         return tells(node, scope.source, state.functions, is_heard)
 
     def block(self, node: Node, scope: Scope, state: State) -> None:
@@ -196,11 +196,12 @@ class _Walk:
             return
         left, right = parts[0], parts[-1]
         lost = scope.lost_in_and
-        is_after_failure = operator == "||" or left.type == "negated_command"
+        is_after_failure = operator == "||" or scope.text_of(left).startswith("!")
         if operator == "||":
             text = scope.text_of(right)
             lost = f"'|| {text}' turns each failure into a success" if _HIDES.fullmatch(text) else ""
-        is_told = is_after_failure and self._tells(right, scope, state)
+        is_printed = not any(map(takes_stdout, scope.more_redirections))  # those of the last command
+        is_told = is_after_failure and self._tells(right, scope, state, is_printed)
         is_kept = scope.is_tested and not scope.is_passed_on and bool(_ENDS.fullmatch(scope.text_of(right)))
         is_passed_on = scope.is_passed_on if not is_after_failure else not (is_told or is_kept)
         is_tested = scope.is_tested or is_after_failure
@@ -263,7 +264,7 @@ class _Walk:
         self._understand(values, scope)
         for name in node.children_by_field_name("variable"):
             self.commands.hold(scope.text_of(name), " ".join(map(scope.text_of, values)))
-        testing = replace(scope.testing(), is_passed_on=not self._tells(node, scope, state))
+        testing = replace(scope.testing(), is_passed_on=not self._tells(node.child_by_field_name("body"), scope, state))
         inner = replace(testing.within_condition(), is_again=scope.text_of(node).startswith("until"))
         self._sequence(node.children_by_field_name("condition"), inner, state)
         lost = "only the last round of the loop counts"

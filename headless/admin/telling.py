@@ -57,13 +57,14 @@ def _is_in_a_file(command: Node, top: Node) -> bool:
     node: Node | None = command
     while node is not None:
         redirections = [each for each in node.children if each.type == "file_redirect"]
-        if any(_takes_stdout(each) for each in redirections):
+        if any(takes_stdout(each) for each in redirections):
             return True
         node = None if node == top else node.parent
     return False
 
 
-def _takes_stdout(redirection: Node) -> bool:
+def takes_stdout(redirection: Node) -> bool:
+    """Returns whether this redirection puts what is printed into a file."""
     number = redirection.child_by_field_name("descriptor")
     operator = next((each.type for each in redirection.children if not each.is_named), "")
     is_stdout = number is None or number.text == b"1"
