@@ -133,10 +133,16 @@ class _Walk:
         for node, sign in zip(nodes, [*nodes[1:], None]):
             if node.is_named and not node.type.startswith("heredoc"):
                 if last is not None:
-                    self.visit(last, self._followed_by(node, scope, state, is_background), state)
+                    self._statement(last, self._followed_by(node, scope, state, is_background), state)
                 last, is_background = node, sign is not None and sign.type == "&"
         if last is not None:
-            self.visit(last, self._followed_by(None, scope, state, is_background), state)
+            self._statement(last, self._followed_by(None, scope, state, is_background), state)
+
+    def _statement(self, node: Node, scope: Scope, state: State) -> None:
+        sources = state.sources
+        self.visit(node, scope, state)
+        if node.type == "list":  # what is behind && or || is not always read
+            state.sources = sources
 
     def _followed_by(self, following: Node | None, scope: Scope, state: State, is_background: bool) -> Scope:
         text = scope.text_of(following)
@@ -208,10 +214,8 @@ class _Walk:
         inner = scope.without_tail().losing(lost).within_condition()
         known = len(self.commands.calls)
         self.visit(left, replace(inner, is_tested=is_tested, is_passed_on=is_passed_on), state)
-        sources = state.sources
         follows_failure = operator == "||" and len(self.commands.calls) > known
         self.visit(right, replace(scope, is_again=True) if follows_failure else scope, state)
-        state.sources = sources  # what is behind && or || is not always read
 
     def pipeline(self, node: Node, scope: Scope, state: State) -> None:
         stages = [each for each in node.children if each.is_named and each.type != "comment"]
@@ -221,12 +225,14 @@ class _Walk:
             lost = ""
         else:
             lost = self._replaced_by(_first_word(scope.text_of(stages[-1])))
-        for stage, following in zip(stages, stages[1:]):
-            inner = replace(
-                scope.without_tail().losing(lost), is_piped=True, piped_into=self._program(following, scope)
-            )
+        names = [self._program(stage, scope) for stage in stages]
+        leaves_out = any(re.search(r"\bgrep\b.* -\w*v", scope.text_of(stage)) for stage in stages)
+        before = ["", *("" if leaves_out else name for name in names)]
+        for stage, reads, into in zip(stages, before, names[1:]):
+            inner = replace(scope.without_tail().losing(lost), is_piped=True, piped_into=into, reads_from=reads)
             self.visit(stage, inner, state.copy())
-        self.visit(stages[-1], scope, state.copy() if len(stages) > 1 else state)
+        last = replace(scope, reads_from=before[len(stages) - 1])
+        self.visit(stages[-1], last, state.copy() if len(stages) > 1 else state)
         for operator in node.children:
             if operator.type == "|&" and scope.shell in STRICT:
                 begin = scope.source.offsets[operator.start_byte]

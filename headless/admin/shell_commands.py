@@ -126,6 +126,9 @@ class Commands:
         if name in _OF_PROGRAMS or name in WRAPPERS:
             return _OF_PROGRAMS.get(name, Commands.wrapper)(self, words, scope, state)
         if name in STARTS_NOTHING:
+            patterns = [each for each in texts(words[1:]) if not each.startswith("-")] or [""]
+            if scope.reads_from == "ps" and name.endswith("grep") and self._is_in_line(patterns[0]):
+                self._say_finds_itself(words[0], f"ps | {name}", scope)
             return "" if scope.piped_into in STARTS_NOTHING else f"{scope.piped_into} gets it on its standard input"
         if re.search(r"\s", first.text) and first.is_certain and is_mentioned(first.text):
             self.not_checked.append(finding("one-word", self._entry.file, first.begin, text=_shown(first.text)))
@@ -315,10 +318,20 @@ class Commands:
 
     def find_processes(self, words: list[Word], scope: Scope, _state: State) -> str:
         is_by_line = any(re.match(r"-\w*f|--full", each) for each in texts(words))
-        if is_by_line and is_mentioned(texts(words)[-1]) and self._entry.scheduler is Scheduler.CRON:
-            offset, name = words[0].begin, base_name(words[0].text)
-            self.not_checked.append(finding("finds-itself", self._entry.file, offset, name=name, shell=scope.shell))
+        if is_by_line and self._is_in_line(texts(words)[-1]):
+            self._say_finds_itself(words[0], f"{base_name(words[0].text)} -f", scope)
         return ""
+
+    def _is_in_line(self, pattern: str) -> bool:
+        """Returns whether a pattern matches the text that cron gives to a shell, which is in the list of processes."""
+        try:
+            is_found = re.search(pattern, self._entry.command.text) is not None
+        except re.error:
+            is_found = False
+        return is_found and self._entry.scheduler is Scheduler.CRON
+
+    def _say_finds_itself(self, word: Word, name: str, scope: Scope) -> None:
+        self.not_checked.append(finding("finds-itself", self._entry.file, word.begin, name=name, shell=scope.shell))
 
     def run_parts(self, words: list[Word], scope: Scope, state: State) -> str:
         folders = [each for each in words[1:] if not each.text.startswith("-")]

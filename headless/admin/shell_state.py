@@ -34,6 +34,7 @@ class Scope:
     tests_stages: bool = False  # it looks at the return code of each stage of a pipeline
     ignores_failures: bool = False  # `set -e` does nothing, since it is within a condition
     is_piped: bool = False  # its stdout is
+    reads_from: str = ""  # the program that writes to its stdin, if nothing takes lines out behind it
     piped_into: str = "cat"  # the program that reads its stdout
     depth: int = 0
     # What the grammar has given to a list, and the shell gives to its last command.
