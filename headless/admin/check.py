@@ -144,9 +144,9 @@ class _Check:
         having_calls = {call.entry.file for call in self._parsed.calls} | {each.file for each in findings}
         started = {file.starter for file in having_calls}
         services = {files.unit_name(each.path) for each in {*having_calls, *started} if each and each.kind is Kind.UNIT}
-        has_service = any(file.path.endswith(".service") for file in self._files)
+        has_service = any(files.unit_name(file.path).endswith(".service") for file in self._files)
         for file in self._files:
-            is_timer = has_service and file.path.endswith(".timer")
+            is_timer = has_service and files.unit_name(file.path).endswith(".timer")
             if file in having_calls or file in started or is_timer or files.unit_name(file.path) in services:
                 continue
             if _code_of(file) and file.kind not in (Kind.CRONTAB, Kind.TASKS):  # which have entries

@@ -234,6 +234,9 @@ def test_of_a_drop_in_alone_only_what_it_says_is_judged(folder):
     path = folder / "x.service.d" / "new.conf"
     path.write_text(f"[Service]\nRestart=always\nExecStart={sys.executable} {SCRIPT} -s planta:20000 -t -1 -m X\n")
     assert checks.rules(checks.check(path)[1]) == ["restart"]
+    (folder / "x.timer.d").mkdir()
+    (folder / "x.timer.d" / "new.conf").write_text("[Timer]\nOnCalendar=daily\nPersistent=yes\n")
+    assert checks.rules(checks.check(path, folder / "x.timer.d" / "new.conf")[1]) == ["restart"]
 
 
 def test_the_folders_of_systemd_hold_drop_ins_for_the_units_of_each_other(folder, monkeypatch):

@@ -104,6 +104,7 @@ NOT_RUN = {
     "COMMAND; . HOME/absent.sh; true": "/absent.sh, which is not here",
     "COMMAND; cp vendor.sh HOME/env.sh; . HOME/env.sh": WRITES,
     "HOME/beside.sh": VENDORS,
+    "COMMAND; HOME/quote.sh": "its syntax is not understood",
     "HOME/variable.sh": VENDORS,
     'COMMAND; eval "./vendor.sh"': "what eval runs is not known",
     "COMMAND; echo ./vendor.sh | sh": "sh reads its commands from somewhere else",
@@ -195,6 +196,7 @@ def files(rehearse: Rehearse, production: Production) -> None:
         "env.sh": f"PY={rehearse.python}\nPH={SCRIPT}\n",
         "return.sh": f"return\nPY={rehearse.python}\nPH={SCRIPT}\n",
         "half.sh": "X='\n",
+        "quote.sh": f"#!/bin/bash\n. {rehearse.folder}/half.sh\n{rehearse.folder}/vendor.sh\n: '\n",
         "sourcing.sh": f"#!/bin/sh\n# it's\n. {rehearse.folder}/env.sh\n$PY $PH -s {production.service} -c 1\n",
         "bin/cat": f"#!/bin/sh\n{rehearse.folder}/vendor.sh\n",
         "unset.sh": f"unset PLANTA_REHEARSAL\n{ours} -s {production.service} -c 1\n",
@@ -258,6 +260,15 @@ def test_a_script_is_kept_in_the_rehearsal_and_is_looked_at_again_once_a_line_ha
     for row in (kept, changing):
         assert row.endswith("  0: job 1 ok"), row
     assert f"not rehearsed: {rehearse.folder}/vendor/planta_headless.py {VENDORS}" in changed
+
+
+@no_cron
+def test_the_copy_of_a_script_is_made_when_its_line_is_run(rehearse, production):
+    rehearse.use_stub()
+    for name in ("one", "two"):
+        rehearse.write(f"{name}.sh", f"/planta/planta_headless.py -s x:1 -c {name} > log\n").chmod(0o755)
+    table(rehearse, production, ["COMMAND; cp two.sh one.sh", "HOME/one.sh"])
+    assert [call[-1] for call in rehearse.calls()] == ["1", "two"]
 
 
 @no_cron
