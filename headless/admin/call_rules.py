@@ -15,10 +15,27 @@ from datetime import datetime
 
 from headless import password_file
 from headless.admin import users
-from headless.admin.calls import CHANGE_USER, Call, CodeUse, Language, Scheduler, Word, base_name, is_starter
+from headless.admin.calls import Call, CodeUse, Language, Scheduler, Word
 from headless.admin.files import is_file, is_folder, is_program, is_temporary, reason_of, status_of
-from headless.admin.rules import Edit, Finding
+from headless.admin.findings import Edit, Finding
+from headless.admin.places import of_setting, of_word
+from headless.admin.programs import STRICT, base_name
 from headless.admin.schedule import Timetable
+from headless.admin.surroundings import (
+    cannot_write,
+    changes_user,
+    code_lost,
+    for_user,
+    has_rights_of_user,
+    is_behind,
+    looks_at_files,
+    make_folder,
+    no_folder,
+    no_module,
+    not_sourced,
+    unreported,
+    wrong_shell,
+)
 from headless.errors import HeadlessError, OptionMissing, ParameterError, SessionError
 from headless.options import DEFAULTS, NO_TIMEOUT, PROGRAM, Answer, ChallengeLogin, JobOptions, parse, patience
 
@@ -28,11 +45,13 @@ _NOT_FOUND = {
 }
 _NOT_FOUND_BY_SHELL = "the shell reports that there is no such command (127), and no job runs"
 _ANY_PYTHON = "a Python 3.9 or later that has lxml and bcrypt"
-_OF_THE_SHELL = ("exec", "command", "builtin", "time")
+_OF_SH = ("exec", "command")
+_OF_BASH = (*_OF_SH, "builtin", "time")
+_OF_WINDOWS = re.compile(r"[\\/]python(\d)(\d+)(?:-32)?[\\/]pythonw?(?:\.exe)?$", re.IGNORECASE)  # C:\Python27
+_MAX_OTHERS = 20  # that a line is shown to meet
 _HOUR = 3600.0  # seconds
-_LOCKS = {"flock", "run-one", "lckdo", "setlock"}
-_REPORTS = {"chronic", "cronic"}  # print the output of a command that failed, and cron mails it
-_FILES_OF_THIS_MACHINE = {Language.SHELL, Language.SYSTEMD} if os.name != "nt" else {Language.BATCH, Language.WINDOWS}
+_ALIKE = {**dict.fromkeys("\u201c\u201d\u201e", '"'), **dict.fromkeys("\u2018\u2019", "'")}
+_DASH = re.compile("[\u2010-\u2015\u2212]")
 
 
 @dataclass(frozen=True)
@@ -55,47 +74,47 @@ def check(call: Call) -> Checked:
                 findings += _password_file(call, options)
     except OSError as error:
         findings.append(call.finding("not-looked-at", reason=reason_of(error)))
-    findings += _code_lost(call) if call.code_use is CodeUse.LOST else _unreported(call, options)
+    findings += code_lost(call) if call.code_use is CodeUse.LOST else unreported(call, options)
     if options is not None:
         for of_time in (_timeout, _never, _no_t, _t_too_long, _not_locked):
             findings += of_time(call, options)
     return Checked(call, options, tuple(findings))
 
 
-def looks_at_files(call: Call) -> bool:
-    """Returns whether it runs on this machine: not as a task of Windows elsewhere, nor behind docker or ssh."""
-    is_here = call.entry.language in _FILES_OF_THIS_MACHINE
-    return is_here and all(is_starter(base_name(word.text)) for word in call.wrappers)
-
-
-def changes_user(call: Call) -> bool:
-    """Returns whether it runs as another user than the entry: which one is not known."""
-    return any(base_name(word.text) in CHANGE_USER for word in (*call.entry.wrappers, *call.wrappers))
-
-
 def same_jobs(checked: Iterable[Checked]) -> Iterator[Finding]:
-    """Yields each call that starts the same jobs at the same server in the same minute as one before it."""
+    """Yields each call that starts the same jobs at the same server in the same minute as others before it."""
     seen: dict[tuple[object, object], Timetable[str, Call]] = {}
     for each in checked:
         call, options, schedule = each.call, each.options, each.call.entry.schedule
         if options is None or schedule is None or not all(word.is_certain for word in call.options):
             continue
         timetable = seen.setdefault((options.jobs, options.service), Timetable())
-        other = timetable.meeting(schedule, call.entry.position)  # in the same line one follows the other
-        if other is not None:
-            yield call.finding("twice", other=other.entry.file.position(other.offset))
+        others = timetable.meeting(schedule, call.entry.position)  # in the same line one follows the other
+        if others:
+            places = (_seen_from(call, other) for other in others[:_MAX_OTHERS])
+            more = f", and {len(others) - _MAX_OTHERS} more" if len(others) > _MAX_OTHERS else ""
+            yield call.finding("twice", others=f"{', '.join(dict.fromkeys(places))}{more}")
         timetable.add(schedule, call.entry.position, call)
+
+
+def _seen_from(call: Call, other: Call) -> str:
+    file = other.entry.file
+    return f"line {file.shown_line(other.offset)}" if file is call.entry.file else file.position(other.offset)
 
 
 def options_of(call: Call) -> tuple[JobOptions | None, list[Finding]]:
     """Returns None if they are not known: that is no finding if only the shell knows a value."""
+    alike = list(_look_alikes(call))
     try:
-        return parse([word.text for word in call.options], call.environment), []
+        return parse([word.text for word in call.options], call.environment), alike
     except Answer:
-        return None, []
+        return None, alike
     except ParameterError as error:
-        is_certain = all(word.is_certain for word in call.options)
-        return None, [_wrong_options(call, error)] if is_certain else []
+        if all(word.is_certain for word in call.options) and not alike:
+            return None, [_wrong_options(call, error)]
+        if alike or call.is_reported:
+            return None, alike
+        return None, [call.finding("not-checked", reason="only the shell knows all of its options")]
 
 
 def _wrong_options(call: Call, error: ParameterError) -> Finding:
@@ -107,6 +126,21 @@ def _wrong_options(call: Call, error: ParameterError) -> Finding:
     return call.finding("variable/default" if is_of_variable else "options", problem=error)
 
 
+def _look_alikes(call: Call) -> Iterator[Finding]:
+    """Finds dashes and quotes that a word processor has made."""
+    for word in call.options:
+        first, last = word.text[:1], word.text[-1:]
+        dash = _DASH.match(word.text)
+        plain = ("--" if len(word.text) > 2 else "-") if dash else _ALIKE.get(first) or _ALIKE.get(last)
+        if plain:
+            found = first if dash or first in _ALIKE else last
+            at = word.begin if found == first else word.end - 1
+            is_there = call.entry.file.content[at : at + 1] == found
+            edits = (Edit(at, at + 1, plain),) if is_there else ()
+            code = f"U+{ord(found):04X}"
+            yield call.finding("look-alike", edits, word=word.text, code=code, plain=plain)
+
+
 # -- programs --
 
 
@@ -115,19 +149,46 @@ def _old_python(call: Call) -> Iterator[Finding]:
     version = _old_version(call, interpreter) if interpreter is not None else ""
     if interpreter is not None and version:
         python = _python_for(call)
-        edits, better = _replaced(call, interpreter, python), python or _ANY_PYTHON
-        yield call.finding("old-python", edits, python=interpreter.text, version=version, better=better)
+        shown = (
+            interpreter.text if not _is_launcher(interpreter) else f"{interpreter.text} {call.python_options[0].text}"
+        )
+        values = {"python": shown, "version": version, "better": python or _ANY_PYTHON}
+        yield of_word(call, "old-python", interpreter, python or None, **values)
+
+
+def _is_launcher(interpreter: Word) -> bool:
+    """Returns whether it is that of Windows, which is asked for a version: py -3.11."""
+    return re.fullmatch(r"pyw?(\.exe)?", base_name(interpreter.text), re.IGNORECASE) is not None
+
+
+def _python_options(call: Call) -> Iterator[Finding]:
+    """Finds options that Python 3 refuses, where it is one, or is to become one."""
+    interpreter = call.interpreter
+    if interpreter is None or _is_launcher(interpreter) or (_old_version(call, interpreter) and not _python_for(call)):
+        return
+    for word, following in zip(call.python_options, (*call.python_options[1:], None)):
+        if word.is_certain and re.match("-[3QU]", word.text):
+            yield of_word(call, "python-option", word, "", option=word.text)
+            if word.text == "-Q" and following is not None:
+                yield of_word(call, "python-option", following, "", option=f"-Q {following.text}")
 
 
 def _old_version(call: Call, interpreter: Word) -> str:
     """Returns the version by the name, or that of the file that it leads to; "" if it is new enough, or not known."""
     found = _which(interpreter.text, _path(call)) if looks_at_files(call) else None
     for name in (os.path.realpath(found) if found else "", interpreter.text):
-        match = re.fullmatch(r"python(\d)(?:\.(\d+))?(?:\.exe)?", base_name(name))
+        match = re.fullmatch(r"pythonw?(\d)(?:\.(\d+))?(?:\.exe)?", base_name(name)) or _OF_WINDOWS.search(name)
         if match and (match[2] or match[1] == "2"):
-            is_old = (int(match[1]), int(match[2] or 0)) < (3, 9)
-            return "" if not is_old else f"{match[1]}.{match[2]}" if match[2] else match[1]
+            return _if_old(match[1], match[2])
+    if _is_launcher(interpreter):
+        asked = (re.fullmatch(r"-(?:V:)?(\d)(?:\.(\d+))?(?:-\d+)?", word.text) for word in call.python_options)
+        return next((_if_old(match[1], match[2]) for match in asked if match), "")
     return ""
+
+
+def _if_old(major: str, minor: str | None) -> str:
+    is_old = (int(major), int(minor or (99 if int(major) > 2 else 0))) < (3, 9)
+    return "" if not is_old else f"{major}.{minor}" if minor else major
 
 
 def _no_program(call: Call) -> Iterator[Finding]:
@@ -135,15 +196,18 @@ def _no_program(call: Call) -> Iterator[Finding]:
     started = call.interpreter or (call.script if _is_installed(call) else None)
     for word in (*call.wrappers, *([started] if started else [])):
         is_old = word is call.interpreter and _old_version(call, word)  # a finding of its own
-        if not word.is_certain or word.text in _OF_THE_SHELL or is_old:
+        if (
+            not word.is_certain
+            or word.text in (_OF_SH if base_name(call.entry.shell) in STRICT else _OF_BASH)
+            or is_old
+        ):
             continue
         if os.path.dirname(word.text):
             if not is_program(os.path.join(call.folder or "/", word.text)):
-                yield call.finding("no-program", name=word.text, for_user=_for_user(call), not_found=not_found)
+                yield of_word(call, "no-program", word, name=word.text, for_user=for_user(call), not_found=not_found)
         elif _which(word.text, path) is None:
             found = _python_for(call) if word is call.interpreter else shutil.which(word.text)
-            edits = _replaced(call, word, found)
-            yield call.finding("no-program/path", edits, name=word.text, path=path, not_found=not_found)
+            yield of_word(call, "no-program/path", word, found, name=word.text, path=path, not_found=not_found)
 
 
 def _no_library(call: Call) -> Iterator[Finding]:
@@ -159,7 +223,7 @@ def _no_library(call: Call) -> Iterator[Finding]:
     for library in ("lxml", "bcrypt"):
         if not any(is_folder(os.path.join(folder, library)) for folder in _library_folders(prefix, python)):
             better = _python_for(call) or _ANY_PYTHON
-            yield call.finding("no-library", python=python, library=library, better=better)
+            yield of_word(call, "no-library", interpreter, python=python, library=library, better=better)
             return
 
 
@@ -177,13 +241,11 @@ def _which(name: str, path: str) -> str | None:
 
 def _python_for(call: Call) -> str:
     """Returns a Python that runs the script: its own if it has one, else the one that runs this; "" if the user of the
-    call cannot start it."""
+    call cannot start it, or it runs elsewhere."""
+    if not looks_at_files(call):
+        return ""
     own = os.path.join(os.path.dirname(os.path.join(call.folder or "", call.script.text)), ".venv", "bin", "python")
     return next((each for each in (own, sys.executable) if is_program(each)), "")
-
-
-def _replaced(call: Call, word: Word, text: str | None) -> tuple[Edit, ...]:
-    return (Edit(word.begin, word.end, text),) if text and call.is_plain(word) else ()
 
 
 def _interpreter_of_script(call: Call) -> str:
@@ -251,81 +313,28 @@ def _wrong_script(call: Call) -> Iterator[Finding]:
     if path is None or _is_installed(call):
         return
     if not is_file(path):
-        yield call.finding("no-script", path=path, for_user=_for_user(call))
+        yield of_word(call, "no-script", call.script, path=path, for_user=for_user(call))
     elif not is_folder(os.path.join(os.path.dirname(path), "headless")):
-        yield call.finding("old-script", path=path)
+        yield of_word(call, "old-script", call.script, path=path)
     elif call.interpreter is None and not is_program(path):
-        yield call.finding("not-executable", path=path, better=_python_for(call) or _ANY_PYTHON)
-
-
-def _no_folder(call: Call) -> Iterator[Finding]:
-    """Checks where the command begins, and where its output goes."""
-    for_user, make = _for_user(call), _make_folder(call)
-    needs_it = call.folder != call.entry.folder or call.entry.scheduler is Scheduler.SYSTEMD  # cron can do without HOME
-    if call.folder is not None and needs_it and not is_folder(call.folder):
-        yield call.finding("no-folder", folder=call.folder, for_user=for_user, make=make)
-        return
-    for each in call.redirections:
-        operator, target = each.operator, each.target.text
-        if not operator.startswith((">", "&>")) or operator == ">&" or re.search(r"[$`*?~]", target):
-            continue
-        folder = os.path.dirname(os.path.join(call.folder or "", target))
-        if os.path.isabs(folder) and not is_folder(folder):
-            output = f"{operator} {target}"
-            yield call.finding("no-folder/output", folder=folder, redirection=output, for_user=for_user, make=make)
-
-
-def _make_folder(call: Call) -> str:
-    """Names the user who has to make it: a folder of another user could not be written to."""
-    user = call.entry.user
-    is_other = user is not None and not users.is_caller(user) and not changes_user(call)
-    return f"make it, as {user}, or correct its name" if is_other else "make it, or correct its name"
-
-
-def _for_user(call: Call) -> str:
-    """Names the user for whom something was looked for, if it is not the caller."""
-    user = call.entry.user
-    is_other = os.name != "nt" and os.getuid() == 0 and user is not None and not users.is_caller(user)
-    return f" for {user}" if is_other else ""
+        yield of_word(call, "not-executable", call.script, path=path, better=_python_for(call) or _ANY_PYTHON)
 
 
 def _wrong_patience(call: Call) -> Iterator[Finding]:
     try:
         patience(call.environment.get("PLANTA_PATIENCE", ""))
     except ParameterError as error:
-        yield call.finding("variable/patience", problem=error)
+        yield of_setting(call, "variable/patience", "PLANTA_PATIENCE", problem=error)
 
 
 def _wrong_variable(call: Call) -> Iterator[Finding]:
     dialect, receipt = (call.environment.get(name, "") for name in ("PLANTA_PROTOCOL", "PLANTA_RECEIPT"))
     if ("/" in dialect or dialect.endswith(".py")) and not is_file(os.path.join(call.folder or "", dialect)):
-        yield call.finding("variable/dialect", path=dialect)
+        yield of_setting(call, "variable/dialect", "PLANTA_PROTOCOL", path=dialect)
     folder = os.path.dirname(os.path.join(call.folder or "", receipt))
     if receipt and os.path.isabs(folder) and not is_folder(folder):
-        yield call.finding("variable/receipt", folder=folder, for_user=_for_user(call), make=_make_folder(call))
-
-
-# -- who gets the return code --
-
-
-def _code_lost(call: Call) -> Iterator[Finding]:
-    yield call.finding("code-lost", because=call.lost_because)
-
-
-def _unreported(call: Call, options: JobOptions | None) -> Iterator[Finding]:
-    """cron does nothing with a return code: something has to be printed, and mailed, or there is a receipt."""
-    if call.entry.scheduler is not Scheduler.CRON or call.environment.get("PLANTA_RECEIPT"):
-        return
-    prints = re.search(r"\|\|[\s{(]*(echo|printf|cat)\b", call.entry.command.text)
-    if call.environment.get("MAILTO") == "" and prints:
-        yield call.finding("unreported/mail")
-    is_reported = call.code_use is CodeUse.TESTED or any(base_name(word.text) in _REPORTS for word in call.wrappers)
-    if options is not None and not is_reported and (not options.verbosity or _is_redirected(call)):
-        yield call.finding("unreported")
-
-
-def _is_redirected(call: Call) -> bool:
-    return any(each.descriptor == 1 or each.operator.startswith("&>") for each in call.redirections)
+        values = {"folder": folder, "for_user": for_user(call), "make": make_folder(call)}
+        yield of_setting(call, "variable/receipt", "PLANTA_RECEIPT", **values)
 
 
 # -- time --
@@ -336,7 +345,7 @@ def _timeout(call: Call, _options: JobOptions) -> Iterator[Finding]:
 
 
 def _never(call: Call, _options: JobOptions) -> Iterator[Finding]:
-    schedule = call.entry.schedule
+    schedule = call.entry.schedule if call.entry.scheduler is not Scheduler.SYSTEMD else None  # told of its timer
     if schedule is not None and schedule.expressions and not schedule.starts(datetime.now(), 1):
         yield call.finding("never", text=schedule.text)
 
@@ -353,7 +362,9 @@ def _no_t(call: Call, options: JobOptions) -> Iterator[Finding]:
 def _t_too_long(call: Call, options: JobOptions) -> Iterator[Finding]:
     interval = _interval(call)
     if interval is not None and options.timeout not in (0, NO_TIMEOUT) and options.timeout >= interval:
-        yield call.finding("t-too-long", seconds=options.timeout, interval=_shown(interval))
+        runs_beside = call.entry.scheduler in (Scheduler.CRON, Scheduler.SCRIPT)
+        key = "t-too-long" if runs_beside else "t-too-long/skipped"
+        yield call.finding(key, seconds=options.timeout, interval=_shown(interval))
 
 
 def _not_locked(call: Call, options: JobOptions) -> Iterator[Finding]:
@@ -361,7 +372,7 @@ def _not_locked(call: Call, options: JobOptions) -> Iterator[Finding]:
     interval = _interval(call)
     if options.timeout == 0 or interval is None or interval > _HOUR:
         return
-    is_locked = any(base_name(word.text) in _LOCKS for word in (*call.entry.wrappers, *call.wrappers))
+    is_locked = is_behind(call, lambda wrapper: wrapper.is_lock)
     if not is_locked and call.entry.scheduler in (Scheduler.CRON, Scheduler.SCRIPT):
         yield call.finding("not-locked", interval=_shown(interval))
 
@@ -389,14 +400,15 @@ def _password_file(call: Call, options: JobOptions) -> Iterator[Finding]:
     if not isinstance(login, ChallengeLogin) or any(login.secret_file in text for text in uncertain):
         return
     path = login.secret_file
+    named = next((word for word in call.options if word.text == path), None)
     if not os.path.isabs(path):
         if call.folder is None:
             return
         path = os.path.join(call.folder, path)
         if status_of(path) is None:
-            yield call.finding("password-file/relative", path=login.secret_file, folder=call.folder)
+            yield of_word(call, "password-file/relative", named, path=login.secret_file, folder=call.folder)
             return
-    if not _has_rights_of_user(call):
+    if not has_rights_of_user(call):
         return
     try:
         if status_of(path) is not None and not is_file(path):  # some devices do something when they are opened
@@ -407,15 +419,7 @@ def _password_file(call: Call, options: JobOptions) -> Iterator[Finding]:
         if isinstance(cause, OSError) and is_temporary(cause):
             raise cause from None
         problem, advice = _of_unusable(error, path, call, options)
-        yield call.finding("password-file", problem=problem, advice=advice)
-
-
-def _has_rights_of_user(call: Call) -> bool:
-    """Returns whether a password file is now looked at with the rights of the user of the call."""
-    user = call.entry.user
-    if user is None or os.name == "nt":
-        return True
-    return users.is_caller(user) or (os.getuid() == 0 and users.find(user) is not None)
+        yield of_word(call, "password-file", named, problem=problem, advice=advice)
 
 
 def _of_unusable(error: HeadlessError, path: str, call: Call, options: JobOptions) -> tuple[str, str]:
@@ -433,5 +437,16 @@ def _of_unusable(error: HeadlessError, path: str, call: Call, options: JobOption
 
 
 _Check = Callable[[Call], Iterator[Finding]]
-_OF_NAMES: tuple[_Check, ...] = (_old_python, _wrong_patience)
-_OF_FILES: tuple[_Check, ...] = (_no_program, _no_library, _wrong_script, _no_folder, *_OF_NAMES, _wrong_variable)
+_OF_NAMES: tuple[_Check, ...] = (_old_python, _python_options, _wrong_patience)
+_OF_FILES: tuple[_Check, ...] = (
+    _no_program,
+    _no_library,
+    _wrong_script,
+    no_module,
+    not_sourced,
+    wrong_shell,
+    no_folder,
+    cannot_write,
+    *_OF_NAMES,
+    _wrong_variable,
+)

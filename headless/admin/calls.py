@@ -13,39 +13,16 @@ from enum import Enum
 from typing import Any
 
 from headless.admin.files import File
-from headless.admin.rules import Edit, Finding, finding
+from headless.admin.findings import Edit, Finding, finding
+from headless.admin.programs import base_name
 from headless.admin.schedule import Schedule
 from headless.options import PROGRAM
 
 # The script, or what pip makes of it. A folder may have its name, too.
 COMMAND = re.compile(r"planta_headless(?:\.py|\.exe)?")
-_MENTIONED = re.compile(r"planta_headless(?:\.py|\.exe|(?![\w./\\-]))")
+MENTIONED = re.compile(r"planta_headless(?:\.py|\.exe|(?![\w./\\-]))")
 PYTHON = re.compile(r"(?:python[\d.]*w?|pypy[\d.]*|pyw?)(?:\.exe)?", re.IGNORECASE)
 _PYTHON_VALUES = ("-W", "-X", "-Q", "--check-hash-based-pycs")  # options with a value
-CHANGE_USER = ("su", "runuser", "sudo", "doas")
-SHELLS = ("sh", "bash", "dash", "ksh", "zsh", "ash")
-# Programs that start another one: their options with a value, and how many words precede the command.
-WRAPPERS: dict[str, tuple[str, int]] = {
-    "chronic": ("", 0),
-    "cronic": ("", 0),
-    "command": ("", 0),
-    "builtin": ("", 0),
-    "exec": ("-a", 0),
-    "env": ("-u --unset -C --chdir", 0),
-    "flock": ("-E --conflict-exit-code -w --wait --timeout", 1),
-    "ionice": ("-c --class -n --classdata", 0),
-    "nice": ("-n --adjustment", 0),
-    "nohup": ("", 0),
-    "setsid": ("", 0),
-    "stdbuf": ("-i --input -o --output -e --error", 0),
-    "sudo": ("-u --user -g --group -h --host -p --prompt -C -D --chdir -r -t -T -U", 0),
-    "doas": ("-u -C", 0),
-    "systemd-cat": ("-t --identifier -p --priority --stderr-priority", 0),
-    "taskset": ("", 1),
-    "chrt": ("", 1),
-    "time": ("-f --format -o --output", 0),
-    "timeout": ("-k --kill-after -s --signal", 1),
-}
 
 
 @dataclass(frozen=True)
@@ -96,6 +73,15 @@ class Language(Enum):
     WINDOWS = "windows"  # the program itself, as CreateProcess passes the text
 
 
+class CodeUse(Enum):
+    """What an entry does with the return code of a call."""
+
+    RESULT = "result"  # it is the return code of the whole entry
+    TESTED = "tested"  # something in the entry depends on it
+    PASSED_ON = "passed on"  # the entry ends if it is a failure
+    LOST = "lost"  # another one replaces it
+
+
 @dataclass(frozen=True)
 class Entry:
     """Holds one thing that a scheduler starts: the line of a crontab, an ExecStart of a service, an action of a task;
@@ -113,6 +99,8 @@ class Entry:
     shell: str = "/bin/sh"  # that parses the command, where one does
     schedule: Schedule | None = None  # None: not known
     wrappers: tuple[Word, ...] = ()  # of a script: what precedes it in the line that starts it
+    arguments: tuple[Word, ...] | None = None  # of a script: $1 and those that follow; None: not known
+    starter: Program | None = None  # of a script: what starts it
     has_more_variables: bool = False  # than the file says: those of a system, of another file
 
     @property
@@ -136,14 +124,6 @@ class Redirection:
     end: int
 
 
-class CodeUse(Enum):
-    """What an entry does with the return code of a call."""
-
-    RESULT = "result"  # it is the return code of the whole entry
-    TESTED = "tested"  # something in the entry depends on it
-    LOST = "lost"  # another one replaces it
-
-
 @dataclass(frozen=True)
 class Call:
     """Holds one call of planta_headless.py in an entry."""
@@ -160,6 +140,11 @@ class Call:
     folder: str | None = None  # in which the call begins; None: not known
     code_use: CodeUse = CodeUse.RESULT
     lost_because: str = ""  # why the return code is lost
+    locks: tuple[Word, ...] = ()  # the files that are locked in front
+    sources: tuple[Word, ...] = ()  # the files that sh reads before; without one it ends there
+    is_captured: bool = False  # what it prints becomes the value of a variable
+    is_reported: bool = False  # that it is not checked, or with what it cannot work
+    python_options: tuple[Word, ...] = ()  # of the interpreter
 
     def is_plain(self, word: Word) -> bool:
         """Returns whether the file has the word as the program gets it, so that it can be replaced there."""
@@ -179,6 +164,12 @@ class Program:
     folder: str | None  # in which it is started; None: not known
     wrappers: tuple[Word, ...] = ()  # the programs in front
     is_direct: bool = True  # and not the argument of a shell
+    code_use: CodeUse = CodeUse.RESULT
+    lost_because: str = ""  # why its return code is lost
+    is_redirected: bool = False  # its output goes into a file
+    arguments: tuple[Word, ...] = ()
+    begins_in: str | None = ""  # the folder that is the current one then; "": `folder`
+    runs_parts: bool = False  # run-parts starts each script of this folder
 
 
 @dataclass(frozen=True)
@@ -204,32 +195,37 @@ def call_in(words: Sequence[Word], entry: Entry, offset: int, **more: Any) -> Ca
     at = script_index(texts(words))
     if at is None or (words[0].is_certain and not PYTHON.fullmatch(base_name(words[0].text))):
         return None
-    return Call(entry, offset, words[at], words[0], tuple(words[at + 1 :]), **more)
+    return Call(entry, offset, words[at], words[0], tuple(words[at + 1 :]), python_options=tuple(words[1:at]), **more)
 
 
 def script_index(words: Sequence[str]) -> int | None:
     """Returns which word after an interpreter, the first one, is planta_headless.py; None if it starts another."""
+    at = _after_python_options(words)
+    return at if at < len(words) and base_name(words[at]) == PROGRAM else None
+
+
+def module_index(words: Sequence[str]) -> int | None:
+    """Returns the same of `python -m planta_headless`."""
+    at = _after_python_options(words)
+    is_module = at + 1 < len(words) and re.fullmatch(r"-[A-Za-z]*m", words[at])
+    return at + 1 if is_module and f"{words[at + 1]}.py" == PROGRAM else None
+
+
+def _after_python_options(words: Sequence[str]) -> int:
+    """Returns which word is the script, or the -c or -m in place of it."""
     at = 1
     while at < len(words) and words[at].startswith("-"):
         option = words[at]
         if re.match(r"-[A-Za-z]*[cm]", option) and not option.startswith(("-W", "-X", "-Q")):
-            return None
-        at += 2 if option in _PYTHON_VALUES else 1
-    return at if at < len(words) and base_name(words[at]) == PROGRAM else None
-
-
-def after_options(words: Sequence[str], with_value: Sequence[str]) -> int:
-    """Returns where the options of a program, the first word, end."""
-    letters = {each[1:] for each in with_value if len(each) == 2}
-    at = 1
-    while at < len(words) and re.match(r"-.", words[at]):
-        option = words[at]
-        at += 1
-        if option == "--":
             break
-        if option in with_value or (option[1] != "-" and option[-1] in letters and not set(option[1:-1]) & letters):
-            at += 1
+        at += 2 if option in _PYTHON_VALUES else 1
     return at
+
+
+def redirects_output(redirections: Sequence[Redirection]) -> bool:
+    """Returns whether stdout goes into a file, and not to another program."""
+    files = [each for each in redirections if not each.target.text.startswith(">(")]
+    return any(each.descriptor == 1 or each.operator.startswith("&>") for each in files)
 
 
 def texts(words: Sequence[Word]) -> list[str]:
@@ -238,14 +234,4 @@ def texts(words: Sequence[Word]) -> list[str]:
 
 def is_mentioned(text: str) -> bool:
     """Returns whether a text may call planta_headless.py, or what pip makes of it."""
-    return _MENTIONED.search(text) is not None
-
-
-def is_starter(name: str) -> bool:
-    """Returns whether this is a shell, a Python or another program that starts one on this machine."""
-    return name in WRAPPERS or name in SHELLS or name in ("su", "runuser", "cmd") or bool(PYTHON.fullmatch(name))
-
-
-def base_name(path: str) -> str:
-    """Returns the last part of a path of either system."""
-    return re.split(r"[/\\]", path)[-1]
+    return MENTIONED.search(text) is not None

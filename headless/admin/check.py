@@ -1,6 +1,7 @@
 """check: parses what schedules planta_headless.py, and reports what would go wrong at night, with the corrected line.
 
-Nothing is connected to but with --connect.
+Nothing is run, and nothing is connected to but with --connect. What the file of another user names is opened with the
+rights of that user.
 """
 
 from __future__ import annotations
@@ -8,28 +9,22 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
-import os
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
-from pathlib import Path
 
-from headless.admin import call_rules, files
-from headless.admin.calls import is_mentioned
-from headless.admin.files import File
+from headless.admin import call_rules, files, fix
+from headless.admin.files import File, Kind
+from headless.admin.findings import Edit, Finding, corrected
 from headless.admin.logins import try_logins
 from headless.admin.reading import Reading
-from headless.admin.rules import ERROR, Edit, Finding, corrected, finding
+from headless.admin.rules import ERROR
 from headless.arguments import Parser
 from headless.errors import CommandFailed, ParameterError
 from headless.options import refuse_in_rehearsal
-from headless.terminal import escape_control_chars, print_answer, report
+from headless.terminal import escape_control_chars, print_answer, print_note, report
 
 PROGRAM = "headless check"
 _MAX_EDITS = 20  # of which the corrected lines are shown; --fix writes them all
-_FOLDER = os.O_RDONLY | getattr(os, "O_DIRECTORY", 0) | getattr(os, "O_NOFOLLOW", 0)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -42,13 +37,13 @@ def main(argv: Sequence[str]) -> int:
     if arguments.connect:
         refuse_in_rehearsal(f"{PROGRAM} --connect")
     try:
-        found = _checked(arguments)
+        found, written = _checked(arguments), ""
         if arguments.fix is not None:
-            found.write_corrected(arguments.fix)
+            written = fix.write(arguments.fix, found.findings, found.files)
     except OSError as error:
         kind = CommandFailed if files.is_temporary(error) else ParameterError
         return report(PROGRAM, kind(files.reason_of(error)))
-    print_answer(found.as_json() if arguments.json else found.as_text())
+    print_answer(found.as_json() if arguments.json else found.as_text() + written)
     return 1 if found.findings else 0
 
 
@@ -66,8 +61,15 @@ def _parser() -> argparse.ArgumentParser:
         help="crontabs, units of systemd, exported tasks (XML), scripts; - is stdin; without any, all of this machine",
     )
     parser.add_argument("--as", dest="user", metavar="USER", help="whose crontab a FILE is (default: its owner)")
+    parser.add_argument(
+        "--user-column",
+        choices=("yes", "no"),
+        help="whether the lines of a crontab name a user, as in /etc/cron.d (default: guessed by the words)",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a line")
-    parser.add_argument("--fix", metavar="DIR", help="make this folder, and write the corrected files there")
+    parser.add_argument(
+        "--fix", metavar="DIR", help="make this folder, write the corrected files there, and say what is left to do"
+    )
     parser.add_argument(
         "--connect",
         action="store_true",
@@ -78,27 +80,32 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _checked(arguments: argparse.Namespace) -> _Report:
-    """Returns what is wrong with the calls in the files, and in what these start. Raises HeadlessError."""
-    reading = Reading(arguments.file, arguments.user)
+    """Returns what is wrong with the calls in the files, and in what these start. Raises HeadlessError, OSError."""
+    reading = Reading(arguments.file, arguments.user, arguments.user_column)
+    for file in reading.named:
+        if file.has_guessed_users:
+            print_note(PROGRAM, f"{file.path}: each line is taken to name a user; if not: --user-column no")
     checked = [call_rules.check(call) for call in reading.parsed.calls]
     findings = [*reading.parsed.findings, *(each for one in checked for each in one.findings)]
     findings += call_rules.same_jobs(checked)
-    for entry in reading.not_understood({each.position for each in findings}):  # and about which there is no verdict
-        findings.append(finding("not-checked", entry.file, entry.offset))
+    findings = _of_interest(findings, reading.naming)
+    findings += reading.not_understood(findings)
     findings += try_logins(checked) if arguments.connect else []
-    return _Report(_of_interest(findings), len(checked), reading.files)
+    places = {(each.call.entry.file, each.call.offset) for each in checked}
+    return _Report(_of_interest(findings, reading.naming), len(places), reading.files)
 
 
-def _of_interest(findings: Iterable[Finding]) -> list[Finding]:
-    """Returns each finding once, in the order of the lines, without those of files that do not name the command."""
+def _of_interest(findings: Iterable[Finding], naming: Collection[File]) -> list[Finding]:
+    """Returns each finding once, in the order of the lines, without those of files that neither name the command nor
+    start a script that does. Of units, only findings of interest are made."""
     kept: dict[object, Finding] = {}
-    names_it: dict[File, bool] = {}
     for each in findings:
-        if each.file not in names_it:
-            names_it[each.file] = is_mentioned(each.file.content) or each.file.path.endswith(".timer")
-        if names_it[each.file] or each.rule == "not-looked-at":
+        is_of_interest = each.file in naming or each.file.kind is Kind.UNIT
+        if is_of_interest or each.rule in ("not-looked-at", "no-call"):
             kept.setdefault((each.position, each.rule, each.text, each.edits), each)
-    return sorted(kept.values(), key=lambda each: (each.file.path, each.line, each.severity is not ERROR, each.rule))
+    explained = {each.position for each in kept.values() if each.rule in ("user-in-command", "six-fields")}
+    found = (each for each in kept.values() if each.rule != "not-checked" or each.position not in explained)
+    return sorted(found, key=lambda each: (each.file.path, each.line, each.severity is not ERROR, each.rule))
 
 
 # -- the report --
@@ -147,18 +154,6 @@ class _Report:
             for each in self.findings
         )
 
-    def write_corrected(self, folder: str) -> None:
-        """Writes each file that has something to correct below this new folder, which is closed to others. Raises
-        ParameterError, OSError."""
-        edits: dict[File, list[Edit]] = {}
-        for each in self.findings:
-            edits.setdefault(each.file, []).extend(each.edits)
-        with _new_folder(folder) as write:
-            for file in self.files:
-                if edits.get(file):
-                    content = corrected(file.content, edits[file]).encode(file.encoding, "surrogateescape")
-                    write(Path(os.path.abspath(file.path)).parts[1:], content, file.mode)
-
 
 def _corrected_lines(findings: list[Finding]) -> Iterator[str]:
     """Yields the lines of the file that the edits touch, as they should be."""
@@ -170,53 +165,6 @@ def _corrected_lines(findings: list[Finding]) -> Iterator[str]:
     end = content.find("\n", max(edit.end for edit in edits))
     moved = [Edit(edit.begin - begin, edit.end - begin, edit.text) for edit in edits]
     yield from corrected(content[begin : len(content) if end < 0 else end], moved).rstrip("\n").split("\n")
-
-
-@contextmanager
-def _new_folder(path: str) -> Iterator[Callable[[Sequence[str], bytes, int], None]]:
-    """Makes a folder, and returns what writes a file below it, by its path, content and mode. A user who may write to
-    the folder above can lead nothing of it elsewhere. Raises ParameterError, OSError."""
-    try:
-        if sys.platform == "win32":
-            from headless.windows import create_private_folder
-
-            create_private_folder(path)
-            yield partial(_write_on_windows, path)
-            return
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        raise ParameterError(f"--fix: {path!r} is there already: name a new folder") from None
-    descriptor = os.open(path, _FOLDER)
-    try:
-        if os.fstat(descriptor).st_uid != os.geteuid():
-            raise ParameterError(f"--fix: another user has replaced the folder {path!r}: name one elsewhere")
-        yield partial(_write, descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _write(folder: int, path: Sequence[str], content: bytes, mode: int) -> None:
-    """Raises OSError."""
-    if len(path) > 1:
-        with suppress(FileExistsError):
-            os.mkdir(path[0], 0o700, dir_fd=folder)
-        inner = os.open(path[0], _FOLDER, dir_fd=folder)
-        try:
-            _write(inner, path[1:], content, mode)
-        finally:
-            os.close(inner)
-        return
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-    with open(os.open(path[0], flags, mode, dir_fd=folder), "wb") as file:
-        os.fchmod(file.fileno(), mode)  # gives back what the umask has taken
-        file.write(content)
-
-
-def _write_on_windows(folder: str, path: Sequence[str], content: bytes, _mode: int) -> None:
-    """Raises OSError."""
-    target = Path(folder, *path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_bytes(content)
 
 
 def _counted(number: int, what: str) -> str:

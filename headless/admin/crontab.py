@@ -17,8 +17,8 @@ from dataclasses import dataclass, field, replace
 
 from headless.admin.calls import Entry, Language, Parsed, Scheduler, Text, is_mentioned
 from headless.admin.files import File
-from headless.admin.rules import Edit, Finding, finding
-from headless.admin.schedule import FIELDS, Schedule, cron_field
+from headless.admin.findings import Edit, Finding, finding
+from headless.admin.schedule import FIELDS, Schedule, cron_field, surprises
 from headless.dialects.bcrypt_hash import is_like_hash
 
 try:
@@ -40,6 +40,8 @@ _NICKNAMES = {
     "@midnight": "0 0 * * *",
     "@hourly": "0 * * * *",
 }
+_LIKE_A_FIELD = re.compile(r"[*?]|[*\d][-\d/,*]*")
+_NO_BLANKS = re.compile("[\u00a0\u1680\u2000-\u200b\u202f\u205f\u3000\ufeff]")  # that look like one
 _REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 
 
@@ -118,6 +120,10 @@ class _Reader:
         text = line.text.lstrip(_BLANK)
         if text == "\r" or not text or text.startswith("#"):  # a CR is one finding for the whole file
             return
+        odd = list(_NO_BLANKS.finditer(line.text)) if line.begin or not text.startswith("\ufeff") else []
+        if odd and is_mentioned(text):
+            edits = tuple(Edit(line.begin + each.start(), line.begin + each.end(), " ") for each in odd)
+            raise _Wrong("no-blank", edits, code=f"U+{ord(odd[0][0]):04X}")
         setting = _setting(_cut(text))
         if setting is None:
             self._read_entry(line, len(line.text) - len(text))
@@ -131,6 +137,8 @@ class _Reader:
             self._find("too-long/setting", line, name=name, limit=_MAX_BYTES)
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             self._find("variable-name", line, name=name)
+        if name == "CRON_TZ":
+            self._find("time-zone", line, value=value)
         comment = re.search(r"[ \t]+#", value)
         if comment and line.text.rstrip(_SPACE).endswith(value):
             begin = line.begin + line.text.rindex(value) + comment.start()
@@ -186,6 +194,7 @@ class _Reader:
         if _concerns(line.text[at:], entry.environment):
             self._check_percent(line, at, entry)
             self._check_user_in_command(line, at)
+            self._check_time(line, at, schedule)
         if isinstance(schedule, _Never):
             self._find("never/fields", line, field=schedule.field, text=schedule.part)
 
@@ -219,6 +228,8 @@ class _Reader:
         user = line.text[begin:end]
         if end >= len(line.text):
             raise _Wrong("no-command/user")
+        if _LIKE_A_FIELD.fullmatch(user):
+            raise _Wrong("six-fields/user", word=user)
         if not _can_be_user(user):
             raise _Wrong("user-missing", name=user)
         if not _is_user(user):
@@ -233,6 +244,13 @@ class _Reader:
             more = (each.start() for each in re.finditer(r"(?<!\\)%", line.text) if each.start() >= stdin_at)
             edits = tuple(Edit(line.begin + each, line.begin + each, "\\") for each in (stdin_at - 1, *more))
             self._find("percent", line, edits, rest=_shown(entry.command.text))
+
+    def _check_time(self, line: _Line, at: int, schedule: Schedule) -> None:
+        for key, values in surprises(schedule.text):
+            self._find(key, line, (), **values)
+        first = line.text[at:].split(maxsplit=1)[0]
+        if _LIKE_A_FIELD.fullmatch(first):
+            self._find("six-fields", line, word=first)
 
     def _check_user_in_command(self, line: _Line, at: int) -> None:
         first, _, rest = line.text[at:].partition(" ")
@@ -358,7 +376,8 @@ def _wrong_field(line: _Line, number: int, text: str) -> _Wrong:
     if not text:
         return _Wrong("time/missing", field=field)
     known = f"{lowest} to {highest}" + (f", or {', '.join(names)}" if names else "")
-    return _Wrong("time/field", field=field, text=text, known=known)
+    key = "time/value" if re.match(r"[*\d]", text) else "time/field"
+    return _Wrong(key, field=field, text=text, known=known)
 
 
 def _wrong_setting(line: _Line, whole: str) -> _Wrong:

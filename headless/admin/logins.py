@@ -13,11 +13,13 @@ import shlex
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from headless.admin import call_rules, users
+from headless.admin import users
 from headless.admin.call_rules import Checked
 from headless.admin.calls import Call
 from headless.admin.files import File, Kind, is_inherited
-from headless.admin.rules import ERROR, Finding
+from headless.admin.findings import Finding
+from headless.admin.rules import ERROR
+from headless.admin.surroundings import changes_user, looks_at_files
 from headless.client import query
 from headless.errors import PARAMETER_ERROR, explain
 from headless.options import ChallengeLogin, JobOptions, Options
@@ -90,9 +92,9 @@ def _why_not(call: Call, options: JobOptions) -> _NotTried | None:
 
 def _why_unknown(call: Call, options: JobOptions) -> str:
     """Returns why it is not known who logs in where, or ""."""
-    if not call_rules.looks_at_files(call):
+    if not looks_at_files(call):
         return "it runs on another machine, or in a container"
-    if call_rules.changes_user(call):
+    if changes_user(call):
         return "it is started as another user"
     return "" if _is_known(call, options) else "only the shell knows how it logs in"
 

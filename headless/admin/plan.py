@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
 
-from headless.admin.call_rules import changes_user, looks_at_files, options_of
+from headless.admin.call_rules import options_of
 from headless.admin.calls import Call
 from headless.admin.reading import Reading
 from headless.admin.runs import Job, Run
 from headless.admin.schedule import Schedule, is_expression
+from headless.admin.surroundings import changes_user, looks_at_files
 from headless.dialects.vocabulary import PY_CODE
 from headless.options import JobOptions
 
@@ -90,8 +91,10 @@ def read_plan(paths: Sequence[str], user: str | None, problems: list[str]) -> li
         else:
             planned = _planned(call, schedule, options)
             found[planned.identity] = planned.joined_with(found.get(planned.identity))
-    problems += [f"{each.position}: what it starts is not understood" for each in reading.not_understood(set())]
-    problems += [each.text for each in reading.parsed.findings if each.rule == "not-looked-at"]
+    findings = reading.parsed.findings
+    not_checked = [each for each in (*findings, *reading.not_understood(findings)) if each.rule == "not-checked"]
+    problems += [f"{each.position}: what it starts is not understood" for each in not_checked]
+    problems += [each.text for each in findings if each.rule == "not-looked-at"]
     return list(found.values())
 
 

@@ -79,23 +79,22 @@ class Timetable(Generic[_Key, _Value]):
         self._at: dict[int, list[str]] = {}  # the expressions of each minute
 
     def add(self, schedule: Schedule, key: _Key, value: _Value) -> None:
-        """Keeps two keys of each expression: one of them differs from any other."""
         for expression in schedule.expressions:
             if expression not in self._values:
                 self._values[expression] = {}
                 for minute in _minutes(expression):
                     self._at.setdefault(minute, []).append(expression)
-            if len(self._values[expression]) < 2:
-                self._values[expression].setdefault(key, value)
+            self._values[expression].setdefault(key, value)
 
-    def meeting(self, schedule: Schedule, key: _Key) -> _Value | None:
-        """Returns the value of one with another key that is ever started in the same minute; None if there is none."""
+    def meeting(self, schedule: Schedule, key: _Key) -> list[_Value]:
+        """Returns the values of those with another key that are ever started in the same minute."""
+        found: dict[_Key, _Value] = {}
         for mine in schedule.expressions:
             for other in dict.fromkeys(each for minute in _minutes(mine) for each in self._at.get(minute, ())):
-                found = [value for each, value in self._values[other].items() if each != key]
-                if found and not _days(mine).isdisjoint(_days(other)):
-                    return found[0]
-        return None
+                if not _days(mine).isdisjoint(_days(other)):
+                    found.update(self._values[other])
+        found.pop(key, None)
+        return list(found.values())
 
 
 def cron_field(number: int, text: str) -> str:
@@ -125,6 +124,26 @@ def cron_field(number: int, text: str) -> str:
         if text[at : at + 1] != ",":  # cron ignores what else may follow
             return ",".join(parts)
         at += 1
+
+
+def surprises(text: str) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yields the rules, and their values, for five fields that cron takes, and reads otherwise than most people."""
+    parts = text.split()
+    if len(parts) < len(FIELDS):
+        return
+    for (name, lowest, highest, _), part in zip(FIELDS, parts):
+        used = re.match(r"[\w*/,~-]*", part, re.ASCII)
+        if used is not None and used[0] != part:
+            yield "time-cut", {"field": name, "rest": part[used.end() :], "text": used[0]}
+        step = re.fullmatch(r"\*/(\d+)", part)
+        if step and int(step[1]) > (highest + 1) // 2 and name in ("minute", "hour"):
+            starts = ", ".join(map(str, range(lowest, highest + 1, int(step[1]))))
+            yield "step", {"field": name, "text": part, "starts": starts}
+    minute, hour, day, _, weekday = parts
+    if minute in ("*", "*/1") and not hour.startswith("*"):
+        yield "each-minute", {"hour": hour}
+    if not day.startswith("*") and not weekday.startswith("*"):
+        yield "either-day", {"day": day, "weekday": weekday}
 
 
 def _number(text: str, names: dict[str, int]) -> int:

@@ -13,10 +13,24 @@ from dataclasses import replace
 
 from tree_sitter import Node
 
-from headless.admin.calls import Entry, Parsed, Redirection, Scheduler, Text, Word, base_name, is_mentioned
-from headless.admin.rules import ERROR, Finding, finding
-from headless.admin.shell_commands import MAX_DEPTH, STRICT, Commands, Scope, State
+from headless.admin.calls import (
+    CodeUse,
+    Entry,
+    Parsed,
+    Redirection,
+    Scheduler,
+    Text,
+    Word,
+    is_mentioned,
+    redirects_output,
+)
+from headless.admin.findings import Edit, Finding, finding
+from headless.admin.programs import STARTS_NOTHING, STRICT, base_name
+from headless.admin.rules import ERROR
+from headless.admin.shell_commands import Commands
+from headless.admin.shell_state import MAX_DEPTH, Scope, State
 from headless.admin.shell_words import (
+    Lookup,
     assigned_in,
     expand,
     inside,
@@ -27,8 +41,12 @@ from headless.admin.shell_words import (
     parse,
     syntax_error,
 )
+from headless.admin.telling import takes_stdout, tells
 
 _HIDES = re.compile(r"(?:/usr)?(?:/bin/)?true|:|exit\s+0|return\s+0|continue|break|sleep\s+\w+")
+_OF_BASH = re.compile(r"\|&|<<<|\[\[")
+_ENDS = re.compile(r"(?:exit|return|break|continue)(?:\s+\S+)?")
+_ONLY_AFTER_SUCCESS = re.compile(r"^[^|]*\$\?\"?\s+(?:=|==|-eq)\s+0[^|]*&&[^|]*$")
 _OPERATORS = ("|", "|&", "&&", "||", ";")
 _SEES = {Scheduler.CRON: "cron sees", Scheduler.SYSTEMD: "systemd sees", Scheduler.SCRIPT: "the script returns"}
 
@@ -36,32 +54,58 @@ _SEES = {Scheduler.CRON: "cron sees", Scheduler.SYSTEMD: "systemd sees", Schedul
 def read(entry: Entry) -> Parsed:
     """Returns the calls in a command or a script, in their order; what is wrong with the shell around them; and the
     other programs that it starts, without wrappers and interpreters: those may be scripts."""
-    walk = _Walk(entry)
-    state = State({**entry.environment}, set(entry.environment))
+    walk, above = _Walk(entry), entry.starter
+    state = State({**entry.environment}, set(entry.environment), arguments=_arguments(entry))
     state.ends_on_failure = bool(re.match(r"#!.*[ \t]-[a-z]*e", entry.command.text))
     try:
-        walk.text(entry.command, Scope(entry.command, base_name(entry.shell)), state)
+        scope = Scope(entry.command, base_name(entry.shell))
+        if above is not None and above.code_use is CodeUse.LOST:
+            scope = scope.losing(above.lost_because)
+        walk.text(entry.command, scope, state)
     except RecursionError:
         walk.syntax_errors.append(finding("unreadable/deep", entry.file, None))
+    if entry.scheduler is Scheduler.SCRIPT and "\r\n" in entry.command.text:
+        ends = [entry.command.offsets[each.start()] for each in re.finditer("\r(?=\n|$)", entry.command.text)]
+        walk.syntax_errors.append(
+            finding("line-ends/script", entry.file, ends[0], tuple(Edit(at, at + 1, "") for at in ends))
+        )
     is_one_command = entry.scheduler is not Scheduler.SCRIPT  # of a script, what precedes the mistake is run
     is_never_run = is_one_command and any(each.severity is ERROR for each in walk.syntax_errors)
     calls = [] if is_never_run else walk.commands.calls
     findings = [*walk.syntax_errors, *(walk.commands.findings if calls else ())]
+    findings += () if is_never_run else walk.not_checked()
     return Parsed([], calls, walk.commands.programs, findings)
 
 
+def _arguments(entry: Entry) -> tuple[Word, ...] | None:
+    """Returns $1 and those that follow. What a scheduler starts has none."""
+    if entry.scheduler is not Scheduler.SCRIPT:
+        return ()
+    return entry.arguments and tuple(replace(word, begin=-1, end=-1) for word in entry.arguments)
+
+
 class _Walk:
+    """Visits the nodes of the text of one entry."""
+
     def __init__(self, entry: Entry) -> None:
         self.syntax_errors: list[Finding] = []
         self.commands = Commands(entry, self.text, self.visit)
         self._entry = entry
 
+    def not_checked(self) -> list[Finding]:
+        """Returns where the command is named and nothing was decided about that: silence means understood."""
+        root = parse(self._entry.command.text)
+        for at in () if self.syntax_errors else self.commands.not_understood():
+            if not _is_only_read(root, at):
+                offset = self._entry.command.offsets[at]
+                self.commands.say_not_checked(offset, "no command was found in this part of the text")
+        return self.commands.not_checked
+
     def text(self, source: Text, scope: Scope, state: State) -> None:
         if scope.depth > MAX_DEPTH:
             return
         root = parse(source.text)
-        if root.has_error:
-            self._check_syntax(source, scope.shell)
+        self._check_syntax(source, scope.shell, root.has_error)
         own = {name: node for node in root.children if node.type == "function_definition"
                and (name := name_in(node, source.text))}  # fmt: skip
         state.functions.update({name: (node, source) for name, node in own.items()})
@@ -89,22 +133,52 @@ class _Walk:
         for node, sign in zip(nodes, [*nodes[1:], None]):
             if node.is_named and not node.type.startswith("heredoc"):
                 if last is not None:
-                    self.visit(last, self._followed_by(node, scope, state, is_background), state)
+                    self._statement(last, self._followed_by(node, scope, state, is_background), state)
                 last, is_background = node, sign is not None and sign.type == "&"
         if last is not None:
-            self.visit(last, self._followed_by(None, scope, state, is_background), state)
+            self._statement(last, self._followed_by(None, scope, state, is_background), state)
+
+    def _statement(self, node: Node, scope: Scope, state: State) -> None:
+        sources = state.sources
+        self.visit(node, scope, state)
+        if node.type == "list":  # what is behind && or || is not always read
+            state.sources = sources
 
     def _followed_by(self, following: Node | None, scope: Scope, state: State, is_background: bool) -> Scope:
         text = scope.text_of(following)
         if is_background:
             waits = following is not None and following.start_byte <= last_wait(scope.source.text)
+            if waits and re.search(r"\bwait\b[^\n;]*\|\|", scope.source.text):
+                return scope.testing()
             return scope.losing("" if waits else "it runs in the background (&), and nothing waits for its end")
-        if following is None or re.match(r"(?:exit|return)\s*$", text) or "ERR" in state.variables:
+        has_trap = "ERR" in state.variables
+        if not has_trap and (following is None or re.match(r"(?:exit|return)\s*$", text)):
             return scope
-        if "$?" in text or "PIPESTATUS" in text or "${?" in text:
-            return scope.testing()
+        kept = re.fullmatch(r"(?:local\s+)?(\w+)=\"?\$\?\"?", text)
+        if kept and following is not None and not has_trap:
+            return self._kept(kept[1], following, scope, state)
+        tests_stages = "PIPESTATUS" in text and scope.shell not in STRICT
+        if has_trap or tests_stages or "$?" in text or "${?" in text:
+            is_told = has_trap or (self._tells(following, scope, state) and not _ONLY_AFTER_SUCCESS.search(text))
+            return replace(scope.testing(), tests_stages=tests_stages, is_passed_on=not is_told)
         lost = self._replaced_by(repr(_shown(text)))
-        return replace(scope, lost=scope.lost if state.ends_on_failure else lost, lost_in_and=lost)
+        ends = state.ends_on_failure and not scope.ignores_failures
+        return replace(scope, lost=scope.lost if ends else lost, lost_in_and=lost)
+
+    def _kept(self, name: str, following: Node, scope: Scope, state: State) -> Scope:
+        """Returns the scope of a command whose return code a variable keeps, by what follows."""
+        users, node = [], following.next_named_sibling
+        while node is not None:
+            if re.search(rf"\$\{{?{name}\b|\b{name}\b.*\)\)", scope.text_of(node)):
+                users.append(node)
+            node = node.next_named_sibling
+        if not users:
+            return scope.losing(f"it is kept in {name}, and that is not used")
+        return replace(scope.testing(), is_passed_on=not any(self._tells(each, scope, state) for each in users))
+
+    def _tells(self, node: Node | None, scope: Scope, state: State, is_printed: bool = True) -> bool:
+        is_heard = is_printed and not redirects_output(scope.redirections) and not state.is_redirected
+        return tells(node, scope.source, state.functions, is_heard)
 
     def block(self, node: Node, scope: Scope, state: State) -> None:
         self._sequence(inside(node), scope, state)
@@ -118,7 +192,7 @@ class _Walk:
     def negated(self, node: Node, scope: Scope, state: State) -> None:
         lost = scope.lost or ("" if is_condition(node) else "! turns a failure into a success")
         for child in node.children[1:]:
-            self.visit(child, scope.losing(lost), state)
+            self.visit(child, scope.losing(lost).within_condition(), state)
 
     def and_or(self, node: Node, scope: Scope, state: State) -> None:
         parts = [each for each in node.children if each.is_named]
@@ -128,28 +202,45 @@ class _Walk:
             return
         left, right = parts[0], parts[-1]
         lost = scope.lost_in_and
+        is_after_failure = operator == "||" or scope.text_of(left).startswith("!")
         if operator == "||":
             text = scope.text_of(right)
             lost = f"'|| {text}' turns each failure into a success" if _HIDES.fullmatch(text) else ""
-        is_tested = scope.is_tested or operator == "||"
-        self.visit(left, replace(scope.without_tail().losing(lost), is_tested=is_tested), state)
-        self.visit(right, scope, state)
+        is_printed = not any(map(takes_stdout, scope.more_redirections))  # those of the last command
+        is_told = is_after_failure and self._tells(right, scope, state, is_printed)
+        is_kept = scope.is_tested and not scope.is_passed_on and bool(_ENDS.fullmatch(scope.text_of(right)))
+        is_passed_on = scope.is_passed_on if not is_after_failure else not (is_told or is_kept)
+        is_tested = scope.is_tested or is_after_failure
+        inner = scope.without_tail().losing(lost).within_condition()
+        known = len(self.commands.calls)
+        self.visit(left, replace(inner, is_tested=is_tested, is_passed_on=is_passed_on), state)
+        follows_failure = operator == "||" and len(self.commands.calls) > known
+        self.visit(right, replace(scope, is_again=True) if follows_failure else scope, state)
 
     def pipeline(self, node: Node, scope: Scope, state: State) -> None:
         stages = [each for each in node.children if each.is_named and each.type != "comment"]
         if state.pipefail and scope.shell not in STRICT:
             lost = scope.lost
-        elif "PIPESTATUS" in scope.text_of(node.next_named_sibling):
+        elif scope.tests_stages:
             lost = ""
         else:
             lost = self._replaced_by(_first_word(scope.text_of(stages[-1])))
-        for stage in stages[:-1]:
-            self.visit(stage, replace(scope.without_tail().losing(lost), is_piped=True), state.copy())
-        self.visit(stages[-1], scope, state.copy() if len(stages) > 1 else state)
+        names = [self._program(stage, scope) for stage in stages]
+        leaves_out = any(re.search(r"\bgrep\b.* -\w*v", scope.text_of(stage)) for stage in stages)
+        before = ["", *("" if leaves_out else name for name in names)]
+        for stage, reads, into in zip(stages, before, names[1:]):
+            inner = replace(scope.without_tail().losing(lost), is_piped=True, piped_into=into, reads_from=reads)
+            self.visit(stage, inner, state.copy())
+        last = replace(scope, reads_from=before[len(stages) - 1])
+        self.visit(stages[-1], last, state.copy() if len(stages) > 1 else state)
         for operator in node.children:
             if operator.type == "|&" and scope.shell in STRICT:
                 begin = scope.source.offsets[operator.start_byte]
                 self.commands.find("pipe-ampersand", begin, self.commands.edits((begin, "|&", "2>&1 |")))
+
+    def _program(self, node: Node, scope: Scope) -> str:
+        """Returns the name of the program that a stage of a pipeline is."""
+        return base_name(_first_word(scope.text_of(node)))
 
     def condition(self, node: Node, scope: Scope, state: State) -> None:
         has_else = any(child.type in ("else_clause", "elif_clause") for child in node.children)
@@ -158,7 +249,12 @@ class _Walk:
             child.type == "negated_command" or scope.text_of(child).startswith("!") for child in conditions
         )
         lost = "" if has_else or is_negated else "'if' without 'else' returns 0 when it fails"
-        self._sequence(conditions, replace(scope.losing(lost), is_tested=True), state)
+        after_failure = [child for child in inside(node) if child.type.endswith("clause")]
+        if is_negated:
+            after_failure = [child for child in inside(node) if child not in conditions]
+        is_told = any(self._tells(child, scope, state) for child in after_failure)
+        tested = replace(scope.losing(lost).within_condition(), is_tested=True, is_passed_on=not is_told)
+        self._sequence(conditions, tested, state)
         then = [child for child in inside(node) if child not in conditions and not child.type.endswith("clause")]
         self._sequence(then, scope, state.copy())
         for child in node.children:
@@ -170,22 +266,33 @@ class _Walk:
     def loop(self, node: Node, scope: Scope, state: State) -> None:
         state.forget(assigned_in(node, scope.source.text))
         state.forget(map(scope.text_of, node.children_by_field_name("variable")))
-        self._sequence(node.children_by_field_name("condition"), scope.testing(), state)
+        values = node.children_by_field_name("value")
+        self._understand(values, scope)
+        for name in node.children_by_field_name("variable"):
+            self.commands.hold(scope.text_of(name), " ".join(map(scope.text_of, values)))
+        testing = replace(scope.testing(), is_passed_on=not self._tells(node.child_by_field_name("body"), scope, state))
+        inner = replace(testing.within_condition(), is_again=scope.text_of(node).startswith("until"))
+        self._sequence(node.children_by_field_name("condition"), inner, state)
         lost = "only the last round of the loop counts"
-        once = replace(scope, lost=scope.lost if state.ends_on_failure else lost, lost_in_and=lost)
+        ends = state.ends_on_failure and not scope.ignores_failures
+        once = replace(scope, lost=scope.lost if ends else lost, lost_in_and=lost)
         body = node.child_by_field_name("body")
         self._sequence(inside(body) if body is not None else [], once, state)
 
     def case(self, node: Node, scope: Scope, state: State) -> None:
         before = state.copy()
+        self._understand(node.children_by_field_name("value"), scope)
         for child in node.named_children:
             if child.type == "case_item":
+                self._understand(child.children_by_field_name("value"), scope)
                 self._sequence(child.named_children[1:], scope, before.copy())
         state.forget(assigned_in(node, scope.source.text))
 
     def other(self, node: Node, scope: Scope, state: State) -> None:
         if node.type == "test_command" and scope.text_of(node).startswith("[[") and scope.shell in STRICT:
             self.commands.find("double-bracket", scope.source.offsets[node.start_byte])
+        if node.type == "test_command":
+            self._understand([node], scope)
         self._substitutions(node, scope, state, self._replaced_by(_shown(scope.text_of(node))))
 
     def _substitutions(self, node: Node, scope: Scope, state: State, lost: str) -> None:
@@ -194,6 +301,10 @@ class _Walk:
                 self._sequence(inside(child), replace(scope.losing(lost), is_piped=True), state.copy())
             else:
                 self._substitutions(child, scope, state, lost)
+
+    def _understand(self, nodes: Iterable[Node], scope: Scope) -> None:
+        for node in nodes:
+            self.commands.understand_part(*(scope.source.offsets[at] for at in (node.start_byte, node.end_byte)))
 
     # -- redirections --
 
@@ -234,8 +345,10 @@ class _Walk:
         offsets = scope.source.offsets
         targets = node.children_by_field_name("destination")
         end = offsets[(targets[0] if targets else operator).end_byte]
-        target = joined(targets[0] if targets else None, scope.source, state.variables.get, end)
+        target = joined(targets[0] if targets else None, scope.source, self._lookup(state), end)
         default = 0 if operator.type.startswith("<") else 1
+        if default == 1:
+            self._understand([node], scope)
         descriptor = int(number) if number.isdigit() else default
         return Redirection(descriptor, operator.type, target, offsets[node.start_byte], end)
 
@@ -244,13 +357,16 @@ class _Walk:
     def assignment(self, node: Node, scope: Scope, state: State) -> None:
         scope = scope.without_tail()
         declares = node.type == "declaration_command"
-        self._substitutions(node, scope, state, self._replaced_by(node.children[0].type) if declares else scope.lost)
+        lost = self._replaced_by(node.children[0].type) if declares else scope.lost
+        self._substitutions(node, replace(scope, is_captured=True), state, lost)
         exports = declares and scope.text_of(node).startswith("export")
         for each in [node] if node.type == "variable_assignment" else node.named_children:
             name = scope.text_of(each)
             if each.type == "variable_assignment":
                 name, value = self._assigned(each, scope, state)
                 state.variables[name] = value.text if value.is_certain else None
+                self.commands.hold(name, scope.text_of(each))
+                self._understand([each], scope)
             elif node.type == "unset_command":
                 state.variables[name] = ""
             if exports:
@@ -258,7 +374,7 @@ class _Walk:
 
     def _assigned(self, node: Node, scope: Scope, state: State) -> tuple[str, Word]:
         at = scope.source.offsets[node.end_byte]
-        value = joined(node.child_by_field_name("value"), scope.source, state.variables.get, at)
+        value = joined(node.child_by_field_name("value"), scope.source, self._lookup(state), at)
         appends = any(child.type == "+=" for child in node.children)
         return name_in(node, scope.source.text), replace(value, is_certain=False) if appends else value
 
@@ -270,6 +386,7 @@ class _Walk:
         for child in (*node.children, *scope.more_words):
             if child.type == "variable_assignment":
                 scope = replace(scope, environment=(*scope.environment, self._assigned(child, scope, state)))
+                self._understand([child], scope)
             elif child.type == "file_redirect":
                 scope = self._redirect(scope, state, (child,))
                 parts += child.children_by_field_name("destination")[1:]
@@ -280,19 +397,38 @@ class _Walk:
         scope = scope.without_tail()
         words: list[Word] = []
         for part in sorted(parts, key=lambda each: each.start_byte):
-            words += expand(part, scope.source, state.variables.get)
+            words += self._words(part, scope, state)
         lost = self._replaced_by(_shown(words[0].text) if words else "")
         self._substitutions(node, scope, state, lost)
         if words:
             self.commands.run(words, scope, state)
 
+    def _words(self, node: Node, scope: Scope, state: State) -> list[Word]:
+        """Returns what the shell makes of one word. "$@" are the arguments, where they are known."""
+        if state.arguments is None or not re.fullmatch(r"\"\$@\"|\$[@*]", scope.text_of(node)):
+            return expand(node, scope.source, self._lookup(state))
+        begin, end = (scope.source.offsets[at] for at in (node.start_byte, node.end_byte))
+        return [replace(each, begin=begin, end=end, offsets=()) if each.begin < 0 else each for each in state.arguments]
+
+    def _lookup(self, state: State) -> Lookup:
+        def value(name: str) -> str | None:
+            if not name.isdigit() or state.arguments is None or name == "0":
+                return state.variables.get(name)
+            words = state.arguments[int(name) - 1 : int(name)]
+            return "" if not words else words[0].text if words[0].is_certain else None
+
+        return value
+
     def _replaced_by(self, name: str) -> str:
         """Returns why a return code is lost that another command's replaces."""
         return f"{_SEES[self._entry.scheduler]} the exit code of {name}, not of the job"
 
-    def _check_syntax(self, source: Text, shell: str) -> None:
-        concerns = is_mentioned(source.text) or any(is_mentioned(value) for value in self._entry.environment.values())
-        message = syntax_error(source.text, shell) if concerns else ""
+    def _check_syntax(self, source: Text, shell: str, has_error: bool) -> None:
+        """Asks the shell itself, of a text that may call the command."""
+        is_known = not has_error and shell in STRICT and _OF_BASH.search(source.text)  # there is a better finding
+        concerns = is_mentioned(source.text) or self.commands.refers(source.text)
+        message = syntax_error(source.text, shell) if concerns and not is_known else ""
+        message = "" if message is None and not has_error else message
         if message != "":
             key = "unreadable" if message is None else "syntax"
             offset = source.offsets[0]
@@ -322,6 +458,20 @@ _OF_NODES: dict[str, _Handler] = {
     "c_style_for_statement": _Walk.loop,
     "case_statement": _Walk.case,
 }
+
+
+def _is_only_read(root: Node, at: int) -> bool:
+    """Returns whether a place of the text is a comment, or in a here-document for a program that starts nothing."""
+    node = root.descendant_for_byte_range(at, at)
+    while node is not None and node.type not in ("comment", "redirected_statement"):
+        node = node.parent
+    if node is None or node.type == "comment":
+        return node is not None
+    body = node.child_by_field_name("body")
+    is_here = any(child.type == "heredoc_redirect" and child.start_byte <= at for child in node.children)
+    is_written = any(child.type == "file_redirect" for child in node.children)
+    text = "" if body is None or body.text is None else body.text.decode()
+    return is_here and not is_written and "|" not in text and base_name(_first_word(text)) in STARTS_NOTHING
 
 
 def _first_word(text: str) -> str:

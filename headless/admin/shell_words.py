@@ -136,7 +136,7 @@ class _Expander:
                 at += 1
             elif text[at] in "*?[":
                 self._field().is_certain = False
-            elif text[at] == "~" and at == first and not self._is_open and text[at + 1 : at + 2] in ("/", ""):
+            elif text[at] == "~" and at == first and not self._is_open and text[at + 1 : end][:1] in ("/", ""):
                 self._home(at)
                 at += 1
                 continue

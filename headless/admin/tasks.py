@@ -7,14 +7,18 @@ not judge what it does not understand.
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from typing import cast
 
 import mslex
 from lxml import etree
 
 from headless.admin.calls import (
+    Call,
     CodeUse,
     Entry,
     Language,
@@ -28,7 +32,7 @@ from headless.admin.calls import (
     is_mentioned,
 )
 from headless.admin.files import File
-from headless.admin.rules import Edit, Finding, finding
+from headless.admin.findings import Edit, Finding, finding
 from headless.admin.schedule import Schedule
 from headless.options import DEFAULTS
 
@@ -43,7 +47,16 @@ _SETTINGS = (
     ("StartWhenAvailable", "false", "false|0", "true"),
     ("DisallowStartIfOnBatteries", "true", "true|1", "false"),
     ("StopIfGoingOnBatteries", "true", "true|1", "false"),
+    ("RunOnlyIfIdle", "false", "true|1", "false"),
 )
+_NO = ("false", "0")
+_DAY = 24 * 60  # minutes
+# In a batch script: what is a variable or stands for a %, and a % that is none.
+_PERCENT = re.compile(r"%%|%\*|%~?[\w$:]*\d|%[\w()]+(?::[^%\n]*)?%|%")
+_CONDITION = re.compile(
+    r"^if\s+(?:/i\s+)?(?:not\s+)?(?:exist\s+(?:\"[^\"]*\"|\S+)|defined\s+\S+|errorlevel\s+\d+)\s*\(?\s*", re.IGNORECASE
+)
+_NO_CALL = re.compile(r"(?:echo|title|cd|chdir|pushd|copy|xcopy|move|del|dir|type|if|set|goto)\b", re.IGNORECASE)
 _OPERATOR = re.compile(r"&&|\|\||&|\||\n")
 _REDIRECTION = re.compile(r"(\d?)(>>|>&|>|<)\s*(\"[^\"]*\"|[^\s&|<>]*)")
 
@@ -84,7 +97,7 @@ class _Task:
 
     def entries(self) -> Iterator[Entry]:
         schedule = self._schedule()
-        for program, arguments, folder in self._actions:
+        for (program, arguments, folder), begin in zip(self._actions, self._offsets_of_actions()):
             quoted = program if program.startswith('"') or " " not in program else f'"{program}"'
             text = f"{quoted} {arguments}".strip()
             batch = re.match(r'"?(?:.*[\\/])?cmd(?:\.exe)?"?\s+/[cC]\s+(.*)', text, re.DOTALL)
@@ -92,7 +105,7 @@ class _Task:
             command = batch[1] if batch else text
             if batch and re.fullmatch(r'".*\s.*"', command):  # cmd takes the outer quotes away
                 command = command[1:-1]
-            offset = self._offset_of("Arguments" if arguments else "Command")
+            offset = self._offset_of("Arguments" if arguments else "Command", begin)
             yield Entry(
                 self._file, offset, Scheduler.TASK_SCHEDULER, language, Text(command, (offset,) * (len(command) + 1)),
                 "", self._user or None, folder, {}, "cmd.exe", schedule,
@@ -118,14 +131,34 @@ class _Task:
         account = _SERVICES.get(self._user, self._user)
         if account.upper().replace("NT AUTHORITY\\", "") in _SERVICES.values() and " -p " not in self._text:
             yield self._finding("account", "UserId", name=account)
-        if self._value("Settings", "Enabled").lower() in ("false", "0"):
+        if self._value("Settings", "Enabled").lower() in _NO:
             yield self._finding("disabled", "Task")
+        for (_, _, folder), begin in zip(self._actions, self._offsets_of_actions()):
+            if folder and folder.startswith('"'):
+                at = self._offset_of("WorkingDirectory", begin)
+                yield finding("folder-quotes", self._file, at, value=folder)
+        yield from self._findings_of_triggers()
+
+    def _findings_of_triggers(self) -> Iterator[Finding]:
+        problems = [(each, _why_never(each)) for each in self._triggers()]
+        if all(why for _, why in problems):
+            yield self._finding("no-trigger", "Triggers", why="; ".join(why for _, why in problems) or "there is none")
+            return
+        for trigger, why in problems:
+            if why:
+                lines = self._text.splitlines(keepends=True)[: cast(int, trigger.sourceline) - 1]
+                yield finding("trigger", self._file, self._begin + sum(map(len, lines)), why=why)
 
     def _finding(self, key: str, element: str, edits: tuple[Edit, ...] = (), **values: object) -> Finding:
         return finding(key, self._file, self._offset_of(element), edits, **values)
 
-    def _offset_of(self, element: str) -> int:
-        return self._begin + max(0, self._text.find(f"<{element}"))
+    def _offset_of(self, element: str, begin: int = 0) -> int:
+        return self._begin + max(0, self._text.find(f"<{element}", begin))
+
+    def _offsets_of_actions(self) -> Iterator[int]:
+        """Yields where each begins in the text of the task; for one that is written otherwise, 0."""
+        found = (match.start() for match in re.finditer(r"<Exec[\s>]", self._text))
+        return itertools.chain(found, itertools.repeat(0))
 
     def _value(self, section: str, name: str) -> str:
         """Returns "" if it is missing."""
@@ -141,27 +174,60 @@ class _Task:
         at = self._begin + end
         return () if end < 0 else (Edit(at, at, f"  <{name}>{value}</{name}>\n  "),)
 
+    def _triggers(self) -> list[etree._Element]:
+        return list(self._root.iterfind(f"./{_NAMESPACE}Triggers/*"))
+
     def _schedule(self) -> Schedule:
         """Returns one without expressions if a trigger is not understood."""
-        triggers = list(self._root.iterfind(f"./{_NAMESPACE}Triggers/*"))
-        rules = [_rule(each) if "Calendar" in str(each.tag) else None for each in triggers]
-        known = tuple(rule for rule in rules if rule is not None)
-        return Schedule("triggers of the task", known if len(known) == len(rules) else ())
+        rules = [_rules(each) for each in self._triggers() if not _why_never(each)]
+        return Schedule("triggers of the task", tuple(itertools.chain(*rules)) if all(rules) else ())
 
 
-def _rule(trigger: etree._Element) -> str | None:
-    """Returns a calendar trigger in cron's five fields; None if it is not one of the usual ones."""
+def _why_never(trigger: etree._Element) -> str:
+    """Returns why a trigger starts nothing any more, "" if it does."""
+    now, begin, end = datetime.now().isoformat(), _child(trigger, "StartBoundary"), _child(trigger, "EndBoundary")
+    if _child(trigger, "Enabled").lower() in _NO:
+        return "it is disabled"
+    if end and end[:19] < now:
+        return f"it has ended: {end}"
+    is_once = "TimeTrigger" in str(trigger.tag) and trigger.find(f"{_NAMESPACE}Repetition") is None
+    return f"it was for one time: {begin}" if is_once and begin[:19] < now else ""
+
+
+def _rules(trigger: etree._Element) -> list[str]:
+    """Returns a trigger in cron's five fields; nothing if it is not one of the usual ones."""
     start = re.fullmatch(r"\d{4}-\d\d-\d\dT(\d\d):(\d\d):.*", _child(trigger, "StartBoundary"))
-    if start is None or trigger.find(f"{_NAMESPACE}Repetition") is not None:
-        return None
-    time = f"{int(start[2])} {int(start[1])}"
+    repetition = trigger.find(f"{_NAMESPACE}Repetition")
     by_day, by_week = trigger.find(f"{_NAMESPACE}ScheduleByDay"), trigger.find(f"{_NAMESPACE}ScheduleByWeek")
-    if by_day is not None and _child(by_day, "DaysInterval") in ("", "1"):
-        return f"{time} * * *"
-    if by_week is not None and _child(by_week, "WeeksInterval") in ("", "1"):
-        days = [str(_DAYS[name]) for name in _DAYS if by_week.find(f".//{_NAMESPACE}{name}") is not None]
-        return f"{time} * * {','.join(days)}" if days else None
-    return None
+    is_endless = "TimeTrigger" in str(trigger.tag) and repetition is not None and not _child(repetition, "Duration")
+    days = ""
+    if is_endless or (by_day is not None and _child(by_day, "DaysInterval") in ("", "1")):
+        days = "*"
+    elif by_week is not None and _child(by_week, "WeeksInterval") in ("", "1"):
+        days = ",".join(str(_DAYS[name]) for name in _DAYS if by_week.find(f".//{_NAMESPACE}{name}") is not None)
+    if start is None or not days:
+        return []
+    hours: dict[int, set[int]] = {}  # by the minute
+    for minute in _repeated(60 * int(start[1]) + int(start[2]), repetition, days == "*", is_endless):
+        hours.setdefault(minute % 60, set()).add(minute // 60)
+    return [f"{minute} {','.join(map(str, sorted(at)))} * * {days}" for minute, at in hours.items()]
+
+
+def _repeated(first: int, repetition: etree._Element | None, is_daily: bool, is_endless: bool) -> list[int]:
+    """Returns the minutes of the day on which a trigger starts the task; nothing if they differ from day to day."""
+    if repetition is None:
+        return [first]
+    every = _minutes(_child(repetition, "Interval"))
+    end = first + min(_minutes(_child(repetition, "Duration")) or _DAY, _DAY)
+    if not every or (end > _DAY and not is_daily) or (is_endless and _DAY % every):
+        return []
+    return [minute % _DAY for minute in range(first, end, every)]
+
+
+def _minutes(duration: str) -> int:
+    """Returns how many minutes a duration of XML Schema is, 0 for one that is not understood."""
+    match = re.fullmatch(r"P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:0S)?)?", duration)
+    return 0 if match is None else sum(int(each or 0) * size for each, size in zip(match.groups(), (_DAY, 60, 1)))
 
 
 def _child(element: etree._Element, name: str) -> str:
@@ -189,14 +255,16 @@ def read_batch(entry: Entry) -> Parsed:
     commands = list(_commands(entry.command.text)) if is_script else [_Command(entry.command.text, 0, "")]
     parsed = Parsed()
     variables: dict[str, str] = {}
+    changes_folder = any(re.match(r"(cd|chdir|pushd)\b", _stripped(each.text), re.IGNORECASE) for each in commands)
     for index, command in enumerate(commands):
-        text = _stripped(command.text) if is_script else command.text
+        text = _CONDITION.sub("", _stripped(command.text)) if is_script else command.text
         setting = re.match(r'set\s+"?(\w+)=([^"]*)"?\s*$', text, re.IGNORECASE)
         if setting:
             variables[setting[1].upper()] = _expanded(setting[2], variables)[0]
             continue
         offset = entry.command.offsets[command.begin]
         redirections: tuple[Redirection, ...] = ()
+        source = text
         is_certain, is_detached = True, False
         if is_script:
             text, is_certain = _expanded(text, variables)
@@ -215,12 +283,37 @@ def read_batch(entry: Entry) -> Parsed:
         call = call_in(words, entry, offset, **more)
         if call is not None:
             parsed.calls.append(call)
+            parsed.findings.extend(_lone_percents(call, command))
+            if entry.scheduler is Scheduler.TASK_SCHEDULER and entry.folder is None and not changes_folder:
+                parsed.findings.extend(_relative(call))
             # Windows knows double quotes alone: with others the code is a text, which does nothing and ends well.
             quoted = (word.text[:40] for word in call.options if word.text.startswith("'"))
             parsed.findings.extend(call.finding("single-quotes", word=each) for each in quoted)
         elif words:
+            if is_script and is_mentioned(source) and not _NO_CALL.match(source):
+                parsed.findings.append(finding("not-checked", entry.file, offset, reason="no call of it was found"))
             parsed.programs.append(Program(entry, words[0], entry.folder))
     return parsed
+
+
+def _lone_percents(call: Call, command: _Command) -> Iterator[Finding]:
+    """Finds each % that cmd takes away in a batch script; in the line of a task it stays."""
+    if call.entry.language is Language.BATCH and call.entry.scheduler is Scheduler.SCRIPT:
+        offsets = call.entry.command.offsets
+        found = [match for match in _PERCENT.finditer(command.text) if match[0] == "%"]
+        edits = (Edit(at, at, "%") for at in (offsets[command.begin + match.start()] for match in found))
+        if found:
+            yield call.finding("percent/batch", tuple(edits))
+
+
+def _relative(call: Call) -> Iterator[Finding]:
+    """Finds the files that are looked for in the folder where a task begins that has no other."""
+    started = [word for word in (call.interpreter, call.script) if word and (call.interpreter or "\\" in word.text)]
+    secrets = [value for option, value in zip(call.options, call.options[1:]) if option.text == "-p"]
+    for word in (*started, *secrets, *(each.target for each in call.redirections if each.operator != ">&")):
+        is_name = word is call.interpreter and not re.search(r"[\\/]", word.text)  # that PATH leads to
+        if word.is_certain and not is_name and not re.match(r"[A-Za-z]:|[\\/]|nul$", word.text, re.IGNORECASE):
+            yield call.finding("relative", path=word.text)
 
 
 def _commands(text: str) -> Iterator[_Command]:
@@ -248,7 +341,7 @@ def _stripped(text: str) -> str:
     text = text.strip().lstrip("@(").rstrip(")").strip()
     if re.match(r"(rem\b|::)", text, re.IGNORECASE):
         return ""
-    return re.sub(r"^call\s+", "", text, flags=re.IGNORECASE)
+    return re.sub(r"^@?call\s+", "", text, flags=re.IGNORECASE)
 
 
 def _without_start(text: str) -> tuple[str, bool]:

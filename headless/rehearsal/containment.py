@@ -18,7 +18,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from headless.admin.calls import COMMAND, PYTHON, Entry, Word, base_name, is_mentioned
+from headless.admin.calls import COMMAND, PYTHON, Entry, Word, is_mentioned
+from headless.admin.programs import base_name
 from headless.options import PROGRAM
 from headless.rehearsal import programs
 from headless.rehearsal.programs import certain
@@ -29,6 +30,11 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 _SYSTEM = frozenset(map(os.path.realpath, ("/bin", "/usr/bin", "/sbin", "/usr/sbin")))
 _SHELLS = ("sh", "dash", "bash")
 _HARMLESS_FILE = re.compile(r"\.(?:csv|err|log|old|out|tmp|txt)$")
+# `. FILE` as a command of its own, and text after which it may be a part of something else, or not be run.
+_SOURCES = re.compile(r"(^|\n|;)[ \t]*(?:[.]|source)[ \t]+(/[\w./+-]+)[ \t]*(?:;|&&|(?=\n)|$)")
+_COMMENTS = re.compile(r"^[ \t]*#.*$", re.MULTILINE)
+_BEFORE_NO_SOURCE = re.compile(r"[#'\"`\\]|<<|[|&]\s*$")
+_NO_SOURCED = re.compile(r"\b(?:return|exit)\b|<<|\\\n?$")
 _MAX_TEXTS = 200
 _MAX_DEPTH = 10
 _MAX_BYTES = 1 << 20
@@ -40,6 +46,7 @@ class Judgement:
     command, by a script say, or it names a file that `mentions` the command."""
 
     script: str
+    replaced: Mapping[str, str]  # the texts of scripts in which it has replaced the calls, too
     doubt: str = ""
     calls: bool = False
     mentions: bool = False
@@ -63,9 +70,9 @@ class _Scope:
     depth: int = 0
 
 
-def judge(entry: Entry, command: str, script: str) -> Judgement:
-    """Judges a line in which `/bin/sh SCRIPT` has replaced the calls."""
-    line = Judgement(script)
+def judge(entry: Entry, command: str, script: str, replaced: Mapping[str, str] | None = None) -> Judgement:
+    """Judges a line in which `/bin/sh SCRIPT` has replaced the calls, also in the texts of these files."""
+    line = Judgement(script, replaced or {})
     for check in (_check_settings, _check_commands):
         try:
             check(entry, command, line)
@@ -110,7 +117,7 @@ class _Checker:
         self._line.texts += 1
         if self._scope.depth > _MAX_DEPTH or self._line.texts > _MAX_TEXTS:
             raise Doubt("it starts too many scripts, or they start each other")
-        found = read(text, self._scope.shell, self._scope.variables)
+        found = read(_SOURCES.sub(self._sourced, text), self._scope.shell, self._scope.variables)
         self._functions = found.functions.union(functions)
         self._widen(found)
         self._line.written += [(word, self._scope.folders) for word in found.targets]
@@ -119,6 +126,21 @@ class _Checker:
         for words in found.commands:
             self._command(words)
         return found
+
+    def _sourced(self, match: re.Match[str]) -> str:
+        """Returns the text of a file that is sourced, in the place of `. FILE`, where that certainly is the same."""
+        path = match[2]
+        if _BEFORE_NO_SOURCE.search(_COMMENTS.sub("", match.string[: match.start()])):
+            return match[0]
+        if not _found(path, self._scope):
+            raise Doubt(f"it starts {path}, which is not here")
+        content = _content(path)
+        self._note_scripts([path])
+        self._line.mentions |= is_mentioned(content)
+        if _NO_SOURCED.search(content):
+            raise Doubt(f"whether all of {path} is run is not certain")
+        read(content, self._scope.shell, self._scope.variables)  # raises Doubt for what is no whole text
+        return f"{match[1]}{content}\n"
 
     def _widen(self, found: ShellText) -> None:
         """Adds what the text itself changes: that may hold for each of its commands."""
@@ -278,7 +300,7 @@ class _Checker:
         for path in found:
             if _is_of_the_system(path):
                 raise Doubt(f"what {base_name(program)} starts is not known")
-            text = _content(path)
+            text = self._line.replaced.get(path) or _content(path)
             self._line.mentions |= is_mentioned(text)
             reader = shell or _shell_of(text)
             if not reader or "\0" in text:

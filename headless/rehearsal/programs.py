@@ -7,7 +7,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from headless.admin.calls import Word, base_name
+from headless.admin.calls import Word
+from headless.admin.programs import base_name
 from headless.options import PROGRAM
 from headless.rehearsal.shell_text import Doubt
 
@@ -44,12 +45,14 @@ _WRITES = ("cp", "curl", "ln", "mv", "tee", "wget")
 # Programs that start the one behind them with their environment: options without a value, options with one, and the
 # number of words before the command.
 WRAPPERS = {
-    **dict.fromkeys(("builtin", "command", "cronic", "env", "exec", "nohup"), ("", "", 0)),
+    **dict.fromkeys(("builtin", "command", "cronic", "eatmydata", "env", "exec", "nohup", "run-one"), ("", "", 0)),
     "chronic": ("-[ev]+", "", 0),
     "chrt": ("-[bfior]", "", 1),
     "flock": ("-[nsxuoF]+|--(?:nb|nonblock|shared|exclusive|close|no-fork)", "-E|-w|--timeout|--conflict-exit-code", 1),
     "ionice": (r"-t|-[cn]\d", "-c|-n|--class|--classdata", 0),
+    "lckdo": ("-[wq]+", "-W", 1),
     "nice": (r"-n?-?\d+|--adjustment=-?\d+", "-n|--adjustment", 0),
+    "setlock": ("-[nNxX]+", "", 1),
     "setsid": ("-[cfw]+", "", 0),
     "stdbuf": (r"-[ioe][L\d]\w*|--(?:input|output|error)=\w+", "-[ioe]", 0),
     "systemd-cat": ("", "-t|-p|--identifier|--priority", 0),

@@ -123,7 +123,7 @@ def test_what_pip_has_installed_is_called_by_its_path_or_its_name(folder, instal
 
 
 def test_a_folder_of_the_same_name_is_no_call(folder):
-    assert check(folder, "0 2 * * * /opt/planta_headless/clean --to 5%\n") == (0, [])
+    assert rules(check(folder, "0 2 * * * /opt/planta_headless/clean --to 5%\n")) == ["no-call"]
 
 
 VARIABLES = {
@@ -137,7 +137,7 @@ VARIABLES = {
 @pytest.mark.parametrize(("setting", "rule"), VARIABLES.items())
 def test_a_setting_that_spoils_a_call_is_found(folder, setting, rule):
     found = check(folder, f"{setting}\n0 2 * * * {good(folder)}\n")
-    assert [(each["line"], each["rule"]) for each in found[1]] == [(2, rule)]
+    assert [(each["line"], each["rule"]) for each in found[1]] == [(2 if "MAILTO" in setting else 1, rule)]
 
 
 def test_a_script_that_is_called_by_its_name_needs_a_python_with_libraries_too(folder):
@@ -149,6 +149,107 @@ def test_a_script_that_is_called_by_its_name_needs_a_python_with_libraries_too(f
         script.chmod(0o755)
         called = good(folder).replace(f"{sys.executable} {SCRIPT}", str(script))
         assert rules(check(folder, f"0 2 * * * {called}\n")) == expected
+
+
+HEAD = "PY=/usr/bin/python2 -3 -Qnew\nPH={}\nP={}/secret\n"
+MANY = "".join(f'{minute} 2 * * * $PY ${{PH}} -s x:1 -u R41 -p "$P" -v -t -1 -m {minute}\n' for minute in range(13))
+
+
+def test_what_a_variable_at_the_head_has_is_told_once_and_corrected_where_it_is_set(folder):
+    content = HEAD.format(SCRIPT, folder) + MANY
+    found = check(folder, content)[1]
+    assert [(each["line"], each["rule"]) for each in found] == [(1, "old-python"), *[(1, "python-option")] * 2]
+    assert {each["write"] for each in found[:1]} == {f"PY={sys.executable} -3 -Qnew"}
+    headless("check", "--fix", str(folder / "fixed"), str(folder / "crontab"))
+    fixed = (folder / "fixed").joinpath(*(folder / "crontab").parts[1:]).read_text()
+    assert fixed == content.replace("/usr/bin/python2 -3 -Qnew", sys.executable)
+    assert check(folder, fixed) == (0, [])
+
+
+@pytest.mark.parametrize(("right", "wrong", "line_number", "rule"), [
+    (str(SCRIPT), "/absent/planta_headless.py", 2, "no-script"), ("/secret", "/absent", 3, "password-file"),
+    ("/usr/bin/python2 -3 -Qnew", "/absent/python3", 1, "no-program"),
+])  # fmt: skip
+def test_a_variable_with_a_wrong_path_is_told_once(folder, right, wrong, line_number, rule):
+    head = HEAD.format(SCRIPT, folder).replace(right, wrong).replace("/usr/bin/python2 -3 -Qnew", sys.executable)
+    assert [(each["line"], each["rule"]) for each in check(folder, head + MANY)[1]] == [(line_number, rule)]
+
+
+@pytest.mark.parametrize("other", ["0 3 * * * $PY /opt/other.py\n", "0 3 * * * /opt/run ${PY}\n"])
+def test_a_variable_that_other_lines_need_is_not_changed(folder, other):
+    found = check(folder, HEAD.format(SCRIPT, folder) + MANY + other)[1]
+    assert [(each["line"], each["write"]) for each in found if each["rule"] == "old-python"] == [(1, None)]
+
+
+def test_of_a_variable_that_is_set_twice_the_one_that_counts_is_told(folder):
+    content = HEAD.format(SCRIPT, folder).replace("PY=", "PY=/bin/true\nPY=") + MANY.partition("\n")[0] + "\n"
+    content += f"PY={sys.executable}\n"
+    assert [each["line"] for each in check(folder, content)[1] if each["rule"] == "old-python"] == [2]
+
+
+def test_no_setting_is_left_without_a_value(folder):
+    call = good(folder).replace(str(SCRIPT), f"$OPTIONS {SCRIPT}")
+    found = check(folder, f"OPTIONS=-3\n0 2 * * * {call}\n")[1]
+    assert [(each["line"], each["rule"], each["write"]) for each in found] == [(1, "python-option", None)]
+
+
+def test_the_options_that_only_python_2_knows_are_taken_away(folder):
+    call = good(folder).replace(str(SCRIPT), f"-3 -u -Q new {SCRIPT}")
+    found = check(folder, f"0 2 * * * {call}\n")[1]
+    assert {each["rule"] for each in found} == {"python-option"}
+    headless("check", "--fix", str(folder / "fixed"), str(folder / "crontab"))
+    fixed = (folder / "fixed").joinpath(*(folder / "crontab").parts[1:]).read_text()
+    assert fixed == f"0 2 * * * {good(folder).replace(str(SCRIPT), f'-u {SCRIPT}')}\n"
+
+
+def test_an_option_of_python_2_stays_where_python_2_has_to_stay(folder):
+    content = f"0 2 * * * docker exec planta /usr/bin/python2 -3 {SCRIPT} -s x:1 -t -1 -v -m X\n"
+    assert "python-option" not in rules(check(folder, content))
+
+
+@pytest.mark.parametrize("elsewhere", ["docker exec planta", "ssh planta"])
+def test_no_path_of_this_machine_is_written_into_a_line_that_runs_on_another(folder, elsewhere):
+    content = f"0 2 * * * {elsewhere} /usr/bin/python2 {SCRIPT} -s x:1 -t -1 -v -m X\n"
+    assert [each["write"] for each in check(folder, content)[1] if each["write"]] == []
+
+
+def test_fix_says_which_lines_it_has_changed_and_what_it_leaves_and_shows_no_other_line(folder):
+    script = folder / "bare.sh"
+    script.write_text(f"#!/bin/sh\n{good(folder).partition(' ||')[0]}\ntrue\n")
+    script.chmod(0o755)
+    content = "X=hunter2\r\n" + line(folder, "-t -1 ", "").replace("\n", "\r\n") + f"5 2 * * * {script} #\r\n"
+    (folder / "crontab").write_bytes(content.encode())
+    done = headless("check", "--fix", str(folder / "fixed"), str(folder / "crontab"))
+    new = f"{folder}/fixed{folder}/crontab"
+    was = line(folder, "-t -1 ", "").strip()
+    assert done.stdout.partition("--fix: ")[2].splitlines() == [
+        f"wrote {new}, changed: line 1-3",
+        f"--- {folder}/crontab", f"+++ {new}", "@@ -2 +2 @@", f"-{was}", f"+{was.replace('.py', '.py -t -1')}",
+        f"--fix: {script} stays as it is", "  left for a person: line 2 [code-lost]",
+    ]  # fmt: skip
+
+
+def test_a_crontab_that_names_only_a_script_is_judged_if_the_script_calls_the_command(folder):
+    script = folder / "job.sh"
+    script.write_text(f"#!/bin/sh\n{good(folder)}\n")
+    script.chmod(0o755)
+    (folder / "crontab").write_bytes(f"X=1\r\n5 2 * * * {script} #\r\n".encode())
+    assert rules(checks.check(folder / "crontab")) == ["line-ends"]
+    script.write_text("#!/bin/sh\ntrue\n")
+    assert rules(checks.check(folder / "crontab")) == ["no-call"]
+
+
+def test_fix_says_that_nothing_is_to_correct(folder):
+    (folder / "crontab").write_text(f"0 2 * * * {good(folder)}\n")
+    done = headless("check", "--fix", str(folder / "fixed"), str(folder / "crontab"))
+    assert done.stdout.endswith(f"\n--fix: there is nothing to correct: {folder}/fixed is empty\n")
+
+
+def test_each_of_several_lines_with_the_same_jobs_names_all_before_it(folder):
+    found = check(folder, f"0 2 * * * {good(folder)}\n" * 23)[1]
+    assert [each["line"] for each in found] == [*range(2, 24)]
+    assert found[1]["text"] == "the same jobs are started in the same minute by line 1, line 2"
+    assert found[-1]["text"].endswith("line 20, and 2 more")
 
 
 def test_fix_writes_corrected_files_beside_and_changes_none(folder):
@@ -178,7 +279,10 @@ def test_a_date_that_never_comes_is_found(folder):
 
 
 def test_a_line_that_cannot_be_checked_is_not_passed_over(folder):
-    assert rules(check(folder, "0 2 * * * ssh other 'planta_headless.py -s planta:20000 -m X'\n")) == ["not-checked"]
+    call = "planta_headless.py -s planta:20000 -m X -t -1 -v"
+    assert rules(check(folder, f"0 2 * * * ssh other '{call}'\n")) == ["not-checked"]
+    found = rules(check(folder, f"0 2 * * * ssh other '{call.replace('-m X', '')}; true'\n"))
+    assert found == ["code-lost", "options", "not-checked"]
 
 
 def test_a_line_that_starts_often_needs_a_lock(folder):
@@ -208,8 +312,9 @@ def test_a_python_that_is_too_old_is_found_by_the_file_that_its_name_leads_to(fo
 # The file
 
 
-def test_a_crontab_that_does_not_call_the_command_has_no_finding(folder):
-    assert check(folder, "60 2 * * * true") == (0, [])
+def test_a_file_that_does_not_call_the_command_is_said_to_and_nothing_else(folder):
+    for name, content in (("crontab", "60 2 * * * true"), ("a.sh", "#!/bin/sh\n# planta_headless.py\n")):
+        assert [(each["line"], each["rule"]) for each in check(folder, content, name=name)[1]] == [(0, "no-call")]
 
 
 def test_a_line_of_cron_d_needs_a_user(folder):
@@ -236,7 +341,7 @@ def test_a_script_that_is_started_by_its_name_has_to_be_executable(folder):
     script.write_text(f"#!/bin/sh\n{good(folder, after=' ')}\n")
     for front, mode, expected in (("", 0o644, ["not-executable"]), ("sh ", 0o644, []), ("", 0o755, [])):
         script.chmod(mode)
-        assert rules(check(folder, f"# planta_headless.py\n0 2 * * * {front}{script}\n")) == expected
+        assert rules(check(folder, f"# planta_headless.py\n0 2 * * * {front}{script} || echo bad\n")) == expected
 
 
 def test_a_script_that_looks_at_the_code_is_good(folder):
@@ -251,7 +356,7 @@ def test_scripts_that_start_each_other_are_read_once(folder):
     for one, other in (("a.sh", "b.sh"), ("b.sh", "a.sh")):
         (folder / one).write_text(f"#!/bin/sh\n# planta_headless.py\n{folder}/{other}\n")
         (folder / one).chmod(0o755)
-    assert check(folder, f"# planta_headless.py\n0 2 * * * {folder}/a.sh\n")[1] == []
+    assert rules(check(folder, f"# planta_headless.py\n0 2 * * * {folder}/a.sh\n")) == ["no-call"]
 
 
 # The command line

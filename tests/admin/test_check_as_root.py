@@ -217,9 +217,23 @@ def test_a_link_of_another_user_leads_to_nothing_that_only_root_may_read(folder,
         [give(folder / "of-root", 0, f"# planta_headless.py\n0 2 * * * sh {home}/by.sh\n")],  # by a file of `nobody`
     ):
         new = folder / f"fixed-{argv[0].name}"
-        assert check("--fix", new, *argv) == []
+        assert [each["rule"] for each in check("--fix", new, *argv)] == ["no-call"]
         assert not list(new.rglob("*.sh"))
     assert check(give(folder / "own", 0, f"# planta_headless.py\n0 2 * * * sh {hidden}\n"))
+
+
+@pytest.mark.parametrize("owner", [NOBODY, 0])
+def test_a_drop_in_of_another_user_leads_to_nothing_that_only_root_may_read(folder, home, owner):
+    hidden = give(folder / "hidden", 0, "[Service]\nRestart=always\n", 0o600)
+    unit = give((home if owner else folder) / "x.service", owner, f"[Service]\nExecStart=/bin/sh -c '{call(folder)}'\n")
+    drop_ins = give(unit.with_name("x.service.d"), NOBODY)
+    give(drop_ins / "open.conf", NOBODY, "[Service]\nType=forking\n")
+    (drop_ins / "hidden.conf").symlink_to(hidden)
+    found = [(Path(each["file"]).name, each["rule"]) for each in check(unit)]
+    assert ("open.conf", "type") in found
+    assert [rule for name, rule in found if name == "hidden.conf"] == ["not-looked-at"]
+    hidden.chmod(0o644)
+    assert ("hidden.conf", "restart") in [(Path(each["file"]).name, each["rule"]) for each in check(unit)]
 
 
 def test_password_files_are_looked_at_with_the_rights_of_their_user(folder, home):

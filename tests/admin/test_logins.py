@@ -62,7 +62,7 @@ def test_a_call_with_an_error_is_corrected_first_and_not_tried(folder, tried, ol
 
 
 def test_what_only_the_shell_knows_is_not_tried(folder, tried):
-    calls = [GOOD.replace("FOLDER/secret", "FOLDER/secret$X"), GOOD.replace("planta", "$HOST")]
+    calls = [GOOD.replace("FOLDER/secret", "FOLDER/secret$(cat x)"), GOOD.replace("planta", "$(hostname)")]
     found, (text,) = check(folder, *calls)
     assert (found, "(and 1 more)" in text) == ([(1, "warning", "not-tried")], True)
     assert tried == []

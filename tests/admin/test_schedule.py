@@ -75,20 +75,22 @@ def test_starts_are_those_after_the_moment():
 def test_schedules_meet_that_have_a_minute_in_common(first, second, meet):
     timetable: Timetable[int, object] = Timetable()
     timetable.add(second, 1, "second")
-    assert timetable.meeting(first, 2) == ("second" if meet else None)
+    assert timetable.meeting(first, 2) == (["second"] if meet else [])
 
 
 def test_what_has_the_same_key_does_not_meet():
     timetable: Timetable[int, object] = Timetable()
     for key in (1, 2, 3):
         timetable.add(cron("0 2 * * *"), key, key)
-    assert [timetable.meeting(cron("0 * * * *"), key) for key in (1, 2, 3, 4)] == [2, 1, 1, 1]
+    assert [timetable.meeting(cron("0 * * * *"), key) for key in (1, 2, 3, 4)] == [
+        [2, 3], [1, 3], [1, 2], [1, 2, 3],
+    ]  # fmt: skip
 
 
 def test_a_date_that_never_comes_meets_not_even_itself():
     timetable: Timetable[int, object] = Timetable()
     timetable.add(cron("0 2 31 2 *"), 1, 1)
-    assert timetable.meeting(cron("0 2 31 2 *"), 2) is None
+    assert timetable.meeting(cron("0 2 31 2 *"), 2) == []
 
 
 def test_what_is_no_expression_is_an_error():

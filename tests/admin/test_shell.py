@@ -13,7 +13,8 @@ import pytest
 
 from headless.admin import crontab, shell
 from headless.admin.files import File, Kind
-from headless.admin.rules import Severity, corrected
+from headless.admin.findings import corrected
+from headless.admin.rules import Severity
 from support.process import PATIENCE
 from support.shell_texts import H, call, calls_of, entry, findings, needs_sh, scripts_called, words
 
@@ -55,15 +56,48 @@ def test_a_call_is_found():
 
 
 NO_CALLS = [
-    f"cp {H} /x", f"test -x {H}", f"echo {H}", f"# {H}", f"echo 'python {H}'", f"cat <<E\npython {H}\nE", f"X={H}",
-    f"python -c x {H}", f"python -c {H}", f"python -uc {H}", f"python -m pdb {H}", "python -m planta_headless.py",
-    "python -Im planta_headless.py", f"python other.py {H}", "python", "python -u",
+    f"cp {H} /x", f"test -x {H}", f"echo {H}", f"# {H}", f"x # {H}", f"echo 'python {H}'", f"cat <<E\npython {H}\nE",
+    f"X={H}", "python", "python -u", f"[ -f {H} ] && ls", f"echo {H} | mail x", f"ls > {H}", f"pkill -f {H} || true",
+    f"case x in *{H}*) ;; esac", f"for i in {H} x; do ls $i; done", f"X={H}; ls $X | wc -l", "cd /x/planta_headless/",
 ]  # fmt: skip
 
 
 def test_what_is_no_call_is_not_found():
     for text in NO_CALLS:
         assert calls_of(entry(text)) == ([], []), text
+
+
+NOT_CHECKED = [
+    f"python -c x {H}", f"python -c {H}", f"python -uc {H}", f"python -m pdb {H}", "python -m planta_headless.py",
+    "python -Im planta_headless.py", f"python other.py {H}", f"wrap {H} -m 1", f"X={H}; wrap $X", f"sh {H}",
+    f"X=$(which {H}); $X -m 1", f"X=$(which {H}); Y=$X; wrap ${{Y}}", f"for i in '{H} -m 1'; do python $i; done",
+    f"echo 'python {H}' | sh", f"echo 'python {H}' | at now", f"python - <<E\nrun('{H}')\nE", f"python < {H}",
+    f"cat > x.sh <<E\npython {H}\nE", f"trap 'python {H}' EXIT", f"find / | xargs -r python {H} -m 1 -f",
+    f"f() {{ echo $1; }}; f python {H} -m 1", f"sh -c 'echo $1' x {H}", f"echo 1 | xargs python {H} -m",
+    f"ssh x python {H} -m 1", f"ssh -p 1 x 'cd /y && python {H} -m 1'", f"docker exec -it c python {H} -m 1",
+    f"podman run --rm i sh -c 'python {H} -m 1'", f"parallel python {H} -m ::: 1 2", f"wsl python {H} -m 1",
+    f"kubectl exec p -- {H} -m 1", f"su planta {H}", f"x=(python {H}); \"${{x[@]}}\" -m 1", f"make -f {H}",
+]  # fmt: skip
+
+
+def test_what_names_the_command_and_is_not_understood_is_said_to_be_not_checked():
+    for text in NOT_CHECKED:
+        found = [each.text for each in findings(text, "/bin/bash") if each.rule == "not-checked"]
+        assert len(found) == 1 and found[0].startswith("planta_headless.py is named here, and"), (text, found)
+        held = text.replace(H, "$HELD")
+        if "'" not in text and "<<" not in text:
+            again = calls_of(entry(held, "/bin/bash", HELD=H))[1]
+            assert len([each for each in again if each.rule == "not-checked"]) == 1, held
+
+
+def test_a_text_that_is_nested_too_deeply_is_not_passed_over():
+    text = f"python {H}"
+    for _ in range(25):
+        text = f"eval {shlex.quote(text)}" if len(text) < 9000 else text
+    functions = "".join(f"f{each}() {{ f{each + 1}; }}; " for each in range(30)) + f"f30() {{ python {H}; }}; f0"
+    for each in (text, functions):
+        calls, found = calls_of(entry(each))
+        assert calls or "not-checked" in [each.rule for each in found]
 
 
 def test_known_variables_are_expanded_and_split_as_a_shell_does_it():
@@ -249,6 +283,14 @@ NOTICED = [
     "bash -o pipefail -c '{} | cat'",
     "bash -c 'set -o pipefail; {} | cat'",
     "bash -c '{} | cat; exit ${{PIPESTATUS[0]}}'",
+    "bash -c '{} | tee /dev/null 2>&1; exit ${{PIPESTATUS[0]}}'",
+    "bash -c '{} | cat; [ ${{PIPESTATUS[0]}} = 0 ] || echo bad'",
+    "set -e; f() {{ {}; }}; f; true",
+    "set -e; (set -e; {}; true); true",
+    "setsid {}",
+    "bash -c 'setsid {}'",
+    "exec setsid -w {}",
+    "{}; rc=$?; true; exit $rc",
     "bash -c 'trap \"echo bad\" ERR; {}; true'",
     "unset A; {}",
 ]
@@ -286,6 +328,14 @@ LOST = [
     "bash -c '{} | cat'",
     "bash -c 'set -o pipefail; set +o pipefail; {} | cat'",
     "unset A; {}; unset A",
+    "set -e; f() {{ {}; true; }}; f || echo bad",
+    "{}; rc=$?; true",
+    "set -e; (set -e; {}; true) || echo bad",
+    "set -e; if f() {{ {}; true; }}; f; then true; else echo bad; fi",
+    "f() {{ set -e; {}; true; }}; f && true",
+    "sh -c '{} | cat; exit ${{PIPESTATUS[0]}}' 2>&-; true",
+    "exec setsid {}",
+    'f() {{ "$@"; true; }}; f {}',
 ]
 
 
@@ -308,7 +358,9 @@ def test_sh_agrees_about_the_return_code(tmp_path):
         if ("&>" in text and not is_dash) or ("bash" in text and not has_bash):
             continue
         argv = ["/bin/sh", "-c", text.format(failing)]
-        done = subprocess.run(argv, capture_output=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(
+            argv, capture_output=True, timeout=PATIENCE, check=False, start_new_session=True
+        )  # as cron
         assert bool(done.returncode or done.stdout) is (text in NOTICED), text
 
 

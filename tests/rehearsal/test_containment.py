@@ -70,7 +70,7 @@ STARTS = "starts is not known"
 WRITES = "it may change a script that it starts"
 NOT_RUN = {
     "COMMAND; vendor/planta_h*.py -c 1": UNSURE,
-    "COMMAND; cd vendor && PYTHON -m planta_headless -c 1": STARTS,
+    "COMMAND; cd vendor && PYTHON -mplanta_headless -c 1": STARTS,
     "COMMAND; echo vendor/planta_headless.py | xargs -I@ @ -c 1": "not each planta_headless.py in it could be replaced",
     "COMMAND; echo ./vendor.sh | xargs -I@ @": STARTS,
     'COMMAND; X=$(echo vendor/planta_head)less.py; "$X" -c 1': UNSURE,
@@ -93,6 +93,19 @@ NOT_RUN = {
     'A=unset; "$A" PLANTA_REH""EARSAL; OURS -c 1': "it starts unset, which is not here",
     "./unset.sh": "it names PLANTA_REHEARSAL",
     "COMMAND; . ./vendor.sh": "what . runs is not known",
+    "COMMAND; . HOME/vendor.sh": VENDORS,
+    "PY=HOME/x; false && . HOME/env.sh; $PY $PH -c 1": "what . runs is not known",
+    "PY=HOME/x; echo it\\'s; . HOME/env.sh; $PY $PH -c 1": "what . runs is not known",
+    "(. HOME/env.sh); $PY $PH -c 1": "what . runs is not known",
+    "{ true; . HOME/env.sh; } | cat; $PY $PH -c 1": UNSURE,
+    "COMMAND; . HOME/return.sh; $PY $PH -c 1": "whether all of ",
+    "COMMAND; . HOME/half.sh; ./vendor.sh '": "sh says: ",
+    "COMMAND; . HOME/half.sh; true": "its syntax is not understood",
+    "COMMAND; . HOME/absent.sh; true": "/absent.sh, which is not here",
+    "COMMAND; cp vendor.sh HOME/env.sh; . HOME/env.sh": WRITES,
+    "HOME/beside.sh": VENDORS,
+    "COMMAND; HOME/quote.sh": "its syntax is not understood",
+    "HOME/variable.sh": VENDORS,
     'COMMAND; eval "./vendor.sh"': "what eval runs is not known",
     "COMMAND; echo ./vendor.sh | sh": "sh reads its commands from somewhere else",
     "sudo -u planta COMMAND": "sudo may lose the variable",
@@ -118,7 +131,7 @@ NOT_RUN = {
     "COMMAND; mkdir b; cp vendor.sh b/sh; b/sh ./night.sh": "b/sh is not a known shell",
     "COMMAND; mkdir b; cp vendor.sh b/python3; ./python.sh": "b/python3 is not here",
     "COMMAND; [[ -n x && ./vendor.sh ]]": "sh does not know [[",
-    "COMMAND; echo $'\\'; ./vendor.sh; echo \\''": "sh does not know $'",
+    "COMMAND; echo $'\\'; ./vendor.sh; echo \\''": "sh says: ",
     "COMMAND; echo x &>log ./vendor.sh": "words follow a redirection",
     "COMMAND; ./two_lines.sh": "something that is not understood: [ x = ./vendor.sh ]",
     "COMMAND; ./fifo.sh": "it is not a regular file",
@@ -153,6 +166,12 @@ RUN = [
     "P=planta_; vendor/${P}headless.py -s PLANTA -c 1",
     "cd vendor && PYTHON planta_headless.py -s PLANTA -c 1",
     "OURS -s PLANTA -t -1 -f calls.py",
+    "HOME/vendor.sh",
+    "sh HOME/vendor.sh && flock l HOME/vendor.sh",
+    "HOME/wrapper.sh -s PLANTA -c 1",
+    ". HOME/env.sh; $PY $PH -s PLANTA -c 1",
+    "cd /tmp; . HOME/env.sh && COMMAND",
+    "./sourcing.sh",
     "cd HOME && flock -n -E 75 l sh -c 'mv -f a b; COMMAND -v > a 2>&1' || { echo \"ended with $?\"; cat a; }",
     "COMMAND 2>&1 | sed 's/^/planta: /' | tee log",
     "COMMAND && sed -n p wrapper.py",
@@ -171,6 +190,14 @@ def files(rehearse: Rehearse, production: Production) -> None:
         "vendor/planta_headless.py": production.client(),
         "vendor/renamed.py": production.client(),
         "vendor.sh": f"#!/bin/sh\n{rehearse.python} {rehearse.folder}/vendor/planta_headless.py\n",
+        "wrapper.sh": f'#!/bin/sh -e\nexec /usr/bin/python2 -3 {rehearse.folder}/vendor/planta_headless.py "$@"\n',
+        "beside.sh": f"#!/bin/sh\n: $0\n{rehearse.python} {rehearse.folder}/vendor/planta_headless.py\n",
+        "variable.sh": f"#!/bin/sh\nX='{rehearse.python} {rehearse.folder}/vendor/planta_headless.py -c 1'\n$X\n",
+        "env.sh": f"PY={rehearse.python}\nPH={SCRIPT}\n",
+        "return.sh": f"return\nPY={rehearse.python}\nPH={SCRIPT}\n",
+        "half.sh": "X='\n",
+        "quote.sh": f"#!/bin/bash\n. {rehearse.folder}/half.sh\n{rehearse.folder}/vendor.sh\n: '\n",
+        "sourcing.sh": f"#!/bin/sh\n# it's\n. {rehearse.folder}/env.sh\n$PY $PH -s {production.service} -c 1\n",
         "bin/cat": f"#!/bin/sh\n{rehearse.folder}/vendor.sh\n",
         "unset.sh": f"unset PLANTA_REHEARSAL\n{ours} -s {production.service} -c 1\n",
         "warned.sh": f"{ours.replace(' ', ' -W $X ')} {rehearse.folder}/wrapper.py\n",
@@ -236,6 +263,15 @@ def test_a_script_is_kept_in_the_rehearsal_and_is_looked_at_again_once_a_line_ha
 
 
 @no_cron
+def test_the_copy_of_a_script_is_made_when_its_line_is_run(rehearse, production):
+    rehearse.use_stub()
+    for name in ("one", "two"):
+        rehearse.write(f"{name}.sh", f"/planta/planta_headless.py -s x:1 -c {name} > log\n").chmod(0o755)
+    table(rehearse, production, ["COMMAND; cp two.sh one.sh", "HOME/one.sh"])
+    assert [call[-1] for call in rehearse.calls()] == ["1", "two"]
+
+
+@no_cron
 @pytest.mark.slow
 def test_the_vendor_s_script_would_have_been_noticed(tmp_path):
     production = Production()
@@ -261,7 +297,7 @@ PARTS = [
     *["./v"] * 6, *[" "] * 6, *["'", '"', ";", "\\", "$(", ")"] * 2, "&&", "|", "echo", "`", "(", "${x:-", "}", "#",
     "\\\\", "\\'", "x=", "$x", "\n", "{", "[ ", " ]", "[[ ", " ]]", "if true;then", " fi", "for i in a;do", " done",
     "f()", "!", "sh -c ", "trap ", "$'", "~", "*", "<", ">", "2>", "&", "&>", "$((", "))", "((", "case a in a)",
-    ";; esac", "\r", "<(",
+    ";; esac", "\r", "<(", *["\nENV\n", ";ENV;", "ENV&&", "ENV", "x=./v;", ";$x"] * 2,
 ]  # fmt: skip
 OF_A_VENDOR = "#!/bin/sh\n/planta/planta_headless.py\n: > mark\n"
 
@@ -274,9 +310,10 @@ def test_what_is_taken_for_harmless_is_read_by_the_shell_in_the_same_way(tmp_pat
     choice = draws().choice
     environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "SHELL": shell}
     script = tmp_path / "v"
+    (tmp_path / "env").write_text("x=echo\n")
     run = 0
     while run < (200 if EXHAUSTIVE else 20):
-        line = "".join(choice(PARTS) for _ in range(choice(range(3, 14))))
+        line = "".join(choice(PARTS) for _ in range(choice(range(3, 14)))).replace("ENV", f". {tmp_path}/env")
         entry = Entry(
             File("tab", line), 0, Scheduler.CRON, Language.SHELL, Text.of(line, 0, len(line)), "", "root",
             str(tmp_path), environment, shell,

@@ -152,6 +152,36 @@ def test_a_call_that_the_line_does_not_come_to_is_no_success_of_its_jobs(rehears
     assert rehearse.calls() == []
 
 
+def test_what_a_line_has_said_instead_of_a_call_is_shown_and_is_in_the_table(rehearse, tab):
+    lines = ("0 2 * * * echo first >&2; cd /absent && COMMAND -c 1", "0 2 * * * COMMAND -t x -c 1")
+    done = rehearse("--crontab", tab(*lines))
+    assert [line for line in done.stderr.splitlines() if line.startswith("first") or "/absent" in line] == [
+        "first", "/bin/sh: 1: cd: can't cd to /absent",
+    ]  # fmt: skip
+    assert [row[-1] for row in rows(done).values()] == [
+        "planta_headless.py was not called, or had a mistake: /bin/sh: 1: cd: can't cd to /absent",
+        "planta_headless.py was not called, or had a mistake: headless rehearse: error: -t 'x' is not a whole number"
+        " of seconds, nor -1 for no time out",
+    ]
+
+
+@pytest.mark.parametrize(("front", "mode", "is_run"), [("", 0o755, True), ("bash ", 0o644, True), ("", 0o644, False)])
+def test_the_calls_of_a_script_are_rehearsed_in_a_copy_of_it_that_leaves_it_as_it_is(
+    rehearse, tab, front, mode, is_run
+):
+    rehearse.use_stub()
+    path = tab(f"0 2 * * * {front}{rehearse.folder}/home/night.sh 42")
+    text = f'#!/bin/bash -e\nset -o pipefail\n{COMMAND} -c "$1" 2>&1 | cat > log\necho $BASH > shell\n'
+    script = rehearse.write("home/night.sh", text)
+    script.chmod(mode)
+    (row,) = rows(rehearse("--crontab", path)).values()
+    assert (row[-1] == "0: job 1 ok") is is_run, row
+    assert script.read_text() == text
+    options = [call[call.index("--") + 1 :] for call in rehearse.calls()]
+    assert options == ([["-s", "planta.example:20000", "-c", "42"]] if is_run else [])
+    assert not is_run or (script.parent / "shell").read_text().endswith("bash\n")
+
+
 def test_a_folder_for_temporary_files_whose_name_a_line_could_misread_is_refused(rehearse, tab):
     rehearse.temporary = rehearse.folder / "with blank"
     rehearse.temporary.mkdir()

@@ -1,0 +1,77 @@
+"""Finds the place that has to change when a word of a call is wrong: the word itself, or the line that sets the
+variable whose value it is. So a thing is found once, however many calls use it.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from headless.admin.calls import Call, Word, is_mentioned
+from headless.admin.files import File
+from headless.admin.findings import Edit, Finding, finding
+
+_Place = tuple[int, int, int]  # where the line begins, and where the word begins and ends
+
+
+def of_word(call: Call, key: str, word: Word | None, text: str | None = None, **values: object) -> Finding:
+    """Returns what is wrong with a word of a call. `text` takes its place, if it can be there: "" takes it away."""
+    file = call.entry.file
+    name = _variable(file.content, word) if word is not None else ""
+    place = _set_to(file.content, name, word.text, word.begin) if word is not None and name else None
+    if place is not None:
+        edits = _edits(file, place, text) if _is_only_of_calls(file.content, name) else ()
+        return finding(key, file, place[0], edits, **values)
+    is_plain = word is not None and call.is_plain(word)
+    edits = _edits(file, (call.offset, word.begin, word.end), text) if word is not None and is_plain else ()
+    return call.finding(key, edits, **values)
+
+
+def of_setting(call: Call, key: str, name: str, **values: object) -> Finding:
+    """Returns what is wrong with the value of a variable of a call."""
+    file = call.entry.file
+    place = _set_to(file.content, name, call.environment[name], call.offset + 1)
+    return call.finding(key, (), **values) if place is None else finding(key, file, place[0], (), **values)
+
+
+def _variable(content: str, word: Word) -> str:
+    """Returns the name of the variable that a word consists of, "" for another word. Where a word is in a line of
+    Windows is not known, so that one counts which has it as its value."""
+    match = re.fullmatch(r"\"?\$(?:(\w+)|\{(\w+)\})\"?", content[word.begin : word.end])
+    line = "" if word.begin < word.end else content[word.begin :].partition("\n")[0]
+    names = (name for name in re.findall(r"%(\w+)%", line) if _set_to(content, name, word.text, word.begin))
+    return (match[1] or match[2]) if match else next(names, "")
+
+
+@lru_cache(maxsize=16)
+def _settings(content: str) -> tuple[re.Match[str], ...]:
+    """Returns the lines that set a variable: its name, and its value."""
+    front = r"(?:export[ \t]+|set[ \t]+\"?|Environment=[\"']?)?"
+    return tuple(re.finditer(rf"^[ \t]*{front}(\w+)[ \t]*=(.*)", content, re.MULTILINE))
+
+
+def _set_to(content: str, name: str, value: str, at: int) -> _Place | None:
+    """Returns where the last line above this offset that sets the variable has this word. None if it has another value,
+    or there is none."""
+    found = [each for each in _settings(content) if each[1] == name and each.start() < at]
+    word = re.compile(rf"(?<![^\s=\"']){re.escape(value)}(?![^\s\"'])")
+    match = word.search(content, *found[-1].span(2)) if found and value else None
+    return (found[-1].start(), *match.span()) if match else None
+
+
+@lru_cache(maxsize=256)
+def _is_only_of_calls(content: str, name: str) -> bool:
+    """Returns whether each line that uses the variable calls planta_headless.py: others may need its value."""
+    names = [rf"[$%]\{{?{each[1]}\b" for each in _settings(content) if is_mentioned(each[2])]
+    using = re.findall(rf"^(?![ \t]*#).*[$%]\{{?{re.escape(name)}\b.*", content, re.MULTILINE)
+    return all(is_mentioned(line) or any(re.search(each, line) for each in names) for line in using)
+
+
+def _edits(file: File, place: _Place, text: str | None) -> tuple[Edit, ...]:
+    """Returns none without a text. A word is taken away with the blanks before it, and never as the whole of a value:
+    cron refuses a setting without one."""
+    _, begin, end = place
+    before = file.content[:begin].rstrip(" \t")
+    if text is None or (not text and len(before) == begin):
+        return ()
+    return (Edit(begin if text else len(before), end, text),)
