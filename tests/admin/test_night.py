@@ -14,8 +14,9 @@ from datetime import datetime
 
 import pytest
 
-from headless.admin.night_runs import without_run
-from headless.admin.plan import Start
+from headless.admin.night_runs import night_of, without_run
+from headless.admin.plan import Start, read_plan
+from headless.admin.runs import Known, Outcome
 from support import journals, nights
 from support.command_here import headless
 from support.homes import R41, by_root, give_away, make_home
@@ -170,6 +171,14 @@ def test_a_start_is_missing_if_no_run_belongs_to_it(starts, begun, missing):
     assert [start.at for start in without_run([Start(each, each - 60) for each in starts], begun)] == missing
 
 
+def test_a_start_of_the_last_minute_is_not_missing_yet(tmp_path, now):
+    known = Known(now - DAY)
+    known.read_receipts([str(nights.write(tmp_path / "receipts", [call(now - HOUR, ["A"])]))])
+    plan = read_plan([str(nights.crontab(tmp_path / "crontab", (at(now), "B")))], None, [])
+    missing = [night_of(known, plan, now - 2 * HOUR, now + late).count(Outcome.MISSING) for late in (30, 59, 61)]
+    assert missing == [0, 0, 1]
+
+
 @pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone cannot be set")
 def test_a_start_in_the_hour_that_summer_time_leaves_out_is_met_by_cron_s_run_after_it(monkeypatch):
     from headless.admin.plan import PlannedCall
@@ -211,10 +220,9 @@ def test_nights_before_the_14th_and_failed_runs_are_no_part_of_the_median(night,
 
 def test_runs_of_one_call_at_the_same_time_are_odd(night, now):
     calls = [call(now - 3 * HOUR, seconds=5000), call(now - 2 * HOUR, seconds=10), call(now - HOUR)]
-    text = night([*calls, call(now - 2 * HOUR, ["B"])])[1]
+    text = night([*calls, call(now - 2 * HOUR, ["B"]), call(now - 1.9 * HOUR)])[1]
     begun = datetime.fromtimestamp(now - 3 * HOUR)
-    assert f"note: began while the run of {begun:%H:%M:%S} went on" in text
-    assert text.count("note:") == 1
+    assert text.count(f"note: began while the run of {begun:%H:%M:%S} went on") == text.count("note:") == 2
 
 
 # Receipts as they are found
@@ -269,7 +277,7 @@ def test_in_a_folder_a_user_says_nothing_of_others(tmp_path, now):
 def test_the_lines_of_one_call_may_be_in_two_files_and_twice(night, now, tmp_path):
     start, last = call(now - HOUR)
     (tmp_path / "receipts.1").write_text(json.dumps(start) + "\n")
-    (tmp_path / "copy").write_text(json.dumps(last) + "\n")
+    (tmp_path / "copy").write_text(json.dumps(last) + "\n" + json.dumps(start) + "\n")
     assert sentence(night([[last]], (), "--receipts", str(tmp_path / "copy"))[1]) == "1 well."
 
 

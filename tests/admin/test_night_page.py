@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from lxml import etree
 from headless.admin.night_forms import as_page, as_text
 from headless.admin.night_runs import Night, duration, night_of
 from headless.admin.runs import Known
+from headless.server.history import RefusedLogin
 from support import nights
 from support.command_here import headless
 from support.nights import DAY, Lines, call
@@ -111,14 +113,17 @@ def test_the_page_needs_nothing_else(tmp_path, now):
 
 @pytest.mark.parametrize("form", [as_page, as_text])
 def test_no_form_has_a_character_that_steers_a_terminal_or_turns_a_line(tmp_path, now, form):
-    text = form(known(tmp_path, now, hostile(now)))
+    refused = tuple(RefusedLogin(text, text, text, now, now, 1) for text in HOSTILE)
+    night = replace(known(tmp_path, now, hostile(now)), problems=tuple(HOSTILE), refused=refused)
+    text = form(night)
     assert set(TERMINAL.findall(text)) <= set("✕…")
     assert "\\x1b[2J" in text
     assert "\\u202eevil" in text
 
 
 def test_a_name_makes_no_line_of_its_own(tmp_path, now):
-    lines = as_text(known(tmp_path, now, hostile(now))).splitlines()
+    night = replace(known(tmp_path, now, hostile(now)), problems=tuple(HOSTILE))
+    lines = [line.strip() for line in as_text(night).splitlines()]
     assert not [line for line in lines if line.startswith(("two", "three"))]
 
 
@@ -163,6 +168,10 @@ def test_a_page_that_cannot_be_written_is_a_3_with_one_line(tmp_path, now):
     done = headless("night", "--receipts", str(receipts), "-o", str(tmp_path / "no" / "x.html"))
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
     assert "cannot be written: No such file or directory" in done.stderr
+    (tmp_path / "x.html").mkdir()
+    done = headless("night", "--receipts", str(receipts), "-o", str(tmp_path / "x.html"))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
+    assert sorted(os.listdir(tmp_path)) == ["receipts", "x.html"]
 
 
 def test_without_jinja2_there_is_the_text_and_one_line_for_the_page(tmp_path, now):
@@ -206,6 +215,7 @@ def test_a_call_of_each_minute_makes_no_endless_page(tmp_path, now):
     page = as_page(known(tmp_path, now, calls))
     assert len(page) < 1 << 18
     assert page.count('"b-failed') == 8 + 1  # and the legend
+    assert page.count('"b-well') == 1 + 1
 
 
 # By others

@@ -41,6 +41,7 @@ LONGEST = [
     (cron("0 0 1 * *"), 31 * 86400),
     (cron("0 0 29 2 *"), None),  # once in four years
     (cron("0 0 1 1 *"), 366 * 86400),
+    (cron("0 0 * 6 *"), 337 * 86400),  # over the February 29 that follows the four years
     (Schedule("", ("0 2 * * 1-5", "0 3 * * 0,6")), 25 * 3600),
     (Schedule("@reboot"), None),
 ]
