@@ -7,8 +7,8 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 
 from headless.admin.monitor_verdict import Level, Verdict, judge
-from headless.admin.night_runs import first_known, usual_seconds
-from headless.admin.plan import PlannedCall, read_plan, runs_of
+from headless.admin.night_runs import first_known, runs_of, usual_seconds
+from headless.admin.plan import PlannedCall, read_plan
 from headless.admin.receipts import UNKNOWN, Execution, Stage
 from headless.admin.runs import Known, Outcome, Run
 from headless.dialects.vocabulary import FAILED, OK, QUEUED, RUNNING

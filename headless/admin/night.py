@@ -8,15 +8,18 @@ import sqlite3
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
 
 from headless.admin import night_forms
 from headless.admin.night_runs import Night, night_of
-from headless.admin.plan import PlannedCall, read_plan
 from headless.admin.runs import Known
 from headless.arguments import Parser
 from headless.errors import PARAMETER_ERROR, HomeError, ParameterError
 from headless.server.commands.arguments import existing_home, moment
 from headless.terminal import print_answer, report
+
+if TYPE_CHECKING:
+    from headless.admin.plan import PlannedCall
 
 PROGRAM = "headless night"
 _NOT_KNOWN = 3  # the exit status
@@ -94,6 +97,8 @@ def _night(arguments: argparse.Namespace, now: float) -> Night:
             known.problems.append(f"the home {arguments.home!r} cannot be read: {reason}")
     plan: list[PlannedCall] = []
     if arguments.crontab or arguments.system:
+        from headless.admin.plan import read_plan  # which needs the extra [admin]
+
         plan = read_plan(arguments.crontab or (), arguments.user, known.problems)
     return night_of(known, plan, since, now, arguments.home or "")
 

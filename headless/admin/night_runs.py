@@ -11,10 +11,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from statistics import median
+from typing import TYPE_CHECKING
 
-from headless.admin.plan import PlannedCall, Start, runs_of
 from headless.admin.runs import Known, Outcome, Run
 from headless.server.history import RefusedLogin
+
+if TYPE_CHECKING:
+    from headless.admin.plan import PlannedCall, Start
 
 _DELAY = 3600.0  # seconds that a lock may keep a call from its start
 _NOT_YET = 60.0  # seconds after which a start that has left nothing is missing
@@ -68,37 +71,49 @@ class Night:
 
 def night_of(known: Known, plan: Sequence[PlannedCall], since: float, until: float, home: str = "") -> Night:
     """Returns the night between two moments, with what is missing of the plan."""
-    runs = known.runs()
+    runs = [replace(run, ended=until) if run.outcome is Outcome.STILL_RUNS else run for run in known.runs()]
     problems = list(known.problems)
-    usual = usual_seconds(run for run in runs if run.begun < since)
-    tonight = [replace(run, ended=until) if run.outcome is Outcome.STILL_RUNS else run for run in runs]
-    tonight = [run for run in tonight if run.begun >= since or (run.ended is not None and run.ended >= since)]
-    starts: dict[object, list[float]] = {}
     begin = _first_that_counts(runs, since, until, problems) if plan else until
-    for call, own in runs_of(plan, runs) if begin < until else ():
-        planned = call.starts(begin - 1.0, until)
-        pattern = (
-            own[-1]
-            if own
-            else Run(call.jobs, 0.0, Outcome.MISSING, "", user=call.user, server=call.server, host=call.host)
-        )
-        starts.setdefault(pattern.identity, []).extend(start.at for start in planned)
-        due = [start for start in planned if start.at <= until - _NOT_YET]
-        tonight += [_missing(pattern, call, start) for start in without_run(due, [run.begun for run in own])]
-    by_identity: dict[object, list[Run]] = {identity: [] for identity in starts}
-    for run in sorted(tonight, key=lambda run: run.begun):
-        by_identity.setdefault(run.identity, []).append(run)
-    rows = [
+    missing, starts = _compared(plan, runs, begin, until)
+    by_identity: dict[object, list[Run]] = {}
+    for run in sorted([*runs, *missing], key=lambda run: run.begun):
+        if run.begun >= since or _end(run) >= since:
+            by_identity.setdefault(run.identity, []).append(run)
+    usual = usual_seconds(run for run in runs if run.begun < since)
+    rows = tuple(
         Row(tuple(_items(own, usual.get(key), home)), tuple(starts.get(key, ())), usual.get(key))
         for key, own in by_identity.items()
-        if own
-    ]
+    )
     if not (rows or plan):
         problems.append("no call is known, and none was planned: is PLANTA_RECEIPT set where the jobs are?")
-    rows.sort(key=lambda row: row.items[0].run.begun)
     gaps = tuple((max(since, begin), end) for begin, end in known.without_server if end > since)
     refused = tuple(each for each in known.refused if each.last >= since)
-    return Night(since, until, tuple(rows), tuple(dict.fromkeys(problems)), gaps, refused)
+    return Night(since, until, rows, tuple(dict.fromkeys(problems)), gaps, refused)
+
+
+def _compared(
+    plan: Sequence[PlannedCall], runs: Sequence[Run], begin: float, until: float
+) -> tuple[list[Run], dict[object, list[float]]]:
+    """Returns what is missing between two moments, and the planned starts by the identity of their runs."""
+    missing: list[Run] = []
+    starts: dict[object, list[float]] = {}
+    for call, own in runs_of(plan, runs) if begin < until else ():
+        planned = call.starts(begin - 1.0, until)
+        due = [start for start in planned if start.at <= until - _NOT_YET]
+        found = [_missing(own, call, start) for start in without_run(due, [run.begun for run in own])]
+        missing += found
+        for run in [*own, *found][-1:]:
+            starts.setdefault(run.identity, []).extend(start.at for start in planned)
+    return missing, starts
+
+
+def runs_of(calls: Sequence[PlannedCall], runs: Sequence[Run]) -> Iterator[tuple[PlannedCall, list[Run]]]:
+    """Yields each call with its runs."""
+    by_jobs: dict[object, list[Run]] = {}
+    for run in runs:
+        by_jobs.setdefault(run.identity[0], []).append(run)
+    for call in calls:
+        yield call, [run for run in by_jobs.get(call.identity[0], ()) if call.is_of(run)]
 
 
 def usual_seconds(runs: Iterable[Run]) -> dict[object, float]:
@@ -142,13 +157,15 @@ def without_run(starts: Sequence[Start], begun: Iterable[float]) -> list[Start]:
     return [start for start, free in zip(starts, is_free) if free]
 
 
-def _missing(pattern: Run, call: PlannedCall, start: Start) -> Run:
+def _missing(own: Sequence[Run], call: PlannedCall, start: Start) -> Run:
+    """Returns a start of the call in the place of a run: with the identity of the runs that there are."""
     reason = (
         f"planned ({call.position}), and no receipt: never started, skipped by a lock, or killed before its first line"
     )
+    names = own[-1] if own else Run(call.jobs, 0.0, Outcome.MISSING, host=call.host, user=call.user, server=call.server)
     return Run(
-        pattern.jobs, start.at, Outcome.MISSING, reason, host=pattern.host, os_user=call.os_user, user=pattern.user,
-        server=pattern.server,
+        names.jobs, start.at, Outcome.MISSING, reason, host=names.host, os_user=call.os_user, user=names.user,
+        server=names.server,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from hashlib import sha256
@@ -112,12 +112,3 @@ def _job(kind: str, text: str) -> Job:
         return Job(kind, text, text)
     digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     return Job(kind, digest, f"{kind} {digest[:8]}")
-
-
-def runs_of(calls: Sequence[PlannedCall], runs: Sequence[Run]) -> Iterator[tuple[PlannedCall, list[Run]]]:
-    """Yields each call with its runs."""
-    by_jobs: dict[object, list[Run]] = {}
-    for run in runs:
-        by_jobs.setdefault(run.identity[0], []).append(run)
-    for call in calls:
-        yield call, [run for run in by_jobs.get(call.identity[0], ()) if call.is_of(run)]

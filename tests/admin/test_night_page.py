@@ -14,7 +14,6 @@ from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
 from lxml import etree
@@ -174,14 +173,26 @@ def test_a_page_that_cannot_be_written_is_a_3_with_one_line(tmp_path, now):
     assert sorted(os.listdir(tmp_path)) == ["receipts", "x.html"]
 
 
-def test_without_jinja2_there_is_the_text_and_one_line_for_the_page(tmp_path, now):
+@pytest.mark.slow
+def test_without_the_extra_admin_there_is_the_text_and_one_line_for_the_rest(tmp_path, now):
+    """In a folder that was copied by hand there are bcrypt and lxml alone."""
     receipts = nights.write(tmp_path / "receipts", [call(now - HOUR)])
-    with patch.dict(sys.modules, {"jinja2": None}), patch("headless.libraries._is_there", return_value=False):
-        assert headless("night", "--receipts", str(receipts)).returncode == 0
-        done = headless("night", "--receipts", str(receipts), "-o", str(tmp_path / "x.html"))
-    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "the library jinja2 cannot be loaded" in done.stderr
-    assert " jinja2" in done.stderr.partition("install")[2]
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(['croniter', 'tree_sitter', 'mslex', 'jinja2'])); "
+        "from headless.cli import run_tools; run_tools()"
+    )
+
+    def night(*argv):
+        command = [sys.executable, "-c", code, "night", "--receipts", receipts, "--since", "2h", *argv]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, timeout=PATIENCE)
+        return done.returncode, "1 well." in done.stdout, done.stderr
+
+    assert night() == (0, True, "")
+    for argv, library in ((("-o", tmp_path / "x.html"), "jinja2"), (("--system",), "croniter")):
+        status, has_text, line = night(*argv)
+        assert (status, has_text, line.count("\n")) == (2, False, 1)
+        assert f"the library {library} cannot be loaded" in line
+        assert f" {library}" in line.partition("install")[2]
 
 
 @pytest.mark.slow
