@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import socket
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -87,7 +88,7 @@ def _details(item: Item) -> Iterator[tuple[str, str]]:
 def _lists(night: Night) -> Iterator[tuple[str, list[str]]]:
     """Yields titles, and what is said below them of no single run."""
     refused = (
-        f"{each.user} from {each.host or '?'}: {each.reason} ({each.times}, the last one {_local(each.last)})"
+        f"{each.user} from {each.host or '?'}: {each.reason}; times: {each.times}, the last one: {_local(each.last)}"
         for each in night.refused
     )
     gaps = (f"{_local(begin)} to {_local(end)}" for begin, end in night.without_server)
@@ -170,6 +171,7 @@ def as_page(night: Night) -> str:
 
 def _values(night: Night) -> dict[str, Any]:
     scale = _Scale(night.since, night.until)
+    titles = Counter(row.items[-1].run.title for row in night.rows)
     items = [(row, item) for row in night.rows for item in row.items]
     listed = sorted(items, key=lambda each: (each[1].run.outcome is Outcome.WELL, -each[1].run.begun))[:_MAX_RUNS]
     return {
@@ -185,7 +187,7 @@ def _values(night: Night) -> dict[str, Any]:
         "odd": [(item.run, _when(item.run, night), item.notes) for item in odd(night)],
         "hours": scale.hours(),
         "without_server": [(*scale.bar(*each), _local(each[0]), _local(each[1])) for each in night.without_server],
-        "rows": [_row(row, scale, night) for row in night.rows],
+        "rows": [_row(row, scale, night, titles) for row in night.rows],
         "runs": [
             (item.run, _when(item.run, night), _times(row, item.run), _who(item.run), "; ".join(item.notes))
             for row, item in sorted(listed, key=lambda each: each[1].run.begun)
@@ -226,7 +228,7 @@ class _Scale:
 _STEPS = (60, 300, 900, 3600, 7200, 14400, 43200, *(_DAY * 2**each for each in range(20)))  # seconds
 
 
-def _row(row: Row, scale: _Scale, night: Night) -> dict[str, Any]:
+def _row(row: Row, scale: _Scale, night: Night, titles: Counter[str]) -> dict[str, Any]:
     last = row.items[-1].run
     worst = min((item.run.outcome for item in row.items), key=list(Outcome).index)
     wells = sum(item.run.outcome is Outcome.WELL for item in row.items)
@@ -234,7 +236,7 @@ def _row(row: Row, scale: _Scale, night: Night) -> dict[str, Any]:
     says = worst.value if worst is not Outcome.WELL else _times(row, last)[1]
     spoken = "; ".join(f"{_when(item.run, night)} {item.run.outcome.value}" for item in row.items[:_MAX_BARS])
     return {
-        "title": last.title,
+        "title": f"{last.title} ({_who(last)})" if titles[last.title] > 1 else last.title,
         "who": _who(last),
         "worst": worst,
         "says": number or says,

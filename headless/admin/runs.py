@@ -333,8 +333,10 @@ def _outcome_of_call(status: int, fields: dict[str, Any]) -> tuple[Outcome, str]
 def _outcome_of_session(views: Sequence[JobView]) -> tuple[Outcome, str]:
     wrong = [view for view in views if view.state not in (OK, QUEUED, RUNNING, SKIPPED)]
     if wrong:
-        reason = f"{wrong[0].title}: {wrong[0].state}" + (f": {wrong[0].message}" if wrong[0].message else "")
-        return Outcome.NOT_KNOWN if wrong[0].state == UNKNOWN else Outcome.FAILED, reason
+        view = wrong[0]
+        if view.state == UNKNOWN:
+            return Outcome.NOT_KNOWN, view.message
+        return Outcome.FAILED, ": ".join(filter(None, (view.title, view.state, view.message)))
     going = [view for view in views if view.state in (QUEUED, RUNNING)]
     if going:
         return Outcome.STILL_RUNS, going[0].message or ("waits for a worker" if going[0].started is None else "")

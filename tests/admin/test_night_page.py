@@ -229,6 +229,17 @@ def test_a_call_of_each_minute_makes_no_endless_page(tmp_path, now):
     assert page.count('"b-well') == 1 + 1
 
 
+def test_rows_with_the_same_title_say_whose_they_are(tmp_path, now):
+    calls = [call(now - HOUR, ["A"]), call(now - HOUR, ["A"], server="other:1", key="other"), call(now - HOUR, ["B"])]
+    page = as_page(known(tmp_path, now, calls))
+    names = [each.text for each in elements(page) if each.get("class") == "name"]
+    assert sorted(re.sub(r"\(.*?, ", "(", name) for name in names) == [
+        "A (R41 at other:1)",
+        f"A (R41 at {nights.SERVER})",
+        "B",
+    ]
+
+
 # By others
 
 
