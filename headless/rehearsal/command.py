@@ -36,7 +36,8 @@ from headless.server.home import MODULE_ID, Home
 from headless.server.journal import Journal, Selection
 from headless.terminal import print_answer, print_note, report, shorten
 
-_ANY_SERVICE = ("-s", "127.0.0.1:1")  # for a command line without one; every service is replaced
+# For a command line that was typed without one; every service is replaced. One of a crontab or of a job is as it is.
+_ANY_SERVICE = ("-s", "127.0.0.1:1")
 _MAX_REASON = 200  # characters of the reason for which a job failed
 _MODULE_CODE = "print('module {0}')\n"  # in one piece: a reader may be quicker than a second one
 
@@ -63,7 +64,7 @@ def _rehearse(own: OwnOptions, outer: OuterRehearsal | None) -> int:
         from headless.rehearsal import crontab  # which needs more libraries
 
         return crontab.rehearse(own, outer)
-    options = _parse(own.command)
+    options = _parse(own.command, needs_service=bool(own.report))
     import lxml.etree  # noqa: F401 (what is missing here would be missing in the server, too)
 
     user, remark = _user_of(options, not own.report)
@@ -77,11 +78,11 @@ def _rehearse(own: OwnOptions, outer: OuterRehearsal | None) -> int:
         return code
 
 
-def _parse(argv: Sequence[str]) -> JobOptions:
+def _parse(argv: Sequence[str], needs_service: bool) -> JobOptions:
     """Raises ParameterError, Answer."""
-    service = () if os.environ.get(DEFAULTS["-s"], "").strip() else _ANY_SERVICE
+    is_given = needs_service or os.environ.get(DEFAULTS["-s"], "").strip()
     try:
-        return parse_command_line([*service, *argv], os.environ)
+        return parse_command_line([*(() if is_given else _ANY_SERVICE), *argv], os.environ)
     except ParameterError as error:
         name = str(error).rpartition("no such option: ")[2]
         if name in WITH_VALUE or (name in FLAGS and name in argv):

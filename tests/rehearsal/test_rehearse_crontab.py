@@ -67,6 +67,15 @@ def test_each_line_is_run_and_the_results_of_its_jobs_are_shown(rehearse, tab):
     assert said.startswith("the lines really run, with their redirections, on this machine, as ")
 
 
+@pytest.mark.slow
+def test_a_line_needs_a_server_as_at_night_and_has_the_one_of_the_crontab(rehearse, tab):
+    line = "0 2 * * * /planta/jobs/python /planta/jobs/planta_headless.py -t -1 -v -c 1 > log"
+    rehearse.environment["PLANTA_SERVICE"] = "planta:20000"  # which cron does not have
+    done = rehearse("--crontab", tab(line, "PLANTA_SERVICE=planta:20000", line))
+    assert [row[1] for row in rows(done).values()] == ["2", "0"]
+    assert "info from the environment: PLANTA_SERVICE\n" in (rehearse.folder / "home" / "log").read_text()
+
+
 def test_a_line_runs_with_crons_environment_shell_home_and_input_alone(rehearse, tab):
     rehearse.use_stub()
     rehearse.environment["SECRET"] = "hunter2"
