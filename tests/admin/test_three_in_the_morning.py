@@ -76,6 +76,8 @@ class Planta:
         (folder / "bin" / "systemctl").chmod(0o755)
         self.make_password_file()
         self.sessions: dict[str, str] = {}  # by their names on the page
+        path = f"{folder / 'bin'}:{os.environ['PATH']}"
+        self.environment = {**os.environ, "PATH": path, "PLANTA_RECEIPT": str(self.jobs / "log" / "receipts")}
 
     def make_password_file(self):
         path = self.jobs / "r41.secret"
@@ -109,7 +111,7 @@ class Planta:
         (first,) = blocks("First", "sh")
         done = subprocess.run(
             ["sh", "-c", self.text(first + command)], capture_output=True, text=True, check=False, timeout=PATIENCE,
-            env={**os.environ, "PATH": f"{self.folder / 'bin'}:{os.environ['PATH']}"}, stdin=subprocess.DEVNULL,
+            env=self.environment, stdin=subprocess.DEVNULL,
         )  # fmt: skip
         assert "Traceback" not in done.stderr
         return (done.stdout + done.stderr).splitlines()
