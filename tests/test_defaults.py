@@ -102,6 +102,14 @@ def test_a_mistake_in_one_is_a_2_with_its_name(here):
     assert done.stderr.startswith("planta_headless.py: error: PLANTA_SERVICE 'planta' is not ")
 
 
+def test_what_only_the_dialect_finds_too_long_has_the_name_of_its_variable(here):
+    environment = {**os.environ, SERVICE: "127.0.0.1:1", USER: "x" * 257}
+    for done in (here("-c", "pass", env=environment), headless("sessions", "-q", env=environment)):
+        assert done.returncode == 2
+        assert " error: PLANTA_LOGIN_USER has 257 characters, at most 256 are allowed" in done.stderr
+    assert " error: -u has 257 characters" in here("-c", "pass", "-u", "y" * 257, env=environment).stderr
+
+
 def test_a_rehearsal_checks_them_and_needs_none(rehearse):
     rehearse.environment |= {SERVICE: "planta", USER: "R41"}
     done = rehearse("-c", "pass")

@@ -10,8 +10,8 @@ import os
 from headless.dialects.base import RANDOM_BYTES
 from headless.dialects.base import Call as DialectCall
 from headless.dialects.vocabulary import CHALLENGE, OSUSER
-from headless.errors import LocalProtocolError, ParameterError, SessionError
-from headless.options import VERSION, ChallengeLogin, JobOptions
+from headless.errors import LocalProtocolError, ParameterError, SessionError, UnsupportedCall
+from headless.options import DEFAULTS, VERSION, ChallengeLogin, JobOptions
 from headless.system import user_by_number
 from headless.terminal import is_at_terminal
 
@@ -48,7 +48,12 @@ def dialect_maker(options: Options, name: str, key: str, console: Console, waite
         from headless.dialects.own import dialect
 
         make = dialect.Dialect
-    first = [make(make_call())]
+    try:
+        first = [make(make_call())]
+    except UnsupportedCall as error:
+        if str(error).startswith("-u ") and DEFAULTS["-u"] in options.remark:
+            raise UnsupportedCall(DEFAULTS["-u"] + str(error)[len("-u") :]) from None
+        raise
     return lambda: first.pop() if first else make(make_call())
 
 
