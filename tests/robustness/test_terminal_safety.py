@@ -155,13 +155,13 @@ def test_what_clients_and_jobs_send_is_one_line_in_log_and_journal(tmp_path):
         def shown(*argv: str) -> list[str]:
             return printable_lines(headless(*argv, "--home", str(server.home)).stdout)
 
-        sessions = shown("jobs")
+        _, *sessions = shown("jobs")
         details = [shown("jobs", line.split()[0]) for line in sessions]
-        for line, (first, *rest) in zip(sessions, details):
+        for line, (_, first, *rest) in zip(sessions, details):
             assert first.split() == line.split()
             assert all(each.startswith("  1 stderr: ") for each in rest)
             assert len(shown("jobs", line.split()[0], "--json")) == 1
-        assert max(map(len, details)) == 1 + HOSTILE.count("\n") + 1
+        assert max(map(len, details)) == 2 + HOSTILE.count("\n") + 1
         assert len(shown("user", "list")) == 2
         log = log_of(server)
     assert len(sessions) == 3
