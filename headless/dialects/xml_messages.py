@@ -23,7 +23,8 @@ _MAX_TAGS = 500_000  # of a message that comes
 _MAX_ATTRIBUTES = 10_000  # of an element: older versions of libxml2 compare each with each
 _MAX_CHILDREN = 100  # that are searched at once: XPath may take time by the square of their number
 _MAX_SHOWN = 200  # characters of what came, in the text of an error
-_MARKS = (b"\xef\xbb\xbf", b"\xff\xfe", b"\xfe\xff")  # of UTF-8 and UTF-16, at the beginning
+_WIDE_MARKS = (b"\xff\xfe", b"\xfe\xff")  # of UTF-16, at the beginning
+_MARKS = (b"\xef\xbb\xbf", *_WIDE_MARKS)  # and of UTF-8
 
 
 def element(name: str, /, text: str | None = None, **attributes: str | None) -> Element:
@@ -80,7 +81,15 @@ def parse(message: bytes, encoding: str) -> Element:
     return root
 
 
+def has_hidden_part(document: bytes) -> bool:
+    """Returns whether a NUL byte stands in a document: older versions of libxml2 take it for the end. In UTF-16 and
+    UTF-32 each character may have one, the first ones included (XML 1.0, appendix F)."""
+    return b"\0" in document and b"\0" not in document[:4] and not document.startswith(_WIDE_MARKS)
+
+
 def _check_markup(message: bytes) -> None:
+    if has_hidden_part(message):
+        raise RemoteProtocolError("a message with a NUL byte")
     if message.count(b"<") > _MAX_TAGS:
         raise RemoteProtocolError(f"a message with more than {_MAX_TAGS} tags")
     if message.count(b"=") > _MAX_ATTRIBUTES:

@@ -18,6 +18,7 @@ from lxml import etree
 from lxml.etree import _Element as Element
 
 from headless.dialects.framing import Receiver
+from headless.dialects.xml_messages import has_hidden_part
 from headless.errors import ProtocolError
 from headless.protocol_tools.recordings import Piece, RecordedCall
 
@@ -43,6 +44,8 @@ def parse(message: bytes, encoding: str | None = None) -> Element:
     if encoding is not None:
         is_declared = message.startswith(tuple(mark for mark, _ in _BYTE_ORDER_MARKS)) or declared(message) is not None
         encoding = None if is_declared else encoding
+    if has_hidden_part(message):
+        raise ValueError("no XML: a NUL byte")
     try:
         root = etree.fromstring(message, _parser(encoding))
     except (etree.XMLSyntaxError, LookupError) as error:
@@ -58,7 +61,7 @@ def parse_leniently(message: bytes) -> Element:
     try:
         return parse(message, wide_encoding(message))
     except ValueError:
-        if is_decodable(message, _UNDECLARED):
+        if is_decodable(message, _UNDECLARED) or has_hidden_part(message):
             raise
     try:
         return etree.fromstring(message, _parser(_ANY_BYTES))

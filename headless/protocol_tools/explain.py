@@ -143,7 +143,7 @@ def _vocabulary(found: Findings) -> Iterator[str]:
     pairs = _same_calls(found.survey.facts)
     for sender, vocabulary in found.survey.vocabularies.items():
         yield f"{sender}: {vocabulary.messages} messages"
-        differing = set[tuple[Path, str | None]]()
+        differing: set[tuple[Path, str | None]] = set()
         for one, other in pairs:
             differing |= {each[:2] for each in _values(one, sender) ^ _values(other, sender)}
         for at, place in [*vocabulary.places.items()][:_MAX_PLACES]:

@@ -74,6 +74,8 @@ HOSTILE = {
     "nothing": "",
     "another root": "<Massage><Env/></Massage>",
     "a NUL": "<Message>\0</Message>",
+    "a NUL behind": "<Message/>\0<Message/>",
+    "a NUL at the end": "<Message/>\0",
     "two": "<Message/><Message/>",
 }
 
