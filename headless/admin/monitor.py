@@ -170,10 +170,7 @@ def _opened(path: str, stack: ExitStack) -> list[tuple[str, IO[bytes]]]:
     Raises CommandFailed."""
     if os.path.isdir(path):
         with _failing(path):
-            files = receipts.opened_in(path)
-        for _, file in files:
-            stack.enter_context(file)
-        return files
+            return [(user, stack.enter_context(receipts.opened(each, user))) for user, each in receipts.files_in(path)]
     for name in (path, f"{path}.gz"):
         with _failing(path), suppress(FileNotFoundError):
             return [("", stack.enter_context(receipts.opened(name)))]

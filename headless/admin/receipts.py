@@ -53,29 +53,27 @@ class Execution:
     key: str = ""  # of its call, if that has left no second line in this source
 
 
-def opened(path: str) -> IO[bytes]:
-    """Opens the file. Raises OSError, ValueError."""
-    return open(path, "rb", opener=open_regular)
+def opened(path: str, os_user: str = "") -> IO[bytes]:
+    """Opens the file, with a user of the operating system that of this user in a folder. Raises OSError, ValueError."""
+    if not os_user:
+        return open(path, "rb", opener=open_regular)
+    file: IO[bytes] = open(path, "rb", opener=_open_no_link)  # noqa: SIM115 (it is returned)
+    if not _counts(os.fstat(file.fileno()), os_user):  # it has been replaced since the folder was listed
+        file.close()
+        raise OSError(None, "it belongs to another user")
+    return file
 
 
-def opened_in(folder: str) -> list[tuple[str, IO[bytes]]]:
-    """Opens the files of the users in a folder, and returns the users and the files. Anybody may write to the folder:
-    so a file counts if its user owns it, or root, or who reads it here, and a link never does. Raises OSError."""
-    files: list[tuple[str, IO[bytes]]] = []
-    try:
-        for name in sorted(os.listdir(folder)):
-            match = _OF_USER.fullmatch(name)
-            path = os.path.join(folder, name)
-            if match is None or not stat.S_ISREG(os.lstat(path).st_mode):
-                continue
-            file: IO[bytes] = open(path, "rb", opener=_open_no_link)  # noqa: SIM115 (it is returned)
-            files.append((match[1], file))
-            if not _counts(os.fstat(file.fileno()), match[1]):
-                files.pop()[1].close()
-    except BaseException:
-        for _, file in files:
-            file.close()
-        raise
+def files_in(folder: str) -> list[tuple[str, str]]:
+    """Returns the users and the paths of their files in a folder. Anybody may write to the folder: so a file counts if
+    its user owns it, or root, or who reads it here, and a link never does. Raises OSError."""
+    files: list[tuple[str, str]] = []
+    for name in sorted(os.listdir(folder)):
+        match = _OF_USER.fullmatch(name)
+        path = os.path.join(folder, name)
+        status = os.lstat(path)
+        if match is not None and stat.S_ISREG(status.st_mode) and _counts(status, match[1]):
+            files.append((match[1], path))
     return files
 
 

@@ -113,11 +113,12 @@ class Known:
         with ExitStack() as stack:
             for path in paths:
                 with self._noting(path):
-                    in_folder = receipts.opened_in(path) if os.path.isdir(path) else []
-                    files += [(os_user, stack.enter_context(file)) for os_user, file in in_folder]
-                    for each in () if os.path.isdir(path) else _with_rotated(path):
+                    found = (
+                        receipts.files_in(path) if os.path.isdir(path) else [("", each) for each in _with_rotated(path)]
+                    )
+                    for os_user, each in found:
                         with self._noting(each):
-                            files.append(("", stack.enter_context(receipts.opened(each))))
+                            files.append((os_user, stack.enter_context(receipts.opened(each, os_user))))
             for os_user, file in files:
                 with self._noting(file.name):
                     self._read_file(file, os_user)
@@ -153,8 +154,8 @@ class Known:
             call = _Call.of(fields, is_whole)
         except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
             return False
-        if os_user in ("", call.run.os_user or os_user):
-            key = (call.key, call.run.host) if call.key else line
+        if os_user in ("", call.run.os_user):
+            key = (call.key, call.run.host, os_user) if call.key else line
             self._calls[key] = call.joined_with(self._calls.get(key))
         return is_whole
 

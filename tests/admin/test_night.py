@@ -8,9 +8,11 @@ import os
 import re
 import shutil
 import sys
+import tempfile
 import time
 from contextlib import closing
 from datetime import datetime
+from pathlib import Path
 
 import pytest
 
@@ -272,6 +274,52 @@ def test_in_a_folder_a_user_says_nothing_of_others(tmp_path, now):
     give_away(folder / "root.jsonl")
     shutil.chown(folder / "nobody.jsonl", "nobody")
     assert sentence(headless("night", "--receipts", str(folder), "--since", "12h").stdout) == "1 well."
+
+
+@by_root
+@pytest.mark.parametrize("forged", [{}, {"os_user": None}, {"os_user": 7}])
+def test_in_a_folder_a_user_meets_no_planned_start_of_another_one(tmp_path, now, forged):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    nights.write(folder / "root.jsonl", [call(now - 3 * DAY, os_user="root")])
+    lines = [{**{name: line[name] for name in line if name != "os_user"}, **forged} for line in call(now - HOUR)]
+    nights.write(folder / "nobody.jsonl", [lines])
+    shutil.chown(folder / "nobody.jsonl", "nobody")
+    crontab = nights.crontab(tmp_path / "crontab", (at(now - HOUR), "009ABC"))
+    text = headless("night", "--receipts", str(folder), "--since", "12h", "--crontab", str(crontab)).stdout
+    assert sentence(text) == "1 missing."
+
+
+@by_root
+def test_in_a_folder_a_user_does_not_end_the_call_of_another_one(tmp_path, now):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    nights.write(folder / "daemon.jsonl", [call(now - HOUR, code=1, key="K", os_user="daemon")])
+    nights.write(folder / "nobody.jsonl", [call(now - HOUR, key="K", os_user="nobody")])
+    for user in ("daemon", "nobody"):
+        shutil.chown(folder / f"{user}.jsonl", user)
+    assert sentence(headless("night", "--receipts", str(folder), "--since", "12h").stdout) == "1 well, 1 failed."
+
+
+@by_root
+@pytest.mark.parametrize("name", ["stranger.jsonl", "daemon.jsonl.1", "nobody.jsonl"])
+def test_in_a_folder_a_file_that_cannot_be_read_hides_no_other_one(now, name):
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        nights.write(Path(folder, "daemon.jsonl"), [call(now - HOUR, os_user="daemon")]).chmod(0o644)
+        closed = nights.write(Path(folder, name), [])
+        closed.chmod(0)
+        shutil.chown(closed, "nobody")
+        shutil.chown(folder, "daemon")
+        known = Known(now - DAY)
+        os.seteuid(os.stat(folder).st_uid)
+        try:
+            known.read_receipts([folder])
+        finally:
+            os.seteuid(0)
+    assert len(known.runs()) == 1
+    is_named = name == "nobody.jsonl"  # the others are no files of their users
+    assert [str(closed) in problem for problem in known.problems] == [True] * is_named
 
 
 def test_the_lines_of_one_call_may_be_in_two_files_and_twice(night, now, tmp_path):
