@@ -14,6 +14,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from headless.admin.runs import Known, Outcome, Run
+from headless.errors import Submission
 from headless.server.history import RefusedLogin
 
 if TYPE_CHECKING:
@@ -203,11 +204,12 @@ def _leads_on(run: Run, home: str) -> str:
     if run.outcome is Outcome.MISSING:
         begin, end = (datetime.fromtimestamp(run.begun + each) for each in (-60, 120))
         return f"journalctl -t CRON -t CROND --since '{begin:%Y-%m-%d %H:%M}' --until '{end:%Y-%m-%d %H:%M}'"
-    if not re.fullmatch(r"[0-9A-Za-z]\w{0,63}", run.session, re.ASCII):
-        return ""
-    if run.in_journal:
+    is_session = re.fullmatch(r"[0-9A-Za-z]\w{0,63}", run.session, re.ASCII)
+    if is_session and run.in_journal:
         return shlex.join(["headless", "jobs", run.session, "--home", os.path.abspath(home)])
-    if not re.fullmatch(r"(tls://)?\w[\w.-]*:[0-9]+", run.server, re.ASCII):
+    may_have_one = run.outcome is not Outcome.FAILED or run.submission == Submission.UNKNOWN.value
+    command = f"wait -v {run.session}" if is_session else "sessions" if may_have_one and not run.session else ""
+    if not command or not re.fullmatch(r"(tls://)?\w[\w.-]*:[0-9]+", run.server, re.ASCII):
         return ""
     is_word = run.user != run.os_user and re.fullmatch(r"\w[\w.-]*", run.user, re.ASCII)
-    return f"headless wait -v {run.session} -s {run.server}" + (f" -u {run.user} [-p FILE]" if is_word else "")
+    return f"headless {command} -s {run.server}" + (f" -u {run.user} [-p FILE]" if is_word else "")

@@ -24,7 +24,7 @@ from headless.server.journal import JobView, Journal, Selection
 from headless.server.listing import UNKNOWN, look
 from headless.system import open_regular
 
-_TEXTS = ("host", "os_user", "user", "server", "session")  # of a receipt
+_TEXTS = ("host", "os_user", "user", "server", "session", "submission")  # of a receipt
 _TAIL_BYTES = 4096  # of an output, in which its last line is looked for
 _PAGE_LENGTH = 500  # jobs of a journal that are read at a time
 _NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -72,6 +72,7 @@ class Run:
     user: str = ""  # of the login
     server: str = ""
     session: str = ""
+    submission: str = ""  # whether the server has the jobs, as a call that has failed says it
     in_journal: bool = False
     stderr: str = ""  # the last line of the job that failed
 
@@ -325,7 +326,8 @@ def _outcome_of_call(status: int, fields: dict[str, Any]) -> tuple[Outcome, str]
     if status == TIMED_OUT:
         return Outcome.NOT_KNOWN, "the call has not waited for the end (-t was over); the jobs went on"
     if status != ENDED_WELL:
-        return Outcome.FAILED, _text(fields.get("message"))
+        state = _text(fields.get("submission"))
+        return Outcome.FAILED, "; ".join(filter(None, (_text(fields.get("message")), state and f"jobs: {state}")))
     if fields["proof"] == "accepted":
         return Outcome.NOT_KNOWN, "the call does not wait for the end (no -t); the server has accepted the jobs"
     return Outcome.WELL, "the server has told an end, and no result" if fields["proof"] == ENDED_WITHOUT_RESULT else ""

@@ -102,6 +102,21 @@ def test_of_another_machine_no_process_is_looked_for(night, now):
     assert "the call still runs, or it was killed" in text
 
 
+@pytest.mark.parametrize("state", ["not submitted", "submitted", "unknown"])
+def test_a_call_that_failed_says_as_its_last_line_whether_the_server_has_the_jobs(night, now, state):
+    session = None if state != "submitted" else "5e551"
+    text = night([call(now - HOUR, code=1, submission=state, session=session, server="planta:20000")])[1]
+    assert f"why: job 1 failed: exit status 7; jobs: {state}" in text
+    next_one = {"submitted": "wait -v 5e551", "unknown": "sessions"}.get(state, "")
+    commands = [f"headless {next_one} -s planta:20000 -u R41 [-p FILE]"] if next_one else []
+    assert re.findall("next: (.*)", text) == commands
+
+
+def test_of_a_call_that_was_killed_the_sessions_of_its_server_lead_on(night, now):
+    text = night([call(now - HOUR, seconds=None, server="planta:20000")])[1]
+    assert re.findall("next: (.*)", text) == ["headless sessions -s planta:20000 -u R41 [-p FILE]"]
+
+
 # What was planned
 
 
@@ -409,7 +424,7 @@ def test_a_call_whose_session_the_journal_knows_is_one_run_and_the_journal_has_t
     assert "why: B: failed: exit status 7" in text
     assert "stderr: no such \\x1b[31mtable" in text
     assert f"next: headless jobs S2 --home {home.folder}" in text
-    assert re.findall("note: (.*)", text) == ["the call itself ended with 1: the connection was lost"]
+    assert re.findall("note: (.*)", text) == ["the call itself ended with 1: the connection was lost; jobs: submitted"]
 
 
 def test_of_a_call_that_was_killed_both_is_said_that_and_what_the_journal_knows(night, now, home, record):

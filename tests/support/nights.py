@@ -73,7 +73,7 @@ def call(
         "attached": 0,
         "proof": None if code else "ended",
         "submission": "submitted",
-        "message": "" if code == 0 else "job 1 failed: exit status 7; jobs: submitted",
+        "message": "" if code == 0 else "job 1 failed: exit status 7",
     }
     return [start, {name: more.get(name, value) for name, value in end.items()}]
 
