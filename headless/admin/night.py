@@ -99,7 +99,11 @@ def _night(arguments: argparse.Namespace, now: float) -> Night:
     if arguments.crontab or arguments.system:
         from headless.admin.plan import read_plan  # which needs the extra [admin]
 
-        plan = read_plan(arguments.crontab or (), arguments.user, known.problems)
+        not_understood: list[str] = []
+        plan = read_plan(arguments.crontab or (), arguments.user, not_understood)
+        if not (plan or not_understood):  # a wrong name is not taken for a night in which nothing is missing
+            not_understood.append("no call of planta_headless.py is planned there: nothing is known to be missing")
+        known.problems += not_understood
     return night_of(known, plan, since, now, arguments.home or "")
 
 

@@ -170,6 +170,14 @@ def test_what_a_crontab_starts_and_is_not_understood_is_said_and_all_is_not_well
     assert f"{other}:2: what it starts is not understood" in text
 
 
+def test_a_file_that_plans_no_call_is_said_and_all_is_not_well(night, now, tmp_path):
+    other = tmp_path / "other"
+    other.write_text("0 2 * * * true\n")
+    status, text = night([call(now - HOUR)], (), "--crontab", str(other))
+    assert (status, sentence(text)) == (3, "1 well.")
+    assert "no call of planta_headless.py is planned there: nothing is known to be missing" in text
+
+
 STARTS = [
     ([0, 300, 600], [1, 301, 601], []),
     ([0, 300, 600], [1, 601], [300]),
