@@ -63,17 +63,27 @@ class PlannedCall:
         return all("" in pair or pair[0] == pair[1] for pair in pairs)
 
     def starts(self, since: float, until: float) -> list[Start]:
-        """Returns the planned starts after a moment and up to another one."""
+        """Returns the planned starts after a moment and up to another one. Of those that summer time leaves out,
+        cron(8) makes up for what has a time of its own, and not for what has a star as hour or minute."""
         begin, end = datetime.fromtimestamp(since), datetime.fromtimestamp(until)
-        return [_start(at) for at in self.schedule.starts_between(begin, end)]
+        found = self.schedule.starts_between(begin, end)
+        if any(map(_is_left_out, found)):
+            at_a_time = filter(lambda each: "*" not in each.split()[0] + each.split()[1], self.schedule.expressions)
+            kept = set(Schedule("", tuple(at_a_time)).starts_between(begin, end))
+            found = [at for at in found if at in kept or not _is_left_out(at)]
+        return sorted(map(_start, found), key=lambda start: start.earliest)
+
+
+def _is_left_out(at: datetime) -> bool:
+    """Returns whether no clock shows this local time."""
+    return datetime.fromtimestamp(at.timestamp()) != at
 
 
 def _start(at: datetime) -> Start:
     """Takes the first of two moments that a clock shows twice. For one that it leaves out, cron(8) starts the command
     right after the hour that is not there."""
     moment = at.timestamp()
-    is_left_out = datetime.fromtimestamp(moment) != at
-    return Start(moment, moment - (_HOUR if is_left_out else _AHEAD))
+    return Start(moment, moment - (_HOUR if _is_left_out(at) else _AHEAD))
 
 
 def read_plan(paths: Sequence[str], user: str | None, problems: list[str]) -> list[PlannedCall]:

@@ -223,6 +223,35 @@ def test_a_start_in_the_hour_that_summer_time_leaves_out_is_met_by_cron_s_run_af
         time.tzset()
 
 
+SPRING = [  # of the night in which 02:00 to 03:00 is left out: what is planned, and what cron starts until 06:00
+    (("*/10 * * * *",), [(hour, minute) for hour in (0, 1, 3, 4, 5) for minute in range(0, 60, 10)]),
+    (("0 * * * *",), [(hour, 0) for hour in (0, 1, 3, 4, 5)]),
+    (("*/10 2 * * *",), []),
+    (("0,30 2 * * *",), [(3, 0), (3, 0)]),
+    (("50 1 * * *", "30 2 * * *"), [(1, 50), (3, 0)]),
+]
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone cannot be set")
+@pytest.mark.parametrize(("expressions", "begun"), SPRING)
+def test_in_the_hour_that_summer_time_leaves_out_nothing_is_missing_that_cron_does_not_start(
+    monkeypatch, expressions, begun
+):
+    from headless.admin.plan import PlannedCall
+    from headless.admin.schedule import Schedule
+
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        begin, end = (datetime(2026, 3, 29, hour).timestamp() - 30 for hour in (0, 6))
+        starts = PlannedCall("x:1", (), "", "", "", "", Schedule("", expressions)).starts(begin, end)
+        runs = [datetime(2026, 3, 29, hour, minute, 1).timestamp() for hour, minute in begun]
+        assert (len(starts), without_run(starts, runs)) == (len(runs), [])
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
 # What is odd
 
 
