@@ -7,10 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
 
-from headless.admin.receipts import UNKNOWN, Execution, Stage
+from headless.admin.receipts import AHEAD, UNKNOWN, Execution, Stage
 from headless.dialects.vocabulary import OK, QUEUED
-
-_AHEAD = 300.0  # seconds that two clocks may differ, as for Kerberos (RFC 4120, section 8.2)
 
 
 class Level(IntEnum):
@@ -119,7 +117,7 @@ def _moment(each: Execution, now: float) -> str:
 
 
 def _is_ahead(each: Execution, now: float) -> bool:
-    return each.at > now + _AHEAD
+    return each.at > now + AHEAD
 
 
 def duration(seconds: float) -> str:

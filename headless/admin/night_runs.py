@@ -13,6 +13,7 @@ from datetime import datetime
 from statistics import median
 from typing import TYPE_CHECKING
 
+from headless.admin.receipts import AHEAD
 from headless.admin.runs import Known, Outcome, Run
 from headless.errors import Submission
 from headless.server.history import RefusedLogin
@@ -85,6 +86,9 @@ def night_of(known: Known, plan: Sequence[PlannedCall], since: float, until: flo
         Row(tuple(_items(own, usual.get(key), home)), tuple(starts.get(key, ())), usual.get(key))
         for key, own in by_identity.items()
     )
+    ahead = sum(run.begun > until + AHEAD for run in runs)
+    if ahead:
+        problems.append(f"{ahead} {'call is' if ahead == 1 else 'calls are'} dated in the future: a clock was wrong")
     if not (rows or plan):
         problems.append("no call is known, and none was planned: is PLANTA_RECEIPT set where the jobs are?")
     gaps = tuple((max(since, begin), end) for begin, end in known.without_server if end > since)

@@ -21,6 +21,7 @@ from headless.errors import OK as ENDED_WELL
 from headless.errors import TIMED_OUT
 from headless.system import open_regular, user_by_name
 
+AHEAD = 300.0  # seconds that two clocks may differ, as for Kerberos (RFC 4120, section 8.2)
 UNKNOWN = "unknown"  # a state that no journal has
 _MAX_LINE = 16 << 20  # bytes; the line of the longest command line that Linux allows has less
 _MAX_UNPACKED = 1 << 30  # bytes of a file that is compressed

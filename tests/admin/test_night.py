@@ -117,6 +117,13 @@ def test_of_a_call_that_was_killed_the_sessions_of_its_server_lead_on(night, now
     assert re.findall("next: (.*)", text) == ["headless sessions -s planta:20000 -u R41 [-p FILE]"]
 
 
+def test_a_call_that_is_dated_in_the_future_is_said_and_all_is_not_well(night, now):
+    assert night([call(now - HOUR), call(now + 120, ["B"])])[0] == 0  # as clocks differ
+    status, text = night([call(now + HOUR, ["C"])])
+    assert (status, sentence(text)) == (3, "3 well.")
+    assert "1 call is dated in the future: a clock was wrong" in text
+
+
 # What was planned
 
 
