@@ -92,7 +92,11 @@ def _lists(night: Night) -> Iterator[tuple[str, list[str]]]:
         for each in night.refused
     )
     gaps = (f"{_local(begin)} to {_local(end)}" for begin, end in night.without_server)
-    for title, texts in (("Could not be looked at", night.problems), ("No server", gaps), ("Refused logins", refused)):
+    for title, texts in (
+        ("Could not be looked at", night.problems),
+        ("No server was seen", gaps),
+        ("Refused logins", refused),
+    ):
         found = list(texts)
         if found:
             yield title, found

@@ -120,6 +120,14 @@ def test_no_form_has_a_character_that_steers_a_terminal_or_turns_a_line(tmp_path
     assert "\\u202eevil" in text
 
 
+@pytest.mark.parametrize(("form", "words"), [(as_page, "no server seen, "), (as_text, "No server was seen\n  ")])
+def test_a_time_without_a_server_is_one_in_which_none_was_seen(tmp_path, now, form, words):
+    """Of one that was killed the end is known to a minute: a call in the last one may have been well."""
+    gap = (now - 2 * HOUR, now - HOUR)
+    begin, end = (f"{datetime.fromtimestamp(each):%Y-%m-%d %H:%M:%S}" for each in gap)
+    assert f"{words}{begin} to {end}" in form(replace(known(tmp_path, now, mixed(now)), without_server=(gap,)))
+
+
 def test_a_name_makes_no_line_of_its_own(tmp_path, now):
     night = replace(known(tmp_path, now, hostile(now)), problems=tuple(HOSTILE))
     lines = [line.strip() for line in as_text(night).splitlines()]
