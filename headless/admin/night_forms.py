@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,11 +64,16 @@ def meaning(exit_status: int) -> str:
     return _MEANINGS.get(exit_status, "no code of the command")
 
 
-def not_well(night: Night) -> list[Item]:
-    """Returns the worst first."""
+def not_well(night: Night) -> list[list[Item]]:
+    """Returns the worst first. What happened to one call in the same way, and leads on in the same way, is together."""
     order = list(Outcome)
-    bad = (item for item in night.items if item.run.outcome is not Outcome.WELL)
-    return sorted(bad, key=lambda item: order.index(item.run.outcome))
+    together: dict[object, list[Item]] = {}
+    for item in night.items:
+        run = item.run
+        if run.outcome is not Outcome.WELL:
+            command = "" if run.outcome is Outcome.MISSING else item.command
+            together.setdefault((run.identity, run.outcome, run.reason, command), []).append(item)
+    return sorted(together.values(), key=lambda own: order.index(own[0].run.outcome))
 
 
 def odd(night: Night) -> list[Item]:
@@ -75,14 +81,15 @@ def odd(night: Night) -> list[Item]:
     return [item for item in night.items if item.notes]
 
 
-def _details(item: Item) -> Iterator[tuple[str, str]]:
-    """Yields what is said about a run that is not well: a word, and a text."""
-    run = item.run
+def _details(items: Sequence[Item]) -> Iterator[tuple[str, str]]:
+    """Yields what is said about runs that are not well, in the same way: a word, and a text."""
+    run = items[0].run
+    yield "times", f"{len(items)}, the last one {_local(items[-1].run.begun)}" if len(items) > 1 else ""
     yield "why", run.reason
     yield "stderr", run.stderr
     if run.exit_status not in (None, OK):
         yield "code", f"{run.exit_status}: {meaning(run.exit_status or 0)}"
-    yield "next", item.command
+    yield "next", items[0].command
 
 
 def _lists(night: Night) -> Iterator[tuple[str, list[str]]]:
@@ -129,12 +136,12 @@ def _plain(text: str) -> str:
 def as_text(night: Night) -> str:
     """Returns the same for a mail, in ASCII but for names."""
     lines = [f"{_local(night.since)} to {_local(night.until, '%Y-%m-%d %H:%M:%S %Z')}", "", summary(night)]
-    for title, items in (("Not well", not_well(night)), ("Odd", odd(night))):
-        lines += ["", title] if items else []
-        for item in items:
-            run = item.run
+    told = [("Not well", items[0].run, _details(items)) for items in not_well(night)]
+    told += [("Odd", item.run, (("note", note) for note in item.notes)) for item in odd(night)]
+    for title, group in groupby(told, key=lambda each: each[0]):
+        lines += ["", title]
+        for _, run, details in group:
             lines.append(f"  {run.outcome.value:10}  {_local(run.begun)}  {_plain(run.title)}  ({_plain(_who(run))})")
-            details = _details(item) if title == "Not well" else (("note", note) for note in item.notes)
             lines += [f"    {word}: {_plain(text)}" for word, text in details if text]
     for title, texts in _lists(night):
         lines += ["", title, *(f"  {text}" for text in texts)]
@@ -186,7 +193,8 @@ def _values(night: Night) -> dict[str, Any]:
         "counts": list(_counts(night)),
         "lists": list(_lists(night)),
         "not_well": [
-            (item.run, _when(item.run, night), _who(item.run), list(_details(item))) for item in not_well(night)
+            (items[0].run, _when(items[0].run, night), _who(items[0].run), list(_details(items)))
+            for items in not_well(night)
         ],
         "odd": [(item.run, _when(item.run, night), item.notes) for item in odd(night)],
         "hours": scale.hours(),

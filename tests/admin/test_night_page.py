@@ -120,6 +120,19 @@ def test_no_form_has_a_character_that_steers_a_terminal_or_turns_a_line(tmp_path
     assert "\\u202eevil" in text
 
 
+@pytest.mark.parametrize("form", [as_page, as_text])
+def test_what_happened_to_one_call_in_the_same_way_is_told_once(tmp_path, now, form):
+    """A server that is down for a night makes hundreds of it. What leads on to different sessions is no such."""
+    same: dict[str, Any] = {"code": 1, "submission": "not submitted", "message": "no connection"}
+    calls = [call(now - HOUR - minutes * 60, ["A"], session=None, **same) for minutes in (0, 10, 20)]
+    calls += [call(now - HOUR - minutes * 60, ["B"], **{**same, "submission": "submitted"}) for minutes in (0, 10)]
+    calls += [call(now - HOUR, ["C"], session=None, **same)]
+    text = re.sub("<[^>]*>|: ", " ", form(known(tmp_path, now, calls)))
+    assert text.count("no connection") == 1 + 2 + 1
+    (last,) = re.findall(r"times +3, the last one ([-0-9 :]*[0-9])", text)
+    assert f"{datetime.fromtimestamp(now - HOUR):%H:%M:%S}" in last
+
+
 @pytest.mark.parametrize(("form", "words"), [(as_page, "no server seen, "), (as_text, "No server was seen\n  ")])
 def test_a_time_without_a_server_is_one_in_which_none_was_seen(tmp_path, now, form, words):
     """Of one that was killed the end is known to a minute: a call in the last one may have been well."""
