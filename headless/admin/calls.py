@@ -7,7 +7,7 @@ the beginning of the file.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -22,6 +22,7 @@ from headless.options import PROGRAM
 COMMAND = re.compile(r"planta_headless(?:\.py|\.exe)?")
 MENTIONED = re.compile(r"planta_headless(?:\.py|\.exe|(?![\w./\\-]))")
 PYTHON = re.compile(r"(?:python[\d.]*w?|pypy[\d.]*|pyw?)(?:\.exe)?", re.IGNORECASE)
+STDOUT_AND_STDERR = frozenset((1, 2))
 _PYTHON_VALUES = ("-W", "-X", "-Q", "--check-hash-based-pycs")  # options with a value
 
 
@@ -111,6 +112,11 @@ class Entry:
     def position(self) -> str:
         return self.file.position(self.offset)
 
+    @property
+    def is_mailed(self) -> bool:
+        """Whether anybody gets what is printed: an empty MAILTO, or that of a file, is nobody."""
+        return re.match("$|/", self.environment.get("MAILTO", "the user")) is None
+
 
 @dataclass(frozen=True)
 class Redirection:
@@ -142,7 +148,7 @@ class Call:
     lost_because: str = ""  # why the return code is lost
     locks: tuple[Word, ...] = ()  # the files that are locked in front
     sources: tuple[Word, ...] = ()  # the files that sh reads before; without one it ends there
-    is_captured: bool = False  # what it prints becomes the value of a variable
+    heard: frozenset[int] = STDOUT_AND_STDERR  # the descriptors whose output is mailed, or otherwise told
     is_reported: bool = False  # that it is not checked, or with what it cannot work
     python_options: tuple[Word, ...] = ()  # of the interpreter
 
@@ -166,7 +172,7 @@ class Program:
     is_direct: bool = True  # and not the argument of a shell
     code_use: CodeUse = CodeUse.RESULT
     lost_because: str = ""  # why its return code is lost
-    is_redirected: bool = False  # its output goes into a file
+    heard: frozenset[int] = STDOUT_AND_STDERR  # as in a call
     arguments: tuple[Word, ...] = ()
     begins_in: str | None = ""  # the folder that is the current one then; "": `folder`
     runs_parts: bool = False  # run-parts starts each script of this folder
@@ -222,10 +228,18 @@ def _after_python_options(words: Sequence[str]) -> int:
     return at
 
 
-def redirects_output(redirections: Sequence[Redirection]) -> bool:
-    """Returns whether stdout goes into a file, and not to another program."""
-    files = [each for each in redirections if not each.target.text.startswith(">(")]
-    return any(each.descriptor == 1 or each.operator.startswith("&>") for each in files)
+def heard_behind(heard: frozenset[int], redirections: Iterable[Redirection]) -> frozenset[int]:
+    """Returns the descriptors that still lead to where these did, behind redirections. What another program reads is
+    heard."""
+    left = set(heard)
+    for each in redirections:
+        target = each.target.text
+        is_both = each.operator.startswith("&>") or (each.operator == ">&" and not re.fullmatch(r"[\d-]+", target))
+        copied = target if each.operator == ">&" else {"/dev/stdout": "1", "/dev/stderr": "2"}.get(target, "")
+        is_heard = target.startswith(">(") or (copied.isdigit() and int(copied) in left)
+        changed = {1, 2} if is_both else {each.descriptor} if each.operator.startswith(">") else set()
+        left = left | changed if is_heard else left - changed
+    return frozenset(left)
 
 
 def texts(words: Sequence[Word]) -> list[str]:

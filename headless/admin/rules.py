@@ -404,7 +404,7 @@ _OF_CALLS = {
         'end the line with || echo "ended with $?", which cron mails, or set PLANTA_RECEIPT and use headless monitor',
         source="cron(8)", bad="0 2 * * * CALL > DIR/log 2>&1",
         good="PLANTA_RECEIPT=DIR/x\n0 2 * * * CALL > DIR/log 2>&1"),
-    "unreported/mail": Rule(WARNING, "MAILTO is empty: cron throws away what is printed", _UNNOTICED,
+    "unreported/mail": Rule(WARNING, "MAILTO={value!r} is no address: nobody gets what is printed", _UNNOTICED,
         "write an address in MAILTO, or set PLANTA_RECEIPT and use headless monitor",
         source=_CRONTAB, bad='MAILTO=""\n0 2 * * * CALL || echo bad', good="MAILTO=root\n0 2 * * * CALL || echo bad"),
     "timeout": Rule(WARNING, "timeout ends the command and not its jobs",

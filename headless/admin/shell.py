@@ -22,13 +22,12 @@ from headless.admin.calls import (
     Text,
     Word,
     is_mentioned,
-    redirects_output,
 )
 from headless.admin.findings import Edit, Finding, finding
 from headless.admin.programs import STARTS_NOTHING, STRICT, base_name
 from headless.admin.rules import ERROR
 from headless.admin.shell_commands import Commands
-from headless.admin.shell_state import MAX_DEPTH, Scope, State
+from headless.admin.shell_state import MAX_DEPTH, Scope, State, heard_in
 from headless.admin.shell_words import (
     Lookup,
     assigned_in,
@@ -41,7 +40,7 @@ from headless.admin.shell_words import (
     parse,
     syntax_error,
 )
-from headless.admin.telling import takes_stdout, tells
+from headless.admin.telling import tells
 
 _HIDES = re.compile(r"(?:/usr)?(?:/bin/)?true|:|exit\s+0|return\s+0|continue|break|sleep\s+\w+")
 _OF_BASH = re.compile(r"\|&|<<<|\[\[")
@@ -56,6 +55,10 @@ def read(entry: Entry) -> Parsed:
     other programs that it starts, without wrappers and interpreters: those may be scripts."""
     walk, above = _Walk(entry), entry.starter
     state = State({**entry.environment}, set(entry.environment), arguments=_arguments(entry))
+    if above is not None:
+        state.heard = above.heard
+    elif not entry.is_mailed:
+        state.heard = frozenset()
     state.ends_on_failure = bool(re.match(r"#!.*[ \t]-[a-z]*e", entry.command.text))
     try:
         scope = Scope(entry.command, base_name(entry.shell))
@@ -176,9 +179,8 @@ class _Walk:
             return scope.losing(f"it is kept in {name}, and that is not used")
         return replace(scope.testing(), is_passed_on=not any(self._tells(each, scope, state) for each in users))
 
-    def _tells(self, node: Node | None, scope: Scope, state: State, is_printed: bool = True) -> bool:
-        is_heard = is_printed and not redirects_output(scope.redirections) and not state.is_redirected
-        return tells(node, scope.source, state.functions, is_heard)
+    def _tells(self, node: Node | None, scope: Scope, state: State) -> bool:
+        return tells(node, scope.source, state.functions, heard_in(scope, state))
 
     def block(self, node: Node, scope: Scope, state: State) -> None:
         self._sequence(inside(node), scope, state)
@@ -206,8 +208,8 @@ class _Walk:
         if operator == "||":
             text = scope.text_of(right)
             lost = f"'|| {text}' turns each failure into a success" if _HIDES.fullmatch(text) else ""
-        is_printed = not any(map(takes_stdout, scope.more_redirections))  # those of the last command
-        is_told = is_after_failure and self._tells(right, scope, state, is_printed)
+        last = self._redirect(scope, state, scope.more_redirections)  # those of the last command
+        is_told = is_after_failure and self._tells(right, last, state)
         is_kept = scope.is_tested and not scope.is_passed_on and bool(_ENDS.fullmatch(scope.text_of(right)))
         is_passed_on = scope.is_passed_on if not is_after_failure else not (is_told or is_kept)
         is_tested = scope.is_tested or is_after_failure

@@ -24,9 +24,9 @@ from headless.admin.calls import (
     Scheduler,
     Text,
     Word,
+    heard_behind,
     is_mentioned,
     module_index,
-    redirects_output,
     script_index,
     texts,
 )
@@ -41,7 +41,7 @@ from headless.admin.programs import (
     command_begin,
     has_option,
 )
-from headless.admin.shell_state import MAX_DEPTH, Scope, State, below
+from headless.admin.shell_state import MAX_DEPTH, Scope, State, below, heard_in
 from headless.options import DEFAULTS
 
 _SECURE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"  # of sudo, in Debian
@@ -204,7 +204,7 @@ class Commands:
             more = [Word("$@", False, words[-1].end, words[-1].end)] if wrapper.reads else []
             self.run([*words[begin:], *more], inner, child)
         elif given[0] == "exec":
-            state.is_redirected |= redirects_output(scope.redirections)
+            state.heard = heard_behind(state.heard, scope.redirections)
         elif wrapper.is_lock and given[-1].isdigit():
             state.lock = (words[0],)
         return f"{words[0].text} {wrapper.reads}" if wrapper.reads else ""
@@ -395,7 +395,7 @@ class Commands:
             code_use=_code_use(lost, scope),
             lost_because=lost,
             locks=scope.locks,
-            is_captured=scope.is_captured or state.is_redirected,
+            heard=heard_in(scope, state),
             sources=state.sources,
         )
         used = (*words, *(each.target for each in scope.redirections), *python[:1])
@@ -414,7 +414,7 @@ class Commands:
             Program(
                 self._entry, word, self._entry.folder, scope.wrappers, arguments=tuple(arguments), **more,
                 code_use=_code_use(scope.lost, scope), lost_because=scope.lost,
-                is_redirected=redirects_output(scope.redirections) or scope.is_captured or state.is_redirected,
+                heard=heard_in(scope, state),
                 begins_in=self._folder(state),
             )
         )  # fmt: skip

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from tree_sitter import Node
 
-from headless.admin.calls import Redirection, Text, Word
+from headless.admin.calls import STDOUT_AND_STDERR, Redirection, Text, Word, heard_behind
 
 MAX_DEPTH = 20
 
@@ -73,7 +73,7 @@ class State:
     pipefail: bool = False
     lock: tuple[Word, ...] = ()  # flock, if it holds a lock by a descriptor
     arguments: tuple[Word, ...] | None = None  # $1 and those that follow; None: not known
-    is_redirected: bool = False  # exec has put what is printed into a file
+    heard: frozenset[int] = STDOUT_AND_STDERR  # the descriptors whose output is told, after exec
     is_sourced: bool = False  # another file may have set any variable
     sources: tuple[Word, ...] = ()  # the files that sh has read; without one it ends there
 
@@ -89,7 +89,7 @@ class State:
             self.folder,
             lock=self.lock,
             is_sourced=self.is_sourced,
-            is_redirected=self.is_redirected,
+            heard=self.heard,
         )
 
     def without_environment(self) -> State:
@@ -99,6 +99,12 @@ class State:
     def forget(self, names: Iterable[str]) -> None:
         for name in names:
             self.variables[name] = None
+
+
+def heard_in(scope: Scope, state: State) -> frozenset[int]:
+    """Returns the descriptors whose output is told."""
+    heard = heard_behind(state.heard, scope.redirections)
+    return heard - {1} if scope.is_captured else heard
 
 
 def below(folder: Word | None, word: Word, is_file: bool = False) -> Word:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 
 from headless.admin import users
-from headless.admin.calls import PYTHON, Call, CodeUse, Language, Scheduler, redirects_output
+from headless.admin.calls import PYTHON, Call, CodeUse, Language, Scheduler
 from headless.admin.files import is_file, is_folder, is_program, is_writable, status_of
 from headless.admin.findings import Finding
 from headless.admin.programs import SHELLS, WRAPPERS, Wrapper, base_name
@@ -113,15 +113,11 @@ def unreported(call: Call, options: JobOptions | None) -> Iterator[Finding]:
     if not is_by_cron or call.environment.get("PLANTA_RECEIPT"):
         return
     is_tested = CodeUse.TESTED in (call.code_use, starter and starter.code_use)
-    is_mailed = call.entry.environment.get("MAILTO") != ""
-    line = starter.entry if starter else call.entry
-    prints = re.search(r"\|\|[\s{(]*(echo|printf|cat)\b", line.command.text)
-    if not is_mailed and (prints or not is_tested):
-        yield call.finding("unreported/mail")
-    is_in_a_file = redirects_output(call.redirections) or call.is_captured or bool(starter and starter.is_redirected)
     is_printed = any(base_name(word.text) in _REPORTS for word in call.wrappers)
-    is_silent = is_in_a_file or (not is_printed and options is not None and not options.verbosity)
-    if is_mailed and not is_tested and is_silent:
+    is_silent = 1 not in call.heard or (not is_printed and options is not None and not options.verbosity)
+    if not is_tested and not call.entry.is_mailed:
+        yield call.finding("unreported/mail", value=call.entry.environment["MAILTO"])
+    elif not is_tested and is_silent:
         yield call.finding("unreported")
 
 

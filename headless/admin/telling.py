@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from tree_sitter import Node
 
-from headless.admin.calls import Text
+from headless.admin.calls import Redirection, Text, Word, heard_behind
 from headless.admin.programs import base_name
 
 # Programs and parts of the shell that tell nobody anything.
@@ -17,30 +17,30 @@ _NAMES = """
 """
 _MUTE = frozenset(_NAMES.split())
 _PRINTS = frozenset(
-    ("cat", "cut", "date", "echo", "grep", "head", "hostname", "ls", "printf", "pwd", "sed", "sort", "tail")
+    ("cat", "cut", "date", "echo", "grep", "head", "hostname", "ls", "printf", "pwd", "sed", "sort", "tail", "tee")
 )
 _MAX_DEPTH = 10
 
 Functions = Mapping[str, tuple[Node, Text]]
 
 
-def tells(node: Node | None, source: Text, functions: Functions, is_heard: bool, depth: int = 0) -> bool:
-    """Returns whether a command in this node tells anybody. `is_heard`: what is printed there is mailed."""
+def tells(node: Node | None, source: Text, functions: Functions, heard: frozenset[int], depth: int = 0) -> bool:
+    """Returns whether a command in this node tells anybody. `heard`: the descriptors whose output is told there."""
     return node is not None and any(
-        _tells(command, source, functions, is_heard and not _is_in_a_file(command, node), depth)
+        _tells(command, source, functions, heard_behind(heard, _redirections(command, node, source)), depth)
         for command in _commands(node)
     )
 
 
-def _tells(command: Node, source: Text, functions: Functions, is_heard: bool, depth: int) -> bool:
+def _tells(command: Node, source: Text, functions: Functions, heard: frozenset[int], depth: int) -> bool:
     name_node = command.child_by_field_name("name")
     if name_node is None:
         return False
     name = base_name(source.text[name_node.start_byte : name_node.end_byte])
     if name in functions and depth < _MAX_DEPTH:
         definition, inner = functions[name]
-        return tells(definition.child_by_field_name("body"), inner, functions, is_heard, depth + 1)
-    return name not in _MUTE and (is_heard or name not in _PRINTS)
+        return tells(definition.child_by_field_name("body"), inner, functions, heard, depth + 1)
+    return name not in _MUTE and (1 in heard or name not in _PRINTS)
 
 
 def _commands(node: Node) -> Iterator[Node]:
@@ -52,20 +52,22 @@ def _commands(node: Node) -> Iterator[Node]:
             yield from _commands(child)
 
 
-def _is_in_a_file(command: Node, top: Node) -> bool:
-    """Returns whether a redirection from the command up to this node takes away what it prints."""
+def _redirections(command: Node, top: Node, source: Text) -> list[Redirection]:
+    """Returns those from this node down to the command, in the order in which the shell makes them."""
+    found: list[Redirection] = []
     node: Node | None = command
     while node is not None:
-        redirections = [each for each in node.children if each.type == "file_redirect"]
-        if any(takes_stdout(each) for each in redirections):
-            return True
+        made = (each for each in node.children if each.type == "file_redirect")
+        found[:0] = [_redirection(each, source) for each in made]
         node = None if node == top else node.parent
-    return False
+    return found
 
 
-def takes_stdout(redirection: Node) -> bool:
-    """Returns whether this redirection puts what is printed into a file."""
-    number = redirection.child_by_field_name("descriptor")
-    operator = next((each.type for each in redirection.children if not each.is_named), "")
-    is_stdout = number is None or number.text == b"1"
-    return is_stdout and operator in (">", ">>", ">|", "&>", "&>>")
+def _redirection(node: Node, source: Text) -> Redirection:
+    number = node.child_by_field_name("descriptor")
+    operator = next((each.type for each in node.children if not each.is_named), "")
+    target = node.child_by_field_name("destination")
+    text = "" if target is None else source.text[target.start_byte : target.end_byte]
+    descriptor = int(number.text or b"1") if number is not None and (number.text or b"").isdigit() else 1
+    word = Word(text, True, node.start_byte, node.end_byte)
+    return Redirection(descriptor, operator, word, node.start_byte, node.end_byte)

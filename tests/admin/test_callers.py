@@ -62,11 +62,34 @@ def test_a_login_shell_loses_the_receipt(folder):
 @pytest.mark.parametrize(
     ("line", "is_heard"),
     [("CALL", False), ("chronic CALL", False), ("CALL || echo bad", False), ("CALL || cat DIR/log", False),
-     ("CALL || mail -s bad root < /dev/null", True), ("CALL > DIR/log || logger bad", True)],
+     ("CALL || mail -s bad root < /dev/null", True), ("CALL > DIR/log || logger bad", True),
+     ("CALL > DIR/log || tail DIR/log", False), ("if ! CALL; then tail DIR/log; fi", False),
+     ("CALL > DIR/log || cat DIR/log | mail -s bad root", True), ("CALL || echo bad | mail -s bad root", True)],
 )  # fmt: skip
 def test_without_mail_a_failure_is_heard_of_only_if_something_else_tells_it(folder, line, is_heard):
     line = line.replace("CALL", call(folder)).replace("DIR", str(folder))
-    assert rules(check(folder, f'MAILTO=""\n0 2 * * * {line}')) == ["unreported"] * (not is_heard)
+    for nobody in ("", "/dev/null"):
+        assert rules(check(folder, f'MAILTO="{nobody}"\n0 2 * * * {line}')) == ["unreported"] * (not is_heard)
+
+
+@pytest.mark.parametrize(
+    ("redirection", "text", "is_heard"),
+    [("> /dev/null 2>&1", "CALL || echo bad", False), ("> /dev/null", "CALL || echo bad", False),
+     ("> /dev/null", "CALL || echo bad >&2", True), ("> /dev/null 2>&1", "CALL || echo bad >&2", False),
+     ("", "CALL > DIR/log || echo bad >&2", True), ("> /dev/null 2>&1", "CALL || mail -s bad root", True),
+     ("", "exec > DIR/log; CALL || echo bad >&2", True), ("", "exec > DIR/log 2>&1; CALL || echo bad >&2", False),
+     ("", "exec 3>&1 > DIR/log 2>&1; CALL || echo bad >&3", True), ("", "CALL || echo bad | tee DIR/e", True),
+     ("", "CALL > DIR/log || echo bad | tee DIR/e > /dev/null", False),
+     ("", "CALL > DIR/log || echo bad > /dev/stderr", True)],
+)  # fmt: skip
+def test_a_script_is_heard_only_where_the_line_that_starts_it_lets_its_output_through(
+    folder, redirection, text, is_heard
+):
+    script = folder / "job.sh"
+    script.write_text("#!/bin/sh\n" + text.replace("CALL", call(folder)).replace("DIR", str(folder)) + "\n")
+    script.chmod(0o755)
+    found = check(folder, f"# planta_headless.py\n0 2 * * * {script} {redirection}")
+    assert rules(found) == ["unreported"] * (not is_heard)
 
 
 def test_chronic_prints_only_what_the_call_has_printed(folder):
