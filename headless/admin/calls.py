@@ -174,6 +174,7 @@ class Program:
     lost_because: str = ""  # why its return code is lost
     heard: frozenset[int] = STDOUT_AND_STDERR  # as in a call
     arguments: tuple[Word, ...] = ()
+    shell: str = ""  # that reads it; "": the one of its first line
     begins_in: str | None = ""  # the folder that is the current one then; "": `folder`
     runs_parts: bool = False  # run-parts starts each script of this folder
 

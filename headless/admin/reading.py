@@ -32,7 +32,7 @@ class Reading:
         self.named = [files.read(path, user, user_column) for path in paths]
         self.files = self._with_drop_ins() if self.named else self._files_of_this_machine()
         self._by_path = {file.path: file for file in self.files}
-        self._started: set[tuple[str, tuple[str, ...]]] = set()  # scripts, by their paths and arguments
+        self._started: set[tuple[str, str, tuple[str, ...]]] = set()  # scripts: path, shell, arguments
         self._scripts: dict[tuple[str, str | None], File | None] = {}  # by path, and who may read them
         services = units.Units(file for file in self.files if file.kind is Kind.UNIT)
         self.parsed.add(services.read())
@@ -109,8 +109,8 @@ class Reading:
         file = self._by_path[file.path]
         arguments = tuple(word.text for word in program.arguments) if _ARGUMENT.search(file.content) else ()
         is_named = file in self.named and not arguments  # its own entry has been read
-        if not is_named and (file.path, arguments) not in self._started:
-            self._started.add((file.path, arguments))
+        if not is_named and (file.path, program.shell, arguments) not in self._started:
+            self._started.add((file.path, program.shell, arguments))
             self._read_commands(_script(file, program))
 
     def _read_parts(self, program: Program) -> None:
@@ -157,7 +157,7 @@ def _script(file: File, program: Program | None) -> Entry:
     """Returns a script as an entry, with what is known of the entry that starts it."""
     text = Text.of(file.content, 0, len(file.content))
     language = Language.BATCH if file.kind is Kind.BATCH else Language.SHELL
-    shell_of_script = files.shell_of(file.content) or "/bin/sh"
+    shell_of_script = (program.shell if program else "") or files.shell_of(file.content) or "/bin/sh"
     if program is None:
         return Entry(
             file, 0, Scheduler.SCRIPT, language, text, user=file.user, shell=shell_of_script, has_more_variables=True

@@ -8,7 +8,7 @@ Constructs that change nothing about a call are ignored.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 
 from tree_sitter import Node
@@ -46,6 +46,12 @@ _HIDES = re.compile(r"(?:/usr)?(?:/bin/)?true|:|exit\s+0|return\s+0|continue|bre
 _OF_BASH = re.compile(r"\|&|<<<|\[\[")
 _ENDS = re.compile(r"(?:exit|return|break|continue)(?:\s+\S+)?")
 _ONLY_AFTER_SUCCESS = re.compile(r"^[^|]*\$\?\"?\s+(?:=|==|-eq)\s+0[^|]*&&[^|]*$")
+_BAD_SUBSTITUTION = re.compile(r"\$\{(?:!|#?\w+\[|(?:\w+|[@*])(?::[^-=?+]|[/^,@]))")
+_UNKNOWN_TO_SH = re.compile(
+    r"(?:builtin|declare|dirs|disown|let|mapfile|popd|pushd|readarray|shopt|typeset)\b"
+    r"|printf +-v|read +-[adnNstu]+|type +-[aPpt]|wait +-n|trap\b.*\bERR\b"
+)
+_ALWAYS_TRUE = re.compile(r"(?:\[|\btest)\s+\"?\$(?:\?|\{\?\})\"?\s*(?:\]|[;&|]|$)")
 _OPERATORS = ("|", "|&", "&&", "||", ";")
 _SEES = {Scheduler.CRON: "cron sees", Scheduler.SYSTEMD: "systemd sees", Scheduler.SCRIPT: "the script returns"}
 
@@ -64,7 +70,7 @@ def read(entry: Entry) -> Parsed:
         scope = Scope(entry.command, base_name(entry.shell))
         if above is not None and above.code_use is CodeUse.LOST:
             scope = scope.losing(above.lost_because)
-        walk.text(entry.command, scope, state)
+        walk.text(entry.command, scope.in_new_shell(), state)
     except RecursionError:
         walk.syntax_errors.append(finding("unreadable/deep", entry.file, None))
     if entry.scheduler is Scheduler.SCRIPT and "\r\n" in entry.command.text:
@@ -109,6 +115,8 @@ class _Walk:
             return
         root = parse(source.text)
         self._check_syntax(source, scope.shell, root.has_error)
+        if scope.shell in STRICT:
+            self._find_words_of_bash(root, source)
         own = {name: node for node in root.children if node.type == "function_definition"
                and (name := name_in(node, source.text))}  # fmt: skip
         state.functions.update({name: (node, source) for name, node in own.items()})
@@ -135,6 +143,9 @@ class _Walk:
         is_background = False
         for node, sign in zip(nodes, [*nodes[1:], None]):
             if node.is_named and not node.type.startswith("heredoc"):
+                if last is not None and not is_background and _ends_shell(last, scope):
+                    self._not_reached(node, last, scope)
+                    continue
                 if last is not None:
                     self._statement(last, self._followed_by(node, scope, state, is_background), state)
                 last, is_background = node, sign is not None and sign.type == "&"
@@ -142,10 +153,16 @@ class _Walk:
             self._statement(last, self._followed_by(None, scope, state, is_background), state)
 
     def _statement(self, node: Node, scope: Scope, state: State) -> None:
-        sources = state.sources
+        known = len(state.sources)
         self.visit(node, scope, state)
         if node.type == "list":  # what is behind && or || is not always read
-            state.sources = sources
+            state.sources = state.sources[: known + (_name_of(_first_of(node), scope) == ".")]
+
+    def _not_reached(self, node: Node, end: Node, scope: Scope) -> None:
+        text, at = scope.text_of(node), scope.source.offsets[node.start_byte]
+        if is_mentioned(text) or self.commands.refers(text):
+            self.commands.say_not_reached(at, _shown(scope.text_of(end)))
+        self._understand([node], scope)
 
     def _followed_by(self, following: Node | None, scope: Scope, state: State, is_background: bool) -> Scope:
         text = scope.text_of(following)
@@ -161,10 +178,11 @@ class _Walk:
         if kept and following is not None and not has_trap:
             return self._kept(kept[1], following, scope, state)
         tests_stages = "PIPESTATUS" in text and scope.shell not in STRICT
-        if has_trap or tests_stages or "$?" in text or "${?" in text:
+        is_true = not has_trap and _ALWAYS_TRUE.search(text)
+        if not is_true and (has_trap or tests_stages or "$?" in text or "${?" in text):
             is_told = has_trap or (self._tells(following, scope, state) and not _ONLY_AFTER_SUCCESS.search(text))
             return replace(scope.testing(), tests_stages=tests_stages, is_passed_on=not is_told)
-        lost = self._replaced_by(repr(_shown(text)))
+        lost = "[ $? ] is true, whatever the code is" if is_true else self._replaced_by(repr(_shown(text)))
         ends = state.ends_on_failure and not scope.ignores_failures
         return replace(scope, lost=scope.lost if ends else lost, lost_in_and=lost)
 
@@ -186,7 +204,7 @@ class _Walk:
         self._sequence(inside(node), scope, state)
 
     def subshell(self, node: Node, scope: Scope, state: State) -> None:
-        self._sequence(inside(node), scope, state.copy())
+        self._sequence(inside(node), scope.in_new_shell(), state.copy())
 
     def function(self, node: Node, scope: Scope, state: State) -> None:
         state.functions[name_in(node, scope.source.text)] = node, scope.source
@@ -203,6 +221,10 @@ class _Walk:
             self._sequence(node.children, scope.without_tail(), state)
             return
         left, right = parts[0], parts[-1]
+        if _ends_shell(left, scope):
+            self.visit(left, scope.without_tail(), state)
+            self._not_reached(right, left, scope)
+            return
         lost = scope.lost_in_and
         is_after_failure = operator == "||" or scope.text_of(left).startswith("!")
         if operator == "||":
@@ -210,6 +232,8 @@ class _Walk:
             lost = f"'|| {text}' turns each failure into a success" if _HIDES.fullmatch(text) else ""
         last = self._redirect(scope, state, scope.more_redirections)  # those of the last command
         is_told = is_after_failure and self._tells(right, last, state)
+        if is_after_failure and not is_told and re.match(r"exit\b", scope.text_of(right)):
+            lost = lost or scope.lost_by_exit
         is_kept = scope.is_tested and not scope.is_passed_on and bool(_ENDS.fullmatch(scope.text_of(right)))
         is_passed_on = scope.is_passed_on if not is_after_failure else not (is_told or is_kept)
         is_tested = scope.is_tested or is_after_failure
@@ -232,8 +256,8 @@ class _Walk:
         before = ["", *("" if leaves_out else name for name in names)]
         for stage, reads, into in zip(stages, before, names[1:]):
             inner = replace(scope.without_tail().losing(lost), is_piped=True, piped_into=into, reads_from=reads)
-            self.visit(stage, inner, state.copy())
-        last = replace(scope, reads_from=before[len(stages) - 1])
+            self.visit(stage, inner.in_new_shell(), state.copy())
+        last = replace(scope.in_new_shell() if len(stages) > 1 else scope, reads_from=before[len(stages) - 1])
         self.visit(stages[-1], last, state.copy() if len(stages) > 1 else state)
         for operator in node.children:
             if operator.type == "|&" and scope.shell in STRICT:
@@ -300,7 +324,7 @@ class _Walk:
     def _substitutions(self, node: Node, scope: Scope, state: State, lost: str) -> None:
         for child in node.children:
             if child.type in ("command_substitution", "process_substitution"):
-                self._sequence(inside(child), replace(scope.losing(lost), is_piped=True), state.copy())
+                self._sequence(inside(child), replace(scope.losing(lost), is_piped=True).in_new_shell(), state.copy())
             else:
                 self._substitutions(child, scope, state, lost)
 
@@ -403,7 +427,7 @@ class _Walk:
         lost = self._replaced_by(_shown(words[0].text) if words else "")
         self._substitutions(node, scope, state, lost)
         if words:
-            self.commands.run(words, scope, state)
+            self.commands.run(words, scope.as_end_of_shell() if _ends_shell(node, scope) else scope, state)
 
     def _words(self, node: Node, scope: Scope, state: State) -> list[Word]:
         """Returns what the shell makes of one word. "$@" are the arguments, where they are known."""
@@ -424,6 +448,19 @@ class _Walk:
     def _replaced_by(self, name: str) -> str:
         """Returns why a return code is lost that another command's replaces."""
         return f"{_SEES[self._entry.scheduler]} the exit code of {name}, not of the job"
+
+    def _find_words_of_bash(self, root: Node, source: Text) -> None:
+        """Finds what the syntax of sh allows, and sh of Debian does not know."""
+        for node in _all_in(root):
+            text, begin = source.text[node.start_byte : node.end_byte], source.offsets[node.start_byte]
+            if node.type == "expansion" and _BAD_SUBSTITUTION.match(text):
+                self.commands.find("bad-substitution", begin, text=text)
+            elif node.type == "==" and _is_in_test(node, source):
+                self.commands.find("test-equals", begin, self.commands.edits((begin, "==", "=")))
+            elif node.type in ("command", "declaration_command"):
+                unknown = _UNKNOWN_TO_SH.match(text)
+                if unknown:
+                    self.commands.find("unknown-to-sh", begin, text=_shown(unknown[0]))
 
     def _check_syntax(self, source: Text, shell: str, has_error: bool) -> None:
         """Asks the shell itself, of a text that may call the command."""
@@ -462,6 +499,23 @@ _OF_NODES: dict[str, _Handler] = {
 }
 
 
+def _ends_shell(node: Node, scope: Scope) -> bool:
+    """Returns whether the shell ends with a statement, whatever it returns: exit, and exec with a command."""
+    node = _first_of(node)
+    name = _name_of(node, scope)
+    return name == "exit" or (name == "exec" and bool(node.children_by_field_name("argument")))
+
+
+def _first_of(node: Node) -> Node:
+    while node.type in ("redirected_statement", "list") and node.children:
+        node = node.children[0]
+    return node
+
+
+def _name_of(node: Node, scope: Scope) -> str:
+    return scope.text_of(node.child_by_field_name("name")) if node.type == "command" else ""
+
+
 def _is_only_read(root: Node, at: int) -> bool:
     """Returns whether a place of the text is a comment, or in a here-document for a program that starts nothing."""
     node = root.descendant_for_byte_range(at, at)
@@ -474,6 +528,19 @@ def _is_only_read(root: Node, at: int) -> bool:
     is_written = any(child.type == "file_redirect" for child in node.children)
     text = "" if body is None or body.text is None else body.text.decode()
     return is_here and not is_written and "|" not in text and base_name(_first_word(text)) in STARTS_NOTHING
+
+
+def _all_in(node: Node) -> Iterator[Node]:
+    yield node
+    for child in node.children:
+        yield from _all_in(child)
+
+
+def _is_in_test(node: Node, source: Text) -> bool:
+    parent = node.parent
+    while parent is not None and parent.type == "binary_expression":
+        parent = parent.parent
+    return parent is not None and re.compile(r"(?:\[|test)\s").match(source.text, parent.start_byte) is not None
 
 
 def _first_word(text: str) -> str:

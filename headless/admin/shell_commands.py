@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from typing import Any
 
 from tree_sitter import Node
 
@@ -97,6 +98,9 @@ class Commands:
     def say_not_checked(self, offset: int, reason: str) -> None:
         self.not_checked.append(finding("not-checked", self._entry.file, offset, reason=reason))
 
+    def say_not_reached(self, offset: int, end: str) -> None:
+        self.not_checked.append(finding("not-reached", self._entry.file, offset, end=end))
+
     def not_understood(self) -> list[int]:
         """Returns the positions in the text of the entry that name the command, itself or by a variable, and about
         which nothing was decided."""
@@ -181,13 +185,15 @@ class Commands:
         if at >= len(words):
             return ""
         if has_text:
-            inner = replace(scope.behind(words[:at]), shell=base_name(words[0].text), ignores_failures=False)
+            inner = replace(scope.behind(words[:at]).in_new_shell(), shell=base_name(words[0].text))
+            inner = replace(inner, ignores_failures=False)
             child.arguments, known = tuple(words[at + 2 :]), self._decided()
             why_not = self._text(words[at : at + 1], inner, child)
             is_decided = not self._names_it(words[at + 1 :]) or self._decided() > known
             return why_not or ("" if is_decided else _UNKNOWN.format("the text"))
         if not self._call_inside(words, scope, state):
-            self._starts(below(state.folder, words[at], is_file=True), scope, state, words[at + 1 :], is_direct=False)
+            script = below(state.folder, words[at], is_file=True)
+            self._starts(script, scope, state, words[at + 1 :], is_direct=False, shell=words[0].text)
         return _UNKNOWN.format(words[at].text)
 
     def wrapper(self, words: list[Word], scope: Scope, state: State) -> str:
@@ -199,7 +205,8 @@ class Commands:
         for at in range(1, min(begin + 1, len(words) - 1)):
             if given[at] in wrapper.text.split():
                 shell = base_name(state.variables.get("SHELL") or "sh")  # as flock itself does it
-                return self._text(words[at + 1 : at + 2], replace(inner, shell=shell), child.of_a_child())
+                new = replace(inner.in_new_shell(), shell=shell)
+                return self._text(words[at + 1 : at + 2], new, child.of_a_child())
         if begin < len(words):
             more = [Word("$@", False, words[-1].end, words[-1].end)] if wrapper.reads else []
             self.run([*words[begin:], *more], inner, child)
@@ -249,7 +256,7 @@ class Commands:
         inner = replace(scope.behind(words), shell=base_name(shell))
         for at, text in enumerate(given[:-1]):
             if text == "--command" or re.fullmatch(r"-[lmp]*c", text):
-                return self._text(words[at + 1 : at + 2], inner, child.of_a_child())
+                return self._text(words[at + 1 : at + 2], inner.in_new_shell(), child.of_a_child())
         if given[0].endswith("runuser") and "--" in given[:-1]:
             at = given.index("--") + 1
             self.run(words[at:], scope.behind(words[:at]), child)
@@ -281,8 +288,8 @@ class Commands:
         state.arguments = state.arguments[int(count) :] if known and state.arguments is not None else None
         return ""
 
-    def trap(self, words: list[Word], _scope: Scope, state: State) -> str:
-        if "ERR" in texts(words):
+    def trap(self, words: list[Word], scope: Scope, state: State) -> str:
+        if "ERR" in texts(words) and scope.shell not in STRICT:
             state.variables["ERR"] = None
         return "it is in a trap"
 
@@ -298,9 +305,9 @@ class Commands:
             file = below(state.folder, words[1])
             if "/" not in file.text and file.is_certain and scope.shell in STRICT:
                 self._find_anyway("source/path", file, (file.begin, "", "./"), name=file.text)
-            if "/" in file.text and scope.shell in STRICT and not scope.is_tested:
+            if "/" in file.text and scope.shell in STRICT:
                 state.sources = (*state.sources, file)
-            self._starts(file, scope, state, words[2:], is_direct=False)
+            self._starts(file, scope, state, words[2:], is_direct=False, shell=scope.shell)
         return ""
 
     def _find_anyway(self, key: str, word: Word, change: tuple[int, str, str], **values: object) -> None:
@@ -409,7 +416,7 @@ class Commands:
         self._check_redirections(call, scope)
         return ""
 
-    def _starts(self, word: Word, scope: Scope, state: State, arguments: Iterable[Word], **more: bool) -> None:
+    def _starts(self, word: Word, scope: Scope, state: State, arguments: Iterable[Word], **more: Any) -> None:
         self.programs.append(
             Program(
                 self._entry, word, self._entry.folder, scope.wrappers, arguments=tuple(arguments), **more,

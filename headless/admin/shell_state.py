@@ -26,9 +26,12 @@ class Scope:
     locks: tuple[Word, ...] = ()  # the files of flock in front
     is_reported: bool = False  # that what is started is not checked
     lost: str = ""  # why the return code is lost
+    lost_by_exit: str = ""  # why the return code of the shell is lost, if it ends here
     lost_in_and: str = ""  # the same in front of &&, where `set -e` does nothing
     is_tested: bool = False  # something depends on the return code
     is_passed_on: bool = False  # what depends on the return code only ends the shell
+    is_exit_tested: bool = False  # something depends on the return code of the shell
+    is_exit_passed_on: bool = False
     is_captured: bool = False  # its stdout becomes the value of a variable
     is_again: bool = False  # it is run because a call before it has failed
     tests_stages: bool = False  # it looks at the return code of each stage of a pipeline
@@ -43,6 +46,14 @@ class Scope:
 
     def losing(self, reason: str) -> Scope:
         return replace(self, lost=reason, lost_in_and=reason)
+
+    def in_new_shell(self) -> Scope:
+        return replace(self, lost_by_exit=self.lost, is_exit_tested=self.is_tested, is_exit_passed_on=self.is_passed_on)
+
+    def as_end_of_shell(self) -> Scope:
+        """Returns the scope of a command whose return code is that of the shell."""
+        tested = replace(self, is_tested=self.is_exit_tested, is_passed_on=self.is_exit_passed_on)
+        return tested.losing(self.lost_by_exit)
 
     def testing(self) -> Scope:
         return replace(self, lost="", lost_in_and="", is_tested=True, is_passed_on=False)

@@ -112,6 +112,25 @@ def test_a_script_gets_its_arguments_from_the_line_that_starts_it(folder):
     assert rules(check(folder, content)) == ["options", "options"]
 
 
+@pytest.mark.parametrize(
+    ("first_line", "front", "expected"),
+    [("#!/bin/bash", "", []), ("#!/bin/bash", "sh", ["double-bracket"]), ("#!/bin/bash", ".", ["double-bracket"]),
+     ("#!/bin/sh", "", ["double-bracket"]), ("#!/bin/sh", "bash", []), ("", "nice /bin/bash -x", [])],
+)  # fmt: skip
+def test_the_shell_that_a_line_names_reads_the_script_whatever_its_first_line_says(folder, first_line, front, expected):
+    script = folder / "job.sh"
+    script.write_text(f"{first_line}\n[[ -d {folder} ]] && {call(folder)}\n")
+    script.chmod(0o755)
+    assert rules(check(folder, f"# planta_headless.py\n0 2 * * * {front} {script}")) == expected
+
+
+def test_a_file_that_sh_cannot_read_ends_it_also_in_a_list(folder):
+    for text in (". /no/env && CALL || echo bad", ". /no/env || true; CALL", "true && . /no/env && CALL"):
+        assert rules(check(folder, f"0 2 * * * {text}".replace("CALL", call(folder)))) == ["no-script"], text
+    for text in ("[ -f /no/env ] && . /no/env; CALL", "if [ -f /no/env ]; then . /no/env; fi; CALL"):
+        assert rules(check(folder, f"0 2 * * * {text}".replace("CALL", call(folder)))) == [], text
+
+
 def test_what_run_parts_starts_is_read_and_what_it_skips_is_found(folder):
     parts = folder / "parts"
     parts.mkdir()

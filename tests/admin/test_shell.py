@@ -293,6 +293,13 @@ NOTICED = [
     "{}; rc=$?; true; exit $rc",
     "bash -c 'trap \"echo bad\" ERR; {}; true'",
     "unset A; {}",
+    "echo 1 | while read m; do {} || exit 1; done",
+    "echo 1 | while read m; do {} || exit 1; done || echo bad",
+    "(for i in 1 2; do {} || exit 1; done)",
+    "(exec {}) || echo bad",
+    "sh -c 'exec {}' || echo bad",
+    "for i in 1; do exec {}; done",
+    "exec {} || true",
 ]
 LOST = [
     "for i in 1 2; do {} && break; sleep 0; done",
@@ -336,6 +343,13 @@ LOST = [
     "sh -c '{} | cat; exit ${{PIPESTATUS[0]}}' 2>&-; true",
     "exec setsid {}",
     'f() {{ "$@"; true; }}; f {}',
+    "echo 1 | while read m; do {} || exit 1; done; true",
+    "(for i in 1 2; do {} || exit 1; done); true",
+    "({} || exit 1) | cat",
+    "sh -c '{} || exit 1'; true",
+    "{}; if [ $? ]; then true; else echo bad; fi",
+    '{}; [ "$?" ] || echo bad',
+    "(exec {}); true",
 ]
 
 
@@ -427,13 +441,47 @@ OF_BASH = [
     (f"{H} <<< x", "here-string"),
     (f"set -o pipefail; {H} | tee x", "pipefail"),
     (f"set -euo pipefail\n{H}", "pipefail"),
+    *(
+        (f'x=1; {H} -m "{each}"', "bad-substitution")
+        for each in ("${x:0:2}", "${x:1}", "${x: -2}", "${x/a/b}", "${x^^}", "${x,}", "${!x}", "${x@Q}", "${x[0]}")
+    ),
+    (f"sleep ${{RANDOM:0:1}}; {H}", "bad-substitution"),
+    *((f"{each} && {H}", "test-equals") for each in ('[ "$x" == 2 ]', "test a == a", "[ a = a -a b == b ]")),
+    *(
+        (f"{each} && {H}", "unknown-to-sh")
+        for each in (
+            "shopt -s nullglob",
+            "pushd /",
+            "declare -x A=1",
+            "let x=1",
+            "read -n 1 y",
+            "printf -v x a",
+            "wait -n",
+        )
+    ),
+    (f"trap 'echo bad' ERR; {H}", "unknown-to-sh"),
+    (f"exec {H} || {H} -m 2", "not-reached"),
+    (f"exec {H}\n{H} -m 2", "not-reached"),
+    (f"exit 0\n{H}\nexec {H} -m 2", "not-reached"),
 ]
 
 
 def test_what_only_bash_knows_is_an_error_for_sh():
     for text, rule in OF_BASH:
-        (finding,) = findings(text)
-        assert (finding.rule, finding.severity) == (rule, Severity.ERROR), text
+        found = findings(text)
+        assert {(each.rule, each.severity) for each in found} == {(rule, Severity.ERROR)}, text
+
+
+NO_BASH = [
+    *(f"x=${{x{each}}}; {H}" for each in ("%a", "##a", ":-2", ":=a", "-a", ":+a")), "x=${#x}; " + H,
+    f"[ a = '==' ] && {H}", f"exec 9> x; {H}", f"if false; then exit 1; fi; {H}", f"bash -c 'x=${{x:0:2}}; {H}'",
+    f"readonly A=1; {H}", f"read -r x; {H}", f"trap 'echo bad' EXIT; {H}", f"(exit 0); {H}", f"exit 0 & {H}",
+]  # fmt: skip
+
+
+def test_what_sh_knows_too_is_no_error():
+    for text in NO_BASH:
+        assert findings(text) == [], text
 
 
 @needs_sh
