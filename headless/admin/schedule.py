@@ -136,7 +136,7 @@ def surprises(text: str) -> Iterator[tuple[str, dict[str, str]]]:
         if used is not None and used[0] != part:
             yield "time-cut", {"field": name, "rest": part[used.end() :], "text": used[0]}
         step = re.fullmatch(r"\*/(\d+)", part)
-        if step and int(step[1]) > (highest + 1) // 2 and name in ("minute", "hour"):
+        if step and (highest + 1) // 2 < int(step[1]) != highest + 1 and name in ("minute", "hour"):
             starts = ", ".join(map(str, range(lowest, highest + 1, int(step[1]))))
             yield "step", {"field": name, "text": part, "starts": starts}
     minute, hour, day, _, weekday = parts

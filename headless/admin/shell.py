@@ -339,7 +339,7 @@ class _Walk:
         words = scope.more_words
         for each in node.children:
             if each.type.endswith("redirect"):
-                words += tuple(each.children_by_field_name("destination")[1:])
+                words += _further_words(each)
                 files += [part for part in (each, *each.children) if part.type == "file_redirect"]
                 if each.type == "heredoc_redirect":
                     scope = self._heredoc(each, scope, state)
@@ -372,6 +372,9 @@ class _Walk:
         targets = node.children_by_field_name("destination")
         end = offsets[(targets[0] if targets else operator).end_byte]
         target = joined(targets[0] if targets else None, scope.source, self._lookup(state), end)
+        if targets and targets[0].end_byte < (last := _end_of_target(targets)):
+            more, end = scope.source.text[targets[0].end_byte : last], offsets[last]
+            target = replace(target, text=target.text + more, is_certain=False, end=end)
         default = 0 if operator.type.startswith("<") else 1
         if default == 1:
             self._understand([node], scope)
@@ -415,7 +418,7 @@ class _Walk:
                 self._understand([child], scope)
             elif child.type == "file_redirect":
                 scope = self._redirect(scope, state, (child,))
-                parts += child.children_by_field_name("destination")[1:]
+                parts += _further_words(child)
             elif child.type == "herestring_redirect" and scope.shell in STRICT:
                 self.commands.find("here-string", scope.source.offsets[child.start_byte])
             elif (child.is_named and not child.type.endswith("redirect")) or child.type in ("=~", "==", "$"):
@@ -504,6 +507,18 @@ def _ends_shell(node: Node, scope: Scope) -> bool:
     node = _first_of(node)
     name = _name_of(node, scope)
     return name == "exit" or (name == "exec" and bool(node.children_by_field_name("argument")))
+
+
+def _end_of_target(targets: list[Node]) -> int:
+    """Returns where the target of a redirection ends. The grammar makes a new one of a ` in it."""
+    ends = (node.end_byte for node, following in zip(targets, targets[1:]) if node.end_byte < following.start_byte)
+    return next(ends, targets[-1].end_byte)
+
+
+def _further_words(redirection: Node) -> tuple[Node, ...]:
+    """Returns the words of the command that the grammar has given to a redirection."""
+    targets = redirection.children_by_field_name("destination")
+    return tuple(each for each in targets if targets and each.start_byte > _end_of_target(targets))
 
 
 def _first_of(node: Node) -> Node:

@@ -90,7 +90,7 @@ def _written(call: Call) -> Iterator[tuple[str, str]]:
     files += [(f"the lock {each.text}", each) for each in call.locks]
     for what, word in files:
         path = os.path.join(call.folder or "", word.text)
-        if os.path.isabs(path) and not re.search(r"[$`*?~]", word.text):
+        if os.path.isabs(path) and not re.search(r"[$`*?~]|^>\(", word.text):
             yield path, what
 
 

@@ -29,7 +29,7 @@ from headless.admin.calls import (
     is_mentioned,
     texts,
 )
-from headless.admin.files import File, applies_to, is_folder, unit_name
+from headless.admin.files import File, applies_to, is_file, is_folder, unit_name
 from headless.admin.findings import Edit, Finding, finding
 from headless.admin.programs import SHELLS, WRAPPERS, base_name, command_begin
 from headless.admin.schedule import Schedule, is_expression
@@ -63,6 +63,7 @@ _SECTIONS = {
     **dict.fromkeys(("OnCalendar", "Persistent", "Unit"), "Timer"),
     **dict.fromkeys((*_COMMANDS, *_LIMITS, *_OUTPUTS, *_OF_SERVICES, "Environment"), "Service"),
 }
+_FIRST_STARTS = ("OnCalendar", "OnActiveSec", "OnBootSec", "OnStartupSec", "OnClockChange", "OnTimezoneChange")
 _SECONDS_TO_ANSWER = 5.0
 
 
@@ -307,8 +308,13 @@ def _of_service(unit: _Unit, has_timer: bool) -> Iterator[Finding]:
     for setting in unit.all("RemainAfterExit")[-1:]:
         if unit.says_yes("RemainAfterExit") and (has_timer or not unit.all("WantedBy")):
             yield setting.finding("remain-after-exit", setting.replaced_by("no"))
+    if len(unit.all("ExecStart")) > 1 and unit.last("Type") != "oneshot":
+        yield unit.all("ExecStart")[1].finding("one-command")
     yield from _of_user(unit)
     yield from _of_outputs(unit)
+    for setting in unit.all("EnvironmentFile"):
+        if re.fullmatch(r"/[^%*?[]*", setting.text) and setting.file.is_own and not is_file(setting.text):
+            yield setting.finding("no-file")
     if unit.is_whole and not unit.all("OnFailure") and "PLANTA_RECEIPT" not in unit.environment():
         yield finding("unreported/unit", unit.files[0], None)
 
@@ -353,6 +359,9 @@ def _of_timer(timer: _Unit) -> Iterator[Finding]:
         setting = timer.all("OnCalendar")[-1]
         end = setting.value.offsets[-1]
         yield setting.finding("left-out", (Edit(end, end, "\nPersistent=true"),))
+    names = {each.name for each in timer.every()}
+    if timer.is_whole and not names.intersection(_FIRST_STARTS):
+        yield finding("no-start", timer.files[0], None)
     wants = os.path.join(os.path.dirname(timer.files[0].path), "timers.target.wants", timer.name)
     if timer.is_whole and not timer.all("WantedBy") and not os.path.lexists(wants):
         yield finding("not-enabled", timer.files[0], None)

@@ -131,6 +131,12 @@ def test_a_file_that_sh_cannot_read_ends_it_also_in_a_list(folder):
         assert rules(check(folder, f"0 2 * * * {text}".replace("CALL", call(folder)))) == [], text
 
 
+def test_a_log_whose_name_only_the_shell_knows_is_looked_for_nowhere(folder):
+    for target in ("DIR/`date +\\%F`-`hostname`.log", "DIR/no/$(date +\\%F)", ">(tee /no/log > /dev/null)"):
+        line = f"SHELL=/bin/bash\n0 2 * * * {call(folder)} > {target} || echo bad".replace("DIR", str(folder))
+        assert rules(check(folder, line)) == [], target
+
+
 def test_what_run_parts_starts_is_read_and_what_it_skips_is_found(folder):
     parts = folder / "parts"
     parts.mkdir()

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from headless.admin.schedule import Schedule, Timetable
+from headless.admin.schedule import Schedule, Timetable, surprises
 
 
 def cron(*expressions):
@@ -31,6 +31,15 @@ def cron(*expressions):
 )
 def test_the_shortest_interval_is_the_one_between_two_starts(schedule, seconds):
     assert schedule.shortest_interval() == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "is_one"),
+    [("*/90 * * * *", True), ("*/45 * * * *", True), ("0 */23 * * *", True), ("*/60 * * * *", False),
+     ("0 */24 * * *", False), ("*/30 * * * *", False)],
+)  # fmt: skip
+def test_a_step_of_a_whole_hour_or_day_is_as_meant(text, is_one):
+    assert [rule for rule, _ in surprises(text)] == ["step"] * is_one
 
 
 LONGEST = [

@@ -409,6 +409,7 @@ RIGHT = [
     (f"{H} 2>&1 >f | mail x", "/bin/sh"),
     (f"{H} 2>&1 >f 2>g", "/bin/sh"),
     (f"{H} 2>&1 | tee f > g", "/bin/sh"),
+    (f"{H} -m 1 > /x/`date +%F`-`hostname`.log 2>&1", "/bin/sh"),
     ("x &> f; [[ x ]]; set -o pipefail", "/bin/sh"),
 ]
 

@@ -74,6 +74,8 @@ SERVICES = {
     "an alternative": ("-m 009ABC", "-m 009ABC || /bin/mail root", "no-shell", False),
     "a start that is told twice": ("Type=oneshot", "Type=oneshot\nRestartForceExitStatus=1", "restart", False),
     "a service that stays active": ("Type=oneshot", "Type=oneshot\nRemainAfterExit=yes", "remain-after-exit", True),
+    "two commands at a time": ("Type=oneshot", "Type=exec\nExecStart=/bin/true", "one-command", False),
+    "no file of variables": ("Type=oneshot", "Type=oneshot\nEnvironmentFile=/no/file", "no-file", False),
     "a daemon": ("Type=oneshot", "Type=forking", "type", True),
     "a user for each start": ("User=root", "DynamicUser=yes", "dynamic-user", False),
     "an unknown user": ("User=root", "User=nobody-here", "user-unknown", False),
@@ -189,6 +191,16 @@ def test_a_unit_of_a_user_starts_only_while_they_are_logged_in_or_may_linger(mon
         monkeypatch.setattr(os.path, "isdir", lambda path: path == "/var/lib/systemd")
         assert units._who_must_be_here(unit) == who
     assert units._who_must_be_here(units._Unit("x.service", [File("/etc/systemd/user/x.service", SERVICE)], ())) == ""
+
+
+@pytest.mark.parametrize(
+    ("starts", "expected"),
+    [("OnCalender=daily", ["no-start"]), ("OnCalendar=daily\nOnCalendar=", ["no-start"]), ("OnBootSec=1h", []),
+     ("OnUnitActiveSec=1d", ["no-start"]), ("OnBootSec=1h\nOnUnitActiveSec=1d", [])],
+)  # fmt: skip
+def test_a_timer_without_a_first_start_never_starts(folder, starts, expected):
+    timer = TIMER.replace("OnCalendar=Mon..Fri *-*-* 02:00:00", starts)
+    assert checks.rules(check(folder, timer=timer)) == expected
 
 
 def test_a_setting_in_the_wrong_section_counts_as_none(folder):
