@@ -239,7 +239,9 @@ def _with_rotated(path: str) -> list[str]:
     folder, name = os.path.split(path)
     pattern = re.compile(re.escape(name) + r"(?:[.-][0-9]+)?(?:\.gz)?")
     is_there = os.path.exists(path)
-    owners = {0, os.stat(path).st_uid if is_there else getattr(os, "geteuid", int)()}
+    owners = (
+        {0, os.stat(path).st_uid} if is_there else {0, os.stat(folder or ".").st_uid, getattr(os, "geteuid", int)()}
+    )
     found = [path] if is_there else []
     for each in (os.path.join(folder, each) for each in os.listdir(folder or ".") if pattern.fullmatch(each)):
         status = os.lstat(each)

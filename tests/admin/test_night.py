@@ -325,6 +325,17 @@ def test_the_file_of_a_stranger_beside_the_one_that_is_named_does_not_count(nigh
 
 
 @by_root
+def test_between_a_rotation_and_the_next_call_root_reads_what_was_rotated_of_the_owner_of_the_folder(tmp_path, now):
+    log = tmp_path / "log"
+    log.mkdir()
+    give_away(log)
+    give_away(nights.write(log / "receipts.1", [call(now - HOUR)]))
+    nights.write(log / "receipts.2", [call(now - HOUR, ["A"])])
+    shutil.chown(log / "receipts.2", "nobody")
+    assert sentence(headless("night", "--receipts", str(log / "receipts"), "--since", "12h").stdout) == "1 well."
+
+
+@by_root
 def test_in_a_folder_a_user_says_nothing_of_others(tmp_path, now):
     folder = tmp_path / "folder"
     folder.mkdir()
