@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sqlite3
+import sys
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -14,9 +15,9 @@ from headless.admin import night_forms
 from headless.admin.night_runs import Night, night_of
 from headless.admin.runs import Known
 from headless.arguments import Parser
-from headless.errors import PARAMETER_ERROR, HomeError, ParameterError
+from headless.errors import PARAMETER_ERROR, CommandFailed, HomeError, ParameterError
 from headless.server.commands.arguments import existing_home, moment
-from headless.terminal import print_answer, report
+from headless.terminal import is_closed_pipe, report, write
 
 if TYPE_CHECKING:
     from headless.admin.plan import PlannedCall
@@ -45,10 +46,19 @@ def main(argv: Sequence[str]) -> int:
         if arguments.output:
             night_forms.write(arguments.output, night)
         if arguments.text or not arguments.output:
-            print_answer(night_forms.as_text(night))
+            _print(night_forms.as_text(night))
     except Exception as error:
         return PARAMETER_ERROR if report(PROGRAM, error) == PARAMETER_ERROR else _NOT_KNOWN
     return night.exit_status
+
+
+def _print(text: str) -> None:
+    """Raises CommandFailed. A reader that has read enough is none."""
+    try:
+        write(sys.stdout, text)
+    except (OSError, ValueError) as error:
+        if not is_closed_pipe(error):
+            raise CommandFailed(f"the text cannot be written: {getattr(error, 'strerror', None) or error}") from None
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,6 +25,7 @@ from support.command_here import headless
 from support.homes import R41, by_root, give_away, make_home
 from support.journals import Record, end
 from support.nights import DAY, call
+from support.process import ROOT
 
 HOUR = 3600.0
 
@@ -536,6 +538,21 @@ def test_a_mistake_in_the_command_line_is_one_line(argv, part, tmp_path):
     assert done.returncode == (3 if "--home" in argv else 2)
     assert part in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a disk that is full")
+def test_a_text_that_cannot_be_written_is_a_3_and_a_reader_that_has_read_enough_changes_nothing(tmp_path, now):
+    receipts = nights.write(tmp_path / "receipts", [call(now - HOUR)])
+    argv = [sys.executable, "-m", "headless", "night", "--receipts", str(receipts), "--since", "12h"]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(argv, stdout=full, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT)
+    message = "headless night: error: the text cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (3, message)
+    reading, writing = os.pipe()
+    os.close(reading)
+    with open(writing, "w") as closed:
+        done = subprocess.run(argv, stdout=closed, stderr=subprocess.PIPE, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_the_receipts_of_the_environment_are_the_default_and_an_option_beats_them(tmp_path, now):
