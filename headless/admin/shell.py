@@ -52,6 +52,8 @@ _UNKNOWN_TO_SH = re.compile(
     r"|printf +-v|read +-[adnNstu]+|type +-[aPpt]|wait +-n|trap\b.*\bERR\b"
 )
 _ALWAYS_TRUE = re.compile(r"(?:\[|\btest)\s+\"?\$(?:\?|\{\?\})\"?\s*(?:\]|[;&|]|$)")
+_SUBSHELLS = ("pipeline", "subshell", "command_substitution")
+_KEPT = "it is kept in {}, and that is not used"
 _OPERATORS = ("|", "|&", "&&", "||", ";")
 _SEES = {Scheduler.CRON: "cron sees", Scheduler.SYSTEMD: "systemd sees", Scheduler.SCRIPT: "the script returns"}
 
@@ -188,13 +190,9 @@ class _Walk:
 
     def _kept(self, name: str, following: Node, scope: Scope, state: State) -> Scope:
         """Returns the scope of a command whose return code a variable keeps, by what follows."""
-        users, node = [], following.next_named_sibling
-        while node is not None:
-            if re.search(rf"\$\{{?{name}\b|\b{name}\b.*\)\)", scope.text_of(node)):
-                users.append(node)
-            node = node.next_named_sibling
+        users = _users_of(name, following, scope)
         if not users:
-            return scope.losing(f"it is kept in {name}, and that is not used")
+            return scope.losing(_KEPT.format(name))
         return replace(scope.testing(), is_passed_on=not any(self._tells(each, scope, state) for each in users))
 
     def _tells(self, node: Node | None, scope: Scope, state: State) -> bool:
@@ -234,6 +232,11 @@ class _Walk:
         is_told = is_after_failure and self._tells(right, last, state)
         if is_after_failure and not is_told and re.match(r"exit\b", scope.text_of(right)):
             lost = lost or scope.lost_by_exit
+        if is_after_failure and right.type == "variable_assignment":
+            name = name_in(right, scope.source.text)
+            users = _users_of(name, right, scope)
+            lost = "" if users or _is_used_before(name, right, scope) else _KEPT.format(name)
+            is_told = any(self._tells(each, scope, state) for each in users)
         is_kept = scope.is_tested and not scope.is_passed_on and bool(_ENDS.fullmatch(scope.text_of(right)))
         is_passed_on = scope.is_passed_on if not is_after_failure else not (is_told or is_kept)
         is_tested = scope.is_tested or is_after_failure
@@ -507,6 +510,31 @@ def _ends_shell(node: Node, scope: Scope) -> bool:
     node = _first_of(node)
     name = _name_of(node, scope)
     return name == "exit" or (name == "exec" and bool(node.children_by_field_name("argument")))
+
+
+def _uses_of(name: str) -> re.Pattern[str]:
+    return re.compile(rf"\$\{{?{name}\b|\b{name}\b[^\n]*\)\)")
+
+
+def _users_of(name: str, assignment: Node, scope: Scope) -> list[Node]:
+    """Returns the statements behind that use what a variable has got there. A pipe or ( ) forgets it at its end."""
+    users: list[Node] = []
+    node: Node | None = assignment
+    while node is not None and node.type not in _SUBSHELLS:
+        following = node.next_named_sibling
+        while following is not None:
+            users += [following] if _uses_of(name).search(scope.text_of(following)) else []
+            following = following.next_named_sibling
+        node = node.parent
+    return users
+
+
+def _is_used_before(name: str, assignment: Node, scope: Scope) -> bool:
+    """Returns whether a function, or the next round of a loop, may use what a variable has got there."""
+    node = assignment
+    while node.parent is not None and node.type not in _SUBSHELLS:
+        node = node.parent
+    return _uses_of(name).search(scope.source.text, node.start_byte, assignment.start_byte) is not None
 
 
 def _end_of_target(targets: list[Node]) -> int:

@@ -300,6 +300,10 @@ NOTICED = [
     "sh -c 'exec {}' || echo bad",
     "for i in 1; do exec {}; done",
     "exec {} || true",
+    "{} || rc=1; exit $rc",
+    'for m in 1 2; do {} || bad="$bad $m"; done; test -z "$bad" || echo bad',
+    "end() {{ exit $rc; }}; {} || rc=1; end",
+    'while [ -z "$bad" ]; do {} || bad=1; done; exit $bad',
 ]
 LOST = [
     "for i in 1 2; do {} && break; sleep 0; done",
@@ -350,6 +354,9 @@ LOST = [
     "{}; if [ $? ]; then true; else echo bad; fi",
     '{}; [ "$?" ] || echo bad',
     "(exec {}); true",
+    "{} || rc=1; exit 0",
+    'for m in 1 2; do {} || bad="$bad $m"; done; true',
+    'echo 1 | while read m; do {} || bad=1; done; test -z "$bad" || echo bad',
 ]
 
 
