@@ -308,13 +308,20 @@ def _script_path(call: Call) -> str | None:
     return os.path.join(call.folder or "", call.script.text)
 
 
+def _has_package(script: str) -> bool:
+    """Returns whether the package is beside the script, or where pip puts it for a script in the same prefix."""
+    folder = os.path.dirname(script)
+    places = (folder, *_library_folders(os.path.dirname(folder), script))
+    return any(is_folder(os.path.join(each, "headless")) for each in places)
+
+
 def _wrong_script(call: Call) -> Iterator[Finding]:
     path = _script_path(call)
     if path is None or _is_installed(call):
         return
     if not is_file(path):
         yield of_word(call, "no-script", call.script, path=path, for_user=for_user(call))
-    elif not is_folder(os.path.join(os.path.dirname(path), "headless")):
+    elif not _has_package(path):
         yield of_word(call, "old-script", call.script, path=path)
     elif call.interpreter is None and not is_program(path):
         yield of_word(call, "not-executable", call.script, path=path, better=_python_for(call) or _ANY_PYTHON)

@@ -123,6 +123,20 @@ def test_what_pip_has_installed_is_called_by_its_path_or_its_name(folder, instal
     assert rules(check(folder, content)) == ["no-program"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there pip makes other folders")
+def test_the_script_that_pip_has_installed_is_called_by_its_path(folder, tmp_path):
+    script = tmp_path / "opt" / "bin" / "planta_headless.py"
+    package = tmp_path / "opt" / "lib" / "python3.9" / "site-packages" / "headless"
+    package.mkdir(parents=True)
+    script.parent.mkdir()
+    script.write_text(f"#!{sys.executable}\n")
+    script.chmod(0o755)
+    content = line(folder, f"{sys.executable} {SCRIPT}", str(script))
+    assert check(folder, content) == (0, [])
+    package.rmdir()
+    assert rules(check(folder, content)) == ["old-script"]
+
+
 def test_a_folder_of_the_same_name_is_no_call(folder):
     assert rules(check(folder, "0 2 * * * /opt/planta_headless/clean --to 5%\n")) == ["no-call"]
 
