@@ -52,6 +52,7 @@ _UNKNOWN_TO_SH = re.compile(
     r"|printf +-v|read +-[adnNstu]+|type +-[aPpt]|wait +-n|trap\b.*\bERR\b"
 )
 _ALWAYS_TRUE = re.compile(r"(?:\[|\btest)\s+\"?\$(?:\?|\{\?\})\"?\s*(?:\]|[;&|]|$)")
+_FAILS = re.compile(r"(?:exit|return)\s+(?!0\b)\S|false\b")
 _SUBSHELLS = ("pipeline", "subshell", "command_substitution")
 _KEPT = "it is kept in {}, and that is not used"
 _OPERATORS = ("|", "|&", "&&", "||", ";")
@@ -149,10 +150,10 @@ class _Walk:
                     self._not_reached(node, last, scope)
                     continue
                 if last is not None:
-                    self._statement(last, self._followed_by(node, scope, state, is_background), state)
+                    self._statement(last, self._in_sequence(last, node, scope, state, is_background), state)
                 last, is_background = node, sign is not None and sign.type == "&"
         if last is not None:
-            self._statement(last, self._followed_by(None, scope, state, is_background), state)
+            self._statement(last, self._in_sequence(last, None, scope, state, is_background), state)
 
     def _statement(self, node: Node, scope: Scope, state: State) -> None:
         known = len(state.sources)
@@ -165,6 +166,19 @@ class _Walk:
         if is_mentioned(text) or self.commands.refers(text):
             self.commands.say_not_reached(at, _shown(scope.text_of(end)))
         self._understand([node], scope)
+
+    def _in_sequence(
+        self, node: Node, following: Node | None, scope: Scope, state: State, is_background: bool
+    ) -> Scope:
+        """Returns the scope of a statement. If it ends the shell after a success, what follows is its `else`."""
+        if following is not None and not is_background and _leaves_on_success(node, scope):
+            rest = [following]
+            while (more := rest[-1].next_named_sibling) is not None:
+                rest.append(more)
+            is_told = any(self._tells(each, scope, state) for each in rest)
+            if is_told or _FAILS.match(scope.text_of(rest[-1])):
+                return replace(scope.testing(), is_passed_on=not is_told)
+        return self._followed_by(following, scope, state, is_background)
 
     def _followed_by(self, following: Node | None, scope: Scope, state: State, is_background: bool) -> Scope:
         text = scope.text_of(following)
@@ -278,10 +292,13 @@ class _Walk:
             child.type == "negated_command" or scope.text_of(child).startswith("!") for child in conditions
         )
         lost = "" if has_else or is_negated else "'if' without 'else' returns 0 when it fails"
+        leaves = _leaves_on_success(node, scope)
+        lost = scope.lost if leaves else lost
         after_failure = [child for child in inside(node) if child.type.endswith("clause")]
         if is_negated:
             after_failure = [child for child in inside(node) if child not in conditions]
         is_told = any(self._tells(child, scope, state) for child in after_failure)
+        is_told |= leaves and scope.is_tested and not scope.is_passed_on
         tested = replace(scope.losing(lost).within_condition(), is_tested=True, is_passed_on=not is_told)
         self._sequence(conditions, tested, state)
         then = [child for child in inside(node) if child not in conditions and not child.type.endswith("clause")]
@@ -535,6 +552,16 @@ def _is_used_before(name: str, assignment: Node, scope: Scope) -> bool:
     while node.parent is not None and node.type not in _SUBSHELLS:
         node = node.parent
     return _uses_of(name).search(scope.source.text, node.start_byte, assignment.start_byte) is not None
+
+
+def _leaves_on_success(node: Node, scope: Scope) -> bool:
+    """Returns whether a statement ends the shell or the function if its command succeeds, and does no more if not."""
+    is_if = node.type == "if_statement" and not scope.text_of(node.child_by_field_name("condition")).startswith("!")
+    is_and = node.type == "list" and any(child.type == "&&" for child in node.children)
+    last = node.named_children[-1] if is_if or is_and else None
+    if last is not None and last.type == "compound_statement" and last.named_children:
+        last = last.named_children[-1]
+    return re.fullmatch(r"(?:exit|return)(?:\s+\S+)?", scope.text_of(last)) is not None
 
 
 def _end_of_target(targets: list[Node]) -> int:

@@ -80,7 +80,9 @@ def test_without_mail_a_failure_is_heard_of_only_if_something_else_tells_it(fold
      ("", "exec > DIR/log; CALL || echo bad >&2", True), ("", "exec > DIR/log 2>&1; CALL || echo bad >&2", False),
      ("", "exec 3>&1 > DIR/log 2>&1; CALL || echo bad >&3", True), ("", "CALL || echo bad | tee DIR/e", True),
      ("", "CALL > DIR/log || echo bad | tee DIR/e > /dev/null", False),
-     ("", "CALL > DIR/log || echo bad > /dev/stderr", True)],
+     ("", "CALL > DIR/log || echo bad > /dev/stderr", True),
+     ("", "if CALL > DIR/log; then date > DIR/x; exit 0; fi; echo bad; exit 1", True),
+     ("", "if CALL > DIR/log; then exit 0; fi; echo bad > DIR/x; exit 1", False)],
 )  # fmt: skip
 def test_a_script_is_heard_only_where_the_line_that_starts_it_lets_its_output_through(
     folder, redirection, text, is_heard
