@@ -26,6 +26,7 @@ What is where. An import leads down this list, never up.
     shell_state.py         what is known at one place of it
     telling.py             whether what follows a failure tells anybody
     shell_words.py         its tree, and its words as a program gets them
+    shell_tree.py          what the statements of the tree are, and what sh does not know
     calls.py               entries of schedulers and the calls in them, as every format is parsed into
     findings.py            findings, made by the table of rules, and their corrections
     programs.py            other programs in a command line: the table of those that start one

@@ -8,7 +8,7 @@ Constructs that change nothing about a call are ignored.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from tree_sitter import Node
@@ -28,32 +28,30 @@ from headless.admin.programs import STARTS_NOTHING, STRICT, base_name
 from headless.admin.rules import ERROR
 from headless.admin.shell_commands import Commands
 from headless.admin.shell_state import MAX_DEPTH, Scope, State, heard_in
-from headless.admin.shell_words import (
-    Lookup,
+from headless.admin.shell_tree import (
     assigned_in,
-    expand,
+    end_of_target,
+    ends_shell,
+    first_of,
+    further_words,
     inside,
     is_condition,
-    joined,
-    last_wait,
+    is_used_before,
+    leaves_on_success,
     name_in,
-    parse,
-    syntax_error,
+    name_of,
+    users_of,
+    words_of_bash,
 )
+from headless.admin.shell_words import Lookup, expand, joined, last_wait, parse, syntax_error
 from headless.admin.telling import tells
 
 _HIDES = re.compile(r"(?:/usr)?(?:/bin/)?true|:|exit\s+0|return\s+0|continue|break|sleep\s+\w+")
 _OF_BASH = re.compile(r"\|&|<<<|\[\[")
 _ENDS = re.compile(r"(?:exit|return|break|continue)(?:\s+\S+)?")
 _ONLY_AFTER_SUCCESS = re.compile(r"^[^|]*\$\?\"?\s+(?:=|==|-eq)\s+0[^|]*&&[^|]*$")
-_BAD_SUBSTITUTION = re.compile(r"\$\{(?:!|#?\w+\[|(?:\w+|[@*])(?::[^-=?+]|[/^,@]))")
-_UNKNOWN_TO_SH = re.compile(
-    r"(?:builtin|declare|dirs|disown|let|mapfile|popd|pushd|readarray|shopt|typeset)\b"
-    r"|printf +-v|read +-[adnNstu]+|type +-[aPpt]|wait +-n|trap\b.*\bERR\b"
-)
 _ALWAYS_TRUE = re.compile(r"(?:\[|\btest)\s+\"?\$(?:\?|\{\?\})\"?\s*(?:\]|[;&|]|$)")
 _FAILS = re.compile(r"(?:exit|return)\s+(?!0\b)\S|false\b")
-_SUBSHELLS = ("pipeline", "subshell", "command_substitution")
 _KEPT = "it is kept in {}, and that is not used"
 _OPERATORS = ("|", "|&", "&&", "||", ";")
 _SEES = {Scheduler.CRON: "cron sees", Scheduler.SYSTEMD: "systemd sees", Scheduler.SCRIPT: "the script returns"}
@@ -119,7 +117,10 @@ class _Walk:
         root = parse(source.text)
         self._check_syntax(source, scope.shell, root.has_error)
         if scope.shell in STRICT:
-            self._find_words_of_bash(root, source)
+            for key, node, text in words_of_bash(root):
+                begin = source.offsets[node.start_byte]
+                edits = self.commands.edits((begin, "==", "=")) if text == "==" else ()
+                self.commands.find(key, begin, edits, text=_shown(text))
         own = {name: node for node in root.children if node.type == "function_definition"
                and (name := name_in(node, source.text))}  # fmt: skip
         state.functions.update({name: (node, source) for name, node in own.items()})
@@ -146,7 +147,7 @@ class _Walk:
         is_background = False
         for node, sign in zip(nodes, [*nodes[1:], None]):
             if node.is_named and not node.type.startswith("heredoc"):
-                if last is not None and not is_background and _ends_shell(last, scope):
+                if last is not None and not is_background and ends_shell(last):
                     self._not_reached(node, last, scope)
                     continue
                 if last is not None:
@@ -159,7 +160,7 @@ class _Walk:
         known = len(state.sources)
         self.visit(node, scope, state)
         if node.type == "list":  # what is behind && or || is not always read
-            state.sources = state.sources[: known + (_name_of(_first_of(node), scope) == ".")]
+            state.sources = state.sources[: known + (name_of(first_of(node)) == ".")]
 
     def _not_reached(self, node: Node, end: Node, scope: Scope) -> None:
         text, at = scope.text_of(node), scope.source.offsets[node.start_byte]
@@ -171,7 +172,7 @@ class _Walk:
         self, node: Node, following: Node | None, scope: Scope, state: State, is_background: bool
     ) -> Scope:
         """Returns the scope of a statement. If it ends the shell after a success, what follows is its `else`."""
-        if following is not None and not is_background and _leaves_on_success(node, scope):
+        if following is not None and not is_background and leaves_on_success(node):
             rest = [following]
             while (more := rest[-1].next_named_sibling) is not None:
                 rest.append(more)
@@ -204,7 +205,7 @@ class _Walk:
 
     def _kept(self, name: str, following: Node, scope: Scope, state: State) -> Scope:
         """Returns the scope of a command whose return code a variable keeps, by what follows."""
-        users = _users_of(name, following, scope)
+        users = users_of(name, following)
         if not users:
             return scope.losing(_KEPT.format(name))
         return replace(scope.testing(), is_passed_on=not any(self._tells(each, scope, state) for each in users))
@@ -233,7 +234,7 @@ class _Walk:
             self._sequence(node.children, scope.without_tail(), state)
             return
         left, right = parts[0], parts[-1]
-        if _ends_shell(left, scope):
+        if ends_shell(left):
             self.visit(left, scope.without_tail(), state)
             self._not_reached(right, left, scope)
             return
@@ -248,8 +249,8 @@ class _Walk:
             lost = lost or scope.lost_by_exit
         if is_after_failure and right.type == "variable_assignment":
             name = name_in(right, scope.source.text)
-            users = _users_of(name, right, scope)
-            lost = "" if users or _is_used_before(name, right, scope) else _KEPT.format(name)
+            users = users_of(name, right)
+            lost = "" if users or is_used_before(name, right) else _KEPT.format(name)
             is_told = any(self._tells(each, scope, state) for each in users)
         is_kept = scope.is_tested and not scope.is_passed_on and bool(_ENDS.fullmatch(scope.text_of(right)))
         is_passed_on = scope.is_passed_on if not is_after_failure else not (is_told or is_kept)
@@ -292,7 +293,7 @@ class _Walk:
             child.type == "negated_command" or scope.text_of(child).startswith("!") for child in conditions
         )
         lost = "" if has_else or is_negated else "'if' without 'else' returns 0 when it fails"
-        leaves = _leaves_on_success(node, scope)
+        leaves = leaves_on_success(node)
         lost = scope.lost if leaves else lost
         after_failure = [child for child in inside(node) if child.type.endswith("clause")]
         if is_negated:
@@ -359,7 +360,7 @@ class _Walk:
         words = scope.more_words
         for each in node.children:
             if each.type.endswith("redirect"):
-                words += _further_words(each)
+                words += further_words(each)
                 files += [part for part in (each, *each.children) if part.type == "file_redirect"]
                 if each.type == "heredoc_redirect":
                     scope = self._heredoc(each, scope, state)
@@ -392,7 +393,7 @@ class _Walk:
         targets = node.children_by_field_name("destination")
         end = offsets[(targets[0] if targets else operator).end_byte]
         target = joined(targets[0] if targets else None, scope.source, self._lookup(state), end)
-        if targets and targets[0].end_byte < (last := _end_of_target(targets)):
+        if targets and targets[0].end_byte < (last := end_of_target(targets)):
             more, end = scope.source.text[targets[0].end_byte : last], offsets[last]
             target = replace(target, text=target.text + more, is_certain=False, end=end)
         default = 0 if operator.type.startswith("<") else 1
@@ -438,7 +439,7 @@ class _Walk:
                 self._understand([child], scope)
             elif child.type == "file_redirect":
                 scope = self._redirect(scope, state, (child,))
-                parts += _further_words(child)
+                parts += further_words(child)
             elif child.type == "herestring_redirect" and scope.shell in STRICT:
                 self.commands.find("here-string", scope.source.offsets[child.start_byte])
             elif (child.is_named and not child.type.endswith("redirect")) or child.type in ("=~", "==", "$"):
@@ -450,7 +451,7 @@ class _Walk:
         lost = self._replaced_by(_shown(words[0].text) if words else "")
         self._substitutions(node, scope, state, lost)
         if words:
-            self.commands.run(words, scope.as_end_of_shell() if _ends_shell(node, scope) else scope, state)
+            self.commands.run(words, scope.as_end_of_shell() if ends_shell(node) else scope, state)
 
     def _words(self, node: Node, scope: Scope, state: State) -> list[Word]:
         """Returns what the shell makes of one word. "$@" are the arguments, where they are known."""
@@ -471,19 +472,6 @@ class _Walk:
     def _replaced_by(self, name: str) -> str:
         """Returns why a return code is lost that another command's replaces."""
         return f"{_SEES[self._entry.scheduler]} the exit code of {name}, not of the job"
-
-    def _find_words_of_bash(self, root: Node, source: Text) -> None:
-        """Finds what the syntax of sh allows, and sh of Debian does not know."""
-        for node in _all_in(root):
-            text, begin = source.text[node.start_byte : node.end_byte], source.offsets[node.start_byte]
-            if node.type == "expansion" and _BAD_SUBSTITUTION.match(text):
-                self.commands.find("bad-substitution", begin, text=text)
-            elif node.type == "==" and _is_in_test(node, source):
-                self.commands.find("test-equals", begin, self.commands.edits((begin, "==", "=")))
-            elif node.type in ("command", "declaration_command"):
-                unknown = _UNKNOWN_TO_SH.match(text)
-                if unknown:
-                    self.commands.find("unknown-to-sh", begin, text=_shown(unknown[0]))
 
     def _check_syntax(self, source: Text, shell: str, has_error: bool) -> None:
         """Asks the shell itself, of a text that may call the command."""
@@ -522,70 +510,6 @@ _OF_NODES: dict[str, _Handler] = {
 }
 
 
-def _ends_shell(node: Node, scope: Scope) -> bool:
-    """Returns whether the shell ends with a statement, whatever it returns: exit, and exec with a command."""
-    node = _first_of(node)
-    name = _name_of(node, scope)
-    return name == "exit" or (name == "exec" and bool(node.children_by_field_name("argument")))
-
-
-def _uses_of(name: str) -> re.Pattern[str]:
-    return re.compile(rf"\$\{{?{name}\b|\b{name}\b[^\n]*\)\)")
-
-
-def _users_of(name: str, assignment: Node, scope: Scope) -> list[Node]:
-    """Returns the statements behind that use what a variable has got there. A pipe or ( ) forgets it at its end."""
-    users: list[Node] = []
-    node: Node | None = assignment
-    while node is not None and node.type not in _SUBSHELLS:
-        following = node.next_named_sibling
-        while following is not None:
-            users += [following] if _uses_of(name).search(scope.text_of(following)) else []
-            following = following.next_named_sibling
-        node = node.parent
-    return users
-
-
-def _is_used_before(name: str, assignment: Node, scope: Scope) -> bool:
-    """Returns whether a function, or the next round of a loop, may use what a variable has got there."""
-    node = assignment
-    while node.parent is not None and node.type not in _SUBSHELLS:
-        node = node.parent
-    return _uses_of(name).search(scope.source.text, node.start_byte, assignment.start_byte) is not None
-
-
-def _leaves_on_success(node: Node, scope: Scope) -> bool:
-    """Returns whether a statement ends the shell or the function if its command succeeds, and does no more if not."""
-    is_if = node.type == "if_statement" and not scope.text_of(node.child_by_field_name("condition")).startswith("!")
-    is_and = node.type == "list" and any(child.type == "&&" for child in node.children)
-    last = node.named_children[-1] if is_if or is_and else None
-    if last is not None and last.type == "compound_statement" and last.named_children:
-        last = last.named_children[-1]
-    return re.fullmatch(r"(?:exit|return)(?:\s+\S+)?", scope.text_of(last)) is not None
-
-
-def _end_of_target(targets: list[Node]) -> int:
-    """Returns where the target of a redirection ends. The grammar makes a new one of a ` in it."""
-    ends = (node.end_byte for node, following in zip(targets, targets[1:]) if node.end_byte < following.start_byte)
-    return next(ends, targets[-1].end_byte)
-
-
-def _further_words(redirection: Node) -> tuple[Node, ...]:
-    """Returns the words of the command that the grammar has given to a redirection."""
-    targets = redirection.children_by_field_name("destination")
-    return tuple(each for each in targets if targets and each.start_byte > _end_of_target(targets))
-
-
-def _first_of(node: Node) -> Node:
-    while node.type in ("redirected_statement", "list") and node.children:
-        node = node.children[0]
-    return node
-
-
-def _name_of(node: Node, scope: Scope) -> str:
-    return scope.text_of(node.child_by_field_name("name")) if node.type == "command" else ""
-
-
 def _is_only_read(root: Node, at: int) -> bool:
     """Returns whether a place of the text is a comment, or in a here-document for a program that starts nothing."""
     node = root.descendant_for_byte_range(at, at)
@@ -598,19 +522,6 @@ def _is_only_read(root: Node, at: int) -> bool:
     is_written = any(child.type == "file_redirect" for child in node.children)
     text = "" if body is None or body.text is None else body.text.decode()
     return is_here and not is_written and "|" not in text and base_name(_first_word(text)) in STARTS_NOTHING
-
-
-def _all_in(node: Node) -> Iterator[Node]:
-    yield node
-    for child in node.children:
-        yield from _all_in(child)
-
-
-def _is_in_test(node: Node, source: Text) -> bool:
-    parent = node.parent
-    while parent is not None and parent.type == "binary_expression":
-        parent = parent.parent
-    return parent is not None and re.compile(r"(?:\[|test)\s").match(source.text, parent.start_byte) is not None
 
 
 def _first_word(text: str) -> str:

@@ -204,31 +204,3 @@ def syntax_error(text: str, shell: str) -> str | None:
         return ""
     lines = done.stderr.decode("utf-8", "replace").splitlines()
     return re.sub(r"^\S+: (?:line )?(?:\d+: )?", "", lines[0]) if lines else "syntax error"
-
-
-def name_in(node: Node, text: str) -> str:
-    """Returns the name of a function or an assignment, "" if it has none."""
-    name = node.child_by_field_name("name")
-    return "" if name is None else text[name.start_byte : name.end_byte]
-
-
-def assigned_in(node: Node, text: str) -> set[str]:
-    """Returns the variables that are set anywhere in a node."""
-    names = set()
-    for child in node.children:
-        if child.type == "variable_assignment":
-            names.add(name_in(child, text))
-        names |= assigned_in(child, text)
-    return names
-
-
-def is_condition(node: Node) -> bool:
-    parent = node.parent
-    while parent is not None and parent.type in ("pipeline", "redirected_statement"):
-        parent = parent.parent
-    return parent is not None and parent.type in ("if_statement", "elif_clause", "while_statement", "list")
-
-
-def inside(node: Node) -> list[Node]:
-    """Returns the statements in a node, and each & behind one."""
-    return [child for child in node.children if child.is_named or child.type == "&"]
