@@ -145,9 +145,13 @@ class _Task:
             yield self._finding("no-trigger", "Triggers", why="; ".join(why for _, why in problems) or "there is none")
             return
         for trigger, why in problems:
+            lines = self._text.splitlines(keepends=True)[: cast(int, trigger.sourceline) - 1]
+            offset = self._begin + sum(map(len, lines))
             if why:
-                lines = self._text.splitlines(keepends=True)[: cast(int, trigger.sourceline) - 1]
-                yield finding("trigger", self._file, self._begin + sum(map(len, lines)), why=why)
+                yield finding("trigger", self._file, offset, why=why)
+            limit, element = _limit_of(trigger)
+            if limit and not why:
+                yield finding("trigger/limit", self._file, offset, value=limit, element=element)
 
     def _finding(self, key: str, element: str, edits: tuple[Edit, ...] = (), **values: object) -> Finding:
         return finding(key, self._file, self._offset_of(element), edits, **values)
@@ -192,6 +196,17 @@ def _why_never(trigger: etree._Element) -> str:
         return f"it has ended: {end}"
     is_once = "TimeTrigger" in str(trigger.tag) and trigger.find(f"{_NAMESPACE}Repetition") is None
     return f"it was for one time: {begin}" if is_once and begin[:19] < now else ""
+
+
+def _limit_of(trigger: etree._Element) -> tuple[str, str]:
+    """Returns after which time a trigger ends what it has started, and the element that says so; "" if it does not."""
+    repetition = trigger.find(f"{_NAMESPACE}Repetition")
+    limit = _child(trigger, "ExecutionTimeLimit")
+    if limit not in ("", "PT0S"):
+        return limit, "ExecutionTimeLimit"
+    if repetition is not None and _child(repetition, "StopAtDurationEnd").lower() in ("true", "1"):
+        return _child(repetition, "Duration"), "StopAtDurationEnd"
+    return "", ""
 
 
 def _rules(trigger: etree._Element) -> list[str]:
@@ -392,6 +407,8 @@ def _code_use(commands: list[_Command], index: int, is_detached: bool) -> tuple[
     after = next((text for each in commands[index + 1 :] if (text := _stripped(each.text))), "")
     if operator == "&" and re.search("%errorlevel%", after, re.IGNORECASE):
         return CodeUse.LOST, "cmd puts the value of %errorlevel% in before it runs the line; use a line of its own"
+    if re.match(r"if\s+(?:not\s+)?errorlevel\s+0\b", after, re.IGNORECASE):
+        return CodeUse.LOST, "errorlevel 0 is true for each code, as it means 0 or more; write if errorlevel 1"
     if operator == "||" or re.search("errorlevel", after, re.IGNORECASE):
         return CodeUse.TESTED, ""
     if operator == "&&" or not after:

@@ -93,6 +93,13 @@ TASKS = {
                                  "no-trigger", 3),
     "no trigger": (TRIGGER, "", "no-trigger", 3),
     "one time that is over": (TRIGGER, TRIGGER.replace("Calendar", "Time").replace("2026", "2024"), "no-trigger", 3),
+    "a time limit of the trigger": (
+        "<StartBoundary>", "<ExecutionTimeLimit>PT30M</ExecutionTimeLimit><StartBoundary>", "trigger", 4,
+    ),
+    "an end with the repetition": (
+        "<StartBoundary>", "<Repetition><Interval>PT2H</Interval><Duration>PT6H</Duration>"
+        "<StopAtDurationEnd>true</StopAtDurationEnd></Repetition><StartBoundary>", "trigger", 4,
+    ),
     "a second trigger that is off": (TRIGGER, TRIGGER + TRIGGER.replace("<Start", "<Enabled>false</Enabled><Start"),
                                      "trigger", 8),
     "the folder of Python 2": (PYTHON, r"C:\Python27\python.exe", "old-python", 26),
@@ -244,6 +251,7 @@ exit /b %errorlevel%
 """
 BATCHES = {
     "a code that is lost": ("exit /b %errorlevel%", "echo done", "code-lost"),
+    "a test that is always true": ("exit /b %errorlevel%", "if errorlevel 0 exit /b 0", "code-lost"),
     "a value that is too old": ("2>&1\nexit /b", "2>&1 & exit /b", "code-lost"),
     "a pipe": ("> %LOG% 2>&1", "| find \"x\"", "code-lost"),
     "a start that does not wait": (f'"{PYTHON}"', f'start "night" "{PYTHON}"', "code-lost"),
