@@ -407,12 +407,14 @@ def _code_use(commands: list[_Command], index: int, is_detached: bool) -> tuple[
     after = next((text for each in commands[index + 1 :] if (text := _stripped(each.text))), "")
     if operator == "&" and re.search("%errorlevel%", after, re.IGNORECASE):
         return CodeUse.LOST, "cmd puts the value of %errorlevel% in before it runs the line; use a line of its own"
-    if re.match(r"if\s+(?:not\s+)?errorlevel\s+0\b", after, re.IGNORECASE):
-        return CodeUse.LOST, "errorlevel 0 is true for each code, as it means 0 or more; write if errorlevel 1"
-    if operator == "||" or re.search("errorlevel", after, re.IGNORECASE):
+    is_true = re.match(r"if\s+(?:not\s+)?errorlevel\s+0\b", after, re.IGNORECASE)
+    if operator == "||" or (not is_true and re.search("errorlevel", after, re.IGNORECASE)):
         return CodeUse.TESTED, ""
     if operator == "&&" or not after:
         return CodeUse.RESULT, ""
     name = after.split(maxsplit=1)[0]
-    because = f"cmd sees the exit code of {name}, not of the job; write exit /b %errorlevel% after the call"
+    if is_true:
+        because = "if errorlevel 0 is true for each code, as it means 0 or more; write if errorlevel 1"
+    else:
+        because = f"cmd sees the exit code of {name}, not of the job; write exit /b %errorlevel% after the call"
     return CodeUse.LOST, because
