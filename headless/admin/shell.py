@@ -49,9 +49,10 @@ from headless.admin.telling import tells
 _HIDES = re.compile(r"(?:/usr)?(?:/bin/)?true|:|exit\s+0|return\s+0|continue|break|sleep\s+\w+")
 _OF_BASH = re.compile(r"\|&|<<<|\[\[")
 _ENDS = re.compile(r"(?:exit|return|break|continue)(?:\s+\S+)?")
-_ONLY_AFTER_SUCCESS = re.compile(r"^[^|]*\$\?\"?\s+(?:=|==|-eq)\s+0[^|]*&&[^|]*$")
+_ONLY_AFTER_SUCCESS = re.compile(r"^[^|!]*\$\?\"?\s+(?:=|==|-eq)\s+0[^|]*&&[^|]*$")
 _ALWAYS_TRUE = re.compile(r"(?:\[|\btest)\s+\"?\$(?:\?|\{\?\})\"?\s*(?:\]|[;&|]|$)")
 _FAILS = re.compile(r"(?:exit|return)\s+(?!0\b)\S|false\b")
+_COUNTER = re.compile(r"(?:^|[\s(;{])(\w+)(?:\+?=|\+\+)")  # what counts failures, to tell of them later
 _KEPT = "it is kept in {}, and that is not used"
 _OPERATORS = ("|", "|&", "&&", "||", ";")
 _SEES = {Scheduler.CRON: "cron sees", Scheduler.SYSTEMD: "systemd sees", Scheduler.SCRIPT: "the script returns"}
@@ -211,7 +212,12 @@ class _Walk:
         return replace(scope.testing(), is_passed_on=not any(self._tells(each, scope, state) for each in users))
 
     def _tells(self, node: Node | None, scope: Scope, state: State) -> bool:
-        return tells(node, scope.source, state.functions, heard_in(scope, state))
+        if node is None:
+            return False
+        text, heard = scope.text_of(node), heard_in(scope, state)
+        counters = [] if re.search(r"\b(?:exit|return)\b", text) else _COUNTER.findall(text)
+        nodes = [node, *(each for name in counters for each in users_of(name, node))]
+        return any(tells(each, scope.source, state.functions, heard) for each in nodes)
 
     def block(self, node: Node, scope: Scope, state: State) -> None:
         self._sequence(inside(node), scope, state)
@@ -251,7 +257,6 @@ class _Walk:
             name = name_in(right, scope.source.text)
             users = users_of(name, right)
             lost = "" if users or is_used_before(name, right) else _KEPT.format(name)
-            is_told = any(self._tells(each, scope, state) for each in users)
         is_kept = scope.is_tested and not scope.is_passed_on and bool(_ENDS.fullmatch(scope.text_of(right)))
         is_passed_on = scope.is_passed_on if not is_after_failure else not (is_told or is_kept)
         is_tested = scope.is_tested or is_after_failure

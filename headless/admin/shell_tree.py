@@ -63,6 +63,8 @@ def users_of(name: str, assignment: Node) -> list[Node]:
         following = node.next_named_sibling
         while following is not None:
             users += [following] if _uses_of(name).search(text_of(following)) else []
+            if ends_shell(following):
+                return users
             following = following.next_named_sibling
         node = node.parent
     return users

@@ -82,7 +82,11 @@ def test_without_mail_a_failure_is_heard_of_only_if_something_else_tells_it(fold
      ("", "CALL > DIR/log || echo bad | tee DIR/e > /dev/null", False),
      ("", "CALL > DIR/log || echo bad > /dev/stderr", True),
      ("", "if CALL > DIR/log; then date > DIR/x; exit 0; fi; echo bad; exit 1", True),
-     ("", "if CALL > DIR/log; then exit 0; fi; echo bad > DIR/x; exit 1", False)],
+     ("", "if CALL > DIR/log; then exit 0; fi; echo bad > DIR/x; exit 1", False),
+     ("", "n=0; if ! CALL > DIR/log; then n=$((n + 1)); fi; [ $n = 0 ] || echo $n bad", True),
+     ("", "n=0; if ! CALL > DIR/log; then n=$((n + 1)); fi; [ $n = 0 ] || echo $n bad > DIR/x", False),
+     ("", "if ! CALL > DIR/log; then n=1; exit $n; fi; echo $n", False),
+     ("", "CALL > DIR/log; [ ! $? -eq 0 ] && echo bad", True)],
 )  # fmt: skip
 def test_a_script_is_heard_only_where_the_line_that_starts_it_lets_its_output_through(
     folder, redirection, text, is_heard

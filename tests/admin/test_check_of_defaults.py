@@ -77,6 +77,7 @@ def test_where_the_environment_is_not_known_a_missing_option_is_not_called_a_mis
     assert check(folder, f"#!/bin/sh\n{CALL}\n", "a.sh") == {"options": unseen}
     (folder / "env.sh").write_text("export PLANTA_SERVICE=planta:20000\n")
     assert check(folder, f"0 2 * * * . FOLDER/env.sh; {CALL}{LOGS}") == {"options": unseen}
+    (folder / "env").write_text("")
     unit = f"[Unit]\nOnFailure=mail.service\n[Service]\nUser=root\nMORE\nExecStart={CALL}\n"
     assert check(folder, unit.replace("MORE", "EnvironmentFile=FOLDER/env"), "a.service") == {"options": unseen}
     assert check(folder, unit.replace("MORE", ""), "a.service") == {"options": "-s HOST:PORT is missing"}
