@@ -28,10 +28,9 @@ What is where. An import leads down this list, never up.
     shell_words.py         its tree, and its words as a program gets them
     shell_tree.py          what the statements of the tree are, and what sh does not know
     calls.py               entries of schedulers and the calls in them, as every format is parsed into
-    findings.py            findings, made by the table of rules, and their corrections
     programs.py            other programs in a command line: the table of those that start one
     schedule.py            when something is started
-    rules.py               all that can be found: the table of rules
+    rules.py               all that can be found: the table of rules; findings, and their corrections
     files.py               files of schedulers: found, opened and trusted
     users.py               users of this machine, and their rights
     about.py               what runs here, for --version

@@ -17,9 +17,9 @@ from headless import password_file
 from headless.admin import users
 from headless.admin.calls import Call, CodeUse, Language, Scheduler, Word
 from headless.admin.files import is_file, is_folder, is_program, is_temporary, reason_of, status_of
-from headless.admin.findings import Edit, Finding
 from headless.admin.places import of_setting, of_word
 from headless.admin.programs import STRICT, base_name
+from headless.admin.rules import Edit, Finding
 from headless.admin.schedule import Timetable
 from headless.admin.surroundings import (
     cannot_write,

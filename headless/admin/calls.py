@@ -13,8 +13,8 @@ from enum import Enum
 from typing import Any
 
 from headless.admin.files import File
-from headless.admin.findings import Edit, Finding, finding
 from headless.admin.programs import base_name
+from headless.admin.rules import Edit, Finding, finding
 from headless.admin.schedule import Schedule
 from headless.options import PROGRAM
 

@@ -14,10 +14,9 @@ from dataclasses import dataclass
 
 from headless.admin import call_rules, files, fix
 from headless.admin.files import File, Kind
-from headless.admin.findings import Edit, Finding, corrected
 from headless.admin.logins import try_logins
 from headless.admin.reading import Reading
-from headless.admin.rules import ERROR
+from headless.admin.rules import ERROR, Edit, Finding, corrected
 from headless.arguments import Parser
 from headless.errors import CommandFailed, ParameterError
 from headless.options import refuse_in_rehearsal

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from headless.admin.calls import Entry, Language, Parsed, Scheduler, Text, is_mentioned
 from headless.admin.files import File
-from headless.admin.findings import Edit, Finding, finding
+from headless.admin.rules import Edit, Finding, finding
 from headless.admin.schedule import FIELDS, Schedule, cron_field, surprises
 from headless.dialects.bcrypt_hash import is_like_hash
 

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from headless.admin.files import File
-from headless.admin.findings import Finding, corrected
+from headless.admin.rules import Finding, corrected
 from headless.errors import ParameterError
 from headless.terminal import escape_control_chars
 

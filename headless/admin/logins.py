@@ -17,8 +17,7 @@ from headless.admin import users
 from headless.admin.call_rules import Checked
 from headless.admin.calls import Call
 from headless.admin.files import File, Kind, is_inherited
-from headless.admin.findings import Finding
-from headless.admin.rules import ERROR
+from headless.admin.rules import ERROR, Finding
 from headless.admin.surroundings import changes_user, looks_at_files
 from headless.client import query
 from headless.errors import PARAMETER_ERROR, explain

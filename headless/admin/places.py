@@ -9,7 +9,7 @@ from functools import lru_cache
 
 from headless.admin.calls import Call, Word, is_mentioned
 from headless.admin.files import File
-from headless.admin.findings import Edit, Finding, finding
+from headless.admin.rules import Edit, Finding, finding
 
 _Place = tuple[int, int, int]  # where the line begins, and where the word begins and ends
 

@@ -16,7 +16,7 @@ from functools import partial
 from headless.admin import crontab, files, shell, tasks, units, users
 from headless.admin.calls import Entry, Language, Parsed, Program, Scheduler, Text, is_mentioned
 from headless.admin.files import File, Kind
-from headless.admin.findings import Finding, finding
+from headless.admin.rules import Finding, finding
 
 _MAX_PROGRAMS = 10_000  # that are looked at: scripts may start each other in a circle
 _ARGUMENT = re.compile(r"\$[1-9@*]|\$\{[1-9@*]")  # of a script

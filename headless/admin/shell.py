@@ -23,9 +23,8 @@ from headless.admin.calls import (
     Word,
     is_mentioned,
 )
-from headless.admin.findings import Edit, Finding, finding
 from headless.admin.programs import STARTS_NOTHING, STRICT, base_name
-from headless.admin.rules import ERROR
+from headless.admin.rules import ERROR, Edit, Finding, finding
 from headless.admin.shell_commands import Commands
 from headless.admin.shell_state import MAX_DEPTH, Scope, State, heard_in
 from headless.admin.shell_tree import (

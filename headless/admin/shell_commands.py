@@ -31,7 +31,6 @@ from headless.admin.calls import (
     script_index,
     texts,
 )
-from headless.admin.findings import Edit, Finding, finding
 from headless.admin.programs import (
     SHELLS,
     STARTS_NOTHING,
@@ -42,6 +41,7 @@ from headless.admin.programs import (
     command_begin,
     has_option,
 )
+from headless.admin.rules import Edit, Finding, finding
 from headless.admin.shell_state import MAX_DEPTH, Scope, State, below, heard_in
 from headless.options import DEFAULTS
 

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterator
 from headless.admin import users
 from headless.admin.calls import PYTHON, Call, CodeUse, Language, Scheduler
 from headless.admin.files import is_file, is_folder, is_program, is_writable, status_of
-from headless.admin.findings import Finding
 from headless.admin.programs import SHELLS, WRAPPERS, Wrapper, base_name
+from headless.admin.rules import Finding
 from headless.options import PROGRAM, JobOptions
 
 _SU = ("su", "runuser")

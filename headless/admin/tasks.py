@@ -32,7 +32,7 @@ from headless.admin.calls import (
     is_mentioned,
 )
 from headless.admin.files import File
-from headless.admin.findings import Edit, Finding, finding
+from headless.admin.rules import Edit, Finding, finding
 from headless.admin.schedule import Schedule
 from headless.options import DEFAULTS
 

@@ -30,8 +30,8 @@ from headless.admin.calls import (
     texts,
 )
 from headless.admin.files import File, applies_to, is_file, is_folder, unit_name
-from headless.admin.findings import Edit, Finding, finding
 from headless.admin.programs import SHELLS, WRAPPERS, base_name, command_begin
+from headless.admin.rules import Edit, Finding, finding
 from headless.admin.schedule import Schedule, is_expression
 
 _SHELL_SYNTAX = re.compile(r"\d?>>?(&\d)?.*|<|\||\|\||&&?|;.+")

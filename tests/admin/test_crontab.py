@@ -11,8 +11,7 @@ import pytest
 
 from headless.admin import crontab
 from headless.admin.files import File, Kind
-from headless.admin.findings import corrected
-from headless.admin.rules import Severity
+from headless.admin.rules import Severity, corrected
 
 CALL = "python /p/planta_headless.py -m 1"
 needs_users = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no users that cron knows")

@@ -13,8 +13,7 @@ import pytest
 
 from headless.admin import crontab, shell
 from headless.admin.files import File, Kind
-from headless.admin.findings import corrected
-from headless.admin.rules import Severity
+from headless.admin.rules import Severity, corrected
 from support.process import PATIENCE
 from support.shell_texts import H, call, calls_of, entry, findings, needs_sh, scripts_called, words
 

@@ -10,7 +10,7 @@ import pytest
 from headless.admin import shell as reader
 from headless.admin.calls import Call, Entry, Language, Scheduler, Text, Word
 from headless.admin.files import File
-from headless.admin.findings import Finding
+from headless.admin.rules import Finding
 
 H = "/p/planta_headless.py"
 needs_sh = pytest.mark.skipif(os.name == "nt" or not os.path.exists("/bin/sh"), reason="there is no sh")
