@@ -187,6 +187,11 @@ else:
         return True
 
 
+def strerror_of(error: Exception) -> str:
+    """Returns what is wrong, without the name of a file: that is in the sentence already."""
+    return getattr(error, "strerror", None) or str(error)
+
+
 _DURATION = re.compile("0*([1-9][0-9]{0,4})([mhd])")
 _SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0}
 

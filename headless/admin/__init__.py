@@ -6,12 +6,14 @@ What is where. An import leads down this list, never up.
     night_forms.py         a night as a page of HTML (night.html), and as text
     monitor.py             monitor: from arguments to the line of a Nagios plugin
     monitor_plan.py        all calls of a crontab for monitor, and for Prometheus
+    monitor_jobs.py        what is known of single jobs
     monitor_verdict.py     what monitor says of one job
     recorded_sessions.py   sessions without options: those of the receipts
     night_runs.py          what has become of the calls of a night, and what is odd
     plan.py                which calls schedulers start, and when
-    runs.py                the runs of calls, joined from receipts and a journal
-    receipts.py            the file or folder of PLANTA_RECEIPT, as monitor reads it
+    known.py               the runs of calls, joined from receipts and a journal
+    runs.py                what a run is, and what the lines of its receipt say of it
+    receipts.py            the files of PLANTA_RECEIPT, and their lines
     check.py               check: from arguments to exit status, and the report of what was found
     fix.py                 the corrected files: written beside, and what is said of them
     logins.py              the logins of calls, tried at their servers

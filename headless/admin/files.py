@@ -16,7 +16,7 @@ from pathlib import Path
 
 from headless.admin import users
 from headless.errors import CommandFailed, HeadlessError, ParameterError
-from headless.system import is_final, open_regular, user_by_number
+from headless.system import is_final, open_regular, strerror_of, user_by_number
 
 _SPOOLS = ("/var/spool/cron/crontabs", "/var/spool/cron")  # of Debian, and of Red Hat
 PERIODIC = ("/etc/cron.hourly", "/etc/cron.daily", "/etc/cron.weekly", "/etc/cron.monthly")
@@ -107,7 +107,7 @@ def read(path: str, user: str | None, user_column: str | None = "") -> File:
         raise ParameterError(f"{path!r} cannot be read: {error}") from None
     except (OSError, ValueError) as error:
         kind = CommandFailed if is_temporary(error) else ParameterError
-        raise kind(f"{path!r} cannot be read: {getattr(error, 'strerror', None) or error}") from None
+        raise kind(f"{path!r} cannot be read: {strerror_of(error)}") from None
 
 
 def find(problems: list[tuple[str, str]]) -> Iterator[File]:

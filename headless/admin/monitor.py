@@ -1,35 +1,20 @@
-"""monitor: did jobs end well lately? One line and an exit status, as Nagios expects them of a plugin.
-
-What is known of the jobs comes from the home of a server, or from files of receipts.
-"""
+"""monitor: did jobs end well lately? One line and an exit status, as Nagios expects them of a plugin."""
 
 from __future__ import annotations
 
 import argparse
-import os
 import re
-import sqlite3
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import replace
-from typing import IO, NoReturn
+from collections.abc import Sequence
+from typing import NoReturn
 
-from headless.admin import receipts
+from headless.admin import monitor_jobs
 from headless.admin.monitor_verdict import Level, Verdict, judge
-from headless.admin.receipts import UNKNOWN, Execution, Stage
 from headless.arguments import Parser
-from headless.dialects.vocabulary import OK, QUEUED, RUNNING, title_of
-from headless.errors import CommandFailed, ParameterError, explain
-from headless.server.commands.arguments import existing_home
-from headless.server.home import Home
-from headless.server.journal import JobView, Journal, Selection
-from headless.server.listing import look
+from headless.errors import ParameterError, explain
 from headless.system import seconds_of
 from headless.terminal import escape_control_chars, print_answer, shorten
 
-_LOOK_BACK = 31 * 86400.0  # seconds; what a journal has accepted earlier is not looked at
-_PAGE_LENGTH = 500  # jobs of a journal that are read at a time
 _MAX_TEXT = 400  # characters, of all jobs;
 _MIN_TEXT = 80  # and of each one
 _MAX_LABEL = 40  # characters
@@ -60,7 +45,7 @@ def _of_jobs(arguments: argparse.Namespace, now: float) -> tuple[Level, str, str
     if arguments.within is None or arguments.prometheus or arguments.crontab_user:
         raise ParameterError("--job needs --within, and neither --prometheus nor --as (see headless monitor --help)")
     jobs = list(dict.fromkeys(arguments.job))
-    found = list(_in_receipts(arguments) if arguments.receipts else _in_home(arguments, now))
+    found = monitor_jobs.executions(arguments, now)
     verdicts = {job: judge(job, (each for each in found if each.job == job), arguments.within, now) for job in jobs}
     return (*_summary(list(verdicts.values())), _figures(verdicts, arguments.within))
 
@@ -139,88 +124,6 @@ def _duration(text: str) -> float:
         return seconds_of(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
-
-
-# -- what is known of the jobs --
-
-
-def _in_receipts(arguments: argparse.Namespace) -> Iterator[Execution]:
-    """Yields that of the file last which was written to last; of two at the same time, of the one that was given first.
-    All are open before one is read: logrotate may rename one meanwhile. Raises CommandFailed."""
-    with ExitStack() as stack:
-        files = [each for path in reversed(arguments.receipts) for each in _opened(path, stack)]
-        if not files:
-            raise CommandFailed(
-                f"there are no receipts {arguments.receipts[0]!r}: is PLANTA_RECEIPT set where the job is?"
-            )
-        found: list[Execution] = []
-        ended: set[str] = set()
-        for os_user, file in sorted(files, key=lambda each: os.fstat(each[1].fileno()).st_mtime_ns):
-            written = os.fstat(file.fileno()).st_mtime
-            with _failing(file.name):
-                executions, keys = receipts.read(file, arguments.job, arguments.user or "", os_user)
-            ended |= keys
-            # Whatever clock has dated a failure, it was there when the file was last written to.
-            found += (each if each.state == OK else replace(each, at=min(each.at, written)) for each in executions)
-        yield from (each for each in found if each.key not in ended)  # the two lines of a call may be in two files
-
-
-def _opened(path: str, stack: ExitStack) -> list[tuple[str, IO[bytes]]]:
-    """Returns the file, or those of a folder and of which users of the operating system these are. None are not there.
-    Raises CommandFailed."""
-    if os.path.isdir(path):
-        with _failing(path):
-            return [(user, stack.enter_context(receipts.opened(each, user))) for user, each in receipts.files_in(path)]
-    for name in (path, f"{path}.gz"):
-        with _failing(path), suppress(FileNotFoundError):
-            return [("", stack.enter_context(receipts.opened(name)))]
-    return []
-
-
-@contextmanager
-def _failing(path: str) -> Iterator[None]:
-    """Raises CommandFailed instead of what a file can raise."""
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CommandFailed(f"the receipts {path!r} cannot be read: {reason}") from None
-
-
-def _in_home(arguments: argparse.Namespace, now: float) -> Iterator[Execution]:
-    """Yields what was accepted after the first session that counts, whatever its date says. Raises CommandFailed."""
-    try:
-        home = existing_home(arguments)
-        with closing(home.database()) as database:
-            journal = Journal(database)
-            position = journal.start(Selection(since=now - arguments.within - _LOOK_BACK))
-            while page := journal.page(Selection(user=arguments.user or ""), position, _PAGE_LENGTH):
-                position = page[-1].position
-                for entry in page:
-                    yield from (_execution(job, entry, home, now) for job in arguments.job if _is(job, entry, journal))
-    except (OSError, sqlite3.Error) as error:
-        raise CommandFailed(
-            f"the home {arguments.home!r} cannot be read: {getattr(error, 'strerror', None) or error}; run this as the "
-            "user of the server"
-        ) from None
-
-
-def _execution(job: str, entry: JobView, home: Home, now: float) -> Execution:
-    """Raises OSError."""
-    seen = look(home, entry)
-    at, stage = entry.started or entry.accepted, Stage.STILL_RUNS
-    if seen.state not in (QUEUED, RUNNING):  # an end that was not seen was before it was recorded, or before now
-        noticed = entry.over or (now if seen.state == UNKNOWN else None)
-        at, stage = entry.ended or (noticed if seen.state != OK else None) or at, Stage.OVER
-    return Execution(stage, at, seen.state, seen.message, seen.seconds, job, entry.user, entry.session_id)
-
-
-def _is(job: str, entry: JobView, journal: Journal) -> bool:
-    """Returns whether this is the job that is meant: by its title or, since two codes can have the same, by all of its
-    code."""
-    if entry.title == job:
-        return True
-    return entry.title == title_of(entry.kind, job) and journal.job(entry.session_id, entry.job).text == job
 
 
 # -- the line --

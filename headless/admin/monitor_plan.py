@@ -6,15 +6,16 @@ import argparse
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 
-from headless.admin.monitor_verdict import Level, Verdict, judge
+from headless.admin.known import Known
+from headless.admin.monitor_verdict import Execution, Level, Stage, Verdict, judge
 from headless.admin.night_runs import first_known, runs_of, usual_seconds
 from headless.admin.plan import PlannedCall, read_plan
-from headless.admin.receipts import UNKNOWN, Execution, Stage
-from headless.admin.runs import Known, Outcome, Run
+from headless.admin.runs import Outcome, Run
 from headless.dialects.vocabulary import FAILED, OK, QUEUED, RUNNING
 from headless.errors import CommandFailed
 from headless.server.commands.arguments import existing_home
-from headless.system import replace_file
+from headless.server.listing import UNKNOWN
+from headless.system import replace_file, strerror_of
 from headless.terminal import escape_control_chars
 
 _LOOK_BACK = 31 * 86400.0  # seconds, at least
@@ -46,7 +47,7 @@ def verdicts(arguments: argparse.Namespace, now: float) -> list[Verdict]:
         try:
             replace_file(arguments.prometheus, metrics(found).encode("utf-8"))
         except (OSError, ValueError) as error:
-            problems.append(f"{arguments.prometheus!r} cannot be written: {getattr(error, 'strerror', None) or error}")
+            problems.append(f"{arguments.prometheus!r} cannot be written: {strerror_of(error)}")
     return judged + [Verdict(Level.UNKNOWN, problem) for problem in problems]
 
 
@@ -59,8 +60,7 @@ def _runs(arguments: argparse.Namespace, since: float, problems: list[str]) -> l
         try:
             known.read_home(existing_home(arguments))
         except (OSError, sqlite3.Error) as error:
-            reason = getattr(error, "strerror", None) or error
-            raise CommandFailed(f"the home {arguments.home!r} cannot be read: {reason}") from None
+            raise CommandFailed(f"the home {arguments.home!r} cannot be read: {strerror_of(error)}") from None
     return sorted(known.runs(), key=lambda run: run.ended or run.begun)
 
 

@@ -5,10 +5,34 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import Enum, IntEnum
 
-from headless.admin.receipts import AHEAD, UNKNOWN, Execution, Stage
+from headless.admin.receipts import AHEAD
 from headless.dialects.vocabulary import OK, QUEUED
+from headless.server.listing import UNKNOWN
+
+
+class Stage(Enum):
+    """How far the execution of a job is."""
+
+    STILL_RUNS = "still runs"  # or waits
+    OVER = "over"
+    NOT_FOLLOWED = "not followed"  # it was accepted, and the call has not waited for its end
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Holds one execution of a job."""
+
+    stage: Stage
+    at: float  # when it ended, else the last that is known of it; seconds since the epoch
+    state: str = ""  # how it ended or how far it is, in the words of the journal
+    message: str = ""
+    seconds: float | None = None  # that it took
+    job: str = ""  # its name, as it was asked for
+    owner: str = ""
+    source: str = ""  # of one source, the order in which they ended is known without a clock
+    key: str = ""  # of its call, if that has left no second line in this source
 
 
 class Level(IntEnum):

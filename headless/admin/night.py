@@ -12,11 +12,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from headless.admin import night_forms
+from headless.admin.known import Known
 from headless.admin.night_runs import Night, night_of
-from headless.admin.runs import Known
 from headless.arguments import Parser
 from headless.errors import PARAMETER_ERROR, CommandFailed, HomeError, ParameterError
 from headless.server.commands.arguments import existing_home, moment
+from headless.system import strerror_of
 from headless.terminal import is_closed_pipe, report, write
 
 if TYPE_CHECKING:
@@ -103,8 +104,7 @@ def _night(arguments: argparse.Namespace, now: float) -> Night:
         try:
             known.read_home(existing_home(arguments))
         except (HomeError, OSError, sqlite3.Error) as error:
-            reason = getattr(error, "strerror", None) or error
-            known.problems.append(f"the home {arguments.home!r} cannot be read: {reason}")
+            known.problems.append(f"the home {arguments.home!r} cannot be read: {strerror_of(error)}")
     plan: list[PlannedCall] = []
     if arguments.crontab or arguments.system:
         from headless.admin.plan import read_plan  # which needs the extra [admin]

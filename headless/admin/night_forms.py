@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from headless.admin.night_runs import Item, Night, Row, duration
 from headless.admin.runs import Outcome, Run
 from headless.errors import OK, CommandFailed
-from headless.system import replace_file
+from headless.system import replace_file, strerror_of
 from headless.terminal import escape_control_chars, shorten
 
 _TEMPLATE = Path(__file__).with_name("night.html")
@@ -162,7 +162,7 @@ def write(path: str, night: Night) -> None:
     try:
         replace_file(path, page)
     except (OSError, ValueError) as error:
-        raise CommandFailed(f"{path!r} cannot be written: {getattr(error, 'strerror', None) or error}") from None
+        raise CommandFailed(f"{path!r} cannot be written: {strerror_of(error)}") from None
 
 
 def as_page(night: Night) -> str:

@@ -13,8 +13,9 @@ from datetime import datetime
 from statistics import median
 from typing import TYPE_CHECKING
 
+from headless.admin.known import Known
 from headless.admin.receipts import AHEAD
-from headless.admin.runs import Known, Outcome, Run
+from headless.admin.runs import Outcome, Run
 from headless.errors import Submission
 from headless.server.history import RefusedLogin
 

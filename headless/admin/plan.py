@@ -6,15 +6,14 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from hashlib import sha256
 
 from headless.admin.call_rules import options_of
 from headless.admin.calls import Call
 from headless.admin.reading import Reading
-from headless.admin.runs import Job, Run
+from headless.admin.runs import Job, Run, job_of
 from headless.admin.schedule import Schedule, is_expression
 from headless.admin.surroundings import changes_user, looks_at_files
-from headless.dialects.vocabulary import PY_CODE
+from headless.client.receipt import described
 from headless.options import JobOptions
 
 _HOUR = 3600.0  # seconds that the clocks of summer time are set by
@@ -111,14 +110,6 @@ def read_plan(paths: Sequence[str], user: str | None, problems: list[str]) -> li
 def _planned(call: Call, schedule: Schedule, options: JobOptions) -> PlannedCall:
     host = socket.gethostname() if looks_at_files(call) else ""
     os_user = "" if changes_user(call) else call.entry.user or ""
-    jobs = tuple(_job(job.kind, job.text) for job in options.jobs)
+    jobs = tuple(job_of(described(job)) for job in options.jobs)
     position = call.entry.file.position(call.offset)
     return PlannedCall(position, jobs, host, os_user, options.login.user or os_user, str(options.service), schedule)
-
-
-def _job(kind: str, text: str) -> Job:
-    """Returns the job as a receipt has it."""
-    if kind != PY_CODE:
-        return Job(kind, text, text)
-    digest = sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-    return Job(kind, digest, f"{kind} {digest[:8]}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import time
 from datetime import datetime
 
-from headless.admin.runs import Known, Outcome, Run
+from headless.admin.known import Known
+from headless.admin.runs import Outcome, Run
 from headless.errors import CONNECTION_ERROR, OK
 from headless.options import SessionsOptions
 from headless.terminal import escape_control_chars, print_answer, print_warning

@@ -16,7 +16,7 @@ from headless.dialects.base import Accepted, Attached, Ended, JobFinished, JobSt
 from headless.dialects.vocabulary import ENDED_WITHOUT_RESULT, PY_CODE
 from headless.errors import HeadlessError, Interrupted, Submission
 from headless.options import PROGRAM, JobOptions
-from headless.system import open_regular, try_lock
+from headless.system import open_regular, strerror_of, try_lock
 from headless.terminal import print_warning
 
 TYPE_CHECKING = False
@@ -45,7 +45,7 @@ class Receipt:
         now = time.time()
         # The order counts: of a line that is cut off, readers use what precedes the session.
         self._fields: dict[str, object] = {
-            "when": _utc(now),
+            "when": utc(now),
             "local": _local(now),
             "event": "end",
             "key": None,
@@ -76,7 +76,7 @@ class Receipt:
 
     def begin(self, options: JobOptions | WaitOptions, key: str) -> None:
         """Notes what the caller wants. `key` names the session."""
-        self._jobs = [_described(job) for job in options.jobs] if isinstance(options, JobOptions) else []
+        self._jobs = [described(job) for job in options.jobs] if isinstance(options, JobOptions) else []
         self._fields.update(
             key=key,
             user=options.login.user,
@@ -108,7 +108,7 @@ class Receipt:
 
     def observe(self, event: Event) -> None:
         """Notes what the server has said."""
-        now = _utc(time.time())
+        now = utc(time.time())
         if isinstance(event, Accepted):
             self._fields["accepted"] = now
             self._accepted_at = time.monotonic()
@@ -143,7 +143,7 @@ class Receipt:
             is_known = submission is not Submission.NOT_SUBMITTED  # else no server has a session of that name
             self._fields.update(session=(session.id or None) if is_known else None, submission=submission.value)
         self._fields.update(
-            returned=_utc(time.time()),
+            returned=utc(time.time()),
             attached=self._attached,
             code=code if code >= 0 else None,
             signal=-code if code < 0 else None,
@@ -158,7 +158,7 @@ class Receipt:
         except DeadlinePassed:
             problem = "for too long another process has locked it, or its disk does not answer"
         except Exception as error:
-            problem = getattr(error, "strerror", None) or str(error)
+            problem = strerror_of(error)
         else:
             return code
         try:
@@ -227,7 +227,7 @@ def file_name(user: str) -> str:
     return f"{user.replace('/', '_')}.jsonl"
 
 
-def _utc(moment: float) -> str:
+def utc(moment: float) -> str:
     """Returns the moment as ISO 8601 has it, in UTC, to the millisecond."""
     return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(moment))}.{int(moment * 1000) % 1000:03d}Z"
 
@@ -247,7 +247,7 @@ def _user_of_process() -> str | None:
         return None
 
 
-def _described(job: Job) -> dict[str, object]:
+def described(job: Job) -> dict[str, object]:
     """Returns the job as a receipt has it: of code only the hash, for it may be secret."""
     if job.kind != PY_CODE:
         return {"kind": job.kind, "name": job.text, "title": job.text, "status": None, "started": None, "ended": None}

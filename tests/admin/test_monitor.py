@@ -347,6 +347,15 @@ def test_a_folder_is_all_files_of_its_users(write, tmp_path):
     assert "failed" in of_files("d", job="B")[1]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there it is not known which processes are there")
+def test_in_a_folder_no_user_ends_the_call_of_another_one(write, tmp_path):
+    (tmp_path / "d").mkdir()
+    write("d/a.jsonl", receipt(5, os_user="a", user="A"))
+    write("d/b.jsonl", begun(6, os_user="b"))
+    status, text = of_files("d", more=("--user", "R41"))
+    assert (status, "there is no second line of its call" in text) == (2, True), text
+
+
 @pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give a file to somebody else"
 )

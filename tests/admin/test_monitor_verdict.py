@@ -7,8 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from headless.admin.monitor_verdict import Level, duration, judge
-from headless.admin.receipts import Execution, Stage
+from headless.admin.monitor_verdict import Execution, Level, Stage, duration, judge
 
 NOW = 1_764_000_000.0
 HOUR = 3600.0

@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
+from headless.admin.known import Known
 from headless.admin.night_runs import night_of, without_run
 from headless.admin.plan import Start, read_plan
-from headless.admin.runs import Known, Outcome
+from headless.admin.runs import Outcome
 from support import journals, nights
 from support.command_here import headless
 from support.homes import R41, by_root, give_away, make_home

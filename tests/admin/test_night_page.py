@@ -18,9 +18,9 @@ from typing import Any
 import pytest
 from lxml import etree
 
+from headless.admin.known import Known
 from headless.admin.night_forms import as_page, as_text
 from headless.admin.night_runs import Night, duration, night_of
-from headless.admin.runs import Known
 from headless.server.history import RefusedLogin
 from support import nights
 from support.command_here import headless
