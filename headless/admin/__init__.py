@@ -17,9 +17,9 @@ What is where. An import leads down this list, never up.
     check.py               check: from arguments to exit status, and the report of what was found
     fix.py                 the corrected files: written beside, and what is said of them
     logins.py              the logins of calls, tried at their servers
-    call_rules.py          what can be wrong with a call, whatever starts it
-    surroundings.py        what surrounds a call: folders, output, who hears of its end
-    places.py              where a word of a call has to be changed
+    call_rules.py          what can be wrong with a call: options, time, who hears of its end
+    machine_rules.py       and with what it needs on this machine: programs, files, folders
+    surroundings.py        where a call runs, as whom, and where the file has to change
     reading.py             files of schedulers, and the scripts that they start
     crontab.py, units.py   crontabs, and units of systemd
     tasks.py               exports of the Windows Task Scheduler, and batch scripts

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 import stat
@@ -27,7 +26,6 @@ _UNITS = (
 _DROP_INS = re.compile(r"(?:^|[./])(?:service|timer)\.d$")  # folders
 _STDIN = "/dev/stdin"
 _HEADER_LINES = 3
-_MAX_LINKS = 40  # that a kernel follows
 _MAX_MEBIBYTES = 4  # far more than cron's ten thousand lines
 _MAX_MEBIBYTES_OF_TASKS = 16
 
@@ -203,7 +201,7 @@ def _read(path: str, user: str | None, user_column: str | None = "") -> File:
         status = os.fstat(descriptor)
         data = opened.read((_MAX_MEBIBYTES_OF_TASKS << 20) + 1) or b""
         name = os.path.realpath(path) if is_inherited(path) else path
-        is_own = _is_own(name, descriptor)
+        is_own = users.is_own(name, descriptor)
     kind = _kind(name, data)
     limit = _MAX_MEBIBYTES_OF_TASKS if kind is Kind.TASKS else _MAX_MEBIBYTES
     if len(data) > limit << 20:
@@ -330,7 +328,7 @@ def is_writable(path: str) -> bool:
     return os.access(path, os.W_OK, effective_ids=os.access in os.supports_effective_ids)
 
 
-# -- how it is opened, and who can have written it --
+# -- how it is opened --
 
 
 def is_inherited(path: str) -> bool:
@@ -351,76 +349,3 @@ def _open(path: str) -> int:
     if not stat.S_ISREG(mode):
         raise NotRegular("Is a directory" if stat.S_ISDIR(mode) else "it is not a regular file")
     return open_regular(path)
-
-
-def _is_own(path: str, descriptor: int) -> bool:
-    """Returns whether only root and the caller can have written the file, or put it there. Windows is not asked: the
-    caller has named the file."""
-    if os.name == "nt":
-        return True
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return False
-    try:
-        folders, links = _way_to(path)
-        are_own = all(os.lstat(link).st_uid in (0, os.getuid()) for link in links)
-        return are_own and _is_closed(descriptor) and all(map(_is_closed, folders))
-    except OSError:
-        return False
-
-
-def _way_to(path: str) -> tuple[set[str], list[str]]:
-    """Returns the folders and the links that lead to a path, step by step, as the kernel follows them. Raises
-    OSError."""
-    here, rest = "/", list(reversed(os.path.join(os.getcwd(), path).split("/")))
-    folders, links = {"/"}, list[str]()
-    while rest and len(links) <= _MAX_LINKS:
-        name = rest.pop()
-        each = os.path.dirname(here) if name == ".." else os.path.join(here, name) if name not in ("", ".") else here
-        if os.path.islink(each):
-            links.append(each)
-            target = os.readlink(each)
-            here = "/" if target.startswith("/") else here
-            rest.extend(reversed(target.split("/")))
-        else:
-            here = each
-            folders |= {here} if rest else set()
-    return folders, links
-
-
-def _is_closed(file: int | str) -> bool:
-    """Returns whether this file or folder is root's or the caller's, and no other user may write to it. Others may add
-    to a sticky folder (/tmp), but not change what is in it. Raises OSError."""
-    try:
-        status = os.stat(file)
-    except PermissionError:  # another process has opened what is below, and passed it on
-        return True
-    mode = status.st_mode
-    if status.st_uid not in (0, os.getuid()):
-        return False
-    if not mode & (stat.S_IWGRP | stat.S_IWOTH) or (stat.S_ISDIR(mode) and mode & stat.S_ISVTX):
-        return True
-    return not mode & stat.S_IWOTH and _is_private_group(status.st_gid) and not _has_access_list(file)
-
-
-def _is_private_group(gid: int) -> bool:
-    """Returns whether this group was made for the caller, as useradd does, and has no other member."""
-    import grp
-
-    user = user_by_number(os.getuid())
-    if user is None or user.pw_uid == 0 or user.pw_gid != gid:
-        return False
-    try:
-        group = grp.getgrgid(gid)
-    except KeyError:
-        return False
-    return group.gr_name == user.pw_name and set(group.gr_mem) <= {user.pw_name}
-
-
-def _has_access_list(file: int | str) -> bool:
-    """Returns whether an access control list may give others a right that the mode shows as the group's."""
-    if sys.platform != "linux":
-        return False
-    try:
-        return bool(os.getxattr(file, "system.posix_acl_access"))
-    except OSError as error:
-        return error.errno not in (errno.ENODATA, errno.ENOTSUP)

@@ -1,24 +1,22 @@
-"""Checks what surrounds a call of planta_headless.py: where it runs, in which folders, what it writes, who hears of it.
-
-A function yields findings, and raises OSError for a temporary fault of a file that it looks at.
-"""
+"""Says where a call of planta_headless.py runs, as which user and behind what; and where the file has to change when a
+word of it is wrong."""
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import lru_cache
 
 from headless.admin import users
-from headless.admin.calls import PYTHON, Call, CodeUse, Language, Scheduler
-from headless.admin.files import is_file, is_folder, is_program, is_writable, status_of
+from headless.admin.calls import PYTHON, Call, Language, Word, is_mentioned
+from headless.admin.files import File
 from headless.admin.programs import SHELLS, WRAPPERS, Wrapper, base_name
-from headless.admin.rules import Finding
-from headless.options import PROGRAM, JobOptions
+from headless.admin.rules import Edit, Finding, finding
 
 _SU = ("su", "runuser")
-_REPORTS = {"cronic"}  # prints the return code of a command that failed, and cron mails it
 _FILES_OF_THIS_MACHINE = {Language.SHELL, Language.SYSTEMD} if os.name != "nt" else {Language.BATCH, Language.WINDOWS}
+_Place = tuple[int, int, int]  # where the line begins, and where the word begins and ends
 
 
 def looks_at_files(call: Call) -> bool:
@@ -58,89 +56,76 @@ def make_folder(call: Call) -> str:
     return f"make it, as {user}, or correct its name" if is_other else "make it, or correct its name"
 
 
-def no_folder(call: Call) -> Iterator[Finding]:
-    """Checks where the command begins, and where its output goes."""
-    whom, make = for_user(call), make_folder(call)
-    entry = call.entry.starter.entry if call.entry.starter is not None else call.entry
-    needs_it = call.folder != entry.folder or call.entry.scheduler is Scheduler.SYSTEMD  # cron can do without HOME
-    if call.folder is not None and needs_it and not is_folder(call.folder):
-        yield call.finding("no-folder", folder=call.folder, for_user=whom, make=make)
-        return
-    for path, what in _written(call):
-        folder = os.path.dirname(path)
-        if not is_folder(folder):
-            yield call.finding("no-folder/output", folder=folder, redirection=what, for_user=whom, make=make)
-
-
-def cannot_write(call: Call) -> Iterator[Finding]:
-    """Checks the files that the user of the call writes, or locks."""
-    if changes_user(call) or not has_rights_of_user(call):
-        return
-    for path, what in _written(call):
-        status = status_of(path)
-        place = path if status is not None else os.path.dirname(path)
-        if (status is not None or is_folder(place)) and not is_writable(place):
-            yield call.finding("cannot-write", user=call.entry.user or "the caller", path=place, what=what)
-
-
-def _written(call: Call) -> Iterator[tuple[str, str]]:
-    """Yields the whole path of each file that is written or locked, and how the line says it."""
-    files = [(f"{each.operator} {each.target.text}", each.target) for each in call.redirections
-             if each.operator.startswith((">", "&>")) and each.operator != ">&"]  # fmt: skip
-    files += [(f"the lock {each.text}", each) for each in call.locks]
-    for what, word in files:
-        path = os.path.join(call.folder or "", word.text)
-        if os.path.isabs(path) and not re.search(r"[$`*?~]|^>\(", word.text):
-            yield path, what
-
-
-def no_module(call: Call) -> Iterator[Finding]:
-    """Checks what `python -m planta_headless` finds in the folder where it begins, unless PYTHONPATH is set."""
-    is_module = call.interpreter is not None and f"{call.script.text}.py" == PROGRAM
-    is_known = call.folder is not None and not call.environment.get("PYTHONPATH")
-    if is_module and is_known and not is_file(os.path.join(call.folder or "", PROGRAM)):
-        yield call.finding("no-script/module", folder=call.folder)
-
-
-def code_lost(call: Call) -> Iterator[Finding]:
-    yield call.finding("code-lost", because=call.lost_because)
-
-
-def unreported(call: Call, options: JobOptions | None) -> Iterator[Finding]:
-    """cron does nothing with a return code: something has to be printed, and mailed, or there is a receipt."""
-    starter = call.entry.starter
-    is_by_cron = Scheduler.CRON in (call.entry.scheduler, starter and starter.entry.scheduler)
-    if not is_by_cron or call.environment.get("PLANTA_RECEIPT"):
-        return
-    is_tested = CodeUse.TESTED in (call.code_use, starter and starter.code_use)
-    is_printed = any(base_name(word.text) in _REPORTS for word in call.wrappers)
-    is_silent = 1 not in call.heard or (not is_printed and options is not None and not options.verbosity)
-    if not is_tested and not call.entry.is_mailed:
-        yield call.finding("unreported/mail", value=call.entry.environment["MAILTO"])
-    elif not is_tested and is_silent:
-        yield call.finding("unreported")
-
-
-def wrong_shell(call: Call) -> Iterator[Finding]:
-    """Checks what parses the lines of a crontab."""
-    shell = call.entry.shell
-    if call.entry.scheduler is Scheduler.CRON and base_name(shell) not in SHELLS:
-        yield call.finding("not-checked", reason=f"{shell} parses it, which is no shell that is known")
-    elif call.entry.scheduler is Scheduler.CRON and not is_program(shell):
-        yield call.finding("no-program/shell", name=shell)
-
-
-def not_sourced(call: Call) -> Iterator[Finding]:
-    """Checks the files that sh reads before the call."""
-    for word in call.sources:
-        path = os.path.join(call.entry.folder or "", word.text)
-        if word.is_certain and os.path.isabs(path) and not is_file(path):
-            yield call.finding("no-script/sourced", path=path, for_user=for_user(call))
-
-
 def has_rights_of_user(call: Call) -> bool:
     """Returns whether files are now looked at with the rights of the user of the call."""
     user = call.entry.user
     if user is None or os.name == "nt":
         return True
     return users.is_caller(user) or (os.getuid() == 0 and users.find(user) is not None)
+
+
+# -- where the file has to change: the word itself, or the line that sets the variable whose value it is. So a thing is
+# found once, however many calls use it --
+
+
+def of_word(call: Call, key: str, word: Word | None, text: str | None = None, **values: object) -> Finding:
+    """Returns what is wrong with a word of a call. `text` takes its place, if it can be there: "" takes it away."""
+    file = call.entry.file
+    name = _variable(file.content, word) if word is not None else ""
+    place = _set_to(file.content, name, word.text, word.begin) if word is not None and name else None
+    if place is not None:
+        edits = _edits(file, place, text) if _is_only_of_calls(file.content, name) else ()
+        return finding(key, file, place[0], edits, **values)
+    is_plain = word is not None and call.is_plain(word)
+    edits = _edits(file, (call.offset, word.begin, word.end), text) if word is not None and is_plain else ()
+    return call.finding(key, edits, **values)
+
+
+def of_setting(call: Call, key: str, name: str, **values: object) -> Finding:
+    """Returns what is wrong with the value of a variable of a call."""
+    file = call.entry.file
+    place = _set_to(file.content, name, call.environment[name], call.offset + 1)
+    return call.finding(key, (), **values) if place is None else finding(key, file, place[0], (), **values)
+
+
+def _variable(content: str, word: Word) -> str:
+    """Returns the name of the variable that a word consists of, "" for another word. Where a word is in a line of
+    Windows is not known, so that one counts which has it as its value."""
+    match = re.fullmatch(r"\"?\$(?:(\w+)|\{(\w+)\})\"?", content[word.begin : word.end])
+    line = "" if word.begin < word.end else content[word.begin :].partition("\n")[0]
+    names = (name for name in re.findall(r"%(\w+)%", line) if _set_to(content, name, word.text, word.begin))
+    return (match[1] or match[2]) if match else next(names, "")
+
+
+@lru_cache(maxsize=16)
+def _settings(content: str) -> tuple[re.Match[str], ...]:
+    """Returns the lines that set a variable: its name, and its value."""
+    front = r"(?:export[ \t]+|set[ \t]+\"?|Environment=[\"']?)?"
+    return tuple(re.finditer(rf"^[ \t]*{front}(\w+)[ \t]*=(.*)", content, re.MULTILINE))
+
+
+def _set_to(content: str, name: str, value: str, at: int) -> _Place | None:
+    """Returns where the last line above this offset that sets the variable has this word. None if it has another value,
+    or there is none."""
+    found = [each for each in _settings(content) if each[1] == name and each.start() < at]
+    word = re.compile(rf"(?<![^\s=\"']){re.escape(value)}(?![^\s\"'])")
+    match = word.search(content, *found[-1].span(2)) if found and value else None
+    return (found[-1].start(), *match.span()) if match else None
+
+
+@lru_cache(maxsize=256)
+def _is_only_of_calls(content: str, name: str) -> bool:
+    """Returns whether each line that uses the variable calls planta_headless.py: others may need its value."""
+    names = [rf"[$%]\{{?{each[1]}\b" for each in _settings(content) if is_mentioned(each[2])]
+    using = re.findall(rf"^(?![ \t]*#).*[$%]\{{?{re.escape(name)}\b.*", content, re.MULTILINE)
+    return all(is_mentioned(line) or any(re.search(each, line) for each in names) for line in using)
+
+
+def _edits(file: File, place: _Place, text: str | None) -> tuple[Edit, ...]:
+    """Returns none without a text. A word is taken away with the blanks before it, and never as the whole of a value:
+    cron refuses a setting without one."""
+    _, begin, end = place
+    before = file.content[:begin].rstrip(" \t")
+    if text is None or (not text and len(before) == begin):
+        return ()
+    return (Edit(begin if text else len(before), end, text),)
