@@ -231,9 +231,9 @@ def _sessions(argv: Sequence[str]) -> int:
     receipts = os.environ.get("PLANTA_RECEIPT", "")
     if argv or receipts in ("", os.devnull):
         return run_command("sessions", argv)
-    from headless.admin import recorded_sessions
+    from headless.admin import night
 
-    return recorded_sessions.show(receipts)
+    return night.show_sessions(receipts)
 
 
 def _manage_server(name: str) -> Run:
@@ -257,7 +257,7 @@ COMMANDS: dict[str, tuple[str, Run]] = {
     "password-file": ("make the password file of a user", _talk_to_server("password-file")),
     "check": ("read crontabs, units and tasks, and say what would go wrong at night", _check),
     "monitor": ("did a job end well lately? A plugin for Nagios", _monitor),
-    "night": ("what has become of the calls since yesterday evening: a page, or text for a mail", _night),
+    "night": ("what happened to the calls since yesterday evening: a page, or text for a mail", _night),
     "protocol": ("find out how an old client and its server talk, and check a dialect", _protocol),
     "serve": ("run a job server", _manage_server("serve")),
     "user": ("the accounts of a job server", _manage_server("user")),

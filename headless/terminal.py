@@ -15,7 +15,7 @@ from headless.errors import explain
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import TextIO
 
 
@@ -32,6 +32,12 @@ def _escape(run: re.Match[str]) -> str:
 def shorten(text: str, limit: int = 1000) -> str:
     """Returns the text, or its first `limit` characters and how long it is."""
     return text if len(text) <= limit else f"{text[:limit]}... ({len(text)} characters)"
+
+
+def table(rows: Sequence[Sequence[str]]) -> str:
+    """Returns a line for each row, with the cells below each other."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    return "".join("  ".join(map(str.ljust, row, widths)).rstrip() + "\n" for row in rows)
 
 
 def print_answer(text: str) -> None:

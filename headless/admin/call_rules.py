@@ -120,7 +120,8 @@ def _code_lost(call: Call) -> Iterator[Finding]:
 
 
 def _unreported(call: Call, options: JobOptions | None) -> Iterator[Finding]:
-    """cron does nothing with a return code: something has to be printed, and mailed, or there is a receipt."""
+    """Checks who hears of a failure: cron does nothing with a return code. Something has to be printed, and mailed, or
+    there is a receipt."""
     starter = call.entry.starter
     is_by_cron = Scheduler.CRON in (call.entry.scheduler, starter and starter.entry.scheduler)
     if not is_by_cron or call.environment.get("PLANTA_RECEIPT"):

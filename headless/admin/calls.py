@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from headless.admin.files import File
+from headless.admin.files import Place
 from headless.admin.programs import base_name
 from headless.admin.rules import Edit, Finding, finding
 from headless.admin.schedule import Schedule
@@ -57,7 +57,7 @@ class Word:
 
 
 class Scheduler(Enum):
-    """What starts an entry."""
+    """Says what starts an entry."""
 
     CRON = "cron"
     SYSTEMD = "systemd"
@@ -66,7 +66,7 @@ class Scheduler(Enum):
 
 
 class Language(Enum):
-    """Who parses the text of a command."""
+    """Says who parses the text of a command."""
 
     SHELL = "shell"  # sh, dash, ksh, bash
     SYSTEMD = "systemd"
@@ -75,7 +75,7 @@ class Language(Enum):
 
 
 class CodeUse(Enum):
-    """What an entry does with the return code of a call."""
+    """Says what an entry does with the return code of a call."""
 
     RESULT = "result"  # it is the return code of the whole entry
     TESTED = "tested"  # something in the entry depends on it
@@ -84,11 +84,10 @@ class CodeUse(Enum):
 
 
 @dataclass(frozen=True)
-class Entry:
+class Entry(Place):
     """Holds one thing that a scheduler starts: the line of a crontab, an ExecStart of a service, an action of a task;
     or a whole script that others start."""
 
-    file: File
     offset: int  # of the line that findings name
     scheduler: Scheduler
     language: Language
@@ -105,16 +104,8 @@ class Entry:
     has_more_variables: bool = False  # than the file says: those of a system, of another file
 
     @property
-    def line(self) -> int:
-        return self.file.line(self.offset)
-
-    @property
-    def position(self) -> str:
-        return self.file.position(self.offset)
-
-    @property
     def is_mailed(self) -> bool:
-        """Whether anybody gets what is printed: an empty MAILTO, or that of a file, is nobody."""
+        """Says whether anybody gets what is printed: an empty MAILTO, or that of a file, is nobody."""
         return re.match("$|/", self.environment.get("MAILTO", "the user")) is None
 
 

@@ -16,9 +16,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from headless.admin.calls import Entry, Language, Parsed, Scheduler, Text, is_mentioned
+from headless.admin.cron_lines import (
+    BLANK,
+    MAX_BYTES,
+    SPACE,
+    Line,
+    Never,
+    Wrong,
+    after_blanks,
+    after_nonblanks,
+    as_bytes,
+    command_in,
+    cut,
+    schedule_in,
+    setting_in,
+    stdin_of,
+)
 from headless.admin.files import File
 from headless.admin.rules import Edit, Finding, finding
-from headless.admin.schedule import FIELDS, Schedule, cron_field, surprises
+from headless.admin.schedule import Schedule, surprises
 from headless.dialects.bcrypt_hash import is_like_hash
 
 try:
@@ -26,20 +42,7 @@ try:
 except ImportError:  # Windows has no users that cron knows
     pwd = None  # type: ignore[assignment]
 
-_SPACE = " \t\n\v\f\r"  # of C
-_BLANK = " \t"  # all that may precede a line, and separate fields
-_MAX_BYTES = 998  # of a setting, and of a command with its input
 _MAX_LINES = 10000
-_NICKNAMES = {
-    "@reboot": "",
-    "@yearly": "0 0 1 1 *",
-    "@annually": "0 0 1 1 *",
-    "@monthly": "0 0 1 * *",
-    "@weekly": "0 0 * * 0",
-    "@daily": "0 0 * * *",
-    "@midnight": "0 0 * * *",
-    "@hourly": "0 * * * *",
-}
 _LIKE_A_FIELD = re.compile(r"[*?]|[*\d][-\d/,*]*")
 _NO_BLANKS = re.compile("[\u00a0\u1680\u2000-\u200b\u202f\u205f\u3000\ufeff]")  # that look like one
 _REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
@@ -61,32 +64,11 @@ def as_meant(entry: Entry) -> Entry:
     return replace(entry, command=Text.of(content, begin, len(content) if end < 0 else end), stdin="")
 
 
-class _Wrong(Exception):
-    """A line that cron refuses, by a rule of the table."""
-
-    def __init__(self, key: str, edits: tuple[Edit, ...] = (), **values: object) -> None:
-        super().__init__(key)
-        self.key, self.edits, self.values = key, edits, values
-
-
-@dataclass(frozen=True)
-class _Line:
-    """Holds a line without its newline. `begin` is its offset."""
-
-    text: str
-    begin: int
-
-    @property
-    def end(self) -> int:
-        """The offset behind its last character that is no space."""
-        return self.begin + len(self.text.rstrip(_SPACE))
-
-
 @dataclass
 class _Unexpanded:
     """Holds a setting whose value looks as if cron expanded it, and the entries that use it."""
 
-    line: _Line
+    line: Line
     name: str
     value: str
     edits: tuple[Edit, ...]
@@ -106,25 +88,25 @@ class _Reader:
     def read(self) -> None:
         begin = 0
         for text in self.file.content.split("\n"):
-            line = _Line(text, begin)
+            line = Line(text, begin)
             try:
                 self._read_line(line)
-            except _Wrong as error:
+            except Wrong as error:
                 self._find(error.key, line, error.edits, **error.values)
             begin += len(text) + 1
 
-    def _find(self, key: str, line: _Line, edits: tuple[Edit, ...] = (), **values: object) -> None:
+    def _find(self, key: str, line: Line, edits: tuple[Edit, ...] = (), **values: object) -> None:
         self.findings.append(finding(key, self.file, line.begin, edits, **values))
 
-    def _read_line(self, line: _Line) -> None:
-        text = line.text.lstrip(_BLANK)
+    def _read_line(self, line: Line) -> None:
+        text = line.text.lstrip(BLANK)
         if text == "\r" or not text or text.startswith("#"):  # a CR is one finding for the whole file
             return
         odd = list(_NO_BLANKS.finditer(line.text)) if line.begin or not text.startswith("\ufeff") else []
         if odd and is_mentioned(text):
             edits = tuple(Edit(line.begin + each.start(), line.begin + each.end(), " ") for each in odd)
-            raise _Wrong("no-blank", edits, code=f"U+{ord(odd[0][0]):04X}")
-        setting = _setting(_cut(text))
+            raise Wrong("no-blank", edits, code=f"U+{ord(odd[0][0]):04X}")
+        setting = setting_in(cut(text))
         if setting is None:
             self._read_entry(line, len(line.text) - len(text))
         else:
@@ -132,15 +114,15 @@ class _Reader:
 
     # -- settings --
 
-    def _read_setting(self, line: _Line, name: str, value: str) -> None:
-        if len(_bytes(line.text.lstrip(_BLANK))) > _MAX_BYTES:
-            self._find("too-long/setting", line, name=name, limit=_MAX_BYTES)
+    def _read_setting(self, line: Line, name: str, value: str) -> None:
+        if len(as_bytes(line.text.lstrip(BLANK))) > MAX_BYTES:
+            self._find("too-long/setting", line, name=name, limit=MAX_BYTES)
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
             self._find("variable-name", line, name=name)
         if name == "CRON_TZ":
             self._find("time-zone", line, value=value)
         comment = re.search(r"[ \t]+#", value)
-        if comment and line.text.rstrip(_SPACE).endswith(value):
+        if comment and line.text.rstrip(SPACE).endswith(value):
             begin = line.begin + line.text.rindex(value) + comment.start()
             shown = value[comment.start() :].strip()
             self._find("comment-in-setting", line, (Edit(begin, line.end, ""),), comment=shown, name=name)
@@ -154,7 +136,7 @@ class _Reader:
                 self._find("setting-too-late", line, name=name, user=entry.line)
         self.settings[name] = value
 
-    def _expansion(self, line: _Line, value: str) -> tuple[Edit, ...]:
+    def _expansion(self, line: Line, value: str) -> tuple[Edit, ...]:
         """Returns the edit that writes the values of the variables, if they are known."""
         known = {**self._environment(None), "USER": "", **self.settings}
         names = _references(value)
@@ -172,17 +154,17 @@ class _Reader:
 
     # -- entries --
 
-    def _read_entry(self, line: _Line, at: int) -> None:
-        schedule, at = _schedule(line, at)
+    def _read_entry(self, line: Line, at: int) -> None:
+        schedule, at = schedule_in(line, at)
         user = self.file.user
         if self.file.names_users:
             user, at = self._user_column(line, at)
         else:
-            at = _after_blanks(line.text, at)
+            at = after_blanks(line.text, at)
             if at >= len(line.text.rstrip("\r")):
-                raise _Wrong("no-command")
-        if len(_bytes(line.text[at:])) > _MAX_BYTES:
-            raise _Wrong("too-long/command", limit=_MAX_BYTES)
+                raise Wrong("no-command")
+        if len(as_bytes(line.text[at:])) > MAX_BYTES:
+            raise Wrong("too-long/command", limit=MAX_BYTES)
         entry = self._entry(line, at, schedule, user)
         self.entries.append(entry)
         names = set(_references(entry.command.text))
@@ -195,11 +177,11 @@ class _Reader:
             self._check_percent(line, at, entry)
             self._check_user_in_command(line, at)
             self._check_time(line, at, schedule)
-        if isinstance(schedule, _Never):
+        if isinstance(schedule, Never):
             self._find("never/fields", line, field=schedule.field, text=schedule.part)
 
-    def _entry(self, line: _Line, at: int, schedule: Schedule, user: str | None) -> Entry:
-        command, stdin_at = _command(line.text, at)
+    def _entry(self, line: Line, at: int, schedule: Schedule, user: str | None) -> Entry:
+        command, stdin_at = command_in(line.text, at)
         environment = self._environment(user)
         return Entry(
             file=self.file,
@@ -207,7 +189,7 @@ class _Reader:
             scheduler=Scheduler.CRON,
             language=Language.SHELL,
             command=Text(command.text, [line.begin + each for each in command.offsets]),
-            stdin="" if stdin_at is None else _stdin(line.text[stdin_at:]),
+            stdin="" if stdin_at is None else stdin_of(line.text[stdin_at:]),
             user=user,
             folder=environment.get("HOME"),
             environment=environment,
@@ -221,41 +203,41 @@ class _Reader:
         environment = {"SHELL": "/bin/sh", "PATH": "/usr/bin:/bin", **({"HOME": home} if home else {})}
         return {**environment, **self.settings, **({"LOGNAME": user} if user else {})}
 
-    def _user_column(self, line: _Line, at: int) -> tuple[str, int]:
-        """Returns the user, and where the command begins. Raises _Wrong."""
-        begin = _after_blanks(line.text, at)
-        end = _after_nonblanks(line.text, begin)
+    def _user_column(self, line: Line, at: int) -> tuple[str, int]:
+        """Returns the user, and where the command begins. Raises Wrong."""
+        begin = after_blanks(line.text, at)
+        end = after_nonblanks(line.text, begin)
         user = line.text[begin:end]
         if end >= len(line.text):
-            raise _Wrong("no-command/user")
+            raise Wrong("no-command/user")
         if _LIKE_A_FIELD.fullmatch(user):
-            raise _Wrong("six-fields/user", word=user)
+            raise Wrong("six-fields/user", word=user)
         if not _can_be_user(user):
-            raise _Wrong("user-missing", name=user)
+            raise Wrong("user-missing", name=user)
         if not _is_user(user):
             if self.file.path.startswith("/etc/"):
-                raise _Wrong("user-unknown/here", name=user)
+                raise Wrong("user-unknown/here", name=user)
             self._find("user-unknown", line, name=user)
         return user, end + 1  # what follows the blank after it is the command, blanks included
 
-    def _check_percent(self, line: _Line, at: int, entry: Entry) -> None:
-        _, stdin_at = _command(line.text, at)
+    def _check_percent(self, line: Line, at: int, entry: Entry) -> None:
+        _, stdin_at = command_in(line.text, at)
         if stdin_at is not None:
             more = (each.start() for each in re.finditer(r"(?<!\\)%", line.text) if each.start() >= stdin_at)
             edits = tuple(Edit(line.begin + each, line.begin + each, "\\") for each in (stdin_at - 1, *more))
             self._find("percent", line, edits, rest=_shown(entry.command.text))
 
-    def _check_time(self, line: _Line, at: int, schedule: Schedule) -> None:
+    def _check_time(self, line: Line, at: int, schedule: Schedule) -> None:
         for key, values in surprises(schedule.text):
             self._find(key, line, (), **values)
         first = line.text[at:].split(maxsplit=1)[0]
         if _LIKE_A_FIELD.fullmatch(first):
             self._find("six-fields", line, word=first)
 
-    def _check_user_in_command(self, line: _Line, at: int) -> None:
+    def _check_user_in_command(self, line: Line, at: int) -> None:
         first, _, rest = line.text[at:].partition(" ")
         if rest and not self.file.names_users and _is_only_a_user(first, self.file.user):
-            edits = (Edit(line.begin + at, line.begin + len(line.text) - len(rest.lstrip(_BLANK)), ""),)
+            edits = (Edit(line.begin + at, line.begin + len(line.text) - len(rest.lstrip(BLANK)), ""),)
             self._find("user-in-command", line, edits, name=first)
 
 
@@ -281,13 +263,13 @@ def _of_the_file(file: File) -> Iterator[Finding]:
     content = file.content
     lines = content.split("\n")
     if content.startswith("\ufeff"):
-        key = "byte-order-mark/setting" if _setting(lines[0]) else "byte-order-mark"
+        key = "byte-order-mark/setting" if setting_in(lines[0]) else "byte-order-mark"
         yield finding(key, file, 0, (Edit(0, 1, ""),))
     returns = [match.start() for match in re.finditer("\r(?=\n|$)", content)]
     if returns:
-        key = "line-ends/blank" if any(line.lstrip(_BLANK) == "\r" for line in lines) else "line-ends"
+        key = "line-ends/blank" if any(line.lstrip(BLANK) == "\r" for line in lines) else "line-ends"
         yield finding(key, file, returns[0], tuple(Edit(at, at + 1, "") for at in returns))
-    last = lines[-1].lstrip(_BLANK)
+    last = lines[-1].lstrip(BLANK)
     if last and not last.startswith("#"):
         yield finding("no-newline", file, len(content), (Edit(len(content), len(content), "\n"),))
     if len(lines) - 1 > _MAX_LINES:
@@ -308,106 +290,6 @@ def _of_its_name(file: File) -> Iterator[Finding]:
         return
     if pwd is not None and (status.st_uid != 0 or status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)):
         yield finding("file-mode", file, None)
-
-
-# -- the parts of a line --
-
-
-def _setting(text: str) -> tuple[str, str] | None:
-    """Returns name and value of a line that sets a variable, as cron's load_env finds them; None for other lines."""
-    match = re.match(r"""(?:"([^"=]*)"|'([^'=]*)'|(?!["'])([^=\s]*))\s*=\s*""", text, re.ASCII)
-    if match is None or match.end() == len(text):
-        return None
-    name = next(each for each in match.groups() if each is not None)
-    value = text[match.end() :].rstrip(_SPACE)
-    if value[0] in "'\"":
-        if len(value) < 2 or value.find(value[0], 1) != len(value) - 1:
-            return None
-        value = value[1:-1].rstrip(_SPACE)
-    return name, value
-
-
-@dataclass(frozen=True)
-class _Never(Schedule):
-    """Fields that cron takes, and that match no minute because of this part."""
-
-    field: str = ""
-    part: str = ""
-
-
-def _schedule(line: _Line, at: int) -> tuple[Schedule, int]:
-    """Returns the schedule, and where the line goes on. Raises _Wrong."""
-    text = line.text
-    if text[at] == "@":
-        end = _after_nonblanks(text, at)
-        name = text[at:end]
-        if name not in _NICKNAMES:
-            raise _Wrong("time/every" if name == "@every" else "time/nickname", name=name, known=", ".join(_NICKNAMES))
-        return Schedule(name, (_NICKNAMES[name],) if _NICKNAMES[name] else ()), end
-    begin, end, fields, empty = at, at, [], []
-    for number in range(len(FIELDS)):
-        end = _after_nonblanks(text, at)
-        try:
-            fields.append(cron_field(number, text[at:end]))
-        except ValueError:
-            raise _wrong_field(line, number, text[at:end]) from None
-        if not fields[-1]:
-            empty.append((FIELDS[number][0], text[at:end]))
-        at = _after_blanks(text, end)
-    days, weekdays = fields[2], fields[4]
-    is_other_enough = [days, weekdays].count("") == 1 and not (days or weekdays).startswith("*")
-    if is_other_enough:  # one of the two fields that matches is enough
-        fields[2], fields[4] = days or "*", weekdays or "*"
-        empty = [each for each in empty if each[0] not in (FIELDS[2][0], FIELDS[4][0])]
-    if empty:
-        return _Never(text[begin:end], (), *empty[0]), end
-    return Schedule(text[begin:end], (" ".join(fields),)), end
-
-
-def _wrong_field(line: _Line, number: int, text: str) -> _Wrong:
-    field, lowest, highest, names = FIELDS[number]
-    whole = line.text.lstrip(_BLANK)
-    exported = re.match(r"(?:export|set)[ \t]+(?=\w+=)", whole)
-    if exported:
-        begin = line.begin + len(line.text) - len(whole)
-        return _Wrong("setting/shell", (Edit(begin, begin + exported.end(), ""),), word=exported[0].strip())
-    if number == 0 and re.match(r"[A-Za-z_]\w*[ \t]*=", whole):
-        return _wrong_setting(line, whole)
-    if not text:
-        return _Wrong("time/missing", field=field)
-    known = f"{lowest} to {highest}" + (f", or {', '.join(names)}" if names else "")
-    key = "time/value" if re.match(r"[*\d]", text) else "time/field"
-    return _Wrong(key, field=field, text=text, known=known)
-
-
-def _wrong_setting(line: _Line, whole: str) -> _Wrong:
-    name, _, value = whole.partition("=")
-    name, end = name.strip(), line.end
-    if not value.strip(_SPACE):
-        return _Wrong("setting/empty", (Edit(end, end, '""'),), name=name)
-    comment = re.fullmatch(r"\s*(?:\"[^\"]*\"|'[^']*')(\s*#.*)", value.rstrip(_SPACE))
-    if comment:
-        return _Wrong("setting/comment", (Edit(end - len(comment[1]), end, ""),), name=name)
-    return _Wrong("setting/quotes", name=name)
-
-
-def _command(text: str, at: int) -> tuple[Text, int | None]:
-    r"""Returns the command, with offsets in `text`, and where its input begins, if it has one. \% is a %, \\ is a \."""
-    chars, offsets = [], []
-    while at < len(text) and text[at] != "%":
-        offsets.append(at)
-        if text[at] == "\\" and text[at + 1 : at + 2] in ("%", "\\"):
-            at += 1
-        chars.append(text[at])
-        at += 1
-    return Text("".join(chars), (*offsets, at)), at + 1 if at < len(text) else None
-
-
-def _stdin(text: str) -> str:
-    r"""Returns what cron makes of the text behind the first %. Here \\ stays as it is. A newline is added at the end
-    if one is needed."""
-    made = re.sub(r"\\?%", lambda match: "\n" if match[0] == "%" else "%", text)
-    return made + "\n" if made.rstrip("\\") and not made.rstrip("\\").endswith("\n") else made
 
 
 def _concerns(command: str, environment: Mapping[str, str]) -> bool:
@@ -449,24 +331,5 @@ def _home(user: str | None) -> str | None:
         return None
 
 
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _cut(text: str) -> str:
-    """Returns what cron keeps of a setting."""
-    return text if len(text) <= _MAX_BYTES // 4 else _bytes(text)[:_MAX_BYTES].decode("utf-8", "surrogateescape")
-
-
 def _shown(text: str) -> str:
     return text if len(text) <= 60 else "..." + text[-57:]
-
-
-def _after_blanks(text: str, at: int) -> int:
-    return len(text) - len(text[at:].lstrip(_BLANK))
-
-
-def _after_nonblanks(text: str, at: int) -> int:
-    while at < len(text) and text[at] not in _BLANK:
-        at += 1
-    return at

@@ -13,7 +13,7 @@ from headless.server.listing import UNKNOWN
 
 
 class Stage(Enum):
-    """How far the execution of a job is."""
+    """Says how far the execution of a job is."""
 
     STILL_RUNS = "still runs"  # or waits
     OVER = "over"
@@ -36,7 +36,7 @@ class Execution:
 
 
 class Level(IntEnum):
-    """The exit status of a plugin (Monitoring Plugins Development Guidelines)."""
+    """Is the exit status of a plugin (Monitoring Plugins Development Guidelines)."""
 
     OK = 0
     WARNING = 1

@@ -1,4 +1,5 @@
-"""night: what has become of the calls since yesterday evening, on one page or as text."""
+"""night: what happened to the calls since yesterday evening, on one page or as text. And sessions without options:
+those of the receipts, whatever server and user they are of."""
 
 from __future__ import annotations
 
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING
 from headless.admin import night_forms
 from headless.admin.known import Known
 from headless.admin.night_runs import Night, night_of
+from headless.admin.runs import Outcome, Run
 from headless.arguments import Parser
-from headless.errors import PARAMETER_ERROR, CommandFailed, HomeError, ParameterError
+from headless.errors import CONNECTION_ERROR, OK, PARAMETER_ERROR, CommandFailed, HomeError, ParameterError
+from headless.options import SessionsOptions
 from headless.server.commands.arguments import existing_home, moment
 from headless.system import strerror_of
-from headless.terminal import is_closed_pipe, report, write
+from headless.terminal import escape_control_chars, is_closed_pipe, print_answer, print_warning, report, table, write
 
 if TYPE_CHECKING:
     from headless.admin.plan import PlannedCall
@@ -26,6 +29,9 @@ if TYPE_CHECKING:
 PROGRAM = "headless night"
 _NOT_KNOWN = 3  # the exit status
 _EVENING = 18  # o'clock
+_DAY = 86400.0  # seconds that sessions looks back
+_HEAD = ("session", "state", "begun", "user", "server", "jobs")
+_GOING = (Outcome.STILL_RUNS, Outcome.NOT_KNOWN)
 _NIGHTS = 14 * 86400.0  # seconds before, of which the usual times are the medians
 
 
@@ -59,13 +65,13 @@ def _print(text: str) -> None:
         write(sys.stdout, text)
     except (OSError, ValueError) as error:
         if not is_closed_pipe(error):
-            raise CommandFailed(f"the text cannot be written: {getattr(error, 'strerror', None) or error}") from None
+            raise CommandFailed(f"the text cannot be written: {strerror_of(error)}") from None
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
         prog=PROGRAM,
-        description="What has become of the calls since yesterday 18:00: a page, or text. The exit status is 0 if all"
+        description="What happened to the calls since yesterday 18:00: a page, or text. The exit status is 0 if all"
         " was well, 1 if something was not, 2 for a mistake in the command line, 3 if it cannot be said.",
     )
     parser.add_argument(
@@ -120,3 +126,25 @@ def _night(arguments: argparse.Namespace, now: float) -> Night:
 def _yesterday_evening(now: float) -> float:
     evening = datetime.fromtimestamp(now).replace(hour=_EVENING, minute=0, second=0, microsecond=0)
     return (evening - timedelta(days=1)).timestamp()
+
+
+# -- sessions --
+
+
+def show_sessions(path: str) -> int:
+    """Prints the sessions of the last 24 hours in the receipts of this file or folder, and the calls whose session is
+    not known yet. Returns 0, or 1 with a warning if some may be missing."""
+    known = Known(time.time() - _DAY)
+    known.read_receipts([path])
+    rows = [_row(run) for run in known.runs() if run.session or run.outcome in _GOING]
+    if rows:
+        print_answer(table([_HEAD, *rows]))
+    for problem in known.problems:
+        print_warning(SessionsOptions.program, problem)
+    return CONNECTION_ERROR if known.problems else OK
+
+
+def _row(run: Run) -> tuple[str, ...]:
+    begun = f"{datetime.fromtimestamp(run.begun):%Y-%m-%d %H:%M:%S}"
+    cells = (run.session or "-", run.outcome.value, begun, run.user or "-", run.server or "-", run.title)
+    return tuple(map(escape_control_chars, cells))

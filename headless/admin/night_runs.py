@@ -1,4 +1,4 @@
-"""Decides what has become of each call in a night: well, failed, missing, not known, still runs; and what is odd."""
+"""Decides how each call of a night ended: well, failed, missing, not known, still runs; and what is odd."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class Night:
 
     @property
     def exit_status(self) -> int:
-        """0 all well, 1 something was not, 3 that cannot be said."""
+        """Returns 0 all well, 1 something was not, 3 that cannot be said."""
         if self.count(Outcome.FAILED) or self.count(Outcome.MISSING):
             return 1
         return 3 if self.problems or self.count(Outcome.WELL) < len(self.items) else 0

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
-from headless.admin import crontab, files, shell, tasks, units, users
+from headless.admin import batch, crontab, files, shell, tasks, units, users
 from headless.admin.calls import Entry, Language, Parsed, Program, Scheduler, Text, is_mentioned
 from headless.admin.files import File, Kind
 from headless.admin.rules import Finding, finding
@@ -81,7 +81,7 @@ class Reading:
                 yield finding("no-call", file, None)
 
     def _read_commands(self, entry: Entry) -> None:
-        self.parsed.add(shell.read(entry) if entry.language is Language.SHELL else tasks.read_batch(entry))
+        self.parsed.add(shell.read(entry) if entry.language is Language.SHELL else batch.read(entry))
 
     def _read_scripts(self) -> None:
         """Parses what the entries start, where that is a script on this machine. The list grows meanwhile."""

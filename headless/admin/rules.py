@@ -10,11 +10,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from headless.admin.files import File
+from headless.admin.files import File, Place
 
 
 class Severity(Enum):
-    """How bad a finding is."""
+    """Says how bad a finding is."""
 
     ERROR = "error"  # the job does not run as it was meant, or its end is not reported to anyone
     WARNING = "warning"  # it does as a rule; there are nights when it will not
@@ -123,7 +123,7 @@ _OF_CRONTABS = {
         "none of its jobs run", "if it is meant to run, and no other file has the same lines: name it {fitting}",
         source="run-parts(8)"),
     "run-parts": Rule(ERROR, "run-parts skips a file whose name has more than letters, digits, - and _",
-        "it is not started, and nobody is told", "take the dot out of its name", source="run-parts(8)"),
+        "it is not started, and nobody is told", "give it a name of letters, digits, - and _", source="run-parts(8)"),
     "file-mode": Rule(ERROR, "the file must belong to root, and no other user may write to it", NOTHING_RUNS,
         "read it; as root make a new file of what is right in it, and take this one out of the folder"),
 }  # fmt: skip
@@ -291,13 +291,12 @@ _OF_CALLS = {
     "old-script": Rule(ERROR, "the folder 'headless' is not beside {path!r}: is this the old script?",
         "it needs Python 2, or ends with 2",
         "install this one in a folder of its own, and name that: other lines may need the old script"),
-    "not-executable": Rule(ERROR, "{path!r} is not executable",
-        "the shell reports that there is no such command (127), and no job runs",
+    "not-executable": Rule(ERROR, "{path!r} is not executable", "it is not started, and no job runs",
         "put a Python in front of its name: {better}"),
     "not-executable/script": Rule(ERROR, "{path!r} is not executable", "the shell reports it (126), and no job runs",
         "put the shell in front of its name: {command}"),
-    "no-folder": Rule(ERROR, "there is no folder {folder!r}{for_user}, in which it begins", "no job runs, or elsewhere",
-        "{make}"),
+    "no-folder": Rule(ERROR, "there is no folder {folder!r}{for_user}, in which it begins",
+        "no job runs, or it runs elsewhere", "{make}"),
     "no-folder/output": Rule(ERROR, "there is no folder {folder!r}{for_user}, for {redirection}", "no job runs",
         "{make}"),
     "no-script/module": Rule(ERROR, "python -m finds no planta_headless.py in {folder!r}, where it begins",
@@ -321,7 +320,8 @@ _OF_CALLS = {
     "password-file/relative": Rule(ERROR, "-p {path!r} is looked for in {folder!r}",
         f"there is no such file: {_ENDS_WITH_2}", "write the whole path"),
     "code-lost": Rule(ERROR, "the return code is lost: {because}", _LOOKS_WELL,
-        "make the call the last command; after it only `|| echo ...`", source="POSIX, Shell Command Language 2.8.2"),
+        "let nothing follow the call, no pipe either; or keep its code: code=$?; ...; exit $code",
+        source="POSIX, Shell Command Language 2.8.2"),
     "unreported": Rule(WARNING, "a failure is not reported to anyone: cron ignores the return code", _UNNOTICED,
         'end the line with || echo "ended with $?", which cron mails, or set PLANTA_RECEIPT and use headless monitor',
         source="cron(8)"),
@@ -371,25 +371,15 @@ class Edit:
 
 
 @dataclass(frozen=True)
-class Finding:
+class Finding(Place):
     """Holds what is wrong at one offset of a file, or with the whole file (None). `edits` correct it, if they can."""
 
-    file: File
-    offset: int | None
     severity: Severity
     rule: str
     text: str
     consequence: str
     advice: str
     edits: tuple[Edit, ...] = ()
-
-    @property
-    def line(self) -> int:
-        return self.file.line(self.offset)
-
-    @property
-    def position(self) -> str:
-        return self.file.position(self.offset)
 
 
 def finding(key: str, file: File, offset: int | None, edits: tuple[Edit, ...] = (), **values: object) -> Finding:

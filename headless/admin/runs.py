@@ -18,7 +18,7 @@ _TEXTS = ("host", "os_user", "user", "server", "session", "submission")  # of a 
 
 
 class Outcome(Enum):
-    """What a person is told of a run, the worst first."""
+    """Says what a person is told of a run, the worst first."""
 
     FAILED = "failed"
     MISSING = "missing"
@@ -74,7 +74,7 @@ class Run:
 
     @property
     def seconds(self) -> float | None:
-        """How long the jobs ran, or the session took where their start is not known."""
+        """Returns how long the jobs ran, or the session took where their start is not known."""
         begun = self.started or self.accepted
         if self.outcome is Outcome.NOT_KNOWN or self.ended is None or begun is None:
             return None
@@ -115,7 +115,7 @@ class Call:
 
     @property
     def is_over(self) -> bool:
-        """Whether all is known that the receipt says of its end."""
+        """Says whether all is known that the receipt says of its end."""
         return self.is_whole and not self.is_start
 
     def joined_with(self, other: Call | None) -> Call:

@@ -1,11 +1,14 @@
 """Computes when a scheduler starts something: how often at most, and which two are started in the same minute.
 
-Every format is parsed into the five fields of cron.
+Every format is parsed into the five fields of cron: crontab(5), and systemd.time(7) for the times of timers.
 """
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
@@ -25,6 +28,13 @@ FIELDS: tuple[tuple[str, int, int, dict[str, int]], ...] = (
     ("month", 1, 12, _MONTHS),
     ("day of the week", 0, 7, _WEEKDAYS),
 )
+# Of systemd.
+_DAYS_OF_WEEK = {**_WEEKDAYS, "sun": 7}  # whose week begins on Monday
+_NAMES_OF_DAYS = {*_DAYS_OF_WEEK, "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"}
+_PARTS = r"(\*|\d+(?:/\d+)?(?:,\d+(?:/\d+)?)*)"
+_EVENT = re.compile(rf"(?:([A-Za-z,.]+)\s+)?(?:\*-(\*|[\d,]+)-(\*|[\d,]+)\s+)?{_PARTS}:{_PARTS}(?::0?0)?")
+_EVENTS = {"hourly": "0 * * * *", "daily": "0 0 * * *", "weekly": "0 0 * * 1", "monthly": "0 0 1 * *"}
+_SECONDS_TO_ANSWER = 5.0
 _MINUTES_OF_DAY = 24 * 60
 _FIRST_DAY = date(2024, 1, 1)
 _DAYS = 4 * 365 + 1  # a February 29 is among them
@@ -171,7 +181,8 @@ def _minutes(expression: str) -> frozenset[int]:
 
 
 def _matches_day(expression: str, day: date) -> bool:
-    """If neither of the two fields of days begins with a star, one that matches is enough (crontab(5))."""
+    """Returns whether it starts on this day. If neither of the two fields of days begins with a star, one that matches
+    is enough (crontab(5))."""
     days, months, weekdays = _fields(expression)[2:]
     if months is not None and day.month not in months:
         return False
@@ -212,3 +223,71 @@ def _gaps_within(minutes: tuple[int, ...]) -> tuple[int, ...]:
     """Returns the shortest and the longest one."""
     gaps = [later - earlier for earlier, later in zip(minutes, minutes[1:])]
     return (min(gaps), max(gaps)) if gaps else ()
+
+
+# -- the times of systemd's timers --
+
+
+def problem_of(event: str) -> str:
+    """Returns the rule that a calendar event breaks, "" for none."""
+    rule = _rule(event)
+    if rule is not None:
+        return "" if Schedule(event, (rule,)).starts(datetime.now(), 1) else "never"
+    next_start = _next_start(event)
+    if next_start is None:
+        return "not-checked/calendar"
+    return {"": "calendar", "never": "never"}.get(next_start, "")
+
+
+@lru_cache(maxsize=1024)
+def _next_start(event: str) -> str | None:
+    """Returns when a calendar event is next, as systemd-analyze says it, "never" included. Returns "" if systemd does
+    not know such an event, None if it cannot be asked here."""
+    program = shutil.which("systemd-analyze")
+    if program is None:
+        return None
+    command, environment = [program, "calendar", "--", event], {**os.environ, "LC_ALL": "C"}
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace",
+            timeout=_SECONDS_TO_ANSWER, check=False, env=environment,
+        )  # fmt: skip
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+    match = re.search(r"Next elapse: (.+)", done.stdout)
+    refused = done.returncode and "Failed to parse calendar" in done.stderr
+    return "" if refused else match[1] if match else None
+
+
+def schedule_of(events: list[str]) -> Schedule:
+    """Returns the schedule of calendar events. Nothing is known of it if one of them is not understood."""
+    rules = [_rule(event) for event in events]
+    known = tuple(rule for rule in rules if rule is not None)
+    return Schedule("; ".join(events), known if len(known) == len(rules) else ())
+
+
+def _rule(text: str) -> str | None:
+    """Returns a calendar event in cron's five fields; None if it is not one of the usual ones."""
+    if text in _EVENTS:
+        return _EVENTS[text]
+    match = _EVENT.fullmatch(text)
+    if match is None:
+        return None
+    days = _weekdays(match[1]) if match[1] else "*"
+    hour, minute = (re.sub(r"\b0+(\d)", r"\1", re.sub(r"^0*0/", "*/", match[part])) for part in (4, 5))
+    date, month = match[3] or "*", match[2] or "*"
+    if days is None or ("*" not in (days, date)):  # cron would take either of them
+        return None
+    rule = f"{minute} {hour} {date} {month} {days}"
+    return rule if is_expression(rule) else None
+
+
+def _weekdays(text: str) -> str | None:
+    """Returns None for what is no name of a day, or a range that goes on after Sunday."""
+    parts = []
+    for part in text.lower().split(","):
+        ends = [_DAYS_OF_WEEK.get(name[:3], 0) for name in part.split("..") if name in _NAMES_OF_DAYS]
+        if len(ends) != len(part.split("..")) or len(ends) > 2 or ends != sorted(ends):
+            return None
+        parts.append("-".join(map(str, ends)))
+    return ",".join(parts)

@@ -23,30 +23,35 @@ from headless.admin.calls import (
     Word,
     is_mentioned,
 )
-from headless.admin.programs import STARTS_NOTHING, STRICT, base_name
-from headless.admin.rules import ERROR, Edit, Finding, finding
+from headless.admin.programs import STRICT, base_name
+from headless.admin.rules import ERROR, Finding, finding
 from headless.admin.shell_commands import Commands
+from headless.admin.shell_found import Found
 from headless.admin.shell_state import MAX_DEPTH, Scope, State, heard_in
+from headless.admin.shell_syntax import check_line_ends, check_syntax, find_words_of_bash
 from headless.admin.shell_tree import (
     assigned_in,
     end_of_target,
     ends_shell,
     first_of,
+    first_word,
     further_words,
     inside,
     is_condition,
+    is_only_read,
     is_used_before,
+    last_wait,
     leaves_on_success,
     name_in,
     name_of,
+    parse,
+    shown,
+    tells,
     users_of,
-    words_of_bash,
 )
-from headless.admin.shell_words import Lookup, expand, joined, last_wait, parse, syntax_error
-from headless.admin.telling import tells
+from headless.admin.shell_words import Lookup, expand, joined
 
 _HIDES = re.compile(r"(?:/usr)?(?:/bin/)?true|:|exit\s+0|return\s+0|continue|break|sleep\s+\w+")
-_OF_BASH = re.compile(r"\|&|<<<|\[\[")
 _ENDS = re.compile(r"(?:exit|return|break|continue)(?:\s+\S+)?")
 _ONLY_AFTER_SUCCESS = re.compile(r"^[^|!]*\$\?\"?\s+(?:=|==|-eq)\s+0[^|]*&&[^|]*$")
 _ALWAYS_TRUE = re.compile(r"(?:\[|\btest)\s+\"?\$(?:\?|\{\?\})\"?\s*(?:\]|[;&|]|$)")
@@ -74,17 +79,14 @@ def read(entry: Entry) -> Parsed:
         walk.text(entry.command, scope.in_new_shell(), state)
     except RecursionError:
         walk.syntax_errors.append(finding("unreadable/deep", entry.file, None))
-    if entry.scheduler is Scheduler.SCRIPT and "\r\n" in entry.command.text:
-        ends = [entry.command.offsets[each.start()] for each in re.finditer("\r(?=\n|$)", entry.command.text)]
-        walk.syntax_errors.append(
-            finding("line-ends/script", entry.file, ends[0], tuple(Edit(at, at + 1, "") for at in ends))
-        )
+    if entry.scheduler is Scheduler.SCRIPT:
+        walk.syntax_errors += check_line_ends(entry)
     is_one_command = entry.scheduler is not Scheduler.SCRIPT  # of a script, what precedes the mistake is run
     is_never_run = is_one_command and any(each.severity is ERROR for each in walk.syntax_errors)
-    calls = [] if is_never_run else walk.commands.calls
-    findings = [*walk.syntax_errors, *(walk.commands.findings if calls else ())]
+    calls = [] if is_never_run else walk.found.calls
+    findings = [*walk.syntax_errors, *(walk.found.findings if calls else ())]
     findings += () if is_never_run else walk.not_checked()
-    return Parsed([], calls, walk.commands.programs, findings)
+    return Parsed([], calls, walk.found.programs, findings)
 
 
 def _arguments(entry: Entry) -> tuple[Word, ...] | None:
@@ -99,28 +101,27 @@ class _Walk:
 
     def __init__(self, entry: Entry) -> None:
         self.syntax_errors: list[Finding] = []
-        self.commands = Commands(entry, self.text, self.visit)
+        self.found = Found(entry)
+        self.commands = Commands(self.found, entry.scheduler, self.text, self.visit)
         self._entry = entry
 
     def not_checked(self) -> list[Finding]:
         """Returns where the command is named and nothing was decided about that: silence means understood."""
         root = parse(self._entry.command.text)
-        for at in () if self.syntax_errors else self.commands.not_understood():
-            if not _is_only_read(root, at):
+        for at in () if self.syntax_errors else self.found.not_understood():
+            if not is_only_read(root, at):
                 offset = self._entry.command.offsets[at]
-                self.commands.say_not_checked(offset, "no command was found in this part of the text")
-        return self.commands.not_checked
+                self.found.say_not_checked(offset, "no command was found in this part of the text")
+        return self.found.not_checked
 
     def text(self, source: Text, scope: Scope, state: State) -> None:
         if scope.depth > MAX_DEPTH:
             return
         root = parse(source.text)
-        self._check_syntax(source, scope.shell, root.has_error)
+        if is_mentioned(source.text) or self.found.refers(source.text):
+            self.syntax_errors += check_syntax(self._entry.file, source, scope.shell, root.has_error)
         if scope.shell in STRICT:
-            for key, node, text in words_of_bash(root):
-                begin = source.offsets[node.start_byte]
-                edits = self.commands.edits((begin, "==", "=")) if text == "==" else ()
-                self.commands.find(key, begin, edits, text=_shown(text))
+            find_words_of_bash(root, source, self.found)
         own = {name: node for node in root.children if node.type == "function_definition"
                and (name := name_in(node, source.text))}  # fmt: skip
         state.functions.update({name: (node, source) for name, node in own.items()})
@@ -164,8 +165,8 @@ class _Walk:
 
     def _not_reached(self, node: Node, end: Node, scope: Scope) -> None:
         text, at = scope.text_of(node), scope.source.offsets[node.start_byte]
-        if is_mentioned(text) or self.commands.refers(text):
-            self.commands.say_not_reached(at, _shown(scope.text_of(end)))
+        if is_mentioned(text) or self.found.refers(text):
+            self.found.say_not_reached(at, shown(scope.text_of(end)))
         self._understand([node], scope)
 
     def _in_sequence(
@@ -199,7 +200,7 @@ class _Walk:
         if not is_true and (has_trap or tests_stages or "$?" in text or "${?" in text):
             is_told = has_trap or (self._tells(following, scope, state) and not _ONLY_AFTER_SUCCESS.search(text))
             return replace(scope.testing(), tests_stages=tests_stages, is_passed_on=not is_told)
-        lost = "[ $? ] is true, whatever the code is" if is_true else self._replaced_by(repr(_shown(text)))
+        lost = "[ $? ] is true, whatever the code is" if is_true else self._replaced_by(repr(shown(text)))
         ends = state.ends_on_failure and not scope.ignores_failures
         return replace(scope, lost=scope.lost if ends else lost, lost_in_and=lost)
 
@@ -260,9 +261,9 @@ class _Walk:
         is_passed_on = scope.is_passed_on if not is_after_failure else not (is_told or is_kept)
         is_tested = scope.is_tested or is_after_failure
         inner = scope.without_tail().losing(lost).within_condition()
-        known = len(self.commands.calls)
+        known = len(self.found.calls)
         self.visit(left, replace(inner, is_tested=is_tested, is_passed_on=is_passed_on), state)
-        follows_failure = operator == "||" and len(self.commands.calls) > known
+        follows_failure = operator == "||" and len(self.found.calls) > known
         self.visit(right, replace(scope, is_again=True) if follows_failure else scope, state)
 
     def pipeline(self, node: Node, scope: Scope, state: State) -> None:
@@ -272,7 +273,7 @@ class _Walk:
         elif scope.tests_stages:
             lost = ""
         else:
-            lost = self._replaced_by(_first_word(scope.text_of(stages[-1])))
+            lost = self._replaced_by(first_word(scope.text_of(stages[-1])))
         names = [self._program(stage, scope) for stage in stages]
         leaves_out = any(re.search(r"\bgrep\b.* -\w*v", scope.text_of(stage)) for stage in stages)
         before = ["", *("" if leaves_out else name for name in names)]
@@ -281,14 +282,10 @@ class _Walk:
             self.visit(stage, inner.in_new_shell(), state.copy())
         last = replace(scope.in_new_shell() if len(stages) > 1 else scope, reads_from=before[len(stages) - 1])
         self.visit(stages[-1], last, state.copy() if len(stages) > 1 else state)
-        for operator in node.children:
-            if operator.type == "|&" and scope.shell in STRICT:
-                begin = scope.source.offsets[operator.start_byte]
-                self.commands.find("pipe-ampersand", begin, self.commands.edits((begin, "|&", "2>&1 |")))
 
     def _program(self, node: Node, scope: Scope) -> str:
         """Returns the name of the program that a stage of a pipeline is."""
-        return base_name(_first_word(scope.text_of(node)))
+        return base_name(first_word(scope.text_of(node)))
 
     def condition(self, node: Node, scope: Scope, state: State) -> None:
         has_else = any(child.type in ("else_clause", "elif_clause") for child in node.children)
@@ -320,7 +317,7 @@ class _Walk:
         values = node.children_by_field_name("value")
         self._understand(values, scope)
         for name in node.children_by_field_name("variable"):
-            self.commands.hold(scope.text_of(name), " ".join(map(scope.text_of, values)))
+            self.found.hold(scope.text_of(name), " ".join(map(scope.text_of, values)))
         testing = replace(scope.testing(), is_passed_on=not self._tells(node.child_by_field_name("body"), scope, state))
         inner = replace(testing.within_condition(), is_again=scope.text_of(node).startswith("until"))
         self._sequence(node.children_by_field_name("condition"), inner, state)
@@ -340,11 +337,9 @@ class _Walk:
         state.forget(assigned_in(node, scope.source.text))
 
     def other(self, node: Node, scope: Scope, state: State) -> None:
-        if node.type == "test_command" and scope.text_of(node).startswith("[[") and scope.shell in STRICT:
-            self.commands.find("double-bracket", scope.source.offsets[node.start_byte])
         if node.type == "test_command":
             self._understand([node], scope)
-        self._substitutions(node, scope, state, self._replaced_by(_shown(scope.text_of(node))))
+        self._substitutions(node, scope, state, self._replaced_by(shown(scope.text_of(node))))
 
     def _substitutions(self, node: Node, scope: Scope, state: State, lost: str) -> None:
         for child in node.children:
@@ -355,7 +350,7 @@ class _Walk:
 
     def _understand(self, nodes: Iterable[Node], scope: Scope) -> None:
         for node in nodes:
-            self.commands.understand_part(*(scope.source.offsets[at] for at in (node.start_byte, node.end_byte)))
+            self.found.understand_part(*(scope.source.offsets[at] for at in (node.start_byte, node.end_byte)))
 
     # -- redirections --
 
@@ -380,7 +375,7 @@ class _Walk:
                 self.visit(child, scope.without_tail(), state)
                 lost = scope.lost
                 if operator.type.startswith("|"):
-                    lost = self._replaced_by(_first_word(scope.text_of(child)))
+                    lost = self._replaced_by(first_word(scope.text_of(child)))
                 return replace(scope, lost="" if operator.type == "||" else lost)
             if child.type in ("pipeline", "list"):
                 return self._heredoc(child, scope, state)
@@ -419,7 +414,7 @@ class _Walk:
             if each.type == "variable_assignment":
                 name, value = self._assigned(each, scope, state)
                 state.variables[name] = value.text if value.is_certain else None
-                self.commands.hold(name, scope.text_of(each))
+                self.found.hold(name, scope.text_of(each))
                 self._understand([each], scope)
             elif node.type == "unset_command":
                 state.variables[name] = ""
@@ -444,15 +439,13 @@ class _Walk:
             elif child.type == "file_redirect":
                 scope = self._redirect(scope, state, (child,))
                 parts += further_words(child)
-            elif child.type == "herestring_redirect" and scope.shell in STRICT:
-                self.commands.find("here-string", scope.source.offsets[child.start_byte])
             elif (child.is_named and not child.type.endswith("redirect")) or child.type in ("=~", "==", "$"):
                 parts.append(child)
         scope = scope.without_tail()
         words: list[Word] = []
         for part in sorted(parts, key=lambda each: each.start_byte):
             words += self._words(part, scope, state)
-        lost = self._replaced_by(_shown(words[0].text) if words else "")
+        lost = self._replaced_by(shown(words[0].text) if words else "")
         self._substitutions(node, scope, state, lost)
         if words:
             self.commands.run(words, scope.as_end_of_shell() if ends_shell(node) else scope, state)
@@ -476,17 +469,6 @@ class _Walk:
     def _replaced_by(self, name: str) -> str:
         """Returns why a return code is lost that another command's replaces."""
         return f"{_SEES[self._entry.scheduler]} the exit code of {name}, not of the job"
-
-    def _check_syntax(self, source: Text, shell: str, has_error: bool) -> None:
-        """Asks the shell itself, of a text that may call the command."""
-        is_known = not has_error and shell in STRICT and _OF_BASH.search(source.text)  # there is a better finding
-        concerns = is_mentioned(source.text) or self.commands.refers(source.text)
-        message = syntax_error(source.text, shell) if concerns and not is_known else ""
-        message = "" if message is None and not has_error else message
-        if message != "":
-            key = "unreadable" if message is None else "syntax"
-            offset = source.offsets[0]
-            self.syntax_errors.append(finding(key, self._entry.file, offset, shell=shell, message=message))
 
 
 _Handler = Callable[[_Walk, Node, Scope, State], None]
@@ -512,26 +494,3 @@ _OF_NODES: dict[str, _Handler] = {
     "c_style_for_statement": _Walk.loop,
     "case_statement": _Walk.case,
 }
-
-
-def _is_only_read(root: Node, at: int) -> bool:
-    """Returns whether a place of the text is a comment, or in a here-document for a program that starts nothing."""
-    node = root.descendant_for_byte_range(at, at)
-    while node is not None and node.type not in ("comment", "redirected_statement"):
-        node = node.parent
-    if node is None or node.type == "comment":
-        return node is not None
-    body = node.child_by_field_name("body")
-    is_here = any(child.type == "heredoc_redirect" and child.start_byte <= at for child in node.children)
-    is_written = any(child.type == "file_redirect" for child in node.children)
-    text = "" if body is None or body.text is None else body.text.decode()
-    return is_here and not is_written and "|" not in text and base_name(_first_word(text)) in STARTS_NOTHING
-
-
-def _first_word(text: str) -> str:
-    return _shown(text).split(" ")[0]
-
-
-def _shown(text: str) -> str:
-    text = " ".join(text.split())
-    return text if len(text) <= 40 else text[:37] + "..."

@@ -1,18 +1,48 @@
-"""Answers questions about the tree of a text for the shell: what a statement is, and what is behind and within it."""
+"""Parses a shell text into a tree, and answers what a part of it says: its syntax, its names, and whether what follows
+a failure tells anybody of it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
 
-from tree_sitter import Node
+import tree_sitter_bash
+from tree_sitter import Language, Node, Parser
 
-_BAD_SUBSTITUTION = re.compile(r"\$\{(?:!|#?\w+\[|(?:\w+|[@*])(?::[^-=?+]|[/^,@]))")
-_UNKNOWN_TO_SH = re.compile(
-    r"(?:builtin|declare|dirs|disown|let|mapfile|popd|pushd|readarray|shopt|typeset)\b"
-    r"|printf +-v|read +-[adnNstu]+|type +-[aPpt]|wait +-n|trap\b.*\bERR\b"
+from headless.admin.calls import Redirection, Text, Word, heard_behind
+from headless.admin.programs import STARTS_NOTHING, base_name
+
+# Programs and parts of the shell that tell nobody anything.
+_NAMES = """
+    : [ alias bg break cd chgrp chmod chown continue cp declare exit export false fg kill let ln local mkdir mv pkill
+    read return rm rmdir set shift sleep test touch trap true ulimit umask unset wait
+"""
+_MUTE = frozenset(_NAMES.split())
+_PRINTS = frozenset(
+    ("cat", "cut", "date", "echo", "grep", "head", "hostname", "ls", "printf", "pwd", "sed", "sort", "tail", "tee")
 )
+_MAX_DEPTH = 10
+
+Functions = Mapping[str, tuple[Node, Text]]
 _SUBSHELLS = ("pipeline", "subshell", "command_substitution")
+
+
+@lru_cache(maxsize=4)
+def last_wait(text: str) -> int:
+    """Returns where the shell last waits for a process by its number; -1 if it does not."""
+    return max((match.start() for match in re.finditer(r"\bwait\b(?=.*\$)", text)), default=-1)
+
+
+@lru_cache(maxsize=1)
+def _parser() -> Parser:
+    return Parser(Language(tree_sitter_bash.language()))
+
+
+def parse(text: str) -> Node:
+    """Returns the tree, in which an offset of bytes is one of characters: those that are not ASCII, which mean nothing
+    to a shell, are replaced."""
+    return _parser().parse(re.sub(r"[^\t\n -~]", ".", text).encode("ascii")).root_node
 
 
 def text_of(node: Node | None) -> str:
@@ -78,6 +108,10 @@ def is_used_before(name: str, assignment: Node) -> bool:
     return _uses_of(name).search(text_of(node)[: assignment.start_byte - node.start_byte]) is not None
 
 
+def _uses_of(name: str) -> re.Pattern[str]:
+    return re.compile(rf"\$\{{?{name}\b|\b{name}\b[^\n]*\)\)")
+
+
 def leaves_on_success(node: Node) -> bool:
     """Returns whether a statement ends the shell or the function if its command succeeds, and does no more if not."""
     is_if = node.type == "if_statement" and not text_of(node.child_by_field_name("condition")).startswith("!")
@@ -110,31 +144,76 @@ def name_of(node: Node) -> str:
     return text_of(node.child_by_field_name("name")) if node.type == "command" else ""
 
 
-def _all_in(node: Node) -> Iterator[Node]:
-    yield node
+def first_word(text: str) -> str:
+    return shown(text).split(" ")[0]
+
+
+def shown(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= 40 else text[:37] + "..."
+
+
+def is_only_read(root: Node, at: int) -> bool:
+    """Returns whether a place of the text is a comment, or in a here-document for a program that starts nothing."""
+    node = root.descendant_for_byte_range(at, at)
+    while node is not None and node.type not in ("comment", "redirected_statement"):
+        node = node.parent
+    if node is None or node.type == "comment":
+        return node is not None
+    body = node.child_by_field_name("body")
+    is_here = any(child.type == "heredoc_redirect" and child.start_byte <= at for child in node.children)
+    is_written = any(child.type == "file_redirect" for child in node.children)
+    text = "" if body is None or body.text is None else body.text.decode()
+    return is_here and not is_written and "|" not in text and base_name(first_word(text)) in STARTS_NOTHING
+
+
+# -- whether anybody is told of a failure: something is printed, or a program starts that may send a message --
+
+
+def tells(node: Node | None, source: Text, functions: Functions, heard: frozenset[int], depth: int = 0) -> bool:
+    """Returns whether a command in this node tells anybody. `heard`: the descriptors whose output is told there."""
+    return node is not None and any(
+        _tells(command, source, functions, heard_behind(heard, _redirections(command, node, source)), depth)
+        for command in _commands(node)
+    )
+
+
+def _tells(command: Node, source: Text, functions: Functions, heard: frozenset[int], depth: int) -> bool:
+    name_node = command.child_by_field_name("name")
+    if name_node is None:
+        return False
+    name = base_name(source.text[name_node.start_byte : name_node.end_byte])
+    if name in functions and depth < _MAX_DEPTH:
+        definition, inner = functions[name]
+        return tells(definition.child_by_field_name("body"), inner, functions, heard, depth + 1)
+    return name not in _MUTE and (1 in heard or name not in _PRINTS)
+
+
+def _commands(node: Node) -> Iterator[Node]:
+    if node.type == "command":
+        yield node
+        return
     for child in node.children:
-        yield from _all_in(child)
+        if child.type != "function_definition":
+            yield from _commands(child)
 
 
-def _is_in_test(node: Node) -> bool:
-    parent = node.parent
-    while parent is not None and parent.type == "binary_expression":
-        parent = parent.parent
-    return parent is not None and re.match(r"(?:\[|test)\s", text_of(parent)) is not None
+def _redirections(command: Node, top: Node, source: Text) -> list[Redirection]:
+    """Returns those from this node down to the command, in the order in which the shell makes them."""
+    found: list[Redirection] = []
+    node: Node | None = command
+    while node is not None:
+        made = (each for each in node.children if each.type == "file_redirect")
+        found[:0] = [_redirection(each, source) for each in made]
+        node = None if node == top else node.parent
+    return found
 
 
-def _uses_of(name: str) -> re.Pattern[str]:
-    return re.compile(rf"\$\{{?{name}\b|\b{name}\b[^\n]*\)\)")
-
-
-def words_of_bash(root: Node) -> Iterator[tuple[str, Node, str]]:
-    """Yields what the syntax of sh allows, and sh of Debian does not know: the rule, where, and the text of it."""
-    for node in _all_in(root):
-        text = text_of(node)
-        unknown = _UNKNOWN_TO_SH.match(text) if node.type in ("command", "declaration_command") else None
-        if node.type == "expansion" and _BAD_SUBSTITUTION.match(text):
-            yield "bad-substitution", node, text
-        elif node.type == "==" and _is_in_test(node):
-            yield "test-equals", node, text
-        elif unknown:
-            yield "unknown-to-sh", node, " ".join(unknown[0].split())
+def _redirection(node: Node, source: Text) -> Redirection:
+    number = node.child_by_field_name("descriptor")
+    operator = next((each.type for each in node.children if not each.is_named), "")
+    target = node.child_by_field_name("destination")
+    text = "" if target is None else source.text[target.start_byte : target.end_byte]
+    descriptor = int(number.text or b"1") if number is not None and (number.text or b"").isdigit() else 1
+    word = Word(text, True, node.start_byte, node.end_byte)
+    return Redirection(descriptor, operator, word, node.start_byte, node.end_byte)

@@ -1,16 +1,13 @@
-"""Parses a shell text into a tree, and expands its words into what a program gets of them."""
+"""Expands the words of a shell text into what a program gets of them."""
 
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import Optional
 
-import tree_sitter_bash
-from tree_sitter import Language, Node, Parser
+from tree_sitter import Node
 
 from headless.admin.calls import Text, Word
 
@@ -167,40 +164,3 @@ class _Expander:
     def _unknown(self, begin: int, end: int) -> None:
         self._literally(begin, end)
         self._field().is_certain = False
-
-
-# -- the tree --
-
-
-@lru_cache(maxsize=4)
-def last_wait(text: str) -> int:
-    """Returns where the shell last waits for a process by its number; -1 if it does not."""
-    return max((match.start() for match in re.finditer(r"\bwait\b(?=.*\$)", text)), default=-1)
-
-
-@lru_cache(maxsize=1)
-def _parser() -> Parser:
-    return Parser(Language(tree_sitter_bash.language()))
-
-
-def parse(text: str) -> Node:
-    """Returns the tree, in which an offset of bytes is one of characters: those that are not ASCII, which mean nothing
-    to a shell, are replaced."""
-    return _parser().parse(re.sub(r"[^\t\n -~]", ".", text).encode("ascii")).root_node
-
-
-def syntax_error(text: str, shell: str) -> str | None:
-    """Returns what the shell of this machine reports of a text without running it; "" if nothing; None if it cannot be
-    asked. A shell that a file names is never started by its path."""
-    if shell not in ("sh", "dash", "bash", "ksh"):
-        return None
-    try:
-        done = subprocess.run(
-            [f"/bin/{shell}", "-n"], input=text.encode("utf-8", "surrogateescape"), env={}, timeout=5,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)  # fmt: skip
-    except (OSError, subprocess.SubprocessError):
-        return None
-    if done.returncode == 0:
-        return ""
-    lines = done.stderr.decode("utf-8", "replace").splitlines()
-    return re.sub(r"^\S+: (?:line )?(?:\d+: )?", "", lines[0]) if lines else "syntax error"

@@ -16,7 +16,7 @@ from headless.admin.rules import Edit, Finding, finding
 
 _SU = ("su", "runuser")
 _FILES_OF_THIS_MACHINE = {Language.SHELL, Language.SYSTEMD} if os.name != "nt" else {Language.BATCH, Language.WINDOWS}
-_Place = tuple[int, int, int]  # where the line begins, and where the word begins and ends
+_Span = tuple[int, int, int]  # where the line begins, and where the word begins and ends
 
 
 def looks_at_files(call: Call) -> bool:
@@ -104,7 +104,7 @@ def _settings(content: str) -> tuple[re.Match[str], ...]:
     return tuple(re.finditer(rf"^[ \t]*{front}(\w+)[ \t]*=(.*)", content, re.MULTILINE))
 
 
-def _set_to(content: str, name: str, value: str, at: int) -> _Place | None:
+def _set_to(content: str, name: str, value: str, at: int) -> _Span | None:
     """Returns where the last line above this offset that sets the variable has this word. None if it has another value,
     or there is none."""
     found = [each for each in _settings(content) if each[1] == name and each.start() < at]
@@ -121,7 +121,7 @@ def _is_only_of_calls(content: str, name: str) -> bool:
     return all(is_mentioned(line) or any(re.search(each, line) for each in names) for line in using)
 
 
-def _edits(file: File, place: _Place, text: str | None) -> tuple[Edit, ...]:
+def _edits(file: File, place: _Span, text: str | None) -> tuple[Edit, ...]:
     """Returns none without a text. A word is taken away with the blanks before it, and never as the whole of a value:
     cron refuses a setting without one."""
     _, begin, end = place

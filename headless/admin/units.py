@@ -1,20 +1,16 @@
 """Parses units of systemd: the services that call the command, when their timers start them, and what is wrong.
 
 A unit is its file and the drop-ins beside it. The rules are those of systemd.syntax(7), systemd.unit(5),
-systemd.service(5), systemd.exec(5), systemd.timer(5) and systemd.time(7).
+systemd.service(5), systemd.exec(5) and systemd.timer(5).
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
-from functools import lru_cache
 
 from headless.admin import users
 from headless.admin.calls import (
@@ -32,14 +28,9 @@ from headless.admin.calls import (
 from headless.admin.files import File, applies_to, is_file, is_folder, unit_name
 from headless.admin.programs import SHELLS, WRAPPERS, base_name, command_begin
 from headless.admin.rules import Edit, Finding, finding
-from headless.admin.schedule import Schedule, is_expression
+from headless.admin.schedule import Schedule, problem_of, schedule_of
 
 _SHELL_SYNTAX = re.compile(r"\d?>>?(&\d)?.*|<|\||\|\||&&?|;.+")
-_DAYS = {"mon": 1, "tue": 2, "wed": 3, "thu": 4, "fri": 5, "sat": 6, "sun": 7}
-_NAMES_OF_DAYS = {*_DAYS, "monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"}
-_PARTS = r"(\*|\d+(?:/\d+)?(?:,\d+(?:/\d+)?)*)"
-_EVENT = re.compile(rf"(?:([A-Za-z,.]+)\s+)?(?:\*-(\*|[\d,]+)-(\*|[\d,]+)\s+)?{_PARTS}:{_PARTS}(?::0?0)?")
-_EVENTS = {"hourly": "0 * * * *", "daily": "0 0 * * *", "weekly": "0 0 * * 1", "monthly": "0 0 1 * *"}
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 _YES = ("true", "yes", "1", "on")
 _LIMITS = ("TimeoutStartSec", "TimeoutSec", "RuntimeMaxSec")
@@ -64,7 +55,6 @@ _SECTIONS = {
     **dict.fromkeys((*_COMMANDS, *_LIMITS, *_OUTPUTS, *_OF_SERVICES, "Environment"), "Service"),
 }
 _FIRST_STARTS = ("OnCalendar", "OnActiveSec", "OnBootSec", "OnStartupSec", "OnClockChange", "OnTimezoneChange")
-_SECONDS_TO_ANSWER = 5.0
 
 
 class Units:
@@ -352,7 +342,7 @@ def _of_user(unit: _Unit) -> Iterator[Finding]:
 
 def _of_timer(timer: _Unit) -> Iterator[Finding]:
     for setting in timer.all("OnCalendar"):
-        key = _problem_of(setting.text)
+        key = problem_of(setting.text)
         if key:
             yield setting.finding(key, text=setting.text)
     if timer.all("OnCalendar") and not timer.says_yes("Persistent"):
@@ -370,68 +360,3 @@ def _of_timer(timer: _Unit) -> Iterator[Finding]:
 def _of_sections(unit: _Unit) -> Iterator[Finding]:
     for setting in unit.misplaced:
         yield setting.finding("wrong-section", section=setting.section, right=_SECTIONS[setting.name])
-
-
-def _problem_of(event: str) -> str:
-    """Returns the rule that a calendar event breaks, "" for none."""
-    rule = _rule(event)
-    if rule is not None:
-        return "" if Schedule(event, (rule,)).starts(datetime.now(), 1) else "never"
-    next_start = _next_start(event)
-    if next_start is None:
-        return "not-checked/calendar"
-    return {"": "calendar", "never": "never"}.get(next_start, "")
-
-
-@lru_cache(maxsize=1024)
-def _next_start(event: str) -> str | None:
-    """Returns when a calendar event is next, as systemd-analyze says it, "never" included. Returns "" if systemd does
-    not know such an event, None if it cannot be asked here."""
-    program = shutil.which("systemd-analyze")
-    if program is None:
-        return None
-    command, environment = [program, "calendar", "--", event], {**os.environ, "LC_ALL": "C"}
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace",
-            timeout=_SECONDS_TO_ANSWER, check=False, env=environment,
-        )  # fmt: skip
-    except (OSError, ValueError, subprocess.TimeoutExpired):
-        return None
-    match = re.search(r"Next elapse: (.+)", done.stdout)
-    refused = done.returncode and "Failed to parse calendar" in done.stderr
-    return "" if refused else match[1] if match else None
-
-
-def schedule_of(events: list[str]) -> Schedule:
-    """Returns the schedule of calendar events. Nothing is known of it if one of them is not understood."""
-    rules = [_rule(event) for event in events]
-    known = tuple(rule for rule in rules if rule is not None)
-    return Schedule("; ".join(events), known if len(known) == len(rules) else ())
-
-
-def _rule(text: str) -> str | None:
-    """Returns a calendar event in cron's five fields; None if it is not one of the usual ones."""
-    if text in _EVENTS:
-        return _EVENTS[text]
-    match = _EVENT.fullmatch(text)
-    if match is None:
-        return None
-    days = _days(match[1]) if match[1] else "*"
-    hour, minute = (re.sub(r"\b0+(\d)", r"\1", re.sub(r"^0*0/", "*/", match[part])) for part in (4, 5))
-    date, month = match[3] or "*", match[2] or "*"
-    if days is None or ("*" not in (days, date)):  # cron would take either of them
-        return None
-    rule = f"{minute} {hour} {date} {month} {days}"
-    return rule if is_expression(rule) else None
-
-
-def _days(text: str) -> str | None:
-    """Returns None for what is no name of a day, or a range that goes on after Sunday."""
-    parts = []
-    for part in text.lower().split(","):
-        ends = [_DAYS.get(name[:3], 0) for name in part.split("..") if name in _NAMES_OF_DAYS]
-        if len(ends) != len(part.split("..")) or len(ends) > 2 or ends != sorted(ends):
-            return None
-        parts.append("-".join(map(str, ends)))
-    return ",".join(parts)

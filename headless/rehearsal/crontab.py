@@ -1,4 +1,4 @@
-"""The lines of a crontab, rehearsed one after the other as cron runs them: with its shell, its environment and nothing
+"""Rehearses the lines of a crontab one after the other as cron runs them: with its shell, its environment and nothing
 else, in the home of the user, with the text behind a % on standard input. All in a line really runs, except the calls
 of planta_headless.py.
 
@@ -32,7 +32,7 @@ from headless.options import PROGRAM as COMMAND
 from headless.rehearsal import containment
 from headless.rehearsal.options import PROGRAM, OuterRehearsal, OwnOptions, environment
 from headless.rehearsal.server import runs_as, temporary_folder
-from headless.terminal import escape_control_chars, print_answer, print_note, shorten
+from headless.terminal import escape_control_chars, print_answer, print_note, shorten, table
 
 _PACKAGE = Path(__file__).parent.parent
 _SECONDS_TO_END = 10.0
@@ -47,8 +47,8 @@ _HEAD = ("line", "schedule", "code", "seconds", "jobs", "result")
 
 @dataclass(frozen=True)
 class _Script:
-    """A script with calls that a line starts: the word that names it, and the shell that reads it, "" if the line names
-    that, too."""
+    """Holds a script with calls that a line starts: the word that names it, and the shell that reads it, "" if the line
+    names that, too."""
 
     entry: Entry
     calls: Sequence[Call]
@@ -58,8 +58,8 @@ class _Script:
 
 @dataclass
 class _Line:
-    """Is a line that calls the command. `problem` is why it cannot be rehearsed, or "". `code` is what it has returned,
-    as a shell says it. `reports` has one for each call. `said` is the last line of its stderr."""
+    """Holds a line that calls the command. `problem` is why it cannot be rehearsed, or "". `code` is what it has
+    returned, as a shell says it. `reports` has one for each call. `said` is the last line of its stderr."""
 
     number: int
     entry: Entry | None = None
@@ -103,7 +103,7 @@ def rehearse(own: OwnOptions, outer: OuterRehearsal | None) -> int:
                     print_answer(f"line {line.number}:\n")
                     _run(line, own, Path(folder), inside, waiter)
         waiter.check()
-    print_answer((_table(lines) if lines else "") + _summary(lines, 0 if own.line else others))
+    print_answer((table([_HEAD, *map(_row, lines)]) if lines else "") + _summary(lines, 0 if own.line else others))
     return 0 if lines and all(line.is_good for line in lines) else 1
 
 
@@ -311,12 +311,6 @@ def _signal_group(process: subprocess.Popen[bytes], signum: int) -> None:
 
 
 # The table
-
-
-def _table(lines: Iterable[_Line]) -> str:
-    rows = [_HEAD, *map(_row, lines)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_HEAD) - 1)]
-    return "".join("  ".join([*map(str.ljust, row, widths), row[-1]]).rstrip() + "\n" for row in rows)
 
 
 def _row(line: _Line) -> tuple[str, ...]:

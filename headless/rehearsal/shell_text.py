@@ -12,7 +12,8 @@ from dataclasses import dataclass, field, replace
 from tree_sitter import Node
 
 from headless.admin.calls import Text, Word
-from headless.admin.shell_words import expand, joined, parse
+from headless.admin.shell_tree import parse
+from headless.admin.shell_words import expand, joined
 from headless.errors import HeadlessError
 from headless.options import REHEARSAL
 

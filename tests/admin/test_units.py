@@ -9,10 +9,9 @@ import sys
 
 import pytest
 
-from headless.admin import files, units
+from headless.admin import files, schedule, units
 from headless.admin.files import File, applies_to
-from headless.admin.schedule import Schedule
-from headless.admin.units import schedule_of
+from headless.admin.schedule import Schedule, schedule_of
 from support import checks
 from support.process import PATIENCE, SCRIPT
 
@@ -146,26 +145,26 @@ def test_a_time_that_systemd_refuses_or_that_never_comes_is_found_by_asking_syst
 
 def test_a_time_that_nobody_here_can_judge_is_said_to_be_not_checked(folder, monkeypatch):
     monkeypatch.setenv("PATH", str(folder))
-    units._next_start.cache_clear()
+    schedule._next_start.cache_clear()
     try:
         for event in TIMES:
             rules = [each["rule"] for each in check(folder, timer=timer_with(event))]
             known = {"daily": [], "*-02-30 02:00": ["never"]}
             assert rules == known.get(event, ["not-checked"]), event
     finally:
-        units._next_start.cache_clear()
+        schedule._next_start.cache_clear()
 
 
 def test_a_systemd_that_does_not_answer_in_time_is_said_to_be_not_asked(folder, monkeypatch):
     (folder / "systemd-analyze").write_text("#!/bin/sh\nexec sleep 600\n")
     (folder / "systemd-analyze").chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    monkeypatch.setattr(units, "_SECONDS_TO_ANSWER", 0.1)
-    units._next_start.cache_clear()
+    monkeypatch.setattr(schedule, "_SECONDS_TO_ANSWER", 0.1)
+    schedule._next_start.cache_clear()
     try:
         assert [each["rule"] for each in check(folder, timer=timer_with("quarterly"))] == ["not-checked"]
     finally:
-        units._next_start.cache_clear()
+        schedule._next_start.cache_clear()
 
 
 def test_a_timer_that_nothing_enables_is_found(folder):
