@@ -1,5 +1,5 @@
-"""Parses a shell text into a tree, and answers what a part of it says: its syntax, its names, and whether what follows
-a failure tells anybody of it."""
+"""Parses a shell text into a tree, and answers what its statements are, what is behind and within them, and whether
+what follows a failure tells anybody of it."""
 
 from __future__ import annotations
 
