@@ -166,8 +166,8 @@ def without_run(starts: Sequence[Start], begun: Iterable[float]) -> list[Start]:
 def _missing(own: Sequence[Run], call: PlannedCall, start: Start) -> Run:
     """Returns a start of the call in the place of a run: with the identity of the runs that there are."""
     reason = (
-        f"planned ({call.position}), and no receipt: never started, skipped by a lock, killed before its first line, or"
-        " unable to write it"
+        f"planned ({call.position}), and no receipt: never started, skipped by a lock, or killed before its first line"
+        " (or its receipt could not be written)"
     )
     names = own[-1] if own else Run(call.jobs, 0.0, Outcome.MISSING, host=call.host, user=call.user, server=call.server)
     return Run(

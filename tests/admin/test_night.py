@@ -134,7 +134,7 @@ def test_a_planned_start_without_a_receipt_is_missing_and_no_more_is_said(night,
     before = [call(now - 3 * DAY, ["A"]), call(now - HOUR, ["A"])]
     status, text = night(before, [(at(now - HOUR), "A"), (at(now - 2 * HOUR), "B")])
     assert (status, sentence(text)) == (1, "1 well, 1 missing.")
-    assert "no receipt: never started, skipped by a lock, killed before its first line, or unable to write it" in text
+    assert "no receipt: never started, skipped by a lock, or killed before its first line" in text
     assert "journalctl -t CRON" in text
     assert "crontab:2)" in text
 
