@@ -131,7 +131,8 @@ class Judge:
         self._recorded = list(exchanges)
         self.comparison, self.waits = Comparison(exchanges, self._recorded), Waits()
         self.unchecked: list[str] = []  # recordings
-        self.has_result = False  # some call ended well, and the server has told it
+        self.has_end = self.has_result = False  # some call ended well, and the server has told the result
+        self.has_failure = False  # some call failed, and ended in order
         self.left: list[_Trial] = []  # where an old client that has seen a failure has left, and this one waits
         self.lost_failures: list[tuple[str, str]] = []  # where an end without a result hides one, and words for it
 
@@ -147,14 +148,15 @@ class Judge:
                 _Trial(self, exchange).judge()
             else:
                 self.findings.remark(f"{exchange.title}: it is not known which call this was, so it is not checked")
-        self._judge_all(known)
+        self._judge_all()
+        self._judge_recordings()
 
     def play(self, exchange: Exchange, chunks: Sequence[Chunk], secrets: Secrets, what: str) -> Play:
         self.findings.cases += 1
         with self._watchdog.watch(f"{exchange.title}, {what}", len(chunks)):
             return self._player.play(exchange.call, chunks, secrets)
 
-    def _judge_all(self, known: Sequence[Exchange]) -> None:
+    def _judge_all(self) -> None:
         add, remark = self.findings.add, self.findings.remark
         for what in self.waits.missing():
             add("all recordings", f"the dialect {what}")
@@ -170,12 +172,21 @@ class Judge:
             add(exchange.title, text)
         for place, reason in self.comparison.may_differ.items():
             remark(f"may differ: {place_text(place)} ({reason})")
+
+    def _judge_recordings(self) -> None:
+        """Says what they are not enough for."""
+        remark = self.findings.remark
         if self.hash is None and any(exchange.call.login == CHALLENGE for exchange in self._recorded):
             remark("proofs not checked: give -p")
         if self.unchecked:
             remark(f"without -p not checked at all, for the login needs the password: {', '.join(self.unchecked)}")
-        if not any(_expected(exchange.call) == CONNECTION_ERROR for exchange in known):
-            remark("no recording of a job that fails (--expect 1): a failure that is taken for a success is not found")
+        if self.has_failure:
+            return
+        text = "no recording of a job that fails and ends in order (--expect 1): a 0 of one is not found"
+        if self.has_end and not self.unchecked:
+            self.findings.add("all recordings", text)
+        else:
+            remark(text)
 
 
 class _Trial:
@@ -248,13 +259,26 @@ class _Trial:
         """Adds a finding at the server's message of this number; -1 stands for the first one, too."""
         self._findings.add(self._where(max(0, number)), text)
 
+    def _note(self, play: Play, expected: int | None) -> None:
+        """Notes what the recordings are enough for."""
+        exchange, judge = self._exchange, self._judge
+        if _has_no_result(play):
+            self._findings.remark("an orderly end counts as success: a job that fails may be a 0")
+        if play.code == OK and any(isinstance(event, Ended) for _, event in play.events):
+            judge.has_end = True
+            judge.has_result = judge.has_result or not _has_no_result(play)
+            judge.has_failure = judge.has_failure or exchange.call.fails_untold
+        if play.code == expected == CONNECTION_ERROR:
+            is_broken_off = play.has_waited or play.last >= len(exchange.server)
+            judge.has_failure = judge.has_failure or exchange.is_left or not is_broken_off
+
     def _is_as_expected(self, play: Play) -> bool:
         """Returns whether the call goes as it should."""
         exchange, expected = self._exchange, _expected(self._exchange.call)
-        if _has_no_result(play):
-            self._findings.remark("an orderly end counts as success: a job that fails may be a 0")
-        elif play.code == OK and any(isinstance(event, Ended) for _, event in play.events):
-            self._judge.has_result = True
+        if self._needs_password(play):
+            self._judge.unchecked.append(exchange.name)
+            return False
+        self._note(play, expected)
         if play.unsent:
             self._findings.remark("something is still to be sent when the jobs are accepted: a 0 waits for that")
         if _OUR_FAULT in play.text:
@@ -265,11 +289,6 @@ class _Trial:
                 f"{exchange.title}: it is not known what to expect (record --expect); it is {play.code}"
             )
         elif play.code != expected:
-            is_logged_in = any(isinstance(event, LoggedIn) for _, event in play.events)
-            is_known = self._judge.hash is not None or not self._is_challenge
-            if not (is_known or is_logged_in) and play.code == CONNECTION_ERROR:
-                self._judge.unchecked.append(exchange.name)
-                return False
             end = self._end_of(unchanged(exchange), play)
             self._add(play.last, f"the call ends with {_code(play.code)}, and {expected} is expected{end}")
             return False
@@ -279,6 +298,12 @@ class _Trial:
                 where = self._where(max(0, play.last))
                 self._findings.remark(f"{where}: the old client leaves here, and this dialect waits for more")
         return True
+
+    def _needs_password(self, play: Play) -> bool:
+        """Returns whether the call has come no further because the password is not known."""
+        is_logged_in = any(isinstance(event, LoggedIn) for _, event in play.events)
+        is_known = self._judge.hash is not None or not self._is_challenge
+        return not (is_known or is_logged_in) and play.code == CONNECTION_ERROR
 
     def _end_of(self, chunks: Sequence[Chunk], play: Play) -> str:
         """Returns what the call has ended with, for the end of a finding."""

@@ -25,12 +25,13 @@ GOOD = "ended well"
 LEFT = "accepted, not waited for"
 LATE = "accepted, not ended in time"
 FAILED = "failed"
+BROKEN = "broken off, without an end that the server told"
 REFUSED = "refused"
 WRONG = "a wrong password"
 NOT_KNOWN = "not known"
-OUTCOMES = (GOOD, LEFT, LATE, FAILED, REFUSED, WRONG, NOT_KNOWN)
+OUTCOMES = (GOOD, LEFT, LATE, FAILED, BROKEN, REFUSED, WRONG, NOT_KNOWN)
 ACCEPTED = (GOOD, LEFT, LATE)
-RIGHT = (GOOD, LEFT, LATE, FAILED, REFUSED)  # with the right password
+RIGHT = (GOOD, LEFT, LATE, FAILED, BROKEN, REFUSED)  # with the right password
 
 
 def outcome_of(call: RecordedCall) -> str:
@@ -75,6 +76,17 @@ class Contrast:
         for each in facts:
             self.groups[outcome_of(each.call)].append(each)
         self._texts = {text for each in facts for _, text in texts_of(each.call)}
+        self._set_broken_apart()
+
+    def _set_broken_apart(self) -> None:
+        """Takes from the failed ones those which only lack the end: a server that was killed has told no failure."""
+        ends = {each.feature for each in self.ended() if each.is_last}
+        usual = {feature for each in self.calls(*ACCEPTED) for feature in each.before + each.after}
+        for each in self.calls(FAILED) if ends else ():
+            new = (feature for feature in each.last.keys() - usual if self._is_shown(feature))
+            if not (ends & each.last.keys() or any(new)):
+                self.groups[FAILED].remove(each)
+                self.groups[BROKEN].append(each)
 
     def calls(self, *outcomes: str) -> list[Facts]:
         return [each for outcome in outcomes for each in self.groups[outcome]]
@@ -95,7 +107,7 @@ class Contrast:
         return strict or [each for each in loose if each.is_last] or self._of_end((REFUSED, WRONG), ())
 
     def ended_well(self) -> list[Candidate]:
-        return self._of_end((FAILED, REFUSED, WRONG), (FAILED,)) if self.groups[FAILED] else []
+        return self._of_end((FAILED, BROKEN, REFUSED, WRONG), (FAILED,)) if self.groups[FAILED] else []
 
     def _of_end(self, lacking: Sequence[str], instead_of: Sequence[str]) -> list[Candidate]:
         """Returns what is in each call that ended well, and in none that had not ended. A server may be so quick that

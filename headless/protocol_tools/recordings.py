@@ -30,6 +30,7 @@ _MAX_LINE = 16 * 2**20  # bytes
 _MAX_REASON = 200  # characters of what is wrong with a line
 _MAX_SECONDS = 10**9
 _OPTIONAL = type(None)
+_FAILS = "fails"  # in a label
 _TYPES = {
     "label": (str,),
     "login": (str,),
@@ -79,6 +80,11 @@ class RecordedCall:
         """Returns what our command shall return, None if that is not known: what the old client returned is believed
         where it cannot mean two things."""
         return self.expected if self.expected is not None else self.status if self.status in (OK, TIMED_OUT) else None
+
+    @property
+    def fails_untold(self) -> bool:
+        """Returns whether it was recorded as one that fails, and whose server does not tell that."""
+        return self.expected == OK and _FAILS in self.label
 
     @property
     def leaves_early(self) -> bool:

@@ -17,7 +17,7 @@ from support.credentials import HASH
 from support.example_server import EXAMPLE
 from support.sampling import EXHAUSTIVE, one_of
 from support.vendors.literal import END, talk
-from support.vendors.recorded import KILLED, record, write
+from support.vendors.recorded import KILLED, labelled, record, write
 
 FEW = ("challenge", "osuser", "a wrong password", "the second fails", "no -t", "-t 1", KILLED)
 FEWER = ("osuser", "the second fails", "-t 1")
@@ -76,7 +76,30 @@ def test_an_orderly_end_that_counts_as_success_is_repeated_as_a_remark(tmp_path,
     check(CHECKED["bare"].dialect, recorded("bare", tmp_path / "talk", ("osuser",)), secret_file)
     shown = capsys.readouterr().out
     assert "remark: an orderly end counts as success" in shown
-    assert "remark: no recording of a job that fails" in shown
+
+
+def test_a_dialect_that_has_met_no_failure_which_the_server_told_is_not_right(tmp_path, secret_file, capsys):
+    """A server that was killed has told none."""
+    for labels, finding in ((("osuser", KILLED), True), (("osuser", "the second fails"), False)):
+        folder = recorded("length", tmp_path / labels[1], labels)
+        status = check(CHECKED["length"].dialect, folder, secret_file)
+        found = findings_in(capsys.readouterr().out)
+        assert (status, len(found)) == (finding, finding)
+        assert all("no recording of a job that fails and ends in order" in line for line in found)
+
+
+def test_nor_is_one_whose_site_has_not_said_which_job_fails_where_the_server_does_not(tmp_path, capsys):
+    call = next(call for call in calls_of("bare") if call.label == "osuser")
+    calls = {
+        name: [call, replace(call, label="it fails", expected=expected)]
+        for name, expected in (("said", 0), ("not known", None))
+    }
+    for name, each in calls.items():
+        status = check(CHECKED["bare"].dialect, record(CHECKED["bare"].vendor, tmp_path / name, each).path)
+        shown = capsys.readouterr().out
+        assert status == (name != "said")
+        assert ("no recording of a job that fails" in shown) == (name != "said")
+        assert "remark: an orderly end counts as success: a job that fails may be a 0" in shown
 
 
 ORDERLY = """
@@ -164,8 +187,10 @@ def test_a_failure_at_which_the_old_client_has_left_has_to_be_seen(patterns, fin
 def test_what_is_expected_follows_from_the_old_client_where_that_is_not_said(tmp_path, secret_file, capsys):
     calls = [replace(call, expected=None) for call in calls_of("example") if call.label in FEW]
     folder = record(CHECKED["example"].vendor, tmp_path / "talk", calls).path
-    assert check(EXAMPLE, folder, secret_file) == 0
+    assert check(EXAMPLE, folder, secret_file) == 1
     shown = capsys.readouterr().out
+    (found,) = findings_in(shown)
+    assert "no recording of a job that fails" in found
     assert shown.count("it is not known what to expect") == 2  # a 1 of the old client may be anything
 
 
@@ -173,7 +198,8 @@ def test_what_is_expected_follows_from_the_old_client_where_that_is_not_said(tmp
 def test_of_a_long_recording_fewer_cases_are_made_and_that_is_said(tmp_path, capsys):
     (call,) = [call for call in calls_of("example") if call.label == "osuser"]
     jobs = tuple(Job(MODULE, f"A{number}") for number in range(80))
-    folder = record(CHECKED["example"].vendor, tmp_path / "talk", [replace(call, jobs=jobs)]).path
+    calls = [replace(call, jobs=jobs), *labelled("the second fails")]
+    folder = record(CHECKED["example"].vendor, tmp_path / "talk", calls).path
     assert check(EXAMPLE, folder) == 0
     shown = capsys.readouterr().out
     assert "is long: cases are made of some of its messages" in shown
@@ -183,8 +209,8 @@ def test_of_a_long_recording_fewer_cases_are_made_and_that_is_said(tmp_path, cap
 
 def test_messages_that_are_longer_than_a_sample_hide_no_framing(tmp_path, capsys):
     (call,) = [call for call in calls_of("example") if call.label == "osuser"]
-    jobs = (Job(PY_CODE, "x = 1\n" * 20_000),)
-    folder = record(CHECKED["example"].vendor, tmp_path / "talk", [replace(call, jobs=jobs)]).path
+    calls = [replace(call, jobs=(Job(PY_CODE, "x = 1\n" * 20_000),)), *labelled("the second fails")]
+    folder = record(CHECKED["example"].vendor, tmp_path / "talk", calls).path
     assert check(EXAMPLE, folder) == 0
     assert "they are not compared" not in capsys.readouterr().out
 

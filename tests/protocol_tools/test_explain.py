@@ -19,7 +19,7 @@ from support.example_server import ExampleServer, proof
 from support.sampling import one_of
 from support.vendors import delta, epsilon, eta, gamma, zeta
 from support.vendors.literal import END, talk
-from support.vendors.recorded import EVERY_CALL, labelled, record
+from support.vendors.recorded import EVERY_CALL, KILLED, labelled, record
 
 TELLING = {
     gamma: (
@@ -251,6 +251,15 @@ def test_what_was_not_recorded_is_asked_for(tmp_path):
 def test_without_a_failed_call_nothing_is_a_candidate_for_a_success(tmp_path):
     calls = [call for call in EVERY_CALL if call.expected != 1]
     text = explain(record(delta, tmp_path / "talk", calls))
+    assert "# ok = ... # no candidate: nothing tells a success from a failure" in text
+
+
+@pytest.mark.parametrize("vendor", [gamma, delta, epsilon, zeta, eta], ids=lambda each: each.__name__[-5:])
+def test_nor_with_one_that_failed_because_the_server_was_killed(vendor, tmp_path):
+    calls = [call for call in EVERY_CALL if call.expected != 1 or call.label == KILLED]
+    text = explain(record(vendor, tmp_path / "talk", calls))
+    assert "1 broken off" in text
+    assert "0 a job that fails: record one" in text
     assert "# ok = ... # no candidate: nothing tells a success from a failure" in text
 
 

@@ -458,22 +458,22 @@ def receive(self, data):
 # What a server does not miss.
 NO_MISTAKES = _read(r"""
 ## no goodbye
-# bare, no -t + challenge: nothing
+# bare, no -t + challenge + the second fails: nothing
 def goodbye(self):
     return None
 
 ## no pong for the last pings
-# zero, three jobs + challenge: nothing
+# zero, three jobs + challenge + the second fails: nothing
 def answer_heartbeat(self):
     self.pings = getattr(self, "pings", 0) + 1
     return super().answer_heartbeat() if self.pings < 3 else None
 
 ## no prolog
-# length, challenge + three jobs: nothing
+# length, challenge + three jobs + the second fails: nothing
 prolog = ""
 
 ## another form of the same document
-# example, special characters: nothing
+# example, special characters + the second fails: nothing
 def escaped(self, text):
     return text.replace("&", "&#38;").replace("<", "&#x3c;")
 def encoded(self, text):
