@@ -99,7 +99,7 @@ def _asks(found: Findings, step: Step) -> bool:
 
 def _follows_result(found: Findings, step: Step) -> bool:
     """Returns whether the message comes when the last job has ended well, and not before."""
-    results = found.contrast.ended_well()
+    results = found.results
     return all(
         sent.before and any(_is_in(found, each, root) for each in results for root in sent.before) for sent in step.sent
     )
@@ -118,7 +118,7 @@ def _order(found: Findings) -> Assumption:
     if "nothing" in between:
         return Assumption("A10", OTHERWISE, seen, ["order = planta.IN_A_ROW"])
     orders = {
-        "AFTER_RESULT": [*found.contrast.ended_well()[:1], *found.contrast.failed()],
+        "AFTER_RESULT": [*found.results[:1], *found.contrast.failed()],
         "AFTER_ACCEPTANCE": found.contrast.accepted()[:1],
     }
     for order, candidates in orders.items():
@@ -191,17 +191,16 @@ def _end(found: Findings) -> Assumption:
 
 
 def _result(found: Findings) -> Assumption:
-    good, bad = found.contrast.ended_well(), found.contrast.failed()
+    good, bad = found.results, found.contrast.failed()
+    missing = "nothing is in each good recording, and in no failed one", "nothing is in a failed recording alone"
+    groups = [("ok", good, missing[0]), ("failed", bad, missing[1])]
     if not found.contrast.count(FAILED):
-        missing = "nothing tells a success from a failure: record a job that fails, with --expect 1"
-        return _decide("A14", "the result", [("ok", [], missing)], found)
-    assumption = _decide("A14", "the result", [
-        ("ok", good, "nothing is in each good recording, and in no failed one"),
-        ("failed", bad, "nothing is in a failed recording alone"),
-    ], found)  # fmt: skip
-    if not good:
+        groups = [("ok", [], "nothing tells a success from a failure: record a job that fails, with --expect 1")]
+    assumption = _decide("A14", "the result", groups, found)
+    if not groups[0][1] or good[0].is_output:
+        with_failed = "with `failed`, " * bool(bad)
         assumption.lines.append(
-            "# no_result = planta.ORDERLY_END  # if the server tells no result: PLANTA.md, section 4"
+            f"# no_result = planta.ORDERLY_END  # {with_failed}if the server tells no success: PLANTA.md, section 4"
         )
     elif good[0].instead and _values_in_good(found, good[0]) == {good[0].feature[2]}:
         opposite = good[0].pattern.replace("=", "!=", 1)

@@ -32,6 +32,8 @@ _RANDOM_TIMES = 3
 _PROVING = (Accepted, JobFinished, Ended)
 _OF_RUNNING_JOBS = (Accepted, JobStarted, JobFinished)
 _NUMBER = re.compile(rb"[0-9]+")
+_TEXT, _WORD = re.compile(rb">[^<]+<"), re.compile(rb"[A-Za-z]\0?[A-Za-z]")
+_NEXT_DIGITS = bytes.maketrans(b"123456789", b"234567891")  # a 0 stays one
 
 
 @dataclass(frozen=True)
@@ -168,17 +170,32 @@ def cases(exchange: Exchange, play: Play) -> Iterator[Case]:
     yield from _cuts_inside(server[:count], _limit(exchange, _MAX_CUTS))
 
 
-def with_unknown(exchange: Exchange, number: int, transport: Transport) -> list[Chunk]:
-    """Returns the exchange with a message that nobody knows in the place of this one. Raises ValueError."""
+def altered(exchange: Exchange, number: int, transport: Transport) -> Iterator[tuple[str, list[Chunk]]]:
+    """Yields the exchange with another message in the place of this one, and what it is: one that nobody knows, and the
+    same with other numbers beside the words of its texts, as another job has them. Raises ValueError."""
     roots = {said.root.tag for said in exchange.server if said.root is not None}
     name = roots.pop() if len(roots) == 1 else "Unforeseen"
-    sender = Sender(transport)
     root = element(name)
     if name != "Unforeseen":
         root.append(element("Unforeseen"))
-    payloads = [etree.tostring(root) if each == number else said.payload for each, said in enumerate(exchange.server)]
+    what = "if a message that nobody knows comes in the place of this one"
+    yield what, _with_payload(exchange, number, etree.tostring(root), transport)
+    payload = exchange.server[number].payload
+    other = _TEXT.sub(lambda text: _NUMBER.sub(_next_number, text[0]) if _WORD.search(text[0]) else text[0], payload)
+    if other != payload:
+        what = "if there are other numbers in the texts of this message"
+        yield what, _with_payload(exchange, number, other, transport)
+
+
+def _with_payload(exchange: Exchange, number: int, payload: bytes, transport: Transport) -> list[Chunk]:
+    sender = Sender(transport)
+    payloads = [payload if each == number else said.payload for each, said in enumerate(exchange.server)]
     changed = [replace(chunk, data=sender.bytes_of(data)) for chunk, data in zip(_messages(exchange), payloads)]
     return [*changed, *_end(exchange)]
+
+
+def _next_number(digits: re.Match[bytes]) -> bytes:
+    return digits[0].translate(_NEXT_DIGITS)
 
 
 def _cuts(messages: Sequence[Chunk], number: int, what: str) -> Iterator[Case]:

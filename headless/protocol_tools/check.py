@@ -19,13 +19,13 @@ from headless.protocol_tools.cases import (
     CUT,
     CUT_INSIDE,
     Case,
+    altered,
     cases,
     in_pieces,
     lost,
     places,
     runs_at,
     unchanged,
-    with_unknown,
 )
 from headless.protocol_tools.comparison import (
     DIGESTS,
@@ -210,7 +210,7 @@ class _Trial:
         if len(places(exchange, usual)) < min(usual.last + 1, len(exchange.server)):
             self._findings.remark(f"{exchange.title} is long: cases are made of some of its messages")
         self._judge_pieces(usual)
-        self._judge_unknown(usual)
+        self._judge_altered(usual)
         self._judge_shown(unchanged(exchange), _UNCHANGED)
         login = next((number for number, event in usual.events if isinstance(event, LoggedIn)), usual.last)
         for case in cases(exchange, usual):
@@ -323,16 +323,16 @@ class _Trial:
             elif _marked(play) != _marked(usual):
                 self._add(play.last, f"{how} the dialect sends something else than message by message")
 
-    def _judge_unknown(self, usual: Play) -> None:
-        """Puts a message that nobody knows in the place of each one of a call that fails: it may be the failure."""
+    def _judge_altered(self, usual: Play) -> None:
+        """Puts another message in the place of each one of a call that fails: it may be the failure."""
         exchange, transport = self._exchange, self._judge.exchanges.to_client
         if usual.code == OK or transport is None or any(said.connection != exchange.name for said in exchange.server):
             return
-        what = "if a message that nobody knows comes in the place of this one"
         for number in places(exchange, usual):
             with suppress(ValueError):
-                if self._play(with_unknown(exchange, number, transport), what).code == OK:
-                    self._add(number, f"{what} the call ends with 0, and unchanged with {_code(usual.code)}")
+                for what, chunks in altered(exchange, number, transport):
+                    if self._play(chunks, what).code == OK:
+                        self._add(number, f"{what} the call ends with 0, and unchanged with {_code(usual.code)}")
 
     def judge_stay(self, good: Sequence[Exchange]) -> None:
         """Lets the server go on as in calls that ended well: what it says to a client that stays is not recorded."""

@@ -47,7 +47,8 @@ def outcome_of(call: RecordedCall) -> str:
 class Candidate:
     """Is something that the server says: in `found` of `of` recordings that should have it, and in none that should
     not; or if `is_for_each`, as often as there are jobs, and less often where it should not be. `is_last` says that it
-    was in the last message each time, `instead` which other values are at its place where it should not be."""
+    was in the last message each time, `instead` which other values are at its place where it should not be; `is_output`
+    that such elements are taken for output."""
 
     feature: Feature
     pattern: str
@@ -56,13 +57,15 @@ class Candidate:
     is_for_each: bool = False
     is_last: bool = False
     instead: tuple[str, ...] = ()
+    is_output: bool = False
 
     @property
     def evidence(self) -> str:
         parts = [f"in {self.found} of {self.of}"]
         parts += ["once for each job"] * self.is_for_each + ["in the last message"] * self.is_last
         elsewhere = f"; elsewhere {', '.join(map(repr, self.instead))}" if self.instead else ""
-        return ", ".join(parts) + elsewhere
+        output = "; it is output as well (A12): a job that prints, and then fails, has it" * self.is_output
+        return ", ".join(parts) + elsewhere + output
 
 
 class Contrast:
@@ -119,7 +122,19 @@ class Contrast:
         return []
 
     def failed(self) -> list[Candidate]:
-        return self._candidates((FAILED,), (GOOD, LEFT, LATE, REFUSED, WRONG), is_all=False, instead_of=(GOOD,))
+        """Returns what is in failed calls alone. A text is left out where an attribute or an element is in the same
+        ones: it may have the number of a job in it."""
+        found = self._candidates((FAILED,), (GOOD, LEFT, LATE, REFUSED, WRONG), is_all=False, instead_of=(GOOD,))
+        calls = {
+            each.feature: {number for number, facts in enumerate(self.groups[FAILED]) if each.feature in facts.after}
+            for each in found
+        }
+        others = [each.feature for each in found if each.feature[1] != ""]
+        return [
+            each
+            for each in found
+            if each.feature in others or not any(calls[each.feature] <= calls[other] for other in others)
+        ]
 
     def refused(self) -> list[Candidate]:
         return self._candidates((REFUSED,), (GOOD, LEFT, LATE, FAILED), instead_of=ACCEPTED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from typing import NamedTuple, Optional
@@ -144,10 +144,18 @@ class Findings:
     # What is explained
 
     @cached_property
+    def results(self) -> list[Candidate]:
+        """Returns the candidates for a success; what is assumed to be output is last."""
+        tags = self.base.output.split(" | ")
+        candidates = self.contrast.ended_well()
+        found = [replace(each, is_output=each.pattern.partition("[")[0] in tags) for each in candidates]
+        return sorted(found, key=lambda each: each.is_output)
+
+    @cached_property
     def decided(self) -> list[Candidate]:
         """Returns the first candidates for what a person decides."""
         contrast = self.contrast
-        firsts = (contrast.accepted()[:1], contrast.ended()[:1], contrast.ended_well()[:1])
+        firsts = (contrast.accepted()[:1], contrast.ended()[:1], self.results[:1])
         groups = (*firsts, contrast.failed(), contrast.refused(), contrast.login_refused())
         return [each for group in groups for each in group]
 

@@ -164,6 +164,25 @@ def test_what_nobody_knows_is_no_success(more, tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
+    ("failed", "is_found"),
+    [("EvLogMsg[normalize-space(text())='job 1 failed']", True), ("EvLogMsg[contains(., 'failed')]", False)],
+)
+def test_a_failure_of_one_job_by_its_number_is_no_failure_of_the_next_one(failed, is_found, tmp_path, capsys):
+    begin = [b"<Message><Env/></Message>\0", b"<Message><Env/></Message>\0", b'<Message><ModC id="A"/></Message>\0']
+    good, bad = (
+        [*begin, b"<Message><Cmd/></Message>\0%s<Message><Shutdown/></Message>\0" % each]
+        for each in (b"", b"<Message><EvLogMsg>job 1 failed</EvLogMsg></Message>\0")
+    )
+    calls = [RecordedCall("", OSUSER, None, "jdoe", (Job(MODULE, "A"),), -1, expected=code) for code in (0, 1)]
+    site = re.sub("ok, failed, no_result = .*", f'failed, no_result = "{failed}", planta.ORDERLY_END', ORDERLY)
+    (tmp_path / "site.py").write_text(site)
+    assert check(tmp_path / "site.py", talk(tmp_path / "talk", [good, bad], calls).path) == is_found
+    found = findings_in(capsys.readouterr().out)
+    text = "if there are other numbers in the texts of this message the call ends with 0, and unchanged with 1"
+    assert found == [f"0001, the server's message 3: {text}"] * is_found
+
+
+@pytest.mark.parametrize(
     ("patterns", "findings"), [("\"EvLogMsg[@rc='0']\", \"EvLogMsg[@rc!='0']\"", 0), ("'EvLogMsg', ''", 1)]
 )
 def test_a_failure_at_which_the_old_client_has_left_has_to_be_seen(patterns, findings, tmp_path, capsys):

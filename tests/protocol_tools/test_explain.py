@@ -328,6 +328,50 @@ def test_an_end_that_follows_a_refusal_as_well_is_a_candidate_and_the_start_of_a
     assert "ignored" not in text
 
 
+def says(*parts):
+    """What a client and a server with the published vocabulary say."""
+    return [b"<Message><ModC id='009ABC'/></Message>\0", b"".join(b"<Message>%s</Message>\0" % each for each in parts)]
+
+
+YES, END_OF_ALL = b"<Cmd name='yes'/>", b"<Shutdown action='exit'/>"
+
+
+def test_output_is_the_last_candidate_for_a_success_and_called_so(tmp_path):
+    output, error = b"<EvLogMsg level='info'>42</EvLogMsg>", b"<EvLogMsg level='error'/>"
+    calls = [call("009ABC"), call("009ABC", expected=1)]
+    text = explain(talk(tmp_path / "1", [says(YES, output, END_OF_ALL), says(YES, error, END_OF_ALL)], calls))
+    assert "# ok = \"EvLogMsg[@level='info']\" # in 1 of 1; elsewhere 'error'; it is output as well (A12)" in text
+    assert "# no_result = planta.ORDERLY_END # with `failed`, if the server tells no success" in text
+    assert "# failed = \"EvLogMsg[@level!='info']" not in text
+    done = b"<Cmd name='done'/>"
+    text = explain(talk(tmp_path / "2", [says(YES, output, done, END_OF_ALL), says(YES, error, END_OF_ALL)], calls))
+    assert text.index("# ok = \"Cmd[@name='done']\"") < text.index("# ok = \"EvLogMsg[@level='info']\"")
+    assert "no_result" not in text
+
+
+def test_a_server_that_tells_failures_alone_has_no_result_offered_and_one_that_tells_nothing(tmp_path):
+    calls = [call("009ABC"), call("009ABC", expected=1)]
+    text = explain(talk(tmp_path / "1", [says(YES, END_OF_ALL), says(YES, b"<StatusBar/>", END_OF_ALL)], calls))
+    assert "# failed = 'StatusBar'" in text
+    assert "# no_result = planta.ORDERLY_END # with `failed`, if" in text
+    text = explain(talk(tmp_path / "2", [says(YES, END_OF_ALL)] * 2, calls[:1] * 2))
+    assert "# no_result = planta.ORDERLY_END # if the server tells no success" in text
+
+
+def test_a_text_is_a_candidate_for_a_failure_only_where_nothing_else_is(tmp_path):
+    calls = [call("009ABC"), call("009ABC", expected=1), call("009ABC", expected=1)]
+    said = [
+        [YES, END_OF_ALL],
+        *([YES, b"<EvLogMsg LEVEL>job %d failed</EvLogMsg>" % each, END_OF_ALL] for each in (1, 2)),
+    ]
+    for level in (b"level='error'", b""):
+        parts = [[part.replace(b"LEVEL", level) for part in each] for each in said]
+        parts[0][1:1] = [b"<EvLogMsg>42</EvLogMsg>"] * 2
+        text = explain(talk(tmp_path / f"talk{len(level)}", [says(*each) for each in parts], calls))
+        assert ('# failed = "EvLogMsg[@level' in text) == bool(level)
+        assert ("# failed = \"EvLogMsg[normalize-space(text())='job 1 failed']" in text) != bool(level)
+
+
 def test_words_for_people_are_the_last_candidates_of_a_refusal(tmp_path):
     def said(answer):
         return [b"<go>009ABC</go>\0", answer]
