@@ -27,6 +27,7 @@ from headless.protocol_tools.cases import (
     runs_at,
     unchanged,
 )
+from headless.protocol_tools.checklist import counted
 from headless.protocol_tools.comparison import (
     DIGESTS,
     Comparison,
@@ -85,6 +86,9 @@ def run(arguments: argparse.Namespace) -> int:
 
     with Watchdog(report_endless) as watchdog:
         Judge(player, exchanges, hash_, findings, watchdog).judge()
+    wished = [wish.what for wish, found in counted(folder) if found < wish.count]
+    if wished:
+        findings.remark(f"never recorded (record --talk {arguments.folder}): {'; '.join(wished)}")
     _print(findings, len(exchanges.calls))
     return 1 if len(findings) else 0
 

@@ -13,17 +13,17 @@ import shlex
 import signal
 import ssl
 import sys
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Callable
 
 from headless.arguments import path
 from headless.client.preparation import effective_user
-from headless.dialects.vocabulary import CHALLENGE, OSUSER, PY_CODE
+from headless.dialects.vocabulary import CHALLENGE, OSUSER
 from headless.errors import CommandFailed, ParameterError
 from headless.options import Answer, ChallengeLogin, JobOptions, Service, parse
+from headless.protocol_tools.checklist import counted
 from headless.protocol_tools.recordings import Folder, RecordedCall
 from headless.protocol_tools.relay import Recorder, Relay
 from headless.system import host_and_port, load_certificate
@@ -40,8 +40,6 @@ _PLACE = "{}"
 _TLS = "tls://"
 _HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a client finds what listens everywhere
 _LARGEST_STATUS = 255
-_LONG_CODE = 65_536  # characters
-_LONG_JOB = 150.0  # seconds: keep-alives come each minute
 
 
 def add(commands: Any) -> None:
@@ -285,33 +283,15 @@ def _address(text: str, least_port: int = 0) -> tuple[str, int]:
         raise argparse.ArgumentTypeError(f"{text!r} {error}") from None
 
 
-# The calls that are worth recording
-
-
-@dataclass(frozen=True)
-class Wish:
-    """Describes a call that is worth recording, `count` times, the same one if it `is_repeated`. `options` are those of
-    the old client, and of `record` if there are any."""
-
-    what: str
-    options: str
-    is_like: Callable[[RecordedCall, Folder], bool]
-    count: int = 1
-    record: str = ""
-    is_repeated: bool = False
-    on_windows: bool = True
+# The checklist
 
 
 def _print_checklist(folder: Folder) -> int:
     """Prints it, and returns 0 if nothing is missing, else 1. Raises CommandFailed."""
     if folder.path.exists() and not folder.path.is_dir():
         raise CommandFailed(f"{folder.path} is no folder")
-    calls = folder.calls() if folder.has_calls else []
     missing = 0
-    for wish in WISHES:
-        if os.name == "nt" and not wish.on_windows:
-            continue
-        found = _count(wish, calls, folder)
+    for wish, found in counted(folder):
         missing += found < wish.count
         times = f" ({found} of {wish.count})" if wish.count > 1 else ""
         print(f"[{'x' if found >= wish.count else ' '}] {wish.what}{times}")
@@ -319,81 +299,6 @@ def _print_checklist(folder: Folder) -> int:
             own = f" {wish.record}" if wish.record else ""
             talk = shlex.quote(str(folder.path))
             print(f"      headless protocol record --to HOST:PORT --talk {talk}{own} -- OLD {wish.options}")
-    print(f"{len(calls)} calls are recorded. OLD is the old client with -s and login, HOST:PORT your server.")
+    recorded = len(folder.calls()) if folder.has_calls else 0
+    print(f"{recorded} calls are recorded. OLD is the old client with -s and login, HOST:PORT your server.")
     return 1 if missing else 0
-
-
-def _count(wish: Wish, calls: Sequence[RecordedCall], folder: Folder) -> int:
-    like = [call for call in calls if call.connections and wish.is_like(call, folder)]
-    if not wish.is_repeated:
-        return len(like)
-    return max(Counter(call.asked for call in like).values(), default=0)
-
-
-def _has_login(login: str) -> Callable[[RecordedCall, Folder], bool]:
-    return lambda call, _: call.login == login and call.timeout == -1 and call.code == 0
-
-
-def _has_three_jobs(code: int) -> Callable[[RecordedCall, Folder], bool]:
-    return lambda call, _: len(call.jobs) == 3 and call.timeout == -1 and call.code == code
-
-
-def _is_long(call: RecordedCall, folder: Folder) -> bool:
-    return any(piece.seconds > _LONG_JOB for name in call.connections for piece in folder.pieces(name))
-
-
-def _has_text(text: str) -> Callable[[RecordedCall, Folder], bool]:
-    return lambda call, _: any(all(each in job.text for each in text) for job in call.jobs)
-
-
-CODE = "-t -1 -c 'print(42)'"
-WISHES = (
-    Wish("an osuser login, twice", f"-a osuser {CODE}", _has_login(OSUSER), count=2),
-    Wish("a challenge login, twice", f"-u USER -p SECRET {CODE}", _has_login(CHALLENGE), count=2),
-    Wish(
-        "a wrong password",
-        f"-u USER -p WRONG {CODE}",
-        lambda call, _: not call.is_password_right,
-        record="--wrong-password --expect 2",
-    ),
-    Wish("three jobs", "-t -1 -c 'print(1)' -c 'print(2)' -c 'print(3)'", _has_three_jobs(0)),
-    Wish(
-        "three jobs, of which the second fails",
-        "-t -1 -c 'print(1)' -c 'raise ValueError' -c 'print(3)'",
-        _has_three_jobs(1),
-        record="--expect 1",
-    ),
-    Wish(
-        "a job that fails alone",
-        "-t -1 -c 'raise ValueError'",
-        lambda call, _: len(call.jobs) == 1 and call.label != "killed" and call.timeout == -1 and call.code == 1,
-        record="--expect 1",
-    ),
-    Wish(
-        "three jobs, of which the second is unknown",
-        "-t -1 -c 'print(1)' -m XXXXXX -c 'print(3)'",
-        _has_three_jobs(2),
-        record="--expect 2",
-    ),
-    Wish(
-        "umlaut, euro, markup and two lines",
-        """-t -1 -c $'print("ä € <&")\\nprint(2)'""",
-        _has_text("ä€<&\n"),
-    ),
-    Wish(
-        "70 kB of code (not on Windows)",
-        """-t -1 -c "$(printf 'x = 1\\n%.0s' $(seq 12000))\"""",
-        lambda call, _: any(job.kind == PY_CODE and len(job.text) > _LONG_CODE for job in call.jobs),
-        on_windows=False,
-    ),
-    Wish("the same call twice", CODE, lambda call, _: call.code == 0, count=2, is_repeated=True),
-    Wish("no -t", "-c 'print(42)'", lambda call, _: call.timeout == 0 and call.code == 0),
-    Wish("-t 1, with a longer job", "-t 1 -c 'import time; time.sleep(30)'", lambda call, _: call.code == 3),
-    Wish("a job of 180 s", "-t -1 -c 'import time; time.sleep(180)'", _is_long),
-    Wish(
-        "the server killed in the middle of a job",
-        "-t -1 -c 'import time; time.sleep(60)'",
-        lambda call, _: call.label == "killed",
-        record="--label killed --expect 1",
-    ),
-)

@@ -234,6 +234,17 @@ def test_messages_that_are_longer_than_a_sample_hide_no_framing(tmp_path, capsys
     assert "they are not compared" not in capsys.readouterr().out
 
 
+def test_what_was_never_recorded_is_said_in_one_remark(tmp_path, secret_file, capsys):
+    folder = recorded("length", tmp_path / "talk", FEW)
+    check(CHECKED["length"].dialect, folder, secret_file)
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if "never recorded" in line]
+    wished, missing = line.split(": ", 2)[1:]
+    assert wished == f"never recorded (record --talk {folder})"
+    assert "an osuser login, twice" in missing
+    assert "a job of 180 s" in missing
+    assert "a wrong password" not in missing
+
+
 # What cannot be checked
 
 

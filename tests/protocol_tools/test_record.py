@@ -18,7 +18,8 @@ from cryptography.hazmat.primitives import serialization
 
 from headless.dialects.vocabulary import CHALLENGE, MODULE, OSUSER, PY_CODE, PY_FILE, Job
 from headless.errors import ParameterError
-from headless.protocol_tools.record import WISHES, replace_service
+from headless.protocol_tools.checklist import WISHES
+from headless.protocol_tools.record import replace_service
 from headless.protocol_tools.recordings import CALLS, CLIENT, SERVER, Folder, Piece, RecordedCall, line_of
 from support.command_here import headless
 from support.credentials import HASH
@@ -441,6 +442,25 @@ def test_what_a_client_elsewhere_has_done_is_ticked_off_by_what_is_expected(tmp_
     lines = checklist(folder).stdout.splitlines()
     assert "[x] a challenge login, twice (2 of 2)" in lines
     assert "[x] the same call twice (2 of 2)" in lines
+
+
+def test_a_job_that_fails_has_to_print_and_one_that_ends_well_not_to(tmp_path):
+    """Else nothing tells output from a result."""
+    folder = Folder(tmp_path / "talk")
+    for number, code in enumerate(("raise ValueError", "print(1)\nraise ValueError")):
+        recorded(folder, RecordedCall("", CHALLENGE, "R41", "", (Job(PY_CODE, code),), -1, True, 0, 1))
+        assert ("[x] a job that prints, and fails, alone" in checklist(folder).stdout) == bool(number)
+    for number, code in enumerate(("print(1)", "x = 1")):
+        recorded(folder, RecordedCall("", CHALLENGE, "R41", "", (Job(PY_CODE, code),), -1, True, 0, 0))
+        assert ("[x] a job that prints nothing" in checklist(folder).stdout) == bool(number)
+
+
+def test_a_job_whose_failure_the_server_does_not_tell_is_ticked_off_by_its_label(tmp_path):
+    call = RecordedCall("", CHALLENGE, "R41", "", (Job(PY_CODE, "print(1)\nraise ValueError"),), -1, True, 0, 0)
+    for label in ("", "fails"):
+        folder = Folder(tmp_path / f"talk{label}")
+        recorded(folder, RecordedCall(**{**call.__dict__, "label": label}))
+        assert ("[x] a job that prints, and fails, alone" in checklist(folder).stdout) == bool(label)
 
 
 def test_a_call_whose_end_is_not_known_ticks_nothing_off(tmp_path):
