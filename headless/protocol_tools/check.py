@@ -305,9 +305,8 @@ class _Trial:
 
     def _needs_password(self, play: Play) -> bool:
         """Returns whether the call has come no further because the password is not known."""
-        is_logged_in = any(isinstance(event, LoggedIn) for _, event in play.events)
         is_known = self._judge.hash is not None or not self._is_challenge
-        return not (is_known or is_logged_in) and play.code == CONNECTION_ERROR
+        return not (is_known or _is_logged_in(play)) and play.code == CONNECTION_ERROR
 
     def _end_of(self, chunks: Sequence[Chunk], play: Play) -> str:
         """Returns what the call has ended with, for the end of a finding."""
@@ -370,8 +369,11 @@ class _Trial:
         """Compares what is shown with one password and with another one."""
         if not self._is_challenge:
             return
-        one, other = (play.shown for play in self._of_passwords(chunks, what))
-        if any(mine != its for mine, its in zip(one, other)):
+        one, other = self._of_passwords(chunks, what)
+        if what == _UNCHANGED and _is_logged_in(one) and _marked(one) == _marked(other):
+            text = "what is sent does not change with the password: it proves nothing (A8)"
+            self._findings.add(self._exchange.title, text)
+        if any(mine != its for mine, its in zip(one.shown, other.shown)):
             text = "what is shown changes with the password: a hash, a proof or a part of it is in a text"
             self._findings.add(self._exchange.title, text)
 
@@ -413,6 +415,10 @@ def _expected(call: RecordedCall) -> int | None:
 def _has_no_result(play: Play) -> bool:
     """Returns whether the session has ended well by a decision of the site alone."""
     return any(isinstance(event, Ended) and not event.has_result for _, event in play.events)
+
+
+def _is_logged_in(play: Play) -> bool:
+    return any(isinstance(event, LoggedIn) for _, event in play.events)
 
 
 def _code(code: int) -> str:

@@ -233,16 +233,18 @@ class Comparison:
         if None not in encodings and encodings[0] != encodings[1]:
             yield f"it is written in {encodings[0]}, the old client's in {encodings[1]}"
         for path, name, mine, its in differences(message.root, said.root):
-            reason = like.changing.get((path, name)) or self._reason(path, name, mine, its)
+            place = (path, name)
+            reason = like.changing.get(place)
+            if place in like.proofs and not reason:
+                yield f"{place_text(place)} is not the old client's proof of the password (A8)"
+                continue
+            reason = reason or self._reason(path, name, mine, its)
             if reason:
                 if reason != PROOF:
-                    self.may_differ.setdefault((path, name), reason)
-                continue
-            if (path, name) in like.proofs:
-                yield f"{place_text((path, name))} is not the old client's proof of the password"
+                    self.may_differ.setdefault(place, reason)
                 continue
             values = [shorten(repr(shown(name or path[-1], value)), _MAX_SHOWN) for value in (mine, its)]
-            yield f"{place_text((path, name))} is {values[0]}, the old client's {values[1]}"
+            yield f"{place_text(place)} is {values[0]}, the old client's {values[1]}"
 
     def _of_http(self, message: Ours) -> Iterator[str]:
         framing = self._exchanges.to_server[0].framing

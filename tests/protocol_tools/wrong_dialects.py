@@ -110,6 +110,16 @@ def start_of(self, job):
     cmd.append(element("Param", job.text))
     return [cmd]
 
+## a proof without the password
+# length, challenge: does not change with the password
+def response(self, hash_, challenge):
+    return hmac.new(b"", challenge.encode(), hashlib.sha256).hexdigest()
+
+## another formula of the proof
+# length, challenge + challenge, the same again: is not the old client's proof
+def response(self, hash_, challenge):
+    return hmac.new(hash_, challenge.encode(), hashlib.sha1).hexdigest()
+
 ## the wrong user
 # example, challenge: user of <request>
 def user(self):
