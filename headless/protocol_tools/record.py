@@ -56,12 +56,13 @@ def add(commands: Any) -> None:
     parser.add_argument("--label", default="", metavar="TEXT", help="a name for this recording")
     parser.add_argument("--expect", type=int, choices=range(4), help="the code that planta_headless.py shall return")
     parser.add_argument("--wrong-password", action="store_true", help="the password of this call is wrong")
+    parser.add_argument("--forget", metavar="CONNECTION", help="delete the call with this connection, as 0008")
     parser.add_argument("--tls-cert", type=path, metavar="FILE", help="speak TLS to the client, with this certificate")
     parser.add_argument("--tls-key", type=path, metavar="FILE", help="the key of the certificate")
     parser.add_argument("old", nargs=argparse.REMAINDER, metavar="OLD COMMAND LINE", help="the old client, and options")
 
 
-_USAGE = f"{PROGRAM} --talk DIR [--to [tls://]HOST:PORT [options] [-- OLD COMMAND LINE]]"
+_USAGE = f"{PROGRAM} --talk DIR [--forget CONNECTION | --to [tls://]HOST:PORT [options] [-- OLD COMMAND LINE]]"
 _DESCRIPTION = """Stands between a client and its server, and writes down what they say. With an old command line it is
 run, with the address of this relay in the place of the value of -s, or of the word {}; the exit status is that of the
 old client. Without one, clients elsewhere may connect until Ctrl-C. With --talk alone it lists the calls that are worth
@@ -73,6 +74,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Returns the exit status. Raises HeadlessError."""
     folder = Folder(arguments.talk)
     old = arguments.old[1:] if arguments.old[:1] == ["--"] else arguments.old
+    if arguments.forget is not None:
+        if old or arguments.wrong_password or arguments.options_given != {"talk", "forget"}:
+            raise ParameterError("--forget goes with --talk alone")
+        folder.forget(arguments.forget)
+        return 0
     if arguments.to is None:
         if old or arguments.wrong_password or arguments.options_given != {"talk"}:
             raise ParameterError("--to HOST:PORT is missing: it says where the server is")
@@ -83,6 +89,8 @@ def run(arguments: argparse.Namespace) -> int:
     downstream = _downstream(arguments)
     if old:
         replace_service(old, "", False)  # a mistake in it is found before anything is done
+    if call.expected is None and any("raise " in job.text for job in call.jobs):
+        print_warning(PROGRAM, "a job may fail (raise), and no --expect says what our command has to return")
     folder.create()
     return _record(arguments, folder, call, old, downstream)
 

@@ -164,6 +164,25 @@ class Folder:
             write_all(file.fileno(), call.to_json().encode("ascii") + b"\n")
             os.fsync(file.fileno())
 
+    def forget(self, connection: str) -> None:
+        """Deletes the call with this connection, and all its connections. Raises CommandFailed."""
+        calls = self.calls()
+        gone = [call for call in calls if connection in call.connections]
+        if not gone:
+            raise CommandFailed(f"{self.path} has no connection {connection!r}: `show` names them")
+        lines = [call.to_json().encode("ascii") + b"\n" for call in calls if call not in gone]
+        temporary = self.path / f"{CALLS}.{os.getpid()}.tmp"
+        try:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+            with open(os.open(temporary, flags, 0o600), "wb", buffering=0) as file:
+                write_all(file.fileno(), b"".join(lines))
+                os.fsync(file.fileno())
+            os.replace(temporary, self.path / CALLS)
+            for name in gone[0].connections:
+                (self.path / f"{name}{_SUFFIX}").unlink()
+        except OSError as error:
+            raise CommandFailed(f"{connection} cannot be deleted: {error.strerror}") from None
+
 
 def write_all(descriptor: int, data: bytes) -> None:
     """Raises OSError."""

@@ -303,6 +303,7 @@ MISTAKES = [
     ("OLD -m X", "--to HOST:PORT is missing"),
     ("--label x", "--to HOST:PORT is missing"),
     ("--wrong-password", "--to HOST:PORT is missing"),
+    ("--forget 0001 --to a:1", "--forget goes with --talk alone"),
     ("--to planta -- OLD -m X", "'planta' is not HOST:PORT"),
     ("--to planta:0 -- OLD -m X", "'planta:0' is not HOST:PORT"),
     ("--to a:1 --listen :1", "':1' is not HOST:PORT"),
@@ -373,6 +374,31 @@ def test_an_old_client_that_connects_to_nothing_is_said_and_no_success(record):
     assert "connections recorded: none" in done.stderr
     assert done.stderr.endswith("warning: nothing came to the relay, and nothing is recorded\n")
     assert not record.talk.has_calls
+
+
+# A recording that is wrong
+
+
+def test_a_call_with_a_wrong_mark_is_deleted_with_its_connections_and_recorded_again(record):
+    for expected in ("0", "0", "1"):
+        assert record("-m", "X", options=("--expect", expected, "--")).returncode == 0
+    path = record.talk.path
+    done = headless("protocol", "record", "--talk", str(path), "--forget", "0002")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert [call.connections for call in record.talk.calls()] == [("0001",), ("0003",)]
+    assert not (path / "0002.talk").exists()
+    if os.name == "posix":
+        assert [each.stat().st_mode & 0o077 for each in path.iterdir()] == [0, 0, 0]
+    assert record("-m", "X", options=("--expect", "1", "--")).returncode == 0
+    assert [call.expected for call in record.talk.calls()] == [0, 1, 1]
+    done = headless("protocol", "record", "--talk", str(path), "--forget", "0009")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "has no connection '0009'" in done.stderr
+
+
+def test_a_job_that_may_fail_without_a_word_of_what_is_expected_is_warned_of(record):
+    assert "a job may fail (raise)" in record("-c", "raise ValueError").stderr
+    assert "raise" not in record("-c", "raise ValueError", options=("--expect", "1", "--")).stderr
 
 
 # The checklist
