@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from lxml import etree
 from lxml.etree import _Element as Element
 
 from headless.dialects import base, planta
 from headless.dialects.vocabulary import CHALLENGE, OSUSER
-from headless.protocol_tools.client_side import Instance, Sent, place_name, template_of
+from headless.protocol_tools.client_side import Instance, Sent, Template, place_name, template_of
 from headless.protocol_tools.contrast import WRONG, is_meant
 from headless.protocol_tools.findings import Findings
 from headless.protocol_tools.recordings import CLIENT, SERVER
@@ -24,6 +24,8 @@ from headless.protocol_tools.writing import (
     state_of,
     value_code,
 )
+
+_WITH_USER = " if self.call.user else "
 
 
 def login_assumptions(found: Findings) -> list[Assumption]:
@@ -125,6 +127,12 @@ def _by_login(signature: str, codes: dict[str, str]) -> list[str]:
     return method_by(signature, "self.call.login", dict(list(codes.items())[:1]) if is_same else codes)
 
 
+def _by_user(group: Sequence[Sent]) -> list[Template]:
+    """Returns a template of the messages with a user, which plain osuser has not, and one of those without."""
+    groups = [[sent.instance() for sent in group if bool(sent.call.user) == given] for given in (True, False)]
+    return [template_of(each) for each in groups if each]
+
+
 def _jobs_code(found: Findings) -> str:
     return "self.job_parts()" if found.client.has_jobs_in_login else ""
 
@@ -135,10 +143,15 @@ def _handshake(found: Findings) -> Assumption:
         return Assumption("A6", OPEN, "no login was recorded")
     codes, doubts, is_default = {}, [], found.is_planta
     for login, step in steps.items():
-        root = step.template.root
-        elements = _children(root, False) if found.is_planta else [root] * (not step.has_proof)
-        codes[login] = step.template.code(elements, _jobs_code(found)) if elements else "[]"
-        doubts += step.template.doubts if elements else []
+        groups = [step.template]
+        if login == OSUSER and step.template.doubts and not found.client.has_jobs_in_login:
+            groups = _by_user(step.sent)
+        parts = []
+        for template in groups:
+            elements = _children(template.root, False) if found.is_planta else [template.root] * (not step.has_proof)
+            parts.append(template.code(elements, _jobs_code(found)) if elements else "[]")
+            doubts += template.doubts if elements else []
+        codes[login] = _WITH_USER.join(parts)
         is_default = is_default and all(
             _are_same(_children(sent.root, False), _Default.of(sent).handshake()) for sent in step.sent
         )
@@ -194,11 +207,15 @@ def _request(found: Findings, is_in_handshake: bool) -> list[str]:
     asked = {login: instances for login, instances in asked.items() if instances}
     if is_default or not asked:
         return [] if is_default or not found.is_planta else method("login_request(self)", "[]")
+    recorded = found.client.login.get(OSUSER, [])
     joined = template_of([each for instances in asked.values() for each in instances])
-    if not joined.doubts:
+    is_conditional = OSUSER in asked and len(asked[OSUSER]) < max(len(step.sent) for step in recorded)
+    if not joined.doubts and not is_conditional and (OSUSER in asked or not recorded):
         return method("login_request(self)", joined.code([joined.root]))
     templates = {login: template_of(instances) for login, instances in asked.items()}
     codes = {login: template.code([template.root]) for login, template in templates.items()}
+    if is_conditional:
+        codes[OSUSER] = f"{codes[OSUSER]}{_WITH_USER}[]"
     return _by_login("login_request(self)", {OSUSER: "[]", **codes})
 
 

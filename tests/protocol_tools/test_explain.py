@@ -6,9 +6,15 @@ import base64
 import hashlib
 import re
 import zlib
+from dataclasses import replace
+from typing import Any
 
 import pytest
+from lxml import etree
 
+from headless.client.loading import load
+from headless.client.waiting import Waiter
+from headless.dialects.base import Call
 from headless.dialects.vocabulary import CHALLENGE, MODULE, OSUSER, PY_CODE, Job
 from headless.protocol_tools.login_search import logins_of
 from headless.protocol_tools.recordings import CALLS, SERVER, RecordedCall
@@ -326,6 +332,43 @@ def test_an_end_that_follows_a_refusal_as_well_is_a_candidate_and_the_start_of_a
     assert "# ended = 'Shutdown' # in 1 of 1, in the last message" in text
     assert "'StatusBar' #" not in text
     assert "ignored" not in text
+
+
+@pytest.mark.parametrize(
+    ("with_user", "sent"),
+    [
+        (b"<Env><OSuser name='jdoe'/></Env>", ["<Env><OSuser name='jdoe'/></Env>"]),
+        (
+            b"<Env><OSuser name='jdoe'/></Env><Login user='R41'/>",
+            ["<Env><OSuser name='jdoe'/></Env>", "<Login user='R41'/>"],
+        ),
+        (b"<Env><OSuser name='jdoe' as='R41'/></Env>", ["<Env><OSuser name='jdoe' as='R41'/></Env>"]),
+        (b"<Env><OSuser name='R41'/></Env>", ["<Env><OSuser name='R41'/></Env>"]),
+    ],
+)
+def test_what_osuser_says_of_the_user_is_written_and_plain_osuser_says_as_before(with_user, sent, tmp_path):
+    env = b"<Env><OSuser name='jdoe'/></Env>"
+    asks, grants = b"<Message><Env/><Login user='R41'/></Message>\0", b"<Message><Env/></Message>\0"
+    challenges = [
+        [asks, b"<Message><Login challenge='%d'/></Message>\0" % number, answer, grants]
+        for number, answer in enumerate([b"<Message><Login user='R41' response='%032d'/></Message>\0" % 7] * 2)
+    ]
+    said = [
+        *([b"<Message>%s</Message>\0" % each, grants] for each in (env, env, with_user)),
+        *challenges,
+    ]
+    calls = [call("009ABC"), call("009ABC"), replace(call("009ABC"), user="R41")]
+    calls += [replace(call("009ABC"), login=CHALLENGE, os_user="", user="R41")] * 2
+    job = [b"<Message><ModC id='009ABC'/></Message>\0", b"<Message><Cmd/></Message>\0"]
+    folder = talk(tmp_path / "talk", [[*each, *job] for each in said], calls)
+    assert headless("protocol", "explain", str(folder.path), "--write", str(tmp_path / "site.py")).returncode == 0
+    with (tmp_path / "site.py").open("a") as file:
+        file.write("\n    settled, ok = planta.ASSUMPTIONS, 'Cmd'\n")
+    dialect: Any = load(str(tmp_path / "site.py"), Waiter())
+    for user, parts in ((None, [env.decode()]), ("R41", sent)):
+        made = dialect(Call("39", OSUSER, user, "jdoe", (), bytes(32)))
+        texts = [etree.tostring(each).decode().replace('"', "'") for each in (*made.handshake(), *made.login_request())]
+        assert texts == parts
 
 
 def says(*parts):
