@@ -36,6 +36,7 @@ _INTERPRETER = re.compile(r"(python[w\d.]*|py)(\.exe)?", re.IGNORECASE)
 # An option of the old script that takes a value, as its parser reads it: -s VALUE, -sVALUE, -vsVALUE, --service VALUE,
 # --service=VALUE, --serv=VALUE. Those that take none begin with v, q and h.
 _OPTION = re.compile(r"(-[vqh]*(?P<letter>[a-z])|--(?P<name>[^vqh=][^=]*)(?:=|$))(?P<value>.*)", re.DOTALL)
+_OF_LOGIN = ("-a", "--a", "-p", "--se")  # --auth, --secret
 _PLACE = "{}"
 _TLS = "tls://"
 _HERE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # where a client finds what listens everywhere
@@ -52,7 +53,11 @@ def add(commands: Any) -> None:
     parser.add_argument(
         "--listen", type=_address, metavar="HOST:PORT", help="where clients connect; port 0: a free one"
     )
-    parser.add_argument("--call", metavar="OPTIONS", help="the call, if no old command line says it")
+    parser.add_argument(
+        "--call",
+        metavar="OPTIONS",
+        help="the call, if no old command line says it, with its login: '-u R41 -p FILE -t -1 -m 009ABC'",
+    )
     parser.add_argument("--label", default="", metavar="TEXT", help="a name for this recording")
     parser.add_argument("--expect", type=int, choices=range(4), help="the code that planta_headless.py shall return")
     parser.add_argument("--wrong-password", action="store_true", help="the password of this call is wrong")
@@ -205,6 +210,8 @@ def _described(arguments: argparse.Namespace, old: Sequence[str]) -> RecordedCal
         words = shlex.split(arguments.call) if arguments.call else list(old[_start_of_options(old) :])
         if not words:
             return call
+        if arguments.call and not any(word.startswith(_OF_LOGIN) for word in words):
+            raise ParameterError("it does not say the login of that client: -a osuser, or -u USER -p SECRET_FILE")
         options = parse(words if any(_places_of_service(words)) else ["-s", str(arguments.to), *words])
     except (ParameterError, ValueError, Answer) as error:
         reason = "it asks for a text" if isinstance(error, Answer) else error

@@ -311,8 +311,9 @@ MISTAKES = [
     ("--to a:1 --expect 5", "invalid choice: 5"),
     ("--to a:1 --to b:1 OLD", "--to is given twice"),
     ("--to a:1 --call '-m \"X'", "the call cannot be read: No closing quotation"),
-    ("--to a:1 --call '-m X --help'", "the call cannot be read: it asks for a text"),
-    ("--to a:1 --call '-t 5'", "the call cannot be read: there is no job"),
+    ("--to a:1 --call '-a osuser -m X --help'", "the call cannot be read: it asks for a text"),
+    ("--to a:1 --call '-t -1 -m X'", "it does not say the login of that client: -a osuser, or -u USER -p SECRET_FILE"),
+    ("--to a:1 --call '-a osuser -t 5'", "the call cannot be read: there is no job"),
     ("--to a:1 -- planta_headless.py -s a:1 -t x -m X", "the call cannot be read: -t 'x' is not a whole number"),
     ("--to a:1 -- beta.py call {} x=y", "the call cannot be read: 'call' belongs to no option"),
     ("--to a:1 -- planta_headless.py -m X", "the old command line has no -s HOST:PORT, and no word {}"),
@@ -369,7 +370,7 @@ def test_what_cannot_be_done_is_one_line(record, tmp_path):
 
 def test_an_old_client_that_connects_to_nothing_is_said_and_no_success(record):
     record.old = ("true", "{}")
-    done = record("x", options=("--call", "-m X", "--"))
+    done = record("x", options=("--call", "-a osuser -m X", "--"))
     assert done.returncode == 1
     assert "connections recorded: none" in done.stderr
     assert done.stderr.endswith("warning: nothing came to the relay, and nothing is recorded\n")
