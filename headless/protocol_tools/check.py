@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -80,6 +82,11 @@ def run(arguments: argparse.Namespace) -> int:
     exchanges = Exchanges(folder)
     findings = Findings()
 
+    for place in _open_to_others(arguments.dialect):
+        findings.add(
+            "the dialect", f"others may write to {place}, and it runs with the rights of each caller: chmod go-w"
+        )
+
     def report_endless(doing: str) -> None:
         findings.add(doing, "the dialect never ends")
         _print(findings, len(exchanges.calls))
@@ -91,6 +98,16 @@ def run(arguments: argparse.Namespace) -> int:
         findings.remark(f"never recorded (record --talk {arguments.folder}): {'; '.join(wished)}")
     _print(findings, len(exchanges.calls))
     return 1 if len(findings) else 0
+
+
+def _open_to_others(file: str) -> Iterator[str]:
+    """Yields the file of a dialect, and its folder, if other users may change it. A group with the number of the user
+    is his own (useradd)."""
+    for place in (file, os.path.dirname(os.path.abspath(file))) if os.name == "posix" and os.path.isfile(file) else ():
+        status = os.stat(place)
+        is_open = status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and status.st_gid != status.st_uid)
+        if is_open and not (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX):
+            yield place
 
 
 def _print(findings: Findings, recordings: int) -> None:

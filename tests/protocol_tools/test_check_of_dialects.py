@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import time
 from dataclasses import replace
@@ -232,6 +233,23 @@ def test_messages_that_are_longer_than_a_sample_hide_no_framing(tmp_path, capsys
     folder = record(CHECKED["example"].vendor, tmp_path / "talk", calls).path
     assert check(EXAMPLE, folder) == 0
     assert "they are not compared" not in capsys.readouterr().out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files")
+@pytest.mark.parametrize(
+    ("mode", "folder_mode", "is_found"),
+    [(0o600, 0o755, 0), (0o644, 0o1777, 0), (0o646, 0o755, 1), (0o644, 0o757, 1), (0o666, 0o777, 2)],
+)
+def test_a_dialect_that_others_may_change_is_a_finding(mode, folder_mode, is_found, tmp_path, capsys):
+    folder = recorded("length", tmp_path / "talk", FEWER)
+    site = tmp_path / "site" / "site.py"
+    site.parent.mkdir()
+    site.write_text("from support.sites.length import Dialect as Right\nclass Dialect(Right):\n    pass\n")
+    site.chmod(mode)
+    site.parent.chmod(folder_mode)
+    check(site, folder, secret_in(tmp_path))
+    found = [line for line in findings_in(capsys.readouterr().out) if "others may write to" in line]
+    assert len(found) == is_found
 
 
 def test_what_was_never_recorded_is_said_in_one_remark(tmp_path, secret_file, capsys):
