@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -46,7 +47,7 @@ from headless.protocol_tools.comparison import (
 from headless.protocol_tools.exchanges import Exchange, Exchanges
 from headless.protocol_tools.player import ENDLESS, Chunk, Play, Player, Secrets, Watchdog
 from headless.protocol_tools.recordings import Folder, RecordedCall
-from headless.protocol_tools.secrecy import LEAST_KNOWN
+from headless.protocol_tools.secrecy import LEAST_KNOWN, shown
 from headless.terminal import escape_control_chars, print_answer
 
 PROGRAM = "headless protocol check"
@@ -55,6 +56,7 @@ _MAX_ENDS, _MAX_END = 3, 20  # calls that ended well, and the last messages of e
 _OUR_FAULT = "(this is a fault of the client or its dialect"
 _UNBROUGHT = "no bytes have brought"
 _UNCHANGED = "unchanged"
+_ATTRIBUTE = re.compile(r'([\w.:-]+)="([^"]*)"')
 
 
 def add(commands: Any) -> None:
@@ -330,7 +332,8 @@ class _Trial:
         others = self._of_passwords(chunks, _UNCHANGED) if self._is_challenge else []
         if any(other.text != play.text for other in others):
             return ": (not shown, for it changes with the password)"
-        return f": {play.text}" if play.text else ""
+        text = _ATTRIBUTE.sub(lambda found: f'{found[1]}="{shown(found[1], found[2])}"', play.text)
+        return f": {text}" if text else ""
 
     def _judge_pieces(self, usual: Play) -> None:
         for how, chunks in in_pieces(self._exchange, usual):

@@ -142,7 +142,9 @@ def _encoding(found: Findings) -> Iterator[str]:
 def _vocabulary(found: Findings) -> Iterator[str]:
     pairs = _same_calls(found.survey.facts)
     for sender, vocabulary in found.survey.vocabularies.items():
-        yield f"{sender}: {vocabulary.messages} messages"
+        more = found.survey.answers[sender].evidence.messages - vocabulary.messages
+        others = f", without {more} that came when the client had left, or are no XML" if more > 0 else ""
+        yield f"{sender}: {vocabulary.messages} messages{others}"
         differing: set[tuple[Path, str | None]] = set()
         for one, other in pairs:
             differing |= {each[:2] for each in _values(one, sender) ^ _values(other, sender)}
@@ -183,8 +185,8 @@ def _listed(found: Findings, path: Path, name: str, values: Values, sender: str)
         is_long = len(values.found) > 1 and max(map(len, values.found)) >= LEAST_HIDDEN
         is_hidden = is_long or found.may_prove(path, name)
     if is_hidden or values.is_many or len(values.found) > _MAX_VALUES:
-        more, hidden = "more than " * values.is_many, " (not shown)" * is_hidden
-        return f"{more}{len(values.found)} values{hidden}"
+        count = "many or long" if values.is_many else f"{len(values.found)}"
+        return f"{count} values{' (not shown)' * is_hidden}"
     return ", ".join(f"{value!r} {count}" for value, count in values.found.items())
 
 

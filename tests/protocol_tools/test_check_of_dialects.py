@@ -378,6 +378,18 @@ def test_a_protocol_that_is_no_xml_is_played_and_its_messages_are_not_compared(t
     assert "the dialect failed: AttributeError" in capsys.readouterr().out
 
 
+def test_what_the_server_said_is_shown_without_the_salt_and_the_same_finding_is_one(tmp_path, capsys):
+    folder = recorded("length", tmp_path / "talk", ("challenge", "challenge, the same again"))
+    (tmp_path / "site.py").write_text(
+        "from support.sites.length import Dialect as Right\nclass Dialect(Right):\n    challenge = 'None'\n"
+    )
+    assert check(tmp_path / "site.py", folder, secret_in(tmp_path)) == 1
+    (found,) = [line for line in findings_in(capsys.readouterr().out) if "where A7 expects None" in line]
+    assert 'salt="(not shown)"' in found
+    assert "(and in 1 more)" in found
+    assert HASH[:29] not in found
+
+
 def test_no_secret_is_shown(tmp_path, secret_file, capsys):
     folder = recorded("example", tmp_path / "talk", ("challenge", "a wrong password"))
     (tmp_path / "shows.py").write_text(

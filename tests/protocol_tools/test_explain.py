@@ -465,6 +465,15 @@ def test_whether_the_call_waits_may_be_said_with_the_jobs(tmp_path):
     assert "stay='1' if self.call.waits else '0'" in text
 
 
+def test_what_came_when_the_client_had_left_is_counted_and_long_values_are_called_so(tmp_path):
+    early: list[bytes | None] = [b"<go>009ABC</go>\0", b"<yes/>\0", END, b"<end/>\0"]
+    code = b"<go>%s</go>\0" % (b"x" * 100)
+    others = ([each, b"<yes/>\0"] for each in (code, code.replace(b"x", b"y")))
+    text = explain(talk(tmp_path / "talk", [early, *others], [call("009ABC", timeout=0)]))
+    assert "server: 3 messages, without 1 that came when the client had left, or are no XML" in text
+    assert "text many or long values" in text
+
+
 def test_an_encoding_that_nothing_bears_out_is_not_certain(tmp_path):
     code = Job(PY_CODE, "\u00e4\u00f6")
     calls = [RecordedCall("letters", OSUSER, None, "jdoe", (code,), -1, True, 0, 0)]
