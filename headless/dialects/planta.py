@@ -487,7 +487,8 @@ class Dialect(base.Dialect):
             f"refused has other reasons than {LOGIN}, {JOBS} and {BUSY} (A15)": {*self.refused} - {LOGIN, JOBS, BUSY},
             "A11 is settled, but no pattern `accepted`": has_jobs and not self.accepted,
             "A13 is settled, but no pattern `ended`": waits and not self.ended,
-            "A14 is settled, but no pattern `ok` says what a success is": waits and not (self.ok or self.no_result),
+            "A14 is settled, but no pattern `ok` says what a success is (or no_result, section 4)": waits
+            and not (self.ok or self.no_result),
             "jobs that are sent after the result of the one before need result_of = JOB (A10, A14)": (
                 self.order == AFTER_RESULT and self.result_of != JOB
             ),

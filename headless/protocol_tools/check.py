@@ -291,8 +291,8 @@ class _Trial:
             judge.has_end = True
             judge.has_result = judge.has_result or not _has_no_result(play)
             judge.has_failure = judge.has_failure or exchange.call.fails_untold
-        if play.code == expected == CONNECTION_ERROR:
-            is_broken_off = play.has_waited or play.last >= len(exchange.server)
+        if expected == CONNECTION_ERROR:  # with another code it is a finding by itself
+            is_broken_off = play.code == expected and (play.has_waited or play.last >= len(exchange.server))
             judge.has_failure = judge.has_failure or exchange.is_left or not is_broken_off
 
     def _is_as_expected(self, play: Play) -> bool:

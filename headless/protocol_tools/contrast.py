@@ -5,6 +5,7 @@ That something comes in every good recording does not prove that it means succes
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
@@ -122,18 +123,21 @@ class Contrast:
         return []
 
     def failed(self) -> list[Candidate]:
-        """Returns what is in failed calls alone. A text is left out where an attribute or an element is in the same
-        ones: it may have the number of a job in it."""
+        """Returns what is in failed calls alone. A text with a number, which may be that of a job, is left out where
+        something else is in the same calls."""
         found = self._candidates((FAILED,), (GOOD, LEFT, LATE, REFUSED, WRONG), is_all=False, instead_of=(GOOD,))
         calls = {
             each.feature: {number for number, facts in enumerate(self.groups[FAILED]) if each.feature in facts.after}
             for each in found
         }
-        others = [each.feature for each in found if each.feature[1] != ""]
+        numbered = {
+            each.feature for each in found if each.feature[1] == "" and re.search("[0-9]", each.feature[2] or "")
+        }
+        others = [calls[feature] for feature in calls.keys() - numbered]
         return [
             each
             for each in found
-            if each.feature in others or not any(calls[each.feature] <= calls[other] for other in others)
+            if each.feature not in numbered or not any(calls[each.feature] <= other for other in others)
         ]
 
     def refused(self) -> list[Candidate]:
