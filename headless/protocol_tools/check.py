@@ -47,8 +47,8 @@ from headless.protocol_tools.comparison import (
 from headless.protocol_tools.exchanges import Exchange, Exchanges
 from headless.protocol_tools.player import ENDLESS, Chunk, Play, Player, Secrets, Watchdog
 from headless.protocol_tools.recordings import Folder, RecordedCall
+from headless.protocol_tools.reported import Findings
 from headless.protocol_tools.secrecy import LEAST_KNOWN, shown
-from headless.terminal import escape_control_chars, print_answer
 
 PROGRAM = "headless protocol check"
 _MAX_DIVIDED = 20_000  # bytes
@@ -91,14 +91,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     def report_endless(doing: str) -> None:
         findings.add(doing, "the dialect never ends")
-        _print(findings, len(exchanges.calls))
+        findings.print(len(exchanges.calls))
 
     with Watchdog(report_endless) as watchdog:
         Judge(player, exchanges, hash_, findings, watchdog).judge()
     wished = [wish.what for wish, found in counted(folder) if found < wish.count]
     if wished:
         findings.remark(f"never recorded (record --talk {arguments.folder}): {'; '.join(wished)}")
-    _print(findings, len(exchanges.calls))
+    findings.print(len(exchanges.calls))
     return 1 if len(findings) else 0
 
 
@@ -110,37 +110,6 @@ def _open_to_others(file: str) -> Iterator[str]:
         is_open = status.st_mode & stat.S_IWOTH or (status.st_mode & stat.S_IWGRP and status.st_gid != status.st_uid)
         if is_open and not (stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX):
             yield place
-
-
-def _print(findings: Findings, recordings: int) -> None:
-    lines = [*findings.lines(), f"{recordings:,} recordings, {findings.cases:,} cases, {len(findings):,} findings"]
-    print_answer("".join(f"{escape_control_chars(line)}\n" for line in lines))
-
-
-class Findings:
-    """Collects what is found, each once, with how often it was, and remarks. `cases` counts what was tried."""
-
-    def __init__(self) -> None:
-        self._where: dict[str, str] = {}
-        self._counts: dict[str, int] = {}
-        self._remarks: dict[str, None] = {}
-        self.cases = 0
-
-    def __len__(self) -> int:
-        return len(self._where)
-
-    def add(self, where: str, text: str) -> None:
-        self._where.setdefault(text, where)
-        self._counts[text] = self._counts.get(text, 0) + 1
-
-    def remark(self, text: str) -> None:
-        self._remarks[text] = None
-
-    def lines(self) -> Iterator[str]:
-        for text, where in self._where.items():
-            more = self._counts[text] - 1
-            yield f"{where}: {text}" + (f" (and in {more} more)" if more else "")
-        yield from (f"remark: {text}" for text in self._remarks)
 
 
 class Judge:
