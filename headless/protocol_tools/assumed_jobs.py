@@ -11,7 +11,17 @@ from lxml.etree import _Element as Element
 from headless.dialects import planta
 from headless.dialects.vocabulary import MODULE, PY_CODE, PY_FILE
 from headless.protocol_tools.client_side import EACH, TOGETHER, Step
-from headless.protocol_tools.contrast import ACCEPTED, FAILED, GOOD, NOT_KNOWN, REFUSED, WRONG, Candidate, is_meant
+from headless.protocol_tools.contrast import (
+    ACCEPTED,
+    BROKEN,
+    FAILED,
+    GOOD,
+    NOT_KNOWN,
+    REFUSED,
+    WRONG,
+    Candidate,
+    is_meant,
+)
 from headless.protocol_tools.documents import outline
 from headless.protocol_tools.findings import Findings
 from headless.protocol_tools.recordings import CLIENT
@@ -196,7 +206,9 @@ def _result(found: Findings) -> Assumption:
     groups = [("ok", good, missing[0]), ("failed", bad, missing[1])]
     if not found.contrast.count(FAILED):
         groups = [("ok", [], "nothing tells a success from a failure: record a job that fails, with --expect 1")]
-    assumption = _decide("A14", "the result", groups, found)
+    broken = found.contrast.count(BROKEN)
+    question = "the result" + f" ({broken} calls that were broken off do not count)" * bool(broken)
+    assumption = _decide("A14", question, groups, found)
     if not groups[0][1] or good[0].is_output:
         with_failed = "with `failed`, " * bool(bad)
         assumption.lines.append(

@@ -14,7 +14,6 @@ from lxml.etree import _Element as Element
 from headless.arguments import path
 from headless.dialects.display import hide_secrets
 from headless.dialects.framing import Receiver, Transport
-from headless.dialects.vocabulary import title_of
 from headless.errors import ParameterError, ProtocolError
 from headless.protocol_tools.documents import root_of
 from headless.protocol_tools.framing_search import Search, sample_of
@@ -146,7 +145,7 @@ def _counted(binary: re.Match[bytes]) -> bytes:
 def _described(call: RecordedCall) -> str:
     label = f' "{call.label}"' if call.label else ""
     waiting = f"-t {call.timeout}" if call.timeout else "no -t"
-    jobs = [f"{job.kind} {shorten(title_of(job.kind, job.text), 60)}" for job in call.jobs]
+    jobs = [f"{job.kind} {shorten(job.text, 60)}" for job in call.jobs]
     password = [] if call.is_password_right else ["a wrong password"]
     parts = [f"{call.login} {call.user or call.os_user}".strip(), *password, waiting, *jobs]
     codes = [("the old client returned", call.status), ("expected", call.expected)]

@@ -265,6 +265,7 @@ def test_nor_with_one_that_failed_because_the_server_was_killed(vendor, tmp_path
     calls = [call for call in EVERY_CALL if call.expected != 1 or call.label == KILLED]
     text = explain(record(vendor, tmp_path / "talk", calls))
     assert "1 broken off" in text
+    assert "A14 open: the result (1 calls that were broken off do not count)" in text
     assert "0 a job that fails: record one" in text
     assert "# ok = ... # no candidate: nothing tells a success from a failure" in text
 

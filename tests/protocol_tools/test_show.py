@@ -74,7 +74,7 @@ Call 1 "first": challenge R41, -t -1, module 009ABC; the old client returned 0, 
                       <id>009ABC</id>
                     </run>
 
-Call 2: osuser jdoe, a wrong password, -t -1, py_code print(1)
+Call 2: osuser jdoe, a wrong password, -t -1, py_code print(1)\nprint(2)
   Connection 0001
      0.000  client  <a/>
 """
