@@ -112,7 +112,7 @@ def test_what_is_wrong_with_a_service_is_found(folder, old, new, rule, is_correc
         rule,
         "options",
         "no-program",
-        *(["no-folder"] if rule == "user-unknown" else []),
+        *(["no-folder", "no-script"] if rule == "user-unknown" else []),  # where others may not look
     }
     (one,) = [each for each in found if each["rule"] == rule]
     assert one["at_night"]
