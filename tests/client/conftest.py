@@ -23,5 +23,5 @@ def time_out(monkeypatch):
 
 @pytest.fixture
 def short_acceptance(monkeypatch):
-    """Before the acceptance `here` waits for a tenth of a second."""
-    monkeypatch.setattr(session, "acceptance_seconds", lambda _: 0.1)
+    """Before the acceptance `here` waits for 0.3 seconds: time enough to hand over the jobs."""
+    monkeypatch.setattr(session, "acceptance_seconds", lambda _: 0.3)

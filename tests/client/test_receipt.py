@@ -45,6 +45,7 @@ from support.dialogues import (
     serving,
 )
 from support.fork_server import start
+from support.hypothesis_settings import examples
 from support.job_server import QuickServer, journal
 from support.process import ENDING_SIGNALS, PATIENCE, ROOT, current_user
 from support.stalls import stalls
@@ -541,6 +542,8 @@ def test_a_signal_around_the_moment_of_writing(scripted, tmp_path, step, order, 
     assert stderr.count("\n") == (code != 0 or pause > 0)
 
 
+@pytest.mark.slow
+@examples
 @given(st.text(st.characters(exclude_categories=())))
 @example('\ud800\x00\x7f\u2028"\\')
 def test_a_line_is_what_json_makes_of_it(text):
