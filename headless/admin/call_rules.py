@@ -14,7 +14,7 @@ from headless.admin.files import reason_of
 from headless.admin.programs import base_name
 from headless.admin.rules import Edit, Finding
 from headless.admin.schedule import Timetable
-from headless.admin.surroundings import is_behind
+from headless.admin.surroundings import is_behind, of_setting
 from headless.errors import OptionMissing, ParameterError
 from headless.options import DEFAULTS, NO_TIMEOUT, Answer, JobOptions, parse
 
@@ -130,7 +130,7 @@ def _unreported(call: Call, options: JobOptions | None) -> Iterator[Finding]:
     is_printed = any(base_name(word.text) in _REPORTS for word in call.wrappers)
     is_silent = 1 not in call.heard or (not is_printed and options is not None and not options.verbosity)
     if not is_tested and not call.entry.is_mailed:
-        yield call.finding("unreported/mail", value=call.entry.environment["MAILTO"])
+        yield of_setting(call, "unreported/mail", "MAILTO", value=call.entry.environment["MAILTO"])
     elif not is_tested and is_silent:
         yield call.finding("unreported")
 

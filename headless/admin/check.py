@@ -110,7 +110,13 @@ def _of_interest(findings: Iterable[Finding], naming: Collection[File]) -> list[
         if is_of_interest or each.rule in ("not-looked-at", "no-call"):
             kept.setdefault((each.position, each.rule, each.text, each.edits), each)
     explained = {each.position for each in kept.values() if each.rule in ("user-in-command", "six-fields")}
-    found = (each for each in kept.values() if each.rule != "not-checked" or each.position not in explained)
+    mended = {(each.position, each.rule, each.text) for each in kept.values() if each.edits}
+    found = (
+        each
+        for each in kept.values()
+        if (each.edits or (each.position, each.rule, each.text) not in mended)
+        and (each.rule != "not-checked" or each.position not in explained)
+    )
     return sorted(found, key=lambda each: (each.file.path, each.line, each.severity is not ERROR, each.rule))
 
 

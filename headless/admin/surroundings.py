@@ -84,7 +84,8 @@ def of_word(call: Call, key: str, word: Word | None, text: str | None = None, **
 def of_setting(call: Call, key: str, name: str, **values: object) -> Finding:
     """Returns what is wrong with the value of a variable of a call."""
     file = call.entry.file
-    place = _set_to(file.content, name, call.environment[name], call.offset + 1)
+    value = call.environment[name] if name in call.environment else call.entry.environment[name]
+    place = _set_to(file.content, name, value, call.offset + 1)
     return call.finding(key, (), **values) if place is None else finding(key, file, place[0], (), **values)
 
 
@@ -109,7 +110,7 @@ def _set_to(content: str, name: str, value: str, at: int) -> _Span | None:
     or there is none."""
     found = [each for each in _settings(content) if each[1] == name and each.start() < at]
     word = re.compile(rf"(?<![^\s=\"']){re.escape(value)}(?![^\s\"'])")
-    match = word.search(content, *found[-1].span(2)) if found and value else None
+    match = word.search(content, *found[-1].span(2)) if found else None
     return (found[-1].start(), *match.span()) if match else None
 
 
