@@ -141,7 +141,7 @@ def replace_file(path: str, content: bytes) -> None:
 
 
 def load_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
-    """Loads certificate chain and key of a server. Nobody is asked for a passphrase, and no FIFO is waited for. Raises
+    """Loads certificate chain and key of a server. No passphrase is asked for, and no FIFO is waited for. Raises
     ValueError, whose text is a sentence, for what can never be used, OSError for the rest."""
     for path in (certificate, key):
         if os.path.exists(path) and not os.path.isfile(path):

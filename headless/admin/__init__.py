@@ -36,7 +36,7 @@ What is going to happen:
     shell_found.py         what is found in it: calls, programs, what is wrong; what is understood
     shell_state.py         what is known at one place of it
     shell_words.py         its words as a program gets them
-    shell_tree.py          its tree, and whether what follows a failure tells anybody
+    shell_tree.py          its tree, and whether a failure is reported
     calls.py               entries of schedulers and the calls in them, as every format is parsed into
     programs.py            other programs in a command line: the table of those that start one
     schedule.py            when something is started

@@ -143,7 +143,7 @@ def _timeout(call: Call, _options: JobOptions) -> Iterator[Finding]:
 
 
 def _never(call: Call, _options: JobOptions) -> Iterator[Finding]:
-    schedule = call.entry.schedule if call.entry.scheduler is not Scheduler.SYSTEMD else None  # told of its timer
+    schedule = call.entry.schedule if call.entry.scheduler is not Scheduler.SYSTEMD else None  # reported at its timer
     if schedule is not None and schedule.expressions and not schedule.starts(datetime.now(), 1):
         yield call.finding("never", text=schedule.text)
 

@@ -105,7 +105,7 @@ class Entry(Place):
 
     @property
     def is_mailed(self) -> bool:
-        """Says whether anybody gets what is printed: an empty MAILTO, or that of a file, is nobody."""
+        """Says whether what is printed is mailed: not with an empty MAILTO, nor to a file."""
         return re.match("$|/", self.environment.get("MAILTO", "the user")) is None
 
 
@@ -139,7 +139,7 @@ class Call:
     lost_because: str = ""  # why the return code is lost
     locks: tuple[Word, ...] = ()  # the files that are locked in front
     sources: tuple[Word, ...] = ()  # the files that sh reads before; without one it ends there
-    heard: frozenset[int] = STDOUT_AND_STDERR  # the descriptors whose output is mailed, or otherwise told
+    heard: frozenset[int] = STDOUT_AND_STDERR  # the descriptors whose output is mailed, or read otherwise
     is_reported: bool = False  # that it is not checked, or with what it cannot work
     python_options: tuple[Word, ...] = ()  # of the interpreter
 

@@ -187,9 +187,8 @@ def _counted(number: int, what: str) -> str:
 
 
 def _write_corrected(folder: str, findings: Sequence[Finding], files: Iterable[File]) -> str:
-    """Writes each file that has something to correct, and returns what people are told of that. Raises ParameterError,
-    OSError."""
-    told = ""
+    """Writes each file that has something to correct, and returns a report of that. Raises ParameterError, OSError."""
+    report = ""
     with _new_folder(folder) as write_file:
         for file in files:
             own = [each for each in findings if each.file is file]
@@ -197,12 +196,12 @@ def _write_corrected(folder: str, findings: Sequence[Finding], files: Iterable[F
             parts = Path(os.path.abspath(file.path)).parts[1:]
             if content != file.content:
                 write_file(parts, content.encode(file.encoding, "surrogateescape"), file.mode)
-            told += _told(file, content, os.path.join(folder, *parts), own) if own else ""
-    return told or f"--fix: there is nothing to correct: {escape_control_chars(folder)} is empty\n"
+            report += _report_of(file, content, os.path.join(folder, *parts), own) if own else ""
+    return report or f"--fix: there is nothing to correct: {escape_control_chars(folder)} is empty\n"
 
 
-def _told(file: File, content: str, path: str, findings: Iterable[Finding]) -> str:
-    """Returns which lines are changed, what is left, and a diff. It has no lines between: nobody asked for them."""
+def _report_of(file: File, content: str, path: str, findings: Iterable[Finding]) -> str:
+    """Returns which lines are changed, what is left, and a diff. The diff has no lines of context."""
     changed = sorted({file.line(edit.begin) for each in findings for edit in each.edits})
     left = [f"line {each.line or '-'} [{each.rule}]" for each in findings if not each.edits]
     done = f"wrote {path}, changed: line {_ranges(changed)}" if changed else f"{file.path} stays as it is"

@@ -136,9 +136,9 @@ def _plain(text: str) -> str:
 def as_text(night: Night) -> str:
     """Returns the same for a mail, in ASCII but for names."""
     lines = [f"{_local(night.since)} to {_local(night.until, '%Y-%m-%d %H:%M:%S %Z')}", "", summary(night)]
-    told = [("Not well", items[0].run, _details(items)) for items in not_well(night)]
-    told += [("Odd", item.run, (("note", note) for note in item.notes)) for item in odd(night)]
-    for title, group in groupby(told, key=lambda each: each[0]):
+    entries = [("Not well", items[0].run, _details(items)) for items in not_well(night)]
+    entries += [("Odd", item.run, (("note", note) for note in item.notes)) for item in odd(night)]
+    for title, group in groupby(entries, key=lambda each: each[0]):
         lines += ["", title]
         for _, run, details in group:
             lines.append(f"  {run.outcome.value:10}  {_local(run.begun)}  {_plain(run.title)}  ({_plain(_who(run))})")

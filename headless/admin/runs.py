@@ -18,7 +18,7 @@ _TEXTS = ("host", "os_user", "user", "server", "session", "submission")  # of a 
 
 
 class Outcome(Enum):
-    """Says what a person is told of a run, the worst first."""
+    """Names how a run ended, the worst first."""
 
     FAILED = "failed"
     MISSING = "missing"
@@ -109,7 +109,7 @@ class Call:
             pid if type(pid) is int else None,
             is_start,
             is_whole,
-            # If the process has gone, the last line is further down: whoever looks later can miss it.
+            # If the process has gone, the last line is further down: a later look could miss it.
             None if is_over else _is_there(pid, run.host),
         )
 
@@ -211,4 +211,4 @@ def _outcome_of_call(status: int, fields: dict[str, Any]) -> tuple[Outcome, str]
         return Outcome.FAILED, "; ".join(filter(None, (_text(fields.get("message")), state and f"jobs: {state}")))
     if fields["proof"] == "accepted":
         return Outcome.NOT_KNOWN, "the call does not wait for the end (no -t); the server has accepted the jobs"
-    return Outcome.WELL, "the server has told an end, and no result" if fields["proof"] == ENDED_WITHOUT_RESULT else ""
+    return Outcome.WELL, "the server reported an end, and no result" if fields["proof"] == ENDED_WITHOUT_RESULT else ""

@@ -45,8 +45,8 @@ from headless.admin.shell_tree import (
     name_in,
     name_of,
     parse,
+    reports,
     shown,
-    tells,
     users_of,
 )
 from headless.admin.shell_words import Lookup, expand, joined
@@ -177,9 +177,9 @@ class _Walk:
             rest = [following]
             while (more := rest[-1].next_named_sibling) is not None:
                 rest.append(more)
-            is_told = any(self._tells(each, scope, state) for each in rest)
-            if is_told or _FAILS.match(scope.text_of(rest[-1])):
-                return replace(scope.testing(), is_passed_on=not is_told)
+            is_reported = any(self._reports(each, scope, state) for each in rest)
+            if is_reported or _FAILS.match(scope.text_of(rest[-1])):
+                return replace(scope.testing(), is_passed_on=not is_reported)
         return self._followed_by(following, scope, state, is_background)
 
     def _followed_by(self, following: Node | None, scope: Scope, state: State, is_background: bool) -> Scope:
@@ -198,8 +198,8 @@ class _Walk:
         tests_stages = "PIPESTATUS" in text and scope.shell not in STRICT
         is_true = not has_trap and _ALWAYS_TRUE.search(text)
         if not is_true and (has_trap or tests_stages or "$?" in text or "${?" in text):
-            is_told = has_trap or (self._tells(following, scope, state) and not _ONLY_AFTER_SUCCESS.search(text))
-            return replace(scope.testing(), tests_stages=tests_stages, is_passed_on=not is_told)
+            is_reported = has_trap or (self._reports(following, scope, state) and not _ONLY_AFTER_SUCCESS.search(text))
+            return replace(scope.testing(), tests_stages=tests_stages, is_passed_on=not is_reported)
         lost = "[ $? ] is true, whatever the code is" if is_true else self._replaced_by(repr(shown(text)))
         ends = state.ends_on_failure and not scope.ignores_failures
         return replace(scope, lost=scope.lost if ends else lost, lost_in_and=lost)
@@ -209,15 +209,15 @@ class _Walk:
         users = users_of(name, following)
         if not users:
             return scope.losing(_KEPT.format(name))
-        return replace(scope.testing(), is_passed_on=not any(self._tells(each, scope, state) for each in users))
+        return replace(scope.testing(), is_passed_on=not any(self._reports(each, scope, state) for each in users))
 
-    def _tells(self, node: Node | None, scope: Scope, state: State) -> bool:
+    def _reports(self, node: Node | None, scope: Scope, state: State) -> bool:
         if node is None:
             return False
         text, heard = scope.text_of(node), heard_in(scope, state)
         counters = [] if re.search(r"\b(?:exit|return)\b", text) else _COUNTER.findall(text)
         nodes = [node, *(each for name in counters for each in users_of(name, node))]
-        return any(tells(each, scope.source, state.functions, heard) for each in nodes)
+        return any(reports(each, scope.source, state.functions, heard) for each in nodes)
 
     def block(self, node: Node, scope: Scope, state: State) -> None:
         self._sequence(inside(node), scope, state)
@@ -250,15 +250,15 @@ class _Walk:
             text = scope.text_of(right)
             lost = f"'|| {text}' turns each failure into a success" if _HIDES.fullmatch(text) else ""
         last = self._redirect(scope, state, scope.more_redirections)  # those of the last command
-        is_told = is_after_failure and self._tells(right, last, state)
-        if is_after_failure and not is_told and re.match(r"exit\b", scope.text_of(right)):
+        is_reported = is_after_failure and self._reports(right, last, state)
+        if is_after_failure and not is_reported and re.match(r"exit\b", scope.text_of(right)):
             lost = lost or scope.lost_by_exit
         if is_after_failure and right.type == "variable_assignment":
             name = name_in(right, scope.source.text)
             users = users_of(name, right)
             lost = "" if users or is_used_before(name, right) else _KEPT.format(name)
         is_kept = scope.is_tested and not scope.is_passed_on and bool(_ENDS.fullmatch(scope.text_of(right)))
-        is_passed_on = scope.is_passed_on if not is_after_failure else not (is_told or is_kept)
+        is_passed_on = scope.is_passed_on if not is_after_failure else not (is_reported or is_kept)
         is_tested = scope.is_tested or is_after_failure
         inner = scope.without_tail().losing(lost).within_condition()
         known = len(self.found.calls)
@@ -299,9 +299,9 @@ class _Walk:
         after_failure = [child for child in inside(node) if child.type.endswith("clause")]
         if is_negated:
             after_failure = [child for child in inside(node) if child not in conditions]
-        is_told = any(self._tells(child, scope, state) for child in after_failure)
-        is_told |= leaves and scope.is_tested and not scope.is_passed_on
-        tested = replace(scope.losing(lost).within_condition(), is_tested=True, is_passed_on=not is_told)
+        is_reported = any(self._reports(child, scope, state) for child in after_failure)
+        is_reported |= leaves and scope.is_tested and not scope.is_passed_on
+        tested = replace(scope.losing(lost).within_condition(), is_tested=True, is_passed_on=not is_reported)
         self._sequence(conditions, tested, state)
         then = [child for child in inside(node) if child not in conditions and not child.type.endswith("clause")]
         self._sequence(then, scope, state.copy())
@@ -318,13 +318,13 @@ class _Walk:
         self._understand(values, scope)
         for name in node.children_by_field_name("variable"):
             self.found.hold(scope.text_of(name), " ".join(map(scope.text_of, values)))
-        testing = replace(scope.testing(), is_passed_on=not self._tells(node.child_by_field_name("body"), scope, state))
+        body = node.child_by_field_name("body")
+        testing = replace(scope.testing(), is_passed_on=not self._reports(body, scope, state))
         inner = replace(testing.within_condition(), is_again=scope.text_of(node).startswith("until"))
         self._sequence(node.children_by_field_name("condition"), inner, state)
         lost = "only the last round of the loop counts"
         ends = state.ends_on_failure and not scope.ignores_failures
         once = replace(scope, lost=scope.lost if ends else lost, lost_in_and=lost)
-        body = node.child_by_field_name("body")
         self._sequence(inside(body) if body is not None else [], once, state)
 
     def case(self, node: Node, scope: Scope, state: State) -> None:

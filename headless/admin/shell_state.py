@@ -84,7 +84,7 @@ class State:
     pipefail: bool = False
     lock: tuple[Word, ...] = ()  # flock, if it holds a lock by a descriptor
     arguments: tuple[Word, ...] | None = None  # $1 and those that follow; None: not known
-    heard: frozenset[int] = STDOUT_AND_STDERR  # the descriptors whose output is told, after exec
+    heard: frozenset[int] = STDOUT_AND_STDERR  # the descriptors whose output is read, after exec
     is_sourced: bool = False  # another file may have set any variable
     sources: tuple[Word, ...] = ()  # the files that sh has read; without one it ends there
 
@@ -113,7 +113,7 @@ class State:
 
 
 def heard_in(scope: Scope, state: State) -> frozenset[int]:
-    """Returns the descriptors whose output is told."""
+    """Returns the descriptors whose output is read."""
     heard = heard_behind(state.heard, scope.redirections)
     return heard - {1} if scope.is_captured else heard
 

@@ -1,5 +1,5 @@
 """Parses a shell text into a tree, and answers what its statements are, what is behind and within them, and whether
-what follows a failure tells anybody of it."""
+a failure is reported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tree_sitter import Language, Node, Parser
 from headless.admin.calls import Redirection, Text, Word, heard_behind
 from headless.admin.programs import STARTS_NOTHING, base_name
 
-# Programs and parts of the shell that tell nobody anything.
+# Programs and parts of the shell that report nothing.
 _NAMES = """
     : [ alias bg break cd chgrp chmod chown continue cp declare exit export false fg kill let ln local mkdir mv pkill
     read return rm rmdir set shift sleep test touch trap true ulimit umask unset wait
@@ -167,25 +167,25 @@ def is_only_read(root: Node, at: int) -> bool:
     return is_here and not is_written and "|" not in text and base_name(first_word(text)) in STARTS_NOTHING
 
 
-# -- whether anybody is told of a failure: something is printed, or a program starts that may send a message --
+# -- whether a failure is reported: something is printed, or a program starts that may send a message --
 
 
-def tells(node: Node | None, source: Text, functions: Functions, heard: frozenset[int], depth: int = 0) -> bool:
-    """Returns whether a command in this node tells anybody. `heard`: the descriptors whose output is told there."""
+def reports(node: Node | None, source: Text, functions: Functions, heard: frozenset[int], depth: int = 0) -> bool:
+    """Returns whether a command in this node reports something. `heard`: the descriptors whose output is read."""
     return node is not None and any(
-        _tells(command, source, functions, heard_behind(heard, _redirections(command, node, source)), depth)
+        _reports(command, source, functions, heard_behind(heard, _redirections(command, node, source)), depth)
         for command in _commands(node)
     )
 
 
-def _tells(command: Node, source: Text, functions: Functions, heard: frozenset[int], depth: int) -> bool:
+def _reports(command: Node, source: Text, functions: Functions, heard: frozenset[int], depth: int) -> bool:
     name_node = command.child_by_field_name("name")
     if name_node is None:
         return False
     name = base_name(source.text[name_node.start_byte : name_node.end_byte])
     if name in functions and depth < _MAX_DEPTH:
         definition, inner = functions[name]
-        return tells(definition.child_by_field_name("body"), inner, functions, heard, depth + 1)
+        return reports(definition.child_by_field_name("body"), inner, functions, heard, depth + 1)
     return name not in _MUTE and (1 in heard or name not in _PRINTS)
 
 

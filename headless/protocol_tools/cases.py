@@ -171,14 +171,14 @@ def cases(exchange: Exchange, play: Play) -> Iterator[Case]:
 
 
 def altered(exchange: Exchange, number: int, transport: Transport) -> Iterator[tuple[str, list[Chunk]]]:
-    """Yields the exchange with another message in the place of this one, and what it is: one that nobody knows, and the
+    """Yields the exchange with another message in the place of this one, and what it is: an unknown one, and the
     same with other numbers beside the words of its texts, as another job has them. Raises ValueError."""
     roots = {said.root.tag for said in exchange.server if said.root is not None}
     name = roots.pop() if len(roots) == 1 else "Unforeseen"
     root = element(name)
     if name != "Unforeseen":
         root.append(element("Unforeseen"))
-    what = "if a message that nobody knows comes in the place of this one"
+    what = "if an unknown message comes in the place of this one"
     yield what, _with_payload(exchange, number, etree.tostring(root), transport)
     payload = exchange.server[number].payload
     other = _TEXT.sub(lambda text: _NUMBER.sub(_next_number, text[0]) if _WORD.search(text[0]) else text[0], payload)

@@ -123,7 +123,7 @@ class Judge:
         self._recorded = list(exchanges)
         self.comparison, self.waits = Comparison(exchanges, self._recorded), Waits()
         self.unchecked: list[str] = []  # recordings
-        self.has_end = self.has_result = False  # some call ended well, and the server has told the result
+        self.has_end = self.has_result = False  # some call ended well, and the server has reported the result
         self.has_failure = False  # some call failed, and ended in order
         self.left: list[_Trial] = []  # where an old client that has seen a failure has left, and this one waits
         self.lost_failures: list[tuple[str, str]] = []  # where an end without a result hides one, and words for it

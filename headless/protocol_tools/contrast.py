@@ -26,7 +26,7 @@ GOOD = "ended well"
 LEFT = "accepted, not waited for"
 LATE = "accepted, not ended in time"
 FAILED = "failed"
-BROKEN = "broken off, without an end that the server told"
+BROKEN = "broken off, without an end that the server reported"
 REFUSED = "refused"
 WRONG = "a wrong password"
 NOT_KNOWN = "not known"
@@ -83,7 +83,7 @@ class Contrast:
         self._set_broken_apart()
 
     def _set_broken_apart(self) -> None:
-        """Takes from the failed ones those which only lack the end: a server that was killed has told no failure."""
+        """Takes from the failed ones those which only lack the end: a server that was killed reported no failure."""
         ends = {each.feature for each in self.ended() if each.is_last}
         usual = {feature for each in self.calls(*ACCEPTED) for feature in each.before + each.after}
         for each in self.calls(FAILED) if ends else ():

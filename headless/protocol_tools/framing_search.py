@@ -43,7 +43,7 @@ def sample_of(folder: Folder, names: Sequence[str], sender: str) -> list[Stream]
     sample = [stream for stream in (_stream(folder, name, sender, _SAMPLE_SIZE) for name in chosen) if stream.data]
     if any(stream.is_whole and stream.contents for stream in sample):
         return sample
-    # What ends a frame has to be told from what begins the next one.
+    # What ends a frame has to be distinguished from what begins the next one.
     first = [_stream(folder, stream.name, sender, MAX_MESSAGE) for stream in sample[:_WHOLE_SAMPLES]]
     return first + sample[_WHOLE_SAMPLES:]
 

@@ -274,7 +274,7 @@ def _show(said: Path) -> str:
     with open(said, encoding="utf-8", errors="replace") as file:
         for text in file:
             last = text.strip() or last
-            with suppress(OSError, ValueError):  # nobody reads it
+            with suppress(OSError, ValueError):  # it is not read
                 sys.stderr.write(text)
     return last
 

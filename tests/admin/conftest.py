@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import closing
 
 import pytest
 
 from support.credentials import HASH
+from support.homes import R41, make_home
+from support.journals import Record
 
 
 @pytest.fixture
@@ -28,3 +31,16 @@ def running_call():
         process.stdout.readline()  # earlier the kernel may not have its command line
         yield process.pid
         process.communicate(b"\n")
+
+
+@pytest.fixture
+def home(tmp_path):
+    return make_home(tmp_path / "home", R41)
+
+
+@pytest.fixture
+def record(home):
+    """The journal. Each change is on disk at once, as another process has to see it."""
+    with closing(home.database()) as database:
+        database.isolation_level = None
+        yield Record(database)

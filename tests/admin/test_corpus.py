@@ -14,7 +14,7 @@ pytestmark = pytest.mark.skipif(
     os.name == "nt" or "dash" not in os.path.realpath("/bin/sh") or shutil.which("bash", path="/bin") is None,
     reason="sh is not the one of Debian",
 )
-# What is said although the job runs now, and its end is told: the time, what may go wrong one night, what is not known.
+# What is said although the job runs now, and its end is reported: time, what may go wrong one night, what is unknown.
 ALSO_OF_WHAT_RUNS = {
     "either-day", "each-minute", "step", "not-locked", "time-cut", "never", "time-zone", "unset", "timeout",
     "not-checked", "percent", "no-call", "look-alike", "not-expanded", "source", "no-folder", "options",
@@ -35,13 +35,13 @@ def sample(of: str) -> list[Row]:
 
 
 def is_well(row: Row) -> bool:
-    """Whether the command is started, not more often after a failure, and somebody is told of each failure."""
+    """Whether the command is started, not more often after a failure, and each failure is reported."""
     calls = [each for each, _, _ in row.outcomes]
     return min(calls) > 0 and max(calls) == calls[0] and all(heard for _, _, heard in row.outcomes[1:])
 
 
 def is_noticed(row: Row) -> bool:
-    """Whether the code of the line is not 0 after a failure, or something is told then that is not after a success."""
+    """Whether the code of the line is not 0 after a failure, or something is reported that is not after a success."""
     after_success = row.outcomes[0]
     return all(code != "0" or (heard and not after_success[2]) for _, code, heard in row.outcomes[1:])
 

@@ -19,9 +19,8 @@ import pytest
 from headless.server.journal import JobEnd
 from support import journals
 from support.command_here import headless
-from support.homes import R41, make_home
 from support.job_server import QuickServer
-from support.journals import Record, end, new_session
+from support.journals import end, new_session
 from support.process import ROOT, manage
 
 # Monitoring Plugins Development Guidelines, section "Performance data".
@@ -39,19 +38,6 @@ def monitor(*argv):
 
 
 # The home of a server
-
-
-@pytest.fixture
-def home(tmp_path):
-    return make_home(tmp_path / "home", R41)
-
-
-@pytest.fixture
-def record(home):
-    """The journal. Each change is on disk at once, as another process has to see it."""
-    with closing(home.database()) as database:
-        database.isolation_level = None
-        yield Record(database)
 
 
 def of(home, job="1", within="26h", *more):

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 
@@ -23,8 +22,8 @@ from headless.admin.plan import Start, read_plan
 from headless.admin.runs import Outcome
 from support import journals, nights
 from support.command_here import headless
-from support.homes import R41, by_root, give_away, make_home
-from support.journals import Record, end
+from support.homes import by_root, give_away
+from support.journals import end
 from support.nights import DAY, call
 from support.process import ROOT
 
@@ -452,18 +451,6 @@ def test_a_file_that_is_not_there_is_said(night, now, tmp_path):
 
 
 # With a journal
-
-
-@pytest.fixture
-def home(tmp_path):
-    return make_home(tmp_path / "home", R41)
-
-
-@pytest.fixture
-def record(home):
-    with closing(home.database()) as database:
-        database.isolation_level = None
-        yield Record(database)
 
 
 def test_a_call_whose_session_the_journal_knows_is_one_run_and_the_journal_has_the_last_word(night, now, home, record):

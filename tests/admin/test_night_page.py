@@ -1,4 +1,4 @@
-"""The page and the text of a night: nothing in them acts, whoever has named the jobs; a browser shows all of it."""
+"""The page and the text of a night: nothing in them acts, whatever the names of the jobs; a browser shows all of it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def known(tmp_path: Path, now: float, calls: list[Lines]) -> Night:
 
 
 def mixed(now: float) -> list[Lines]:
-    """A night with each of what can become of a call."""
+    """A night with each way in which a call can end."""
     before = [call(now - 2 * HOUR - number * DAY, ["LONG"], 600) for number in range(1, 4)]
     return [
         *before,

@@ -53,7 +53,7 @@ EXAMPLES = {
         "PATH=$PATH:/x\n0 2 * * * CALL || echo bad",
         "PATH=/usr/bin:/bin:/x\n0 2 * * * CALL || echo bad",
     ),
-    "not-expanded": ("A=$HOME/x\n0 2 * * * CALL || echo bad", "A=/root/x\n0 2 * * * CALL || echo bad"),
+    "not-expanded": ("A=$HOME/x\n0 2 * * * CALL || echo bad", "A=/var/x\n0 2 * * * CALL || echo bad"),
     "no-command": ("0 2 * * *\n0 2 * * * CALL || echo bad", GOOD),
     "no-command/user": (
         "# file: cron.d/planta\n0 2 * * * root\n0 2 * * * root CALL",

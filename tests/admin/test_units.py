@@ -71,7 +71,7 @@ SERVICES = {
     "a time limit": ("Type=oneshot", "Type=oneshot\nTimeoutStartSec=3600", "timeout", True),
     "a redirection": ("-m 009ABC", "-m 009ABC > FOLDER/log 2>&1", "no-shell", False),
     "an alternative": ("-m 009ABC", "-m 009ABC || /bin/mail root", "no-shell", False),
-    "a start that is told twice": ("Type=oneshot", "Type=oneshot\nRestartForceExitStatus=1", "restart", False),
+    "a start that is set twice": ("Type=oneshot", "Type=oneshot\nRestartForceExitStatus=1", "restart", False),
     "a service that stays active": ("Type=oneshot", "Type=oneshot\nRemainAfterExit=yes", "remain-after-exit", True),
     "two commands at a time": ("Type=oneshot", "Type=exec\nExecStart=/bin/true", "one-command", False),
     "no file of variables": ("Type=oneshot", "Type=oneshot\nEnvironmentFile=/no/file", "no-file", False),

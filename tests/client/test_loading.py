@@ -226,7 +226,7 @@ class Dialect(base.Dialect):
     ],
 )
 def test_a_dialect_that_ends_the_process_makes_no_0(command, server, dialect_file, body):
-    """Nothing that it raises, where nobody asks for it, is a return code or a signal."""
+    """Nothing that it raises, where it is not asked for, is a return code or a signal."""
     environment = environment_with(dialect_file(QUITTING + "    " + body))
     assert command("-s", server.address, "-c", "a", env=environment).returncode == 1
     assert manage("cancel", "-s", server.address, "0" * 16, env=environment, check=False).returncode == 1

@@ -288,7 +288,7 @@ def test_pauses_grow_until_a_connection_brings_something_new(text):
 
 
 def test_while_the_start_has_not_left_t_is_no_3(monkeypatch, clock):
-    """Nobody can say that the jobs go on."""
+    """It is not known that the jobs go on."""
     monkeypatch.setattr(FakeStream, "send_now", lambda _stream, data: 0 if data == b"start" else len(data))
     end = end_of(("-t", "10"), receive=[[IN], [Accepted(), START]], receipts=100_000, clock=clock)
     assert (end.code, end.submission) == (1, UNKNOWN)

@@ -80,7 +80,7 @@ def test_an_orderly_end_that_counts_as_success_is_repeated_as_a_remark(tmp_path,
 
 
 def test_a_dialect_that_has_met_no_failure_which_the_server_told_is_not_right(tmp_path, secret_file, capsys):
-    """A server that was killed has told none."""
+    """A server that was killed has reported none."""
     for labels, finding in ((("osuser", KILLED), True), (("osuser", "the second fails"), False)):
         folder = recorded("length", tmp_path / labels[1], labels)
         status = check(CHECKED["length"].dialect, folder, secret_file)
@@ -161,7 +161,7 @@ def test_what_nobody_knows_is_no_success(more, tmp_path, capsys):
     status = check(tmp_path / "site.py", talk(tmp_path / "talk", [good, failed], calls).path)
     shown = capsys.readouterr().out
     assert (status == 1) == bool(more), shown
-    assert ("0001, the server's message 3: if a message that nobody knows comes in the place of" in shown) == bool(more)
+    assert ("0001, the server's message 3: if an unknown message comes in the place of" in shown) == bool(more)
 
 
 @pytest.mark.parametrize(

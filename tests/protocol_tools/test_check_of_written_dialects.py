@@ -20,7 +20,7 @@ from support.vendors.recorded import labelled, record
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-NO_RESULT = ("bare",)  # of what failed is told
+NO_RESULT = ("bare",)  # of what failed is reported
 
 
 @pytest.mark.parametrize("name", one_of(len(VENDORS), VENDORS))

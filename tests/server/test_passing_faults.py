@@ -137,7 +137,7 @@ def test_a_job_that_is_refused_or_cannot_start_now_has_not_started_and_is_withdr
             await busy.started()
         for handle in (refused, busy):
             await handle.withdraw()
-        processes.start(QueuedJob("s", 3, "R41", absent))  # whose error is asked for by nobody, and not logged
+        processes.start(QueuedJob("s", 3, "R41", absent))  # whose error is not asked for, and not logged
         await asyncio.sleep(0.1)
         return [await processes.find("s", number) for number in (1, 2)]
 

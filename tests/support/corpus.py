@@ -32,13 +32,13 @@ echo "$*" >> DIR/called
 case " $* " in *" -v "*) echo "it ends with $(cat DIR/code)" ;; esac
 exit "$(cat DIR/code)"
 """
-TELLER = '#!/bin/sh\necho "$0 $*" >> DIR/told\n'  # in the place of mail, logger, curl
+REPORTER = '#!/bin/sh\necho "$0 $*" >> DIR/reported\n'  # in the place of mail, logger, curl
 
 
 class Row(NamedTuple):
     """`kind` and `source` say what it is an example of, and whose habit. `crontab` and `script`, DIR/job.sh, have \\n
     for a newline. `happens` has CALLS/CODE/HEARD for each of CODES: how often the command was started, what the line
-    has returned, and whether anybody is told. `found` are the rules."""
+    has returned, and whether that is reported. `found` are the rules."""
 
     kind: str
     source: str
@@ -78,7 +78,7 @@ def prepare(row: Row, folder: Path, is_for_check: bool) -> Path:
         _write(folder / "python3", STUB.replace("DIR", str(folder)))
         _write(folder / "planta_headless.py", STUB.replace("DIR", str(folder)))
         for name in ("mail", "logger", "curl"):
-            _write(folder / "bin" / name, TELLER.replace("DIR", str(folder)))
+            _write(folder / "bin" / name, REPORTER.replace("DIR", str(folder)))
     (folder / "secret").write_text(HASH + "\n")
     (folder / "secret").chmod(0o400)
     if row.script:
@@ -102,7 +102,7 @@ def happens(path: Path) -> str:
 
 
 def _happens(entries: list[Entry], code: int, folder: Path) -> str:
-    for name in ("called", "told"):
+    for name in ("called", "reported"):
         (folder / name).write_text("")
     (folder / "code").write_text(str(code))
     returned, is_heard = 0, False
@@ -110,7 +110,7 @@ def _happens(entries: list[Entry], code: int, folder: Path) -> str:
         returned, output = _run(entry, folder)
         is_heard |= bool(output) and entry.environment.get("MAILTO") != ""
     calls = (folder / "called").read_text().count("\n")
-    return f"{calls}/{returned}/{'+' if is_heard or (folder / 'told').read_text() else '-'}"
+    return f"{calls}/{returned}/{'+' if is_heard or (folder / 'reported').read_text() else '-'}"
 
 
 def _run(entry: Entry, folder: Path) -> tuple[int, bytes]:

@@ -186,7 +186,7 @@ class Signals:
             for signum in (signal.SIGUSR1, signal.SIGUSR2):
                 signal.signal(signum, _do_nothing)
             signal.signal(signal.SIGCHLD, _reap)
-            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which is to end this process, whoever has started it
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)  # which is to end this process, however it was started
 
     def request_stop(self, *_: object) -> None:
         """Counts a request. May be called in any thread, and as a signal handler."""
